@@ -1,0 +1,190 @@
+#!/bin/sh
+# Makes this machine ready for `make demo` and `make test`: installs what is missing (as root on a
+# Debian-like system; anywhere else it says what to do) and starts dockerd when none answers.
+# Asks nothing, may run as often as you like, and may run twice at once.
+#
+# For odd machines, and to try this script beside a dockerd that works:
+#   PLIMSOLL_SETUP_SOCKET         where dockerd must answer        (/var/run/docker.sock)
+#   PLIMSOLL_SETUP_PIDFILE        dockerd's pid file               (/var/run/docker.pid)
+#   PLIMSOLL_SETUP_EXEC_ROOT      dockerd's run-time directory     (/var/run/docker)
+#   PLIMSOLL_SETUP_LOG            where a started dockerd logs     (/var/log/plimsoll-dockerd.log)
+#   PLIMSOLL_SETUP_LOCK           held while something is changed  (/run/plimsoll-setup.lock)
+#   PLIMSOLL_SETUP_DOCKERD_FLAGS  more flags for a started dockerd (none); flags that move the
+#                                 socket and so on must agree with the variables above
+# Never give a second dockerd `--bridge none`: it deletes docker0, which the first one needs.
+set -eu
+
+socket=${PLIMSOLL_SETUP_SOCKET:-/var/run/docker.sock}
+pidfile=${PLIMSOLL_SETUP_PIDFILE:-/var/run/docker.pid}
+exec_root=${PLIMSOLL_SETUP_EXEC_ROOT:-/var/run/docker}
+log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
+lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
+dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
+
+# A user's path often lacks the directories where daemons are.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+say() { echo "setup: $*"; }
+
+fail() {
+    for line in "$@"; do
+        echo "setup: $line" >&2
+    done
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Prints the commands that are missing, each on a line.
+missing() {
+    for command in docker dockerd haproxy ip cc; do
+        have "$command" || echo "$command"
+    done
+}
+
+# Prints the server's version, or fails when none answers.
+docker_version() {
+    timeout 5 docker --host "unix://$socket" version --format '{{.Server.Version}}' 2>/dev/null
+}
+
+is_ready() {
+    [ -z "$(missing)" ] && docker=$(docker_version)
+}
+
+finish() {
+    say "ready: docker $docker, haproxy $(haproxy -v | sed -n '1s/^.*version \([^ ]*\).*/\1/p')"
+    exit 0
+}
+
+packages_for() {
+    for command in "$@"; do
+        case $command in
+        # Newer releases ship the client apart from docker.io.
+        docker)
+            echo docker.io
+            if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; fi
+            ;;
+        dockerd) echo docker.io iptables ;;
+        haproxy) echo haproxy ;;
+        ip) echo iproute2 ;;
+        # gcc only recommends the C library's files, without which nothing links.
+        cc) echo gcc libc6-dev ;;
+        esac
+    done
+}
+
+# Runs apt-get, a second time if need be: mirrors have bad moments. Descriptor 9 is the lock, which
+# no daemon that a package starts may inherit.
+apt() {
+    for try in first second; do
+        DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >"$apt_said" 2>&1 </dev/null 9>&- && return
+        say "the $try apt-get $1 failed"
+    done
+    tail -n 20 "$apt_said" >&2
+    fail "apt-get $* does not work; what it said last is above"
+}
+
+install_missing() {
+    commands=$(missing)
+    [ -n "$commands" ] || return 0
+    apt_said=$(mktemp)
+    trap 'rm -f "$apt_said"' EXIT
+    # First, because a fresh machine does not even know which packages there are.
+    apt update
+    # shellcheck disable=SC2086,SC2046 # lists of words
+    set -- $(packages_for $commands | tr ' ' '\n' | sort -u)
+    say "installing $*"
+    apt install -y --no-install-recommends "$@"
+    commands=$(missing | tr '\n' ' ')
+    [ -z "$commands" ] || fail "still missing after installing $*: $commands"
+}
+
+# The process that a pid file names, if it lives and is the one expected. A file that names some
+# other living process is left from before a restart, and would keep the daemon from starting.
+living() {
+    [ -r "$1" ] || return 1
+    pid=$(cat "$1")
+    [ -n "$pid" ] && name=$(cat "/proc/$pid/comm" 2>/dev/null) || return 1
+    [ "$name" = "$2" ] && return 0
+    say "removing $1: process $pid is $name, not $2"
+    rm -f "$1"
+    return 1
+}
+
+# Waits up to a minute for dockerd, or until process $1 is gone.
+wait_for_dockerd() {
+    until=$(($(date +%s) + 60))
+    while [ "$(date +%s)" -lt "$until" ]; do
+        if [ -S "$socket" ] && docker=$(docker_version); then return 0; fi
+        kill -0 "$1" 2>/dev/null || return 1
+        sleep 0.2
+    done
+    return 1
+}
+
+explain_no_dockerd() {
+    [ ! -r "$log" ] || tail -n 20 "$log" >&2
+    fail "dockerd does not answer at $socket; the end of $log is above" \
+        "inside a container dockerd needs the container to run with --privileged" \
+        "if the log complains about overlay, set" \
+        "  PLIMSOLL_SETUP_DOCKERD_FLAGS=--storage-driver=vfs and run this again" \
+        "if it complains about iptables, try: update-alternatives --set iptables" \
+        "  /usr/sbin/iptables-legacy"
+}
+
+start_dockerd() {
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker 9>&- || fail "see: journalctl -u docker"
+        # Process 1 does not go away, so this waits its full time.
+        wait_for_dockerd 1 || fail "docker runs but does not answer at $socket"
+        say "started docker with systemctl"
+        return
+    fi
+    if living "$pidfile" dockerd; then
+        say "dockerd runs as process $pid; waiting for its answer"
+        wait_for_dockerd "$pid" || fail "dockerd (process $pid) does not answer at $socket;" \
+            "look at its log, or end it with: kill $pid"
+        return
+    fi
+    # dockerd would wait in vain for a containerd that is none.
+    living "$exec_root/containerd/containerd.pid" containerd || true
+    # shellcheck disable=SC2086 # a list of flags
+    setsid dockerd $dockerd_flags >"$log" 2>&1 </dev/null 9>&- &
+    started=$!
+    wait_for_dockerd "$started" || explain_no_dockerd
+    say "started dockerd as process $started, logging to $log"
+}
+
+say_how_by_hand() {
+    commands=$(missing | tr '\n' ' ')
+    [ -z "$commands" ] || echo "setup: missing: $commands" >&2
+    have docker && ! docker_version >/dev/null &&
+        echo "setup: docker does not answer at $socket to user $(id -un)" >&2
+    if have apt-get; then
+        fail "run this script as root (sudo $0), or by hand:" \
+            "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev" \
+            "  sudo systemctl start docker    # or: sudo dockerd &" \
+            "  sudo adduser $(id -un) docker     # then log in again"
+    fi
+    fail "this script installs only on Debian and its relatives; with your package manager get" \
+        "  Docker, HAProxy, iproute2 and a C compiler" \
+        "then start dockerd, for example: sudo systemctl start docker"
+}
+
+if ! have cargo; then
+    [ ! -x "${HOME:-/root}/.cargo/bin/cargo" ] ||
+        fail "cargo is installed but not in PATH; run: . \"\$HOME/.cargo/env\""
+    fail "cargo is missing; get Rust as https://rustup.rs says, then run this again"
+fi
+! is_ready || finish
+if [ "$(id -u)" != 0 ] || ! have apt-get; then say_how_by_hand; fi
+
+exec 9>"$lock"
+flock -w 900 9 || fail "another setup holds $lock for 15 minutes now"
+# Another one may have done it all meanwhile.
+! is_ready || finish
+install_missing
+# A package may have started it.
+docker=$(docker_version) || start_dockerd
+finish

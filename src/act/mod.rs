@@ -1,0 +1,16 @@
+//! Actions to effects. Chooses nothing: what fails is told, and the next turn looks afresh.
+
+use crate::model::action::{Action, Effect};
+use crate::outside::{Engine, Proxy, Result};
+
+pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
+    match action {
+        Action::Start { service, number } => engine.start(service, *number)?,
+        Action::Remove { service, id, stop_timeout, .. } => {
+            engine.remove(id, service, *stop_timeout)?;
+        }
+        Action::Reload { routes } => return proxy.reload(routes),
+        Action::Steer { servers } => proxy.steer(servers)?,
+    }
+    Ok(Effect::Changed)
+}

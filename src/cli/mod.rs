@@ -1,0 +1,44 @@
+//! Commands. Answers go to stdout, complaints to stderr.
+
+mod args;
+mod check;
+mod help;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::cli::args::Command;
+
+/// Exit status for words that make no sense; a failure is 1.
+const USAGE: u8 = 2;
+
+pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match args::parse(args) {
+        Ok(Command::Help(topic)) => say(help::text(topic)),
+        Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Check { config }) => check::check(&config),
+        Ok(Command::Run(options)) => run::run(options),
+        Err(message) => {
+            complain(&format!("{message}; see `plimsoll help`"));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// A reader that has seen enough, as `head` does, is no error.
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(err) if err.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write: {err}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(message: &str) {
+    // With stderr gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "plimsoll: {message}");
+}

@@ -1,0 +1,33 @@
+//! `plimsoll run`: the daemon, in the foreground.
+
+use std::process::ExitCode;
+
+use crate::cli::{check, complain};
+use crate::config;
+use crate::daemon::{self, Options, logger};
+
+pub(crate) fn run(options: Options) -> ExitCode {
+    let loaded = config::load(&options.config_file);
+    let Some(config) = loaded.config else {
+        for problem in &loaded.problems {
+            complain(&problem.to_string());
+        }
+        let file = options.config_file.display();
+        complain(&format!(
+            "{file} is bad: {}; nothing was started",
+            check::count(&loaded.problems)
+        ));
+        return ExitCode::FAILURE;
+    };
+    logger::start(config.log_level);
+    for warning in &loaded.problems {
+        log::warn!("message={:?}", warning.to_string());
+    }
+    match daemon::run(config, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            complain(&err.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

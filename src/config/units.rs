@@ -1,0 +1,151 @@
+//! Texts with a unit, and how near two words are.
+
+use std::time::Duration;
+
+/// `500ms`, `60s`, `5m`, `2h`: a whole number and a unit.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let ms = match &text[digits..] {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    ms.map(Duration::from_millis)
+}
+
+/// In the largest unit that it is a whole number of.
+pub(crate) fn show(span: Duration) -> String {
+    match span.as_millis() {
+        0 => "0s".to_owned(),
+        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// Bytes: a whole number, alone or with `k`, `m` or `g` (powers of 1024), as Docker writes it.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = text[digits..].to_ascii_lowercase();
+    let shift = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// Exact: `62.5` is 6250. More than two decimals, a sign or an exponent is none.
+pub(crate) fn hundredths(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || 2 < part.len() || (text.contains('.') && part.is_empty())
+    {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let part: u64 = format!("{part:0<2}").parse().ok()?;
+    whole.checked_mul(100)?.checked_add(part)
+}
+
+/// How many letters must be put in, taken out or changed to make one word the other.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = corner + usize::from(from != *to);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::units::{bytes, distance, duration, hundredths, show};
+
+    #[test]
+    fn durations_have_a_whole_number_and_a_unit() {
+        for (text, ms) in [("500ms", 500), ("60s", 60_000), ("5m", 300_000), ("2h", 7_200_000)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(ms)), "{text}");
+            let shown = if text == "60s" { "1m" } else { text };
+            assert_eq!(show(Duration::from_millis(ms)), shown);
+        }
+        for odd in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "1.5s",
+            "-5s",
+            "5S",
+            "5d",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert_eq!(duration(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, want) in [
+            ("512", Some(512)),
+            ("512b", Some(512)),
+            ("2k", Some(2048)),
+            ("512m", Some(512 << 20)),
+            ("512MB", Some(512 << 20)),
+            ("1g", Some(1 << 30)),
+            ("1gbb", None),
+            ("1t", None),
+            ("", None),
+            ("m", None),
+            ("-1m", None),
+            ("99999999999g", None),
+        ] {
+            assert_eq!(bytes(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn hundredths_are_exact() {
+        for (text, want) in [
+            ("75", Some(7500)),
+            ("62.5", Some(6250)),
+            ("0.01", Some(1)),
+            ("0.001", None),
+            ("1e3", None),
+            ("-1", None),
+            ("1.", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(hundredths(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn near_words_are_near() {
+        for (a, b, want) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("abc", "abd", 1),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!((distance(a, b), distance(b, a)), (want, want), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The workers that do what was decided. `tick` begins an action and goes on; how it ended comes
+//! back through the inbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::act;
+use crate::daemon::inbox::Event;
+use crate::daemon::spawn;
+use crate::model::action::{Action, Claim, Done, Effect, Trouble};
+use crate::model::time::Moment;
+use crate::outside::{Clock, Crew, Engine, Proxy, Result};
+
+const WORKERS: usize = 8;
+/// Actions that wait for a worker.
+const QUEUE: usize = 256;
+/// A removal that failed rests so long before it is tried again.
+const REST: Duration = Duration::from_secs(5);
+
+pub(crate) struct WorkerCrew {
+    queue: SyncSender<Action>,
+    clock: Arc<dyn Clock>,
+    under_way: BTreeSet<Claim>,
+    resting: BTreeMap<Claim, Moment>,
+}
+
+impl WorkerCrew {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        proxy: Arc<dyn Proxy>,
+        clock: Arc<dyn Clock>,
+        inbox: SyncSender<Event>,
+    ) -> Result<WorkerCrew> {
+        let (queue, jobs) = mpsc::sync_channel(QUEUE);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for n in 0..WORKERS {
+            let (jobs, inbox, clock) = (jobs.clone(), inbox.clone(), clock.clone());
+            let (engine, proxy) = (engine.clone(), proxy.clone());
+            spawn(&format!("worker-{n}"), move || {
+                while let Some(action) = next(&jobs) {
+                    let done = perform(action, &*engine, &*proxy, &*clock);
+                    if inbox.send(Event::Done(done)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        }
+        Ok(WorkerCrew { queue, clock, under_way: BTreeSet::new(), resting: BTreeMap::new() })
+    }
+
+    /// What ended may be begun again.
+    pub(crate) fn finished(&mut self, done: &Done) {
+        let claim = done.action.claim();
+        self.under_way.remove(&claim);
+        if done.result.is_err() && matches!(done.action, Action::Remove { .. }) {
+            self.resting.insert(claim, self.clock.now().plus(REST));
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+}
+
+/// `None` when the daemon ends.
+fn next(jobs: &Mutex<Receiver<Action>>) -> Option<Action> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// A bug in one action must not take its worker away.
+fn perform(action: Action, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
+    let begun = clock.now();
+    let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
+    let result: std::result::Result<Effect, Trouble> = match performed {
+        Ok(result) => {
+            result.map_err(|err| Trouble { rolled_back: err.rolled_back, message: err.to_string() })
+        }
+        Err(_) => Err(Trouble {
+            message: format!("`{action}` failed by a bug of plimsoll's, see the log"),
+            rolled_back: false,
+        }),
+    };
+    Done { action, took: clock.now().since(begun), result }
+}
+
+impl Crew for WorkerCrew {
+    fn begin(&mut self, action: Action) -> bool {
+        let claim = action.claim();
+        if self.under_way.contains(&claim) || self.queue.try_send(action).is_err() {
+            return false;
+        }
+        self.under_way.insert(claim)
+    }
+
+    fn claims(&self) -> BTreeSet<Claim> {
+        let now = self.clock.now();
+        let resting = self.resting.iter().filter(|(_, until)| now < **until);
+        self.under_way.iter().chain(resting.map(|(claim, _)| claim)).cloned().collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Threads and lifetime: wires the real world to `tick` and keeps it turning.
+//!
+//! `tick` alone owns what is remembered. Every other thread sends to its inbox: the crew (actions),
+//! the probes, Docker's events, the signals.
+
+mod crew;
+mod inbox;
+mod life;
+pub(crate) mod logger;
+mod pace;
+mod probes;
+mod signals;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::SystemClock;
+use crate::daemon::crew::WorkerCrew;
+use crate::daemon::inbox::Event as Incoming;
+use crate::daemon::life::{Life, Parts};
+use crate::daemon::probes::Probes;
+use crate::docker::{self, Docker};
+use crate::haproxy::Haproxy;
+use crate::model::config::{Config, Fixed};
+use crate::model::event::{Event, Kind};
+use crate::net::SystemNet;
+use crate::outside::{Clock, Error, Result};
+use crate::store::FileStore;
+use crate::tick::Mind;
+
+pub(crate) struct Options {
+    pub(crate) config_file: PathBuf,
+    pub(crate) once: bool,
+    /// Given on the command line: it outlives a reload of the config.
+    pub(crate) dry_run: bool,
+}
+
+/// As many messages may wait for a turn; a sender beyond waits itself.
+const INBOX: usize = 1024;
+/// Between two tries to open Docker's stream of events.
+const STREAM_RETRY: Duration = Duration::from_secs(1);
+
+/// Until told to stop. An error: it could not start, or `--once` could not do its one turn.
+pub(crate) fn run(config: Config, options: Options) -> Result<()> {
+    let clock = Arc::new(SystemClock::new());
+    make_folders(&config.fixed)?;
+    let opened = FileStore::open(&config.fixed.state_dir, clock.now())?;
+    let (sender, inbox) = mpsc::sync_channel(INBOX);
+    signals::listen(sender.clone())?;
+    let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
+    let proxy = Arc::new(Haproxy::new(&config.fixed.proxy));
+    let stop = Arc::new(AtomicBool::new(false));
+    if !options.once {
+        listen_to_docker(&config.fixed.docker.socket, stop.clone(), sender.clone())?;
+    }
+    let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
+    let probes = Probes::new(Arc::new(SystemNet::new()), sender)?;
+    let message = format!(
+        "plimsoll {}, config {}, {} services",
+        env!("CARGO_PKG_VERSION"),
+        options.config_file.display(),
+        config.services.len()
+    );
+    logger::event(&Event::new(Kind::DaemonStarted, message));
+    if let Some(damage) = opened.damage {
+        logger::event(&Event::new(Kind::StateDamaged, damage));
+    }
+    let parts = Parts { clock, engine, proxy, store: opened.store, crew, probes, inbox };
+    let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
+    let ended = life.run();
+    stop.store(true, Ordering::Relaxed);
+    ended
+}
+
+/// Those that our files and sockets go to.
+fn make_folders(fixed: &Fixed) -> Result<()> {
+    let proxy = &fixed.proxy;
+    for (path, key) in [
+        (&proxy.config, "load_balancer.config"),
+        (&proxy.pid_file, "load_balancer.pid_file"),
+        (&proxy.socket, "load_balancer.socket"),
+    ] {
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(dir).map_err(|err| {
+            Error::caused(format!("cannot make {} (see {key})", dir.display()), err)
+        })?;
+    }
+    Ok(())
+}
+
+fn listen_to_docker(
+    socket: &Path,
+    stop: Arc<AtomicBool>,
+    sender: SyncSender<Incoming>,
+) -> Result<()> {
+    let socket = socket.to_owned();
+    let listen = move || {
+        // Full means that a turn is due anyway.
+        let wake = || drop(sender.try_send(Incoming::Docker));
+        while !stop.load(Ordering::Relaxed) {
+            docker::events::follow(&socket, &stop, &wake);
+            thread::park_timeout(STREAM_RETRY);
+        }
+    };
+    spawn("events", listen)
+}
+
+/// Named, so that a debugger and `/proc` tell who is who.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body);
+    thread.map(drop).map_err(|err| Error::caused(format!("cannot start thread {name}"), err))
+}

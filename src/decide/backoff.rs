@@ -1,0 +1,44 @@
+//! A service whose replicas keep failing is started ever more slowly.
+
+use std::time::Duration;
+
+use crate::decide::steps::Work;
+use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
+use crate::model::plan::Step;
+use crate::model::replica::ContainerState;
+use crate::model::snapshot::Snapshot;
+
+const FIRST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(300);
+/// So long without a failure, and all is forgotten.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
+/// Failures of one look count as one: what they share is most likely the cause. A replica that
+/// exited goes to the leaving ones, so that it is counted once.
+pub(crate) fn count(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Work) {
+    let mut failed = 0 < snapshot.failed_starts;
+    for replica in snapshot.replicas.iter().filter(|r| r.state == ContainerState::Exited) {
+        if !replica.busy && !next.drains.contains_key(&replica.id) {
+            let drain = Drain { since: snapshot.now, step: DrainStep::Released };
+            next.drains.insert(replica.id.clone(), drain);
+            work.steps.push(Step::Exited { number: replica.number });
+            failed = true;
+        }
+    }
+    let old = next.failures;
+    if FORGIVEN <= snapshot.now.since(old.last) {
+        next.failures = Failures::default();
+    }
+    if failed {
+        let count = next.failures.count.saturating_add(1);
+        next.failures = Failures { count, last: snapshot.now };
+    }
+}
+
+/// How much longer no replica may be started. The first failure costs nothing.
+pub(crate) fn left(snapshot: &Snapshot, failures: Failures) -> Option<Duration> {
+    let doublings = failures.count.checked_sub(2)?.min(16);
+    let span = FIRST.saturating_mul(1 << doublings).min(LONGEST);
+    let until = failures.last.plus(span);
+    (snapshot.now < until).then(|| until.since(snapshot.now))
+}

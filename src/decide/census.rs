@@ -1,0 +1,77 @@
+//! Who counts as what.
+
+use crate::model::memory::ServiceMemory;
+use crate::model::replica::{ContainerState, Load, Probed, Replica};
+use crate::model::service::Percent;
+use crate::model::snapshot::Snapshot;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Can serve: our probe passed, or HAProxy sends it traffic already.
+    Ready,
+    /// Made or running, not known to serve yet.
+    Unready,
+    /// Drained, stopped, or exited.
+    Leaving,
+}
+
+pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
+    if replica.busy || memory.drains.contains_key(&replica.id) {
+        return Class::Leaving;
+    }
+    match replica.state {
+        ContainerState::Exited | ContainerState::Removing => Class::Leaving,
+        ContainerState::Created => Class::Unready,
+        ContainerState::Running if replica.address.is_none() => Class::Unready,
+        ContainerState::Running if replica.is_served() => Class::Ready,
+        ContainerState::Running => match replica.probed {
+            Probed::Passed => Class::Ready,
+            Probed::NotYet | Probed::Failed => Class::Unready,
+        },
+    }
+}
+
+/// How many replicas stand where, and what the ready ones carry.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Ready, with a sample.
+    pub(crate) sampled: u32,
+    /// Ready, without one.
+    pub(crate) missing: u32,
+    /// Not ready yet, among them starts under way that no container shows for yet.
+    pub(crate) unready: u32,
+    /// Of the sampled ones, in hundredths of a percent.
+    pub(crate) total: u64,
+}
+
+impl Census {
+    pub(crate) fn take(snapshot: &Snapshot, memory: &ServiceMemory) -> Census {
+        let mut census = Census::default();
+        for replica in &snapshot.replicas {
+            match (class(replica, memory), replica.load) {
+                (Class::Leaving, _) => (),
+                (Class::Unready, _) => census.unready += 1,
+                (Class::Ready, Load::Missing) => census.missing += 1,
+                (Class::Ready, Load::Read(load)) => {
+                    census.sampled += 1;
+                    census.total = census.total.saturating_add(load.hundredths());
+                }
+            }
+        }
+        let shown = |n: &&u32| snapshot.replicas.iter().any(|r| r.number == **n);
+        let hidden = snapshot.starting.iter().filter(|n| !shown(n)).count();
+        census.unready += u32::try_from(hidden).unwrap_or(u32::MAX);
+        census
+    }
+
+    /// Everything that serves or soon will.
+    pub(crate) fn size(&self) -> u32 {
+        self.sampled + self.missing + self.unready
+    }
+
+    /// Over the replicas that gave a sample; `None` when none did.
+    pub(crate) fn average(&self) -> Option<Percent> {
+        let total = self.total.checked_div(u64::from(self.sampled))?;
+        Some(Percent::from_hundredths(total))
+    }
+}

@@ -1,0 +1,89 @@
+//! Taking a server away without cutting a request.
+//!
+//! HAProxy gives a draining server no new sessions. Once it shows none left, twice, and no earlier
+//! HAProxy process can reach it any more, it is released: it leaves HAProxy's list, and only when
+//! it is seen to have left is the container stopped. Every shorter way was measured to fail.
+
+use std::time::Duration;
+
+use crate::decide::steps::Work;
+use crate::model::action::Action;
+use crate::model::memory::{Drain, DrainStep, ServiceMemory};
+use crate::model::plan::Step;
+use crate::model::proxy::KEEP_ALIVE;
+use crate::model::replica::{ContainerState, Replica};
+use crate::model::snapshot::{ProxyStanding, Snapshot};
+
+const QUIET_LOOKS: u32 = 2;
+/// After so long an earlier process has closed its idle clients, so that a connection it does not
+/// hold now is one it will not make either.
+const IDLE_CLIENTS_GONE: Duration = KEEP_ALIVE.saturating_add(Duration::from_secs(1));
+
+pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Work) {
+    next.drains.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id));
+    for replica in &snapshot.replicas {
+        let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
+        if let DrainStep::Emptying { quiet } = drain.step {
+            drain.step = emptying(snapshot, replica, drain, quiet, work);
+        }
+        if drain.step == DrainStep::Released && may_stop(snapshot, replica, drain) {
+            work.actions.push(Action::Remove {
+                service: snapshot.service.name.as_str().to_owned(),
+                number: replica.number,
+                id: replica.id.clone(),
+                stop_timeout: snapshot.service.stop_timeout,
+            });
+        }
+    }
+}
+
+fn emptying(
+    snapshot: &Snapshot,
+    replica: &Replica,
+    drain: &Drain,
+    quiet: u32,
+    work: &mut Work,
+) -> DrainStep {
+    if replica.state != ContainerState::Running {
+        return DrainStep::Released;
+    }
+    let waited = snapshot.now.since(drain.since);
+    let sessions = replica.server.map_or(0, |s| s.sessions);
+    let quiet = match snapshot.proxy {
+        ProxyStanding::Settled { old } if is_empty(replica, old, waited) => quiet + 1,
+        ProxyStanding::Settled { .. } => 0,
+        ProxyStanding::Changing | ProxyStanding::Silent => quiet,
+    };
+    let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
+    if QUIET_LOOKS <= quiet {
+        work.steps.push(Step::Release { number: replica.number, cut: 0 });
+        DrainStep::Released
+    } else if snapshot.service.drain_timeout <= waited {
+        work.steps.push(Step::Release { number: replica.number, cut });
+        DrainStep::Released
+    } else {
+        DrainStep::Emptying { quiet }
+    }
+}
+
+fn is_empty(replica: &Replica, old_processes: u32, waited: Duration) -> bool {
+    let here = replica.server.is_none_or(|s| s.draining && s.sessions == 0);
+    let elsewhere =
+        old_processes == 0 || (replica.old_connections == Some(0) && IDLE_CLIENTS_GONE <= waited);
+    here && elsewhere
+}
+
+fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
+    let left_haproxy = match snapshot.proxy {
+        ProxyStanding::Settled { .. } => replica.server.is_none(),
+        ProxyStanding::Changing => false,
+        ProxyStanding::Silent => snapshot.service.drain_timeout <= snapshot.now.since(drain.since),
+    };
+    !replica.busy
+        && !snapshot.starting.contains(&replica.number)
+        && match replica.state {
+            ContainerState::Running => left_haproxy,
+            ContainerState::Created | ContainerState::Exited => true,
+            ContainerState::Removing => false,
+        }
+}

@@ -1,0 +1,20 @@
+//! The bounds that the operator set. They win over every earlier stage.
+
+use crate::model::plan::Rule;
+use crate::model::service::Bounds;
+
+/// A number outside the bounds is put right at once, without a look at load or cooldown.
+pub(crate) fn correction(current: u32, bounds: Bounds) -> Option<Rule> {
+    if current < bounds.min() {
+        Some(Rule::BelowMin(bounds.min()))
+    } else if bounds.max() < current {
+        Some(Rule::AboveMax(bounds.max()))
+    } else {
+        None
+    }
+}
+
+pub(crate) fn to_bounds(proposed: u32, bounds: Bounds, because: &mut Vec<Rule>) -> u32 {
+    because.extend(correction(proposed, bounds));
+    proposed.clamp(bounds.min(), bounds.max())
+}

@@ -1,0 +1,73 @@
+//! How many replicas the load asks for.
+//!
+//! What is not known is counted against a change, as Kubernetes' HPA does: on the way up a replica
+//! without a sample, or not ready yet, carries nothing; on the way down one without a sample is
+//! fully loaded, and one not ready does not count.
+
+use crate::decide::census::Census;
+use crate::model::plan::Rule;
+use crate::model::service::{Band, Percent};
+use crate::model::snapshot::Snapshot;
+
+const FULL: u64 = 100_00;
+
+pub(crate) fn from_load(
+    snapshot: &Snapshot,
+    census: &Census,
+    current: u32,
+    because: &mut Vec<Rule>,
+) -> u32 {
+    if !snapshot.due {
+        because.push(Rule::Standing);
+        return current;
+    }
+    let Some(band) = snapshot.service.band else {
+        because.push(Rule::NoMetric);
+        return current;
+    };
+    let Some(value) = census.average() else {
+        because.push(Rule::NoSample);
+        return current;
+    };
+    let (proposed, rule) = if band.upper() <= value {
+        up(census, band, current, value)
+    } else if value <= band.lower() {
+        down(census, band, current, value)
+    } else {
+        (current, Rule::InsideBand { value })
+    };
+    because.push(rule);
+    proposed
+}
+
+fn up(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) {
+    let upper = band.upper();
+    let everyone = u64::from(census.size().max(current)).max(1);
+    if census.total < upper.hundredths().saturating_mul(everyone) {
+        let value = Percent::from_hundredths(census.total / everyone);
+        return (current, Rule::GapsOutweigh { value });
+    }
+    let wanted = census.total.div_ceil(upper.hundredths().max(1));
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).max(current.saturating_add(1));
+    (wanted, Rule::AboveBand { value, upper })
+}
+
+fn down(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) {
+    let (lower, upper) = (band.lower(), band.upper());
+    if current <= 1 {
+        return (current, Rule::LastOne);
+    }
+    let gap = FULL.max(upper.hundredths()).saturating_mul(u64::from(census.missing));
+    let total = census.total.saturating_add(gap);
+    let counted = u64::from(census.sampled + census.missing).max(1);
+    if lower.hundredths().saturating_mul(counted) < total {
+        let value = Percent::from_hundredths(total / counted);
+        return (current, Rule::GapsOutweigh { value });
+    }
+    let fewer = current - 1;
+    if upper.hundredths().saturating_mul(u64::from(fewer)) <= total {
+        let projected = Percent::from_hundredths(total / u64::from(fewer));
+        return (current, Rule::WouldBounce { projected, upper });
+    }
+    (fewer, Rule::BelowBand { value, lower })
+}

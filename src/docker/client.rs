@@ -1,0 +1,295 @@
+//! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::http::{Request, Response};
+
+use crate::docker::transport::{NoResolver, UnixConnector};
+use crate::outside::{Error, Result};
+
+/// The newest API that this program was tried against, and the oldest that it can live with.
+const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 51 };
+const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
+
+/// An answer is never read beyond this. 1000 containers list as about 2 MB.
+const BODY_MAX: u64 = 32 << 20;
+
+/// As many calls may be under way at once: more would be connected anew each time.
+const IDLE_CONNECTIONS: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ApiVersion {
+    major: u32,
+    minor: u32,
+}
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<ApiVersion> {
+        let (major, minor) = text.trim().split_once('.')?;
+        Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+
+    /// From engine 25 on; before, a one-shot reading of the statistics waits a second.
+    pub(crate) fn has_quick_stats(self) -> bool {
+        (ApiVersion { major: 1, minor: 44 }) <= self
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    /// Without the version, each part of it already safe in a URL.
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<&'a [u8]>,
+    /// Doing it twice does no more than doing it once.
+    pub(crate) idempotent: bool,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn get(path: &'a str) -> Call<'a> {
+        Call { method: Method::Get, path, query: &[], body: None, idempotent: true }
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    body: Vec<u8>,
+    what: String,
+}
+
+impl Answer {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|err| {
+            Error::caused(
+                format!("docker: {}: the answer is not what it should be", self.what),
+                err,
+            )
+        })
+    }
+
+    /// Docker's own words.
+    pub(crate) fn message(&self) -> String {
+        #[derive(Deserialize)]
+        struct Refusal {
+            message: String,
+        }
+        match serde_json::from_slice::<Refusal>(&self.body) {
+            Ok(refusal) => refusal.message,
+            Err(_) => String::from_utf8_lossy(&self.body).trim().chars().take(400).collect(),
+        }
+    }
+
+    pub(crate) fn ok(self) -> Result<Answer> {
+        match self.status {
+            200..=299 => Ok(self),
+            status => {
+                Err(Error::new(format!("docker: {}: {status} {}", self.what, self.message())))
+            }
+        }
+    }
+}
+
+pub(crate) struct Client {
+    agent: Agent,
+    socket: PathBuf,
+    /// Negotiated on the first call, and again once the engine was out of reach.
+    version: Mutex<Option<ApiVersion>>,
+}
+
+/// Proxies of the environment and redirects are nothing to a local socket; a status is an answer.
+pub(crate) fn agent(socket: &Path) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
+        .input_buffer_size(16 << 10)
+        .output_buffer_size(8 << 10)
+        .max_idle_connections(IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS)
+        .build();
+    Agent::with_parts(config, UnixConnector { path: socket.to_owned() }, NoResolver)
+}
+
+impl Client {
+    pub(crate) fn new(socket: &Path) -> Client {
+        Client { agent: agent(socket), socket: socket.to_owned(), version: Mutex::new(None) }
+    }
+
+    pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
+        let prefix = self.prefix(timeout)?;
+        match self.exchange(&call, &prefix, timeout) {
+            Err(err) if call.idempotent && was_cut_off(&err) => {
+                self.exchange(&call, &prefix, timeout).map_err(|err| self.lost(err))
+            }
+            answer => answer.map_err(|err| self.lost(err)),
+        }
+    }
+
+    /// The version that both sides speak.
+    pub(crate) fn version(&self, timeout: Duration) -> Result<ApiVersion> {
+        let mut known = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = *known {
+            return Ok(version);
+        }
+        let version = self.negotiate(timeout)?;
+        *known = Some(version);
+        Ok(version)
+    }
+
+    /// What every path begins with: without it the engine takes its newest version.
+    pub(crate) fn prefix(&self, timeout: Duration) -> Result<String> {
+        let version = self.version(timeout)?;
+        Ok(format!("/v{}.{}", version.major, version.minor))
+    }
+
+    fn negotiate(&self, timeout: Duration) -> Result<ApiVersion> {
+        let request = Request::get("http://docker/_ping").body(()).map_err(ureq::Error::from);
+        let request = request.map(|r| self.deadline(r, timeout));
+        let mut answer =
+            request.and_then(|r| self.agent.run(r)).map_err(|err| self.explain(&err))?;
+        let header = answer.headers().get("api-version").and_then(|v| v.to_str().ok());
+        let offered = header.and_then(ApiVersion::parse);
+        drain(&mut answer).map_err(|err| self.explain(&err))?;
+        let socket = self.socket.display();
+        let offered = offered.ok_or_else(|| {
+            Error::new(format!(
+                "{socket} does not answer like Docker (no Api-Version); see docker.socket"
+            ))
+        })?;
+        if offered < OLDEST {
+            return Err(Error::new(format!(
+                "Docker at {socket} speaks API {}.{}, at least {}.{} is needed (Docker 20.10)",
+                offered.major, offered.minor, OLDEST.major, OLDEST.minor
+            )));
+        }
+        Ok(offered.min(NEWEST))
+    }
+
+    fn exchange(
+        &self,
+        call: &Call,
+        prefix: &str,
+        timeout: Duration,
+    ) -> std::result::Result<Answer, ureq::Error> {
+        let mut uri = format!("http://docker{prefix}{}", call.path);
+        for (i, (key, value)) in call.query.iter().enumerate() {
+            uri.push(if i == 0 { '?' } else { '&' });
+            uri.push_str(key);
+            uri.push('=');
+            encode(value, &mut uri);
+        }
+        let builder = Request::builder().uri(uri);
+        let builder = match call.method {
+            Method::Get => builder.method("GET"),
+            Method::Post => builder.method("POST"),
+            Method::Delete => builder.method("DELETE"),
+        };
+        let mut response = match (call.method, call.body) {
+            (Method::Post, body) => {
+                let request = builder.header("content-type", "application/json");
+                let request = request.body(body.unwrap_or_default())?;
+                self.agent.run(self.deadline(request, timeout))?
+            }
+            (Method::Get | Method::Delete, _) => {
+                self.agent.run(self.deadline(builder.body(())?, timeout))?
+            }
+        };
+        let status = response.status().as_u16();
+        let body = drain(&mut response)?;
+        let what = format!("{:?} {}", call.method, call.path).to_lowercase();
+        Ok(Answer { status, body, what })
+    }
+
+    fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
+        self.agent.configure_request(request).timeout_global(Some(timeout)).build()
+    }
+
+    /// Whoever answers next may be another version.
+    fn lost(&self, err: ureq::Error) -> Error {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.explain(&err)
+    }
+
+    fn explain(&self, err: &ureq::Error) -> Error {
+        let socket = self.socket.display();
+        let why = match err {
+            ureq::Error::Io(err) if err.kind() == ErrorKind::PermissionDenied => {
+                "permission denied (is this user in group docker?)".to_owned()
+            }
+            ureq::Error::Io(err) if err.kind() == ErrorKind::NotFound => {
+                "no such socket (is Docker installed and running? see docker.socket)".to_owned()
+            }
+            ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused => {
+                "connection refused (is Docker running?)".to_owned()
+            }
+            ureq::Error::Timeout(_) => "no answer in time (see docker.timeout)".to_owned(),
+            err => err.to_string(),
+        };
+        Error::new(format!("cannot reach Docker at {socket}: {why}"))
+    }
+}
+
+/// Every body is read to its end, or its connection cannot be used again.
+fn drain(response: &mut Response<ureq::Body>) -> std::result::Result<Vec<u8>, ureq::Error> {
+    response.body_mut().with_config().limit(BODY_MAX).read_to_vec()
+}
+
+/// The engine went away between two calls, so this one was not begun or not finished.
+fn was_cut_off(err: &ureq::Error) -> bool {
+    matches!(err, ureq::Error::Io(err) if matches!(
+        err.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    ))
+}
+
+/// Appends `text` so that it is one value of a query.
+pub(crate) fn encode(text: &str, into: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                into.push(char::from(byte));
+            }
+            _ => into.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::client::{ApiVersion, NEWEST, OLDEST, encode};
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let parse = |text| ApiVersion::parse(text).unwrap();
+        assert!(parse("1.9") < parse("1.41"));
+        assert!(parse("1.41") == OLDEST && parse("1.40") < OLDEST);
+        assert_eq!(parse("1.55").min(NEWEST), NEWEST);
+        assert!(!parse("1.43").has_quick_stats() && parse("1.44").has_quick_stats());
+        for odd in ["", "1", "x.y", "1.-1", "1.41.2"] {
+            assert_eq!(ApiVersion::parse(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_safe_in_a_url() {
+        let mut out = String::new();
+        encode(r#"{"a":["b c"]}&ü~"#, &mut out);
+        assert_eq!(out, "%7B%22a%22%3A%5B%22b%20c%22%5D%7D%26%C3%BC~");
+    }
+}

@@ -1,0 +1,158 @@
+//! `outside::Engine` by Docker's Engine API over its Unix socket.
+
+mod cgroup;
+mod client;
+pub(crate) mod events;
+mod meter;
+mod transport;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::docker::client::{Call, Client, Method};
+use crate::docker::meter::Meters;
+use crate::docker::wire::{Created, Inspected, Listed};
+use crate::model::config::DockerConfig;
+use crate::model::replica::{Container, ContainerId};
+use crate::model::service::Service;
+use crate::outside::{Clock, CpuCounter, Engine, Error, Result};
+
+pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
+pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
+pub(crate) const LABEL_SPEC: &str = "io.plimsoll.spec";
+
+/// A look that takes longer than this holds up a whole turn: then Docker counts as lost.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) struct Docker {
+    client: Client,
+    timeout: Duration,
+    meters: Mutex<Meters>,
+}
+
+impl Docker {
+    pub(crate) fn new(config: &DockerConfig, clock: Arc<dyn Clock>) -> Docker {
+        Docker {
+            client: Client::new(&config.socket),
+            timeout: config.timeout,
+            meters: Mutex::new(Meters::new(clock)),
+        }
+    }
+
+    fn look_timeout(&self) -> Duration {
+        self.timeout.min(LOOK_TIMEOUT)
+    }
+
+    fn inspect(&self, id_or_name: &str) -> Result<Option<Inspected>> {
+        let path = format!("/containers/{id_or_name}/json");
+        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
+    }
+
+    /// The id of the container of this number, made now or found made.
+    fn create(&self, service: &Service, number: u32) -> Result<String> {
+        let name = service.replica_name(number);
+        let body = wire::create_body(service, number)?;
+        let call = Call {
+            method: Method::Post,
+            path: "/containers/create",
+            query: &[("name", &name)],
+            body: Some(&body),
+            idempotent: false,
+        };
+        let answer = self.client.call(call, self.timeout)?;
+        match answer.status {
+            201 => Ok(answer.json::<Created>()?.id),
+            404 if answer.message().contains("image") => Err(Error::new(format!(
+                "image {image} is not on this host; run `docker pull {image}`",
+                image = service.container.image
+            ))),
+            409 => match self.inspect(&name)? {
+                Some(made) if made.is_replica(service.name.as_str(), number) => Ok(made.id),
+                _ => Err(Error::new(format!(
+                    "the name {name} is taken by a container that is not ours; \
+                     rename or remove that container"
+                ))),
+            },
+            _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
+        }
+    }
+
+    fn force_remove(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{id}");
+        let call = Call {
+            method: Method::Delete,
+            path: &path,
+            query: &[("force", "true"), ("v", "true")],
+            body: None,
+            idempotent: true,
+        };
+        let answer = self.client.call(call, self.timeout)?;
+        // 409: a removal is under way already.
+        if matches!(answer.status, 404 | 409) { Ok(()) } else { answer.ok().map(drop) }
+    }
+}
+
+impl Engine for Docker {
+    fn list(&self) -> Result<Vec<Container>> {
+        let filters = format!(r#"{{"label":["{LABEL_SERVICE}"]}}"#);
+        let query = [("all", "true"), ("filters", filters.as_str())];
+        let call = Call { query: &query, ..Call::get("/containers/json") };
+        let listed: Vec<Listed> = self.client.call(call, self.look_timeout())?.ok()?.json()?;
+        Ok(listed.into_iter().filter_map(Listed::into_container).collect())
+    }
+
+    fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let inspect = |id: &ContainerId| self.inspect(&id.0).ok().flatten();
+        let mut counters = meters.read_files(ids, &inspect);
+        let rest: Vec<&ContainerId> = ids.iter().filter(|id| !counters.contains_key(id)).collect();
+        counters.extend(meter::read_stats(&self.client, &rest, &meters, self.look_timeout()));
+        counters
+    }
+
+    fn start(&self, service: &Service, number: u32) -> Result<()> {
+        let id = self.create(service, number)?;
+        let path = format!("/containers/{id}/start");
+        let call = Call { method: Method::Post, idempotent: true, ..Call::get(&path) };
+        // 304: it runs already.
+        let started = match self.client.call(call, self.timeout) {
+            Ok(answer) if answer.status == 304 => Ok(()),
+            Ok(answer) => answer.ok().map(drop),
+            Err(err) => Err(err),
+        };
+        started.map_err(|err| match self.force_remove(&id) {
+            Ok(()) => err,
+            Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),
+        })
+    }
+
+    fn remove(&self, id: &ContainerId, service: &str, stop_timeout: Duration) -> Result<()> {
+        // Read again right before: what we listed may be another's by now.
+        match self.inspect(&id.0)? {
+            None => return Ok(()),
+            Some(found) if found.label(LABEL_SERVICE) != Some(service) => {
+                return Err(Error::new(format!(
+                    "container {id} does not carry {LABEL_SERVICE}={service}; it is left alone"
+                )));
+            }
+            Some(_) => (),
+        }
+        let path = format!("/containers/{}/stop", id.0);
+        let seconds = stop_timeout.as_secs().to_string();
+        let call = Call {
+            method: Method::Post,
+            path: &path,
+            query: &[("t", &seconds)],
+            body: None,
+            idempotent: true,
+        };
+        let answer = self.client.call(call, self.timeout.saturating_add(stop_timeout))?;
+        if !matches!(answer.status, 304 | 404) {
+            answer.ok()?;
+        }
+        self.force_remove(&id.0)
+    }
+}

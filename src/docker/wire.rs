@@ -1,0 +1,283 @@
+//! What goes over Docker's socket, and its conversion to the model. Nothing else sees these types.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::model::replica::{Container, ContainerId, ContainerState};
+use crate::model::service::Service;
+use crate::outside::{Error, Result};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Listed {
+    id: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    state: String,
+    #[serde(default)]
+    network_settings: NetworkSettings,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkSettings {
+    networks: Option<BTreeMap<String, Endpoint>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Endpoint {
+    #[serde(rename = "IPAddress")]
+    ip_address: String,
+}
+
+impl Listed {
+    /// `None` when its labels do not make it a replica of ours.
+    pub(crate) fn into_container(self) -> Option<Container> {
+        let state = match self.state.as_str() {
+            "created" => ContainerState::Created,
+            "exited" | "dead" => ContainerState::Exited,
+            "removing" => ContainerState::Removing,
+            // Restarting: Docker's own restart policy is at it. Paused: its probe tells.
+            _ => ContainerState::Running,
+        };
+        let networks = self.network_settings.networks.unwrap_or_default();
+        let address = networks.values().find_map(|e| e.ip_address.parse::<IpAddr>().ok());
+        Some(Container {
+            id: ContainerId(self.id),
+            service: self.labels.get(LABEL_SERVICE)?.clone(),
+            number: self.labels.get(LABEL_REPLICA)?.parse().ok()?,
+            state,
+            address,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Inspected {
+    pub(crate) id: String,
+    #[serde(default)]
+    config: InspectedConfig,
+    #[serde(default)]
+    state: InspectedState,
+    #[serde(default)]
+    host_config: InspectedHost,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedConfig {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedState {
+    pid: u32,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedHost {
+    nano_cpus: u64,
+    cpu_quota: i64,
+    cpu_period: i64,
+}
+
+const ONE_CORE: u64 = 1_000_000_000;
+
+impl Inspected {
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.config.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn is_replica(&self, service: &str, number: u32) -> bool {
+        self.label(LABEL_SERVICE) == Some(service)
+            && self.label(LABEL_REPLICA) == Some(number.to_string().as_str())
+    }
+
+    /// `None` while it does not run.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        (0 < self.state.pid).then_some(self.state.pid)
+    }
+
+    /// Billionths of a core: its limit, else its quota, else one core.
+    pub(crate) fn limit_nano_cpus(&self) -> u64 {
+        let host = &self.host_config;
+        let quota = u64::try_from(host.cpu_quota).unwrap_or(0);
+        // Docker leaves the period at 0 for the kernel's default of 100 ms.
+        let period = u64::try_from(host.cpu_period).ok().filter(|p| 0 < *p).unwrap_or(100_000);
+        match (host.nano_cpus, quota) {
+            (0, 0) => ONE_CORE,
+            (0, quota) => quota.saturating_mul(ONE_CORE) / period,
+            (nano, _) => nano,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Created {
+    pub(crate) id: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Stats {
+    read: String,
+    cpu_stats: CpuStats,
+}
+
+#[derive(Deserialize)]
+struct CpuStats {
+    cpu_usage: CpuUsage,
+}
+
+#[derive(Deserialize)]
+struct CpuUsage {
+    total_usage: u64,
+}
+
+impl Stats {
+    /// Nanoseconds used in all, and when that was. `None` for a container that does not run: its
+    /// statistics are zeros of the year 1.
+    pub(crate) fn counter(&self) -> Option<(u64, u64)> {
+        let read = chrono::DateTime::parse_from_rfc3339(&self.read).ok()?.timestamp_nanos_opt()?;
+        Some((self.cpu_stats.cpu_usage.total_usage, u64::try_from(read).ok()?))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Create<'a> {
+    image: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cmd: &'a [String],
+    env: Vec<String>,
+    labels: BTreeMap<&'a str, String>,
+    host_config: CreateHost<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreateHost<'a> {
+    binds: &'a [String],
+    nano_cpus: u64,
+    memory: u64,
+}
+
+pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
+    let spec = &service.container;
+    let mut body = Create {
+        image: &spec.image,
+        cmd: &spec.command,
+        env: spec.environment.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+        labels: BTreeMap::new(),
+        host_config: CreateHost {
+            binds: &spec.volumes,
+            nano_cpus: spec.nano_cpus.unwrap_or(0),
+            memory: spec.memory.unwrap_or(0),
+        },
+    };
+    let write = |body: &Create| {
+        serde_json::to_vec(body).map_err(|err| Error::caused("container body", err))
+    };
+    // Of everything but the labels: equal specs have equal marks, whatever their number.
+    let mark = format!("{:016x}", fnv1a(&write(&body)?));
+    body.labels.insert(LABEL_SERVICE, service.name.as_str().to_owned());
+    body.labels.insert(LABEL_REPLICA, number.to_string());
+    body.labels.insert(LABEL_SPEC, mark);
+    write(&body)
+}
+
+/// The 64-bit FNV-1a hash. Not std's: its hash may change with the compiler, a label may not.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::wire::{Inspected, Listed, Stats, fnv1a};
+    use crate::model::replica::ContainerState;
+
+    fn listed(state: &str, labels: &str, networks: &str) -> Option<super::Container> {
+        let text = format!(
+            r#"{{"Id":"ab","Names":["/x"],"State":"{state}","Labels":{labels},
+                "NetworkSettings":{{"Networks":{networks}}}}}"#
+        );
+        serde_json::from_str::<Listed>(&text).unwrap().into_container()
+    }
+
+    #[test]
+    fn a_replica_is_known_by_its_labels() {
+        let ours = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3"}"#;
+        let bridge = r#"{"bridge":{"IPAddress":"172.17.0.2"}}"#;
+        let web = listed("running", ours, bridge).unwrap();
+        assert_eq!((web.service.as_str(), web.number), ("web", 3));
+        assert_eq!(web.address.unwrap().to_string(), "172.17.0.2");
+        assert_eq!(listed("running", ours, r#"{"n":{"IPAddress":""}}"#).unwrap().address, None);
+        assert_eq!(listed("running", ours, "null").unwrap().address, None);
+        for odd in [
+            r#"{"io.plimsoll.service":"web"}"#,
+            r#"{"io.plimsoll.replica":"3"}"#,
+            r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"three"}"#,
+        ] {
+            assert_eq!(listed("running", odd, bridge), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn states_of_docker_become_ours() {
+        let ours = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3"}"#;
+        for (state, want) in [
+            ("created", ContainerState::Created),
+            ("running", ContainerState::Running),
+            ("restarting", ContainerState::Running),
+            ("paused", ContainerState::Running),
+            ("exited", ContainerState::Exited),
+            ("dead", ContainerState::Exited),
+            ("removing", ContainerState::Removing),
+        ] {
+            assert_eq!(listed(state, ours, "{}").unwrap().state, want, "{state}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_nano_cpus_else_quota_else_one_core() {
+        for (host, want) in [
+            (r#"{"NanoCpus":250000000,"CpuQuota":5,"CpuPeriod":10}"#, 250_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":100000}"#, 500_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":0}"#, 500_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":-1,"CpuPeriod":0}"#, 1_000_000_000),
+            ("{}", 1_000_000_000),
+        ] {
+            let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
+            let inspected: Inspected = serde_json::from_str(&text).unwrap();
+            assert_eq!(inspected.limit_nano_cpus(), want, "{host}");
+        }
+    }
+
+    #[test]
+    fn statistics_of_a_stopped_container_are_none() {
+        let stats = |read: &str| {
+            let text =
+                format!(r#"{{"read":"{read}","cpu_stats":{{"cpu_usage":{{"total_usage":7}}}}}}"#);
+            serde_json::from_str::<Stats>(&text).unwrap().counter()
+        };
+        assert_eq!(stats("1970-01-01T00:00:01.5Z"), Some((7, 1_500_000_000)));
+        assert_eq!(stats("0001-01-01T00:00:00Z"), None);
+    }
+
+    /// Vectors of the algorithm's authors.
+    #[test]
+    fn the_hash_is_fnv1a() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+}

@@ -1,0 +1,41 @@
+//! Files that are whole at any time.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::outside::{Error, Result};
+
+/// `haproxy.cfg` and `new` give `haproxy.cfg.new`.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Written to a file beside, on the disk before this returns.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<PathBuf> {
+    let new = beside(path, "new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|err| Error::caused(format!("cannot write {}", new.display()), err))?;
+    Ok(new)
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let rename = || {
+        fs::rename(from, to)?;
+        let dir = to.parent().unwrap_or(Path::new("/"));
+        File::open(dir)?.sync_all()
+    };
+    rename().map_err(|err| Error::caused(format!("cannot write {}", to.display()), err))
+}
+
+pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
+    let new = write_new(path, text)?;
+    rename(&new, path)
+}

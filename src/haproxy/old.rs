@@ -1,0 +1,86 @@
+//! What earlier HAProxy processes still hold: their sessions do not show on the new one's socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::outside::{Error, Result};
+
+/// Open connections of these processes to each address. An address of IPv6 gets no answer.
+pub(crate) fn connections(pids: &BTreeSet<u32>, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
+    let table = fs::read_to_string("/proc/net/tcp")
+        .map_err(|err| Error::caused("cannot read /proc/net/tcp", err))?;
+    let mut inodes = BTreeSet::new();
+    for pid in pids {
+        inodes.extend(sockets(*pid)?);
+    }
+    Ok(count(&table, &inodes, to))
+}
+
+/// The inodes of a process's sockets. One that just ended has none.
+fn sockets(pid: u32) -> Result<BTreeSet<String>> {
+    let dir = format!("/proc/{pid}/fd");
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(err) => return Err(Error::caused(format!("cannot read {dir}"), err)),
+    };
+    let inode = |entry: std::io::Result<fs::DirEntry>| {
+        let link = fs::read_link(entry.ok()?.path()).ok()?;
+        let name = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
+        Some(name)
+    };
+    Ok(entries.filter_map(inode).collect())
+}
+
+const ESTABLISHED: &str = "01";
+
+fn count(table: &str, inodes: &BTreeSet<String>, to: &[IpAddr]) -> BTreeMap<IpAddr, u64> {
+    let wanted = to.iter().filter(|ip| ip.is_ipv4()).map(|ip| (*ip, 0));
+    let mut counts: BTreeMap<IpAddr, u64> = wanted.collect();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(remote), Some(state), Some(inode)) =
+            (fields.get(2), fields.get(3), fields.get(9))
+        else {
+            continue;
+        };
+        if *state == ESTABLISHED && inodes.contains(*inode) {
+            let count = address(remote).and_then(|ip| counts.get_mut(&ip));
+            count.into_iter().for_each(|n| *n += 1);
+        }
+    }
+    counts
+}
+
+/// The kernel prints the address as one number in the machine's own byte order.
+fn address(field: &str) -> Option<IpAddr> {
+    let (hex, _port) = field.split_once(':')?;
+    let number = u32::from_str_radix(hex, 16).ok()?;
+    Some(IpAddr::V4(Ipv4Addr::from(number.to_ne_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::haproxy::old::count;
+
+    #[test]
+    fn only_established_connections_of_these_sockets_count() {
+        let hex = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
+        let (near, far) = (hex([172, 17, 0, 1]), hex([172, 17, 0, 2]));
+        let row = |remote: &str, state: &str, inode: &str| {
+            format!(" 0: {near}:D2F0 {remote}:1F90 {state} 0:0 00:0 0 0 0 {inode} 1 0\n")
+        };
+        let table = ["  sl  local rem st tx tr ret uid timeout inode\n".to_owned()]
+            .into_iter()
+            .chain([row(&far, "01", "7"), row(&far, "01", "8"), row(&far, "06", "7")])
+            .chain([row(&near, "01", "7"), row(&far, "01", "9"), "garbage\n".to_owned()])
+            .collect::<String>();
+        let ours: BTreeSet<String> = ["7", "8"].map(str::to_owned).into();
+        let to = ["172.17.0.2", "172.17.0.3", "fd00::2"].map(|ip| ip.parse().unwrap());
+        let counts: Vec<u64> = count(&table, &ours, &to).into_values().collect();
+        assert_eq!(counts, [2, 0]);
+    }
+}

@@ -1,0 +1,117 @@
+//! HAProxy's processes: which are ours, and running its binary with a deadline.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::haproxy::files;
+use crate::model::config::ProxyConfig;
+use crate::outside::{Error, Result};
+
+/// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
+const RUN_MAX: Duration = Duration::from_secs(15);
+const STEP: Duration = Duration::from_millis(5);
+/// So much of what HAProxy said goes into a message.
+const WORDS_MAX: usize = 1500;
+
+pub(crate) struct Processes<'a> {
+    pub(crate) config: &'a ProxyConfig,
+}
+
+impl Processes<'_> {
+    /// Every process of the host that is an HAProxy running our file.
+    pub(crate) fn all(&self) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| self.is_ours(*pid)).collect()
+    }
+
+    /// Numbers are used again, so a number alone proves nothing. A process that ended and was not
+    /// waited for has no command line, and is none of ours.
+    pub(crate) fn is_ours(&self, pid: u32) -> bool {
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        let program = args.first().copied().unwrap_or_default();
+        let name = program.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let file = self.config.config.as_os_str().as_encoded_bytes();
+        name.starts_with(b"haproxy") && args.windows(2).any(|w| w[0] == b"-f" && w[1] == file)
+    }
+
+    /// Whether HAProxy takes the file; its own words when it does not.
+    pub(crate) fn validate(&self, file: &Path) -> Result<()> {
+        let mut command = Command::new(&self.config.binary);
+        command.args(["-c", "-q", "-f"]).arg(file);
+        self.run(command, "the file is refused")
+    }
+
+    /// Starts a process in the background that takes over from `old`.
+    pub(crate) fn launch(&self, old: &[u32], take_listeners: bool) -> Result<()> {
+        let mut command = Command::new(&self.config.binary);
+        command.arg("-D").arg("-f").arg(&self.config.config).arg("-p").arg(&self.config.pid_file);
+        if take_listeners {
+            command.arg("-x").arg(&self.config.socket);
+        }
+        if !old.is_empty() {
+            command.arg("-sf").args(old.iter().map(u32::to_string));
+        }
+        self.run(command, "it does not start")
+    }
+
+    /// What it says goes to a file, so that no background process can keep a pipe open.
+    fn run(&self, mut command: Command, what: &str) -> Result<()> {
+        let said = files::beside(&self.config.config, "said");
+        let open = File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
+        let (out, err) =
+            open.map_err(|err| Error::caused(format!("cannot write {}", said.display()), err))?;
+        let binary = self.config.binary.display();
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = child.map_err(|err| {
+            Error::caused(format!("cannot run {binary} (see load_balancer.binary)"), err)
+        })?;
+        let status = wait(child, RUN_MAX)?;
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(_) => Err(Error::new(format!("haproxy: {what}: {}", words(&said)))),
+            None => Err(Error::new(format!(
+                "haproxy: {what}: {binary} did not end within {} s and was killed",
+                RUN_MAX.as_secs()
+            ))),
+        }
+    }
+}
+
+/// `None` when it had to be killed.
+fn wait(mut child: Child, longest: Duration) -> Result<Option<ExitStatus>> {
+    let mut waited = Duration::ZERO;
+    let fault = |err| Error::caused("cannot wait for haproxy", err);
+    while waited < longest {
+        if let Some(status) = child.try_wait().map_err(fault)? {
+            return Ok(Some(status));
+        }
+        pause(STEP);
+        waited += STEP;
+    }
+    child.kill().and_then(|()| child.wait()).map_err(fault)?;
+    Ok(None)
+}
+
+/// Between two looks at something that gives no signal of its own. A worker may wait; it wakes no
+/// later than this, and maybe earlier.
+pub(crate) fn pause(span: Duration) {
+    thread::park_timeout(span);
+}
+
+/// On one line, without HAProxy's level and process marks.
+fn words(said: &Path) -> String {
+    let text = fs::read(said).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let plain = |line: &str| {
+        let line = line.trim();
+        let rest = line.strip_prefix('[').and_then(|l| l.split_once(" : "));
+        rest.map_or(line, |(_, words)| words).trim().to_owned()
+    };
+    let lines: Vec<String> = text.lines().map(plain).filter(|l| !l.is_empty()).collect();
+    lines.join("; ").chars().take(WORDS_MAX).collect()
+}

@@ -1,0 +1,121 @@
+//! From one configuration to the next: write, validate, swap, take over, verify; or roll back.
+//!
+//! That HAProxy takes a file says little: it may start and still not serve. So a reload counts as
+//! done when the new process answers with the servers that it should have, and not before.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::haproxy::process::pause;
+use crate::haproxy::{Haproxy, files, render};
+use crate::model::action::{Effect, Steering};
+use crate::model::proxy::{Routes, SeenServer};
+use crate::outside::{Error, Proxy, Result};
+
+/// How long a process that was started may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(10);
+
+impl Haproxy {
+    pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
+        let text = render::render(&self.config, &self.state_file, routes);
+        let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
+        if serving.is_some()
+            && self.runs(&text)
+            && self.socket.servers().is_ok_and(|s| agrees(&s, routes))
+        {
+            self.steer(&drains(routes))?;
+            return Ok(Effect::Unchanged);
+        }
+        let new = files::write_new(&self.config.config, &text)?;
+        self.processes().validate(&new)?;
+        files::rename(&new, &self.config.config)?;
+        self.take_over(serving, |servers| agrees(servers, routes))
+            .map_err(|err| self.roll_back(err))?;
+        // Only a convenience for the next failure, and what serves now is right.
+        if let Err(err) = files::replace(&files::beside(&self.config.config, "good"), &text) {
+            log::warn!(
+                "message=\"the last good configuration is not kept\" error={:?}",
+                err.to_string()
+            );
+        }
+        self.steer(&drains(routes))?;
+        Ok(Effect::Changed)
+    }
+
+    fn runs(&self, text: &str) -> bool {
+        fs::read_to_string(&self.config.config).is_ok_and(|now| now == text)
+    }
+
+    /// A new process takes over the listeners of the one that serves, if any does.
+    fn take_over(
+        &self,
+        serving: Option<u32>,
+        is_right: impl Fn(&[SeenServer]) -> bool,
+    ) -> Result<()> {
+        if serving.is_some() {
+            files::replace(&self.state_file, &self.socket.states()?)?;
+        }
+        let old = self.processes().all();
+        self.processes().launch(&old, serving.is_some())?;
+        let mut waited = Duration::ZERO;
+        loop {
+            let pid = self.socket.pid();
+            let servers = self.socket.servers();
+            if pid.as_ref().is_ok_and(|pid| !old.contains(pid))
+                && servers.as_ref().is_ok_and(|s| is_right(s))
+            {
+                return Ok(());
+            }
+            if ANSWER_MAX <= waited {
+                return Err(match pid.and(servers.map(drop)) {
+                    Err(err) => Error::caused("haproxy: the new process does not serve", err),
+                    Ok(()) => Error::new("haproxy: the new process does not show its servers"),
+                });
+            }
+            pause(STEP);
+            waited += STEP;
+        }
+    }
+
+    /// Puts back the file that worked last, and starts it unless the old process still serves.
+    fn roll_back(&self, failed: Error) -> Error {
+        let good = files::beside(&self.config.config, "good");
+        let Ok(text) = fs::read_to_string(&good) else { return failed };
+        let restore = || -> Result<()> {
+            files::replace(&self.config.config, &text)?;
+            let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
+            if serving.is_some() { Ok(()) } else { self.take_over(None, |_| true) }
+        };
+        match restore() {
+            Ok(()) => failed.rolled_back(),
+            Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
+        }
+    }
+}
+
+fn agrees(seen: &[SeenServer], routes: &Routes) -> bool {
+    let wanted = routes.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+    let mut count = 0;
+    let all = wanted.into_iter().all(|(backend, server)| {
+        count += 1;
+        seen.iter().any(|s| {
+            s.backend == backend.service.as_str()
+                && s.name == server.name
+                && s.seen.address == server.address
+        })
+    });
+    all && count == seen.len()
+}
+
+/// The state file carries them over; this makes sure.
+fn drains(routes: &Routes) -> Vec<Steering> {
+    let servers = routes.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+    let draining = servers.filter(|(_, server)| server.draining);
+    let steering = draining.map(|(backend, server)| Steering {
+        backend: backend.service.as_str().to_owned(),
+        server: server.name.clone(),
+        draining: true,
+    });
+    steering.collect()
+}

@@ -1,0 +1,145 @@
+//! Routes to HAProxy's configuration. Everything that stands in it was checked before: names are
+//! plain, addresses and numbers are typed, paths and texts go in quotes that nothing escapes from.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::model::config::ProxyConfig;
+use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
+use crate::model::service::HealthKind;
+
+/// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
+/// finishing process from being closed under their next request; the server state file keeps a
+/// server that is down or drains so; only requests that may be sent twice are.
+const DEFAULTS: &str = "\
+    mode http
+    balance leastconn
+    option forwardfor
+    option idle-close-on-response
+    option redispatch 1
+    retries 3
+    retry-on conn-failure empty-response 503
+    load-server-state-from-file global
+    timeout connect 2s
+    timeout client 1m
+    timeout server 5m
+    timeout queue 30s
+    timeout http-request 10s
+    timeout tunnel 1h
+";
+
+pub(crate) fn render(config: &ProxyConfig, state_file: &Path, routes: &Routes) -> String {
+    let mut out = String::from(
+        "# Written by plimsoll. What is changed here is lost at the next reload.\nglobal\n",
+    );
+    let socket = quoted(&config.socket.to_string_lossy());
+    let state = quoted(&state_file.to_string_lossy());
+    let hard_stop_ms = config.hard_stop_after.as_millis();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
+    let _ = writeln!(out, "    server-state-file {state}");
+    let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
+    let _ = write!(out, "\ndefaults\n{DEFAULTS}");
+    let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
+    for backend in &routes.backends {
+        render_backend(backend, &mut out);
+    }
+    out
+}
+
+fn render_backend(backend: &Backend, out: &mut String) {
+    let name = &backend.service;
+    if let Some(listen) = &backend.listen {
+        let _ = write!(out, "\nfrontend {name}\n    bind {listen}\n    default_backend {name}\n");
+    }
+    let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
+    let health = &backend.health;
+    if let HealthKind::Http { path } = &health.kind {
+        let path = quoted(path);
+        let _ = writeln!(out, "    option httpchk");
+        let _ =
+            writeln!(out, "    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host {name}");
+        let _ = writeln!(out, "    http-check expect status 200-399");
+    }
+    let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
+    let (interval, timeout) = (health.interval.as_millis(), health.timeout.as_millis());
+    let _ = writeln!(out, "    timeout check {timeout}ms");
+    let _ = writeln!(
+        out,
+        "    default-server check{port} inter {interval}ms fastinter 1s fall 3 rise 1"
+    );
+    for server in &backend.servers {
+        let _ = writeln!(out, "    server {} {}", server.name, server.address);
+    }
+}
+
+/// In HAProxy's strong quotes every byte but the quote itself stands for itself; a quote is set
+/// between two quoted parts.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use crate::haproxy::render::{quoted, render};
+    use crate::model::config::ProxyConfig;
+    use crate::model::proxy::{Backend, Routes, Server};
+    use crate::model::service::{HealthCheck, HealthKind, Listen, ServiceName};
+
+    #[test]
+    fn a_service_is_a_frontend_and_a_backend() {
+        let config = ProxyConfig {
+            binary: "/usr/sbin/haproxy".into(),
+            config: "/s/haproxy.cfg".into(),
+            pid_file: "/r/haproxy.pid".into(),
+            socket: "/r/haproxy.sock".into(),
+            hard_stop_after: Duration::from_secs(600),
+            min_reload_interval: Duration::from_secs(2),
+        };
+        let backend = Backend {
+            service: ServiceName::new("web").unwrap(),
+            listen: Some(Listen { address: None, port: 80 }),
+            health: HealthCheck {
+                kind: HealthKind::Http { path: "/up?a='b'".to_owned() },
+                port: Some(81),
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_millis(1500),
+            },
+            servers: vec![Server {
+                name: "web-1".to_owned(),
+                address: "172.17.0.2:8080".parse().unwrap(),
+                draining: true,
+            }],
+        };
+        let routes = Routes { backends: vec![backend] };
+        let text = render(&config, Path::new("/s/haproxy.cfg.state"), &routes);
+        let tail = "
+frontend web
+    bind :80
+    default_backend web
+
+backend web
+    http-request disable-l7-retry unless METH_GET
+    option httpchk
+    http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 hdr Host web
+    http-check expect status 200-399
+    timeout check 1500ms
+    default-server check port 81 inter 10000ms fastinter 1s fall 3 rise 1
+    server web-1 172.17.0.2:8080
+";
+        assert!(text.ends_with(tail), "{text}");
+        let socket = "stats socket '/r/haproxy.sock' mode 600 level admin expose-fd listeners";
+        for line in [socket, "server-state-file '/s/haproxy.cfg.state'", "hard-stop-after 600000ms"]
+        {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn nothing_gets_out_of_quotes() {
+        assert_eq!(quoted(r#"a "b" $C \ # '"#), r#"'a "b" $C \ # '\'''"#);
+    }
+}

@@ -1,0 +1,24 @@
+//! Keeps every service on a Docker host at its load line. Modules in reading order; start with
+//! `tick`, the column in the middle.
+
+mod cli;
+mod tick;
+mod outside;
+mod model;
+mod config;
+mod observe;
+mod decide;
+mod act;
+mod report;
+mod docker;
+mod haproxy;
+mod net;
+mod clock;
+mod store;
+mod daemon;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os())
+}

@@ -1,0 +1,89 @@
+//! What is done to the outside, one call of a worker each.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::proxy::Routes;
+use crate::model::replica::ContainerId;
+use crate::model::service::Service;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Makes the container of this number unless it is there, and starts it.
+    Start { service: Arc<Service>, number: u32 },
+    /// Stops it gently, for `stop_timeout` at most, and removes it.
+    Remove { service: String, number: u32, id: ContainerId, stop_timeout: Duration },
+    /// Writes, validates and loads HAProxy's file; a process that is not there is started.
+    Reload { routes: Routes },
+    /// Tells the running HAProxy which servers drain; its file stays.
+    Steer { servers: Vec<Steering> },
+}
+
+/// Whether one server of HAProxy gets new sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Steering {
+    pub(crate) backend: String,
+    pub(crate) server: String,
+    pub(crate) draining: bool,
+}
+
+/// What an action keeps others from touching while it is under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    Start { service: String, number: u32 },
+    Container(ContainerId),
+    Proxy,
+}
+
+impl Action {
+    pub(crate) fn claim(&self) -> Claim {
+        match self {
+            Action::Start { service, number } => {
+                Claim::Start { service: service.name.as_str().to_owned(), number: *number }
+            }
+            Action::Remove { id, .. } => Claim::Container(id.clone()),
+            Action::Reload { .. } | Action::Steer { .. } => Claim::Proxy,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Start { service, number } => write!(f, "start {}-{number}", service.name),
+            Action::Remove { service, number, .. } => write!(f, "remove {service}-{number}"),
+            Action::Reload { .. } => write!(f, "reload haproxy"),
+            Action::Steer { servers } => {
+                write!(f, "steer")?;
+                servers.iter().try_for_each(|s| {
+                    write!(f, " {}={}", s.server, if s.draining { "drain" } else { "ready" })
+                })
+            }
+        }
+    }
+}
+
+/// How an action ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) action: Action,
+    pub(crate) took: Duration,
+    pub(crate) result: Result<Effect, Trouble>,
+}
+
+/// What a successful action did to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Changed,
+    /// It was so already.
+    Unchanged,
+}
+
+/// Why an action failed, as the operator is to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) message: String,
+    /// HAProxy was brought back with the configuration that worked last.
+    pub(crate) rolled_back: bool,
+}

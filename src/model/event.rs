@@ -1,0 +1,136 @@
+//! Something an operator may want to know: one log line each.
+
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: Kind,
+    pub(crate) service: Option<String>,
+    pub(crate) replica: Option<String>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) message: String,
+    /// The number of replicas before and after.
+    pub(crate) change: Option<(u32, u32)>,
+}
+
+impl Event {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Event {
+        let message = message.into();
+        Event { kind, service: None, replica: None, reason: None, message, change: None }
+    }
+
+    pub(crate) fn service(mut self, name: &str) -> Event {
+        self.service = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn replica(mut self, name: String) -> Event {
+        self.replica = Some(name);
+        self
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    ScaleUp,
+    ScaleDown,
+    ReplicaStarted,
+    ReplicaFailed,
+    ReplicaNotReady,
+    ReplicaDraining,
+    ReplicaPutBack,
+    ReplicaCut,
+    ReplicaExited,
+    ReplicaRemoved,
+    CrashLoop,
+    ProxyReloaded,
+    ProxyReloadFailed,
+    ProxyRolledBack,
+    DockerLost,
+    DockerBack,
+    ServiceOrphaned,
+    StateDamaged,
+    StateNotSaved,
+    ConfigReloaded,
+    ConfigRejected,
+    DaemonStarted,
+    DaemonStopping,
+}
+
+impl Kind {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Kind::ScaleUp => "scale.up",
+            Kind::ScaleDown => "scale.down",
+            Kind::ReplicaStarted => "replica.started",
+            Kind::ReplicaFailed => "replica.failed",
+            Kind::ReplicaNotReady => "replica.not_ready",
+            Kind::ReplicaDraining => "replica.draining",
+            Kind::ReplicaPutBack => "replica.put_back",
+            Kind::ReplicaCut => "replica.cut",
+            Kind::ReplicaExited => "replica.exited",
+            Kind::ReplicaRemoved => "replica.removed",
+            Kind::CrashLoop => "health.crash_loop",
+            Kind::ProxyReloaded => "haproxy.reloaded",
+            Kind::ProxyReloadFailed => "haproxy.reload_failed",
+            Kind::ProxyRolledBack => "haproxy.rolled_back",
+            Kind::DockerLost => "docker.lost",
+            Kind::DockerBack => "docker.back",
+            Kind::ServiceOrphaned => "service.orphaned",
+            Kind::StateDamaged => "state.damaged",
+            Kind::StateNotSaved => "state.not_saved",
+            Kind::ConfigReloaded => "config.reloaded",
+            Kind::ConfigRejected => "config.rejected",
+            Kind::DaemonStarted => "daemon.started",
+            Kind::DaemonStopping => "daemon.stopping",
+        }
+    }
+
+    /// Errors are what keeps the daemon from its job, warnings what may soon.
+    pub(crate) fn level(self) -> log::Level {
+        match self {
+            Kind::ProxyReloadFailed
+            | Kind::ProxyRolledBack
+            | Kind::DockerLost
+            | Kind::StateDamaged
+            | Kind::StateNotSaved
+            | Kind::ConfigRejected => log::Level::Error,
+            Kind::ReplicaFailed
+            | Kind::ReplicaNotReady
+            | Kind::ReplicaCut
+            | Kind::ReplicaExited
+            | Kind::CrashLoop
+            | Kind::ServiceOrphaned => log::Level::Warn,
+            Kind::ScaleUp
+            | Kind::ScaleDown
+            | Kind::ReplicaStarted
+            | Kind::ReplicaDraining
+            | Kind::ReplicaPutBack
+            | Kind::ReplicaRemoved
+            | Kind::ProxyReloaded
+            | Kind::DockerBack
+            | Kind::ConfigReloaded
+            | Kind::DaemonStarted
+            | Kind::DaemonStopping => log::Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event={}", self.kind.word())?;
+        if let Some(service) = &self.service {
+            write!(f, " service={service}")?;
+        }
+        if let Some(replica) = &self.replica {
+            write!(f, " replica={replica}")?;
+        }
+        if let Some((from, to)) = self.change {
+            write!(f, " from={from} to={to}")?;
+        }
+        if let Some(reason) = self.reason {
+            write!(f, " reason={reason}")?;
+        }
+        if self.message.is_empty() { Ok(()) } else { write!(f, " message={:?}", self.message) }
+    }
+}

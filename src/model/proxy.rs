@@ -1,0 +1,87 @@
+//! What HAProxy is to do, and what it shows.
+
+use std::net::SocketAddr;
+
+use crate::model::replica::ServerSeen;
+use crate::model::service::{HealthCheck, Listen, ServiceName};
+use crate::model::time::Moment;
+
+/// One server line: a replica under its own name and address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) draining: bool,
+}
+
+/// One backend, and the frontend before it when the service has a `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pub(crate) service: ServiceName,
+    pub(crate) listen: Option<Listen>,
+    pub(crate) health: HealthCheck,
+    pub(crate) servers: Vec<Server>,
+}
+
+/// All that HAProxy is to do for us, by service name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Routes {
+    pub(crate) backends: Vec<Backend>,
+}
+
+impl Routes {
+    /// Whether both render to the same file: whether a server drains is not in it.
+    pub(crate) fn same_file(&self, other: &Routes) -> bool {
+        let plain = |routes: &Routes| {
+            let mut routes = routes.clone();
+            for server in routes.backends.iter_mut().flat_map(|b| &mut b.servers) {
+                server.draining = false;
+            }
+            routes
+        };
+        plain(self) == plain(other)
+    }
+}
+
+/// What HAProxy's socket shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxySeen {
+    pub(crate) servers: Vec<SeenServer>,
+    /// Earlier processes of ours that still finish their sessions.
+    pub(crate) old_processes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenServer {
+    pub(crate) backend: String,
+    pub(crate) name: String,
+    pub(crate) seen: ServerSeen,
+}
+
+impl ProxySeen {
+    pub(crate) fn server(&self, backend: &str, name: &str) -> Option<ServerSeen> {
+        let hit = self.servers.iter().find(|s| s.backend == backend && s.name == name);
+        hit.map(|s| s.seen)
+    }
+}
+
+/// How long HAProxy keeps an idle client connection open for a next request. A process that was
+/// told to finish may serve such a client once more until then.
+pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What became of the reloads of this run of the daemon. Not stored: a new daemon looks afresh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxyMemory {
+    /// What HAProxy was brought to last.
+    pub(crate) applied: Option<Routes>,
+    pub(crate) reloaded_at: Option<Moment>,
+    pub(crate) failure: Option<ReloadFailure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReloadFailure {
+    pub(crate) routes: Routes,
+    pub(crate) at: Moment,
+    /// In a row.
+    pub(crate) count: u32,
+}

@@ -1,0 +1,88 @@
+//! One container of a service, as last observed.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::model::service::Percent;
+
+/// Docker's identifier of a container: 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ContainerId(pub(crate) String);
+
+impl fmt::Display for ContainerId {
+    /// As Docker shows it to people: the first twelve digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContainerState {
+    /// Made, not started yet.
+    Created,
+    /// Runs, or Docker is about to run it again by its own restart policy.
+    Running,
+    Exited,
+    /// Docker is at it already.
+    Removing,
+}
+
+/// A container that carries our label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    /// Of its label `io.plimsoll.service`, as it stands there.
+    pub(crate) service: String,
+    /// Of its label `io.plimsoll.replica`; numbers only grow within a service.
+    pub(crate) number: u32,
+    pub(crate) state: ContainerState,
+    /// `None` while it has no network.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// What our own probe said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Probed {
+    NotYet,
+    Passed,
+    Failed,
+}
+
+/// Average CPU since the last look, as a share of the replica's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    Read(Percent),
+    Missing,
+}
+
+/// How HAProxy shows the replica now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerSeen {
+    pub(crate) address: SocketAddr,
+    pub(crate) draining: bool,
+    /// Requests in service or queued, and connections in use for them.
+    pub(crate) sessions: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replica {
+    pub(crate) id: ContainerId,
+    pub(crate) number: u32,
+    pub(crate) state: ContainerState,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) probed: Probed,
+    pub(crate) load: Load,
+    pub(crate) server: Option<ServerSeen>,
+    /// Open connections from HAProxy processes that an earlier reload told to finish.
+    /// `None`: it could not be told.
+    pub(crate) old_connections: Option<u64>,
+    /// An action on it is under way.
+    pub(crate) busy: bool,
+}
+
+impl Replica {
+    /// In HAProxy's list under the address that it has now.
+    pub(crate) fn is_served(&self) -> bool {
+        self.server.is_some_and(|s| Some(s.address) == self.address)
+    }
+}

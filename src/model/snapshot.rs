@@ -1,0 +1,44 @@
+//! Everything one decision may look at. If it is not in here, it is not decided on.
+
+use std::sync::Arc;
+
+use crate::model::replica::Replica;
+use crate::model::service::Service;
+use crate::model::time::Moment;
+
+/// One service at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) now: Moment,
+    /// The interval is over: load was read, and the number may change because of it. In between,
+    /// only what was begun goes on.
+    pub(crate) due: bool,
+    pub(crate) service: Arc<Service>,
+    /// By number, smallest first.
+    pub(crate) replicas: Vec<Replica>,
+    /// Numbers whose start is under way; a container may show for them already.
+    pub(crate) starting: Vec<u32>,
+    /// Starts that failed since the last decision.
+    pub(crate) failed_starts: u32,
+    pub(crate) engine: EngineSeen,
+    pub(crate) proxy: ProxyStanding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EngineSeen {
+    Answers,
+    /// `replicas` is what was seen last: nothing may be started, stopped or counted as gone.
+    Lost,
+}
+
+/// As much of HAProxy as concerns every service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyStanding {
+    /// It answers, and nothing of ours is under way on it. `old` counts its earlier processes
+    /// that still finish their sessions.
+    Settled { old: u32 },
+    /// A reload is under way: what its socket shows may be about to change.
+    Changing,
+    /// It does not answer.
+    Silent,
+}

@@ -1,0 +1,20 @@
+//! Time as the decision core sees it.
+
+use std::time::Duration;
+
+/// Milliseconds since the Unix epoch at which the daemon started, carried on by the monotonic
+/// clock. So a step of the system's clock moves nothing while the daemon runs, and a moment that
+/// was stored still means something after a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Moment {
+    pub(crate) fn plus(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Zero when `earlier` is in fact later.
+    pub(crate) fn since(self, earlier: Moment) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}

@@ -1,0 +1,150 @@
+//! The world to snapshots. Reads only.
+
+pub(crate) mod cpu;
+pub(crate) mod health;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::model::action::Claim;
+use crate::model::config::Config;
+use crate::model::memory::Memory;
+use crate::model::proxy::ProxySeen;
+use crate::model::replica::{Container, ContainerId, ContainerState, Load, Probed, Replica};
+use crate::model::service::Service;
+use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::time::Moment;
+use crate::observe::cpu::Sampler;
+use crate::outside::{Engine, Proxy};
+
+/// What the daemon knows without asking anyone.
+pub(crate) struct Known<'a> {
+    pub(crate) now: Moment,
+    pub(crate) due: bool,
+    pub(crate) config: &'a Config,
+    pub(crate) memory: &'a Memory,
+    pub(crate) claims: &'a BTreeSet<Claim>,
+    pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
+    /// By service: starts that failed since the last look.
+    pub(crate) failed_starts: &'a BTreeMap<String, u32>,
+}
+
+/// Everything that was seen at one moment.
+pub(crate) struct Seen {
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// `None` when HAProxy does not answer.
+    pub(crate) proxy: Option<ProxySeen>,
+    /// Why the engine gave no list.
+    pub(crate) engine_error: Option<String>,
+    /// Services of containers that carry our label and that the config does not know.
+    pub(crate) orphans: BTreeSet<String>,
+}
+
+/// `last` is the last list of containers, kept up to date here. `None` when there was never one:
+/// then nothing can be said about any service.
+pub(crate) fn look(
+    known: &Known,
+    engine: &dyn Engine,
+    proxy: &dyn Proxy,
+    sampler: &mut Sampler,
+    last: &mut Option<Vec<Container>>,
+) -> Seen {
+    let listed = engine.list();
+    let seen = proxy.look().ok();
+    let (standing, engine_error) = match listed {
+        Ok(list) => {
+            *last = Some(list);
+            (EngineSeen::Answers, None)
+        }
+        Err(err) => (EngineSeen::Lost, Some(err.to_string())),
+    };
+    let containers = last.as_deref().unwrap_or_default();
+    let is_ours = |c: &&Container| known.config.services.keys().any(|n| n.as_str() == c.service);
+    let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
+    let loads = match standing {
+        EngineSeen::Answers if known.due => {
+            sampler.loads(engine, &ours, known.config.check_interval)
+        }
+        EngineSeen::Answers | EngineSeen::Lost => BTreeMap::new(),
+    };
+    let old = old_connections(known.memory, seen.as_ref(), proxy, &ours);
+    let view = View { known, engine: standing, proxy: seen.as_ref(), loads: &loads, old: &old };
+    let services = if last.is_some() { Some(known.config.services.values()) } else { None };
+    let snapshots = services.into_iter().flatten().map(|s| view.snapshot(s, &ours)).collect();
+    let orphans = others.iter().map(|c| c.service.clone()).collect();
+    Seen { snapshots, proxy: seen, engine_error, orphans }
+}
+
+/// Asked only while a replica empties and there are earlier processes that could reach it.
+fn old_connections(
+    memory: &Memory,
+    seen: Option<&ProxySeen>,
+    proxy: &dyn Proxy,
+    containers: &[&Container],
+) -> BTreeMap<IpAddr, u64> {
+    if seen.is_none_or(|s| s.old_processes == 0) {
+        return BTreeMap::new();
+    }
+    let drains = |c: &&&Container| {
+        memory.services.get(&c.service).is_some_and(|m| m.drains.contains_key(&c.id))
+    };
+    let to: Vec<IpAddr> = containers.iter().filter(drains).filter_map(|c| c.address).collect();
+    if to.is_empty() { BTreeMap::new() } else { proxy.old_connections(&to).unwrap_or_default() }
+}
+
+struct View<'a> {
+    known: &'a Known<'a>,
+    engine: EngineSeen,
+    proxy: Option<&'a ProxySeen>,
+    loads: &'a BTreeMap<ContainerId, Load>,
+    old: &'a BTreeMap<IpAddr, u64>,
+}
+
+impl View<'_> {
+    fn snapshot(&self, service: &Arc<Service>, containers: &[&Container]) -> Snapshot {
+        let name = service.name.as_str();
+        let own = containers.iter().filter(|c| c.service == name);
+        let mut replicas: Vec<Replica> = own.map(|c| self.replica(service, c)).collect();
+        replicas.sort_by_key(|r| r.number);
+        let started = |claim: &Claim| match claim {
+            Claim::Start { service, number } if service == name => Some(*number),
+            Claim::Start { .. } | Claim::Container(_) | Claim::Proxy => None,
+        };
+        let proxy = match self.proxy {
+            _ if self.known.claims.contains(&Claim::Proxy) => ProxyStanding::Changing,
+            Some(seen) => ProxyStanding::Settled { old: seen.old_processes },
+            None => ProxyStanding::Silent,
+        };
+        Snapshot {
+            now: self.known.now,
+            due: self.known.due,
+            service: service.clone(),
+            replicas,
+            starting: self.known.claims.iter().filter_map(started).collect(),
+            failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
+            engine: self.engine,
+            proxy,
+        }
+    }
+
+    fn replica(&self, service: &Service, container: &Container) -> Replica {
+        let running = container.state == ContainerState::Running;
+        let name = service.replica_name(container.number);
+        let server = self.proxy.and_then(|p| p.server(service.name.as_str(), &name));
+        let old = container.address.and_then(|a| self.old.get(&a)).copied();
+        let load = self.loads.get(&container.id).copied().filter(|_| running);
+        let probed = self.known.probed.get(&container.id).cloned().filter(|_| running);
+        Replica {
+            id: container.id.clone(),
+            number: container.number,
+            state: container.state,
+            address: container.address.map(|ip| SocketAddr::new(ip, service.port)),
+            probed: probed.unwrap_or(Probed::NotYet),
+            load: load.unwrap_or(Load::Missing),
+            server,
+            old_connections: old,
+            busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The outside world on one page: the only traits in the program. The real ones are `clock`,
+//! `net`, `docker`, `haproxy`, `store` and the daemon's workers; the tests have made-up ones.
+//! (Not called `ports`: in this program a port is a TCP port.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::model::action::{Action, Claim, Effect, Steering};
+use crate::model::memory::Memory;
+use crate::model::proxy::{ProxySeen, Routes};
+use crate::model::replica::{Container, ContainerId};
+use crate::model::service::Service;
+use crate::model::time::Moment;
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Something outside did not do what was asked. Says what and the way out, once; what a library
+/// said stays its source.
+#[derive(Debug)]
+pub(crate) struct Error {
+    message: String,
+    source: Option<Box<dyn error::Error + Send + Sync>>,
+    /// HAProxy was brought back with the configuration that worked last.
+    pub(crate) rolled_back: bool,
+}
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Error {
+        Error { message: message.into(), source: None, rolled_back: false }
+    }
+
+    pub(crate) fn caused(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn error::Error + Send + Sync>>,
+    ) -> Error {
+        Error { message: message.into(), source: Some(source.into()), rolled_back: false }
+    }
+
+    pub(crate) fn rolled_back(self) -> Error {
+        Error { rolled_back: true, ..self }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            None => f.write_str(&self.message),
+            Some(source) => write!(f, "{}: {source}", self.message),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+pub(crate) trait Clock: Send + Sync {
+    fn now(&self) -> Moment;
+}
+
+/// Processor time that a container has used in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CpuCounter {
+    pub(crate) used_ns: u64,
+    /// When it was read, in nanoseconds of a clock that only goes with counters of this source.
+    pub(crate) read_ns: u64,
+    pub(crate) source: CpuSource,
+    /// Billionths of a core that it may use: its limit, else one core.
+    pub(crate) limit_nano_cpus: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CpuSource {
+    /// The control group's own files.
+    Files,
+    /// The Engine's statistics.
+    Stats,
+}
+
+/// Runs containers. Every call ends within the engine's own timeout.
+pub(crate) trait Engine: Send + Sync {
+    /// Every container that carries our label, running or not.
+    fn list(&self) -> Result<Vec<Container>>;
+    /// A container without an answer is left out.
+    fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
+    /// Makes the container of this number unless it is there, and starts it unless it runs. What
+    /// was made and could not be started is removed again.
+    fn start(&self, service: &Service, number: u32) -> Result<()>;
+    /// Stops and removes it; one that is gone already is no error. Refused when it does not carry
+    /// our label for `service`.
+    fn remove(&self, id: &ContainerId, service: &str, stop_timeout: Duration) -> Result<()>;
+}
+
+/// Sends traffic to containers.
+pub(crate) trait Proxy: Send + Sync {
+    /// An error when it does not answer.
+    fn look(&self) -> Result<ProxySeen>;
+    /// Connections that earlier processes hold to each of these addresses. An error when it
+    /// could not be told.
+    fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>>;
+    /// Cheap: whether the process is there at all.
+    fn is_alive(&self) -> bool;
+    /// Brings the file and the process to `routes`, or puts back what worked before.
+    fn reload(&self, routes: &Routes) -> Result<Effect>;
+    fn steer(&self, servers: &[Steering]) -> Result<()>;
+}
+
+/// Asks replicas whether they can serve. One call each, ended by the timeout.
+pub(crate) trait Net: Send + Sync {
+    /// The status of the answer to `GET path`.
+    fn get_status(&self, to: SocketAddr, path: &str, timeout: Duration) -> Result<u16>;
+    fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()>;
+}
+
+pub(crate) trait Store: Send + Sync {
+    fn save(&self, memory: &Memory) -> Result<()>;
+}
+
+/// Those who do what was decided, meanwhile.
+pub(crate) trait Crew {
+    /// False when there is no room for it now: the next turn asks again.
+    fn begin(&mut self, action: Action) -> bool;
+    fn claims(&self) -> BTreeSet<Claim>;
+}

@@ -1,0 +1,3 @@
+//! A turn to what people read.
+
+pub(crate) mod events;

@@ -1,0 +1,230 @@
+//! One turn: observe, decide, remember, act, report. Start reading here.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide;
+use crate::decide::proxy::ProxyPlan;
+use crate::model::action::{Action, Claim, Done};
+use crate::model::config::Config;
+use crate::model::event::Event;
+use crate::model::memory::{Memory, ServiceMemory};
+use crate::model::plan::{Plan, Rule};
+use crate::model::proxy::{Backend, ProxyMemory, Routes};
+use crate::model::replica::{Container, ContainerId, ContainerState, Probed};
+use crate::model::service::Service;
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
+use crate::observe;
+use crate::observe::cpu::Sampler;
+use crate::observe::{Known, Seen};
+use crate::outside::{Clock, Crew, Engine, Proxy, Store};
+use crate::report::events::{self, Told};
+
+/// Whom a turn deals with.
+pub(crate) struct World<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) proxy: &'a dyn Proxy,
+    pub(crate) store: &'a dyn Store,
+    pub(crate) crew: &'a mut dyn Crew,
+}
+
+/// What one turn leaves for the next. Only `memory` outlives the daemon.
+#[derive(Default)]
+pub(crate) struct Mind {
+    pub(crate) memory: Memory,
+    /// `memory` as it was stored last.
+    saved: Option<Memory>,
+    proxy: ProxyMemory,
+    sampler: Sampler,
+    /// The last list of containers that the engine gave.
+    last: Option<Vec<Container>>,
+    told: Told,
+}
+
+impl Mind {
+    pub(crate) fn new(memory: Memory) -> Mind {
+        Mind { memory, ..Mind::default() }
+    }
+}
+
+/// What came in since the last turn.
+pub(crate) struct Inputs<'a> {
+    pub(crate) config: &'a Config,
+    /// The interval is over.
+    pub(crate) due: bool,
+    pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
+    pub(crate) done: Vec<Done>,
+}
+
+pub(crate) struct Turn {
+    pub(crate) events: Vec<Event>,
+    pub(crate) plans: BTreeMap<String, Plan>,
+    /// When to take the next turn if nothing wakes us before.
+    pub(crate) again: Option<Duration>,
+    /// Replicas that run and are not known to serve.
+    pub(crate) to_probe: Vec<Target>,
+    /// Every replica there is.
+    pub(crate) known: Vec<ContainerId>,
+    pub(crate) engine_answers: bool,
+}
+
+/// A replica to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) id: ContainerId,
+    pub(crate) number: u32,
+    pub(crate) address: SocketAddr,
+    pub(crate) service: Arc<Service>,
+}
+
+/// Memory is stored before the world is touched: a crash in between costs a wait that was not
+/// needed, never an action that was not remembered.
+pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
+    let now = world.clock.now();
+    let mut events: Vec<Event> = inputs.done.iter().flat_map(events::done).collect();
+    let failed_starts = learn(mind, now, &inputs.done);
+    let claims = world.crew.claims();
+    let known = Known {
+        now,
+        due: inputs.due,
+        config: inputs.config,
+        memory: &mind.memory,
+        claims: &claims,
+        probed: inputs.probed,
+        failed_starts: &failed_starts,
+    };
+    let seen = observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
+    events.extend(mind.told.engine(seen.engine_error.as_deref()));
+    events.extend(mind.told.orphans(seen.orphans.clone()));
+
+    let (plans, next) = decide_all(&seen, &mind.memory);
+    for (name, plan) in &plans {
+        events.extend(mind.told.plan(name, plan));
+    }
+    let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
+    let mut again = plans.values().filter_map(|p| p.again).min();
+    if !claims.contains(&Claim::Proxy) && !seen.snapshots.is_empty() {
+        let routes = routes(&seen.snapshots, &plans);
+        let interval = inputs.config.fixed.proxy.min_reload_interval;
+        match decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval) {
+            ProxyPlan::Nothing => (),
+            ProxyPlan::Do(action) => actions.push(action),
+            ProxyPlan::Wait(wait) => again = again.into_iter().chain([wait]).min(),
+        }
+    }
+    if !inputs.config.dry_run {
+        mind.memory = next;
+        events.extend(save(world.store, mind));
+        for action in actions {
+            if !world.crew.begin(action) {
+                again = again.into_iter().chain([CROWDED]).min();
+            }
+        }
+    }
+    let replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
+    let known = replicas.map(|r| r.id.clone()).collect();
+    let to_probe = to_probe(&seen, inputs.probed);
+    Turn { events, plans, again, to_probe, known, engine_answers: seen.engine_error.is_none() }
+}
+
+/// How long to wait when the workers had no room.
+const CROWDED: Duration = Duration::from_millis(250);
+
+/// Takes in what ended; gives how many starts failed, by service.
+fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
+    let mut failed_starts = BTreeMap::new();
+    for done in done {
+        match &done.action {
+            Action::Reload { routes } => {
+                let succeeded = done.result.is_ok();
+                mind.proxy = decide::proxy::remember(now, routes, succeeded, &mind.proxy);
+            }
+            Action::Start { service, .. } if done.result.is_err() => {
+                *failed_starts.entry(service.name.as_str().to_owned()).or_default() += 1;
+            }
+            Action::Start { .. } | Action::Remove { .. } | Action::Steer { .. } => (),
+        }
+    }
+    failed_starts
+}
+
+fn decide_all(seen: &Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) {
+    let mut plans = BTreeMap::new();
+    let mut next = memory.clone();
+    for snapshot in &seen.snapshots {
+        let name = snapshot.service.name.as_str().to_owned();
+        let old = memory.services.get(&name).cloned().unwrap_or_default();
+        let (plan, new) = decide_one(snapshot, &old);
+        plans.insert(name.clone(), plan);
+        next.services.insert(name, new);
+    }
+    if seen.engine_error.is_none() {
+        let known = |name: &String| plans.contains_key(name) || seen.orphans.contains(name);
+        next.services.retain(|name, _| known(name));
+    }
+    (plans, next)
+}
+
+/// A bug that one service's state brings to light must not take the others down with it.
+fn decide_one(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
+    let decided = catch_unwind(AssertUnwindSafe(|| decide::decide(snapshot, memory)));
+    decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
+        let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+        log::error!(
+            "service={} message=\"decision failed\" panic={words:?}",
+            snapshot.service.name
+        );
+        (decide::keep(snapshot, memory, Rule::DecisionFailed), memory.clone())
+    })
+}
+
+fn routes(snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) -> Routes {
+    let backend = |snapshot: &Snapshot| {
+        let service = &snapshot.service;
+        let plan = plans.get(service.name.as_str())?;
+        Some(Backend {
+            service: service.name.clone(),
+            listen: service.listen.clone(),
+            health: service.health.clone(),
+            servers: plan.servers.clone(),
+        })
+    };
+    Routes { backends: snapshots.iter().filter_map(backend).collect() }
+}
+
+fn save(store: &dyn Store, mind: &mut Mind) -> Option<Event> {
+    if mind.saved.as_ref() == Some(&mind.memory) {
+        return None;
+    }
+    match store.save(&mind.memory) {
+        Ok(()) => {
+            mind.saved = Some(mind.memory.clone());
+            mind.told.saving(None)
+        }
+        // Not stored is no reason to leave a service without replicas; it is tried again.
+        Err(err) => mind.told.saving(Some(err.to_string())),
+    }
+}
+
+fn to_probe(seen: &Seen, probed: &BTreeMap<ContainerId, Probed>) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for snapshot in &seen.snapshots {
+        for replica in &snapshot.replicas {
+            let passed = probed.get(&replica.id) == Some(&Probed::Passed);
+            if let Some(address) = replica.address
+                && replica.state == ContainerState::Running
+                && !passed
+            {
+                let (id, number) = (replica.id.clone(), replica.number);
+                targets.push(Target { id, number, address, service: snapshot.service.clone() });
+            }
+        }
+    }
+    targets
+}
