@@ -9,6 +9,8 @@ mod config;
 mod observe;
 mod decide;
 mod act;
+#[cfg(test)]
+mod sim;
 mod report;
 mod docker;
 mod haproxy;

@@ -44,6 +44,9 @@ pub(crate) fn toward(
     work: &mut Work,
     because: &mut Vec<Rule>,
 ) {
+    // Of all that are seen: a number must not come again when its replica is gone.
+    let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
+    next.last_number = seen.fold(next.last_number, u32::max);
     let active = snapshot.replicas.iter().filter(|r| class(r, next) != Class::Leaving);
     let active: Vec<&Replica> = active.collect();
     let hidden =
@@ -56,7 +59,11 @@ pub(crate) fn toward(
         start(snapshot, missing, &active, next, work, because);
     } else {
         let mut victims = active.clone();
-        retire(snapshot, size - wanted, &mut victims, next, work);
+        victims.retain(|r| !work.starting.contains(&r.number));
+        // A start that is under way is let finish. It goes at a later look, and none instead of it.
+        let under_way = size - victims.len();
+        let surplus = (size - wanted).saturating_sub(under_way);
+        retire(snapshot, surplus, &mut victims, next, work);
         let kept = active.into_iter().filter(|r| !next.drains.contains_key(&r.id));
         start(snapshot, 0, &kept.collect::<Vec<_>>(), next, work, because);
     }
@@ -98,8 +105,6 @@ fn start(
         work.held_back = Some(left);
         return;
     }
-    let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
-    next.last_number = seen.fold(next.last_number, u32::max);
     for _ in 0..missing {
         next.last_number = next.last_number.saturating_add(1);
         numbers.push(next.last_number);
@@ -110,7 +115,7 @@ fn start(
 }
 
 /// Those that do not serve yet go first; then the most recently started, because the oldest have
-/// the warmest caches. A start that is under way is let finish: it goes at a later look.
+/// the warmest caches.
 fn retire(
     snapshot: &Snapshot,
     surplus: usize,
@@ -118,7 +123,6 @@ fn retire(
     next: &mut ServiceMemory,
     work: &mut Work,
 ) {
-    victims.retain(|r| !work.starting.contains(&r.number));
     victims.sort_by_key(|r| (class(r, next) == Class::Ready, Reverse(r.number)));
     for replica in victims.iter().take(surplus) {
         let step = match class(replica, next) {

@@ -42,7 +42,7 @@ impl Processes<'_> {
     /// Whether HAProxy takes the file; its own words when it does not.
     pub(crate) fn validate(&self, file: &Path) -> Result<()> {
         let mut command = Command::new(&self.config.binary);
-        command.args(["-c", "-q", "-f"]).arg(file);
+        command.args(["-c", "-f"]).arg(file);
         self.run(command, "the file is refused")
     }
 
@@ -103,15 +103,16 @@ pub(crate) fn pause(span: Duration) {
     thread::park_timeout(span);
 }
 
-/// On one line, without HAProxy's level and process marks.
+/// On one line, without HAProxy's marks of level and process. Its notices name its version and
+/// path, which is not why it refused.
 fn words(said: &Path) -> String {
     let text = fs::read(said).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let plain = |line: &str| {
-        let line = line.trim();
         let rest = line.strip_prefix('[').and_then(|l| l.split_once(" : "));
         rest.map_or(line, |(_, words)| words).trim().to_owned()
     };
-    let lines: Vec<String> = text.lines().map(plain).filter(|l| !l.is_empty()).collect();
+    let told = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
+    let lines: Vec<String> = told.map(plain).collect();
     lines.join("; ").chars().take(WORDS_MAX).collect()
 }

@@ -4,6 +4,7 @@
 //! done when the new process answers with the servers that it should have, and not before.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::haproxy::process::pause;
@@ -29,6 +30,7 @@ impl Haproxy {
         }
         let new = files::write_new(&self.config.config, &text)?;
         self.processes().validate(&new)?;
+        self.try_listeners(routes, serving.is_some())?;
         files::rename(&new, &self.config.config)?;
         self.take_over(serving, |servers| agrees(servers, routes))
             .map_err(|err| self.roll_back(err))?;
@@ -45,6 +47,27 @@ impl Haproxy {
 
     fn runs(&self, text: &str) -> bool {
         fs::read_to_string(&self.config.config).is_ok_and(|now| now == text)
+    }
+
+    /// A process that cannot bind first asks the old one to pause its own listeners, which clients
+    /// would notice for seconds. So what HAProxy does not hold yet is bound by us for a moment.
+    fn try_listeners(&self, routes: &Routes, serving: bool) -> Result<()> {
+        let before =
+            if serving { fs::read_to_string(&self.config.config) } else { Ok(String::new()) };
+        let before = before.unwrap_or_default();
+        for backend in &routes.backends {
+            let Some(listen) = &backend.listen else { continue };
+            if before.lines().any(|l| l == render::bind(listen)) {
+                continue;
+            }
+            let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
+            TcpListener::bind(address).map_err(|err| {
+                let key = format!("services.{}.listen", backend.service);
+                Error::caused(format!("haproxy cannot bind {address} (see {key})"), err)
+            })?;
+        }
+        Ok(())
     }
 
     /// A new process takes over the listeners of the one that serves, if any does.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::HealthKind;
+use crate::model::service::{HealthKind, Listen};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
@@ -50,7 +50,8 @@ pub(crate) fn render(config: &ProxyConfig, state_file: &Path, routes: &Routes) -
 fn render_backend(backend: &Backend, out: &mut String) {
     let name = &backend.service;
     if let Some(listen) = &backend.listen {
-        let _ = write!(out, "\nfrontend {name}\n    bind {listen}\n    default_backend {name}\n");
+        let bind = bind(listen);
+        let _ = write!(out, "\nfrontend {name}\n{bind}\n    default_backend {name}\n");
     }
     let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
     let health = &backend.health;
@@ -71,6 +72,11 @@ fn render_backend(backend: &Backend, out: &mut String) {
     for server in &backend.servers {
         let _ = writeln!(out, "    server {} {}", server.name, server.address);
     }
+}
+
+/// The whole line by which a frontend listens.
+pub(crate) fn bind(listen: &Listen) -> String {
+    format!("    bind {listen}")
 }
 
 /// In HAProxy's strong quotes every byte but the quote itself stands for itself; a quote is set

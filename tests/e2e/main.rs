@@ -1,1 +1,17 @@
-//! Real parts.
+//! End to end: the built program on a real Docker and a real HAProxy, with real traffic. A part
+//! that is missing fails the test; `make test` sets them up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../common/daemon.rs"]
+mod daemon;
+#[path = "../common/load.rs"]
+mod load;
+
+mod crashes;
+mod docker;
+mod haproxy;
+mod private_docker;
+mod relay;
+mod scaling;
+mod site;

@@ -1,1 +1,10 @@
-//! Black-box tests.
+//! Black-box tests: they run the built program against scripted sockets, and read the source tree.
+//! They contain no code of the program.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../common/daemon.rs"]
+mod daemon;
+#[path = "../common/load.rs"]
+mod load;
+mod load_client;

@@ -1,1 +1,251 @@
 //! Tables for what we thought of, every small world for what we did not.
+//!
+//! A world in the tables is a strip of letters, oldest replica first, numbered from 1:
+//!
+//! | letter | replica |
+//! |---|---|
+//! | `R` | ready: HAProxy serves it, with a sample of its load |
+//! | `P` | ready by our own probe, with a sample; HAProxy does not have it yet |
+//! | `M` | ready, without a sample |
+//! | `U` | runs, not known to serve |
+//! | `N` | runs, without an address |
+//! | `C` | made, not started |
+//! | `D` | drains, with a session left |
+//! | `L` | released, still in HAProxy's list |
+//! | `G` | released, gone from HAProxy's list |
+//! | `X` | exited |
+//! | `B` | exits because we remove it right now |
+
+mod drains;
+mod numbers;
+mod proxy;
+mod small_worlds;
+mod starts;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::decide;
+use crate::model::action::Action;
+use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
+use crate::model::plan::{Plan, Rule, Step};
+use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica, ServerSeen};
+use crate::model::service::{
+    Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
+};
+use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::time::Moment;
+
+const NOW: Moment = Moment(1_000_000_000);
+const S: Duration = Duration::from_secs(1);
+
+/// One row is `strip loads min..max wanted words… | wanted [what] why`. Loads are percentages, one
+/// for each replica with a sample, the last one for all that are left. A wanted of `?` is a first
+/// look. The words are the facts that are not as in a quiet world; see `apply`.
+#[track_caller]
+fn table(rows: &str) {
+    let mut bad = String::new();
+    for row in rows.lines().map(str::trim).filter(|r| !r.is_empty()) {
+        let (input, want) = row.split_once('|').expect("a row is `world | plan`");
+        let (snapshot, memory) = sketch(input);
+        let got = shown(&decide(&snapshot, &memory).0);
+        if got != want.trim() {
+            bad += &format!("\n  {input}| {got}\n    but the table says {want}");
+        }
+    }
+    assert!(bad.is_empty(), "rows that differ:{bad}");
+}
+
+fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
+    let mut words = input.split_whitespace();
+    let mut next = || words.next().expect("strip loads min..max wanted");
+    let (strip, loads, bounds, wanted) = (next(), next(), next(), next());
+    let (min, max) = bounds.split_once("..").expect("bounds are min..max");
+    let bounds = Bounds::new(number(min), number(max)).unwrap();
+    let mut snapshot = Snapshot {
+        now: NOW,
+        due: true,
+        service: Arc::new(service(bounds, Some(band(30_00, 75_00)))),
+        replicas: Vec::new(),
+        starting: Vec::new(),
+        failed_starts: 0,
+        engine: EngineSeen::Answers,
+        proxy: ProxyStanding::Settled { old: 0 },
+    };
+    let mut memory = ServiceMemory { wanted: wanted.parse().ok(), ..ServiceMemory::default() };
+    let mut loads: Vec<u64> = loads.split(',').filter(|l| *l != "-").map(hundredths).collect();
+    loads.reverse();
+    for (letter, n) in strip.chars().filter(|c| *c != '-').zip(1..) {
+        let load = loads.last().copied().unwrap_or(50_00);
+        let (replica, drain) = replica(letter, n, load);
+        if matches!(replica.load, Load::Read(_)) && 1 < loads.len() {
+            loads.pop();
+        }
+        memory.drains.extend(drain.map(|d| (replica.id.clone(), d)));
+        snapshot.replicas.push(replica);
+    }
+    words.for_each(|word| apply(word, &mut snapshot, &mut memory));
+    (snapshot, memory)
+}
+
+fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
+    let ago = |ms: &str| Moment(NOW.0 - ms.parse::<u64>().unwrap());
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    match key {
+        "between" => snapshot.due = false,
+        "lost" => snapshot.engine = EngineSeen::Lost,
+        "silent" => snapshot.proxy = ProxyStanding::Silent,
+        "changing" => snapshot.proxy = ProxyStanding::Changing,
+        // Milliseconds since load last changed the number.
+        "changed" => memory.changed_at = Some(ago(value)),
+        "band" => {
+            let band = value.split_once('/').map(|(l, u)| band(hundredths(l), hundredths(u)));
+            let changed = Service { band, ..Service::clone(&snapshot.service) };
+            snapshot.service = Arc::new(changed);
+        }
+        "starting" => snapshot.starting = value.split(',').map(number).collect(),
+        "failed" => snapshot.failed_starts = number(value),
+        // How many in a row, and milliseconds since the last.
+        "failures" => {
+            let (count, ms) = value.split_once('/').unwrap();
+            memory.failures = Failures { count: number(count), last: ago(ms) };
+        }
+        "given" => memory.last_number = number(value),
+        other => panic!("no such fact: {other}"),
+    }
+}
+
+fn number(text: &str) -> u32 {
+    text.parse().unwrap_or_else(|_| panic!("{text} is not a number"))
+}
+
+fn hundredths(percent: &str) -> u64 {
+    let (whole, part) = percent.split_once('.').unwrap_or((percent, "00"));
+    u64::from(number(whole)) * 100 + u64::from(number(&format!("{part:0<2}")))
+}
+
+fn band(lower: u64, upper: u64) -> Band {
+    Band::new(Percent::from_hundredths(lower), Percent::from_hundredths(upper)).unwrap()
+}
+
+fn service(bounds: Bounds, band: Option<Band>) -> Service {
+    Service {
+        name: ServiceName::new("web").unwrap(),
+        container: ContainerSpec {
+            image: "web:1".to_owned(),
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            volumes: Vec::new(),
+            nano_cpus: None,
+            memory: None,
+        },
+        port: 80,
+        listen: None,
+        bounds,
+        band,
+        cooldown: Cooldown { up: 30 * S, down: 60 * S },
+        health: health(),
+        drain_timeout: 30 * S,
+        stop_timeout: 10 * S,
+    }
+}
+
+fn health() -> HealthCheck {
+    HealthCheck { kind: HealthKind::Tcp, port: None, interval: 10 * S, timeout: S }
+}
+
+fn id(n: u32) -> ContainerId {
+    ContainerId(format!("{n:064x}"))
+}
+
+fn address(n: u32) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::from_bits(0x0a00_0000 + n).into(), 80)
+}
+
+fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
+    let server = ServerSeen { address: address(n), draining: false, sessions: 1 };
+    let ready = Replica {
+        id: id(n),
+        number: n,
+        state: ContainerState::Running,
+        address: Some(address(n)),
+        probed: Probed::Passed,
+        load: Load::Read(Percent::from_hundredths(load)),
+        server: Some(server),
+        old_connections: None,
+        busy: false,
+    };
+    let plain = Replica { load: Load::Missing, server: None, ..ready.clone() };
+    let since = Moment(NOW.0 - 1000);
+    let emptying = Drain { since, step: DrainStep::Emptying { quiet: 0 } };
+    let released = Some(Drain { since, step: DrainStep::Released });
+    let shown = Some(ServerSeen { draining: true, ..server });
+    match letter {
+        'R' => (ready, None),
+        'P' => (Replica { server: None, ..ready }, None),
+        'M' => (Replica { load: Load::Missing, ..ready }, None),
+        'U' => (Replica { probed: Probed::Failed, ..plain }, None),
+        'N' => (Replica { address: None, probed: Probed::NotYet, ..plain }, None),
+        'C' => {
+            let state = ContainerState::Created;
+            (Replica { state, address: None, probed: Probed::NotYet, ..plain }, None)
+        }
+        'D' => (Replica { server: shown, ..ready }, Some(emptying)),
+        'L' => (Replica { server: shown, ..plain }, released),
+        'G' => (plain, released),
+        'X' => (Replica { state: ContainerState::Exited, address: None, ..plain }, None),
+        'B' => {
+            let state = ContainerState::Exited;
+            (Replica { state, busy: true, ..plain }, released)
+        }
+        other => panic!("no replica like {other}"),
+    }
+}
+
+/// `wanted [steps and actions] rules`.
+fn shown(plan: &Plan) -> String {
+    let steps = plan.steps.iter().map(step_shown);
+    let what: Vec<String> = steps.chain(plan.actions.iter().map(action_shown)).collect();
+    let why: Vec<String> = plan.because.iter().map(rule_shown).collect();
+    format!("{} [{}] {}", plan.wanted, what.join(", "), why.join(" "))
+}
+
+fn step_shown(step: &Step) -> String {
+    match step {
+        Step::Drain { number } => format!("drain {number}"),
+        Step::PutBack { number } => format!("back {number}"),
+        Step::Exited { number } => format!("exited {number}"),
+        Step::Release { number, cut } => format!("release {number} cut {cut}"),
+    }
+}
+
+fn action_shown(action: &Action) -> String {
+    match action {
+        Action::Start { number, .. } => format!("start {number}"),
+        Action::Remove { number, .. } => format!("remove {number}"),
+        Action::Reload { .. } | Action::Steer { .. } => panic!("no service touches HAProxy"),
+    }
+}
+
+fn rule_shown(rule: &Rule) -> String {
+    match rule {
+        Rule::Found(n) => format!("found({n})"),
+        Rule::Standing => "standing".to_owned(),
+        Rule::BelowMin(min) => format!("min({min})"),
+        Rule::AboveMax(max) => format!("max({max})"),
+        Rule::NoMetric => "no_metric".to_owned(),
+        Rule::InsideBand { value } => format!("inside({value})"),
+        Rule::AboveBand { value, .. } => format!("above({value})"),
+        Rule::BelowBand { value, .. } => format!("below({value})"),
+        Rule::WouldBounce { projected, .. } => format!("bounce({projected})"),
+        Rule::GapsOutweigh { value } => format!("gaps({value})"),
+        Rule::NoSample => "no_sample".to_owned(),
+        Rule::LastOne => "last_one".to_owned(),
+        Rule::CoolingDown { left } => format!("cooling({})", left.as_millis()),
+        Rule::EngineLost => "lost".to_owned(),
+        Rule::DecisionFailed => "failed".to_owned(),
+        Rule::CrashLoop { failures, left } => format!("crash({failures},{})", left.as_millis()),
+    }
+}

@@ -1,0 +1,51 @@
+# Everything is plain cargo underneath; this file knows the order and the set-up.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+ARCH := $(shell uname -m)
+SYSROOT := $(shell rustc --print sysroot 2>/dev/null)
+# musl where that target is installed; else glibc, linked in.
+TARGET ?= $(if $(wildcard $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl),$(ARCH)-unknown-linux-musl,$(ARCH)-unknown-linux-gnu)
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(TARGET)
+OUT := target/$(TARGET)/release
+IMAGE := plimsoll-demo-app:1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build bench check install dist setup image
+
+help: ## print this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what is missing (Docker, HAProxy) and start Docker
+	@contrib/setup.sh
+
+demo: setup image ## show the main job on a real Docker and a real HAProxy, in two minutes
+	@$(STATIC) --quiet --bin plimsoll --example demo
+	@$(OUT)/examples/demo --plimsoll $(OUT)/plimsoll --app $(OUT)/examples/app
+
+test: setup image ## every test: unit, black box, and end to end on Docker and HAProxy
+	cargo test --locked --bin plimsoll --test it
+	cargo test --locked --test e2e -- --test-threads=2
+
+build: ## a debug build
+	cargo build --locked
+
+bench: setup image ## measure: cost of a tick, memory
+	$(STATIC) --bin plimsoll
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
+
+check: ## format and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+install: dist ## install the static binary below PREFIX (DESTDIR is put before it)
+	install -D -m 755 dist/plimsoll $(DESTDIR)$(PREFIX)/bin/plimsoll
+
+dist: ## a static executable in dist/, checked to be one
+	$(STATIC) --bin plimsoll
+	@mkdir -p dist && cp $(OUT)/plimsoll dist/plimsoll
+	@contrib/is-static.sh dist/plimsoll
+
+image: ## the example app as a Docker image, which the demo and the tests run
+	@$(STATIC) --quiet --example app
+	@contrib/demo/image.sh $(OUT)/examples/app $(IMAGE)

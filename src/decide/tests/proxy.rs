@@ -1,0 +1,225 @@
+//! When HAProxy is reloaded, when it is steered, and when it is left alone.
+
+use std::time::Duration;
+
+use crate::decide::proxy::{ProxyPlan, decide, remember};
+use crate::decide::tests::{NOW, S, address, health};
+use crate::model::action::Action;
+use crate::model::proxy::{
+    Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+};
+use crate::model::replica::ServerSeen;
+use crate::model::service::{Listen, ServiceName};
+use crate::model::time::Moment;
+
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One row is `ours seen applied [facts…] | answer`. Lists are numbers of servers with commas, a
+/// tilde behind those that drain, `@N` behind one at another's address, `:P` at the end for the
+/// port that the service listens on. `-` is an empty list; `silent`, that HAProxy does not answer;
+/// `none`, that nothing was applied yet. `reloaded=MS` is how long ago the last reload ended,
+/// `failed=COUNT/MS/LIST` tells of failures in a row.
+#[track_caller]
+fn table(rows: &str) {
+    let mut bad = String::new();
+    for row in rows.lines().map(str::trim).filter(|r| !r.is_empty()) {
+        let (input, want) = row.split_once('|').expect("a row is `world | answer`");
+        let mut words = input.split_whitespace();
+        let mut next = || words.next().expect("ours seen applied");
+        let (ours, seen, applied) = (routes(next()), seen(next()), next());
+        let applied = (applied != "none").then(|| routes(applied));
+        let mut memory = ProxyMemory { applied, ..ProxyMemory::default() };
+        for fact in words {
+            match fact.split_once('=').expect("a fact is `key=value`") {
+                ("reloaded", ms) => memory.reloaded_at = Some(ago(ms)),
+                ("failed", value) => {
+                    let [count, ms, list] = value.split('/').collect::<Vec<_>>()[..] else {
+                        panic!("failed=COUNT/MS/LIST");
+                    };
+                    let (routes, count) = (routes(list), count.parse().unwrap());
+                    memory.failure = Some(ReloadFailure { routes, at: ago(ms), count });
+                }
+                (other, _) => panic!("no such fact: {other}"),
+            }
+        }
+        let got = decide(NOW, &ours, seen.as_ref(), &memory, MIN_RELOAD_INTERVAL);
+        let got = shown(&got, &ours);
+        if got != want.trim() {
+            bad += &format!("\n  {input}| {got}\n    but the table says {want}");
+        }
+    }
+    assert!(bad.is_empty(), "rows that differ:{bad}");
+}
+
+fn ago(ms: &str) -> Moment {
+    Moment(NOW.0 - ms.parse::<u64>().unwrap())
+}
+
+fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
+    match plan {
+        ProxyPlan::Nothing => "nothing".to_owned(),
+        ProxyPlan::Wait(left) => format!("wait {}", left.as_millis()),
+        ProxyPlan::Do(Action::Reload { routes }) => {
+            assert_eq!(routes, ours, "a reload brings HAProxy to what is wanted now");
+            "reload".to_owned()
+        }
+        ProxyPlan::Do(action) => action.to_string(),
+    }
+}
+
+/// Name, address and whether it drains.
+fn entries(list: &str) -> Vec<(String, u32, bool)> {
+    let entry = |word: &str| {
+        let draining = word.ends_with('~');
+        let word = word.trim_end_matches('~');
+        let (name, at) = word.split_once('@').unwrap_or((word, word));
+        (format!("web-{name}"), at.parse().unwrap(), draining)
+    };
+    list.split(',').filter(|w| *w != "-").map(entry).collect()
+}
+
+fn routes(list: &str) -> Routes {
+    let (list, port) = list.split_once(':').unwrap_or((list, "80"));
+    let server = |(name, at, draining)| Server { name, address: address(at), draining };
+    let backend = Backend {
+        service: ServiceName::new("web").unwrap(),
+        listen: Some(Listen { address: None, port: port.parse().unwrap() }),
+        health: health(),
+        servers: entries(list).into_iter().map(server).collect(),
+    };
+    Routes { backends: vec![backend] }
+}
+
+fn seen(list: &str) -> Option<ProxySeen> {
+    let server = |(name, at, draining)| SeenServer {
+        backend: "web".to_owned(),
+        name,
+        seen: ServerSeen { address: address(at), draining, sessions: 1 },
+    };
+    let servers = || entries(list).into_iter().map(server).collect();
+    (list != "silent").then(|| ProxySeen { servers: servers(), old_processes: 0 })
+}
+
+#[test]
+fn what_is_right_is_left_alone() {
+    table(
+        "
+        1,2    1,2      1,2                     | nothing
+        1,2    2,1      1,2                     | nothing
+        1,2~   1,2~     1,2                     | nothing
+        -      -        -                       | nothing
+        1,2    1,2      1,2   reloaded=1        | nothing
+    ",
+    );
+}
+
+#[test]
+fn who_drains_is_told_to_the_running_process() {
+    table(
+        "
+        1,2~   1,2      1,2                     | steer web-2=drain
+        1,2    1,2~     1,2                     | steer web-2=ready
+        1~,2   1,2~     1,2                     | steer web-1=drain web-2=ready
+        1,2~   1,2      1,2   reloaded=1        | steer web-2=drain
+    ",
+    );
+}
+
+#[test]
+fn another_list_is_a_reload() {
+    table(
+        "
+        1,2    1        1                       | reload
+        1      1,2      1,2                     | reload
+        -      1        1                       | reload
+        1,2    1,3      1,3                     | reload
+        1,2    1,2@9    1,2                     | reload
+        1,2    1,2,9    1,2                     | reload
+        1,2~   1        1                       | reload
+        1,2    1,2      none                    | reload
+        1,2    1,2      1                       | reload
+        1:81   1        1:80                    | reload
+        1:80   1        1:80                    | nothing
+    ",
+    );
+}
+
+#[test]
+fn reloads_keep_their_distance() {
+    table(
+        "
+        1,2    1        1     reloaded=1999     | wait 1
+        1,2    1        1     reloaded=2000     | reload
+        1,2    1        1     reloaded=0        | wait 2000
+        1,2    1,2      none  reloaded=1999     | wait 1
+    ",
+    );
+}
+
+#[test]
+fn a_process_that_is_not_there_is_started_at_once() {
+    table(
+        "
+        1,2    silent   1,2                     | reload
+        1,2    silent   1,2   reloaded=1        | reload
+        1,2    silent   none                    | reload
+        -      silent   -     reloaded=1        | reload
+    ",
+    );
+}
+
+#[test]
+fn what_failed_is_tried_again_ever_more_slowly() {
+    table(
+        "
+        1,2    1        none  failed=1/999/1,2        | wait 1
+        1,2    1        none  failed=1/1000/1,2       | reload
+        1,2    1        none  failed=2/1999/1,2       | wait 1
+        1,2    1        none  failed=2/2000/1,2       | reload
+        1,2    1        none  failed=6/31999/1,2      | wait 1
+        1,2    1        none  failed=6/32000/1,2      | reload
+        1,2    1        none  failed=7/59999/1,2      | wait 1
+        1,2    1        none  failed=7/60000/1,2      | reload
+        1,2    1        none  failed=99/59999/1,2     | wait 1
+        1,2    1        none  failed=99/60000/1,2     | reload
+        1,2    silent   none  failed=3/3999/1,2       | wait 1
+        1,2    silent   none  failed=3/4000/1,2       | reload
+        1,2~   1        none  failed=3/3999/1,2       | wait 1
+    ",
+    );
+}
+
+#[test]
+fn other_routes_than_those_that_failed_wait_for_no_retry() {
+    table(
+        "
+        1,3    1        none  failed=7/0/1,2                  | reload
+        1,3    1        none  failed=7/0/1,2 reloaded=1999    | wait 1
+        1,3    1        none  failed=7/0/1,2 reloaded=2000    | reload
+        1,3    silent   none  failed=7/0/1,2 reloaded=0       | reload
+        1:81   1        none  failed=7/0/1:80                 | reload
+    ",
+    );
+}
+
+#[test]
+fn the_end_of_a_reload_is_remembered() {
+    let fresh = ProxyMemory::default();
+    let good = remember(NOW, &routes("1,2~"), true, &fresh);
+    let applied = Some(routes("1,2~"));
+    let want = ProxyMemory { applied, reloaded_at: Some(NOW), failure: None };
+    assert_eq!(good, want);
+
+    let later = NOW.plus(S);
+    let failed = |count, list| {
+        Some(ReloadFailure { routes: routes(list), at: later, count })
+    };
+    let once = remember(later, &routes("1,3"), false, &good);
+    assert_eq!(once.failure, failed(1, "1,3"));
+    assert_eq!((once.applied.as_ref(), once.reloaded_at), (None, Some(later)), "what runs is unsure");
+    let twice = remember(later, &routes("1~,3"), false, &once);
+    assert_eq!(twice.failure, failed(2, "1~,3"), "who drains is not in the file");
+    let other = remember(later, &routes("1,4"), false, &twice);
+    assert_eq!(other.failure, failed(1, "1,4"), "another list begins anew");
+    assert_eq!(remember(later, &routes("1,4"), true, &other).failure, None);
+}

@@ -1,0 +1,195 @@
+//! Which replicas are started, put back and chosen to go. The notation is in `mod.rs`.
+
+use crate::decide::decide;
+use crate::decide::tests::{NOW, id, sketch, table};
+use crate::model::memory::{DrainStep, Failures, ServiceMemory};
+use crate::model::time::Moment;
+
+#[test]
+fn numbers_only_grow() {
+    table(
+        "
+        -      -           1..9  1                  | 1 [start 1] no_sample
+        -      -           1..9  1  given=7         | 1 [start 8] no_sample
+        RR     50          1..9  3  given=7         | 3 [start 8] inside(50%)
+        RR     50          1..9  3  given=1         | 3 [start 3] inside(50%)
+        RX     50          1..9  2                  | 2 [exited 2, remove 2, start 3] inside(50%)
+        R      50          1..9  3  starting=5      | 3 [start 6] inside(50%)
+    ",
+    );
+}
+
+#[test]
+fn a_number_seen_is_never_given_again() {
+    let (snapshot, memory) = sketch("RRR 0 1..9 3");
+    let after = decide(&snapshot, &memory).1;
+    assert_eq!(after.last_number, 3, "its replica may be gone at the next look");
+}
+
+#[test]
+fn a_replica_that_was_made_is_started() {
+    table(
+        "
+        RC     50          1..9  2                  | 2 [start 2] inside(50%)
+        RC     50          1..9  3                  | 3 [start 2, start 3] inside(50%)
+        RC     50          1..9  2  between         | 2 [start 2] standing
+        RC     50          1..9  1                  | 1 [drain 2] inside(50%)
+        CC     -           1..9  2                  | 2 [start 1, start 2] no_sample
+    ",
+    );
+}
+
+#[test]
+fn a_start_under_way_is_not_begun_again() {
+    table(
+        "
+        RC     50          1..9  2  starting=2      | 2 [] inside(50%)
+        RU     50          1..9  2  starting=2      | 2 [] inside(50%)
+        R      50          1..9  2  starting=2      | 2 [] inside(50%)
+        R      50          1..9  4  starting=2,3    | 4 [start 4] inside(50%)
+        RC     50          1..9  4  starting=2,3    | 4 [start 4] inside(50%)
+        RX     50          1..9  2  starting=2      | 2 [exited 2, start 3] inside(50%)
+    ",
+    );
+}
+
+#[test]
+fn those_that_do_not_serve_go_first_then_the_newest() {
+    table(
+        "
+        RRRR   50          1..9  3                  | 3 [drain 4] inside(50%)
+        RRRR   50          1..9  2                  | 2 [drain 4, drain 3] inside(50%)
+        RURR   50          1..9  3                  | 3 [drain 2] inside(50%)
+        URUR   50          1..9  3                  | 3 [drain 3] inside(50%)
+        URUR   50          1..9  1                  | 1 [drain 3, drain 1, drain 4] inside(50%)
+        RCNR   50          1..9  2                  | 2 [drain 3, drain 2] inside(50%)
+        RRDR   50          1..9  2                  | 2 [drain 4] inside(50%)
+        RP     50          1..9  1                  | 1 [drain 2] inside(50%)
+    ",
+    );
+}
+
+#[test]
+fn a_start_under_way_is_let_finish_and_costs_no_ready_replica() {
+    table(
+        "
+        RR     50          1..9  2  starting=3      | 2 [] inside(50%)
+        RRU    50          1..9  2  starting=3      | 2 [] inside(50%)
+        RRC    50          1..9  2  starting=3      | 2 [] inside(50%)
+        RRR    50          1..9  2  starting=4      | 2 [drain 3] inside(50%)
+        RRU    50          1..9  2  starting=4      | 2 [drain 3] inside(50%)
+        RRU    50          1..9  2                  | 2 [drain 3] inside(50%)
+        RRX    50          1..9  1  starting=3      | 1 [exited 3, drain 2] inside(50%)
+    ",
+    );
+}
+
+#[test]
+fn a_replica_that_empties_is_put_back_rather_than_another_started() {
+    table(
+        "
+        RD     50          1..9  2                  | 2 [back 2] inside(50%)
+        RD     50          1..9  1                  | 1 [] inside(50%)
+        RDD    50          1..9  2                  | 2 [back 2] inside(50%)
+        RDD    50          1..9  4                  | 4 [back 2, back 3, start 4] inside(50%)
+        RL     50          1..9  2                  | 2 [start 3] inside(50%)
+        RG     50          1..9  2                  | 2 [remove 2, start 3] inside(50%)
+        RD     50          1..9  2  failures=9/0    | 2 [back 2] inside(50%)
+        RD     50          1..9  2  between         | 2 [back 2] standing
+    ",
+    );
+}
+
+#[test]
+fn an_unready_one_goes_without_a_drain_and_a_ready_one_does_not() {
+    for (input, number, step) in [
+        ("RRR 50 1..9 2", 3, DrainStep::Emptying { quiet: 0 }),
+        ("RRP 50 1..9 2", 3, DrainStep::Emptying { quiet: 0 }),
+        ("RRU 50 1..9 2", 3, DrainStep::Released),
+        ("RRC 50 1..9 2", 3, DrainStep::Released),
+    ] {
+        let (snapshot, memory) = sketch(input);
+        let next = decide(&snapshot, &memory).1;
+        let drain = next.drains.get(&id(number)).unwrap_or_else(|| panic!("{input}: no drain"));
+        assert_eq!((drain.step, drain.since), (step, NOW), "{input}");
+    }
+}
+
+#[test]
+fn starts_wait_ever_longer_after_failures() {
+    table(
+        "
+        R      50          1..9  2  failures=1/0        | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=2/9999     | 2 [] inside(50%) crash(2,1)
+        R      50          1..9  2  failures=2/10000    | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=3/19999    | 2 [] inside(50%) crash(3,1)
+        R      50          1..9  2  failures=3/20000    | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=4/39999    | 2 [] inside(50%) crash(4,1)
+        R      50          1..9  2  failures=4/40000    | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=6/159999   | 2 [] inside(50%) crash(6,1)
+        R      50          1..9  2  failures=6/160000   | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=7/299999   | 2 [] inside(50%) crash(7,1)
+        R      50          1..9  2  failures=7/300000   | 2 [start 2] inside(50%)
+        R      50          1..9  2  failures=99/299999  | 2 [] inside(50%) crash(99,1)
+        R      50          1..9  2  failures=99/300000  | 2 [start 2] inside(50%)
+        RC     50          1..9  2  failures=2/9999     | 2 [] inside(50%) crash(2,1)
+        RR     50          1..9  2  failures=2/0        | 2 [] inside(50%)
+        RRR    50          1..9  2  failures=9/0        | 2 [drain 3] inside(50%)
+    ",
+    );
+}
+
+#[test]
+fn failures_are_counted_once_a_look_and_forgiven_after_ten_minutes() {
+    let check = |input: &str, count: u32, ago: u64| {
+        let (snapshot, memory) = sketch(input);
+        let next = decide(&snapshot, &memory).1;
+        let want = match count {
+            0 => Failures::default(),
+            _ => Failures { count, last: Moment(NOW.0 - ago) },
+        };
+        assert_eq!(next.failures, want, "{input}");
+    };
+    check("RR 50 1..9 2", 0, 0);
+    check("RX 50 1..9 2", 1, 0);
+    check("XX - 1..9 2", 1, 0);
+    check("R 50 1..9 2 failed=1", 1, 0);
+    check("R 50 1..9 2 failed=3", 1, 0);
+    check("RX 50 1..9 2 failed=1", 1, 0);
+    check("RX 50 1..9 2 failures=4/1000", 5, 0);
+    check("RB 50 1..9 2", 0, 0);
+    check("RR 50 1..9 2 failures=4/599999", 4, 599_999);
+    check("RR 50 1..9 2 failures=4/600000", 0, 0);
+    check("RX 50 1..9 2 failures=4/599999", 5, 0);
+    check("RX 50 1..9 2 failures=4/600000", 1, 0);
+}
+
+#[test]
+fn the_second_failure_in_a_row_is_the_first_that_waits() {
+    table(
+        "
+        RX     50          1..9  2                        | 2 [exited 2, remove 2, start 3] inside(50%)
+        RX     50          1..9  2  failures=1/1000       | 2 [exited 2, remove 2] inside(50%) crash(2,10000)
+        RX     50          1..9  2  failures=2/10000      | 2 [exited 2, remove 2] inside(50%) crash(3,20000)
+        R      50          1..9  2  failed=1              | 2 [start 2] inside(50%)
+        R      50          1..9  2  failed=1 failures=1/0 | 2 [] inside(50%) crash(2,10000)
+    ",
+    );
+}
+
+#[test]
+fn a_replica_that_exited_is_counted_once_and_removed_and_replaced() {
+    let (mut snapshot, memory) = sketch("RX 50 1..9 2");
+    let (first, next) = decide(&snapshot, &memory);
+    assert_eq!((first.steps.len(), first.actions.len(), next.failures.count), (1, 2, 1));
+    snapshot.starting = vec![3];
+    let (second, next) = decide(&snapshot, &next);
+    assert!(second.steps.is_empty(), "told again: {:?}", second.steps);
+    assert_eq!((second.actions.len(), next.failures.count), (1, 1), "it is still to be removed");
+    snapshot.replicas[1].busy = true;
+    let (third, next) = decide(&snapshot, &next);
+    assert!(third.actions.is_empty() && third.steps.is_empty(), "{third:?}");
+    snapshot.replicas.pop();
+    let next: ServiceMemory = decide(&snapshot, &next).1;
+    assert!(next.drains.is_empty(), "what is gone is forgotten");
+}

@@ -1,0 +1,1 @@
+//! Runs the production `tick` in a made-up world with made-up time.

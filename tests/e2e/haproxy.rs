@@ -1,0 +1,124 @@
+//! What can go wrong with HAProxy itself, while clients are served.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::daemon::{Daemon, reached, secs, signal};
+use crate::site::{HAPROXY, IMAGE, Site, everyone, free_port};
+
+const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
+
+#[test]
+fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
+    let mut site = Site::new("refuse");
+    // The real HAProxy, on a file that is spoilt on its way while the file `spoil` is there.
+    let dir = site.dir.path().display().to_string();
+    let text = format!(
+        "#!/bin/sh\nif [ \"$1\" = -c ] && [ -e {dir}/spoil ]; then\n  \
+         echo '    no_such_keyword here' >>\"$3\"\nfi\nexec {HAPROXY} \"$@\"\n"
+    );
+    site.haproxy = site.dir.write("haproxy", &text);
+    fs::set_permissions(&site.haproxy, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let daemon = Daemon::start(&site.configure(ONE));
+    site.wait_serving(1, secs(20), &daemon);
+    let load = everyone(&site);
+    let (pid, good) = (site.haproxy_pid(), fs::read(site.dir.join("haproxy.cfg")).unwrap());
+    site.dir.write("spoil", "");
+    site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
+    daemon.signal("HUP");
+    let failed =
+        ["event=haproxy.reload_failed", "unknown keyword 'no_such_keyword'", "the file is refused"];
+    daemon.wait(&failed, secs(10));
+    daemon.wait_from(daemon.wait(&failed, secs(1)) + 1, &failed, secs(10));
+    assert_eq!(site.haproxy_pid(), pid, "the old process goes on");
+    assert_eq!(fs::read(site.dir.join("haproxy.cfg")).unwrap(), good, "with its file");
+    fs::remove_file(site.dir.join("spoil")).unwrap();
+    site.wait_serving(2, secs(20), &daemon);
+    load.wait_for(secs(5), |c| 200 < c.sent());
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_heals() {
+    let site = Site::new("taken");
+    let daemon = Daemon::start(&site.configure(ONE));
+    site.wait_serving(1, secs(20), &daemon);
+    let load = everyone(&site);
+    let taken = free_port();
+    let holder = TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let other = format!(
+        r#", "{}-b": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "min_replicas": 0,
+             "scale_up_threshold": 90, "scale_down_threshold": 10, "listen": "127.0.0.1:{taken}" }}"#,
+        site.service
+    );
+    site.configure_with(ONE, &other);
+    daemon.signal("HUP");
+    let place = format!("127.0.0.1:{taken}");
+    daemon.wait(&["event=haproxy.reload_failed", "cannot bind", &place, "in use"], secs(20));
+    load.wait_for(secs(5), |c| 200 < c.sent());
+    drop(holder);
+    let healed = reached(secs(30), || site.ask_haproxy("show stat").contains("-b,FRONTEND"));
+    assert!(healed, "{:#?}", daemon.lines());
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_new_process_that_dies_is_followed_by_the_last_good_configuration() {
+    let mut site = Site::new("dies");
+    // The real HAProxy; while the file `doom` is there, it takes over and is killed, once.
+    let dir = site.dir.path().display().to_string();
+    let text = format!(
+        "#!/bin/sh\n{HAPROXY} \"$@\" || exit\n[ \"$1\" = -D ] && [ -e {dir}/doom ] || exit 0\n\
+         rm {dir}/doom\nkill -KILL \"$(cat {dir}/haproxy.pid)\"\n"
+    );
+    site.haproxy = site.dir.write("haproxy", &text);
+    fs::set_permissions(&site.haproxy, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let daemon = Daemon::start(&site.configure(ONE));
+    site.wait_serving(1, secs(20), &daemon);
+    site.dir.write("doom", "");
+    site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
+    daemon.signal("HUP");
+    let failed = ["event=haproxy.reload_failed", "the new process does not serve"];
+    let failed = daemon.wait(&failed, secs(20));
+    let back = daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(1));
+    site.wait_serving(2, secs(20), &daemon);
+    daemon.wait_from(back, &["event=haproxy.reloaded"], secs(1));
+}
+
+#[test]
+fn a_killed_haproxy_is_back_within_seconds() {
+    let site = Site::new("killed");
+    let daemon = Daemon::start(&site.configure(r#""min_replicas": 2, "max_replicas": 2"#));
+    site.wait_serving(2, secs(20), &daemon);
+    let pid = site.haproxy_pid();
+    signal(pid, "KILL");
+    assert!(reached(secs(5), || site.serving().len() == 2), "{:#?}", daemon.lines());
+    assert_ne!(site.haproxy_pid(), pid);
+    assert_eq!(site.haproxy_pids(), [site.haproxy_pid()], "one process, no more");
+    assert_eq!(site.containers().len(), 2);
+}
+
+#[test]
+fn a_restarted_daemon_goes_on_with_the_haproxy_that_runs() {
+    let site = Site::new("again");
+    let config = site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
+    let mut daemon = Daemon::start(&config);
+    site.wait_serving(2, secs(20), &daemon);
+    let load = everyone(&site);
+    let (pid, containers) = (site.haproxy_pid(), site.containers());
+    daemon.signal("TERM");
+    assert!(daemon.wait_exit(secs(10)).success());
+    daemon.wait(&["event=daemon.stopping"], secs(1));
+    let daemon = Daemon::start(&config);
+    daemon.wait(&["reason=DesiredWithinRange"], secs(10));
+    load.wait_for(secs(10), |c| 300 < c.sent());
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+    assert_eq!((site.haproxy_pid(), site.containers()), (pid, containers));
+    assert_eq!(daemon.count(&["event=haproxy.reloaded"]), 0, "{:#?}", daemon.lines());
+}

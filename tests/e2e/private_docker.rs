@@ -1,0 +1,145 @@
+//! A dockerd of the test's own, that may be stopped and started: containers with and without
+//! live-restore, while clients are served.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use crate::daemon::{Daemon, Dir, reached, secs, signal};
+use crate::site::{IMAGE, Site, everyone};
+
+/// One at a time: each has a bridge and a network of its own.
+static ONE: Mutex<()> = Mutex::new(());
+const BRIDGE: &str = "plimsoll-e2e0";
+const GATEWAY: &str = "172.31.251.1/24";
+
+struct Dockerd {
+    dir: Dir,
+    live_restore: bool,
+    child: Option<Child>,
+}
+
+fn run(program: &str, args: &[&str]) -> bool {
+    let out = Command::new(program).args(args).output().unwrap();
+    out.status.success()
+}
+
+impl Dockerd {
+    fn start(live_restore: bool) -> Dockerd {
+        run("ip", &["link", "add", "name", BRIDGE, "type", "bridge"]);
+        run("ip", &["addr", "add", GATEWAY, "dev", BRIDGE]);
+        assert!(
+            run("ip", &["link", "set", BRIDGE, "up"]),
+            "cannot make a bridge: is iproute2 there?"
+        );
+        let mut dockerd = Dockerd { dir: Dir::new("dockerd"), live_restore, child: None };
+        dockerd.up();
+        dockerd
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.dir.join("docker.sock").display())
+    }
+
+    fn up(&mut self) {
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let mut command = Command::new("dockerd");
+        command.args([
+            "--host",
+            &self.host(),
+            "--data-root",
+            &at("data"),
+            "--exec-root",
+            &at("exec"),
+        ]);
+        command.args([
+            "--pidfile",
+            &at("pid"),
+            "--bridge",
+            BRIDGE,
+            "--iptables=false",
+            "--ip6tables=false",
+        ]);
+        command.arg(format!("--live-restore={}", self.live_restore));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        let answers = || run("docker", &["--host", &self.host(), "version"]);
+        assert!(reached(secs(30), answers), "dockerd does not start, see {}", at("log"));
+    }
+
+    fn down(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        signal(child.id(), "TERM");
+        let ended = reached(secs(30), || child.try_wait().unwrap().is_some());
+        assert!(ended, "dockerd does not end");
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let ids = Command::new("docker").args(["--host", &self.host(), "ps", "-aq"]).output();
+        let ids = ids.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+        for id in ids.lines() {
+            run("docker", &["--host", &self.host(), "rm", "-f", id]);
+        }
+        self.down();
+        run("ip", &["link", "del", BRIDGE]);
+    }
+}
+
+/// A site on that engine, with the example image carried over to it.
+fn site_on(dockerd: &Dockerd, name: &str) -> Site {
+    let tar = dockerd.dir.join("image.tar").display().to_string();
+    assert!(run("docker", &["save", "-o", &tar, IMAGE]), "no image {IMAGE}: run `make test`");
+    assert!(run("docker", &["--host", &dockerd.host(), "load", "-i", &tar]));
+    let mut site = Site::new(name);
+    site.docker_socket = dockerd.dir.join("docker.sock");
+    site
+}
+
+const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
+
+#[test]
+fn with_live_restore_a_restart_of_docker_costs_no_request() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dockerd = Dockerd::start(true);
+    let site = site_on(&dockerd, "live");
+    let daemon = Daemon::start(&site.configure(TWO));
+    site.wait_serving(2, secs(30), &daemon);
+    let (load, before) = (everyone(&site), site.containers());
+    dockerd.down();
+    daemon.wait(&["event=docker.lost", "cannot reach Docker"], secs(10));
+    load.wait_for(secs(5), |c| 200 < c.sent());
+    assert_eq!(site.serving().len(), 2, "HAProxy keeps its list");
+    dockerd.up();
+    daemon.wait(&["event=docker.back"], secs(10));
+    assert_eq!(site.containers(), before);
+    site.configure(r#""min_replicas": 3, "max_replicas": 3"#);
+    daemon.signal("HUP");
+    site.wait_serving(3, secs(20), &daemon);
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["event=docker.lost"]), 1, "{:#?}", daemon.lines());
+    site.clean_up();
+}
+
+#[test]
+fn without_live_restore_the_replicas_come_back_with_docker() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dockerd = Dockerd::start(false);
+    let site = site_on(&dockerd, "plain");
+    let daemon = Daemon::start(&site.configure(TWO));
+    site.wait_serving(2, secs(30), &daemon);
+    dockerd.down();
+    daemon.wait(&["event=docker.lost"], secs(20));
+    dockerd.up();
+    daemon.wait(&["event=docker.back"], secs(10));
+    site.wait_serving(2, secs(30), &daemon);
+    let running = || {
+        let containers = site.containers();
+        containers.len() == 2 && containers.iter().all(|(_, _, state)| state == "running")
+    };
+    assert!(reached(secs(20), running), "{:?} {:#?}", site.containers(), daemon.lines());
+    site.clean_up();
+}

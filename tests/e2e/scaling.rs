@@ -1,0 +1,138 @@
+//! The main job under traffic: no request is lost, whichever way the number goes.
+
+use std::time::Duration;
+
+use crate::daemon::{Daemon, reached, secs};
+use crate::load::{Counts, Failure, Kind, Load};
+use crate::site::{Site, clients, everyone};
+
+#[track_caller]
+fn assert_clean(counts: &Counts, sent_min: u64) {
+    assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}");
+    assert!(sent_min <= counts.sent(), "hardly any traffic:\n{counts}");
+}
+
+#[test]
+fn load_brings_replicas_and_its_end_takes_them_away() {
+    let site = Site::new("scale");
+    let config = site.configure(
+        r#""min_replicas": 1, "max_replicas": 3, "cpus": 0.2, "drain_timeout": 20,
+           "scale_up_threshold": 70, "scale_down_threshold": 20,
+           "cooldown_period": { "up": 1, "down": 2 }"#,
+    );
+    let daemon = Daemon::start(&config);
+    site.wait_serving(1, secs(20), &daemon);
+    let light = everyone(&site);
+    let mut busy = clients(3, Kind::KeepAlive, "/burn?ms=15", 5);
+    busy.extend(clients(2, Kind::Close, "/burn?ms=15", 5));
+    let heavy = Load::start(site.address(), busy);
+    site.wait_serving(3, secs(40), &daemon);
+    let heavy = heavy.stop();
+    site.wait_serving(1, secs(40), &daemon);
+    assert!(reached(secs(20), || site.containers().len() == 1), "{:?}", site.containers());
+    let light = light.stop();
+    assert_clean(&heavy, 30);
+    assert_clean(&light, 300);
+    for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow] {
+        assert!(0 < light.of(kind).sent(), "no {kind} client");
+    }
+    assert_eq!(daemon.count(&["event=replica.cut"]), 0, "{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
+    let site = Site::new("slow");
+    let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 30"#);
+    let daemon = Daemon::start(&site.configure(&keys(2)));
+    site.wait_serving(2, secs(20), &daemon);
+    // One request of four seconds a time on each replica, whichever will have to go.
+    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/slow?ms=4000", 0));
+    let in_use = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        fields.get(4).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let both_busy = || {
+        let stat = site.ask_haproxy("show stat");
+        let own = stat.lines().filter(|l| l.starts_with(&format!("{0},{0}-", site.service)));
+        own.filter(|l| 0 < in_use(l)).count() == 2
+    };
+    assert!(reached(secs(5), both_busy), "both replicas hold a request");
+    site.configure(&keys(1));
+    daemon.signal("HUP");
+    let draining = daemon.wait(&["event=replica.draining"], secs(5));
+    let removed = daemon.wait_from(draining, &["event=replica.removed"], secs(25));
+    let counts = slow.stop();
+    assert_clean(&counts, 4);
+    assert!(draining < removed);
+    assert_eq!(daemon.count(&["event=replica.cut"]), 0);
+    assert_eq!(site.serving().len(), 1);
+}
+
+#[test]
+fn a_request_that_outlasts_the_drain_timeout_is_cut_and_told() {
+    let site = Site::new("cut");
+    let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 1"#);
+    let daemon = Daemon::start(&site.configure(&keys(2)));
+    site.wait_serving(2, secs(20), &daemon);
+    // Answers that have begun cannot be asked for again elsewhere.
+    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/stream?chunks=80&ms=100", 0));
+    let busy = || {
+        site.ask_haproxy("show stat")
+            .lines()
+            .filter(|l| {
+                let fields: Vec<&str> = l.split(',').collect();
+                l.starts_with(&format!("{0},{0}-", site.service))
+                    && fields.get(4).is_some_and(|n| *n != "0")
+            })
+            .count()
+    };
+    assert!(reached(secs(5), || busy() == 2), "both replicas hold a request");
+    site.configure(&keys(1));
+    daemon.signal("HUP");
+    let cut = daemon.wait(&["event=replica.cut", "sessions were still open"], secs(10));
+    daemon.wait_from(cut, &["event=replica.removed"], secs(10));
+    let counts = slow.wait_for(secs(5), |c| 0 < c.failed());
+    assert!(counts.of(Kind::Slow).failures.contains_key(&Failure::Truncated), "{counts}");
+}
+
+#[test]
+fn a_replica_gets_no_request_before_it_listens() {
+    let site = Site::new("late");
+    let keys = |n: u32| {
+        format!(
+            r#""min_replicas": {n}, "max_replicas": {n},
+               "environment": {{ "START_DELAY_MS": "2500" }}"#
+        )
+    };
+    let daemon = Daemon::start(&site.configure(&keys(1)));
+    site.wait_serving(1, secs(20), &daemon);
+    let load = everyone(&site);
+    site.configure(&keys(3));
+    daemon.signal("HUP");
+    daemon.wait(&["event=scale.up", "from=1 to=3"], secs(5));
+    site.wait_serving(3, secs(20), &daemon);
+    load.wait_for(secs(10), |c| 300 < c.sent());
+    assert_clean(&load.stop(), 300);
+}
+
+#[test]
+fn load_that_returns_puts_a_draining_replica_back() {
+    let site = Site::new("back");
+    let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 30"#);
+    let daemon = Daemon::start(&site.configure(&keys(2)));
+    site.wait_serving(2, secs(20), &daemon);
+    let before = site.containers();
+    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/slow?ms=6000", 0));
+    let queued =
+        || 4 <= site.ask_haproxy("show sess").lines().filter(|l| l.contains("srv=")).count();
+    assert!(reached(secs(5), queued), "four requests are in flight");
+    site.configure(&keys(1));
+    daemon.signal("HUP");
+    daemon.wait(&["event=replica.draining"], secs(5));
+    site.configure(&keys(2));
+    daemon.signal("HUP");
+    daemon.wait(&["event=replica.put_back"], secs(5));
+    site.wait_serving(2, Duration::from_secs(3), &daemon);
+    assert_eq!(site.containers(), before, "no container was started or stopped");
+    assert_clean(&slow.stop(), 4);
+}

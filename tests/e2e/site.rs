@@ -1,0 +1,197 @@
+//! One service of a test's own on the real Docker and HAProxy: config, daemon, traffic, clean-up.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use std::{fs, process, thread};
+
+use crate::daemon::{Daemon, Dir, reached, secs, signal};
+use crate::load::{Client, Kind, Load};
+
+pub(crate) const IMAGE: &str = "plimsoll-demo-app:1";
+pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
+
+pub(crate) struct Site {
+    pub(crate) dir: Dir,
+    pub(crate) service: String,
+    pub(crate) port: u16,
+    /// Where the test itself asks Docker.
+    pub(crate) docker_socket: PathBuf,
+    /// Where the daemon does, if not there.
+    pub(crate) daemons_socket: Option<PathBuf>,
+    pub(crate) haproxy: PathBuf,
+}
+
+impl Site {
+    pub(crate) fn new(name: &str) -> Site {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let site = Site {
+            dir: Dir::new(name),
+            service: format!("e2e-{name}-{}-{n}", process::id()),
+            port: free_port(),
+            docker_socket: PathBuf::from("/var/run/docker.sock"),
+            daemons_socket: None,
+            haproxy: PathBuf::from(HAPROXY),
+        };
+        let image = site.docker(&["image", "inspect", IMAGE]);
+        assert!(image.is_some(), "no Docker, or no image {IMAGE}: run `make test`");
+        site
+    }
+
+    /// `service` holds the keys beside image, port, listen and health check.
+    pub(crate) fn configure(&self, service: &str) -> PathBuf {
+        self.configure_with(service, "")
+    }
+
+    /// `more` are whole further services.
+    pub(crate) fn configure_with(&self, service: &str, more: &str) -> PathBuf {
+        let dir = self.dir.path().display();
+        let text = format!(
+            r#"{{
+  "autoscaler": {{ "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state" }},
+  "docker": {{ "socket": "{docker}", "timeout": 10 }},
+  "load_balancer": {{
+    "binary": "{haproxy}", "config": "{dir}/haproxy.cfg", "pid_file": "{dir}/haproxy.pid",
+    "socket": "{dir}/haproxy.sock", "min_reload_interval": "200ms"
+  }},
+  "services": {{
+    "{name}": {{
+      "image": "{IMAGE}", "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1,
+      "health_check": {{ "path": "/health", "interval": 1, "timeout": 1 }},
+      {service}
+    }}{more}
+  }}
+}}
+"#,
+            docker = self.daemons_socket.as_ref().unwrap_or(&self.docker_socket).display(),
+            haproxy = self.haproxy.display(),
+            name = self.service,
+            port = self.port,
+        );
+        self.dir.write("config.json", &text)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Waits until so many replicas are in service.
+    #[track_caller]
+    pub(crate) fn wait_serving(&self, count: usize, within: Duration, daemon: &Daemon) {
+        let mut seen = Vec::new();
+        let done = reached(within, || {
+            seen = self.serving();
+            seen.len() == count
+        });
+        assert!(done, "{seen:?} serve, not {count}, after {within:?}: {:#?}", daemon.lines());
+    }
+
+    /// Names of the servers that HAProxy sends new requests to.
+    pub(crate) fn serving(&self) -> Vec<String> {
+        let rows = self.ask_haproxy("show stat");
+        let rows = rows.lines().filter(|l| l.starts_with(&format!("{},", self.service)));
+        let fields = rows.map(|l| l.split(',').collect::<Vec<_>>());
+        let up = fields.filter(|f| f.get(17).is_some_and(|s| s.starts_with("UP")));
+        let names = up.map(|f| f[1].to_owned());
+        names.filter(|n| !["FRONTEND", "BACKEND"].contains(&n.as_str())).collect()
+    }
+
+    /// Empty when nobody answers.
+    pub(crate) fn ask_haproxy(&self, command: &str) -> String {
+        let mut answer = String::new();
+        let Ok(mut stream) = UnixStream::connect(self.dir.join("haproxy.sock")) else {
+            return answer;
+        };
+        stream.set_read_timeout(Some(secs(2))).unwrap();
+        let asked = stream.write_all(format!("{command}\n").as_bytes());
+        drop(asked.and_then(|()| stream.read_to_string(&mut answer)));
+        answer
+    }
+
+    pub(crate) fn haproxy_pid(&self) -> u32 {
+        let info = self.ask_haproxy("show info");
+        let pid = info.lines().find_map(|l| l.strip_prefix("Pid: "));
+        pid.expect("HAProxy answers").trim().parse().unwrap()
+    }
+
+    /// Every HAProxy that runs this site's file.
+    pub(crate) fn haproxy_pids(&self) -> Vec<u32> {
+        let dir = self.dir.path().to_str().unwrap().to_owned();
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+        let ours = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.split('\0').next().is_some_and(|p| p.ends_with("haproxy")) && line.contains(&dir)
+        };
+        pids.filter(ours).collect()
+    }
+
+    /// `(id, name, state)` of every container of the service.
+    pub(crate) fn containers(&self) -> Vec<(String, String, String)> {
+        let label = format!("label=io.plimsoll.service={}", self.service);
+        let format = "{{.ID}} {{.Names}} {{.State}}";
+        let out = self.docker(&["ps", "-a", "--filter", &label, "--format", format]);
+        let out = out.expect("docker answers");
+        let mut rows: Vec<_> = out
+            .lines()
+            .filter_map(|l| {
+                let mut words = l.split(' ').map(str::to_owned);
+                Some((words.next()?, words.next()?, words.next()?))
+            })
+            .collect();
+        rows.sort_by(|a, b| a.1.cmp(&b.1));
+        rows
+    }
+
+    /// What the client prints; `None` when it fails.
+    pub(crate) fn docker(&self, args: &[&str]) -> Option<String> {
+        let host = format!("unix://{}", self.docker_socket.display());
+        let out = Command::new("docker").args(["--host", &host]).args(args).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    pub(crate) fn clean_up(&self) {
+        for (id, ..) in self.containers() {
+            drop(self.docker(&["rm", "-f", "-v", &id]));
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.haproxy_pids().into_iter().for_each(|pid| signal(pid, "KILL"));
+        let label = format!("label=io.plimsoll.service={}", self.service);
+        let ids = self.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+        for id in ids.lines() {
+            drop(self.docker(&["rm", "-f", "-v", id]));
+        }
+        if thread::panicking() {
+            eprintln!("failed on {}", self.service);
+        }
+    }
+}
+
+/// Free when asked; the range of the kernel is large enough that it stays so.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// So many clients of one kind.
+pub(crate) fn clients(count: usize, kind: Kind, path: &str, pause_ms: u64) -> Vec<Client> {
+    let pause = Duration::from_millis(pause_ms);
+    vec![Client { kind, path: path.to_owned(), pause }; count]
+}
+
+/// Keep-alive, close and slow clients at once, light enough for one replica.
+pub(crate) fn everyone(site: &Site) -> Load {
+    let mut all = clients(3, Kind::KeepAlive, "/", 10);
+    all.extend(clients(3, Kind::Close, "/", 20));
+    all.extend(clients(2, Kind::Slow, "/slow?ms=700", 10));
+    Load::start(site.address(), all)
+}
