@@ -95,6 +95,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         due: inputs.due,
         config: inputs.config,
         memory: &mind.memory,
+        applied: mind.proxy.applied.as_ref(),
         claims: &claims,
         probed: inputs.probed,
         failed_starts: &failed_starts,

@@ -25,7 +25,7 @@ pub(crate) fn decide(
     memory: &ProxyMemory,
     min_reload_interval: Duration,
 ) -> ProxyPlan {
-    let agrees = seen.is_some_and(|s| lists_agree(s, routes));
+    let agrees = seen.is_some_and(|s| routes.agree(&s.servers));
     let loaded = memory.applied.as_ref().is_some_and(|a| a.same_file(routes));
     if agrees && loaded {
         return seen.map_or(ProxyPlan::Nothing, |s| steer(s, routes));
@@ -52,17 +52,6 @@ fn left(now: Moment, since: Option<Moment>, span: Duration) -> Option<Duration> 
 fn retry_after(failure: &ReloadFailure) -> Duration {
     let doublings = failure.count.saturating_sub(1).min(16);
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
-}
-
-/// Whether HAProxy's list is ours, whoever drains.
-fn lists_agree(seen: &ProxySeen, routes: &Routes) -> bool {
-    let ours = routes.backends.iter().map(|b| b.servers.len()).sum::<usize>();
-    let found = |b: &str, name, address| seen.server(b, name).is_some_and(|s| s.address == address);
-    seen.servers.len() == ours
-        && routes
-            .backends
-            .iter()
-            .all(|b| b.servers.iter().all(|s| found(b.service.as_str(), &s.name, s.address)))
 }
 
 fn steer(seen: &ProxySeen, routes: &Routes) -> ProxyPlan {

@@ -11,7 +11,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
@@ -28,49 +28,60 @@ pub(crate) struct Haproxy {
     pids: Mutex<Pids>,
 }
 
-/// Processes of ours.
+/// Processes of ours, as far as this daemon brought them about or found them in order.
 #[derive(Debug, Default)]
 struct Pids {
     /// The one that owns the socket.
     current: Option<u32>,
     /// Told to finish, and still at it.
-    old: BTreeSet<u32>,
+    told: BTreeSet<u32>,
 }
 
 impl Haproxy {
-    /// Processes that an earlier run of ours left are found and counted.
     pub(crate) fn new(config: &ProxyConfig) -> Haproxy {
-        let haproxy = Haproxy {
+        Haproxy {
             config: config.clone(),
             socket: Socket::new(&config.socket),
             state_file: files::beside(&config.config, "state"),
             pids: Mutex::default(),
-        };
-        haproxy.take_stock();
-        haproxy
-    }
-
-    /// Looks through all processes of the host.
-    fn take_stock(&self) {
-        let all = self.processes().all();
-        let current = self.socket.pid().ok().filter(|pid| all.contains(pid));
-        let old = all.into_iter().filter(|pid| Some(*pid) != current).collect();
-        *self.pids.lock().unwrap_or_else(PoisonError::into_inner) = Pids { current, old };
+        }
     }
 
     fn processes(&self) -> Processes<'_> {
         Processes { config: &self.config }
     }
 
+    fn pids(&self) -> MutexGuard<'_, Pids> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_pids(&self, current: u32, told: Option<&[u32]>) {
+        let mut pids = self.pids();
+        pids.current = Some(current);
+        pids.told.extend(told.into_iter().flatten());
+    }
+
     fn old_pids(&self) -> BTreeSet<u32> {
-        let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
-        pids.old.retain(|pid| self.processes().is_ours(*pid));
-        pids.old.clone()
+        let mut pids = self.pids();
+        pids.told.retain(|pid| self.processes().is_ours(*pid));
+        pids.told.clone()
+    }
+
+    /// Processes that serve beside the current one and were never told to finish: a daemon that
+    /// was killed while it started one leaves such. They know nothing of what drains.
+    fn strays(&self, current: u32) -> Vec<u32> {
+        let told = self.old_pids();
+        let all = self.processes().all().into_iter();
+        all.filter(|pid| *pid != current && !told.contains(pid)).collect()
     }
 }
 
 impl Proxy for Haproxy {
     fn look(&self) -> Result<ProxySeen> {
+        let (pid, current) = (self.socket.pid()?, self.pids().current);
+        if current.is_some_and(|current| current != pid) {
+            return Err(Error::new(format!("haproxy: process {pid} serves, which is not ours")));
+        }
         let servers = self.socket.servers()?;
         let old_processes = u32::try_from(self.old_pids().len()).unwrap_or(u32::MAX);
         Ok(ProxySeen { servers, old_processes })
@@ -81,14 +92,12 @@ impl Proxy for Haproxy {
     }
 
     fn is_alive(&self) -> bool {
-        let current = self.pids.lock().unwrap_or_else(PoisonError::into_inner).current;
+        let current = self.pids().current;
         current.is_some_and(|pid| self.processes().is_ours(pid))
     }
 
     fn reload(&self, routes: &Routes) -> Result<Effect> {
-        let effect = self.bring_to(routes);
-        self.take_stock();
-        effect
+        self.bring_to(routes)
     }
 
     fn steer(&self, servers: &[Steering]) -> Result<()> {

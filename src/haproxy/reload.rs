@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::process::pause;
@@ -21,43 +22,47 @@ impl Haproxy {
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
         let text = render::render(&self.config, &self.state_file, routes);
         let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
-        if serving.is_some()
+        if let Some(pid) = serving
             && self.runs(&text)
-            && self.socket.servers().is_ok_and(|s| agrees(&s, routes))
+            && self.strays(pid).is_empty()
+            && self.socket.servers().is_ok_and(|s| routes.agree(&s))
         {
             self.steer(&drains(routes))?;
+            self.set_pids(pid, None);
             return Ok(Effect::Unchanged);
         }
         let new = files::write_new(&self.config.config, &text)?;
         self.processes().validate(&new)?;
         self.try_listeners(routes, serving.is_some())?;
         files::rename(&new, &self.config.config)?;
-        self.take_over(serving, |servers| agrees(servers, routes))
+        self.take_over(serving, |servers| routes.agree(servers))
             .map_err(|err| self.roll_back(err))?;
-        // Only a convenience for the next failure, and what serves now is right.
-        if let Err(err) = files::replace(&files::beside(&self.config.config, "good"), &text) {
-            log::warn!(
-                "message=\"the last good configuration is not kept\" error={:?}",
-                err.to_string()
-            );
-        }
+        files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
         Ok(Effect::Changed)
     }
 
+    /// The configuration that was last seen to serve.
+    fn good(&self) -> PathBuf {
+        files::beside(&self.config.config, "good")
+    }
+
+    /// What stands in the file proves little: we may have been cut off before HAProxy read it.
     fn runs(&self, text: &str) -> bool {
-        fs::read_to_string(&self.config.config).is_ok_and(|now| now == text)
+        let is_text = |path: &Path| fs::read_to_string(path).is_ok_and(|now| now == text);
+        is_text(&self.good()) && is_text(&self.config.config)
     }
 
     /// A process that cannot bind first asks the old one to pause its own listeners, which clients
     /// would notice for seconds. So what HAProxy does not hold yet is bound by us for a moment.
     fn try_listeners(&self, routes: &Routes, serving: bool) -> Result<()> {
-        let before =
-            if serving { fs::read_to_string(&self.config.config) } else { Ok(String::new()) };
-        let before = before.unwrap_or_default();
+        // What serves may have been started by one of our own that did not live to see it serve.
+        let known = [self.good(), self.config.config.clone()];
+        let read = known.iter().filter(|_| serving).filter_map(|p| fs::read_to_string(p).ok());
+        let held: Vec<String> = read.collect();
         for backend in &routes.backends {
             let Some(listen) = &backend.listen else { continue };
-            if before.lines().any(|l| l == render::bind(listen)) {
+            if held.iter().flat_map(|t| t.lines()).any(|l| l == render::bind(listen)) {
                 continue;
             }
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -85,9 +90,11 @@ impl Haproxy {
         loop {
             let pid = self.socket.pid();
             let servers = self.socket.servers();
-            if pid.as_ref().is_ok_and(|pid| !old.contains(pid))
+            if let Ok(pid) = &pid
+                && !old.contains(pid)
                 && servers.as_ref().is_ok_and(|s| is_right(s))
             {
+                self.set_pids(*pid, Some(&old));
                 return Ok(());
             }
             if ANSWER_MAX <= waited {
@@ -103,8 +110,7 @@ impl Haproxy {
 
     /// Puts back the file that worked last, and starts it unless the old process still serves.
     fn roll_back(&self, failed: Error) -> Error {
-        let good = files::beside(&self.config.config, "good");
-        let Ok(text) = fs::read_to_string(&good) else { return failed };
+        let Ok(text) = fs::read_to_string(self.good()) else { return failed };
         let restore = || -> Result<()> {
             files::replace(&self.config.config, &text)?;
             let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
@@ -115,20 +121,6 @@ impl Haproxy {
             Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
         }
     }
-}
-
-fn agrees(seen: &[SeenServer], routes: &Routes) -> bool {
-    let wanted = routes.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
-    let mut count = 0;
-    let all = wanted.into_iter().all(|(backend, server)| {
-        count += 1;
-        seen.iter().any(|s| {
-            s.backend == backend.service.as_str()
-                && s.name == server.name
-                && s.seen.address == server.address
-        })
-    });
-    all && count == seen.len()
 }
 
 /// The state file carries them over; this makes sure.

@@ -41,6 +41,20 @@ impl Routes {
         };
         plain(self) == plain(other)
     }
+
+    /// Whether these servers are ours, one for one; whoever drains.
+    pub(crate) fn agree(&self, seen: &[SeenServer]) -> bool {
+        let ours = self.backends.iter().map(|b| b.servers.len()).sum::<usize>();
+        let found = |backend: &Backend, server: &Server| {
+            seen.iter().any(|s| {
+                s.backend == backend.service.as_str()
+                    && s.name == server.name
+                    && s.seen.address == server.address
+            })
+        };
+        seen.len() == ours
+            && self.backends.iter().all(|b| b.servers.iter().all(|server| found(b, server)))
+    }
 }
 
 /// What HAProxy's socket shows.

@@ -34,10 +34,11 @@ pub(crate) enum EngineSeen {
 /// As much of HAProxy as concerns every service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyStanding {
-    /// It answers, and nothing of ours is under way on it. `old` counts its earlier processes
-    /// that still finish their sessions.
+    /// It shows just what we last brought it to, and nothing of ours is under way on it. `old`
+    /// counts its earlier processes that still finish their sessions.
     Settled { old: u32 },
-    /// A reload is under way: what its socket shows may be about to change.
+    /// What its socket shows is not the last word: a reload is under way, or is needed, or none
+    /// of ours has been seen through yet.
     Changing,
     /// It does not answer.
     Silent,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::model::action::Claim;
 use crate::model::config::Config;
 use crate::model::memory::Memory;
-use crate::model::proxy::ProxySeen;
+use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Load, Probed, Replica};
 use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
@@ -24,6 +24,8 @@ pub(crate) struct Known<'a> {
     pub(crate) due: bool,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
+    /// What HAProxy was last brought to.
+    pub(crate) applied: Option<&'a Routes>,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
     /// By service: starts that failed since the last look.
@@ -69,11 +71,28 @@ pub(crate) fn look(
         EngineSeen::Answers | EngineSeen::Lost => BTreeMap::new(),
     };
     let old = old_connections(known.memory, seen.as_ref(), proxy, &ours);
-    let view = View { known, engine: standing, proxy: seen.as_ref(), loads: &loads, old: &old };
+    let view = View {
+        known,
+        engine: standing,
+        standing: proxy_standing(known, seen.as_ref()),
+        proxy: seen.as_ref(),
+        loads: &loads,
+        old: &old,
+    };
     let services = if last.is_some() { Some(known.config.services.values()) } else { None };
     let snapshots = services.into_iter().flatten().map(|s| view.snapshot(s, &ours)).collect();
     let orphans = others.iter().map(|c| c.service.clone()).collect();
     Seen { snapshots, proxy: seen, engine_error, orphans }
+}
+
+fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
+    let Some(seen) = seen else { return ProxyStanding::Silent };
+    let is_ours = known.applied.is_some_and(|routes| routes.agree(&seen.servers));
+    if is_ours && !known.claims.contains(&Claim::Proxy) {
+        ProxyStanding::Settled { old: seen.old_processes }
+    } else {
+        ProxyStanding::Changing
+    }
 }
 
 /// Asked only while a replica empties and there are earlier processes that could reach it.
@@ -97,6 +116,7 @@ struct View<'a> {
     known: &'a Known<'a>,
     engine: EngineSeen,
     proxy: Option<&'a ProxySeen>,
+    standing: ProxyStanding,
     loads: &'a BTreeMap<ContainerId, Load>,
     old: &'a BTreeMap<IpAddr, u64>,
 }
@@ -111,11 +131,6 @@ impl View<'_> {
             Claim::Start { service, number } if service == name => Some(*number),
             Claim::Start { .. } | Claim::Container(_) | Claim::Proxy => None,
         };
-        let proxy = match self.proxy {
-            _ if self.known.claims.contains(&Claim::Proxy) => ProxyStanding::Changing,
-            Some(seen) => ProxyStanding::Settled { old: seen.old_processes },
-            None => ProxyStanding::Silent,
-        };
         Snapshot {
             now: self.known.now,
             due: self.known.due,
@@ -124,7 +139,7 @@ impl View<'_> {
             starting: self.known.claims.iter().filter_map(started).collect(),
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             engine: self.engine,
-            proxy,
+            proxy: self.standing,
         }
     }
 

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod cli;
 #[path = "../common/daemon.rs"]
 mod daemon;
+mod docs;
+mod golden;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod tidy;

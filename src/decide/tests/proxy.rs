@@ -211,12 +211,14 @@ fn the_end_of_a_reload_is_remembered() {
     assert_eq!(good, want);
 
     let later = NOW.plus(S);
-    let failed = |count, list| {
-        Some(ReloadFailure { routes: routes(list), at: later, count })
-    };
+    let failed = |count, list| Some(ReloadFailure { routes: routes(list), at: later, count });
     let once = remember(later, &routes("1,3"), false, &good);
     assert_eq!(once.failure, failed(1, "1,3"));
-    assert_eq!((once.applied.as_ref(), once.reloaded_at), (None, Some(later)), "what runs is unsure");
+    assert_eq!(
+        (once.applied.as_ref(), once.reloaded_at),
+        (None, Some(later)),
+        "what runs is unsure"
+    );
     let twice = remember(later, &routes("1~,3"), false, &once);
     assert_eq!(twice.failure, failed(2, "1~,3"), "who drains is not in the file");
     let other = remember(later, &routes("1,4"), false, &twice);

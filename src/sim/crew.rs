@@ -1,0 +1,116 @@
+//! Workers whose work takes made-up time: half of it before anything happens, half after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::act;
+use crate::model::action::{Action, Claim, Done, Effect, Trouble};
+use crate::model::time::Moment;
+use crate::outside::{Clock, Crew};
+use crate::sim::world::World;
+
+/// As the daemon's own.
+const REST: Duration = Duration::from_secs(5);
+
+pub(crate) struct MadeUpCrew {
+    world: Arc<World>,
+    jobs: Vec<Job>,
+    resting: BTreeMap<Claim, Moment>,
+    pub(crate) begun: u32,
+}
+
+struct Job {
+    action: Action,
+    begun: Moment,
+    acts_at: Moment,
+    ends_at: Moment,
+    result: Option<Result<Effect, Trouble>>,
+}
+
+impl MadeUpCrew {
+    pub(crate) fn new(world: Arc<World>) -> MadeUpCrew {
+        MadeUpCrew { world, jobs: Vec::new(), resting: BTreeMap::new(), begun: 0 }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// When something happens next.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        let next = |j: &Job| if j.result.is_some() { j.ends_at } else { j.acts_at };
+        self.jobs.iter().map(next).min()
+    }
+
+    /// Does what it is time for, and gives what has ended.
+    pub(crate) fn work(&mut self, now: Moment) -> Vec<Done> {
+        for job in self.jobs.iter_mut().filter(|j| j.acts_at <= now && j.result.is_none()) {
+            let result = act::perform(&job.action, &*self.world, &*self.world);
+            job.result =
+                Some(result.map_err(|err| Trouble {
+                    message: err.to_string(),
+                    rolled_back: err.rolled_back,
+                }));
+        }
+        let mut done = Vec::new();
+        for job in std::mem::take(&mut self.jobs) {
+            match job.result {
+                Some(result) if job.ends_at <= now => {
+                    let took = now.since(job.begun);
+                    done.push(Done { action: job.action, took, result });
+                }
+                Some(_) | None => self.jobs.push(job),
+            }
+        }
+        for done in &done {
+            if done.result.is_err() && matches!(done.action, Action::Remove { .. }) {
+                self.resting.insert(done.action.claim(), now.plus(REST));
+            }
+        }
+        done
+    }
+
+    /// The daemon is gone. What was asked of Docker and HAProxy may still come to its end.
+    pub(crate) fn abandon(&mut self, completed: bool) {
+        self.resting.clear();
+        for job in std::mem::take(&mut self.jobs) {
+            if completed && job.result.is_none() {
+                // Nobody is there to hear how it ended.
+                let _ = act::perform(&job.action, &*self.world, &*self.world);
+            }
+        }
+    }
+}
+
+impl Crew for MadeUpCrew {
+    fn begin(&mut self, action: Action) -> bool {
+        let mut state = self.world.state();
+        if state.crashed {
+            return false;
+        }
+        let claim = action.claim();
+        if self.jobs.iter().any(|j| j.action.claim() == claim) {
+            state.note(format!("{action} begun while {claim:?} is under way"));
+            return false;
+        }
+        let longest = match &action {
+            Action::Start { .. } | Action::Remove { .. } => 3_000,
+            Action::Reload { .. } => 600,
+            Action::Steer { .. } => 20,
+        };
+        let half = Duration::from_millis(state.random.between(2, longest / 2));
+        let begun = state.now;
+        let (acts_at, ends_at) = (begun.plus(half), begun.plus(half * 2));
+        self.jobs.push(Job { action, begun, acts_at, ends_at, result: None });
+        self.begun += 1;
+        true
+    }
+
+    fn claims(&self) -> BTreeSet<Claim> {
+        let now = self.world.now();
+        let resting = self.resting.iter().filter(|(_, until)| now < **until);
+        let under_way = self.jobs.iter().map(|j| j.action.claim());
+        under_way.chain(resting.map(|(claim, _)| claim.clone())).collect()
+    }
+}
