@@ -25,6 +25,8 @@ pub(crate) struct Haproxy {
     socket: Socket,
     /// What HAProxy wrote of its servers' states before the last reload.
     state_file: PathBuf,
+    /// Root starts HAProxy, which then goes on as its own account.
+    drops_root: bool,
     pids: Mutex<Pids>,
 }
 
@@ -43,6 +45,7 @@ impl Haproxy {
             config: config.clone(),
             socket: Socket::new(&config.socket),
             state_file: files::beside(&config.config, "state"),
+            drops_root: process::is_root() && process::has_account(render::ACCOUNT),
             pids: Mutex::default(),
         }
     }

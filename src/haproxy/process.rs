@@ -1,6 +1,7 @@
 //! HAProxy's processes: which are ours, and running its binary with a deadline.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -101,6 +102,20 @@ fn wait(mut child: Child, longest: Duration) -> Result<Option<ExitStatus>> {
 /// later than this, and maybe earlier.
 pub(crate) fn pause(span: Duration) {
     thread::park_timeout(span);
+}
+
+/// Files that the kernel makes for a process belong to whom it runs as.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+/// Both as user and as group.
+pub(crate) fn has_account(name: &str) -> bool {
+    let names = |path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().any(|l| l.split(':').next() == Some(name))
+    };
+    names("/etc/passwd") && names("/etc/group")
 }
 
 /// On one line, without HAProxy's marks of level and process. Its notices name its version and

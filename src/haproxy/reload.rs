@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 impl Haproxy {
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
-        let text = render::render(&self.config, &self.state_file, routes);
+        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
         let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
         if let Some(pid) = serving
             && self.runs(&text)

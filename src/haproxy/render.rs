@@ -28,7 +28,16 @@ const DEFAULTS: &str = "\
     timeout tunnel 1h
 ";
 
-pub(crate) fn render(config: &ProxyConfig, state_file: &Path, routes: &Routes) -> String {
+/// The account that a process of root's gives its rights up for; HAProxy's packages make it.
+pub(crate) const ACCOUNT: &str = "haproxy";
+
+/// `drops_root` where HAProxy is started by root and there is an account for it.
+pub(crate) fn render(
+    config: &ProxyConfig,
+    state_file: &Path,
+    drops_root: bool,
+    routes: &Routes,
+) -> String {
     let mut out = String::from(
         "# Written by plimsoll. What is changed here is lost at the next reload.\nglobal\n",
     );
@@ -39,6 +48,9 @@ pub(crate) fn render(config: &ProxyConfig, state_file: &Path, routes: &Routes) -
     let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
     let _ = writeln!(out, "    server-state-file {state}");
     let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
+    if drops_root {
+        let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
+    }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
     let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
     for backend in &routes.backends {
@@ -121,7 +133,7 @@ mod tests {
             }],
         };
         let routes = Routes { backends: vec![backend] };
-        let text = render(&config, Path::new("/s/haproxy.cfg.state"), &routes);
+        let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, &routes);
         let tail = "
 frontend web
     bind :80
@@ -138,8 +150,12 @@ backend web
 ";
         assert!(text.ends_with(tail), "{text}");
         let socket = "stats socket '/r/haproxy.sock' mode 600 level admin expose-fd listeners";
-        for line in [socket, "server-state-file '/s/haproxy.cfg.state'", "hard-stop-after 600000ms"]
-        {
+        for line in [
+            socket,
+            "server-state-file '/s/haproxy.cfg.state'",
+            "hard-stop-after 600000ms",
+            "user haproxy",
+        ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
     }

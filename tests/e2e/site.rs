@@ -1,5 +1,7 @@
 //! One service of a test's own on the real Docker and HAProxy: config, daemon, traffic, clean-up.
 
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
