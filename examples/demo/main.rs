@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 use crate::process::{Interrupt, Stop};
 use crate::report::Report;
 use crate::screen::{Colour, Screen};
-use crate::show::Show;
+use crate::show::{QUIET, Show};
 use crate::stage::{CONFIG, Stage};
 
 const USAGE: &str = "usage: demo --plimsoll PATH --app PATH [--seconds N]
 
   --plimsoll PATH  the daemon to show
   --app PATH       the static example app, which becomes the image that it runs
-  --seconds N      how long the heavy load lasts: 15 to 50, default 26
+  --seconds N      how long the heavy load lasts: 15 to 50, default 30
 
 Run it from the top of the repository; `make demo` builds both and does so.
 ";
-const HEAVY_SECONDS: u64 = 26;
+const HEAVY_SECONDS: u64 = 30;
 
 pub(crate) struct Options {
     plimsoll: PathBuf,
@@ -111,13 +111,13 @@ fn run(options: &Options, started: Instant) -> Result<(), Stop> {
 
 fn explain(stage: &Stage, options: &Options, screen: &mut Screen) {
     let (folder, listen) = (stage.folder().display(), stage.target);
-    let heavy = options.heavy.as_secs();
+    let (quiet, heavy) = (QUIET.as_secs(), options.heavy.as_secs());
     let text = format!(
         "
   image   {}, made of {}
   config  {CONFIG}, only with {folder} for its folder
           and {listen} for its address, which is a port that is free here
-  plan    6 s quiet, {heavy} s of heavy load, quiet until one replica is left
+  plan    {quiet} s quiet, {heavy} s of heavy load, quiet until one replica is left
   signs   [##~.] a # for each replica in service, by HAProxy's own word; a ~ for
           each that is leaving;  > something that plimsoll logged, in short
 ",

@@ -117,7 +117,7 @@ fn end_child(child: &mut Child) {
 
 /// The shell has `kill` built in; the program of that name is not on every machine.
 fn kill(signal: &str, target: &str) {
-    let line = format!("kill -{signal} -- {target}");
+    let line = format!("kill -{signal} {target}"); // not every shell takes a `--` here
     let shell = Command::new("sh").arg("-c").arg(line).stderr(Stdio::null()).status();
     // A process that is gone already cannot be told to go.
     let _ = shell;

@@ -71,8 +71,8 @@ impl Report {
         }
         let most = self.up_max;
         let heavy = self.rate(Phase::Heavy);
-        let _ =
-            writeln!(out, "  replicas      at most {most} in service, for {heavy:.0} requests/s");
+        let _ = writeln!(out, "  replicas      {most} at most, in service in HAProxy");
+        let _ = writeln!(out, "  heavy load    {heavy:.0} requests/s on the average");
         let since = |span: Option<Duration>| match span {
             Some(span) => format!("{:.1} s", span.as_secs_f64()),
             None => "never".to_owned(),
@@ -129,22 +129,30 @@ fn chart(samples: &[Sample]) -> String {
         let row: String = columns.iter().map(mark).collect();
         let _ = writeln!(out, "  {number:>3} |{}", row.trim_end());
     }
-    let (mut axis, mut numbers, mut phases) = (String::new(), String::new(), String::new());
-    let mut phase = None;
-    for (column, sample) in columns.iter().enumerate() {
+    let (mut axis, mut numbers) = (String::new(), String::new());
+    for column in 0..columns.len() {
         let is_tick = column % 10 == 0;
         axis.push(if is_tick { '+' } else { '-' });
         if is_tick {
             numbers = format!("{numbers:<column$}{}", column * per_column);
         }
-        if phase.replace(sample.phase) != Some(sample.phase) {
-            let before = phases.chars().count();
-            // A phase too short for its name is left out.
-            if before <= column {
-                phases = format!("{phases:<column$}^{} ", sample.phase.name());
-            }
-        }
     }
-    let _ = writeln!(out, "      {axis}\n      {numbers} s\n      {}", phases.trim_end());
+    let phases: Vec<Phase> = columns.iter().map(|sample| sample.phase).collect();
+    let _ = writeln!(out, "      {axis}\n      {numbers} s\n      {}", phase_names(&phases));
     out
+}
+
+/// Each below its first column; one that is too short for its name goes without.
+fn phase_names(columns: &[Phase]) -> String {
+    let mut names = String::new();
+    let mut column = 0;
+    for same in columns.chunk_by(|a, b| a == b) {
+        let name = format!("^{}", same[0].name());
+        let is_last = column + same.len() == columns.len();
+        if name.len() <= same.len() || is_last {
+            names = format!("{names:<column$}{name}");
+        }
+        column += same.len();
+    }
+    names
 }

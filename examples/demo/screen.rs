@@ -21,6 +21,7 @@ pub(crate) struct Screen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     Plain,
+    Bold,
     Dim,
     Green,
     Cyan,
@@ -83,6 +84,7 @@ impl Screen {
     fn coloured(&self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Plain => return text.to_owned(),
+            Colour::Bold => 1,
             Colour::Dim => 2,
             Colour::Green => 32,
             Colour::Cyan => 36,

@@ -11,9 +11,7 @@ pub(crate) fn check(file: &Path) -> ExitCode {
     let lines: String = loaded.problems.iter().map(|p| format!("{p}\n")).collect();
     match loaded.config {
         Some(config) => {
-            let count = config.services.len();
-            let services = if count == 1 { "service" } else { "services" };
-            say(&format!("{lines}{}: good, {count} {services}\n", file.display()))
+            say(&format!("{lines}{}: good, {}\n", file.display(), config.counted()))
         }
         None => {
             // The problems are what was asked for, so they are the answer.

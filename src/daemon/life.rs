@@ -201,7 +201,7 @@ impl Life {
         logger::set_level(new.log_level);
         self.pace.set_interval(now, new.check_interval);
         self.pace.wake(now);
-        let message = format!("{}, {} services", file.display(), new.services.len());
+        let message = format!("{}, {}", file.display(), new.counted());
         logger::event(&Event::new(Kind::ConfigReloaded, message));
         self.config = new;
     }

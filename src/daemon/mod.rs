@@ -61,10 +61,10 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
     let probes = Probes::new(Arc::new(SystemNet::new()), sender)?;
     let message = format!(
-        "plimsoll {}, config {}, {} services",
+        "plimsoll {}, config {}, {}",
         env!("CARGO_PKG_VERSION"),
         options.config_file.display(),
-        config.services.len()
+        config.counted()
     );
     logger::event(&Event::new(Kind::DaemonStarted, message));
     if let Some(damage) = opened.damage {

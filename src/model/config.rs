@@ -41,3 +41,13 @@ pub(crate) struct ProxyConfig {
     pub(crate) hard_stop_after: Duration,
     pub(crate) min_reload_interval: Duration,
 }
+
+impl Config {
+    /// `1 service`, `2 services`.
+    pub(crate) fn counted(&self) -> String {
+        match self.services.len() {
+            1 => "1 service".to_owned(),
+            n => format!("{n} services"),
+        }
+    }
+}
