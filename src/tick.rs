@@ -15,13 +15,13 @@ use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::plan::{Plan, Rule};
 use crate::model::proxy::{Backend, ProxyMemory, Routes};
-use crate::model::replica::{Container, ContainerId, ContainerState, Probed};
+use crate::model::replica::{ContainerId, ContainerState, Probed};
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::cpu::Sampler;
-use crate::observe::{Known, Seen};
+use crate::observe::{Known, Last, Seen};
 use crate::outside::{Clock, Crew, Engine, Proxy, Store};
 use crate::report::events::{self, Told};
 
@@ -42,8 +42,7 @@ pub(crate) struct Mind {
     saved: Option<Memory>,
     proxy: ProxyMemory,
     sampler: Sampler,
-    /// The last list of containers that the engine gave.
-    last: Option<Vec<Container>>,
+    last: Last,
     told: Told,
 }
 
@@ -96,6 +95,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         config: inputs.config,
         memory: &mind.memory,
         applied: mind.proxy.applied.as_ref(),
+        reloaded_at: mind.proxy.reloaded_at,
         claims: &claims,
         probed: inputs.probed,
         failed_starts: &failed_starts,
@@ -110,7 +110,9 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
-    if !claims.contains(&Claim::Proxy) && !seen.snapshots.is_empty() {
+    if is_blind(&seen) {
+        again = again.into_iter().chain([CROWDED]).min();
+    } else if !claims.contains(&Claim::Proxy) && !seen.snapshots.is_empty() {
         let routes = routes(&seen.snapshots, &plans);
         let interval = inputs.config.fixed.proxy.min_reload_interval;
         match decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval) {
@@ -134,8 +136,18 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     Turn { events, plans, again, to_probe, known, engine_answers: seen.engine_error.is_none() }
 }
 
-/// How long to wait when the workers had no room.
+/// How long to wait when the workers had no room, or too little is known yet.
 const CROWDED: Duration = Duration::from_millis(250);
+
+/// HAProxy does not answer, and a replica that it may be serving was not asked yet, as after a
+/// start: a list made now would leave that one out.
+fn is_blind(seen: &Seen) -> bool {
+    let mut replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
+    seen.proxy.is_none()
+        && replicas.any(|r| {
+            r.state == ContainerState::Running && r.address.is_some() && r.probed == Probed::NotYet
+        })
+}
 
 /// Takes in what ended; gives how many starts failed, by service.
 fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {

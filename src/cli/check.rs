@@ -10,9 +10,7 @@ pub(crate) fn check(file: &Path) -> ExitCode {
     let loaded = config::load(file);
     let lines: String = loaded.problems.iter().map(|p| format!("{p}\n")).collect();
     match loaded.config {
-        Some(config) => {
-            say(&format!("{lines}{}: good, {}\n", file.display(), config.counted()))
-        }
+        Some(config) => say(&format!("{lines}{}: good, {}\n", file.display(), config.counted())),
         None => {
             // The problems are what was asked for, so they are the answer.
             say(&lines);

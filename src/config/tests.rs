@@ -63,7 +63,8 @@ fn comments_and_trailing_commas_are_allowed_and_nothing_else() {
 
 #[test]
 fn a_problem_has_its_place() {
-    let text = "{\n  \"services\": {\n    \"wéb\": 1,\n    \"web\": {\"image\": \"a\", \"port\": 80, \"min_replicas\": 3, \"max_replicas\": 2}\n  }\n}";
+    let text = "{\n  \"services\": {\n    \"wéb\": 1,\n    \"web\": {\"image\": \"a\", \"port\": 80, \
+                \"min_replicas\": 3, \"max_replicas\": 2}\n  }\n}";
     let shown: Vec<String> =
         parse("config.json", text).problems.iter().map(|p| p.to_string()).collect();
     assert_eq!(shown.len(), 2, "{shown:?}");
@@ -140,11 +141,13 @@ fn thresholds() {
     check_bad(&with("75", "-1"), &format!("services.web.scale_down_threshold: {number} -1"));
     check_bad(
         &service(r#""max_replicas": 4, "scale_up_threshold": 75"#),
-        "services.web.scale_up_threshold: needs its counterpart: set scale_up_threshold and scale_down_threshold",
+        "services.web.scale_up_threshold: needs its counterpart: set scale_up_threshold and \
+         scale_down_threshold",
     );
     check_bad(
         &service(r#""max_replicas": 4"#),
-        "services.web: nothing to scale by: set scale_up_threshold and scale_down_threshold, or make min_replicas and max_replicas equal",
+        "services.web: nothing to scale by: set scale_up_threshold and scale_down_threshold, \
+         or make min_replicas and max_replicas equal",
     );
     let bouncing = parse("c", &with("60", "30"));
     assert!(bouncing.config.is_some() && bouncing.problems[0].is_warning);
@@ -169,8 +172,9 @@ fn durations_have_ranges() {
         );
     }
     for odd in ["\"5 sec\"", "true", "-5"] {
-        let want = r#"autoscaler.check_interval: must be a duration: seconds like 60, or "500ms", "60s", "5m", "2h", got"#;
-        check_bad(&interval(odd), &format!("{want} {odd}"));
+        let like = r#"seconds like 60, or "500ms", "60s", "5m", "2h""#;
+        let want = format!("autoscaler.check_interval: must be a duration: {like}, got {odd}");
+        check_bad(&interval(odd), &want);
     }
 }
 
@@ -221,8 +225,9 @@ fn no_two_services_listen_at_one_place() {
         "services.b.listen: :80 is taken by services.a already",
     );
     check_bad(&two("0", "81"), "services.a.listen: must be a whole number from 1 to 65535, got 0");
-    let odd = r#"services.a.listen: must be a port like 80, or an address and port like "127.0.0.1:80", got"#;
-    check_bad(&two("\"web:80\"", "81"), &format!("{odd} \"web:80\""));
+    let like = r#"a port like 80, or an address and port like "127.0.0.1:80""#;
+    let want = format!("services.a.listen: must be {like}, got \"web:80\"");
+    check_bad(&two("\"web:80\"", "81"), &want);
 }
 
 #[test]
@@ -250,8 +255,9 @@ fn unknown_and_doubled_keys() {
 fn the_rest_of_a_service() {
     let with = |v: &str| service(&format!(r#""max_replicas": 1, {v}"#));
     let config = check_good(&with(
-        r#""cpus": 0.25, "memory": "64m", "command": ["a", "b c"], "environment": {"A": "", "B": 1, "C": true},
-           "volumes": ["/a:/b:ro"], "cooldown_period": {"up": 5, "down": "2m"}, "drain_timeout": 0"#,
+        r#""cpus": 0.25, "memory": "64m", "command": ["a", "b c"],
+           "environment": {"A": "", "B": 1, "C": true}, "volumes": ["/a:/b:ro"],
+           "cooldown_period": {"up": 5, "down": "2m"}, "drain_timeout": 0"#,
     ));
     let web = config.services.values().next().unwrap();
     assert_eq!(
@@ -265,11 +271,13 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         &with(r#""cpus": 0"#),
-        "services.web.cpus: must be a number of cores from 0.01 to 1024, with two decimals at most, got 0",
+        "services.web.cpus: must be a number of cores from 0.01 to 1024, with two decimals at \
+         most, got 0",
     );
+    let like = r#"a size of at least 6m: bytes, or like "512m" or "2g""#;
     check_bad(
         &with(r#""memory": "1m""#),
-        r#"services.web.memory: must be a size of at least 6m: bytes, or like "512m" or "2g", got "1m""#,
+        &format!("services.web.memory: must be {like}, got \"1m\""),
     );
     check_bad(
         &with(r#""environment": {"A=B": "c"}"#),

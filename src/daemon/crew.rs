@@ -17,8 +17,9 @@ use crate::outside::{Clock, Crew, Engine, Proxy, Result};
 const WORKERS: usize = 8;
 /// Actions that wait for a worker.
 const QUEUE: usize = 256;
-/// A removal that failed rests so long before it is tried again.
-const REST: Duration = Duration::from_secs(5);
+/// What failed rests so long before it is tried again, where `decide` has no rule for it.
+const REST_REMOVE: Duration = Duration::from_secs(5);
+const REST_STEER: Duration = Duration::from_secs(1);
 
 pub(crate) struct WorkerCrew {
     queue: SyncSender<Action>,
@@ -55,8 +56,15 @@ impl WorkerCrew {
     pub(crate) fn finished(&mut self, done: &Done) {
         let claim = done.action.claim();
         self.under_way.remove(&claim);
-        if done.result.is_err() && matches!(done.action, Action::Remove { .. }) {
-            self.resting.insert(claim, self.clock.now().plus(REST));
+        let rest = match done.action {
+            Action::Remove { .. } => REST_REMOVE,
+            Action::Steer { .. } => REST_STEER,
+            Action::Start { .. } | Action::Reload { .. } => return,
+        };
+        let now = self.clock.now();
+        self.resting.retain(|_, until| now < *until);
+        if done.result.is_err() {
+            self.resting.insert(claim, now.plus(rest));
         }
     }
 

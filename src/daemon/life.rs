@@ -21,7 +21,7 @@ use crate::report::events;
 use crate::store::FileStore;
 use crate::tick::{Inputs, Mind, World, tick};
 
-/// How long the end waits for actions that are under way. What is cut off goes on at the next start.
+/// How long the end waits for actions under way. What is cut off goes on at the next start.
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
 /// With `--once` the actions of the one turn are all there is.
 const ONCE_ACTIONS: Duration = Duration::from_secs(120);

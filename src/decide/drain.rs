@@ -50,7 +50,11 @@ fn emptying(
     let waited = snapshot.now.since(drain.since);
     let sessions = replica.server.map_or(0, |s| s.sessions);
     let quiet = match snapshot.proxy {
-        ProxyStanding::Settled { old } if is_empty(replica, old, waited) => quiet + 1,
+        ProxyStanding::Settled { old, reloaded_at }
+            if is_empty(replica, old, snapshot.now.since(reloaded_at.max(drain.since))) =>
+        {
+            quiet + 1
+        }
         ProxyStanding::Settled { .. } => 0,
         ProxyStanding::Changing | ProxyStanding::Silent => quiet,
     };
@@ -66,18 +70,25 @@ fn emptying(
     }
 }
 
-fn is_empty(replica: &Replica, old_processes: u32, waited: Duration) -> bool {
+/// `undisturbed` is how long it has been draining without a reload in between: a process that was
+/// told to finish in that time may never have been told who drains.
+fn is_empty(replica: &Replica, old_processes: u32, undisturbed: Duration) -> bool {
     let here = replica.server.is_none_or(|s| s.draining && s.sessions == 0);
-    let elsewhere =
-        old_processes == 0 || (replica.old_connections == Some(0) && IDLE_CLIENTS_GONE <= waited);
+    let elsewhere = old_processes == 0
+        || (replica.old_connections == Some(0) && IDLE_CLIENTS_GONE <= undisturbed);
     here && elsewhere
 }
 
+/// A container that runs is stopped only where it is known that nothing reaches it any more.
 fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
+    let out_of_time = snapshot.service.drain_timeout <= snapshot.now.since(drain.since);
     let left_haproxy = match snapshot.proxy {
-        ProxyStanding::Settled { .. } => replica.server.is_none(),
-        ProxyStanding::Changing => false,
-        ProxyStanding::Silent => snapshot.service.drain_timeout <= snapshot.now.since(drain.since),
+        // An earlier process may know its address by another name: addresses are used again.
+        ProxyStanding::Settled { old, .. } => {
+            let is_free = old == 0 || replica.old_connections == Some(0);
+            replica.server.is_none() && (is_free || out_of_time)
+        }
+        ProxyStanding::Changing | ProxyStanding::Silent => false,
     };
     !replica.busy
         && !snapshot.starting.contains(&replica.number)

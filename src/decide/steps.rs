@@ -10,7 +10,7 @@ use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Rule, Step};
 use crate::model::proxy::Server;
 use crate::model::replica::{ContainerState, Replica};
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 /// Between two looks at a replica that empties.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -125,8 +125,13 @@ fn retire(
 ) {
     victims.sort_by_key(|r| (class(r, next) == Class::Ready, Reverse(r.number)));
     for replica in victims.iter().take(surplus) {
+        let may_serve = snapshot.proxy == ProxyStanding::Silent
+            && replica.state == ContainerState::Running
+            && replica.address.is_some();
         let step = match class(replica, next) {
             Class::Ready => DrainStep::Emptying { quiet: 0 },
+            // An HAProxy that does not answer may serve it: it goes when that is known.
+            Class::Unready if may_serve => continue,
             Class::Unready | Class::Leaving => DrainStep::Released,
         };
         next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });

@@ -76,20 +76,22 @@ impl Meter {
     }
 }
 
+/// `left` is the time that is left for all of them; `None` when it is over.
 pub(crate) fn read_stats(
     client: &Client,
     ids: &[&ContainerId],
     meters: &Meters,
-    timeout: Duration,
+    left: &(dyn Fn() -> Option<Duration> + Sync),
 ) -> BTreeMap<ContainerId, CpuCounter> {
-    let quick = client.version(timeout).is_ok_and(|v| v.has_quick_stats());
+    let version = left().and_then(|left| client.version(left).ok());
+    let quick = version.is_some_and(|v| v.has_quick_stats());
     let lanes = if quick { AT_ONCE } else { AT_ONCE_SLOW };
     let lanes = lanes.min(ids.len());
     let one = |id: &ContainerId| {
         let path = format!("/containers/{}/stats", id.0);
         let query = [("stream", "false"), ("one-shot", "true")];
         let call = Call { query: &query, ..Call::get(&path) };
-        let stats: Stats = client.call(call, timeout).ok()?.ok().ok()?.json().ok()?;
+        let stats: Stats = client.call(call, left()?).ok()?.ok().ok()?.json().ok()?;
         let (used_ns, read_ns) = stats.counter()?;
         let limit_nano_cpus = meters.limit(id)?;
         Some(CpuCounter { used_ns, read_ns, source: CpuSource::Stats, limit_nano_cpus })

@@ -29,6 +29,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Docker {
     client: Client,
     timeout: Duration,
+    clock: Arc<dyn Clock>,
     meters: Mutex<Meters>,
 }
 
@@ -37,7 +38,8 @@ impl Docker {
         Docker {
             client: Client::new(&config.socket),
             timeout: config.timeout,
-            meters: Mutex::new(Meters::new(clock)),
+            meters: Mutex::new(Meters::new(clock.clone())),
+            clock,
         }
     }
 
@@ -45,9 +47,9 @@ impl Docker {
         self.timeout.min(LOOK_TIMEOUT)
     }
 
-    fn inspect(&self, id_or_name: &str) -> Result<Option<Inspected>> {
+    fn inspect(&self, id_or_name: &str, timeout: Duration) -> Result<Option<Inspected>> {
         let path = format!("/containers/{id_or_name}/json");
-        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        let answer = self.client.call(Call::get(&path), timeout)?;
         if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
     }
 
@@ -69,7 +71,7 @@ impl Docker {
                 "image {image} is not on this host; run `docker pull {image}`",
                 image = service.container.image
             ))),
-            409 => match self.inspect(&name)? {
+            409 => match self.inspect(&name, self.look_timeout())? {
                 Some(made) if made.is_replica(service.name.as_str(), number) => Ok(made.id),
                 _ => Err(Error::new(format!(
                     "the name {name} is taken by a container that is not ours; \
@@ -106,10 +108,13 @@ impl Engine for Docker {
 
     fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        let inspect = |id: &ContainerId| self.inspect(&id.0).ok().flatten();
+        // One deadline for all: a turn must not wait for each container that gives no answer.
+        let until = self.clock.now().plus(self.look_timeout());
+        let left = || Some(until.since(self.clock.now())).filter(|left| !left.is_zero());
+        let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
         let mut counters = meters.read_files(ids, &inspect);
         let rest: Vec<&ContainerId> = ids.iter().filter(|id| !counters.contains_key(id)).collect();
-        counters.extend(meter::read_stats(&self.client, &rest, &meters, self.look_timeout()));
+        counters.extend(meter::read_stats(&self.client, &rest, &meters, &left));
         counters
     }
 
@@ -131,7 +136,7 @@ impl Engine for Docker {
 
     fn remove(&self, id: &ContainerId, service: &str, stop_timeout: Duration) -> Result<()> {
         // Read again right before: what we listed may be another's by now.
-        match self.inspect(&id.0)? {
+        match self.inspect(&id.0, self.look_timeout())? {
             None => return Ok(()),
             Some(found) if found.label(LABEL_SERVICE) != Some(service) => {
                 return Err(Error::new(format!(

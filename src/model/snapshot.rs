@@ -35,8 +35,9 @@ pub(crate) enum EngineSeen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyStanding {
     /// It shows just what we last brought it to, and nothing of ours is under way on it. `old`
-    /// counts its earlier processes that still finish their sessions.
-    Settled { old: u32 },
+    /// counts its earlier processes that still finish their sessions; the last of them was told
+    /// to at `reloaded_at` or before.
+    Settled { old: u32, reloaded_at: Moment },
     /// What its socket shows is not the last word: a reload is under way, or is needed, or none
     /// of ours has been seen through yet.
     Changing,

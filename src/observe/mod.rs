@@ -26,6 +26,7 @@ pub(crate) struct Known<'a> {
     pub(crate) memory: &'a Memory,
     /// What HAProxy was last brought to.
     pub(crate) applied: Option<&'a Routes>,
+    pub(crate) reloaded_at: Option<Moment>,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
     /// By service: starts that failed since the last look.
@@ -43,25 +44,34 @@ pub(crate) struct Seen {
     pub(crate) orphans: BTreeSet<String>,
 }
 
-/// `last` is the last list of containers, kept up to date here. `None` when there was never one:
-/// then nothing can be said about any service.
+/// What was seen last, for a look that gets no answer.
+#[derive(Debug, Default)]
+pub(crate) struct Last {
+    /// `None` when there was never a list: then nothing can be said about any service.
+    containers: Option<Vec<Container>>,
+    proxy: Option<ProxySeen>,
+}
+
+/// `last` is kept up to date here.
 pub(crate) fn look(
     known: &Known,
     engine: &dyn Engine,
     proxy: &dyn Proxy,
     sampler: &mut Sampler,
-    last: &mut Option<Vec<Container>>,
+    last: &mut Last,
 ) -> Seen {
     let listed = engine.list();
     let seen = proxy.look().ok();
+    // One answer that did not come does not make HAProxy's servers unknown.
+    last.proxy = seen.clone().or(last.proxy.take());
     let (standing, engine_error) = match listed {
         Ok(list) => {
-            *last = Some(list);
+            last.containers = Some(list);
             (EngineSeen::Answers, None)
         }
         Err(err) => (EngineSeen::Lost, Some(err.to_string())),
     };
-    let containers = last.as_deref().unwrap_or_default();
+    let containers = last.containers.as_deref().unwrap_or_default();
     let is_ours = |c: &&Container| known.config.services.keys().any(|n| n.as_str() == c.service);
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
     let loads = match standing {
@@ -75,11 +85,12 @@ pub(crate) fn look(
         known,
         engine: standing,
         standing: proxy_standing(known, seen.as_ref()),
-        proxy: seen.as_ref(),
+        proxy: last.proxy.as_ref(),
         loads: &loads,
         old: &old,
     };
-    let services = if last.is_some() { Some(known.config.services.values()) } else { None };
+    let services =
+        if last.containers.is_some() { Some(known.config.services.values()) } else { None };
     let snapshots = services.into_iter().flatten().map(|s| view.snapshot(s, &ours)).collect();
     let orphans = others.iter().map(|c| c.service.clone()).collect();
     Seen { snapshots, proxy: seen, engine_error, orphans }
@@ -89,7 +100,8 @@ fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
     let Some(seen) = seen else { return ProxyStanding::Silent };
     let is_ours = known.applied.is_some_and(|routes| routes.agree(&seen.servers));
     if is_ours && !known.claims.contains(&Claim::Proxy) {
-        ProxyStanding::Settled { old: seen.old_processes }
+        let reloaded_at = known.reloaded_at.unwrap_or(known.now);
+        ProxyStanding::Settled { old: seen.old_processes, reloaded_at }
     } else {
         ProxyStanding::Changing
     }
@@ -115,6 +127,7 @@ fn old_connections(
 struct View<'a> {
     known: &'a Known<'a>,
     engine: EngineSeen,
+    /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
     standing: ProxyStanding,
     loads: &'a BTreeMap<ContainerId, Load>,

@@ -8,7 +8,7 @@ use crate::act;
 use crate::model::action::{Action, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew};
-use crate::sim::world::World;
+use crate::sim::world::{SERVICE, World};
 
 /// As the daemon's own.
 const REST: Duration = Duration::from_secs(5);
@@ -93,6 +93,12 @@ impl Crew for MadeUpCrew {
         if self.jobs.iter().any(|j| j.action.claim() == claim) {
             state.note(format!("{action} begun while {claim:?} is under way"));
             return false;
+        }
+        if let Action::Start { number, .. } = &action
+            && !state.save_failed
+            && state.saved.services.get(SERVICE).is_none_or(|s| s.last_number < *number)
+        {
+            state.note(format!("{action} begun before it was stored"));
         }
         let longest = match &action {
             Action::Start { .. } | Action::Remove { .. } => 3_000,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::model::action::{Effect, Steering};
 use crate::model::memory::Memory;
-use crate::model::proxy::{ProxySeen, Routes, SeenServer};
+use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{Container, ContainerId, ContainerState, ServerSeen};
 use crate::model::service::Service;
 use crate::model::time::Moment;
 use crate::outside::{Clock, CpuCounter, CpuSource, Engine, Error, Proxy, Result, Store};
-use crate::sim::world::{Line, SERVICE, START, State, World};
+use crate::sim::world::{Line, SERVICE, START, Session, State, Unit, World};
 
 impl Clock for World {
     fn now(&self) -> Moment {
@@ -23,7 +23,7 @@ impl Engine for World {
     fn list(&self) -> Result<Vec<Container>> {
         self.state().call("list", |state| {
             state.docker()?;
-            let container = |unit: &crate::sim::world::Unit| Container {
+            let container = |unit: &Unit| Container {
                 id: unit.id.clone(),
                 service: SERVICE.to_owned(),
                 number: unit.number,
@@ -104,12 +104,11 @@ impl Engine for World {
 
 impl Proxy for World {
     fn look(&self) -> Result<ProxySeen> {
-        self.state().call("look", |state| {
+        let mut state = self.state();
+        let seen = state.call("look", |state| {
             let process = state.current.as_ref().ok_or_else(|| Error::new("haproxy is away"))?;
             let sessions = |address: SocketAddr| {
-                let own = |s: &&crate::sim::world::Session| {
-                    s.process == process.id && s.address == address.ip()
-                };
+                let own = |s: &&Session| s.process == process.id && s.address == address.ip();
                 u64::try_from(state.sessions.iter().filter(own).count()).unwrap()
             };
             let seen = |line: &Line| SeenServer {
@@ -124,7 +123,9 @@ impl Proxy for World {
             let servers = process.servers.iter().map(seen).collect();
             let old_processes = u32::try_from(state.old.len()).unwrap();
             Ok(ProxySeen { servers, old_processes })
-        })
+        });
+        state.silent = seen.is_err();
+        seen
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
@@ -158,10 +159,10 @@ impl Proxy for World {
                         .all(|(a, b)| (&a.name, a.address) == (&b.name, b.address))
             });
             for line in &lines {
-                let entered = !old.iter().flatten().any(|o| o.address == line.address);
-                let unready = |u: &&crate::sim::world::Unit| {
-                    u.address == Some(line.address.ip()) && state.now < u.ready_at
-                };
+                let entered =
+                    !line.draining && !old.iter().flatten().any(|o| o.address == line.address);
+                let unready =
+                    |u: &&Unit| u.address == Some(line.address.ip()) && state.now < u.ready_at;
                 if entered && state.containers.iter().any(|u| unready(&u)) {
                     let what = format!("{} enters before it can serve", line.name);
                     state.note(what);
@@ -194,20 +195,19 @@ impl Proxy for World {
 
 fn lines(routes: &Routes) -> Vec<Line> {
     let servers = routes.backends.iter().flat_map(|b| &b.servers);
-    let line = |s: &crate::model::proxy::Server| Line {
-        name: s.name.clone(),
-        address: s.address,
-        draining: s.draining,
-    };
+    let line = |s: &Server| Line { name: s.name.clone(), address: s.address, draining: s.draining };
     servers.map(line).collect()
 }
 
 impl Store for World {
     fn save(&self, memory: &Memory) -> Result<()> {
-        self.state().call("save", |state| {
+        let mut state = self.state();
+        let saved = state.call("save", |state| {
             state.saved = memory.clone();
             state.saves += 1;
             Ok(())
-        })
+        });
+        state.save_failed = saved.is_err();
+        saved
     }
 }

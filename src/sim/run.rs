@@ -16,7 +16,7 @@ use crate::model::service::{
 use crate::model::time::Moment;
 use crate::outside::Proxy;
 use crate::sim::crew::MadeUpCrew;
-use crate::sim::world::{Harm, PORT, SERVICE, START, World};
+use crate::sim::world::{PORT, SERVICE, START, Unit, World};
 use crate::tick::{self, Inputs, Mind, Target, Turn, tick};
 
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
@@ -35,7 +35,8 @@ pub(crate) enum Stroke {
     ReplicaDies,
     HaproxyDies,
     DockerAway(Duration),
-    DaemonDies(Harm),
+    ProbesFail(Duration),
+    DaemonDies,
 }
 
 pub(crate) struct Run {
@@ -51,7 +52,6 @@ pub(crate) struct Run {
     next_turn: Moment,
     last_turn: Moment,
     proxy_was_alive: bool,
-    pub(crate) turns: u32,
     /// The number after each change of it.
     pub(crate) numbers: Vec<u32>,
 }
@@ -74,7 +74,6 @@ impl Run {
             next_turn: START,
             last_turn: Moment::default(),
             proxy_was_alive: false,
-            turns: 0,
             numbers: Vec::new(),
         }
     }
@@ -133,10 +132,8 @@ impl Run {
             }
             Stroke::HaproxyDies => state.kill_haproxy(),
             Stroke::DockerAway(span) => state.docker_away_until = now.plus(span),
-            Stroke::DaemonDies(harm) => {
-                state.crashed = true;
-                state.harm = Some((0, harm));
-            }
+            Stroke::ProbesFail(span) => state.probes_fail_until = now.plus(span),
+            Stroke::DaemonDies => state.crash(true),
         }
         drop(state);
         if matches!(stroke, Stroke::ReplicaDies) {
@@ -151,12 +148,13 @@ impl Run {
         for id in due {
             let address = self.asked[&id].0.address.ip();
             let answer = self.world.state().call("probe", |state| {
-                let passes = |u: &&crate::sim::world::Unit| {
+                let passes = |u: &&Unit| {
                     u.address == Some(address)
                         && u.state == ContainerState::Running
                         && u.ready_at <= now
                 };
-                Ok(state.containers.iter().any(|u| passes(&u)))
+                let busy = now < state.probes_fail_until;
+                Ok(!busy && state.containers.iter().any(|u| passes(&u)))
             });
             if answer.unwrap_or(false) {
                 self.asked.remove(&id);
@@ -181,7 +179,6 @@ impl Run {
         let done = std::mem::take(&mut self.done);
         let inputs = Inputs { config: &self.config, due, probed: &self.probed, done };
         let turn = tick(&mut outside, &mut self.mind, inputs);
-        self.turns += 1;
         self.check(&turn, &before, now);
         self.probed.retain(|id, _| turn.known.contains(id));
         let mut asked = std::mem::take(&mut self.asked);
@@ -228,7 +225,7 @@ impl Run {
     fn start_again(&mut self, now: Moment) {
         let mut state = self.world.state();
         state.crashed = false;
-        let completed = matches!(state.harm, Some((_, Harm::CrashAfter)));
+        let completed = state.completes;
         self.mind = Mind::new(state.saved.clone());
         drop(state);
         self.crew.abandon(completed);
@@ -267,6 +264,9 @@ impl Run {
             };
             why.push(format!("{id} still {step}"));
         }
+        if state.saved != self.mind.memory {
+            why.push("what is known is not stored".to_owned());
+        }
         if !self.crew.is_idle() {
             why.push("actions are under way".to_owned());
         }
@@ -281,7 +281,7 @@ impl Run {
 
 /// Between one and six replicas at 30 to 75 %.
 pub(crate) fn web() -> Service {
-    let percent = |n| Percent::from_hundredths(n * 100);
+    let percent = |n: u64| Percent::from_hundredths(n * 100);
     let s = Duration::from_secs;
     Service {
         name: ServiceName::new(SERVICE).unwrap(),

@@ -6,24 +6,20 @@ use crate::model::service::{Bounds, Service};
 use crate::model::time::Moment;
 use crate::sim::random::Random;
 use crate::sim::run::{Run, Stroke, web};
-use crate::sim::world::{Harm, START};
+use crate::sim::world::{Harm, Rate, START};
 
 /// One replica's worth is 100_00: 20 %, then twice what one can carry, then 20 % again.
 const RUSH_HOUR: [(u64, Stroke); 3] =
     [(0, Stroke::Load(20_00)), (12_000, Stroke::Load(200_00)), (45_000, Stroke::Load(20_00))];
 const RUSH_ENDS: u64 = 44_900;
 /// Every cooldown, drain and retry after a single failure is over by then.
-const QUIET: u64 = 150_000;
-
-fn rush_hour(harm: Option<(u64, Harm)>) -> Run {
-    let run = Run::new(1, web(), &RUSH_HOUR);
-    run.world.state().harm = harm;
-    run
-}
+const LAST_HARM: u64 = 100_000;
+const QUIET: u64 = 160_000;
+const SWEEP_SEEDS: u64 = 2;
 
 #[test]
 fn a_rush_hour_comes_and_goes_and_then_nothing_is_done() {
-    let mut run = rush_hour(None);
+    let mut run = Run::new(1, web(), &RUSH_HOUR);
     run.until(RUSH_ENDS);
     assert_eq!(run.memory().wanted, Some(3));
     assert_eq!(run.unsettled(), [""; 0], "at the height of it");
@@ -37,24 +33,30 @@ fn a_rush_hour_comes_and_goes_and_then_nothing_is_done() {
 }
 
 /// The first call is harmed, then the second, … until none is left to harm.
-fn sweep(harm: Harm) {
+#[track_caller]
+fn sweep(script: &[(u64, Stroke)], harm: Harm) {
     let mut bad = String::new();
-    for n in 1.. {
-        let mut run = rush_hour(Some((n, harm)));
-        run.until(RUSH_ENDS);
-        let height = (run.memory().wanted, run.unsettled());
-        run.until(QUIET);
-        if run.world.state().calls < n {
-            assert!(300 < n, "only {n} calls");
-            break;
-        }
-        let mut wrong = run.world.state().broken.clone();
-        wrong.extend(run.unsettled());
-        if run.memory().wanted != Some(1) || height.0 != Some(3) {
-            wrong.push(format!("{:?} at the height, {:?} after", height.0, run.memory().wanted));
-        }
-        if !wrong.is_empty() {
-            bad += &format!("\n  call {n}: {wrong:?}");
+    for seed in 1..=SWEEP_SEEDS {
+        for n in 1.. {
+            let mut run = Run::new(seed, web(), script);
+            run.world.state().harm = Some((n, harm));
+            run.until(RUSH_ENDS);
+            let height = run.memory().wanted;
+            run.until(LAST_HARM);
+            if run.world.state().calls < n {
+                assert!(150 < n, "only {n} calls");
+                break;
+            }
+            run.until(QUIET);
+            let mut wrong = run.world.state().broken.clone();
+            wrong.extend(run.unsettled());
+            let after = run.memory().wanted;
+            if (height, after) != (Some(3), Some(1)) {
+                wrong.push(format!("{height:?} at the height, {after:?} after"));
+            }
+            if !wrong.is_empty() {
+                bad += &format!("\n  seed {seed}, call {n}: {wrong:?}");
+            }
         }
     }
     assert!(bad.is_empty(), "{harm:?}:{bad}");
@@ -62,20 +64,92 @@ fn sweep(harm: Harm) {
 
 #[test]
 fn one_refused_call_changes_nothing_in_the_end() {
-    sweep(Harm::Refused);
+    sweep(&RUSH_HOUR, Harm::Refused);
 }
 
 #[test]
 fn one_lost_answer_changes_nothing_in_the_end() {
-    sweep(Harm::AnswerLost);
+    sweep(&RUSH_HOUR, Harm::AnswerLost);
 }
 
 #[test]
 fn a_crash_before_any_call_changes_nothing_in_the_end() {
-    sweep(Harm::CrashBefore);
+    sweep(&RUSH_HOUR, Harm::CrashBefore);
 }
 
 #[test]
 fn a_crash_after_any_call_changes_nothing_in_the_end() {
-    sweep(Harm::CrashAfter);
+    sweep(&RUSH_HOUR, Harm::CrashAfter);
+}
+
+#[test]
+fn one_refused_call_of_a_daemon_that_starts_anew_changes_nothing_in_the_end() {
+    let [low, high, end] = RUSH_HOUR;
+    sweep(&[low, high, (35_000, Stroke::DaemonDies), end], Harm::Refused);
+}
+
+#[test]
+fn replicas_too_busy_for_a_new_daemons_probes_stay_in_haproxy() {
+    let busy = (35_000, Stroke::ProbesFail(Duration::from_secs(8)));
+    let [low, high, end] = RUSH_HOUR;
+    sweep(&[low, high, (35_000, Stroke::DaemonDies), busy, end], Harm::Refused);
+}
+
+/// Whatever comes: random loads, refused calls, lost answers, deaths, for five minutes.
+fn storm(seed: u64) -> Run {
+    let mut random = Random::new(seed);
+    let mut script = Vec::new();
+    for _ in 0..random.between(4, 14) {
+        let stroke = match random.below(10) {
+            0 => Stroke::ReplicaDies,
+            1 => Stroke::HaproxyDies,
+            2 => Stroke::DockerAway(Duration::from_millis(random.between(100, 20_000))),
+            3 => Stroke::DaemonDies,
+            4 => Stroke::ProbesFail(Duration::from_millis(random.between(100, 20_000))),
+            _ => Stroke::Load(random.below(500_00)),
+        };
+        script.push((random.below(STORM_ENDS), stroke));
+    }
+    script.push((0, Stroke::Load(random.below(500_00))));
+    script.push((STORM_ENDS, Stroke::Load(random.below(400_00))));
+    script.sort_by_key(|(ms, _)| *ms);
+    let min = u32::try_from(random.between(1, 3)).unwrap();
+    let service = Service { bounds: Bounds::new(min, 6).unwrap(), ..web() };
+    let run = Run::new(seed, service, &script);
+    let mut state = run.world.state();
+    state.session_longest_ms = [2_000, 20_000, 60_000][usize::try_from(random.below(3)).unwrap()];
+    let others = [10, 40, 200][usize::try_from(random.below(3)).unwrap()];
+    let reloads = [2, 40][usize::try_from(random.below(2)).unwrap()];
+    let rate = Rate { reloads, others };
+    state.harm_rate = Some((Moment(START.0 + STORM_ENDS), rate));
+    drop(state);
+    run
+}
+
+const STORM_ENDS: u64 = 300_000;
+/// The longest wait after failures in a row, a step down for each replica, the longest retry.
+const CALM: u64 = STORM_ENDS + 300_000 + 200_000;
+/// Failures are forgiven, which is stored.
+const FORGIVEN: u64 = CALM + 600_000;
+const STORMS: u64 = 200;
+
+#[test]
+fn after_any_storm_it_settles_and_then_does_nothing() {
+    let mut bad = String::new();
+    for seed in 1..=STORMS {
+        let mut run = storm(seed);
+        run.until(CALM);
+        let mut wrong = run.world.state().broken.clone();
+        wrong.extend(run.unsettled());
+        run.until(FORGIVEN);
+        let before = run.effort();
+        run.until(FORGIVEN + 300_000);
+        if run.effort() != before {
+            wrong.push(format!("never still: {before:?} to {:?}", run.effort()));
+        }
+        if !wrong.is_empty() {
+            bad += &format!("\n  seed {seed}: {wrong:?}");
+        }
+    }
+    assert!(bad.is_empty(), "{bad}");
 }

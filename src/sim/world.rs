@@ -32,6 +32,19 @@ pub(crate) enum Harm {
     CrashAfter,
 }
 
+/// One call in so many.
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    pub(crate) reloads: u64,
+    pub(crate) others: u64,
+}
+
+impl Rate {
+    fn of(self, name: &str) -> u64 {
+        if name == "reload" { self.reloads } else { self.others }
+    }
+}
+
 pub(crate) struct World {
     state: Mutex<State>,
 }
@@ -53,14 +66,21 @@ pub(crate) struct State {
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_longest_ms: u64,
     pub(crate) docker_away_until: Moment,
+    /// Replicas are too busy to answer our probes.
+    pub(crate) probes_fail_until: Moment,
     pub(crate) saved: Memory,
+    pub(crate) save_failed: bool,
     pub(crate) saves: u32,
     pub(crate) calls: u64,
     /// Which call, counted from 1.
     pub(crate) harm: Option<(u64, Harm)>,
     /// Until the moment, one call in so many is refused or loses its answer.
-    pub(crate) harm_rate: Option<(Moment, u64)>,
+    pub(crate) harm_rate: Option<(Moment, Rate)>,
+    /// HAProxy gave no answer when it was asked last.
+    pub(crate) silent: bool,
     pub(crate) crashed: bool,
+    /// What was under way at the crash comes to its end.
+    pub(crate) completes: bool,
     /// Replicas whose drain ran out of time: their sessions may be cut.
     pub(crate) timed_out: BTreeSet<ContainerId>,
     pub(crate) broken: Vec<String>,
@@ -100,6 +120,15 @@ pub(crate) struct Session {
     ends: Moment,
 }
 
+impl Unit {
+    /// Whether the line leads to it: an address that was another's before does not.
+    fn is_at(&self, line: &Line) -> bool {
+        self.state == ContainerState::Running
+            && self.address == Some(line.address.ip())
+            && line.name == replica_name(SERVICE, self.number)
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64, min: u32) -> World {
         World {
@@ -116,12 +145,16 @@ impl World {
                 sessions: Vec::new(),
                 session_longest_ms: 3_000,
                 docker_away_until: START,
+                probes_fail_until: START,
                 saved: Memory::default(),
+                save_failed: false,
                 saves: 0,
                 calls: 0,
                 harm: None,
                 harm_rate: None,
+                silent: false,
                 crashed: false,
+                completes: false,
                 timed_out: BTreeSet::new(),
                 broken: Vec::new(),
             }),
@@ -145,30 +178,35 @@ impl State {
         }
         self.calls += 1;
         let failed = || Error::new(format!("{name}: made to fail"));
-        match self.harm_of_this_call() {
+        match self.harm_of_this_call(name) {
             None => effect(self),
             Some(Harm::Refused) => Err(failed()),
             Some(Harm::AnswerLost) => effect(self).and_then(|_| Err(failed())),
             Some(Harm::CrashBefore) => {
-                self.crashed = true;
+                self.crash(false);
                 Err(failed())
             }
             Some(Harm::CrashAfter) => {
                 let end = effect(self);
-                self.crashed = true;
+                self.crash(true);
                 end.and_then(|_| Err(failed()))
             }
         }
     }
 
-    fn harm_of_this_call(&mut self) -> Option<Harm> {
+    pub(crate) fn crash(&mut self, completes: bool) {
+        self.crashed = true;
+        self.completes = completes;
+    }
+
+    fn harm_of_this_call(&mut self, name: &str) -> Option<Harm> {
         if let Some((call, harm)) = self.harm
             && call == self.calls
         {
             return Some(harm);
         }
         match self.harm_rate {
-            Some((until, rate)) if self.now < until && self.random.one_in(rate) => {
+            Some((until, rate)) if self.now < until && self.random.one_in(rate.of(name)) => {
                 let lost = self.random.one_in(2);
                 Some(if lost { Harm::AnswerLost } else { Harm::Refused })
             }
@@ -211,10 +249,11 @@ impl State {
         let mut places = Vec::new();
         for process in self.current.iter().chain(finishing) {
             let open = process.servers.iter().filter(|s| !s.draining);
-            places.extend(open.map(|s| (process.id, s.address.ip())));
+            let alive = open.filter(|line| self.containers.iter().any(|u| u.is_at(line)));
+            places.extend(alive.map(|s| (process.id, s.address.ip())));
         }
         for (process, address) in places {
-            if self.runs_at(address) && self.random.one_in(2) {
+            if self.random.one_in(2) {
                 let longest = match self.random.one_in(16) {
                     true => self.session_longest_ms,
                     false => 1_000,
@@ -225,18 +264,10 @@ impl State {
         }
     }
 
-    fn runs_at(&self, address: IpAddr) -> bool {
-        let mut running = self.containers.iter().filter(|u| u.state == ContainerState::Running);
-        running.any(|u| u.address == Some(address))
-    }
-
     /// The numbers of those that get new sessions and can take them.
     pub(crate) fn serving(&self) -> Vec<u32> {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
-        let serves = |unit: &&Unit| {
-            unit.state == ContainerState::Running
-                && lines.iter().any(|l| !l.draining && Some(l.address.ip()) == unit.address)
-        };
+        let serves = |unit: &&Unit| lines.iter().any(|l| !l.draining && unit.is_at(l));
         self.containers.iter().filter(serves).map(|u| u.number).collect()
     }
 
@@ -291,15 +322,20 @@ impl State {
             if 0 < open {
                 self.note(format!("{name} stopped with {open} sessions"));
             }
-            let has = |p: &Process| p.servers.iter().any(|l| l.address.ip() == address);
-            if self.current.as_ref().is_some_and(has) {
+            let own = |l: &&Line| l.name == name && l.address.ip() == address;
+            let has = |p: &Process| p.servers.iter().any(|l| own(&l));
+            if !self.silent && self.current.as_ref().is_some_and(has) {
                 self.note(format!("{name} stopped while HAProxy has it"));
             }
+            let current = self.current.iter().flat_map(|p| &p.servers);
+            if current.filter(own).any(|l| !l.draining) {
+                self.note(format!("{name} stopped while HAProxy sends it requests"));
+            }
             let sends = |p: &Process| {
-                let mut open = p.servers.iter().filter(|l| !l.draining);
+                let mut open = p.servers.iter().filter(own);
                 p.has_idle_clients
                     && self.now < p.told_at.plus(KEEP_ALIVE)
-                    && open.any(|l| l.name == name && l.address.ip() == address)
+                    && open.any(|l| !l.draining)
             };
             if self.old.iter().any(sends) {
                 self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));

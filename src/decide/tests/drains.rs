@@ -51,7 +51,12 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
         let (key, value) = fact.split_once('=').unwrap_or((fact, ""));
         match key {
             "-" => (),
-            "old" => snapshot.proxy = ProxyStanding::Settled { old: value.parse().unwrap() },
+            // `N@MS`: N earlier processes, the last reload at MS.
+            "old" => {
+                let (old, ms) = value.split_once('@').unwrap_or((value, "0"));
+                let reloaded_at = Moment(base.now.0 + ms.parse::<u64>().unwrap());
+                snapshot.proxy = ProxyStanding::Settled { old: old.parse().unwrap(), reloaded_at };
+            }
             // Connections that earlier processes hold; `?` is not known.
             "held" => replica.old_connections = value.parse().ok(),
             "changing" => snapshot.proxy = ProxyStanding::Changing,
@@ -139,13 +144,13 @@ fn a_reload_under_way_tells_nothing() {
 }
 
 #[test]
-fn a_silent_haproxy_holds_a_replica_until_the_drain_timeout() {
+fn a_silent_haproxy_holds_a_released_replica_for_good() {
     table(
         "
         250:-,silent 500:-,silent 750:-,silent          | q0 q0 q0
         250:-,silent 29999:-,silent 30000:-,silent      | q0 q0 out(0)
         250:d0 500:d0 750:-,silent 29999:-,silent       | q1 out(0) kept kept
-        250:d0 500:d0 29999:-,silent 30000:-,silent     | q1 out(0) kept remove
+        250:d0 500:d0 29999:-,silent 99000:-,silent     | q1 out(0) kept kept
         250:d0 500:-,silent 750:d0                      | q1 q1 out(0)
     ",
     );
@@ -165,6 +170,23 @@ fn earlier_processes_hold_a_replica_as_long_as_they_may_reach_it() {
         250:d0,old=1,held=1 500:d0 750:d0               | q0 q1 out(0)
         250:d0,old=3,held=0 11000:d0,old=2,held=0       | q0 q1
         11000:d1,old=1,held=0 11250:d0,old=1,held=0     | q0 q1
+        11000:d0,old=1@1,held=0 11001:d0,old=1@1,held=0 | q0 q1
+        20000:d0,old=1@9001,held=0                      | q0
+        20000:d0,old=1@9000,held=0                      | q1
+        250:d0,old=0@200 500:d0,old=0@200               | q1 out(0)
+    ",
+    );
+}
+
+#[test]
+fn a_released_replica_runs_while_an_earlier_process_holds_its_address() {
+    table(
+        "
+        250:d0 500:d0 750:-,old=1,held=0                | q1 out(0) remove
+        250:d0 500:d0 750:-,old=1,held=1                | q1 out(0) kept
+        250:d0 500:d0 750:-,old=1,held=?                | q1 out(0) kept
+        250:d0 500:d0 29999:-,old=1,held=1              | q1 out(0) kept
+        250:d0 500:d0 30000:-,old=1,held=1              | q1 out(0) remove
     ",
     );
 }

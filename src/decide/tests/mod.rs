@@ -72,7 +72,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         starting: Vec::new(),
         failed_starts: 0,
         engine: EngineSeen::Answers,
-        proxy: ProxyStanding::Settled { old: 0 },
+        proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
     };
     let mut memory = ServiceMemory { wanted: wanted.parse().ok(), ..ServiceMemory::default() };
     let mut loads: Vec<u64> = loads.split(',').filter(|l| *l != "-").map(hundredths).collect();

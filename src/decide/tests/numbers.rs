@@ -14,8 +14,8 @@ fn load_at_or_above_the_upper_threshold_adds_replicas() {
         R      75          1..9  1                  | 2 [start 2] above(75%)
         RR     112.5       1..9  2                  | 3 [start 3] above(112.5%)
         RR     112.51      1..9  2                  | 4 [start 3, start 4] above(112.51%)
-        RR     300         1..9  2                  | 8 [start 3, start 4, start 5, start 6, start 7, start 8] above(300%)
-        RR     300         1..5  2                  | 5 [start 3, start 4, start 5] above(300%) max(5)
+        R      300         1..9  1                  | 4 [start 2, start 3, start 4] above(300%)
+        R      300         1..3  1                  | 3 [start 2, start 3] above(300%) max(3)
         RRP    100         1..9  3                  | 4 [start 4] above(100%)
         RR     50          1..9  2  band=20/50      | 3 [start 3] above(50%)
         RR     0           1..9  2  band=20/50      | 1 [drain 2] below(0%)
@@ -174,7 +174,8 @@ fn a_first_look_takes_what_it_finds() {
     table(
         "
         RR     50          1..4  ?                  | 2 [] found(2) inside(50%)
-        RUCX   50          1..4  ?                  | 3 [exited 4, remove 4, start 3] found(3) inside(50%)
+        RUC    50          1..4  ?                  | 3 [start 3] found(3) inside(50%)
+        RX     50          1..4  ?                  | 1 [exited 2, remove 2] found(1) inside(50%)
         -      -           1..4  ?                  | 1 [start 1] found(0) min(1)
         RRRRR  50          1..4  ?                  | 4 [drain 5] found(5) max(4)
         RR     90          1..4  ?                  | 3 [start 3] found(2) above(90%)

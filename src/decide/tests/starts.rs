@@ -85,6 +85,20 @@ fn a_start_under_way_is_let_finish_and_costs_no_ready_replica() {
 }
 
 #[test]
+fn a_replica_that_a_silent_haproxy_may_serve_waits_until_it_answers() {
+    table(
+        "
+        RRU    50          1..9  2  silent          | 2 [] inside(50%)
+        RRN    50          1..9  2  silent          | 2 [drain 3] inside(50%)
+        RRC    50          1..9  2  silent          | 2 [drain 3] inside(50%)
+        RRR    50          1..9  2  silent          | 2 [drain 3] inside(50%)
+        RRRU   50          1..9  2  silent          | 2 [drain 3] inside(50%)
+        RRU    50          1..9  2  changing        | 2 [drain 3] inside(50%)
+    ",
+    );
+}
+
+#[test]
 fn a_replica_that_empties_is_put_back_rather_than_another_started() {
     table(
         "
@@ -168,11 +182,11 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_minutes() {
 fn the_second_failure_in_a_row_is_the_first_that_waits() {
     table(
         "
-        RX     50          1..9  2                        | 2 [exited 2, remove 2, start 3] inside(50%)
-        RX     50          1..9  2  failures=1/1000       | 2 [exited 2, remove 2] inside(50%) crash(2,10000)
-        RX     50          1..9  2  failures=2/10000      | 2 [exited 2, remove 2] inside(50%) crash(3,20000)
-        R      50          1..9  2  failed=1              | 2 [start 2] inside(50%)
-        R      50          1..9  2  failed=1 failures=1/0 | 2 [] inside(50%) crash(2,10000)
+        RX 50 1..9 2                        | 2 [exited 2, remove 2, start 3] inside(50%)
+        RX 50 1..9 2  failures=1/1000       | 2 [exited 2, remove 2] inside(50%) crash(2,10000)
+        RX 50 1..9 2  failures=2/10000      | 2 [exited 2, remove 2] inside(50%) crash(3,20000)
+        R  50 1..9 2  failed=1              | 2 [start 2] inside(50%)
+        R  50 1..9 2  failed=1 failures=1/0 | 2 [] inside(50%) crash(2,10000)
     ",
     );
 }
