@@ -110,7 +110,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
-    if is_blind(&seen) {
+    if is_blind(&seen, &mind.proxy) {
         again = again.into_iter().chain([CROWDED]).min();
     } else if !claims.contains(&Claim::Proxy) && !seen.snapshots.is_empty() {
         let routes = routes(&seen.snapshots, &plans);
@@ -139,13 +139,17 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
 /// How long to wait when the workers had no room, or too little is known yet.
 const CROWDED: Duration = Duration::from_millis(250);
 
-/// HAProxy does not answer, and a replica that it may be serving was not asked yet, as after a
-/// start: a list made now would leave that one out.
-fn is_blind(seen: &Seen) -> bool {
+/// A replica that HAProxy may serve was not asked yet, as after a start: a list made now would leave
+/// it out. What HAProxy shows then proves nothing either, since a start that another daemon began may
+/// still be under way.
+fn is_blind(seen: &Seen, proxy: &ProxyMemory) -> bool {
     let mut replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
-    seen.proxy.is_none()
+    (seen.proxy.is_none() || proxy.applied.is_none())
         && replicas.any(|r| {
-            r.state == ContainerState::Running && r.address.is_some() && r.probed == Probed::NotYet
+            r.state == ContainerState::Running
+                && r.address.is_some()
+                && r.probed == Probed::NotYet
+                && !r.is_served()
         })
 }
 

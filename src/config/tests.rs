@@ -63,8 +63,9 @@ fn comments_and_trailing_commas_are_allowed_and_nothing_else() {
 
 #[test]
 fn a_problem_has_its_place() {
-    let text = "{\n  \"services\": {\n    \"wéb\": 1,\n    \"web\": {\"image\": \"a\", \"port\": 80, \
-                \"min_replicas\": 3, \"max_replicas\": 2}\n  }\n}";
+    let text = "{\n  \"services\": {\n    \"wéb\": 1,\n    \
+                \"web\": {\"image\": \"a\", \"port\": 80, \"min_replicas\": 3, \
+                \"max_replicas\": 2}\n  }\n}";
     let shown: Vec<String> =
         parse("config.json", text).problems.iter().map(|p| p.to_string()).collect();
     assert_eq!(shown.len(), 2, "{shown:?}");

@@ -1,9 +1,9 @@
 //! HAProxy's processes: which are ours, and running its binary with a deadline.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,13 @@ const RUN_MAX: Duration = Duration::from_secs(15);
 const STEP: Duration = Duration::from_millis(5);
 /// So much of what HAProxy said goes into a message.
 const WORDS_MAX: usize = 1500;
+
+/// One start of HAProxy at a time. Its lock is shared with the process that starts, as its standard
+/// input, until that one goes into the background: so it outlives a daemon that is killed meanwhile,
+/// and the next daemon waits for what was begun rather than miss it.
+pub(crate) struct Turnstile {
+    file: File,
+}
 
 pub(crate) struct Processes<'a> {
     pub(crate) config: &'a ProxyConfig,
@@ -40,15 +47,48 @@ impl Processes<'_> {
         name.starts_with(b"haproxy") && args.windows(2).any(|w| w[0] == b"-f" && w[1] == file)
     }
 
+    /// The process that was started last.
+    pub(crate) fn in_pid_file(&self) -> Option<u32> {
+        fs::read_to_string(&self.config.pid_file).ok()?.trim().parse().ok()
+    }
+
+    /// Waits until nobody else starts an HAProxy of ours, and keeps others from it until dropped.
+    pub(crate) fn turnstile(&self) -> Result<Turnstile> {
+        let path = files::beside(&self.config.config, "lock");
+        let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
+        let file = File::create(&path).map_err(cannot)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Turnstile { file }),
+                Err(TryLockError::Error(err)) => return Err(cannot(err)),
+                Err(TryLockError::WouldBlock) if RUN_MAX <= waited => {
+                    return Err(Error::new(format!(
+                        "haproxy: a start that another daemon began does not end; \
+                         `fuser {}` tells which process it is",
+                        path.display()
+                    )));
+                }
+                Err(TryLockError::WouldBlock) => pause(STEP),
+            }
+            waited += STEP;
+        }
+    }
+
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, file: &Path) -> Result<()> {
+    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
         let mut command = Command::new(&self.config.binary);
         command.args(["-c", "-f"]).arg(file);
-        self.run(command, "the file is refused")
+        self.run(turnstile, command, "the file is refused")
     }
 
     /// Starts a process in the background that takes over from `old`.
-    pub(crate) fn launch(&self, old: &[u32], take_listeners: bool) -> Result<()> {
+    pub(crate) fn launch(
+        &self,
+        turnstile: &Turnstile,
+        old: &[u32],
+        take_listeners: bool,
+    ) -> Result<()> {
         let mut command = Command::new(&self.config.binary);
         command.arg("-D").arg("-f").arg(&self.config.config).arg("-p").arg(&self.config.pid_file);
         if take_listeners {
@@ -57,17 +97,19 @@ impl Processes<'_> {
         if !old.is_empty() {
             command.arg("-sf").args(old.iter().map(u32::to_string));
         }
-        self.run(command, "it does not start")
+        self.run(turnstile, command, "it does not start")
     }
 
     /// What it says goes to a file, so that no background process can keep a pipe open.
-    fn run(&self, mut command: Command, what: &str) -> Result<()> {
+    fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<()> {
         let said = files::beside(&self.config.config, "said");
         let open = File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) =
             open.map_err(|err| Error::caused(format!("cannot write {}", said.display()), err))?;
         let binary = self.config.binary.display();
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let lock = turnstile.file.try_clone();
+        let lock = lock.map_err(|err| Error::caused("cannot share haproxy's lock", err))?;
+        let child = command.stdin(lock).stdout(out).stderr(err).spawn();
         let child = child.map_err(|err| {
             Error::caused(format!("cannot run {binary} (see load_balancer.binary)"), err)
         })?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::haproxy::process::pause;
+use crate::haproxy::process::{Turnstile, pause};
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::{Effect, Steering};
 use crate::model::proxy::{Routes, SeenServer};
@@ -20,6 +20,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 impl Haproxy {
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
+        let turnstile = self.processes().turnstile()?;
         let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
         let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
         if let Some(pid) = serving
@@ -32,11 +33,11 @@ impl Haproxy {
             return Ok(Effect::Unchanged);
         }
         let new = files::write_new(&self.config.config, &text)?;
-        self.processes().validate(&new)?;
+        self.processes().validate(&turnstile, &new)?;
         self.try_listeners(routes, serving.is_some())?;
         files::rename(&new, &self.config.config)?;
-        self.take_over(serving, |servers| routes.agree(servers))
-            .map_err(|err| self.roll_back(err))?;
+        self.take_over(&turnstile, serving, |servers| routes.agree(servers))
+            .map_err(|err| self.roll_back(&turnstile, err))?;
         files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
         Ok(Effect::Changed)
@@ -78,6 +79,7 @@ impl Haproxy {
     /// A new process takes over the listeners of the one that serves, if any does.
     fn take_over(
         &self,
+        turnstile: &Turnstile,
         serving: Option<u32>,
         is_right: impl Fn(&[SeenServer]) -> bool,
     ) -> Result<()> {
@@ -85,9 +87,13 @@ impl Haproxy {
             files::replace(&self.state_file, &self.socket.states()?)?;
         }
         let old = self.processes().all();
-        self.processes().launch(&old, serving.is_some())?;
+        self.processes().launch(turnstile, &old, serving.is_some())?;
+        let launched = self.processes().in_pid_file();
         let mut waited = Duration::ZERO;
         loop {
+            if launched.is_some_and(|pid| !self.processes().is_ours(pid)) {
+                return Err(Error::new("haproxy: the new process ended as soon as it had started"));
+            }
             let pid = self.socket.pid();
             let servers = self.socket.servers();
             if let Ok(pid) = &pid
@@ -109,12 +115,12 @@ impl Haproxy {
     }
 
     /// Puts back the file that worked last, and starts it unless the old process still serves.
-    fn roll_back(&self, failed: Error) -> Error {
+    fn roll_back(&self, turnstile: &Turnstile, failed: Error) -> Error {
         let Ok(text) = fs::read_to_string(self.good()) else { return failed };
         let restore = || -> Result<()> {
             files::replace(&self.config.config, &text)?;
             let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
-            if serving.is_some() { Ok(()) } else { self.take_over(None, |_| true) }
+            if serving.is_some() { Ok(()) } else { self.take_over(turnstile, None, |_| true) }
         };
         match restore() {
             Ok(()) => failed.rolled_back(),

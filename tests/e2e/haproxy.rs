@@ -83,7 +83,7 @@ fn a_new_process_that_dies_is_followed_by_the_last_good_configuration() {
     site.dir.write("doom", "");
     site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
     daemon.signal("HUP");
-    let failed = ["event=haproxy.reload_failed", "the new process does not serve"];
+    let failed = ["event=haproxy.reload_failed", "the new process ended as soon as it had started"];
     let failed = daemon.wait(&failed, secs(20));
     let back = daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(1));
     site.wait_serving(2, secs(20), &daemon);
