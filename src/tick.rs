@@ -139,9 +139,9 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
 /// How long to wait when the workers had no room, or too little is known yet.
 const CROWDED: Duration = Duration::from_millis(250);
 
-/// A replica that HAProxy may serve was not asked yet, as after a start: a list made now would leave
-/// it out. What HAProxy shows then proves nothing either, since a start that another daemon began may
-/// still be under way.
+/// A replica that HAProxy may serve was not asked yet, as after a start: a list made now would
+/// leave it out. What HAProxy shows then proves nothing either, since a start that another daemon
+/// began may still be under way.
 fn is_blind(seen: &Seen, proxy: &ProxyMemory) -> bool {
     let mut replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
     (seen.proxy.is_none() || proxy.applied.is_none())

@@ -17,8 +17,8 @@ const STEP: Duration = Duration::from_millis(5);
 /// So much of what HAProxy said goes into a message.
 const WORDS_MAX: usize = 1500;
 
-/// One start of HAProxy at a time. Its lock is shared with the process that starts, as its standard
-/// input, until that one goes into the background: so it outlives a daemon that is killed meanwhile,
+/// One start of HAProxy at a time. Its lock is shared with the process that starts, as its
+/// standard input, until that one goes into the background: so it outlives a daemon that is killed,
 /// and the next daemon waits for what was begun rather than miss it.
 pub(crate) struct Turnstile {
     file: File,
