@@ -24,7 +24,7 @@ demo: setup image ## show the main job on a real Docker and a real HAProxy, in t
 	@$(OUT)/examples/demo --plimsoll $(OUT)/plimsoll --app $(OUT)/examples/app
 
 test: setup image ## every test: unit, black box, and end to end on Docker and HAProxy
-	cargo test --locked --bin plimsoll --test it
+	cargo test --locked --bin plimsoll --test it -- --test-threads=4
 	cargo test --locked --test e2e -- --test-threads=2
 
 build: ## a debug build

@@ -105,8 +105,9 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     events.extend(mind.told.orphans(seen.orphans.clone()));
 
     let (plans, next) = decide_all(&seen, &mind.memory);
-    for (name, plan) in &plans {
-        events.extend(mind.told.plan(name, plan));
+    // A dry run remembers nothing, so between two looks it would say the same again and again.
+    if inputs.due || !inputs.config.dry_run {
+        events.extend(plans.iter().flat_map(|(name, plan)| mind.told.plan(name, plan)));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();

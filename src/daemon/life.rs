@@ -84,6 +84,7 @@ impl Life {
         let failed = self.done.iter().filter(|d| d.result.is_err()).count();
         match (answered, failed) {
             (true, 0) => Ok(()),
+            (true, 1) => Err(Error::new("an action failed, see above")),
             (true, failed) => Err(Error::new(format!("{failed} actions failed, see above"))),
             (false, _) => Err(Error::new("docker did not answer, see above")),
         }

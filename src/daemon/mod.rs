@@ -53,7 +53,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let proxy = Arc::new(Haproxy::new(&config.fixed.proxy));
+    let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
         listen_to_docker(&config.fixed.docker.socket, stop.clone(), sender.clone())?;

@@ -11,17 +11,18 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{Effect, Steering};
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{ProxySeen, Routes};
-use crate::outside::{Error, Proxy, Result};
+use crate::outside::{Clock, Error, Proxy, Result};
 
 pub(crate) struct Haproxy {
     config: ProxyConfig,
+    clock: Arc<dyn Clock>,
     socket: Socket,
     /// What HAProxy wrote of its servers' states before the last reload.
     state_file: PathBuf,
@@ -40,9 +41,10 @@ struct Pids {
 }
 
 impl Haproxy {
-    pub(crate) fn new(config: &ProxyConfig) -> Haproxy {
+    pub(crate) fn new(config: &ProxyConfig, clock: Arc<dyn Clock>) -> Haproxy {
         Haproxy {
             config: config.clone(),
+            clock,
             socket: Socket::new(&config.socket),
             state_file: files::beside(&config.config, "state"),
             drops_root: process::is_root() && process::has_account(render::ACCOUNT),
@@ -51,7 +53,7 @@ impl Haproxy {
     }
 
     fn processes(&self) -> Processes<'_> {
-        Processes { config: &self.config }
+        Processes { config: &self.config, clock: &*self.clock }
     }
 
     fn pids(&self) -> MutexGuard<'_, Pids> {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
-use crate::outside::{Error, Result};
+use crate::model::time::Moment;
+use crate::outside::{Clock, Error, Result};
 
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
-const RUN_MAX: Duration = Duration::from_secs(15);
+const RUN_MAX: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
 /// So much of what HAProxy said goes into a message.
 const WORDS_MAX: usize = 1500;
@@ -26,9 +27,25 @@ pub(crate) struct Turnstile {
 
 pub(crate) struct Processes<'a> {
     pub(crate) config: &'a ProxyConfig,
+    pub(crate) clock: &'a dyn Clock,
 }
 
-impl Processes<'_> {
+/// Time for something that gives no signal of its own.
+pub(crate) struct Patience<'a> {
+    clock: &'a dyn Clock,
+    until: Moment,
+}
+
+impl Patience<'_> {
+    /// Until the next look; false when the time is over.
+    pub(crate) fn wait(&self) -> bool {
+        // A worker may wait; it wakes no later than this, and maybe earlier.
+        thread::park_timeout(STEP);
+        self.clock.now() < self.until
+    }
+}
+
+impl<'a> Processes<'a> {
     /// Every process of the host that is an HAProxy running our file.
     pub(crate) fn all(&self) -> Vec<u32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -47,6 +64,10 @@ impl Processes<'_> {
         name.starts_with(b"haproxy") && args.windows(2).any(|w| w[0] == b"-f" && w[1] == file)
     }
 
+    pub(crate) fn patience(&self, span: Duration) -> Patience<'a> {
+        Patience { clock: self.clock, until: self.clock.now().plus(span) }
+    }
+
     /// The process that was started last.
     pub(crate) fn in_pid_file(&self) -> Option<u32> {
         fs::read_to_string(&self.config.pid_file).ok()?.trim().parse().ok()
@@ -57,21 +78,20 @@ impl Processes<'_> {
         let path = files::beside(&self.config.config, "lock");
         let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
         let file = File::create(&path).map_err(cannot)?;
-        let mut waited = Duration::ZERO;
+        let patience = self.patience(RUN_MAX);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Turnstile { file }),
                 Err(TryLockError::Error(err)) => return Err(cannot(err)),
-                Err(TryLockError::WouldBlock) if RUN_MAX <= waited => {
+                Err(TryLockError::WouldBlock) if patience.wait() => (),
+                Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(format!(
                         "haproxy: a start that another daemon began does not end; \
                          `fuser {}` tells which process it is",
                         path.display()
                     )));
                 }
-                Err(TryLockError::WouldBlock) => pause(STEP),
             }
-            waited += STEP;
         }
     }
 
@@ -113,7 +133,7 @@ impl Processes<'_> {
         let child = child.map_err(|err| {
             Error::caused(format!("cannot run {binary} (see load_balancer.binary)"), err)
         })?;
-        let status = wait(child, RUN_MAX)?;
+        let status = wait(child, &self.patience(RUN_MAX))?;
         match status {
             Some(status) if status.success() => Ok(()),
             Some(_) => Err(Error::new(format!("haproxy: {what}: {}", words(&said)))),
@@ -126,24 +146,17 @@ impl Processes<'_> {
 }
 
 /// `None` when it had to be killed.
-fn wait(mut child: Child, longest: Duration) -> Result<Option<ExitStatus>> {
-    let mut waited = Duration::ZERO;
+fn wait(mut child: Child, patience: &Patience) -> Result<Option<ExitStatus>> {
     let fault = |err| Error::caused("cannot wait for haproxy", err);
-    while waited < longest {
+    loop {
         if let Some(status) = child.try_wait().map_err(fault)? {
             return Ok(Some(status));
         }
-        pause(STEP);
-        waited += STEP;
+        if !patience.wait() {
+            child.kill().and_then(|()| child.wait()).map_err(fault)?;
+            return Ok(None);
+        }
     }
-    child.kill().and_then(|()| child.wait()).map_err(fault)?;
-    Ok(None)
-}
-
-/// Between two looks at something that gives no signal of its own. A worker may wait; it wakes no
-/// later than this, and maybe earlier.
-pub(crate) fn pause(span: Duration) {
-    thread::park_timeout(span);
 }
 
 /// Files that the kernel makes for a process belong to whom it runs as.

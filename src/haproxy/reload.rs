@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::haproxy::process::{Turnstile, pause};
+use crate::haproxy::process::Turnstile;
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::{Effect, Steering};
 use crate::model::proxy::{Routes, SeenServer};
@@ -16,7 +16,6 @@ use crate::outside::{Error, Proxy, Result};
 
 /// How long a process that was started may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_millis(10);
 
 impl Haproxy {
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
@@ -89,7 +88,7 @@ impl Haproxy {
         let old = self.processes().all();
         self.processes().launch(turnstile, &old, serving.is_some())?;
         let launched = self.processes().in_pid_file();
-        let mut waited = Duration::ZERO;
+        let patience = self.processes().patience(ANSWER_MAX);
         loop {
             if launched.is_some_and(|pid| !self.processes().is_ours(pid)) {
                 return Err(Error::new("haproxy: the new process ended as soon as it had started"));
@@ -103,14 +102,12 @@ impl Haproxy {
                 self.set_pids(*pid, Some(&old));
                 return Ok(());
             }
-            if ANSWER_MAX <= waited {
+            if !patience.wait() {
                 return Err(match pid.and(servers.map(drop)) {
                     Err(err) => Error::caused("haproxy: the new process does not serve", err),
                     Ok(()) => Error::new("haproxy: the new process does not show its servers"),
                 });
             }
-            pause(STEP);
-            waited += STEP;
         }
     }
 

@@ -51,7 +51,8 @@ fn a_port_that_is_taken_is_told_and_heals() {
     let holder = TcpListener::bind(("127.0.0.1", taken)).unwrap();
     let other = format!(
         r#", "{}-b": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "min_replicas": 0,
-             "scale_up_threshold": 90, "scale_down_threshold": 10, "listen": "127.0.0.1:{taken}" }}"#,
+             "scale_up_threshold": 90, "scale_down_threshold": 10,
+             "listen": "127.0.0.1:{taken}" }}"#,
         site.service
     );
     site.configure_with(ONE, &other);

@@ -11,6 +11,9 @@ use crate::daemon::plimsoll;
 const ASKS: &[&str] =
     &["get(\"", "need(\"", "section(\"", "texts(\"", "read(\"", "span(\"", "ignore(\""];
 
+/// What a path in a document begins with.
+const PLACES: &[&str] = &["src/", "tests/", "contrib/", "examples/"];
+
 #[track_caller]
 fn document(name: &str) -> String {
     fs::read_to_string(name).unwrap_or_else(|err| panic!("{name} is to be there: {err}"))
@@ -56,13 +59,14 @@ fn spans(markdown: &str) -> Vec<String> {
 /// Which of `words` stand in no span, as a whole word.
 fn unnamed<'a>(markdown: &str, words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let spans = spans(markdown);
-    let part = |c: char| c.is_alphanumeric() || "_$-.".contains(c);
+    let part = |c: char| c.is_alphanumeric() || "_$-./".contains(c);
     let whole = |span: &str, word: &str| {
         span.match_indices(word).any(|(at, _)| {
             let before = span[..at].chars().next_back();
             let after = span[at + word.len()..].chars().next();
-            // A key may stand at the end of a path, after a dot.
-            before.is_none_or(|c| !part(c) || c == '.') && after.is_none_or(|c| !part(c))
+            // A key may be one part of a path.
+            let ends = |c: Option<char>| c.is_none_or(|c| !part(c) || c == '.');
+            ends(before) && ends(after)
         })
     };
     let missing = words.into_iter().filter(|word| !spans.iter().any(|span| whole(span, word)));
@@ -71,7 +75,7 @@ fn unnamed<'a>(markdown: &str, words: impl IntoIterator<Item = &'a str>) -> Vec<
 
 /// Spans that look like a place in the source and are none. Capitals stand for any name.
 fn dangling(markdown: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
-    let is_path = |word: &&str| word.starts_with("src/") || word.starts_with("tests/");
+    let is_path = |word: &&str| PLACES.iter().any(|place| word.starts_with(place));
     let pattern = |word: &&str| word.contains(|c: char| c.is_uppercase() || c == '*');
     let spans = spans(markdown);
     let words = spans.iter().flat_map(|span| span.split_whitespace());
@@ -131,6 +135,13 @@ fn the_help_names_every_command_and_option() {
 }
 
 #[test]
+fn the_help_points_at_what_is_there() {
+    let help = ["short", "all", "check", "run"].map(|n| source(&format!("src/cli/help/{n}.txt")));
+    let lost = dangling(&format!("```{}```", help.concat()), |path| Path::new(path).exists());
+    assert!(lost.is_empty(), "the help names what is not there: {lost:?}");
+}
+
+#[test]
 fn a_config_with_every_key_is_good() {
     let every = source("tests/configs/good/every-key.json");
     let keys = config_keys(&config_sources());
@@ -143,14 +154,10 @@ fn architecture_points_at_what_is_there() {
     let text = document("ARCHITECTURE.md");
     let lost = dangling(&text, |path| Path::new(path).exists());
     assert!(lost.is_empty(), "ARCHITECTURE.md names what is not there: {lost:?}");
-    let folders = fs::read_dir("src").unwrap().map(|entry| entry.unwrap()).filter(|e| {
-        let kind = e.file_type().unwrap();
-        kind.is_dir()
-    });
-    let names: Vec<String> =
-        folders.map(|f| format!("{}/", f.file_name().to_string_lossy())).collect();
-    let missing: Vec<_> =
-        names.iter().filter(|name| !spans(&text).iter().any(|s| s.contains(*name))).collect();
+    let entries = fs::read_dir("src").unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let names: Vec<String> = folders.map(|f| f.path().to_string_lossy().into_owned()).collect();
+    let missing = unnamed(&text, names.iter().map(String::as_str));
     assert!(missing.is_empty(), "ARCHITECTURE.md does not name, in backticks: {missing:?}");
 }
 
@@ -176,7 +183,7 @@ fn what_a_document_leaves_out_is_found() {
 #[test]
 fn a_path_that_leads_nowhere_is_found() {
     let text = "see `src/a.rs`, `src/b/NAME.rs`, `src/c/`\n```\ntests/d.rs, x\n```\nand src/e.rs";
-    assert_eq!(dangling(text, |path| path == "src/a.rs"), ["src/c/", "tests/d.rs"]);
+    assert_eq!(dangling(text, |path| path == "src/a.rs"), ["tests/d.rs", "src/c/"]);
 }
 
 #[test]

@@ -4,11 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod cli;
+mod create;
 #[path = "../common/daemon.rs"]
 mod daemon;
+mod docker;
 mod docs;
+mod fake_docker;
+mod fake_http;
 mod golden;
+mod haproxy;
+mod life;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod stage;
 mod tidy;

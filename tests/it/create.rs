@@ -1,0 +1,147 @@
+//! Making and unmaking containers when Docker says no, or says nothing.
+
+use std::time::Duration;
+
+use crate::daemon::{reached, secs};
+use crate::fake_docker::{Fault, Route};
+use crate::stage::{Stage, each};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn what_docker_refuses_is_told_and_tried_again_without_haste() {
+    each(&[starts_are_tidied_up_and_tried_again_later, removals_are_tried_again_later], |f| f());
+}
+
+fn starts_are_tidied_up_and_tried_again_later() {
+    let image = "No such image: demo:1";
+    let network = "driver failed programming external connectivity";
+    let rows = [
+        ("image", Route::Create, 404, image, "image demo:1 is not on this host; run `docker pull"),
+        ("start", Route::Start, 500, network, network),
+        ("limit", Route::Create, 400, "too little memory", "400 too little memory"),
+    ];
+    each(&rows, |(name, route, status, message, words)| {
+        let stage = Stage::new(name);
+        stage.docker.fault(*route, Fault::Refuse(*status, message));
+        let daemon = stage.start();
+        // The first failure costs nothing, the second makes the third start wait.
+        daemon.wait(&["event=replica.failed", "replica=web-1", words], SOON);
+        daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+        daemon.wait(&["event=health.crash_loop", "service=web", "reason=CrashLoop"], SOON);
+        stage.wait_looks(20);
+        assert_eq!(stage.docker.count(Route::Create), 2, "{name}");
+        assert_eq!(stage.docker.count(Route::Start), stage.docker.count(Route::Remove), "{name}");
+        assert!(stage.docker.containers().is_empty(), "{name}");
+        assert_eq!(daemon.count(&["event=health.crash_loop"]), 1, "{name}");
+        stage.docker.heal();
+        assert!(reached(secs(15), || stage.docker.names("running") == ["web-3"]), "{name}");
+        stage.wait_served();
+    });
+}
+
+fn removals_are_tried_again_later() {
+    let stage = Stage::new("stop");
+    stage.docker.add("web-1", Some(("web", 1)), "running");
+    stage.docker.add("web-2", Some(("web", 2)), "running");
+    stage.docker.fault(Route::Stop, Fault::Refuse(500, "tried to kill container, but did not"));
+    let daemon = stage.start();
+    let words = "tried to kill container, but did not";
+    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+    stage.wait_looks(3);
+    assert_eq!(stage.docker.count(Route::Stop), 1);
+    stage.docker.heal();
+    daemon.wait(&["event=replica.removed", "replica=web-2"], SOON);
+    assert_eq!(stage.docker.names("running"), ["web-1"]);
+    assert_eq!(stage.docker.containers().len(), 1);
+}
+
+#[test]
+fn a_replica_that_exits_again_and_again_is_started_ever_more_slowly() {
+    let stage = Stage::new("crash");
+    let daemon = stage.start();
+    for replica in ["web-1", "web-2"] {
+        assert!(reached(SOON, || stage.docker.names("running") == [replica]), "{replica}");
+        stage.docker.turn(replica, "exited", "die");
+        daemon.wait(&["event=replica.exited", &format!("replica={replica}")], SOON);
+    }
+    daemon.wait(&["event=health.crash_loop", "reason=CrashLoop"], SOON);
+    stage.wait_looks(20);
+    assert_eq!(stage.docker.count(Route::Create), 2);
+    assert!(stage.docker.containers().is_empty(), "{:?}", stage.docker.containers());
+}
+
+#[test]
+fn a_name_that_a_stranger_has_is_told_and_the_stranger_left_alone() {
+    let stage = Stage::new("taken");
+    let stranger = stage.docker.add("web-1", None, "running");
+    let daemon = stage.start();
+    let words = "the name web-1 is taken by a container that is not ours";
+    daemon.wait(&["event=replica.failed", "replica=web-1", words], SOON);
+    assert!(reached(SOON, || stage.docker.names("running") == ["web-1", "web-2"]));
+    stage.wait_served();
+    let touched = |line: &&String| line.contains(&stranger) && !line.ends_with("/json");
+    assert_eq!(stage.docker.requests().iter().find(touched), None);
+}
+
+#[test]
+fn a_container_of_the_right_name_that_was_left_unstarted_is_started() {
+    let stage = Stage::new("left");
+    stage.docker.add("web-1", Some(("web", 1)), "created");
+    let daemon = stage.start();
+    daemon.wait(&["event=replica.started", "replica=web-1"], SOON);
+    stage.wait_served();
+    assert_eq!(stage.docker.names("running"), ["web-1"]);
+}
+
+#[test]
+fn a_create_whose_answer_is_lost_is_not_made_twice() {
+    let stage = Stage::new("lost");
+    stage.docker.fault(Route::Create, Fault::Lose(1));
+    let daemon = stage.start();
+    daemon.wait(&["event=replica.failed", "replica=web-1"], SOON);
+    stage.wait_served();
+    stage.wait_looks(3);
+    let names: Vec<String> = stage.docker.containers().into_iter().map(|c| c.name).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn a_create_that_was_cut_off_is_not_repeated_blindly() {
+    let stage = Stage::new("cut");
+    stage.docker.fault(Route::Create, Fault::Cut(1));
+    let daemon = stage.start();
+    daemon.wait(&["event=replica.failed", "replica=web-1"], SOON);
+    stage.wait_served();
+    assert_eq!(stage.docker.containers().len(), 1);
+    assert_eq!(stage.docker.count(Route::Create), 2);
+}
+
+#[test]
+fn a_container_that_is_ours_no_more_is_left_alone() {
+    let stage = Stage::new("label");
+    stage.docker.add("web-1", Some(("web", 1)), "running");
+    stage.docker.add("web-2", Some(("web", 2)), "running");
+    stage.docker.take_labels("web-2");
+    let daemon = stage.start();
+    let words = "does not carry io.plimsoll.service=web; it is left alone";
+    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+    stage.wait_looks(3);
+    assert_eq!(stage.docker.names("running"), ["web-1", "web-2"]);
+    assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
+}
+
+#[test]
+fn containers_that_are_not_ours_are_never_touched() {
+    let stage = Stage::new("strangers");
+    let stranger = stage.docker.add("db-1", None, "running");
+    let orphan = stage.docker.add("old-1", Some(("old", 1)), "running");
+    let daemon = stage.start();
+    daemon.wait(&["event=service.orphaned", "service=old"], SOON);
+    stage.wait_served();
+    stage.wait_looks(3);
+    assert_eq!(daemon.count(&["event=service.orphaned"]), 1);
+    let requests = stage.docker.requests();
+    let touched = |l: &&String| l.contains(&stranger) || l.contains(&orphan);
+    assert_eq!(requests.iter().find(touched), None);
+}

@@ -1,0 +1,283 @@
+//! The daemon against a scripted Docker that fails in every way we know, and the real HAProxy.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::fake_docker::{Fault, Route};
+use crate::stage::{Stage, each, end};
+
+/// The newest API that the program was tried against.
+const NEWEST: &str = "1.51";
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[track_caller]
+fn wait_running(stage: &Stage, names: &[&str]) {
+    let running = reached(SOON, || stage.docker.names("running") == names);
+    assert!(running, "not {names:?} but {:?}", stage.docker.containers());
+}
+
+#[test]
+fn both_sides_speak_the_newest_version_that_both_know() {
+    each(&[("1.41", "1.41"), ("1.45", "1.45"), ("1.55", NEWEST)], |(offered, spoken)| {
+        let stage = Stage::new("api");
+        stage.docker.offer_api(offered);
+        let daemon = stage.start();
+        stage.wait_served();
+        stage.docker.turn("web-1", "exited", "die");
+        wait_running(&stage, &["web-2"]);
+        for route in [Route::Events, Route::Stats, Route::Inspect, Route::Stop, Route::Remove] {
+            let asked = || 0 < stage.docker.count(route);
+            assert!(reached(SOON, asked), "{route:?} was never asked for");
+        }
+        let prefix = format!(" /v{spoken}/");
+        let requests = stage.docker.requests();
+        let others: Vec<_> = requests.iter().filter(|r| !r.contains(&prefix)).collect();
+        assert!(others.iter().all(|line| *line == "GET /_ping"), "{others:?}");
+        assert_eq!(stage.docker.count(Route::Unknown), 0, "{requests:?}");
+        end(daemon, "TERM", secs(3));
+    });
+}
+
+/// Docker is lost with these words, once, and after the fault all goes well.
+fn check_fault(api: &str, fault: Option<(Route, Fault)>, words: &str) {
+    let stage = Stage::new("fault");
+    stage.docker.offer_api(api);
+    if let Some((route, fault)) = fault {
+        stage.docker.fault(route, fault);
+    }
+    let daemon = stage.start();
+    daemon.wait(&["event=docker.lost", words], SOON);
+    // It goes on asking.
+    let asked = || stage.docker.requests().len();
+    let until = asked() + 3;
+    assert!(reached(SOON, || until <= asked()), "{words}: asked {} times", asked());
+    assert!(stage.docker.containers().is_empty(), "{words}");
+    stage.docker.offer_api("1.45");
+    stage.docker.heal();
+    daemon.wait(&["event=docker.back"], SOON);
+    stage.wait_served();
+    assert_eq!(daemon.count(&["event=docker.lost"]), 1, "{words}");
+    assert_eq!(daemon.count(&["event=docker.back"]), 1, "{words}");
+    end(daemon, "TERM", secs(3));
+}
+
+#[test]
+fn an_engine_that_is_too_old_or_none_loses_docker_and_no_more() {
+    let raw = |text: &str| Fault::Raw(text.to_owned(), 0);
+    let of = |length: usize, body: &str| {
+        raw(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"))
+    };
+    let whole = |body: &str| of(body.len(), body);
+    let heads = |lines: &str| raw(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n[]"));
+    let odd = "the answer is not what it should be";
+    let none = "does not answer like Docker (no Api-Version); see docker.socket";
+    let full = "get /containers/json: 500 the disk is full";
+    let rows = [
+        ("1.40", None, "speaks API 1.40, at least 1.41 is needed (Docker 20.10)"),
+        ("", None, none),
+        ("x.y", None, "does not answer like Docker"),
+        ("1.45", Some((Route::Ping, raw("220 mail.example ESMTP\r\n\r\n"))), "cannot reach Docker"),
+        ("1.45", Some((Route::Ping, Fault::Cut(1000))), "cannot reach Docker at"),
+        ("1.45", Some((Route::Ping, Fault::Hang)), "no answer in time (see docker.timeout)"),
+        ("1.45", Some((Route::List, Fault::Refuse(500, "the disk is full"))), full),
+        ("1.45", Some((Route::List, whole("<html>"))), odd),
+        ("1.45", Some((Route::List, whole("{\"Id\": 1}"))), odd),
+        ("1.45", Some((Route::List, whole("[{\"Id\": \"ab"))), odd),
+        ("1.45", Some((Route::List, of(100, "["))), "cannot reach Docker"),
+        ("1.45", Some((Route::List, Fault::Hang)), "no answer in time (see docker.timeout)"),
+        ("1.45", Some((Route::List, heads(&"X: y\r\n".repeat(1000)))), "cannot reach Docker"),
+        ("1.45", Some((Route::List, heads(&format!("X: {:>65000}\r\n", 1)))), "cannot reach"),
+    ];
+    each(&rows, |(api, fault, words)| check_fault(api, fault.clone(), words));
+}
+
+#[test]
+fn an_endless_answer_is_cut_off_and_costs_little_memory() {
+    let stage = Stage::new("flood");
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n";
+    stage.docker.fault(Route::List, Fault::Raw(head.to_owned(), 100));
+    let daemon = stage.start();
+    daemon.wait(&["event=docker.lost"], SOON);
+    stage.wait_looks(3);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kb < 80_000, "{peak_kb} kB");
+    stage.docker.heal();
+    stage.wait_served();
+    end(daemon, "TERM", secs(3));
+}
+
+#[test]
+fn a_docker_that_comes_late_is_told_once_and_used() {
+    let stage = Stage::without_docker("late");
+    let daemon = stage.start();
+    daemon.wait(&["event=docker.lost", "no such socket (is Docker installed and"], SOON);
+    stage.docker.open();
+    daemon.wait(&["event=docker.back"], SOON);
+    stage.wait_served();
+    // And it may go away and come back, with what runs still there.
+    stage.docker.close();
+    let lost = daemon.wait_from(daemon.lines().len(), &["event=docker.lost"], SOON);
+    assert!(stage.serves(), "HAProxy keeps its list");
+    stage.docker.open();
+    daemon.wait_from(lost, &["event=docker.back"], SOON);
+    stage.wait_looks(2);
+    assert_eq!(daemon.count(&["event=docker.lost"]), 2);
+    assert_eq!(daemon.count(&["event=docker.back"]), 2);
+    assert_eq!(stage.docker.count(Route::Create), 1);
+    assert_eq!(stage.docker.names("running"), ["web-1"]);
+}
+
+#[test]
+fn a_socket_that_may_not_be_opened_is_told_with_the_way_out() {
+    let stage = Stage::new("denied");
+    let open = |path: &str, mode| {
+        fs::set_permissions(stage.dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open("docker.sock", 0o600);
+    let config = stage.write();
+    let mut command = Command::new(PLIMSOLL);
+    // What nobody may not do, root may: so as root, be nobody, with a program that nobody can run.
+    let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    if root {
+        fs::copy(PLIMSOLL, stage.dir.join("plimsoll")).unwrap();
+        open("", 0o777);
+        command = Command::new(stage.dir.join("plimsoll"));
+        command.uid(65534).gid(65534);
+    } else {
+        open("docker.sock", 0o000);
+    }
+    let daemon = Daemon::start_by(command, &config, &[]);
+    let words = "permission denied (is this user in group docker?)";
+    daemon.wait(&["event=docker.lost", words], SOON);
+}
+
+#[test]
+fn a_hanging_docker_does_not_keep_the_daemon_from_ending() {
+    let rows = [
+        (Route::Ping, 1),
+        (Route::List, 1),
+        (Route::Inspect, 20),
+        (Route::Stats, 20),
+        (Route::Events, 1),
+    ];
+    each(&rows, |(route, replicas)| {
+        let mut stage = Stage::new("hang");
+        stage.set("/services/web/min_replicas", json!(replicas));
+        stage.set("/services/web/max_replicas", json!(replicas));
+        for number in 1..=*replicas {
+            stage.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
+        }
+        stage.docker.fault(*route, Fault::Hang);
+        let daemon = stage.start();
+        let hangs = || 0 < stage.docker.count(*route);
+        assert!(reached(SOON, hangs), "{route:?} was not asked for");
+        // A look at a Docker that hangs lasts as long as docker.timeout, which is 1 s here.
+        end(daemon, "TERM", secs(3));
+    });
+}
+
+#[test]
+fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
+    let stage = Stage::new("stale");
+    let daemon = stage.start();
+    stage.wait_served();
+    for _ in 0..5 {
+        stage.docker.cut_connections();
+        stage.wait_looks(2);
+        // Cut off in the middle: what may be asked twice is, once.
+        stage.docker.fault(Route::List, Fault::Cut(1));
+        stage.wait_looks(2);
+    }
+    assert_eq!(daemon.count(&["event=docker.lost"]), 0);
+    end(daemon, "TERM", secs(3));
+}
+
+#[test]
+fn a_death_is_answered_at_once_not_at_the_next_look() {
+    let mut stage = Stage::new("die");
+    stage.set("/autoscaler/check_interval", json!(3600));
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.wait_quiet();
+    stage.docker.turn("web-1", "exited", "die");
+    daemon.wait(&["event=replica.exited", "replica=web-1"], secs(5));
+    wait_running(&stage, &["web-2"]);
+    daemon.wait(&["event=replica.removed", "replica=web-1"], SOON);
+    stage.wait_served();
+    assert_eq!(stage.docker.containers().len(), 1);
+}
+
+#[test]
+fn a_container_that_its_restart_policy_brings_back_is_not_replaced() {
+    let mut stage = Stage::new("policy");
+    stage.set("/autoscaler/check_interval", json!(3600));
+    let daemon = stage.start();
+    stage.wait_served();
+    for (state, event) in [("restarting", "die"), ("running", "start")] {
+        stage.wait_quiet();
+        let looks = stage.docker.count(Route::List);
+        stage.docker.turn("web-1", state, event);
+        assert!(reached(SOON, || looks < stage.docker.count(Route::List)), "{event} wakes it");
+    }
+    stage.wait_served();
+    assert_eq!(stage.docker.count(Route::Create), 1);
+    assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
+    assert_eq!(daemon.count(&["event=replica.exited"]), 0);
+}
+
+#[test]
+fn a_stream_of_events_that_ends_or_freezes_is_opened_again() {
+    each(&[None, Some(Fault::Hang)], |frozen| {
+        let mut stage = Stage::new("events");
+        stage.set("/autoscaler/check_interval", json!(3600));
+        let daemon = stage.start();
+        stage.wait_served();
+        assert!(reached(SOON, || stage.docker.streams() == 1), "a stream is open");
+        stage.wait_quiet();
+        match frozen {
+            None => stage.docker.cut_streams(),
+            // The stream stays open and silent; only that the engine does not answer tells.
+            Some(fault) => {
+                stage.docker.fault(Route::Ping, fault.clone());
+                let asked = stage.docker.count(Route::Ping);
+                assert!(reached(secs(15), || asked < stage.docker.count(Route::Ping)), "no ping");
+                assert!(reached(secs(10), || asked + 1 < stage.docker.count(Route::Ping)));
+                stage.docker.lose_streams();
+                stage.docker.heal();
+            }
+        }
+        // Nobody hears of this; it is seen once the stream is open again.
+        stage.docker.turn("web-1", "exited", "die");
+        wait_running(&stage, &["web-2"]);
+        assert_eq!(stage.docker.count(Route::Events), 2);
+        stage.wait_quiet();
+        stage.docker.turn("web-2", "exited", "die");
+        daemon.wait(&["event=replica.exited", "replica=web-2"], secs(5));
+        end(daemon, "TERM", secs(3));
+    });
+}
+
+#[test]
+fn load_comes_from_statistics_where_the_control_group_cannot_be_read() {
+    let mut stage = Stage::new("stats");
+    stage.set("/services/web/max_replicas", json!(2));
+    stage.set("/services/web/cpus", json!(0.5));
+    stage.set("/services/web/scale_up_threshold", json!(80));
+    stage.set("/services/web/scale_down_threshold", json!(20));
+    stage.docker.make_busy(250);
+    let daemon = stage.start();
+    stage.wait_served();
+    daemon.wait(&["service=web", "cpu 50% inside the band"], SOON);
+    stage.docker.make_busy(500);
+    daemon.wait(&["event=scale.up", "from=1 to=2", "reason="], SOON);
+    wait_running(&stage, &["web-1", "web-2"]);
+}

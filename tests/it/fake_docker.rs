@@ -1,0 +1,469 @@
+//! A scripted Docker on a Unix socket: as much of the Engine API as the daemon uses, with a state
+//! of containers, a record of every request, and faults that a test switches on while it runs.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+
+use crate::fake_http::{Request, read_request};
+
+const LABEL_SERVICE: &str = "io.plimsoll.service";
+const LABEL_REPLICA: &str = "io.plimsoll.replica";
+/// No process has this number, so its control group cannot be read.
+const NO_PID: u32 = 4_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Route {
+    Ping,
+    List,
+    Inspect,
+    Create,
+    Start,
+    Stop,
+    Remove,
+    Stats,
+    Events,
+    Unknown,
+}
+
+/// What happens instead of an answer.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// This status and Docker's way to say why.
+    Refuse(u16, &'static str),
+    /// These bytes, then so many megabytes of blanks, then the end of the connection.
+    Raw(String, usize),
+    /// Nothing, until the fault is taken away.
+    Hang,
+    /// The connection ends without a word, this often.
+    Cut(u32),
+    /// It is done, but the connection ends before the answer, this often.
+    Lose(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) state: String,
+    labels: BTreeMap<String, String>,
+    /// What `inspect` shows, if it is to differ from the list.
+    relabelled: Option<BTreeMap<String, String>>,
+    address: String,
+    nano_cpus: u64,
+}
+
+struct State {
+    /// Empty: no such header.
+    api: String,
+    containers: Vec<Container>,
+    made: usize,
+    requests: Vec<String>,
+    faults: BTreeMap<Route, Fault>,
+    /// Open connections by number, but for those that became streams of events.
+    connections: BTreeMap<usize, UnixStream>,
+    streams: Vec<UnixStream>,
+    /// Thousandths of a core that every container uses.
+    busy: u64,
+    open: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    started: Instant,
+}
+
+pub(crate) struct FakeDocker {
+    shared: Arc<Shared>,
+    path: PathBuf,
+}
+
+impl FakeDocker {
+    /// It listens only once it is opened.
+    pub(crate) fn new(path: &Path) -> FakeDocker {
+        let state = State {
+            api: "1.45".to_owned(),
+            containers: Vec::new(),
+            made: 0,
+            requests: Vec::new(),
+            faults: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            streams: Vec::new(),
+            busy: 0,
+            open: false,
+        };
+        #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
+        let started = Instant::now();
+        let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), started };
+        FakeDocker { shared: Arc::new(shared), path: path.to_owned() }
+    }
+
+    pub(crate) fn open(&self) {
+        let listener = UnixListener::bind(&self.path).unwrap();
+        self.lock().open = true;
+        let shared = self.shared.clone();
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+                let mut state = shared.state.lock().unwrap();
+                if !state.open {
+                    return;
+                }
+                state.connections.insert(number, stream.try_clone().unwrap());
+                drop(state);
+                let shared = shared.clone();
+                thread::spawn(move || shared.serve(number, stream));
+            }
+        });
+    }
+
+    /// As when the engine is stopped: its socket and every connection are gone.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.open) {
+            return;
+        }
+        cut(std::mem::take(&mut state.connections).into_values());
+        cut(state.streams.drain(..));
+        state.faults.clear();
+        drop(state);
+        self.shared.changed.notify_all();
+        // Wakes the one that accepts.
+        drop(UnixStream::connect(&self.path));
+        fs::remove_file(&self.path).unwrap();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    pub(crate) fn offer_api(&self, version: &str) {
+        self.lock().api = version.to_owned();
+    }
+
+    pub(crate) fn fault(&self, route: Route, fault: Fault) {
+        self.lock().faults.insert(route, fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.lock().faults.clear();
+        self.shared.changed.notify_all();
+    }
+
+    pub(crate) fn make_busy(&self, thousandths: u64) {
+        self.lock().busy = thousandths;
+    }
+
+    /// A container that was there before. One without a service is not ours.
+    pub(crate) fn add(&self, name: &str, service: Option<(&str, u32)>, state: &str) -> String {
+        let labels = service.into_iter().flat_map(|(service, number)| {
+            [(LABEL_SERVICE, service.to_owned()), (LABEL_REPLICA, number.to_string())]
+        });
+        let labels = labels.map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut all = self.lock();
+        let id = all.make(name, labels, 0);
+        all.find(name).unwrap().state = state.to_owned();
+        id
+    }
+
+    /// `inspect` shows it without its labels from now on.
+    pub(crate) fn take_labels(&self, name: &str) {
+        self.lock().find(name).unwrap().relabelled = Some(BTreeMap::new());
+    }
+
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        self.lock().containers.clone()
+    }
+
+    /// Names of those in this state.
+    pub(crate) fn names(&self, state: &str) -> Vec<String> {
+        let all = self.lock();
+        all.containers.iter().filter(|c| c.state == state).map(|c| c.name.clone()).collect()
+    }
+
+    /// `METHOD path`, without the query.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.lock().requests.clone()
+    }
+
+    pub(crate) fn count(&self, route: Route) -> usize {
+        self.lock().requests.iter().filter(|line| route_of(line) == route).count()
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.lock().streams.len()
+    }
+
+    pub(crate) fn cut_streams(&self) {
+        cut(self.lock().streams.drain(..));
+    }
+
+    /// They stay open, and nothing comes any more.
+    pub(crate) fn lose_streams(&self) {
+        self.lock().streams.drain(..).for_each(std::mem::forget);
+    }
+
+    /// Wakes the daemon, with an event that says nothing.
+    pub(crate) fn wake(&self) {
+        self.lock().emit("start", "nobody");
+    }
+
+    /// Ends every connection that waits for a next request.
+    pub(crate) fn cut_connections(&self) {
+        cut(std::mem::take(&mut self.lock().connections).into_values());
+    }
+
+    /// It stands in this state from now on, and Docker says so.
+    pub(crate) fn turn(&self, name: &str, state: &str, event: &str) {
+        let mut all = self.lock();
+        let container = all.find(name).unwrap();
+        container.state = state.to_owned();
+        let id = container.id.clone();
+        all.emit(event, &id);
+    }
+}
+
+impl Drop for FakeDocker {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn cut(streams: impl Iterator<Item = UnixStream>) {
+    for stream in streams {
+        // It may be closed already.
+        drop(stream.shutdown(Shutdown::Both));
+    }
+}
+
+fn route_of(line: &str) -> Route {
+    let (method, path) = line.split_once(' ').unwrap();
+    let path = path.strip_prefix("/v1.").and_then(|p| p.split_once('/')).map_or(path, |(_, p)| p);
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match (method, parts.as_slice()) {
+        ("GET", ["_ping"]) => Route::Ping,
+        ("GET", ["events"]) => Route::Events,
+        ("GET", ["containers", "json"]) => Route::List,
+        ("GET", ["containers", _, "json"]) => Route::Inspect,
+        ("GET", ["containers", _, "stats"]) => Route::Stats,
+        ("POST", ["containers", "create"]) => Route::Create,
+        ("POST", ["containers", _, "start"]) => Route::Start,
+        ("POST", ["containers", _, "stop"]) => Route::Stop,
+        ("DELETE", ["containers", _]) => Route::Remove,
+        _ => Route::Unknown,
+    }
+}
+
+fn answer(status: u16, api: &str, body: &str) -> String {
+    let version = if api.is_empty() { String::new() } else { format!("Api-Version: {api}\r\n") };
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\n{version}Content-Length: {length}\r\n\r\n{body}")
+}
+
+fn refusal(status: u16, message: &str) -> (u16, String) {
+    (status, json!({ "message": message }).to_string())
+}
+
+impl State {
+    fn find(&mut self, id_or_name: &str) -> Option<&mut Container> {
+        self.containers.iter_mut().find(|c| c.id == id_or_name || c.name == id_or_name)
+    }
+
+    fn make(&mut self, name: &str, labels: BTreeMap<String, String>, nano_cpus: u64) -> String {
+        self.made += 1;
+        let id = format!("{:064x}", self.made);
+        self.containers.push(Container {
+            id: id.clone(),
+            name: name.to_owned(),
+            state: "created".to_owned(),
+            labels,
+            relabelled: None,
+            address: format!("127.0.0.{}", self.made + 1),
+            nano_cpus,
+        });
+        id
+    }
+
+    /// To every stream that is open; a chunk of the answer each.
+    fn emit(&mut self, action: &str, id: &str) {
+        let line = json!({ "Type": "container", "Action": action, "Actor": { "ID": id } });
+        let line = format!("{line}\n");
+        let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+        self.streams.retain_mut(|stream| stream.write_all(chunk.as_bytes()).is_ok());
+    }
+
+    fn listed(&self) -> String {
+        let ours = self.containers.iter().filter(|c| c.labels.contains_key(LABEL_SERVICE));
+        let shown = ours.map(|c| {
+            // As since API 1.44: no address while it does not run.
+            let address = if c.state == "running" { c.address.as_str() } else { "" };
+            json!({
+                "Id": c.id, "Names": [format!("/{}", c.name)], "State": c.state,
+                "Labels": c.labels,
+                "NetworkSettings": { "Networks": { "bridge": { "IPAddress": address } } },
+            })
+        });
+        Value::Array(shown.collect()).to_string()
+    }
+
+    fn create(&mut self, name: &str, body: &[u8]) -> (u16, String) {
+        if self.find(name).is_some() {
+            let message = format!("Conflict. The container name \"/{name}\" is already in use");
+            return refusal(409, &message);
+        }
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let labels = serde_json::from_value(body["Labels"].clone()).unwrap();
+        let id = self.make(name, labels, body["HostConfig"]["NanoCpus"].as_u64().unwrap());
+        (201, json!({ "Id": id, "Warnings": [] }).to_string())
+    }
+}
+
+impl Shared {
+    fn serve(&self, number: usize, mut stream: UnixStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = read_request(&mut reader) {
+            let line = format!("{} {}", request.method, request.path);
+            let route = route_of(&line);
+            let fault = self.record(line, route);
+            // A client that hung up meanwhile is its own affair.
+            let answered = match fault {
+                None if route == Route::Events => self.follow(number, &stream),
+                None => self.perform(&mut stream, route, &request),
+                Some(fault) => self.fail(&mut stream, route, &request, fault),
+            };
+            let Ok(()) = answered else { return };
+        }
+    }
+
+    fn record(&self, line: String, route: Route) -> Option<Fault> {
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(line);
+        let fault = state.faults.get(&route).cloned();
+        match state.faults.get_mut(&route) {
+            Some(Fault::Cut(left) | Fault::Lose(left)) if 1 < *left => *left -= 1,
+            Some(Fault::Cut(_) | Fault::Lose(_)) => drop(state.faults.remove(&route)),
+            Some(Fault::Refuse(..) | Fault::Raw(..) | Fault::Hang) | None => (),
+        }
+        fault
+    }
+
+    /// An error ends the connection.
+    fn fail(
+        &self,
+        stream: &mut UnixStream,
+        route: Route,
+        request: &Request,
+        fault: Fault,
+    ) -> Result<(), ()> {
+        match fault {
+            Fault::Refuse(status, message) => {
+                let (status, body) = refusal(status, message);
+                stream.write_all(answer(status, "1.45", &body).as_bytes()).map_err(drop)
+            }
+            Fault::Raw(bytes, megabytes) => {
+                stream.write_all(bytes.as_bytes()).map_err(drop)?;
+                let blanks = vec![b' '; 1 << 20];
+                (0..megabytes).try_for_each(|_| stream.write_all(&blanks)).map_err(drop)?;
+                hang_up(stream)
+            }
+            Fault::Hang => {
+                let state = self.state.lock().unwrap();
+                let hangs = |state: &mut State| {
+                    state.open && matches!(state.faults.get(&route), Some(Fault::Hang))
+                };
+                drop(self.changed.wait_while(state, hangs).unwrap());
+                hang_up(stream)
+            }
+            Fault::Cut(_) => hang_up(stream),
+            Fault::Lose(_) => {
+                let mut nowhere = UnixStream::pair().unwrap().0;
+                // Its other end is gone, so that the answer is lost.
+                let _ = self.perform(&mut nowhere, route, request);
+                hang_up(stream)
+            }
+        }
+    }
+
+    fn follow(&self, number: usize, stream: &UnixStream) -> Result<(), ()> {
+        let mut stream = stream.try_clone().unwrap();
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).map_err(drop)?;
+        let mut state = self.state.lock().unwrap();
+        state.connections.remove(&number);
+        state.streams.push(stream);
+        Ok(())
+    }
+
+    fn perform(&self, stream: &mut UnixStream, route: Route, request: &Request) -> Result<(), ()> {
+        let mut state = self.state.lock().unwrap();
+        let api = state.api.clone();
+        let id = request.path.rsplit('/').find(|part| part.len() == 64 || part.contains('-'));
+        let id = id.unwrap_or_default().to_owned();
+        let (status, body) = match route {
+            Route::Ping => (200, "OK".to_owned()),
+            Route::List => (200, state.listed()),
+            Route::Create => state.create(request.query("name"), &request.body),
+            Route::Unknown | Route::Events => refusal(404, "page not found"),
+            Route::Inspect | Route::Start | Route::Stop | Route::Remove | Route::Stats => {
+                match state.find(&id) {
+                    None => refusal(404, &format!("No such container: {id}")),
+                    Some(_) => self.of_container(&mut state, route, &id),
+                }
+            }
+        };
+        drop(state);
+        stream.write_all(answer(status, &api, &body).as_bytes()).map_err(drop)
+    }
+
+    fn of_container(&self, all: &mut State, route: Route, id: &str) -> (u16, String) {
+        let (busy, elapsed) = (all.busy, self.started.elapsed());
+        let container = all.find(id).unwrap();
+        let id = container.id.clone();
+        let running = container.state == "running";
+        match route {
+            Route::Start | Route::Stop if running == (route == Route::Start) => {
+                return (304, String::new());
+            }
+            Route::Start => "running".clone_into(&mut container.state),
+            Route::Stop => "exited".clone_into(&mut container.state),
+            Route::Remove => all.containers.retain(|c| c.id != id),
+            Route::Stats => {
+                let (s, ns) = (elapsed.as_secs(), elapsed.subsec_nanos());
+                let read = format!("2026-01-01T00:{:02}:{:02}.{ns:09}Z", s / 60, s % 60);
+                let used = u64::try_from(elapsed.as_nanos()).unwrap() / 1000 * busy;
+                let usage = json!({ "total_usage": used });
+                let stats = json!({ "read": read, "cpu_stats": { "cpu_usage": usage } });
+                return (200, stats.to_string());
+            }
+            _ => {
+                let labels = container.relabelled.as_ref().unwrap_or(&container.labels);
+                let pid = if running { NO_PID } else { 0 };
+                let shown = json!({
+                    "Id": container.id, "Config": { "Labels": labels }, "State": { "Pid": pid },
+                    "HostConfig": { "NanoCpus": container.nano_cpus },
+                });
+                return (200, shown.to_string());
+            }
+        }
+        let event = match route {
+            Route::Start => "start",
+            Route::Stop => "die",
+            _ => "destroy",
+        };
+        all.emit(event, &id);
+        (204, String::new())
+    }
+}
+
+fn hang_up(stream: &UnixStream) -> Result<(), ()> {
+    // It may be closed already.
+    drop(stream.shutdown(Shutdown::Both));
+    Err(())
+}

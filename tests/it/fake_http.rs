@@ -1,0 +1,78 @@
+//! As much of HTTP as the scripted servers need.
+
+use std::io::{BufRead, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Without the query.
+    pub(crate) path: String,
+    query: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn query(&self, key: &str) -> &str {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(k, _)| *k == key).map(|(_, value)| value).next().unwrap_or_default()
+    }
+}
+
+/// `None` when the client has left.
+pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = (path.to_owned(), query.to_owned());
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let header = header.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, query, body })
+}
+
+/// What runs in the "containers": it answers every request on every local address with `ok`. It
+/// ends with the test program.
+pub(crate) fn start_app() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || serve_app(stream));
+        }
+    });
+    port
+}
+
+fn serve_app(mut stream: TcpStream) {
+    let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+    if read_request(&mut reader).is_some() {
+        let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nok\n";
+        // A client that hung up meanwhile is its own affair.
+        drop(stream.write_all(answer.as_bytes()));
+    }
+}
+
+/// The status of `GET /`; `None` when there is no whole answer.
+pub(crate) fn get(address: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()
+}

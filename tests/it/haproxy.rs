@@ -1,0 +1,185 @@
+//! The daemon when HAProxy's binary is missing, refuses, hangs, or its process goes away.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::daemon::{Daemon, reached, secs, signal};
+use crate::stage::{Stage, each, end};
+
+const SOON: Duration = Duration::from_secs(10);
+const HAPROXY: &str = "/usr/sbin/haproxy";
+
+fn binary(stage: &Stage) -> PathBuf {
+    stage.dir.join("haproxy")
+}
+
+/// In one step: it is never half there while the daemon runs it.
+fn put_script(stage: &Stage, body: &str) {
+    let new = stage.dir.write("script", &format!("#!/bin/sh\n{body}\n"));
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(new, binary(stage)).unwrap();
+}
+
+fn put_real(stage: &Stage) {
+    let new = stage.dir.join("link");
+    symlink(HAPROXY, &new).unwrap();
+    fs::rename(new, binary(stage)).unwrap();
+}
+
+/// Waits for the next failure after this line and gives when it came.
+#[track_caller]
+#[allow(clippy::disallowed_methods, reason = "a test measures")]
+fn failure(daemon: &Daemon, line: &mut usize) -> Instant {
+    *line = 1 + daemon.wait_from(*line, &["event=haproxy.reload_failed"], SOON);
+    Instant::now()
+}
+
+/// It answers `-c` as HAProxy does.
+fn validates_then(body: &str) -> String {
+    format!("case \"$1\" in -c) exec {HAPROXY} \"$@\";; esac\n{body}")
+}
+
+#[test]
+fn a_binary_that_fails_or_hangs_is_told_outlasted_and_healed() {
+    let checks = [
+        failures_are_told_and_healed,
+        failures_in_a_row_are_tried_again_ever_more_slowly,
+        a_hang_delays_the_end_by_ten_seconds_at_most,
+    ];
+    each(&checks, |check| check());
+}
+
+fn failures_are_told_and_healed() {
+    let refuses = "echo \"[ALERT]  (7) : config : parsing [x:1] : unknown keyword 'foo'\" >&2\n\
+                   exit 1";
+    let rows = [
+        (None, "haproxy (see load_balancer.binary): No such file or directory"),
+        (
+            Some(refuses.to_owned()),
+            "the file is refused: config : parsing [x:1] : unknown keyword 'foo'",
+        ),
+        (Some(validates_then("echo no memory\nexit 1")), "it does not start: no memory"),
+        (Some(validates_then("exit 0")), "haproxy: the new process does not serve: haproxy does"),
+        (Some(hang()), "did not end within 10 s and was killed"),
+    ];
+    each(&rows, |(script, words)| {
+        let mut stage = Stage::new("fails");
+        stage.set("/load_balancer/binary", json!(binary(&stage)));
+        script.iter().for_each(|script| put_script(&stage, script));
+        let daemon = stage.start();
+        let failed = daemon.wait(&["event=haproxy.reload_failed", words], secs(20));
+        put_real(&stage);
+        // A second run of what hung may have begun already.
+        daemon.wait_from(failed, &["event=haproxy.reloaded"], secs(25));
+        stage.wait_served();
+        assert_eq!(stage.haproxies().1, [0; 0], "nothing that hung is left");
+        end(daemon, "TERM", secs(3));
+    });
+}
+
+/// Blocked for ever, by a process of its own name.
+fn hang() -> String {
+    "mkfifo \"$0.never\" 2>&-\nread -r line <\"$0.never\"".to_owned()
+}
+
+fn a_hang_delays_the_end_by_ten_seconds_at_most() {
+    let mut stage = Stage::new("hangs");
+    stage.set("/load_balancer/binary", json!(binary(&stage)));
+    put_script(&stage, &hang());
+    let daemon = stage.start();
+    daemon.wait(&["event=replica.started"], SOON);
+    end(daemon, "TERM", secs(12));
+}
+
+fn failures_in_a_row_are_tried_again_ever_more_slowly() {
+    let mut stage = Stage::new("slowly");
+    stage.set("/load_balancer/binary", json!(binary(&stage)));
+    let daemon = stage.start();
+    let mut line = 0;
+    let mut times = Vec::new();
+    // The first may be of the list without the replica, which is another file.
+    for _ in 0..4 {
+        times.push(failure(&daemon, &mut line));
+    }
+    let (one, two) = (times[2] - times[1], times[3] - times[2]);
+    let enough = Duration::from_millis(900) <= one && one.mul_f32(1.5) <= two;
+    assert!(enough, "{one:?}, {two:?}");
+}
+
+#[test]
+fn a_haproxy_that_was_killed_is_brought_back() {
+    let mut stage = Stage::new("killed");
+    stage.set("/autoscaler/check_interval", json!(3600));
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.wait_quiet();
+    let (pids, _) = stage.haproxies();
+    assert!(!pids.is_empty());
+    for pid in &pids {
+        signal(*pid, "KILL");
+    }
+    assert!(reached(secs(5), || stage.haproxies().0.iter().any(|pid| !pids.contains(pid))));
+    stage.wait_served();
+    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 0);
+}
+
+/// Sets min and max to two, which needs another list in HAProxy.
+fn ask_for_two(stage: &mut Stage, daemon: &Daemon) {
+    stage.set("/services/web/min_replicas", json!(2));
+    stage.set("/services/web/max_replicas", json!(2));
+    stage.write();
+    daemon.signal("HUP");
+}
+
+#[test]
+fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
+    let fails = "echo no more memory\nexit 1";
+    let dies = validates_then(fails);
+    each(&[("file", fails, false), ("start", &dies, true)], |(name, script, rolls_back)| {
+        let mut stage = Stage::new(name);
+        stage.set("/load_balancer/binary", json!(binary(&stage)));
+        put_real(&stage);
+        let daemon = stage.start();
+        stage.wait_served();
+        put_script(&stage, script);
+        ask_for_two(&mut stage, &daemon);
+        let failed = daemon.wait(&["event=haproxy.reload_failed", "no more memory"], SOON);
+        if *rolls_back {
+            daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(1));
+        }
+        assert!(stage.serves(), "{name}");
+        let lists_two = || {
+            let file = fs::read_to_string(stage.dir.join("haproxy.cfg")).unwrap();
+            file.contains("server web-1 ") && file.contains("server web-2 ")
+        };
+        assert!(!lists_two(), "{name}: the file is that which worked");
+        put_real(&stage);
+        daemon.wait_from(failed, &["event=haproxy.reloaded"], SOON);
+        assert!(lists_two() && stage.serves(), "{name}");
+        assert_eq!(daemon.count(&["event=haproxy.rolled_back"]) != 0, *rolls_back, "{name}");
+        end(daemon, "TERM", secs(3));
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_the_old_one_serves_on() {
+    let mut stage = Stage::new("port");
+    let daemon = stage.start();
+    stage.wait_served();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let front = taken.local_addr().unwrap().to_string();
+    stage.set("/services/web/listen", json!(front));
+    stage.write();
+    daemon.signal("HUP");
+    daemon.wait(&["event=haproxy.reload_failed", &front], secs(20));
+    assert!(stage.serves());
+    drop(taken);
+    stage.front = front;
+    assert!(reached(secs(20), || stage.serves()), "the new one once it is free");
+    end(daemon, "TERM", secs(5));
+}
