@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::model::schedule::Wall;
 use crate::model::time::Moment;
 use crate::outside::Clock;
 
@@ -21,6 +22,11 @@ impl SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment(0).plus(self.started_unix).plus(self.started.elapsed())
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
+    fn wall(&self) -> Wall {
+        Wall(chrono::Utc::now().timestamp())
     }
 }
 

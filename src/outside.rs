@@ -12,6 +12,7 @@ use crate::model::action::{Action, Claim, Effect, Steering};
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
+use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
@@ -61,6 +62,8 @@ impl error::Error for Error {
 
 pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Moment;
+    /// The time of day, as the system's clock has it.
+    fn wall(&self) -> Wall;
 }
 
 /// Processor time that a container has used in all.

@@ -91,6 +91,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let claims = world.crew.claims();
     let known = Known {
         now,
+        wall: world.clock.wall(),
         due: inputs.due,
         config: inputs.config,
         memory: &mind.memory,

@@ -1,10 +1,11 @@
 //! What was typed, before anything is looked up.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
-use lexopt::{Arg, Parser};
 
 use crate::cli::help::Topic;
 use crate::daemon::Options;
@@ -18,6 +19,15 @@ pub(crate) enum Command {
     Version,
     Check { config: PathBuf },
     Run(Options),
+    Schedule(ScheduleAsked),
+}
+
+pub(crate) struct ScheduleAsked {
+    pub(crate) service: String,
+    pub(crate) from: Option<String>,
+    pub(crate) until: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) config: PathBuf,
 }
 
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
@@ -33,6 +43,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         Value(word) if word == "help" => help(&mut parser),
         Value(word) if word == "check" => check(&mut parser),
         Value(word) if word == "run" => run(&mut parser),
+        Value(word) if word == "schedule" => schedule(&mut parser),
         Value(word) => Err(format!("`{}` is no command", word.to_string_lossy())),
         other => Err(other.unexpected().to_string()),
     }
@@ -49,62 +60,78 @@ fn help(parser: &mut Parser) -> Result<Command, String> {
     }
 }
 
-/// What `check` and `run` share, and what only `run` takes.
+/// All that may follow a command; which of it may, the command says.
+#[derive(Default)]
 struct Given {
+    operand: Option<String>,
     config: Option<PathBuf>,
+    from: Option<String>,
+    until: Option<String>,
+    json: bool,
     dry_run: bool,
     once: bool,
 }
 
 impl Given {
-    fn config(self) -> PathBuf {
+    fn config(&self) -> PathBuf {
         let from_environment = || std::env::var_os(CONFIG_VARIABLE).filter(|v| !v.is_empty());
-        let given = self.config.or_else(|| from_environment().map(PathBuf::from));
+        let given = self.config.clone().or_else(|| from_environment().map(PathBuf::from));
         given.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT))
     }
 }
 
 fn check(parser: &mut Parser) -> Result<Command, String> {
-    match options(parser, Topic::Check, &["config"])? {
-        Ok(given) => Ok(Command::Check { config: given.config() }),
-        Err(help) => Ok(help),
-    }
+    let given = options(parser, &["config"])?;
+    Ok(given.map_or(Command::Help(Topic::Check), |g| Command::Check { config: g.config() }))
 }
 
 fn run(parser: &mut Parser) -> Result<Command, String> {
-    match options(parser, Topic::Run, &["config", "dry-run", "once"])? {
-        Ok(given) => {
-            let (once, dry_run) = (given.once, given.dry_run);
-            Ok(Command::Run(Options { config_file: given.config(), once, dry_run }))
-        }
-        Err(help) => Ok(help),
-    }
+    let Some(given) = options(parser, &["config", "dry-run", "once"])? else {
+        return Ok(Command::Help(Topic::Run));
+    };
+    let (config_file, once, dry_run) = (given.config(), given.once, given.dry_run);
+    Ok(Command::Run(Options { config_file, once, dry_run }))
 }
 
-/// The inner error is a wish for help.
-fn options(
-    parser: &mut Parser,
-    topic: Topic,
-    allowed: &[&str],
-) -> Result<Result<Given, Command>, String> {
-    let mut given = Given { config: None, dry_run: false, once: false };
+fn schedule(parser: &mut Parser) -> Result<Command, String> {
+    let Some(given) = options(parser, &["SERVICE", "config", "from", "until", "json"])? else {
+        return Ok(Command::Help(Topic::Schedule));
+    };
+    let config = given.config();
+    let service = given.operand.ok_or("schedule: which service?")?;
+    let (from, until, json) = (given.from, given.until, given.json);
+    Ok(Command::Schedule(ScheduleAsked { service, from, until, json, config }))
+}
+
+/// `None` is a wish for help. Options are long, each at most once; `SERVICE` allows an operand.
+fn options(parser: &mut Parser, allowed: &[&str]) -> Result<Option<Given>, String> {
+    let mut given = Given::default();
+    let mut seen = BTreeSet::new();
     while let Some(arg) = parser.next().map_err(|err| err.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Err(Command::Help(topic))),
-            Long(name) if !allowed.contains(&name) => {
-                return Err(Arg::Long(name).unexpected().to_string());
+        let name = match arg {
+            Short('h') | Long("help") => return Ok(None),
+            Long(name) if allowed.contains(&name) => name.to_owned(),
+            Value(word) if allowed.contains(&"SERVICE") && given.operand.is_none() => {
+                given.operand = Some(word.to_string_lossy().into_owned());
+                continue;
             }
-            Long("config") if given.config.is_none() => {
-                let value = parser.value().map_err(|err| err.to_string())?;
-                given.config = Some(PathBuf::from(value));
-            }
-            Long("dry-run") if !given.dry_run => given.dry_run = true,
-            Long("once") if !given.once => given.once = true,
-            Long(name) => return Err(format!("`--{name}` is given twice")),
             other => return Err(other.unexpected().to_string()),
+        };
+        if !seen.insert(name.clone()) {
+            return Err(format!("`--{name}` is given twice"));
+        }
+        let mut value = || parser.value().map_err(|err| err.to_string());
+        match name.as_str() {
+            "config" => given.config = Some(PathBuf::from(value()?)),
+            "from" => given.from = Some(value()?.to_string_lossy().into_owned()),
+            "until" => given.until = Some(value()?.to_string_lossy().into_owned()),
+            "json" => given.json = true,
+            "dry-run" => given.dry_run = true,
+            "once" => given.once = true,
+            name => unreachable!("--{name} is allowed and nobody takes it"),
         }
     }
-    Ok(Ok(given))
+    Ok(Some(given))
 }
 
 #[cfg(test)]
@@ -118,6 +145,10 @@ mod tests {
             Ok(Command::Check { config }) => format!("check {}", config.display()),
             Ok(Command::Run(o)) => {
                 format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
+            }
+            Ok(Command::Schedule(a)) => {
+                let (from, until) = (a.from.as_deref(), a.until.as_deref());
+                format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
             }
             Err(message) => format!("error: {message}"),
         }
@@ -136,6 +167,12 @@ mod tests {
             ("check --config a.json", "check a.json"),
             ("check --config=a.json", "check a.json"),
             ("run --config a --once --dry-run", "run a once=true dry=true"),
+            ("schedule --help", "help Schedule"),
+            ("schedule web", "schedule web None None json=false"),
+            (
+                "schedule --json --from=a web --until b",
+                r#"schedule web Some("a") Some("b") json=true"#,
+            ),
             ("run --config a", "run a once=false dry=false"),
         ] {
             assert_eq!(parsed(line), want, "{line}");
@@ -152,6 +189,9 @@ mod tests {
             ("check --once", "--once"),
             ("check --config", "--config"),
             ("run extra", "extra"),
+            ("schedule", "which service?"),
+            ("schedule a b", "b"),
+            ("schedule a --once", "--once"),
             ("run --once --once", "`--once` is given twice"),
             ("run --config a --config b", "`--config` is given twice"),
             ("run --once=yes", "--once"),

@@ -6,6 +6,7 @@ pub(crate) enum Topic {
     All,
     Check,
     Run,
+    Schedule,
 }
 
 impl Topic {
@@ -13,6 +14,7 @@ impl Topic {
         match command {
             "check" => Some(Topic::Check),
             "run" => Some(Topic::Run),
+            "schedule" => Some(Topic::Schedule),
             "help" => Some(Topic::All),
             _ => None,
         }
@@ -25,5 +27,6 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::All => include_str!("help/all.txt"),
         Topic::Check => include_str!("help/check.txt"),
         Topic::Run => include_str!("help/run.txt"),
+        Topic::Schedule => include_str!("help/schedule.txt"),
     }
 }

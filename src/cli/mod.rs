@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod help;
 mod run;
+mod schedule;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -20,6 +21,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config }) => check::check(&config),
         Ok(Command::Run(options)) => run::run(options),
+        Ok(Command::Schedule(asked)) => schedule::schedule(&asked),
         Err(message) => {
             complain(&format!("{message}; see `plimsoll help`"));
             ExitCode::from(USAGE)

@@ -6,7 +6,9 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::config::cursor::{Node, Section};
+use crate::config::hours;
 use crate::model::config::DockerConfig;
+use crate::model::schedule::Window;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,6 +17,8 @@ pub(crate) struct Autoscaler {
     pub(crate) log_level: LevelFilter,
     pub(crate) state_dir: PathBuf,
     pub(crate) dry_run: bool,
+    /// Of every service that has none of its own.
+    pub(crate) business_hours: Option<Window>,
 }
 
 pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
@@ -23,6 +27,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
         log_level: LevelFilter::Info,
         state_dir: PathBuf::from("/var/lib/plimsoll"),
         dry_run: false,
+        business_hours: None,
     };
     let Some(section) = section else { return out };
     let interval = section.get("check_interval");
@@ -31,6 +36,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     out.log_level = section.get("log_level").and_then(|n| level(&n)).unwrap_or(out.log_level);
     out.state_dir = path(section.get("state_dir"), out.state_dir);
     out.dry_run = section.get("dry_run").and_then(|n| n.boolean()).unwrap_or(false);
+    out.business_hours = section.get("business_hours").and_then(|n| hours::business_hours(&n));
     section.done();
     out
 }

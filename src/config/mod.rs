@@ -3,6 +3,7 @@
 
 mod cursor;
 mod daemon;
+mod hours;
 mod proxy;
 mod service;
 #[cfg(test)]
@@ -126,7 +127,7 @@ fn root(section: Section) -> Option<Config> {
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
     let docker = daemon::docker(section.section("docker"));
     let proxy = proxy::load_balancer(section.section("load_balancer"));
-    let services = service::services(&section);
+    let services = service::services(&section, autoscaler.business_hours.as_ref());
     section.done();
     Some(Config {
         check_interval: autoscaler.check_interval,

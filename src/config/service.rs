@@ -8,7 +8,8 @@ use std::time::Duration;
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::units;
+use crate::config::{hours, units};
+use crate::model::schedule::{Timetable, Window};
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Listen, Percent, Service,
     ServiceName,
@@ -18,7 +19,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Docker refuses less.
 const MEMORY_MIN: u64 = 6 << 20;
 
-pub(crate) fn services(root: &Section) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
+/// `hours` are the business hours of services that have none of their own.
+pub(crate) fn services(
+    root: &Section,
+    hours: Option<&Window>,
+) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     let need = root.need("services", "an object that names what is to run")?;
     let section = need.section()?;
     let mut services = BTreeMap::new();
@@ -45,18 +50,25 @@ pub(crate) fn services(root: &Section) -> Option<BTreeMap<ServiceName, Arc<Servi
             taken.push((listen.address, name.to_owned()));
         }
         let listen = listen.and_then(|(listen, _)| listen);
-        if let Some(service) = service(good.clone(), listen, body) {
+        if let Some(service) = service(good.clone(), listen, hours, body) {
             services.insert(good, Arc::new(service));
         }
     }
     Some(services)
 }
 
-fn service(name: ServiceName, listen: Option<Listen>, section: Section) -> Option<Service> {
+fn service(
+    name: ServiceName,
+    listen: Option<Listen>,
+    default_hours: Option<&Window>,
+    section: Section,
+) -> Option<Service> {
     let container = container(&section);
     let port = section.need("port", "the port that a replica listens on, in its container");
     let port = port.and_then(|n| self::port(&n));
     let bounds = bounds(&section);
+    let hours = hours::hours(&section, default_hours, bounds);
+    let schedules = hours::schedules(section.get("schedules"));
     let band = band(&section, bounds);
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health(section.section("health_check"));
@@ -70,7 +82,7 @@ fn service(name: ServiceName, listen: Option<Listen>, section: Section) -> Optio
         container: container?,
         port: port?,
         listen,
-        bounds: bounds?,
+        timetable: Timetable { bounds: bounds?, hours: hours?, schedules },
         band,
         cooldown,
         health,
@@ -148,7 +160,7 @@ fn listen(node: &Node) -> Option<Listen> {
     }
 }
 
-fn bounds(section: &Section) -> Option<Bounds> {
+pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
     let min = section.get("min_replicas");
     let max = section.need("max_replicas", "the most replicas there may be")?;
     let low = min.as_ref().map_or(Some(1), |n| n.whole(0..=Bounds::MAX));

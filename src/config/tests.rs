@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{Loaded, parse};
-use crate::model::service::{HealthKind, Percent};
+use crate::model::schedule::Timetable;
+use crate::model::service::{Bounds, HealthKind, Percent};
 
 fn service(extra: &str) -> String {
     format!(r#"{{"services": {{"web": {{"image": "a:1", "port": 80, {extra}}}}}}}"#)
@@ -34,7 +35,7 @@ fn the_least_config_has_defaults() {
     assert_eq!(config.fixed.state_dir.to_str(), Some("/var/lib/plimsoll"));
     assert_eq!(config.fixed.docker.timeout, Duration::from_secs(30));
     let web = config.services.values().next().unwrap();
-    assert_eq!((web.bounds.min(), web.bounds.max(), web.band), (1, 1, None));
+    assert_eq!((web.timetable.clone(), web.band), (Timetable::always(Bounds::exactly(1)), None));
     assert_eq!(
         (web.cooldown.up, web.cooldown.down),
         (Duration::from_secs(60), Duration::from_secs(60))

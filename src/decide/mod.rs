@@ -13,9 +13,12 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::decide::census::Census;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::{Plan, Rule};
+use crate::model::schedule::Wall;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 
 pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
@@ -31,11 +34,16 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
         return (keep(snapshot, memory, Rule::EngineLost), next);
     }
 
-    let bounds = snapshot.service.bounds;
+    let standing = snapshot.service.timetable.at(snapshot.wall);
+    let bounds = standing.bounds;
     let wanted = match limit::correction(from, bounds) {
         Some(rule) => {
             because.push(rule);
             from.clamp(bounds.min(), bounds.max())
+        }
+        None if !standing.scaling => {
+            because.push(Rule::OutsideHours);
+            from
         }
         None => {
             let proposed = recommend::from_load(snapshot, &census, from, &mut because);
@@ -51,9 +59,19 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     drain::advance(snapshot, &mut next, &mut work);
     steps::toward(snapshot, wanted, &mut next, &mut work, &mut because);
     let servers = steps::servers(snapshot, &next);
-    let again = work.again(&next);
+    let again = work.again(&next).into_iter().chain(until_next_edge(snapshot)).min();
     let (actions, steps) = (work.actions, work.steps);
-    (Plan { from, wanted, because, actions, steps, servers, again }, next)
+    (Plan { from, wanted, standing, because, actions, steps, servers, again }, next)
+}
+
+/// What a window changes is not left to the next look, which may be an hour away. Beyond this the
+/// daemon turns anyway.
+fn until_next_edge(snapshot: &Snapshot) -> Option<Duration> {
+    const SOON: i64 = 60;
+    let now = snapshot.wall;
+    let edges = snapshot.service.timetable.edges(now, Wall(now.0.saturating_add(SOON)));
+    let seconds = edges.first()?.0.saturating_sub(now.0);
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 /// Nothing is begun, and HAProxy keeps what it has.
@@ -62,6 +80,7 @@ pub(crate) fn keep(snapshot: &Snapshot, memory: &ServiceMemory, why: Rule) -> Pl
     Plan {
         from: wanted,
         wanted,
+        standing: snapshot.service.timetable.at(snapshot.wall),
         because: vec![why],
         actions: Vec::new(),
         steps: Vec::new(),

@@ -34,6 +34,7 @@ impl Event {
 pub(crate) enum Kind {
     ScaleUp,
     ScaleDown,
+    ScheduleChanged,
     ReplicaStarted,
     ReplicaFailed,
     ReplicaNotReady,
@@ -62,6 +63,7 @@ impl Kind {
         match self {
             Kind::ScaleUp => "scale.up",
             Kind::ScaleDown => "scale.down",
+            Kind::ScheduleChanged => "schedule.changed",
             Kind::ReplicaStarted => "replica.started",
             Kind::ReplicaFailed => "replica.failed",
             Kind::ReplicaNotReady => "replica.not_ready",
@@ -103,6 +105,7 @@ impl Kind {
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
             | Kind::ScaleDown
+            | Kind::ScheduleChanged
             | Kind::ReplicaStarted
             | Kind::ReplicaDraining
             | Kind::ReplicaPutBack

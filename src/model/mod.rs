@@ -7,6 +7,7 @@ pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod proxy;
 pub(crate) mod replica;
+pub(crate) mod schedule;
 pub(crate) mod service;
 pub(crate) mod snapshot;
 pub(crate) mod time;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::action::Action;
 use crate::model::proxy::Server;
+use crate::model::schedule::Standing;
 use crate::model::service::Percent;
 
 /// What one service needs now.
@@ -13,6 +14,7 @@ pub(crate) struct Plan {
     /// The number before and after this decision.
     pub(crate) from: u32,
     pub(crate) wanted: u32,
+    pub(crate) standing: Standing,
     /// Every rule that gave or changed the number, in order; never empty.
     pub(crate) because: Vec<Rule>,
     pub(crate) actions: Vec<Action>,
@@ -60,6 +62,8 @@ pub(crate) enum Rule {
     Standing,
     BelowMin(u32),
     AboveMax(u32),
+    /// The business hours are over, or have not begun.
+    OutsideHours,
     /// No load to scale by: min and max are equal.
     NoMetric,
     InsideBand {
@@ -117,6 +121,7 @@ impl Rule {
             | Rule::NoSample
             | Rule::EngineLost
             | Rule::DecisionFailed => "MetricsMissing",
+            Rule::OutsideHours => "OutsideHours",
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
         }
@@ -130,6 +135,7 @@ impl fmt::Display for Rule {
             Rule::Standing => write!(f, "stands since the last look"),
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),
+            Rule::OutsideHours => write!(f, "outside the business hours"),
             Rule::NoMetric => write!(f, "min and max are equal"),
             Rule::InsideBand { value } => write!(f, "cpu {value} inside the band"),
             Rule::AboveBand { value, upper } => write!(f, "cpu {value} >= {upper}"),

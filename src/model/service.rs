@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::schedule::Timetable;
+
 /// Matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`: it becomes part of container and HAProxy names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServiceName(String);
@@ -26,7 +28,7 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// How many replicas a service may have. Invariant: `min <= max` and `1 <= max <= 1000`.
+/// How many replicas a service may have. Invariant: `min <= max <= 1000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     min: u32,
@@ -37,7 +39,13 @@ impl Bounds {
     pub(crate) const MAX: u32 = 1000;
 
     pub(crate) fn new(min: u32, max: u32) -> Option<Bounds> {
-        (min <= max && (1..=Self::MAX).contains(&max)).then_some(Bounds { min, max })
+        (min <= max && max <= Self::MAX).then_some(Bounds { min, max })
+    }
+
+    /// Neither fewer nor more; at most `Bounds::MAX`.
+    pub(crate) fn exactly(count: u32) -> Bounds {
+        let count = count.min(Self::MAX);
+        Bounds { min: count, max: count }
     }
 
     pub(crate) fn min(self) -> u32 {
@@ -160,7 +168,8 @@ pub(crate) struct Service {
     /// The TCP port that a replica listens on, in its container.
     pub(crate) port: u16,
     pub(crate) listen: Option<Listen>,
-    pub(crate) bounds: Bounds,
+    /// When it may scale, and between which bounds.
+    pub(crate) timetable: Timetable,
     /// `None` only when `min == max`.
     pub(crate) band: Option<Band>,
     pub(crate) cooldown: Cooldown,

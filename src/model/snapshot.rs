@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::replica::Replica;
+use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
@@ -10,6 +11,8 @@ use crate::model::time::Moment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) now: Moment,
+    /// For the timetable alone: it follows the system's clock, steps and all.
+    pub(crate) wall: Wall,
     /// The interval is over: load was read, and the number may change because of it. In between,
     /// only what was begun goes on.
     pub(crate) due: bool,

@@ -12,6 +12,7 @@ use crate::model::config::Config;
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Load, Probed, Replica};
+use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
@@ -21,6 +22,7 @@ use crate::outside::{Engine, Proxy};
 /// What the daemon knows without asking anyone.
 pub(crate) struct Known<'a> {
     pub(crate) now: Moment,
+    pub(crate) wall: Wall,
     pub(crate) due: bool,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
@@ -146,6 +148,7 @@ impl View<'_> {
         };
         Snapshot {
             now: self.known.now,
+            wall: self.known.wall,
             due: self.known.due,
             service: service.clone(),
             replicas,

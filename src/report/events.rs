@@ -1,10 +1,11 @@
 //! What happened in a turn, as events. A condition is told when it begins and when it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::action::{Action, Done, Effect};
 use crate::model::event::{Event, Kind};
 use crate::model::plan::{Plan, Rule, Step};
+use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
 
 /// Conditions that were told and have not ended.
@@ -14,6 +15,8 @@ pub(crate) struct Told {
     not_saved: bool,
     orphans: BTreeSet<String>,
     crash_loops: BTreeSet<String>,
+    /// By service.
+    standings: BTreeMap<String, Standing>,
 }
 
 impl Told {
@@ -45,9 +48,17 @@ impl Told {
         events
     }
 
+    /// What held when the daemon started is no change.
+    fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
+        let before = self.standings.insert(service.to_owned(), now.clone());
+        before.filter(|before| before != now)?;
+        Some(Event::new(Kind::ScheduleChanged, standing_shown(now)).service(service))
+    }
+
     /// What one service's plan changed.
     pub(crate) fn plan(&mut self, service: &str, plan: &Plan) -> Vec<Event> {
-        let mut events: Vec<Event> = scaling(service, plan).into_iter().collect();
+        let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
+        events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| stepped(service, step)));
         let waits = plan.because.iter().find(|r| matches!(r, Rule::CrashLoop { .. }));
         if waits.is_none() {
@@ -61,6 +72,14 @@ impl Told {
         }
         events
     }
+}
+
+/// `2 to 8 replicas, by load; schedule "monday rush"`.
+fn standing_shown(standing: &Standing) -> String {
+    let (min, max) = (standing.bounds.min(), standing.bounds.max());
+    let by = if standing.scaling { "by load" } else { "outside the business hours" };
+    let window = standing.window.as_ref().map(|w| format!("; schedule {w:?}")).unwrap_or_default();
+    format!("{min} to {max} replicas, {by}{window}")
 }
 
 fn scaling(service: &str, plan: &Plan) -> Option<Event> {

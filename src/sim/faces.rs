@@ -8,6 +8,7 @@ use crate::model::action::{Effect, Steering};
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{Container, ContainerId, ContainerState, ServerSeen};
+use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
 use crate::outside::{Clock, CpuCounter, CpuSource, Engine, Error, Proxy, Result, Store};
@@ -16,6 +17,10 @@ use crate::sim::world::{Line, SERVICE, START, Session, State, Unit, World};
 impl Clock for World {
     fn now(&self) -> Moment {
         self.state().now
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(i64::try_from(self.state().now.0 / 1000).unwrap())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::model::config::{Config, DockerConfig, Fixed, ProxyConfig};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::replica::{ContainerId, ContainerState, Probed};
+use crate::model::schedule::Timetable;
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
 };
@@ -59,7 +60,7 @@ pub(crate) struct Run {
 impl Run {
     /// The script is in milliseconds from the start.
     pub(crate) fn new(seed: u64, service: Service, script: &[(u64, Stroke)]) -> Run {
-        let world = Arc::new(World::new(seed, service.bounds.min()));
+        let world = Arc::new(World::new(seed, service.timetable.bounds.min()));
         let at = |(ms, stroke): &(u64, Stroke)| (Moment(START.0 + ms), *stroke);
         Run {
             crew: MadeUpCrew::new(world.clone()),
@@ -205,7 +206,7 @@ impl Run {
         if plan.from != plan.wanted {
             self.numbers.push(plan.wanted);
         }
-        let bounds = self.config.services.values().next().unwrap().bounds;
+        let bounds = self.config.services.values().next().unwrap().timetable.bounds;
         if turn.engine_answers && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
             state.note(format!("{} is outside the bounds", plan.wanted));
         }
@@ -295,7 +296,7 @@ pub(crate) fn web() -> Service {
         },
         port: PORT,
         listen: None,
-        bounds: Bounds::new(1, 6).unwrap(),
+        timetable: Timetable::always(Bounds::new(1, 6).unwrap()),
         band: Band::new(percent(30), percent(75)),
         cooldown: Cooldown { up: s(5), down: s(10) },
         health: HealthCheck { kind: HealthKind::Tcp, port: None, interval: s(10), timeout: s(1) },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::schedule::Timetable;
 use crate::model::service::{Bounds, Service};
 use crate::model::time::Moment;
 use crate::sim::random::Random;
@@ -114,7 +115,7 @@ fn storm(seed: u64) -> Run {
     script.push((STORM_ENDS, Stroke::Load(random.below(400_00))));
     script.sort_by_key(|(ms, _)| *ms);
     let min = u32::try_from(random.between(1, 3)).unwrap();
-    let service = Service { bounds: Bounds::new(min, 6).unwrap(), ..web() };
+    let service = Service { timetable: Timetable::always(Bounds::new(min, 6).unwrap()), ..web() };
     let run = Run::new(seed, service, &script);
     let mut state = run.world.state();
     state.session_longest_ms = [2_000, 20_000, 60_000][usize::try_from(random.below(3)).unwrap()];

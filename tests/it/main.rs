@@ -17,5 +17,6 @@ mod life;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod zones;
 mod stage;
 mod tidy;

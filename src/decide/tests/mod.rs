@@ -22,7 +22,7 @@ mod proxy;
 mod small_worlds;
 mod starts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,9 @@ use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica, ServerSeen};
+use crate::model::schedule::{
+    Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
+};
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
 };
@@ -66,6 +69,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
     let bounds = Bounds::new(number(min), number(max)).unwrap();
     let mut snapshot = Snapshot {
         now: NOW,
+        wall: Wall(0),
         due: true,
         service: Arc::new(service(bounds, Some(band(30_00, 75_00)))),
         replicas: Vec::new(),
@@ -112,9 +116,35 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             let (count, ms) = value.split_once('/').unwrap();
             memory.failures = Failures { count: number(count), last: ago(ms) };
         }
+        // The wall clock stands at midnight, UTC; `hold` or a number outside the hours.
+        "outside" => {
+            let count = value.parse().map(Outside::Count);
+            let outside = count.unwrap_or(Outside::Hold);
+            let hours = Some(Hours { window: window(9 * 60, 17 * 60), outside });
+            retime(snapshot, |timetable| timetable.hours = hours);
+        }
+        "schedule" => {
+            let (min, max) = value.split_once("..").unwrap();
+            let bounds = Bounds::new(number(min), number(max)).unwrap();
+            let (name, window) = ("rush".to_owned(), window(0, 60));
+            let schedule = Schedule { name, window, bounds, prewarm: Duration::ZERO };
+            retime(snapshot, |timetable| timetable.schedules.push(schedule));
+        }
         "given" => memory.last_number = number(value),
         other => panic!("no such fact: {other}"),
     }
+}
+
+fn retime(snapshot: &mut Snapshot, change: impl FnOnce(&mut Timetable)) {
+    let mut service = Service::clone(&snapshot.service);
+    change(&mut service.timetable);
+    snapshot.service = Arc::new(service);
+}
+
+fn window(start: u16, end: u16) -> Window {
+    let [start, end] = [start, end].map(|minutes| TimeOfDay::from_minutes(minutes).unwrap());
+    let (days, zone) = (Weekdays::ALL, chrono_tz::Tz::UTC);
+    Window { days, start, end, zone, holidays: BTreeSet::new() }
 }
 
 fn number(text: &str) -> u32 {
@@ -143,7 +173,7 @@ fn service(bounds: Bounds, band: Option<Band>) -> Service {
         },
         port: 80,
         listen: None,
-        bounds,
+        timetable: Timetable::always(bounds),
         band,
         cooldown: Cooldown { up: 30 * S, down: 60 * S },
         health: health(),
@@ -235,6 +265,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::Standing => "standing".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),
+        Rule::OutsideHours => "outside".to_owned(),
         Rule::NoMetric => "no_metric".to_owned(),
         Rule::InsideBand { value } => format!("inside({value})"),
         Rule::AboveBand { value, .. } => format!("above({value})"),

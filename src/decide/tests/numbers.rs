@@ -219,3 +219,22 @@ fn without_docker_nothing_is_begun() {
     ",
     );
 }
+
+#[test]
+fn outside_the_hours_load_changes_nothing_and_bounds_still_hold() {
+    table(
+        "
+        RR     90          1..9  2  outside=hold    | 2 [] outside
+        RR     0           1..9  2  outside=hold    | 2 [] outside
+        RR     90          3..9  2  outside=hold    | 3 [start 3] min(3)
+        RR     90          1..9  2  outside=1       | 1 [drain 2] max(1)
+        RR     90          1..9  2  outside=4       | 4 [start 3, start 4] min(4)
+        RR     90          1..9  2  outside=2       | 2 [] outside
+        RR     0           1..9  2  outside=0       | 0 [drain 2, drain 1] max(0)
+        RR     90          1..9  2  schedule=4..6   | 4 [start 3, start 4] min(4)
+        RR     90          1..9  2  schedule=1..2   | 2 [] above(90%) max(2)
+        RR     90          1..9  2  schedule=1..9   | 3 [start 3] above(90%)
+        RR     0           1..9  2  outside=1 schedule=2..6 | 2 [] outside
+    ",
+    );
+}

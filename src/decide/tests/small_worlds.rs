@@ -9,6 +9,7 @@ use crate::model::action::Action;
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::replica::{ContainerState, Load, Replica};
+use crate::model::schedule::Wall;
 use crate::model::service::{Band, Bounds, Service};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
@@ -101,6 +102,7 @@ fn world(
     let starting = [vec![], vec![shown + 1], vec![shown.max(1)]][c / 8 % 3].clone();
     let snapshot = Snapshot {
         now: NOW,
+        wall: Wall(0),
         due: load.is_some(),
         service: service.clone(),
         replicas,
@@ -125,7 +127,7 @@ fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
             assert!(idle, "{}", broken("something begun without the engine"));
         }
         EngineSeen::Answers => {
-            let bounds = snapshot.service.bounds;
+            let bounds = snapshot.service.timetable.bounds;
             let within = (bounds.min()..=bounds.max()).contains(&plan.wanted);
             assert!(within, "{}", broken("a number outside the bounds"));
             assert_eq!(next.wanted, Some(plan.wanted), "{}", broken("another number kept"));

@@ -1,0 +1,133 @@
+//! `plimsoll schedule`: the coming changes of a service's bounds. Needs no daemon.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone};
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+
+use crate::cli::args::ScheduleAsked;
+use crate::cli::{check, complain, say};
+use crate::clock::SystemClock;
+use crate::config;
+use crate::model::schedule::{Standing, Timetable, Wall};
+use crate::outside::Clock;
+
+const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
+/// A hundred years: the rules of that far away are a guess anyway.
+const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
+
+pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
+    let loaded = config::load(&asked.config);
+    let Some(config) = loaded.config else {
+        for problem in &loaded.problems {
+            complain(&problem.to_string());
+        }
+        let file = asked.config.display();
+        complain(&format!("{file} is bad: {}", check::count(&loaded.problems)));
+        return ExitCode::FAILURE;
+    };
+    let service = config.services.values().find(|s| s.name.as_str() == asked.service);
+    let Some(service) = service else {
+        let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
+        complain(&format!("no service `{}`; there are: {}", asked.service, known.join(", ")));
+        return ExitCode::FAILURE;
+    };
+    match span(asked, service.timetable.zone()) {
+        Ok((from, until)) if asked.json => say(&json(&service.timetable, from, until)),
+        Ok((from, until)) => say(&table(&asked.service, &service.timetable, from, until)),
+        Err(message) => {
+            complain(&format!("{message}; see `plimsoll help schedule`"));
+            ExitCode::from(crate::cli::USAGE)
+        }
+    }
+}
+
+fn span(asked: &ScheduleAsked, zone: Tz) -> Result<(Wall, Wall), String> {
+    let from = match &asked.from {
+        Some(text) => instant("--from", text, zone)?,
+        None => SystemClock::new().wall(),
+    };
+    let until = match &asked.until {
+        Some(text) => instant("--until", text, zone)?,
+        None => Wall(from.0.saturating_add(SPAN_DEFAULT)),
+    };
+    if until <= from || SPAN_MAX < until.0.saturating_sub(from.0) {
+        return Err("--until is not after --from, or more than a hundred years".to_owned());
+    }
+    Ok((from, until))
+}
+
+/// An instant, or a local time of the zone: the first of two, the first after a gap.
+fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Wall(at.timestamp()));
+    }
+    let date = |t| NaiveDate::parse_from_str(t, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    let time = |format| NaiveDateTime::parse_from_str(text, format).ok();
+    let local = date(text).or_else(|| time("%Y-%m-%dT%H:%M")).or_else(|| time("%Y-%m-%dT%H:%M:%S"));
+    let at = local.and_then(|local| zone.from_local_datetime(&local).earliest());
+    at.map(|at| Wall(at.timestamp())).ok_or_else(|| {
+        format!(
+            "{option}: `{text}` is no time that exists, like 2026-10-25T07:30 or with Z at its end"
+        )
+    })
+}
+
+fn local(at: Wall, zone: Tz) -> DateTime<Tz> {
+    // Every instant comes from a date that chrono made.
+    DateTime::from_timestamp(at.0, 0).unwrap_or_default().with_timezone(&zone)
+}
+
+fn json(timetable: &Timetable, from: Wall, until: Wall) -> String {
+    let zone = timetable.zone();
+    let row = |(at, s): (Wall, Standing)| {
+        json!({
+            "at": local(at, zone).to_rfc3339_opts(SecondsFormat::Secs, false),
+            "min": s.bounds.min(),
+            "max": s.bounds.max(),
+            "scaling": s.scaling,
+            "window": s.window,
+        })
+    };
+    let rows: Vec<Value> = timetable.course(from, until).into_iter().map(row).collect();
+    format!("{:#}\n", Value::Array(rows))
+}
+
+fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
+    let zone = timetable.zone();
+    let mut out = format!("{name}, local times of {zone}\n\n");
+    out += "from                        min   max  by load  schedule\n";
+    for (at, standing) in timetable.course(from, until) {
+        let when = local(at, zone);
+        let by_load = if standing.scaling { "yes" } else { "no" };
+        let line = format!(
+            "{} {:>5} {:>5}  {by_load:<7}  {:<12} {}",
+            when.format("%a %Y-%m-%d %H:%M %:z"),
+            standing.bounds.min(),
+            standing.bounds.max(),
+            standing.window.as_deref().unwrap_or("-"),
+            mark(when),
+        );
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// What a change of the clocks does to this local time.
+fn mark(at: DateTime<Tz>) -> String {
+    let local = at.naive_local();
+    if let LocalResult::Ambiguous(first, _) = at.timezone().from_local_datetime(&local) {
+        let which = if first == at { "first" } else { "second" };
+        return format!("({} comes twice, this is the {which})", local.format("%H:%M"));
+    }
+    let before = at - Duration::from_secs(1);
+    let skipped = local - before.naive_local();
+    if 1 < skipped.num_seconds() {
+        let gone = before.naive_local() + Duration::from_secs(1);
+        return format!("({} to {} does not exist)", gone.format("%H:%M"), local.format("%H:%M"));
+    }
+    String::new()
+}

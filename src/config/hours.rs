@@ -1,0 +1,178 @@
+//! `business_hours` and `schedules`: windows of local time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{NaiveDate, Weekday};
+use chrono_tz::{TZ_VARIANTS, Tz};
+use jsonc_parser::ast::Value;
+
+use crate::config::cursor::{Node, Section};
+use crate::config::{service, units};
+use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Window};
+use crate::model::service::Bounds;
+
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Mon),
+    ("tue", Weekday::Tue),
+    ("wed", Weekday::Wed),
+    ("thu", Weekday::Thu),
+    ("fri", Weekday::Fri),
+    ("sat", Weekday::Sat),
+    ("sun", Weekday::Sun),
+];
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Of `autoscaler` or of one service. What is left out is 09:00 to 17:00, UTC, every day.
+pub(crate) fn business_hours(node: &Node) -> Option<Window> {
+    let section = node.section()?;
+    let window = window(&section, Some((9 * 60, 17 * 60)));
+    section.done();
+    window
+}
+
+/// When a service may scale; the outer `None`: something in it is wrong.
+pub(crate) fn hours(
+    section: &Section,
+    default: Option<&Window>,
+    bounds: Option<Bounds>,
+) -> Option<Option<Hours>> {
+    let own = section.get("business_hours").map(|n| business_hours(&n));
+    let only = section.get("business_hours_only");
+    let is_only = only.as_ref().and_then(|n| n.boolean()).unwrap_or(false);
+    let outside = section.get("outside_hours").map(|n| outside(&n, bounds));
+    let window = match own {
+        Some(own) => Some(own?),
+        None => default.cloned(),
+    };
+    if !is_only {
+        return Some(None);
+    }
+    let outside = outside.unwrap_or(Some(Outside::Hold))?;
+    if window.is_none()
+        && let Some(only) = only
+    {
+        only.error("there are no business_hours, neither here nor under autoscaler");
+    }
+    Some(Some(Hours { window: window?, outside }))
+}
+
+fn outside(node: &Node, bounds: Option<Bounds>) -> Option<Outside> {
+    match node.value {
+        Value::StringLit(lit) if lit.value == "hold" => Some(Outside::Hold),
+        Value::StringLit(lit) if lit.value == "min" => bounds.map(|b| Outside::Count(b.min())),
+        Value::NumberLit(_) => node.whole(0..=Bounds::MAX).map(Outside::Count),
+        _ => node.wrong(r#""hold", "min" or a number of replicas"#),
+    }
+}
+
+pub(crate) fn schedules(node: Option<Node>) -> Vec<Schedule> {
+    let nodes = node.and_then(|n| n.list()).unwrap_or_default();
+    let numbered = nodes.iter().enumerate();
+    let schedules: Vec<Schedule> = numbered.filter_map(|(i, n)| schedule(i, n)).collect();
+    let mut names = BTreeSet::new();
+    for (schedule, node) in schedules.iter().zip(&nodes) {
+        if !names.insert(schedule.name.as_str()) {
+            node.error(format!("a schedule before it is called `{}` already", schedule.name));
+        }
+    }
+    schedules
+}
+
+fn schedule(index: usize, node: &Node) -> Option<Schedule> {
+    let section = node.section()?;
+    let name = section.get("name").map(|n| n.text().map(str::to_owned));
+    let window = window(&section, None);
+    let bounds = service::bounds(&section);
+    let prewarm = section.get("prewarm").map(|n| n.duration(Duration::ZERO..=DAY));
+    section.done();
+    Some(Schedule {
+        name: name.unwrap_or_else(|| Some(format!("schedule-{}", index + 1)))?,
+        window: window?,
+        bounds: bounds?,
+        prewarm: prewarm.unwrap_or(Some(Duration::ZERO))?,
+    })
+}
+
+/// Without a default both ends have to be there.
+fn window(section: &Section, default: Option<(u16, u16)>) -> Option<Window> {
+    let end = |key, fallback: Option<u16>, last| {
+        let node = match fallback {
+            None => section.need(key, r#"a local time like "09:00""#),
+            Some(_) => section.get(key),
+        };
+        match node {
+            Some(node) => time(&node, last),
+            None => fallback.and_then(TimeOfDay::from_minutes),
+        }
+    };
+    let start = end("start", default.map(|d| d.0), 24 * 60 - 1);
+    let stop = end("end", default.map(|d| d.1), 24 * 60);
+    let zone = section.get("timezone").map_or(Some(Tz::UTC), |n| zone(&n));
+    let days = section.get("days").map_or(Some(Weekdays::ALL), |n| days(&n));
+    let holidays = section.get("holidays").map_or(Some(BTreeSet::new()), |n| holidays(&n));
+    Some(Window { days: days?, start: start?, end: stop?, zone: zone?, holidays: holidays? })
+}
+
+fn time(node: &Node, last: u16) -> Option<TimeOfDay> {
+    let latest = format!("{:02}:{:02}", last / 60, last % 60);
+    let allowed = format!("a local time, HH:MM, from \"00:00\" to \"{latest}\"");
+    let text = node.text()?;
+    let digits = |t: &str| t.len() == 2 && t.bytes().all(|b| b.is_ascii_digit());
+    let parsed = text.split_once(':').filter(|(h, m)| digits(h) && digits(m));
+    let minutes = parsed.and_then(|(h, m)| {
+        let (hours, minutes): (u16, u16) = (h.parse().ok()?, m.parse().ok()?);
+        (minutes < 60).then_some(hours * 60 + minutes)
+    });
+    let minutes = minutes.filter(|m| *m <= last);
+    minutes.and_then(TimeOfDay::from_minutes).or_else(|| node.wrong(allowed))
+}
+
+fn zone(node: &Node) -> Option<Tz> {
+    let text = node.text()?;
+    if let Ok(zone) = text.parse::<Tz>() {
+        return Some(zone);
+    }
+    let plain = |name: &str| name.to_ascii_lowercase().replace(' ', "_");
+    let wanted = plain(text);
+    // Its last part alone is what people remember: `Berlin`.
+    let far = |zone: &Tz| {
+        let name = plain(zone.name());
+        let city = name.rsplit('/').next().unwrap_or_default().to_owned();
+        units::distance(&name, &wanted).min(units::distance(&city, &wanted))
+    };
+    let near = TZ_VARIANTS.iter().min_by_key(|z| far(z)).filter(|z| far(z) <= 2);
+    let hint = near.map(|z| format!("; did you mean \"{}\"?", z.name())).unwrap_or_default();
+    node.error(format!(
+        "\"{text}\" is no time zone of the IANA database, like \"Asia/Dhaka\"{hint}"
+    ));
+    None
+}
+
+fn days(node: &Node) -> Option<Weekdays> {
+    let nodes = node.list()?;
+    if nodes.is_empty() {
+        return node.wrong("a list with at least one day: without any the window is empty");
+    }
+    let day = |node: &Node| {
+        let found = DAYS.iter().find(|(name, _)| node.text() == Some(name));
+        found.map(|(_, day)| *day).or_else(|| {
+            let names: Vec<&str> = DAYS.iter().map(|(name, _)| *name).collect();
+            node.wrong(format!("one of {}", names.join(", ")))
+        })
+    };
+    let days: Vec<Weekday> = nodes.iter().filter_map(day).collect();
+    (days.len() == nodes.len()).then(|| Weekdays::of(days))
+}
+
+fn holidays(node: &Node) -> Option<BTreeSet<NaiveDate>> {
+    let nodes = node.list()?;
+    let date = |node: &Node| {
+        let text = node.text()?;
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+        date.filter(|_| text.len() == 10)
+            .or_else(|| node.wrong(r#"a date that exists, like "2026-12-25""#))
+    };
+    let dates: Vec<NaiveDate> = nodes.iter().filter_map(date).collect();
+    (dates.len() == nodes.len()).then(|| dates.into_iter().collect())
+}
