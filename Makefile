@@ -6,7 +6,9 @@ ARCH := $(shell uname -m)
 SYSROOT := $(shell rustc --print sysroot 2>/dev/null)
 # musl where that target is installed; else glibc, linked in.
 TARGET ?= $(if $(wildcard $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl),$(ARCH)-unknown-linux-musl,$(ARCH)-unknown-linux-gnu)
-STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(TARGET)
+# Relocations of the zone database packed: 3.7 MB instead of 4.5.
+FLAGS := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
+STATIC := RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET)
 OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
