@@ -17,7 +17,7 @@ const CONFIG_VARIABLE: &str = "PLIMSOLL_CONFIG";
 pub(crate) enum Command {
     Help(Topic),
     Version,
-    Check { config: PathBuf },
+    Check { config: PathBuf, json: bool },
     Run(Options),
     Schedule(ScheduleAsked),
 }
@@ -81,8 +81,10 @@ impl Given {
 }
 
 fn check(parser: &mut Parser) -> Result<Command, String> {
-    let given = options(parser, &["config"])?;
-    Ok(given.map_or(Command::Help(Topic::Check), |g| Command::Check { config: g.config() }))
+    let Some(given) = options(parser, &["config", "json"])? else {
+        return Ok(Command::Help(Topic::Check));
+    };
+    Ok(Command::Check { config: given.config(), json: given.json })
 }
 
 fn run(parser: &mut Parser) -> Result<Command, String> {
@@ -142,7 +144,9 @@ mod tests {
         match parse(["plimsoll"].into_iter().chain(line.split_whitespace()).map(Into::into)) {
             Ok(Command::Help(topic)) => format!("help {topic:?}"),
             Ok(Command::Version) => "version".to_owned(),
-            Ok(Command::Check { config }) => format!("check {}", config.display()),
+            Ok(Command::Check { config, json }) => {
+                format!("check {} json={json}", config.display())
+            }
             Ok(Command::Run(o)) => {
                 format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
             }
@@ -164,8 +168,8 @@ mod tests {
             ("run --help", "help Run"),
             ("check -h", "help Check"),
             ("--version", "version"),
-            ("check --config a.json", "check a.json"),
-            ("check --config=a.json", "check a.json"),
+            ("check --config a.json", "check a.json json=false"),
+            ("check --config=a.json --json", "check a.json json=true"),
             ("run --config a --once --dry-run", "run a once=true dry=true"),
             ("schedule --help", "help Schedule"),
             ("schedule web", "schedule web None None json=false"),

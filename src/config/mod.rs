@@ -3,6 +3,7 @@
 
 mod cursor;
 mod daemon;
+pub(crate) mod diff;
 mod hours;
 mod proxy;
 mod service;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::config;
+use crate::config::{self, diff};
 use crate::daemon::crew::WorkerCrew;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::pace::{Pace, Time};
@@ -202,7 +202,10 @@ impl Life {
         logger::set_level(new.log_level);
         self.pace.set_interval(now, new.check_interval);
         self.pace.wake(now);
-        let message = format!("{}, {}", file.display(), new.counted());
+        let changes = diff::changes(&self.config, &new);
+        let changes =
+            if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
+        let message = format!("{}, {}: {changes}", file.display(), new.counted());
         logger::event(&Event::new(Kind::ConfigReloaded, message));
         self.config = new;
     }

@@ -83,9 +83,31 @@ fn check_tells_good_from_bad() {
         &["check", "--config", "good/least.json"],
         &["check", "--config", "good/two-services.json"],
         &["check", "--config=bad/several.json"],
+        &["check", "--json", "--config", "good/least.json"],
+        &["check", "--json", "--config", "bad/several.json"],
         &["run", "--config", "bad/several.json"],
     ];
     check("check", Path::new(CONFIGS), runs);
+}
+
+#[test]
+fn schedule_shows_what_is_coming_and_marks_what_clocks_skip_or_repeat() {
+    let hours =
+        |more: &[&'static str]| [&["schedule", "--config", "good/hours.json"][..], more].concat();
+    let runs = [
+        hours(&["web", "--from", "2026-11-22", "--until", "2026-11-25"]),
+        hours(&["night", "--from", "2026-03-28", "--until=2026-03-31"]),
+        hours(&["night", "--from", "2026-10-24T12:00:00Z", "--until", "2026-10-26T12:00"]),
+        hours(&["night", "--from", "2026-10-25", "--until", "2026-10-26", "--json"]),
+        hours(&["day"]),
+        hours(&["web", "--from", "tomorrow"]),
+        hours(&["night", "--from", "2026-03-29T02:30"]),
+        hours(&["web", "--from", "2026-11-22", "--until", "2026-11-22"]),
+        vec!["schedule", "web", "--config", "bad/several.json"],
+        vec!["schedule"],
+    ];
+    let runs: Vec<&[&str]> = runs.iter().map(Vec::as_slice).collect();
+    check("schedule", Path::new(CONFIGS), &runs);
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! What a reload changes, in the words of the config's own keys.
+
+use std::collections::BTreeSet;
+
+use crate::model::config::Config;
+use crate::model::service::Service;
+
+/// One entry for each thing that differs; empty when nothing does.
+pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut note = |differs: bool, key: &str| {
+        if differs {
+            out.push(format!("autoscaler.{key}"));
+        }
+    };
+    note(old.check_interval != new.check_interval, "check_interval");
+    note(old.log_level != new.log_level, "log_level");
+    note(old.dry_run != new.dry_run, "dry_run");
+    let names: BTreeSet<_> = old.services.keys().chain(new.services.keys()).collect();
+    for name in names {
+        match (old.services.get(name), new.services.get(name)) {
+            (None, _) => out.push(format!("services.{name} is new")),
+            (_, None) => out.push(format!("services.{name} is gone")),
+            (Some(old), Some(new)) if old == new => (),
+            (Some(old), Some(new)) => {
+                out.push(format!("services.{name}: {}", keys(old, new).join(", ")));
+            }
+        }
+    }
+    out
+}
+
+fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
+    let (from, to) = (&old.container, &new.container);
+    let (when, then) = (&old.timetable, &new.timetable);
+    let differs = [
+        ("image", from.image != to.image),
+        ("command", from.command != to.command),
+        // Its values may be secrets; that it changed is none.
+        ("environment", from.environment != to.environment),
+        ("volumes", from.volumes != to.volumes),
+        ("cpus", from.nano_cpus != to.nano_cpus),
+        ("memory", from.memory != to.memory),
+        ("port", old.port != new.port),
+        ("listen", old.listen != new.listen),
+        ("min_replicas", when.bounds.min() != then.bounds.min()),
+        ("max_replicas", when.bounds.max() != then.bounds.max()),
+        ("business_hours", when.hours != then.hours),
+        ("schedules", when.schedules != then.schedules),
+        ("scale_up_threshold, scale_down_threshold", old.band != new.band),
+        ("cooldown_period", old.cooldown != new.cooldown),
+        ("health_check", old.health != new.health),
+        ("drain_timeout", old.drain_timeout != new.drain_timeout),
+        ("stop_timeout", old.stop_timeout != new.stop_timeout),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::diff::changes;
+    use crate::config::parse;
+    use crate::model::config::Config;
+
+    const BASE: &str = r#""image": "a", "port": 80, "min_replicas": 2, "max_replicas": 2"#;
+
+    fn config(autoscaler: &str, services: &str) -> Config {
+        let text = format!(r#"{{"autoscaler": {{{autoscaler}}}, "services": {{{services}}}}}"#);
+        let loaded = parse("c", &text);
+        loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+    }
+
+    #[track_caller]
+    fn check_web(with: &str, want: &str) {
+        let old = config("", &format!(r#""web": {{{BASE}}}"#));
+        let new = config("", &format!(r#""web": {{{BASE}, {with}}}"#));
+        assert_eq!(changes(&old, &new), [format!("services.web: {want}")], "{with}");
+        assert_eq!(changes(&new, &new), [""; 0]);
+    }
+
+    #[test]
+    fn each_key_of_a_service_is_told_by_its_name() {
+        let window = r#""start": "09:00", "end": "10:00""#;
+        for (with, want) in [
+            (r#""command": ["x"]"#.to_owned(), "command"),
+            (r#""environment": {"A": "secret"}"#.to_owned(), "environment"),
+            (r#""volumes": ["/a:/b"]"#.to_owned(), "volumes"),
+            (r#""cpus": 1"#.to_owned(), "cpus"),
+            (r#""memory": "64m""#.to_owned(), "memory"),
+            (r#""listen": 80"#.to_owned(), "listen"),
+            (
+                format!(r#""business_hours_only": true, "business_hours": {{{window}}}"#),
+                "business_hours",
+            ),
+            (format!(r#""schedules": [{{{window}, "max_replicas": 3}}]"#), "schedules"),
+            (
+                r#""scale_up_threshold": 70, "scale_down_threshold": 10"#.to_owned(),
+                "scale_up_threshold, scale_down_threshold",
+            ),
+            (r#""cooldown_period": 1"#.to_owned(), "cooldown_period"),
+            (r#""health_check": {"path": "/up"}"#.to_owned(), "health_check"),
+            (r#""drain_timeout": 1, "stop_timeout": 1"#.to_owned(), "drain_timeout, stop_timeout"),
+        ] {
+            check_web(&with, want);
+        }
+    }
+
+    #[test]
+    fn services_come_and_go_and_the_daemons_own_keys_are_told() {
+        let old = config("", &format!(r#""a": {{{BASE}}}, "b": {{{BASE}}}"#));
+        let other = BASE.replace(
+            r#""image": "a", "port": 80, "min_replicas": 2"#,
+            r#""image": "z", "port": 81"#,
+        );
+        let other = format!(r#"{other}, "scale_up_threshold": 70, "scale_down_threshold": 10"#);
+        let new = config(
+            r#""check_interval": 5, "log_level": "debug", "dry_run": true"#,
+            &format!(r#""b": {{{other}}}, "c": {{{BASE}}}"#),
+        );
+        let want = [
+            "autoscaler.check_interval",
+            "autoscaler.log_level",
+            "autoscaler.dry_run",
+            "services.a is gone",
+            "services.b: image, port, min_replicas, scale_up_threshold, scale_down_threshold",
+            "services.c is new",
+        ];
+        assert_eq!(changes(&old, &new), want);
+    }
+}
