@@ -17,7 +17,7 @@ const CONFIG_VARIABLE: &str = "PLIMSOLL_CONFIG";
 pub(crate) enum Command {
     Help(Topic),
     Version,
-    Check { config: PathBuf, json: bool },
+    Check { config: PathBuf, json: bool, live: bool },
     Run(Options),
     Schedule(ScheduleAsked),
 }
@@ -68,6 +68,7 @@ struct Given {
     from: Option<String>,
     until: Option<String>,
     json: bool,
+    live: bool,
     dry_run: bool,
     once: bool,
 }
@@ -81,10 +82,10 @@ impl Given {
 }
 
 fn check(parser: &mut Parser) -> Result<Command, String> {
-    let Some(given) = options(parser, &["config", "json"])? else {
+    let Some(given) = options(parser, &["config", "json", "live"])? else {
         return Ok(Command::Help(Topic::Check));
     };
-    Ok(Command::Check { config: given.config(), json: given.json })
+    Ok(Command::Check { config: given.config(), json: given.json, live: given.live })
 }
 
 fn run(parser: &mut Parser) -> Result<Command, String> {
@@ -128,6 +129,7 @@ fn options(parser: &mut Parser, allowed: &[&str]) -> Result<Option<Given>, Strin
             "from" => given.from = Some(value()?.to_string_lossy().into_owned()),
             "until" => given.until = Some(value()?.to_string_lossy().into_owned()),
             "json" => given.json = true,
+            "live" => given.live = true,
             "dry-run" => given.dry_run = true,
             "once" => given.once = true,
             name => unreachable!("--{name} is allowed and nobody takes it"),
@@ -144,8 +146,8 @@ mod tests {
         match parse(["plimsoll"].into_iter().chain(line.split_whitespace()).map(Into::into)) {
             Ok(Command::Help(topic)) => format!("help {topic:?}"),
             Ok(Command::Version) => "version".to_owned(),
-            Ok(Command::Check { config, json }) => {
-                format!("check {} json={json}", config.display())
+            Ok(Command::Check { config, json, live }) => {
+                format!("check {} json={json} live={live}", config.display())
             }
             Ok(Command::Run(o)) => {
                 format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
@@ -168,8 +170,8 @@ mod tests {
             ("run --help", "help Run"),
             ("check -h", "help Check"),
             ("--version", "version"),
-            ("check --config a.json", "check a.json json=false"),
-            ("check --config=a.json --json", "check a.json json=true"),
+            ("check --config a.json", "check a.json json=false live=false"),
+            ("check --live --config=a.json --json", "check a.json json=true live=true"),
             ("run --config a --once --dry-run", "run a once=true dry=true"),
             ("schedule --help", "help Schedule"),
             ("schedule web", "schedule web None None json=false"),

@@ -7,26 +7,44 @@ use serde_json::{Value, json};
 
 use crate::cli::{complain, say};
 use crate::config::{self, Loaded, Problem};
+use crate::daemon::live;
 
-pub(crate) fn check(file: &Path, json: bool) -> ExitCode {
-    let loaded = config::load(file);
-    if json {
-        let said = say(&document(file, &loaded));
-        return if loaded.config.is_some() { said } else { ExitCode::FAILURE };
+pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
+    let mut loaded = config::load(file);
+    if live && let Some(config) = &loaded.config {
+        let found = live::look(config).into_iter().map(|message| concerning(file, message));
+        loaded.problems.extend(found);
     }
-    let lines: String = loaded.problems.iter().map(|p| format!("{p}\n")).collect();
-    match loaded.config {
-        Some(config) => say(&format!("{lines}{}: good, {}\n", file.display(), config.counted())),
-        None => {
-            // The problems are what was asked for, so they are the answer.
-            say(&lines);
-            complain(&format!("{} is bad: {}", file.display(), count(&loaded.problems)));
-            ExitCode::FAILURE
+    let is_good = loaded.problems.iter().all(|p| p.is_warning) && loaded.config.is_some();
+    let said = match &loaded.config {
+        _ if json => say(&document(file, &loaded, is_good)),
+        Some(config) if is_good => {
+            let good = format!("{}: good, {}\n", file.display(), config.counted());
+            say(&(lines(&loaded.problems) + &good))
         }
+        // The problems are what was asked for, so they are the answer.
+        Some(_) | None => say(&lines(&loaded.problems)),
+    };
+    if is_good {
+        return said;
     }
+    if !json {
+        complain(&format!("{} is bad: {}", file.display(), count(&loaded.problems)));
+    }
+    ExitCode::FAILURE
 }
 
-fn document(file: &Path, loaded: &Loaded) -> String {
+/// A problem that no place in the file is to blame for.
+fn concerning(file: &Path, message: String) -> Problem {
+    let (file, path) = (file.display().to_string(), String::new());
+    Problem { file, line: 0, column: 0, path, message, is_warning: false }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("{p}\n")).collect()
+}
+
+fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
     let problem = |p: &Problem| {
         json!({
             "file": p.file,
@@ -39,7 +57,6 @@ fn document(file: &Path, loaded: &Loaded) -> String {
     };
     let problems: Vec<Value> = loaded.problems.iter().map(problem).collect();
     let file = file.display().to_string();
-    let good = loaded.config.is_some();
     format!("{:#}\n", json!({ "file": file, "good": good, "problems": problems }))
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::parse(args) {
         Ok(Command::Help(topic)) => say(help::text(topic)),
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Check { config, json }) => check::check(&config, json),
+        Ok(Command::Check { config, json, live }) => check::check(&config, json, live),
         Ok(Command::Run(options)) => run::run(options),
         Ok(Command::Schedule(asked)) => schedule::schedule(&asked),
         Err(message) => {

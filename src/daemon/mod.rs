@@ -6,6 +6,7 @@
 mod crew;
 mod inbox;
 mod life;
+pub(crate) mod live;
 pub(crate) mod logger;
 mod pace;
 mod probes;

@@ -53,6 +53,15 @@ impl Docker {
         if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
     }
 
+    /// Whether containers can be made from it without a pull.
+    pub(crate) fn has_image(&self, image: &str) -> Result<bool> {
+        let mut name = String::new();
+        client::encode(image, &mut name);
+        let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
+        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        if answer.status == 404 { Ok(false) } else { answer.ok().map(|_| true) }
+    }
+
     /// The id of the container of this number, made now or found made.
     fn create(&self, service: &Service, number: u32) -> Result<String> {
         let name = service.replica_name(number);
@@ -67,10 +76,9 @@ impl Docker {
         let answer = self.client.call(call, self.timeout)?;
         match answer.status {
             201 => Ok(answer.json::<Created>()?.id),
-            404 if answer.message().contains("image") => Err(Error::new(format!(
-                "image {image} is not on this host; run `docker pull {image}`",
-                image = service.container.image
-            ))),
+            404 if answer.message().contains("image") => {
+                Err(Error::new(no_image(&service.container.image)))
+            }
             409 => match self.inspect(&name, self.look_timeout())? {
                 Some(made) if made.is_replica(service.name.as_str(), number) => Ok(made.id),
                 _ => Err(Error::new(format!(
@@ -95,6 +103,10 @@ impl Docker {
         // 409: a removal is under way already.
         if matches!(answer.status, 404 | 409) { Ok(()) } else { answer.ok().map(drop) }
     }
+}
+
+pub(crate) fn no_image(image: &str) -> String {
+    format!("image {image} is not on this host; run `docker pull {image}`")
 }
 
 impl Engine for Docker {

@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::haproxy::process::Turnstile;
+use crate::haproxy::process::{Processes, Turnstile};
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::{Effect, Steering};
+use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Routes, SeenServer};
 use crate::outside::{Error, Proxy, Result};
 
@@ -33,7 +34,9 @@ impl Haproxy {
         }
         let new = files::write_new(&self.config.config, &text)?;
         self.processes().validate(&turnstile, &new)?;
-        self.try_listeners(routes, serving.is_some())?;
+        if let Some(err) = self.unbindable(routes, serving.is_some()).into_iter().next() {
+            return Err(err);
+        }
         files::rename(&new, &self.config.config)?;
         self.take_over(&turnstile, serving, |servers| routes.agree(servers))
             .map_err(|err| self.roll_back(&turnstile, err))?;
@@ -53,26 +56,45 @@ impl Haproxy {
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
-    /// A process that cannot bind first asks the old one to pause its own listeners, which clients
-    /// would notice for seconds. So what HAProxy does not hold yet is bound by us for a moment.
-    fn try_listeners(&self, routes: &Routes, serving: bool) -> Result<()> {
+    /// Listeners that cannot be opened. A process that cannot bind first asks the old one to pause
+    /// its own, which clients would notice for seconds. So what HAProxy does not hold yet is bound
+    /// by us for a moment.
+    pub(crate) fn unbindable(&self, routes: &Routes, serving: bool) -> Vec<Error> {
         // What serves may have been started by one of our own that did not live to see it serve.
         let known = [self.good(), self.config.config.clone()];
         let read = known.iter().filter(|_| serving).filter_map(|p| fs::read_to_string(p).ok());
         let held: Vec<String> = read.collect();
+        let mut errors = Vec::new();
         for backend in &routes.backends {
             let Some(listen) = &backend.listen else { continue };
-            if held.iter().flat_map(|t| t.lines()).any(|l| l == render::bind(listen)) {
+            // HAProxy shares a port with itself, whatever the address; nobody else may.
+            if held.iter().flat_map(|t| t.lines()).any(|line| render::binds(line, listen.port)) {
                 continue;
             }
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
-            TcpListener::bind(address).map_err(|err| {
+            if let Err(err) = TcpListener::bind(address) {
                 let key = format!("services.{}.listen", backend.service);
-                Error::caused(format!("haproxy cannot bind {address} (see {key})"), err)
-            })?;
+                let message = format!("haproxy cannot bind {address} (see {key})");
+                errors.push(Error::caused(message, err));
+            }
         }
-        Ok(())
+        errors
+    }
+
+    /// What of these routes HAProxy would refuse, without touching the one that runs. Its files go
+    /// to `dir`.
+    pub(crate) fn rehearse(&self, routes: &Routes, dir: &Path) -> Vec<Error> {
+        let serving = self.socket.pid().is_ok_and(|pid| self.processes().is_ours(pid));
+        let mut errors = self.unbindable(routes, serving);
+        let config = ProxyConfig { config: dir.join("haproxy.cfg"), ..self.config.clone() };
+        let elsewhere = Processes { config: &config, clock: &*self.clock };
+        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
+        let validate = || {
+            elsewhere.validate(&elsewhere.turnstile()?, &files::write_new(&config.config, &text)?)
+        };
+        errors.extend(validate().err());
+        errors
     }
 
     /// A new process takes over the listeners of the one that serves, if any does.

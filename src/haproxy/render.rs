@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::{HealthKind, Listen};
+use crate::model::service::HealthKind;
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
@@ -62,8 +62,7 @@ pub(crate) fn render(
 fn render_backend(backend: &Backend, out: &mut String) {
     let name = &backend.service;
     if let Some(listen) = &backend.listen {
-        let bind = bind(listen);
-        let _ = write!(out, "\nfrontend {name}\n{bind}\n    default_backend {name}\n");
+        let _ = write!(out, "\nfrontend {name}\n    bind {listen}\n    default_backend {name}\n");
     }
     let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
     let health = &backend.health;
@@ -86,9 +85,9 @@ fn render_backend(backend: &Backend, out: &mut String) {
     }
 }
 
-/// The whole line by which a frontend listens.
-pub(crate) fn bind(listen: &Listen) -> String {
-    format!("    bind {listen}")
+/// Whether a line of what we rendered is that of a frontend on this port.
+pub(crate) fn binds(line: &str, port: u16) -> bool {
+    line.strip_prefix("    bind ").and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
 }
 
 /// In HAProxy's strong quotes every byte but the quote itself stands for itself; a quote is set
@@ -102,7 +101,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{quoted, render};
+    use crate::haproxy::render::{binds, quoted, render};
     use crate::model::config::ProxyConfig;
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::service::{HealthCheck, HealthKind, Listen, ServiceName};
@@ -158,6 +157,14 @@ backend web
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
+    }
+
+    #[test]
+    fn a_port_is_found_whatever_the_address() {
+        for line in ["    bind :80", "    bind 127.0.0.1:80", "    bind [::1]:80"] {
+            assert!(binds(line, 80) && !binds(line, 8) && !binds(line, 180), "{line}");
+        }
+        assert!(!binds("    server web-1 127.0.0.1:80", 80));
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! What a good config does not tell: whether Docker answers, images are there, and HAProxy takes
+//! what would be written. Changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{env, fs, process};
+
+use crate::clock::SystemClock;
+use crate::docker::{self, Docker};
+use crate::haproxy::Haproxy;
+use crate::model::config::Config;
+use crate::model::proxy::{Backend, Routes};
+use crate::model::service::Service;
+use crate::outside::{Engine, Error, Result};
+
+/// One line for each thing that would keep the daemon from its job.
+pub(crate) fn look(config: &Config) -> Vec<String> {
+    let clock = Arc::new(SystemClock::new());
+    let mut found = Vec::new();
+    let engine = Docker::new(&config.fixed.docker, clock.clone());
+    match engine.list() {
+        Err(err) => found.push(format!("docker: {err}")),
+        Ok(_) => found.extend(images(config, &engine)),
+    }
+    let proxy = Haproxy::new(&config.fixed.proxy, clock);
+    match Folder::new() {
+        Err(err) => found.push(err.to_string()),
+        Ok(folder) => {
+            let refused = proxy.rehearse(&routes(config), &folder.path);
+            found.extend(refused.iter().map(|err| format!("load_balancer: {err}")));
+        }
+    }
+    found
+}
+
+fn images(config: &Config, engine: &Docker) -> Vec<String> {
+    let mut found = Vec::new();
+    for service in config.services.values() {
+        let image = &service.container.image;
+        let key = format!("services.{}.image", service.name);
+        match engine.has_image(image) {
+            Ok(true) => (),
+            Ok(false) => found.push(format!("{key}: {}", docker::no_image(image))),
+            Err(err) => found.push(format!("{key}: {err}")),
+        }
+    }
+    found
+}
+
+/// As at a start: every frontend, no server yet.
+fn routes(config: &Config) -> Routes {
+    let backend = |service: &Arc<Service>| Backend {
+        service: service.name.clone(),
+        listen: service.listen.clone(),
+        health: service.health.clone(),
+        servers: Vec::new(),
+    };
+    Routes { backends: config.services.values().map(backend).collect() }
+}
+
+/// Gone when it is dropped.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new() -> Result<Folder> {
+        let path = env::temp_dir().join(format!("plimsoll-check-{}", process::id()));
+        make_new(&path)?;
+        Ok(Folder { path })
+    }
+}
+
+/// Refuses one that is there, which may be another's.
+fn make_new(path: &Path) -> Result<()> {
+    fs::create_dir(path)
+        .map_err(|err| Error::caused(format!("cannot make {}", path.display()), err))
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // In the folder for such things, what is left harms nobody.
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
