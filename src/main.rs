@@ -14,6 +14,7 @@ mod sim;
 mod report;
 mod docker;
 mod haproxy;
+mod unix;
 mod net;
 mod clock;
 mod store;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use crate::model::service::HEALTH_HOST;
 use crate::outside::{Error, Net, Result};
 
 pub(crate) struct SystemNet {
@@ -33,7 +34,13 @@ impl Net for SystemNet {
     /// The body is left unread.
     fn get_status(&self, to: SocketAddr, path: &str, timeout: Duration) -> Result<u16> {
         let url = format!("http://{to}{path}");
-        let request = self.agent.get(&url).config().timeout_global(Some(timeout)).build();
+        let request = self
+            .agent
+            .get(&url)
+            .header("host", HEALTH_HOST)
+            .config()
+            .timeout_global(Some(timeout))
+            .build();
         let response = request.call().map_err(|err| match err {
             ureq::Error::Timeout(_) => {
                 Error::new(format!("GET {url}: no answer within {} ms", timeout.as_millis()))

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::model::action::{Action, Claim, Effect, Steering};
+use crate::model::action::{Action, Aftermath, Claim, Effect, Steering};
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
@@ -24,24 +24,24 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) struct Error {
     message: String,
     source: Option<Box<dyn error::Error + Send + Sync>>,
-    /// HAProxy was brought back with the configuration that worked last.
-    pub(crate) rolled_back: bool,
+    pub(crate) aftermath: Aftermath,
 }
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>) -> Error {
-        Error { message: message.into(), source: None, rolled_back: false }
+        Error { message: message.into(), source: None, aftermath: Aftermath::AsBefore }
     }
 
     pub(crate) fn caused(
         message: impl Into<String>,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Error {
-        Error { message: message.into(), source: Some(source.into()), rolled_back: false }
+        let (message, source) = (message.into(), Some(source.into()));
+        Error { message, source, aftermath: Aftermath::AsBefore }
     }
 
-    pub(crate) fn rolled_back(self) -> Error {
-        Error { rolled_back: true, ..self }
+    pub(crate) fn with(self, aftermath: Aftermath) -> Error {
+        Error { aftermath, ..self }
     }
 }
 
@@ -94,9 +94,15 @@ pub(crate) trait Engine: Send + Sync {
     /// Makes the container of this number unless it is there, and starts it unless it runs. What
     /// was made and could not be started is removed again.
     fn start(&self, service: &Service, number: u32) -> Result<()>;
-    /// Stops and removes it; one that is gone already is no error. Refused when it does not carry
-    /// our label for `service`.
-    fn remove(&self, id: &ContainerId, service: &str, stop_timeout: Duration) -> Result<()>;
+    /// Stops and removes it; one that is gone already is no error. Refused when it is not that
+    /// replica by label and name.
+    fn remove(
+        &self,
+        id: &ContainerId,
+        service: &str,
+        number: u32,
+        stop_timeout: Duration,
+    ) -> Result<()>;
 }
 
 /// Sends traffic to containers.

@@ -21,7 +21,7 @@ use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::cpu::Sampler;
-use crate::observe::{Known, Last, Seen};
+use crate::observe::{Answers, Known, Last, Seen};
 use crate::outside::{Clock, Crew, Engine, Proxy, Store};
 use crate::report::events::{self, Told};
 
@@ -44,6 +44,8 @@ pub(crate) struct Mind {
     sampler: Sampler,
     last: Last,
     told: Told,
+    /// The first turn.
+    started: Option<Moment>,
 }
 
 impl Mind {
@@ -57,7 +59,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) config: &'a Config,
     /// The interval is over.
     pub(crate) due: bool,
-    pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
+    pub(crate) probed: &'a Answers,
     pub(crate) done: Vec<Done>,
 }
 
@@ -112,9 +114,10 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
-    if is_blind(&seen, &mind.proxy) {
+    let age = now.since(*mind.started.get_or_insert(now));
+    if age < BLIND_MAX && is_blind(&seen, &mind.proxy) {
         again = again.into_iter().chain([CROWDED]).min();
-    } else if !claims.contains(&Claim::Proxy) && !seen.snapshots.is_empty() {
+    } else if !claims.contains(&Claim::Proxy) && seen.ever_listed {
         let routes = routes(&seen.snapshots, &plans);
         let interval = inputs.config.fixed.proxy.min_reload_interval;
         match decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval) {
@@ -141,6 +144,10 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
 /// How long to wait when the workers had no room, or too little is known yet.
 const CROWDED: Duration = Duration::from_millis(250);
 
+/// So long after its start the daemon waits for a first answer of every replica, and no longer: one
+/// that hangs must not keep the others out.
+const BLIND_MAX: Duration = Duration::from_secs(3);
+
 /// A replica that HAProxy may serve was not asked yet, as after a start: a list made now would
 /// leave it out. What HAProxy shows then proves nothing either, since a start that another daemon
 /// began may still be under way.
@@ -161,8 +168,8 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     for done in done {
         match &done.action {
             Action::Reload { routes } => {
-                let succeeded = done.result.is_ok();
-                mind.proxy = decide::proxy::remember(now, routes, succeeded, &mind.proxy);
+                let trouble = done.result.as_ref().err().map(|t| t.aftermath);
+                mind.proxy = decide::proxy::remember(now, routes, trouble, &mind.proxy);
             }
             Action::Start { service, .. } if done.result.is_err() => {
                 *failed_starts.entry(service.name.as_str().to_owned()).or_default() += 1;
@@ -194,7 +201,8 @@ fn decide_all(seen: &Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) 
 fn decide_one(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
     let decided = catch_unwind(AssertUnwindSafe(|| decide::decide(snapshot, memory)));
     decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
-        let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+        let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
         log::error!(
             "service={} message=\"decision failed\" panic={words:?}",
             snapshot.service.name
@@ -231,11 +239,12 @@ fn save(store: &dyn Store, mind: &mut Mind) -> Option<Event> {
     }
 }
 
-fn to_probe(seen: &Seen, probed: &BTreeMap<ContainerId, Probed>) -> Vec<Target> {
+fn to_probe(seen: &Seen, probed: &Answers) -> Vec<Target> {
     let mut targets = Vec::new();
     for snapshot in &seen.snapshots {
         for replica in &snapshot.replicas {
-            let passed = probed.get(&replica.id) == Some(&Probed::Passed);
+            let answer = observe::answer(probed, &replica.id, replica.address);
+            let passed = answer == Some(Probed::Passed);
             if let Some(address) = replica.address
                 && replica.state == ContainerState::Running
                 && !passed

@@ -199,6 +199,13 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
         (Some(upper), Some(lower)) => (upper?, lower?),
     };
     let (upper, lower) = (Percent::from_hundredths(upper), Percent::from_hundredths(lower));
+    if let Some(min) = section.get("min_replicas").filter(|_| bounds.is_some_and(|b| b.min() == 0))
+    {
+        min.warning(
+            "with no replica there is no CPU load to measure, so none is ever started by load; \
+             set 1 unless a schedule starts the first",
+        );
+    }
     let node = lower_node?;
     let band = Band::new(lower, upper);
     if band.is_none() {
@@ -243,14 +250,21 @@ fn health(section: Option<Section>) -> HealthCheck {
     let Some(section) = section else {
         return HealthCheck { kind: HealthKind::Tcp, port: None, interval, timeout };
     };
-    let path = section.get("path").and_then(|n| health_path(&n));
+    let path = section.get("path");
     let kind = section.get("type").and_then(|n| {
         let text = n.text()?;
         if matches!(text, "http" | "tcp") { Some(text) } else { n.wrong("http or tcp") }
     });
-    let kind = match kind {
-        Some("tcp") => HealthKind::Tcp,
-        _ => HealthKind::Http { path: path.unwrap_or_else(|| "/".to_owned()) },
+    let kind = match (kind, path) {
+        (Some("tcp"), Some(path)) => {
+            path.error("a health check of type tcp asks no path");
+            HealthKind::Tcp
+        }
+        (Some("tcp") | None, None) => HealthKind::Tcp,
+        (_, path) => {
+            let path = path.and_then(|n| health_path(&n));
+            HealthKind::Http { path: path.unwrap_or_else(|| "/".to_owned()) }
+        }
     };
     let check_port = section.get("port").and_then(|n| port(&n));
     let span =

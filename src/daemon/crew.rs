@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::act;
 use crate::daemon::inbox::Event;
 use crate::daemon::spawn;
-use crate::model::action::{Action, Claim, Done, Effect, Trouble};
+use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew, Engine, Proxy, Result};
 
@@ -22,7 +22,9 @@ const REST_REMOVE: Duration = Duration::from_secs(5);
 const REST_STEER: Duration = Duration::from_secs(1);
 
 pub(crate) struct WorkerCrew {
-    queue: SyncSender<Action>,
+    engine_queue: SyncSender<Action>,
+    /// HAProxy must not wait for Docker.
+    proxy_queue: SyncSender<Action>,
     clock: Arc<dyn Clock>,
     under_way: BTreeSet<Claim>,
     resting: BTreeMap<Claim, Moment>,
@@ -35,12 +37,15 @@ impl WorkerCrew {
         clock: Arc<dyn Clock>,
         inbox: SyncSender<Event>,
     ) -> Result<WorkerCrew> {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        let jobs = Arc::new(Mutex::new(jobs));
-        for n in 0..WORKERS {
-            let (jobs, inbox, clock) = (jobs.clone(), inbox.clone(), clock.clone());
+        let (engine_queue, engine_jobs) = mpsc::sync_channel(QUEUE);
+        let (proxy_queue, proxy_jobs) = mpsc::sync_channel(1);
+        let engine_jobs = Arc::new(Mutex::new(engine_jobs));
+        let names = (0..WORKERS).map(|n| (format!("worker-{n}"), engine_jobs.clone()));
+        let proxy_worker = ("haproxy".to_owned(), Arc::new(Mutex::new(proxy_jobs)));
+        for (name, jobs) in names.chain([proxy_worker]) {
+            let (inbox, clock) = (inbox.clone(), clock.clone());
             let (engine, proxy) = (engine.clone(), proxy.clone());
-            spawn(&format!("worker-{n}"), move || {
+            spawn(&name, move || {
                 while let Some(action) = next(&jobs) {
                     let done = perform(action, &*engine, &*proxy, &*clock);
                     if inbox.send(Event::Done(done)).is_err() {
@@ -49,7 +54,8 @@ impl WorkerCrew {
                 }
             })?;
         }
-        Ok(WorkerCrew { queue, clock, under_way: BTreeSet::new(), resting: BTreeMap::new() })
+        let (under_way, resting) = (BTreeSet::new(), BTreeMap::new());
+        Ok(WorkerCrew { engine_queue, proxy_queue, clock, under_way, resting })
     }
 
     /// What ended may be begun again.
@@ -84,11 +90,11 @@ fn perform(action: Action, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn C
     let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
     let result: std::result::Result<Effect, Trouble> = match performed {
         Ok(result) => {
-            result.map_err(|err| Trouble { rolled_back: err.rolled_back, message: err.to_string() })
+            result.map_err(|err| Trouble { aftermath: err.aftermath, message: err.to_string() })
         }
         Err(_) => Err(Trouble {
             message: format!("`{action}` failed by a bug of plimsoll's, see the log"),
-            rolled_back: false,
+            aftermath: Aftermath::AsBefore,
         }),
     };
     Done { action, took: clock.now().since(begun), result }
@@ -97,7 +103,11 @@ fn perform(action: Action, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn C
 impl Crew for WorkerCrew {
     fn begin(&mut self, action: Action) -> bool {
         let claim = action.claim();
-        if self.under_way.contains(&claim) || self.queue.try_send(action).is_err() {
+        let queue = match claim {
+            Claim::Proxy => &self.proxy_queue,
+            Claim::Start { .. } | Claim::Container(_) => &self.engine_queue,
+        };
+        if self.under_way.contains(&claim) || queue.try_send(action).is_err() {
             return false;
         }
         self.under_way.insert(claim)

@@ -2,6 +2,7 @@
 //! one thread, for its own timeout.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::replica::{ContainerId, Probed};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
-use crate::observe::health;
+use crate::observe::{Answers, health};
 use crate::outside::{Net, Result};
 use crate::tick::Target;
 
@@ -28,7 +29,7 @@ pub(crate) struct Probes {
     queue: SyncSender<Target>,
     watched: BTreeMap<ContainerId, Watch>,
     /// The last answer of each replica that gave one.
-    pub(crate) results: BTreeMap<ContainerId, Probed>,
+    pub(crate) results: Answers,
 }
 
 struct Watch {
@@ -47,8 +48,12 @@ impl Probes {
             let (jobs, inbox, net) = (jobs.clone(), inbox.clone(), net.clone());
             spawn(&format!("probe-{n}"), move || {
                 while let Some(target) = next(&jobs) {
-                    let result = health::probe(&*net, &target.service.health, target.address);
-                    let result = result.map_err(|err| err.to_string());
+                    let check = &target.service.health;
+                    let probe = || health::probe(&*net, check, target.address);
+                    let result = match catch_unwind(AssertUnwindSafe(probe)) {
+                        Ok(result) => result.map_err(|err| err.to_string()),
+                        Err(_) => Err("the probe failed by a bug of plimsoll's".to_owned()),
+                    };
                     if inbox.send(Incoming::Probed { id: target.id, result }).is_err() {
                         return;
                     }
@@ -94,15 +99,16 @@ impl Probes {
         now: Moment,
     ) -> (bool, Option<Event>) {
         let Some(watch) = self.watched.get_mut(id) else { return (false, None) };
+        let address = watch.target.address;
         let Err(error) = result else {
             self.watched.remove(id);
-            self.results.insert(id.clone(), Probed::Passed);
+            self.results.insert(id.clone(), (address, Probed::Passed));
             return (true, None);
         };
         let waited = now.since(watch.since);
         let pause = if waited < EAGER_FOR { EAGER } else { watch.target.service.health.interval };
         watch.next = Some(now.plus(pause));
-        self.results.insert(id.clone(), Probed::Failed);
+        self.results.insert(id.clone(), (address, Probed::Failed));
         if waited < PATIENCE || watch.told {
             return (false, None);
         }

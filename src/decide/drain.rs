@@ -24,6 +24,10 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
     for replica in &snapshot.replicas {
         let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
         if let DrainStep::Emptying { quiet } = drain.step {
+            // The time runs from when HAProxy is seen to know, not from when we decided.
+            if !is_told(snapshot, replica) {
+                *drain = Drain { since: snapshot.now, step: DrainStep::Emptying { quiet: 0 } };
+            }
             drain.step = emptying(snapshot, replica, drain, quiet, work);
         }
         if drain.step == DrainStep::Released && may_stop(snapshot, replica, drain) {
@@ -34,6 +38,16 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
                 stop_timeout: snapshot.service.stop_timeout,
             });
         }
+    }
+}
+
+/// HAProxy sends it nothing new. While it does not answer nobody knows.
+fn is_told(snapshot: &Snapshot, replica: &Replica) -> bool {
+    match snapshot.proxy {
+        ProxyStanding::Settled { .. } | ProxyStanding::Changing => {
+            replica.state != ContainerState::Running || replica.server.is_none_or(|s| s.draining)
+        }
+        ProxyStanding::Silent => replica.state != ContainerState::Running,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::action::{Action, Steering};
+use crate::model::action::{Action, Aftermath, Steering};
 use crate::model::proxy::{ProxyMemory, ProxySeen, ReloadFailure, Routes};
 use crate::model::time::Moment;
 
@@ -27,13 +27,18 @@ pub(crate) fn decide(
 ) -> ProxyPlan {
     let agrees = seen.is_some_and(|s| routes.agree(&s.servers));
     let loaded = memory.applied.as_ref().is_some_and(|a| a.same_file(routes));
-    if agrees && loaded {
-        return seen.map_or(ProxyPlan::Nothing, |s| steer(s, routes));
+    let failure = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
+    let retry_in = failure.and_then(|f| left(now, Some(f.at), retry_after(f)));
+    if let Some(seen) = seen.filter(|_| agrees && loaded) {
+        return match (steer(seen, routes), failure, retry_in) {
+            // All but a part of it was done: the part is tried again, meanwhile the rest goes on.
+            (_, Some(_), None) => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
+            (ProxyPlan::Nothing, Some(_), Some(wait)) => ProxyPlan::Wait(wait),
+            (steered, _, _) => steered,
+        };
     }
-    let pause = match &memory.failure {
-        Some(failure) if failure.routes.same_file(routes) => {
-            left(now, Some(failure.at), retry_after(failure))
-        }
+    let pause = match failure {
+        Some(_) if !loaded => retry_in,
         // A process that is not there is worth no waiting.
         _ if seen.is_none() => None,
         _ => left(now, memory.reloaded_at, min_reload_interval),
@@ -71,22 +76,19 @@ fn steer(seen: &ProxySeen, routes: &Routes) -> ProxyPlan {
     if servers.is_empty() { ProxyPlan::Nothing } else { ProxyPlan::Do(Action::Steer { servers }) }
 }
 
-/// What a reload that ended leaves for the next one.
+/// What a reload that ended leaves for the next one; `trouble` is `None` when all went well.
 pub(crate) fn remember(
     now: Moment,
     routes: &Routes,
-    succeeded: bool,
+    trouble: Option<Aftermath>,
     memory: &ProxyMemory,
 ) -> ProxyMemory {
-    if succeeded {
-        return ProxyMemory {
-            applied: Some(routes.clone()),
-            reloaded_at: Some(now),
-            failure: None,
-        };
-    }
+    let applied = match trouble {
+        None | Some(Aftermath::DoneButForThat) => Some(routes.clone()),
+        Some(Aftermath::AsBefore | Aftermath::RolledBack) => None,
+    };
     let before = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let count = before.map_or(0, |f| f.count).saturating_add(1);
-    let failure = Some(ReloadFailure { routes: routes.clone(), at: now, count });
-    ProxyMemory { applied: None, reloaded_at: Some(now), failure }
+    let failure = trouble.map(|_| ReloadFailure { routes: routes.clone(), at: now, count });
+    ProxyMemory { applied, reloaded_at: Some(now), failure }
 }

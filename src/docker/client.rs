@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -143,13 +143,17 @@ impl Client {
 
     /// The version that both sides speak.
     pub(crate) fn version(&self, timeout: Duration) -> Result<ApiVersion> {
-        let mut known = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(version) = *known {
+        if let Some(version) = *self.known() {
             return Ok(version);
         }
+        // Not under the lock: others have deadlines of their own, and may well ask twice.
         let version = self.negotiate(timeout)?;
-        *known = Some(version);
+        *self.known() = Some(version);
         Ok(version)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<ApiVersion>> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What every path begins with: without it the engine takes its newest version.
@@ -222,7 +226,7 @@ impl Client {
 
     /// Whoever answers next may be another version.
     fn lost(&self, err: ureq::Error) -> Error {
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.known() = None;
         self.explain(&err)
     }
 

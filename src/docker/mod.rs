@@ -16,7 +16,7 @@ use crate::docker::meter::Meters;
 use crate::docker::wire::{Created, Inspected, Listed};
 use crate::model::config::DockerConfig;
 use crate::model::replica::{Container, ContainerId};
-use crate::model::service::Service;
+use crate::model::service::{Service, replica_name};
 use crate::outside::{Clock, CpuCounter, Engine, Error, Result};
 
 pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
@@ -75,7 +75,6 @@ impl Docker {
         };
         let answer = self.client.call(call, self.timeout)?;
         match answer.status {
-            201 => Ok(answer.json::<Created>()?.id),
             404 if answer.message().contains("image") => {
                 Err(Error::new(no_image(&service.container.image)))
             }
@@ -146,19 +145,28 @@ impl Engine for Docker {
         })
     }
 
-    fn remove(&self, id: &ContainerId, service: &str, stop_timeout: Duration) -> Result<()> {
+    fn remove(
+        &self,
+        id: &ContainerId,
+        service: &str,
+        number: u32,
+        stop_timeout: Duration,
+    ) -> Result<()> {
         // Read again right before: what we listed may be another's by now.
         match self.inspect(&id.0, self.look_timeout())? {
             None => return Ok(()),
-            Some(found) if found.label(LABEL_SERVICE) != Some(service) => {
+            Some(found) if !found.is_replica(service, number) => {
                 return Err(Error::new(format!(
-                    "container {id} does not carry {LABEL_SERVICE}={service}; it is left alone"
+                    "container {id} does not carry {LABEL_SERVICE}={service} or is not called \
+                     {}; it is left alone",
+                    replica_name(service, number)
                 )));
             }
             Some(_) => (),
         }
         let path = format!("/containers/{}/stop", id.0);
-        let seconds = stop_timeout.as_secs().to_string();
+        // Docker takes whole seconds; 0 would be no time at all.
+        let seconds = stop_timeout.as_millis().div_ceil(1000).to_string();
         let call = Call {
             method: Method::Post,
             path: &path,

@@ -14,6 +14,11 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
 
+use crate::unix;
+
+/// A peer on the same host either takes a connection at once or not at all.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// Every connection of an agent made with it goes to this one socket, whatever the address says.
 #[derive(Debug)]
 pub(crate) struct UnixConnector {
@@ -28,7 +33,9 @@ impl Connector<()> for UnixConnector {
         details: &ConnectionDetails,
         _chained: Option<()>,
     ) -> Result<Option<UnixTransport>, Error> {
-        let stream = UnixStream::connect(&self.path)?;
+        let timeout = details.timeout;
+        let longest = span(timeout)?.unwrap_or(CONNECT_MAX).min(CONNECT_MAX);
+        let stream = unix::connect(&self.path, longest).map_err(|err| told(err, timeout))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(UnixTransport { stream, buffers }))

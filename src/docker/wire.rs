@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::replica::{Container, ContainerId, ContainerState};
-use crate::model::service::Service;
+use crate::model::service::{Service, replica_name};
 use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Listed {
     id: String,
+    #[serde(default)]
+    names: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     state: String,
@@ -35,8 +37,15 @@ struct Endpoint {
 }
 
 impl Listed {
-    /// `None` when its labels do not make it a replica of ours.
+    /// `None` when its labels and name do not make it a replica of ours: labels alone go on to
+    /// whatever is made from an image that was committed from one.
     pub(crate) fn into_container(self) -> Option<Container> {
+        let service = self.labels.get(LABEL_SERVICE)?.clone();
+        let number = self.labels.get(LABEL_REPLICA)?.parse().ok()?;
+        let name = replica_name(&service, number);
+        if !self.names.iter().any(|n| n.trim_start_matches('/') == name) {
+            return None;
+        }
         let state = match self.state.as_str() {
             "created" => ContainerState::Created,
             "exited" | "dead" => ContainerState::Exited,
@@ -46,13 +55,7 @@ impl Listed {
         };
         let networks = self.network_settings.networks.unwrap_or_default();
         let address = networks.values().find_map(|e| e.ip_address.parse::<IpAddr>().ok());
-        Some(Container {
-            id: ContainerId(self.id),
-            service: self.labels.get(LABEL_SERVICE)?.clone(),
-            number: self.labels.get(LABEL_REPLICA)?.parse().ok()?,
-            state,
-            address,
-        })
+        Some(Container { id: ContainerId(self.id), service, number, state, address })
     }
 }
 
@@ -60,6 +63,8 @@ impl Listed {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Inspected {
     pub(crate) id: String,
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     config: InspectedConfig,
     #[serde(default)]
@@ -91,13 +96,14 @@ struct InspectedHost {
 const ONE_CORE: u64 = 1_000_000_000;
 
 impl Inspected {
-    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+    fn label(&self, key: &str) -> Option<&str> {
         self.config.labels.as_ref()?.get(key).map(String::as_str)
     }
 
     pub(crate) fn is_replica(&self, service: &str, number: u32) -> bool {
         self.label(LABEL_SERVICE) == Some(service)
             && self.label(LABEL_REPLICA) == Some(number.to_string().as_str())
+            && self.name.trim_start_matches('/') == replica_name(service, number)
     }
 
     /// `None` while it does not run.
@@ -207,7 +213,7 @@ mod tests {
 
     fn listed(state: &str, labels: &str, networks: &str) -> Option<super::Container> {
         let text = format!(
-            r#"{{"Id":"ab","Names":["/x"],"State":"{state}","Labels":{labels},
+            r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Labels":{labels},
                 "NetworkSettings":{{"Networks":{networks}}}}}"#
         );
         serde_json::from_str::<Listed>(&text).unwrap().into_container()

@@ -1,7 +1,7 @@
 //! Files that are whole at any time.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::outside::{Error, Result};
@@ -38,4 +38,14 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
     let new = write_new(path, text)?;
     rename(&new, path)
+}
+
+/// One that is not there is as well.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != ErrorKind::NotFound => {
+            Err(Error::caused(format!("cannot remove {}", path.display()), err))
+        }
+        _ => Ok(()),
+    }
 }

@@ -3,6 +3,7 @@
 //! That HAProxy takes a file says little: it may start and still not serve. So a reload counts as
 //! done when the new process answers with the servers that it should have, and not before.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,17 +11,34 @@ use std::time::Duration;
 
 use crate::haproxy::process::{Processes, Turnstile};
 use crate::haproxy::{Haproxy, files, render};
-use crate::model::action::{Effect, Steering};
+use crate::model::action::{Aftermath, Effect, Steering};
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Routes, SeenServer};
+use crate::model::service::ServiceName;
 use crate::outside::{Error, Proxy, Result};
 
 /// How long a process that was started may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Haproxy {
+    /// A frontend that cannot be opened is left out and told: the others must not wait for it.
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
         let turnstile = self.processes().turnstile()?;
+        let refused = self.unbindable(routes);
+        let mut open = routes.clone();
+        for backend in &mut open.backends {
+            backend.listen.take_if(|_| refused.contains_key(&backend.service));
+        }
+        let effect = self.bring_all_to(&turnstile, &open)?;
+        let words: Vec<String> = refused.values().map(Error::to_string).collect();
+        if words.is_empty() {
+            return Ok(effect);
+        }
+        let message = format!("{}; all else is served", words.join("; "));
+        Err(Error::new(message).with(Aftermath::DoneButForThat))
+    }
+
+    fn bring_all_to(&self, turnstile: &Turnstile, routes: &Routes) -> Result<Effect> {
         let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
         let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
         if let Some(pid) = serving
@@ -33,13 +51,14 @@ impl Haproxy {
             return Ok(Effect::Unchanged);
         }
         let new = files::write_new(&self.config.config, &text)?;
-        self.processes().validate(&turnstile, &new)?;
-        if let Some(err) = self.unbindable(routes, serving.is_some()).into_iter().next() {
-            return Err(err);
-        }
+        self.processes().validate(turnstile, &new)?;
         files::rename(&new, &self.config.config)?;
-        self.take_over(&turnstile, serving, |servers| routes.agree(servers))
-            .map_err(|err| self.roll_back(&turnstile, err))?;
+        if serving.is_none() {
+            // What servers were like when an earlier process was reloaded is over.
+            files::remove(&self.state_file)?;
+        }
+        self.take_over(turnstile, serving, |servers| routes.agree(servers))
+            .map_err(|err| self.roll_back(turnstile, err))?;
         files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
         Ok(Effect::Changed)
@@ -59,12 +78,14 @@ impl Haproxy {
     /// Listeners that cannot be opened. A process that cannot bind first asks the old one to pause
     /// its own, which clients would notice for seconds. So what HAProxy does not hold yet is bound
     /// by us for a moment.
-    pub(crate) fn unbindable(&self, routes: &Routes, serving: bool) -> Vec<Error> {
-        // What serves may have been started by one of our own that did not live to see it serve.
+    fn unbindable(&self, routes: &Routes) -> BTreeMap<ServiceName, Error> {
+        // A process holds its listeners whether its socket answers or not, and it may have been
+        // started by one of our own that did not live to see it serve.
+        let is_held = !self.processes().all().is_empty();
         let known = [self.good(), self.config.config.clone()];
-        let read = known.iter().filter(|_| serving).filter_map(|p| fs::read_to_string(p).ok());
+        let read = known.iter().filter(|_| is_held).filter_map(|p| fs::read_to_string(p).ok());
         let held: Vec<String> = read.collect();
-        let mut errors = Vec::new();
+        let mut errors = BTreeMap::new();
         for backend in &routes.backends {
             let Some(listen) = &backend.listen else { continue };
             // HAProxy shares a port with itself, whatever the address; nobody else may.
@@ -76,7 +97,7 @@ impl Haproxy {
             if let Err(err) = TcpListener::bind(address) {
                 let key = format!("services.{}.listen", backend.service);
                 let message = format!("haproxy cannot bind {address} (see {key})");
-                errors.push(Error::caused(message, err));
+                errors.insert(backend.service.clone(), Error::caused(message, err));
             }
         }
         errors
@@ -85,8 +106,7 @@ impl Haproxy {
     /// What of these routes HAProxy would refuse, without touching the one that runs. Its files go
     /// to `dir`.
     pub(crate) fn rehearse(&self, routes: &Routes, dir: &Path) -> Vec<Error> {
-        let serving = self.socket.pid().is_ok_and(|pid| self.processes().is_ours(pid));
-        let mut errors = self.unbindable(routes, serving);
+        let mut errors: Vec<Error> = self.unbindable(routes).into_values().collect();
         let config = ProxyConfig { config: dir.join("haproxy.cfg"), ..self.config.clone() };
         let elsewhere = Processes { config: &config, clock: &*self.clock };
         let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
@@ -142,7 +162,7 @@ impl Haproxy {
             if serving.is_some() { Ok(()) } else { self.take_over(turnstile, None, |_| true) }
         };
         match restore() {
-            Ok(()) => failed.rolled_back(),
+            Ok(()) => failed.with(Aftermath::RolledBack),
             Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::HealthKind;
+use crate::model::service::{HEALTH_HOST, HealthKind};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
@@ -69,8 +69,10 @@ fn render_backend(backend: &Backend, out: &mut String) {
     if let HealthKind::Http { path } = &health.kind {
         let path = quoted(path);
         let _ = writeln!(out, "    option httpchk");
-        let _ =
-            writeln!(out, "    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host {name}");
+        let _ = writeln!(
+            out,
+            "    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host {HEALTH_HOST}"
+        );
         let _ = writeln!(out, "    http-check expect status 200-399");
     }
     let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
@@ -141,7 +143,7 @@ frontend web
 backend web
     http-request disable-l7-retry unless METH_GET
     option httpchk
-    http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 hdr Host web
+    http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 hdr Host localhost
     http-check expect status 200-399
     timeout check 1500ms
     default-server check port 81 inter 10000ms fastinter 1s fall 3 rise 1

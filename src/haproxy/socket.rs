@@ -1,13 +1,13 @@
 //! HAProxy's Runtime API: one command a connection, each with a deadline and a bounded answer.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::tables;
 use crate::model::proxy::SeenServer;
 use crate::outside::{Error, Result};
+use crate::unix;
 
 /// Of each read and write; HAProxy answers in well under a millisecond.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,9 +25,7 @@ impl Socket {
 
     pub(crate) fn ask(&self, command: &str) -> Result<String> {
         let exchange = || -> std::io::Result<String> {
-            let mut stream = UnixStream::connect(&self.path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
+            let mut stream = unix::connect(&self.path, TIMEOUT)?;
             stream.write_all(format!("{command}\n").as_bytes())?;
             let mut answer = Vec::new();
             stream.take(ANSWER_MAX).read_to_end(&mut answer)?;

@@ -84,6 +84,16 @@ pub(crate) enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) message: String,
+    pub(crate) aftermath: Aftermath,
+}
+
+/// How the world is after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aftermath {
+    /// As it was, as far as is known.
+    AsBefore,
     /// HAProxy was brought back with the configuration that worked last.
-    pub(crate) rolled_back: bool,
+    RolledBack,
+    /// All was done but what the message names.
+    DoneButForThat,
 }

@@ -138,6 +138,10 @@ pub(crate) struct HealthCheck {
     pub(crate) timeout: Duration,
 }
 
+/// The `Host` of a health check, HAProxy's and ours alike, so that both get the same answer. Apps
+/// that are choosy about it allow this one, and not an address that changes with each start.
+pub(crate) const HEALTH_HOST: &str = "localhost";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HealthKind {
     /// A status of 200 to 399 on `GET path` passes.

@@ -19,6 +19,19 @@ use crate::model::time::Moment;
 use crate::observe::cpu::Sampler;
 use crate::outside::{Engine, Proxy};
 
+/// What probes said last, and where they asked.
+pub(crate) type Answers = BTreeMap<ContainerId, (SocketAddr, Probed)>;
+
+/// An answer from another address says nothing about this one.
+pub(crate) fn answer(
+    answers: &Answers,
+    id: &ContainerId,
+    address: Option<SocketAddr>,
+) -> Option<Probed> {
+    let (asked, probed) = answers.get(id)?;
+    (Some(*asked) == address).then(|| probed.clone())
+}
+
 /// What the daemon knows without asking anyone.
 pub(crate) struct Known<'a> {
     pub(crate) now: Moment,
@@ -30,7 +43,7 @@ pub(crate) struct Known<'a> {
     pub(crate) applied: Option<&'a Routes>,
     pub(crate) reloaded_at: Option<Moment>,
     pub(crate) claims: &'a BTreeSet<Claim>,
-    pub(crate) probed: &'a BTreeMap<ContainerId, Probed>,
+    pub(crate) probed: &'a Answers,
     /// By service: starts that failed since the last look.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
@@ -38,6 +51,8 @@ pub(crate) struct Known<'a> {
 /// Everything that was seen at one moment.
 pub(crate) struct Seen {
     pub(crate) snapshots: Vec<Snapshot>,
+    /// False until the engine gave a first list: then nothing can be said about any service.
+    pub(crate) ever_listed: bool,
     /// `None` when HAProxy does not answer.
     pub(crate) proxy: Option<ProxySeen>,
     /// Why the engine gave no list.
@@ -91,11 +106,11 @@ pub(crate) fn look(
         loads: &loads,
         old: &old,
     };
-    let services =
-        if last.containers.is_some() { Some(known.config.services.values()) } else { None };
-    let snapshots = services.into_iter().flatten().map(|s| view.snapshot(s, &ours)).collect();
+    let ever_listed = last.containers.is_some();
+    let services = known.config.services.values().filter(|_| ever_listed);
+    let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans = others.iter().map(|c| c.service.clone()).collect();
-    Seen { snapshots, proxy: seen, engine_error, orphans }
+    Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans }
 }
 
 fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
@@ -165,12 +180,13 @@ impl View<'_> {
         let server = self.proxy.and_then(|p| p.server(service.name.as_str(), &name));
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
         let load = self.loads.get(&container.id).copied().filter(|_| running);
-        let probed = self.known.probed.get(&container.id).cloned().filter(|_| running);
+        let address = container.address.map(|ip| SocketAddr::new(ip, service.port));
+        let probed = answer(self.known.probed, &container.id, address).filter(|_| running);
         Replica {
             id: container.id.clone(),
             number: container.number,
             state: container.state,
-            address: container.address.map(|ip| SocketAddr::new(ip, service.port)),
+            address,
             probed: probed.unwrap_or(Probed::NotYet),
             load: load.unwrap_or(Load::Missing),
             server,

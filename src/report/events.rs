@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::action::{Action, Done, Effect};
+use crate::model::action::{Action, Aftermath, Done, Effect};
 use crate::model::event::{Event, Kind};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::schedule::Standing;
@@ -129,7 +129,7 @@ pub(crate) fn done(done: &Done) -> Vec<Event> {
             let kind =
                 if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
             let mut events = vec![Event::new(kind, words)];
-            if trouble.is_some_and(|t| t.rolled_back) {
+            if trouble.is_some_and(|t| t.aftermath == Aftermath::RolledBack) {
                 let message = "HAProxy runs with the configuration that worked last";
                 events.push(Event::new(Kind::ProxyRolledBack, message));
             }

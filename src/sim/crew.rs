@@ -47,11 +47,10 @@ impl MadeUpCrew {
     pub(crate) fn work(&mut self, now: Moment) -> Vec<Done> {
         for job in self.jobs.iter_mut().filter(|j| j.acts_at <= now && j.result.is_none()) {
             let result = act::perform(&job.action, &*self.world, &*self.world);
-            job.result =
-                Some(result.map_err(|err| Trouble {
-                    message: err.to_string(),
-                    rolled_back: err.rolled_back,
-                }));
+            job.result = Some(
+                result
+                    .map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath }),
+            );
         }
         let mut done = Vec::new();
         for job in std::mem::take(&mut self.jobs) {

@@ -87,7 +87,7 @@ impl Engine for World {
         started
     }
 
-    fn remove(&self, id: &ContainerId, service: &str, _: Duration) -> Result<()> {
+    fn remove(&self, id: &ContainerId, service: &str, _: u32, _: Duration) -> Result<()> {
         assert_eq!(service, SERVICE);
         let mut state = self.state();
         state.call("stop", |state| {

@@ -15,6 +15,7 @@ use crate::model::service::{
     Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
 };
 use crate::model::time::Moment;
+use crate::observe::Answers;
 use crate::outside::Proxy;
 use crate::sim::crew::MadeUpCrew;
 use crate::sim::world::{PORT, SERVICE, START, Unit, World};
@@ -46,7 +47,7 @@ pub(crate) struct Run {
     script: Vec<(Moment, Stroke)>,
     mind: Mind,
     crew: MadeUpCrew,
-    probed: BTreeMap<ContainerId, Probed>,
+    probed: Answers,
     asked: BTreeMap<ContainerId, (Target, Moment)>,
     done: Vec<Done>,
     next_due: Moment,
@@ -147,7 +148,8 @@ impl Run {
         let due: Vec<ContainerId> =
             self.asked.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| id.clone()).collect();
         for id in due {
-            let address = self.asked[&id].0.address.ip();
+            let asked = self.asked[&id].0.address;
+            let address = asked.ip();
             let answer = self.world.state().call("probe", |state| {
                 let passes = |u: &&Unit| {
                     u.address == Some(address)
@@ -159,10 +161,10 @@ impl Run {
             });
             if answer.unwrap_or(false) {
                 self.asked.remove(&id);
-                self.probed.insert(id, Probed::Passed);
+                self.probed.insert(id, (asked, Probed::Passed));
                 self.wake(now);
             } else {
-                self.probed.insert(id.clone(), Probed::Failed);
+                self.probed.insert(id.clone(), (asked, Probed::Failed));
                 self.asked.get_mut(&id).unwrap().1 = now.plus(EAGER);
             }
         }

@@ -115,7 +115,7 @@ impl Daemon {
         let sink = log.clone();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                sink.lines.lock().unwrap().push(line);
+                sink.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 sink.more.notify_all();
             }
         });

@@ -59,6 +59,10 @@ fn a_port_that_is_taken_is_told_and_heals() {
     daemon.signal("HUP");
     let place = format!("127.0.0.1:{taken}");
     daemon.wait(&["event=haproxy.reload_failed", "cannot bind", &place, "in use"], secs(20));
+    // The other service goes on as if nothing were wrong.
+    site.configure_with(r#""min_replicas": 2, "max_replicas": 2"#, &other);
+    daemon.signal("HUP");
+    site.wait_serving(2, secs(20), &daemon);
     load.wait_for(secs(5), |c| 200 < c.sent());
     drop(holder);
     let healed = reached(secs(30), || site.ask_haproxy("show stat").contains("-b,FRONTEND"));
@@ -122,4 +126,21 @@ fn a_restarted_daemon_goes_on_with_the_haproxy_that_runs() {
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     assert_eq!((site.haproxy_pid(), site.containers()), (pid, containers));
     assert_eq!(daemon.count(&["event=haproxy.reloaded"]), 0, "{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_frozen_haproxy_neither_hangs_the_daemon_nor_stops_a_replica() {
+    let site = Site::new("frozen");
+    let mut daemon = Daemon::start(&site.configure(r#""min_replicas": 2, "max_replicas": 2"#));
+    site.wait_serving(2, secs(20), &daemon);
+    signal(site.haproxy_pid(), "STOP");
+    // Many looks, so that its backlog of connections is full; then something to do on Docker.
+    site.configure(ONE);
+    daemon.signal("HUP");
+    daemon.wait(&["event=replica.draining"], secs(20));
+    let more = daemon.lines().len();
+    daemon.wait_from(more, &["debug service="], secs(20));
+    daemon.signal("TERM");
+    assert!(daemon.wait_exit(secs(25)).success());
+    assert_eq!(site.containers().len(), 2, "HAProxy may still serve it when it wakes");
 }

@@ -124,7 +124,7 @@ fn a_container_that_is_ours_no_more_is_left_alone() {
     stage.docker.add("web-2", Some(("web", 2)), "running");
     stage.docker.take_labels("web-2");
     let daemon = stage.start();
-    let words = "does not carry io.plimsoll.service=web; it is left alone";
+    let words = "does not carry io.plimsoll.service=web or is not called web-2; it is left alone";
     daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
     stage.wait_looks(3);
     assert_eq!(stage.docker.names("running"), ["web-1", "web-2"]);

@@ -446,7 +446,8 @@ impl Shared {
                 let labels = container.relabelled.as_ref().unwrap_or(&container.labels);
                 let pid = if running { NO_PID } else { 0 };
                 let shown = json!({
-                    "Id": container.id, "Config": { "Labels": labels }, "State": { "Pid": pid },
+                    "Id": container.id, "Name": format!("/{}", container.name),
+                    "Config": { "Labels": labels }, "State": { "Pid": pid },
                     "HostConfig": { "NanoCpus": container.nano_cpus },
                 });
                 return (200, shown.to_string());

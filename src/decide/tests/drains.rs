@@ -148,10 +148,23 @@ fn a_silent_haproxy_holds_a_released_replica_for_good() {
     table(
         "
         250:-,silent 500:-,silent 750:-,silent          | q0 q0 q0
-        250:-,silent 29999:-,silent 30000:-,silent      | q0 q0 out(0)
+        250:-,silent 30000:-,silent 59999:d1 60000:d1   | q0 q0 q0 out(1)
         250:d0 500:d0 750:-,silent 29999:-,silent       | q1 out(0) kept kept
         250:d0 500:d0 29999:-,silent 99000:-,silent     | q1 out(0) kept kept
         250:d0 500:-,silent 750:d0                      | q1 q1 out(0)
+    ",
+    );
+}
+
+#[test]
+fn the_drain_timeout_runs_from_when_haproxy_knows() {
+    table(
+        "
+        30000:r2 59999:d2 60000:d2                      | q0 q0 out(2)
+        30000:r0 30250:d0 30500:d0                      | q0 q1 out(0)
+        30000:r2,changing 59999:d2 60000:d2             | q0 q0 out(2)
+        250:d0 30000:r0 30250:d0 30500:d0               | q1 q0 q1 out(0)
+        250:d2 30000:d2                                 | q0 out(2)
     ",
     );
 }

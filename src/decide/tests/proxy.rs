@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::decide::proxy::{ProxyPlan, decide, remember};
 use crate::decide::tests::{NOW, S, address, health};
 use crate::model::action::Action;
+use crate::model::action::Aftermath;
 use crate::model::proxy::{
     Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
@@ -202,26 +203,46 @@ fn other_routes_than_those_that_failed_wait_for_no_retry() {
     );
 }
 
+const FAILED: Option<Aftermath> = Some(Aftermath::AsBefore);
+
 #[test]
 fn the_end_of_a_reload_is_remembered() {
     let fresh = ProxyMemory::default();
-    let good = remember(NOW, &routes("1,2~"), true, &fresh);
+    let good = remember(NOW, &routes("1,2~"), None, &fresh);
     let applied = Some(routes("1,2~"));
     let want = ProxyMemory { applied, reloaded_at: Some(NOW), failure: None };
     assert_eq!(good, want);
 
     let later = NOW.plus(S);
     let failed = |count, list| Some(ReloadFailure { routes: routes(list), at: later, count });
-    let once = remember(later, &routes("1,3"), false, &good);
+    let once = remember(later, &routes("1,3"), FAILED, &good);
     assert_eq!(once.failure, failed(1, "1,3"));
     assert_eq!(
         (once.applied.as_ref(), once.reloaded_at),
         (None, Some(later)),
         "what runs is unsure"
     );
-    let twice = remember(later, &routes("1~,3"), false, &once);
+    let twice = remember(later, &routes("1~,3"), FAILED, &once);
     assert_eq!(twice.failure, failed(2, "1~,3"), "who drains is not in the file");
-    let other = remember(later, &routes("1,4"), false, &twice);
+    let other = remember(later, &routes("1,4"), FAILED, &twice);
     assert_eq!(other.failure, failed(1, "1,4"), "another list begins anew");
-    assert_eq!(remember(later, &routes("1,4"), true, &other).failure, None);
+    assert_eq!(remember(later, &routes("1,4"), None, &other).failure, None);
+}
+
+#[test]
+fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
+    let partly = Some(Aftermath::DoneButForThat);
+    let memory = remember(NOW, &routes("1,2"), partly, &ProxyMemory::default());
+    assert!(memory.applied.is_some() && memory.failure.is_some());
+    let at = |ms: u64, wanted: &str, shown: Option<&str>| {
+        let (now, seen) = (Moment(NOW.0 + ms), shown.and_then(seen));
+        decide(now, &routes(wanted), seen.as_ref(), &memory, Duration::from_secs(2))
+    };
+    assert_eq!(at(999, "1,2", Some("1,2")), ProxyPlan::Wait(Duration::from_millis(1)));
+    assert!(matches!(at(1000, "1,2", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
+    assert!(matches!(at(500, "1,2~", Some("1,2")), ProxyPlan::Do(Action::Steer { .. })));
+    // HAProxy went away: that is worth no waiting.
+    assert!(matches!(at(1, "1,2", None), ProxyPlan::Do(Action::Reload { .. })));
+    assert!(matches!(at(1999, "1,3", Some("1,2")), ProxyPlan::Wait(_)));
+    assert!(matches!(at(2000, "1,3", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
 }
