@@ -14,20 +14,24 @@ use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::{Aftermath, Effect, Steering};
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Routes, SeenServer};
-use crate::model::service::ServiceName;
+use crate::model::service::{Listen, ServiceName};
 use crate::outside::{Error, Proxy, Result};
 
 /// How long a process that was started may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Haproxy {
-    /// A frontend that cannot be opened is left out and told: the others must not wait for it.
+    /// A frontend that cannot be opened keeps its old address, if it has one, and is told: the
+    /// others must not wait for it.
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
         let turnstile = self.processes().turnstile()?;
         let refused = self.unbindable(routes);
+        let good = fs::read_to_string(self.good()).unwrap_or_default();
         let mut open = routes.clone();
-        for backend in &mut open.backends {
-            backend.listen.take_if(|_| refused.contains_key(&backend.service));
+        for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&b.service)) {
+            let old = render::listen_of(&good, &backend.service);
+            let wants = |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
+            backend.listen = old.filter(|old| !wants(old));
         }
         let effect = self.bring_all_to(&turnstile, &open)?;
         let words: Vec<String> = refused.values().map(Error::to_string).collect();

@@ -2,11 +2,12 @@
 //! plain, addresses and numbers are typed, paths and texts go in quotes that nothing escapes from.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::model::config::ProxyConfig;
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::{HEALTH_HOST, HealthKind};
+use crate::model::service::{HEALTH_HOST, HealthKind, Listen, ServiceName};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
@@ -92,6 +93,19 @@ pub(crate) fn binds(line: &str, port: u16) -> bool {
     line.strip_prefix("    bind ").and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
 }
 
+/// The address of a service's frontend in what we rendered.
+pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
+    let head = format!("frontend {service}");
+    let at = text.lines().skip_while(|line| *line != head).nth(1)?.strip_prefix("    bind ")?;
+    match at.strip_prefix(':') {
+        Some(port) => Some(Listen { address: None, port: port.parse().ok()? }),
+        None => {
+            let address: SocketAddr = at.parse().ok()?;
+            Some(Listen { address: Some(address.ip()), port: address.port() })
+        }
+    }
+}
+
 /// In HAProxy's strong quotes every byte but the quote itself stands for itself; a quote is set
 /// between two quoted parts.
 fn quoted(text: &str) -> String {
@@ -103,7 +117,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{binds, quoted, render};
+    use crate::haproxy::render::{binds, listen_of, quoted, render};
     use crate::model::config::ProxyConfig;
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::service::{HealthCheck, HealthKind, Listen, ServiceName};
@@ -150,6 +164,8 @@ backend web
     server web-1 172.17.0.2:8080
 ";
         assert!(text.ends_with(tail), "{text}");
+        let listen = |name| listen_of(&text, &ServiceName::new(name).unwrap());
+        assert_eq!((listen("web"), listen("we")), (routes.backends[0].listen.clone(), None));
         let socket = "stats socket '/r/haproxy.sock' mode 600 level admin expose-fd listeners";
         for line in [
             socket,
