@@ -16,6 +16,7 @@ use crate::haproxy::Haproxy;
 use crate::model::action::Done;
 use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
+use crate::model::memory::Failures;
 use crate::outside::{Clock, Error, Proxy, Result};
 use crate::report::events;
 use crate::store::FileStore;
@@ -105,7 +106,7 @@ impl Life {
     fn take(&mut self, event: Incoming) {
         let now = self.parts.clock.now();
         match event {
-            Incoming::Docker => self.pace.wake(now),
+            Incoming::Docker => self.pace.wake_twice(now),
             Incoming::Done(done) => {
                 self.parts.crew.finished(&done);
                 self.done.push(done);
@@ -207,6 +208,8 @@ impl Life {
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
         let message = format!("{}, {}: {changes}", file.display(), new.counted());
         logger::event(&Event::new(Kind::ConfigReloaded, message));
+        // What kept failing may have been mended.
+        self.mind.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.config = new;
     }
 }

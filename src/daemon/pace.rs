@@ -9,6 +9,8 @@ use crate::model::time::Moment;
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 /// Events may be lost: without any, all is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(60);
+/// Docker tells of a death 60 to 90 ms before its list of containers does.
+const ECHO: Duration = Duration::from_millis(250);
 /// How often it is looked whether HAProxy is still there.
 pub(crate) const WATCH: Duration = Duration::from_secs(1);
 
@@ -19,6 +21,8 @@ pub(crate) struct Pace {
     /// A turn that is no look at load: because something waits, or something woke us.
     next_turn: Moment,
     last_turn: Moment,
+    /// Once more after an event.
+    echo: Option<Moment>,
 }
 
 /// What it is time for.
@@ -33,7 +37,7 @@ pub(crate) enum Time {
 
 impl Pace {
     pub(crate) fn new(now: Moment, interval: Duration) -> Pace {
-        Pace { interval, next_due: now, next_turn: now, last_turn: Moment::default() }
+        Pace { interval, next_due: now, next_turn: now, last_turn: Moment::default(), echo: None }
     }
 
     pub(crate) fn set_interval(&mut self, now: Moment, interval: Duration) {
@@ -46,10 +50,16 @@ impl Pace {
         self.next_turn = self.next_turn.min(now.max(self.last_turn.plus(BETWEEN_TURNS)));
     }
 
+    /// Docker told of something that its answers may not show yet.
+    pub(crate) fn wake_twice(&mut self, now: Moment) {
+        self.wake(now);
+        self.echo = Some(now.plus(ECHO));
+    }
+
     pub(crate) fn time(&self, now: Moment) -> Time {
         if self.next_due <= now {
             Time::Due
-        } else if self.next_turn <= now {
+        } else if self.next_turn <= now || self.echo.is_some_and(|echo| echo <= now) {
             Time::Between
         } else {
             Time::NotYet
@@ -63,12 +73,14 @@ impl Pace {
             self.next_due = if now < on_time { on_time } else { now.plus(self.interval) };
         }
         self.last_turn = now;
+        self.echo.take_if(|echo| *echo <= now);
         self.next_turn = now.plus(again.unwrap_or(RESYNC).max(BETWEEN_TURNS).min(RESYNC));
     }
 
     /// How long nothing has to be done.
     pub(crate) fn idle(&self, now: Moment) -> Duration {
-        self.next_due.min(self.next_turn).since(now).min(WATCH)
+        let turn = self.echo.into_iter().chain([self.next_turn]).min();
+        turn.into_iter().chain([self.next_due]).min().map_or(WATCH, |at| at.since(now)).min(WATCH)
     }
 }
 
@@ -107,6 +119,19 @@ mod tests {
         assert_eq!((pace.time(at(60_049)), pace.time(at(60_050))), (Time::NotYet, Time::Between));
         pace.wake(at(500));
         assert_eq!(pace.time(at(500)), Time::Between);
+    }
+
+    #[test]
+    fn an_event_brings_a_second_turn_a_little_later() {
+        let mut pace = Pace::new(T0, 600 * S);
+        pace.took_turn(T0, true, None);
+        pace.wake_twice(at(1000));
+        assert_eq!(pace.time(at(1000)), Time::Between);
+        pace.took_turn(at(1000), false, None);
+        assert_eq!(pace.idle(at(1000)), Duration::from_millis(250));
+        assert_eq!((pace.time(at(1249)), pace.time(at(1250))), (Time::NotYet, Time::Between));
+        pace.took_turn(at(1250), false, None);
+        assert_eq!(pace.time(at(2000)), Time::NotYet);
     }
 
     #[test]
