@@ -213,14 +213,8 @@ fn decide_one(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemo
 
 fn routes(snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) -> Routes {
     let backend = |snapshot: &Snapshot| {
-        let service = &snapshot.service;
-        let plan = plans.get(service.name.as_str())?;
-        Some(Backend {
-            service: service.name.clone(),
-            listen: service.listen.clone(),
-            health: service.health.clone(),
-            servers: plan.servers.clone(),
-        })
+        let plan = plans.get(snapshot.service.name.as_str())?;
+        Some(Backend::of(&snapshot.service, plan.servers.clone()))
     };
     Routes { backends: snapshots.iter().filter_map(backend).collect() }
 }

@@ -60,8 +60,15 @@ fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
     format!("{:#}\n", json!({ "file": file, "good": good, "problems": problems }))
 }
 
+/// For a command that cannot do without a good config: every problem, and what comes of it.
+pub(crate) fn refuse(file: &Path, problems: &[Problem], so: &str) -> ExitCode {
+    problems.iter().for_each(|problem| complain(&problem.to_string()));
+    complain(&format!("{} is bad: {}{so}", file.display(), count(problems)));
+    ExitCode::FAILURE
+}
+
 /// `1 problem`, `2 problems`; warnings are none.
-pub(crate) fn count(problems: &[Problem]) -> String {
+fn count(problems: &[Problem]) -> String {
     match problems.iter().filter(|p| !p.is_warning).count() {
         1 => "1 problem".to_owned(),
         n => format!("{n} problems"),

@@ -9,15 +9,7 @@ use crate::daemon::{self, Options, logger};
 pub(crate) fn run(options: Options) -> ExitCode {
     let loaded = config::load(&options.config_file);
     let Some(config) = loaded.config else {
-        for problem in &loaded.problems {
-            complain(&problem.to_string());
-        }
-        let file = options.config_file.display();
-        complain(&format!(
-            "{file} is bad: {}; nothing was started",
-            check::count(&loaded.problems)
-        ));
-        return ExitCode::FAILURE;
+        return check::refuse(&options.config_file, &loaded.problems, "; nothing was started");
     };
     logger::start(config.log_level);
     for warning in &loaded.problems {

@@ -21,12 +21,7 @@ const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
 pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
     let loaded = config::load(&asked.config);
     let Some(config) = loaded.config else {
-        for problem in &loaded.problems {
-            complain(&problem.to_string());
-        }
-        let file = asked.config.display();
-        complain(&format!("{file} is bad: {}", check::count(&loaded.problems)));
-        return ExitCode::FAILURE;
+        return check::refuse(&asked.config, &loaded.problems, "");
     };
     let service = config.services.values().find(|s| s.name.as_str() == asked.service);
     let Some(service) = service else {

@@ -1,7 +1,7 @@
 //! What a good config does not tell: whether Docker answers, images are there, and HAProxy takes
 //! what would be written. Changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, process};
 
@@ -10,7 +10,6 @@ use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::Config;
 use crate::model::proxy::{Backend, Routes};
-use crate::model::service::Service;
 use crate::outside::{Engine, Error, Result};
 
 /// One line for each thing that would keep the daemon from its job.
@@ -49,13 +48,8 @@ fn images(config: &Config, engine: &Docker) -> Vec<String> {
 
 /// As at a start: every frontend, no server yet.
 fn routes(config: &Config) -> Routes {
-    let backend = |service: &Arc<Service>| Backend {
-        service: service.name.clone(),
-        listen: service.listen.clone(),
-        health: service.health.clone(),
-        servers: Vec::new(),
-    };
-    Routes { backends: config.services.values().map(backend).collect() }
+    let services = config.services.values();
+    Routes { backends: services.map(|service| Backend::of(service, Vec::new())).collect() }
 }
 
 /// Gone when it is dropped.
@@ -64,17 +58,13 @@ struct Folder {
 }
 
 impl Folder {
+    /// Refuses one that is there, which may be another's.
     fn new() -> Result<Folder> {
         let path = env::temp_dir().join(format!("plimsoll-check-{}", process::id()));
-        make_new(&path)?;
+        fs::create_dir(&path)
+            .map_err(|err| Error::caused(format!("cannot make {}", path.display()), err))?;
         Ok(Folder { path })
     }
-}
-
-/// Refuses one that is there, which may be another's.
-fn make_new(path: &Path) -> Result<()> {
-    fs::create_dir(path)
-        .map_err(|err| Error::caused(format!("cannot make {}", path.display()), err))
 }
 
 impl Drop for Folder {

@@ -43,19 +43,21 @@ impl Meters {
         self.known.retain(|id, _| ids.contains(id));
         let mut counters = BTreeMap::new();
         for id in ids {
-            let again = match self.known.get(id) {
-                None => true,
-                Some(Meter { file: Some(file), .. }) => file.read().is_err(),
-                Some(Meter { file: None, .. }) => false,
+            let read = |known: &BTreeMap<ContainerId, Meter>| {
+                let meter = known.get(id)?;
+                Some((meter.file.as_ref()?.read().ok()?, meter.limit_nano_cpus))
             };
-            if again {
+            let without_file = self.known.get(id).is_some_and(|m| m.file.is_none());
+            let counter = read(&self.known).or_else(|| {
+                if without_file {
+                    return None;
+                }
                 self.known.remove(id);
                 self.known.extend(inspect(id).and_then(Meter::of).map(|m| (id.clone(), m)));
-            }
-            let Some(meter) = self.known.get(id) else { continue };
-            if let Some(used_ns) = meter.file.as_ref().and_then(|f| f.read().ok()) {
+                read(&self.known)
+            });
+            if let Some((used_ns, limit_nano_cpus)) = counter {
                 let read_ns = self.clock.now().0.saturating_mul(1_000_000);
-                let limit_nano_cpus = meter.limit_nano_cpus;
                 let source = CpuSource::Files;
                 let counter = CpuCounter { used_ns, read_ns, source, limit_nano_cpus };
                 counters.insert(id.clone(), counter);

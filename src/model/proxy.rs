@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::model::replica::ServerSeen;
-use crate::model::service::{HealthCheck, Listen, ServiceName};
+use crate::model::service::{HealthCheck, Listen, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -21,6 +21,17 @@ pub(crate) struct Backend {
     pub(crate) listen: Option<Listen>,
     pub(crate) health: HealthCheck,
     pub(crate) servers: Vec<Server>,
+}
+
+impl Backend {
+    pub(crate) fn of(service: &Service, servers: Vec<Server>) -> Backend {
+        Backend {
+            service: service.name.clone(),
+            listen: service.listen.clone(),
+            health: service.health.clone(),
+            servers,
+        }
+    }
 }
 
 /// All that HAProxy is to do for us, by service name.
