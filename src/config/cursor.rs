@@ -1,27 +1,54 @@
 //! Walks the parsed file and keeps every finding with its place. A key that nobody asked for, or
 //! that stands twice, is one.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
-use crate::config::{Problem, units};
+use crate::config::{Problem, secret};
+use crate::model::secret::Secret;
+use crate::model::units;
+
+/// Of errors, and of warnings: nobody reads a longer list.
+const LISTED_MAX: usize = 1000;
 
 pub(crate) struct Findings<'a> {
     file: &'a str,
     text: &'a str,
-    /// With the offset in the file, to sort by.
-    found: RefCell<Vec<(usize, Problem)>>,
+    around: &'a secret::Around<'a>,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    listed: Vec<Finding>,
+    /// Offset and message of each, listed or not: a value that is read twice is wrong once.
+    seen: BTreeSet<(usize, String)>,
+    errors: usize,
+    warnings: usize,
+}
+
+struct Finding {
+    offset: usize,
+    path: String,
+    message: String,
+    is_warning: bool,
 }
 
 impl<'a> Findings<'a> {
-    pub(crate) fn new(file: &'a str, text: &'a str) -> Findings<'a> {
-        Findings { file, text, found: RefCell::default() }
+    pub(crate) fn new(
+        file: &'a str,
+        text: &'a str,
+        around: &'a secret::Around<'a>,
+    ) -> Findings<'a> {
+        Findings { file, text, around, found: RefCell::default() }
     }
 
     pub(crate) fn error(&self, offset: usize, path: &str, message: String) {
@@ -32,30 +59,95 @@ impl<'a> Findings<'a> {
         self.add(offset, path, message, true);
     }
 
-    fn add(&self, offset: usize, path: &str, message: String, is_warning: bool) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let (file, path) = (self.file.to_owned(), path.to_owned());
-        let problem = Problem { file, line, column, path, message, is_warning };
-        self.found.borrow_mut().push((offset, problem));
+    /// Whether one more error would be listed; if not, looking for a hint is not worth its time.
+    fn has_room(&self) -> bool {
+        self.found.borrow().errors < LISTED_MAX
     }
 
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
-        let mut found = self.found.into_inner();
-        found.sort_by_key(|(offset, _)| *offset);
-        found.into_iter().map(|(_, problem)| problem).collect()
+    fn add(&self, offset: usize, path: &str, message: String, is_warning: bool) {
+        let mut found = self.found.borrow_mut();
+        if !found.seen.insert((offset, message.clone())) {
+            return;
+        }
+        let count = if is_warning { &mut found.warnings } else { &mut found.errors };
+        *count += 1;
+        if *count <= LISTED_MAX {
+            found.listed.push(Finding { offset, path: path.to_owned(), message, is_warning });
+        }
     }
+
+    /// In file order, in one walk over the text: a file may be long, and wrong everywhere.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        let Found { mut listed, errors, warnings, .. } = self.found.into_inner();
+        listed.sort_by_key(|finding| finding.offset);
+        let unlisted = (errors + warnings).saturating_sub(listed.len());
+        let (mut at, mut line, mut column) = (0, 1, 1);
+        let mut problems = Vec::new();
+        for Finding { offset, path, message, is_warning } in listed {
+            assert!(at <= offset, "findings are in file order");
+            let passed = self.text.get(at..offset).unwrap_or_default();
+            at += passed.len();
+            line += passed.matches('\n').count();
+            column = match passed.rsplit_once('\n') {
+                Some((_, last)) => 1 + last.chars().count(),
+                None => column + passed.chars().count(),
+            };
+            let (file, path, message) = (self.file.to_owned(), plain(path), plain(message));
+            problems.push(Problem { file, line, column, path, message, is_warning });
+        }
+        if 0 < unlisted {
+            let (file, path, line, column) = (self.file.to_owned(), String::new(), 0, 0);
+            let message = format!("and {unlisted} more that are not listed");
+            let is_warning = errors <= LISTED_MAX;
+            problems.push(Problem { file, line, column, path, message, is_warning });
+        }
+        problems
+    }
+}
+
+/// A problem is one line, whatever stands in the file.
+fn plain(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let show =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(show).collect()
 }
 
 /// One value and where it stands. Each reader reports what is wrong and gives `None`.
 pub(crate) struct Node<'a> {
     pub(crate) path: String,
     pub(crate) value: &'a Value<'a>,
+    /// Of a string: with what the environment has for each `${NAME}`.
+    pub(crate) string: Option<Cow<'a, str>>,
+    /// Reported as useless already: nothing more is said about what it must be.
+    is_bad: bool,
+    /// Where its key starts; in a list, where it starts itself.
+    starts: usize,
     findings: &'a Findings<'a>,
 }
 
 impl<'a> Node<'a> {
+    fn new(
+        path: String,
+        starts: usize,
+        value: &'a Value<'a>,
+        findings: &'a Findings<'a>,
+    ) -> Node<'a> {
+        let mut node = Node { path, value, string: None, is_bad: false, starts, findings };
+        if let Value::StringLit(lit) = value {
+            match secret::expand(&lit.value, findings.around) {
+                Ok(text) => node.string = Some(text),
+                Err(message) => {
+                    node.error(message);
+                    node.is_bad = true;
+                }
+            }
+        }
+        node
+    }
+
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.value.range().start, &self.path, message.to_string());
     }
@@ -64,8 +156,18 @@ impl<'a> Node<'a> {
         self.findings.warning(self.value.range().start, &self.path, message.to_string());
     }
 
-    /// The value as it stands in the file, short enough for a message.
-    fn found(&self) -> String {
+    /// Where its key is what is wrong.
+    pub(crate) fn bad_name(&self, message: impl Display) {
+        self.findings.error(self.starts, &self.path, message.to_string());
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.findings.has_room()
+    }
+
+    /// The value as it stands in the file, short enough for a message. What stood for `${NAME}` is
+    /// not in it.
+    pub(crate) fn found(&self) -> String {
         match self.value {
             Value::Object(_) => "an object".to_owned(),
             Value::Array(_) => "a list".to_owned(),
@@ -78,21 +180,71 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Unless it was reported already.
+    pub(crate) fn complain(&self, message: impl Display) {
+        if !self.is_bad {
+            self.error(message);
+        }
+    }
+
     /// `allowed` completes "must be".
     pub(crate) fn wrong<T>(&self, allowed: impl Display) -> Option<T> {
+        if self.is_bad {
+            return None;
+        }
         self.error(format!("must be {allowed}, got {}", self.found()));
         None
     }
 
     /// Not empty, and without control characters.
-    pub(crate) fn text(&self) -> Option<&'a str> {
-        match self.value {
-            Value::StringLit(lit) if lit.value.chars().any(char::is_control) => {
+    pub(crate) fn text(&self) -> Option<Cow<'a, str>> {
+        match &self.string {
+            Some(text) if text.chars().any(char::is_control) => {
                 self.wrong("a text without control characters")
             }
-            Value::StringLit(lit) if lit.value.is_empty() => self.wrong("a text, not an empty one"),
-            Value::StringLit(lit) => Some(&lit.value),
-            _ => self.wrong("a text in double quotes"),
+            Some(text) if text.is_empty() => self.wrong("a text, not an empty one"),
+            Some(text) => Some(text.clone()),
+            None => self.wrong("a text in double quotes"),
+        }
+    }
+
+    /// One of a few words; the reader gives what a word stands for.
+    pub(crate) fn word<T>(&self, allowed: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        read(&self.text()?).or_else(|| self.wrong(allowed))
+    }
+
+    /// A text, or `{"file": PATH}` for what is in that file. May be empty.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        if let Some(text) = &self.string {
+            return Some(Secret::new(text.clone().into_owned()));
+        }
+        let Value::Object(_) = self.value else {
+            // Without what stands there, which may be the secret.
+            self.complain(r#"must be a text, or {"file": "/path"} for what is in a file"#);
+            return None;
+        };
+        let section = self.section()?;
+        let file = section.need("file", "the file that has it");
+        section.done();
+        let file = file?;
+        let path = file.text()?;
+        if !path.starts_with('/') {
+            return file.wrong("an absolute path");
+        }
+        match (self.findings.around.file)(Path::new(&*path)) {
+            Ok(text) => Some(Secret::new(text)),
+            Err(message) => {
+                file.error(message);
+                None
+            }
+        }
+    }
+
+    /// As it is written.
+    pub(crate) fn number(&self) -> Option<&'a str> {
+        match self.value {
+            Value::NumberLit(lit) => Some(lit.value),
+            _ => None,
         }
     }
 
@@ -103,12 +255,9 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// As it is written; a number that has no fraction.
+    /// A number that has no fraction.
     pub(crate) fn whole(&self, allowed: RangeInclusive<u32>) -> Option<u32> {
-        let number = match self.value {
-            Value::NumberLit(lit) => lit.value.parse().ok(),
-            _ => None,
-        };
+        let number = self.number().and_then(|text| text.parse().ok());
         number.filter(|n| allowed.contains(n)).or_else(|| {
             self.wrong(format!("a whole number from {} to {}", allowed.start(), allowed.end()))
         })
@@ -116,10 +265,7 @@ impl<'a> Node<'a> {
 
     /// In steps of a hundredth.
     pub(crate) fn hundredths(&self, allowed: RangeInclusive<u64>, unit: &str) -> Option<u64> {
-        let number = match self.value {
-            Value::NumberLit(lit) => units::hundredths(lit.value),
-            _ => None,
-        };
+        let number = self.number().and_then(units::hundredths);
         number.filter(|n| allowed.contains(n)).or_else(|| {
             let (low, high) = (*allowed.start(), *allowed.end());
             let plain = |h: u64| match h % 100 {
@@ -135,11 +281,8 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn duration(&self, allowed: RangeInclusive<Duration>) -> Option<Duration> {
-        let span = match self.value {
-            Value::NumberLit(lit) => lit.value.parse().ok().map(Duration::from_secs),
-            Value::StringLit(lit) => units::duration(&lit.value),
-            _ => None,
-        };
+        let seconds = self.number().and_then(|text| text.parse().ok().map(Duration::from_secs));
+        let span = seconds.or_else(|| self.string.as_deref().and_then(units::duration));
         let Some(span) = span else {
             return self.wrong(r#"a duration: seconds like 60, or "500ms", "60s", "5m", "2h""#);
         };
@@ -154,13 +297,16 @@ impl<'a> Node<'a> {
         let Value::Array(array) = self.value else {
             return self.wrong("a list, [ ... ]");
         };
-        let node = |(i, value)| Node { path: format!("{}[{i}]", self.path), value, ..*self };
+        let node = |(i, value): (usize, &'a Value<'a>)| {
+            Node::new(format!("{}[{i}]", self.path), value.range().start, value, self.findings)
+        };
         Some(array.elements.iter().enumerate().map(node).collect())
     }
 
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
         let nodes = self.list()?;
-        let texts: Vec<String> = nodes.iter().filter_map(|n| Some(n.text()?.to_owned())).collect();
+        let texts: Vec<String> =
+            nodes.iter().filter_map(|n| Some(n.text()?.into_owned())).collect();
         (texts.len() == nodes.len()).then_some(texts)
     }
 
@@ -194,7 +340,8 @@ impl<'a> Section<'a> {
     }
 
     fn node(&self, prop: &'a ObjectProp<'a>) -> Node<'a> {
-        Node { path: self.at(prop.name.as_str()), value: &prop.value, findings: self.findings }
+        let (path, starts) = (self.at(prop.name.as_str()), prop.range.start);
+        Node::new(path, starts, &prop.value, self.findings)
     }
 
     pub(crate) fn get(&self, key: &'static str) -> Option<Node<'a>> {
@@ -215,6 +362,21 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(key);
     }
 
+    /// A key of the system that this one replaces, which has no place here: what it holds is not
+    /// looked at.
+    pub(crate) fn retired(&self, key: &'static str, instead: &str) {
+        if let Some(node) = self.get(key) {
+            node.warning(format!("is not used here: {instead}"));
+        }
+    }
+
+    /// A key that is known, checked, and has no effect yet.
+    pub(crate) fn idle(&self, key: &'static str) {
+        if let Some(node) = self.get(key) {
+            node.warning("has no effect in this version");
+        }
+    }
+
     /// Of the section as a whole.
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.object.range.start, &self.path, message.to_string());
@@ -231,13 +393,6 @@ impl<'a> Section<'a> {
         self.object.properties.iter().map(entry).collect()
     }
 
-    /// Where the name of an entry is what is wrong.
-    pub(crate) fn bad_name(&self, name: &str, message: impl Display) {
-        let prop = self.object.properties.iter().find(|p| p.name.as_str() == name);
-        let offset = prop.map_or(self.object.range.start, |p| p.range.start);
-        self.findings.error(offset, &self.at(name), message.to_string());
-    }
-
     /// Keys that nobody asked for, with the nearest one that somebody did.
     pub(crate) fn done(self) {
         self.report_twice();
@@ -247,16 +402,8 @@ impl<'a> Section<'a> {
             if asked.contains(key) {
                 continue;
             }
-            let near = asked.iter().min_by_key(|k| units::distance(k, key));
-            let near = near.filter(|k| units::distance(k, key) <= 1 + key.len() / 5);
-            let known = asked.iter().filter(|k| **k != "$schema");
-            let message = match near {
-                Some(near) => format!("unknown key; did you mean `{near}`?"),
-                None => {
-                    let known: Vec<&str> = known.copied().collect();
-                    format!("unknown key; known here: {}", known.join(", "))
-                }
-            };
+            let hint = if self.findings.has_room() { hint(key, &asked) } else { String::new() };
+            let message = format!("unknown key; {hint}");
             self.findings.error(prop.range.start, &self.at(key), message);
         }
     }
@@ -271,4 +418,13 @@ impl<'a> Section<'a> {
             }
         }
     }
+}
+
+/// Which key may be meant, or all that there are.
+fn hint(key: &str, asked: &BTreeSet<&'static str>) -> String {
+    if let Some(near) = units::nearest_key(key, asked.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    let known: Vec<&str> = asked.iter().copied().filter(|k| *k != "$schema").collect();
+    format!("known here: {}", known.join(", "))
 }

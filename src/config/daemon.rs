@@ -6,62 +6,85 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::hours;
-use crate::model::config::DockerConfig;
-use crate::model::schedule::Window;
+use crate::config::hours::{self, Fallback};
+use crate::model::config::{DockerConfig, LogFormat};
+use crate::model::service::Percent;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) struct Autoscaler {
     pub(crate) check_interval: Duration,
     pub(crate) log_level: LevelFilter,
+    pub(crate) log_format: LogFormat,
     pub(crate) state_dir: PathBuf,
     pub(crate) dry_run: bool,
+    pub(crate) memory_reserve: Percent,
+    pub(crate) remove_orphans: bool,
     /// Of every service that has none of its own.
-    pub(crate) business_hours: Option<Window>,
+    pub(crate) business_hours: Fallback,
 }
 
 pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     let mut out = Autoscaler {
         check_interval: Duration::from_secs(15),
         log_level: LevelFilter::Info,
+        log_format: LogFormat::Text,
         state_dir: PathBuf::from("/var/lib/plimsoll"),
         dry_run: false,
-        business_hours: None,
+        memory_reserve: Percent::from_hundredths(5_00),
+        remove_orphans: false,
+        business_hours: Fallback::None,
     };
     let Some(section) = section else { return out };
     let interval = section.get("check_interval");
     let interval = interval.and_then(|n| n.duration(SECOND..=Duration::from_secs(3600)));
     out.check_interval = interval.unwrap_or(out.check_interval);
     out.log_level = section.get("log_level").and_then(|n| level(&n)).unwrap_or(out.log_level);
-    out.state_dir = path(section.get("state_dir"), out.state_dir);
-    out.dry_run = section.get("dry_run").and_then(|n| n.boolean()).unwrap_or(false);
-    out.business_hours = section.get("business_hours").and_then(|n| hours::business_hours(&n));
+    let format = section.get("log_format").and_then(|n| n.word("text, json or journal", format));
+    out.log_format = format.unwrap_or(out.log_format);
+    out.state_dir = path(section.get("state_dir")).unwrap_or(out.state_dir);
+    let flag = |key| section.get(key).and_then(|n: Node| n.boolean()).unwrap_or(false);
+    out.dry_run = flag("dry_run");
+    out.remove_orphans = flag("remove_orphans");
+    let reserve = section.get("memory_reserve");
+    let reserve = reserve.and_then(|n| n.hundredths(0..=90_00, " in percent"));
+    out.memory_reserve = reserve.map_or(out.memory_reserve, Percent::from_hundredths);
+    if let Some(node) = section.get("business_hours") {
+        out.business_hours = hours::business_hours(&node).map_or(Fallback::Bad, Fallback::Window);
+    }
+    section.idle("remove_orphans");
+    section.retired("backup", "contrib has a timer that makes backups");
     section.done();
     out
 }
 
 fn level(node: &Node) -> Option<LevelFilter> {
-    let level = node.text()?.parse().ok().filter(|l| *l != LevelFilter::Off);
-    level.or_else(|| node.wrong("error, warn, info, debug or trace"))
+    let read = |word: &str| word.parse().ok().filter(|l| *l != LevelFilter::Off);
+    node.word("error, warn, info, debug or trace", read)
+}
+
+fn format(word: &str) -> Option<LogFormat> {
+    match word {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        "journal" => Some(LogFormat::Journal),
+        _ => None,
+    }
 }
 
 pub(crate) fn docker(section: Option<Section>) -> DockerConfig {
     let (socket, timeout) = (PathBuf::from("/var/run/docker.sock"), Duration::from_secs(30));
     let Some(section) = section else { return DockerConfig { socket, timeout } };
-    let socket = path(section.get("socket"), socket);
+    let read = path(section.get("socket"));
     let longest = Duration::from_secs(600);
-    let read = section.get("timeout").and_then(|n| n.duration(SECOND..=longest));
+    let span = section.get("timeout").and_then(|n| n.duration(SECOND..=longest));
     section.done();
-    DockerConfig { socket, timeout: read.unwrap_or(timeout) }
+    DockerConfig { socket: read.unwrap_or(socket), timeout: span.unwrap_or(timeout) }
 }
 
 /// Relative ones would mean something else for every folder the daemon is started in.
-pub(crate) fn path(node: Option<Node>, default: PathBuf) -> PathBuf {
-    let Some((node, text)) = node.and_then(|n| n.text().map(|t| (n, t))) else { return default };
-    if !text.starts_with('/') {
-        node.wrong::<()>("an absolute path");
-        return default;
-    }
-    PathBuf::from(text)
+pub(crate) fn path(node: Option<Node>) -> Option<PathBuf> {
+    let node = node?;
+    let text = node.text()?;
+    if text.starts_with('/') { Some(PathBuf::from(&*text)) } else { node.wrong("an absolute path") }
 }

@@ -15,7 +15,13 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     };
     note(old.check_interval != new.check_interval, "check_interval");
     note(old.log_level != new.log_level, "log_level");
+    note(old.log_format != new.log_format, "log_format");
     note(old.dry_run != new.dry_run, "dry_run");
+    note(old.memory_reserve != new.memory_reserve, "memory_reserve");
+    note(old.remove_orphans != new.remove_orphans, "remove_orphans");
+    if old.notifications != new.notifications {
+        out.push("notifications".to_owned());
+    }
     let names: BTreeSet<_> = old.services.keys().chain(new.services.keys()).collect();
     for name in names {
         match (old.services.get(name), new.services.get(name)) {
@@ -34,13 +40,18 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
     let (from, to) = (&old.container, &new.container);
     let (when, then) = (&old.timetable, &new.timetable);
     let differs = [
-        ("image", from.image != to.image),
+        ("image", from.origin != to.origin),
         ("command", from.command != to.command),
         // Its values may be secrets; that it changed is none.
         ("environment", from.environment != to.environment),
         ("volumes", from.volumes != to.volumes),
         ("cpus", from.nano_cpus != to.nano_cpus),
         ("memory", from.memory != to.memory),
+        ("networks", from.networks != to.networks),
+        ("labels", from.labels != to.labels),
+        ("user", from.user != to.user),
+        ("restart", from.restart != to.restart),
+        ("engine", old.runs != new.runs),
         ("port", old.port != new.port),
         ("listen", old.listen != new.listen),
         ("min_replicas", when.bounds.min() != then.bounds.min()),
@@ -48,8 +59,11 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("business_hours", when.hours != then.hours),
         ("schedules", when.schedules != then.schedules),
         ("scale_up_threshold, scale_down_threshold", old.band != new.band),
+        ("metrics", old.metrics != new.metrics),
+        ("behavior", old.behavior != new.behavior),
         ("cooldown_period", old.cooldown != new.cooldown),
         ("health_check", old.health != new.health),
+        ("rollout", old.rollout != new.rollout),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];

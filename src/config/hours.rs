@@ -1,5 +1,6 @@
 //! `business_hours` and `schedules`: windows of local time.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::{service, units};
+use crate::config::service;
 use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Window};
 use crate::model::service::Bounds;
+use crate::model::units;
 
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Mon),
@@ -23,6 +25,14 @@ const DAYS: [(&str, Weekday); 7] = [
 ];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// The business hours of services that have none of their own.
+pub(crate) enum Fallback {
+    None,
+    /// There are some, and they are wrong, which was told.
+    Bad,
+    Window(Window),
+}
+
 /// Of `autoscaler` or of one service. What is left out is 09:00 to 17:00, UTC, every day.
 pub(crate) fn business_hours(node: &Node) -> Option<Window> {
     let section = node.section()?;
@@ -34,24 +44,23 @@ pub(crate) fn business_hours(node: &Node) -> Option<Window> {
 /// When a service may scale; the outer `None`: something in it is wrong.
 pub(crate) fn hours(
     section: &Section,
-    default: Option<&Window>,
+    fallback: &Fallback,
     bounds: Option<Bounds>,
 ) -> Option<Option<Hours>> {
     let own = section.get("business_hours").map(|n| business_hours(&n));
     let only = section.get("business_hours_only");
     let is_only = only.as_ref().and_then(|n| n.boolean()).unwrap_or(false);
     let outside = section.get("outside_hours").map(|n| outside(&n, bounds));
-    let window = match own {
-        Some(own) => Some(own?),
-        None => default.cloned(),
+    let window = match (own, fallback) {
+        (Some(own), _) => Some(own?),
+        (None, Fallback::Window(window)) => Some(window.clone()),
+        (None, Fallback::None | Fallback::Bad) => None,
     };
     if !is_only {
         return Some(None);
     }
     let outside = outside.unwrap_or(Some(Outside::Hold))?;
-    if window.is_none()
-        && let Some(only) = only
-    {
+    if let (None, Fallback::None, Some(only)) = (&window, fallback, only) {
         only.error("there are no business_hours, neither here nor under autoscaler");
     }
     Some(Some(Hours { window: window?, outside }))
@@ -59,9 +68,12 @@ pub(crate) fn hours(
 
 fn outside(node: &Node, bounds: Option<Bounds>) -> Option<Outside> {
     match node.value {
-        Value::StringLit(lit) if lit.value == "hold" => Some(Outside::Hold),
-        Value::StringLit(lit) if lit.value == "min" => bounds.map(|b| Outside::Count(b.min())),
-        Value::NumberLit(_) => node.whole(0..=Bounds::MAX).map(Outside::Count),
+        _ if node.string.as_deref() == Some("hold") => Some(Outside::Hold),
+        _ if node.string.as_deref() == Some("min") => bounds.map(|b| Outside::Count(b.min())),
+        Value::NumberLit(_) => {
+            let most = bounds.map_or(Bounds::MAX, Bounds::max);
+            node.whole(0..=most).map(Outside::Count)
+        }
         _ => node.wrong(r#""hold", "min" or a number of replicas"#),
     }
 }
@@ -81,7 +93,7 @@ pub(crate) fn schedules(node: Option<Node>) -> Vec<Schedule> {
 
 fn schedule(index: usize, node: &Node) -> Option<Schedule> {
     let section = node.section()?;
-    let name = section.get("name").map(|n| n.text().map(str::to_owned));
+    let name = section.get("name").map(|n| n.text().map(Cow::into_owned));
     let window = window(&section, None);
     let bounds = service::bounds(&section);
     let prewarm = section.get("prewarm").map(|n| n.duration(Duration::ZERO..=DAY));
@@ -134,17 +146,19 @@ fn zone(node: &Node) -> Option<Tz> {
         return Some(zone);
     }
     let plain = |name: &str| name.to_ascii_lowercase().replace(' ', "_");
-    let wanted = plain(text);
+    let wanted = plain(&text);
     // Its last part alone is what people remember: `Berlin`.
     let far = |zone: &Tz| {
         let name = plain(zone.name());
         let city = name.rsplit('/').next().unwrap_or_default().to_owned();
-        units::distance(&name, &wanted).min(units::distance(&city, &wanted))
+        [name, city].iter().filter_map(|name| units::distance(name, &wanted, 2)).min()
     };
-    let near = TZ_VARIANTS.iter().min_by_key(|z| far(z)).filter(|z| far(z) <= 2);
-    let hint = near.map(|z| format!("; did you mean \"{}\"?", z.name())).unwrap_or_default();
+    let zones = TZ_VARIANTS.iter().filter(|_| node.has_room());
+    let near = zones.filter_map(|z| Some((far(z)?, z))).min_by_key(|(far, _)| *far);
+    let hint = near.map(|(_, z)| format!("; did you mean \"{}\"?", z.name())).unwrap_or_default();
     node.error(format!(
-        "\"{text}\" is no time zone of the IANA database, like \"Asia/Dhaka\"{hint}"
+        "{} is no time zone of the IANA database, like \"Asia/Dhaka\"{hint}",
+        node.found()
     ));
     None
 }
@@ -155,11 +169,9 @@ fn days(node: &Node) -> Option<Weekdays> {
         return node.wrong("a list with at least one day: without any the window is empty");
     }
     let day = |node: &Node| {
-        let found = DAYS.iter().find(|(name, _)| node.text() == Some(name));
-        found.map(|(_, day)| *day).or_else(|| {
-            let names: Vec<&str> = DAYS.iter().map(|(name, _)| *name).collect();
-            node.wrong(format!("one of {}", names.join(", ")))
-        })
+        let names: Vec<&str> = DAYS.iter().map(|(name, _)| *name).collect();
+        let found = |word: &str| DAYS.iter().find(|(name, _)| *name == word).map(|(_, day)| *day);
+        node.word(&format!("one of {}", names.join(", ")), found)
     };
     let days: Vec<Weekday> = nodes.iter().filter_map(day).collect();
     (days.len() == nodes.len()).then(|| Weekdays::of(days))
@@ -169,8 +181,9 @@ fn holidays(node: &Node) -> Option<BTreeSet<NaiveDate>> {
     let nodes = node.list()?;
     let date = |node: &Node| {
         let text = node.text()?;
-        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-        date.filter(|_| text.len() == 10)
+        let date = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok();
+        // It takes signs, spaces and short numbers as well.
+        date.filter(|date| text.len() == 10 && date.to_string() == *text)
             .or_else(|| node.wrong(r#"a date that exists, like "2026-12-25""#))
     };
     let dates: Vec<NaiveDate> = nodes.iter().filter_map(date).collect();

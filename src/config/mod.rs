@@ -1,24 +1,29 @@
 //! Text to model, once. Every problem of a file in one run, each with path, line and column; what
 //! passes this door is not checked again.
 
+mod api;
+mod container;
 mod cursor;
 mod daemon;
 pub(crate) mod diff;
+mod health;
 mod hours;
+mod metric;
+#[cfg(test)]
+mod properties;
 mod proxy;
+mod secret;
 mod service;
 #[cfg(test)]
 mod tests;
-mod units;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::config::cursor::{Findings, Section};
+use crate::config::secret::Around;
 use crate::model::config::{Config, Fixed};
 
 /// A file over this is not a config.
@@ -58,6 +63,9 @@ pub(crate) struct Loaded {
     pub(crate) config: Option<Config>,
     /// In file order.
     pub(crate) problems: Vec<Problem>,
+    /// Where a daemon with this file is asked; told as long as the file is JSON, since a daemon may
+    /// run with what stood there before.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 pub(crate) fn load(file: &Path) -> Loaded {
@@ -67,22 +75,23 @@ pub(crate) fn load(file: &Path) -> Loaded {
         Err(message) => {
             let (path, line, column) = (String::new(), 0, 0);
             let problem = Problem { file: name, line, column, path, message, is_warning: false };
-            Loaded { config: None, problems: vec![problem] }
+            Loaded { config: None, problems: vec![problem], socket: None }
         }
     }
 }
 
 fn read(file: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let opened = File::open(file);
-    let read = opened.and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    let size = read.map_err(|err| format!("cannot be read: {err}"))?;
-    if FILE_BYTES_MAX < u64::try_from(size).unwrap_or(u64::MAX) {
-        return Err("is over 1 MiB, which no config is".to_owned());
-    }
-    String::from_utf8(bytes)
-        .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))
+    let bytes = secret::read(file, FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
+    let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
+    let text = String::from_utf8(bytes)
+        .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))?;
+    // Some editors put a byte order mark in front.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
+
+/// What people have who come from elsewhere.
+const YAML: &str = "; a config is one object, { ... }, and YAML has to be turned into JSON";
 
 /// JSON, and of its extensions only comments and trailing commas.
 fn syntax() -> ParseOptions {
@@ -101,17 +110,24 @@ fn syntax() -> ParseOptions {
 }
 
 pub(crate) fn parse(name: &str, text: &str) -> Loaded {
-    let findings = Findings::new(name, text);
+    parse_in(name, text, &Around { variable: &secret::variable, file: &secret::file })
+}
+
+fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
+    let findings = Findings::new(name, text, around);
+    let mut socket = None;
     let config = match parse_to_ast(text, &CollectOptions::default(), &syntax()) {
         Err(err) => {
             let words = err.kind().to_string();
             let mut chars = words.chars();
             let first = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-            findings.error(err.range().start, "", format!("not JSON: {first}{}", chars.as_str()));
+            let hint = if text.trim_start().starts_with(['{', '/']) { "" } else { YAML };
+            let message = format!("not JSON: {first}{}{hint}", chars.as_str());
+            findings.error(err.range().start, "", message);
             None
         }
         Ok(parsed) => match parsed.value.as_ref().and_then(|v| v.as_object()) {
-            Some(object) => root(Section::new(String::new(), object, &findings)),
+            Some(object) => root(Section::new(String::new(), object, &findings), &mut socket),
             None => {
                 findings.error(0, "", "must be one object, { ... }".to_owned());
                 None
@@ -120,21 +136,31 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
     };
     let problems = findings.into_problems();
     let config = config.filter(|_| problems.iter().all(|p| p.is_warning));
-    Loaded { config, problems }
+    Loaded { config, problems, socket }
 }
 
-fn root(section: Section) -> Option<Config> {
+fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
     section.ignore("$schema");
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
     let docker = daemon::docker(section.section("docker"));
+    let api = api::api(section.section("api"));
+    *socket = Some(api.socket.clone());
     let proxy = proxy::load_balancer(section.section("load_balancer"));
-    let services = service::services(&section, autoscaler.business_hours.as_ref());
+    let notifications = api::notifications(section.get("notifications"));
+    let services = service::services(&section, &autoscaler.business_hours);
+    section.idle("notifications");
+    section.retired("servers", "more hosts than one are Docker Swarm's, see `engine` of a service");
+    section.retired("monitoring", "Prometheus and Grafana have files of their own in contrib");
     section.done();
     Some(Config {
         check_interval: autoscaler.check_interval,
         log_level: autoscaler.log_level,
+        log_format: autoscaler.log_format,
         dry_run: autoscaler.dry_run,
-        fixed: Fixed { state_dir: autoscaler.state_dir, docker, proxy },
+        memory_reserve: autoscaler.memory_reserve,
+        remove_orphans: autoscaler.remove_orphans,
+        notifications,
+        fixed: Fixed { state_dir: autoscaler.state_dir, docker, api, proxy },
         services: services?,
     })
 }

@@ -1,37 +1,44 @@
 //! `services`: what is to run, how many of it, and how it is asked whether it can serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
+use crate::config::container::{self, port};
 use crate::config::cursor::{Node, Section};
-use crate::config::{hours, units};
-use crate::model::schedule::{Timetable, Window};
+use crate::config::hours::Fallback;
+use crate::config::{health, hours, metric};
+use crate::model::metric::{Field, Metric, Source};
+use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Listen, Percent, Service,
-    ServiceName,
+    Band, Bounds, Cooldown, Listen, Percent, Rollout, Runs, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Docker refuses less.
-const MEMORY_MIN: u64 = 6 << 20;
+
+/// Who has which port, and on which address; `None`, which is all of them, comes first.
+type Listens = BTreeMap<(u16, Option<IpAddr>), String>;
 
 /// `hours` are the business hours of services that have none of their own.
 pub(crate) fn services(
     root: &Section,
-    hours: Option<&Window>,
+    hours: &Fallback,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     let need = root.need("services", "an object that names what is to run")?;
     let section = need.section()?;
     let mut services = BTreeMap::new();
-    let mut listens: BTreeMap<u16, Vec<(Option<IpAddr>, String)>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let mut listens = Listens::new();
     for (name, node) in section.entries() {
+        // One that stands twice was told already; what it says is looked at once.
+        if !seen.insert(name) {
+            continue;
+        }
         let Some(good) = ServiceName::new(name) else {
-            section.bad_name(
-                name,
+            node.bad_name(
                 "a service name starts with a letter or digit and has letters, digits, \
                  `_`, `.` and `-` only, 63 at most",
             );
@@ -40,17 +47,16 @@ pub(crate) fn services(
         let Some(body) = node.section() else { continue };
         let listen = body.get("listen").map(|n| (listen(&n), n));
         if let Some((Some(listen), node)) = &listen {
-            let taken = listens.entry(listen.port).or_default();
-            let clash = taken
-                .iter()
-                .find(|(a, _)| a.is_none() || *a == listen.address || listen.address.is_none());
-            if let Some((_, other)) = clash {
+            if let Some(other) = taken(&listens, listen) {
                 node.error(format!("{listen} is taken by services.{other} already"));
             }
-            taken.push((listen.address, name.to_owned()));
+            let place = (listen.port, listen.address);
+            listens.entry(place).or_insert_with(|| name.to_owned());
         }
         let listen = listen.and_then(|(listen, _)| listen);
-        if let Some(service) = service(good.clone(), listen, hours, body) {
+        let service = service(good.clone(), listen, hours, body);
+        // What Swarm runs, this version leaves alone, as `check` says.
+        if let Some(service) = service.filter(|s| s.runs == Runs::Here) {
             services.insert(good, Arc::new(service));
         }
     }
@@ -60,104 +66,159 @@ pub(crate) fn services(
 fn service(
     name: ServiceName,
     listen: Option<Listen>,
-    default_hours: Option<&Window>,
+    default_hours: &Fallback,
     section: Section,
 ) -> Option<Service> {
-    let container = container(&section);
+    let runs = runs(&section);
+    let container = container::container(&section, runs == Some(Runs::Here));
     let port = section.need("port", "the port that a replica listens on, in its container");
     let port = port.and_then(|n| self::port(&n));
     let bounds = bounds(&section);
     let hours = hours::hours(&section, default_hours, bounds);
     let schedules = hours::schedules(section.get("schedules"));
+    let metrics = metric::metrics(section.get("metrics"));
+    let behavior = metric::behavior(section.section("behavior"));
     let band = band(&section, bounds);
+    check_load(&section, bounds, &metrics, runs.as_ref());
     let cooldown = cooldown(section.get("cooldown_period"));
-    let health = health(section.section("health_check"));
-    let drain_timeout = section.get("drain_timeout");
-    let drain_timeout = drain_timeout.and_then(|n| n.duration(Duration::ZERO..=24 * HOUR));
-    let stop_timeout = section.get("stop_timeout");
-    let stop_timeout = stop_timeout.and_then(|n| n.duration(Duration::ZERO..=HOUR));
-    section.done();
-    Some(Service {
-        name,
-        container: container?,
-        port: port?,
-        listen,
-        timetable: Timetable { bounds: bounds?, hours: hours?, schedules },
-        band,
-        cooldown,
-        health,
-        drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
-        stop_timeout: stop_timeout.unwrap_or(Duration::from_secs(10)),
-    })
-}
-
-fn container(section: &Section) -> Option<ContainerSpec> {
-    let image = section.need("image", "the image that its containers are made from");
-    let image = image.and_then(|n| {
-        let text = n.text()?;
-        if text.contains(char::is_whitespace) {
-            n.wrong("an image name without spaces")
-        } else {
-            Some(text)
-        }
-    });
-    let texts = |key| section.get(key).and_then(|n: Node| n.texts()).unwrap_or_default();
-    let cpus = section.get("cpus").and_then(|n| n.hundredths(1..=1024_00, " of cores"));
-    Some(ContainerSpec {
-        command: texts("command"),
-        environment: environment(section.get("environment")),
-        volumes: texts("volumes"),
-        nano_cpus: cpus.map(|h| h * 10_000_000),
-        memory: section.get("memory").and_then(|n| memory(&n)),
-        image: image?.to_owned(),
-    })
-}
-
-fn environment(node: Option<Node>) -> BTreeMap<String, String> {
-    let Some(section) = node.and_then(|n| n.section()) else { return BTreeMap::new() };
-    let mut out = BTreeMap::new();
-    for (key, node) in section.entries() {
-        if key.is_empty() || key.contains(['=', '\0']) {
-            section.bad_name(key, "the name of a variable is not empty and has no `=`");
-            continue;
-        }
-        // A container's variable may be empty, other than our own texts.
-        let value = match node.value {
-            Value::StringLit(lit) if !lit.value.contains('\0') => Some(lit.value.to_string()),
-            Value::NumberLit(lit) => Some(lit.value.to_owned()),
-            Value::BooleanLit(lit) => Some(lit.value.to_string()),
-            _ => node.wrong("a text"),
-        };
-        out.extend(value.map(|value| (key.to_owned(), value)));
-    }
-    out
-}
-
-fn memory(node: &Node) -> Option<u64> {
-    let bytes = match node.value {
-        Value::NumberLit(lit) => units::bytes(lit.value),
-        Value::StringLit(lit) => units::bytes(&lit.value),
-        _ => None,
+    let health = health::health(section.section("health_check"));
+    let rollout = rollout(section.section("rollout"));
+    section.idle("rollout");
+    let span = |key, longest| {
+        let node: Option<Node> = section.get(key);
+        node.and_then(|n| n.duration(Duration::ZERO..=longest))
     };
-    bytes
-        .filter(|b| MEMORY_MIN <= *b)
-        .or_else(|| node.wrong(r#"a size of at least 6m: bytes, or like "512m" or "2g""#))
+    let drain_timeout = span("drain_timeout", 24 * HOUR);
+    let stop_timeout = span("stop_timeout", HOUR);
+    section.done();
+    let timetable = Timetable { bounds: bounds?, hours: hours?, schedules };
+    let least = Service::new(name, container?, port?, timetable);
+    Some(Service {
+        runs: runs?,
+        listen,
+        band,
+        metrics,
+        behavior,
+        cooldown: cooldown.unwrap_or(least.cooldown),
+        health,
+        rollout,
+        drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
+        stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
+        ..least
+    })
 }
 
-fn port(node: &Node) -> Option<u16> {
-    node.whole(1..=65535).and_then(|n| u16::try_from(n).ok())
+fn runs(section: &Section) -> Option<Runs> {
+    let known = |word: &str| ["docker", "swarm"].into_iter().find(|w| *w == word);
+    let engine = section.get("engine").map(|n| n.word("docker or swarm", known));
+    let swarm = section.get("swarm_service");
+    match engine.unwrap_or(Some("docker"))? {
+        "swarm" => {
+            section.idle("engine");
+            let what = "the Swarm service whose replicas are counted, like shop_web";
+            let name = section.need("swarm_service", what)?.text()?;
+            Some(Runs::Swarm(name.into_owned()))
+        }
+        _ => {
+            if let Some(node) = swarm {
+                node.error(r#"goes with "engine": "swarm""#);
+            }
+            Some(Runs::Here)
+        }
+    }
+}
+
+/// There has to be something to scale by, and it has to be measurable.
+fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], runs: Option<&Runs>) {
+    let has = |key| section.get(key).is_some();
+    let has_band = has("scale_up_threshold") || has("scale_down_threshold");
+    let has_metrics = section.get("metrics").is_some_and(|n| match n.value {
+        Value::Array(list) => !list.elements.is_empty(),
+        _ => true,
+    });
+    let can_scale = bounds.is_some_and(|b| b.min() != b.max());
+    if can_scale && !has_band && !has_metrics {
+        section.error(
+            "nothing to scale by: set scale_up_threshold and scale_down_threshold, or metrics, \
+             or make min_replicas and max_replicas equal",
+        );
+    }
+    let of_replicas = |m: &Metric| matches!(m.source, Source::Cpu | Source::Memory);
+    if let Some(Runs::Swarm(_)) = runs
+        && (has_band || metrics.iter().any(of_replicas))
+    {
+        section.error(
+            "a Swarm manager sees no other node's containers, so CPU and memory cannot be read: \
+             scale by metrics of haproxy, http or prometheus",
+        );
+    }
+    let sleeps = !metrics.iter().any(wakes) && (has_band || !metrics.is_empty());
+    if let Some(min) = section.get("min_replicas").filter(|_| sleeps)
+        && bounds.is_some_and(|b| b.min() == 0)
+    {
+        min.warning(
+            "with no replica there is nothing of it to measure, so none is ever started by load; \
+             set 1 unless a schedule starts the first, or scale by haproxy request_rate, http or \
+             prometheus as well",
+        );
+    }
+}
+
+/// Whether it shows anything while there is no replica. HAProxy then refuses requests at once, so
+/// that none is in service or waits, and counts them all the same.
+fn wakes(metric: &Metric) -> bool {
+    match metric.source {
+        Source::Haproxy(field) => field == Field::RequestRate,
+        Source::Http { .. } | Source::Prometheus { .. } => true,
+        Source::Cpu | Source::Memory => false,
+    }
+}
+
+fn rollout(section: Option<Section>) -> Rollout {
+    let mut out = Rollout::default();
+    let Some(section) = section else { return out };
+    let count = |key| section.get(key).and_then(|n: Node| n.whole(0..=Bounds::MAX));
+    out.max_surge = count("max_surge").unwrap_or(out.max_surge);
+    out.max_unavailable = count("max_unavailable").unwrap_or(out.max_unavailable);
+    if out.max_surge == 0 && out.max_unavailable == 0 {
+        section.error("max_surge and max_unavailable are both 0: no replica could ever be changed");
+    }
+    let (second, day) = (Duration::from_secs(1), 24 * HOUR);
+    let deadline = section.get("progress_deadline").and_then(|n| n.duration(second..=day));
+    out.progress_deadline = deadline.unwrap_or(out.progress_deadline);
+    let rollback = section.get("rollback").and_then(|n| n.boolean());
+    out.rollback = rollback.unwrap_or(out.rollback);
+    section.done();
+    out
 }
 
 /// A port, or `address:port`.
 fn listen(node: &Node) -> Option<Listen> {
-    let Value::StringLit(lit) = node.value else {
+    if let Some(text) = node.string.as_deref()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && let Some(port) = text.parse().ok().filter(|port| *port != 0)
+    {
+        return Some(Listen { address: None, port });
+    }
+    let Some(text) = node.string.as_deref() else {
         return port(node).map(|port| Listen { address: None, port });
     };
-    let address = lit.value.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
+    let address = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
     match address {
         Some(address) => Some(Listen { address: Some(address.ip()), port: address.port() }),
         None => node.wrong(r#"a port like 80, or an address and port like "127.0.0.1:80""#),
     }
+}
+
+/// The service that has the place already, or a part of it.
+fn taken<'n>(listens: &'n Listens, listen: &Listen) -> Option<&'n String> {
+    let everywhere = (listen.port, None);
+    if listen.address.is_some() {
+        let place = (listen.port, listen.address);
+        return listens.get(&everywhere).or_else(|| listens.get(&place));
+    }
+    let (place, name) = listens.range(everywhere..).next()?;
+    (place.0 == listen.port).then_some(name)
 }
 
 pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
@@ -182,15 +243,7 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
     let (upper_node, upper) = read("scale_up_threshold");
     let (lower_node, lower) = read("scale_down_threshold");
     let (upper, lower) = match (upper, lower) {
-        (None, None) => {
-            if bounds.is_some_and(|b| b.min() != b.max()) {
-                section.error(
-                    "nothing to scale by: set scale_up_threshold and scale_down_threshold, \
-                     or make min_replicas and max_replicas equal",
-                );
-            }
-            return None;
-        }
+        (None, None) => return None,
         (Some(_), None) | (None, Some(_)) => {
             let node = upper_node.or(lower_node)?;
             node.error("needs its counterpart: set scale_up_threshold and scale_down_threshold");
@@ -199,13 +252,6 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
         (Some(upper), Some(lower)) => (upper?, lower?),
     };
     let (upper, lower) = (Percent::from_hundredths(upper), Percent::from_hundredths(lower));
-    if let Some(min) = section.get("min_replicas").filter(|_| bounds.is_some_and(|b| b.min() == 0))
-    {
-        min.warning(
-            "with no replica there is no CPU load to measure, so none is ever started by load; \
-             set 1 unless a schedule starts the first",
-        );
-    }
     let node = lower_node?;
     let band = Band::new(lower, upper);
     if band.is_none() {
@@ -230,66 +276,17 @@ fn warn_of_bounce(node: &Node, bounds: Bounds, lower: Percent, upper: Percent) {
     }
 }
 
-fn cooldown(node: Option<Node>) -> Cooldown {
-    let default = Duration::from_secs(60);
+fn cooldown(node: Option<Node>) -> Option<Cooldown> {
     let allowed = Duration::ZERO..=24 * HOUR;
-    let both = |span| Cooldown { up: span, down: span };
-    let Some(node) = node else { return both(default) };
+    let node = node?;
     if !matches!(node.value, Value::Object(_)) {
-        return both(node.duration(allowed).unwrap_or(default));
+        let span = node.duration(allowed)?;
+        return Some(Cooldown { up: span, down: span });
     }
-    let Some(section) = node.section() else { return both(default) };
-    let read = |key| section.get(key).and_then(|n: Node| n.duration(allowed.clone()));
-    let (up, down) = (read("up").unwrap_or(default), read("down").unwrap_or(default));
+    let section = node.section()?;
+    let read = |key| section.get(key).map(|n: Node| n.duration(allowed.clone()));
+    let (up, down) = (read("up"), read("down"));
     section.done();
-    Cooldown { up, down }
-}
-
-fn health(section: Option<Section>) -> HealthCheck {
-    let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
-    let Some(section) = section else {
-        return HealthCheck { kind: HealthKind::Tcp, port: None, interval, timeout };
-    };
-    let path = section.get("path");
-    let kind = section.get("type").and_then(|n| {
-        let text = n.text()?;
-        if matches!(text, "http" | "tcp") { Some(text) } else { n.wrong("http or tcp") }
-    });
-    let kind = match (kind, path) {
-        (Some("tcp"), Some(path)) => {
-            path.error("a health check of type tcp asks no path");
-            HealthKind::Tcp
-        }
-        (Some("tcp") | None, None) => HealthKind::Tcp,
-        (_, path) => {
-            let path = path.and_then(|n| health_path(&n));
-            HealthKind::Http { path: path.unwrap_or_else(|| "/".to_owned()) }
-        }
-    };
-    let check_port = section.get("port").and_then(|n| port(&n));
-    let span =
-        |key| section.get(key).map(|n: Node| (n.duration(Duration::from_millis(100)..=HOUR), n));
-    let read = span("interval").and_then(|(span, _)| span).unwrap_or(interval);
-    let wait = span("timeout");
-    let waited = wait.as_ref().and_then(|(span, _)| *span).unwrap_or(timeout.min(read));
-    if read < waited
-        && let Some((_, node)) = &wait
-    {
-        let (timeout, interval) = (units::show(waited), units::show(read));
-        node.error(format!("{timeout} is more than interval ({interval})"));
-    }
-    section.done();
-    HealthCheck { kind, port: check_port, interval: read, timeout: waited }
-}
-
-fn health_path(node: &Node) -> Option<String> {
-    let text = node.text()?;
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\'#".contains(&b));
-    if text.starts_with('/') && plain {
-        Some(text.to_owned())
-    } else {
-        node.wrong(
-            "a path like \"/health\": it starts with `/` and has no spaces, quotes, `\\` or `#`",
-        )
-    }
+    let default = Some(Duration::from_secs(60));
+    Some(Cooldown { up: up.unwrap_or(default)?, down: down.unwrap_or(default)? })
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::config::{Loaded, parse};
+use crate::model::health::{HealthKind, HttpCheck};
 use crate::model::schedule::Timetable;
-use crate::model::service::{Bounds, HealthKind, Percent};
+use crate::model::secret::Secret;
+use crate::model::service::{Bounds, Percent};
 
 fn service(extra: &str) -> String {
     format!(r#"{{"services": {{"web": {{"image": "a:1", "port": 80, {extra}}}}}}}"#)
@@ -59,6 +61,33 @@ fn comments_and_trailing_commas_are_allowed_and_nothing_else() {
         "{\"services\": {}} {}",
     ] {
         assert!(parse("c", text).config.is_none(), "{text}");
+    }
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let secret = "hunter2hunter2hunter2";
+    let text = service(&format!(
+        r#""max_replicas": 1, "environment": {{"A": "{secret}"}},
+           "health_check": {{"headers": {{"X-Key": "{secret}"}}}}"#
+    ));
+    let more = format!(
+        r#"{{"api": {{"token": "{secret}"}},
+            "notifications": [{{"url": "http://127.0.0.1/{secret}"}}], "#
+    );
+    let loaded = parse("c", &text.replacen('{', &more, 1));
+    let shown = format!("{loaded:?}");
+    assert!(loaded.config.is_some() && !shown.contains(secret), "{shown}");
+    for bad in [
+        format!(r#"{{"api": {{"token": "{secret} "}}}}"#),
+        format!(r#"{{"notifications": [{{"url": "https://{secret}"}}]}}"#),
+        service(&format!(r#""environment": ["{secret}"]"#)),
+        service(&format!(r#""environment": {{"A": "{secret}\u0000"}}"#)),
+        service(&format!(r#""health_check": {{"headers": {{"X": "{secret}\n"}}}}"#)),
+    ] {
+        let loaded = parse("c", &bad);
+        let shown = format!("{loaded:?}");
+        assert!(loaded.config.is_none() && !shown.contains(secret), "{shown}");
     }
 }
 
@@ -149,7 +178,7 @@ fn thresholds() {
     check_bad(
         &service(r#""max_replicas": 4"#),
         "services.web: nothing to scale by: set scale_up_threshold and scale_down_threshold, \
-         or make min_replicas and max_replicas equal",
+         or metrics, or make min_replicas and max_replicas equal",
     );
     let bouncing = parse("c", &with("60", "30"));
     assert!(bouncing.config.is_some() && bouncing.problems[0].is_warning);
@@ -185,7 +214,8 @@ fn health_checks() {
     let with = |v: &str| service(&format!(r#""max_replicas": 1, "health_check": {{{v}}}"#));
     let web = check_good(&with(r#""path": "/up?x=1", "interval": 5, "timeout": 5, "port": 81"#));
     let health = &web.services.values().next().unwrap().health;
-    assert_eq!(health.kind, HealthKind::Http { path: "/up?x=1".to_owned() });
+    let (path, expect) = ("/up?x=1".to_owned(), vec![HttpCheck::EXPECT]);
+    assert_eq!(health.kind, HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect }));
     assert_eq!(
         check_good(&with(r#""type": "tcp""#)).services.values().next().unwrap().health.kind,
         HealthKind::Tcp
@@ -203,7 +233,7 @@ fn health_checks() {
     }
     check_bad(
         &with(r#""type": "icmp""#),
-        "services.web.health_check.type: must be http or tcp, got \"icmp\"",
+        "services.web.health_check.type: must be http, tcp, docker or none, got \"icmp\"",
     );
 }
 
@@ -266,7 +296,8 @@ fn the_rest_of_a_service() {
         (web.container.nano_cpus, web.container.memory),
         (Some(250_000_000), Some(64 << 20))
     );
-    assert_eq!(web.container.environment.values().collect::<Vec<_>>(), ["", "1", "true"]);
+    let environment = web.container.environment.values().map(Secret::expose);
+    assert_eq!(environment.collect::<Vec<_>>(), ["", "1", "true"]);
     assert_eq!(
         (web.cooldown.up, web.cooldown.down),
         (Duration::from_secs(5), Duration::from_secs(120))
@@ -291,7 +322,8 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         r#"{"services": {"a": {"port": 1, "max_replicas": 1}}}"#,
-        "services.a: `image` is missing: the image that its containers are made from",
+        "services.a: `image` is missing: the image that its containers are made from \
+         (or `compose`, the service that docker compose started)",
     );
     check_bad(
         r#"{"load_balancer": {"socket": "run/x"}, "services": {}}"#,

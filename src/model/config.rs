@@ -1,17 +1,25 @@
 //! The whole configuration as the program works with it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::service::{Service, ServiceName};
+use crate::model::secret::Secret;
+use crate::model::service::{Percent, Service, ServiceName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) check_interval: Duration,
     pub(crate) log_level: log::LevelFilter,
+    pub(crate) log_format: LogFormat,
     pub(crate) dry_run: bool,
+    /// Of the host's memory: what has to be free beside a replica that is started.
+    pub(crate) memory_reserve: Percent,
+    /// Whether replicas of a service that left the config are drained and removed.
+    pub(crate) remove_orphans: bool,
+    pub(crate) notifications: Vec<Webhook>,
     pub(crate) fixed: Fixed,
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
 }
@@ -21,7 +29,34 @@ pub(crate) struct Config {
 pub(crate) struct Fixed {
     pub(crate) state_dir: PathBuf,
     pub(crate) docker: DockerConfig,
+    pub(crate) api: Api,
     pub(crate) proxy: ProxyConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+    /// For systemd's journal, which has the time: a level's number in front.
+    Journal,
+}
+
+/// Where the daemon is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Api {
+    /// `None` is no TCP.
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) socket: PathBuf,
+    /// What a change over TCP has to show; `None`: there are none.
+    pub(crate) token: Option<Secret>,
+}
+
+/// Who is told of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Webhook {
+    pub(crate) url: Secret,
+    /// Kinds of events, or beginnings that end in `*`; none is all.
+    pub(crate) events: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +70,8 @@ pub(crate) struct DockerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProxyConfig {
     pub(crate) binary: PathBuf,
+    /// The operator's own, read before ours.
+    pub(crate) base_config: Option<PathBuf>,
     pub(crate) config: PathBuf,
     pub(crate) pid_file: PathBuf,
     pub(crate) socket: PathBuf,

@@ -34,6 +34,7 @@ impl Event {
 pub(crate) enum Kind {
     ScaleUp,
     ScaleDown,
+    ScaleCapped,
     ScheduleChanged,
     ReplicaStarted,
     ReplicaFailed,
@@ -44,6 +45,12 @@ pub(crate) enum Kind {
     ReplicaExited,
     ReplicaRemoved,
     CrashLoop,
+    HoldSet,
+    HoldReleased,
+    ScalingPaused,
+    ScalingResumed,
+    MetricFailed,
+    MetricBack,
     ProxyReloaded,
     ProxyReloadFailed,
     ProxyRolledBack,
@@ -58,11 +65,56 @@ pub(crate) enum Kind {
     DaemonStopping,
 }
 
+/// Of the specification, and not sent by this version: webhooks may name them already.
+pub(crate) const PLANNED: [&str; 6] = [
+    "health.unhealthy",
+    "health.replaced",
+    "health.suspect",
+    "rollout.started",
+    "rollout.finished",
+    "rollout.rolled_back",
+];
+
 impl Kind {
+    pub(crate) const ALL: [Kind; 31] = [
+        Kind::ScaleUp,
+        Kind::ScaleDown,
+        Kind::ScaleCapped,
+        Kind::ScheduleChanged,
+        Kind::ReplicaStarted,
+        Kind::ReplicaFailed,
+        Kind::ReplicaNotReady,
+        Kind::ReplicaDraining,
+        Kind::ReplicaPutBack,
+        Kind::ReplicaCut,
+        Kind::ReplicaExited,
+        Kind::ReplicaRemoved,
+        Kind::CrashLoop,
+        Kind::HoldSet,
+        Kind::HoldReleased,
+        Kind::ScalingPaused,
+        Kind::ScalingResumed,
+        Kind::MetricFailed,
+        Kind::MetricBack,
+        Kind::ProxyReloaded,
+        Kind::ProxyReloadFailed,
+        Kind::ProxyRolledBack,
+        Kind::DockerLost,
+        Kind::DockerBack,
+        Kind::ServiceOrphaned,
+        Kind::StateDamaged,
+        Kind::StateNotSaved,
+        Kind::ConfigReloaded,
+        Kind::ConfigRejected,
+        Kind::DaemonStarted,
+        Kind::DaemonStopping,
+    ];
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::ScaleUp => "scale.up",
             Kind::ScaleDown => "scale.down",
+            Kind::ScaleCapped => "scale.capped",
             Kind::ScheduleChanged => "schedule.changed",
             Kind::ReplicaStarted => "replica.started",
             Kind::ReplicaFailed => "replica.failed",
@@ -73,6 +125,12 @@ impl Kind {
             Kind::ReplicaExited => "replica.exited",
             Kind::ReplicaRemoved => "replica.removed",
             Kind::CrashLoop => "health.crash_loop",
+            Kind::HoldSet => "hold.set",
+            Kind::HoldReleased => "hold.released",
+            Kind::ScalingPaused => "scaling.paused",
+            Kind::ScalingResumed => "scaling.resumed",
+            Kind::MetricFailed => "metric.failed",
+            Kind::MetricBack => "metric.back",
             Kind::ProxyReloaded => "haproxy.reloaded",
             Kind::ProxyReloadFailed => "haproxy.reload_failed",
             Kind::ProxyRolledBack => "haproxy.rolled_back",
@@ -102,6 +160,8 @@ impl Kind {
             | Kind::ReplicaCut
             | Kind::ReplicaExited
             | Kind::CrashLoop
+            | Kind::ScaleCapped
+            | Kind::MetricFailed
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
             | Kind::ScaleDown
@@ -110,6 +170,11 @@ impl Kind {
             | Kind::ReplicaDraining
             | Kind::ReplicaPutBack
             | Kind::ReplicaRemoved
+            | Kind::HoldSet
+            | Kind::HoldReleased
+            | Kind::ScalingPaused
+            | Kind::ScalingResumed
+            | Kind::MetricBack
             | Kind::ProxyReloaded
             | Kind::DockerBack
             | Kind::ConfigReloaded

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::history::History;
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
 
@@ -9,6 +10,20 @@ use crate::model::time::Moment;
 pub(crate) struct Memory {
     /// By service name. A name that left the config stays until none of its replicas is left.
     pub(crate) services: BTreeMap<String, ServiceMemory>,
+}
+
+impl Memory {
+    /// Alike but for the times at which the same was asked for again, which every look renews.
+    pub(crate) fn is_like(&self, other: &Memory) -> bool {
+        let timeless = |memory: &Memory| {
+            let mut memory = memory.clone();
+            let histories = memory.services.values_mut().map(|s| &mut s.history);
+            let asked = histories.flat_map(|history| history.recommendations.iter_mut());
+            asked.for_each(|entry| entry.at = Moment::default());
+            memory
+        };
+        timeless(self) == timeless(other)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +34,28 @@ pub(crate) struct ServiceMemory {
     pub(crate) last_number: u32,
     /// When load last changed `wanted`. The one source of truth for cooling down.
     pub(crate) changed_at: Option<Moment>,
+    /// Set by an operator: outranks schedules and load.
+    pub(crate) hold: Option<Hold>,
+    /// Set by an operator: the number stands, replicas that fail are replaced.
+    pub(crate) pause: Option<Pause>,
     pub(crate) drains: BTreeMap<ContainerId, Drain>,
     pub(crate) failures: Failures,
+    /// Without recommendations it begins with the size that it finds.
+    pub(crate) history: History,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) count: u32,
+    /// `None`: until it is released.
+    pub(crate) until: Option<Moment>,
+    /// Why, in the operator's words.
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) until: Option<Moment>,
 }
 
 /// A replica on its way out of HAProxy.

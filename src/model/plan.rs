@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::action::Action;
+use crate::model::behavior::Cap;
+use crate::model::metric::Milli;
 use crate::model::proxy::Server;
+use crate::model::record::{Counts, Measured};
 use crate::model::schedule::Standing;
 use crate::model::service::Percent;
 
@@ -15,8 +18,11 @@ pub(crate) struct Plan {
     pub(crate) from: u32,
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
+    pub(crate) counts: Counts,
+    /// What was looked at to scale by; empty where nothing had to be.
+    pub(crate) measured: Vec<Measured>,
     /// Every rule that gave or changed the number, in order; never empty.
-    pub(crate) because: Vec<Rule>,
+    pub(crate) because: Vec<Cause>,
     pub(crate) actions: Vec<Action>,
     pub(crate) steps: Vec<Step>,
     /// The servers HAProxy is to have for the service.
@@ -28,8 +34,15 @@ pub(crate) struct Plan {
 impl Plan {
     /// The one word for the whole decision: that of the last rule.
     pub(crate) fn reason(&self) -> &'static str {
-        self.because.last().map_or("DesiredWithinRange", Rule::word)
+        self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
     }
+}
+
+/// A rule, and the number once it had its say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) rule: Rule,
+    pub(crate) number: u32,
 }
 
 /// A change in what is remembered about one replica.
@@ -64,6 +77,21 @@ pub(crate) enum Rule {
     AboveMax(u32),
     /// The business hours are over, or have not begun.
     OutsideHours,
+    /// An operator set the number. `None`: until it is released.
+    Held {
+        left: Option<Duration>,
+    },
+    /// An operator stopped scaling.
+    Paused {
+        left: Option<Duration>,
+    },
+    /// The host has not enough memory for more replicas. Bytes.
+    NoHeadroom {
+        free: u64,
+        needed: u64,
+    },
+    /// Replicas that go still finish their requests.
+    Draining(u32),
     /// No load to scale by: min and max are equal.
     NoMetric,
     InsideBand {
@@ -90,6 +118,33 @@ pub(crate) enum Rule {
     NoSample,
     /// The last replica carries the only CPU there is to measure.
     LastOne,
+    /// The value is so far over the target, or under it, that the number follows.
+    AboveTarget(Gauge),
+    BelowTarget(Gauge),
+    /// Within the tolerance.
+    OnTarget(Gauge),
+    /// The replicas without a sample may explain the difference.
+    GapsExplain(Gauge),
+    /// This metric could not be told.
+    Untold {
+        metric: &'static str,
+    },
+    /// Fewer would do, but this metric could not be told and may need them.
+    Unsure {
+        metric: &'static str,
+    },
+    /// Something within the window asked for this many.
+    ScaleUpStabilized {
+        proposed: u32,
+        window: Duration,
+    },
+    ScaleDownStabilized {
+        proposed: u32,
+        window: Duration,
+    },
+    /// It may change no faster.
+    ScaleUpLimit(Cap),
+    ScaleDownLimit(Cap),
     CoolingDown {
         left: Duration,
     },
@@ -103,6 +158,22 @@ pub(crate) enum Rule {
     },
 }
 
+/// What a metric showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gauge {
+    pub(crate) metric: &'static str,
+    pub(crate) value: Milli,
+    pub(crate) target: Milli,
+    pub(crate) unit: &'static str,
+}
+
+impl fmt::Display for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gauge { metric, value, target, unit } = self;
+        write!(f, "{metric} {value}{unit} for a target of {target}{unit}")
+    }
+}
+
 impl Rule {
     /// The stable word of the fixed list; where HPA has one, it is HPA's.
     pub(crate) fn word(&self) -> &'static str {
@@ -114,14 +185,28 @@ impl Rule {
             | Rule::AboveBand { .. }
             | Rule::BelowBand { .. }
             | Rule::WouldBounce { .. }
-            | Rule::LastOne => "DesiredWithinRange",
+            | Rule::LastOne
+            | Rule::AboveTarget(_)
+            | Rule::BelowTarget(_)
+            | Rule::OnTarget(_) => "DesiredWithinRange",
+            Rule::ScaleUpStabilized { .. } => "ScaleUpStabilized",
+            Rule::ScaleDownStabilized { .. } => "ScaleDownStabilized",
+            Rule::ScaleUpLimit(_) => "ScaleUpLimit",
+            Rule::ScaleDownLimit(_) => "ScaleDownLimit",
             Rule::BelowMin(_) => "TooFewReplicas",
             Rule::AboveMax(_) => "TooManyReplicas",
             Rule::GapsOutweigh { .. }
             | Rule::NoSample
+            | Rule::GapsExplain(_)
+            | Rule::Untold { .. }
+            | Rule::Unsure { .. }
             | Rule::EngineLost
             | Rule::DecisionFailed => "MetricsMissing",
             Rule::OutsideHours => "OutsideHours",
+            Rule::Held { .. } => "Held",
+            Rule::Paused { .. } => "Paused",
+            Rule::NoHeadroom { .. } => "NoHeadroom",
+            Rule::Draining(_) => "Draining",
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
         }
@@ -136,6 +221,15 @@ impl fmt::Display for Rule {
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),
             Rule::OutsideHours => write!(f, "outside the business hours"),
+            Rule::Held { left: None } => write!(f, "held until it is released"),
+            Rule::Held { left: Some(left) } => write!(f, "held for {}s more", ceil_s(*left)),
+            Rule::Paused { left: None } => write!(f, "paused until it is resumed"),
+            Rule::Paused { left: Some(left) } => write!(f, "paused for {}s more", ceil_s(*left)),
+            Rule::NoHeadroom { free, needed } => {
+                let (free, needed) = (free >> 20, needed >> 20);
+                write!(f, "a replica takes {needed} MiB, the host has {free} beside its reserve")
+            }
+            Rule::Draining(count) => write!(f, "{count} still finish their requests"),
             Rule::NoMetric => write!(f, "min and max are equal"),
             Rule::InsideBand { value } => write!(f, "cpu {value} inside the band"),
             Rule::AboveBand { value, upper } => write!(f, "cpu {value} >= {upper}"),
@@ -146,6 +240,22 @@ impl fmt::Display for Rule {
             Rule::GapsOutweigh { value } => write!(f, "cpu {value} with the gaps filled"),
             Rule::NoSample => write!(f, "no cpu sample"),
             Rule::LastOne => write!(f, "the last replica stays"),
+            Rule::AboveTarget(gauge) | Rule::BelowTarget(gauge) => gauge.fmt(f),
+            Rule::GapsExplain(gauge) => {
+                write!(f, "{gauge}, which the replicas without a sample may explain")
+            }
+            Rule::OnTarget(gauge) => write!(f, "{gauge} is near enough"),
+            Rule::Untold { metric } => write!(f, "{metric} could not be told"),
+            Rule::Unsure { metric } => {
+                write!(f, "{metric} could not be told, so none is taken away")
+            }
+            Rule::ScaleUpStabilized { proposed, window } => {
+                write!(f, "only {proposed} were asked for within the last {}s", ceil_s(*window))
+            }
+            Rule::ScaleDownStabilized { proposed, window } => {
+                write!(f, "{proposed} were asked for within the last {}s", ceil_s(*window))
+            }
+            Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::DecisionFailed => write!(f, "the decision failed, see the log"),

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::model::health::HealthCheck;
 use crate::model::replica::ServerSeen;
-use crate::model::service::{HealthCheck, Listen, Service, ServiceName};
+use crate::model::service::{Listen, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -53,9 +54,12 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether these servers are ours, one for one; whoever drains.
+    /// Whether these servers are ours, one for one; whoever drains. Those of an operator's own
+    /// backends are none of our business.
     pub(crate) fn agree(&self, seen: &[SeenServer]) -> bool {
         let ours = self.backends.iter().map(|b| b.servers.len()).sum::<usize>();
+        let is_ours =
+            |s: &&SeenServer| self.backends.iter().any(|b| b.service.as_str() == s.backend);
         let found = |backend: &Backend, server: &Server| {
             seen.iter().any(|s| {
                 s.backend == backend.service.as_str()
@@ -63,7 +67,7 @@ impl Routes {
                     && s.seen.address == server.address
             })
         };
-        seen.len() == ours
+        seen.iter().filter(is_ours).count() == ours
             && self.backends.iter().all(|b| b.servers.iter().all(|server| found(b, server)))
     }
 }
@@ -74,6 +78,27 @@ pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
     /// Earlier processes of ours that still finish their sessions.
     pub(crate) old_processes: u32,
+    /// Of each backend in each process that could be asked.
+    pub(crate) counts: Vec<BackendCounts>,
+}
+
+/// What one HAProxy process counted for one backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BackendCounts {
+    pub(crate) process: u32,
+    /// False: it was told to finish.
+    pub(crate) is_current: bool,
+    pub(crate) backend: String,
+    /// Requests in service now.
+    pub(crate) sessions: u64,
+    /// Requests that wait for a server now.
+    pub(crate) queue: u64,
+    /// Requests that came in since the process began.
+    pub(crate) requests: u64,
+    /// Those of them that were answered.
+    pub(crate) answered: u64,
+    /// Average time to the response, of the last 1024 that were answered.
+    pub(crate) response_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

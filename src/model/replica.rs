@@ -48,7 +48,7 @@ pub(crate) enum Probed {
     Failed,
 }
 
-/// Average CPU since the last look, as a share of the replica's limit.
+/// A share of the replica's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     Read(Percent),
@@ -71,7 +71,10 @@ pub(crate) struct Replica {
     pub(crate) state: ContainerState,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) probed: Probed,
+    /// Average CPU since the last look.
     pub(crate) load: Load,
+    /// Now. Missing unless the service scales by it.
+    pub(crate) memory: Load,
     pub(crate) server: Option<ServerSeen>,
     /// Open connections from HAProxy processes that an earlier reload told to finish.
     /// `None`: it could not be told.

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::behavior::Behavior;
+use crate::model::health::HealthCheck;
+use crate::model::metric::Metric;
 use crate::model::schedule::Timetable;
+use crate::model::secret::Secret;
 
 /// Matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`: it becomes part of container and HAProxy names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,41 +132,83 @@ impl fmt::Display for Listen {
     }
 }
 
-/// What tells that a replica can serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HealthCheck {
-    pub(crate) kind: HealthKind,
-    /// `None`: the service's own port.
-    pub(crate) port: Option<u16>,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-}
-
-/// The `Host` of a health check, HAProxy's and ours alike, so that both get the same answer. Apps
-/// that are choosy about it allow this one, and not an address that changes with each start.
-pub(crate) const HEALTH_HOST: &str = "localhost";
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum HealthKind {
-    /// A status of 200 to 399 on `GET path` passes.
-    Http { path: String },
-    /// A connection that opens passes.
-    Tcp,
-}
-
 /// What a container of the service is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerSpec {
-    pub(crate) image: String,
+    pub(crate) origin: Origin,
     /// Empty: the image's own.
     pub(crate) command: Vec<String>,
-    pub(crate) environment: BTreeMap<String, String>,
+    /// Any of them may be a secret.
+    pub(crate) environment: BTreeMap<String, Secret>,
     /// Docker's bind syntax, `source:target[:options]`.
     pub(crate) volumes: Vec<String>,
     /// Billionths of a core; `None` is no limit.
     pub(crate) nano_cpus: Option<u64>,
     /// Bytes; `None` is no limit.
     pub(crate) memory: Option<u64>,
+    /// The first is where HAProxy reaches it; none is Docker's default bridge.
+    pub(crate) networks: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// As in Docker: `name`, `uid` or `uid:gid`. `None`: the image's own.
+    pub(crate) user: Option<String>,
+    pub(crate) restart: Restart,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Image(String),
+    /// One more replica of a service that docker compose started.
+    Compose {
+        project: String,
+        service: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Image(image) => f.write_str(image),
+            Origin::Compose { project, service } => write!(f, "compose {project}/{service}"),
+        }
+    }
+}
+
+/// What Docker does by itself when the container's process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    No,
+    Always,
+    UnlessStopped,
+    /// At most so many times in a row; 0 is without end.
+    OnFailure(u32),
+}
+
+/// Which engine runs the replicas of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Here,
+    /// Docker Swarm, which places and heals; the name of its service.
+    Swarm(String),
+}
+
+/// How a change of the spec goes through the replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rollout {
+    /// So many above the wanted number; with `max_unavailable`, at least 1 together.
+    pub(crate) max_surge: u32,
+    /// So many below it.
+    pub(crate) max_unavailable: u32,
+    /// Without progress for so long, it has failed.
+    pub(crate) progress_deadline: Duration,
+    /// Back to the spec that worked, when it has failed.
+    pub(crate) rollback: bool,
+}
+
+impl Default for Rollout {
+    fn default() -> Rollout {
+        let progress_deadline = Duration::from_secs(600);
+        Rollout { max_surge: 1, max_unavailable: 0, progress_deadline, rollback: true }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,15 +220,65 @@ pub(crate) struct Service {
     pub(crate) listen: Option<Listen>,
     /// When it may scale, and between which bounds.
     pub(crate) timetable: Timetable,
-    /// `None` only when `min == max`.
+    pub(crate) runs: Runs,
+    /// Without it there are metrics, or `min == max`.
     pub(crate) band: Option<Band>,
+    pub(crate) metrics: Vec<Metric>,
+    /// `None`: not written down. With metrics that means HPA's defaults.
+    pub(crate) behavior: Option<Behavior>,
     pub(crate) cooldown: Cooldown,
     pub(crate) health: HealthCheck,
+    pub(crate) rollout: Rollout,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
 
+impl ContainerSpec {
+    /// With nothing but what the image says.
+    #[cfg(test)]
+    pub(crate) fn new(origin: Origin) -> ContainerSpec {
+        ContainerSpec {
+            origin,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            volumes: Vec::new(),
+            nano_cpus: None,
+            memory: None,
+            networks: Vec::new(),
+            labels: BTreeMap::new(),
+            user: None,
+            restart: Restart::No,
+        }
+    }
+}
+
 impl Service {
+    /// With everything else as it is when nobody says.
+    pub(crate) fn new(
+        name: ServiceName,
+        container: ContainerSpec,
+        port: u16,
+        timetable: Timetable,
+    ) -> Service {
+        let cooldown = Duration::from_secs(60);
+        Service {
+            name,
+            container,
+            port,
+            listen: None,
+            timetable,
+            runs: Runs::Here,
+            band: None,
+            metrics: Vec::new(),
+            behavior: None,
+            cooldown: Cooldown { up: cooldown, down: cooldown },
+            health: HealthCheck::default(),
+            rollout: Rollout::default(),
+            drain_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+
     /// The name of a replica, as container and as HAProxy's server.
     pub(crate) fn replica_name(&self, number: u32) -> String {
         replica_name(self.name.as_str(), number)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::metric::Reading;
 use crate::model::replica::Replica;
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
@@ -19,10 +20,14 @@ pub(crate) struct Snapshot {
     pub(crate) service: Arc<Service>,
     /// By number, smallest first.
     pub(crate) replicas: Vec<Replica>,
+    /// One for each of the service's metrics, in their order. All pending between two looks.
+    pub(crate) readings: Vec<Reading>,
     /// Numbers whose start is under way; a container may show for them already.
     pub(crate) starting: Vec<u32>,
     /// Starts that failed since the last decision.
     pub(crate) failed_starts: u32,
+    /// Bytes of the host's memory beside its reserve. `None`: it could not be told.
+    pub(crate) free_memory: Option<u64>,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyStanding,
 }

@@ -55,27 +55,58 @@ pub(crate) fn hundredths(text: &str) -> Option<u64> {
     whole.checked_mul(100)?.checked_add(part)
 }
 
-/// How many letters must be put in, taken out or changed to make one word the other.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = corner + usize::from(from != *to);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+/// How many letters must be put in, taken out, changed or swapped with their neighbour to make one
+/// word the other ("optimal string alignment"), unless it is more than `most`.
+pub(crate) fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    // What one has more must all be put in. A word in a file may be as long as the file.
+    if most < a.chars().count().abs_diff(b.chars().count()) {
+        return None;
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        // No row has less than the least of the two before it.
+        let is_over = |row: &Vec<usize>| row.iter().all(|far| most < *far);
+        if 1 < i && rows[i - 2..i].iter().all(is_over) {
+            return None;
+        }
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                let crossed = 1 < i && 1 < j && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                if crossed { least.min(rows[i - 2][j - 2] + 1) } else { least }
+            };
         }
     }
-    row[b.len()]
+    Some(rows[a.len()][b.len()]).filter(|far| *far <= most)
+}
+
+/// The known word that is nearest, if it is no farther than `most`; the first of several.
+pub(crate) fn nearest<'k>(
+    word: &str,
+    known: impl IntoIterator<Item = &'k str>,
+    most: usize,
+) -> Option<&'k str> {
+    let far = known.into_iter().filter_map(|known| Some((distance(known, word, most)?, known)));
+    far.min_by_key(|(far, _)| *far).map(|(_, known)| known)
+}
+
+/// What may be meant by a key that is not known: the more letters, the more of them may be wrong.
+pub(crate) fn nearest_key<'k>(
+    key: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    nearest(key, known, 1 + key.len() / 5)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use crate::config::units::{bytes, distance, duration, hundredths, show};
+    use crate::model::units::{bytes, distance, duration, hundredths, show};
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
@@ -144,8 +175,15 @@ mod tests {
             ("abc", "abd", 1),
             ("", "abc", 3),
             ("kitten", "sitting", 3),
+            ("paht", "path", 1),
+            ("ab", "ba", 1),
+            ("abc", "cab", 2),
         ] {
-            assert_eq!((distance(a, b), distance(b, a)), (want, want), "{a} {b}");
+            for most in 0..5 {
+                let want = Some(want).filter(|want| *want <= most);
+                assert_eq!(distance(a, b, most), want, "{a} {b}");
+                assert_eq!(distance(b, a, most), want, "{b} {a}");
+            }
         }
     }
 }

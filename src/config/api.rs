@@ -1,0 +1,128 @@
+//! `api` and `notifications`: whom the daemon answers, and whom it tells.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use jsonc_parser::ast::Value;
+
+use crate::config::cursor::{Node, Section};
+use crate::config::proxy;
+use crate::model::config::{Api, Webhook};
+use crate::model::event::{Kind, PLANNED};
+use crate::model::secret::Secret;
+use crate::model::{units, url};
+
+/// Beside it stands one more, whose name is longer.
+const SOCKET_BYTES_MAX: usize = proxy::SUN_PATH_MAX - ".http".len();
+/// A shorter one is guessed sooner or later.
+const TOKEN_BYTES_MIN: usize = 16;
+
+pub(crate) fn api(section: Option<Section>) -> Api {
+    let mut out = Api {
+        listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000)),
+        socket: PathBuf::from("/run/plimsoll/plimsoll.sock"),
+        token: None,
+    };
+    let Some(section) = section else { return out };
+    if let Some(node) = section.get("listen") {
+        out.listen = listen(&node);
+    }
+    let socket = section.get("socket").and_then(|n| proxy::socket(n, SOCKET_BYTES_MAX));
+    out.socket = socket.unwrap_or(out.socket);
+    out.token = section.get("token").and_then(|n| token(&n));
+    section.done();
+    out
+}
+
+/// `null` is nowhere.
+fn listen(node: &Node) -> Option<SocketAddr> {
+    if matches!(node.value, Value::NullKeyword(_)) {
+        return None;
+    }
+    let address = node.string.as_deref().and_then(|text| text.parse::<SocketAddr>().ok());
+    address
+        .filter(|a| a.port() != 0)
+        .or_else(|| node.wrong(r#"an address and port like "127.0.0.1:8000", or null"#))
+}
+
+fn token(node: &Node) -> Option<Secret> {
+    let token = node.secret()?;
+    let plain = token.expose().bytes().all(|b| b.is_ascii_graphic());
+    // What it is must not be said.
+    if !plain || token.expose().len() < TOKEN_BYTES_MIN {
+        node.error(format!(
+            "a token has at least {TOKEN_BYTES_MIN} letters, digits or signs of ASCII, no spaces; \
+             `openssl rand -hex 32` makes one"
+        ));
+        return None;
+    }
+    Some(token)
+}
+
+pub(crate) fn notifications(node: Option<Node>) -> Vec<Webhook> {
+    let Some(node) = node else { return Vec::new() };
+    let nodes = node.list().unwrap_or_default();
+    nodes.iter().filter_map(webhook).collect()
+}
+
+fn webhook(node: &Node) -> Option<Webhook> {
+    let section = node.section()?;
+    let url = section.need("url", "where events are sent").and_then(|n| secret_url(&n));
+    let events = section.get("events").map(|n| events(&n));
+    section.done();
+    Some(Webhook { url: url?, events: events.unwrap_or(Some(Vec::new()))? })
+}
+
+fn events(node: &Node) -> Option<Vec<String>> {
+    let nodes = node.list()?;
+    let event = |node: &Node| {
+        let pattern = node.text()?;
+        let known = |word: &str| match pattern.strip_suffix('*') {
+            Some(start) => word.starts_with(start),
+            None => word == pattern,
+        };
+        if Kind::ALL.iter().map(|kind| kind.word()).chain(PLANNED).any(known) {
+            return Some(pattern.into_owned());
+        }
+        let kinds = Kind::ALL.iter().filter(|_| node.has_room());
+        let near = units::nearest(&pattern, kinds.map(|kind| kind.word()), 3);
+        let near = near.map(|word| format!("; did you mean \"{word}\"?"));
+        node.error(format!(
+            "{} is no event, nor does one begin so, as with \"health.*\"{}",
+            node.found(),
+            near.unwrap_or_default()
+        ));
+        None
+    };
+    let events: Vec<String> = nodes.iter().filter_map(event).collect();
+    (events.len() == nodes.len()).then_some(events)
+}
+
+/// Webhooks often carry their key in the address.
+fn secret_url(node: &Node) -> Option<Secret> {
+    let url = node.secret()?;
+    if !is_url(url.expose()) {
+        node.error(format!("must be {URL}"));
+        return None;
+    }
+    Some(url)
+}
+
+/// There is no TLS in this program: what it asks is on this host or on a network of its own.
+const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#;
+
+pub(crate) fn url(node: &Node) -> Option<String> {
+    let text = node.text()?;
+    if is_url(&text) {
+        return Some(text.into_owned());
+    }
+    // It may hold a password or a key.
+    node.error(format!("must be {URL}, got \"{}\"", url::plain(&text)));
+    None
+}
+
+fn is_url(text: &str) -> bool {
+    let host = text.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+    let host = host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'));
+    host && text.bytes().all(|b| b.is_ascii_graphic())
+}

@@ -1,0 +1,226 @@
+//! What the containers of a service are made from.
+
+use std::collections::BTreeMap;
+
+use jsonc_parser::ast::Value;
+
+use crate::config::cursor::{Node, Section};
+use crate::model::secret::Secret;
+use crate::model::service::{ContainerSpec, Origin, Restart};
+use crate::model::units;
+
+/// Docker refuses less.
+const MEMORY_MIN: u64 = 6 << 20;
+/// What Docker understands after the second colon of a volume.
+const VOLUME_OPTIONS: [&str; 11] =
+    ["ro", "rw", "z", "Z", "nocopy", "shared", "slave", "private", "rshared", "rslave", "rprivate"];
+/// Labels that tell whose a container is are not the operator's to set.
+const LABELS_TAKEN: [&str; 3] = ["io.plimsoll.", "com.docker.compose.", "com.docker.swarm."];
+
+pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<ContainerSpec> {
+    let texts = |key| section.get(key).and_then(|n: Node| n.texts()).unwrap_or_default();
+    let cpus = section.get("cpus").and_then(|n| n.hundredths(1..=1024_00, " of cores"));
+    let user = section.get("user").and_then(|n| Some(n.text()?.into_owned()));
+    let restart = section
+        .get("restart")
+        .and_then(|n| n.word("no, always, unless-stopped, on-failure or on-failure:5", restart));
+    let origin = origin(section, needs_origin);
+    Some(ContainerSpec {
+        command: texts("command"),
+        environment: environment(section.get("environment")),
+        volumes: volumes(section.get("volumes")),
+        nano_cpus: cpus.map(|h| h * 10_000_000),
+        memory: section.get("memory").and_then(|n| memory(&n)),
+        networks: networks(section.get("networks")),
+        labels: labels(section.section("labels")),
+        user,
+        restart: restart.unwrap_or(Restart::No),
+        origin: origin?,
+    })
+}
+
+fn origin(section: &Section, is_needed: bool) -> Option<Origin> {
+    let image = section.get("image").map(|n| image(&n));
+    let compose = section.section("compose");
+    if let (Some(_), Some(_)) = (&image, &compose)
+        && let Some(node) = section.get("compose")
+    {
+        node.error("there is an `image` as well; a service has one of the two");
+    }
+    match (image, compose) {
+        (Some(image), _) => image,
+        (None, Some(compose)) => self::compose(compose).inspect(|_| section.idle("compose")),
+        (None, None) if section.get("compose").is_some() => None,
+        (None, None) if is_needed => {
+            section.error(
+                "`image` is missing: the image that its containers are made from \
+                 (or `compose`, the service that docker compose started)",
+            );
+            None
+        }
+        (None, None) => Some(Origin::Image(String::new())),
+    }
+}
+
+fn image(node: &Node) -> Option<Origin> {
+    let text = node.text()?;
+    if text.contains(char::is_whitespace) {
+        node.wrong("an image name without spaces")
+    } else {
+        Some(Origin::Image(text.into_owned()))
+    }
+}
+
+fn compose(section: Section) -> Option<Origin> {
+    let read = |key, what| section.need(key, what).and_then(|n| Some(n.text()?.into_owned()));
+    let project = read("project", "the project's name, as `docker compose ls` shows it");
+    let service = read("service", "the service's name in the compose file");
+    section.done();
+    Some(Origin::Compose { project: project?, service: service? })
+}
+
+/// A map, or a list of `NAME=value`.
+fn environment(node: Option<Node>) -> BTreeMap<String, Secret> {
+    let Some(node) = node else { return BTreeMap::new() };
+    if let Value::Array(_) = node.value {
+        return environment_list(&node);
+    }
+    let Value::Object(_) = node.value else {
+        node.wrong::<()>(r#"an object, { ... }, or a list of "NAME=value""#);
+        return BTreeMap::new();
+    };
+    let Some(section) = node.section() else { return BTreeMap::new() };
+    let mut out = BTreeMap::new();
+    for (key, node) in section.entries() {
+        if !is_variable(key) {
+            node.bad_name("the name of a variable is not empty and has no `=`");
+            continue;
+        }
+        out.extend(variable(&node).map(|value| (key.to_owned(), value)));
+    }
+    out
+}
+
+fn environment_list(node: &Node) -> BTreeMap<String, Secret> {
+    let mut out = BTreeMap::new();
+    for node in node.list().unwrap_or_default() {
+        let parts = node.string.as_deref().and_then(|text| text.split_once('='));
+        let Some((name, value)) =
+            parts.filter(|(name, value)| is_variable(name) && !value.contains('\0'))
+        else {
+            // What stands there may be a secret.
+            node.complain(r#"must be a text like "NAME=value""#);
+            continue;
+        };
+        if out.insert(name.to_owned(), Secret::new(value.to_owned())).is_some() {
+            node.error(format!("{name} stands here twice; one of the two would be lost"));
+        }
+    }
+    out
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+/// Other than our own texts, a container's variable may be empty.
+fn variable(node: &Node) -> Option<Secret> {
+    match node.value {
+        Value::BooleanLit(lit) => Some(Secret::new(lit.value.to_string())),
+        Value::NumberLit(lit) => Some(Secret::new(lit.value.to_owned())),
+        Value::StringLit(_) | Value::Object(_) => {
+            let value = node.secret()?;
+            if value.expose().contains('\0') {
+                node.error("must be a text without NUL");
+                return None;
+            }
+            Some(value)
+        }
+        Value::Array(_) | Value::NullKeyword(_) => {
+            node.wrong(r#"a text, or {"file": "/path"} for what is in a file"#)
+        }
+    }
+}
+
+fn volumes(node: Option<Node>) -> Vec<String> {
+    let nodes = node.and_then(|n| n.list()).unwrap_or_default();
+    let volume = |node: &Node| {
+        let text = node.text()?;
+        let parts: Vec<&str> = text.split(':').collect();
+        let good = match parts[..] {
+            [source, target] => is_volume(source, target),
+            [source, target, options] => {
+                let known = |option| VOLUME_OPTIONS.contains(&option);
+                is_volume(source, target) && options.split(',').all(known)
+            }
+            _ => false,
+        };
+        if good {
+            return Some(text.into_owned());
+        }
+        node.wrong(
+            "\"SOURCE:TARGET\" or \"SOURCE:TARGET:ro\", SOURCE an absolute path or a volume's \
+             name, TARGET an absolute path in the container",
+        )
+    };
+    nodes.iter().filter_map(volume).collect()
+}
+
+fn is_volume(source: &str, target: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    let named = 1 < source.len() && source.bytes().all(plain) && !source.starts_with(['.', '-']);
+    (source.starts_with('/') || named) && target.starts_with('/')
+}
+
+/// In these a container has no address of its own, so that HAProxy could never reach it.
+fn networks(node: Option<Node>) -> Vec<String> {
+    let nodes = node.and_then(|n| n.list()).unwrap_or_default();
+    let network = |node: &Node| {
+        let text = node.text()?;
+        if ["host", "none"].contains(&&*text) || text.starts_with("container:") {
+            return node.wrong("a network in which a container has an address of its own");
+        }
+        Some(text.into_owned())
+    };
+    nodes.iter().filter_map(network).collect()
+}
+
+fn labels(section: Option<Section>) -> BTreeMap<String, String> {
+    let Some(section) = section else { return BTreeMap::new() };
+    let mut out = BTreeMap::new();
+    for (name, node) in section.entries() {
+        if name.is_empty() || LABELS_TAKEN.iter().any(|taken| name.starts_with(taken)) {
+            node.bad_name(
+                "a label has a name, which does not begin like those of plimsoll (io.plimsoll.), \
+                 compose (com.docker.compose.) or Swarm (com.docker.swarm.)",
+            );
+            continue;
+        }
+        match &node.string {
+            Some(text) => drop(out.insert(name.to_owned(), text.clone().into_owned())),
+            None => drop(node.wrong::<()>("a text in double quotes")),
+        }
+    }
+    out
+}
+
+fn restart(word: &str) -> Option<Restart> {
+    match word {
+        "no" => Some(Restart::No),
+        "always" => Some(Restart::Always),
+        "unless-stopped" => Some(Restart::UnlessStopped),
+        "on-failure" => Some(Restart::OnFailure(0)),
+        _ => word.strip_prefix("on-failure:")?.parse().ok().map(Restart::OnFailure),
+    }
+}
+
+fn memory(node: &Node) -> Option<u64> {
+    let bytes = node.number().or(node.string.as_deref()).and_then(units::bytes);
+    bytes
+        .filter(|b| MEMORY_MIN <= *b)
+        .or_else(|| node.wrong(r#"a size of at least 6m: bytes, or like "512m" or "2g""#))
+}
+
+pub(crate) fn port(node: &Node) -> Option<u16> {
+    node.whole(1..=65535).and_then(|n| u16::try_from(n).ok())
+}

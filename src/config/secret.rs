@@ -1,0 +1,113 @@
+//! What a config takes from around it: the environment's variables and files with secrets.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// No token, webhook address or variable of a container is longer.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+pub(crate) struct Around<'a> {
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// What is in a file, or why it is no use.
+    pub(crate) file: &'a dyn Fn(&Path) -> Result<String, String>,
+}
+
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// `None`: it is longer. To open a pipe would wait for its other end, and a device may never end,
+/// so that only plain files are read.
+pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    let size = File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
+    Ok((u64::try_from(size).unwrap_or(u64::MAX) <= longest).then_some(bytes))
+}
+
+/// Without the line end that editors put at the end of a file.
+pub(crate) fn file(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let bytes =
+        read(path, FILE_BYTES_MAX).map_err(|err| format!("{name} cannot be read: {err}"))?;
+    let bytes = bytes.ok_or(format!("{name} is over 64 KiB, which no secret is"))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// Puts in what the environment has for each `${NAME}`; `$${` stands for `${` itself.
+pub(crate) fn expand<'t>(text: &'t str, around: &Around) -> Result<Cow<'t, str>, String> {
+    if !text.contains("${") {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        if let Some(before) = before.strip_suffix('$') {
+            out += before;
+            out += "${";
+            rest = &from[2..];
+            continue;
+        }
+        out += before;
+        let Some((name, after)) = from[2..].split_once('}').filter(|(name, _)| is_name(name))
+        else {
+            return Err("has `${` without a variable's name and `}` after it; \
+                        write `$${` for the two signs themselves"
+                .to_owned());
+        };
+        let Some(value) = (around.variable)(name) else {
+            return Err(format!(
+                "the environment has no variable {name}; set it, or write `$${{` \
+                                for the two signs themselves"
+            ));
+        };
+        out += &value;
+        rest = after;
+    }
+    Ok(Cow::Owned(out + rest))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::secret::{Around, expand};
+
+    #[test]
+    fn variables_are_put_in() {
+        let variable = |name: &str| match name {
+            "A" => Some("1".to_owned()),
+            "_b2" => Some("${A}".to_owned()),
+            _ => None,
+        };
+        let around = Around { variable: &variable, file: &|_| Err(String::new()) };
+        for (text, want) in [
+            ("", Some("")),
+            ("plain $5 $", Some("plain $5 $")),
+            ("${A}", Some("1")),
+            ("x${A}y${A}", Some("x1y1")),
+            ("${_b2}", Some("${A}")),
+            ("$${A}", Some("${A}")),
+            ("$$${A}", Some("$${A}")),
+            ("${A} $${A}", Some("1 ${A}")),
+            ("${B}", None),
+            ("${}", None),
+            ("${A", None),
+            ("${2}", None),
+            ("${A-b}", None),
+        ] {
+            assert_eq!(expand(text, &around).ok().as_deref(), want, "{text}");
+        }
+    }
+}

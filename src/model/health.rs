@@ -1,0 +1,63 @@
+//! What tells that a replica can serve.
+
+use std::time::Duration;
+
+use crate::model::secret::Secret;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HealthCheck {
+    pub(crate) kind: HealthKind,
+    /// `None`: the service's own port.
+    pub(crate) port: Option<u16>,
+    pub(crate) interval: Duration,
+    /// At most `interval`.
+    pub(crate) timeout: Duration,
+    /// Passes in a row that make it healthy; at least 1.
+    pub(crate) healthy_after: u32,
+    /// Failures in a row that make it ill; at least 1.
+    pub(crate) unhealthy_after: u32,
+    /// From its start; failures in it do not count before the first pass.
+    pub(crate) start_period: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> HealthCheck {
+        HealthCheck {
+            kind: HealthKind::Tcp,
+            port: None,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            healthy_after: 1,
+            unhealthy_after: 3,
+            start_period: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The `Host` of a health check, HAProxy's and ours alike, so that both get the same answer. Apps
+/// that are choosy about it allow this one, and not an address that changes with each start.
+pub(crate) const HEALTH_HOST: &str = "localhost";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HealthKind {
+    Http(HttpCheck),
+    /// A connection that opens passes.
+    Tcp,
+    /// The image's own HEALTHCHECK.
+    Docker,
+    /// It serves as soon as it runs.
+    None,
+}
+
+/// `GET path` passes by its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpCheck {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, Secret)>,
+    /// Ranges, both ends included.
+    pub(crate) expect: Vec<(u16, u16)>,
+}
+
+impl HttpCheck {
+    pub(crate) const EXPECT: (u16, u16) = (200, 399);
+}

@@ -1,0 +1,163 @@
+//! What a service is scaled by, beside the band on CPU.
+
+use std::fmt;
+
+use crate::model::url;
+
+/// Thousandths of a metric's own unit, as Kubernetes counts quantities: sums stay exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Milli(pub(crate) u64);
+
+impl fmt::Display for Milli {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = format!("{:03}", self.0 % 1000);
+        match part.trim_end_matches('0') {
+            "" => write!(f, "{}", self.0 / 1000),
+            part => write!(f, "{}.{part}", self.0 / 1000),
+        }
+    }
+}
+
+/// One number to hold at a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metric {
+    pub(crate) source: Source,
+    /// For each replica; percent for CPU and memory. More than 0.
+    pub(crate) target: Milli,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// Percent of each replica's CPU limit; without one, of one core.
+    Cpu,
+    /// Percent of each replica's memory limit; without one, of the host's.
+    Memory,
+    /// What HAProxy counts.
+    Haproxy(Field),
+    /// A number in a JSON document, for the service as a whole. `pointer` is RFC 6901's; empty is
+    /// the document itself.
+    Http { url: String, pointer: String },
+    /// The value of an instant query, for the service as a whole.
+    Prometheus { url: String, query: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Field {
+    /// Requests in service, all servers together.
+    Sessions,
+    /// Requests that wait for a server.
+    Queue,
+    /// Requests a second.
+    RequestRate,
+    /// Average milliseconds to the response, of the last 1024 requests; 0 while there are none.
+    ResponseTimeMs,
+}
+
+impl Source {
+    /// As it is told to people and programs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Source::Cpu => "cpu",
+            Source::Memory => "memory",
+            Source::Haproxy(Field::Sessions) => "haproxy sessions",
+            Source::Haproxy(Field::Queue) => "haproxy queue",
+            Source::Haproxy(Field::RequestRate) => "haproxy request_rate",
+            Source::Haproxy(Field::ResponseTimeMs) => "haproxy response_time_ms",
+            Source::Http { .. } => "http",
+            Source::Prometheus { .. } => "prometheus",
+        }
+    }
+
+    /// Asked over the network, for the service as a whole.
+    pub(crate) fn is_remote(&self) -> bool {
+        match self {
+            Source::Cpu | Source::Memory | Source::Haproxy(_) => false,
+            Source::Http { .. } | Source::Prometheus { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// Tells two of one kind apart, without what may be secret in an address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Source::Cpu | Source::Memory | Source::Haproxy(_) => Ok(()),
+            Source::Http { url, pointer } if pointer.is_empty() => {
+                write!(f, " {}", url::plain(url))
+            }
+            Source::Http { url, pointer } => write!(f, " {} {pointer}", url::plain(url)),
+            Source::Prometheus { url, query } => {
+                write!(f, " {} {}", url::plain(url), shortened(query, QUERY_SHOWN))
+            }
+        }
+    }
+}
+
+/// Characters of a query that tell which one it is.
+const QUERY_SHOWN: usize = 80;
+
+/// At most `longest` characters of it.
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
+    let mut short: String = text.chars().take(longest).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// What one metric showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Each replica has a sample of its own.
+    Replicas,
+    /// Of all replicas together.
+    Total(Milli),
+    /// Already an average, whatever the number of replicas.
+    Average(Milli),
+    /// Why there is none.
+    Failed(String),
+    /// Too early to say: nothing was asked yet, or one look too few was taken.
+    Pending,
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reading::Replicas => f.write_str("of each replica"),
+            Reading::Total(value) => write!(f, "{value}"),
+            Reading::Average(value) => write!(f, "{value} on average"),
+            Reading::Failed(why) => write!(f, "failed: {why}"),
+            Reading::Pending => f.write_str("pending"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::metric::{Milli, Source, shortened};
+
+    #[test]
+    fn thousandths_print_no_more_than_they_know() {
+        for (milli, text) in [(0, "0"), (1, "0.001"), (1_500, "1.5"), (20_010, "20.01")] {
+            assert_eq!(Milli(milli).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_source_is_shown_without_secrets() {
+        let url = "http://me:pass@a/b?c".to_owned();
+        let http = Source::Http { url: url.clone(), pointer: "/d".to_owned() };
+        assert_eq!(http.to_string(), "http http://a/b /d");
+        let prometheus = Source::Prometheus { url, query: "x".repeat(81) };
+        let want = format!("prometheus http://a/b {}…", "x".repeat(80));
+        assert_eq!(prometheus.to_string(), want);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (text, short) in [("", ""), ("äö", "äö"), ("äöü", "äö…")] {
+            assert_eq!(shortened(text, 2), short);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Everything that is shown of the daemon, at one moment. Whoever shows it decides how.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::memory::{Hold, Pause};
+use crate::model::plan::Cause;
+use crate::model::record::{Counts, Measured};
+use crate::model::replica::Load;
+use crate::model::schedule::{Standing, Wall};
+use crate::model::service::Listen;
+use crate::model::time::Moment;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) config_file: String,
+    /// When this was seen, on both clocks.
+    pub(crate) now: Moment,
+    pub(crate) at: Wall,
+    pub(crate) started: Moment,
+    pub(crate) check_interval: Duration,
+    pub(crate) dry_run: bool,
+    /// The end of the last look at which Docker answered.
+    pub(crate) last_good: Option<Moment>,
+    /// Why Docker gave no answer.
+    pub(crate) docker_error: Option<String>,
+    /// `None`: HAProxy does not answer. Else how many earlier processes still finish.
+    pub(crate) old_proxies: Option<u32>,
+    /// By name.
+    pub(crate) services: Vec<ServiceStatus>,
+    /// Services that left the config and whose containers run on.
+    pub(crate) orphans: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceStatus {
+    pub(crate) name: String,
+    pub(crate) listen: Option<Listen>,
+    pub(crate) wanted: u32,
+    pub(crate) standing: Standing,
+    pub(crate) counts: Counts,
+    /// Of the last turn.
+    pub(crate) because: Vec<Cause>,
+    pub(crate) reason: &'static str,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) pause: Option<Pause>,
+    pub(crate) last_change: Option<Change>,
+    /// The last look at its load.
+    pub(crate) record: Option<Arc<Record>>,
+    pub(crate) replicas: Vec<ReplicaStatus>,
+}
+
+/// A change of the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) at: Wall,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) reason: &'static str,
+    pub(crate) words: String,
+}
+
+/// A decision at a look, number by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) at: Wall,
+    pub(crate) from: u32,
+    pub(crate) wanted: u32,
+    pub(crate) standing: Standing,
+    pub(crate) counts: Counts,
+    pub(crate) measured: Vec<Measured>,
+    pub(crate) because: Vec<Cause>,
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicaStatus {
+    pub(crate) name: String,
+    /// As Docker shows it to people.
+    pub(crate) container: String,
+    pub(crate) state: ReplicaState,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) cpu: Load,
+    pub(crate) memory: Load,
+    /// `None`: HAProxy does not have it.
+    pub(crate) sessions: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaState {
+    Starting,
+    Ready,
+    Draining,
+    Stopping,
+    Exited,
+}
+
+impl ReplicaState {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            ReplicaState::Starting => "starting",
+            ReplicaState::Ready => "ready",
+            ReplicaState::Draining => "draining",
+            ReplicaState::Stopping => "stopping",
+            ReplicaState::Exited => "exited",
+        }
+    }
+}
