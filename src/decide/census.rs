@@ -1,6 +1,7 @@
 //! Who counts as what.
 
 use crate::model::memory::ServiceMemory;
+use crate::model::record::Counts;
 use crate::model::replica::{ContainerState, Load, Probed, Replica};
 use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
@@ -31,6 +32,12 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
     }
 }
 
+/// Numbers of starts under way that no container shows for yet.
+pub(crate) fn hidden(snapshot: &Snapshot) -> impl Iterator<Item = u32> {
+    let shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
+    snapshot.starting.iter().copied().filter(move |n| !shown(n))
+}
+
 /// How many replicas stand where, and what the ready ones carry.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
@@ -40,6 +47,7 @@ pub(crate) struct Census {
     pub(crate) missing: u32,
     /// Not ready yet, among them starts under way that no container shows for yet.
     pub(crate) unready: u32,
+    pub(crate) leaving: u32,
     /// Of the sampled ones, in hundredths of a percent.
     pub(crate) total: u64,
 }
@@ -49,7 +57,7 @@ impl Census {
         let mut census = Census::default();
         for replica in &snapshot.replicas {
             match (class(replica, memory), replica.load) {
-                (Class::Leaving, _) => (),
+                (Class::Leaving, _) => census.leaving += 1,
                 (Class::Unready, _) => census.unready += 1,
                 (Class::Ready, Load::Missing) => census.missing += 1,
                 (Class::Ready, Load::Read(load)) => {
@@ -58,10 +66,13 @@ impl Census {
                 }
             }
         }
-        let shown = |n: &&u32| snapshot.replicas.iter().any(|r| r.number == **n);
-        let hidden = snapshot.starting.iter().filter(|n| !shown(n)).count();
-        census.unready += u32::try_from(hidden).unwrap_or(u32::MAX);
+        census.unready += u32::try_from(hidden(snapshot).count()).unwrap_or(u32::MAX);
         census
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let Census { sampled, missing, unready, leaving, .. } = *self;
+        Counts { ready: sampled + missing, unready, leaving }
     }
 
     /// Everything that serves or soon will.

@@ -1,6 +1,6 @@
 //! The bounds that the operator set. They win over every earlier stage.
 
-use crate::model::plan::Rule;
+use crate::model::plan::{Cause, Rule};
 use crate::model::service::Bounds;
 
 /// A number outside the bounds is put right at once, without a look at load or cooldown.
@@ -14,7 +14,8 @@ pub(crate) fn correction(current: u32, bounds: Bounds) -> Option<Rule> {
     }
 }
 
-pub(crate) fn to_bounds(proposed: u32, bounds: Bounds, because: &mut Vec<Rule>) -> u32 {
-    because.extend(correction(proposed, bounds));
-    proposed.clamp(bounds.min(), bounds.max())
+pub(crate) fn to_bounds(proposed: u32, bounds: Bounds, because: &mut Vec<Cause>) -> u32 {
+    let number = proposed.clamp(bounds.min(), bounds.max());
+    because.extend(correction(proposed, bounds).map(|rule| Cause { rule, number }));
+    number
 }

@@ -6,9 +6,17 @@ mod backoff;
 mod census;
 mod cooldown;
 mod drain;
+pub(crate) mod headroom;
+mod hpa;
 mod limit;
+mod merge;
+mod metrics;
+pub(crate) mod orders;
 pub(crate) mod proxy;
+mod rate;
 mod recommend;
+mod restrain;
+mod stabilize;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -16,52 +24,173 @@ mod tests;
 use std::time::Duration;
 
 use crate::decide::census::Census;
-use crate::model::memory::ServiceMemory;
-use crate::model::plan::{Plan, Rule};
-use crate::model::schedule::Wall;
+use crate::decide::merge::Verdict;
+use crate::decide::restrain::Request;
+use crate::model::history::History;
+use crate::model::memory::{Drain, DrainStep, ServiceMemory};
+use crate::model::plan::{Cause, Plan, Rule};
+use crate::model::record::Measured;
+use crate::model::schedule::{Standing, Wall};
+use crate::model::service::{Bounds, Service};
 use crate::model::snapshot::{EngineSeen, Snapshot};
 
 pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
     let mut next = memory.clone();
-    let mut because = Vec::new();
-    let census = Census::take(snapshot, memory);
-    let from = memory.wanted.unwrap_or_else(|| {
-        because.push(Rule::Found(census.size()));
-        census.size()
-    });
-
+    orders::expire(snapshot.now, &mut next);
     if snapshot.engine == EngineSeen::Lost {
         return (keep(snapshot, memory, Rule::EngineLost), next);
     }
-
+    let mut course = Course::begin(snapshot, memory);
+    let from = course.number;
     let standing = snapshot.service.timetable.at(snapshot.wall);
-    let bounds = standing.bounds;
-    let wanted = match limit::correction(from, bounds) {
-        Some(rule) => {
-            because.push(rule);
-            from.clamp(bounds.min(), bounds.max())
+    course.run(&standing, &mut next);
+    let room = headroom::room(snapshot);
+    if let Some((room, rule)) = room {
+        let back = u32::try_from(steps::returnable(snapshot, &next).count()).unwrap_or(u32::MAX);
+        let there = course.census.size().saturating_add(back);
+        let most = there.saturating_add(room).max(from);
+        if most < course.number {
+            course.note(rule, most);
         }
-        None if !standing.scaling => {
-            because.push(Rule::OutsideHours);
-            from
-        }
-        None => {
-            let proposed = recommend::from_load(snapshot, &census, from, &mut because);
-            let limited = limit::to_bounds(proposed, bounds, &mut because);
-            cooldown::hold(snapshot, memory, from, limited, &mut because)
-        }
-    };
-    cooldown::remember(snapshot, from, wanted, &because, &mut next);
+    }
+    let Course { number: wanted, mut because, census, measured, is_by_load, .. } = course;
+    if is_by_load && from != wanted {
+        next.changed_at = Some(snapshot.now);
+    }
+    let behavior = snapshot.service.behavior.as_ref();
+    rate::remember(&mut next.history, snapshot.now, behavior, from, wanted);
     next.wanted = Some(wanted);
 
-    let mut work = steps::Work::new(snapshot);
+    let mut work = steps::Work::new(snapshot, room);
     backoff::count(snapshot, &mut next, &mut work);
     drain::advance(snapshot, &mut next, &mut work);
     steps::toward(snapshot, wanted, &mut next, &mut work, &mut because);
+    if from == wanted {
+        because.extend(still_draining(&next, &because));
+    }
     let servers = steps::servers(snapshot, &next);
-    let again = work.again(&next).into_iter().chain(until_next_edge(snapshot)).min();
-    let (actions, steps) = (work.actions, work.steps);
-    (Plan { from, wanted, standing, because, actions, steps, servers, again }, next)
+    let again = work.again(&next).into_iter().chain(until_next_edge(snapshot));
+    let again = again.chain(orders::again(snapshot.now, &next)).min();
+    let (actions, steps, counts) = (work.actions, work.steps, census.counts());
+    let plan =
+        Plan { from, wanted, standing, counts, measured, because, actions, steps, servers, again };
+    (plan, next)
+}
+
+/// The number is what it should be, the replicas are not yet. Any other reason says more.
+fn still_draining(next: &ServiceMemory, because: &[Cause]) -> Option<Cause> {
+    let last = because.last().filter(|cause| cause.rule.word() == "DesiredWithinRange")?;
+    let emptying = |drain: &&Drain| matches!(drain.step, DrainStep::Emptying { .. });
+    let count = next.drains.values().filter(emptying).count();
+    let rule = Rule::Draining(u32::try_from(count).unwrap_or(u32::MAX));
+    (0 < count).then_some(Cause { rule, number: last.number })
+}
+
+/// A number on its way through the stages.
+struct Course<'a> {
+    snapshot: &'a Snapshot,
+    memory: &'a ServiceMemory,
+    census: Census,
+    number: u32,
+    because: Vec<Cause>,
+    measured: Vec<Measured>,
+    /// Load gave the number, and not the bounds, the hours or an operator.
+    is_by_load: bool,
+}
+
+/// Thresholds alone are a band with a cooldown, as they always were.
+fn follows_windows(service: &Service) -> bool {
+    !service.metrics.is_empty() || service.behavior.is_some()
+}
+
+impl<'a> Course<'a> {
+    fn begin(snapshot: &'a Snapshot, memory: &'a ServiceMemory) -> Course<'a> {
+        let census = Census::take(snapshot, memory);
+        let (because, measured) = (Vec::new(), Vec::new());
+        let (number, is_by_load) = (0, false);
+        let mut course = Course { snapshot, memory, census, number, because, measured, is_by_load };
+        match memory.wanted {
+            Some(wanted) => course.number = wanted,
+            None => {
+                let found = course.census.size();
+                course.note(Rule::Found(found), found);
+            }
+        }
+        course
+    }
+
+    fn note(&mut self, rule: Rule, number: u32) {
+        self.number = number;
+        self.because.push(Cause { rule, number });
+    }
+
+    fn run(&mut self, standing: &Standing, next: &mut ServiceMemory) {
+        let (now, bounds) = (self.snapshot.now, standing.bounds);
+        let service = &self.snapshot.service;
+        if let Some((number, rule)) = orders::number(service, now, self.number, next) {
+            self.note(rule, number);
+        } else if let Some(rule) = limit::correction(self.number, bounds) {
+            self.note(rule, self.number.clamp(bounds.min(), bounds.max()));
+        } else if !standing.scaling {
+            self.note(Rule::OutsideHours, self.number);
+        } else if !self.snapshot.due {
+            self.note(Rule::Standing, self.number);
+        } else {
+            self.is_by_load = true;
+            return self.by_load(bounds, next);
+        }
+        // When load has its say again, this is what was asked for last: nothing shrinks at once.
+        if self.snapshot.due && follows_windows(service) {
+            stabilize::note(&mut next.history, now, self.number);
+        }
+    }
+
+    fn by_load(&mut self, bounds: Bounds, next: &mut ServiceMemory) {
+        let (snapshot, current) = (self.snapshot, self.number);
+        let service = &snapshot.service;
+        let band = service.band.map(|band| recommend::from_band(band, &self.census, current));
+        self.measured.extend(band);
+        self.measured.extend(metrics::measure(snapshot, self.memory, current));
+        if self.measured.is_empty() {
+            return self.note(Rule::NoMetric, current);
+        }
+        self.ask(current);
+        let mut number = self.number;
+        let behavior = service.behavior.as_ref();
+        if !follows_windows(service) {
+            number = limit::to_bounds(number, bounds, &mut self.because);
+        } else {
+            if next.history.recommendations.is_empty() {
+                let begun = History::begun(snapshot.now, current);
+                next.history.recommendations = begun.recommendations;
+            }
+            let desired = number;
+            let request = Request { now: snapshot.now, current, desired, bounds, behavior };
+            let allowed = restrain::restrain(&request, &mut next.history);
+            self.because.extend(allowed.because);
+            number = allowed.replicas;
+        }
+        self.number = cooldown::hold(snapshot, self.memory, current, number, &mut self.because);
+    }
+
+    /// The largest of what all that was measured asks for.
+    fn ask(&mut self, current: u32) {
+        let proposals: Vec<Option<u32>> = self.measured.iter().map(|m| m.proposal).collect();
+        let rule_of = |i: usize| self.measured.get(i).map_or(Rule::NoMetric, |m| m.rule);
+        match merge::merge(current, &proposals) {
+            Verdict::Largest { replicas, metric } => self.note(rule_of(metric), replicas),
+            Verdict::Blocked { replicas, metric, failed } => {
+                let (asks, fails) = (rule_of(metric), rule_of(failed));
+                self.note(asks, replicas);
+                let metric = match fails {
+                    Rule::Untold { metric } => metric,
+                    _ => "cpu",
+                };
+                self.note(Rule::Unsure { metric }, current);
+            }
+            Verdict::Blind => self.note(rule_of(0), current),
+        }
+    }
 }
 
 /// What a window changes is not left to the next look, which may be an hour away. Beyond this the
@@ -81,7 +210,9 @@ pub(crate) fn keep(snapshot: &Snapshot, memory: &ServiceMemory, why: Rule) -> Pl
         from: wanted,
         wanted,
         standing: snapshot.service.timetable.at(snapshot.wall),
-        because: vec![why],
+        counts: Census::take(snapshot, memory).counts(),
+        measured: Vec::new(),
+        because: vec![Cause { rule: why, number: wanted }],
         actions: Vec::new(),
         steps: Vec::new(),
         servers: steps::servers(snapshot, memory),

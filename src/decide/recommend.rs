@@ -1,43 +1,41 @@
-//! How many replicas the load asks for.
+//! How many replicas the thresholds ask for: a band on the average CPU load.
 //!
 //! What is not known is counted against a change, as Kubernetes' HPA does: on the way up a replica
 //! without a sample, or not ready yet, carries nothing; on the way down one without a sample is
 //! fully loaded, and one not ready does not count.
 
 use crate::decide::census::Census;
+use crate::model::metric::Milli;
 use crate::model::plan::Rule;
+use crate::model::record::Measured;
 use crate::model::service::{Band, Percent};
-use crate::model::snapshot::Snapshot;
 
 const FULL: u64 = 100_00;
 
-pub(crate) fn from_load(
-    snapshot: &Snapshot,
-    census: &Census,
-    current: u32,
-    because: &mut Vec<Rule>,
-) -> u32 {
-    if !snapshot.due {
-        because.push(Rule::Standing);
-        return current;
+pub(crate) fn from_band(band: Band, census: &Census, current: u32) -> Measured {
+    let average = census.average();
+    let proposed = average.map(|value| {
+        if band.upper() <= value {
+            up(census, band, current, value)
+        } else if value <= band.lower() {
+            down(census, band, current, value)
+        } else {
+            (current, Rule::InsideBand { value })
+        }
+    });
+    let milli = |percent: Percent| Milli(percent.hundredths().saturating_mul(10));
+    let (value, target) = (average.map(milli), milli(band.upper()));
+    let ratio = value.and_then(|v| v.0.saturating_mul(1000).checked_div(target.0)).map(Milli);
+    Measured {
+        name: format!("cpu band {} to {}", band.lower(), band.upper()),
+        unit: "%",
+        value,
+        target,
+        ratio,
+        proposal: proposed.map(|(number, _)| number),
+        rule: proposed.map_or(Rule::NoSample, |(_, rule)| rule),
+        failure: None,
     }
-    let Some(band) = snapshot.service.band else {
-        because.push(Rule::NoMetric);
-        return current;
-    };
-    let Some(value) = census.average() else {
-        because.push(Rule::NoSample);
-        return current;
-    };
-    let (proposed, rule) = if band.upper() <= value {
-        up(census, band, current, value)
-    } else if value <= band.lower() {
-        down(census, band, current, value)
-    } else {
-        (current, Rule::InsideBand { value })
-    };
-    because.push(rule);
-    proposed
 }
 
 fn up(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) {

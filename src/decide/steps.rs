@@ -7,7 +7,7 @@ use crate::decide::backoff;
 use crate::decide::census::{Class, class};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Rule, Step};
+use crate::model::plan::{Cause, Rule, Step};
 use crate::model::proxy::Server;
 use crate::model::replica::{ContainerState, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
@@ -21,14 +21,16 @@ pub(crate) struct Work {
     pub(crate) steps: Vec<Step>,
     /// How long no replica may be started yet.
     held_back: Option<Duration>,
+    /// How many may be started, and what allows no more.
+    room: Option<(u32, Rule)>,
     /// By number. Where both run, `snapshot.starting` knows of starts before containers do.
     starting: Vec<u32>,
 }
 
 impl Work {
-    pub(crate) fn new(snapshot: &Snapshot) -> Work {
+    pub(crate) fn new(snapshot: &Snapshot, room: Option<(u32, Rule)>) -> Work {
         let starting = snapshot.starting.clone();
-        Work { actions: Vec::new(), steps: Vec::new(), held_back: None, starting }
+        Work { actions: Vec::new(), steps: Vec::new(), held_back: None, room, starting }
     }
 
     /// When to look again, if nothing wakes us before.
@@ -42,7 +44,7 @@ pub(crate) fn toward(
     wanted: u32,
     next: &mut ServiceMemory,
     work: &mut Work,
-    because: &mut Vec<Rule>,
+    because: &mut Vec<Cause>,
 ) {
     // Of all that are seen: a number must not come again when its replica is gone.
     let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
@@ -52,10 +54,17 @@ pub(crate) fn toward(
     let hidden =
         work.starting.iter().filter(|n| !snapshot.replicas.iter().any(|r| r.number == **n));
     let size = active.len() + hidden.count();
+    let number = wanted;
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     if size < wanted {
         let missing = wanted - size;
-        let missing = missing - put_back(snapshot, missing, next, work);
+        let mut missing = missing - put_back(snapshot, missing, next, work);
+        if let Some((room, rule)) = work.room
+            && (room as usize) < missing
+        {
+            missing = room as usize;
+            because.push(Cause { rule, number });
+        }
         start(snapshot, missing, &active, next, work, because);
     } else {
         let mut victims = active.clone();
@@ -69,19 +78,26 @@ pub(crate) fn toward(
     }
 }
 
-/// A drain that has not been released yet is the quickest new replica.
-fn put_back(snapshot: &Snapshot, most: usize, next: &mut ServiceMemory, work: &mut Work) -> usize {
-    let can = |r: &&Replica| {
-        let emptying = next.drains.get(&r.id).map(|d| d.step);
+/// Replicas that can be put back as if nothing had been.
+pub(crate) fn returnable<'a>(
+    snapshot: &'a Snapshot,
+    memory: &ServiceMemory,
+) -> impl Iterator<Item = &'a Replica> {
+    snapshot.replicas.iter().filter(move |r| {
+        let emptying = memory.drains.get(&r.id).map(|d| d.step);
         matches!(emptying, Some(DrainStep::Emptying { .. }))
             && r.state == ContainerState::Running
             && r.is_served()
             && !r.busy
-    };
-    let back: Vec<&Replica> = snapshot.replicas.iter().filter(can).take(most).collect();
-    for replica in &back {
-        next.drains.remove(&replica.id);
-        work.steps.push(Step::PutBack { number: replica.number });
+    })
+}
+
+/// A drain that has not been released yet is the quickest new replica.
+fn put_back(snapshot: &Snapshot, most: usize, next: &mut ServiceMemory, work: &mut Work) -> usize {
+    let back: Vec<_> = returnable(snapshot, next).take(most).map(|r| (&r.id, r.number)).collect();
+    for (id, number) in &back {
+        next.drains.remove(*id);
+        work.steps.push(Step::PutBack { number: *number });
     }
     back.len()
 }
@@ -93,7 +109,7 @@ fn start(
     active: &[&Replica],
     next: &mut ServiceMemory,
     work: &mut Work,
-    because: &mut Vec<Rule>,
+    because: &mut Vec<Cause>,
 ) {
     let made = active.iter().filter(|r| r.state == ContainerState::Created).map(|r| r.number);
     let mut numbers: Vec<u32> = made.filter(|n| !work.starting.contains(n)).collect();
@@ -101,7 +117,9 @@ fn start(
         return;
     }
     if let Some(left) = backoff::left(snapshot, next.failures) {
-        because.push(Rule::CrashLoop { failures: next.failures.count, left });
+        let number = next.wanted.unwrap_or_default();
+        let rule = Rule::CrashLoop { failures: next.failures.count, left };
+        because.push(Cause { rule, number });
         work.held_back = Some(left);
         return;
     }

@@ -16,33 +16,41 @@
 //! | `X` | exited |
 //! | `B` | exits because we remove it right now |
 
+mod cases;
 mod drains;
+mod hpa;
+mod hpa_history;
+mod hpa_worlds;
+mod metrics;
 mod numbers;
 mod proxy;
 mod small_worlds;
 mod starts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::decide;
 use crate::model::action::Action;
-use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
+use crate::model::behavior::{Behavior, Cap, Rules};
+use crate::model::history::Recommendation;
+use crate::model::memory::{Drain, DrainStep, Failures, Hold, Pause, ServiceMemory};
+use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
 use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
+    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName,
 };
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
-const NOW: Moment = Moment(1_000_000_000);
-const S: Duration = Duration::from_secs(1);
+pub(crate) const NOW: Moment = Moment(1_000_000_000);
+pub(crate) const S: Duration = Duration::from_secs(1);
 
 /// One row is `strip loads min..max wanted words… | wanted [what] why`. Loads are percentages, one
 /// for each replica with a sample, the last one for all that are left. A wanted of `?` is a first
@@ -74,6 +82,8 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         service: Arc::new(service(bounds, Some(band(30_00, 75_00)))),
         replicas: Vec::new(),
         starting: Vec::new(),
+        readings: Vec::new(),
+        free_memory: None,
         failed_starts: 0,
         engine: EngineSeen::Answers,
         proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
@@ -105,9 +115,9 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         // Milliseconds since load last changed the number.
         "changed" => memory.changed_at = Some(ago(value)),
         "band" => {
+            // `band=-` is none.
             let band = value.split_once('/').map(|(l, u)| band(hundredths(l), hundredths(u)));
-            let changed = Service { band, ..Service::clone(&snapshot.service) };
-            snapshot.service = Arc::new(changed);
+            change(snapshot, |service| service.band = band);
         }
         "starting" => snapshot.starting = value.split(',').map(number).collect(),
         "failed" => snapshot.failed_starts = number(value),
@@ -121,24 +131,69 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             let count = value.parse().map(Outside::Count);
             let outside = count.unwrap_or(Outside::Hold);
             let hours = Some(Hours { window: window(9 * 60, 17 * 60), outside });
-            retime(snapshot, |timetable| timetable.hours = hours);
+            change(snapshot, |service| service.timetable.hours = hours);
         }
         "schedule" => {
             let (min, max) = value.split_once("..").unwrap();
             let bounds = Bounds::new(number(min), number(max)).unwrap();
             let (name, window) = ("rush".to_owned(), window(0, 60));
             let schedule = Schedule { name, window, bounds, prewarm: Duration::ZERO };
-            retime(snapshot, |timetable| timetable.schedules.push(schedule));
+            change(snapshot, |service| service.timetable.schedules.push(schedule));
+        }
+        // A number, and milliseconds until it is over.
+        "hold" => {
+            let (count, left) = value.split_once('/').unwrap_or((value, "-"));
+            let until = left.parse::<u64>().ok().map(|ms| Moment(NOW.0 + ms));
+            memory.hold = Some(Hold { count: number(count), until, reason: None });
+        }
+        "paused" => {
+            let until = value.parse::<u64>().ok().map(|ms| Moment(NOW.0 + ms));
+            memory.pause = Some(Pause { until });
+        }
+        // MiB that are free beside the reserve, and that one replica takes.
+        "room" => {
+            let (free, limit) = value.split_once('/').unwrap();
+            let bytes = |mib: &str| mib.parse::<u64>().ok().map(|mib| mib << 20);
+            snapshot.free_memory = bytes(free);
+            change(snapshot, |service| service.container.memory = bytes(limit));
+        }
+        "by" => by(value, snapshot),
+        "calm" => {
+            let calm = Behavior { tolerance: 10, scale_up: Rules::up(), scale_down: Rules::down() };
+            change(snapshot, |service| service.behavior = Some(calm));
+        }
+        // A number that was asked for, and how many milliseconds ago.
+        "asked" => {
+            let (replicas, ms) = value.split_once('/').unwrap();
+            let entry = Recommendation { at: ago(ms), replicas: number(replicas) };
+            memory.history.recommendations.push(entry);
         }
         "given" => memory.last_number = number(value),
         other => panic!("no such fact: {other}"),
     }
 }
 
-fn retime(snapshot: &mut Snapshot, change: impl FnOnce(&mut Timetable)) {
-    let mut service = Service::clone(&snapshot.service);
-    change(&mut service.timetable);
-    snapshot.service = Arc::new(service);
+/// `cpu/60` and `memory/60` are of the replicas; `total:90/40` and `average:90/40` were read;
+/// `failed/40` and `pending/40` were not. The target comes last.
+fn by(value: &str, snapshot: &mut Snapshot) {
+    let (what, target) = value.split_once('/').unwrap();
+    let (kind, value) = what.split_once(':').unwrap_or((what, "0"));
+    let milli = |text: &str| Milli(u64::from(number(text)) * 1000);
+    let (source, reading) = match kind {
+        "cpu" => (Source::Cpu, Reading::Replicas),
+        "memory" => (Source::Memory, Reading::Replicas),
+        "total" => (Source::Haproxy(Field::Sessions), Reading::Total(milli(value))),
+        "average" => (Source::Haproxy(Field::ResponseTimeMs), Reading::Average(milli(value))),
+        "failed" => (Source::Haproxy(Field::Queue), Reading::Failed("refused".to_owned())),
+        "pending" => (Source::Haproxy(Field::Queue), Reading::Pending),
+        other => panic!("no such metric: {other}"),
+    };
+    change(snapshot, |service| service.metrics.push(Metric { source, target: milli(target) }));
+    snapshot.readings.push(reading);
+}
+
+fn change(snapshot: &mut Snapshot, how: impl FnOnce(&mut Service)) {
+    how(Arc::make_mut(&mut snapshot.service));
 }
 
 fn window(start: u16, end: u16) -> Window {
@@ -160,30 +215,13 @@ fn band(lower: u64, upper: u64) -> Band {
     Band::new(Percent::from_hundredths(lower), Percent::from_hundredths(upper)).unwrap()
 }
 
-fn service(bounds: Bounds, band: Option<Band>) -> Service {
+pub(crate) fn service(bounds: Bounds, band: Option<Band>) -> Service {
+    let (name, image) = (ServiceName::new("web").unwrap(), Origin::Image("web:1".to_owned()));
     Service {
-        name: ServiceName::new("web").unwrap(),
-        container: ContainerSpec {
-            image: "web:1".to_owned(),
-            command: Vec::new(),
-            environment: BTreeMap::new(),
-            volumes: Vec::new(),
-            nano_cpus: None,
-            memory: None,
-        },
-        port: 80,
-        listen: None,
-        timetable: Timetable::always(bounds),
         band,
         cooldown: Cooldown { up: 30 * S, down: 60 * S },
-        health: health(),
-        drain_timeout: 30 * S,
-        stop_timeout: 10 * S,
+        ..Service::new(name, ContainerSpec::new(image), 80, Timetable::always(bounds))
     }
-}
-
-fn health() -> HealthCheck {
-    HealthCheck { kind: HealthKind::Tcp, port: None, interval: 10 * S, timeout: S }
 }
 
 fn id(n: u32) -> ContainerId {
@@ -203,6 +241,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
         address: Some(address(n)),
         probed: Probed::Passed,
         load: Load::Read(Percent::from_hundredths(load)),
+        memory: Load::Missing,
         server: Some(server),
         old_connections: None,
         busy: false,
@@ -238,7 +277,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
 fn shown(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(step_shown);
     let what: Vec<String> = steps.chain(plan.actions.iter().map(action_shown)).collect();
-    let why: Vec<String> = plan.because.iter().map(rule_shown).collect();
+    let why: Vec<String> = plan.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
     format!("{} [{}] {}", plan.wanted, what.join(", "), why.join(" "))
 }
 
@@ -259,6 +298,18 @@ fn action_shown(action: &Action) -> String {
     }
 }
 
+fn cap_shown(cap: Cap) -> &'static str {
+    match cap {
+        Cap::Policy(_) => "policy",
+        Cap::Disabled => "disabled",
+        Cap::Growth => "growth",
+    }
+}
+
+fn shown_left(left: Option<Duration>) -> String {
+    left.map_or("-".to_owned(), |left| left.as_millis().to_string())
+}
+
 fn rule_shown(rule: &Rule) -> String {
     match rule {
         Rule::Found(n) => format!("found({n})"),
@@ -266,6 +317,22 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),
         Rule::OutsideHours => "outside".to_owned(),
+        Rule::Held { left } => format!("held({})", shown_left(*left)),
+        Rule::Paused { left } => format!("paused({})", shown_left(*left)),
+        Rule::NoHeadroom { free, needed } => {
+            format!("no_room({}/{})", free >> 20, needed >> 20)
+        }
+        Rule::Draining(count) => format!("draining({count})"),
+        Rule::AboveTarget(g) => format!("over({})", g.value),
+        Rule::BelowTarget(g) => format!("under({})", g.value),
+        Rule::OnTarget(g) => format!("on({})", g.value),
+        Rule::GapsExplain(g) => format!("explained({})", g.value),
+        Rule::Untold { metric } => format!("untold({metric})"),
+        Rule::Unsure { metric } => format!("unsure({metric})"),
+        Rule::ScaleUpStabilized { proposed, .. } => format!("up_window({proposed})"),
+        Rule::ScaleDownStabilized { proposed, .. } => format!("down_window({proposed})"),
+        Rule::ScaleUpLimit(cap) => format!("up_limit({})", cap_shown(*cap)),
+        Rule::ScaleDownLimit(cap) => format!("down_limit({})", cap_shown(*cap)),
         Rule::NoMetric => "no_metric".to_owned(),
         Rule::InsideBand { value } => format!("inside({value})"),
         Rule::AboveBand { value, .. } => format!("above({value})"),

@@ -179,7 +179,7 @@ fn a_first_look_takes_what_it_finds() {
         -      -           1..4  ?                  | 1 [start 1] found(0) min(1)
         RRRRR  50          1..4  ?                  | 4 [drain 5] found(5) max(4)
         RR     90          1..4  ?                  | 3 [start 3] found(2) above(90%)
-        RRD    50          1..4  ?                  | 2 [] found(2) inside(50%)
+        RRD    50          1..4  ?                  | 2 [] found(2) inside(50%) draining(1)
     ",
     );
 }
@@ -191,7 +191,7 @@ fn between_two_looks_the_number_stands() {
         RR     90          1..4  2  between         | 2 [] standing
         RR     10          1..4  2  between         | 2 [] standing
         R      90          1..4  2  between         | 2 [start 2] standing
-        RRR    10          1..4  2  between         | 2 [drain 3] standing
+        RRR    10          1..4  2  between         | 2 [drain 3] standing draining(1)
     ",
     );
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::decide::proxy::{ProxyPlan, decide, remember};
-use crate::decide::tests::{NOW, S, address, health};
+use crate::decide::tests::{NOW, S, address};
 use crate::model::action::Action;
 use crate::model::action::Aftermath;
+use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
@@ -85,7 +86,7 @@ fn routes(list: &str) -> Routes {
     let backend = Backend {
         service: ServiceName::new("web").unwrap(),
         listen: Some(Listen { address: None, port: port.parse().unwrap() }),
-        health: health(),
+        health: HealthCheck::default(),
         servers: entries(list).into_iter().map(server).collect(),
     };
     Routes { backends: vec![backend] }
@@ -98,7 +99,7 @@ fn seen(list: &str) -> Option<ProxySeen> {
         seen: ServerSeen { address: address(at), draining, sessions: 1 },
     };
     let servers = || entries(list).into_iter().map(server).collect();
-    (list != "silent").then(|| ProxySeen { servers: servers(), old_processes: 0 })
+    (list != "silent").then(|| ProxySeen { servers: servers(), ..ProxySeen::default() })
 }
 
 #[test]

@@ -107,6 +107,8 @@ fn world(
         service: service.clone(),
         replicas,
         starting,
+        readings: Vec::new(),
+        free_memory: None,
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
         proxy: if lost { PROXIES[0] } else { PROXIES[c % 4] },
@@ -144,7 +146,7 @@ fn check_number(snapshot: &Snapshot, plan: &Plan, broken: &dyn Fn(&str) -> Strin
     let mut loads = snapshot.replicas.iter().filter(ready).map(|r| r.load);
     let blind = loads.all(|l| l == Load::Missing)
         && snapshot.replicas.iter().all(|r| r.server.is_some() || r.load == Load::Missing);
-    let corrected = plan.because.iter().any(|r| matches!(r, Rule::AboveMax(_)));
+    let corrected = plan.because.iter().any(|c| matches!(c.rule, Rule::AboveMax(_)));
     let fewer = plan.wanted < plan.from && !corrected;
     assert!(!(blind && fewer), "{}", broken("fewer without a sample"));
     assert!(!fewer || snapshot.due, "{}", broken("fewer between two looks"));

@@ -57,14 +57,14 @@ fn a_start_under_way_is_not_begun_again() {
 fn those_that_do_not_serve_go_first_then_the_newest() {
     table(
         "
-        RRRR   50          1..9  3                  | 3 [drain 4] inside(50%)
-        RRRR   50          1..9  2                  | 2 [drain 4, drain 3] inside(50%)
+        RRRR   50          1..9  3                  | 3 [drain 4] inside(50%) draining(1)
+        RRRR   50          1..9  2                  | 2 [drain 4, drain 3] inside(50%) draining(2)
         RURR   50          1..9  3                  | 3 [drain 2] inside(50%)
         URUR   50          1..9  3                  | 3 [drain 3] inside(50%)
-        URUR   50          1..9  1                  | 1 [drain 3, drain 1, drain 4] inside(50%)
+        URUR   50          1..9  1           | 1 [drain 3, drain 1, drain 4] inside(50%) draining(1)
         RCNR   50          1..9  2                  | 2 [drain 3, drain 2] inside(50%)
-        RRDR   50          1..9  2                  | 2 [drain 4] inside(50%)
-        RP     50          1..9  1                  | 1 [drain 2] inside(50%)
+        RRDR   50          1..9  2                  | 2 [drain 4] inside(50%) draining(2)
+        RP     50          1..9  1                  | 1 [drain 2] inside(50%) draining(1)
     ",
     );
 }
@@ -76,10 +76,10 @@ fn a_start_under_way_is_let_finish_and_costs_no_ready_replica() {
         RR     50          1..9  2  starting=3      | 2 [] inside(50%)
         RRU    50          1..9  2  starting=3      | 2 [] inside(50%)
         RRC    50          1..9  2  starting=3      | 2 [] inside(50%)
-        RRR    50          1..9  2  starting=4      | 2 [drain 3] inside(50%)
+        RRR    50          1..9  2  starting=4      | 2 [drain 3] inside(50%) draining(1)
         RRU    50          1..9  2  starting=4      | 2 [drain 3] inside(50%)
         RRU    50          1..9  2                  | 2 [drain 3] inside(50%)
-        RRX    50          1..9  1  starting=3      | 1 [exited 3, drain 2] inside(50%)
+        RRX    50          1..9  1  starting=3      | 1 [exited 3, drain 2] inside(50%) draining(1)
     ",
     );
 }
@@ -91,8 +91,8 @@ fn a_replica_that_a_silent_haproxy_may_serve_waits_until_it_answers() {
         RRU    50          1..9  2  silent          | 2 [] inside(50%)
         RRN    50          1..9  2  silent          | 2 [drain 3] inside(50%)
         RRC    50          1..9  2  silent          | 2 [drain 3] inside(50%)
-        RRR    50          1..9  2  silent          | 2 [drain 3] inside(50%)
-        RRRU   50          1..9  2  silent          | 2 [drain 3] inside(50%)
+        RRR    50          1..9  2  silent          | 2 [drain 3] inside(50%) draining(1)
+        RRRU   50          1..9  2  silent          | 2 [drain 3] inside(50%) draining(1)
         RRU    50          1..9  2  changing        | 2 [drain 3] inside(50%)
     ",
     );
@@ -103,8 +103,8 @@ fn a_replica_that_empties_is_put_back_rather_than_another_started() {
     table(
         "
         RD     50          1..9  2                  | 2 [back 2] inside(50%)
-        RD     50          1..9  1                  | 1 [] inside(50%)
-        RDD    50          1..9  2                  | 2 [back 2] inside(50%)
+        RD     50          1..9  1                  | 1 [] inside(50%) draining(1)
+        RDD    50          1..9  2                  | 2 [back 2] inside(50%) draining(1)
         RDD    50          1..9  4                  | 4 [back 2, back 3, start 4] inside(50%)
         RL     50          1..9  2                  | 2 [start 3] inside(50%)
         RG     50          1..9  2                  | 2 [remove 2, start 3] inside(50%)
@@ -148,7 +148,7 @@ fn starts_wait_ever_longer_after_failures() {
         R      50          1..9  2  failures=99/300000  | 2 [start 2] inside(50%)
         RC     50          1..9  2  failures=2/9999     | 2 [] inside(50%) crash(2,1)
         RR     50          1..9  2  failures=2/0        | 2 [] inside(50%)
-        RRR    50          1..9  2  failures=9/0        | 2 [drain 3] inside(50%)
+        RRR    50          1..9  2  failures=9/0        | 2 [drain 3] inside(50%) draining(1)
     ",
     );
 }

@@ -1,0 +1,112 @@
+//! What each metric asks for.
+
+use crate::decide::census::{self, Class, class};
+use crate::decide::hpa::{self, Blind, Course, Measure, Proposal, Question, Sample, Tolerance};
+use crate::model::memory::ServiceMemory;
+use crate::model::metric::{Metric, Milli, Reading, Source};
+use crate::model::plan::{Gauge, Rule};
+use crate::model::record::Measured;
+use crate::model::replica::{Load, Replica};
+use crate::model::snapshot::Snapshot;
+
+/// Where no behavior says otherwise, as HPA has it.
+const TOLERANCE: u32 = 10;
+/// What a replica may use, in thousandths of a percent: loads are shares of it already.
+const WHOLE: Milli = Milli(100_000);
+
+/// One answer for each metric, in their order.
+pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32) -> Vec<Measured> {
+    let behavior = snapshot.service.behavior.as_ref();
+    let tolerance = Tolerance::from_hundredths(behavior.map_or(TOLERANCE, |b| b.tolerance));
+    let pairs = snapshot.service.metrics.iter().zip(&snapshot.readings);
+    let one = |(metric, reading): (&Metric, &Reading)| {
+        let measure = match reading {
+            Reading::Replicas => Measure::Utilization,
+            Reading::Total(total) => Measure::Shared(*total),
+            Reading::Average(value) => Measure::Common(*value),
+            Reading::Failed(why) => return untold(metric, why.clone()),
+            Reading::Pending => return untold(metric, "nothing was read yet".to_owned()),
+        };
+        let samples = samples(snapshot, memory, &metric.source);
+        let target = metric.target;
+        match hpa::propose(&Question { measure, target, samples: &samples, current, tolerance }) {
+            Ok(proposal) => told(metric, &proposal),
+            Err(blind) => untold(metric, words(blind).to_owned()),
+        }
+    };
+    pairs.map(one).collect()
+}
+
+fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<Sample> {
+    let load = |r: &Replica| match source {
+        Source::Memory => r.memory,
+        Source::Cpu | Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => {
+            r.load
+        }
+    };
+    let sample = |r: &Replica| {
+        let used = match load(r) {
+            Load::Read(percent) => Some(Milli(percent.hundredths().saturating_mul(10))),
+            Load::Missing => None,
+        };
+        Sample { class: class(r, memory), used, allowed: Some(WHOLE) }
+    };
+    let hidden = Sample { class: Class::Unready, used: None, allowed: Some(WHOLE) };
+    let hidden = census::hidden(snapshot).map(|_| hidden);
+    snapshot.replicas.iter().map(sample).chain(hidden).collect()
+}
+
+fn unit(source: &Source) -> &'static str {
+    match source {
+        Source::Cpu | Source::Memory => "%",
+        Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => "",
+    }
+}
+
+fn told(metric: &Metric, proposal: &Proposal) -> Measured {
+    let (value, unit) = (proposal.value, unit(&metric.source));
+    let gauge = Gauge { metric: metric.source.name(), value, target: metric.target, unit };
+    let rule = match proposal.course {
+        Course::Followed | Course::FollowedFilled { .. } if metric.target < value => {
+            Rule::AboveTarget(gauge)
+        }
+        Course::Followed | Course::FollowedFilled { .. } => Rule::BelowTarget(gauge),
+        Course::Tolerated => Rule::OnTarget(gauge),
+        Course::ToleratedFilled { .. }
+        | Course::RatioTurned { .. }
+        | Course::CountTurned { .. } => Rule::GapsExplain(gauge),
+    };
+    Measured {
+        name: metric.source.to_string(),
+        unit,
+        value: Some(value),
+        target: metric.target,
+        // Shown to people: a ratio that no number can hold is as good as the largest one.
+        ratio: Some(Milli((proposal.ratio * 1000.0).round() as u64)),
+        proposal: Some(proposal.replicas),
+        rule,
+        failure: None,
+    }
+}
+
+fn untold(metric: &Metric, why: String) -> Measured {
+    Measured {
+        name: metric.source.to_string(),
+        unit: unit(&metric.source),
+        value: None,
+        target: metric.target,
+        ratio: None,
+        proposal: None,
+        rule: Rule::Untold { metric: metric.source.name() },
+        failure: Some(why),
+    }
+}
+
+fn words(blind: Blind) -> &'static str {
+    match blind {
+        Blind::NoReplica => "there is no replica to measure",
+        Blind::NoReading => "no replica gave a sample",
+        Blind::NoneReady => "no replica that is ready gave a sample",
+        Blind::NoLimit => "a replica's limit is not known",
+    }
+}

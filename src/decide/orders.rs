@@ -1,0 +1,253 @@
+//! What an operator ordered: a number to hold, or no scaling for a while.
+
+use std::time::Duration;
+
+use crate::model::command::{Count, Order, Refusal};
+use crate::model::event::Kind;
+use crate::model::memory::{Hold, Pause, ServiceMemory};
+use crate::model::plan::Rule;
+use crate::model::schedule::Wall;
+use crate::model::service::Service;
+use crate::model::time::Moment;
+
+/// A step is held at least so long, even without a cooldown: less would be over before it is seen.
+const STEP_MIN: Duration = Duration::from_secs(10);
+
+/// Forgets what is over.
+pub(crate) fn expire(now: Moment, next: &mut ServiceMemory) {
+    let is_over = |until: Option<Moment>| until.is_some_and(|until| until <= now);
+    next.hold.take_if(|hold| is_over(hold.until));
+    next.pause.take_if(|pause| is_over(pause.until));
+}
+
+/// A hold outranks a pause: who asks for a number wants that number.
+pub(crate) fn number(
+    service: &Service,
+    now: Moment,
+    current: u32,
+    memory: &ServiceMemory,
+) -> Option<(u32, Rule)> {
+    let left = |until: Option<Moment>| until.map(|until| until.since(now));
+    if let Some(hold) = &memory.hold {
+        // The config may have changed since the order was taken.
+        let count = hold.count.min(most(service));
+        return Some((count, Rule::Held { left: left(hold.until) }));
+    }
+    memory.pause.map(|pause| (current, Rule::Paused { left: left(pause.until) }))
+}
+
+/// Until the next of them is over.
+pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
+    let hold = memory.hold.as_ref().and_then(|hold| hold.until);
+    let pause = memory.pause.and_then(|pause| pause.until);
+    hold.into_iter().chain(pause).min().map(|until| until.since(now))
+}
+
+/// An order that was taken: what is remembered from now on, and what is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) memory: ServiceMemory,
+    pub(crate) kind: Kind,
+    pub(crate) words: String,
+}
+
+pub(crate) fn take(
+    service: &Service,
+    memory: &ServiceMemory,
+    (now, wall): (Moment, Wall),
+    order: &Order,
+) -> Result<Taken, Refusal> {
+    let mut next = memory.clone();
+    let (kind, words) = match order {
+        Order::Hold { count, span, reason } => {
+            let count = held(service, memory, *count)?;
+            let (until, reason) = (span.map(|span| now.plus(span)), reason.clone());
+            let words = format!("{count} replicas{}", shown(*span, reason.as_deref()));
+            next.hold = Some(Hold { count, until, reason });
+            (Kind::HoldSet, words)
+        }
+        Order::Step { up } => {
+            let count = step(service, memory, wall, *up)?;
+            let span = if *up { service.cooldown.up } else { service.cooldown.down };
+            let span = span.max(STEP_MIN);
+            let (until, reason) = (Some(now.plus(span)), None);
+            // What was held for longer stays held for as long.
+            let old = next.hold.take().unwrap_or(Hold { count, until, reason });
+            next.hold = Some(Hold { count, ..old });
+            (Kind::HoldSet, format!("{count} replicas{}", shown(Some(span), None)))
+        }
+        Order::Release => {
+            let was = next.hold.take();
+            (Kind::HoldReleased, if was.is_some() { "by order" } else { "none was set" }.to_owned())
+        }
+        Order::Pause { span } => {
+            next.pause = Some(Pause { until: span.map(|span| now.plus(span)) });
+            (Kind::ScalingPaused, format!("scaling stops{}", shown(*span, None)))
+        }
+        Order::Resume => {
+            let was = next.pause.take();
+            let words = if was.is_some() { "scaling goes on" } else { "it was not paused" };
+            (Kind::ScalingResumed, words.to_owned())
+        }
+    };
+    Ok(Taken { memory: next, kind, words })
+}
+
+fn shown(span: Option<Duration>, reason: Option<&str>) -> String {
+    let span =
+        span.map_or(", until further notice".to_owned(), |s| format!(", for {}s", s.as_secs()));
+    span + &reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+/// A hold outranks every schedule, but not the most that any of them allows: that is what the host
+/// was planned for.
+fn most(service: &Service) -> u32 {
+    let schedules = service.timetable.schedules.iter().map(|s| s.bounds.max());
+    schedules.fold(service.timetable.bounds.max(), u32::max)
+}
+
+/// What more and fewer are counted from: several orders may come between two turns.
+fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
+    let held = memory.hold.as_ref().map(|hold| hold.count);
+    held.or(memory.wanted).ok_or_else(|| {
+        Refusal::Conflict(format!("nothing was decided on {} yet; try again", service.name))
+    })
+}
+
+fn held(service: &Service, memory: &ServiceMemory, count: Count) -> Result<u32, Refusal> {
+    let most = most(service);
+    let count = match count {
+        Count::Exactly(count) => count,
+        Count::More(more) => current(service, memory)?.saturating_add(more),
+        Count::Fewer(fewer) => {
+            let current = current(service, memory)?;
+            let words = || format!("{fewer} fewer than {current} is less than none");
+            current.checked_sub(fewer).ok_or_else(|| Refusal::Invalid(words()))?
+        }
+    };
+    if count <= most {
+        return Ok(count);
+    }
+    Err(Refusal::Invalid(format!(
+        "{count} is more than max_replicas of {} allows at any time ({most})",
+        service.name
+    )))
+}
+
+fn step(service: &Service, memory: &ServiceMemory, wall: Wall, up: bool) -> Result<u32, Refusal> {
+    let bounds = service.timetable.at(wall).bounds;
+    let current = current(service, memory)?;
+    let count = if up { current.saturating_add(1) } else { current.saturating_sub(1) };
+    if up && bounds.max() < count {
+        return Err(Refusal::Conflict(format!(
+            "TooManyReplicas: {} has {current} replicas, and at most {} are allowed now",
+            service.name,
+            bounds.max()
+        )));
+    }
+    if !up && (count < bounds.min() || current == 0) {
+        return Err(Refusal::Conflict(format!(
+            "TooFewReplicas: {} has {current} replicas, and at least {} are needed now",
+            service.name,
+            bounds.min()
+        )));
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decide::orders::{Taken, take};
+    use crate::decide::tests::{NOW, S, service};
+    use crate::model::command::{Count, Order, Refusal};
+    use crate::model::memory::{Hold, ServiceMemory};
+    use crate::model::schedule::Wall;
+    use crate::model::service::Bounds;
+
+    fn ordered(wanted: u32, order: &Order) -> Result<Taken, Refusal> {
+        let service = service(Bounds::new(1, 4).unwrap(), None);
+        let memory = ServiceMemory { wanted: Some(wanted), ..ServiceMemory::default() };
+        take(&service, &memory, (NOW, Wall(0)), order)
+    }
+
+    fn hold(count: Count) -> Order {
+        Order::Hold { count, span: None, reason: None }
+    }
+
+    #[test]
+    fn a_hold_is_within_what_the_config_allows_at_any_time() {
+        for (wanted, count, want) in [
+            (2, Count::Exactly(0), Some(0)),
+            (2, Count::Exactly(4), Some(4)),
+            (2, Count::Exactly(5), None),
+            (2, Count::More(2), Some(4)),
+            (2, Count::More(3), None),
+            (2, Count::Fewer(2), Some(0)),
+            (2, Count::Fewer(3), None),
+            (2, Count::More(u32::MAX), None),
+        ] {
+            let got = ordered(wanted, &hold(count));
+            let held = got.as_ref().ok().map(|taken| taken.memory.hold.clone().unwrap().count);
+            assert_eq!(held, want, "{count:?}");
+            assert!(got.is_ok() || matches!(got, Err(Refusal::Invalid(_))), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_stays_within_the_bounds_of_now() {
+        for (wanted, up, want) in [
+            (3, true, Some(4)),
+            (4, true, None),
+            (2, false, Some(1)),
+            (1, false, None),
+            (0, false, None),
+        ] {
+            let got = ordered(wanted, &Order::Step { up });
+            let until = NOW.plus(if up { 30 * S } else { 60 * S });
+            let hold = want.map(|count| Hold { count, until: Some(until), reason: None });
+            assert_eq!(got.as_ref().ok().and_then(|t| t.memory.hold.clone()), hold, "{wanted}");
+            assert!(got.is_ok() || matches!(got, Err(Refusal::Conflict(_))), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn steps_add_up_and_a_hold_without_end_keeps_none() {
+        let service = service(Bounds::new(1, 4).unwrap(), None);
+        let mut memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
+        // No turn comes between.
+        for want in [2, 3, 4] {
+            memory = take(&service, &memory, (NOW, Wall(0)), &hold(Count::More(1))).unwrap().memory;
+            assert_eq!(memory.hold.clone().unwrap().count, want);
+        }
+        let taken = take(&service, &memory, (NOW, Wall(0)), &Order::Step { up: false }).unwrap();
+        let held = taken.memory.hold.unwrap();
+        assert_eq!((held.count, held.until), (3, None));
+        let unknown = ServiceMemory::default();
+        for order in [hold(Count::More(1)), Order::Step { up: true }] {
+            let got = take(&service, &unknown, (NOW, Wall(0)), &order);
+            assert!(matches!(got, Err(Refusal::Conflict(_))), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_without_a_cooldown_is_seen() {
+        let mut service = service(Bounds::new(1, 4).unwrap(), None);
+        service.cooldown.up = std::time::Duration::ZERO;
+        let memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
+        let taken = take(&service, &memory, (NOW, Wall(0)), &Order::Step { up: true }).unwrap();
+        assert_eq!(taken.memory.hold.unwrap().until, Some(NOW.plus(10 * S)));
+    }
+
+    #[test]
+    fn orders_are_taken_back() {
+        let taken = ordered(2, &Order::Pause { span: Some(5 * S) }).unwrap();
+        assert_eq!(taken.memory.pause.unwrap().until, Some(NOW.plus(5 * S)));
+        let service = service(Bounds::new(1, 4).unwrap(), None);
+        let back = take(&service, &taken.memory, (NOW, Wall(0)), &Order::Resume).unwrap();
+        assert_eq!((back.memory.pause, back.words.as_str()), (None, "scaling goes on"));
+        let held = ordered(2, &hold(Count::Exactly(3))).unwrap();
+        assert_eq!(held.words, "3 replicas, until further notice");
+        let back = take(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
+        assert_eq!((back.memory.hold, back.words.as_str()), (None, "by order"));
+    }
+}

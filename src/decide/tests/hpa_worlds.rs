@@ -1,0 +1,239 @@
+//! What must hold for one metric's proposal in every small world, whether HPA's tables have it or
+//! not.
+
+use crate::decide::census::Class;
+use crate::decide::hpa::{Blind, Course, Measure, Proposal, Question, Sample, Tolerance, propose};
+use crate::decide::merge::{Verdict, merge};
+use crate::model::metric::Milli;
+
+const TENTH: Tolerance = Tolerance { down: 0.1, up: 0.1 };
+
+fn sample(class: Class, used: Option<u64>) -> Sample {
+    Sample { class, used: used.map(Milli), allowed: Some(Milli(1000)) }
+}
+
+/// A reading in percent for one that is ready, `-` for a gap, `u` for unready, `x` for leaving.
+fn samples(text: &str) -> Vec<Sample> {
+    let one = |word: &str| match word {
+        "-" => sample(Class::Ready, None),
+        "u" => sample(Class::Unready, Some(9_990)),
+        "x" => sample(Class::Leaving, Some(9_990)),
+        percent => sample(Class::Ready, Some(percent.parse::<u64>().unwrap() * 10)),
+    };
+    text.split_whitespace().map(one).collect()
+}
+
+fn utilization(text: &str, percent: u64, current: u32) -> Result<Proposal, Blind> {
+    propose(&Question {
+        measure: Measure::Utilization,
+        target: Milli(percent * 1000),
+        samples: &samples(text),
+        current,
+        tolerance: TENTH,
+    })
+}
+
+#[test]
+fn each_course_has_a_row_on_both_sides() {
+    let table = [
+        // The tolerance is inclusive on both sides.
+        ("90 90", 100, 2, 2, "Tolerated"),
+        ("89 89", 100, 2, 2, "Followed"),
+        ("44 44 44 44", 50, 4, 4, "Followed"),
+        ("110 110", 100, 2, 2, "Tolerated"),
+        ("111 111", 100, 2, 3, "Followed"),
+        // Whole percents: 110.5 is 110.
+        ("110 111", 100, 2, 2, "Tolerated"),
+        // A gap is full on the way down, and fuller when the target is.
+        ("20 -", 100, 2, 2, "FollowedFilled"),
+        ("0 0 -", 100, 3, 1, "FollowedFilled"),
+        ("0 0 -", 300, 3, 1, "FollowedFilled"),
+        ("80 -", 100, 2, 2, "ToleratedFilled"),
+        ("30 -", 50, 2, 2, "RatioTurned"),
+        // On the way up a gap carries nothing.
+        ("200 -", 100, 2, 2, "ToleratedFilled"),
+        ("180 -", 100, 2, 2, "ToleratedFilled"),
+        ("178 -", 100, 2, 2, "RatioTurned"),
+        ("300 -", 100, 2, 3, "FollowedFilled"),
+        ("300 u", 100, 2, 3, "FollowedFilled"),
+        ("150 u", 100, 2, 2, "RatioTurned"),
+        // An unready one does not count on the way down, one that leaves never does.
+        ("50 u", 100, 2, 1, "Followed"),
+        ("50 x", 100, 2, 1, "Followed"),
+        ("150 x", 100, 1, 2, "Followed"),
+        // At the target exactly there is no direction to fill a gap against.
+        ("100 -", 100, 2, 2, "ToleratedFilled"),
+        ("50 -", 50, 2, 2, "ToleratedFilled"),
+        // Fewer, says the ratio; but more are looked at than were decided on, and the other way.
+        ("70 70 70 -", 100, 2, 2, "CountTurned"),
+        ("300 u", 100, 9, 9, "CountTurned"),
+    ];
+    for (text, percent, current, want, course) in table {
+        let got = utilization(text, percent, current).unwrap();
+        let told = format!("{:?}", got.course);
+        assert_eq!(got.replicas, want, "{text} at {percent}: {got:?}");
+        assert!(told.split(' ').next() == Some(course), "{text} at {percent}: {got:?}");
+    }
+    assert_eq!(Tolerance::from_hundredths(10), TENTH);
+    let half = Tolerance { down: 0.5, up: 0.0 };
+    let text = samples("50 50");
+    let (measure, target) = (Measure::Utilization, Milli(100_000));
+    let question = Question { measure, target, samples: &text, current: 2, tolerance: half };
+    assert_eq!(propose(&question).unwrap().course, Course::Tolerated);
+}
+
+#[test]
+fn what_is_not_known_has_a_name() {
+    let table = [
+        ("", Blind::NoReplica),
+        ("- -", Blind::NoReading),
+        ("u u", Blind::NoneReady),
+        ("u x -", Blind::NoneReady),
+    ];
+    for (text, want) in table {
+        assert_eq!(utilization(text, 50, 2), Err(want), "{text}");
+    }
+    for (ready, leaving) in [(Some(1000), None), (None, Some(1000)), (Some(0), Some(0))] {
+        let mut some = samples("50 x");
+        (some[0].allowed, some[1].allowed) = (ready.map(Milli), leaving.map(Milli));
+        let (target, tolerance) = (Milli(50_000), TENTH);
+        let (measure, samples) = (Measure::Utilization, &some[..]);
+        let question = Question { measure, target, samples, current: 2, tolerance };
+        // One without a limit is enough, even if nothing else of it counts.
+        assert_eq!(propose(&question), Err(Blind::NoLimit), "{ready:?} {leaving:?}");
+        let question = Question { measure: Measure::Average, target: Milli(500), ..question };
+        assert_eq!(propose(&question).unwrap().value, Milli(500), "an average asks for no limit");
+    }
+}
+
+#[test]
+fn a_number_for_all_is_shared_or_common() {
+    let replicas = samples("1 1 u x -");
+    let row = |measure, target: u64, current| {
+        let (target, samples) = (Milli(target), &replicas[..]);
+        let question = Question { measure, target, samples, current, tolerance: TENTH };
+        let got = propose(&question).unwrap();
+        (got.replicas, got.value.0)
+    };
+    let shared = |total| Measure::Shared(Milli(total));
+    assert_eq!(row(shared(8600), 2150, 3), (4, 2867), "each is rounded up");
+    assert_eq!(row(shared(20_000), 5000, 4), (4, 5000));
+    assert_eq!(row(shared(22_000), 5000, 4), (4, 5500), "the tolerance is inclusive");
+    assert_eq!(row(shared(22_001), 5000, 4), (5, 5501));
+    assert_eq!(row(shared(18_000), 5000, 4), (4, 4500));
+    assert_eq!(row(shared(0), 5000, 4), (0, 0));
+    assert_eq!(row(shared(1), 5000, 0), (1, 1), "from zero nothing is tolerated");
+    assert_eq!(row(shared(5000), 5000, 0), (1, 5000));
+    assert_eq!(row(shared(0), 5000, 0), (0, 0));
+    let common = |value| Measure::Common(Milli(value));
+    assert_eq!(row(common(2000), 1000, 3), (6, 2000), "times those that are ready, two and a gap");
+    assert_eq!(row(common(1100), 1000, 3), (3, 1100));
+    assert_eq!(row(common(0), 1000, 3), (0, 0));
+    assert_eq!(row(common(1050), 1000, 0), (2, 1050), "from zero nothing is tolerated");
+    assert_eq!(row(common(0), 1000, 0), (0, 0));
+}
+
+#[test]
+fn no_figure_is_too_large() {
+    let extreme = [0, 1, 1 << 31, i64::MAX as u64, u64::MAX];
+    for (a, b) in extreme.iter().flat_map(|a| extreme.map(|b| (*a, b))) {
+        for (target, current) in extreme.iter().flat_map(|t| [0, 1, u32::MAX].map(|c| (*t, c))) {
+            let (total, big) = (Measure::Shared(Milli(a)), Measure::Common(Milli(a)));
+            for measure in [Measure::Utilization, Measure::Average, total, big] {
+                let mut some = vec![sample(Class::Ready, Some(a)); 3];
+                some[0].allowed = Some(Milli(b));
+                some[1].used = Some(Milli(b));
+                some[2].used = None;
+                some.push(sample(Class::Unready, None));
+                let target = Milli(target);
+                let question =
+                    Question { measure, target, samples: &some, current, tolerance: TENTH };
+                if let Ok(got) = propose(&question) {
+                    assert!(got.replicas <= current.max(i32::MAX as u32), "{question:?}");
+                    assert!(!got.ratio.is_nan(), "{question:?}");
+                }
+            }
+        }
+    }
+    let (target, tolerance) = (Milli(1), TENTH);
+    let measure = Measure::Shared(Milli(u64::MAX));
+    let question = Question { measure, target, samples: &[], current: 3, tolerance };
+    let got = propose(&question).unwrap();
+    assert_eq!((got.replicas, got.value.0), (i32::MAX as u32, i64::MAX as u64), "as HPA caps it");
+}
+
+/// All replicas that were decided on are looked at, so the counts have nothing to turn around.
+#[test]
+fn in_every_small_world_more_load_never_means_fewer() {
+    const WORDS: [&str; 9] = ["0", "40", "90", "100", "110", "111", "250", "-", "u"];
+    let mut worlds = 0;
+    for length in 1..=4_u32 {
+        for code in 0..9_usize.pow(length) {
+            let word = |i| WORDS[code / 9_usize.pow(i) % 9];
+            let words: Vec<&str> = (0..length).map(word).collect();
+            for measure in [Measure::Utilization, Measure::Average] {
+                worlds += check_world(&words, measure);
+            }
+        }
+    }
+    assert_eq!(worlds, 2 * (9 + 81 + 729 + 6561));
+}
+
+fn check_world(words: &[&str], measure: Measure) -> usize {
+    let current = u32::try_from(words.len()).unwrap();
+    let target = if measure == Measure::Average { Milli(1000) } else { Milli(100_000) };
+    let ask = |samples: &[Sample]| {
+        let question = Question { measure, target, samples, current, tolerance: TENTH };
+        propose(&question).ok()
+    };
+    let here = samples(&words.join(" "));
+    let Some(got) = ask(&here) else { return 1 };
+    let ready = || words.iter().filter(|w| !["-", "u"].contains(w)).map(|w| w.parse::<u64>());
+    let all = |test: fn(u64) -> bool| ready().all(|w| test(w.unwrap()));
+    assert!(got.replicas <= current || !all(|w| w <= 100), "up without need: {words:?} {got:?}");
+    assert!(current <= got.replicas || !all(|w| 100 <= w), "down in need: {words:?} {got:?}");
+    assert!(
+        got.ratio <= 1.0 || current <= got.replicas,
+        "down by a ratio above 1: {words:?} {got:?}"
+    );
+    assert!(
+        1.0 <= got.ratio || got.replicas <= current,
+        "up by a ratio below 1: {words:?} {got:?}"
+    );
+    for i in 0..here.len() {
+        let mut more = here.clone();
+        if let (Class::Ready, Some(used)) = (here[i].class, here[i].used) {
+            more[i].used = Some(Milli(used.0 + 300));
+            let then = ask(&more).unwrap().replicas;
+            assert!(got.replicas <= then, "more load, fewer: {words:?} {i} {got:?} {then}");
+            // What is not known is taken for the cautious side of whatever it may turn out to be.
+            let mut blind = here.clone();
+            blind[i].used = None;
+            if let Some(blind) = ask(&blind) {
+                let (low, high) = (current.min(got.replicas), current.max(got.replicas));
+                let full = used.0 <= 1000;
+                let wild = blind.replicas < low && full || high < blind.replicas;
+                assert!(!wild, "a gap moves further: {words:?} {i} {got:?} {blind:?}");
+            }
+        }
+    }
+    1
+}
+
+#[test]
+fn the_largest_wins_and_a_failed_one_blocks_the_way_down_only() {
+    let table: [(&[Option<u32>], Verdict); 9] = [
+        (&[], Verdict::Blind),
+        (&[None, None], Verdict::Blind),
+        (&[Some(3)], Verdict::Largest { replicas: 3, metric: 0 }),
+        (&[Some(3), Some(4), Some(4)], Verdict::Largest { replicas: 4, metric: 1 }),
+        (&[Some(6), None], Verdict::Largest { replicas: 6, metric: 0 }),
+        (&[None, Some(5)], Verdict::Largest { replicas: 5, metric: 1 }),
+        (&[Some(4), None], Verdict::Blocked { replicas: 4, metric: 0, failed: 1 }),
+        (&[None, Some(0), None], Verdict::Blocked { replicas: 0, metric: 1, failed: 0 }),
+        (&[Some(0), Some(0)], Verdict::Largest { replicas: 0, metric: 0 }),
+    ];
+    for (proposals, want) in table {
+        assert_eq!(merge(5, proposals), want, "{proposals:?}");
+    }
+}
