@@ -1,11 +1,11 @@
-//! `outside::Net`: what is asked of replicas. Every call has a deadline.
+//! `outside::Net`: what is asked of replicas, and of others for a number. Each call has a deadline.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::model::service::HEALTH_HOST;
+use crate::model::health::HEALTH_HOST;
 use crate::outside::{Error, Net, Result};
 
 pub(crate) struct SystemNet {
@@ -54,5 +54,184 @@ impl Net for SystemNet {
     fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()> {
         let opened = TcpStream::connect_timeout(&to, timeout);
         opened.map(drop).map_err(|err| Error::caused(format!("connect to {to}"), err))
+    }
+
+    fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)> {
+        let told = |err| told(err, longest_bytes, timeout);
+        if !url.starts_with("http://") {
+            return Err(Error::new("only addresses that start with http:// can be asked"));
+        }
+        let request = self.agent.get(url).header("accept", "application/json");
+        let request = request.config().timeout_global(Some(timeout)).build();
+        let mut response = request.call().map_err(told)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(longest_bytes).read_to_vec();
+        Ok((status, body.map_err(told)?))
+    }
+}
+
+/// Without the address, which some errors of the library hold.
+fn told(err: ureq::Error, longest_bytes: u64, timeout: Duration) -> Error {
+    match err {
+        ureq::Error::Timeout(_) => {
+            Error::new(format!("no whole answer within {} ms", timeout.as_millis()))
+        }
+        ureq::Error::BodyExceedsLimit(_) => {
+            Error::new(format!("the answer is longer than {longest_bytes} bytes; ask for less"))
+        }
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            Error::new("this is no address; write http://host:port/path")
+        }
+        ureq::Error::HostNotFound => Error::new("the host of the address is not known"),
+        ureq::Error::Io(err) => Error::caused("no whole answer", err),
+        err => Error::caused("no answer as HTTP knows it", err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{self, Receiver, Sender};
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::net::SystemNet;
+    use crate::outside::Net;
+
+    const LONGEST: u64 = 1 << 20;
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    /// On a busy machine.
+    const BOUND: Duration = Duration::from_secs(5);
+
+    /// Serves one connection as told. Gives its address, and what was asked of it.
+    fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/a?b=secret", listener.local_addr().unwrap());
+        let (asked, request) = mpsc::channel();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                head.push(byte[0]);
+            }
+            asked.send(String::from_utf8(head).unwrap()).unwrap();
+            serve(stream);
+        });
+        (url, request)
+    }
+
+    /// What the call gave, or its error in words. The test fails when it does not end in time.
+    #[track_caller]
+    fn get(url: &str) -> Result<(u16, String), String> {
+        let (done, result) = mpsc::channel();
+        let url = url.to_owned();
+        thread::spawn(move || done.send(SystemNet::new().get(&url, LONGEST, TIMEOUT)));
+        let result = result.recv_timeout(BOUND).expect("it ends soon after its deadline");
+        let result = result.map(|(status, body)| (status, String::from_utf8(body).unwrap()));
+        result.map_err(|err| err.to_string())
+    }
+
+    #[track_caller]
+    fn check(answer: &[u8], want: Result<(u16, &str), &str>) {
+        let answer = answer.to_vec();
+        // What is left unread of it is no trouble of the server's.
+        let (url, _request) = server(move |mut stream| drop(stream.write_all(&answer)));
+        let got = get(&url);
+        match (&got, want) {
+            (Ok((status, body)), Ok(want)) => assert_eq!((*status, body.as_str()), want),
+            (Err(got), Err(want)) => {
+                assert!(got.starts_with(want) && !got.contains("secret"), "{got:?}, {want:?}");
+            }
+            (_, want) => panic!("{want:?} was wanted, not {got:?}"),
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_is_given_whatever_its_status() {
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Ok((200, "{}")));
+        check(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno", Ok((503, "no")));
+        check(b"HTTP/1.1 204 None\r\n\r\n", Ok((204, "")));
+        check(b"HTTP/1.0 200 OK\r\n\r\nuntil it closes", Ok((200, "until it closes")));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+        check(chunked, Ok((200, "{}")));
+        // The other place is not asked.
+        check(
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+            Ok((302, "")),
+        );
+    }
+
+    #[test]
+    fn an_answer_may_have_as_many_bytes_as_is_said_and_no_more() {
+        let body = |length: u64| {
+            let text = "x".repeat(usize::try_from(length).unwrap());
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}")
+        };
+        let most = body(LONGEST);
+        check(most.as_bytes(), Ok((200, most.split_once("\r\n\r\n").unwrap().1)));
+        let why = "the answer is longer than 1048576 bytes";
+        check(body(LONGEST + 1).as_bytes(), Err(why));
+        let endless = body(LONGEST + 1).replace("Content-Length", "X-Length");
+        check(endless.as_bytes(), Err(why));
+    }
+
+    #[test]
+    fn what_is_no_whole_answer_is_an_error() {
+        check(b"", Err("no whole answer"));
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", Err("no whole answer"));
+        check(b"HTTP/1.1 200 OK\r\nContent-Le", Err("no whole answer"));
+        check(b"220 mail.example ESMTP\r\n\r\n", Err("no answer as HTTP knows it"));
+        // A head that fills the buffer and goes on is never whole.
+        let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 17));
+        check(head.as_bytes(), Err("no whole answer"));
+    }
+
+    #[test]
+    fn a_call_ends_at_its_deadline_however_steadily_it_trickles() {
+        let (held, holder): (Sender<TcpStream>, _) = mpsc::channel();
+        let (url, _request) = server(move |stream| held.send(stream).unwrap());
+        assert_eq!(get(&url), Err("no whole answer within 300 ms".to_owned()), "silence");
+        drop(holder);
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        for steady in [head, b"HTTP/1.1 200 OK\r\nX: "] {
+            let (url, _request) = server(move |mut stream| {
+                stream.write_all(steady).unwrap();
+                // A byte a time, until the client has enough of it.
+                while stream.write_all(b"1").is_ok() {
+                    thread::park_timeout(Duration::from_millis(20));
+                }
+            });
+            assert_eq!(get(&url), Err("no whole answer within 300 ms".to_owned()));
+        }
+    }
+
+    #[test]
+    fn nobody_there_and_no_address_are_errors_without_the_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let closed = format!("http://{}/secret", listener.local_addr().unwrap());
+        drop(listener);
+        for (url, why) in [
+            (closed.as_str(), "no whole answer: "),
+            ("https://127.0.0.1/secret", "only addresses that start with http://"),
+            ("http://", "this is no address"),
+            ("http://a b/secret", "this is no address"),
+            ("http://no-such-host.invalid/secret", "no whole answer"),
+        ] {
+            let err = get(url).unwrap_err();
+            assert!(err.starts_with(why) && !err.contains("secret"), "{url}: {err}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_of_the_address_are_sent_as_such() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+        let (url, request) = server(|mut stream| stream.write_all(answer).unwrap());
+        get(&url.replace("http://", "http://me:pass@")).unwrap();
+        let head = request.recv_timeout(BOUND).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("get /a?b=secret http/1.1\r\n"), "{head}");
+        // As base64.
+        assert!(head.contains("authorization: basic bwu6cgfzcw==\r\n"), "{head}");
     }
 }

@@ -66,6 +66,38 @@ pub(crate) trait Clock: Send + Sync {
     fn wall(&self) -> Wall;
 }
 
+/// A container whose use is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) id: ContainerId,
+    /// Its memory too: reading that costs more than the processor's counter.
+    pub(crate) memory: bool,
+}
+
+/// What a container uses. What could not be read is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) cpu: Option<CpuCounter>,
+    pub(crate) memory: Option<MemoryUse>,
+}
+
+/// Bytes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryUse {
+    /// Without the pages of files that the kernel would give up first.
+    pub(crate) used: u64,
+    /// Its limit, else all that the host has.
+    pub(crate) limit: u64,
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostMemory {
+    pub(crate) total: u64,
+    /// What could be given to processes without swapping, by the kernel's own estimate.
+    pub(crate) available: u64,
+}
+
 /// Processor time that a container has used in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CpuCounter {
@@ -89,8 +121,10 @@ pub(crate) enum CpuSource {
 pub(crate) trait Engine: Send + Sync {
     /// Every container that carries our label, running or not.
     fn list(&self) -> Result<Vec<Container>>;
-    /// A container without an answer is left out.
-    fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
+    /// All in one sweep. A container without an answer is left out.
+    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
+    /// Of the host that the containers run on; `None` when it could not be told.
+    fn host_memory(&self) -> Option<HostMemory>;
     /// Makes the container of this number unless it is there, and starts it unless it runs. What
     /// was made and could not be started is removed again.
     fn start(&self, service: &Service, number: u32) -> Result<()>;
@@ -107,8 +141,9 @@ pub(crate) trait Engine: Send + Sync {
 
 /// Sends traffic to containers.
 pub(crate) trait Proxy: Send + Sync {
-    /// An error when it does not answer.
-    fn look(&self) -> Result<ProxySeen>;
+    /// An error when it does not answer. `counting` is whether earlier processes are asked for
+    /// their counts too; without, those are not kept up for it.
+    fn look(&self, counting: bool) -> Result<ProxySeen>;
     /// Connections that earlier processes hold to each of these addresses. An error when it
     /// could not be told.
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>>;
@@ -119,11 +154,15 @@ pub(crate) trait Proxy: Send + Sync {
     fn steer(&self, servers: &[Steering]) -> Result<()>;
 }
 
-/// Asks replicas whether they can serve. One call each, ended by the timeout.
+/// Asks replicas whether they can serve, and others for a number. One call each, ended by the
+/// timeout.
 pub(crate) trait Net: Send + Sync {
     /// The status of the answer to `GET path`.
     fn get_status(&self, to: SocketAddr, path: &str, timeout: Duration) -> Result<u16>;
     fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()>;
+    /// Status and body of the answer to GET, whatever the status. A body of more than
+    /// `longest_bytes` is an error, and no error names the address, which may hold secrets.
+    fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)>;
 }
 
 pub(crate) trait Store: Send + Sync {

@@ -1,71 +1,131 @@
-//! The processor time of a container from its control group, version 1 or 2, whichever driver.
+//! What a container uses, from its control group, version 1 or 2, whichever driver.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use crate::outside::{Error, Result};
 
-/// An open counter. Reading it again costs one system call.
+/// An open counter of processor time. Reading it again costs one system call.
 pub(crate) struct CpuFile {
     file: File,
     kind: Kind,
 }
 
+/// The open files that tell memory. Reading them again costs two system calls, one of which has
+/// the kernel write a table.
+pub(crate) struct MemoryFiles {
+    usage: File,
+    /// `memory.stat`.
+    table: File,
+    kind: Kind,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// `cpuacct.usage`: nanoseconds, nothing else.
     V1,
-    /// `cpu.stat`: a table, `usage_usec` among it.
     V2,
 }
 
 impl CpuFile {
     /// Of the group that this process is in.
     pub(crate) fn open(pid: u32) -> Result<CpuFile> {
-        let path = format!("/proc/{pid}/cgroup");
-        let text = fs::read_to_string(&path).map_err(|err| Error::caused(path.clone(), err))?;
-        for (kind, candidate) in candidates(&text) {
-            if let Ok(file) = File::open(&candidate) {
-                return Ok(CpuFile { file, kind });
-            }
-        }
-        Err(Error::new(format!("no readable processor counter for {path} below /sys/fs/cgroup")))
+        let candidates = groups("cpuacct", &groups_of(pid)?);
+        let open = |(kind, group): &(Kind, String)| {
+            let name = match kind {
+                // Nanoseconds, nothing else.
+                Kind::V1 => "cpuacct.usage",
+                // A table, `usage_usec` among it.
+                Kind::V2 => "cpu.stat",
+            };
+            let file = File::open(format!("{group}/{name}")).ok()?;
+            Some(CpuFile { file, kind: *kind })
+        };
+        candidates.iter().find_map(open).ok_or_else(|| unreadable("processor", pid))
     }
 
     /// Nanoseconds in all. An error once the group is gone, as after a restart of the container.
     pub(crate) fn read(&self) -> Result<u64> {
-        let mut bytes = [0; 4096];
-        let length =
-            self.file.read_at(&mut bytes, 0).map_err(|err| Error::caused("cpu counter", err))?;
-        let text = String::from_utf8_lossy(&bytes[..length]);
-        parse(self.kind, &text).ok_or_else(|| Error::new("cpu counter holds no number"))
+        let text = read(&self.file, "cpu counter")?;
+        parse_cpu(self.kind, &text).ok_or_else(|| Error::new("cpu counter holds no number"))
     }
 }
 
-fn parse(kind: Kind, text: &str) -> Option<u64> {
+impl MemoryFiles {
+    /// Of the group that this process is in.
+    pub(crate) fn open(pid: u32) -> Result<MemoryFiles> {
+        let candidates = groups("memory", &groups_of(pid)?);
+        let open = |(kind, group): &(Kind, String)| {
+            let name = match kind {
+                Kind::V1 => "memory.usage_in_bytes",
+                Kind::V2 => "memory.current",
+            };
+            let usage = File::open(format!("{group}/{name}")).ok()?;
+            let table = File::open(format!("{group}/memory.stat")).ok()?;
+            Some(MemoryFiles { usage, table, kind: *kind })
+        };
+        candidates.iter().find_map(open).ok_or_else(|| unreadable("memory", pid))
+    }
+
+    /// Bytes in use, without the pages of files that the kernel would give up first.
+    pub(crate) fn read(&self) -> Result<u64> {
+        let (usage, table) = (read(&self.usage, "memory")?, read(&self.table, "memory.stat")?);
+        parse_memory(self.kind, &usage, &table)
+            .ok_or_else(|| Error::new("the memory of a control group is told in another form"))
+    }
+}
+
+fn groups_of(pid: u32) -> Result<String> {
+    let path = format!("/proc/{pid}/cgroup");
+    fs::read_to_string(&path).map_err(|err| Error::caused(path.clone(), err))
+}
+
+fn unreadable(what: &str, pid: u32) -> Error {
+    Error::new(format!("no readable {what} counter for process {pid} below /sys/fs/cgroup"))
+}
+
+fn read(file: &File, what: &str) -> Result<String> {
+    let mut bytes = [0; 8192];
+    let length = file.read_at(&mut bytes, 0).map_err(|err| Error::caused(what, err))?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
+fn parse_cpu(kind: Kind, text: &str) -> Option<u64> {
     match kind {
         Kind::V1 => text.trim().parse().ok(),
-        Kind::V2 => {
-            let usec = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?;
-            usec.trim().parse::<u64>().ok()?.checked_mul(1000)
-        }
+        Kind::V2 => row(text, "usage_usec")?.checked_mul(1000),
     }
 }
 
-/// Where the counter may be, likeliest first. With both versions mounted, version 1 holds the
+fn parse_memory(kind: Kind, usage: &str, table: &str) -> Option<u64> {
+    let cache = match kind {
+        // With the groups below, as the usage is.
+        Kind::V1 => "total_inactive_file",
+        Kind::V2 => "inactive_file",
+    };
+    // The two are read one after the other, so the part may be more than the whole was.
+    Some(usage.trim().parse::<u64>().ok()?.saturating_sub(row(table, cache)?))
+}
+
+/// The number after this word, of a table of words and numbers.
+fn row(table: &str, word: &str) -> Option<u64> {
+    let rest = table.lines().find_map(|l| l.strip_prefix(word)?.strip_prefix(' '))?;
+    rest.trim().parse().ok()
+}
+
+/// Folders of the group, likeliest first. With both versions mounted, version 1 holds the
 /// controllers.
-fn candidates(proc_cgroup: &str) -> Vec<(Kind, String)> {
+fn groups(controller: &str, proc_cgroup: &str) -> Vec<(Kind, String)> {
     let mut found = Vec::new();
     let lines = proc_cgroup.lines().map(|l| l.splitn(3, ':').collect::<Vec<_>>());
     for parts in lines {
         let [number, controllers, group] = parts[..] else { continue };
-        if controllers.split(',').any(|c| c == "cpuacct") {
-            for mount in [controllers, "cpuacct", "cpu,cpuacct"] {
-                let path = format!("/sys/fs/cgroup/{mount}{group}/cpuacct.usage");
-                found.push((Kind::V1, path));
+        if controllers.split(',').any(|c| c == controller) {
+            // Some systems mount two controllers as one, in either order of their names.
+            for mount in [controllers, controller, "cpu,cpuacct"] {
+                found.push((Kind::V1, format!("/sys/fs/cgroup/{mount}{group}")));
             }
         } else if number == "0" && controllers.is_empty() {
-            found.push((Kind::V2, format!("/sys/fs/cgroup{group}/cpu.stat")));
+            found.push((Kind::V2, format!("/sys/fs/cgroup{group}")));
         }
     }
     found.sort_by_key(|(kind, _)| *kind == Kind::V2);
@@ -74,31 +134,55 @@ fn candidates(proc_cgroup: &str) -> Vec<(Kind, String)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::cgroup::{Kind, candidates, parse};
+    use crate::docker::cgroup::{Kind, groups, parse_cpu, parse_memory};
 
     #[test]
-    fn the_counter_is_found_in_either_version() {
-        for (text, first) in [
+    fn the_group_is_found_in_either_version() {
+        for (controller, text, first) in [
             (
+                "cpuacct",
                 "0::/system.slice/docker-ab.scope\n",
-                "/sys/fs/cgroup/system.slice/docker-ab.scope/cpu.stat",
+                "/sys/fs/cgroup/system.slice/docker-ab.scope",
             ),
             (
-                "0::/docker/ab\n4:memory:/docker/ab\n3:cpuacct:/docker/ab\n",
-                "/sys/fs/cgroup/cpuacct/docker/ab/cpuacct.usage",
+                "cpuacct",
+                "0::/docker/ab\n4:memory:/docker/cd\n3:cpuacct:/docker/ab\n",
+                "/sys/fs/cgroup/cpuacct/docker/ab",
             ),
-            ("5:cpu,cpuacct:/docker/ab\n", "/sys/fs/cgroup/cpu,cpuacct/docker/ab/cpuacct.usage"),
+            (
+                "memory",
+                "0::/docker/ab\n4:memory:/docker/cd\n3:cpuacct:/docker/ab\n",
+                "/sys/fs/cgroup/memory/docker/cd",
+            ),
+            ("cpuacct", "5:cpu,cpuacct:/docker/ab\n", "/sys/fs/cgroup/cpu,cpuacct/docker/ab"),
         ] {
-            assert_eq!(candidates(text)[0].1, first, "{text}");
+            assert_eq!(groups(controller, text)[0].1, first, "{controller} of {text}");
         }
-        assert!(candidates("4:memory:/docker/ab\nnonsense\n\n").is_empty());
+        assert!(groups("cpuacct", "4:memory:/docker/ab\nnonsense\n\n").is_empty());
     }
 
     #[test]
     fn counters_are_nanoseconds() {
-        assert_eq!(parse(Kind::V1, "123\n"), Some(123));
-        assert_eq!(parse(Kind::V2, "usage_usec 12\nuser_usec 7\n"), Some(12_000));
-        assert_eq!(parse(Kind::V2, "user_usec 7\n"), None);
-        assert_eq!(parse(Kind::V1, ""), None);
+        assert_eq!(parse_cpu(Kind::V1, "123\n"), Some(123));
+        assert_eq!(parse_cpu(Kind::V2, "usage_usec 12\nuser_usec 7\n"), Some(12_000));
+        assert_eq!(parse_cpu(Kind::V2, "user_usec 7\n"), None);
+        assert_eq!(parse_cpu(Kind::V1, ""), None);
+    }
+
+    #[test]
+    fn cached_files_are_no_memory_in_use() {
+        let v1 = "inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 9\n";
+        let v2 = "anon 5\ninactive_file 30\nactive_file 9\n";
+        for (kind, usage, table, want) in [
+            (Kind::V1, "100\n", v1, Some(70)),
+            (Kind::V2, "100\n", v2, Some(70)),
+            (Kind::V2, "30\n", v2, Some(0)),
+            (Kind::V2, "29\n", v2, Some(0)),
+            (Kind::V1, "100\n", v2, None),
+            (Kind::V2, "max\n", v2, None),
+            (Kind::V2, "100\n", "inactive_file_dirty 3\n", None),
+        ] {
+            assert_eq!(parse_memory(kind, usage, table), want, "{kind:?} {usage}{table}");
+        }
     }
 }

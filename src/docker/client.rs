@@ -11,6 +11,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use crate::docker::transport::{NoResolver, UnixConnector};
+use crate::model::url;
 use crate::outside::{Error, Result};
 
 /// The newest API that this program was tried against, and the oldest that it can live with.
@@ -196,7 +197,7 @@ impl Client {
             uri.push(if i == 0 { '?' } else { '&' });
             uri.push_str(key);
             uri.push('=');
-            encode(value, &mut uri);
+            url::encode(value, &mut uri);
         }
         let builder = Request::builder().uri(uri);
         let builder = match call.method {
@@ -262,21 +263,9 @@ fn was_cut_off(err: &ureq::Error) -> bool {
     ))
 }
 
-/// Appends `text` so that it is one value of a query.
-pub(crate) fn encode(text: &str, into: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                into.push(char::from(byte));
-            }
-            _ => into.push_str(&format!("%{byte:02X}")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::docker::client::{ApiVersion, NEWEST, OLDEST, encode};
+    use crate::docker::client::{ApiVersion, NEWEST, OLDEST};
 
     #[test]
     fn versions_compare_as_numbers() {
@@ -288,12 +277,5 @@ mod tests {
         for odd in ["", "1", "x.y", "1.-1", "1.41.2"] {
             assert_eq!(ApiVersion::parse(odd), None, "{odd}");
         }
-    }
-
-    #[test]
-    fn a_query_is_safe_in_a_url() {
-        let mut out = String::new();
-        encode(r#"{"a":["b c"]}&ü~"#, &mut out);
-        assert_eq!(out, "%7B%22a%22%3A%5B%22b%20c%22%5D%7D%26%C3%BC~");
     }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::docker::LABEL_SERVICE;
-use crate::docker::client::{Call, Client, agent, encode};
+use crate::docker::client::{Call, Client, agent};
+use crate::model::url;
 
 /// After each of them a look at the containers tells something new.
 const EVENTS: &str = r#"["start","die","oom","destroy"]"#;
@@ -26,7 +27,7 @@ pub(crate) fn follow(socket: &Path, stop: &AtomicBool, wake: &dyn Fn()) {
         format!(r#"{{"type":["container"],"label":["{LABEL_SERVICE}"],"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return };
     let mut uri = format!("http://docker{prefix}/events?filters=");
-    encode(&filters, &mut uri);
+    url::encode(&filters, &mut uri);
     let request = agent
         .get(uri)
         .config()

@@ -1,16 +1,16 @@
-//! Processor counters of many containers: from their control groups' files where those can be
-//! read, else from the Engine's statistics.
+//! What many containers use: from their control groups' files where those can be read, else from
+//! the Engine's statistics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
-use crate::docker::cgroup::CpuFile;
+use crate::docker::cgroup::{CpuFile, MemoryFiles};
 use crate::docker::client::{Call, Client};
 use crate::docker::wire::{Inspected, Stats};
 use crate::model::replica::ContainerId;
-use crate::outside::{Clock, CpuCounter, CpuSource};
+use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage};
 
 /// Statistics that are asked for at once. Measured: more gain nothing with an engine that answers
 /// at once, while one that waits a second for each answer wants to be asked for all together.
@@ -19,92 +19,180 @@ const AT_ONCE_SLOW: usize = 128;
 
 pub(crate) struct Meters {
     clock: Arc<dyn Clock>,
+    /// Bytes. `None`: the kernel does not tell.
+    host_memory: Option<u64>,
     known: BTreeMap<ContainerId, Meter>,
 }
 
 struct Meter {
-    /// `None`: the files cannot be read.
-    file: Option<CpuFile>,
+    pid: u32,
+    cpu: Files<CpuFile>,
+    memory: Files<MemoryFiles>,
     limit_nano_cpus: u64,
+    memory_limit: Option<u64>,
 }
+
+/// Opened when they are asked for first: memory often is not.
+enum Files<T> {
+    NotYet,
+    Open(T),
+    Unreadable,
+}
+
+impl<T> Files<T> {
+    /// An error: what was open can be read no more. `None`: it never could be.
+    fn read<N>(
+        &mut self,
+        open: impl FnOnce() -> Option<T>,
+        read: impl Fn(&T) -> Option<N>,
+    ) -> Result<Option<N>, Gone> {
+        if matches!(self, Files::NotYet) {
+            // Files in a form that we cannot read must not look like a container that is gone.
+            let readable = open().filter(|files| read(files).is_some());
+            *self = readable.map_or(Files::Unreadable, Files::Open);
+        }
+        match self {
+            Files::Open(files) => read(files).map(Some).ok_or(Gone),
+            Files::Unreadable | Files::NotYet => Ok(None),
+        }
+    }
+}
+
+/// A container that was restarted has a new group under its old name.
+struct Gone;
 
 impl Meters {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Meters {
-        Meters { clock, known: BTreeMap::new() }
+        let host_memory = host_memory().map(|host| host.total);
+        Meters { clock, host_memory, known: BTreeMap::new() }
     }
 
-    /// Files stay open from one sweep to the next. A container that was restarted has a new group
-    /// under its old name: then reading fails, and its process is looked up again.
+    /// Files stay open from one sweep to the next. When one that could be read fails, the
+    /// container's process is looked up again.
     pub(crate) fn read_files(
         &mut self,
-        ids: &[ContainerId],
+        of: &[Ask],
         inspect: &dyn Fn(&ContainerId) -> Option<Inspected>,
-    ) -> BTreeMap<ContainerId, CpuCounter> {
-        self.known.retain(|id, _| ids.contains(id));
-        let mut counters = BTreeMap::new();
-        for id in ids {
-            let read = |known: &BTreeMap<ContainerId, Meter>| {
-                let meter = known.get(id)?;
-                Some((meter.file.as_ref()?.read().ok()?, meter.limit_nano_cpus))
+    ) -> BTreeMap<ContainerId, Usage> {
+        self.known.retain(|id, _| of.iter().any(|ask| ask.id == *id));
+        let mut usages = BTreeMap::new();
+        for ask in of {
+            let known = self.known.remove(&ask.id);
+            let read = |mut meter: Meter| {
+                let usage = meter.read(ask.memory, self.host_memory, &*self.clock).ok()?;
+                Some((meter, usage))
             };
-            let without_file = self.known.get(id).is_some_and(|m| m.file.is_none());
-            let counter = read(&self.known).or_else(|| {
-                if without_file {
-                    return None;
-                }
-                self.known.remove(id);
-                self.known.extend(inspect(id).and_then(Meter::of).map(|m| (id.clone(), m)));
-                read(&self.known)
-            });
-            if let Some((used_ns, limit_nano_cpus)) = counter {
-                let read_ns = self.clock.now().0.saturating_mul(1_000_000);
-                let source = CpuSource::Files;
-                let counter = CpuCounter { used_ns, read_ns, source, limit_nano_cpus };
-                counters.insert(id.clone(), counter);
+            let again = || inspect(&ask.id).and_then(Meter::of).and_then(&read);
+            if let Some((meter, usage)) = known.and_then(&read).or_else(again) {
+                self.known.insert(ask.id.clone(), meter);
+                usages.insert(ask.id.clone(), usage);
             }
         }
-        counters
+        usages
     }
+}
 
-    fn limit(&self, id: &ContainerId) -> Option<u64> {
-        self.known.get(id).map(|m| m.limit_nano_cpus)
-    }
+pub(crate) fn host_memory() -> Option<HostMemory> {
+    memory_of(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn memory_of(meminfo: &str) -> Option<HostMemory> {
+    let line = |key: &str| {
+        let rest = meminfo.lines().find_map(|l| l.strip_prefix(key))?;
+        rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(HostMemory { total: line("MemTotal:")?, available: line("MemAvailable:")? })
 }
 
 impl Meter {
     fn of(inspected: Inspected) -> Option<Meter> {
-        let file = CpuFile::open(inspected.pid()?).ok();
-        Some(Meter { file, limit_nano_cpus: inspected.limit_nano_cpus() })
+        Some(Meter {
+            pid: inspected.pid()?,
+            cpu: Files::NotYet,
+            memory: Files::NotYet,
+            limit_nano_cpus: inspected.limit_nano_cpus(),
+            memory_limit: inspected.memory_limit(),
+        })
+    }
+
+    fn read(
+        &mut self,
+        memory: bool,
+        host_memory: Option<u64>,
+        clock: &dyn Clock,
+    ) -> Result<Usage, Gone> {
+        let pid = self.pid;
+        let read_cpu = |file: &CpuFile| file.read().ok();
+        let cpu = self.cpu.read(|| CpuFile::open(pid).ok(), read_cpu)?;
+        let read_ns = clock.now().0.saturating_mul(1_000_000);
+        let limit_nano_cpus = self.limit_nano_cpus;
+        let counter =
+            |used_ns| CpuCounter { used_ns, read_ns, source: CpuSource::Files, limit_nano_cpus };
+        let mut usage = Usage { cpu: cpu.map(counter), memory: None };
+        if memory {
+            let read_memory = |files: &MemoryFiles| files.read().ok();
+            let used = self.memory.read(|| MemoryFiles::open(pid).ok(), read_memory)?;
+            usage.memory = self.memory_use(used, host_memory);
+        }
+        Ok(usage)
+    }
+
+    fn memory_use(&self, used: Option<u64>, host_memory: Option<u64>) -> Option<MemoryUse> {
+        Some(MemoryUse { used: used?, limit: self.memory_limit.or(host_memory)? })
     }
 }
 
 /// `left` is the time that is left for all of them; `None` when it is over.
 pub(crate) fn read_stats(
     client: &Client,
-    ids: &[&ContainerId],
+    of: &[&Ask],
     meters: &Meters,
     left: &(dyn Fn() -> Option<Duration> + Sync),
-) -> BTreeMap<ContainerId, CpuCounter> {
+) -> BTreeMap<ContainerId, Usage> {
+    if of.is_empty() {
+        return BTreeMap::new();
+    }
     let version = left().and_then(|left| client.version(left).ok());
     let quick = version.is_some_and(|v| v.has_quick_stats());
     let lanes = if quick { AT_ONCE } else { AT_ONCE_SLOW };
-    let lanes = lanes.min(ids.len());
-    let one = |id: &ContainerId| {
-        let path = format!("/containers/{}/stats", id.0);
+    let lanes = lanes.min(of.len());
+    let one = |ask: &Ask| {
+        let meter = meters.known.get(&ask.id)?;
+        let path = format!("/containers/{}/stats", ask.id.0);
         let query = [("stream", "false"), ("one-shot", "true")];
         let call = Call { query: &query, ..Call::get(&path) };
         let stats: Stats = client.call(call, left()?).ok()?.ok().ok()?.json().ok()?;
         let (used_ns, read_ns) = stats.counter()?;
-        let limit_nano_cpus = meters.limit(id)?;
-        Some(CpuCounter { used_ns, read_ns, source: CpuSource::Stats, limit_nano_cpus })
+        let (source, limit_nano_cpus) = (CpuSource::Stats, meter.limit_nano_cpus);
+        Some(Usage {
+            cpu: Some(CpuCounter { used_ns, read_ns, source, limit_nano_cpus }),
+            memory: meter
+                .memory_use(stats.memory_used().filter(|_| ask.memory), meters.host_memory),
+        })
     };
     let lane = |first: usize| {
-        let own = ids.iter().skip(first).step_by(lanes.max(1));
-        own.filter_map(|id| Some(((*id).clone(), one(id)?))).collect::<Vec<_>>()
+        let own = of.iter().skip(first).step_by(lanes.max(1));
+        own.filter_map(|ask| Some((ask.id.clone(), one(ask)?))).collect::<Vec<_>>()
     };
     thread::scope(|scope| {
         let lane = &lane;
         let lanes: Vec<_> = (0..lanes).map(|first| scope.spawn(move || lane(first))).collect();
         lanes.into_iter().filter_map(|l| l.join().ok()).flatten().collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::meter::memory_of;
+    use crate::outside::HostMemory;
+
+    #[test]
+    fn the_hosts_memory_is_told_in_kib() {
+        let text = "MemTotal:       24684092 kB\nMemFree:  1 kB\nMemAvailable:   2 kB\n";
+        let host = HostMemory { total: 24_684_092 * 1024, available: 2048 };
+        assert_eq!(memory_of(text), Some(host));
+        for odd in ["", "MemTotal: 1 kB\n", "MemTotal: many kB\nMemAvailable: 1 kB\n"] {
+            assert_eq!(memory_of(odd), None, "{odd}");
+        }
+    }
 }

@@ -17,7 +17,8 @@ use crate::docker::wire::{Created, Inspected, Listed};
 use crate::model::config::DockerConfig;
 use crate::model::replica::{Container, ContainerId};
 use crate::model::service::{Service, replica_name};
-use crate::outside::{Clock, CpuCounter, Engine, Error, Result};
+use crate::model::url;
+use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Usage};
 
 pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
 pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
@@ -56,7 +57,7 @@ impl Docker {
     /// Whether containers can be made from it without a pull.
     pub(crate) fn has_image(&self, image: &str) -> Result<bool> {
         let mut name = String::new();
-        client::encode(image, &mut name);
+        url::encode(image, &mut name);
         let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
         let answer = self.client.call(Call::get(&path), self.look_timeout())?;
         if answer.status == 404 { Ok(false) } else { answer.ok().map(|_| true) }
@@ -76,7 +77,7 @@ impl Docker {
         let answer = self.client.call(call, self.timeout)?;
         match answer.status {
             404 if answer.message().contains("image") => {
-                Err(Error::new(no_image(&service.container.image)))
+                Err(Error::new(no_image(&service.container.origin.to_string())))
             }
             409 => match self.inspect(&name, self.look_timeout())? {
                 Some(made) if made.is_replica(service.name.as_str(), number) => Ok(made.id),
@@ -87,6 +88,32 @@ impl Docker {
             },
             _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
         }
+    }
+
+    /// The first network is the one that it was made in. Engines before API 1.44 take one only.
+    fn join_networks(&self, id: &str, service: &Service) -> Result<()> {
+        for network in service.container.networks.iter().skip(1) {
+            let mut name = String::new();
+            url::encode(network, &mut name);
+            let path = format!("/networks/{name}/connect");
+            let body = format!(r#"{{"Container":"{id}"}}"#);
+            let call =
+                Call { method: Method::Post, body: Some(body.as_bytes()), ..Call::get(&path) };
+            let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
+            // It is in there already, as after a start that was cut off.
+            if answer.status != 403 || !answer.message().contains("already exists") {
+                answer.ok()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{id}/start");
+        let call = Call { method: Method::Post, idempotent: true, ..Call::get(&path) };
+        let answer = self.client.call(call, self.timeout)?;
+        // 304: it runs already.
+        if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
     }
 
     fn force_remove(&self, id: &str) -> Result<()> {
@@ -117,28 +144,35 @@ impl Engine for Docker {
         Ok(listed.into_iter().filter_map(Listed::into_container).collect())
     }
 
-    fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         // One deadline for all: a turn must not wait for each container that gives no answer.
         let until = self.clock.now().plus(self.look_timeout());
         let left = || Some(until.since(self.clock.now())).filter(|left| !left.is_zero());
         let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
-        let mut counters = meters.read_files(ids, &inspect);
-        let rest: Vec<&ContainerId> = ids.iter().filter(|id| !counters.contains_key(id)).collect();
-        counters.extend(meter::read_stats(&self.client, &rest, &meters, &left));
-        counters
+        let mut usages = meters.read_files(of, &inspect);
+        let is_whole = |ask: &&Ask| {
+            usages
+                .get(&ask.id)
+                .is_some_and(|u| u.cpu.is_some() && (u.memory.is_some() || !ask.memory))
+        };
+        let rest: Vec<&Ask> = of.iter().filter(|ask| !is_whole(ask)).collect();
+        for (id, read) in meter::read_stats(&self.client, &rest, &meters, &left) {
+            // What the files gave stays: counters of two sources do not go together.
+            let usage: &mut Usage = usages.entry(id).or_default();
+            usage.cpu = usage.cpu.or(read.cpu);
+            usage.memory = usage.memory.or(read.memory);
+        }
+        usages
+    }
+
+    fn host_memory(&self) -> Option<HostMemory> {
+        meter::host_memory()
     }
 
     fn start(&self, service: &Service, number: u32) -> Result<()> {
         let id = self.create(service, number)?;
-        let path = format!("/containers/{id}/start");
-        let call = Call { method: Method::Post, idempotent: true, ..Call::get(&path) };
-        // 304: it runs already.
-        let started = match self.client.call(call, self.timeout) {
-            Ok(answer) if answer.status == 304 => Ok(()),
-            Ok(answer) => answer.ok().map(drop),
-            Err(err) => Err(err),
-        };
+        let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
         started.map_err(|err| match self.force_remove(&id) {
             Ok(()) => err,
             Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),

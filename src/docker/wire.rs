@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::replica::{Container, ContainerId, ContainerState};
-use crate::model::service::{Service, replica_name};
+use crate::model::service::{Origin, Restart, Service, replica_name};
 use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
@@ -20,7 +20,16 @@ pub(crate) struct Listed {
     labels: BTreeMap<String, String>,
     state: String,
     #[serde(default)]
+    host_config: ListedHost,
+    #[serde(default)]
     network_settings: NetworkSettings,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ListedHost {
+    /// The network that it was made in; others came after.
+    network_mode: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -54,7 +63,9 @@ impl Listed {
             _ => ContainerState::Running,
         };
         let networks = self.network_settings.networks.unwrap_or_default();
-        let address = networks.values().find_map(|e| e.ip_address.parse::<IpAddr>().ok());
+        let first = networks.get(&self.host_config.network_mode);
+        let mut all = first.into_iter().chain(networks.values());
+        let address = all.find_map(|e| e.ip_address.parse::<IpAddr>().ok());
         Some(Container { id: ContainerId(self.id), service, number, state, address })
     }
 }
@@ -91,6 +102,7 @@ struct InspectedHost {
     nano_cpus: u64,
     cpu_quota: i64,
     cpu_period: i64,
+    memory: u64,
 }
 
 const ONE_CORE: u64 = 1_000_000_000;
@@ -109,6 +121,11 @@ impl Inspected {
     /// `None` while it does not run.
     pub(crate) fn pid(&self) -> Option<u32> {
         (0 < self.state.pid).then_some(self.state.pid)
+    }
+
+    /// Bytes.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        Some(self.host_config.memory).filter(|limit| 0 < *limit)
     }
 
     /// Billionths of a core: its limit, else its quota, else one core.
@@ -135,6 +152,16 @@ pub(crate) struct Created {
 pub(crate) struct Stats {
     read: String,
     cpu_stats: CpuStats,
+    #[serde(default)]
+    memory_stats: MemoryStats,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MemoryStats {
+    usage: Option<u64>,
+    /// The rows of the control group's `memory.stat`.
+    stats: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +181,14 @@ impl Stats {
         let read = chrono::DateTime::parse_from_rfc3339(&self.read).ok()?.timestamp_nanos_opt()?;
         Some((self.cpu_stats.cpu_usage.total_usage, u64::try_from(read).ok()?))
     }
+
+    /// Bytes in use, as `docker stats` counts them.
+    pub(crate) fn memory_used(&self) -> Option<u64> {
+        let rows = &self.memory_stats.stats;
+        // The first is version 1's: there, `inactive_file` leaves out the groups below.
+        let cache = rows.get("total_inactive_file").or_else(|| rows.get("inactive_file"));
+        Some(self.memory_stats.usage?.saturating_sub(cache.copied().unwrap_or(0)))
+    }
 }
 
 #[derive(Serialize)]
@@ -163,6 +198,8 @@ struct Create<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     cmd: &'a [String],
     env: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     labels: BTreeMap<&'a str, String>,
     host_config: CreateHost<'a>,
 }
@@ -173,25 +210,56 @@ struct CreateHost<'a> {
     binds: &'a [String],
     nano_cpus: u64,
     memory: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_policy: Option<RestartPolicy>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RestartPolicy {
+    name: &'static str,
+    maximum_retry_count: u32,
+}
+
+impl RestartPolicy {
+    fn of(restart: Restart) -> Option<RestartPolicy> {
+        let (name, maximum_retry_count) = match restart {
+            Restart::No => return None,
+            Restart::Always => ("always", 0),
+            Restart::UnlessStopped => ("unless-stopped", 0),
+            Restart::OnFailure(most) => ("on-failure", most),
+        };
+        Some(RestartPolicy { name, maximum_retry_count })
+    }
 }
 
 pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     let spec = &service.container;
+    let Origin::Image(image) = &spec.origin else {
+        return Err(Error::new(
+            "services of docker compose are not started in this version; give it an `image`",
+        ));
+    };
     let mut body = Create {
-        image: &spec.image,
+        image,
         cmd: &spec.command,
-        env: spec.environment.iter().map(|(k, v)| format!("{k}={v}")).collect(),
-        labels: BTreeMap::new(),
+        env: spec.environment.iter().map(|(k, v)| format!("{k}={}", v.expose())).collect(),
+        user: spec.user.as_deref(),
+        labels: spec.labels.iter().map(|(k, v)| (k.as_str(), v.clone())).collect(),
         host_config: CreateHost {
             binds: &spec.volumes,
             nano_cpus: spec.nano_cpus.unwrap_or(0),
             memory: spec.memory.unwrap_or(0),
+            network_mode: spec.networks.first().map(String::as_str),
+            restart_policy: RestartPolicy::of(spec.restart),
         },
     };
     let write = |body: &Create| {
         serde_json::to_vec(body).map_err(|err| Error::caused("container body", err))
     };
-    // Of everything but the labels: equal specs have equal marks, whatever their number.
+    // Of everything but our own labels: equal specs have equal marks, whatever their number.
     let mark = format!("{:016x}", fnv1a(&write(&body)?));
     body.labels.insert(LABEL_SERVICE, service.name.as_str().to_owned());
     body.labels.insert(LABEL_REPLICA, number.to_string());
@@ -277,6 +345,29 @@ mod tests {
         };
         assert_eq!(stats("1970-01-01T00:00:01.5Z"), Some((7, 1_500_000_000)));
         assert_eq!(stats("0001-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn memory_is_what_is_used_without_cached_files_over_the_limit() {
+        for (memory, want) in [
+            (r#"{"usage":100,"stats":{"inactive_file":30}}"#, Some(70)),
+            (r#"{"usage":100,"stats":{"inactive_file":9,"total_inactive_file":30}}"#, Some(70)),
+            (r#"{"usage":100,"stats":{"inactive_file":101}}"#, Some(0)),
+            (r#"{"usage":100}"#, Some(100)),
+            // Of a container that does not run.
+            ("{}", None),
+        ] {
+            let text = format!(
+                r#"{{"read":"","cpu_stats":{{"cpu_usage":{{"total_usage":7}}}},
+                    "memory_stats":{memory}}}"#
+            );
+            assert_eq!(serde_json::from_str::<Stats>(&text).unwrap().memory_used(), want);
+        }
+        for (host, want) in [(r#"{"Memory":64}"#, Some(64)), (r#"{"Memory":0}"#, None)] {
+            let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
+            let inspected: Inspected = serde_json::from_str(&text).unwrap();
+            assert_eq!(inspected.memory_limit(), want, "{host}");
+        }
     }
 
     /// Vectors of the algorithm's authors.

@@ -1,6 +1,7 @@
 //! `outside::Proxy` by an HAProxy that we start and own.
 
 mod files;
+mod leaving;
 mod old;
 mod process;
 mod reload;
@@ -11,13 +12,15 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::haproxy::leaving::Line;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{Effect, Steering};
 use crate::model::config::ProxyConfig;
-use crate::model::proxy::{ProxySeen, Routes};
+use crate::model::proxy::{BackendCounts, ProxySeen, Routes};
 use crate::outside::{Clock, Error, Proxy, Result};
 
 pub(crate) struct Haproxy {
@@ -29,6 +32,10 @@ pub(crate) struct Haproxy {
     /// Root starts HAProxy, which then goes on as its own account.
     drops_root: bool,
     pids: Mutex<Pids>,
+    /// To processes that finish, which each keeps alive until it is closed.
+    lines: Mutex<Vec<Line>>,
+    /// Whether the last look was of use for what those count.
+    counting: AtomicBool,
 }
 
 /// Processes of ours, as far as this daemon brought them about or found them in order.
@@ -49,6 +56,8 @@ impl Haproxy {
             state_file: files::beside(&config.config, "state"),
             drops_root: process::is_root() && process::has_account(render::ACCOUNT),
             pids: Mutex::default(),
+            lines: Mutex::default(),
+            counting: AtomicBool::new(false),
         }
     }
 
@@ -81,15 +90,52 @@ impl Haproxy {
     }
 }
 
-impl Proxy for Haproxy {
-    fn look(&self) -> Result<ProxySeen> {
-        let (pid, current) = (self.socket.pid()?, self.pids().current);
-        if current.is_some_and(|current| current != pid) {
-            return Err(Error::new(format!("haproxy: process {pid} serves, which is not ours")));
+impl Haproxy {
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What processes counted that finish. Their lines are not asked under the lock.
+    fn leaving(&self, current: u32, counting: bool) -> Vec<BackendCounts> {
+        self.counting.store(counting, Ordering::Relaxed);
+        let mut lines = std::mem::take(&mut *self.lines());
+        if !counting {
+            lines.clear();
         }
-        let servers = self.socket.servers()?;
+        let counts = leaving::counts(&mut lines, current, &*self.clock);
+        // Others may have been opened meanwhile.
+        let mut kept = self.lines();
+        kept.drain(..).for_each(|line| leaving::keep(&mut lines, line));
+        *kept = lines;
+        counts
+    }
+
+    /// From before it is told to finish: afterwards nobody can reach it.
+    fn stay_in_touch(&self, process: u32) {
+        if !self.counting.load(Ordering::Relaxed) {
+            return;
+        }
+        // Without, the requests that it still serves are not counted, which is no reason to wait.
+        if let Ok(line) = Line::open(&self.socket, process, &*self.clock) {
+            leaving::keep(&mut self.lines(), line);
+        }
+    }
+}
+
+impl Proxy for Haproxy {
+    fn look(&self, counting: bool) -> Result<ProxySeen> {
+        let (look, current) = (self.socket.look()?, self.pids().current);
+        let process = look.process;
+        if current.is_some_and(|current| current != process) {
+            return Err(Error::new(format!(
+                "haproxy: process {process} serves, which is not ours"
+            )));
+        }
         let old_processes = u32::try_from(self.old_pids().len()).unwrap_or(u32::MAX);
-        Ok(ProxySeen { servers, old_processes })
+        let own = look.counts.into_iter();
+        let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
+        let counts = own.chain(self.leaving(process, counting)).collect();
+        Ok(ProxySeen { servers: look.servers, old_processes, counts })
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {

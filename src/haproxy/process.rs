@@ -1,5 +1,6 @@
 //! HAProxy's processes: which are ours, and running its binary with a deadline.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -95,10 +96,16 @@ impl<'a> Processes<'a> {
         }
     }
 
+    /// The operator's own file is read before ours.
+    fn base(&self) -> Vec<&OsStr> {
+        let base = self.config.base_config.as_deref();
+        base.map(|base| vec![OsStr::new("-f"), base.as_os_str()]).unwrap_or_default()
+    }
+
     /// Whether HAProxy takes the file; its own words when it does not.
     pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
         let mut command = Command::new(&self.config.binary);
-        command.args(["-c", "-f"]).arg(file);
+        command.arg("-c").args(self.base()).arg("-f").arg(file);
         self.run(turnstile, command, "the file is refused")
     }
 
@@ -110,7 +117,8 @@ impl<'a> Processes<'a> {
         take_listeners: bool,
     ) -> Result<()> {
         let mut command = Command::new(&self.config.binary);
-        command.arg("-D").arg("-f").arg(&self.config.config).arg("-p").arg(&self.config.pid_file);
+        command.arg("-D").args(self.base()).arg("-f").arg(&self.config.config);
+        command.arg("-p").arg(&self.config.pid_file);
         if take_listeners {
             command.arg("-x").arg(&self.config.socket);
         }

@@ -128,8 +128,9 @@ impl Haproxy {
         serving: Option<u32>,
         is_right: impl Fn(&[SeenServer]) -> bool,
     ) -> Result<()> {
-        if serving.is_some() {
+        if let Some(pid) = serving {
             files::replace(&self.state_file, &self.socket.states()?)?;
+            self.stay_in_touch(pid);
         }
         let old = self.processes().all();
         self.processes().launch(turnstile, &old, serving.is_some())?;

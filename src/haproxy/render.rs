@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::model::config::ProxyConfig;
+use crate::model::health::{HEALTH_HOST, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::{HEALTH_HOST, HealthKind, Listen, ServiceName};
+use crate::model::service::{Listen, ServiceName};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
@@ -49,7 +50,8 @@ pub(crate) fn render(
     let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
     let _ = writeln!(out, "    server-state-file {state}");
     let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
-    if drops_root {
+    // Whose the operator's own file runs it as is said there.
+    if drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
@@ -67,8 +69,8 @@ fn render_backend(backend: &Backend, out: &mut String) {
     }
     let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
     let health = &backend.health;
-    if let HealthKind::Http { path } = &health.kind {
-        let path = quoted(path);
+    if let HealthKind::Http(http) = &health.kind {
+        let path = quoted(&http.path);
         let _ = writeln!(out, "    option httpchk");
         let _ = writeln!(
             out,
@@ -119,12 +121,14 @@ mod tests {
 
     use crate::haproxy::render::{binds, listen_of, quoted, render};
     use crate::model::config::ProxyConfig;
+    use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
-    use crate::model::service::{HealthCheck, HealthKind, Listen, ServiceName};
+    use crate::model::service::{Listen, ServiceName};
 
     #[test]
     fn a_service_is_a_frontend_and_a_backend() {
         let config = ProxyConfig {
+            base_config: None,
             binary: "/usr/sbin/haproxy".into(),
             config: "/s/haproxy.cfg".into(),
             pid_file: "/r/haproxy.pid".into(),
@@ -136,10 +140,14 @@ mod tests {
             service: ServiceName::new("web").unwrap(),
             listen: Some(Listen { address: None, port: 80 }),
             health: HealthCheck {
-                kind: HealthKind::Http { path: "/up?a='b'".to_owned() },
+                kind: HealthKind::Http(HttpCheck {
+                    path: "/up?a='b'".to_owned(),
+                    headers: Vec::new(),
+                    expect: vec![HttpCheck::EXPECT],
+                }),
                 port: Some(81),
-                interval: Duration::from_secs(10),
                 timeout: Duration::from_millis(1500),
+                ..HealthCheck::default()
             },
             servers: vec![Server {
                 name: "web-1".to_owned(),

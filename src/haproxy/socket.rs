@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::tables;
-use crate::model::proxy::SeenServer;
+use crate::model::proxy::{BackendCounts, SeenServer};
 use crate::outside::{Error, Result};
 use crate::unix;
 
@@ -18,9 +18,26 @@ pub(crate) struct Socket {
     path: PathBuf,
 }
 
+pub(crate) struct Look {
+    pub(crate) process: u32,
+    pub(crate) servers: Vec<SeenServer>,
+    /// They do not say yet whose they are.
+    pub(crate) counts: Vec<BackendCounts>,
+}
+
+/// Of an answer to `show info`.
+pub(crate) fn info_number(info: &str, key: &str) -> Option<u64> {
+    let value = |l: &str| l.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok();
+    info.lines().find_map(value)
+}
+
 impl Socket {
     pub(crate) fn new(path: &Path) -> Socket {
         Socket { path: path.to_owned() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn ask(&self, command: &str) -> Result<String> {
@@ -39,8 +56,25 @@ impl Socket {
     /// Of the process that owns the socket.
     pub(crate) fn pid(&self) -> Result<u32> {
         let info = self.ask("show info")?;
-        let pid = info.lines().find_map(|l| l.strip_prefix("Pid: ")?.trim().parse().ok());
+        let pid = info_number(&info, "Pid").and_then(|pid| u32::try_from(pid).ok());
         pid.ok_or_else(|| Error::new("haproxy: `show info` names no Pid"))
+    }
+
+    /// Who owns the socket and what it shows, by one process: between two exchanges another may
+    /// have taken over.
+    pub(crate) fn look(&self) -> Result<Look> {
+        let answer = self.ask("show info;show servers state;show stat")?;
+        let odd = || Error::new("haproxy: three commands at once get no three answers");
+        let mut parts = answer.split("\n\n");
+        let (info, rest) = (parts.next().ok_or_else(odd)?, (parts.next(), parts.next()));
+        let (states, stats) = rest.0.zip(rest.1).ok_or_else(odd)?;
+        let process = info_number(info, "Pid").ok_or_else(odd)?;
+        let process = u32::try_from(process).map_err(|_| odd())?;
+        Ok(Look {
+            process,
+            servers: tables::servers(states, stats)?,
+            counts: tables::counts(stats)?,
+        })
     }
 
     pub(crate) fn servers(&self) -> Result<Vec<SeenServer>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::model::proxy::SeenServer;
+use crate::model::proxy::{BackendCounts, SeenServer};
 use crate::model::replica::ServerSeen;
 use crate::outside::{Error, Result};
 
@@ -17,14 +17,20 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     let rows = Table::of(states, ' ').ok_or_else(|| odd("show servers state"))?;
     let server = |row: &Row| {
         let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
-        let address = SocketAddr::new(row.number("srv_addr")?, row.number("srv_port")?);
+        // An operator's own server may be a Unix socket, or have no address yet.
+        let ip = row.get("srv_addr")?.parse().ok();
+        let port = row.number("srv_port")?;
         let draining = row.number::<u32>("srv_admin_state")? & ADMIN_DRAIN != 0;
         let key = (backend.to_owned(), name.to_owned());
         let sessions = sessions.get(&key).copied().unwrap_or(0);
-        let seen = ServerSeen { address, draining, sessions };
-        Some(SeenServer { backend: key.0, name: key.1, seen })
+        let seen = ip.map(|ip| {
+            let seen = ServerSeen { address: SocketAddr::new(ip, port), draining, sessions };
+            SeenServer { backend: key.0, name: key.1, seen }
+        });
+        Some(seen)
     };
-    rows.map(|row| server(&row).ok_or_else(|| odd("show servers state"))).collect()
+    let servers: Option<Vec<Option<SeenServer>>> = rows.map(|row| server(&row)).collect();
+    Ok(servers.ok_or_else(|| odd("show servers state"))?.into_iter().flatten().collect())
 }
 
 /// Requests being served, those queued, and connections in use, by backend and server.
@@ -40,6 +46,46 @@ fn sessions(stats: &str) -> Result<BTreeMap<(String, String), u64>> {
         sessions.insert((backend.to_owned(), name.to_owned()), busy);
     }
     Ok(sessions)
+}
+
+/// Of each backend in `show stat`. A backend whose row lacks a column is left out.
+pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
+    let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut backends = Vec::new();
+    for row in Table::of(stats, ',').ok_or_else(|| odd("show stat"))? {
+        let (backend, name) =
+            row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
+        match name {
+            "FRONTEND" => (),
+            "BACKEND" => backends.extend(backend_counts(backend, &row)),
+            _ => {
+                let (sessions, queue) = servers.entry(backend.to_owned()).or_default();
+                *sessions += row.number::<u64>("scur").unwrap_or(0);
+                *queue += row.number::<u64>("qcur").unwrap_or(0);
+            }
+        }
+    }
+    for counts in &mut backends {
+        let (sessions, queue) = servers.get(&counts.backend).copied().unwrap_or_default();
+        // What waits for no server in particular is in the backend's row alone; its `scur` also
+        // counts what waits.
+        counts.sessions = sessions;
+        counts.queue += queue;
+    }
+    Ok(backends)
+}
+
+/// `stot` counts a request when it comes in, `req_tot` when it is over: while the answers take
+/// long, only the first tells how many are asked for.
+fn backend_counts(backend: &str, row: &Row) -> Option<BackendCounts> {
+    Some(BackendCounts {
+        backend: backend.to_owned(),
+        queue: row.number("qcur")?,
+        requests: row.number("stot")?,
+        answered: row.number("req_tot")?,
+        response_ms: row.number("rtime")?,
+        ..BackendCounts::default()
+    })
 }
 
 fn odd(command: &str) -> Error {
@@ -89,7 +135,7 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::tables::servers;
+    use crate::haproxy::tables::{counts, servers};
 
     const STATES: &str = "1\n\
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
@@ -122,5 +168,23 @@ mod tests {
         ] {
             assert!(servers(states, stats).is_err(), "{states:?} {stats:?}");
         }
+    }
+
+    #[test]
+    fn a_backend_counts_what_its_servers_do_and_what_waits_for_any() {
+        let stats = "# pxname,svname,qcur,scur,stot,req_tot,rtime,\n\
+            web,FRONTEND,,9,90,90,,\nweb,web-1,1,2,30,,7,\nweb,web-2,0,3,30,,7,\n\
+            web,BACKEND,4,10,61,51,12,\napi,BACKEND,0,0,0,0,0,\n\
+            odd,odd-1,0,1,1,,1,\nodd,BACKEND,0,1,,1,1,\n";
+        let shown: Vec<String> = counts(stats)
+            .unwrap()
+            .iter()
+            .map(|c| {
+                let (now, ever) = ((c.sessions, c.queue), (c.requests, c.answered));
+                format!("{} {now:?} {ever:?} {}", c.backend, c.response_ms)
+            })
+            .collect();
+        assert_eq!(shown, ["web (5, 5) (61, 51) 12", "api (0, 0) (0, 0) 0"]);
+        assert!(counts("").is_err() && counts("# pxname\nweb\n").is_err());
     }
 }

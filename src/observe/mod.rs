@@ -1,7 +1,7 @@
 //! The world to snapshots. Reads only.
 
-pub(crate) mod cpu;
 pub(crate) mod health;
+pub(crate) mod metric;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,14 @@ use std::sync::Arc;
 use crate::model::action::Claim;
 use crate::model::config::Config;
 use crate::model::memory::Memory;
+use crate::model::metric::Reading;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Load, Probed, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
-use crate::observe::cpu::Sampler;
+use crate::observe::metric::{Heard, Loads, Sampler};
 use crate::outside::{Engine, Proxy};
 
 /// What probes said last, and where they asked.
@@ -44,6 +45,7 @@ pub(crate) struct Known<'a> {
     pub(crate) reloaded_at: Option<Moment>,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a Answers,
+    pub(crate) heard: &'a Heard,
     /// By service: starts that failed since the last look.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
@@ -78,7 +80,12 @@ pub(crate) fn look(
     last: &mut Last,
 ) -> Seen {
     let listed = engine.list();
-    let seen = proxy.look().ok();
+    let counting = metric::counts_requests(known.config);
+    let (seen, proxy_error) = match proxy.look(counting) {
+        Ok(seen) => (Some(seen), String::new()),
+        Err(err) => (None, err.to_string()),
+    };
+    sampler.count(known.now, known.config, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
     let (standing, engine_error) = match listed {
@@ -93,7 +100,8 @@ pub(crate) fn look(
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
     let loads = match standing {
         EngineSeen::Answers if known.due => {
-            sampler.loads(engine, &ours, known.config.check_interval)
+            let ready = ready(known, last.proxy.as_ref(), &ours);
+            sampler.loads(engine, &ours, |id| ready.contains(id), known.config)
         }
         EngineSeen::Answers | EngineSeen::Lost => BTreeMap::new(),
     };
@@ -105,12 +113,46 @@ pub(crate) fn look(
         proxy: last.proxy.as_ref(),
         loads: &loads,
         old: &old,
+        free_memory: free_memory(engine, known.config),
+        sampler,
+        counts: seen.as_ref().ok_or(&proxy_error),
     };
     let ever_listed = last.containers.is_some();
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
+    if known.due && seen.is_some() {
+        sampler.mark(known.now, known.config.check_interval);
+    }
     let orphans = others.iter().map(|c| c.service.clone()).collect();
     Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans }
+}
+
+/// What is free beside the reserve, where some service's replicas have a limit to hold against it.
+fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
+    let is_limited = config.services.values().any(|s| s.container.memory.is_some());
+    let host = is_limited.then(|| engine.host_memory()).flatten()?;
+    let reserve = u128::from(host.total) * u128::from(config.memory_reserve.hundredths()) / 100_00;
+    Some(host.available.saturating_sub(u64::try_from(reserve).unwrap_or(u64::MAX)))
+}
+
+/// Those who passed their probe, or whom HAProxy serves.
+fn ready(
+    known: &Known,
+    proxy: Option<&ProxySeen>,
+    containers: &[&Container],
+) -> BTreeSet<ContainerId> {
+    let ready = |c: &&&Container| {
+        let services = &known.config.services;
+        let Some(service) = services.values().find(|s| s.name.as_str() == c.service) else {
+            return false;
+        };
+        let address = c.address.map(|ip| SocketAddr::new(ip, service.port));
+        let server =
+            proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
+        let is_served = server.is_some_and(|server| Some(server.address) == address);
+        is_served || answer(known.probed, &c.id, address) == Some(Probed::Passed)
+    };
+    containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
 
 fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
@@ -147,8 +189,13 @@ struct View<'a> {
     /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
     standing: ProxyStanding,
-    loads: &'a BTreeMap<ContainerId, Load>,
+    loads: &'a BTreeMap<ContainerId, Loads>,
     old: &'a BTreeMap<IpAddr, u64>,
+    /// Bytes.
+    free_memory: Option<u64>,
+    sampler: &'a Sampler,
+    /// What HAProxy shows at this look, or why it does not.
+    counts: Result<&'a ProxySeen, &'a str>,
 }
 
 impl View<'_> {
@@ -167,11 +214,21 @@ impl View<'_> {
             due: self.known.due,
             service: service.clone(),
             replicas,
+            readings: self.readings(service),
             starting: self.known.claims.iter().filter_map(started).collect(),
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
+            free_memory: self.free_memory,
             engine: self.engine,
             proxy: self.standing,
         }
+    }
+
+    fn readings(&self, service: &Service) -> Vec<Reading> {
+        if !self.known.due {
+            return vec![Reading::Pending; service.metrics.len()];
+        }
+        let time = (self.known.now, self.known.config.check_interval);
+        self.sampler.readings(time, service, self.known.heard, self.counts)
     }
 
     fn replica(&self, service: &Service, container: &Container) -> Replica {
@@ -179,7 +236,7 @@ impl View<'_> {
         let name = service.replica_name(container.number);
         let server = self.proxy.and_then(|p| p.server(service.name.as_str(), &name));
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
-        let load = self.loads.get(&container.id).copied().filter(|_| running);
+        let loads = self.loads.get(&container.id).copied().filter(|_| running);
         let address = container.address.map(|ip| SocketAddr::new(ip, service.port));
         let probed = answer(self.known.probed, &container.id, address).filter(|_| running);
         Replica {
@@ -188,7 +245,8 @@ impl View<'_> {
             state: container.state,
             address,
             probed: probed.unwrap_or(Probed::NotYet),
-            load: load.unwrap_or(Load::Missing),
+            load: loads.map_or(Load::Missing, |l| l.cpu),
+            memory: loads.map_or(Load::Missing, |l| l.memory),
             server,
             old_connections: old,
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),

@@ -3,36 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::replica::{Container, ContainerId, ContainerState, Load};
+use crate::model::replica::{ContainerId, Load};
 use crate::model::service::Percent;
-use crate::outside::{CpuCounter, Engine};
-
-/// A counter older than so many intervals says nothing about the load of now.
-const GAP_INTERVALS: u32 = 3;
+use crate::observe::metric::GAP_INTERVALS;
+use crate::outside::CpuCounter;
 
 #[derive(Debug, Default)]
-pub(crate) struct Sampler {
+pub(crate) struct Counters {
     last: BTreeMap<ContainerId, CpuCounter>,
 }
 
-impl Sampler {
-    /// Containers that do not run get no entry.
+impl Counters {
+    /// What each used since the last call. A container without a counter now gets no entry.
+    ///
+    /// What a replica uses while it starts says nothing of its share of the load, as HPA has it:
+    /// its samples begin with the first look at which it could serve.
     pub(crate) fn loads(
         &mut self,
-        engine: &dyn Engine,
-        containers: &[&Container],
+        now: BTreeMap<ContainerId, CpuCounter>,
+        can_serve: impl Fn(&ContainerId) -> bool,
         interval: Duration,
     ) -> BTreeMap<ContainerId, Load> {
-        let running = containers.iter().filter(|c| c.state == ContainerState::Running);
-        let ids: Vec<ContainerId> = running.map(|c| c.id.clone()).collect();
-        let now = engine.cpu(&ids);
-        let load = |id: ContainerId| {
-            let pair = self.last.get(&id).zip(now.get(&id));
-            let load = pair.and_then(|(old, new)| between(old, new, interval * GAP_INTERVALS));
-            (id, load.map_or(Load::Missing, Load::Read))
+        let load = |(id, new): (&ContainerId, &CpuCounter)| {
+            let old = self.last.get(id);
+            let load = old.and_then(|old| between(old, new, interval * GAP_INTERVALS));
+            (id.clone(), load.map_or(Load::Missing, Load::Read))
         };
-        let loads = ids.into_iter().map(load).collect();
+        let loads = now.iter().map(load).collect();
         self.last = now;
+        self.last.retain(|id, _| can_serve(id));
         loads
     }
 }
@@ -57,7 +56,9 @@ fn between(old: &CpuCounter, new: &CpuCounter, gap_max: Duration) -> Option<Perc
 mod tests {
     use std::time::Duration;
 
-    use crate::observe::cpu::between;
+    use crate::model::replica::{ContainerId, Load};
+    use crate::model::service::Percent;
+    use crate::observe::metric::cpu::{Counters, between};
     use crate::outside::{CpuCounter, CpuSource};
 
     const S: u64 = 1_000_000_000;
@@ -81,6 +82,28 @@ mod tests {
         ] {
             let got = between(&counter(5, 7, S), &counter(5 + used, 7 + wall, limit), gap);
             assert_eq!(got.map(|p| p.hundredths()), want, "{used} in {wall} of {limit}");
+        }
+    }
+
+    #[test]
+    fn samples_begin_where_a_replica_could_serve() {
+        let (id, s) = (ContainerId("a".to_owned()), Duration::from_secs(1));
+        let mut counters = Counters::default();
+        let mut look = |at: u64, can_serve: bool| {
+            let now = [(id.clone(), counter(at * S, at * S, S))].into();
+            counters.loads(now, |_| can_serve, 15 * s)[&id]
+        };
+        let full = Load::Read(Percent::from_hundredths(100_00));
+        for (at, can_serve, want) in [
+            (1, false, Load::Missing),
+            // It became ready since the last look: what it used by then was for its start.
+            (2, true, Load::Missing),
+            (3, true, full),
+            (4, false, full),
+            (5, true, Load::Missing),
+            (6, true, full),
+        ] {
+            assert_eq!(look(at, can_serve), want, "at {at}");
         }
     }
 

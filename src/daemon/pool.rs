@@ -1,0 +1,48 @@
+//! Threads that take jobs from one bounded queue and send what came of each to the tick.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::daemon::inbox::Event as Incoming;
+use crate::daemon::spawn;
+use crate::outside::Result;
+
+/// One thread for each name, which ends with the daemon. Gives the queue, where `room` jobs may
+/// wait.
+pub(crate) fn start<J: Send + 'static>(
+    names: impl IntoIterator<Item = String>,
+    room: usize,
+    inbox: &SyncSender<Incoming>,
+    work: impl Fn(J) -> Incoming + Clone + Send + 'static,
+) -> Result<SyncSender<J>> {
+    let (queue, jobs) = mpsc::sync_channel(room);
+    let jobs = Arc::new(Mutex::new(jobs));
+    for name in names {
+        let (jobs, inbox, work) = (jobs.clone(), inbox.clone(), work.clone());
+        spawn(&name, move || {
+            while let Some(job) = next(&jobs) {
+                if inbox.send(work(job)).is_err() {
+                    return;
+                }
+            }
+        })?;
+    }
+    Ok(queue)
+}
+
+/// `None` when the daemon ends.
+fn next<J>(jobs: &Mutex<Receiver<J>>) -> Option<J> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// A bug in one question must not take its thread away; `words` are then the answer.
+pub(crate) fn ask<T>(
+    question: impl FnOnce() -> Result<T>,
+    words: &str,
+) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(question)) {
+        Ok(result) => result.map_err(|err| err.to_string()),
+        Err(_) => Err(words.to_owned()),
+    }
+}

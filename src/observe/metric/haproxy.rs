@@ -1,0 +1,275 @@
+//! HAProxy's counts to readings, right across reloads.
+//!
+//! Each process counts for itself from 0. So requests are added up process by process, at every
+//! look; a process that was told to finish is in the counts until its last client has left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::metric::{Field, Milli, Reading};
+use crate::model::proxy::{BackendCounts, ProxySeen};
+use crate::model::time::Moment;
+use crate::observe::metric::GAP_INTERVALS;
+
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// False until there was a first look: what was counted before it was counted for others.
+    begun: bool,
+    /// Requests by process and backend, at the last look.
+    last: BTreeMap<(u32, String), u64>,
+    /// By backend.
+    spans: BTreeMap<String, Span>,
+}
+
+/// Since the last reading.
+#[derive(Debug)]
+struct Span {
+    since: Moment,
+    requests: u64,
+    /// What the time to the response was when it was last known.
+    response_ms: Option<u64>,
+}
+
+impl Tally {
+    /// To be called at every look that had an answer, or a process may come and go unseen.
+    pub(crate) fn add(&mut self, now: Moment, seen: &ProxySeen) {
+        let before = std::mem::take(&mut self.last);
+        for counts in &seen.counts {
+            let key = (counts.process, counts.backend.clone());
+            let new = match before.get(&key) {
+                Some(old) if *old <= counts.requests => counts.requests - old,
+                // It fell: another process by the same number. Or a new one, all of whose
+                // requests came since the last look.
+                Some(_) | None => counts.requests,
+            };
+            let empty = || Span { since: now, requests: 0, response_ms: None };
+            let span = self.spans.entry(counts.backend.clone()).or_insert_with(empty);
+            if self.begun {
+                span.requests = span.requests.saturating_add(new);
+            }
+            if counts.is_current && 0 < counts.answered {
+                span.response_ms = Some(counts.response_ms);
+            }
+            self.last.insert(key, counts.requests);
+        }
+        self.begun = true;
+    }
+
+    /// `seen` is what HAProxy showed at this look, or why it did not.
+    pub(crate) fn read(
+        &self,
+        (now, interval): (Moment, Duration),
+        backend: &str,
+        field: Field,
+        seen: Result<&ProxySeen, &str>,
+    ) -> Reading {
+        let Some(span) = self.spans.get(backend) else { return Reading::Pending };
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(why) => return Reading::Failed(why.to_owned()),
+        };
+        let own = || seen.counts.iter().filter(|c| c.backend == backend);
+        if !own().any(|c| c.is_current) {
+            return Reading::Failed(format!("haproxy does not show a backend {backend}"));
+        }
+        let sum = |of: fn(&BackendCounts) -> u64| own().map(of).fold(0, u64::saturating_add);
+        let total = |count: u64| Reading::Total(Milli(count.saturating_mul(1000)));
+        let passed = now.since(span.since);
+        // A moment is too short for a rate, and what was long ago says nothing about now.
+        let is_whole = interval / 2 <= passed && passed <= interval * GAP_INTERVALS;
+        match field {
+            Field::Sessions => total(sum(|c| c.sessions)),
+            Field::Queue => total(sum(|c| c.queue)),
+            Field::RequestRate | Field::ResponseTimeMs if !is_whole => Reading::Pending,
+            Field::RequestRate => Reading::Total(rate(span.requests, passed)),
+            // The average is of the last 1024 requests, whenever they were: without any, it would
+            // stand for ever.
+            Field::ResponseTimeMs if span.requests == 0 && sum(|c| c.sessions + c.queue) == 0 => {
+                Reading::Average(Milli(0))
+            }
+            Field::ResponseTimeMs => match span.response_ms {
+                Some(ms) => Reading::Average(Milli(ms.saturating_mul(1000))),
+                None => Reading::Pending,
+            },
+        }
+    }
+
+    /// The next readings are of the time from now on. Not when there was no answer: the requests
+    /// meanwhile are in the next one.
+    pub(crate) fn mark(&mut self, now: Moment, interval: Duration) {
+        for (backend, span) in &mut self.spans {
+            let passed = now.since(span.since);
+            if interval / 2 <= passed {
+                let (requests, ms) = (span.requests, passed.as_millis());
+                log::trace!("service={backend} haproxy_requests={requests} in_ms={ms}");
+                (span.since, span.requests) = (now, 0);
+            }
+        }
+    }
+}
+
+/// Thousandths of a request a second.
+fn rate(requests: u64, passed: Duration) -> Milli {
+    let milli = u128::from(requests) * 1_000_000 / passed.as_millis().max(1);
+    Milli(u64::try_from(milli).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::metric::{Field, Milli, Reading};
+    use crate::model::proxy::{BackendCounts, ProxySeen};
+    use crate::model::time::Moment;
+    use crate::observe::metric::haproxy::Tally;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// Looks as `ms process:requests[/answered/response_ms]…[!]`, the current process first; `!`
+    /// takes a reading. Gives the readings of this field.
+    fn readings(field: Field, looks: &str) -> Vec<Reading> {
+        let mut tally = Tally::default();
+        let mut readings = Vec::new();
+        for look in looks.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            let mut words: Vec<&str> = look.split_whitespace().collect();
+            let reads = words.pop_if(|w| *w == "!").is_some();
+            let now = Moment(words[0].parse().unwrap());
+            let counts = |(at, word): (usize, &&str)| {
+                let (process, rest) = word.split_once(':').unwrap();
+                let mut numbers = rest.split('/').map(|n| n.parse::<u64>().unwrap());
+                let requests = numbers.next().unwrap();
+                BackendCounts {
+                    process: process.parse().unwrap(),
+                    is_current: at == 0,
+                    backend: "web".to_owned(),
+                    sessions: 1,
+                    queue: 2,
+                    requests,
+                    answered: numbers.next().unwrap_or(requests),
+                    response_ms: numbers.next().unwrap_or(7),
+                }
+            };
+            let counts = words[1..].iter().enumerate().map(counts).collect();
+            let seen = ProxySeen { counts, ..ProxySeen::default() };
+            let answers = 1 < words.len();
+            if answers {
+                tally.add(now, &seen);
+            }
+            if reads {
+                let seen = if answers { Ok(&seen) } else { Err("away") };
+                readings.push(tally.read((now, INTERVAL), "web", field, seen));
+                if answers {
+                    tally.mark(now, INTERVAL);
+                }
+            }
+        }
+        readings
+    }
+
+    #[track_caller]
+    fn rates(looks: &str, want: &[Option<u64>]) {
+        let rate = |n: &Option<u64>| n.map_or(Reading::Pending, |n| Reading::Total(Milli(n)));
+        let want: Vec<Reading> = want.iter().map(rate).collect();
+        assert_eq!(readings(Field::RequestRate, looks), want, "{looks}");
+    }
+
+    #[test]
+    fn a_rate_is_of_the_time_between_two_readings() {
+        rates("0 1:500 !\n 10000 1:600 !\n 20000 1:600 !", &[None, Some(10_000), Some(0)]);
+        rates("0 1:500 !\n 3000 1:501 !\n 13000 1:513 !", &[None, None, Some(1_000)]);
+        rates("0 1:5 !\n 5000 1:6 !", &[None, Some(200)]);
+        rates("0 1:5 !\n 4999 1:6 !", &[None, None]);
+        rates("0 1:5 !\n 30000 1:8 !", &[None, Some(100)]);
+        rates("0 1:5 !\n 30001 1:8 !\n 40001 1:9 !", &[None, None, Some(100)]);
+        rates("0 1:5\n 4000 1:7\n 10000 1:9 !", &[Some(400)]);
+    }
+
+    #[test]
+    fn requests_are_neither_lost_nor_invented_across_reloads() {
+        // The old process is seen to its end.
+        rates("0 1:50 !\n 4000 2:1 1:60\n 6000 2:3 1:62\n 10000 2:7 !", &[None, Some(1_900)]);
+        // It ends between two looks.
+        rates("0 1:50 !\n 10000 2:7 !", &[None, Some(700)]);
+        // Two reloads between two looks: the one in the middle is seen as an earlier one.
+        rates("0 1:50 !\n 10000 3:1 2:2 1:51 !", &[None, Some(400)]);
+        // A process that has the number of an earlier one.
+        rates("0 1:50 !\n 10000 1:7 !\n 20000 1:8 !", &[None, Some(700), Some(100)]);
+        // What earlier processes counted before the first look was not for us.
+        rates("0 2:9 1:50 !\n 10000 2:10 1:51 !", &[None, Some(200)]);
+    }
+
+    #[test]
+    fn a_look_without_an_answer_fails_and_loses_nothing() {
+        let want =
+            [Reading::Pending, Reading::Failed("away".to_owned()), Reading::Total(Milli(500))];
+        let looks = "0 1:50 !\n 10000 !\n 20000 1:60 !";
+        assert_eq!(readings(Field::RequestRate, looks), want);
+        assert_eq!(readings(Field::Sessions, "0 !"), [Reading::Pending], "never seen yet");
+    }
+
+    #[test]
+    fn what_is_open_now_is_that_of_all_processes() {
+        let total = |n: u64| [Reading::Total(Milli(n * 1000))];
+        assert_eq!(readings(Field::Sessions, "0 1:50 !"), total(1));
+        assert_eq!(readings(Field::Sessions, "0 2:50 1:9 !"), total(2));
+        assert_eq!(readings(Field::Queue, "0 2:50 1:9 !"), total(4));
+    }
+
+    #[test]
+    fn a_backend_that_is_gone_is_a_failure() {
+        let mut tally = Tally::default();
+        let counts = BackendCounts { backend: "web".to_owned(), ..BackendCounts::default() };
+        let seen = |is_current| ProxySeen {
+            counts: vec![BackendCounts { is_current, ..counts.clone() }],
+            ..ProxySeen::default()
+        };
+        tally.add(Moment(0), &seen(true));
+        let read = |seen: &ProxySeen, name: &str| {
+            tally.read((Moment(0), INTERVAL), name, Field::Sessions, Ok(seen))
+        };
+        assert_eq!(read(&seen(true), "web"), Reading::Total(Milli(0)));
+        let gone = Reading::Failed("haproxy does not show a backend web".to_owned());
+        assert_eq!(read(&seen(false), "web"), gone);
+        assert_eq!(read(&seen(true), "api"), Reading::Pending);
+    }
+
+    /// Of looks without a session, unlike those of `readings`.
+    #[track_caller]
+    fn response(sessions: u64, (requests, answered, ms): (u64, u64, u64), want: Reading) {
+        let counts = |process, requests, answered, response_ms| ProxySeen {
+            counts: vec![BackendCounts {
+                process,
+                is_current: true,
+                backend: "web".to_owned(),
+                sessions,
+                queue: 0,
+                requests,
+                answered,
+                response_ms,
+            }],
+            ..ProxySeen::default()
+        };
+        let mut tally = Tally::default();
+        tally.add(Moment(0), &counts(1, 5, 5, 40));
+        let now = counts(2, requests, answered, ms);
+        tally.add(Moment(10_000), &now);
+        let time = (Moment(10_000), INTERVAL);
+        let got = tally.read(time, "web", Field::ResponseTimeMs, Ok(&now));
+        assert_eq!(got, want, "{sessions} sessions, {requests} requests, {answered} answered");
+    }
+
+    #[test]
+    fn the_time_to_the_response_is_0_when_idle_and_the_last_one_known_else() {
+        let average = |ms: u64| Reading::Average(Milli(ms * 1000));
+        response(0, (3, 3, 90), average(90));
+        response(0, (0, 0, 0), average(0));
+        response(1, (0, 0, 0), average(40));
+        response(1, (1, 0, 0), average(40));
+        response(1, (2, 1, 60), average(60));
+        assert_eq!(readings(Field::ResponseTimeMs, "0 1:5/5/40 !"), [Reading::Pending]);
+        assert_eq!(
+            readings(Field::ResponseTimeMs, "0 1:0/0/0 !\n 10000 1:1/0/0 !"),
+            [Reading::Pending, Reading::Pending]
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! What services are scaled by: one file a source. What is kept from look to look is here.
+
+pub(crate) mod cpu;
+pub(crate) mod haproxy;
+mod http;
+mod memory;
+mod prometheus;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::config::Config;
+use crate::model::metric::{Milli, Reading, Source, shortened};
+use crate::model::proxy::ProxySeen;
+use crate::model::replica::{Container, ContainerId, ContainerState, Load};
+use crate::model::service::Service;
+use crate::model::time::Moment;
+use crate::outside::{Ask, Engine, Error, Net, Result};
+
+/// What is older than so many intervals says nothing about now.
+pub(crate) const GAP_INTERVALS: u32 = 3;
+/// A document of this length is far more than a number needs.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// Characters of a text that was to be a number.
+const TEXT_SHOWN: usize = 40;
+
+/// What remote sources said, and since when they are asked.
+pub(crate) type Heard = BTreeMap<Source, Hearing>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hearing {
+    pub(crate) since: Moment,
+    /// The last answer and when it came. A failure is one, in words for the operator: the value
+    /// before it is not used any more.
+    pub(crate) said: Option<(Moment, std::result::Result<Milli, String>)>,
+}
+
+/// Asks a remote source once.
+pub(crate) fn ask(net: &dyn Net, source: &Source, timeout: Duration) -> Result<Milli> {
+    match source {
+        Source::Http { url, pointer } => http::ask(net, url, pointer, timeout),
+        Source::Prometheus { url, query } => prometheus::ask(net, url, query, timeout),
+        Source::Cpu | Source::Memory | Source::Haproxy(_) => {
+            unreachable!("{source} is not asked over the network")
+        }
+    }
+}
+
+/// Of each replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loads {
+    pub(crate) cpu: Load,
+    pub(crate) memory: Load,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Sampler {
+    cpu: cpu::Counters,
+    haproxy: haproxy::Tally,
+}
+
+impl Sampler {
+    /// Containers that do not run get no entry.
+    pub(crate) fn loads(
+        &mut self,
+        engine: &dyn Engine,
+        containers: &[&Container],
+        can_serve: impl Fn(&ContainerId) -> bool,
+        config: &Config,
+    ) -> BTreeMap<ContainerId, Loads> {
+        let by_memory: BTreeSet<&str> = config
+            .services
+            .values()
+            .filter(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
+            .map(|s| s.name.as_str())
+            .collect();
+        let running = containers.iter().filter(|c| c.state == ContainerState::Running);
+        let ask = |c: &&Container| Ask {
+            id: c.id.clone(),
+            memory: by_memory.contains(c.service.as_str()),
+        };
+        let asks: Vec<Ask> = running.map(ask).collect();
+        let usages = engine.usage(&asks);
+        let counters = usages.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?))).collect();
+        let cpus = self.cpu.loads(counters, can_serve, config.check_interval);
+        let loads = |ask: Ask| {
+            let cpu = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
+            let memory = usages.get(&ask.id).and_then(|u| u.memory);
+            let memory = memory.filter(|_| ask.memory).map_or(Load::Missing, memory::load);
+            (ask.id, Loads { cpu, memory })
+        };
+        asks.into_iter().map(loads).collect()
+    }
+
+    /// To be called at every look, due or not.
+    pub(crate) fn count(&mut self, now: Moment, config: &Config, seen: Option<&ProxySeen>) {
+        if !counts_requests(config) {
+            self.haproxy = haproxy::Tally::default();
+        } else if let Some(seen) = seen {
+            self.haproxy.add(now, seen);
+        }
+    }
+
+    /// One for each of the service's metrics, in their order.
+    pub(crate) fn readings(
+        &self,
+        (now, interval): (Moment, Duration),
+        service: &Service,
+        heard: &Heard,
+        seen: std::result::Result<&ProxySeen, &str>,
+    ) -> Vec<Reading> {
+        let one = |source: &Source| match source {
+            Source::Cpu | Source::Memory => Reading::Replicas,
+            Source::Haproxy(field) => {
+                self.haproxy.read((now, interval), service.name.as_str(), *field, seen)
+            }
+            Source::Http { .. } | Source::Prometheus { .. } => {
+                remote(now, interval, heard.get(source))
+            }
+        };
+        service.metrics.iter().map(|metric| one(&metric.source)).collect()
+    }
+
+    /// After the readings of every service, if HAProxy answered.
+    pub(crate) fn mark(&mut self, now: Moment, interval: Duration) {
+        self.haproxy.mark(now, interval);
+    }
+}
+
+/// Whether what HAProxy counts is of use to anyone.
+pub(crate) fn counts_requests(config: &Config) -> bool {
+    let mut metrics = config.services.values().flat_map(|s| &s.metrics);
+    metrics.any(|m| matches!(m.source, Source::Haproxy(_)))
+}
+
+fn remote(now: Moment, interval: Duration, hearing: Option<&Hearing>) -> Reading {
+    let Some(Hearing { since, said }) = hearing else { return Reading::Pending };
+    let silent = now.since(said.as_ref().map_or(*since, |(at, _)| *at));
+    if interval * GAP_INTERVALS <= silent {
+        return Reading::Failed(format!(
+            "no answer for {} s, since all who could ask wait for others",
+            silent.as_secs()
+        ));
+    }
+    match said {
+        None => Reading::Pending,
+        Some((_, Ok(value))) => Reading::Total(*value),
+        Some((_, Err(why))) => Reading::Failed(why.clone()),
+    }
+}
+
+/// The nearest number of thousandths.
+fn milli(value: f64) -> Result<Milli> {
+    if !value.is_finite() {
+        return Err(Error::new(format!("{value} is no number that can be counted with")));
+    }
+    if value < 0.0 {
+        return Err(Error::new(format!("{value} is less than 0, which no target can be held at")));
+    }
+    let thousandths = (value * 1000.0).round();
+    // 2 to the power of 64, which a conversion would take down to what fits.
+    if 18_446_744_073_709_551_616.0 <= thousandths {
+        return Err(Error::new(format!("{value} is too large; scale it down")));
+    }
+    Ok(Milli(thousandths as u64))
+}
+
+fn milli_of_text(text: &str) -> Result<Milli> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
+    let why = || format!("{:?} is no number that can be counted with", shortened(text, TEXT_SHOWN));
+    milli(value.ok_or_else(|| Error::new(why()))?)
+}
+
+#[cfg(test)]
+pub(crate) mod scripted {
+    //! A network with one answer for everyone, which keeps what it was asked.
+
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use crate::observe::metric::ANSWER_BYTES_MAX;
+    use crate::outside::{Net, Result};
+
+    pub(crate) struct Scripted {
+        status: u16,
+        body: String,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Scripted {
+        pub(crate) fn new(status: u16, body: &str) -> Scripted {
+            Scripted { status, body: body.to_owned(), asked: Mutex::default() }
+        }
+
+        pub(crate) fn asked(&self) -> Vec<String> {
+            self.asked.lock().unwrap().clone()
+        }
+    }
+
+    impl Net for Scripted {
+        fn get_status(&self, _: SocketAddr, _: &str, _: Duration) -> Result<u16> {
+            unreachable!("no replica is asked")
+        }
+
+        fn connect(&self, _: SocketAddr, _: Duration) -> Result<()> {
+            unreachable!("no replica is asked")
+        }
+
+        fn get(&self, url: &str, longest: u64, timeout: Duration) -> Result<(u16, Vec<u8>)> {
+            assert_eq!((longest, timeout), (ANSWER_BYTES_MAX, Duration::from_secs(1)));
+            self.asked.lock().unwrap().push(url.to_owned());
+            Ok((self.status, self.body.clone().into_bytes()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::metric::{Milli, Reading};
+    use crate::model::time::Moment;
+    use crate::observe::metric::{Hearing, remote};
+
+    #[test]
+    fn an_answer_counts_for_three_intervals() {
+        let interval = Duration::from_secs(5);
+        let (value, why) = (Ok(Milli(7)), Err("down".to_owned()));
+        let silence = |seconds: u64| {
+            let why = "since all who could ask wait for others";
+            Reading::Failed(format!("no answer for {seconds} s, {why}"))
+        };
+        for (said, now, want) in [
+            (Some((1_000, value.clone())), 1_000, Reading::Total(Milli(7))),
+            (Some((1_000, value.clone())), 15_999, Reading::Total(Milli(7))),
+            (Some((1_000, value)), 16_000, silence(15)),
+            (Some((1_000, why.clone())), 15_999, Reading::Failed("down".to_owned())),
+            (Some((1_000, why)), 16_000, silence(15)),
+            (None, 14_999, Reading::Pending),
+            (None, 15_000, silence(15)),
+        ] {
+            let said = said.map(|(at, result)| (Moment(at), result));
+            let hearing = Hearing { since: Moment(0), said };
+            assert_eq!(remote(Moment(now), interval, Some(&hearing)), want, "{now}: {hearing:?}");
+        }
+        assert_eq!(remote(Moment(99_000), interval, None), Reading::Pending);
+    }
+}
