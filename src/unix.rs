@@ -1,13 +1,20 @@
 //! Unix sockets with a deadline also for connecting: a peer that is frozen takes a few connections
 //! and then none, and std would wait for it for ever.
 
-use std::io;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How long one that listens may take to accept.
+const ANSWER: Duration = Duration::from_secs(1);
+/// As many connections may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Reads and writes of the stream have the same deadline each, until they are given another.
 pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
@@ -22,14 +29,54 @@ pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> 
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
+/// A file that nobody answers on, left by a process that was killed, is replaced.
+pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<Socket> {
+    match connect(path, ANSWER) {
+        Err(err) if err.kind() == ErrorKind::NotFound => (),
+        Err(err) if err.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
+            fs::remove_file(path)?;
+        }
+        Ok(_) | Err(_) => return Err(io::Error::from(ErrorKind::AddrInUse)),
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Nobody can connect before `listen`, so there is no moment with another mode.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
     use std::{env, fs, process};
 
-    use crate::unix::connect;
+    use crate::unix::{connect, listen};
+
+    #[test]
+    fn a_socket_is_replaced_only_when_nobody_answers_on_it() {
+        let path = env::temp_dir().join(format!("plimsoll-listen-{}.sock", process::id()));
+        let first = listen(&path, 0o600).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(listen(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(first);
+        let second = listen(&path, 0o660).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        drop(second);
+        fs::remove_file(&path).unwrap();
+        // What is no socket is somebody's file.
+        fs::write(&path, "kept").unwrap();
+        assert_eq!(listen(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_peer_that_accepts_nobody_is_given_up() {

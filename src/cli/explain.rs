@@ -1,0 +1,138 @@
+//! `plimsoll explain`: the last decision, number by number.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::cli::args::Whom;
+use crate::cli::table::{amount, cut, orders, table, word};
+use crate::cli::{ask, say};
+
+const NAME_WIDTH: usize = 32;
+
+pub(crate) fn explain(service: &str, json: bool, to: &Whom) -> ExitCode {
+    let document = ask::path(service, "/explain").and_then(|path| ask::get(to, &path));
+    match document {
+        Ok(document) if json => say(&format!("{document:#}\n")),
+        Ok(document) => say(&text(&document)),
+        Err(code) => code,
+    }
+}
+
+fn text(record: &Value) -> String {
+    let at = |key: &str| word(&record[key]);
+    let number = if record["from"] == record["wanted"] {
+        format!("stays at {}", at("wanted"))
+    } else {
+        format!("goes from {} to {}", at("from"), at("wanted"))
+    };
+    let mut out = format!("{} {number}: {}, at {}\n\n", at("service"), at("reason"), at("at"));
+    let counts = &record["replicas"];
+    let count = |key: &str| word(&counts[key]);
+    let (ready, unready, leaving) = (count("ready"), count("unready"), count("leaving"));
+    out += &format!("replicas  {ready} ready, {unready} not ready yet, {leaving} leaving\n");
+    let window = record["window"].as_str();
+    let window = window.map(|name| format!(", by schedule {name}")).unwrap_or_default();
+    let by_load = if record["scaling"] == false { "; load changes nothing now" } else { "" };
+    out += &format!("bounds    {} to {}{window}{by_load}\n", at("min"), at("max"));
+    for order in orders(record) {
+        out += &format!("order     {order}\n");
+    }
+    out + &metrics(record) + &rules(record) + &outlook(record)
+}
+
+fn metrics(record: &Value) -> String {
+    let row = |metric: &Value| {
+        // What could not be told says why; what could needs no more words than its numbers.
+        let why = if metric["error"].is_null() { &metric["text"] } else { &metric["error"] };
+        [
+            cut(&word(&metric["name"]), NAME_WIDTH),
+            amount(&metric["value"], &metric["unit"]),
+            amount(&metric["target"], &metric["unit"]),
+            amount(&metric["ratio"], &Value::Null),
+            word(&metric["proposal"]),
+            word(why),
+        ]
+    };
+    let all: Vec<[String; 6]> =
+        record["metrics"].as_array().into_iter().flatten().map(row).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let heads = ["metric", ">value", ">target", ">ratio", ">asks for", "because"];
+    format!("\n{}", table(heads, &all))
+}
+
+fn rules(record: &Value) -> String {
+    let row = |rule: &Value| [word(&rule["replicas"]), word(&rule["reason"]), word(&rule["text"])];
+    let all: Vec<[String; 3]> = record["rules"].as_array().into_iter().flatten().map(row).collect();
+    format!("\n{}", table([">replicas", "reason", "rule, in order"], &all))
+}
+
+/// What has to happen before the number can change, where that is certain.
+fn outlook(record: &Value) -> String {
+    let name = word(&record["service"]);
+    let words = if !record["hold"].is_null() {
+        format!("`plimsoll scale {name} auto` gives the number back to load")
+    } else if !record["pause"].is_null() {
+        format!("`plimsoll resume {name}` lets load change the number again")
+    } else if record["min"] == record["max"] {
+        "min and max are equal now: load cannot change the number".to_owned()
+    } else if record["scaling"] == false {
+        "load changes nothing before the business hours begin".to_owned()
+    } else {
+        return String::new();
+    };
+    format!("\n{words}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::explain::text;
+
+    #[test]
+    fn a_decision_is_told_number_by_number() {
+        let mut record = json!({
+            "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "wanted": 4,
+            "reason": "ScaleUpLimit", "min": 1, "max": 8, "scaling": true, "window": "monday",
+            "replicas": { "ready": 2, "unready": 1, "leaving": 0 },
+            "hold": null, "pause": null,
+            "metrics": [
+                { "name": "cpu", "unit": "%", "value": 210.5, "target": 70.0, "ratio": 3.007,
+                  "proposal": 7, "text": "cpu 210.5% for a target of 70%", "error": null },
+                { "name": "memory", "unit": "%", "value": null, "target": 80.0, "ratio": null,
+                  "proposal": null, "text": "memory could not be told", "error": "no limit" },
+            ],
+            "rules": [
+                { "reason": "DesiredWithinRange", "text": "cpu 210.5% for a target of 70%",
+                  "replicas": 7 },
+                { "reason": "ScaleUpLimit", "text": "at most 2 more in 15s", "replicas": 4 },
+            ],
+        });
+        let want = "\
+web goes from 2 to 4: ScaleUpLimit, at 2026-11-23T10:18:57Z
+
+replicas  2 ready, 1 not ready yet, 0 leaving
+bounds    1 to 8, by schedule monday
+
+metric   value  target  ratio  asks for  because
+cpu     210.5%     70%   3.01         7  cpu 210.5% for a target of 70%
+memory       -     80%      -         -  no limit
+
+replicas  reason              rule, in order
+       7  DesiredWithinRange  cpu 210.5% for a target of 70%
+       4  ScaleUpLimit        at most 2 more in 15s
+";
+        assert_eq!(text(&record), want);
+        record["wanted"] = json!(2);
+        record["scaling"] = json!(false);
+        let still = text(&record);
+        assert!(still.starts_with("web stays at 2: "), "{still}");
+        assert!(still.ends_with("\nload changes nothing before the business hours begin\n"));
+        record["pause"] = json!({ "left_s": 61 });
+        assert!(text(&record).contains("\norder     paused for 1m 1s more\n"));
+        assert!(text(&record).ends_with("lets load change the number again\n"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What came with a change, to the command it stands for. Unknown keys are errors, as they are in
+//! the config: a misspelt `for` would hold a number until further notice.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::model::command::{Command, Count, Order};
+use crate::model::units;
+use crate::serve::reply::Reply;
+use crate::serve::routes::Change;
+
+const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const REASON_CHARS_MAX: usize = 200;
+
+pub(crate) fn command(change: Change, body: &[u8]) -> Result<Command, Reply> {
+    let mut body = Body::read(body)?;
+    let (service, order) = match change {
+        Change::Reload => {
+            body.done(&[])?;
+            return Ok(Command::Reload);
+        }
+        Change::Scale(service) => (Some(service), scale(&mut body)?),
+        Change::Step { service, up } => {
+            body.done(&[])?;
+            (Some(service), Order::Step { up })
+        }
+        Change::Pause(service) => {
+            let span = body.span()?;
+            body.done(&["for"])?;
+            (service, Order::Pause { span })
+        }
+        Change::Resume(service) => {
+            body.done(&[])?;
+            (service, Order::Resume)
+        }
+        Change::Restart(_) => {
+            return Err(Reply::error(409, "a rolling restart is not there in this version")
+                .detail("a changed config counts for replicas started from then on"));
+        }
+    };
+    Ok(Command::Order { service, order })
+}
+
+fn scale(body: &mut Body) -> Result<Order, Reply> {
+    let forms = r#"one of {"replicas":4}, {"by":1} or {"by":-1}, and {"auto":true} is needed"#;
+    let keys = ["replicas", "by", "auto"];
+    let given = keys.iter().filter(|key| body.0.contains_key(**key)).count();
+    let (replicas, by, auto) = (body.take("replicas"), body.take("by"), body.take("auto"));
+    let release = match auto {
+        None => false,
+        Some(Value::Bool(true)) => true,
+        Some(other) => return Err(wrong("auto", &other, "true")),
+    };
+    let count = match (replicas, by) {
+        (Some(value), _) => Some(Count::Exactly(
+            whole(&value)
+                .ok_or_else(|| wrong("replicas", &value, "a whole number from 0 to 4294967295"))?,
+        )),
+        (None, Some(value)) => Some(step(&value)?),
+        (None, None) => None,
+    };
+    let (span, reason) = if release { (None, None) } else { (body.span()?, body.reason()?) };
+    body.done(if release { &["auto"] } else { &["replicas", "by", "auto", "for", "reason"] })?;
+    match (count, release) {
+        _ if given != 1 => Err(Reply::error(422, forms)),
+        (Some(count), false) => Ok(Order::Hold { count, span, reason }),
+        (None, true) => Ok(Order::Release),
+        (Some(_), true) | (None, false) => Err(Reply::error(422, forms)),
+    }
+}
+
+fn whole(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}
+
+fn step(value: &Value) -> Result<Count, Reply> {
+    let by = value.as_i64().filter(|by| *by != 0);
+    let size = by.and_then(|by| u32::try_from(by.unsigned_abs()).ok());
+    match (by, size) {
+        (Some(by), Some(size)) if by < 0 => Ok(Count::Fewer(size)),
+        (Some(_), Some(size)) => Ok(Count::More(size)),
+        _ => Err(wrong("by", value, "a whole number like 1 or -1")),
+    }
+}
+
+fn wrong(key: &str, found: &Value, allowed: &str) -> Reply {
+    Reply::error(422, format!("`{key}` must be {allowed}, not {found}"))
+}
+
+/// The keys that nobody took yet.
+struct Body(Map<String, Value>);
+
+impl Body {
+    /// None at all is as good as an empty one.
+    fn read(bytes: &[u8]) -> Result<Body, Reply> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Body(Map::new()));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(map)) => Ok(Body(map)),
+            Ok(_) => Err(Reply::error(422, "the body must be one object, { ... }")),
+            Err(err) => Err(Reply::error(400, "the body is not JSON").detail(err.to_string())),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.0.remove(key)
+    }
+
+    /// As in the config: a whole number of seconds, or a text with a unit.
+    fn span(&mut self) -> Result<Option<Duration>, Reply> {
+        let Some(value) = self.take("for") else { return Ok(None) };
+        let seconds = value.as_u64().map(Duration::from_secs);
+        let span = seconds.or_else(|| value.as_str().and_then(units::duration));
+        let allowed = Duration::from_secs(1)..=SPAN_MAX;
+        let span = span.filter(|span| allowed.contains(span)).ok_or_else(|| {
+            wrong("for", &value, r#"a time from 1s to a year, like "90s", "30m" or "2h""#)
+        })?;
+        Ok(Some(span))
+    }
+
+    fn reason(&mut self) -> Result<Option<String>, Reply> {
+        let Some(value) = self.take("reason") else { return Ok(None) };
+        let is_plain = |text: &&str| {
+            text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
+        };
+        let text = value
+            .as_str()
+            .filter(is_plain)
+            .ok_or_else(|| wrong("reason", &value, "a text of one line, 200 characters at most"))?;
+        Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    /// `known` keys may stand here; all of them were taken.
+    fn done(&self, known: &[&str]) -> Result<(), Reply> {
+        let Some(key) = self.0.keys().next() else { return Ok(()) };
+        let hint = match units::nearest_key(key, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "none is known here".to_owned(),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        Err(Reply::error(422, format!("unknown key `{key}`; {hint}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::serve::bodies::command;
+    use crate::serve::routes::Change;
+
+    #[track_caller]
+    fn check(change: Change, rows: &[(&str, &str)]) {
+        for (body, want) in rows {
+            let got = match command(change.clone(), body.as_bytes()) {
+                Ok(command) => format!("{command:?}"),
+                Err(reply) => format!("{} {}", reply.status, reply.body["error"]),
+            };
+            assert!(got.contains(want), "{body}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_ordered_in_one_of_three_ways() {
+        let rows = [
+            (r#"{"replicas":4}"#, "count: Exactly(4), span: None, reason: None"),
+            (r#"{"replicas":0,"for":"2h"}"#, "Exactly(0), span: Some(7200s)"),
+            (r#"{"replicas":1,"for":90,"reason":"sale"}"#, "Some(90s), reason: Some(\"sale\")"),
+            (r#"{"by":2}"#, "count: More(2)"),
+            (r#"{"by":-1}"#, "count: Fewer(1)"),
+            (r#"{"auto":true}"#, "order: Release"),
+            ("", "422 \"one of"),
+            ("{}", "422 \"one of"),
+            (r#"{"replicas":4,"by":1}"#, "422 \"one of"),
+            (r#"{"replicas":4,"auto":true}"#, "422 \"one of"),
+            (r#"{"auto":false}"#, "422 \"`auto` must be true"),
+            (r#"{"auto":true,"for":"2h"}"#, "422 \"unknown key `for`; known here: auto"),
+            (r#"{"replicas":-1}"#, "422 \"`replicas` must be"),
+            (r#"{"replicas":1.5}"#, "422 \"`replicas` must be"),
+            (r#"{"replicas":4294967296}"#, "422 \"`replicas` must be"),
+            (r#"{"replicas":"4"}"#, "422 \"`replicas` must be"),
+            (r#"{"by":0}"#, "422 \"`by` must be"),
+            (r#"{"by":9223372036854775808}"#, "422 \"`by` must be"),
+            (r#"{"replicas":4,"for":"2 h"}"#, "422 \"`for` must be"),
+            (r#"{"replicas":4,"for":0}"#, "422 \"`for` must be"),
+            (r#"{"replicas":4,"for":"999ms"}"#, "422 \"`for` must be"),
+            (r#"{"replicas":4,"for":"8785h"}"#, "422 \"`for` must be"),
+            (r#"{"replicas":4,"for":"8784h"}"#, "Exactly(4)"),
+            (r#"{"replicas":4,"reason":"a\nb"}"#, "422 \"`reason` must be"),
+            (r#"{"replicas":4,"fro":"2h"}"#, "422 \"unknown key `fro`; did you mean `for`?"),
+            (r#"{"replicas":4,"colour":1}"#, "unknown key `colour`; known here: replicas, by"),
+            ("[4]", "422 \"the body must be one object"),
+            ("{", "400 \"the body is not JSON"),
+            ("\u{fffd}", "400 \"the body is not JSON"),
+        ];
+        check(Change::Scale("web".to_owned()), &rows);
+    }
+
+    #[test]
+    fn the_other_changes_take_little() {
+        let pause = [
+            ("", "order: Pause { span: None }"),
+            (r#"{"for":"10m"}"#, "span: Some(600s)"),
+            (r#"{"replicas":1}"#, "unknown key `replicas`; known here: for"),
+        ];
+        check(Change::Pause(None), &pause);
+        check(Change::Resume(Some("a".to_owned())), &[("{}", "Resume"), (r#"{"for":1}"#, "422")]);
+        check(Change::Reload, &[("", "Reload"), (r#"{"a":1}"#, "none is known here")]);
+        check(Change::Restart("a".to_owned()), &[("", "409")]);
+        let step = Change::Step { service: "a".to_owned(), up: true };
+        check(step, &[(" ", "Step { up: true }"), (r#"{"by":1}"#, "422")]);
+    }
+}

@@ -1,0 +1,188 @@
+//! What is answered to whom: reads the board, sends orders on. Every route ends here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::model::command::{Command, Refusal};
+use crate::model::secret::Secret;
+use crate::model::status::{ServiceStatus, Status};
+use crate::outside::Clock;
+use crate::serve::reply::Reply;
+use crate::serve::routes::{Change, Route, Show};
+use crate::serve::{Ask, Board, bodies, guard, wire};
+
+/// Orders that wait for the daemon at once.
+const ORDERS: usize = 3;
+/// A good look counts for so many intervals, but for so long at least.
+const YOUNG_INTERVALS: u32 = 3;
+const YOUNG_LEAST: Duration = Duration::from_secs(10);
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    Tcp,
+    /// By a socket that only those whom its mode lets in can use.
+    Control,
+}
+
+impl Via {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Via::Tcp => "tcp",
+            Via::Control => "control",
+        }
+    }
+
+    pub(crate) fn of(word: &str) -> Option<Via> {
+        [Via::Tcp, Via::Control].into_iter().find(|via| via.word() == word)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) via: Via,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) host: Option<String>,
+    pub(crate) authorization: Option<String>,
+    pub(crate) origin: Option<String>,
+    pub(crate) fetch_site: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+pub(crate) struct Desk {
+    board: Arc<Board>,
+    ask: Ask,
+    clock: Arc<dyn Clock>,
+    token: Option<Secret>,
+    control: String,
+    orders: AtomicUsize,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        board: Arc<Board>,
+        ask: Ask,
+        clock: Arc<dyn Clock>,
+        token: Option<Secret>,
+        control: &Path,
+    ) -> Desk {
+        let (control, orders) = (control.display().to_string(), AtomicUsize::new(0));
+        Desk { board, ask, clock, token, control, orders }
+    }
+
+    pub(crate) fn answer(&self, asked: &Asked) -> Reply {
+        let Some(route) = Route::of(&asked.target) else {
+            return Reply::error(404, "there is nothing at this path")
+                .detail("/status, /services and /services/NAME are good ones to begin with");
+        };
+        match (route, asked.method.as_str()) {
+            (Route::Show(show), "GET" | "HEAD") => self.show(&show).unwrap_or_else(|reply| reply),
+            (Route::Change(change), "POST") => {
+                self.change(asked, change).unwrap_or_else(|reply| reply)
+            }
+            (route, _) => Reply::error(405, format!("{} is not for this path", asked.method))
+                .header("Allow", route.allow()),
+        }
+    }
+
+    fn show(&self, show: &Show) -> Result<Reply, Reply> {
+        if *show == Show::Health {
+            return Ok(Reply::new(200, json!({ "status": "alive" })));
+        }
+        let status = self.board.read();
+        let status = status.ok_or_else(|| Reply::busy("no look at the services was made yet"))?;
+        let now = status.now;
+        Ok(Reply::new(
+            200,
+            match show {
+                Show::Root | Show::Health => json!({
+                    "status": "running",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "uptime_s": self.clock.now().since(status.started).as_secs(),
+                }),
+                Show::Ready => self.ready(&status)?,
+                Show::Status => wire::status(&status),
+                Show::Services => {
+                    let all = status.services.iter().map(|service| wire::service(now, service));
+                    Value::Array(all.collect())
+                }
+                Show::Service(name) => wire::service(now, named(&status, name)?),
+                Show::Stats(name) => wire::service_with_replicas(now, named(&status, name)?),
+                Show::Explain(name) => wire::explanation(now, named(&status, name)?)
+                    .ok_or_else(|| Reply::busy(format!("no look at the load of {name} yet")))?,
+            },
+        ))
+    }
+
+    /// Docker answered, not long ago.
+    fn ready(&self, status: &Status) -> Result<Value, Reply> {
+        let young = (YOUNG_INTERVALS * status.check_interval).max(YOUNG_LEAST);
+        let age = status.last_good.map(|at| self.clock.now().since(at));
+        if let Some(age) = age.filter(|age| *age < young) {
+            return Ok(json!({ "status": "ready", "last_good_s": age.as_secs_f64() }));
+        }
+        let since = match age {
+            Some(age) => format!("the last good look was {} s ago", age.as_secs()),
+            None => "there was no good look yet".to_owned(),
+        };
+        let why = status.docker_error.as_ref().map(|error| format!(": {error}"));
+        Err(Reply::error(503, "not ready").detail(since + &why.unwrap_or_default()))
+    }
+
+    fn change(&self, asked: &Asked, change: Change) -> Result<Reply, Reply> {
+        guard::check(asked, self.token.as_ref(), &self.control)?;
+        let command = bodies::command(change, &asked.body)?;
+        let status = match &command {
+            Command::Reload => 200,
+            Command::Order { .. } => 202,
+        };
+        let waiting = Waiting::begin(&self.orders);
+        let waiting =
+            waiting.ok_or_else(|| Reply::busy("other orders are being taken; try again"))?;
+        let answer = (self.ask)(command);
+        drop(waiting);
+        answer.map(|words| Reply::new(status, json!({ "done": words }))).map_err(refused)
+    }
+}
+
+fn named<'a>(status: &'a Status, name: &str) -> Result<&'a ServiceStatus, Reply> {
+    let service = status.services.iter().find(|service| service.name == name);
+    service.ok_or_else(|| {
+        let known: Vec<&str> = status.services.iter().map(|s| s.name.as_str()).collect();
+        let known = known.join(", ");
+        Reply::error(404, format!("the config has no service {name}; it has: {known}"))
+    })
+}
+
+fn refused(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Unknown(words) => Reply::error(404, words),
+        Refusal::Conflict(words) => Reply::error(409, words),
+        Refusal::Invalid(words) => Reply::error(422, words),
+        Refusal::Unavailable(words) => Reply::busy(words),
+        Refusal::BadConfig(problems) => {
+            Reply::error(422, "the daemon keeps the config it has").detail(problems)
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn begin(orders: &AtomicUsize) -> Option<Waiting<'_>> {
+        let waiting = Waiting(orders);
+        // Dropped, one too many is counted back.
+        (orders.fetch_add(1, Ordering::Relaxed) < ORDERS).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,183 @@
+//! Where clients come in: TCP and the control socket. One request a connection, one thread each, as
+//! many as there is room for; the others are turned away at once.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use socket2::Socket;
+
+use crate::outside::Clock;
+use crate::serve::desk::Via;
+use crate::serve::inside::Inside;
+use crate::serve::intake::Line;
+use crate::serve::reply::Reply;
+use crate::serve::{Files, spawn};
+use crate::unix;
+
+/// 64 in all. Those of the control socket are its own, so that a crowd on TCP locks no operator
+/// out.
+const TCP_CONNECTIONS: usize = 48;
+const CONTROL_CONNECTIONS: usize = 16;
+/// Between two tries to listen.
+const RETRY: Duration = Duration::from_secs(10);
+/// After an error to accept, as when no file may be opened any more.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Files that the daemon needs for its job, whatever clients there are.
+const FILES_KEPT: usize = 64;
+
+/// What all connections share.
+pub(crate) struct Hall {
+    clock: Arc<dyn Clock>,
+    inside: Inside,
+    files: Arc<Files>,
+    tcp: Arc<AtomicUsize>,
+    control: Arc<AtomicUsize>,
+}
+
+impl Hall {
+    pub(crate) fn new(clock: Arc<dyn Clock>, inside: Inside, files: Arc<Files>) -> Hall {
+        Hall { clock, inside, files, tcp: Arc::default(), control: Arc::default() }
+    }
+}
+
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Control(PathBuf),
+}
+
+impl Place {
+    pub(crate) fn thread(&self) -> &'static str {
+        match self {
+            Place::Tcp(_) => "http",
+            Place::Control(_) => "control",
+        }
+    }
+
+    fn listen(&self, files: &Files) -> io::Result<Socket> {
+        match self {
+            Place::Tcp(address) => Ok(Socket::from(OwnedFd::from(TcpListener::bind(address)?))),
+            Place::Control(path) => {
+                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                let socket = unix::listen(path, 0o660)?;
+                files.add(path);
+                Ok(socket)
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Place::Tcp(address) => address.to_string(),
+            Place::Control(path) => path.display().to_string(),
+        }
+    }
+
+    fn trouble(&self, err: &io::Error) -> String {
+        let key = match self {
+            Place::Tcp(_) => "api.listen",
+            Place::Control(_) => "api.socket",
+        };
+        let remedy = match err.kind() {
+            ErrorKind::AddrInUse => format!("end what is there, or give another {key}"),
+            ErrorKind::PermissionDenied => format!("allow this user to, or give another {key}"),
+            _ => format!("see {key}"),
+        };
+        let (place, retry) = (self.shown(), RETRY.as_secs());
+        format!("cannot listen on {place}: {err}; {remedy}; it is tried again every {retry} s")
+    }
+}
+
+/// For ever. Trouble is told once, and so is its end.
+pub(crate) fn keep(place: &Place, hall: &Arc<Hall>) {
+    let mut told = false;
+    let listener = loop {
+        match place.listen(&hall.files) {
+            Ok(listener) => break listener,
+            Err(err) if !told => log::error!("message={:?}", place.trouble(&err)),
+            Err(_) => (),
+        }
+        told = true;
+        thread::park_timeout(RETRY);
+    };
+    log::info!("message={:?}", format!("listening on {}", place.shown()));
+    let (taken, room) = match place {
+        Place::Tcp(_) => (&hall.tcp, TCP_CONNECTIONS),
+        Place::Control(_) => (&hall.control, CONTROL_CONNECTIONS),
+    };
+    let room = room.min(room_by_limit());
+    loop {
+        match listener.accept() {
+            Ok((socket, _)) => welcome(place, hall, Slot::take(taken, room), socket),
+            Err(err) if err.kind() == ErrorKind::Interrupted => (),
+            // One client's trouble, or too many open files: the next one may fare better.
+            Err(_) => thread::park_timeout(ACCEPT_PAUSE),
+        }
+    }
+}
+
+fn welcome(place: &Place, hall: &Arc<Hall>, slot: Option<Slot>, socket: Socket) {
+    let via = match place {
+        Place::Tcp(_) => Via::Tcp,
+        Place::Control(_) => Via::Control,
+    };
+    let full = || Reply::busy("all connections are taken; try again").bytes();
+    let Some(slot) = slot else {
+        Line::new(&socket, &*hall.clock).turn_away(&full());
+        return;
+    };
+    let socket = Arc::new(socket);
+    let (hall, kept) = (hall.clone(), socket.clone());
+    let serve = {
+        let hall = hall.clone();
+        move || {
+            let _slot = slot;
+            let line = Line::new(&socket, &*hall.clock);
+            // What a bug costs is this connection.
+            drop(catch_unwind(AssertUnwindSafe(|| converse(&line, &hall.inside, via))));
+        }
+    };
+    if spawn("client", serve).is_err() {
+        Line::new(&kept, &*hall.clock).turn_away(&full());
+    }
+}
+
+fn converse(line: &Line, inside: &Inside, via: Via) {
+    match line.request() {
+        Ok(Some(request)) => line.answer(&inside.exchange(&request, via)),
+        Ok(None) => (),
+        Err(bad) => line.answer(&Reply::error(bad.0, bad.1).bytes()),
+    }
+}
+
+/// One connection's room.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn take(taken: &Arc<AtomicUsize>, room: usize) -> Option<Slot> {
+        let slot = Slot(taken.clone());
+        // Dropped, a slot that is one too many is given back as well.
+        (taken.fetch_add(1, Ordering::Relaxed) < room).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection needs a file, and an exchange inside some more.
+fn room_by_limit() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(usize::MAX, |soft| (soft.saturating_sub(FILES_KEPT) / 2).max(2))
+}

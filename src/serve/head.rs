@@ -1,0 +1,248 @@
+//! The head of a request: bytes to what they say, or to the refusal they deserve. Pure; whoever
+//! reads the bytes bounds them.
+
+/// A request line and headers may have so many bytes.
+pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+
+/// Why a request is not taken: a status and words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bad(pub(crate) u16, pub(crate) &'static str);
+
+/// Only what the desk goes by: everything else that a client sent ends here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) method: String,
+    /// Begins with `/`.
+    pub(crate) target: String,
+    /// By the names in `PASSED`, lower case.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body_bytes: usize,
+    /// The client waits to be told to send its body.
+    pub(crate) expects: bool,
+}
+
+/// Headers that are handed on.
+const PASSED: [&str; 5] = ["accept", "authorization", "host", "origin", "sec-fetch-site"];
+
+/// Whether bytes that begin so can still become a request. Those before `from` were looked at.
+pub(crate) fn begins_well(bytes: &[u8], from: usize) -> Result<(), Bad> {
+    // What speaks TLS, or no HTTP at all, need not be waited for.
+    if bytes.first().is_some_and(|b| !b.is_ascii_uppercase()) {
+        return Err(Bad(400, "this is no HTTP request"));
+    }
+    for at in from..bytes.len() {
+        if bytes[at] == b'\n' && (at == 0 || bytes[at - 1] != b'\r') {
+            return Err(Bad(400, "a line of the head does not end in CR and LF"));
+        }
+    }
+    if HEAD_BYTES_MAX < bytes.len() {
+        return Err(Bad(431, "the head of a request has 16 KiB at most"));
+    }
+    Ok(())
+}
+
+/// Where the head ends and the body begins. Bytes before `from` were looked at.
+pub(crate) fn end(bytes: &[u8], from: usize) -> Option<usize> {
+    let from = from.saturating_sub(3).min(bytes.len());
+    let found = bytes[from..].windows(4).position(|four| four == b"\r\n\r\n");
+    found.map(|at| from + at + 4)
+}
+
+/// `bytes` are a whole head, with its empty line.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Head, Bad> {
+    let odd = Bad(400, "the head holds a byte that does not belong there");
+    let mut lines = bytes.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r"));
+    let first = lines.next().flatten().ok_or(odd)?;
+    let (method, target, version) = request_line(first)?;
+    let mut head = Head { method, target, ..Head::default() };
+    let mut length: Option<&[u8]> = None;
+    let (mut hosts, mut coded) = (0, false);
+    for (i, line) in lines.flatten().filter(|line| !line.is_empty()).enumerate() {
+        if HEADERS_MAX <= i {
+            return Err(Bad(431, "a request has 100 headers at most"));
+        }
+        let (name, value) = header(line)?;
+        match name.as_str() {
+            "content-length" if length.is_some() => {
+                return Err(Bad(400, "there are two Content-Length headers"));
+            }
+            "content-length" => length = Some(value),
+            "transfer-encoding" => coded = true,
+            "host" => hosts += 1,
+            "expect" if value.eq_ignore_ascii_case(b"100-continue") => head.expects = true,
+            "expect" => return Err(Bad(417, "only `Expect: 100-continue` can be met")),
+            _ => (),
+        }
+        if let Some(passed) = PASSED.iter().find(|passed| **passed == name) {
+            head.headers.push((passed, text(value).ok_or(odd)?));
+        }
+    }
+    if coded {
+        return Err(Bad(411, "a body has a Content-Length and no Transfer-Encoding"));
+    }
+    if 1 < hosts || (hosts == 0 && version == b"HTTP/1.1") {
+        return Err(Bad(400, "a request has one Host header"));
+    }
+    head.body_bytes = length.map(body_bytes).transpose()?.unwrap_or(0);
+    Ok(head)
+}
+
+fn request_line(line: &[u8]) -> Result<(String, String, &[u8]), Bad> {
+    let bad = Bad(400, "the request line is not `METHOD /path HTTP/1.1`");
+    let mut words = line.split(|b| *b == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(bad);
+    };
+    let number = version.strip_prefix(b"HTTP/").ok_or(bad)?;
+    let is_number = |b: &u8| b.is_ascii_digit() || *b == b'.';
+    if number.is_empty() || !number.iter().all(is_number) {
+        return Err(bad);
+    }
+    if number != b"1.1" && number != b"1.0" {
+        return Err(Bad(505, "HTTP/1.1 and HTTP/1.0 are spoken here"));
+    }
+    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+        return Err(bad);
+    }
+    if !target.starts_with(b"/") || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(bad);
+    }
+    Ok((text(method).ok_or(bad)?, text(target).ok_or(bad)?, version))
+}
+
+/// The name in lower case, the value without the blanks around it.
+fn header(line: &[u8]) -> Result<(String, &[u8]), Bad> {
+    let bad = Bad(400, "a header is not `Name: value` on one line");
+    let colon = line.iter().position(|b| *b == b':').ok_or(bad)?;
+    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    if name.is_empty() || !name.iter().all(is_token) {
+        return Err(bad);
+    }
+    if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+        return Err(bad);
+    }
+    Ok((text(name).ok_or(bad)?.to_ascii_lowercase(), value))
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    let plain = bytes.iter().all(|b| b.is_ascii_graphic() || *b == b' ');
+    plain.then(|| String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn body_bytes(value: &[u8]) -> Result<usize, Bad> {
+    let over = Bad(413, "a body has 64 KiB at most");
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Bad(400, "Content-Length is not a whole number"));
+    }
+    // More digits than any number has are as good as too many bytes.
+    let number = String::from_utf8_lossy(value).parse::<usize>().map_err(|_| over)?;
+    if BODY_BYTES_MAX < number { Err(over) } else { Ok(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::serve::head::{HEAD_BYTES_MAX, begins_well, end, parse};
+
+    fn status(text: &str) -> u16 {
+        let bytes = text.as_bytes();
+        assert_eq!(end(bytes, bytes.len() - 1), Some(bytes.len()), "{text}");
+        match begins_well(bytes, 0).and_then(|()| parse(bytes)) {
+            Ok(_) => 200,
+            Err(bad) => bad.0,
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_request_is_refused() {
+        for (lines, want) in [
+            ("GET / HTTP/1.1|Host: x", 200),
+            ("GET / HTTP/1.0", 200),
+            ("GET /a?b=c HTTP/1.1|host:x|X-Odd: \u{e4}\tb", 200),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 65536", 200),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 0|Expect: 100-Continue", 200),
+            ("GET / HTTP/1.1", 400),
+            ("GET / HTTP/1.1|Host: x|Host: x", 400),
+            ("GET  / HTTP/1.1|Host: x", 400),
+            ("GET / HTTP/1.1 |Host: x", 400),
+            ("GET /\tb HTTP/1.1|Host: x", 400),
+            ("GET /\u{e4} HTTP/1.1|Host: x", 400),
+            ("GET * HTTP/1.1|Host: x", 400),
+            ("GET http://x/ HTTP/1.1|Host: x", 400),
+            ("Get / HTTP/1.1|Host: x", 400),
+            ("GET / HTTX/1.1|Host: x", 400),
+            ("GET / HTTP/one|Host: x", 400),
+            ("GET / HTTP/|Host: x", 400),
+            ("GET /", 400),
+            ("GET / HTTP/2.0", 505),
+            ("PRI * HTTP/2.0", 505),
+            ("GET / HTTP/1.2|Host: x", 505),
+            ("GET / HTTP/0.9", 505),
+            ("GET / HTTP/1.1|Host: x| folded: y", 400),
+            ("GET / HTTP/1.1|Host: x|Name : y", 400),
+            ("GET / HTTP/1.1|Host: x|: y", 400),
+            ("GET / HTTP/1.1|Host: x|no colon", 400),
+            ("GET / HTTP/1.1|Host: x|Name: a\0b", 400),
+            ("GET / HTTP/1.1|Host: x|Name: a\rb", 400),
+            ("GET / HTTP/1.1|Host: x|Origin: \u{e4}", 400),
+            ("GET / HTTP/1.1|Host: x|Expect: nothing", 417),
+            ("POST / HTTP/1.1|Host: x|Transfer-Encoding: chunked", 411),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 5|Transfer-Encoding: identity", 411),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 65537", 413),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 9000000000000000000", 413),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 18446744073709551615", 413),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 99999999999999999999999", 413),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 5|Content-Length: 5", 400),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 5, 5", 400),
+            ("POST / HTTP/1.1|Host: x|Content-Length: 5x", 400),
+            ("POST / HTTP/1.1|Host: x|Content-Length: +5", 400),
+            ("POST / HTTP/1.1|Host: x|Content-Length: -5", 400),
+            ("POST / HTTP/1.1|Host: x|Content-Length:", 400),
+        ] {
+            let text = format!("{}\r\n\r\n", lines.replace('|', "\r\n"));
+            assert_eq!(status(&text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn heads_have_a_bound() {
+        let headers = |n: usize| format!("GET / HTTP/1.0\r\n{}\r\n", "a: b\r\n".repeat(n));
+        assert_eq!((status(&headers(100)), status(&headers(101))), (200, 431));
+        let long = |n: usize| format!("GET / HTTP/1.0\r\na: {}\r\n\r\n", "b".repeat(n));
+        let empty = long(0).len();
+        assert_eq!(status(&long(HEAD_BYTES_MAX - empty)), 200);
+        assert_eq!(status(&long(HEAD_BYTES_MAX - empty + 1)), 431);
+    }
+
+    #[test]
+    fn only_what_is_needed_is_handed_on() {
+        let text = b"POST /a HTTP/1.1\r\nHOST: h:1\r\nX-Plimsoll-From: control\r\nCookie: c\r\n\
+                     authorization:  Bearer t \r\nContent-Length: 7\r\n\r\n";
+        let head = parse(text).unwrap();
+        let passed = [("host", "h:1"), ("authorization", "Bearer t")];
+        assert_eq!(head.headers, passed.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!((head.method.as_str(), head.target.as_str()), ("POST", "/a"));
+        assert_eq!((head.body_bytes, head.expects), (7, false));
+    }
+
+    #[test]
+    fn what_cannot_become_a_request_is_not_waited_for() {
+        for (bytes, is_good) in [
+            (&b""[..], true),
+            (b"G", true),
+            (b"GET / HTTP/1.1\r", true),
+            (b"\x16\x03\x01\x02", false),
+            (b"\0", false),
+            (b"\xff", false),
+            (b"get", false),
+            (b"\r\nGET", false),
+            (b"GET / HTTP/1.1\n", false),
+        ] {
+            assert_eq!(begins_well(bytes, 0).is_ok(), is_good, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is shown, as JSON. Names and units are a contract with programs; nothing else in the daemon
+//! sees this shape.
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use crate::model::memory::{Hold, Pause};
+use crate::model::metric::Milli;
+use crate::model::plan::Cause;
+use crate::model::record::{Counts, Measured};
+use crate::model::replica::Load;
+use crate::model::schedule::{Standing, Wall};
+use crate::model::status::{Change, Record, ReplicaStatus, ServiceStatus, Status};
+use crate::model::time::Moment;
+
+pub(crate) fn status(status: &Status) -> Value {
+    let services: Vec<Value> = status.services.iter().map(|s| service(status.now, s)).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": status.config_file,
+        "at": stamp(status.at),
+        "uptime_s": status.now.since(status.started).as_secs(),
+        "check_interval_s": status.check_interval.as_secs_f64(),
+        "dry_run": status.dry_run,
+        "last_good_s": status.last_good.map(|at| status.now.since(at).as_secs_f64()),
+        "docker": { "answers": status.docker_error.is_none(), "error": status.docker_error },
+        "haproxy": { "answers": status.old_proxies.is_some(), "old_processes": status.old_proxies },
+        "services": services,
+        "orphans": status.orphans,
+    })
+}
+
+/// Without its replicas.
+pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
+    let mut out = json!({
+        "name": service.name,
+        "listen": service.listen.as_ref().map(|listen| listen.to_string()),
+        "wanted": service.wanted,
+        "reason": service.reason,
+        "because": rules(&service.because),
+        "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
+        "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+        "last_change": service.last_change.as_ref().map(change),
+        "metrics": service.record.as_ref().map(|r| metrics(&r.measured)).unwrap_or_default(),
+    });
+    merge(&mut out, counts(service.counts));
+    merge(&mut out, standing(&service.standing));
+    out
+}
+
+pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Value {
+    let mut out = service(now, status);
+    let replicas: Vec<Value> = status.replicas.iter().map(replica).collect();
+    merge(&mut out, json!({ "replicas": replicas }));
+    out
+}
+
+/// `None` until there was a look at its load.
+pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value> {
+    let record: &Record = service.record.as_ref()?;
+    let mut out = json!({
+        "service": service.name,
+        "at": stamp(record.at),
+        "from": record.from,
+        "wanted": record.wanted,
+        "reason": record.reason,
+        "metrics": metrics(&record.measured),
+        "rules": rules(&record.because),
+        "replicas": counts(record.counts),
+        "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
+        "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+    });
+    merge(&mut out, standing(&record.standing));
+    Some(out)
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}
+
+fn stamp(at: Wall) -> Option<String> {
+    let at = DateTime::from_timestamp(at.0, 0)?;
+    Some(at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+fn number(milli: Milli) -> f64 {
+    milli.0 as f64 / 1000.0
+}
+
+fn percent(load: Load) -> Option<f64> {
+    match load {
+        Load::Read(percent) => Some(percent.hundredths() as f64 / 100.0),
+        Load::Missing => None,
+    }
+}
+
+fn counts(counts: Counts) -> Value {
+    json!({ "ready": counts.ready, "unready": counts.unready, "leaving": counts.leaving })
+}
+
+/// In the words of `schedule --json`.
+fn standing(standing: &Standing) -> Value {
+    let (min, max) = (standing.bounds.min(), standing.bounds.max());
+    json!({ "min": min, "max": max, "scaling": standing.scaling, "window": standing.window })
+}
+
+fn rules(because: &[Cause]) -> Vec<Value> {
+    let rule = |cause: &Cause| {
+        json!({
+            "reason": cause.rule.word(),
+            "text": cause.rule.to_string(),
+            "replicas": cause.number,
+        })
+    };
+    because.iter().map(rule).collect()
+}
+
+fn metrics(measured: &[Measured]) -> Vec<Value> {
+    let metric = |m: &Measured| {
+        json!({
+            "name": m.name,
+            "unit": m.unit,
+            "value": m.value.map(number),
+            "target": number(m.target),
+            "ratio": m.ratio.map(number),
+            "proposal": m.proposal,
+            "reason": m.rule.word(),
+            "text": m.rule.to_string(),
+            "error": m.failure,
+        })
+    };
+    measured.iter().map(metric).collect()
+}
+
+fn change(change: &Change) -> Value {
+    json!({
+        "at": stamp(change.at),
+        "from": change.from,
+        "to": change.to,
+        "reason": change.reason,
+        "text": change.words,
+    })
+}
+
+fn left(now: Moment, until: Option<Moment>) -> Option<u64> {
+    until.map(|until| until.since(now).as_millis().div_ceil(1000) as u64)
+}
+
+fn hold_shown(now: Moment, hold: &Hold) -> Value {
+    json!({ "replicas": hold.count, "left_s": left(now, hold.until), "reason": hold.reason })
+}
+
+fn pause_shown(now: Moment, pause: &Pause) -> Value {
+    json!({ "left_s": left(now, pause.until) })
+}
+
+fn replica(replica: &ReplicaStatus) -> Value {
+    json!({
+        "name": replica.name,
+        "container": replica.container,
+        "state": replica.state.word(),
+        "address": replica.address.map(|address| address.to_string()),
+        "cpu_percent": percent(replica.cpu),
+        "memory_percent": percent(replica.memory),
+        "sessions": replica.sessions,
+    })
+}
