@@ -8,33 +8,29 @@ use crate::act;
 use crate::model::action::{Action, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew};
-use crate::sim::world::{SERVICE, World};
+use crate::sim::world::World;
 
 /// As the daemon's own.
 const REST: Duration = Duration::from_secs(5);
 
 pub(crate) struct MadeUpCrew {
-    world: Arc<World>,
-    jobs: Vec<Job>,
-    resting: BTreeMap<Claim, Moment>,
+    pub(crate) world: Arc<World>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) resting: BTreeMap<Claim, Moment>,
     pub(crate) begun: u32,
 }
 
-struct Job {
-    action: Action,
+pub(crate) struct Job {
+    pub(crate) action: Action,
     begun: Moment,
     acts_at: Moment,
     ends_at: Moment,
-    result: Option<Result<Effect, Trouble>>,
+    pub(crate) result: Option<Result<Effect, Trouble>>,
 }
 
 impl MadeUpCrew {
     pub(crate) fn new(world: Arc<World>) -> MadeUpCrew {
         MadeUpCrew { world, jobs: Vec::new(), resting: BTreeMap::new(), begun: 0 }
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
     }
 
     /// When something happens next.
@@ -69,17 +65,6 @@ impl MadeUpCrew {
         }
         done
     }
-
-    /// The daemon is gone. What was asked of Docker and HAProxy may still come to its end.
-    pub(crate) fn abandon(&mut self, completed: bool) {
-        self.resting.clear();
-        for job in std::mem::take(&mut self.jobs) {
-            if completed && job.result.is_none() {
-                // Nobody is there to hear how it ended.
-                let _ = act::perform(&job.action, &*self.world, &*self.world);
-            }
-        }
-    }
 }
 
 impl Crew for MadeUpCrew {
@@ -95,16 +80,19 @@ impl Crew for MadeUpCrew {
         }
         if let Action::Start { number, .. } = &action
             && !state.save_failed
-            && state.saved.services.get(SERVICE).is_none_or(|s| s.last_number < *number)
+            && state.saved.services.get(state.service()).is_none_or(|s| s.last_number < *number)
         {
             state.note(format!("{action} begun before it was stored"));
         }
-        let longest = match &action {
-            Action::Start { .. } | Action::Remove { .. } => 3_000,
-            Action::Reload { .. } => 600,
-            Action::Steer { .. } => 20,
+        // From half of the one to half of the other; the daemon's own log shows such times.
+        let (longest, usual) = match &action {
+            Action::Start { .. } => (3_000, 600),
+            Action::Remove { .. } => (3_000, 1_000),
+            Action::Reload { .. } => (600, 200),
+            Action::Steer { .. } => (20, 4),
         };
-        let half = Duration::from_millis(state.random.between(2, longest / 2));
+        let half = state.nature.chance.between(2, longest / 2, usual / 2);
+        let half = Duration::from_millis(half);
         let begun = state.now;
         let (acts_at, ends_at) = (begun.plus(half), begun.plus(half * 2));
         self.jobs.push(Job { action, begun, acts_at, ends_at, result: None });

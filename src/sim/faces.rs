@@ -1,7 +1,7 @@
 //! The world as the daemon sees it: one made-up implementation of each trait.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::action::{Effect, Steering};
@@ -11,8 +11,10 @@ use crate::model::replica::{Container, ContainerId, ContainerState, ServerSeen};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
-use crate::outside::{Clock, CpuCounter, CpuSource, Engine, Error, Proxy, Result, Store};
-use crate::sim::world::{Line, SERVICE, START, Session, State, Unit, World};
+use crate::outside::{
+    Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Proxy, Result, Store, Usage,
+};
+use crate::sim::world::{Line, State, Unit, World};
 
 impl Clock for World {
     fn now(&self) -> Moment {
@@ -20,17 +22,16 @@ impl Clock for World {
     }
 
     fn wall(&self) -> Wall {
-        Wall(i64::try_from(self.state().now.0 / 1000).unwrap())
+        self.state().wall()
     }
 }
 
 impl Engine for World {
     fn list(&self) -> Result<Vec<Container>> {
         self.state().call("list", |state| {
-            state.docker()?;
             let container = |unit: &Unit| Container {
                 id: unit.id.clone(),
-                service: SERVICE.to_owned(),
+                service: state.service().to_owned(),
                 number: unit.number,
                 state: unit.state,
                 address: unit.address,
@@ -39,33 +40,39 @@ impl Engine for World {
         })
     }
 
-    fn cpu(&self, ids: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
-        let counters = self.state().call("cpu", |state| {
-            state.docker()?;
-            let read_ns = u64::try_from(state.now.since(START).as_nanos()).unwrap();
+    fn host_memory(&self) -> Option<HostMemory> {
+        None
+    }
+
+    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
+        let usages = self.state().call("usage", |state| {
+            let read_ns = state.now.0.saturating_mul(1_000_000);
             let counter = |used_ns| CpuCounter {
                 used_ns,
                 read_ns,
                 source: CpuSource::Files,
                 limit_nano_cpus: 1_000_000_000,
             };
-            let units = state.containers.iter().filter(|u| ids.contains(&u.id));
-            Ok(units.map(|u| (u.id.clone(), counter(u.used_ns))).collect())
+            let usage = |ask: &Ask| {
+                let unit = state.containers.iter().find(|u| u.id == ask.id)?;
+                let serving = state.serving().len();
+                let memory = ask.memory.then(|| state.nature.demand.memory(serving));
+                Some((ask.id.clone(), Usage { cpu: Some(counter(unit.used_ns)), memory }))
+            };
+            Ok(of.iter().filter_map(usage).collect())
         });
-        counters.unwrap_or_default()
+        usages.unwrap_or_default()
     }
 
     fn start(&self, _: &Service, number: u32) -> Result<()> {
         let mut state = self.state();
         state.call("create", |state| {
-            state.docker()?;
             if !state.containers.iter().any(|u| u.number == number) {
                 state.make(number);
             }
             Ok(())
         })?;
         let started = state.call("start", |state| {
-            state.docker()?;
             let runs = |s: &State| {
                 let mut own = s.containers.iter().filter(|u| u.number == number);
                 own.any(|u| u.state == ContainerState::Running)
@@ -78,7 +85,6 @@ impl Engine for World {
         if started.is_err() {
             // What could not be started is removed again; when that fails too, it stays.
             let removed = state.call("remove again", |state| {
-                state.docker()?;
                 state.containers.retain(|u| u.number != number);
                 Ok(())
             });
@@ -88,16 +94,17 @@ impl Engine for World {
     }
 
     fn remove(&self, id: &ContainerId, service: &str, _: u32, _: Duration) -> Result<()> {
-        assert_eq!(service, SERVICE);
         let mut state = self.state();
+        if service != state.service() {
+            state.note(format!("a replica of {service} is removed"));
+        }
         state.call("stop", |state| {
-            state.docker()?;
             state.stop(id);
             Ok(())
         })?;
         state.call("remove", |state| {
-            state.docker()?;
-            let gone_at = state.now.plus(Duration::from_millis(state.random.between(0, 300)));
+            let gone_at =
+                state.now.plus(Duration::from_millis(state.nature.chance.between(0, 300, 100)));
             for unit in state.containers.iter_mut().filter(|u| u.id == *id) {
                 unit.state = ContainerState::Removing;
                 unit.gone_at = Some(gone_at);
@@ -108,26 +115,29 @@ impl Engine for World {
 }
 
 impl Proxy for World {
-    fn look(&self) -> Result<ProxySeen> {
+    fn look(&self, counting: bool) -> Result<ProxySeen> {
         let mut state = self.state();
         let seen = state.call("look", |state| {
             let process = state.current.as_ref().ok_or_else(|| Error::new("haproxy is away"))?;
-            let sessions = |address: SocketAddr| {
-                let own = |s: &&Session| s.process == process.id && s.address == address.ip();
-                u64::try_from(state.sessions.iter().filter(own).count()).unwrap()
-            };
+            let mut sessions: BTreeMap<IpAddr, u64> = BTreeMap::new();
+            for session in state.sessions.iter().filter(|s| s.process == process.id) {
+                *sessions.entry(session.address).or_default() += 1;
+            }
             let seen = |line: &Line| SeenServer {
-                backend: SERVICE.to_owned(),
+                backend: state.service().to_owned(),
                 name: line.name.clone(),
                 seen: ServerSeen {
                     address: line.address,
                     draining: line.draining,
-                    sessions: sessions(line.address),
+                    sessions: sessions.get(&line.address.ip()).copied().unwrap_or(0),
                 },
             };
             let servers = process.servers.iter().map(seen).collect();
-            let old_processes = u32::try_from(state.old.len()).unwrap();
-            Ok(ProxySeen { servers, old_processes })
+            let old_processes = u32::try_from(state.old.len()).unwrap_or(u32::MAX);
+            let earlier = state.old.iter().filter(|_| counting);
+            let all = earlier.map(|p| (p, false)).chain([(process, true)]);
+            let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
+            Ok(ProxySeen { servers, old_processes, counts })
         });
         state.silent = seen.is_err();
         seen
@@ -138,9 +148,11 @@ impl Proxy for World {
             let old = |id: u32| state.old.iter().any(|p| p.id == id);
             let count = |ip: &IpAddr| {
                 let own = state.sessions.iter().filter(|s| old(s.process) && s.address == *ip);
-                u64::try_from(own.count()).unwrap()
+                u64::try_from(own.count()).unwrap_or(u64::MAX)
             };
-            Ok(to.iter().map(|ip| (*ip, count(ip))).collect())
+            let mut counts = BTreeMap::new();
+            counts.extend(to.iter().map(|ip| (*ip, count(ip))));
+            Ok(counts)
         })
     }
 
@@ -163,17 +175,7 @@ impl Proxy for World {
                         .zip(&lines)
                         .all(|(a, b)| (&a.name, a.address) == (&b.name, b.address))
             });
-            for line in &lines {
-                let entered =
-                    !line.draining && !old.iter().flatten().any(|o| o.address == line.address);
-                let unready =
-                    |u: &&Unit| u.address == Some(line.address.ip()) && state.now < u.ready_at;
-                if entered && state.containers.iter().any(|u| unready(&u)) {
-                    let what = format!("{} enters before it can serve", line.name);
-                    state.note(what);
-                    break;
-                }
-            }
+            state.check_entry(&lines);
             if let Some(process) = state.current.as_mut().filter(|_| same) {
                 process.servers = lines;
                 return Ok(Effect::Unchanged);

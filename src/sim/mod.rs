@@ -1,9 +1,23 @@
-//! Runs the production `tick` in a made-up world with made-up time. The world is in `world.rs`, the
-//! daemon sees it through `faces.rs` and `crew.rs`, and `run.rs` takes its turns.
+//! Runs the production `tick` in a made-up world with made-up time. The world is in `world.rs`,
+//! what must hold in it in `rules.rs`, what is asked of it in `demand.rs`; the daemon sees it
+//! through `faces.rs` and `crew.rs`, and `run.rs` takes its turns. `replay.rs` runs a load trace
+//! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
+//! `svg`. What only tests do to a world is in `ordeal.rs`.
 
+mod chance;
 mod crew;
+pub(crate) mod demand;
 mod faces;
+#[cfg(test)]
+mod ordeal;
+#[cfg(test)]
 mod random;
+pub(crate) mod replay;
+mod rules;
 mod run;
+pub(crate) mod svg;
+#[cfg(test)]
 mod tests;
+pub(crate) mod timeline;
+pub(crate) mod trace;
 mod world;

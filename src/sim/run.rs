@@ -6,82 +6,90 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::action::Done;
-use crate::model::config::{Config, DockerConfig, Fixed, ProxyConfig};
-use crate::model::memory::{DrainStep, ServiceMemory};
-use crate::model::plan::Step;
+use crate::model::config::Config;
+use crate::model::metric::Milli;
 use crate::model::replica::{ContainerId, ContainerState, Probed};
-use crate::model::schedule::Timetable;
-use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, HealthCheck, HealthKind, Percent, Service, ServiceName,
-};
 use crate::model::time::Moment;
 use crate::observe::Answers;
+use crate::observe::metric::{Heard, Hearing};
 use crate::outside::Proxy;
 use crate::sim::crew::MadeUpCrew;
-use crate::sim::world::{PORT, SERVICE, START, Unit, World};
+#[cfg(test)]
+use crate::sim::ordeal::Fault;
+use crate::sim::timeline::Point;
+use crate::sim::world::{Nature, START, Unit, World};
 use crate::tick::{self, Inputs, Mind, Target, Turn, tick};
 
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 const RESYNC: Duration = Duration::from_secs(60);
 const WATCH: Duration = Duration::from_secs(1);
 const EAGER: Duration = Duration::from_millis(200);
-/// Whoever looks after the daemon starts it again after this.
-const STARTED_AGAIN: Duration = Duration::from_secs(1);
 
-/// What happens to the world by itself.
+/// What comes from outside.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stroke {
-    /// In hundredths of a percent of what one replica can carry.
+    /// From now on, in thousandths of the metric's unit.
     Load(u64),
-    /// The oldest that runs exits.
-    ReplicaDies,
-    HaproxyDies,
-    DockerAway(Duration),
-    ProbesFail(Duration),
-    DaemonDies,
+    #[cfg(test)]
+    Fault(Fault),
 }
 
 pub(crate) struct Run {
     pub(crate) world: Arc<World>,
     config: Config,
+    /// The next one is the last.
     script: Vec<(Moment, Stroke)>,
-    mind: Mind,
-    crew: MadeUpCrew,
-    probed: Answers,
-    asked: BTreeMap<ContainerId, (Target, Moment)>,
-    done: Vec<Done>,
-    next_due: Moment,
-    next_turn: Moment,
-    last_turn: Moment,
-    proxy_was_alive: bool,
-    /// The number after each change of it.
-    pub(crate) numbers: Vec<u32>,
+    pub(crate) mind: Mind,
+    pub(crate) crew: MadeUpCrew,
+    pub(crate) probed: Answers,
+    /// What remote sources say.
+    pub(crate) heard: Heard,
+    pub(crate) asked: BTreeMap<ContainerId, (Target, Moment)>,
+    pub(crate) done: Vec<Done>,
+    pub(crate) next_due: Moment,
+    pub(crate) next_turn: Moment,
+    pub(crate) last_turn: Moment,
+    pub(crate) proxy_was_alive: bool,
+    /// What was decided last.
+    desired: u32,
+    reason: &'static str,
+    /// From `START` on: each look, and each change between two.
+    pub(crate) points: Vec<Point>,
 }
 
 impl Run {
-    /// The script is in milliseconds from the start.
-    pub(crate) fn new(seed: u64, service: Service, script: &[(u64, Stroke)]) -> Run {
-        let world = Arc::new(World::new(seed, service.timetable.bounds.min()));
-        let at = |(ms, stroke): &(u64, Stroke)| (Moment(START.0 + ms), *stroke);
+    /// The config has the one service of the world. The script is in the order of its times.
+    pub(crate) fn new(
+        nature: Nature,
+        config: Config,
+        begin: Moment,
+        mut script: Vec<(Moment, Stroke)>,
+    ) -> Run {
+        script.reverse();
+        let world = Arc::new(World::new(nature, begin));
         Run {
             crew: MadeUpCrew::new(world.clone()),
             world,
-            config: config(service),
-            script: script.iter().rev().map(at).collect(),
+            config,
+            script,
             mind: Mind::default(),
             probed: BTreeMap::new(),
+            heard: BTreeMap::new(),
             asked: BTreeMap::new(),
             done: Vec::new(),
-            next_due: START,
-            next_turn: START,
+            next_due: begin,
+            next_turn: begin,
             last_turn: Moment::default(),
             proxy_was_alive: false,
-            numbers: Vec::new(),
+            desired: 0,
+            reason: "",
+            points: Vec::new(),
         }
     }
 
+    /// Milliseconds from `START`, and what happens at the very end included.
     pub(crate) fn until(&mut self, ms: u64) {
-        let end = Moment(START.0 + ms);
+        let end = Moment(START.0.saturating_add(ms));
         loop {
             let now = self.next_moment();
             if end < now {
@@ -89,7 +97,11 @@ impl Run {
             }
             self.world.state().advance(now);
             while let Some((_, stroke)) = self.script.pop_if(|(at, _)| *at <= now) {
-                self.strike(stroke, now);
+                match stroke {
+                    Stroke::Load(load) => self.world.state().nature.demand.load = Milli(load),
+                    #[cfg(test)]
+                    Stroke::Fault(fault) => self.suffer(fault, now),
+                }
             }
             for done in self.crew.work(now) {
                 self.done.push(done);
@@ -104,8 +116,12 @@ impl Run {
             if !self.world.state().crashed && (due || self.next_turn <= now) {
                 self.turn(now, due);
             }
+            #[cfg(test)]
             if self.world.state().crashed {
                 self.start_again(now);
+            }
+            if START <= now {
+                self.record(due);
             }
         }
     }
@@ -117,47 +133,27 @@ impl Run {
         waits.chain([self.next_due, self.next_turn]).min().unwrap_or_default()
     }
 
-    fn wake(&mut self, now: Moment) {
+    pub(crate) fn wake(&mut self, now: Moment) {
         self.next_turn = self.next_turn.min(now.max(self.last_turn.plus(BETWEEN_TURNS)));
-    }
-
-    fn strike(&mut self, stroke: Stroke, now: Moment) {
-        let mut state = self.world.state();
-        match stroke {
-            Stroke::Load(load) => state.load = load,
-            Stroke::ReplicaDies => {
-                let mut units = state.containers.iter();
-                let victim = units.find(|u| u.state == ContainerState::Running);
-                if let Some(id) = victim.map(|u| u.id.clone()) {
-                    state.end(&id);
-                }
-            }
-            Stroke::HaproxyDies => state.kill_haproxy(),
-            Stroke::DockerAway(span) => state.docker_away_until = now.plus(span),
-            Stroke::ProbesFail(span) => state.probes_fail_until = now.plus(span),
-            Stroke::DaemonDies => state.crash(true),
-        }
-        drop(state);
-        if matches!(stroke, Stroke::ReplicaDies) {
-            self.wake(now);
-        }
     }
 
     /// Asks the replicas whose time it is whether they can serve.
     fn ask(&mut self, now: Moment) {
-        let due: Vec<ContainerId> =
-            self.asked.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| id.clone()).collect();
-        for id in due {
-            let asked = self.asked[&id].0.address;
-            let address = asked.ip();
+        let due: Vec<(ContainerId, Target)> = self
+            .asked
+            .iter()
+            .filter(|(_, (_, at))| *at <= now)
+            .map(|(id, (target, _))| (id.clone(), target.clone()))
+            .collect();
+        for (id, target) in due {
+            let asked = target.address;
             let answer = self.world.state().call("probe", |state| {
-                let passes = |u: &&Unit| {
-                    u.address == Some(address)
+                let passes = |u: &Unit| {
+                    u.address == Some(asked.ip())
                         && u.state == ContainerState::Running
                         && u.ready_at <= now
                 };
-                let busy = now < state.probes_fail_until;
-                Ok(!busy && state.containers.iter().any(|u| passes(&u)))
+                Ok(state.containers.iter().any(passes))
             });
             if answer.unwrap_or(false) {
                 self.asked.remove(&id);
@@ -165,13 +161,16 @@ impl Run {
                 self.wake(now);
             } else {
                 self.probed.insert(id.clone(), (asked, Probed::Failed));
-                self.asked.get_mut(&id).unwrap().1 = now.plus(EAGER);
+                self.asked.insert(id, (target, now.plus(EAGER)));
             }
         }
     }
 
     fn turn(&mut self, now: Moment, due: bool) {
-        let before = self.memory();
+        let before = self.mind.memory.services.values().next().cloned().unwrap_or_default();
+        if due {
+            self.hear(now);
+        }
         let mut outside = tick::World {
             clock: &*self.world,
             engine: &*self.world,
@@ -180,9 +179,11 @@ impl Run {
             crew: &mut self.crew,
         };
         let done = std::mem::take(&mut self.done);
-        let inputs = Inputs { config: &self.config, due, probed: &self.probed, done };
+        let (config, probed, heard) = (&self.config, &self.probed, &self.heard);
+        let inputs = Inputs { config, due, probed, heard, done };
         let turn = tick(&mut outside, &mut self.mind, inputs);
-        self.check(&turn, &before, now);
+        self.world.state().check_turn(&turn, &before);
+        self.learn(&turn, due);
         self.probed.retain(|id, _| turn.known.contains(id));
         let mut asked = std::mem::take(&mut self.asked);
         for target in turn.to_probe {
@@ -199,132 +200,44 @@ impl Run {
         self.next_turn = now.plus(turn.again.unwrap_or(RESYNC).max(BETWEEN_TURNS).min(RESYNC));
     }
 
-    fn check(&mut self, turn: &Turn, before: &ServiceMemory, now: Moment) {
-        let mut state = self.world.state();
-        let Some(plan) = turn.plans.get(SERVICE) else { return };
-        if plan.because.is_empty() {
-            state.note("a plan without a reason".to_owned());
-        }
-        if plan.from != plan.wanted {
-            self.numbers.push(plan.wanted);
-        }
-        let bounds = self.config.services.values().next().unwrap().timetable.bounds;
-        if turn.engine_answers && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
-            state.note(format!("{} is outside the bounds", plan.wanted));
-        }
-        for step in &plan.steps {
-            if let Step::Release { number, .. } = step {
-                let mut units = state.containers.iter().filter(|u| u.number == *number);
-                let id = units.next().map(|u| u.id.clone());
-                let drain = id.and_then(|id| Some((before.drains.get(&id)?.since, id)));
-                let longest = self.config.services.values().next().unwrap().drain_timeout;
-                if let Some((_, id)) = drain.filter(|(since, _)| longest <= now.since(*since)) {
-                    state.timed_out.insert(id);
-                }
-            }
-        }
+    /// As if every remote source had been asked right before.
+    fn hear(&mut self, now: Moment) {
+        let state = self.world.state();
+        let said = state.nature.demand.said(state.serving().len());
+        let hearing = |value| Hearing { since: now, said: Some((now, Ok(value))) };
+        self.heard.extend(said.map(|(source, value)| (source, hearing(value))));
     }
 
-    fn start_again(&mut self, now: Moment) {
-        let mut state = self.world.state();
-        state.crashed = false;
-        let completed = state.completes;
-        self.mind = Mind::new(state.saved.clone());
-        drop(state);
-        self.crew.abandon(completed);
-        self.probed.clear();
-        self.asked.clear();
-        self.done.clear();
-        self.next_due = now.plus(STARTED_AGAIN);
-        self.next_turn = self.next_due;
-        self.last_turn = Moment::default();
-        self.proxy_was_alive = false;
+    /// Between two looks the reason of the last one stands, unless the number changes.
+    fn learn(&mut self, turn: &Turn, due: bool) {
+        let Some(plan) = turn.plans.values().next() else { return };
+        if due || plan.wanted != self.desired {
+            self.reason = plan.reason();
+        }
+        self.desired = plan.wanted;
     }
 
-    pub(crate) fn memory(&self) -> ServiceMemory {
-        self.mind.memory.services.get(SERVICE).cloned().unwrap_or_default()
-    }
-
-    /// What is not as it should be when nothing happens any more.
-    pub(crate) fn unsettled(&self) -> Vec<String> {
-        let (memory, state) = (self.memory(), self.world.state());
-        let mut why = Vec::new();
-        let wanted = usize::try_from(memory.wanted.unwrap_or(0)).unwrap();
-        let running = state.containers.iter().filter(|u| u.state == ContainerState::Running);
-        let (running, all) = (running.count(), state.containers.len());
-        let serving = state.serving().len();
-        if [wanted; 3] != [running, all, serving] {
-            why.push(format!("{wanted} wanted, {all} there, {running} run, {serving} serve"));
+    fn record(&mut self, is_look: bool) {
+        let state = self.world.state();
+        let bounds = state.nature.service.timetable.at(state.wall()).bounds;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let point = Point {
+            at: state.now.since(START),
+            is_look,
+            value: state.nature.demand.load.0 as f64 / 1000.0,
+            ready: count(state.serving().len()),
+            replicas: count(state.containers.iter().filter(|u| u.exists()).count()),
+            desired: self.desired,
+            min: bounds.min(),
+            max: bounds.max(),
+            reason: self.reason,
+        };
+        let is_news = |last: &Point| {
+            let (at, is_look, reason) = (point.at, point.is_look, point.reason);
+            Point { at, is_look, reason, ..*last } != point
+        };
+        if is_look || self.points.last().is_none_or(is_news) {
+            self.points.push(point);
         }
-        let lines = state.current.as_ref().map_or(0, |p| p.servers.len());
-        if lines != wanted {
-            why.push(format!("HAProxy has {lines} of {wanted}"));
-        }
-        for (id, drain) in &memory.drains {
-            let step = match drain.step {
-                DrainStep::Emptying { .. } => "empties",
-                DrainStep::Released => "is released",
-            };
-            why.push(format!("{id} still {step}"));
-        }
-        if state.saved != self.mind.memory {
-            why.push("what is known is not stored".to_owned());
-        }
-        if !self.crew.is_idle() {
-            why.push("actions are under way".to_owned());
-        }
-        why
-    }
-
-    /// What there was to do, for comparing two moments.
-    pub(crate) fn effort(&self) -> (u32, u32) {
-        (self.crew.begun, self.world.state().saves)
-    }
-}
-
-/// Between one and six replicas at 30 to 75 %.
-pub(crate) fn web() -> Service {
-    let percent = |n: u64| Percent::from_hundredths(n * 100);
-    let s = Duration::from_secs;
-    Service {
-        name: ServiceName::new(SERVICE).unwrap(),
-        container: ContainerSpec {
-            image: "web:1".to_owned(),
-            command: Vec::new(),
-            environment: BTreeMap::new(),
-            volumes: Vec::new(),
-            nano_cpus: None,
-            memory: None,
-        },
-        port: PORT,
-        listen: None,
-        timetable: Timetable::always(Bounds::new(1, 6).unwrap()),
-        band: Band::new(percent(30), percent(75)),
-        cooldown: Cooldown { up: s(5), down: s(10) },
-        health: HealthCheck { kind: HealthKind::Tcp, port: None, interval: s(10), timeout: s(1) },
-        drain_timeout: s(30),
-        stop_timeout: s(5),
-    }
-}
-
-fn config(service: Service) -> Config {
-    let s = Duration::from_secs;
-    Config {
-        check_interval: s(5),
-        log_level: log::LevelFilter::Off,
-        dry_run: false,
-        fixed: Fixed {
-            state_dir: "/s".into(),
-            docker: DockerConfig { socket: "/docker.sock".into(), timeout: s(10) },
-            proxy: ProxyConfig {
-                binary: "/haproxy".into(),
-                config: "/s/haproxy.cfg".into(),
-                pid_file: "/r/haproxy.pid".into(),
-                socket: "/r/haproxy.sock".into(),
-                hard_stop_after: s(600),
-                min_reload_interval: s(2),
-            },
-        },
-        services: [(service.name.clone(), Arc::new(service))].into(),
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::model::schedule::Timetable;
 use crate::model::service::{Bounds, Service};
 use crate::model::time::Moment;
+use crate::sim::ordeal::{Fault, Harm, Rate, web};
 use crate::sim::random::Random;
-use crate::sim::run::{Run, Stroke, web};
-use crate::sim::world::{Harm, Rate, START};
+use crate::sim::run::{Run, Stroke};
+use crate::sim::world::START;
 
-/// One replica's worth is 100_00: 20 %, then twice what one can carry, then 20 % again.
+/// One replica's worth is 100_000: 20 %, then twice what one can carry, then 20 % again.
 const RUSH_HOUR: [(u64, Stroke); 3] =
-    [(0, Stroke::Load(20_00)), (12_000, Stroke::Load(200_00)), (45_000, Stroke::Load(20_00))];
+    [(0, Stroke::Load(20_000)), (12_000, Stroke::Load(200_000)), (45_000, Stroke::Load(20_000))];
 const RUSH_ENDS: u64 = 44_900;
 /// Every cooldown, drain and retry after a single failure is over by then.
 const LAST_HARM: u64 = 100_000;
@@ -20,12 +21,12 @@ const SWEEP_SEEDS: u64 = 2;
 
 #[test]
 fn a_rush_hour_comes_and_goes_and_then_nothing_is_done() {
-    let mut run = Run::new(1, web(), &RUSH_HOUR);
+    let mut run = Run::ordeal(1, web(), &RUSH_HOUR);
     run.until(RUSH_ENDS);
     assert_eq!(run.memory().wanted, Some(3));
     assert_eq!(run.unsettled(), [""; 0], "at the height of it");
     run.until(QUIET);
-    assert_eq!(run.numbers, [1, 2, 3, 2, 1]);
+    assert_eq!(run.numbers(), [1, 2, 3, 2, 1]);
     assert_eq!(run.unsettled(), [""; 0], "after it");
     assert_eq!(run.world.state().broken, [""; 0]);
     let before = run.effort();
@@ -39,12 +40,12 @@ fn sweep(script: &[(u64, Stroke)], harm: Harm) {
     let mut bad = String::new();
     for seed in 1..=SWEEP_SEEDS {
         for n in 1.. {
-            let mut run = Run::new(seed, web(), script);
-            run.world.state().harm = Some((n, harm));
+            let mut run = Run::ordeal(seed, web(), script);
+            run.world.state().faults.harm = Some((n, harm));
             run.until(RUSH_ENDS);
             let height = run.memory().wanted;
             run.until(LAST_HARM);
-            if run.world.state().calls < n {
+            if run.world.state().faults.calls < n {
                 assert!(150 < n, "only {n} calls");
                 break;
             }
@@ -86,14 +87,14 @@ fn a_crash_after_any_call_changes_nothing_in_the_end() {
 #[test]
 fn one_refused_call_of_a_daemon_that_starts_anew_changes_nothing_in_the_end() {
     let [low, high, end] = RUSH_HOUR;
-    sweep(&[low, high, (35_000, Stroke::DaemonDies), end], Harm::Refused);
+    sweep(&[low, high, (35_000, Stroke::Fault(Fault::DaemonDies)), end], Harm::Refused);
 }
 
 #[test]
 fn replicas_too_busy_for_a_new_daemons_probes_stay_in_haproxy() {
-    let busy = (35_000, Stroke::ProbesFail(Duration::from_secs(8)));
+    let busy = (35_000, Stroke::Fault(Fault::ProbesFail(Duration::from_secs(8))));
     let [low, high, end] = RUSH_HOUR;
-    sweep(&[low, high, (35_000, Stroke::DaemonDies), busy, end], Harm::Refused);
+    sweep(&[low, high, (35_000, Stroke::Fault(Fault::DaemonDies)), busy, end], Harm::Refused);
 }
 
 /// Whatever comes: random loads, refused calls, lost answers, deaths, for five minutes.
@@ -102,27 +103,31 @@ fn storm(seed: u64) -> Run {
     let mut script = Vec::new();
     for _ in 0..random.between(4, 14) {
         let stroke = match random.below(10) {
-            0 => Stroke::ReplicaDies,
-            1 => Stroke::HaproxyDies,
-            2 => Stroke::DockerAway(Duration::from_millis(random.between(100, 20_000))),
-            3 => Stroke::DaemonDies,
-            4 => Stroke::ProbesFail(Duration::from_millis(random.between(100, 20_000))),
-            _ => Stroke::Load(random.below(500_00)),
+            0 => Stroke::Fault(Fault::ReplicaDies),
+            1 => Stroke::Fault(Fault::HaproxyDies),
+            2 => {
+                Stroke::Fault(Fault::DockerAway(Duration::from_millis(random.between(100, 20_000))))
+            }
+            3 => Stroke::Fault(Fault::DaemonDies),
+            4 => {
+                Stroke::Fault(Fault::ProbesFail(Duration::from_millis(random.between(100, 20_000))))
+            }
+            _ => Stroke::Load(random.below(500_00) * 10),
         };
         script.push((random.below(STORM_ENDS), stroke));
     }
-    script.push((0, Stroke::Load(random.below(500_00))));
-    script.push((STORM_ENDS, Stroke::Load(random.below(400_00))));
+    script.push((0, Stroke::Load(random.below(500_00) * 10)));
+    script.push((STORM_ENDS, Stroke::Load(random.below(400_00) * 10)));
     script.sort_by_key(|(ms, _)| *ms);
     let min = u32::try_from(random.between(1, 3)).unwrap();
     let service = Service { timetable: Timetable::always(Bounds::new(min, 6).unwrap()), ..web() };
-    let run = Run::new(seed, service, &script);
+    let run = Run::ordeal(seed, service, &script);
     let mut state = run.world.state();
     state.session_longest_ms = [2_000, 20_000, 60_000][usize::try_from(random.below(3)).unwrap()];
     let others = [10, 40, 200][usize::try_from(random.below(3)).unwrap()];
     let reloads = [2, 40][usize::try_from(random.below(2)).unwrap()];
     let rate = Rate { reloads, others };
-    state.harm_rate = Some((Moment(START.0 + STORM_ENDS), rate));
+    state.faults.harm_rate = Some((Moment(START.0 + STORM_ENDS), rate));
     drop(state);
     run
 }

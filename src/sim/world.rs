@@ -1,61 +1,46 @@
-//! A world that is honest about failing: any call may be told to fail, and what our actions break
-//! for a client is written down.
+//! A made-up host: containers, HAProxy's processes, the sessions of clients and the load that they
+//! bring. What our actions break for a client is written down, whoever runs the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::memory::Memory;
-use crate::model::proxy::KEEP_ALIVE;
+use crate::model::metric::Field;
+use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
 use crate::model::replica::{ContainerId, ContainerState};
-use crate::model::service::replica_name;
+use crate::model::schedule::Wall;
+use crate::model::service::Service;
 use crate::model::time::Moment;
-use crate::outside::{Error, Result};
-use crate::sim::random::Random;
+use crate::sim::chance::Chance;
+use crate::sim::demand::Demand;
+#[cfg(test)]
+use crate::sim::ordeal::Faults;
 
-pub(crate) const SERVICE: &str = "web";
-pub(crate) const PORT: u16 = 80;
+/// Where made-up time begins to count.
 pub(crate) const START: Moment = Moment(1_000_000_000_000);
-const FULL: u64 = 100_00;
-
-/// What becomes of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Harm {
-    /// It fails and does nothing.
-    Refused,
-    /// It does what it should, and fails.
-    AnswerLost,
-    /// The daemon dies before it; what was under way is cut off.
-    CrashBefore,
-    /// The daemon dies right after it; what was under way comes to its end.
-    CrashAfter,
-}
-
-/// One call in so many.
-#[derive(Clone, Copy)]
-pub(crate) struct Rate {
-    pub(crate) reloads: u64,
-    pub(crate) others: u64,
-}
-
-impl Rate {
-    fn of(self, name: &str) -> u64 {
-        if name == "reload" { self.reloads } else { self.others }
-    }
-}
+const REQUEST_MS: u64 = 1_000;
 
 pub(crate) struct World {
     state: Mutex<State>,
 }
 
+/// What the world is like before anything happens.
+pub(crate) struct Nature {
+    /// The only one there is.
+    pub(crate) service: Arc<Service>,
+    /// What clocks show at `START`.
+    pub(crate) wall: Wall,
+    /// From the start of a container until it can serve.
+    pub(crate) start_up: Duration,
+    pub(crate) demand: Demand,
+    pub(crate) chance: Chance,
+}
+
 pub(crate) struct State {
     pub(crate) now: Moment,
-    pub(crate) random: Random,
-    /// In hundredths of a percent of what one replica can carry.
-    pub(crate) load: u64,
-    /// Fewer than so many must never serve because of us.
-    pub(crate) min: usize,
+    pub(crate) nature: Nature,
     pub(crate) containers: Vec<Unit>,
     next_id: u64,
     /// The HAProxy that has the socket.
@@ -65,31 +50,29 @@ pub(crate) struct State {
     next_process: u32,
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_longest_ms: u64,
-    pub(crate) docker_away_until: Moment,
-    /// Replicas are too busy to answer our probes.
-    pub(crate) probes_fail_until: Moment,
+    /// A part of a request.
+    coming: u128,
     pub(crate) saved: Memory,
     pub(crate) save_failed: bool,
     pub(crate) saves: u32,
-    pub(crate) calls: u64,
-    /// Which call, counted from 1.
-    pub(crate) harm: Option<(u64, Harm)>,
-    /// Until the moment, one call in so many is refused or loses its answer.
-    pub(crate) harm_rate: Option<(Moment, Rate)>,
     /// HAProxy gave no answer when it was asked last.
     pub(crate) silent: bool,
+    /// The daemon is dead. Only a test does that to it.
     pub(crate) crashed: bool,
-    /// What was under way at the crash comes to its end.
-    pub(crate) completes: bool,
     /// Replicas whose drain ran out of time: their sessions may be cut.
     pub(crate) timed_out: BTreeSet<ContainerId>,
+    /// What must not happen and did.
     pub(crate) broken: Vec<String>,
+    #[cfg(test)]
+    pub(crate) faults: Faults,
 }
 
 /// A container.
 pub(crate) struct Unit {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
+    /// As container and as HAProxy's server.
+    name: String,
     pub(crate) state: ContainerState,
     pub(crate) address: Option<IpAddr>,
     pub(crate) ready_at: Moment,
@@ -104,6 +87,7 @@ pub(crate) struct Process {
     pub(crate) told_at: Moment,
     /// Clients of it stay connected without a request.
     pub(crate) has_idle_clients: bool,
+    pub(crate) requests: u64,
 }
 
 /// A server line.
@@ -125,38 +109,41 @@ impl Unit {
     fn is_at(&self, line: &Line) -> bool {
         self.state == ContainerState::Running
             && self.address == Some(line.address.ip())
-            && line.name == replica_name(SERVICE, self.number)
+            && line.name == self.name
+    }
+
+    /// It starts, serves or drains.
+    pub(crate) fn exists(&self) -> bool {
+        match self.state {
+            ContainerState::Created | ContainerState::Running => true,
+            ContainerState::Exited | ContainerState::Removing => false,
+        }
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, min: u32) -> World {
+    pub(crate) fn new(nature: Nature, now: Moment) -> World {
         World {
             state: Mutex::new(State {
-                now: START,
-                random: Random::new(seed),
-                load: 0,
-                min: usize::try_from(min).unwrap(),
+                now,
+                nature,
                 containers: Vec::new(),
                 next_id: 0,
                 current: None,
                 old: Vec::new(),
                 next_process: 0,
                 sessions: Vec::new(),
-                session_longest_ms: 3_000,
-                docker_away_until: START,
-                probes_fail_until: START,
+                session_longest_ms: 3 * REQUEST_MS,
                 saved: Memory::default(),
+                coming: 0,
                 save_failed: false,
                 saves: 0,
-                calls: 0,
-                harm: None,
-                harm_rate: None,
                 silent: false,
                 crashed: false,
-                completes: false,
                 timed_out: BTreeSet::new(),
                 broken: Vec::new(),
+                #[cfg(test)]
+                faults: Faults::default(),
             }),
         }
     }
@@ -167,72 +154,39 @@ impl World {
 }
 
 impl State {
-    /// One call of the daemon's to the outside.
+    /// One call of the daemon's to the outside. A test may have it fail, by its name.
+    #[cfg(not(test))]
     pub(crate) fn call<T>(
         &mut self,
-        name: &str,
-        effect: impl FnOnce(&mut State) -> Result<T>,
-    ) -> Result<T> {
-        if self.crashed {
-            return Err(Error::new(format!("{name}: the daemon is dead")));
-        }
-        self.calls += 1;
-        let failed = || Error::new(format!("{name}: made to fail"));
-        match self.harm_of_this_call(name) {
-            None => effect(self),
-            Some(Harm::Refused) => Err(failed()),
-            Some(Harm::AnswerLost) => effect(self).and_then(|_| Err(failed())),
-            Some(Harm::CrashBefore) => {
-                self.crash(false);
-                Err(failed())
-            }
-            Some(Harm::CrashAfter) => {
-                let end = effect(self);
-                self.crash(true);
-                end.and_then(|_| Err(failed()))
-            }
-        }
+        _: &str,
+        effect: impl FnOnce(&mut State) -> crate::outside::Result<T>,
+    ) -> crate::outside::Result<T> {
+        effect(self)
     }
 
-    pub(crate) fn crash(&mut self, completes: bool) {
-        self.crashed = true;
-        self.completes = completes;
+    pub(crate) fn wall(&self) -> Wall {
+        let ms = i64::try_from(self.now.0).unwrap_or(i64::MAX);
+        let passed = ms.saturating_sub_unsigned(START.0).div_euclid(1000);
+        Wall(self.nature.wall.0.saturating_add(passed))
     }
 
-    fn harm_of_this_call(&mut self, name: &str) -> Option<Harm> {
-        if let Some((call, harm)) = self.harm
-            && call == self.calls
-        {
-            return Some(harm);
-        }
-        match self.harm_rate {
-            Some((until, rate)) if self.now < until && self.random.one_in(rate.of(name)) => {
-                let lost = self.random.one_in(2);
-                Some(if lost { Harm::AnswerLost } else { Harm::Refused })
-            }
-            Some(_) | None => None,
-        }
-    }
-
-    pub(crate) fn docker(&self) -> Result<()> {
-        if self.now < self.docker_away_until {
-            return Err(Error::new("docker is away"));
-        }
-        Ok(())
+    pub(crate) fn service(&self) -> &str {
+        self.nature.service.name.as_str()
     }
 
     pub(crate) fn advance(&mut self, to: Moment) {
-        let ns = u64::try_from(to.since(self.now).as_nanos()).unwrap();
+        let ns = u64::try_from(to.since(self.now).as_nanos()).unwrap_or(u64::MAX);
         let serving = self.serving();
-        let share = self.load.checked_div(u64::try_from(serving.len()).unwrap());
+        let rate = self.nature.demand.processor(serving.len());
         for unit in self.containers.iter_mut().filter(|u| serving.contains(&u.number)) {
-            unit.used_ns += ns / FULL * share.unwrap_or(0).min(FULL);
+            unit.used_ns = unit.used_ns.saturating_add(rate.over(ns));
         }
         self.now = to;
         self.containers.retain(|u| u.gone_at.is_none_or(|at| to < at));
         self.sessions.retain(|s| to < s.ends);
         if 0 < ns {
             self.begin_sessions();
+            self.receive(ns);
         }
         let sessions = &self.sessions;
         self.old.retain(|p| {
@@ -246,42 +200,82 @@ impl State {
         let now = self.now;
         let finishing =
             self.old.iter().filter(|p| p.has_idle_clients && now < p.told_at.plus(KEEP_ALIVE));
+        let units = self.by_address();
         let mut places = Vec::new();
         for process in self.current.iter().chain(finishing) {
             let open = process.servers.iter().filter(|s| !s.draining);
-            let alive = open.filter(|line| self.containers.iter().any(|u| u.is_at(line)));
+            let alive =
+                open.filter(|line| units.get(&line.address.ip()).is_some_and(|u| u.is_at(line)));
             places.extend(alive.map(|s| (process.id, s.address.ip())));
         }
         for (process, address) in places {
-            if self.random.one_in(2) {
-                let longest = match self.random.one_in(16) {
+            let chance = &mut self.nature.chance;
+            if chance.one_in(2, true) {
+                let longest = match chance.one_in(16, false) {
                     true => self.session_longest_ms,
-                    false => 1_000,
+                    false => REQUEST_MS,
                 };
-                let ends = now.plus(Duration::from_millis(self.random.between(10, longest)));
+                let lasts = chance.between(10, longest, REQUEST_MS);
+                let ends = now.plus(Duration::from_millis(lasts));
                 self.sessions.push(Session { process, address, ends });
+                if !self.nature.demand.is_of(Field::RequestRate) {
+                    let mut all = self.current.iter_mut().chain(&mut self.old);
+                    let process = all.find(|p| p.id == process);
+                    process.into_iter().for_each(|p| p.requests += 1);
+                }
             }
         }
+    }
+
+    /// Requests of a service that is simulated by their rate, in whole ones.
+    fn receive(&mut self, ns: u64) {
+        if self.nature.demand.is_of(Field::RequestRate) {
+            let rate = u128::from(self.nature.demand.load.0);
+            // Thousandths a second times nanoseconds.
+            self.coming += rate * u128::from(ns);
+            let whole = self.coming / 1_000_000_000_000;
+            self.coming -= whole * 1_000_000_000_000;
+            let whole = u64::try_from(whole).unwrap_or(u64::MAX);
+            self.current.iter_mut().for_each(|p| p.requests = p.requests.saturating_add(whole));
+        }
+    }
+
+    /// What HAProxy's process counted. Of a service that something else drives, a little.
+    pub(crate) fn counts(&self, process: &Process, is_current: bool) -> BackendCounts {
+        let open = self.sessions.iter().filter(|s| s.process == process.id).count();
+        let open = u64::try_from(open).unwrap_or(u64::MAX);
+        let serving = u64::try_from(self.serving().len()).unwrap_or(u64::MAX);
+        let shown = |field| self.nature.demand.shown(field, serving).filter(|_| is_current);
+        BackendCounts {
+            process: process.id,
+            is_current,
+            backend: self.service().to_owned(),
+            sessions: shown(Field::Sessions).unwrap_or(open),
+            queue: shown(Field::Queue).unwrap_or(0),
+            requests: process.requests,
+            // Those that were cut too: nobody asks that closely.
+            answered: process.requests.saturating_sub(open),
+            response_ms: shown(Field::ResponseTimeMs).unwrap_or(REQUEST_MS),
+        }
+    }
+
+    /// Those that run.
+    fn by_address(&self) -> BTreeMap<IpAddr, &Unit> {
+        // Not collected: that sorts first, and each kind of sort is several kilobytes of code.
+        let mut units = BTreeMap::new();
+        for unit in &self.containers {
+            units.extend(unit.address.map(|address| (address, unit)));
+        }
+        units
     }
 
     /// The numbers of those that get new sessions and can take them.
     pub(crate) fn serving(&self) -> Vec<u32> {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
-        let serves = |unit: &&Unit| lines.iter().any(|l| !l.draining && unit.is_at(l));
-        self.containers.iter().filter(serves).map(|u| u.number).collect()
-    }
-
-    /// Notes it when what was just done left fewer serving than there must be.
-    pub(crate) fn check_floor(&mut self, before: usize, what: &str) {
-        let after = self.serving().len();
-        if after < before.min(self.min) {
-            self.note(format!("{what}: from {before} to {after} that serve"));
-        }
-    }
-
-    pub(crate) fn note(&mut self, what: String) {
-        let at = self.now.since(START).as_millis();
-        self.broken.push(format!("at {at} ms: {what}"));
+        let units = self.by_address();
+        let serves = |line: &&Line| !line.draining;
+        let unit = |line: &Line| units.get(&line.address.ip()).filter(|u| u.is_at(line));
+        lines.iter().filter(serves).filter_map(unit).map(|u| u.number).collect()
     }
 
     pub(crate) fn make(&mut self, number: u32) {
@@ -289,6 +283,7 @@ impl State {
         self.containers.push(Unit {
             id: ContainerId(format!("{:064x}", self.next_id)),
             number,
+            name: self.nature.service.replica_name(number),
             state: ContainerState::Created,
             address: None,
             ready_at: self.now,
@@ -299,51 +294,18 @@ impl State {
 
     /// As Docker does, the lowest address that is free is taken again.
     pub(crate) fn launch(&mut self, number: u32) {
-        let taken = |ip: &IpAddr| self.containers.iter().any(|u| u.address == Some(*ip));
-        let all = (2..250).map(|n| IpAddr::V4(Ipv4Addr::new(172, 17, 0, n)));
-        let free = all.into_iter().find(|ip| !taken(ip)).unwrap();
-        let ready_at = self.now.plus(Duration::from_millis(self.random.between(100, 4_000)));
+        let taken = self.by_address();
+        // A network of 65,536: there are never half as many containers.
+        let all = (2..u16::MAX).map(|n| Ipv4Addr::new(172, 17, (n >> 8) as u8, n as u8));
+        let free = all.map(IpAddr::V4).find(|ip| !taken.contains_key(ip));
+        let usual = u64::try_from(self.nature.start_up.as_millis()).unwrap_or(u64::MAX);
+        let start_up = Duration::from_millis(self.nature.chance.between(100, 4_000, usual));
+        let ready_at = self.now.plus(start_up);
         for unit in self.containers.iter_mut().filter(|u| u.number == number) {
             unit.state = ContainerState::Running;
-            unit.address = Some(free);
+            unit.address = free;
             unit.ready_at = ready_at;
         }
-    }
-
-    /// Stops a container, and writes down whom that cut.
-    pub(crate) fn stop(&mut self, id: &ContainerId) {
-        let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
-        let Some(address) = unit.address.filter(|_| unit.state == ContainerState::Running) else {
-            return self.end(id);
-        };
-        let name = replica_name(SERVICE, unit.number);
-        if !self.timed_out.contains(id) {
-            let open = self.sessions.iter().filter(|s| s.address == address).count();
-            if 0 < open {
-                self.note(format!("{name} stopped with {open} sessions"));
-            }
-            let own = |l: &&Line| l.name == name && l.address.ip() == address;
-            let has = |p: &Process| p.servers.iter().any(|l| own(&l));
-            if !self.silent && self.current.as_ref().is_some_and(has) {
-                self.note(format!("{name} stopped while HAProxy has it"));
-            }
-            let current = self.current.iter().flat_map(|p| &p.servers);
-            if current.filter(own).any(|l| !l.draining) {
-                self.note(format!("{name} stopped while HAProxy sends it requests"));
-            }
-            let sends = |p: &Process| {
-                let mut open = p.servers.iter().filter(own);
-                p.has_idle_clients
-                    && self.now < p.told_at.plus(KEEP_ALIVE)
-                    && open.any(|l| !l.draining)
-            };
-            if self.old.iter().any(sends) {
-                self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));
-            }
-        }
-        let before = self.serving().len();
-        self.end(id);
-        self.check_floor(before, &format!("stop of {name}"));
     }
 
     /// It runs no more, whoever did that.
@@ -358,17 +320,12 @@ impl State {
     /// A new process takes over, or the first one begins.
     pub(crate) fn take_over(&mut self, servers: Vec<Line>) {
         self.next_process += 1;
-        let has_idle_clients = self.random.one_in(2);
-        let new = Process { id: self.next_process, servers, told_at: self.now, has_idle_clients };
+        let has_idle_clients = self.nature.chance.one_in(2, true);
+        let (id, told_at) = (self.next_process, self.now);
+        let new = Process { id, servers, told_at, has_idle_clients, requests: 0 };
         if let Some(mut old) = self.current.replace(new) {
             old.told_at = self.now;
             self.old.push(old);
-        }
-    }
-
-    pub(crate) fn kill_haproxy(&mut self) {
-        if let Some(process) = self.current.take() {
-            self.sessions.retain(|s| s.process != process.id);
         }
     }
 }

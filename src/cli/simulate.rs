@@ -1,0 +1,149 @@
+//! `plimsoll simulate`: a load trace through the decisions of the daemon. Needs no daemon, no
+//! Docker and no HAProxy.
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::SimulateAsked;
+use crate::cli::schedule::instant;
+use crate::cli::{USAGE, check, complain, say};
+use crate::clock::SystemClock;
+use crate::config;
+use crate::model::config::Config;
+use crate::model::metric::Milli;
+use crate::model::schedule::Wall;
+use crate::model::service::Service;
+use crate::model::units;
+use crate::outside::Clock;
+use crate::sim::demand::Basis;
+use crate::sim::replay::{Replay, Replayed, replay};
+use crate::sim::svg;
+use crate::sim::trace::{Trace, parsed};
+
+const START_UP_DEFAULT: Duration = Duration::from_secs(5);
+const START_UP_MAX: Duration = Duration::from_secs(3600);
+
+/// What went wrong, and whether it was what was typed.
+struct Refusal {
+    message: String,
+    is_usage: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Refusal {
+        Refusal { message, is_usage: false }
+    }
+}
+
+pub(crate) fn simulate(asked: &SimulateAsked) -> ExitCode {
+    let loaded = config::load(&asked.config);
+    let Some(config) = loaded.config else {
+        return check::refuse(&asked.config, &loaded.problems, "");
+    };
+    match run(asked, &config) {
+        Ok(replayed) => show(asked, &replayed),
+        Err(refusal) if refusal.is_usage => {
+            complain(&format!("{}; see `plimsoll help simulate`", refusal.message));
+            ExitCode::from(USAGE)
+        }
+        Err(refusal) => {
+            complain(&refusal.message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
+    let usage = |message| Refusal { message, is_usage: true };
+    let service = service(asked.service.as_deref(), config)?;
+    let zone = service.timetable.zone();
+    let start = match &asked.start {
+        Some(text) => instant("--start", text, zone).map_err(usage)?,
+        None => Wall(SystemClock::new().wall().0.div_euclid(60) * 60),
+    };
+    let start_up = asked.start_up.as_deref().map(start_up).transpose().map_err(usage)?;
+    let given = asked.capacity.as_deref().map(capacity).transpose().map_err(usage)?;
+    let trace = Trace::read(&asked.load)?;
+    let first = Basis::first(&service);
+    if first.is_none() {
+        complain(&format!(
+            "{} has nothing to scale by: its number follows its bounds alone, and its load is \
+             taken for % CPU of which a replica is to carry 100",
+            service.name
+        ));
+    }
+    let basis = first.unwrap_or_else(Basis::none);
+    if !basis.others.is_empty() {
+        complain(&format!(
+            "{} is simulated by {} alone; taken for 0 all the time: {}",
+            service.name,
+            basis.source,
+            basis.others.join(", ")
+        ));
+    }
+    let asked = Replay {
+        config,
+        capacity: given.or_else(|| basis.capacity(&service)),
+        service,
+        basis: &basis,
+        trace: &trace,
+        start,
+        start_up: start_up.unwrap_or(START_UP_DEFAULT),
+    };
+    Ok(replay(&asked)?)
+}
+
+/// The one that is named, or the only one there is.
+fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> {
+    let mut all = config.services.values();
+    let found = match name {
+        Some(name) => all.find(|s| s.name.as_str() == name),
+        None if config.services.len() == 1 => all.next(),
+        None => None,
+    };
+    found.cloned().ok_or_else(|| {
+        let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
+        match name {
+            _ if known.is_empty() => "the config has no service".to_owned(),
+            Some(name) => format!("no service `{name}`; there are: {}", known.join(", ")),
+            None => format!("which service? say --service; there are: {}", known.join(", ")),
+        }
+    })
+}
+
+fn start_up(text: &str) -> Result<Duration, String> {
+    units::duration(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
+        format!("--start-up: `{text}` is no duration of at most 1h, like 500ms or 20s")
+    })
+}
+
+fn capacity(text: &str) -> Result<Milli, String> {
+    let number = parsed(text).filter(|n| (0.001..=1e12).contains(n));
+    let milli = number.map(|n| Milli((n * 1000.0).round() as u64));
+    milli.ok_or_else(|| format!("--capacity: `{text}` is no number from 0.001 to 1e12, like 100"))
+}
+
+fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
+    let timeline = &replayed.timeline;
+    let text = if asked.json { timeline.json_lines() } else { Ok(timeline.table()) };
+    let mut status = match text {
+        Ok(text) => say(&text),
+        Err(err) => {
+            complain(&format!("cannot write: {err}"));
+            ExitCode::FAILURE
+        }
+    };
+    if let Some(file) = &asked.svg
+        && let Err(err) = fs::write(file, svg::draw(timeline))
+    {
+        complain(&format!("cannot write {}: {err}", file.display()));
+        status = ExitCode::FAILURE;
+    }
+    for broken in &replayed.broken {
+        complain(&format!("a bug of plimsoll's: {broken}"));
+        status = ExitCode::FAILURE;
+    }
+    status
+}

@@ -1,0 +1,163 @@
+//! How much is asked of the service as a whole, and how the replicas that serve share it. The one
+//! place that turns a load into what a metric shows.
+
+use crate::model::metric::{Field, Milli, Source};
+use crate::model::service::Service;
+use crate::outside::MemoryUse;
+
+/// What the load of a service is counted in, and how much of it there is.
+pub(crate) struct Demand {
+    pub(crate) source: Source,
+    /// Now, of the whole service, in the unit of `source`.
+    pub(crate) load: Milli,
+    /// What one replica can carry at most. `None`: whatever it is given.
+    pub(crate) capacity: Option<Milli>,
+}
+
+/// How fast a replica uses its processor, in thousandths of a percent of its limit.
+pub(crate) struct Pace(Milli);
+
+impl Pace {
+    /// In nanoseconds of a limit of one core.
+    pub(crate) fn over(&self, ns: u64) -> u64 {
+        let used = u128::from(ns) * u128::from(self.0.0) / 100_000;
+        u64::try_from(used).unwrap_or(u64::MAX)
+    }
+}
+
+impl Demand {
+    /// What `replicas` carry together: more than that is asked for in vain. This is what a metric
+    /// of totals shows.
+    fn carried(&self, replicas: u64) -> Milli {
+        let most = self.capacity.map_or(u64::MAX, |c| c.0.saturating_mul(replicas));
+        Milli(self.load.0.min(most))
+    }
+
+    /// An even share, which is what a metric of each replica shows.
+    fn share(&self, replicas: usize) -> Milli {
+        let replicas = u64::try_from(replicas).unwrap_or(u64::MAX);
+        Milli(self.carried(replicas).0.checked_div(replicas).unwrap_or(0))
+    }
+
+    pub(crate) fn is_of(&self, field: Field) -> bool {
+        self.source == Source::Haproxy(field)
+    }
+
+    /// What HAProxy shows of it, if that is what drives the service.
+    pub(crate) fn shown(&self, field: Field, replicas: u64) -> Option<u64> {
+        self.is_of(field).then(|| self.carried(replicas).0 / 1000)
+    }
+
+    /// What a remote source says, if that is what drives the service.
+    pub(crate) fn said(&self, replicas: usize) -> Option<(Source, Milli)> {
+        let replicas = u64::try_from(replicas).unwrap_or(u64::MAX);
+        self.source.is_remote().then(|| (self.source.clone(), self.carried(replicas)))
+    }
+
+    /// What each replica shows to use of its memory.
+    pub(crate) fn memory(&self, replicas: usize) -> MemoryUse {
+        let used = match self.source {
+            Source::Memory => self.share(replicas).0,
+            Source::Cpu | Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => 0,
+        };
+        MemoryUse { used, limit: WHOLE.0 }
+    }
+
+    /// Of a service that another metric drives, the processors are idle.
+    pub(crate) fn processor(&self, replicas: usize) -> Pace {
+        match self.source {
+            Source::Cpu => Pace(self.share(replicas)),
+            Source::Memory
+            | Source::Haproxy(_)
+            | Source::Http { .. }
+            | Source::Prometheus { .. } => Pace(Milli(0)),
+        }
+    }
+}
+
+/// By what a service is simulated.
+pub(crate) struct Basis {
+    pub(crate) source: Source,
+    pub(crate) unit: String,
+    /// What one replica is to carry; of a band the upper threshold. More than 0.
+    pub(crate) target: Milli,
+    /// What is measured beside it, and shows nothing all the time.
+    pub(crate) others: Vec<String>,
+}
+
+const WHOLE: Milli = Milli(100_000);
+
+impl Basis {
+    /// The first that the service is scaled by; `None` where there is nothing.
+    pub(crate) fn first(service: &Service) -> Option<Basis> {
+        let upper = |percent: u64| Milli(percent.saturating_mul(10).max(1));
+        let band = service.band.map(|band| (Source::Cpu, upper(band.upper().hundredths())));
+        let metrics = service.metrics.iter().map(|m| (m.source.clone(), m.target));
+        let mut all = band.into_iter().chain(metrics);
+        let (source, target) = all.next()?;
+        let others = all.map(|(source, _)| source.to_string()).collect();
+        Some(Basis { unit: unit(&source), source, target, others })
+    }
+
+    /// For the picture of a service that nothing scales.
+    pub(crate) fn none() -> Basis {
+        let (source, others) = (Source::Cpu, Vec::new());
+        Basis { unit: unit(&source), source, target: WHOLE, others }
+    }
+
+    /// What a replica can carry when nobody says: no more than its container is allowed to use.
+    pub(crate) fn capacity(&self, service: &Service) -> Option<Milli> {
+        let container = &service.container;
+        match self.source {
+            Source::Cpu => container.nano_cpus.map(|_| WHOLE),
+            Source::Memory => container.memory.map(|_| WHOLE),
+            Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => None,
+        }
+    }
+}
+
+fn unit(source: &Source) -> String {
+    match source {
+        Source::Cpu => "% CPU".to_owned(),
+        Source::Memory => "% memory".to_owned(),
+        Source::Haproxy(Field::Sessions) => "sessions".to_owned(),
+        Source::Haproxy(Field::Queue) => "queued requests".to_owned(),
+        Source::Haproxy(Field::RequestRate) => "requests/s".to_owned(),
+        Source::Haproxy(Field::ResponseTimeMs) => "ms".to_owned(),
+        Source::Http { .. } | Source::Prometheus { .. } => source.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::metric::{Milli, Source};
+    use crate::sim::demand::Demand;
+
+    #[test]
+    fn load_is_shared_evenly_up_to_what_each_can_carry() {
+        for (load, capacity, replicas, all, each) in [
+            (300, None, 3, 300, 100),
+            (300, Some(100), 3, 300, 100),
+            (301, Some(100), 3, 300, 100),
+            (299, Some(100), 3, 299, 99),
+            (300, Some(100), 0, 0, 0),
+            (300, None, 0, 300, 0),
+            (u64::MAX, Some(u64::MAX), 2, u64::MAX, u64::MAX / 2),
+        ] {
+            let (load, capacity) = (Milli(load), capacity.map(Milli));
+            let demand = Demand { source: Source::Cpu, load, capacity };
+            let got = (demand.carried(replicas).0, demand.share(replicas as usize).0);
+            assert_eq!(got, (all, each), "{load} on {replicas} of {capacity:?}");
+        }
+    }
+
+    #[test]
+    fn a_processor_is_used_by_its_share_of_the_time() {
+        let demand =
+            |source| Demand { source, load: Milli(150_000), capacity: Some(Milli(100_000)) };
+        for (replicas, ns) in [(0, 0), (1, 1_000), (2, 750), (3, 500)] {
+            assert_eq!(demand(Source::Cpu).processor(replicas).over(1_000), ns, "{replicas}");
+            assert_eq!(demand(Source::Memory).processor(replicas).over(1_000), 0, "{replicas}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What tests do to a world: any call may be told to fail, and anything may die at any time. Then
+//! all must come to rest again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::act;
+use crate::config;
+use crate::model::config::Config;
+use crate::model::memory::{DrainStep, ServiceMemory};
+use crate::model::metric::{Milli, Source};
+use crate::model::replica::ContainerState;
+use crate::model::schedule::{Timetable, Wall};
+use crate::model::service::{
+    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName,
+};
+use crate::model::time::Moment;
+use crate::outside::{Error, Result};
+use crate::sim::chance::Chance;
+use crate::sim::crew::MadeUpCrew;
+use crate::sim::demand::Demand;
+use crate::sim::random::Random;
+use crate::sim::run::{Run, Stroke};
+use crate::sim::world::{Nature, START, State};
+use crate::tick::Mind;
+
+/// Whoever looks after the daemon starts it again after this.
+const STARTED_AGAIN: Duration = Duration::from_secs(1);
+
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// It fails and does nothing.
+    Refused,
+    /// It does what it should, and fails.
+    AnswerLost,
+    /// The daemon dies before it; what was under way is cut off.
+    CrashBefore,
+    /// The daemon dies right after it; what was under way comes to its end.
+    CrashAfter,
+}
+
+/// One call in so many.
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    pub(crate) reloads: u64,
+    pub(crate) others: u64,
+}
+
+impl Rate {
+    fn of(self, name: &str) -> u64 {
+        if name == "reload" { self.reloads } else { self.others }
+    }
+}
+
+/// What happens to the world by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// The oldest that runs exits.
+    ReplicaDies,
+    HaproxyDies,
+    DockerAway(Duration),
+    ProbesFail(Duration),
+    DaemonDies,
+}
+
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) calls: u64,
+    /// Which call, counted from 1.
+    pub(crate) harm: Option<(u64, Harm)>,
+    /// Until the moment, one call in so many is refused or loses its answer.
+    pub(crate) harm_rate: Option<(Moment, Rate)>,
+    docker_away_until: Moment,
+    /// Replicas are too busy to answer our probes.
+    probes_fail_until: Moment,
+    /// What was under way at the crash comes to its end.
+    completes: bool,
+}
+
+impl State {
+    /// One call of the daemon's to the outside.
+    pub(crate) fn call<T>(
+        &mut self,
+        name: &str,
+        effect: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        if self.crashed {
+            return Err(Error::new(format!("{name}: the daemon is dead")));
+        }
+        self.faults.calls += 1;
+        let failed = || Error::new(format!("{name}: made to fail"));
+        let effect = |state: &mut State| {
+            state.reach(name)?;
+            effect(state)
+        };
+        match self.harm_of_this_call(name) {
+            None => effect(self),
+            Some(Harm::Refused) => Err(failed()),
+            Some(Harm::AnswerLost) => effect(self).and_then(|_| Err(failed())),
+            Some(Harm::CrashBefore) => {
+                self.crash(false);
+                Err(failed())
+            }
+            Some(Harm::CrashAfter) => {
+                let end = effect(self);
+                self.crash(true);
+                end.and_then(|_| Err(failed()))
+            }
+        }
+    }
+
+    fn crash(&mut self, completes: bool) {
+        self.crashed = true;
+        self.faults.completes = completes;
+    }
+
+    fn harm_of_this_call(&mut self, name: &str) -> Option<Harm> {
+        if let Some((call, harm)) = self.faults.harm
+            && call == self.faults.calls
+        {
+            return Some(harm);
+        }
+        let chance = &mut self.nature.chance;
+        match self.faults.harm_rate {
+            Some((until, rate)) if self.now < until && chance.one_in(rate.of(name), false) => {
+                let lost = chance.one_in(2, false);
+                Some(if lost { Harm::AnswerLost } else { Harm::Refused })
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether the one that is called is there.
+    fn reach(&self, name: &str) -> Result<()> {
+        let until = match name {
+            "list" | "usage" | "create" | "start" | "remove again" | "stop" | "remove" => {
+                self.faults.docker_away_until
+            }
+            "probe" => self.faults.probes_fail_until,
+            "look" | "old connections" | "reload" | "steer" | "save" => Moment::default(),
+            name => unreachable!("nobody said who is called by {name}"),
+        };
+        if self.now < until { Err(Error::new(format!("{name}: nobody answers"))) } else { Ok(()) }
+    }
+
+    fn kill_haproxy(&mut self) {
+        if let Some(process) = self.current.take() {
+            self.sessions.retain(|s| s.process != process.id);
+        }
+    }
+}
+
+impl MadeUpCrew {
+    /// The daemon is gone. What was asked of Docker and HAProxy may still come to its end.
+    fn abandon(&mut self, completed: bool) {
+        self.resting.clear();
+        for job in std::mem::take(&mut self.jobs) {
+            if completed && job.result.is_none() {
+                // Nobody is there to hear how it ended.
+                let _ = act::perform(&job.action, &*self.world, &*self.world);
+            }
+        }
+    }
+}
+
+impl Run {
+    /// In a world of chances, in which one replica can carry 100 %. The script is in milliseconds
+    /// from the start.
+    pub(crate) fn ordeal(seed: u64, service: Service, script: &[(u64, Stroke)]) -> Run {
+        let at = |(ms, stroke): &(u64, Stroke)| (Moment(START.0 + ms), *stroke);
+        let capacity = Some(Milli(100_000));
+        let config = config(service);
+        let nature = Nature {
+            service: config.services.values().next().unwrap().clone(),
+            wall: Wall(1_000_000_000),
+            start_up: Duration::ZERO,
+            demand: Demand { source: Source::Cpu, load: Milli(0), capacity },
+            chance: Chance::Drawn(Random::new(seed)),
+        };
+        Run::new(nature, config, START, script.iter().map(at).collect())
+    }
+
+    pub(crate) fn suffer(&mut self, fault: Fault, now: Moment) {
+        let mut state = self.world.state();
+        match fault {
+            Fault::ReplicaDies => {
+                let mut units = state.containers.iter();
+                let victim = units.find(|u| u.state == ContainerState::Running);
+                if let Some(id) = victim.map(|u| u.id.clone()) {
+                    state.end(&id);
+                }
+            }
+            Fault::HaproxyDies => state.kill_haproxy(),
+            Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
+            Fault::ProbesFail(span) => state.faults.probes_fail_until = now.plus(span),
+            Fault::DaemonDies => state.crash(true),
+        }
+        drop(state);
+        if matches!(fault, Fault::ReplicaDies) {
+            self.wake(now);
+        }
+    }
+
+    pub(crate) fn start_again(&mut self, now: Moment) {
+        let mut state = self.world.state();
+        state.crashed = false;
+        let completed = state.faults.completes;
+        self.mind = Mind::new(state.saved.clone());
+        drop(state);
+        self.crew.abandon(completed);
+        self.probed.clear();
+        self.asked.clear();
+        self.done.clear();
+        self.next_due = now.plus(STARTED_AGAIN);
+        self.next_turn = self.next_due;
+        self.last_turn = Moment::default();
+        self.proxy_was_alive = false;
+    }
+
+    pub(crate) fn memory(&self) -> ServiceMemory {
+        let state = self.world.state();
+        self.mind.memory.services.get(state.service()).cloned().unwrap_or_default()
+    }
+
+    /// The number after each change of it.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.points.iter().map(|p| p.desired).collect();
+        numbers.dedup();
+        numbers
+    }
+
+    /// What is not as it should be when nothing happens any more.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        let (memory, state) = (self.memory(), self.world.state());
+        let mut why = Vec::new();
+        let wanted = usize::try_from(memory.wanted.unwrap_or(0)).unwrap();
+        let running = state.containers.iter().filter(|u| u.state == ContainerState::Running);
+        let (running, all) = (running.count(), state.containers.len());
+        let serving = state.serving().len();
+        if [wanted; 3] != [running, all, serving] {
+            why.push(format!("{wanted} wanted, {all} there, {running} run, {serving} serve"));
+        }
+        let lines = state.current.as_ref().map_or(0, |p| p.servers.len());
+        if lines != wanted {
+            why.push(format!("HAProxy has {lines} of {wanted}"));
+        }
+        for (id, drain) in &memory.drains {
+            let step = match drain.step {
+                DrainStep::Emptying { .. } => "empties",
+                DrainStep::Released => "is released",
+            };
+            why.push(format!("{id} still {step}"));
+        }
+        if state.saved != self.mind.memory {
+            why.push("what is known is not stored".to_owned());
+        }
+        if !self.crew.jobs.is_empty() {
+            why.push("actions are under way".to_owned());
+        }
+        why
+    }
+
+    /// What there was to do, for comparing two moments.
+    pub(crate) fn effort(&self) -> (u32, u32) {
+        (self.crew.begun, self.world.state().saves)
+    }
+}
+
+/// Between one and six replicas at 30 to 75 %.
+pub(crate) fn web() -> Service {
+    let percent = |n: u64| Percent::from_hundredths(n * 100);
+    let s = Duration::from_secs;
+    let (name, image) = (ServiceName::new("web").unwrap(), Origin::Image("web:1".to_owned()));
+    let always = Timetable::always(Bounds::new(1, 6).unwrap());
+    Service {
+        band: Band::new(percent(30), percent(75)),
+        cooldown: Cooldown { up: s(5), down: s(10) },
+        stop_timeout: s(5),
+        ..Service::new(name, ContainerSpec::new(image), 80, always)
+    }
+}
+
+fn config(service: Service) -> Config {
+    let text = r#"{ "autoscaler": { "check_interval": 5 }, "services": {} }"#;
+    let services = [(service.name.clone(), Arc::new(service))].into();
+    Config { services, ..config::parse("made up", text).config.unwrap() }
+}

@@ -1,0 +1,272 @@
+//! A load trace through the production `tick`, and the timeline that comes of it. The same input
+//! gives the same timeline, whenever and wherever it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::config::Config;
+use crate::model::metric::{Milli, shortened};
+use crate::model::schedule::{Timetable, Wall};
+use crate::model::service::Service;
+use crate::model::time::Moment;
+use crate::sim::chance::Chance;
+use crate::sim::demand::{Basis, Demand};
+use crate::sim::run::{Run, Stroke};
+use crate::sim::timeline::{Span, Timeline};
+use crate::sim::trace::Trace;
+use crate::sim::world::{Nature, START};
+
+/// So long the first load goes on before the trace begins, so that it begins settled.
+const SETTLE: Duration = Duration::from_secs(3600);
+const SETTLE_LOOKS_MIN: u64 = 20;
+/// A year at 15 s is about two million.
+const LOOKS_MAX: u128 = 3_000_000;
+const UNIT_SHOWN: usize = 40;
+
+/// What is replayed.
+pub(crate) struct Replay<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) service: Arc<Service>,
+    pub(crate) basis: &'a Basis,
+    pub(crate) trace: &'a Trace,
+    /// When the trace begins.
+    pub(crate) start: Wall,
+    /// From the start of a container until it can serve.
+    pub(crate) start_up: Duration,
+    /// What a replica can carry. `None`: whatever it is given.
+    pub(crate) capacity: Option<Milli>,
+}
+
+pub(crate) struct Replayed {
+    pub(crate) timeline: Timeline,
+    /// What must not happen and did: a bug of ours.
+    pub(crate) broken: Vec<String>,
+}
+
+pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
+    let (span, interval) = (asked.trace.span(), asked.config.check_interval);
+    let looks = span.as_millis() / interval.as_millis().max(1);
+    if LOOKS_MAX < looks {
+        return Err(format!(
+            "the trace takes {looks} looks, one each {} ms, and {LOOKS_MAX} at most are allowed; \
+             shorten it, or raise autoscaler.check_interval",
+            interval.as_millis()
+        ));
+    }
+    let nature = Nature {
+        service: asked.service.clone(),
+        wall: asked.start,
+        start_up: asked.start_up,
+        demand: Demand {
+            source: asked.basis.source.clone(),
+            load: Milli(0),
+            capacity: asked.capacity,
+        },
+        chance: Chance::Usual,
+    };
+    let begin = begin(interval);
+    let config = alone(asked.config, &asked.service);
+    let mut run = Run::new(nature, config, begin, script(asked.trace, begin));
+    // The last row ends the trace: what would happen at that very moment is not in it.
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    run.until(ms.saturating_sub(1));
+    let timeline = Timeline {
+        service: asked.service.name.as_str().to_owned(),
+        unit: shortened(&asked.basis.unit, UNIT_SHOWN),
+        target: asked.basis.target.0 as f64 / 1000.0,
+        zone: asked.service.timetable.zone(),
+        start: asked.start,
+        points: std::mem::take(&mut run.points),
+        windows: windows(&asked.service.timetable, asked.start, span),
+        end: span,
+    };
+    let broken = std::mem::take(&mut run.world.state().broken);
+    Ok(Replayed { timeline, broken })
+}
+
+/// A whole number of looks before the start, so that there is one at it.
+fn begin(interval: Duration) -> Moment {
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+    let settle = u64::try_from(SETTLE.as_millis()).unwrap_or(u64::MAX);
+    let looks = settle.div_ceil(interval).max(SETTLE_LOOKS_MIN);
+    Moment(START.0.saturating_sub(looks.saturating_mul(interval)))
+}
+
+/// Nothing but the service, and it is really scaled.
+fn alone(config: &Config, service: &Arc<Service>) -> Config {
+    let services = [(service.name.clone(), service.clone())].into();
+    Config { services, dry_run: false, ..config.clone() }
+}
+
+fn script(trace: &Trace, begin: Moment) -> Vec<(Moment, Stroke)> {
+    let load = |value: f64| Stroke::Load((value * 1000.0).round() as u64);
+    let rows = trace.rows().iter().map(|(at, value)| (START.plus(*at), load(*value)));
+    let first = trace.rows().first().map(|(_, value)| (begin, load(*value)));
+    first.into_iter().chain(rows).collect()
+}
+
+/// Schedules by their names; where there is none, the hours in which load may change the number.
+fn windows(timetable: &Timetable, start: Wall, span: Duration) -> Vec<Span> {
+    let seconds = i64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
+    let course = timetable.course(start, Wall(start.0.saturating_add(seconds)));
+    let since = |at: Wall| Duration::from_secs(at.0.abs_diff(start.0));
+    let ends = course.iter().skip(1).map(|(at, _)| since(*at)).chain([span]);
+    let mut windows: Vec<Span> = Vec::new();
+    for ((from, standing), to) in course.iter().zip(ends) {
+        let in_hours = timetable.hours.is_some() && standing.scaling;
+        let hours = in_hours.then(|| "business hours".to_owned());
+        let Some(name) = standing.window.clone().or(hours) else { continue };
+        let from = since(*from);
+        match windows.last_mut() {
+            Some(last) if last.to == from && last.name == name => last.to = to,
+            Some(_) | None => windows.push(Span { from, to, name }),
+        }
+    }
+    windows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config;
+    use crate::model::metric::Milli;
+    use crate::model::schedule::Wall;
+    use crate::sim::demand::Basis;
+    use crate::sim::random::Random;
+    use crate::sim::replay::{Replay, Replayed, replay};
+    use crate::sim::timeline::Point;
+    use crate::sim::trace::Trace;
+
+    /// A Monday, midnight in Berlin.
+    const MONDAY: Wall = Wall(1_772_406_000);
+
+    /// A service `web` with this beside what every service needs. Its config is one for trying out,
+    /// which a simulation always is.
+    fn run(service: &str, trace: &str, start_up_s: u64, capacity: Option<u64>) -> Replayed {
+        let text = format!(
+            r#"{{ "autoscaler": {{ "dry_run": true }},
+                 "services": {{ "web": {{ "image": "a:1", "port": 80, {service} }} }} }}"#
+        );
+        let loaded = config::parse("made up", &text);
+        let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let service = config.services.values().next().unwrap().clone();
+        let asked = Replay {
+            config: &config,
+            basis: &Basis::first(&service).unwrap_or_else(Basis::none),
+            service,
+            trace: &Trace::parse(trace.as_bytes()).unwrap(),
+            start: MONDAY,
+            start_up: Duration::from_secs(start_up_s),
+            capacity: capacity.map(|n| Milli(n * 1000)),
+        };
+        let replayed = replay(&asked).unwrap();
+        assert_eq!(replayed.broken, [""; 0]);
+        replayed
+    }
+
+    const BAND: &str = r#""min_replicas": 1, "max_replicas": 20, "scale_up_threshold": 70,
+        "scale_down_threshold": 20, "cooldown_period": 0"#;
+
+    fn changes(replayed: &Replayed) -> Vec<(u64, u32)> {
+        let mut changes: Vec<(u64, u32)> = Vec::new();
+        for point in &replayed.timeline.points {
+            if changes.last().is_none_or(|(_, before)| *before != point.desired) {
+                changes.push((point.at.as_secs(), point.desired));
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn a_run_begins_settled_with_a_look_and_ends_before_the_last_row() {
+        let replayed = run(BAND, "100,300\n160,0\n", 5, None);
+        let looks: Vec<Point> =
+            replayed.timeline.points.iter().filter(|p| p.is_look).copied().collect();
+        let times: Vec<u64> = looks.iter().map(|p| p.at.as_secs()).collect();
+        assert_eq!(times, [0, 15, 30, 45]);
+        for point in looks {
+            assert_eq!((point.ready, point.replicas, point.desired, point.value), (5, 5, 5, 300.0));
+        }
+        assert_eq!(replayed.timeline.end, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_replica_that_can_carry_no_more_hides_the_rest_of_the_load() {
+        let step = "0,50\n60,800\n300,800\n";
+        assert_eq!(changes(&run(BAND, step, 5, None)), [(0, 1), (75, 12)]);
+        // A replica that is new to a look has no sample yet, so every second one counts.
+        let limited = changes(&run(BAND, step, 5, Some(100)));
+        assert_eq!(limited, [(0, 1), (75, 2), (105, 3), (135, 5), (165, 8), (195, 12)]);
+    }
+
+    #[test]
+    fn what_starts_serves_only_after_its_start_up() {
+        let step = "0,50\n60,100\n300,100\n";
+        for start_up in [0, 20, 100] {
+            let replayed = run(BAND, step, start_up, None);
+            let points = &replayed.timeline.points;
+            let at = points.iter().find(|p| p.ready == 2).unwrap().at;
+            // Docker, a probe and a reload of HAProxy take less than two seconds together.
+            let (from, to) = (75 + start_up, 77 + start_up);
+            assert!((from..to).contains(&at.as_secs()), "{at:?} with {start_up}");
+        }
+    }
+
+    #[test]
+    fn windows_are_schedules_by_name_and_else_the_business_hours() {
+        let hours = format!(
+            r#"{BAND}, "business_hours_only": true, "business_hours": {{ "start": "09:00",
+               "end": "17:00", "timezone": "Europe/Berlin" }}, "schedules": [
+               {{ "name": "lunch", "start": "12:00", "end": "13:00", "prewarm": "10m",
+                  "timezone": "Europe/Berlin", "min_replicas": 3, "max_replicas": 20 }}]"#
+        );
+        let replayed = run(&hours, "0,50\n86400,50\n", 5, None);
+        let windows = &replayed.timeline.windows;
+        let shown: Vec<String> = windows
+            .iter()
+            .map(|w| format!("{} {}-{}", w.name, w.from.as_secs(), w.to.as_secs()))
+            .collect();
+        let want =
+            ["business hours 32400-42600", "lunch 42600-46800", "business hours 46800-61200"];
+        assert_eq!(shown, want);
+        assert_eq!(changes(&replayed), [(0, 1), (42600, 3), (46800, 2)]);
+        assert_eq!(run(BAND, "0,50\n86400,50\n", 5, None).timeline.windows, []);
+    }
+
+    /// Bounds that change at any time, loads that jump: nothing that must not happen does.
+    #[test]
+    fn no_trace_and_no_schedule_breaks_a_rule() {
+        for seed in 1..=20 {
+            let mut random = Random::new(seed);
+            let mut schedules = Vec::new();
+            for i in 0..random.below(6) {
+                let (hour, minute) = (random.below(3), random.below(60));
+                let (min, room) = (random.below(8), random.below(6));
+                schedules.push(format!(
+                    r#"{{ "name": "w{i}", "start": "{hour:02}:{minute:02}",
+                        "end": "{:02}:{:02}", "timezone": "Europe/Berlin",
+                        "min_replicas": {min}, "max_replicas": {} }}"#,
+                    hour + random.below(2),
+                    random.below(60),
+                    (min + room).max(1),
+                ));
+            }
+            let service = format!(
+                r#""min_replicas": {}, "max_replicas": 9, "scale_up_threshold": 70,
+                   "scale_down_threshold": {}, "cooldown_period": {}, "schedules": [{}]"#,
+                random.below(3),
+                random.between(1, 60),
+                random.below(90),
+                schedules.join(", "),
+            );
+            let mut trace = String::new();
+            for minute in 0..180 {
+                trace += &format!("{},{}\n", minute * 60 + random.below(60), random.below(900));
+            }
+            let capacity = random.one_in(2).then_some(100);
+            let replayed = run(&service, &trace, random.below(60), capacity);
+            assert!(720 <= replayed.timeline.points.len(), "{seed}");
+        }
+    }
+}

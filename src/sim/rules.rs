@@ -1,0 +1,101 @@
+//! What must hold whatever happens: each breach is written down with its time.
+
+use crate::model::memory::ServiceMemory;
+use crate::model::plan::Step;
+use crate::model::proxy::KEEP_ALIVE;
+use crate::model::replica::{ContainerId, ContainerState};
+use crate::model::service::replica_name;
+use crate::sim::world::{Line, Process, START, State};
+use crate::tick::Turn;
+
+impl State {
+    pub(crate) fn note(&mut self, what: String) {
+        let at = self.now.since(START).as_millis();
+        self.broken.push(format!("at {at} ms: {what}"));
+    }
+
+    /// Notes it when what was just done left fewer serving than there must be.
+    pub(crate) fn check_floor(&mut self, before: usize, what: &str) {
+        let after = self.serving().len();
+        if before <= after {
+            return;
+        }
+        let min = self.nature.service.timetable.at(self.wall()).bounds.min();
+        if after < before.min(usize::try_from(min).unwrap_or(usize::MAX)) {
+            self.note(format!("{what}: from {before} to {after} that serve"));
+        }
+    }
+
+    /// A replica enters HAProxy only once it can serve.
+    pub(crate) fn check_entry(&mut self, lines: &[Line]) {
+        let before = self.current.as_ref().map_or(&[][..], |p| &p.servers);
+        let enters = |l: &&Line| !l.draining && !before.iter().any(|o| o.address == l.address);
+        let is_early = |l: &&Line| {
+            let mut units = self.containers.iter();
+            units.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
+        };
+        if let Some(line) = lines.iter().filter(enters).find(is_early) {
+            self.note(format!("{} enters before it can serve", line.name));
+        }
+    }
+
+    /// Stops a container, and writes down whom that cut.
+    pub(crate) fn stop(&mut self, id: &ContainerId) {
+        let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
+        let Some(address) = unit.address.filter(|_| unit.state == ContainerState::Running) else {
+            return self.end(id);
+        };
+        let name = replica_name(self.service(), unit.number);
+        if !self.timed_out.contains(id) {
+            let open = self.sessions.iter().filter(|s| s.address == address).count();
+            if 0 < open {
+                self.note(format!("{name} stopped with {open} sessions"));
+            }
+            let own = |l: &&Line| l.name == name && l.address.ip() == address;
+            let has = |p: &Process| p.servers.iter().any(|l| own(&l));
+            if !self.silent && self.current.as_ref().is_some_and(has) {
+                self.note(format!("{name} stopped while HAProxy has it"));
+            }
+            let current = self.current.iter().flat_map(|p| &p.servers);
+            if current.filter(own).any(|l| !l.draining) {
+                self.note(format!("{name} stopped while HAProxy sends it requests"));
+            }
+            let sends = |p: &Process| {
+                let mut open = p.servers.iter().filter(own);
+                p.has_idle_clients
+                    && self.now < p.told_at.plus(KEEP_ALIVE)
+                    && open.any(|l| !l.draining)
+            };
+            if self.old.iter().any(sends) {
+                self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));
+            }
+        }
+        let before = self.serving().len();
+        self.end(id);
+        self.check_floor(before, &format!("stop of {name}"));
+    }
+
+    /// The decision of a turn; `before` is what was remembered when it was taken.
+    pub(crate) fn check_turn(&mut self, turn: &Turn, before: &ServiceMemory) {
+        let Some(plan) = turn.plans.get(self.service()) else { return };
+        if plan.because.is_empty() {
+            self.note("a plan without a reason".to_owned());
+        }
+        let bounds = self.nature.service.timetable.at(self.wall()).bounds;
+        if turn.engine_error.is_none() && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
+            self.note(format!("{} is outside the bounds", plan.wanted));
+        }
+        for step in &plan.steps {
+            if let Step::Release { number, .. } = step {
+                let mut units = self.containers.iter().filter(|u| u.number == *number);
+                let id = units.next().map(|u| u.id.clone());
+                let drain = id.and_then(|id| Some((before.drains.get(&id)?.since, id)));
+                let longest = self.nature.service.drain_timeout;
+                let now = self.now;
+                if let Some((_, id)) = drain.filter(|(since, _)| longest <= now.since(*since)) {
+                    self.timed_out.insert(id);
+                }
+            }
+        }
+    }
+}
