@@ -9,9 +9,9 @@ mod config;
 mod observe;
 mod decide;
 mod act;
-#[cfg(test)]
 mod sim;
 mod report;
+mod serve;
 mod docker;
 mod haproxy;
 mod unix;

@@ -18,12 +18,14 @@ use crate::model::proxy::{Backend, ProxyMemory, Routes};
 use crate::model::replica::{ContainerId, ContainerState, Probed};
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
+use crate::model::status::ServiceStatus;
 use crate::model::time::Moment;
 use crate::observe;
-use crate::observe::cpu::Sampler;
+use crate::observe::metric::{Heard, Sampler};
 use crate::observe::{Answers, Known, Last, Seen};
 use crate::outside::{Clock, Crew, Engine, Proxy, Store};
 use crate::report::events::{self, Told};
+use crate::report::status::Past;
 
 /// Whom a turn deals with.
 pub(crate) struct World<'a> {
@@ -38,17 +40,23 @@ pub(crate) struct World<'a> {
 #[derive(Default)]
 pub(crate) struct Mind {
     pub(crate) memory: Memory,
-    /// `memory` as it was stored last.
-    saved: Option<Memory>,
+    /// `memory` as it was stored last, and when.
+    saved: Option<(Memory, Moment)>,
     proxy: ProxyMemory,
     sampler: Sampler,
     last: Last,
     told: Told,
+    past: Past,
     /// The first turn.
     started: Option<Moment>,
 }
 
 impl Mind {
+    /// Of an action that ended when no turn follows.
+    pub(crate) fn told(&mut self, done: &Done) -> Vec<Event> {
+        self.told.done(done)
+    }
+
     pub(crate) fn new(memory: Memory) -> Mind {
         Mind { memory, ..Mind::default() }
     }
@@ -60,19 +68,28 @@ pub(crate) struct Inputs<'a> {
     /// The interval is over.
     pub(crate) due: bool,
     pub(crate) probed: &'a Answers,
+    pub(crate) heard: &'a Heard,
     pub(crate) done: Vec<Done>,
 }
 
 pub(crate) struct Turn {
     pub(crate) events: Vec<Event>,
     pub(crate) plans: BTreeMap<String, Plan>,
+    /// What each metric showed, a line each for the log at level debug. Only of a look.
+    pub(crate) readings: Vec<String>,
     /// When to take the next turn if nothing wakes us before.
     pub(crate) again: Option<Duration>,
     /// Replicas that run and are not known to serve.
     pub(crate) to_probe: Vec<Target>,
     /// Every replica there is.
     pub(crate) known: Vec<ContainerId>,
-    pub(crate) engine_answers: bool,
+    /// How every service stands.
+    pub(crate) services: Vec<ServiceStatus>,
+    /// Why the engine gave no list.
+    pub(crate) engine_error: Option<String>,
+    /// Earlier processes that still finish; `None` when HAProxy does not answer.
+    pub(crate) old_proxies: Option<u32>,
+    pub(crate) orphans: Vec<String>,
 }
 
 /// A replica to ask.
@@ -88,7 +105,7 @@ pub(crate) struct Target {
 /// needed, never an action that was not remembered.
 pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let now = world.clock.now();
-    let mut events: Vec<Event> = inputs.done.iter().flat_map(events::done).collect();
+    let mut events: Vec<Event> = inputs.done.iter().flat_map(|done| mind.told.done(done)).collect();
     let failed_starts = learn(mind, now, &inputs.done);
     let claims = world.crew.claims();
     let known = Known {
@@ -101,13 +118,18 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         reloaded_at: mind.proxy.reloaded_at,
         claims: &claims,
         probed: inputs.probed,
+        heard: inputs.heard,
         failed_starts: &failed_starts,
     };
-    let seen = observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
+    let mut seen =
+        observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
     events.extend(mind.told.engine(seen.engine_error.as_deref()));
     events.extend(mind.told.orphans(seen.orphans.clone()));
+    events.extend(seen.snapshots.iter().flat_map(|snapshot| mind.told.metrics(snapshot)));
 
-    let (plans, next) = decide_all(&seen, &mind.memory);
+    let (plans, next) = decide_all(&mut seen, &mind.memory);
+    let services = stand(&mut mind.past, &seen, &plans, &next);
+    mind.told.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing, so between two looks it would say the same again and again.
     if inputs.due || !inputs.config.dry_run {
         events.extend(plans.iter().flat_map(|(name, plan)| mind.told.plan(name, plan)));
@@ -115,30 +137,62 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
     let age = now.since(*mind.started.get_or_insert(now));
-    if age < BLIND_MAX && is_blind(&seen, &mind.proxy) {
-        again = again.into_iter().chain([CROWDED]).min();
-    } else if !claims.contains(&Claim::Proxy) && seen.ever_listed {
-        let routes = routes(&seen.snapshots, &plans);
-        let interval = inputs.config.fixed.proxy.min_reload_interval;
-        match decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval) {
-            ProxyPlan::Nothing => (),
-            ProxyPlan::Do(action) => actions.push(action),
-            ProxyPlan::Wait(wait) => again = again.into_iter().chain([wait]).min(),
-        }
+    let proxy_plan = if age < BLIND_MAX && is_blind(&seen, &mind.proxy) {
+        ProxyPlan::Wait(CROWDED)
+    } else if claims.contains(&Claim::Proxy) || !seen.ever_listed {
+        ProxyPlan::Nothing
+    } else {
+        proxy_plan(now, inputs.config, &seen, &plans, &mind.proxy)
+    };
+    match proxy_plan {
+        ProxyPlan::Nothing => (),
+        ProxyPlan::Do(action) => actions.push(action),
+        ProxyPlan::Wait(wait) => again = again.into_iter().chain([wait]).min(),
     }
-    if !inputs.config.dry_run {
-        mind.memory = next;
-        events.extend(save(world.store, mind));
+    if inputs.config.dry_run {
+        remember_asked(&mut mind.memory, next);
+    } else {
+        events.extend(remember(world.store, now, mind, next));
         for action in actions {
             if !world.crew.begin(action) {
                 again = again.into_iter().chain([CROWDED]).min();
             }
         }
     }
-    let replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
-    let known = replicas.map(|r| r.id.clone()).collect();
-    let to_probe = to_probe(&seen, inputs.probed);
-    Turn { events, plans, again, to_probe, known, engine_answers: seen.engine_error.is_none() }
+    Turn {
+        readings: readings(&seen, inputs.due),
+        known: known_replicas(&seen),
+        to_probe: to_probe(&seen, inputs.probed),
+        old_proxies: seen.proxy.as_ref().map(|proxy| proxy.old_processes),
+        orphans: seen.orphans.into_iter().collect(),
+        engine_error: seen.engine_error,
+        events,
+        plans,
+        again,
+        services,
+    }
+}
+
+fn proxy_plan(
+    now: Moment,
+    config: &Config,
+    seen: &Seen,
+    plans: &BTreeMap<String, Plan>,
+    memory: &ProxyMemory,
+) -> ProxyPlan {
+    let routes = routes(&seen.snapshots, plans);
+    let interval = config.fixed.proxy.min_reload_interval;
+    decide::proxy::decide(now, &routes, seen.proxy.as_ref(), memory, interval)
+}
+
+/// For whoever reads the log at that level; others need not pay for the words.
+fn readings(seen: &Seen, due: bool) -> Vec<String> {
+    let wanted = due && log::log_enabled!(log::Level::Debug);
+    seen.snapshots.iter().filter(|_| wanted).flat_map(events::readings).collect()
+}
+
+fn known_replicas(seen: &Seen) -> Vec<ContainerId> {
+    seen.snapshots.iter().flat_map(|s| &s.replicas).map(|r| r.id.clone()).collect()
 }
 
 /// How long to wait when the workers had no room, or too little is known yet.
@@ -180,13 +234,19 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     failed_starts
 }
 
-fn decide_all(seen: &Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) {
+fn decide_all(seen: &mut Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) {
     let mut plans = BTreeMap::new();
     let mut next = memory.clone();
-    for snapshot in &seen.snapshots {
+    let none = ServiceMemory::default();
+    let old = |name: &str| memory.services.get(name).unwrap_or(&none);
+    let promised = |s: &Snapshot| decide::headroom::promised(s, old(s.service.name.as_str()));
+    let mut taken = seen.snapshots.iter().map(promised).fold(0, u64::saturating_add);
+    for snapshot in &mut seen.snapshots {
         let name = snapshot.service.name.as_str().to_owned();
-        let old = memory.services.get(&name).cloned().unwrap_or_default();
-        let (plan, new) = decide_one(snapshot, &old);
+        // What one service takes of the host's memory, another cannot have.
+        snapshot.free_memory = snapshot.free_memory.map(|free| free.saturating_sub(taken));
+        let (plan, new) = decide_one(snapshot, old(&name));
+        taken = plan.actions.iter().filter_map(memory_of).fold(taken, u64::saturating_add);
         plans.insert(name.clone(), plan);
         next.services.insert(name, new);
     }
@@ -195,6 +255,14 @@ fn decide_all(seen: &Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) 
         next.services.retain(|name, _| known(name));
     }
     (plans, next)
+}
+
+/// Bytes that a start takes, as far as they are known.
+fn memory_of(action: &Action) -> Option<u64> {
+    match action {
+        Action::Start { service, .. } => service.container.memory,
+        Action::Remove { .. } | Action::Reload { .. } | Action::Steer { .. } => None,
+    }
 }
 
 /// A bug that one service's state brings to light must not take the others down with it.
@@ -211,6 +279,20 @@ fn decide_one(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemo
     })
 }
 
+fn stand(
+    past: &mut Past,
+    seen: &Seen,
+    plans: &BTreeMap<String, Plan>,
+    next: &Memory,
+) -> Vec<ServiceStatus> {
+    past.retain(|name| plans.contains_key(name));
+    let one = |snapshot: &Snapshot| {
+        let name = snapshot.service.name.as_str();
+        Some(past.service(snapshot, plans.get(name)?, next.services.get(name)?))
+    };
+    seen.snapshots.iter().filter_map(one).collect()
+}
+
 fn routes(snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) -> Routes {
     let backend = |snapshot: &Snapshot| {
         let plan = plans.get(snapshot.service.name.as_str())?;
@@ -219,13 +301,33 @@ fn routes(snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) -> Routes {
     Routes { backends: snapshots.iter().filter_map(backend).collect() }
 }
 
-fn save(store: &dyn Store, mind: &mut Mind) -> Option<Event> {
-    if mind.saved.as_ref() == Some(&mind.memory) {
+/// A dry run changes nothing, but what was asked for is what its next decisions look back on.
+fn remember_asked(memory: &mut Memory, next: Memory) {
+    for (name, next) in next.services {
+        memory.services.entry(name).or_default().history = next.history;
+    }
+}
+
+fn remember(store: &dyn Store, now: Moment, mind: &mut Mind, next: Memory) -> Vec<Event> {
+    let mut events = events::over(&mind.memory, &next);
+    mind.memory = next;
+    events.extend(save(store, now, mind));
+    events
+}
+
+/// What only tells again what was asked for before is not worth a write to the disk at every look:
+/// after a crash a window may end so much earlier.
+const SAME_AGAIN: Duration = Duration::from_secs(60);
+
+fn save(store: &dyn Store, now: Moment, mind: &mut Mind) -> Option<Event> {
+    if let Some((saved, at)) = &mind.saved
+        && (*saved == mind.memory || now.since(*at) < SAME_AGAIN && saved.is_like(&mind.memory))
+    {
         return None;
     }
     match store.save(&mind.memory) {
         Ok(()) => {
-            mind.saved = Some(mind.memory.clone());
+            mind.saved = Some((mind.memory.clone(), now));
             mind.told.saving(None)
         }
         // Not stored is no reason to leave a service without replicas; it is tried again.

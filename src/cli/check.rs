@@ -40,7 +40,7 @@ fn concerning(file: &Path, message: String) -> Problem {
     Problem { file, line: 0, column: 0, path, message, is_warning: false }
 }
 
-fn lines(problems: &[Problem]) -> String {
+pub(crate) fn lines(problems: &[Problem]) -> String {
     problems.iter().map(|p| format!("{p}\n")).collect()
 }
 

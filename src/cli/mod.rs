@@ -1,10 +1,19 @@
 //! Commands. Answers go to stdout, complaints to stderr.
 
 mod args;
+mod ask;
 mod check;
+mod explain;
+mod healthcheck;
 mod help;
+mod pause;
+mod reload;
 mod run;
+mod scale;
 mod schedule;
+mod simulate;
+mod status;
+mod table;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -20,8 +29,16 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Help(topic)) => say(help::text(topic)),
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config, json, live }) => check::check(&config, json, live),
+        Ok(Command::Explain { service, json, to }) => explain::explain(&service, json, &to),
+        Ok(Command::Healthcheck { to }) => healthcheck::healthcheck(&to),
+        Ok(Command::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
+        Ok(Command::Reload { to }) => reload::reload(&to),
+        Ok(Command::Resume { what, to }) => pause::resume(&what, &to),
         Ok(Command::Run(options)) => run::run(options),
+        Ok(Command::Scale(asked)) => scale::scale(&asked),
         Ok(Command::Schedule(asked)) => schedule::schedule(&asked),
+        Ok(Command::Simulate(asked)) => simulate::simulate(&asked),
+        Ok(Command::Status { service, json, to }) => status::status(service.as_deref(), json, &to),
         Err(message) => {
             complain(&format!("{message}; see `plimsoll help`"));
             ExitCode::from(USAGE)

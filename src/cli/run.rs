@@ -11,7 +11,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
     let Some(config) = loaded.config else {
         return check::refuse(&options.config_file, &loaded.problems, "; nothing was started");
     };
-    logger::start(config.log_level);
+    logger::start(config.log_level, config.log_format);
     for warning in &loaded.problems {
         log::warn!("message={:?}", warning.to_string());
     }

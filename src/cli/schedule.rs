@@ -55,7 +55,7 @@ fn span(asked: &ScheduleAsked, zone: Tz) -> Result<(Wall, Wall), String> {
 }
 
 /// An instant, or a local time of the zone: the first of two, the first after a gap.
-fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String> {
+pub(crate) fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(Wall(at.timestamp()));
     }

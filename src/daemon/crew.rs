@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::act;
 use crate::daemon::inbox::Event;
-use crate::daemon::spawn;
+use crate::daemon::pool;
 use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew, Engine, Proxy, Result};
@@ -37,23 +37,13 @@ impl WorkerCrew {
         clock: Arc<dyn Clock>,
         inbox: SyncSender<Event>,
     ) -> Result<WorkerCrew> {
-        let (engine_queue, engine_jobs) = mpsc::sync_channel(QUEUE);
-        let (proxy_queue, proxy_jobs) = mpsc::sync_channel(1);
-        let engine_jobs = Arc::new(Mutex::new(engine_jobs));
-        let names = (0..WORKERS).map(|n| (format!("worker-{n}"), engine_jobs.clone()));
-        let proxy_worker = ("haproxy".to_owned(), Arc::new(Mutex::new(proxy_jobs)));
-        for (name, jobs) in names.chain([proxy_worker]) {
-            let (inbox, clock) = (inbox.clone(), clock.clone());
-            let (engine, proxy) = (engine.clone(), proxy.clone());
-            spawn(&name, move || {
-                while let Some(action) = next(&jobs) {
-                    let done = perform(action, &*engine, &*proxy, &*clock);
-                    if inbox.send(Event::Done(done)).is_err() {
-                        return;
-                    }
-                }
-            })?;
-        }
+        let work = {
+            let clock = clock.clone();
+            move |action| Event::Done(perform(action, &*engine, &*proxy, &*clock))
+        };
+        let workers = (0..WORKERS).map(|n| format!("worker-{n}"));
+        let engine_queue = pool::start(workers, QUEUE, &inbox, work.clone())?;
+        let proxy_queue = pool::start(["haproxy".to_owned()], 1, &inbox, work)?;
         let (under_way, resting) = (BTreeSet::new(), BTreeMap::new());
         Ok(WorkerCrew { engine_queue, proxy_queue, clock, under_way, resting })
     }
@@ -80,10 +70,6 @@ impl WorkerCrew {
 }
 
 /// `None` when the daemon ends.
-fn next(jobs: &Mutex<Receiver<Action>>) -> Option<Action> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
-}
-
 /// A bug in one action must not take its worker away.
 fn perform(action: Action, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
     let begun = clock.now();

@@ -1,7 +1,15 @@
 //! Everything that wakes the tick.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
+
 use crate::model::action::Done;
+use crate::model::command::{Answer, Command, Refusal};
+use crate::model::metric::{Milli, Source};
 use crate::model::replica::ContainerId;
+use crate::model::time::Moment;
 
 pub(crate) enum Event {
     /// Something happened to one of our containers, or may have.
@@ -10,8 +18,89 @@ pub(crate) enum Event {
     Done(Done),
     /// A probe ended; the error is what the operator is to read.
     Probed { id: ContainerId, result: Result<(), String> },
+    /// Somebody asked for something, and waits for the answer.
+    Command(Asked),
+    /// A remote metric answered, or did not in time; and when.
+    Gauged { source: Source, result: Result<Milli, String>, at: Moment },
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.
     Stop,
+}
+
+/// How long an order waits to be begun, and how long to be done.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whoever asked goes away when nobody begins with it in time; then nobody may begin any more.
+pub(crate) struct Asked {
+    command: Command,
+    reply: SyncSender<Answer>,
+    claimed: Arc<AtomicBool>,
+}
+
+impl Asked {
+    pub(crate) fn answer(self, take: impl FnOnce(Command) -> Answer) {
+        if claim(&self.claimed) {
+            // Whoever asked may have gone meanwhile.
+            drop(self.reply.try_send(take(self.command)));
+        }
+    }
+}
+
+fn claim(claimed: &AtomicBool) -> bool {
+    !claimed.swap(true, Ordering::AcqRel)
+}
+
+/// Sends a command to the tick and waits. A refusal for want of time means that nothing was done.
+pub(crate) fn ask(inbox: &SyncSender<Event>, command: Command) -> Answer {
+    let (reply, answer) = mpsc::sync_channel(1);
+    let claimed = Arc::new(AtomicBool::new(false));
+    let asked = Asked { command, reply, claimed: claimed.clone() };
+    let unavailable = |words: &str| Err(Refusal::Unavailable(words.to_owned()));
+    match inbox.try_send(Event::Command(asked)) {
+        Ok(()) => (),
+        Err(TrySendError::Full(_)) => return unavailable("the daemon is busy; try again"),
+        Err(TrySendError::Disconnected(_)) => return unavailable("the daemon is ending"),
+    }
+    match answer.recv_timeout(PATIENCE) {
+        Ok(answer) => return answer,
+        Err(RecvTimeoutError::Disconnected) => return unavailable("the daemon is ending"),
+        Err(RecvTimeoutError::Timeout) if claim(&claimed) => {
+            return unavailable("the daemon is busy, as when Docker is slow; try again");
+        }
+        Err(RecvTimeoutError::Timeout) => (),
+    }
+    let late = "the daemon took the order and is slow with it; its status will show it";
+    answer.recv_timeout(PATIENCE).unwrap_or_else(|_| unavailable(late))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use crate::daemon::inbox::{Event, ask};
+    use crate::model::command::{Command, Refusal};
+
+    #[test]
+    fn an_order_that_was_given_up_is_not_begun() {
+        let (sender, inbox) = mpsc::sync_channel(1);
+        let refused = ask(&sender, Command::Reload);
+        assert!(matches!(refused, Err(Refusal::Unavailable(words)) if words.contains("busy")));
+        let Ok(Event::Command(late)) = inbox.try_recv() else { panic!("nothing was sent") };
+        late.answer(|_| panic!("it was begun"));
+    }
+
+    #[test]
+    fn an_order_is_answered_or_told_that_the_end_is_near() {
+        let (sender, inbox) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            if let Ok(Event::Command(asked)) = inbox.recv() {
+                asked.answer(|command| Ok(format!("{command:?}")));
+            }
+        });
+        assert_eq!(ask(&sender, Command::Reload), Ok("Reload".to_owned()));
+        let ended = ask(&sender, Command::Reload);
+        assert!(matches!(ended, Err(Refusal::Unavailable(words)) if words.contains("ending")));
+    }
 }

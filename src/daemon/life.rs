@@ -1,5 +1,6 @@
 //! The loop: takes what comes in, takes a turn when it is time, until told to stop.
 
+use std::path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -7,23 +8,30 @@ use std::time::Duration;
 use crate::clock::SystemClock;
 use crate::config::{self, diff};
 use crate::daemon::crew::WorkerCrew;
+use crate::daemon::gauges::Gauges;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::pace::{Pace, Time};
 use crate::daemon::probes::Probes;
 use crate::daemon::{Options, logger};
+use crate::decide::orders;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::action::Done;
+use crate::model::command::{Answer, Command, Refusal};
 use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
 use crate::model::memory::Failures;
-use crate::outside::{Clock, Error, Proxy, Result};
-use crate::report::events;
+use crate::model::status::Status;
+use crate::model::time::Moment;
+use crate::outside::{Clock, Error, Proxy, Result, Store};
+use crate::serve::Board;
 use crate::store::FileStore;
-use crate::tick::{Inputs, Mind, World, tick};
+use crate::tick::{Inputs, Mind, Turn, World, tick};
 
 /// How long the end waits for actions under way. What is cut off goes on at the next start.
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
+/// With `--once`, how long remote metrics may take to answer.
+const ONCE_METRICS: Duration = Duration::from_secs(5);
 /// With `--once` the actions of the one turn are all there is.
 const ONCE_ACTIONS: Duration = Duration::from_secs(120);
 
@@ -34,7 +42,9 @@ pub(crate) struct Parts {
     pub(crate) store: FileStore,
     pub(crate) crew: WorkerCrew,
     pub(crate) probes: Probes,
+    pub(crate) gauges: Gauges,
     pub(crate) inbox: Receiver<Incoming>,
+    pub(crate) board: Arc<Board>,
 }
 
 pub(crate) struct Life {
@@ -46,15 +56,28 @@ pub(crate) struct Life {
     done: Vec<Done>,
     proxy_was_alive: bool,
     stopping: bool,
+    started: Moment,
+    last_good: Option<Moment>,
 }
 
 impl Life {
     pub(crate) fn new(config: Config, options: Options, parts: Parts, mind: Mind) -> Life {
-        let mut config = config;
+        let (mut config, mut parts) = (config, parts);
         config.dry_run |= options.dry_run;
-        let pace = Pace::new(parts.clock.now(), config.check_interval);
-        let done = Vec::new();
-        Life { config, options, parts, mind, pace, done, proxy_was_alive: false, stopping: false }
+        let started = parts.clock.now();
+        parts.gauges.watch(&config, started);
+        Life {
+            pace: Pace::new(started, config.check_interval),
+            config,
+            options,
+            parts,
+            mind,
+            done: Vec::new(),
+            proxy_was_alive: false,
+            stopping: false,
+            started,
+            last_good: None,
+        }
     }
 
     pub(crate) fn run(&mut self) -> Result<()> {
@@ -64,8 +87,8 @@ impl Life {
         while !self.stopping {
             let now = self.parts.clock.now();
             let probes = self.parts.probes.send_due(now);
-            let idle = probes.into_iter().chain([self.pace.idle(now)]).min().unwrap_or_default();
-            self.listen(idle);
+            let waits = probes.into_iter().chain(self.ask(now)).chain([self.pace.idle(now)]);
+            self.listen(waits.min().unwrap_or_default());
             self.watch_proxy();
             let now = self.parts.clock.now();
             match self.pace.time(now) {
@@ -79,7 +102,23 @@ impl Life {
         Ok(())
     }
 
+    /// Sends off the remote metrics that are due; gives how long none will be.
+    fn ask(&mut self, now: Moment) -> Option<Duration> {
+        let interval = self.config.check_interval;
+        self.parts.gauges.send_due(now, self.pace.next_due(), interval)
+    }
+
     fn once(&mut self) -> Result<()> {
+        // No later look makes up for what this one does not know.
+        let until = self.parts.clock.now().plus(ONCE_METRICS);
+        loop {
+            let now = self.parts.clock.now();
+            let wait = self.ask(now).unwrap_or(ONCE_METRICS).min(until.since(now));
+            if self.stopping || self.parts.gauges.is_idle() || wait.is_zero() {
+                break;
+            }
+            self.listen(wait);
+        }
         let answered = self.turn(true);
         self.wind_up(ONCE_ACTIONS);
         let failed = self.done.iter().filter(|d| d.result.is_err()).count();
@@ -119,7 +158,11 @@ impl Life {
                     self.pace.wake(now);
                 }
             }
-            Incoming::Reload => self.reload(),
+            Incoming::Command(asked) => asked.answer(|command| self.command(command)),
+            Incoming::Reload => drop(self.reload()),
+            Incoming::Gauged { source, result, at } => {
+                self.parts.gauges.answered(&source, result, at);
+            }
             Incoming::Stop => self.stopping = true,
         }
     }
@@ -147,13 +190,15 @@ impl Life {
             config: &self.config,
             due,
             probed: &parts.probes.results,
+            heard: &parts.gauges.heard,
             done: std::mem::take(&mut self.done),
         };
-        let turn = tick(&mut world, &mut self.mind, inputs);
+        let mut turn = tick(&mut world, &mut self.mind, inputs);
         turn.events.iter().for_each(logger::event);
-        if due {
+        turn.readings.iter().for_each(|line| log::debug!("{line}"));
+        if due && log::log_enabled!(log::Level::Debug) {
             for (service, plan) in &turn.plans {
-                let rules: Vec<String> = plan.because.iter().map(|r| r.to_string()).collect();
+                let rules: Vec<String> = plan.because.iter().map(|c| c.rule.to_string()).collect();
                 let (wanted, reason) = (plan.wanted, plan.reason());
                 log::debug!(
                     "service={service} wanted={wanted} reason={reason} because={:?}",
@@ -162,9 +207,34 @@ impl Life {
             }
         }
         let now = parts.clock.now();
-        parts.probes.watch(turn.to_probe, &turn.known, now);
+        parts.probes.watch(std::mem::take(&mut turn.to_probe), &turn.known, now);
         self.pace.took_turn(now, due, turn.again);
-        turn.engine_answers
+        let answered = turn.engine_error.is_none();
+        if due && answered {
+            self.last_good = Some(now);
+        }
+        self.publish(turn);
+        answered
+    }
+
+    fn publish(&self, turn: Turn) {
+        let clock = &self.parts.clock;
+        // Whoever reads it may be in another folder.
+        let config_file = &self.options.config_file;
+        let config_file = path::absolute(config_file).unwrap_or_else(|_| config_file.clone());
+        self.parts.board.publish(Status {
+            config_file: config_file.display().to_string(),
+            now: clock.now(),
+            at: clock.wall(),
+            started: self.started,
+            check_interval: self.config.check_interval,
+            dry_run: self.config.dry_run,
+            last_good: self.last_good,
+            docker_error: turn.engine_error,
+            old_proxies: turn.old_proxies,
+            services: turn.services,
+            orphans: turn.orphans,
+        });
     }
 
     /// Actions that are under way are let end, within reason.
@@ -174,14 +244,52 @@ impl Life {
             let left = until.since(self.parts.clock.now());
             if let Ok(Incoming::Done(done)) = self.parts.inbox.recv_timeout(left) {
                 self.parts.crew.finished(&done);
-                events::done(&done).iter().for_each(logger::event);
+                self.mind.told(&done).iter().for_each(logger::event);
                 self.done.push(done);
             }
         }
     }
 
-    /// The old config goes on unless the new one is good as a whole.
-    fn reload(&mut self) {
+    /// What was accepted is stored before it is said to be.
+    fn command(&mut self, command: Command) -> Answer {
+        let (service, order) = match command {
+            Command::Reload => return self.reload().map_err(Refusal::BadConfig),
+            Command::Order { service, order } => (service, order),
+        };
+        let chosen = |name: &str| service.as_deref().is_none_or(|service| service == name);
+        let services = self.config.services.values().filter(|s| chosen(s.name.as_str()));
+        let services: Vec<_> = services.cloned().collect();
+        if let Some(unknown) = service.filter(|_| services.is_empty()) {
+            let known: Vec<&str> = self.config.services.keys().map(|n| n.as_str()).collect();
+            let known = known.join(", ");
+            let words = format!("the config has no service {unknown}; it has: {known}");
+            return Err(Refusal::Unknown(words));
+        }
+        if self.config.dry_run {
+            let words = "this is a dry run, which changes nothing";
+            return Err(Refusal::Conflict(words.to_owned()));
+        }
+        let times = (self.parts.clock.now(), self.parts.clock.wall());
+        let (mut memory, mut events) = (self.mind.memory.clone(), Vec::new());
+        for service in services {
+            let old = memory.services.entry(service.name.as_str().to_owned()).or_default();
+            let taken = orders::take(&service, old, times, &order)?;
+            *old = taken.memory;
+            events.push(Event::new(taken.kind, taken.words).service(service.name.as_str()));
+        }
+        self.parts.store.save(&memory).map_err(|err| Refusal::Unavailable(err.to_string()))?;
+        self.mind.memory = memory;
+        self.pace.wake(times.0);
+        events.iter().for_each(logger::event);
+        let words = events
+            .iter()
+            .map(|e| format!("{}: {}", e.service.as_deref().unwrap_or_default(), e.message));
+        Ok(words.collect::<Vec<_>>().join("; "))
+    }
+
+    /// The old config goes on unless the new one is good as a whole. Gives what changed, or every
+    /// problem.
+    fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
         let file = self.options.config_file.clone();
         let loaded = config::load(&file);
         for problem in &loaded.problems {
@@ -192,24 +300,29 @@ impl Life {
                 logger::event(&event);
             }
         }
-        let Some(mut new) = loaded.config else { return };
+        let Some(mut new) = loaded.config else {
+            return Err(loaded.problems.iter().map(|p| p.to_string()).collect());
+        };
         if new.fixed != self.config.fixed {
-            let message = "state_dir, docker and load_balancer are taken at the start only; \
+            let message = "state_dir, docker, api and load_balancer are taken at the start only; \
                            restart the daemon to change them";
-            return logger::event(&Event::new(Kind::ConfigRejected, message));
+            logger::event(&Event::new(Kind::ConfigRejected, message));
+            return Err(vec![message.to_owned()]);
         }
         new.dry_run |= self.options.dry_run;
         let now = self.parts.clock.now();
-        logger::set_level(new.log_level);
+        logger::set(new.log_level, new.log_format);
         self.pace.set_interval(now, new.check_interval);
         self.pace.wake(now);
+        self.parts.gauges.watch(&new, now);
         let changes = diff::changes(&self.config, &new);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
         let message = format!("{}, {}: {changes}", file.display(), new.counted());
-        logger::event(&Event::new(Kind::ConfigReloaded, message));
+        logger::event(&Event::new(Kind::ConfigReloaded, message.clone()));
         // What kept failing may have been mended.
         self.mind.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.config = new;
+        Ok(message)
     }
 }

@@ -10,6 +10,7 @@ use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::Config;
 use crate::model::proxy::{Backend, Routes};
+use crate::model::service::Origin;
 use crate::outside::{Engine, Error, Result};
 
 /// One line for each thing that would keep the daemon from its job.
@@ -35,7 +36,7 @@ pub(crate) fn look(config: &Config) -> Vec<String> {
 fn images(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
     for service in config.services.values() {
-        let image = &service.container.image;
+        let Origin::Image(image) = &service.container.origin else { continue };
         let key = format!("services.{}.image", service.name);
         match engine.has_image(image) {
             Ok(true) => (),

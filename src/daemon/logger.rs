@@ -1,14 +1,24 @@
-//! Log lines: time, level, then key=value. They go to stderr; stdout is for answers to people.
+//! Log lines: time, level, then key=value; or one JSON object each. They go to stderr; stdout is
+//! for answers to people.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use env_logger::fmt::Formatter;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::{Map, Value};
 
 use crate::clock;
+use crate::model::config::LogFormat;
 use crate::model::event::Event;
 
 /// Of our own lines; what libraries say at their levels is of no use to an operator.
 const OURS: &str = env!("CARGO_PKG_NAME");
+/// Marks a line that is the fields of a JSON object already.
+const FIELDS: &str = concat!(env!("CARGO_PKG_NAME"), "::fields");
+
+/// A reload may change it while other threads write.
+static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Text as u8);
 
 struct Logger {
     inner: env_logger::Logger,
@@ -28,24 +38,93 @@ impl Log for Logger {
     }
 }
 
-pub(crate) fn start(level: LevelFilter) {
-    let inner = env_logger::Builder::new()
-        .filter_module(OURS, LevelFilter::Trace)
-        .format(|out, record| {
-            let level = record.level().as_str().to_ascii_lowercase();
-            writeln!(out, "{} {level} {}", clock::stamp(), record.args())
-        })
-        .build();
+pub(crate) fn start(level: LevelFilter, format: LogFormat) {
+    let inner =
+        env_logger::Builder::new().filter_module(OURS, LevelFilter::Trace).format(write).build();
     // Fails only when there is a logger already, which then does as well.
     if log::set_boxed_logger(Box::new(Logger { inner })).is_ok() {
-        set_level(level);
+        set(level, format);
     }
 }
 
-pub(crate) fn set_level(level: LevelFilter) {
+pub(crate) fn set(level: LevelFilter, format: LogFormat) {
+    FORMAT.store(format as u8, Ordering::Relaxed);
     log::set_max_level(level);
 }
 
+fn is(format: LogFormat) -> bool {
+    FORMAT.load(Ordering::Relaxed) == format as u8
+}
+
+fn write(out: &mut Formatter, record: &Record) -> io::Result<()> {
+    if is(LogFormat::Journal) {
+        return writeln!(out, "<{}>{}", priority(record.level()), record.args());
+    }
+    let level = record.level().as_str().to_ascii_lowercase();
+    let (at, words) = (clock::stamp(), record.args());
+    if record.target() == FIELDS {
+        writeln!(out, r#"{{"at":"{at}","level":"{level}",{words}}}"#)
+    } else if is(LogFormat::Json) {
+        let message = Value::String(words.to_string());
+        writeln!(out, r#"{{"at":"{at}","level":"{level}","message":{message}}}"#)
+    } else {
+        writeln!(out, "{at} {level} {words}")
+    }
+}
+
+/// Of syslog, which systemd's journal reads in front of a line (sd-daemon(3)).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
 pub(crate) fn event(event: &Event) {
-    log::log!(event.kind.level(), "{event}");
+    if is(LogFormat::Json) {
+        let object = Value::Object(fields(event)).to_string();
+        let inner = object.strip_prefix('{').and_then(|o| o.strip_suffix('}')).unwrap_or_default();
+        log::log!(target: FIELDS, event.kind.level(), "{inner}");
+    } else {
+        log::log!(event.kind.level(), "{event}");
+    }
+}
+
+fn fields(event: &Event) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        out.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    put("kind", Some(event.kind.word().into()));
+    put("service", event.service.clone().map(Value::String));
+    put("replica", event.replica.clone().map(Value::String));
+    put("reason", event.reason.map(Value::from));
+    put("message", Some(event.message.clone().into()).filter(|_| !event.message.is_empty()));
+    put("from", event.change.map(|(from, _)| from.into()));
+    put("to", event.change.map(|(_, to)| to.into()));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::daemon::logger::fields;
+    use crate::model::event::{Event, Kind};
+
+    #[test]
+    fn an_event_has_the_same_fields_as_json() {
+        let mut event = Event::new(Kind::ScaleUp, "say \"hi\" {}\n").service("web");
+        event.change = Some((1, 2));
+        event.reason = Some("DesiredWithinRange");
+        let want = json!({
+            "kind": "scale.up", "service": "web", "reason": "DesiredWithinRange",
+            "message": "say \"hi\" {}\n", "from": 1, "to": 2,
+        });
+        assert_eq!(serde_json::Value::Object(fields(&event)), want);
+        let bare = serde_json::Value::Object(fields(&Event::new(Kind::DockerBack, "")));
+        assert_eq!(bare, json!({ "kind": "docker.back" }));
+    }
 }

@@ -1,14 +1,17 @@
 //! Threads and lifetime: wires the real world to `tick` and keeps it turning.
 //!
 //! `tick` alone owns what is remembered. Every other thread sends to its inbox: the crew (actions),
-//! the probes, Docker's events, the signals.
+//! the probes, the remote metrics, Docker's events, the signals.
 
 mod crew;
+mod gauges;
 mod inbox;
 mod life;
 pub(crate) mod live;
+mod lock;
 pub(crate) mod logger;
 mod pace;
+mod pool;
 mod probes;
 mod signals;
 
@@ -22,8 +25,10 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::daemon::crew::WorkerCrew;
+use crate::daemon::gauges::Gauges;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::life::{Life, Parts};
+use crate::daemon::lock::Locks;
 use crate::daemon::probes::Probes;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
@@ -31,6 +36,7 @@ use crate::model::config::{Config, Fixed};
 use crate::model::event::{Event, Kind};
 use crate::net::SystemNet;
 use crate::outside::{Clock, Error, Result};
+use crate::serve::{Board, Front};
 use crate::store::FileStore;
 use crate::tick::Mind;
 
@@ -50,7 +56,8 @@ const STREAM_RETRY: Duration = Duration::from_secs(1);
 pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     make_folders(&config.fixed)?;
-    let opened = FileStore::open(&config.fixed.state_dir, clock.now())?;
+    let _locks = Locks::take(&config.fixed, &options.config_file)?;
+    let opened = FileStore::open(&config.fixed.state_dir, clock.now());
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
@@ -59,8 +66,11 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     if !options.once {
         listen_to_docker(&config.fixed.docker.socket, stop.clone(), sender.clone())?;
     }
+    let asking = sender.clone();
     let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
-    let probes = Probes::new(Arc::new(SystemNet::new()), sender)?;
+    let net = Arc::new(SystemNet::new());
+    let probes = Probes::new(net.clone(), sender.clone())?;
+    let gauges = Gauges::new(net, clock.clone(), sender)?;
     let message = format!(
         "plimsoll {}, config {}, {}",
         env!("CARGO_PKG_VERSION"),
@@ -71,9 +81,17 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     if let Some(damage) = opened.damage {
         logger::event(&Event::new(Kind::StateDamaged, damage));
     }
-    let parts = Parts { clock, engine, proxy, store: opened.store, crew, probes, inbox };
+    let board = Arc::new(Board::default());
+    let ask = Box::new(move |command| inbox::ask(&asking, command));
+    // Kept to the end: dropped, it takes its sockets away.
+    let front = (!options.once)
+        .then(|| Front::open(&config.fixed.api, clock.clone(), board.clone(), ask))
+        .transpose()?;
+    let store = opened.store;
+    let parts = Parts { clock, engine, proxy, store, crew, probes, gauges, inbox, board };
     let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
     let ended = life.run();
+    drop(front);
     stop.store(true, Ordering::Relaxed);
     ended
 }

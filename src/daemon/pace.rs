@@ -45,6 +45,11 @@ impl Pace {
         self.next_due = self.next_due.min(now.plus(interval));
     }
 
+    /// When load is looked at next.
+    pub(crate) fn next_due(&self) -> Moment {
+        self.next_due
+    }
+
     /// Something happened: have a turn as soon as may be.
     pub(crate) fn wake(&mut self, now: Moment) {
         self.next_turn = self.next_turn.min(now.max(self.last_turn.plus(BETWEEN_TURNS)));

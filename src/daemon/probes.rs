@@ -2,13 +2,12 @@
 //! one thread, for its own timeout.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::daemon::inbox::Event as Incoming;
-use crate::daemon::spawn;
+use crate::daemon::pool;
 use crate::model::event::{Event, Kind};
 use crate::model::replica::{ContainerId, Probed};
 use crate::model::service::replica_name;
@@ -42,24 +41,13 @@ struct Watch {
 
 impl Probes {
     pub(crate) fn new(net: Arc<dyn Net>, inbox: SyncSender<Incoming>) -> Result<Probes> {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        let jobs = Arc::new(Mutex::new(jobs));
-        for n in 0..THREADS {
-            let (jobs, inbox, net) = (jobs.clone(), inbox.clone(), net.clone());
-            spawn(&format!("probe-{n}"), move || {
-                while let Some(target) = next(&jobs) {
-                    let check = &target.service.health;
-                    let probe = || health::probe(&*net, check, target.address);
-                    let result = match catch_unwind(AssertUnwindSafe(probe)) {
-                        Ok(result) => result.map_err(|err| err.to_string()),
-                        Err(_) => Err("the probe failed by a bug of plimsoll's".to_owned()),
-                    };
-                    if inbox.send(Incoming::Probed { id: target.id, result }).is_err() {
-                        return;
-                    }
-                }
-            })?;
-        }
+        let work = move |target: Target| {
+            let probe = || health::probe(&*net, &target.service.health, target.address);
+            let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+            Incoming::Probed { id: target.id, result }
+        };
+        let names = (0..THREADS).map(|n| format!("probe-{n}"));
+        let queue = pool::start(names, QUEUE, &inbox, work)?;
         Ok(Probes { queue, watched: BTreeMap::new(), results: BTreeMap::new() })
     }
 
@@ -118,9 +106,4 @@ impl Probes {
         let event = Event::new(Kind::ReplicaNotReady, message).service(service);
         (false, Some(event.replica(replica_name(service, watch.target.number))))
     }
-}
-
-/// `None` when the daemon ends.
-fn next(jobs: &Mutex<Receiver<Target>>) -> Option<Target> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::action::{Action, Aftermath, Done, Effect};
 use crate::model::event::{Event, Kind};
+use crate::model::memory::Memory;
+use crate::model::metric::{Metric, Reading, Source};
 use crate::model::plan::{Plan, Rule, Step};
+use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
+use crate::model::snapshot::Snapshot;
 
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
@@ -15,6 +19,13 @@ pub(crate) struct Told {
     not_saved: bool,
     orphans: BTreeSet<String>,
     crash_loops: BTreeSet<String>,
+    capped: BTreeSet<String>,
+    /// Replicas that could not be removed, by service and number, and HAProxy's socket that took
+    /// no order: each is tried again every few seconds.
+    stuck: BTreeSet<(String, u32)>,
+    not_steered: bool,
+    /// Metrics that fail, by service.
+    failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
     standings: BTreeMap<String, Standing>,
 }
@@ -48,6 +59,43 @@ impl Told {
         events
     }
 
+    /// How an action ended; of one that fails again, nothing more.
+    pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
+        let failed = done.result.is_err();
+        let again = match &done.action {
+            Action::Remove { service, number, .. } => {
+                let key = (service.clone(), *number);
+                let was = self.stuck.remove(&key);
+                self.stuck.extend(failed.then_some(key));
+                was && failed
+            }
+            Action::Steer { .. } => std::mem::replace(&mut self.not_steered, failed) && failed,
+            Action::Start { .. } | Action::Reload { .. } => false,
+        };
+        if again { Vec::new() } else { ended(done) }
+    }
+
+    /// Nothing is said of a metric that gave neither a value nor a failure.
+    pub(crate) fn metrics(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+        let (service, mut events) = (&snapshot.service, Vec::new());
+        let failing = self.failing.entry(service.name.as_str().to_owned()).or_default();
+        failing.retain(|source| service.metrics.iter().any(|m| m.source == *source));
+        for (metric, reading) in service.metrics.iter().zip(&snapshot.readings) {
+            let source = &metric.source;
+            let event = match reading {
+                Reading::Failed(why) => failing
+                    .insert(source.clone())
+                    .then(|| Event::new(Kind::MetricFailed, format!("{source}: {why}"))),
+                Reading::Replicas | Reading::Total(_) | Reading::Average(_) => {
+                    failing.remove(source).then(|| Event::new(Kind::MetricBack, source.to_string()))
+                }
+                Reading::Pending => None,
+            };
+            events.extend(event.map(|e| e.service(service.name.as_str())));
+        }
+        events
+    }
+
     /// What held when the daemon started is no change.
     fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
@@ -55,23 +103,61 @@ impl Told {
         Some(Event::new(Kind::ScheduleChanged, standing_shown(now)).service(service))
     }
 
+    /// Of services that are gone nothing is kept.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.crash_loops.retain(|name| is_there(name));
+        self.capped.retain(|name| is_there(name));
+        self.stuck.retain(|(name, _)| is_there(name));
+        self.failing.retain(|name, _| is_there(name));
+        self.standings.retain(|name, _| is_there(name));
+    }
+
     /// What one service's plan changed.
     pub(crate) fn plan(&mut self, service: &str, plan: &Plan) -> Vec<Event> {
         let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| stepped(service, step)));
-        let waits = plan.because.iter().find(|r| matches!(r, Rule::CrashLoop { .. }));
-        if waits.is_none() {
-            self.crash_loops.remove(service);
-        }
-        if let Some(rule) = waits
-            && self.crash_loops.insert(service.to_owned())
-        {
-            let event = Event::new(Kind::CrashLoop, rule.to_string()).service(service);
-            events.push(Event { reason: Some(rule.word()), ..event });
-        }
+        let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
+        events.extend(began(&mut self.crash_loops, service, plan, Kind::CrashLoop, waits));
+        let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
+        events.extend(began(&mut self.capped, service, plan, Kind::ScaleCapped, capped));
         events
     }
+}
+
+/// Orders whose time is over.
+pub(crate) fn over(before: &Memory, after: &Memory) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (name, old) in &before.services {
+        let Some(new) = after.services.get(name) else { continue };
+        let mut tell = |was: bool, is: bool, kind| {
+            if was && !is {
+                events.push(Event::new(kind, "its time is over").service(name));
+            }
+        };
+        tell(old.hold.is_some(), new.hold.is_some(), Kind::HoldReleased);
+        tell(old.pause.is_some(), new.pause.is_some(), Kind::ScalingResumed);
+    }
+    events
+}
+
+/// A rule that holds a service back is told when it begins to.
+fn began(
+    told: &mut BTreeSet<String>,
+    service: &str,
+    plan: &Plan,
+    kind: Kind,
+    is_it: impl Fn(&Rule) -> bool,
+) -> Option<Event> {
+    let Some(cause) = plan.because.iter().find(|cause| is_it(&cause.rule)) else {
+        // Between two looks nothing is said of it.
+        if !plan.because.iter().any(|cause| cause.rule == Rule::Standing) {
+            told.remove(service);
+        }
+        return None;
+    };
+    let event = Event::new(kind, cause.rule.to_string()).service(service);
+    told.insert(service.to_owned()).then(|| Event { reason: Some(cause.rule.word()), ..event })
 }
 
 /// `2 to 8 replicas, by load; schedule "monday rush"`.
@@ -88,7 +174,7 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
         std::cmp::Ordering::Greater => Kind::ScaleDown,
         std::cmp::Ordering::Equal => return None,
     };
-    let rules: Vec<String> = plan.because.iter().map(Rule::to_string).collect();
+    let rules: Vec<String> = plan.because.iter().map(|cause| cause.rule.to_string()).collect();
     let event = Event::new(kind, rules.join(", ")).service(service);
     Some(Event { reason: Some(plan.reason()), change: Some((plan.from, plan.wanted)), ..event })
 }
@@ -107,8 +193,33 @@ fn stepped(service: &str, step: &Step) -> Option<Event> {
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
 }
 
-/// How an action of a worker ended.
-pub(crate) fn done(done: &Done) -> Vec<Event> {
+/// What each metric of a service showed, a line each for whoever asks why it scales as it does.
+pub(crate) fn readings(snapshot: &Snapshot) -> Vec<String> {
+    let service = &snapshot.service;
+    let line = |(metric, reading): (&Metric, &Reading)| {
+        let shown = match metric.source {
+            Source::Cpu => samples(snapshot, |r| r.load),
+            Source::Memory => samples(snapshot, |r| r.memory),
+            Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => {
+                reading.to_string()
+            }
+        };
+        let (source, target) = (metric.source.to_string(), metric.target);
+        format!("service={} metric={source:?} target={target} reading={shown:?}", service.name)
+    };
+    service.metrics.iter().zip(&snapshot.readings).map(line).collect()
+}
+
+fn samples(snapshot: &Snapshot, load: impl Fn(&Replica) -> Load) -> String {
+    let shown = |replica: &Replica| match load(replica) {
+        Load::Read(percent) => percent.to_string(),
+        Load::Missing => "-".to_owned(),
+    };
+    let shown: Vec<String> = snapshot.replicas.iter().map(shown).collect();
+    shown.join(" ")
+}
+
+fn ended(done: &Done) -> Vec<Event> {
     let trouble = done.result.as_ref().err();
     let words = match trouble {
         Some(trouble) => trouble.message.clone(),

@@ -1,3 +1,4 @@
 //! A turn to what people read.
 
 pub(crate) mod events;
+pub(crate) mod status;

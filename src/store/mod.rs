@@ -1,8 +1,8 @@
-//! `outside::Store`: memory as one JSON file, and the lock that keeps a second daemon away from it.
+//! `outside::Store`: memory as one JSON file.
 
 mod wire;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,6 @@ use crate::outside::{Error, Result, Store};
 
 pub(crate) struct FileStore {
     dir: PathBuf,
-    /// Held as long as this is open.
-    _lock: File,
 }
 
 /// What was found at the start.
@@ -25,25 +23,9 @@ pub(crate) struct Opened {
 }
 
 impl FileStore {
-    /// Makes the folder when it is missing. Refuses when another daemon has it.
-    pub(crate) fn open(dir: &Path, now: Moment) -> Result<Opened> {
-        let cannot = |what: &str, err| {
-            Error::caused(format!("{what} {} (see autoscaler.state_dir)", dir.display()), err)
-        };
-        fs::create_dir_all(dir).map_err(|err| cannot("cannot make", err))?;
-        let lock = File::create(dir.join("lock")).map_err(|err| cannot("cannot write to", err))?;
-        match lock.try_lock() {
-            Ok(()) => (),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(format!(
-                    "another plimsoll runs with {}; end it, or give this one its own \
-                     autoscaler.state_dir",
-                    dir.display()
-                )));
-            }
-            Err(TryLockError::Error(err)) => return Err(cannot("cannot lock", err)),
-        }
-        let store = FileStore { dir: dir.to_owned(), _lock: lock };
+    /// In a folder that is there, and that the caller keeps other daemons away from.
+    pub(crate) fn open(dir: &Path, now: Moment) -> Opened {
+        let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
         let (memory, damage) = match fs::read_to_string(&path) {
             Ok(text) => match wire::parse(&text, now) {
@@ -53,7 +35,7 @@ impl FileStore {
             Err(err) if err.kind() == ErrorKind::NotFound => (Memory::default(), None),
             Err(err) => (Memory::default(), Some(set_aside(&path, &err.to_string()))),
         };
-        Ok(Opened { store, memory, damage })
+        Opened { store, memory, damage }
     }
 
     fn path(&self) -> PathBuf {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::memory::{Drain, DrainStep, Failures, Memory, ServiceMemory};
+use crate::model::history::{Change, History, Recommendation};
+use crate::model::memory::{Drain, DrainStep, Failures, Hold, Memory, Pause, ServiceMemory};
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
 
@@ -25,6 +26,29 @@ struct ServiceState {
     drains: BTreeMap<String, DrainState>,
     failures: u32,
     failed_at: u64,
+    #[serde(default)]
+    hold: Option<HoldState>,
+    #[serde(default)]
+    pause: Option<PauseState>,
+    /// Pairs of a moment and a number, oldest first.
+    #[serde(default)]
+    recommendations: Vec<(u64, u32)>,
+    #[serde(default)]
+    ups: Vec<(u64, u32)>,
+    #[serde(default)]
+    downs: Vec<(u64, u32)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HoldState {
+    count: u32,
+    until: Option<u64>,
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PauseState {
+    until: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +69,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         let released = drain.step == DrainStep::Released;
         (id.0.clone(), DrainState { since: drain.since.0, released })
     };
+    let history = &memory.history;
     ServiceState {
         wanted: memory.wanted,
         last_number: memory.last_number,
@@ -52,6 +77,15 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         drains: memory.drains.iter().map(drain).collect(),
         failures: memory.failures.count,
         failed_at: memory.failures.last.0,
+        hold: memory.hold.as_ref().map(|hold| HoldState {
+            count: hold.count,
+            until: hold.until.map(|m| m.0),
+            reason: hold.reason.clone(),
+        }),
+        pause: memory.pause.map(|pause| PauseState { until: pause.until.map(|m| m.0) }),
+        recommendations: history.recommendations.iter().map(|r| (r.at.0, r.replicas)).collect(),
+        ups: history.ups.iter().map(|c| (c.at.0, c.replicas)).collect(),
+        downs: history.downs.iter().map(|c| (c.at.0, c.replicas)).collect(),
     }
 }
 
@@ -74,7 +108,22 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
             if drain.released { DrainStep::Released } else { DrainStep::Emptying { quiet: 0 } };
         (ContainerId(id), Drain { since: past(drain.since), step })
     };
+    let recommendation = |(at, replicas)| Recommendation { at: past(at), replicas };
+    let change = |(at, replicas)| Change { at: past(at), replicas };
+    let history = History {
+        recommendations: state.recommendations.into_iter().map(recommendation).collect(),
+        ups: state.ups.into_iter().map(change).collect(),
+        downs: state.downs.into_iter().map(change).collect(),
+    };
+    let hold = state.hold.map(|hold| Hold {
+        count: hold.count,
+        until: hold.until.map(Moment),
+        reason: hold.reason,
+    });
     ServiceMemory {
+        history,
+        hold,
+        pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
         last_number: state.last_number,
         changed_at: state.changed_at.map(past),
@@ -85,7 +134,8 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::memory::{Drain, DrainStep, Failures, Memory, ServiceMemory};
+    use crate::model::history::{Change, History, Recommendation};
+    use crate::model::memory::{Drain, DrainStep, Failures, Hold, Memory, Pause, ServiceMemory};
     use crate::model::replica::ContainerId;
     use crate::model::time::Moment;
     use crate::store::wire::{parse, text};
@@ -102,6 +152,13 @@ mod tests {
             ]
             .into(),
             failures: Failures { count: 2, last: Moment(800) },
+            hold: Some(Hold { count: 4, until: Some(Moment(9000)), reason: Some("sale".into()) }),
+            pause: Some(Pause { until: None }),
+            history: History {
+                recommendations: vec![Recommendation { at: Moment(700), replicas: 5 }],
+                ups: vec![Change { at: Moment(600), replicas: 1 }],
+                downs: vec![Change { at: Moment(500), replicas: 2 }],
+            },
         };
         Memory { services: [("web".to_owned(), web)].into() }
     }
@@ -116,6 +173,14 @@ mod tests {
         let memory = parse(&text(&sample()), Moment(950)).unwrap();
         assert_eq!(memory.services["web"].changed_at, Some(Moment(950)));
         assert_eq!(memory.services["web"].failures.last, Moment(800));
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_taken() {
+        let old = r#"{"version": 1, "services": {"web": {"wanted": 2, "last_number": 3,
+            "changed_at": null, "drains": {}, "failures": 0, "failed_at": 0}}}"#;
+        let want = ServiceMemory { wanted: Some(2), last_number: 3, ..ServiceMemory::default() };
+        assert_eq!(parse(old, Moment(0)).unwrap().services["web"], want);
     }
 
     #[test]

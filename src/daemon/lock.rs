@@ -1,0 +1,64 @@
+//! What one daemon keeps others away from.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{self, Path, PathBuf};
+use std::process;
+
+use crate::model::config::Fixed;
+use crate::outside::{Error, Result};
+
+/// As long as it lives, no other daemon has these folders.
+pub(crate) struct Locks {
+    _state: File,
+    _proxy: File,
+}
+
+impl Locks {
+    /// Two daemons on one state would each undo what the other does; so would two that write one
+    /// HAProxy's file.
+    pub(crate) fn take(fixed: &Fixed, config_file: &Path) -> Result<Locks> {
+        let dir = &fixed.state_dir;
+        fs::create_dir_all(dir).map_err(|err| {
+            let what = format!("cannot make {} (see autoscaler.state_dir)", dir.display());
+            Error::caused(what, err)
+        })?;
+        let state = take(&state_lock(dir), "autoscaler.state_dir", dir, config_file)?;
+        let written = &fixed.proxy.config;
+        let mut name = written.clone().into_os_string();
+        name.push(".daemon");
+        let proxy = take(Path::new(&name), "load_balancer.config", written, config_file)?;
+        Ok(Locks { _state: state, _proxy: proxy })
+    }
+}
+
+fn state_lock(state_dir: &Path) -> PathBuf {
+    state_dir.join("lock")
+}
+
+/// `what` is locked by the file `lock`, and is named by `key` of the config.
+fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File> {
+    let cannot = |err| Error::caused(format!("cannot write {} (see {key})", lock.display()), err);
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(lock);
+    let mut file = open.map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => (),
+        Err(TryLockError::WouldBlock) => {
+            let pid = read(lock).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            return Err(Error::new(format!(
+                "another plimsoll{pid} runs with {}; end it, or give this one its own {key}",
+                what.display()
+            )));
+        }
+        Err(TryLockError::Error(err)) => return Err(cannot(err)),
+    }
+    let config_file = path::absolute(config_file).unwrap_or(config_file.to_owned());
+    let text = format!("{}\n{}\n", process::id(), config_file.display());
+    file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(cannot)?;
+    Ok(file)
+}
+
+/// The number of the process that has it.
+fn read(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok()?.lines().next()?.parse().ok()
+}

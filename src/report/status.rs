@@ -1,0 +1,170 @@
+//! Turns to what is shown of the services: how they stand now, and what the last look made of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::memory::{DrainStep, ServiceMemory};
+use crate::model::plan::{Plan, Rule};
+use crate::model::replica::{ContainerState, Load, Probed, Replica};
+use crate::model::schedule::Wall;
+use crate::model::snapshot::Snapshot;
+use crate::model::status::{Change, Record, ReplicaState, ReplicaStatus, ServiceStatus};
+
+/// What one turn alone does not tell.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    records: BTreeMap<String, Arc<Record>>,
+    changes: BTreeMap<String, Change>,
+    /// CPU and memory of each replica at the last look; a turn between two looks reads neither.
+    loads: BTreeMap<(String, u32), (Load, Load)>,
+}
+
+impl Past {
+    /// How one service stands after a turn. `memory` is the next one.
+    pub(crate) fn service(
+        &mut self,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        memory: &ServiceMemory,
+    ) -> ServiceStatus {
+        let (name, at) = (snapshot.service.name.as_str(), snapshot.wall);
+        if snapshot.due {
+            self.records.insert(name.to_owned(), Arc::new(record(at, plan)));
+            self.loads.retain(|(service, _), _| service != name);
+            let loads = snapshot.replicas.iter().map(|r| (r.number, (r.load, r.memory)));
+            self.loads.extend(loads.map(|(number, loads)| ((name.to_owned(), number), loads)));
+        }
+        if plan.from != plan.wanted {
+            self.changes.insert(name.to_owned(), change(at, plan));
+        }
+        // A turn between two looks says nothing of load: the last look does.
+        let stands = plan.because.iter().any(|cause| cause.rule == Rule::Standing);
+        let record = self.records.get(name);
+        let (because, reason) = match record.filter(|_| stands) {
+            Some(record) => (record.because.clone(), record.reason),
+            None => (plan.because.clone(), plan.reason()),
+        };
+        let replicas = snapshot.replicas.iter().map(|r| self.replica(snapshot, r, memory));
+        let replicas = replicas.collect();
+        ServiceStatus {
+            name: name.to_owned(),
+            listen: snapshot.service.listen.clone(),
+            wanted: plan.wanted,
+            standing: plan.standing.clone(),
+            counts: plan.counts,
+            because,
+            reason,
+            hold: memory.hold.clone(),
+            pause: memory.pause,
+            last_change: self.changes.get(name).cloned(),
+            record: self.records.get(name).cloned(),
+            replicas,
+        }
+    }
+
+    fn replica(
+        &self,
+        snapshot: &Snapshot,
+        replica: &Replica,
+        memory: &ServiceMemory,
+    ) -> ReplicaStatus {
+        let key = (snapshot.service.name.as_str().to_owned(), replica.number);
+        let loads = self.loads.get(&key).copied();
+        let (cpu, used) = loads.unwrap_or((Load::Missing, Load::Missing));
+        ReplicaStatus {
+            name: snapshot.service.replica_name(replica.number),
+            container: replica.id.to_string(),
+            state: state(replica, memory),
+            address: replica.address,
+            cpu,
+            memory: used,
+            sessions: replica.server.map(|server| server.sessions),
+        }
+    }
+
+    /// Of services that are gone nothing is kept.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.records.retain(|name, _| is_there(name));
+        self.changes.retain(|name, _| is_there(name));
+        self.loads.retain(|(name, _), _| is_there(name));
+    }
+}
+
+fn record(at: Wall, plan: &Plan) -> Record {
+    Record {
+        at,
+        from: plan.from,
+        wanted: plan.wanted,
+        standing: plan.standing.clone(),
+        counts: plan.counts,
+        measured: plan.measured.clone(),
+        because: plan.because.clone(),
+        reason: plan.reason(),
+    }
+}
+
+fn change(at: Wall, plan: &Plan) -> Change {
+    let words: Vec<String> = plan.because.iter().map(|cause| cause.rule.to_string()).collect();
+    let (from, to, reason) = (plan.from, plan.wanted, plan.reason());
+    Change { at, from, to, reason, words: words.join(", ") }
+}
+
+/// As an operator thinks of it: a replica that empties still serves, one that is released does not.
+fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
+    let drain = memory.drains.get(&replica.id).map(|drain| drain.step);
+    match (replica.state, drain) {
+        (ContainerState::Exited, _) => ReplicaState::Exited,
+        (ContainerState::Removing, _) | (_, Some(DrainStep::Released)) => ReplicaState::Stopping,
+        (_, Some(DrainStep::Emptying { .. })) => ReplicaState::Draining,
+        (ContainerState::Running, None)
+            if replica.is_served() || replica.probed == Probed::Passed =>
+        {
+            ReplicaState::Ready
+        }
+        (ContainerState::Created | ContainerState::Running, None) => ReplicaState::Starting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::memory::{Drain, DrainStep, ServiceMemory};
+    use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica};
+    use crate::model::status::ReplicaState;
+    use crate::model::time::Moment;
+    use crate::report::status::state;
+
+    #[test]
+    fn a_replica_is_shown_as_operators_think_of_it() {
+        let replica = |state, probed| Replica {
+            id: ContainerId("a".to_owned()),
+            number: 1,
+            state,
+            address: None,
+            probed,
+            load: Load::Missing,
+            memory: Load::Missing,
+            server: None,
+            old_connections: None,
+            busy: false,
+        };
+        let (running, passed) = (ContainerState::Running, Probed::Passed);
+        let emptying = Some(DrainStep::Emptying { quiet: 0 });
+        let released = Some(DrainStep::Released);
+        for (state_of, probed, step, want) in [
+            (ContainerState::Created, Probed::NotYet, None, ReplicaState::Starting),
+            (running, Probed::NotYet, None, ReplicaState::Starting),
+            (running, Probed::Failed, None, ReplicaState::Starting),
+            (running, passed.clone(), None, ReplicaState::Ready),
+            (running, passed.clone(), emptying, ReplicaState::Draining),
+            (running, passed.clone(), released, ReplicaState::Stopping),
+            (ContainerState::Removing, passed.clone(), None, ReplicaState::Stopping),
+            (ContainerState::Exited, passed, released, ReplicaState::Exited),
+        ] {
+            let replica = replica(state_of, probed);
+            let drain = step.map(|step| (replica.id.clone(), Drain { since: Moment(0), step }));
+            let memory =
+                ServiceMemory { drains: drain.into_iter().collect(), ..Default::default() };
+            assert_eq!(state(&replica, &memory), want, "{replica:?} {step:?}");
+        }
+    }
+}
