@@ -34,10 +34,10 @@ fn a_killed_replica_is_replaced_at_once() {
 fn a_replica_that_cannot_start_is_told_removed_and_tried_ever_more_slowly() {
     let site = Site::new("broken");
     let config = site.configure(&format!(
-        r#"{TWO}, "command": ["--no-such-option"], "volumes": ["/no/such:relative"]"#
+        r#"{TWO}, "command": ["--no-such-option"], "networks": ["no-such-network"]"#
     ));
     let daemon = Daemon::start(&config);
-    daemon.wait(&["event=replica.failed", "docker: post /containers/create"], secs(10));
+    daemon.wait(&["event=replica.failed", "no-such-network"], secs(10));
     daemon.wait(&["event=health.crash_loop", "reason=CrashLoop"], secs(10));
     assert!(site.containers().is_empty(), "{:?}", site.containers());
     let tried = daemon.count(&["event=replica.failed"]);
@@ -45,6 +45,66 @@ fn a_replica_that_cannot_start_is_told_removed_and_tried_ever_more_slowly() {
     site.configure(TWO);
     daemon.signal("HUP");
     site.wait_serving(2, secs(30), &daemon);
+}
+
+#[test]
+fn a_container_is_made_as_the_config_says() {
+    let site = Site::new("made");
+    let networks = [format!("{}-a", site.service), format!("{}-b", site.service)];
+    // What the daemon makes in them is gone first: the networks could not be removed before.
+    let _networks = Networks { site: &site, names: &networks };
+    for name in &networks {
+        site.docker(&["network", "create", name]).expect("docker network create");
+    }
+    let secret = site.dir.write("secret", "from a file\n");
+    let config = site.configure(&format!(
+        r#""min_replicas": 1, "max_replicas": 1, "networks": ["{}", "{}"], "user": "1000:1000",
+           "restart": "on-failure:3", "labels": {{ "tier": "front" }}, "memory": "64m",
+           "volumes": ["{}:/secret:ro"],
+           "environment": {{ "PLAIN": "a b", "SECRET": {{ "file": "{}" }} }}"#,
+        networks[1],
+        networks[0],
+        secret.display(),
+        secret.display()
+    ));
+    let daemon = Daemon::start(&config);
+    site.wait_serving(1, secs(20), &daemon);
+    let (id, _, _) = site.containers().remove(0);
+    let said = site.docker(&["inspect", &id]).expect("docker inspect");
+    let seen: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let seen = &seen[0];
+    assert_eq!(seen["Config"]["User"], "1000:1000");
+    assert_eq!(seen["Config"]["Labels"]["tier"], "front");
+    let environment = seen["Config"]["Env"].to_string();
+    assert!(environment.contains(r#""PLAIN=a b""#), "{environment}");
+    assert!(environment.contains(r#""SECRET=from a file""#), "{environment}");
+    assert_eq!(seen["HostConfig"]["RestartPolicy"]["Name"], "on-failure");
+    assert_eq!(seen["HostConfig"]["RestartPolicy"]["MaximumRetryCount"], 3);
+    let joined = seen["NetworkSettings"]["Networks"].as_object().unwrap();
+    assert_eq!(joined.keys().collect::<Vec<_>>(), networks.iter().collect::<Vec<_>>());
+    let first = joined[&networks[1]]["IPAddress"].as_str().unwrap();
+    let servers = site.ask_haproxy("show servers state");
+    assert!(servers.contains(first), "HAProxy goes by the first network: {servers}");
+    let client = Load::start(site.address(), clients(2, Kind::KeepAlive, "/", 5));
+    client.wait_for(secs(5), |c| 20 < c.sent());
+    assert_eq!(client.stop().failed(), 0);
+    let lines = daemon.lines();
+    assert!(!lines.iter().any(|line| line.contains("from a file")), "{lines:#?}");
+    drop(daemon);
+    site.docker(&["rm", "-f", &id]).expect("docker rm");
+}
+
+struct Networks<'a> {
+    site: &'a Site,
+    names: &'a [String],
+}
+
+impl Drop for Networks<'_> {
+    fn drop(&mut self) {
+        for name in self.names {
+            drop(self.site.docker(&["network", "rm", name]));
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ mod load;
 
 mod crashes;
 mod docker;
+mod following;
 mod haproxy;
+mod metrics;
 mod private_docker;
 mod relay;
 mod scaling;

@@ -57,6 +57,7 @@ impl Site {
             r#"{{
   "autoscaler": {{ "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state" }},
   "docker": {{ "socket": "{docker}", "timeout": 10 }},
+  "api": {{ "listen": null, "socket": "{dir}/api.sock" }},
   "load_balancer": {{
     "binary": "{haproxy}", "config": "{dir}/haproxy.cfg", "pid_file": "{dir}/haproxy.pid",
     "socket": "{dir}/haproxy.sock", "min_reload_interval": "200ms"

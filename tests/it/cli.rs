@@ -15,6 +15,7 @@ const VARIABLE: &str = "PLIMSOLL_CONFIG";
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(PLIMSOLL);
     command.args(args).current_dir(dir).env_remove(VARIABLE).stdin(Stdio::null());
+    command.env("PLIMSOLL_TEST_GREETING", "hello");
     command
 }
 
@@ -46,7 +47,12 @@ fn help_is_as_written() {
     let here = Path::new(".");
     check("help", here, &[&["-h"], &["--help"]]);
     check("help-run", here, &[&["help", "run"]]);
+    check("help-reload", here, &[&["help", "reload"]]);
+    check("help-orders", here, &[&["help", "scale"], &["help", "pause"], &["help", "resume"]]);
+    let shown: [&[&str]; 3] = [&["help", "status"], &["help", "explain"], &["help", "healthcheck"]];
+    check("help-shown", here, &shown);
     check("help-check", here, &[&["help", "check"]]);
+    check("help-simulate", here, &[&["help", "simulate"]]);
     for (one, other) in [
         (&["--help"][..], &["help"][..]),
         (&["run", "--help"], &["help", "run"]),
@@ -73,6 +79,10 @@ fn wrong_words_are_told_with_a_way_out() {
         &["check", "good.json"],
         &["run", "--once", "--once"],
         &["run", "--once=yes"],
+        &["scale", "web", "many"],
+        &["scale", "web", "4", "--for", "soon"],
+        &["pause"],
+        &["explain"],
     ];
     check("usage", Path::new("."), runs);
 }

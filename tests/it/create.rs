@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::daemon::{reached, secs};
 use crate::fake_docker::{Fault, Route};
 use crate::stage::{Stage, each};
@@ -50,10 +52,29 @@ fn removals_are_tried_again_later() {
     daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
     stage.wait_looks(3);
     assert_eq!(stage.docker.count(Route::Stop), 1);
+    // Told once, however often it is tried.
+    assert!(reached(secs(30), || 3 <= stage.docker.count(Route::Stop)));
+    assert_eq!(daemon.count(&["event=replica.failed"]), 1);
     stage.docker.heal();
     daemon.wait(&["event=replica.removed", "replica=web-2"], SOON);
     assert_eq!(stage.docker.names("running"), ["web-1"]);
     assert_eq!(stage.docker.containers().len(), 1);
+}
+
+#[test]
+fn a_host_without_room_is_told_and_nothing_is_started() {
+    let mut stage = Stage::new("room");
+    // A limit is all that counts; no host has this much.
+    stage.set("/services/web/memory", json!("900000g"));
+    let daemon = stage.start();
+    daemon.wait(&["event=scale.capped", "service=web", "reason=NoHeadroom"], SOON);
+    stage.wait_looks(5);
+    assert_eq!(stage.docker.count(Route::Create), 0);
+    assert_eq!(daemon.count(&["event=scale.capped"]), 1);
+    stage.set("/services/web/memory", json!("6m"));
+    stage.write();
+    daemon.signal("HUP");
+    assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
 }
 
 #[test]

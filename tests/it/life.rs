@@ -40,12 +40,45 @@ fn a_second_daemon_on_the_same_state_refuses() {
     let mut second = stage.start();
     assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
     let state = stage.dir.join("state");
-    let words = format!("plimsoll: another plimsoll runs with {}; end it", state.display());
+    let (state, pid) = (state.display(), daemon.pid());
+    let words = format!("plimsoll: another plimsoll (pid {pid}) runs with {state}; end it");
     second.wait(&[&words], secs(1));
     stage.wait_looks(1);
     // Ended by force, the first leaves nothing that keeps a third one out.
     daemon.kill();
     stage.start().wait(&["event=daemon.started"], SOON);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_haproxy_refuses() {
+    let mut stage = Stage::new("shared");
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.set("/autoscaler/state_dir", json!(stage.dir.join("another")));
+    let mut second = stage.start();
+    assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
+    let (pid, file) = (daemon.pid(), stage.dir.join("haproxy.cfg"));
+    let words = format!("another plimsoll (pid {pid}) runs with {}; end it", file.display());
+    second.wait(&[&words, "its own load_balancer.config"], secs(1));
+}
+
+#[test]
+fn log_lines_take_the_format_that_the_config_says() {
+    let mut stage = Stage::new("format");
+    stage.set("/autoscaler/log_format", json!("json"));
+    let daemon = stage.start();
+    daemon.wait(&[r#""kind":"daemon.started""#, r#""level":"info""#, r#""at":"20"#], SOON);
+    stage.wait_served();
+    for line in daemon.lines() {
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(value["kind"].is_string() || value["message"].is_string(), "{line}");
+    }
+    stage.set("/autoscaler/log_format", json!("journal"));
+    stage.write();
+    daemon.signal("HUP");
+    daemon.wait(&["<6>event=config.reloaded", "autoscaler.log_format"], SOON);
+    stage.docker.turn("web-1", "exited", "die");
+    daemon.wait(&["<4>event=replica.exited"], SOON);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod api;
+mod attacks;
 mod cli;
+mod commands;
 mod create;
 #[path = "../common/daemon.rs"]
 mod daemon;
@@ -13,10 +16,15 @@ mod fake_docker;
 mod fake_http;
 mod golden;
 mod haproxy;
+mod hostile;
 mod life;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod simulate;
+mod metrics;
+mod raw_http;
 mod zones;
+mod schema;
 mod stage;
 mod tidy;

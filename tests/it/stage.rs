@@ -41,6 +41,7 @@ impl Stage {
         let config = json!({
             "autoscaler": { "check_interval": 1, "log_level": "debug", "state_dir": at("state") },
             "docker": { "socket": at("docker.sock"), "timeout": 1 },
+            "api": { "listen": null, "socket": at("api.sock") },
             "load_balancer": {
                 "config": at("haproxy.cfg"), "pid_file": at("haproxy.pid"),
                 "socket": at("haproxy.sock"), "min_reload_interval": "100ms",
@@ -154,7 +155,7 @@ fn processes_with(marker: &str) -> Vec<u32> {
 }
 
 /// On a local address that no other stage has, so that nobody else takes the port meanwhile.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     static COUNT: AtomicU16 = AtomicU16::new(1);
     let own = process::id() % 60_000;
     let n = COUNT.fetch_add(1, Ordering::Relaxed);

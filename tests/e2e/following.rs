@@ -1,0 +1,89 @@
+//! Services that follow a metric, up and down, and what a source that fails does to them.
+
+use std::sync::atomic::Ordering;
+
+use crate::daemon::{Daemon, secs};
+use crate::load::{Kind, Load};
+use crate::metrics::{Exporter, Prometheus};
+use crate::site::{Site, clients, everyone, free_port};
+
+/// The shortest windows, so that the way down takes seconds.
+const QUICK: &str = r#""cooldown_period": 0, "behavior": {
+    "scale_down": { "stabilization": 2,
+                    "policies": [{ "type": "percent", "value": 100, "period": 1 }] } }"#;
+
+#[test]
+fn sessions_in_haproxy_bring_replicas_and_take_them_away() {
+    let site = Site::new("sessions");
+    let daemon = Daemon::start(&site.configure(&format!(
+        r#""min_replicas": 1, "max_replicas": 4, {QUICK},
+           "metrics": [{{ "source": "haproxy", "field": "sessions", "target": 3 }}]"#
+    )));
+    site.wait_serving(1, secs(20), &daemon);
+    let quiet = Load::start(site.address(), clients(2, Kind::KeepAlive, "/", 20));
+    // Nine at a time, each for a while: three for each of three.
+    let slow = Load::start(site.address(), clients(9, Kind::Slow, "/slow?ms=1500", 0));
+    daemon.wait(&["event=scale.up", "haproxy sessions", "for a target of 3"], secs(20));
+    site.wait_serving(3, secs(30), &daemon);
+    let slow = slow.stop();
+    site.wait_serving(1, secs(40), &daemon);
+    daemon.wait(&["event=scale.down", "to=1", "haproxy sessions"], secs(1));
+    let quiet = quiet.stop();
+    assert_eq!(slow.failed() + quiet.failed(), 0, "{slow}\n{quiet}\n{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
+    let site = Site::new("failing");
+    let (exporter, port) = (Exporter::start(25), free_port());
+    let prometheus = Prometheus::start(&site.dir, port, &exporter);
+    let daemon = Daemon::start(&site.configure(&format!(
+        r#""min_replicas": 1, "max_replicas": 4, {QUICK},
+           "metrics": [
+             {{ "source": "prometheus", "url": "http://127.0.0.1:{port}",
+                "query": "sum(jobs_waiting)", "target": 10 }},
+             {{ "source": "haproxy", "field": "sessions", "target": 2 }}
+           ]"#
+    )));
+    // 25 jobs, ten for each.
+    site.wait_serving(3, secs(30), &daemon);
+    let load = everyone(&site);
+    drop(prometheus);
+    let from = daemon.wait(&["event=metric.failed", "prometheus"], secs(20));
+    exporter.sum.store(2, Ordering::Relaxed);
+    let unsure = ["wanted=3", "reason=MetricsMissing", "so none is taken away"];
+    let again = daemon.wait_from(from, &unsure, secs(20));
+    daemon.wait_from(again + 1, &unsure, secs(20));
+    // The other metric is enough for the way up.
+    let slow = Load::start(site.address(), clients(7, Kind::Slow, "/slow?ms=1500", 0));
+    site.wait_serving(4, secs(30), &daemon);
+    let slow = slow.stop();
+    let _prometheus = Prometheus::start(&site.dir, port, &exporter);
+    let back = daemon.wait_from(from, &["event=metric.back", "prometheus"], secs(20));
+    daemon.wait_from(back, &["event=scale.down"], secs(20));
+    daemon.wait_from(back, &["event=replica.removed"], secs(60));
+    let counts = load.stop();
+    assert_eq!(counts.failed() + slow.failed(), 0, "{counts}\n{slow}\n{:#?}", daemon.lines());
+}
+
+#[test]
+fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
+    let site = Site::new("sleep");
+    let daemon = Daemon::start(&site.configure(&format!(
+        r#""min_replicas": 0, "max_replicas": 2, {QUICK},
+           "metrics": [{{ "source": "haproxy", "field": "request_rate", "target": 1000 }}]"#
+    )));
+    daemon.wait(&["wanted=0", "reason=DesiredWithinRange"], secs(20));
+    assert!(site.containers().is_empty(), "{:?}", site.containers());
+    // Until the replica serves, HAProxy says 503.
+    let callers = Load::start(site.address(), clients(2, Kind::Close, "/", 50));
+    site.wait_serving(1, secs(30), &daemon);
+    drop(callers);
+    let awake = Load::start(site.address(), clients(2, Kind::Close, "/", 50));
+    awake.wait_for(secs(10), |c| 20 < c.sent());
+    let counts = awake.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+    daemon.wait(&["event=scale.down", "to=0"], secs(30));
+    daemon.wait(&["event=replica.removed"], secs(30));
+    assert!(site.containers().is_empty(), "{:?}", site.containers());
+}

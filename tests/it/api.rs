@@ -1,0 +1,242 @@
+//! The HTTP interface of the running daemon: every route, who may use it, and what orders do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::daemon::{Daemon, reached, secs};
+use crate::fake_docker::{Fault, Route};
+use crate::raw_http::{Answer, To};
+use crate::stage::{Stage, end, free_address};
+
+const SOON: Duration = Duration::from_secs(10);
+const TOKEN: &str = "0123456789abcdef";
+const AUTHORIZED: &str = "Authorization: Bearer 0123456789abcdef\r\n";
+
+/// A service of one to three replicas that nothing but orders scales, on TCP and on a socket.
+fn stage(name: &str) -> (Stage, To, To) {
+    let mut stage = Stage::new(name);
+    let address = free_address();
+    stage.set("/api/listen", json!(address));
+    stage.set("/api/token", json!(TOKEN));
+    stage.set("/services/web/max_replicas", json!(3));
+    stage.set("/services/web/scale_up_threshold", json!(90));
+    stage.set("/services/web/scale_down_threshold", json!(0));
+    let control = To::Unix(stage.dir.join("api.sock"));
+    (stage, To::Tcp(address), control)
+}
+
+fn start(stage: &Stage, tcp: &To) -> Daemon {
+    let daemon = stage.start();
+    stage.wait_served();
+    let ready = || tcp.say(b"GET /readyz HTTP/1.0\r\n\r\n").is_some_and(|a| a.status == 200);
+    assert!(reached(SOON, ready), "it does not answer");
+    daemon
+}
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, words: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert!(answer.body.contains(words), "no {words} in {answer:?}");
+    assert!(answer.head.contains("content-type: application/json"), "{answer:?}");
+    assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
+    assert!(answer.head.contains("connection: close"), "{answer:?}");
+    assert!(!answer.head.contains("server:"), "{answer:?}");
+    let length = format!("content-length: {}", answer.body.len());
+    assert!(answer.head.contains(&length), "{answer:?}");
+    if 400 <= status {
+        let body = answer.json();
+        let keys: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert!(body["error"].is_string() && keys == ["detail", "error"], "{answer:?}");
+    }
+}
+
+#[test]
+fn every_route_answers_to_whom_it_should() {
+    let (stage, tcp, control) = stage("api");
+    let daemon = start(&stage, &tcp);
+    for to in [&tcp, &control] {
+        for (path, status, words) in [
+            ("/", 200, r#""status":"running""#),
+            ("/healthz", 200, "alive"),
+            ("/readyz?x", 200, "ready"),
+            ("/status", 200, r#""name":"web""#),
+            ("/services", 200, r#"[{"#),
+            ("/services/web", 200, r#""wanted":1"#),
+            ("/services/web/stats", 200, r#""name":"web-1""#),
+            ("/services/web/explain", 200, r#""reason":"DesiredWithinRange""#),
+            ("/services/shop", 404, "has no service shop; it has: web"),
+            ("/services/shop/explain", 404, "has no service shop"),
+            ("/metrics", 404, "nothing at this path"),
+            ("/servers", 404, "nothing at this path"),
+            ("/nothing", 404, "nothing at this path"),
+            ("/services/web/scale", 405, "GET is not for this path"),
+        ] {
+            check(&to.get(path), status, words);
+        }
+        let post = |path: &str, body: &str| to.ask(&format!("POST {path}"), AUTHORIZED, body);
+        for (path, body, status, words) in [
+            ("/status", "", 405, "POST is not for"),
+            ("/services/web/scale", r#"{"replicas":4}"#, 422, "max_replicas"),
+            ("/services/web/scale", r#"{"replica":4}"#, 422, "did you mean `replicas`?"),
+            ("/services/web/scale", "{", 400, "not JSON"),
+            ("/services/shop/scale", r#"{"auto":true}"#, 404, "has no service shop"),
+            ("/services/web/scale/down", "", 409, "TooFewReplicas"),
+            ("/services/web/restart", "", 409, "not there in this version"),
+            ("/services/web/scale", r#"{"auto":true}"#, 202, "web: none was set"),
+            ("/services/web/pause", r#"{"for":"10m"}"#, 202, "scaling stops, for 600s"),
+            ("/services/web/resume", "", 202, "scaling goes on"),
+            ("/pause", "", 202, "until further notice"),
+            ("/resume", "", 202, "scaling goes on"),
+            ("/config/reload", "", 200, "nothing changed"),
+        ] {
+            check(&post(path, body), status, words);
+        }
+    }
+    for (line, allow) in [("DELETE /status", "get, head"), ("PUT /pause", "post")] {
+        let answer = control.ask(line, "", "");
+        check(&answer, 405, "is not for this path");
+        assert!(answer.head.contains(&format!("allow: {allow}")), "{answer:?}");
+    }
+    let head = tcp.ask("HEAD /healthz", "", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.head.contains("content-length: 19"), "{head:?}");
+    let mode = fs::metadata(stage.dir.join("api.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let mode = fs::metadata(stage.dir.join("api.sock.http")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    end(daemon, "TERM", secs(3));
+    for name in ["api.sock", "api.sock.http"] {
+        assert!(!stage.dir.join(name).exists(), "{name} is left");
+    }
+}
+
+#[test]
+fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
+    let (mut stage, tcp, control) = stage("auth");
+    let daemon = start(&stage, &tcp);
+    let none = String::new();
+    let forged = format!("{AUTHORIZED}X-Plimsoll-Via: control\r\n");
+    let other = format!("{AUTHORIZED}Origin: http://elsewhere\r\n");
+    let site = format!("{AUTHORIZED}Sec-Fetch-Site: cross-site\r\n");
+    let own = format!("{AUTHORIZED}Origin: http://here\r\nSec-Fetch-Site: same-origin\r\n");
+    for (headers, status, words) in [
+        (&none, 401, "changes need the token"),
+        (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "changes need the token"),
+        (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "not the token"),
+        (&"Authorization: Basic abc\r\n".to_owned(), 401, "need the token"),
+        (&other, 403, "another site"),
+        (&site, 403, "another site"),
+        (&own, 202, "scaling goes on"),
+        (&forged, 202, "was not paused"),
+    ] {
+        if status == 202 && words == "scaling goes on" {
+            check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling stops");
+        }
+        let answer = tcp.ask("POST /services/web/resume", headers, "");
+        check(&answer, status, words);
+        assert_eq!(answer.head.contains("www-authenticate: bearer"), status == 401);
+    }
+    // To read is allowed to everybody, and tells nobody the token.
+    assert!(!tcp.get("/status").body.contains(TOKEN));
+    assert!(!daemon.lines().iter().any(|line| line.contains(TOKEN)));
+    drop(daemon);
+    stage.set("/api/token", json!(null));
+    stage.config["api"].as_object_mut().unwrap().remove("token");
+    let _daemon = start(&stage, &tcp);
+    check(&tcp.ask("POST /pause", AUTHORIZED, ""), 403, "set api.token");
+    check(&control.ask("POST /pause", "", ""), 202, "scaling stops");
+}
+
+#[test]
+fn an_order_changes_what_runs_and_outlives_the_daemon() {
+    let (stage, tcp, control) = stage("order");
+    let daemon = start(&stage, &tcp);
+    let running = |n: usize| reached(SOON, || stage.docker.names("running").len() == n);
+    let scale = |body: &str| control.ask("POST /services/web/scale", "", body);
+    check(&scale(r#"{"replicas":3,"for":"2h","reason":"sale"}"#), 202, "web: 3 replicas, for");
+    assert!(running(3), "{:?}", stage.docker.names("running"));
+    let service = control.get("/services/web").json();
+    assert_eq!((&service["hold"]["replicas"], &service["reason"]), (&json!(3), &json!("Held")));
+    check(&control.ask("POST /services/web/scale/up", "", ""), 409, "TooManyReplicas");
+    end(daemon, "TERM", secs(5));
+
+    let daemon = start(&stage, &tcp);
+    let service = control.get("/services/web").json();
+    assert_eq!(service["hold"]["reason"], "sale");
+    assert!(service["hold"]["left_s"].as_u64().unwrap() <= 7200);
+    check(&scale(r#"{"by":-2}"#), 202, "web: 1 replicas, until further notice");
+    assert!(running(1));
+    // Killed at once after the answer: what was accepted was stored before.
+    check(&control.ask("POST /services/web/scale/up", "", ""), 202, "web: 2 replicas, for");
+    daemon.kill();
+    let _daemon = start(&stage, &tcp);
+    assert!(running(2));
+    check(&scale(r#"{"auto":true}"#), 202, "by order");
+}
+
+#[test]
+fn a_pause_keeps_the_number_and_replaces_what_exits() {
+    let (mut stage, tcp, control) = stage("pause");
+    let daemon = start(&stage, &tcp);
+    check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling stops");
+    stage.set("/services/web/min_replicas", json!(3));
+    stage.write();
+    check(&control.ask("POST /config/reload", "", ""), 200, "services.web: min_replicas");
+    stage.wait_looks(3);
+    assert_eq!(stage.docker.names("running"), ["web-1"]);
+    stage.docker.turn("web-1", "exited", "die");
+    assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
+    assert_eq!(daemon.count(&["event=scale.up", "from=1"]), 0);
+    check(&control.ask("POST /services/web/resume", "", ""), 202, "scaling goes on");
+    assert!(reached(SOON, || stage.docker.names("running").len() == 3));
+}
+
+#[test]
+fn a_bad_config_is_answered_with_every_problem() {
+    let (mut stage, tcp, control) = stage("config");
+    let _daemon = start(&stage, &tcp);
+    stage.set("/services/web/max_replicas", json!(0));
+    stage.set("/autoscaler/log_level", json!("loud"));
+    stage.write();
+    let answer = control.ask("POST /config/reload", "", "");
+    check(&answer, 422, "the daemon keeps the config it has");
+    let problems = answer.json()["detail"].as_array().unwrap().len();
+    assert_eq!(problems, 2, "{answer:?}");
+}
+
+#[test]
+fn it_is_not_ready_while_docker_does_not_answer() {
+    let (mut stage, tcp, control) = stage("ready");
+    stage.set("/docker/timeout", json!(1));
+    let _daemon = start(&stage, &tcp);
+    stage.docker.fault(Route::List, Fault::Refuse(500, "no"));
+    let answer = || control.get("/readyz");
+    assert!(reached(secs(20), || answer().status == 503), "{:?}", answer());
+    check(&answer(), 503, "the last good look was 1");
+    check(&control.get("/healthz"), 200, "alive");
+    stage.docker.heal();
+    assert!(reached(SOON, || answer().status == 200), "{:?}", answer());
+}
+
+#[test]
+fn a_place_that_is_taken_is_told_and_keeps_nothing_from_running() {
+    let (stage, tcp, control) = stage("taken");
+    let To::Tcp(address) = &tcp else { unreachable!() };
+    let taken = TcpListener::bind(address).unwrap();
+    let other = UnixListener::bind(stage.dir.join("api.sock")).unwrap();
+    let daemon = stage.start();
+    daemon.wait(&["error", &format!("cannot listen on {address}"), "another api.listen"], SOON);
+    daemon.wait(&["error", "api.sock: ", "another api.socket"], SOON);
+    stage.wait_served();
+    drop((taken, other));
+    // What the other one left is nobody's any more.
+    let answers =
+        |to: &To| to.say(b"GET /healthz HTTP/1.0\r\n\r\n").is_some_and(|a| a.status == 200);
+    assert!(reached(secs(25), || answers(&tcp) && answers(&control)));
+    assert_eq!(daemon.count(&["cannot listen on"]), 2, "told once each");
+}

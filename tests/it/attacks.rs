@@ -1,0 +1,334 @@
+//! What hostile and broken clients do, against the running daemon: afterwards it answers at once
+//! and has no thread, file or memory more than before. The figures are printed as a table.
+
+#![allow(clippy::disallowed_methods, reason = "a test reads the clock to bound what it measures")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::raw_http::{To, parse};
+use crate::stage::{Stage, free_address};
+
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    threads: usize,
+    files: usize,
+    rss_kib: usize,
+}
+
+impl Figures {
+    fn of(pid: u32) -> Figures {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse::<usize>().unwrap()
+        };
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        Figures { threads: field("Threads:"), files, rss_kib: field("VmRSS:") }
+    }
+
+    fn is_near(self, start: Figures) -> bool {
+        self.threads <= start.threads + 1
+            && self.files <= start.files + 3
+            && self.rss_kib <= start.rss_kib + 4 * 1024
+    }
+}
+
+struct Siege {
+    stage: Stage,
+    daemon: Option<Daemon>,
+    address: SocketAddr,
+    start: Option<Figures>,
+    table: String,
+}
+
+impl Siege {
+    fn new(name: &str, mut program: Command) -> Siege {
+        // A trace of where tiny_http panics would read 90 MB of what a debug build knows.
+        program.env("RUST_BACKTRACE", "0");
+        let mut stage = Stage::new(name);
+        let address = free_address();
+        stage.set("/api/listen", json!(address));
+        stage.set("/autoscaler/log_level", json!("info"));
+        let daemon = Daemon::start_by(program, &stage.write(), &[]);
+        stage.wait_served();
+        let table = format!("{:<36} {:>20} {:>20} {:>20}\n", "", "before", "during", "after");
+        let address = address.parse().unwrap();
+        let mut siege = Siege { stage, daemon: Some(daemon), address, start: None, table };
+        assert!(reached(secs(10), || siege.answers()));
+        // With what an answer needs for good.
+        (0..50).for_each(|_| drop(siege.tcp().get("/status")));
+        siege.start = Some(siege.figures());
+        siege
+    }
+
+    fn tcp(&self) -> To {
+        To::Tcp(self.address.to_string())
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::of(self.daemon.as_ref().unwrap().pid())
+    }
+
+    fn answers(&self) -> bool {
+        let begun = Instant::now();
+        let answer = self.tcp().say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        answer.is_some_and(|answer| answer.status == 200) && begun.elapsed() < secs(2)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&self.address, secs(5)).unwrap();
+        stream.set_read_timeout(Some(secs(30))).unwrap();
+        stream.set_write_timeout(Some(secs(5))).unwrap();
+        stream
+    }
+
+    /// `attack` gives what it still holds on to: that is let go after the figures in the middle.
+    #[track_caller]
+    fn suffer<T>(&mut self, name: &str, attack: impl FnOnce(&Siege) -> T) {
+        let before = self.figures();
+        let held = attack(self);
+        // An operator is served even now.
+        let control = To::Unix(self.stage.dir.join("api.sock"));
+        assert_eq!(control.get("/healthz").status, 200, "{name}: the control socket");
+        let during = self.figures();
+        drop(held);
+        assert!(reached(secs(10), || self.answers()), "{name}: it does not answer");
+        let start = self.start.unwrap();
+        let near = reached(secs(20), || self.figures().is_near(start));
+        let after = self.figures();
+        let cells = [before, during, after]
+            .map(|f| format!("{} thr {:>3} fd {:>5}k", f.threads, f.files, f.rss_kib));
+        writeln!(self.table, "{name:<36} {:>20} {:>20} {:>20}", cells[0], cells[1], cells[2])
+            .unwrap();
+        assert!(near, "{name}: {after:?}, at the start {start:?}\n{}", self.table);
+        // One for each client, and those of a tiny_http that was given up and has not ended yet.
+        assert!(during.threads <= 2 * 64 + start.threads, "{name}: {during:?}");
+        assert!(during.rss_kib <= 16 * 1024 + start.rss_kib, "{name}: {during:?}");
+    }
+
+    /// One connection, all these bytes, the status that comes back.
+    fn status(&self, bytes: &[u8]) -> Option<u16> {
+        self.tcp().say(bytes).map(|answer| answer.status)
+    }
+
+    #[track_caller]
+    fn end(mut self) {
+        let daemon = self.daemon.take().unwrap();
+        let lines = daemon.lines();
+        assert!(!lines.iter().any(|line| line.contains("panicked")), "{lines:?}");
+        println!("{}", self.table);
+    }
+}
+
+/// Writes until the other side will not have it.
+fn pour(
+    mut stream: TcpStream,
+    head: &[u8],
+    piece: &[u8],
+    megabytes: usize,
+) -> (usize, Option<u16>) {
+    let mut sent = 0;
+    let mut refused = stream.write_all(head).is_err();
+    while !refused && sent < megabytes << 20 {
+        refused = stream.write_all(piece).is_err();
+        sent += piece.len();
+    }
+    let mut answer = Vec::new();
+    // A reset may have thrown the answer away.
+    drop(stream.read_to_end(&mut answer));
+    (sent, parse(&answer).map(|answer| answer.status))
+}
+
+#[test]
+fn crowds_of_clients_leave_nothing_behind() {
+    let mut siege = Siege::new("crowd", Command::new(PLIMSOLL));
+    siege.suffer("500 idle connections", |siege| {
+        let held: Vec<_> = (0..500).map(|_| siege.connect()).collect();
+        // All but 48 are turned away, in words.
+        let mut last = held.last().unwrap();
+        let mut answer = Vec::new();
+        last.read_to_end(&mut answer).unwrap();
+        assert_eq!(parse(&answer).unwrap().status, 503);
+        held
+    });
+    siege.suffer("500 slow header senders", |siege| {
+        let mut held: Vec<_> = (0..500).map(|_| siege.connect()).collect();
+        let begun = Instant::now();
+        let mut drip = |_: usize| {
+            for stream in &mut held {
+                // Most are turned away already.
+                drop(stream.write_all(b"G"));
+            }
+            6 < begun.elapsed().as_secs()
+        };
+        let mut n = 0;
+        assert!(reached(secs(30), || {
+            n += 1;
+            drip(n)
+        }));
+        let mut first = Vec::new();
+        drop(held[0].read_to_end(&mut first));
+        assert_eq!(parse(&first).map(|a| a.status), Some(408));
+        held
+    });
+    siege.suffer("60 clients that never read", |siege| ask_at_once(siege, 60));
+    siege.suffer("2000 times connect and reset", |siege| {
+        for _ in 0..2000 {
+            let stream = siege.connect();
+            // Closed with an answer unread or at once, this is a reset.
+            let socket = socket2::SockRef::from(&stream);
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    });
+    siege.suffer("4 times Content-Length, no body", |siege| {
+        let ask = |_| {
+            let mut stream = siege.connect();
+            let head = b"POST /pause HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n";
+            stream.write_all(head).unwrap();
+            stream
+        };
+        (0..4).map(ask).collect::<Vec<_>>()
+    });
+    siege.end();
+}
+
+#[test]
+fn requests_without_measure_are_refused_early() {
+    let mut siege = Siege::new("measure", Command::new(PLIMSOLL));
+    let line = vec![b'a'; 1 << 16];
+    siege.suffer("a header line of 300 MB", |siege| {
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\nX: ";
+        let (sent, status) = pour(siege.connect(), head, &line, 300);
+        assert!(sent < 20 << 20 && status.is_none_or(|s| s == 431), "{sent} {status:?}");
+    });
+    siege.suffer("1,000,000 headers", |siege| {
+        let piece = b"a: b\r\n".repeat(10_000);
+        let (sent, status) = pour(siege.connect(), b"GET / HTTP/1.1\r\n", &piece, 6);
+        assert!(sent <= 6 << 20 && status.is_none_or(|s| s == 431), "{sent} {status:?}");
+    });
+    for length in ["9000000000000000000", "18446744073709551615"] {
+        siege.suffer(&format!("Content-Length: {length}"), |siege| {
+            let request =
+                format!("POST /pause HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(siege.status(request.as_bytes()), Some(413));
+        });
+    }
+    siege.suffer("600,000 pipelined requests", |siege| {
+        let piece = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+        let (sent, status) = pour(siege.connect(), b"", &piece, 20);
+        assert!(sent < 10 << 20 && status.is_none_or(|s| s == 200), "{sent} {status:?}");
+    });
+    siege.end();
+}
+
+#[test]
+fn requests_that_are_none_are_refused_with_a_status() {
+    let mut siege = Siege::new("garbage", Command::new(PLIMSOLL));
+    siege.suffer("HTTP/2.0, 20 times", |siege| {
+        for _ in 0..20 {
+            assert_eq!(siege.status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(505));
+            assert_eq!(siege.status(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"), Some(505));
+        }
+    });
+    siege.suffer("two ways to frame a body", |siege| {
+        let inner = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (headers, want) in [
+            ("Transfer-Encoding: identity\r\nContent-Length: 37", 411),
+            ("Content-Length: 37\r\nTransfer-Encoding: chunked", 411),
+            ("Content-Length: 37\r\nContent-Length: 0", 400),
+            ("Content-Length: 37\r\nContent-Length: 37", 400),
+            ("Content-Length: 37x", 400),
+            ("Content-Length: 0x25", 400),
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{inner}");
+            let answer = siege.tcp().say(request.as_bytes()).unwrap();
+            assert_eq!(answer.status, want, "{headers}");
+            assert!(!answer.body.contains("HTTP/1.1"), "two answers: {answer:?}");
+        }
+    });
+    siege.suffer("garbage", |siege| {
+        for bytes in [
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+            &[0; 5000],
+            &[0xff; 5000],
+            b"GET /\n\n",
+            b"\r\n\r\n\r\n",
+            b"hello\r\n\r\n",
+        ] {
+            assert_eq!(siege.status(bytes), Some(400), "{bytes:?}");
+        }
+        for bytes in [&b"GET / HT"[..], b"", b"POST /pause HTTP/1.1\r\nHost: x\r\n"] {
+            let mut stream = siege.connect();
+            stream.write_all(bytes).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, b"", "{bytes:?}");
+        }
+        assert_eq!(siege.status(b"GET / HTTP/1.1\r\nHost: x"), Some(408));
+    });
+    siege.end();
+}
+
+/// All of them ask, and none reads its answer before it is let go.
+fn ask_at_once(siege: &Siege, clients: usize) -> Vec<TcpStream> {
+    let ask = |_| {
+        let mut stream = siege.connect();
+        // Turned away meanwhile, it is one that does not read all the same.
+        drop(stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"));
+        stream
+    };
+    (0..clients).map(ask).collect()
+}
+
+#[test]
+fn where_few_files_may_be_opened_there_is_room_for_fewer_clients() {
+    let mut program = Command::new("sh");
+    program.args(["-c", "ulimit -Sn 100; exec \"$0\" \"$@\"", PLIMSOLL]);
+    let mut siege = Siege::new("few", program);
+    siege.suffer("150 connections, 100 files", |siege| {
+        let held: Vec<_> = (0..150).map(|_| siege.connect()).collect();
+        let mut answer = Vec::new();
+        held.last().unwrap().read_to_end(&mut answer).unwrap();
+        assert_eq!(parse(&answer).unwrap().status, 503);
+        // 36 of the 100 are for clients, of whom each may need two.
+        assert!(siege.figures().files < siege.start.unwrap().files + 36);
+        held
+    });
+    siege.suffer("150 requests at once, 100 files", |siege| ask_at_once(siege, 150));
+    siege.end();
+}
+
+#[test]
+fn it_goes_on_after_no_file_could_be_opened() {
+    let mut siege = Siege::new("none", Command::new(PLIMSOLL));
+    let limit = |siege: &Siege, files: &str| {
+        let pid = siege.daemon.as_ref().unwrap().pid().to_string();
+        let limit = format!("--nofile={files}:");
+        let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+        assert!(set.success());
+    };
+    for files in ["19", "22", "25", "30"] {
+        siege.suffer(&format!("150 requests at once, {files} files"), |siege| {
+            limit(siege, files);
+            // Until it felt it: nothing more can be opened. It lets go soon, so a crowd may be over
+            // before it is looked at; then there comes another.
+            let is_full = || {
+                let _held = ask_at_once(siege, 150);
+                18 <= siege.figures().files
+            };
+            assert!(reached(secs(20), is_full), "{:?}", siege.figures());
+            limit(siege, "1024");
+        });
+    }
+    // What tiny_http loses by it, it loses with a word; it is started again.
+    println!("{}", siege.table);
+}
