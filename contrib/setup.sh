@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes this machine ready for `make demo` and `make test`: installs what is missing (as root on a
-# Debian-like system; anywhere else it says what to do) and starts dockerd when none answers.
+# Makes this machine ready for `make demo`: installs what is missing (as root on a Debian-like
+# system; anywhere else it says what to do) and starts dockerd when none answers. With the argument
+# `test` it makes it ready for `make test`, which also needs Prometheus, but no running one.
 # Asks nothing, may run as often as you like, and may run twice at once.
 #
 # For odd machines, and to try this script beside a dockerd that works:
@@ -20,6 +21,8 @@ exec_root=${PLIMSOLL_SETUP_EXEC_ROOT:-/var/run/docker}
 log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
 lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
 dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
+for_tests=
+[ "${1:-}" != test ] || for_tests=prometheus
 
 # A user's path often lacks the directories where daemons are.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -38,7 +41,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # Prints the commands that are missing, each on a line.
 missing() {
-    for command in docker dockerd haproxy ip cc; do
+    for command in docker dockerd haproxy ip cc $for_tests; do
         have "$command" || echo "$command"
     done
 }
@@ -70,6 +73,7 @@ packages_for() {
         ip) echo iproute2 ;;
         # gcc only recommends the C library's files, without which nothing links.
         cc) echo gcc libc6-dev ;;
+        prometheus) echo prometheus ;;
         esac
     done
 }
@@ -85,6 +89,24 @@ apt() {
     fail "apt-get $* does not work; what it said last is above"
 }
 
+# The package starts Prometheus as a service, now and at every boot. The tests run one of their own.
+policy=/usr/sbin/policy-rc.d
+keep_prometheus_still() {
+    # A policy that is there is the administrator's, or a container image's that starts nothing.
+    case " $commands " in *prometheus*) [ ! -e "$policy" ] || return 0 ;; *) return 0 ;; esac
+    trap 'rm -f "$apt_said" "$policy"' EXIT
+    # Called with the service and what is to become of it; 101 forbids.
+    printf '#!/bin/sh\ncase $1 in prometheus*) exit 101 ;; esac\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+let_services_start() {
+    trap 'rm -f "$apt_said"' EXIT
+    case " $commands " in *prometheus*) ;; *) return 0 ;; esac
+    if grep -q 'prometheus\*) exit 101' "$policy" 2>/dev/null; then rm -f "$policy"; fi
+    update-rc.d prometheus disable >/dev/null 2>&1 || say "prometheus may start at the next boot"
+}
+
 install_missing() {
     commands=$(missing)
     [ -n "$commands" ] || return 0
@@ -95,7 +117,9 @@ install_missing() {
     # shellcheck disable=SC2086,SC2046 # lists of words
     set -- $(packages_for $commands | tr ' ' '\n' | sort -u)
     say "installing $*"
+    keep_prometheus_still
     apt install -y --no-install-recommends "$@"
+    let_services_start
     commands=$(missing | tr '\n' ' ')
     [ -z "$commands" ] || fail "still missing after installing $*: $commands"
 }
@@ -163,12 +187,12 @@ say_how_by_hand() {
         echo "setup: docker does not answer at $socket to user $(id -un)" >&2
     if have apt-get; then
         fail "run this script as root (sudo $0), or by hand:" \
-            "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev" \
+            "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev $for_tests" \
             "  sudo systemctl start docker    # or: sudo dockerd &" \
             "  sudo adduser $(id -un) docker     # then log in again"
     fi
     fail "this script installs only on Debian and its relatives; with your package manager get" \
-        "  Docker, HAProxy, iproute2 and a C compiler" \
+        "  Docker, HAProxy, iproute2, a C compiler${for_tests:+ and $for_tests}" \
         "then start dockerd, for example: sudo systemctl start docker"
 }
 
