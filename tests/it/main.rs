@@ -5,6 +5,7 @@
 
 mod api;
 mod attacks;
+mod blocks;
 mod cli;
 mod commands;
 mod create;
@@ -23,6 +24,7 @@ mod load;
 mod load_client;
 mod simulate;
 mod metrics;
+mod quickref;
 mod raw_http;
 mod zones;
 mod schema;

@@ -230,12 +230,18 @@ fn known_to_the_schema(
     }
 }
 
+/// The keys of a config, by the place of the object that they are in.
+pub(crate) fn keys() -> BTreeMap<String, BTreeSet<String>> {
+    let root = document();
+    let mut keys = BTreeMap::new();
+    known_to_the_schema(&root, &root, "", &mut keys);
+    keys
+}
+
 #[test]
 fn it_knows_the_keys_that_the_program_knows() {
     let program = known_to_the_program();
-    let root = document();
-    let mut schema = BTreeMap::new();
-    known_to_the_schema(&root, &root, "", &mut schema);
+    let mut schema = keys();
     // Not shown to people, as it is for their editors.
     assert!(schema.get_mut("").unwrap().remove("$schema"));
     let places: BTreeSet<_> = program.keys().chain(schema.keys()).collect();

@@ -1,0 +1,121 @@
+//! QUICKREF's tables against the source, in both directions: what there is has exactly one row, and
+//! what has a row is there. A failure names the table, the word, and what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::docs::{document, literals_of, source};
+use crate::schema;
+
+/// The tables of config keys, and where the schema has these keys.
+const KEY_TABLES: &[(&str, &str)] = &[
+    ("`autoscaler`", "autoscaler"),
+    ("`docker`", "docker"),
+    ("`api`", "api"),
+    ("`load_balancer`", "load_balancer"),
+    ("`services.NAME`", "services.*"),
+];
+
+/// One table: the first cell of its head, and of each of its rows.
+#[derive(Debug, PartialEq)]
+struct Table {
+    head: String,
+    firsts: Vec<String>,
+}
+
+fn tables(markdown: &str) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        let Some(row) = line.strip_prefix('|') else {
+            inside = false;
+            continue;
+        };
+        let first = first_cell(row);
+        match tables.last_mut() {
+            _ if first.chars().all(|c| c == '-') && !first.is_empty() => (),
+            Some(table) if inside => table.firsts.push(first),
+            _ => tables.push(Table { head: first, firsts: Vec::new() }),
+        }
+        inside = true;
+    }
+    tables
+}
+
+/// A bar behind a backslash is one that is shown.
+fn first_cell(row: &str) -> String {
+    let mut before = ' ';
+    let ends = |c: char| {
+        let ends = c == '|' && before != '\\';
+        before = c;
+        ends
+    };
+    row.split(ends).next().unwrap_or_default().trim().to_owned()
+}
+
+/// What is wrong with one table, given the words that are to have a row each.
+fn faults(markdown: &str, head: &str, words: &BTreeSet<String>) -> Vec<String> {
+    let found: Vec<Table> = tables(markdown).into_iter().filter(|t| t.head == head).collect();
+    let [table] = &found[..] else {
+        return vec![format!("{} tables begin with the cell {head}, one has to", found.len())];
+    };
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in table.firsts.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        *rows.entry(word).or_default() += 1;
+    }
+    let missing = words.iter().filter(|word| !rows.contains_key(word.as_str()));
+    let missing = missing.map(|word| format!("table {head}: add a row for `{word}`"));
+    let stale = rows.keys().filter(|word| !words.contains(**word));
+    let stale = stale.map(|word| format!("table {head}: there is no `{word}`, take its row out"));
+    let doubled = rows.iter().filter(|(_, count)| 1 < **count);
+    let doubled = doubled.map(|(word, count)| format!("table {head}: `{word}` has {count} rows"));
+    missing.chain(stale).chain(doubled).collect()
+}
+
+#[track_caller]
+fn check(head: &str, at_least: usize, words: &BTreeSet<String>) {
+    assert!(at_least <= words.len(), "only {words:?} were found in the source");
+    let faults = faults(&document("QUICKREF.md"), head, words);
+    assert!(faults.is_empty(), "QUICKREF.md, {}", faults.join("\n  "));
+}
+
+fn words_of(path: &str) -> BTreeSet<String> {
+    literals_of(&source(path), "fn word(").into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_event_has_its_row() {
+    check("kind", 20, &words_of("src/model/event.rs"));
+}
+
+#[test]
+fn every_reason_has_its_row() {
+    check("reason", 10, &words_of("src/model/plan.rs"));
+}
+
+#[test]
+fn every_config_key_has_its_row() {
+    let keys = schema::keys();
+    for (head, place) in KEY_TABLES {
+        check(head, 2, &keys[*place]);
+    }
+}
+
+#[test]
+fn a_missing_a_stale_and_a_doubled_row_are_found() {
+    let words = BTreeSet::from(["a.b".to_owned(), "c".to_owned()]);
+    let table = |rows: &str| format!("text\n\n| kind | |\n|---|---|\n{rows}\n\n| other | |\n");
+    let rows = [
+        ("| `a.b`, `c` ¹ | with `d` |", &[][..]),
+        ("| `a.b` | |", &["add a row for `c`"]),
+        ("| `a.b` | |\n| `c`, `x` | |", &["no `x`"]),
+        ("| `a.b` | |\n| `c`, `a.b` | |", &["`a.b` has 2 rows"]),
+    ];
+    for (rows, told) in rows {
+        let found = faults(&table(rows), "kind", &words);
+        let as_told =
+            found.len() == told.len() && found.iter().zip(told).all(|(f, t)| f.contains(t));
+        assert!(as_told, "{rows}: {found:?}");
+    }
+    assert!(faults("no table", "kind", &words)[0].starts_with("0 tables"));
+    assert_eq!(first_cell(" `pause a\\|b` | c |"), "`pause a\\|b`");
+}
