@@ -8,7 +8,7 @@ use jsonc_parser::ast::Value;
 use crate::config::cursor::{Node, Section};
 use crate::config::proxy;
 use crate::model::config::{Api, Webhook};
-use crate::model::event::{Kind, PLANNED};
+use crate::model::event::Kind;
 use crate::model::secret::Secret;
 use crate::model::{units, url};
 
@@ -81,7 +81,7 @@ fn events(node: &Node) -> Option<Vec<String>> {
             Some(start) => word.starts_with(start),
             None => word == pattern,
         };
-        if Kind::ALL.iter().map(|kind| kind.word()).chain(PLANNED).any(known) {
+        if Kind::ALL.iter().map(|kind| kind.word()).any(known) {
             return Some(pattern.into_owned());
         }
         let kinds = Kind::ALL.iter().filter(|_| node.has_room());

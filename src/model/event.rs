@@ -45,6 +45,12 @@ pub(crate) enum Kind {
     ReplicaExited,
     ReplicaRemoved,
     CrashLoop,
+    HealthUnhealthy,
+    HealthReplaced,
+    HealthSuspect,
+    RolloutStarted,
+    RolloutFinished,
+    RolloutRolledBack,
     HoldSet,
     HoldReleased,
     ScalingPaused,
@@ -65,18 +71,8 @@ pub(crate) enum Kind {
     DaemonStopping,
 }
 
-/// Of the specification, and not sent by this version: webhooks may name them already.
-pub(crate) const PLANNED: [&str; 6] = [
-    "health.unhealthy",
-    "health.replaced",
-    "health.suspect",
-    "rollout.started",
-    "rollout.finished",
-    "rollout.rolled_back",
-];
-
 impl Kind {
-    pub(crate) const ALL: [Kind; 31] = [
+    pub(crate) const ALL: [Kind; 37] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -90,6 +86,12 @@ impl Kind {
         Kind::ReplicaExited,
         Kind::ReplicaRemoved,
         Kind::CrashLoop,
+        Kind::HealthUnhealthy,
+        Kind::HealthReplaced,
+        Kind::HealthSuspect,
+        Kind::RolloutStarted,
+        Kind::RolloutFinished,
+        Kind::RolloutRolledBack,
         Kind::HoldSet,
         Kind::HoldReleased,
         Kind::ScalingPaused,
@@ -125,6 +127,12 @@ impl Kind {
             Kind::ReplicaExited => "replica.exited",
             Kind::ReplicaRemoved => "replica.removed",
             Kind::CrashLoop => "health.crash_loop",
+            Kind::HealthUnhealthy => "health.unhealthy",
+            Kind::HealthReplaced => "health.replaced",
+            Kind::HealthSuspect => "health.suspect",
+            Kind::RolloutStarted => "rollout.started",
+            Kind::RolloutFinished => "rollout.finished",
+            Kind::RolloutRolledBack => "rollout.rolled_back",
             Kind::HoldSet => "hold.set",
             Kind::HoldReleased => "hold.released",
             Kind::ScalingPaused => "scaling.paused",
@@ -160,6 +168,9 @@ impl Kind {
             | Kind::ReplicaCut
             | Kind::ReplicaExited
             | Kind::CrashLoop
+            | Kind::HealthUnhealthy
+            | Kind::HealthSuspect
+            | Kind::RolloutRolledBack
             | Kind::ScaleCapped
             | Kind::MetricFailed
             | Kind::ServiceOrphaned => log::Level::Warn,
@@ -170,6 +181,9 @@ impl Kind {
             | Kind::ReplicaDraining
             | Kind::ReplicaPutBack
             | Kind::ReplicaRemoved
+            | Kind::HealthReplaced
+            | Kind::RolloutStarted
+            | Kind::RolloutFinished
             | Kind::HoldSet
             | Kind::HoldReleased
             | Kind::ScalingPaused
