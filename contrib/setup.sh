@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for `make demo`: installs what is missing (as root on a Debian-like
 # system; anywhere else it says what to do) and starts dockerd when none answers. With the argument
-# `test` it makes it ready for `make test`, which also needs Prometheus, but no running one.
+# `test` it makes it ready for `make test`, which also needs Prometheus (but no running one), a
+# browser, and the shells that completions are for.
 # Asks nothing, may run as often as you like, and may run twice at once.
 #
 # For odd machines, and to try this script beside a dockerd that works:
@@ -22,7 +23,7 @@ log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
 lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
 dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
 for_tests=
-[ "${1:-}" != test ] || for_tests=prometheus
+[ "${1:-}" != test ] || for_tests='prometheus chromium zsh fish'
 
 # A user's path often lacks the directories where daemons are.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -73,7 +74,7 @@ packages_for() {
         ip) echo iproute2 ;;
         # gcc only recommends the C library's files, without which nothing links.
         cc) echo gcc libc6-dev ;;
-        prometheus) echo prometheus ;;
+        prometheus | chromium | zsh | fish) echo "$command" ;;
         esac
     done
 }
@@ -192,7 +193,7 @@ say_how_by_hand() {
             "  sudo adduser $(id -un) docker     # then log in again"
     fi
     fail "this script installs only on Debian and its relatives; with your package manager get" \
-        "  Docker, HAProxy, iproute2, a C compiler${for_tests:+ and $for_tests}" \
+        "  Docker, HAProxy, iproute2, a C compiler${for_tests:+, $for_tests}" \
         "then start dockerd, for example: sudo systemctl start docker"
 }
 

@@ -1,56 +1,30 @@
 //! Help, written by hand.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::cli::args::menu::Entry;
+
+#[derive(Clone, Copy)]
 pub(crate) enum Topic {
+    /// `-h`, for all commands and for one.
     Short,
+    Brief(&'static Entry),
+    /// `--help`, the same.
     All,
-    Check,
-    Explain,
-    Healthcheck,
-    Pause,
-    Reload,
-    Resume,
-    Run,
-    Scale,
-    Schedule,
-    Simulate,
-    Status,
+    Whole(&'static Entry),
 }
 
-impl Topic {
-    pub(crate) fn of(command: &str) -> Option<Topic> {
-        match command {
-            "check" => Some(Topic::Check),
-            "explain" => Some(Topic::Explain),
-            "healthcheck" => Some(Topic::Healthcheck),
-            "pause" => Some(Topic::Pause),
-            "reload" => Some(Topic::Reload),
-            "resume" => Some(Topic::Resume),
-            "run" => Some(Topic::Run),
-            "scale" => Some(Topic::Scale),
-            "schedule" => Some(Topic::Schedule),
-            "simulate" => Some(Topic::Simulate),
-            "status" => Some(Topic::Status),
-            "help" => Some(Topic::All),
-            _ => None,
-        }
+pub(crate) fn text(topic: Topic) -> String {
+    match topic {
+        Topic::Short => include_str!("help/short.txt").to_owned(),
+        Topic::All => include_str!("help/all.txt").to_owned(),
+        Topic::Whole(entry) => entry.help.to_owned(),
+        Topic::Brief(entry) => brief(entry),
     }
 }
 
-pub(crate) fn text(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Short => include_str!("help/short.txt"),
-        Topic::All => include_str!("help/all.txt"),
-        Topic::Check => include_str!("help/check.txt"),
-        Topic::Explain => include_str!("help/explain.txt"),
-        Topic::Healthcheck => include_str!("help/healthcheck.txt"),
-        Topic::Pause => include_str!("help/pause.txt"),
-        Topic::Reload => include_str!("help/reload.txt"),
-        Topic::Resume => include_str!("help/resume.txt"),
-        Topic::Run => include_str!("help/run.txt"),
-        Topic::Scale => include_str!("help/scale.txt"),
-        Topic::Schedule => include_str!("help/schedule.txt"),
-        Topic::Simulate => include_str!("help/simulate.txt"),
-        Topic::Status => include_str!("help/status.txt"),
+/// Up to the list of its options.
+fn brief(entry: &Entry) -> String {
+    match entry.help.split_once("\nOptions:\n") {
+        Some((first, _)) => format!("{first}\n`plimsoll help {}` says more.\n", entry.name),
+        None => entry.help.to_owned(),
     }
 }

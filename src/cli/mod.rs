@@ -3,11 +3,13 @@
 mod args;
 mod ask;
 mod check;
+mod completions;
 mod explain;
 mod healthcheck;
 mod help;
 mod pause;
 mod reload;
+mod restart;
 mod run;
 mod scale;
 mod schedule;
@@ -26,13 +28,15 @@ const USAGE: u8 = 2;
 
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::parse(args) {
-        Ok(Command::Help(topic)) => say(help::text(topic)),
+        Ok(Command::Help(topic)) => say(&help::text(topic)),
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config, json, live }) => check::check(&config, json, live),
+        Ok(Command::Completions(shell)) => completions::completions(shell),
         Ok(Command::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(Command::Healthcheck { to }) => healthcheck::healthcheck(&to),
         Ok(Command::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
         Ok(Command::Reload { to }) => reload::reload(&to),
+        Ok(Command::Restart { service, to }) => restart::restart(&service, &to),
         Ok(Command::Resume { what, to }) => pause::resume(&what, &to),
         Ok(Command::Run(options)) => run::run(options),
         Ok(Command::Scale(asked)) => scale::scale(&asked),

@@ -45,10 +45,12 @@ fn json_files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn help_is_as_written() {
     let here = Path::new(".");
-    check("help", here, &[&["-h"], &["--help"]]);
+    check("help", here, &[&["-h"], &["--help"], &["pause", "-h"]]);
     check("help-run", here, &[&["help", "run"]]);
     check("help-reload", here, &[&["help", "reload"]]);
-    check("help-orders", here, &[&["help", "scale"], &["help", "pause"], &["help", "resume"]]);
+    let orders: [&[&str]; 4] =
+        [&["help", "scale"], &["help", "pause"], &["help", "resume"], &["help", "restart"]];
+    check("help-orders", here, &orders);
     let shown: [&[&str]; 3] = [&["help", "status"], &["help", "explain"], &["help", "healthcheck"]];
     check("help-shown", here, &shown);
     check("help-check", here, &[&["help", "check"]]);
@@ -56,7 +58,7 @@ fn help_is_as_written() {
     for (one, other) in [
         (&["--help"][..], &["help"][..]),
         (&["run", "--help"], &["help", "run"]),
-        (&["check", "-h"], &["help", "check"]),
+        (&["check", "--help"], &["help", "check"]),
         (&["-V"], &["--version"]),
     ] {
         let [one, other] = [one, other].map(|args| command(here, args).output().unwrap());

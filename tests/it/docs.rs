@@ -86,14 +86,16 @@ fn dangling(markdown: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
 
 /// Commands and long options that the program takes.
 fn typed_words(args: &str) -> BTreeSet<String> {
-    let commands = between(args, "Value(word) if word == \"", "\"");
+    let commands = between(args, "    name: \"", "\"").into_iter().map(str::to_owned);
     let direct = between(args, "Long(\"", "\"");
-    // Names in the arms that give an option its place.
-    let arms = args.lines().filter(|l| l.contains("=> given."));
-    let given = arms.filter_map(|l| Some(l.trim().strip_prefix('"')?.split_once('"')?.0));
-    let options = direct.into_iter().chain(given).map(|name| format!("--{name}"));
-    let commands = commands.into_iter().map(str::to_owned);
+    let choices = between(args, ": Choice = ", ";");
+    let named = choices.into_iter().filter_map(|made| made.split('"').nth(1));
+    let options = direct.into_iter().chain(named).map(|name| format!("--{name}"));
     commands.chain(options).collect()
+}
+
+fn args_sources() -> String {
+    source("src/cli/args/mod.rs") + &source("src/cli/args/menu.rs")
 }
 
 #[track_caller]
@@ -122,12 +124,12 @@ fn quickref_names_every_config_key() {
 
 #[test]
 fn quickref_names_every_command_and_option() {
-    check_named("QUICKREF.md", 7, &typed_words(&source("src/cli/args.rs")));
+    check_named("QUICKREF.md", 30, &typed_words(&args_sources()));
 }
 
 #[test]
 fn the_help_names_every_command_and_option() {
-    let words = typed_words(&source("src/cli/args.rs"));
+    let words = typed_words(&args_sources());
     let missing = unnamed(&format!("```{}```", help_texts()), words.iter().map(String::as_str));
     assert!(missing.is_empty(), "no help names {missing:?}");
 }
@@ -189,6 +191,6 @@ fn words_are_found_in_the_source() {
     assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
     let text = "    fn word() {\n        \"a.b\"; \"c\"\n    }\n    fn other() { \"d\" }\n";
     assert_eq!(literals_of(text, "fn word(").into_iter().collect::<Vec<_>>(), ["a.b", "c"]);
-    let args = "Value(word) if word == \"run\" => 1,\nShort('V') | Long(\"version\") => 2,";
-    assert_eq!(typed_words(args).into_iter().collect::<Vec<_>>(), ["--version", "run"]);
+    let args = "    name: \"run\",\nconst ALL: Choice = flag(\"all\");\nLong(\"version\") => 2,";
+    assert_eq!(typed_words(args).into_iter().collect::<Vec<_>>(), ["--all", "--version", "run"]);
 }

@@ -8,6 +8,7 @@ mod attacks;
 mod blocks;
 mod cli;
 mod commands;
+mod completions;
 mod create;
 #[path = "../common/daemon.rs"]
 mod daemon;
