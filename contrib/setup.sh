@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for `make demo`: installs what is missing (as root on a Debian-like
 # system; anywhere else it says what to do) and starts dockerd when none answers. With the argument
-# `test` it makes it ready for `make test`, which also needs Prometheus (but no running one), a
-# browser, and the shells that completions are for.
+# `test` it makes it ready for `make test`, which also needs what for_tests lists below, but no
+# running service of it.
 # Asks nothing, may run as often as you like, and may run twice at once.
 #
 # For odd machines, and to try this script beside a dockerd that works:
@@ -23,7 +23,16 @@ log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
 lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
 dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
 for_tests=
-[ "${1:-}" != test ] || for_tests='prometheus chromium zsh fish'
+# Each on a line of its own: more are added one by one.
+[ "${1:-}" != test ] || for_tests='
+chromium
+fish
+prometheus
+shellcheck
+ssh
+sshd
+zsh
+'
 
 # A user's path often lacks the directories where daemons are.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -70,11 +79,13 @@ packages_for() {
             if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; fi
             ;;
         dockerd) echo docker.io iptables ;;
-        haproxy) echo haproxy ;;
         ip) echo iproute2 ;;
         # gcc only recommends the C library's files, without which nothing links.
         cc) echo gcc libc6-dev ;;
-        prometheus | chromium | zsh | fish) echo "$command" ;;
+        ssh) echo openssh-client ;;
+        sshd) echo openssh-server ;;
+        # Named as its package is.
+        *) echo "$command" ;;
         esac
     done
 }
@@ -90,22 +101,38 @@ apt() {
     fail "apt-get $* does not work; what it said last is above"
 }
 
-# The package starts Prometheus as a service, now and at every boot. The tests run one of their own.
+# Packages start what they bring as a service, now and at every boot. Of these the tests run their
+# own.
+services_of() {
+    for command in "$@"; do
+        case $command in
+        prometheus) echo prometheus ;;
+        sshd) echo ssh ;;
+        esac
+    done
+}
+
 policy=/usr/sbin/policy-rc.d
-keep_prometheus_still() {
+mark='# of plimsoll, for as long as packages are installed'
+keep_still() {
     # A policy that is there is the administrator's, or a container image's that starts nothing.
-    case " $commands " in *prometheus*) [ ! -e "$policy" ] || return 0 ;; *) return 0 ;; esac
+    [ $# -gt 0 ] && [ ! -e "$policy" ] || return 0
     trap 'rm -f "$apt_said" "$policy"' EXIT
     # Called with the service and what is to become of it; 101 forbids.
-    printf '#!/bin/sh\ncase $1 in prometheus*) exit 101 ;; esac\n' >"$policy"
+    {
+        printf '#!/bin/sh\n%s\nfor still in %s; do\n' "$mark" "$*"
+        # shellcheck disable=SC2016 # for the script that is written
+        printf '    [ "${1%%.service}" != $still ] || exit 101\ndone\n'
+    } >"$policy"
     chmod 755 "$policy"
 }
 
-let_services_start() {
+let_start() {
     trap 'rm -f "$apt_said"' EXIT
-    case " $commands " in *prometheus*) ;; *) return 0 ;; esac
-    if grep -q 'prometheus\*) exit 101' "$policy" 2>/dev/null; then rm -f "$policy"; fi
-    update-rc.d prometheus disable >/dev/null 2>&1 || say "prometheus may start at the next boot"
+    if grep -qF "$mark" "$policy" 2>/dev/null; then rm -f "$policy"; fi
+    for service in "$@"; do
+        update-rc.d "$service" disable >/dev/null 2>&1 || say "$service may start at the next boot"
+    done
 }
 
 install_missing() {
@@ -118,9 +145,13 @@ install_missing() {
     # shellcheck disable=SC2086,SC2046 # lists of words
     set -- $(packages_for $commands | tr ' ' '\n' | sort -u)
     say "installing $*"
-    keep_prometheus_still
+    # shellcheck disable=SC2086 # a list of words
+    still=$(services_of $commands)
+    # shellcheck disable=SC2086 # a list of words
+    keep_still $still
     apt install -y --no-install-recommends "$@"
-    let_services_start
+    # shellcheck disable=SC2086 # a list of words
+    let_start $still
     commands=$(missing | tr '\n' ' ')
     [ -z "$commands" ] || fail "still missing after installing $*: $commands"
 }
@@ -187,13 +218,15 @@ say_how_by_hand() {
     have docker && ! docker_version >/dev/null &&
         echo "setup: docker does not answer at $socket to user $(id -un)" >&2
     if have apt-get; then
+        # shellcheck disable=SC2086 # a list of words
+        by_hand=$(packages_for $for_tests | tr '\n' ' ')
         fail "run this script as root (sudo $0), or by hand:" \
-            "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev $for_tests" \
+            "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev $by_hand" \
             "  sudo systemctl start docker    # or: sudo dockerd &" \
             "  sudo adduser $(id -un) docker     # then log in again"
     fi
     fail "this script installs only on Debian and its relatives; with your package manager get" \
-        "  Docker, HAProxy, iproute2, a C compiler${for_tests:+, $for_tests}" \
+        "  Docker, HAProxy, iproute2, a C compiler$(echo "$for_tests" | tr '\n' ' ')" \
         "then start dockerd, for example: sudo systemctl start docker"
 }
 

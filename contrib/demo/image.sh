@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-[ $# -ge 1 ] && [ $# -le 2 ] || fail "usage: $0 APP_BINARY [TAG]"
+case $# in 1 | 2) ;; *) fail "usage: $0 APP_BINARY [TAG]" ;; esac
 binary=$1
 tag=${2:-plimsoll-demo-app:1}
 label=plimsoll.demo.sha256

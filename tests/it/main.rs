@@ -29,5 +29,6 @@ mod quickref;
 mod raw_http;
 mod zones;
 mod schema;
+mod scripts;
 mod stage;
 mod tidy;
