@@ -1,5 +1,6 @@
 //! The only file that reads a system clock.
 
+use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::schedule::Wall;
@@ -34,4 +35,31 @@ impl Clock for SystemClock {
 #[allow(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
 pub(crate) fn stamp() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Microseconds since the machine started. The kernel tells hundredths of a second, cut down: one
+/// more is added, so that this is never before the moment of the question.
+pub(crate) fn since_boot_us() -> Option<u64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    hundredths(&uptime).map(|n| (n + 1) * 10_000)
+}
+
+/// Of the first number, which has two places.
+fn hundredths(uptime: &str) -> Option<u64> {
+    let (seconds, places) = uptime.split_whitespace().next()?.split_once('.')?;
+    let places: u64 = places.parse().ok().filter(|places| *places < 100)?;
+    seconds.parse::<u64>().ok()?.checked_mul(100)?.checked_add(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::hundredths;
+
+    #[test]
+    fn the_kernels_uptime_is_read_whole() {
+        assert_eq!(hundredths("350735.07 234388.90\n"), Some(35_073_507));
+        for odd in ["", "12", "12.x 1", "-1.00 1", "1.234 1"] {
+            assert_eq!(hundredths(odd), None, "{odd:?}");
+        }
+    }
 }

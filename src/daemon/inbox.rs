@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Gauged { source: Source, result: Result<Milli, String>, at: Moment },
     /// SIGHUP.
     Reload,
+    /// SIGUSR1.
+    ToggleDebug,
     /// SIGTERM or SIGINT.
     Stop,
 }

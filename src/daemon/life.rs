@@ -10,6 +10,7 @@ use crate::config::{self, diff};
 use crate::daemon::crew::WorkerCrew;
 use crate::daemon::gauges::Gauges;
 use crate::daemon::inbox::Event as Incoming;
+use crate::daemon::notify::Notify;
 use crate::daemon::pace::{Pace, Time};
 use crate::daemon::probes::Probes;
 use crate::daemon::{Options, logger};
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) gauges: Gauges,
     pub(crate) inbox: Receiver<Incoming>,
     pub(crate) board: Arc<Board>,
+    pub(crate) notify: Notify,
 }
 
 pub(crate) struct Life {
@@ -96,7 +98,9 @@ impl Life {
                 Time::Between => self.turn(false),
                 Time::NotYet => true,
             };
+            self.parts.notify.alive(now);
         }
+        self.parts.notify.stopping();
         self.wind_up(LAST_ACTIONS);
         logger::event(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
         Ok(())
@@ -160,6 +164,7 @@ impl Life {
             }
             Incoming::Command(asked) => asked.answer(|command| self.command(command)),
             Incoming::Reload => drop(self.reload()),
+            Incoming::ToggleDebug => logger::toggle_debug(self.config.log_level),
             Incoming::Gauged { source, result, at } => {
                 self.parts.gauges.answered(&source, result, at);
             }
@@ -217,12 +222,12 @@ impl Life {
         answered
     }
 
-    fn publish(&self, turn: Turn) {
+    fn publish(&mut self, turn: Turn) {
         let clock = &self.parts.clock;
         // Whoever reads it may be in another folder.
         let config_file = &self.options.config_file;
         let config_file = path::absolute(config_file).unwrap_or_else(|_| config_file.clone());
-        self.parts.board.publish(Status {
+        let status = Status {
             config_file: config_file.display().to_string(),
             now: clock.now(),
             at: clock.wall(),
@@ -234,7 +239,9 @@ impl Life {
             old_proxies: turn.old_proxies,
             services: turn.services,
             orphans: turn.orphans,
-        });
+        };
+        self.parts.notify.took_turn(&status);
+        self.parts.board.publish(status);
     }
 
     /// Actions that are under way are let end, within reason.
@@ -287,9 +294,16 @@ impl Life {
         Ok(words.collect::<Vec<_>>().join("; "))
     }
 
+    fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
+        self.parts.notify.reloading();
+        let result = self.take_config();
+        self.parts.notify.reloaded();
+        result
+    }
+
     /// The old config goes on unless the new one is good as a whole. Gives what changed, or every
     /// problem.
-    fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
+    fn take_config(&mut self) -> std::result::Result<String, Vec<String>> {
         let file = self.options.config_file.clone();
         let loaded = config::load(&file);
         for problem in &loaded.problems {

@@ -52,6 +52,20 @@ pub(crate) fn set(level: LevelFilter, format: LogFormat) {
     log::set_max_level(level);
 }
 
+/// To debug, and back to what the config says. That may be debug or more itself: then to info. Told
+/// while debug holds, at a level that shows in either case.
+pub(crate) fn toggle_debug(configured: LevelFilter) {
+    if log::max_level() < LevelFilter::Debug {
+        log::set_max_level(LevelFilter::Debug);
+        log::info!("message=\"log level is debug until the next SIGUSR1 or reload\"");
+        return;
+    }
+    let quiet = if configured < LevelFilter::Debug { configured } else { LevelFilter::Info };
+    let word = quiet.as_str().to_ascii_lowercase();
+    log::info!("message=\"log level is {word} again\"");
+    log::set_max_level(quiet);
+}
+
 fn is(format: LogFormat) -> bool {
     FORMAT.load(Ordering::Relaxed) == format as u8
 }

@@ -10,6 +10,7 @@ mod life;
 pub(crate) mod live;
 mod lock;
 pub(crate) mod logger;
+mod notify;
 mod pace;
 mod pool;
 mod probes;
@@ -29,6 +30,7 @@ use crate::daemon::gauges::Gauges;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::life::{Life, Parts};
 use crate::daemon::lock::Locks;
+use crate::daemon::notify::Notify;
 use crate::daemon::probes::Probes;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
@@ -88,7 +90,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         .then(|| Front::open(&config.fixed.api, clock.clone(), board.clone(), ask))
         .transpose()?;
     let store = opened.store;
-    let parts = Parts { clock, engine, proxy, store, crew, probes, gauges, inbox, board };
+    let notify = if options.once { Notify::default() } else { Notify::from_environment() };
+    let parts = Parts { clock, engine, proxy, store, crew, probes, gauges, inbox, board, notify };
     let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
     let ended = life.run();
     drop(front);

@@ -26,6 +26,7 @@ mod load_client;
 mod simulate;
 mod metrics;
 mod quickref;
+mod notify;
 mod raw_http;
 mod zones;
 mod schema;
