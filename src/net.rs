@@ -6,6 +6,7 @@ use std::time::Duration;
 use ureq::Agent;
 
 use crate::model::health::HEALTH_HOST;
+use crate::model::secret::Secret;
 use crate::outside::{Error, Net, Result};
 
 pub(crate) struct SystemNet {
@@ -32,15 +33,22 @@ impl SystemNet {
 
 impl Net for SystemNet {
     /// The body is left unread.
-    fn get_status(&self, to: SocketAddr, path: &str, timeout: Duration) -> Result<u16> {
+    fn get_status(
+        &self,
+        to: SocketAddr,
+        path: &str,
+        headers: &[(String, Secret)],
+        timeout: Duration,
+    ) -> Result<u16> {
         let url = format!("http://{to}{path}");
-        let request = self
-            .agent
-            .get(&url)
-            .header("host", HEALTH_HOST)
-            .config()
-            .timeout_global(Some(timeout))
-            .build();
+        let mut request = self.agent.get(&url);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request = request.header("host", HEALTH_HOST);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value.expose());
+        }
+        let request = request.config().timeout_global(Some(timeout)).build();
         let response = request.call().map_err(|err| match err {
             ureq::Error::Timeout(_) => {
                 Error::new(format!("GET {url}: no answer within {} ms", timeout.as_millis()))

@@ -2,9 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide;
@@ -15,12 +13,12 @@ use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::plan::{Plan, Rule};
 use crate::model::proxy::{Backend, ProxyMemory, Routes};
-use crate::model::replica::{ContainerId, ContainerState, Probed};
-use crate::model::service::Service;
+use crate::model::replica::{ContainerId, ContainerState, Health};
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
 use crate::model::time::Moment;
 use crate::observe;
+use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Sampler};
 use crate::observe::{Answers, Known, Last, Seen};
 use crate::outside::{Clock, Crew, Engine, Proxy, Store};
@@ -79,7 +77,7 @@ pub(crate) struct Turn {
     pub(crate) readings: Vec<String>,
     /// When to take the next turn if nothing wakes us before.
     pub(crate) again: Option<Duration>,
-    /// Replicas that run and are not known to serve.
+    /// Replicas that run.
     pub(crate) to_probe: Vec<Target>,
     /// Every replica there is.
     pub(crate) known: Vec<ContainerId>,
@@ -90,15 +88,6 @@ pub(crate) struct Turn {
     /// Earlier processes that still finish; `None` when HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
     pub(crate) orphans: Vec<String>,
-}
-
-/// A replica to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) id: ContainerId,
-    pub(crate) number: u32,
-    pub(crate) address: SocketAddr,
-    pub(crate) service: Arc<Service>,
 }
 
 /// Memory is stored before the world is touched: a crash in between costs a wait that was not
@@ -162,7 +151,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     Turn {
         readings: readings(&seen, inputs.due),
         known: known_replicas(&seen),
-        to_probe: to_probe(&seen, inputs.probed),
+        to_probe: seen.targets,
         old_proxies: seen.proxy.as_ref().map(|proxy| proxy.old_processes),
         orphans: seen.orphans.into_iter().collect(),
         engine_error: seen.engine_error,
@@ -211,7 +200,7 @@ fn is_blind(seen: &Seen, proxy: &ProxyMemory) -> bool {
         && replicas.any(|r| {
             r.state == ContainerState::Running
                 && r.address.is_some()
-                && r.probed == Probed::NotYet
+                && r.health == Health::Unknown
                 && !r.is_served()
         })
 }
@@ -333,22 +322,4 @@ fn save(store: &dyn Store, now: Moment, mind: &mut Mind) -> Option<Event> {
         // Not stored is no reason to leave a service without replicas; it is tried again.
         Err(err) => mind.told.saving(Some(err.to_string())),
     }
-}
-
-fn to_probe(seen: &Seen, probed: &Answers) -> Vec<Target> {
-    let mut targets = Vec::new();
-    for snapshot in &seen.snapshots {
-        for replica in &snapshot.replicas {
-            let answer = observe::answer(probed, &replica.id, replica.address);
-            let passed = answer == Some(Probed::Passed);
-            if let Some(address) = replica.address
-                && replica.state == ContainerState::Running
-                && !passed
-            {
-                let (id, number) = (replica.id.clone(), replica.number);
-                targets.push(Target { id, number, address, service: snapshot.service.clone() });
-            }
-        }
-    }
-    targets
 }

@@ -1,5 +1,6 @@
 //! Everything that wakes the tick.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
@@ -17,7 +18,7 @@ pub(crate) enum Event {
     /// An action ended.
     Done(Done),
     /// A probe ended; the error is what the operator is to read.
-    Probed { id: ContainerId, result: Result<(), String> },
+    Probed { id: ContainerId, address: SocketAddr, result: Result<(), String> },
     /// Somebody asked for something, and waits for the answer.
     Command(Asked),
     /// A remote metric answered, or did not in time; and when.

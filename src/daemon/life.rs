@@ -24,7 +24,8 @@ use crate::model::event::{Event, Kind};
 use crate::model::memory::Failures;
 use crate::model::status::Status;
 use crate::model::time::Moment;
-use crate::outside::{Clock, Error, Proxy, Result, Store};
+use crate::observe;
+use crate::outside::{Clock, Engine, Error, Proxy, Result, Store};
 use crate::serve::Board;
 use crate::store::FileStore;
 use crate::tick::{Inputs, Mind, Turn, World, tick};
@@ -33,6 +34,8 @@ use crate::tick::{Inputs, Mind, Turn, World, tick};
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
 /// With `--once`, how long remote metrics may take to answer.
 const ONCE_METRICS: Duration = Duration::from_secs(5);
+/// With `--once`, how long replicas may take to pass: longer than a health check's usual timeout.
+const ONCE_PROBES: Duration = Duration::from_secs(6);
 /// With `--once` the actions of the one turn are all there is.
 const ONCE_ACTIONS: Duration = Duration::from_secs(120);
 
@@ -123,6 +126,7 @@ impl Life {
             }
             self.listen(wait);
         }
+        self.probe_once();
         let answered = self.turn(true);
         self.wind_up(ONCE_ACTIONS);
         let failed = self.done.iter().filter(|d| d.result.is_err()).count();
@@ -132,6 +136,32 @@ impl Life {
             (true, failed) => Err(Error::new(format!("{failed} actions failed, see above"))),
             (false, _) => Err(Error::new("docker did not answer, see above")),
         }
+    }
+
+    /// Asks every replica until it is known to be healthy or not, within reason. One pass is
+    /// enough: there is no time for more.
+    fn probe_once(&mut self) {
+        let parts = &mut self.parts;
+        // What is wrong with either the turn will tell.
+        let containers = parts.engine.list().unwrap_or_default();
+        let proxy = parts.proxy.look(false).ok();
+        let mut targets = observe::targets(&self.config, &containers, proxy.as_ref());
+        for target in &mut targets {
+            Arc::make_mut(&mut target.service).health.healthy_after = 1;
+        }
+        let known: Vec<_> = containers.into_iter().map(|c| c.id).collect();
+        let until = parts.clock.now().plus(ONCE_PROBES);
+        let (_, events) = parts.probes.watch(targets, &known, parts.clock.now());
+        events.iter().for_each(logger::event);
+        loop {
+            let now = self.parts.clock.now();
+            let wait = self.parts.probes.send_due(now).unwrap_or(ONCE_PROBES).min(until.since(now));
+            if self.stopping || self.parts.probes.is_settled() || wait.is_zero() {
+                break;
+            }
+            self.listen(wait);
+        }
+        self.parts.probes.give_up();
     }
 
     /// Waits for one message, then takes all that are there.
@@ -155,8 +185,8 @@ impl Life {
                 self.done.push(done);
                 self.pace.wake(now);
             }
-            Incoming::Probed { id, result } => {
-                let (changed, event) = self.parts.probes.answered(&id, result, now);
+            Incoming::Probed { id, address, result } => {
+                let (changed, event) = self.parts.probes.answered(&id, address, result, now);
                 event.iter().for_each(logger::event);
                 if changed {
                     self.pace.wake(now);
@@ -212,8 +242,13 @@ impl Life {
             }
         }
         let now = parts.clock.now();
-        parts.probes.watch(std::mem::take(&mut turn.to_probe), &turn.known, now);
+        let to_probe = std::mem::take(&mut turn.to_probe);
+        let (changed, events) = parts.probes.watch(to_probe, &turn.known, now);
+        events.iter().for_each(logger::event);
         self.pace.took_turn(now, due, turn.again);
+        if changed {
+            self.pace.wake(now);
+        }
         let answered = turn.engine_error.is_none();
         if due && answered {
             self.last_good = Some(now);

@@ -1,109 +1,251 @@
-//! Asks replicas that are not known to serve, until they do. A bounded pool: one that hangs keeps
-//! one thread, for its own timeout.
+//! Asks every replica whether it can serve: often while it starts, then at its own interval for as
+//! long as it lives. Each question has a thread of its own, of a bounded number: one that hangs
+//! delays nobody.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::daemon::inbox::Event as Incoming;
-use crate::daemon::pool;
+use crate::daemon::{pool, spawn};
 use crate::model::event::{Event, Kind};
-use crate::model::replica::{ContainerId, Probed};
+use crate::model::hash::fnv1a;
+use crate::model::health::HealthKind;
+use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
-use crate::observe::{Answers, health};
-use crate::outside::{Net, Result};
-use crate::tick::Target;
+use crate::observe::Answers;
+use crate::observe::health::streak::Streak;
+use crate::observe::health::{self, Target};
+use crate::outside::Net;
 
-const THREADS: usize = 8;
-const QUEUE: usize = 64;
+/// Questions at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
+const AT_ONCE: usize = 64;
 /// A replica that starts is asked often, so that it serves soon after it can.
 const EAGER: Duration = Duration::from_millis(200);
 const EAGER_FOR: Duration = Duration::from_secs(30);
+/// Between two tries to send off what found no thread.
+const CROWDED: Duration = Duration::from_millis(50);
 /// Not ready for so long is worth a line in the log.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Probes {
-    queue: SyncSender<Target>,
+    net: Arc<dyn Net>,
+    inbox: SyncSender<Incoming>,
+    under_way: usize,
     watched: BTreeMap<ContainerId, Watch>,
-    /// The last answer of each replica that gave one.
+    /// What the answers of each replica make of it.
     pub(crate) results: Answers,
 }
 
 struct Watch {
     target: Target,
     since: Moment,
-    /// `None` while a probe is under way.
+    streak: Streak,
+    /// `None` while a probe is under way, and for kinds that ask nobody.
     next: Option<Moment>,
+    sent: Moment,
     told: bool,
 }
 
-impl Probes {
-    pub(crate) fn new(net: Arc<dyn Net>, inbox: SyncSender<Incoming>) -> Result<Probes> {
-        let work = move |target: Target| {
-            let probe = || health::probe(&*net, &target.service.health, target.address);
-            let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
-            Incoming::Probed { id: target.id, result }
+impl Watch {
+    fn new(target: Target, now: Moment) -> Watch {
+        let asks = match target.service.health.kind {
+            HealthKind::Http(_) | HealthKind::Tcp => true,
+            HealthKind::Docker | HealthKind::None => false,
         };
-        let names = (0..THREADS).map(|n| format!("probe-{n}"));
-        let queue = pool::start(names, QUEUE, &inbox, work)?;
-        Ok(Probes { queue, watched: BTreeMap::new(), results: BTreeMap::new() })
+        let streak = Streak::new(target.is_served);
+        Watch { target, since: now, streak, next: asks.then_some(now), sent: now, told: false }
+    }
+
+    /// When to ask again after an answer.
+    fn again(&self, now: Moment) -> Moment {
+        let check = &self.target.service.health;
+        let age = now.since(self.since);
+        if age < EAGER_FOR && self.streak.is_excused(check, age) {
+            return now.plus(EAGER);
+        }
+        slot(&self.target.id, self.sent.plus(check.interval / 2), check.interval).max(now)
+    }
+
+    /// Told once, when it takes long to be ready for the first time.
+    fn complaint(&mut self, now: Moment, why: &str) -> Option<Event> {
+        if self.told || now.since(self.since) < PATIENCE {
+            return None;
+        }
+        self.told = true;
+        let service = self.target.service.name.as_str();
+        let message = format!("not ready after {} s: {why}", PATIENCE.as_secs());
+        let event = Event::new(Kind::ReplicaNotReady, message).service(service);
+        Some(event.replica(replica_name(service, self.target.number)))
+    }
+}
+
+/// Every replica has its own place in the interval, so that many are not asked in one instant.
+fn slot(id: &ContainerId, earliest: Moment, interval: Duration) -> Moment {
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+    let phase = fnv1a(id.0.as_bytes()) % interval;
+    let past = (earliest.0 % interval + interval - phase) % interval;
+    Moment(earliest.0.saturating_add((interval - past) % interval))
+}
+
+impl Probes {
+    pub(crate) fn new(net: Arc<dyn Net>, inbox: SyncSender<Incoming>) -> Probes {
+        let (watched, results) = (BTreeMap::new(), BTreeMap::new());
+        Probes { net, inbox, under_way: 0, watched, results }
     }
 
     /// Whom to ask from now on. The others are forgotten, but for the answers of those in `known`.
-    pub(crate) fn watch(&mut self, targets: Vec<Target>, known: &[ContainerId], now: Moment) {
+    /// Gives whether anything is known of one that was not, and what the operator should hear.
+    pub(crate) fn watch(
+        &mut self,
+        targets: Vec<Target>,
+        known: &[ContainerId],
+        now: Moment,
+    ) -> (bool, Vec<Event>) {
         self.results.retain(|id, _| known.contains(id));
         let mut before = std::mem::take(&mut self.watched);
+        let (mut changed, mut events) = (false, Vec::new());
         for target in targets {
             let id = target.id.clone();
-            let watch = match before.remove(&id) {
-                Some(watch) if watch.target.address == target.address => Watch { target, ..watch },
-                Some(_) | None => Watch { target, since: now, next: Some(now), told: false },
+            let is_same = |watch: &Watch| {
+                let (old, new) = (&watch.target, &target);
+                old.address == new.address && old.service.health == new.service.health
             };
+            let mut watch = match before.remove(&id).filter(is_same) {
+                Some(watch) => Watch { target, ..watch },
+                None => Watch::new(target, now),
+            };
+            let (kind, own) = (&watch.target.service.health.kind, &watch.target.own_health);
+            watch.streak.heard(kind, own.as_ref(), now);
+            if *kind == HealthKind::Docker && watch.streak.health == Health::Starting {
+                let why = match own {
+                    None => "the image has no HEALTHCHECK; give it another health_check.type",
+                    Some(_) => "the image's own check did not pass yet",
+                };
+                events.extend(watch.complaint(now, why));
+            }
+            changed |= self.note(&watch);
             self.watched.insert(id, watch);
         }
+        (changed, events)
     }
 
-    /// Sends off what is due; gives how long nothing will be.
+    /// Whether it is another health than before.
+    fn note(&mut self, watch: &Watch) -> bool {
+        let (id, health) = (&watch.target.id, &watch.streak.health);
+        let new = (watch.target.address, health.clone());
+        let old = self.results.insert(id.clone(), new);
+        let kind = |health: &Health| std::mem::discriminant(health);
+        old.map_or(kind(&Health::Unknown), |(_, old)| kind(&old)) != kind(health)
+    }
+
+    /// Sends off what is due, the longest due first; gives how long nothing will be.
     pub(crate) fn send_due(&mut self, now: Moment) -> Option<Duration> {
-        for watch in self.watched.values_mut().filter(|w| w.next.is_some_and(|n| n <= now)) {
-            if self.queue.try_send(watch.target.clone()).is_ok() {
-                watch.next = None;
+        let due = |w: &Watch| w.next.filter(|next| *next <= now);
+        let mut ids: Vec<_> =
+            self.watched.iter().filter_map(|(id, w)| Some((due(w)?, id.clone()))).collect();
+        ids.sort();
+        for (_, id) in ids {
+            let Some(watch) = self.watched.get_mut(&id) else { continue };
+            if AT_ONCE <= self.under_way {
+                break;
+            }
+            let (target, net, inbox) = (watch.target.clone(), self.net.clone(), self.inbox.clone());
+            let body = move || {
+                let probe = || health::probe(&*net, &target.service.health, target.address);
+                let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+                // At the end of the daemon nobody listens.
+                drop(inbox.send(Incoming::Probed {
+                    id: target.id,
+                    address: target.address,
+                    result,
+                }));
+            };
+            match spawn("probe", body) {
+                Ok(()) => {
+                    self.under_way += 1;
+                    (watch.next, watch.sent) = (None, now);
+                }
+                Err(err) => {
+                    log::warn!("message={:?}", err.to_string());
+                    watch.next = Some(now.plus(PATIENCE));
+                }
             }
         }
-        self.watched
-            .values()
-            .filter_map(|w| w.next)
-            .min()
-            .map(|next| next.since(now).max(EAGER / 4))
+        let next = self.watched.values().filter_map(|w| w.next).min();
+        next.map(|next| next.since(now).max(CROWDED))
     }
 
     /// Whether the answer changes anything, and what the operator should hear of it.
     pub(crate) fn answered(
         &mut self,
         id: &ContainerId,
+        address: SocketAddr,
         result: std::result::Result<(), String>,
         now: Moment,
     ) -> (bool, Option<Event>) {
-        let Some(watch) = self.watched.get_mut(id) else { return (false, None) };
-        let address = watch.target.address;
-        let Err(error) = result else {
-            self.watched.remove(id);
-            self.results.insert(id.clone(), (address, Probed::Passed));
-            return (true, None);
-        };
-        let waited = now.since(watch.since);
-        let pause = if waited < EAGER_FOR { EAGER } else { watch.target.service.health.interval };
-        watch.next = Some(now.plus(pause));
-        self.results.insert(id.clone(), (address, Probed::Failed));
-        if waited < PATIENCE || watch.told {
-            return (false, None);
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(mut watch) = self.watched.remove(id) else { return (false, None) };
+        let mut event = None;
+        // One that was meanwhile given another address or another check is asked anew.
+        if watch.target.address == address && watch.next.is_none() {
+            let check = &watch.target.service.health;
+            match result {
+                Ok(()) => watch.streak.passed(check),
+                Err(error) => {
+                    let age = now.since(watch.since);
+                    watch.streak.failed(check, now, age, error.clone());
+                    let is_starting = watch.streak.health == Health::Starting;
+                    event = is_starting.then(|| watch.complaint(now, &error)).flatten();
+                }
+            }
+            watch.next = Some(watch.again(now));
         }
-        watch.told = true;
-        let service = watch.target.service.name.as_str();
-        let message = format!("not ready after {} s: {error}", PATIENCE.as_secs());
-        let event = Event::new(Kind::ReplicaNotReady, message).service(service);
-        (false, Some(event.replica(replica_name(service, watch.target.number))))
+        let changed = self.note(&watch);
+        self.watched.insert(id.clone(), watch);
+        (changed, event)
+    }
+
+    /// Whoever did not answer so far is taken as one that starts.
+    pub(crate) fn give_up(&mut self) {
+        for (_, health) in self.results.values_mut().filter(|(_, h)| *h == Health::Unknown) {
+            *health = Health::Starting;
+        }
+    }
+
+    /// Nothing more is to be learnt of anyone soon.
+    pub(crate) fn is_settled(&self) -> bool {
+        let settled = |health: &Health| match health {
+            Health::Healthy | Health::Unhealthy { .. } => true,
+            Health::Unknown | Health::Starting => false,
+        };
+        self.watched.values().all(|watch| settled(&watch.streak.health))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::daemon::probes::slot;
+    use crate::model::replica::ContainerId;
+    use crate::model::time::Moment;
+
+    #[test]
+    fn every_replica_has_its_own_place_in_the_interval() {
+        let interval = Duration::from_secs(10);
+        let mut tenths = [0; 10];
+        for n in 0..100 {
+            let id = ContainerId(format!("{n:064x}"));
+            let first = slot(&id, Moment(1_000_000), interval);
+            assert!(Moment(1_000_000) <= first && first < Moment(1_010_000), "{first:?}");
+            assert_eq!(slot(&id, first, interval), first);
+            assert_eq!(slot(&id, Moment(first.0 + 1), interval), first.plus(interval));
+            tenths[usize::try_from((first.0 - 1_000_000) / 1000).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|n| (1..30).contains(n)), "{tenths:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::memory::ServiceMemory;
 use crate::model::record::Counts;
-use crate::model::replica::{ContainerState, Load, Probed, Replica};
+use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
 
@@ -25,9 +25,9 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
         ContainerState::Created => Class::Unready,
         ContainerState::Running if replica.address.is_none() => Class::Unready,
         ContainerState::Running if replica.is_served() => Class::Ready,
-        ContainerState::Running => match replica.probed {
-            Probed::Passed => Class::Ready,
-            Probed::NotYet | Probed::Failed => Class::Unready,
+        ContainerState::Running => match replica.health {
+            Health::Healthy => Class::Ready,
+            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => Class::Unready,
         },
     }
 }

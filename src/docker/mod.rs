@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod client;
+mod details;
 pub(crate) mod events;
 mod meter;
 mod transport;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::docker::client::{Call, Client, Method};
+use crate::docker::details::Details;
 use crate::docker::meter::Meters;
 use crate::docker::wire::{Created, Inspected, Listed};
 use crate::model::config::DockerConfig;
@@ -32,6 +34,7 @@ pub(crate) struct Docker {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     meters: Mutex<Meters>,
+    details: Mutex<Details>,
 }
 
 impl Docker {
@@ -40,12 +43,20 @@ impl Docker {
             client: Client::new(&config.socket),
             timeout: config.timeout,
             meters: Mutex::new(Meters::new(clock.clone())),
+            details: Mutex::default(),
             clock,
         }
     }
 
     fn look_timeout(&self) -> Duration {
         self.timeout.min(LOOK_TIMEOUT)
+    }
+
+    /// One for many calls: a turn must not wait for each container that gives no answer. Gives what
+    /// is left of it.
+    fn deadline(&self) -> impl Fn() -> Option<Duration> {
+        let until = self.clock.now().plus(self.look_timeout());
+        move || Some(until.since(self.clock.now())).filter(|left| !left.is_zero())
     }
 
     fn inspect(&self, id_or_name: &str, timeout: Duration) -> Result<Option<Inspected>> {
@@ -141,14 +152,18 @@ impl Engine for Docker {
         let query = [("all", "true"), ("filters", filters.as_str())];
         let call = Call { query: &query, ..Call::get("/containers/json") };
         let listed: Vec<Listed> = self.client.call(call, self.look_timeout())?.ok()?.json()?;
-        Ok(listed.into_iter().filter_map(Listed::into_container).collect())
+        let mut containers: Vec<_> =
+            listed.into_iter().filter_map(Listed::into_container).collect();
+        let left = self.deadline();
+        let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
+        let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        details.add(&mut containers, &inspect);
+        Ok(containers)
     }
 
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        // One deadline for all: a turn must not wait for each container that gives no answer.
-        let until = self.clock.now().plus(self.look_timeout());
-        let left = || Some(until.since(self.clock.now())).filter(|left| !left.is_zero());
+        let left = self.deadline();
         let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
         let mut usages = meters.read_files(of, &inspect);
         let is_whole = |ask: &&Ask| {

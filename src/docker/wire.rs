@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
-use crate::model::replica::{Container, ContainerId, ContainerState};
+use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
 use crate::model::service::{Origin, Restart, Service, replica_name};
 use crate::outside::{Error, Result};
 
@@ -19,6 +19,9 @@ pub(crate) struct Listed {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     state: String,
+    /// For people, as `Up 2 hours (unhealthy)` or `Exited (137) 3 seconds ago`.
+    #[serde(default)]
+    status: String,
     #[serde(default)]
     host_config: ListedHost,
     #[serde(default)]
@@ -66,7 +69,33 @@ impl Listed {
         let first = networks.get(&self.host_config.network_mode);
         let mut all = first.into_iter().chain(networks.values());
         let address = all.find_map(|e| e.ip_address.parse::<IpAddr>().ok());
-        Some(Container { id: ContainerId(self.id), service, number, state, address })
+        Some(Container {
+            id: ContainerId(self.id),
+            service,
+            number,
+            spec: self.labels.get(LABEL_SPEC).cloned(),
+            exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
+            own_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
+            state,
+            address,
+        })
+    }
+}
+
+/// Whether it ran out of memory stands elsewhere.
+fn exit_of(status: &str) -> Option<Exit> {
+    let (code, _) = status.strip_prefix("Exited (")?.split_once(')')?;
+    Some(Exit { code: code.parse().ok()?, oom: false })
+}
+
+/// What the check wrote stands elsewhere.
+fn own_health_of(status: &str) -> Option<OwnHealth> {
+    let (_, word) = status.strip_suffix(')')?.rsplit_once('(')?;
+    match word {
+        "health: starting" => Some(OwnHealth::Starting),
+        "healthy" => Some(OwnHealth::Healthy),
+        "unhealthy" => Some(OwnHealth::Unhealthy(String::new())),
+        _ => None,
     }
 }
 
@@ -94,6 +123,24 @@ struct InspectedConfig {
 #[serde(rename_all = "PascalCase", default)]
 struct InspectedState {
     pid: u32,
+    exit_code: i64,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    health: Option<InspectedHealth>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedHealth {
+    /// The last five checks, the newest at the end.
+    log: Option<Vec<HealthRun>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct HealthRun {
+    exit_code: i64,
+    output: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -106,6 +153,8 @@ struct InspectedHost {
 }
 
 const ONE_CORE: u64 = 1_000_000_000;
+/// Characters of what a check wrote that an operator is shown.
+const COMPLAINT_MAX: usize = 200;
 
 impl Inspected {
     fn label(&self, key: &str) -> Option<&str> {
@@ -116,6 +165,18 @@ impl Inspected {
         self.label(LABEL_SERVICE) == Some(service)
             && self.label(LABEL_REPLICA) == Some(number.to_string().as_str())
             && self.name.trim_start_matches('/') == replica_name(service, number)
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        Exit { code: self.state.exit_code, oom: self.state.oom_killed }
+    }
+
+    /// What its own check said last.
+    pub(crate) fn complaint(&self) -> String {
+        let health = self.state.health.as_ref();
+        let Some(run) = health.and_then(|h| h.log.as_ref()?.last()) else { return String::new() };
+        let output: String = run.output.trim().chars().take(COMPLAINT_MAX).collect();
+        format!("exit code {}: {output}", run.exit_code)
     }
 
     /// `None` while it does not run.
@@ -256,28 +317,16 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
             restart_policy: RestartPolicy::of(spec.restart),
         },
     };
-    let write = |body: &Create| {
-        serde_json::to_vec(body).map_err(|err| Error::caused("container body", err))
-    };
-    // Of everything but our own labels: equal specs have equal marks, whatever their number.
-    let mark = format!("{:016x}", fnv1a(&write(&body)?));
     body.labels.insert(LABEL_SERVICE, service.name.as_str().to_owned());
     body.labels.insert(LABEL_REPLICA, number.to_string());
-    body.labels.insert(LABEL_SPEC, mark);
-    write(&body)
-}
-
-/// The 64-bit FNV-1a hash. Not std's: its hash may change with the compiler, a label may not.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    body.labels.insert(LABEL_SPEC, service.spec_hash());
+    serde_json::to_vec(&body).map_err(|err| Error::caused("container body", err))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::wire::{Inspected, Listed, Stats, fnv1a};
-    use crate::model::replica::ContainerState;
+    use crate::docker::wire::{Inspected, Listed, Stats};
+    use crate::model::replica::{ContainerState, Exit, OwnHealth};
 
     fn listed(state: &str, labels: &str, networks: &str) -> Option<super::Container> {
         let text = format!(
@@ -319,6 +368,42 @@ mod tests {
         ] {
             assert_eq!(listed(state, ours, "{}").unwrap().state, want, "{state}");
         }
+    }
+
+    #[test]
+    fn how_it_ended_and_what_its_own_check_says_stand_in_the_status() {
+        let text = |state: &str, status: &str| {
+            let labels = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3",
+                "io.plimsoll.spec":"0123456789abcdef"}"#;
+            let text = format!(
+                r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Status":"{status}",
+                    "Labels":{labels}}}"#
+            );
+            serde_json::from_str::<Listed>(&text).unwrap().into_container().unwrap()
+        };
+        let exit = |code| Some(Exit { code, oom: false });
+        let ill = Some(OwnHealth::Unhealthy(String::new()));
+        for (state, status, ended, health) in [
+            ("exited", "Exited (137) 3 seconds ago", exit(137), None),
+            ("exited", "Exited (0) About an hour ago", exit(0), None),
+            ("dead", "Dead", None, None),
+            ("restarting", "Restarting (1) 2 seconds ago", None, None),
+            ("created", "Created", None, None),
+            ("running", "Up 2 hours", None, None),
+            ("running", "Up 2 hours (Paused)", None, None),
+            ("running", "Up 1 second (health: starting)", None, Some(OwnHealth::Starting)),
+            ("running", "Up 2 hours (healthy)", None, Some(OwnHealth::Healthy)),
+            ("running", "Up 2 hours (unhealthy)", None, ill),
+        ] {
+            let container = text(state, status);
+            assert_eq!((container.exit, container.own_health), (ended, health), "{status}");
+            assert_eq!(container.spec.as_deref(), Some("0123456789abcdef"));
+        }
+        let inspected = r#"{"Id":"ab","State":{"ExitCode":137,"OOMKilled":true,
+            "Health":{"Log":[{"Output":"old"},{"ExitCode":1,"Output":" no route\n"}]}}}"#;
+        let inspected: Inspected = serde_json::from_str(inspected).unwrap();
+        assert_eq!(inspected.exit(), Exit { code: 137, oom: true });
+        assert_eq!(inspected.complaint(), "exit code 1: no route");
     }
 
     #[test]
@@ -368,13 +453,5 @@ mod tests {
             let inspected: Inspected = serde_json::from_str(&text).unwrap();
             assert_eq!(inspected.memory_limit(), want, "{host}");
         }
-    }
-
-    /// Vectors of the algorithm's authors.
-    #[test]
-    fn the_hash_is_fnv1a() {
-        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 }

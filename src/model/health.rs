@@ -60,4 +60,16 @@ pub(crate) struct HttpCheck {
 
 impl HttpCheck {
     pub(crate) const EXPECT: (u16, u16) = (200, 399);
+
+    pub(crate) fn expects(&self, status: u16) -> bool {
+        self.expect.iter().any(|(from, to)| (*from..=*to).contains(&status))
+    }
+
+    /// As in the config: `200-299,401`.
+    pub(crate) fn expected(&self) -> String {
+        let range = |(from, to): &(u16, u16)| {
+            if from == to { from.to_string() } else { format!("{from}-{to}") }
+        };
+        self.expect.iter().map(range).collect::<Vec<_>>().join(",")
+    }
 }

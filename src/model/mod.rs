@@ -5,6 +5,7 @@ pub(crate) mod behavior;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod event;
+pub(crate) mod hash;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod memory;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::service::Percent;
+use crate::model::time::Moment;
 
 /// Docker's identifier of a container: 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,34 @@ pub(crate) enum ContainerState {
     Removing,
 }
 
+/// How a container's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: i64,
+    /// The kernel killed it, or a part of it, for want of memory.
+    pub(crate) oom: bool,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Exit { code, oom } = *self;
+        if oom {
+            write!(f, "out of memory, exit code {code}")
+        } else {
+            write!(f, "exit code {code}")
+        }
+    }
+}
+
+/// What Docker's own check of the image says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnHealth {
+    Starting,
+    Healthy,
+    /// What the check wrote last.
+    Unhealthy(String),
+}
+
 /// A container that carries our label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
@@ -35,17 +64,30 @@ pub(crate) struct Container {
     pub(crate) service: String,
     /// Of its label `io.plimsoll.replica`; numbers only grow within a service.
     pub(crate) number: u32,
+    /// Of its label `io.plimsoll.spec`: `Service::spec_hash` when it was made.
+    pub(crate) spec: Option<String>,
     pub(crate) state: ContainerState,
+    /// `None` while it runs, and when Docker did not say.
+    pub(crate) exit: Option<Exit>,
+    /// `None`: the image has no HEALTHCHECK.
+    pub(crate) own_health: Option<OwnHealth>,
     /// `None` while it has no network.
     pub(crate) address: Option<IpAddr>,
 }
 
-/// What our own probe said last.
+/// What the service's health check makes of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Probed {
-    NotYet,
-    Passed,
-    Failed,
+pub(crate) enum Health {
+    /// Not asked yet, at the address that it has now.
+    Unknown,
+    /// It never passed so far, and may still.
+    Starting,
+    Healthy,
+    /// `error` is why it failed last.
+    Unhealthy {
+        since: Moment,
+        error: String,
+    },
 }
 
 /// A share of the replica's limit.
@@ -68,9 +110,12 @@ pub(crate) struct ServerSeen {
 pub(crate) struct Replica {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
+    /// As `Container` has it.
+    pub(crate) spec: Option<String>,
     pub(crate) state: ContainerState,
+    pub(crate) exit: Option<Exit>,
     pub(crate) address: Option<SocketAddr>,
-    pub(crate) probed: Probed,
+    pub(crate) health: Health,
     /// Average CPU since the last look.
     pub(crate) load: Load,
     /// Now. Missing unless the service scales by it.

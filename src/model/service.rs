@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::behavior::Behavior;
+use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::metric::Metric;
 use crate::model::schedule::Timetable;
@@ -234,6 +235,46 @@ pub(crate) struct Service {
 }
 
 impl ContainerSpec {
+    /// Everything that makes a container what it is, in one text. What nobody asked for leaves no
+    /// trace in it: a key that a later version adds changes nothing for those who do not use it.
+    fn canonical(&self) -> String {
+        let mut text = String::new();
+        // Lengths keep `["a", "b"]` and `["a b"]` apart.
+        let mut put = |key: &str, value: &str| {
+            text.extend([key, " ", &value.len().to_string(), " ", value, "\n"]);
+        };
+        match &self.origin {
+            Origin::Image(image) => put("image", image),
+            Origin::Compose { project, service } => {
+                put("project", project);
+                put("service", service);
+            }
+        }
+        self.command.iter().for_each(|part| put("command", part));
+        for (name, value) in &self.environment {
+            put("variable", name);
+            put("value", value.expose());
+        }
+        self.volumes.iter().for_each(|volume| put("volume", volume));
+        self.networks.iter().for_each(|network| put("network", network));
+        for (name, value) in &self.labels {
+            put("label", name);
+            put("value", value);
+        }
+        let numbers = [("nano_cpus", self.nano_cpus), ("memory", self.memory)];
+        for (key, number) in numbers {
+            number.iter().for_each(|number| put(key, &number.to_string()));
+        }
+        self.user.iter().for_each(|user| put("user", user));
+        match self.restart {
+            Restart::No => (),
+            Restart::Always => put("restart", "always"),
+            Restart::UnlessStopped => put("restart", "unless-stopped"),
+            Restart::OnFailure(most) => put("restart", &format!("on-failure:{most}")),
+        }
+        text
+    }
+
     /// With nothing but what the image says.
     #[cfg(test)]
     pub(crate) fn new(origin: Origin) -> ContainerSpec {
@@ -279,6 +320,12 @@ impl Service {
         }
     }
 
+    /// The label `io.plimsoll.spec`: equal for containers that are made alike, and another one as
+    /// soon as the config would make them otherwise.
+    pub(crate) fn spec_hash(&self) -> String {
+        format!("{:016x}", fnv1a(self.container.canonical().as_bytes()))
+    }
+
     /// The name of a replica, as container and as HAProxy's server.
     pub(crate) fn replica_name(&self, number: u32) -> String {
         replica_name(self.name.as_str(), number)
@@ -291,7 +338,55 @@ pub(crate) fn replica_name(service: &str, number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::service::{Percent, ServiceName};
+    use crate::model::schedule::Timetable;
+    use crate::model::secret::Secret;
+    use crate::model::service::{
+        Bounds, ContainerSpec, Origin, Percent, Restart, Service, ServiceName,
+    };
+
+    #[test]
+    fn a_spec_has_one_hash_for_ever_and_another_after_any_change() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let plain = || ContainerSpec::new(Origin::Image("web:1".to_owned()));
+        let variable = |value: &str| [("A".to_owned(), Secret::new(value.to_owned()))].into();
+        let label = |value: &str| [("a".to_owned(), value.to_owned())].into();
+        let compose = |project: &str, service: &str| Origin::Compose {
+            project: project.to_owned(),
+            service: service.to_owned(),
+        };
+        let specs = [
+            plain(),
+            ContainerSpec::new(Origin::Image("web:2".to_owned())),
+            ContainerSpec::new(compose("a", "b")),
+            ContainerSpec::new(compose("ab", "")),
+            ContainerSpec { command: texts(&["a", "b"]), ..plain() },
+            ContainerSpec { command: texts(&["a b"]), ..plain() },
+            ContainerSpec { environment: variable("1"), ..plain() },
+            ContainerSpec { environment: variable("2"), ..plain() },
+            ContainerSpec { volumes: texts(&["/a:/b"]), ..plain() },
+            ContainerSpec { networks: texts(&["a", "b"]), ..plain() },
+            ContainerSpec { networks: texts(&["b", "a"]), ..plain() },
+            ContainerSpec { labels: label("1"), ..plain() },
+            ContainerSpec { labels: label("2"), ..plain() },
+            ContainerSpec { nano_cpus: Some(1), ..plain() },
+            ContainerSpec { memory: Some(1), ..plain() },
+            ContainerSpec { user: Some("1".to_owned()), ..plain() },
+            ContainerSpec { restart: Restart::Always, ..plain() },
+            ContainerSpec { restart: Restart::OnFailure(0), ..plain() },
+            ContainerSpec { restart: Restart::OnFailure(1), ..plain() },
+        ];
+        let hash = |spec: &ContainerSpec| {
+            let name = ServiceName::new("web").unwrap();
+            let always = Timetable::always(Bounds::exactly(1));
+            Service::new(name, spec.clone(), 80, always).spec_hash()
+        };
+        let hashes: Vec<String> = specs.iter().map(hash).collect();
+        // It stands on containers that run: a new version that gives another one replaces them all.
+        assert_eq!(hashes[0], "c86cd356b0e48214");
+        for (i, one) in hashes.iter().enumerate() {
+            assert!(!hashes[..i].contains(one), "{:?}", specs[i]);
+        }
+    }
 
     #[test]
     fn a_service_name_is_short_and_plain() {

@@ -12,25 +12,26 @@ use crate::model::config::Config;
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::proxy::{ProxySeen, Routes};
-use crate::model::replica::{Container, ContainerId, ContainerState, Load, Probed, Replica};
+use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
+use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Loads, Sampler};
 use crate::outside::{Engine, Proxy};
 
-/// What probes said last, and where they asked.
-pub(crate) type Answers = BTreeMap<ContainerId, (SocketAddr, Probed)>;
+/// What probes make of each replica, and where they asked.
+pub(crate) type Answers = BTreeMap<ContainerId, (SocketAddr, Health)>;
 
 /// An answer from another address says nothing about this one.
 pub(crate) fn answer(
     answers: &Answers,
     id: &ContainerId,
     address: Option<SocketAddr>,
-) -> Option<Probed> {
-    let (asked, probed) = answers.get(id)?;
-    (Some(*asked) == address).then(|| probed.clone())
+) -> Option<Health> {
+    let (asked, health) = answers.get(id)?;
+    (Some(*asked) == address).then(|| health.clone())
 }
 
 /// What the daemon knows without asking anyone.
@@ -61,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) engine_error: Option<String>,
     /// Services of containers that carry our label and that the config does not know.
     pub(crate) orphans: BTreeSet<String>,
+    /// Every replica that runs and has an address.
+    pub(crate) targets: Vec<Target>,
 }
 
 /// What was seen last, for a look that gets no answer.
@@ -123,8 +126,34 @@ pub(crate) fn look(
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
+    let targets = targets(known.config, containers, last.proxy.as_ref());
     let orphans = others.iter().map(|c| c.service.clone()).collect();
-    Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans }
+    Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans, targets }
+}
+
+/// Whom a health check can ask.
+pub(crate) fn targets(
+    config: &Config,
+    containers: &[Container],
+    proxy: Option<&ProxySeen>,
+) -> Vec<Target> {
+    let target = |container: &Container| {
+        let mut services = config.services.values();
+        let service = services.find(|s| s.name.as_str() == container.service)?;
+        let ip = container.address.filter(|_| container.state == ContainerState::Running)?;
+        let address = SocketAddr::new(ip, service.port);
+        let name = service.replica_name(container.number);
+        let server = proxy.and_then(|p| p.server(service.name.as_str(), &name));
+        Some(Target {
+            id: container.id.clone(),
+            number: container.number,
+            address,
+            service: service.clone(),
+            own_health: container.own_health.clone(),
+            is_served: server.is_some_and(|server| server.address == address),
+        })
+    };
+    containers.iter().filter_map(target).collect()
 }
 
 /// What is free beside the reserve, where some service's replicas have a limit to hold against it.
@@ -150,7 +179,7 @@ fn ready(
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
         let is_served = server.is_some_and(|server| Some(server.address) == address);
-        is_served || answer(known.probed, &c.id, address) == Some(Probed::Passed)
+        is_served || answer(known.probed, &c.id, address) == Some(Health::Healthy)
     };
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
@@ -238,13 +267,15 @@ impl View<'_> {
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
         let loads = self.loads.get(&container.id).copied().filter(|_| running);
         let address = container.address.map(|ip| SocketAddr::new(ip, service.port));
-        let probed = answer(self.known.probed, &container.id, address).filter(|_| running);
+        let health = answer(self.known.probed, &container.id, address).filter(|_| running);
         Replica {
             id: container.id.clone(),
             number: container.number,
+            spec: container.spec.clone(),
             state: container.state,
+            exit: container.exit,
             address,
-            probed: probed.unwrap_or(Probed::NotYet),
+            health: health.unwrap_or(Health::Unknown),
             load: loads.map_or(Load::Missing, |l| l.cpu),
             memory: loads.map_or(Load::Missing, |l| l.memory),
             server,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::{Plan, Rule};
-use crate::model::replica::{ContainerState, Load, Probed, Replica};
+use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{Change, Record, ReplicaState, ReplicaStatus, ServiceStatus};
@@ -117,7 +117,7 @@ fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
         (ContainerState::Removing, _) | (_, Some(DrainStep::Released)) => ReplicaState::Stopping,
         (_, Some(DrainStep::Emptying { .. })) => ReplicaState::Draining,
         (ContainerState::Running, None)
-            if replica.is_served() || replica.probed == Probed::Passed =>
+            if replica.is_served() || replica.health == Health::Healthy =>
         {
             ReplicaState::Ready
         }
@@ -128,39 +128,41 @@ fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
 #[cfg(test)]
 mod tests {
     use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-    use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica};
+    use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica};
     use crate::model::status::ReplicaState;
     use crate::model::time::Moment;
     use crate::report::status::state;
 
     #[test]
     fn a_replica_is_shown_as_operators_think_of_it() {
-        let replica = |state, probed| Replica {
+        let replica = |state, health| Replica {
             id: ContainerId("a".to_owned()),
             number: 1,
+            spec: None,
             state,
+            exit: None,
             address: None,
-            probed,
+            health,
             load: Load::Missing,
             memory: Load::Missing,
             server: None,
             old_connections: None,
             busy: false,
         };
-        let (running, passed) = (ContainerState::Running, Probed::Passed);
+        let (running, healthy) = (ContainerState::Running, Health::Healthy);
         let emptying = Some(DrainStep::Emptying { quiet: 0 });
         let released = Some(DrainStep::Released);
-        for (state_of, probed, step, want) in [
-            (ContainerState::Created, Probed::NotYet, None, ReplicaState::Starting),
-            (running, Probed::NotYet, None, ReplicaState::Starting),
-            (running, Probed::Failed, None, ReplicaState::Starting),
-            (running, passed.clone(), None, ReplicaState::Ready),
-            (running, passed.clone(), emptying, ReplicaState::Draining),
-            (running, passed.clone(), released, ReplicaState::Stopping),
-            (ContainerState::Removing, passed.clone(), None, ReplicaState::Stopping),
-            (ContainerState::Exited, passed, released, ReplicaState::Exited),
+        for (state_of, health, step, want) in [
+            (ContainerState::Created, Health::Unknown, None, ReplicaState::Starting),
+            (running, Health::Unknown, None, ReplicaState::Starting),
+            (running, Health::Starting, None, ReplicaState::Starting),
+            (running, healthy.clone(), None, ReplicaState::Ready),
+            (running, healthy.clone(), emptying, ReplicaState::Draining),
+            (running, healthy.clone(), released, ReplicaState::Stopping),
+            (ContainerState::Removing, healthy.clone(), None, ReplicaState::Stopping),
+            (ContainerState::Exited, healthy, released, ReplicaState::Exited),
         ] {
-            let replica = replica(state_of, probed);
+            let replica = replica(state_of, health);
             let drain = step.map(|step| (replica.id.clone(), Drain { since: Moment(0), step }));
             let memory =
                 ServiceMemory { drains: drain.into_iter().collect(), ..Default::default() };

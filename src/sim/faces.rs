@@ -33,7 +33,10 @@ impl Engine for World {
                 id: unit.id.clone(),
                 service: state.service().to_owned(),
                 number: unit.number,
+                spec: None,
                 state: unit.state,
+                exit: None,
+                own_health: None,
                 address: unit.address,
             };
             Ok(state.containers.iter().map(container).collect())

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::model::action::Done;
 use crate::model::config::Config;
 use crate::model::metric::Milli;
-use crate::model::replica::{ContainerId, ContainerState, Probed};
+use crate::model::replica::{ContainerId, ContainerState, Health};
 use crate::model::time::Moment;
 use crate::observe::Answers;
+use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Hearing};
 use crate::outside::Proxy;
 use crate::sim::crew::MadeUpCrew;
@@ -18,7 +19,7 @@ use crate::sim::crew::MadeUpCrew;
 use crate::sim::ordeal::Fault;
 use crate::sim::timeline::Point;
 use crate::sim::world::{Nature, START, Unit, World};
-use crate::tick::{self, Inputs, Mind, Target, Turn, tick};
+use crate::tick::{self, Inputs, Mind, Turn, tick};
 
 const BETWEEN_TURNS: Duration = Duration::from_millis(50);
 const RESYNC: Duration = Duration::from_secs(60);
@@ -157,10 +158,10 @@ impl Run {
             });
             if answer.unwrap_or(false) {
                 self.asked.remove(&id);
-                self.probed.insert(id, (asked, Probed::Passed));
+                self.probed.insert(id, (asked, Health::Healthy));
                 self.wake(now);
             } else {
-                self.probed.insert(id.clone(), (asked, Probed::Failed));
+                self.probed.insert(id.clone(), (asked, Health::Starting));
                 self.asked.insert(id, (target, now.plus(EAGER)));
             }
         }
@@ -187,6 +188,9 @@ impl Run {
         self.probed.retain(|id, _| turn.known.contains(id));
         let mut asked = std::mem::take(&mut self.asked);
         for target in turn.to_probe {
+            if self.probed.get(&target.id) == Some(&(target.address, Health::Healthy)) {
+                continue;
+            }
             let at = match asked.remove(&target.id) {
                 Some((old, at)) if old.address == target.address => at,
                 Some(_) | None => now,

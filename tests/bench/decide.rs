@@ -22,7 +22,7 @@ use std::{env, fs, process};
 
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica, ServerSeen};
+use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Origin, Percent, Restart, Service, ServiceName,
@@ -131,7 +131,9 @@ fn replica(service: u32, number: u32, load: u64) -> Replica {
         number,
         state: ContainerState::Running,
         address: Some(address),
-        probed: Probed::Passed,
+        health: Health::Healthy,
+        spec: None,
+        exit: None,
         load: Load::Read(Percent::from_hundredths(load)),
         memory: Load::Missing,
         server: Some(ServerSeen { address, draining: false, sessions: 3 }),

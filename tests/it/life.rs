@@ -192,8 +192,14 @@ fn once_is_one_turn_and_its_status_says_how_it_went() {
     let mut daemon = stage.start_with(&["--once"]);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0), "{:?}", daemon.lines());
     assert_eq!(stage.docker.names("running"), ["web-1"]);
-    assert_eq!(stage.docker.count(Route::List), 1);
+    // One look for whom to ask, one for what to do.
+    assert_eq!(stage.docker.count(Route::List), 2);
     assert_eq!(stage.docker.count(Route::Events), 0);
+
+    // What the first one started, the second one brings into HAProxy.
+    let mut daemon = stage.start_with(&["--once"]);
+    assert_eq!(daemon.wait_exit(SOON).code(), Some(0), "{:?}", daemon.lines());
+    stage.wait_served();
 
     stage.docker.fault(Route::Stop, Fault::Refuse(500, "no"));
     stage.docker.turn("web-1", "exited", "die");

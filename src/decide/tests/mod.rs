@@ -39,7 +39,7 @@ use crate::model::history::Recommendation;
 use crate::model::memory::{Drain, DrainStep, Failures, Hold, Pause, ServiceMemory};
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::plan::{Plan, Rule, Step};
-use crate::model::replica::{ContainerId, ContainerState, Load, Probed, Replica, ServerSeen};
+use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
@@ -237,9 +237,11 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let ready = Replica {
         id: id(n),
         number: n,
+        spec: None,
         state: ContainerState::Running,
+        exit: None,
         address: Some(address(n)),
-        probed: Probed::Passed,
+        health: Health::Healthy,
         load: Load::Read(Percent::from_hundredths(load)),
         memory: Load::Missing,
         server: Some(server),
@@ -255,11 +257,11 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
         'R' => (ready, None),
         'P' => (Replica { server: None, ..ready }, None),
         'M' => (Replica { load: Load::Missing, ..ready }, None),
-        'U' => (Replica { probed: Probed::Failed, ..plain }, None),
-        'N' => (Replica { address: None, probed: Probed::NotYet, ..plain }, None),
+        'U' => (Replica { health: Health::Starting, ..plain }, None),
+        'N' => (Replica { address: None, health: Health::Unknown, ..plain }, None),
         'C' => {
             let state = ContainerState::Created;
-            (Replica { state, address: None, probed: Probed::NotYet, ..plain }, None)
+            (Replica { state, address: None, health: Health::Unknown, ..plain }, None)
         }
         'D' => (Replica { server: shown, ..ready }, Some(emptying)),
         'L' => (Replica { server: shown, ..plain }, released),

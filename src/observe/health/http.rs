@@ -1,0 +1,83 @@
+//! `GET path` passes by its status. The body is not read, a redirect not followed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::model::health::HttpCheck;
+use crate::outside::{Error, Net, Result};
+
+pub(crate) fn probe(
+    net: &dyn Net,
+    check: &HttpCheck,
+    to: SocketAddr,
+    timeout: Duration,
+) -> Result<()> {
+    let status = net.get_status(to, &check.path, &check.headers, timeout)?;
+    if check.expects(status) {
+        return Ok(());
+    }
+    let (path, expected) = (&check.path, check.expected());
+    Err(Error::new(format!("GET http://{to}{path} answered {status}; {expected} is healthy")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
+    use crate::model::secret::Secret;
+    use crate::observe::health::probe;
+    use crate::outside::{Net, Result};
+
+    struct Answers(u16);
+
+    impl Net for Answers {
+        fn get_status(
+            &self,
+            to: SocketAddr,
+            path: &str,
+            headers: &[(String, Secret)],
+            timeout: Duration,
+        ) -> Result<u16> {
+            assert_eq!((to.to_string().as_str(), path), ("10.0.0.2:81", "/up"));
+            assert_eq!((headers.len(), timeout), (1, Duration::from_secs(1)));
+            Ok(self.0)
+        }
+        fn connect(&self, _: SocketAddr, _: Duration) -> Result<()> {
+            unreachable!("a request is made")
+        }
+        fn get(&self, _: &str, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
+            unreachable!("a probe reads no body")
+        }
+    }
+
+    #[test]
+    fn a_status_passes_when_it_is_in_one_of_the_ranges() {
+        let http = |expect: &[(u16, u16)]| {
+            let headers = vec![("Host".to_owned(), Secret::new("web".to_owned()))];
+            let (path, expect) = ("/up".to_owned(), expect.to_vec());
+            let kind = HealthKind::Http(HttpCheck { path, headers, expect });
+            let timeout = Duration::from_secs(1);
+            HealthCheck { kind, port: Some(81), timeout, ..HealthCheck::default() }
+        };
+        let address = "10.0.0.2:80".parse().unwrap();
+        let two = [(200, 299), (401, 401)];
+        for (expect, status, passes) in [
+            (&[HttpCheck::EXPECT][..], 199, false),
+            (&[HttpCheck::EXPECT], 200, true),
+            (&[HttpCheck::EXPECT], 302, true),
+            (&[HttpCheck::EXPECT], 399, true),
+            (&[HttpCheck::EXPECT], 400, false),
+            (&two, 299, true),
+            (&two, 300, false),
+            (&two, 401, true),
+            (&two, 402, false),
+        ] {
+            let asked = probe(&Answers(status), &http(expect), address);
+            assert_eq!(asked.is_ok(), passes, "{status}");
+        }
+        let told = probe(&Answers(503), &http(&two), address).unwrap_err().to_string();
+        assert_eq!(told, "GET http://10.0.0.2:81/up answered 503; 200-299,401 is healthy");
+    }
+}

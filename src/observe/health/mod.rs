@@ -1,0 +1,38 @@
+//! Asks one replica whether it can serve: a file for each kind that asks. `streak.rs` is what the
+//! answers make of it. What an image's own check says Docker tells with its list, and nobody asks
+//! for it here.
+
+mod http;
+pub(crate) mod streak;
+mod tcp;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model::health::{HealthCheck, HealthKind};
+use crate::model::replica::{ContainerId, OwnHealth};
+use crate::model::service::Service;
+use crate::outside::{Net, Result};
+
+/// A replica to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) id: ContainerId,
+    pub(crate) number: u32,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    pub(crate) service: Arc<Service>,
+    pub(crate) own_health: Option<OwnHealth>,
+    /// HAProxy sends it traffic: it has passed before, whoever asked then.
+    pub(crate) is_served: bool,
+}
+
+/// The health check may name another port than the one where the replica serves.
+pub(crate) fn probe(net: &dyn Net, check: &HealthCheck, address: SocketAddr) -> Result<()> {
+    let to = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
+    match &check.kind {
+        HealthKind::Http(http) => http::probe(net, http, to, check.timeout),
+        HealthKind::Tcp => tcp::probe(net, to, check.timeout),
+        HealthKind::Docker | HealthKind::None => Ok(()),
+    }
+}
