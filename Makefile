@@ -13,10 +13,10 @@ OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench check install dist setup setup-test image
+.PHONY: help demo test build bench bench-haproxy check install dist setup setup-test image
 
 help: ## print this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## install what is missing (Docker, HAProxy) and start Docker
 	@contrib/setup.sh
@@ -39,6 +39,10 @@ bench: setup image ## measure: cost of a tick and of a decision, memory, a simul
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
+
+bench-haproxy: setup image ## count what clients lose while HAProxy's servers come and go, beside the naive way
+	$(STATIC) --bin plimsoll
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench haproxy
 
 check: ## format and lints
 	cargo fmt --check

@@ -243,5 +243,5 @@ fn heavy_clients() -> Vec<Client> {
 }
 
 fn clients(kind: Kind, path: &str, count: usize, pause: Duration) -> Vec<Client> {
-    vec![Client { kind, path: path.to_owned(), pause }; count]
+    vec![Client { kind, method: "GET", path: path.to_owned(), pause }; count]
 }

@@ -96,8 +96,12 @@ impl Site {
 
     /// Names of the servers that HAProxy sends new requests to.
     pub(crate) fn serving(&self) -> Vec<String> {
+        self.serving_for(&self.service)
+    }
+
+    pub(crate) fn serving_for(&self, service: &str) -> Vec<String> {
         let rows = self.ask_haproxy("show stat");
-        let rows = rows.lines().filter(|l| l.starts_with(&format!("{},", self.service)));
+        let rows = rows.lines().filter(|l| l.starts_with(&format!("{service},")));
         let fields = rows.map(|l| l.split(',').collect::<Vec<_>>());
         let up = fields.filter(|f| f.get(17).is_some_and(|s| s.starts_with("UP")));
         let names = up.map(|f| f[1].to_owned());
@@ -188,7 +192,7 @@ pub(crate) fn free_port() -> u16 {
 /// So many clients of one kind.
 pub(crate) fn clients(count: usize, kind: Kind, path: &str, pause_ms: u64) -> Vec<Client> {
     let pause = Duration::from_millis(pause_ms);
-    vec![Client { kind, path: path.to_owned(), pause }; count]
+    vec![Client { kind, method: "GET", path: path.to_owned(), pause }; count]
 }
 
 /// Keep-alive, close and slow clients at once, light enough for one replica.

@@ -285,7 +285,7 @@ impl State {
             state: "created".to_owned(),
             labels,
             relabelled: None,
-            address: format!("127.0.0.{}", self.made + 1),
+            address: format!("127.0.{}.{}", self.made / 250, 2 + self.made % 250),
             nano_cpus,
         });
         id

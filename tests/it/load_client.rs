@@ -99,7 +99,7 @@ fn read_request(client: &mut TcpStream) -> Option<String> {
 }
 
 fn client(kind: Kind, pause: Duration) -> Vec<Client> {
-    vec![Client { kind, path: "/some?path=1".to_owned(), pause }]
+    vec![Client { kind, method: "GET", path: "/some?path=1".to_owned(), pause }]
 }
 
 /// Asks until `sent` requests are over. Silence counts as such after a fifth of a second.
@@ -111,7 +111,7 @@ fn counts_after(sent: u64, target: SocketAddr, kind: Kind, pause: Duration) -> C
 }
 
 fn check_once(name: &str, part: Serve, expected: Result<(), Failure>) {
-    for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow] {
+    for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Streaming] {
         let counts = counts_after(1, server(vec![part]).0, kind, ONCE).of(kind);
         let failures: BTreeMap<Failure, u64> =
             expected.err().map(|failure| (failure, 1)).into_iter().collect();
