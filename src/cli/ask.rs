@@ -32,11 +32,33 @@ pub(crate) fn send(
     path: &str,
     body: Option<&Value>,
 ) -> Asked<(u16, Value)> {
-    let socket = socket(to)?;
-    client::ask(&socket, &SystemClock::new(), method, path, body).map_err(|err| {
-        complain(&err.to_string());
-        ExitCode::FAILURE
-    })
+    let daemon = Daemon::of(to)?;
+    client::ask(&daemon.socket, &daemon.clock, method, path, body)
+        .map_err(|err| failed(&err.to_string()))
+}
+
+/// One that is asked again and again. Nothing is told: its failures may pass.
+pub(crate) struct Daemon {
+    socket: PathBuf,
+    pub(crate) clock: SystemClock,
+}
+
+impl Daemon {
+    pub(crate) fn of(to: &Whom) -> Asked<Daemon> {
+        Ok(Daemon { socket: socket(to)?, clock: SystemClock::new() })
+    }
+
+    /// What it shows at this path, or why not.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, String> {
+        let answer = client::ask(&self.socket, &self.clock, "GET", path, None);
+        let (status, document) = answer.map_err(|err| err.to_string())?;
+        if (200..300).contains(&status) { Ok(document) } else { Err(words(&document)) }
+    }
+}
+
+pub(crate) fn failed(message: &str) -> ExitCode {
+    complain(message);
+    ExitCode::FAILURE
 }
 
 /// A config that became bad meanwhile still tells where the daemon is.
@@ -55,8 +77,7 @@ fn told((status, document): (u16, Value)) -> Asked<Value> {
     if (200..300).contains(&status) {
         return Ok(document);
     }
-    complain(&words(&document));
-    Err(ExitCode::FAILURE)
+    Err(failed(&words(&document)))
 }
 
 /// The daemon's own, on one line.
@@ -72,8 +93,7 @@ pub(crate) fn words(document: &Value) -> String {
 pub(crate) fn path(service: &str, rest: &str) -> Asked<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     if service.is_empty() || !service.bytes().all(plain) {
-        complain(&format!("`{service}` can be no name of a service"));
-        return Err(ExitCode::FAILURE);
+        return Err(failed(&format!("`{service}` can be no name of a service")));
     }
     Ok(format!("/services/{service}{rest}"))
 }

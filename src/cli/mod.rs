@@ -4,9 +4,11 @@ mod args;
 mod ask;
 mod check;
 mod completions;
+mod events;
 mod explain;
 mod healthcheck;
 mod help;
+mod paint;
 mod pause;
 mod reload;
 mod restart;
@@ -16,6 +18,7 @@ mod schedule;
 mod simulate;
 mod status;
 mod table;
+mod turns;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -32,6 +35,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config, json, live }) => check::check(&config, json, live),
         Ok(Command::Completions(shell)) => completions::completions(shell),
+        Ok(Command::Events(asked)) => events::events(&asked),
         Ok(Command::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(Command::Healthcheck { to }) => healthcheck::healthcheck(&to),
         Ok(Command::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
@@ -42,7 +46,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Scale(asked)) => scale::scale(&asked),
         Ok(Command::Schedule(asked)) => schedule::schedule(&asked),
         Ok(Command::Simulate(asked)) => simulate::simulate(&asked),
-        Ok(Command::Status { service, json, to }) => status::status(service.as_deref(), json, &to),
+        Ok(Command::Status(asked)) => status::status(&asked),
         Err(message) => {
             complain(&format!("{message}; see `plimsoll help`"));
             ExitCode::from(USAGE)
@@ -50,14 +54,20 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// A reader that has seen enough, as `head` does, is no error.
 fn say(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(err) if err.kind() != ErrorKind::BrokenPipe => {
+    show(text).err().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// `Err` is how the command ends: well, when the reader has seen enough, as `head` does.
+fn show(text: &str) -> Result<(), ExitCode> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == ErrorKind::BrokenPipe => Err(ExitCode::SUCCESS),
+        Err(err) => {
             complain(&format!("cannot write: {err}"));
-            ExitCode::FAILURE
+            Err(ExitCode::FAILURE)
         }
-        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -1,62 +1,128 @@
 //! `plimsoll status`: how every service stands, or one with its replicas.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::cli::args::Whom;
-use crate::cli::table::{amount, cut, orders, span, table, word};
-use crate::cli::{ask, say};
+use crate::cli::args::StatusAsked;
+use crate::cli::ask::Daemon;
+use crate::cli::paint::{Colour, Paint};
+use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
+use crate::cli::turns::Turns;
+use crate::cli::{ask, complain, show};
 
 const NAME_WIDTH: usize = 16;
 
-pub(crate) fn status(service: Option<&str>, json: bool, to: &Whom) -> ExitCode {
-    match shown(service, json, to) {
-        Ok(text) => say(&text),
-        Err(code) => code,
+/// Between two looks of `--watch`.
+const WATCH_SPAN: Duration = Duration::from_secs(2);
+/// Each line is cleared behind its text, so that nothing flickers.
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
+
+pub(crate) fn status(asked: &StatusAsked) -> ExitCode {
+    let done = if asked.watch { watch(asked) } else { once(asked) };
+    done.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn once(asked: &StatusAsked) -> Result<(), ExitCode> {
+    let style = if asked.json { Style::Document } else { Style::Table(Paint::for_stdout()) };
+    let text = Source::of(asked)?.text(style);
+    show(&text.map_err(|message| ask::failed(&message))?)
+}
+
+/// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
+fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
+    let source = Source::of(asked)?;
+    let style = if asked.json { Style::Line } else { Style::Table(Paint::for_stdout()) };
+    let mut text: Result<String, String> =
+        Ok(source.text(style).map_err(|message| ask::failed(&message))?);
+    let turns = Turns::begin()?;
+    let on_terminal = !asked.json && io::stdout().is_terminal();
+    loop {
+        match text {
+            Ok(text) if on_terminal => show(&redrawn(&text))?,
+            Ok(text) => show(&text)?,
+            Err(message) if on_terminal => show(&redrawn(&format!("{message}\n")))?,
+            Err(message) => complain(&message),
+        }
+        if !turns.wait(WATCH_SPAN) {
+            return Ok(());
+        }
+        text = source.text(style);
     }
 }
 
-fn shown(service: Option<&str>, json: bool, to: &Whom) -> Result<String, ExitCode> {
-    let one = service.map(|name| ask::get(to, &ask::path(name, "/stats")?)).transpose()?;
-    if let Some(one) = one.as_ref().filter(|_| json) {
-        return Ok(format!("{one:#}\n"));
+fn redrawn(text: &str) -> String {
+    let lines: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+    format!("{HOME}{lines}{CLEAR_BELOW}")
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Table(Paint),
+    Document,
+    /// A document on one.
+    Line,
+}
+
+struct Source {
+    daemon: Daemon,
+    /// Of one service.
+    path: Option<String>,
+}
+
+impl Source {
+    fn of(asked: &StatusAsked) -> Result<Source, ExitCode> {
+        let path = asked.service.as_ref().map(|name| ask::path(name, "/stats")).transpose()?;
+        Ok(Source { daemon: Daemon::of(&asked.to)?, path })
     }
-    let all = ask::get(to, "/status")?;
-    Ok(match one {
-        _ if json => format!("{all:#}\n"),
-        Some(one) => format!("{}\n{}", services(&all, &[&one]), replicas(&one)),
-        None => {
-            let each: Vec<&Value> = all["services"].as_array().into_iter().flatten().collect();
-            format!("{}\n{}", daemon(&all), services(&all, &each))
+
+    fn text(&self, style: Style) -> Result<String, String> {
+        let asked = self.daemon.get(self.path.as_deref().unwrap_or("/status"))?;
+        let paint = match style {
+            Style::Document => return Ok(format!("{asked:#}\n")),
+            Style::Line => return Ok(format!("{asked}\n")),
+            Style::Table(paint) => paint,
+        };
+        if self.path.is_some() {
+            let all = self.daemon.get("/status")?;
+            let table = services(&all, &[&asked], paint);
+            return Ok(format!("{table}\n{}", replicas(&asked)));
         }
-    })
+        let each: Vec<&Value> = asked["services"].as_array().into_iter().flatten().collect();
+        Ok(format!("{}\n{}", daemon(&asked, paint), services(&asked, &each, paint)))
+    }
 }
 
 /// What concerns all services.
-fn daemon(all: &Value) -> String {
+fn daemon(all: &Value, paint: Paint) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
     let (version, config) = (word(&all["version"]), word(&all["config"]));
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
     let mut out = format!("plimsoll {version}, up {uptime}, looks every {interval}\n{config}\n");
+    let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
     if all["dry_run"] == true {
-        out += "a dry run: nothing is changed\n";
+        tell(Colour::Odd, "a dry run: nothing is changed");
     }
     if let Some(error) = all["docker"]["error"].as_str() {
-        out += &format!("docker does not answer: {error}\n");
+        tell(Colour::Bad, &format!("docker does not answer: {error}"));
     }
     if all["haproxy"]["answers"] == false {
-        out += "haproxy does not answer\n";
+        tell(Colour::Bad, "haproxy does not answer");
     }
     let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();
     if !orphans.is_empty() {
-        out += &format!("not in the config, and running on: {}\n", orphans.join(", "));
+        let orphans = orphans.join(", ");
+        tell(Colour::Odd, &format!("not in the config, and running on: {orphans}"));
     }
     out
 }
 
-fn services(all: &Value, services: &[&Value]) -> String {
+fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
     let row = |service: &&Value| {
         [
             word(&service["name"]),
@@ -71,14 +137,20 @@ fn services(all: &Value, services: &[&Value]) -> String {
     };
     let rows: Vec<[String; 8]> = services.iter().map(row).collect();
     let heads = ["service", ">ready", ">wanted", ">min", ">max", "load", "schedule", "last change"];
-    let mut out = table(heads, &rows);
-    for service in services {
-        for order in orders(service) {
-            let line = format!("{}: {order}", word(&service["name"]));
-            out += &format!("{}\n", cut(&line, crate::cli::table::WIDTH));
+    let text = table(heads, &rows);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for (line, service) in lines.iter_mut().skip(1).zip(services) {
+        // Fewer than there should be: on its way, or not getting there.
+        if service["ready"].as_u64() < service["wanted"].as_u64() {
+            *line = paint.paint(Colour::Odd, line);
         }
     }
-    out
+    for service in services {
+        let order = |order| format!("{}: {order}", word(&service["name"]));
+        let orders = orders(service).into_iter().map(order);
+        lines.extend(orders.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The metric that asks for most, against its target.
@@ -132,7 +204,8 @@ fn replicas(service: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use crate::cli::status::{daemon, replicas, services};
+    use crate::cli::paint::Paint;
+    use crate::cli::status::{daemon, redrawn, replicas, services};
 
     #[test]
     fn services_stand_in_a_table() {
@@ -176,7 +249,9 @@ web: held at 3 for 1m 30s more
 replica  container     state  address          cpu  memory  sessions
 web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3
 ";
-        let got = [daemon(&all), services(&all, &[&web, &shop]), replicas(&web)].join("\n");
-        assert_eq!(got, want);
+        let none = Paint::none();
+        let table = services(&all, &[&web, &shop], none);
+        assert_eq!([daemon(&all, none), table, replicas(&web)].join("\n"), want);
+        assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

@@ -63,9 +63,16 @@ pub(crate) fn amount(value: &Value, unit: &Value) -> String {
 pub(crate) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => plain(text),
         other => other.to_string(),
     }
+}
+
+/// What containers and programs said may hold what a terminal would obey.
+pub(crate) fn plain(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// What an operator ordered and still holds, one line each.
@@ -91,7 +98,7 @@ pub(crate) fn orders(service: &Value) -> Vec<String> {
 mod tests {
     use serde_json::json;
 
-    use crate::cli::table::{amount, cut, orders, span, table};
+    use crate::cli::table::{amount, cut, orders, plain, span, table};
 
     #[test]
     fn spans_have_their_two_largest_units() {
@@ -110,6 +117,11 @@ mod tests {
         assert_eq!(lines[0], "name   n  text");
         assert!(lines[1].starts_with("a     10  xxx") && lines[1].ends_with('…'));
         assert_eq!((lines[1].chars().count(), cut("abc", 3)), (100, "abc".to_owned()));
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_shown() {
+        assert_eq!(plain("a\x1b[2Jb\r\nü"), "a\\u{1b}[2Jb\\r\\nü");
     }
 
     #[test]

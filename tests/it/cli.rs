@@ -51,7 +51,8 @@ fn help_is_as_written() {
     let orders: [&[&str]; 4] =
         [&["help", "scale"], &["help", "pause"], &["help", "resume"], &["help", "restart"]];
     check("help-orders", here, &orders);
-    let shown: [&[&str]; 3] = [&["help", "status"], &["help", "explain"], &["help", "healthcheck"]];
+    let shown: [&[&str]; 4] =
+        [&["help", "status"], &["help", "events"], &["help", "explain"], &["help", "healthcheck"]];
     check("help-shown", here, &shown);
     check("help-check", here, &[&["help", "check"]]);
     check("help-simulate", here, &[&["help", "simulate"]]);

@@ -16,6 +16,7 @@ mod docker;
 mod docs;
 mod fake_docker;
 mod fake_http;
+mod going_on;
 mod golden;
 mod haproxy;
 mod hostile;

@@ -56,6 +56,7 @@ pub(crate) const ALL: Choice = flag("all");
 pub(crate) const CAPACITY: Choice = text("capacity");
 pub(crate) const CONFIG: Choice = file("config");
 pub(crate) const DRY_RUN: Choice = flag("dry-run");
+pub(crate) const FOLLOW: Choice = flag("follow");
 pub(crate) const FOR: Choice = text("for");
 pub(crate) const FROM: Choice = text("from");
 pub(crate) const JSON: Choice = flag("json");
@@ -64,11 +65,13 @@ pub(crate) const LOAD: Choice = file("load");
 pub(crate) const ONCE: Choice = flag("once");
 pub(crate) const REASON: Choice = text("reason");
 pub(crate) const SERVICE: Choice = Choice { name: "service", takes: Takes::Service };
+pub(crate) const SINCE: Choice = text("since");
 pub(crate) const SOCKET: Choice = file("socket");
 pub(crate) const START: Choice = text("start");
 pub(crate) const START_UP: Choice = text("start-up");
 pub(crate) const SVG: Choice = file("svg");
 pub(crate) const UNTIL: Choice = text("until");
+pub(crate) const WATCH: Choice = flag("watch");
 
 const CHECK: Entry = Entry {
     name: "check",
@@ -86,6 +89,15 @@ const COMPLETIONS: Entry = Entry {
     options: &[],
     help: include_str!("../help/completions.txt"),
     read: args::completions,
+};
+
+const EVENTS: Entry = Entry {
+    name: "events",
+    does: "what happened",
+    operands: &[],
+    options: &[SERVICE, SINCE, FOLLOW, JSON, CONFIG, SOCKET],
+    help: include_str!("../help/events.txt"),
+    read: args::events,
 };
 
 const EXPLAIN: Entry = Entry {
@@ -191,15 +203,16 @@ const STATUS: Entry = Entry {
     name: "status",
     does: "how every service stands",
     operands: &[Operand::Service],
-    options: &[JSON, CONFIG, SOCKET],
+    options: &[WATCH, JSON, CONFIG, SOCKET],
     help: include_str!("../help/status.txt"),
     read: args::status,
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&Entry; 14] = [
+pub(crate) const COMMANDS: [&Entry; 15] = [
     &CHECK,
     &COMPLETIONS,
+    &EVENTS,
     &EXPLAIN,
     &HEALTHCHECK,
     &HELP,

@@ -7,19 +7,23 @@ mod tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
 
 use crate::cli::args::given::{Followed, Given};
 use crate::cli::help::Topic;
 use crate::daemon::Options;
+use crate::model::units;
 
 pub(crate) enum Command {
     Help(Topic),
     Version,
     Check { config: PathBuf, json: bool, live: bool },
     Completions(Shell),
+    Events(EventsAsked),
     Explain { service: String, json: bool, to: Whom },
     Healthcheck { to: Whom },
     Pause { what: Over, span: Option<String>, to: Whom },
@@ -30,7 +34,7 @@ pub(crate) enum Command {
     Scale(ScaleAsked),
     Schedule(ScheduleAsked),
     Simulate(SimulateAsked),
-    Status { service: Option<String>, json: bool, to: Whom },
+    Status(StatusAsked),
 }
 
 /// Which daemon.
@@ -69,6 +73,27 @@ pub(crate) enum Count {
     Exactly(u32),
     /// `+2` and `-1`; never 0.
     By(i64),
+}
+
+pub(crate) struct StatusAsked {
+    pub(crate) service: Option<String>,
+    pub(crate) watch: bool,
+    pub(crate) json: bool,
+    pub(crate) to: Whom,
+}
+
+pub(crate) struct EventsAsked {
+    pub(crate) service: Option<String>,
+    pub(crate) since: Option<Since>,
+    pub(crate) follow: bool,
+    pub(crate) json: bool,
+    pub(crate) to: Whom,
+}
+
+#[derive(Debug)]
+pub(crate) enum Since {
+    Ago(Duration),
+    At(DateTime<Utc>),
 }
 
 pub(crate) struct ScheduleAsked {
@@ -139,6 +164,21 @@ fn completions(mut given: Given) -> Result<Command, String> {
     }
 }
 
+fn events(mut given: Given) -> Result<Command, String> {
+    let since = given.text(menu::SINCE).map(|text| since(&text)).transpose()?;
+    let (follow, json) = (given.has(menu::FOLLOW), given.has(menu::JSON));
+    let (service, to) = (given.text(menu::SERVICE), given.whom());
+    Ok(Command::Events(EventsAsked { service, since, follow, json, to }))
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    let ago = units::duration(text).map(Since::Ago);
+    let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| Since::At(at.to_utc()));
+    ago.or_else(at).ok_or_else(|| {
+        format!("`--since {text}` is neither a time like 10m nor one like 2026-10-25T00:00:00Z")
+    })
+}
+
 fn explain(mut given: Given) -> Result<Command, String> {
     let (service, json) = (service(&mut given, "explain")?, given.has(menu::JSON));
     Ok(Command::Explain { service, json, to: given.whom() })
@@ -196,8 +236,9 @@ fn count_of(word: &str) -> Result<Count, String> {
 }
 
 fn status(mut given: Given) -> Result<Command, String> {
-    let (service, json) = (given.operand(), given.has(menu::JSON));
-    Ok(Command::Status { service, json, to: given.whom() })
+    let (service, to) = (given.operand(), given.whom());
+    let (watch, json) = (given.has(menu::WATCH), given.has(menu::JSON));
+    Ok(Command::Status(StatusAsked { service, watch, json, to }))
 }
 
 fn run(mut given: Given) -> Result<Command, String> {

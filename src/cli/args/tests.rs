@@ -21,6 +21,10 @@ fn parsed(line: &str) -> String {
         }
         Ok(Command::Reload { to }) => format!("reload {}", whom(&to)),
         Ok(Command::Completions(shell)) => format!("completions {shell:?}"),
+        Ok(Command::Events(a)) => {
+            let (service, since, whom) = (a.service, a.since, whom(&a.to));
+            format!("events {service:?} {since:?} follow={} json={} {whom}", a.follow, a.json)
+        }
         Ok(Command::Explain { service, json, to }) => {
             format!("explain {service} json={json} {}", whom(&to))
         }
@@ -34,8 +38,9 @@ fn parsed(line: &str) -> String {
             let (span, reason) = (a.span.as_deref(), a.reason.as_deref());
             format!("scale {} {:?} {span:?} {reason:?} {}", a.service, a.count, whom(&a.to))
         }
-        Ok(Command::Status { service, json, to }) => {
-            format!("status {service:?} json={json} {}", whom(&to))
+        Ok(Command::Status(a)) => {
+            let whom = whom(&a.to);
+            format!("status {:?} watch={} json={} {whom}", a.service, a.watch, a.json)
         }
         Ok(Command::Run(o)) => {
             format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
@@ -81,8 +86,20 @@ fn words_become_commands() {
         ),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
-        ("status --socket s", "status None json=false s"),
-        ("status web --json --socket=s --config c", r#"status Some("web") json=true s"#),
+        ("status --socket s", "status None watch=false json=false s"),
+        (
+            "status web --json --socket=s --config c",
+            r#"status Some("web") watch=false json=true s"#,
+        ),
+        ("status --watch --socket s", "status None watch=true json=false s"),
+        (
+            "events --follow --since=90s --service web --socket s",
+            r#"events Some("web") Some(Ago(90s)) follow=true json=false s"#,
+        ),
+        (
+            "events --json --since 2026-10-25T02:00:00+02:00 --socket s",
+            "events None Some(At(2026-10-25T00:00:00Z)) follow=false json=true s",
+        ),
         ("explain web --config c", "explain web json=false c"),
         ("completions zsh", "completions Zsh"),
         ("healthcheck --config c", "healthcheck c"),
@@ -124,6 +141,8 @@ fn wrong_words_are_told() {
         ("simulate --load", "--load"),
         ("simulate --load a --load b", "`--load` is given twice"),
         ("schedule a --load b", "--load"),
+        ("events --since yesterday", "`--since yesterday` is neither"),
+        ("events web", "web"),
         ("explain", "which service?"),
         ("completions", "for which shell?"),
         ("completions csh", "`csh` is none of"),

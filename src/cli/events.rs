@@ -1,0 +1,194 @@
+//! `plimsoll events`: what happened, and what happens.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+
+use crate::cli::args::{EventsAsked, Since};
+use crate::cli::ask::{self, Daemon};
+use crate::cli::paint::{Colour, Paint};
+use crate::cli::table::word;
+use crate::cli::turns::Turns;
+use crate::cli::{complain, show};
+use crate::model::event::Kind;
+use crate::outside::Clock;
+
+/// As many are shown when nobody says since when: of all, or before those that follow.
+const LAST: usize = 100;
+const LAST_BEFORE_FOLLOWING: usize = 10;
+/// The most that the daemon gives at once.
+const MOST: usize = 1000;
+const FOLLOW_SPAN: Duration = Duration::from_secs(1);
+/// So far back is asked again: stamps are whole seconds, and a daemon stores with a delay.
+const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+
+pub(crate) fn events(asked: &EventsAsked) -> ExitCode {
+    told(asked).err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
+    let daemon = Daemon::of(&asked.to)?;
+    let since = asked.since.as_ref().map(|since| instant(since, &daemon));
+    let got = get(&daemon, since).map_err(|message| ask::failed(&message))?;
+    let is_asked = |event: &Value| match &asked.service {
+        Some(service) => event["service"] == service.as_str(),
+        None => true,
+    };
+    let mut shown: Vec<Value> = got.iter().filter(|event| is_asked(event)).cloned().collect();
+    if let Some(service) = asked.service.as_ref().filter(|_| shown.is_empty()) {
+        // Nothing happened to it; or is there none of this name?
+        let known = daemon.get(&ask::path(service, "")?);
+        known.map_err(|message| ask::failed(&message))?;
+    }
+    if since.is_none() {
+        let last = if asked.follow { LAST_BEFORE_FOLLOWING } else { LAST };
+        shown.drain(..shown.len().saturating_sub(last));
+    }
+    if asked.json && !asked.follow {
+        shown.reverse();
+        return show(&format!("{:#}\n", Value::Array(shown)));
+    }
+    let paint = Paint::for_stdout();
+    let line = |event: &Value| if asked.json { format!("{event}\n") } else { line(event, paint) };
+    show(&shown.iter().map(line).collect::<String>())?;
+    if !asked.follow {
+        return Ok(());
+    }
+    let begun = DateTime::from_timestamp(daemon.clock.wall().0, 0).unwrap_or_default();
+    follow(&daemon, got, begun, |new| {
+        show(&new.iter().filter(|event| is_asked(event)).map(line).collect::<String>())
+    })
+}
+
+/// Until it is ended, whatever becomes of the daemon: a new one has the earlier events too.
+fn follow(
+    daemon: &Daemon,
+    mut before: Vec<Value>,
+    begun: DateTime<Utc>,
+    tell: impl Fn(&[Value]) -> Result<(), ExitCode>,
+) -> Result<(), ExitCode> {
+    let turns = Turns::begin()?;
+    let mut is_lost = false;
+    while turns.wait(FOLLOW_SPAN) {
+        let last = before.iter().rev().find_map(at).unwrap_or(begun);
+        match get(daemon, Some(last - OVERLAP)) {
+            Ok(now) => {
+                tell(&fresh(&before, &now))?;
+                if !now.is_empty() {
+                    before = now;
+                }
+                is_lost = false;
+            }
+            Err(message) => {
+                if !is_lost {
+                    complain(&message);
+                }
+                is_lost = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Those that were not there before, each as often as it is new.
+fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
+    let mut known: Vec<&Value> = before.iter().collect();
+    let mut new = Vec::new();
+    for event in now {
+        match known.iter().position(|known| *known == event) {
+            Some(place) => drop(known.swap_remove(place)),
+            None => new.push(event.clone()),
+        }
+    }
+    new
+}
+
+fn instant(since: &Since, daemon: &Daemon) -> DateTime<Utc> {
+    match since {
+        Since::At(at) => *at,
+        Since::Ago(span) => {
+            let span = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+            let at = daemon.clock.wall().0.saturating_sub(span);
+            DateTime::from_timestamp(at, 0).unwrap_or_default()
+        }
+    }
+}
+
+/// The oldest first.
+fn get(daemon: &Daemon, since: Option<DateTime<Utc>>) -> Result<Vec<Value>, String> {
+    let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let since = since.map(|at| format!("&since={at}")).unwrap_or_default();
+    let mut all = match daemon.get(&format!("/events?limit={MOST}{since}"))? {
+        Value::Array(all) => all,
+        _ => return Err("the daemon's events are no list; is it of another version?".to_owned()),
+    };
+    all.reverse();
+    Ok(all)
+}
+
+fn at(event: &Value) -> Option<DateTime<Utc>> {
+    let at = DateTime::parse_from_rfc3339(event["at"].as_str()?).ok()?;
+    Some(at.to_utc())
+}
+
+fn line(event: &Value, paint: Paint) -> String {
+    let kind = word(&event["kind"]);
+    let known = Kind::ALL.into_iter().find(|known| known.word() == kind);
+    let colour = known.and_then(|kind| match kind.level() {
+        log::Level::Error => Some(Colour::Bad),
+        log::Level::Warn => Some(Colour::Odd),
+        log::Level::Info | log::Level::Debug | log::Level::Trace => None,
+    });
+    let kind = format!("{kind:<20}");
+    let kind = colour.map_or(kind.clone(), |colour| paint.paint(colour, &kind));
+    let who = if event["replica"].is_null() { &event["service"] } else { &event["replica"] };
+    let change = match (event["from"].as_u64(), event["to"].as_u64()) {
+        (Some(from), Some(to)) => format!("{from}->{to} "),
+        _ => String::new(),
+    };
+    let at = paint.paint(Colour::Faint, &word(&event["at"]));
+    let message = if event["message"] == "" { String::new() } else { word(&event["message"]) };
+    let line = format!("{at}  {kind}  {:<12}  {change}{message}", word(who));
+    format!("{}\n", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::events::{fresh, line};
+    use crate::cli::paint::Paint;
+
+    #[test]
+    fn an_event_is_one_line_for_people() {
+        let mut event = json!({
+            "at": "2026-11-23T10:18:57Z", "kind": "scale.up", "service": "web", "replica": null,
+            "reason": "DesiredWithinRange", "message": "cpu 90% >= 70%\n", "from": 1, "to": 2,
+        });
+        let want = "2026-11-23T10:18:57Z  scale.up              web           1->2 cpu 90% >= 70%";
+        assert_eq!(line(&event, Paint::none()), format!("{want}\\n\n"));
+        for key in ["service", "message", "from", "to"] {
+            event[key] = json!(null);
+        }
+        (event["kind"], event["message"]) = (json!("docker.back"), json!(""));
+        let want = "2026-11-23T10:18:57Z  docker.back           -\n";
+        assert_eq!(line(&event, Paint::none()), want);
+    }
+
+    #[test]
+    fn what_is_asked_again_is_shown_once() {
+        let (a, b) = (json!({ "at": 1, "kind": "a" }), json!({ "at": 1, "kind": "b" }));
+        let all = |events: &[&serde_json::Value]| -> Vec<_> {
+            events.iter().map(|event| (*event).clone()).collect()
+        };
+        for (before, now, want) in [
+            (all(&[]), all(&[&a]), all(&[&a])),
+            (all(&[&a, &b]), all(&[&b]), all(&[])),
+            (all(&[&a]), all(&[&a, &a, &b]), all(&[&a, &b])),
+        ] {
+            assert_eq!(fresh(&before, &now), want);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Commands that go on until they are ended: on a terminal, into a pipe, while daemons come and go.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::daemon::{PLIMSOLL, reached, secs, signal};
+use crate::stage::Stage;
+
+/// One that runs, and what it wrote until now.
+struct Going {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Going {
+    fn start(stage: &Stage, command: &mut Command) -> Going {
+        let (out, err) = (stage.dir.join("going.out"), stage.dir.join("going.err"));
+        let file = |path: &Path| File::create(path).unwrap();
+        command.stdin(Stdio::piped()).stdout(file(&out)).stderr(file(&err));
+        Going { child: command.spawn().unwrap(), out, err }
+    }
+
+    fn out(&self) -> String {
+        fs::read_to_string(&self.out).unwrap()
+    }
+
+    #[track_caller]
+    fn wait(&self, what: impl Fn(&str) -> bool) {
+        assert!(reached(secs(30), || what(&self.out())), "{}", self.out());
+    }
+
+    #[track_caller]
+    fn ends_well(mut self) {
+        let mut status = None;
+        let ended = reached(secs(30), || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(ended && status.is_some_and(|s| s.success()), "{status:?}\n{}", self.out());
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(stage: &Stage, args: &[&str]) -> Command {
+    let mut command = Command::new(PLIMSOLL);
+    command.args(args).arg("--config").arg(stage.dir.join("config.json"));
+    command
+}
+
+#[test]
+fn a_watch_goes_on_until_it_is_ended_whatever_becomes_of_the_daemon() {
+    let stage = Stage::new("watch");
+    let daemon = stage.start();
+    stage.wait_served();
+    let going = Going::start(&stage, &mut command(&stage, &["status", "--watch"]));
+    let tables = |out: &str| out.matches("service  ready").count();
+    going.wait(|out| 2 <= tables(out));
+    daemon.kill();
+    let told = || fs::read_to_string(&going.err).unwrap().contains("no daemon answers on");
+    assert!(reached(secs(30), told), "nothing is said of it");
+    let before = tables(&going.out());
+    let _daemon = stage.start();
+    going.wait(|out| before < tables(out));
+    signal(going.child.id(), "INT");
+    going.ends_well();
+    // One document a line.
+    let watch = ["status", "web", "--watch", "--json"];
+    let going = Going::start(&stage, &mut command(&stage, &watch));
+    going.wait(|out| 2 <= out.lines().count());
+    for line in going.out().lines().take(2) {
+        let document: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(document["name"], "web");
+    }
+    signal(going.child.id(), "TERM");
+    going.ends_well();
+}
+
+#[test]
+fn on_a_terminal_a_watch_draws_in_place_until_it_is_interrupted() {
+    let stage = Stage::new("tty");
+    let _daemon = stage.start();
+    stage.wait_served();
+    let config = stage.dir.join("config.json");
+    for (colour, words) in [("", "\x1b[2mweb: held"), ("NO_COLOR=1 ", "web: held")] {
+        assert!(command(&stage, &["scale", "web", "1"]).status().unwrap().success());
+        let line = format!("{colour}{PLIMSOLL} status --watch --config {} 2>&1", config.display());
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+        let mut going = Going::start(&stage, script.env("TERM", "xterm").env_remove("NO_COLOR"));
+        going.wait(|out| 2 <= out.matches("\x1b[H").count() && out.contains(words));
+        let painted = going.out().contains("\x1b[2m");
+        assert_eq!(painted, colour.is_empty(), "{:?}", going.out());
+        // As a keyboard has it.
+        going.child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+        going.ends_well();
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_what_goes_on() {
+    let stage = Stage::new("enough");
+    let _daemon = stage.start();
+    stage.wait_served();
+    let (mut reader, writer) = io::pipe().unwrap();
+    let mut command = command(&stage, &["status", "--watch"]);
+    let mut child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    // The writer's other end is in the command, which would keep the pipe open.
+    drop(command);
+    reader.read_exact(&mut [0; 8]).unwrap();
+    drop(reader);
+    let ended = reached(secs(30), || child.try_wait().unwrap().is_some());
+    assert!(ended, "it goes on");
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+}
+
+#[test]
+fn what_fails_at_first_does_not_go_on() {
+    let stage = Stage::new("first");
+    stage.write();
+    let out = command(&stage, &["status", "--watch"]).output().unwrap();
+    assert_eq!((out.status.code(), out.stdout.len()), (Some(1), 0));
+}
