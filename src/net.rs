@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::model::health::HEALTH_HOST;
-use crate::model::secret::Secret;
+use crate::model::health::{HEALTH_HOST, HttpCheck};
 use crate::outside::{Error, Net, Result};
 
 pub(crate) struct SystemNet {
@@ -33,19 +32,13 @@ impl SystemNet {
 
 impl Net for SystemNet {
     /// The body is left unread.
-    fn get_status(
-        &self,
-        to: SocketAddr,
-        path: &str,
-        headers: &[(String, Secret)],
-        timeout: Duration,
-    ) -> Result<u16> {
-        let url = format!("http://{to}{path}");
+    fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16> {
+        let url = format!("http://{to}{}", check.path);
         let mut request = self.agent.get(&url);
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        if !check.names_host() {
             request = request.header("host", HEALTH_HOST);
         }
-        for (name, value) in headers {
+        for (name, value) in &check.headers {
             request = request.header(name, value.expose());
         }
         let request = request.config().timeout_global(Some(timeout)).build();

@@ -9,11 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::action::{Action, Aftermath, Claim, Effect, Steering};
+use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
-use crate::model::secret::Secret;
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
@@ -158,15 +158,8 @@ pub(crate) trait Proxy: Send + Sync {
 /// Asks replicas whether they can serve, and others for a number. One call each, ended by the
 /// timeout.
 pub(crate) trait Net: Send + Sync {
-    /// The status of the answer to `GET path`, whose `Host` is `HEALTH_HOST` unless a header says
-    /// otherwise.
-    fn get_status(
-        &self,
-        to: SocketAddr,
-        path: &str,
-        headers: &[(String, Secret)],
-        timeout: Duration,
-    ) -> Result<u16>;
+    /// The status of the answer to what `check` asks.
+    fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16>;
     fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()>;
     /// Status and body of the answer to GET, whatever the status. A body of more than
     /// `longest_bytes` is an error, and no error names the address, which may hold secrets.

@@ -33,9 +33,6 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
     out.unhealthy_after = times("unhealthy_after").unwrap_or(out.unhealthy_after);
     let start = section.get("start_period").and_then(|n| n.duration(Duration::ZERO..=HOUR));
     out.start_period = start.unwrap_or(out.start_period);
-    for key in ["expect_status", "headers", "healthy_after", "unhealthy_after", "start_period"] {
-        section.idle(key);
-    }
     section.done();
     out
 }
@@ -43,9 +40,6 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
 fn kind(section: &Section) -> HealthKind {
     let known = |word: &str| KINDS.into_iter().find(|kind| *kind == word);
     let word = section.get("type").and_then(|n| n.word("http, tcp, docker or none", known));
-    if matches!(word, Some("docker" | "none")) {
-        section.idle("type");
-    }
     let http_only = ["path", "expect_status", "headers"];
     let word = match word {
         Some(word) => word,

@@ -11,7 +11,8 @@ use crate::docker::client::{Call, Client, agent};
 use crate::model::url;
 
 /// After each of them a look at the containers tells something new.
-const EVENTS: &str = r#"["start","die","oom","destroy"]"#;
+/// `remove` is Podman's word for `destroy`.
+const EVENTS: &str = r#"["start","die","oom","health_status","destroy","remove"]"#;
 /// How often the stop flag is looked at while the stream is silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// A frozen engine leaves the stream open and silent, so that only another call tells.

@@ -72,18 +72,24 @@ fn render_backend(backend: &Backend, out: &mut String) {
     if let HealthKind::Http(http) = &health.kind {
         let path = quoted(&http.path);
         let _ = writeln!(out, "    option httpchk");
-        let _ = writeln!(
-            out,
-            "    http-check send meth GET uri {path} ver HTTP/1.1 hdr Host {HEALTH_HOST}"
-        );
-        let _ = writeln!(out, "    http-check expect status 200-399");
+        let _ = write!(out, "    http-check send meth GET uri {path} ver HTTP/1.1");
+        if !http.names_host() {
+            let _ = write!(out, " hdr Host {HEALTH_HOST}");
+        }
+        for (name, value) in &http.headers {
+            // A value is a format, in which `%` begins a variable.
+            let value = quoted(&value.expose().replace('%', "%%"));
+            let _ = write!(out, " hdr {} {value}", quoted(name));
+        }
+        let _ = writeln!(out, "\n    http-check expect status {}", http.expected());
     }
     let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
     let (interval, timeout) = (health.interval.as_millis(), health.timeout.as_millis());
     let _ = writeln!(out, "    timeout check {timeout}ms");
     let _ = writeln!(
         out,
-        "    default-server check{port} inter {interval}ms fastinter 1s fall 3 rise 1"
+        "    default-server check{port} inter {interval}ms fastinter 1s fall {} rise {}",
+        health.unhealthy_after, health.healthy_after
     );
     for server in &backend.servers {
         let _ = writeln!(out, "    server {} {}", server.name, server.address);
@@ -123,6 +129,7 @@ mod tests {
     use crate::model::config::ProxyConfig;
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
+    use crate::model::secret::Secret;
     use crate::model::service::{Listen, ServiceName};
 
     #[test]
@@ -142,11 +149,16 @@ mod tests {
             health: HealthCheck {
                 kind: HealthKind::Http(HttpCheck {
                     path: "/up?a='b'".to_owned(),
-                    headers: Vec::new(),
-                    expect: vec![HttpCheck::EXPECT],
+                    headers: vec![
+                        ("host".to_owned(), Secret::new("a 'b' 100%[src]".to_owned())),
+                        ("X-A'".to_owned(), Secret::new("c".to_owned())),
+                    ],
+                    expect: vec![(200, 299), (401, 401)],
                 }),
                 port: Some(81),
                 timeout: Duration::from_millis(1500),
+                unhealthy_after: 5,
+                healthy_after: 2,
                 ..HealthCheck::default()
             },
             servers: vec![Server {
@@ -165,10 +177,11 @@ frontend web
 backend web
     http-request disable-l7-retry unless METH_GET
     option httpchk
-    http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 hdr Host localhost
-    http-check expect status 200-399
+    http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 \
+hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
+    http-check expect status 200-299,401
     timeout check 1500ms
-    default-server check port 81 inter 10000ms fastinter 1s fall 3 rise 1
+    default-server check port 81 inter 10000ms fastinter 1s fall 5 rise 2
     server web-1 172.17.0.2:8080
 ";
         assert!(text.ends_with(tail), "{text}");

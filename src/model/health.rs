@@ -61,6 +61,11 @@ pub(crate) struct HttpCheck {
 impl HttpCheck {
     pub(crate) const EXPECT: (u16, u16) = (200, 399);
 
+    /// Then it is not `HEALTH_HOST`.
+    pub(crate) fn names_host(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    }
+
     pub(crate) fn expects(&self, status: u16) -> bool {
         self.expect.iter().any(|(from, to)| (*from..=*to).contains(&status))
     }

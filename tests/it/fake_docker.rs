@@ -58,6 +58,8 @@ pub(crate) struct Container {
     relabelled: Option<BTreeMap<String, String>>,
     address: String,
     nano_cpus: u64,
+    /// As people read it, with what the image's own check says.
+    status: String,
 }
 
 struct State {
@@ -220,6 +222,15 @@ impl FakeDocker {
         cut(std::mem::take(&mut self.lock().connections).into_values());
     }
 
+    /// What the image's own check says from now on, in Docker's words.
+    pub(crate) fn judge(&self, name: &str, word: &str) {
+        let mut all = self.lock();
+        let container = all.find(name).unwrap();
+        container.status = format!("Up 2 hours ({word})");
+        let id = container.id.clone();
+        all.emit(&format!("health_status: {word}"), &id);
+    }
+
     /// It stands in this state from now on, and Docker says so.
     pub(crate) fn turn(&self, name: &str, state: &str, event: &str) {
         let mut all = self.lock();
@@ -287,6 +298,7 @@ impl State {
             relabelled: None,
             address: format!("127.0.{}.{}", self.made / 250, 2 + self.made % 250),
             nano_cpus,
+            status: String::new(),
         });
         id
     }
@@ -306,7 +318,7 @@ impl State {
             let address = if c.state == "running" { c.address.as_str() } else { "" };
             json!({
                 "Id": c.id, "Names": [format!("/{}", c.name)], "State": c.state,
-                "Labels": c.labels,
+                "Labels": c.labels, "Status": c.status,
                 "NetworkSettings": { "Networks": { "bridge": { "IPAddress": address } } },
             })
         });

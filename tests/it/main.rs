@@ -19,6 +19,7 @@ mod fake_http;
 mod going_on;
 mod golden;
 mod haproxy;
+mod health;
 mod hostile;
 mod life;
 #[path = "../common/load.rs"]

@@ -179,7 +179,7 @@ pub(crate) mod scripted {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use crate::model::secret::Secret;
+    use crate::model::health::HttpCheck;
     use crate::observe::metric::ANSWER_BYTES_MAX;
     use crate::outside::{Net, Result};
 
@@ -200,13 +200,7 @@ pub(crate) mod scripted {
     }
 
     impl Net for Scripted {
-        fn get_status(
-            &self,
-            _: SocketAddr,
-            _: &str,
-            _: &[(String, Secret)],
-            _: Duration,
-        ) -> Result<u16> {
+        fn get_status(&self, _: SocketAddr, _: &HttpCheck, _: Duration) -> Result<u16> {
             unreachable!("no replica is asked")
         }
 

@@ -1,0 +1,156 @@
+//! Health checks of every kind, by the daemon and by HAProxy.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::json;
+
+use crate::daemon::{reached, secs};
+use crate::stage::{Stage, each};
+
+/// Heads of requests, in small letters.
+type Heads = Arc<Mutex<Vec<String>>>;
+
+/// Answers on every local address as `answer` says of a request's head; `None` is silence for as
+/// long as the client has patience.
+fn app(answer: impl Fn(&TcpStream, &str) -> Option<u16> + Send + Sync + 'static) -> (u16, Heads) {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heads, answer) = (Heads::default(), Arc::new(answer));
+    let seen = heads.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (seen, answer) = (seen.clone(), answer.clone());
+            thread::spawn(move || serve(stream, &seen, &*answer));
+        }
+    });
+    (port, heads)
+}
+
+fn serve(mut stream: TcpStream, seen: &Heads, answer: &dyn Fn(&TcpStream, &str) -> Option<u16>) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let head = head.join("\n").to_ascii_lowercase();
+    seen.lock().unwrap().push(head.clone());
+    match answer(&stream, &head) {
+        Some(status) => {
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nLocation: /else\r\n\
+                                  Connection: close\r\nContent-Length: 0\r\n\r\n"
+            );
+            // A client that hung up meanwhile is its own affair.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+        None => lines.for_each(drop),
+    }
+}
+
+#[test]
+fn daemon_and_haproxy_ask_with_the_same_headers_and_take_the_same_statuses() {
+    let key = "x-key: a '100%' \"b\"";
+    let answer = move |_: &TcpStream, head: &str| {
+        let asked = head.starts_with("get /up?a=1 http/1.1\n");
+        let named = head.contains("\nhost: web.example\n") || head.ends_with("\nhost: web.example");
+        Some(if asked && named && head.contains(key) { 302 } else { 401 })
+    };
+    let (port, heads) = app(answer);
+    let mut stage = Stage::new("headers");
+    stage.set("/services/web/port", json!(port));
+    let headers = json!({ "Host": "web.example", "X-Key": "a '100%' \"b\"" });
+    stage.set("/services/web/health_check", json!({
+        "path": "/up?a=1", "interval": "200ms", "expect_status": "204,300-399", "headers": headers,
+    }));
+    let daemon = stage.start();
+    daemon.wait(&["event=haproxy.reloaded"], secs(10));
+    let (ours, theirs) = ("user-agent: plimsoll/", "\nx-key: ");
+    let asked = || {
+        let heads = heads.lock().unwrap();
+        let by_us = heads.iter().filter(|h| h.contains(ours)).count();
+        (by_us, heads.iter().filter(|h| !h.contains(ours) && h.contains(theirs)).count())
+    };
+    let both = || asked().0 >= 5 && asked().1 >= 5;
+    assert!(reached(secs(20), both), "{:?}, {:?}\n{:?}", asked(), heads.lock(), daemon.lines());
+    let heads = heads.lock().unwrap();
+    // A redirect is an answer like any other: nobody goes there.
+    let odd = heads.iter().find(|h| !h.starts_with("get /up?a=1 ") || !h.contains(key));
+    assert_eq!(odd, None);
+}
+
+#[test]
+fn replicas_that_hang_delay_nobody() {
+    let last = "127.0.0.81";
+    let (port, _) = app(move |stream, _| {
+        let is_last = stream.local_addr().unwrap().ip().to_string() == last;
+        is_last.then_some(200)
+    });
+    let mut stage = Stage::new("hang");
+    stage.set("/services/web/port", json!(port));
+    stage.set("/services/web/min_replicas", json!(80));
+    stage.set("/services/web/max_replicas", json!(80));
+    stage.set("/services/web/health_check/timeout", json!("900ms"));
+    for number in 1..=80 {
+        stage.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
+    }
+    let daemon = stage.start();
+    assert!(reached(secs(20), || stage.serves()), "{:?}", daemon.lines());
+    daemon
+        .wait(&["event=replica.not_ready", "replica=web-1 ", "no answer within 900 ms"], secs(20));
+    assert_eq!(daemon.count(&["event=replica.not_ready", "replica=web-80 "]), 0);
+}
+
+#[test]
+fn a_replica_that_serves_is_asked_on() {
+    let (port, heads) = app(|_, _| Some(200));
+    let mut stage = Stage::new("on");
+    stage.set("/services/web/port", json!(port));
+    stage.set("/services/web/health_check/interval", json!("300ms"));
+    stage.set("/services/web/health_check/timeout", json!("300ms"));
+    let daemon = stage.start();
+    daemon.wait(&["event=replica.started"], secs(10));
+    let asked = || {
+        heads.lock().unwrap().iter().filter(|head| head.contains("user-agent: plimsoll/")).count()
+    };
+    assert!(reached(secs(20), || 10 <= asked()), "{}", asked());
+    stage.wait_quiet();
+}
+
+#[test]
+fn kinds_that_ask_nobody_go_by_docker() {
+    each(&[docker, docker_without_a_check, none], |f| f());
+}
+
+fn docker() {
+    let mut stage = Stage::new("own");
+    stage.set("/services/web/health_check", json!({ "type": "docker" }));
+    stage.docker.add("web-1", Some(("web", 1)), "running");
+    stage.docker.judge("web-1", "health: starting");
+    let daemon = stage.start();
+    daemon.wait(&["event=haproxy.reloaded"], secs(10));
+    stage.wait_looks(5);
+    assert!(!stage.serves());
+    stage.docker.judge("web-1", "healthy");
+    stage.wait_served();
+}
+
+fn docker_without_a_check() {
+    let mut stage = Stage::new("nocheck");
+    stage.set("/services/web/health_check", json!({ "type": "docker" }));
+    let daemon = stage.start();
+    let words = "the image has no HEALTHCHECK; give it another health_check.type";
+    let told = || {
+        stage.docker.wake();
+        0 < daemon.count(&["event=replica.not_ready", "replica=web-1", words])
+    };
+    assert!(reached(secs(30), told), "{:?}", daemon.lines());
+    assert!(!stage.serves());
+}
+
+fn none() {
+    let mut stage = Stage::new("none");
+    stage.set("/services/web/health_check", json!({ "type": "none" }));
+    let daemon = stage.start();
+    stage.wait_served();
+    assert_eq!(daemon.count(&["event=replica.not_ready"]), 0);
+}
