@@ -12,6 +12,7 @@ mod completions;
 mod create;
 #[path = "../common/daemon.rs"]
 mod daemon;
+mod deploy;
 mod docker;
 mod docs;
 mod fake_docker;
