@@ -48,6 +48,11 @@ check: ## format and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+check-examples: ## every example config, by the program's own check
+	@for file in contrib/examples/*.json; do \
+		cargo run --locked --quiet --bin plimsoll -- check --config $$file || exit; \
+	done
+
 install: dist ## install the static binary below PREFIX (DESTDIR is put before it)
 	install -D -m 755 dist/plimsoll $(DESTDIR)$(PREFIX)/bin/plimsoll
 

@@ -28,6 +28,7 @@ for_tests=
 chromium
 fish
 prometheus
+python3-yaml
 shellcheck
 ssh
 sshd
@@ -47,7 +48,12 @@ fail() {
     exit 1
 }
 
-have() { command -v "$1" >/dev/null 2>&1; }
+have() {
+    case $1 in
+    python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
 
 # Prints the commands that are missing, each on a line.
 missing() {

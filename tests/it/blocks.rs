@@ -54,14 +54,14 @@ fn spans(markdown: &str) -> Vec<String> {
 }
 
 /// What there is to type, asked of those who know.
-struct Known {
+pub(crate) struct Known {
     targets: BTreeSet<String>,
     /// The top of the help, without which no command has an option.
     help: String,
 }
 
 impl Known {
-    fn new() -> Known {
+    pub(crate) fn new() -> Known {
         let makefile = fs::read_to_string("Makefile").unwrap();
         let targets = makefile.lines().filter_map(|line| line.split_once(':')).map(|(t, _)| t);
         let targets = targets.filter(|t| t.chars().all(|c| c.is_alphanumeric() || c == '-'));
@@ -70,7 +70,7 @@ impl Known {
     }
 
     /// What is wrong with one line of shell, as far as it is ours.
-    fn faults(&self, line: &str) -> Vec<String> {
+    pub(crate) fn faults(&self, line: &str) -> Vec<String> {
         let apart = ["&&", "||", ";", "|", "$(", ")"];
         // In a usage, a bar stands between two ways and not between two commands.
         let line = line.replace("\\|", "/");

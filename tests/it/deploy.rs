@@ -1,5 +1,5 @@
-//! `contrib/deploy.sh` to a real SSH server on loopback. The service there is the real daemon, beside
-//! a scripted Docker; what stands for systemd is a script of a few lines.
+//! `contrib/deploy.sh` to a real SSH server on loopback. The service there is the real daemon,
+//! beside a scripted Docker; what stands for systemd is a script of a few lines.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};

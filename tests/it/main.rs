@@ -5,6 +5,7 @@
 
 mod api;
 mod attacks;
+mod backup;
 mod blocks;
 mod cli;
 mod commands;
@@ -28,6 +29,7 @@ mod load;
 mod load_client;
 mod simulate;
 mod metrics;
+mod pipeline;
 mod quickref;
 mod notify;
 mod raw_http;

@@ -1,0 +1,252 @@
+//! `contrib/backup.sh`: what it saves comes back whole, and nothing of anybody else's is touched.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::daemon::Dir;
+
+/// Names that a careless script falls over.
+const ODD: &[&str] = &["a token", "-rf", "it's $HOME `id`", "ü * [x]", "back\\slash", "e.tar.gz"];
+
+struct Site {
+    dir: Dir,
+}
+
+impl Site {
+    fn new(name: &str) -> Site {
+        let dir = Dir::new(name);
+        fs::create_dir_all(dir.join("etc here")).unwrap();
+        fs::create_dir_all(dir.join("state")).unwrap();
+        dir.write("etc here/config.json", "{ \"services\": {} }\n");
+        dir.write("state/state.json", "{\"version\":1}\n");
+        dir.write("state/events.jsonl", "{\"kind\":\"daemon.started\"}\n{\"kind\":\"sca");
+        dir.write("state/lock", "");
+        dir.write("state/haproxy.cfg", "rendered anew\n");
+        dir.write("state/haproxy.cfg.good", "the last good one\n");
+        fs::set_permissions(dir.join("state/state.json"), fs::Permissions::from_mode(0o600))
+            .unwrap();
+        Site { dir }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("contrib/backup.sh");
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("PLIMSOLL_CONFIG", self.at("etc here/config.json"));
+        command.env("PLIMSOLL_STATE_DIR", self.at("state"));
+        command.env("PLIMSOLL_HAPROXY_CONFIG", self.at("state/haproxy.cfg"));
+        command.env("PLIMSOLL_BACKUP_DIR", self.at("saved"));
+        command
+    }
+
+    #[track_caller]
+    fn good(&self, args: &[&str]) -> String {
+        let (status, said) = told(&self.command(args).output().unwrap());
+        assert_eq!(status, 0, "{args:?}: {said}");
+        said
+    }
+
+    #[track_caller]
+    fn bad(&self, args: &[&str], word: &str) {
+        let (status, said) = told(&self.command(args).output().unwrap());
+        assert!(status == 1 && said.contains(word), "{args:?}: {status}: {said}");
+    }
+
+    /// The archives, oldest first.
+    fn archives(&self) -> Vec<String> {
+        let list = self.good(&["list"]);
+        list.lines().map(|name| self.at("saved").join(name).to_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn told(output: &Output) -> (i32, String) {
+    let bytes = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Every file below, by its path, with what is in it.
+fn tree(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let bytes = fs::read(&path).unwrap();
+                    found.push((path, String::from_utf8_lossy(&bytes).into_owned()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn what_was_saved_comes_back() {
+    let site = Site::new("backup-round");
+    let odd: Vec<String> = ODD.iter().map(|name| format!("etc here/{name}")).collect();
+    let odd: Vec<PathBuf> = odd.iter().map(|name| site.dir.write(name, name)).collect();
+    let odd: Vec<&str> = odd.iter().map(|path| path.to_str().unwrap()).collect();
+    let said = site.good(&[&["save"], &odd[..]].concat());
+    assert!(said.contains(&format!(", {} files", 4 + ODD.len())), "{said}");
+    let archive = &site.archives()[0];
+    assert_eq!((mode(archive), mode(site.at("saved"))), (0o600, 0o700));
+    assert!(site.good(&["verify", archive]).contains("is whole"));
+
+    // To another place first: what is left out is not there.
+    let root = site.at("root");
+    fs::create_dir(&root).unwrap();
+    site.good(&["restore", archive, "--root", root.to_str().unwrap()]);
+    let below = root.join(site.dir.path().strip_prefix("/").unwrap());
+    let mut names = vec!["config.json"];
+    names.extend(ODD);
+    let mut whole: Vec<_> = names.iter().map(|name| site.at("etc here").join(name)).collect();
+    whole.extend(
+        ["events.jsonl", "haproxy.cfg.good", "state.json"].map(|n| site.at("state").join(n)),
+    );
+    whole.sort();
+    let whole: Vec<_> = whole
+        .into_iter()
+        .map(|p| {
+            (below.join(p.strip_prefix(site.dir.path()).unwrap()), fs::read_to_string(p).unwrap())
+        })
+        .collect();
+    assert_eq!(tree(&root), whole);
+    fs::remove_dir_all(&root).unwrap();
+
+    // Then over what was changed, taken away, and left.
+    let before = tree(site.dir.path());
+    fs::write(site.at("etc here/config.json"), "broken").unwrap();
+    fs::remove_file(site.at("state/state.json")).unwrap();
+    let changed = tree(site.dir.path());
+    let said = site.good(&["restore", archive, "--dry-run"]);
+    for word in ["config.json, which differs now", "state.json, which is not", "good, which is the"]
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(tree(site.dir.path()), changed, "a dry run writes nothing");
+    site.good(&["restore", archive]);
+    let kept = site.at("etc here/config.json.before-restore");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "broken");
+    fs::remove_file(kept).unwrap();
+    assert_eq!(tree(site.dir.path()), before);
+    assert_eq!(mode(site.at("state/state.json")), 0o600);
+}
+
+#[test]
+fn a_full_disk_costs_the_new_archive_alone() {
+    let site = Site::new("backup-full");
+    let noise: String =
+        (0_u64..40_000).map(|i| format!("{:x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    site.dir.write("noise", &noise);
+    fs::create_dir(site.at("saved")).unwrap();
+    let script = "mount -t tmpfs -o size=128k tmpfs \"$PLIMSOLL_BACKUP_DIR\" || exit 9
+        contrib/backup.sh save && ls -A \"$PLIMSOLL_BACKUP_DIR\" && echo --
+        contrib/backup.sh save \"$1\" && exit 8
+        ls -A \"$PLIMSOLL_BACKUP_DIR\"; contrib/backup.sh verify \"$PLIMSOLL_BACKUP_DIR\"/p*";
+    let mut full = Command::new("unshare");
+    full.args(["--mount", "sh", "-c", script, "sh"]).arg(site.at("noise"));
+    let of = site.command(&[]);
+    full.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
+    let (status, said) = told(&full.output().unwrap());
+    assert!(status == 0 && said.contains("is the disk full?"), "{status}: {said}");
+    let (before, after) = said.split_once("--\n").unwrap();
+    let listed = |text: &str| {
+        text.lines().filter(|l| !l.starts_with("backup: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (before, after) = (listed(before), listed(after));
+    assert_eq!(before, &after[..before.len()], "{said}");
+}
+
+#[test]
+fn two_at_once_make_two_archives() {
+    let site = Site::new("backup-two");
+    let many: Vec<_> = (0..4).map(|_| site.command(&["save"]).spawn().unwrap()).collect();
+    for one in many {
+        let (status, said) = told(&one.wait_with_output().unwrap());
+        assert_eq!(status, 0, "{said}");
+    }
+    let archives = site.archives();
+    assert_eq!(archives.len(), 4);
+    archives.iter().for_each(|archive| drop(site.good(&["verify", archive])));
+}
+
+#[test]
+fn only_archives_of_ours_are_ever_deleted() {
+    let site = Site::new("backup-keep");
+    let saved = site.at("saved");
+    let exact = "plimsoll-20200101T000000Z.tar.gz";
+    fs::create_dir_all(saved.join("elsewhere")).unwrap();
+    fs::create_dir_all(saved.join("plimsoll-20200102T000000Z.tar.gz")).unwrap();
+    fs::create_dir_all(saved.join(".plimsoll-work-mine")).unwrap();
+    let strangers = [
+        "notes.txt",
+        "plimsoll-20200101T000000Z.tar.gz.bak",
+        "plimsoll-20200101T000000Z.tar",
+        "plimsoll-2020.tar.gz",
+        "my plimsoll-20200101T000000Z.tar.gz",
+        "elsewhere/plimsoll-20200101T000000Z.tar.gz",
+        "plimsoll-20200102T000000Z.tar.gz/mine",
+        ".plimsoll-work-mine/mine",
+    ];
+    strangers.iter().for_each(|name| fs::write(saved.join(name), name).unwrap());
+    fs::write(site.at(exact), "beside the folder").unwrap();
+    // An archive of long ago, and what a killed run left.
+    fs::write(saved.join(exact), "old").unwrap();
+    fs::create_dir_all(saved.join(".plimsoll-work-aB3dE5gH/files")).unwrap();
+    let save = || told(&site.command(&["save"]).env("PLIMSOLL_BACKUP_KEEP", "1").output().unwrap());
+    for gone in [format!("{exact} is gone, 1 are kept"), "is gone, 1 are kept".to_owned()] {
+        let (status, said) = save();
+        assert!(status == 0 && said.contains(&gone), "{status}: {said}");
+    }
+    assert_eq!(site.archives().len(), 1);
+    for name in strangers {
+        assert_eq!(fs::read_to_string(saved.join(name)).unwrap(), name);
+    }
+    assert!(site.at(exact).exists() && !saved.join(exact).exists());
+    assert!(!saved.join(".plimsoll-work-aB3dE5gH").exists());
+    // A failure deletes none.
+    fs::remove_file(site.at("etc here/config.json")).unwrap();
+    assert_eq!(save().0, 1);
+    assert_eq!(site.archives().len(), 1);
+}
+
+#[test]
+fn what_is_damaged_or_not_ours_is_not_restored() {
+    let site = Site::new("backup-bad");
+    site.good(&["save"]);
+    let archive = &site.archives()[0];
+    let bytes = fs::read(archive).unwrap();
+    let half = site.at("half.tar.gz");
+    fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+    site.bad(&["restore", half.to_str().unwrap()], "no whole archive");
+    // Whole as an archive, with another content than was saved.
+    let script = r#"cd "$1" && mkdir x && tar -xzf "$2" -C x || exit
+        find x -name state.json -exec sh -c 'echo >>"$1"' sh {} \; || exit
+        tar -czf other.tar.gz -C x . && rm x/SHA256SUMS && tar -czf foreign.tar.gz -C x ."#;
+    let mut pack = Command::new("sh");
+    pack.args(["-c", script, "sh"]).arg(site.dir.path()).arg(archive);
+    assert!(pack.status().unwrap().success());
+    let before = tree(site.dir.path());
+    site.bad(&["restore", site.at("other.tar.gz").to_str().unwrap()], "is damaged");
+    site.bad(&["restore", site.at("foreign.tar.gz").to_str().unwrap()], "none of our archives");
+    site.bad(&["restore", site.at("none.tar.gz").to_str().unwrap()], "is not there");
+    // A daemon would write over it.
+    let lock = fs::File::open(site.at("state/lock")).unwrap();
+    lock.lock().unwrap();
+    site.bad(&["restore", archive], "a daemon runs on");
+    assert_eq!(tree(site.dir.path()), before);
+    drop(lock);
+    site.good(&["restore", archive]);
+}
