@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod check;
 mod completions;
+mod doctor;
 mod events;
 mod explain;
 mod healthcheck;
@@ -35,6 +36,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config, json, live }) => check::check(&config, json, live),
         Ok(Command::Completions(shell)) => completions::completions(shell),
+        Ok(Command::Doctor { config, json }) => doctor::doctor(&config, json),
         Ok(Command::Events(asked)) => events::events(&asked),
         Ok(Command::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(Command::Healthcheck { to }) => healthcheck::healthcheck(&to),

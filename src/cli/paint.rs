@@ -10,6 +10,7 @@ pub(crate) struct Paint {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Colour {
+    Good,
     Odd,
     Bad,
     Faint,
@@ -30,6 +31,7 @@ impl Paint {
 
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         let code = match colour {
+            Colour::Good => "32",
             Colour::Odd => "33",
             Colour::Bad => "31",
             Colour::Faint => "2",

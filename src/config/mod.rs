@@ -17,6 +17,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,8 @@ pub(crate) struct Loaded {
     /// Where a daemon with this file is asked; told as long as the file is JSON, since a daemon may
     /// run with what stood there before.
     pub(crate) socket: Option<PathBuf>,
+    /// Files that stand for a secret.
+    pub(crate) secret_files: Vec<PathBuf>,
 }
 
 pub(crate) fn load(file: &Path) -> Loaded {
@@ -75,7 +78,7 @@ pub(crate) fn load(file: &Path) -> Loaded {
         Err(message) => {
             let (path, line, column) = (String::new(), 0, 0);
             let problem = Problem { file: name, line, column, path, message, is_warning: false };
-            Loaded { config: None, problems: vec![problem], socket: None }
+            Loaded { config: None, problems: vec![problem], socket: None, secret_files: Vec::new() }
         }
     }
 }
@@ -110,7 +113,19 @@ fn syntax() -> ParseOptions {
 }
 
 pub(crate) fn parse(name: &str, text: &str) -> Loaded {
-    parse_in(name, text, &Around { variable: &secret::variable, file: &secret::file })
+    let secret_files = RefCell::new(Vec::new());
+    let file = |path: &Path| {
+        secret_files.borrow_mut().push(path.to_owned());
+        secret::file(path)
+    };
+    let loaded = parse_in(name, text, &Around { variable: &secret::variable, file: &file });
+    Loaded { secret_files: secret_files.into_inner(), ..loaded }
+}
+
+/// What holds where nobody says anything.
+pub(crate) fn defaults() -> Config {
+    let config = parse("", r#"{"services": {}}"#).config;
+    config.unwrap_or_else(|| unreachable!("every key but `services` has a default"))
 }
 
 fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
@@ -136,7 +151,7 @@ fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
     };
     let problems = findings.into_problems();
     let config = config.filter(|_| problems.iter().all(|p| p.is_warning));
-    Loaded { config, problems, socket }
+    Loaded { config, problems, socket, secret_files: Vec::new() }
 }
 
 fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {

@@ -23,17 +23,22 @@ pub(crate) fn look(config: &Config) -> Vec<String> {
         Ok(_) => found.extend(images(config, &engine)),
     }
     let proxy = Haproxy::new(&config.fixed.proxy, clock);
-    match Folder::new() {
-        Err(err) => found.push(err.to_string()),
-        Ok(folder) => {
-            let refused = proxy.rehearse(&routes(config), &folder.path);
-            found.extend(refused.iter().map(|err| format!("load_balancer: {err}")));
-        }
-    }
+    found.extend(refused(config, &proxy).iter().map(|err| format!("load_balancer: {err}")));
     found
 }
 
-fn images(config: &Config, engine: &Docker) -> Vec<String> {
+/// What HAProxy would not take of what would be written.
+pub(super) fn refused(config: &Config, proxy: &Haproxy) -> Vec<String> {
+    match Folder::new() {
+        Err(err) => vec![err.to_string()],
+        Ok(folder) => {
+            let refused = proxy.rehearse(&routes(config), &folder.path);
+            refused.iter().map(Error::to_string).collect()
+        }
+    }
+}
+
+pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
     for service in config.services.values() {
         let Origin::Image(image) = &service.container.origin else { continue };

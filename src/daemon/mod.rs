@@ -4,6 +4,7 @@
 //! the probes, the remote metrics, Docker's events, the signals.
 
 mod crew;
+pub(crate) mod doctor;
 mod gauges;
 mod inbox;
 mod life;

@@ -1,5 +1,6 @@
 //! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,12 @@ impl ApiVersion {
     /// From engine 25 on; before, a one-shot reading of the statistics waits a second.
     pub(crate) fn has_quick_stats(self) -> bool {
         (ApiVersion { major: 1, minor: 44 }) <= self
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
@@ -160,7 +167,7 @@ impl Client {
     /// What every path begins with: without it the engine takes its newest version.
     pub(crate) fn prefix(&self, timeout: Duration) -> Result<String> {
         let version = self.version(timeout)?;
-        Ok(format!("/v{}.{}", version.major, version.minor))
+        Ok(format!("/v{version}"))
     }
 
     fn negotiate(&self, timeout: Duration) -> Result<ApiVersion> {
@@ -179,8 +186,7 @@ impl Client {
         })?;
         if offered < OLDEST {
             return Err(Error::new(format!(
-                "Docker at {socket} speaks API {}.{}, at least {}.{} is needed (Docker 20.10)",
-                offered.major, offered.minor, OLDEST.major, OLDEST.minor
+                "Docker at {socket} speaks API {offered}, at least {OLDEST} is needed (Docker 20.10)"
             )));
         }
         Ok(offered.min(NEWEST))

@@ -65,6 +65,11 @@ impl Docker {
         if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
     }
 
+    /// That both sides speak.
+    pub(crate) fn api_version(&self) -> Result<String> {
+        self.client.version(self.look_timeout()).map(|version| version.to_string())
+    }
+
     /// Whether containers can be made from it without a pull.
     pub(crate) fn has_image(&self, image: &str) -> Result<bool> {
         let mut name = String::new();

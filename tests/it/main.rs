@@ -16,6 +16,7 @@ mod daemon;
 mod deploy;
 mod docker;
 mod docs;
+mod doctor;
 mod fake_docker;
 mod fake_http;
 mod going_on;

@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Everything but those who use it, and `sim`, which is a world of its own.
 const DAEMON: &[&str] = &[
     "model", "outside", "config", "decide", "observe", "act", "report", "docker", "haproxy", "net",
-    "clock", "store", "tick", "serve",
+    "clock", "store", "tick", "serve", "unix",
 ];
 
 const PURE: &[&str] = &["model", "decide"];

@@ -91,6 +91,15 @@ const COMPLETIONS: Entry = Entry {
     read: args::completions,
 };
 
+const DOCTOR: Entry = Entry {
+    name: "doctor",
+    does: "whether this host has what the daemon needs",
+    operands: &[],
+    options: &[CONFIG, JSON],
+    help: include_str!("../help/doctor.txt"),
+    read: args::doctor,
+};
+
 const EVENTS: Entry = Entry {
     name: "events",
     does: "what happened",
@@ -209,9 +218,10 @@ const STATUS: Entry = Entry {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&Entry; 15] = [
+pub(crate) const COMMANDS: [&Entry; 16] = [
     &CHECK,
     &COMPLETIONS,
+    &DOCTOR,
     &EVENTS,
     &EXPLAIN,
     &HEALTHCHECK,

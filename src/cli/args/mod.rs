@@ -23,6 +23,7 @@ pub(crate) enum Command {
     Version,
     Check { config: PathBuf, json: bool, live: bool },
     Completions(Shell),
+    Doctor { config: PathBuf, json: bool },
     Events(EventsAsked),
     Explain { service: String, json: bool, to: Whom },
     Healthcheck { to: Whom },
@@ -162,6 +163,10 @@ fn completions(mut given: Given) -> Result<Command, String> {
         Some(word) => Err(format!("completions: `{word}` is none of bash, zsh and fish")),
         None => Err("completions: for which shell? bash, zsh or fish".to_owned()),
     }
+}
+
+fn doctor(mut given: Given) -> Result<Command, String> {
+    Ok(Command::Doctor { config: given.config(), json: given.has(menu::JSON) })
 }
 
 fn events(mut given: Given) -> Result<Command, String> {

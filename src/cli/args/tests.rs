@@ -21,6 +21,7 @@ fn parsed(line: &str) -> String {
         }
         Ok(Command::Reload { to }) => format!("reload {}", whom(&to)),
         Ok(Command::Completions(shell)) => format!("completions {shell:?}"),
+        Ok(Command::Doctor { config, json }) => format!("doctor {} {json}", config.display()),
         Ok(Command::Events(a)) => {
             let (service, since, whom) = (a.service, a.since, whom(&a.to));
             format!("events {service:?} {since:?} follow={} json={} {whom}", a.follow, a.json)
@@ -101,6 +102,7 @@ fn words_become_commands() {
             "events None Some(At(2026-10-25T00:00:00Z)) follow=false json=true s",
         ),
         ("explain web --config c", "explain web json=false c"),
+        ("doctor --json --config c", "doctor c true"),
         ("completions zsh", "completions Zsh"),
         ("healthcheck --config c", "healthcheck c"),
         ("healthcheck -h", "help short healthcheck"),

@@ -1,0 +1,95 @@
+//! `plimsoll doctor`: what this host has of what the daemon needs, each with a verdict.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::cli::paint::{Colour, Paint};
+use crate::cli::say;
+use crate::cli::table::plain;
+use crate::config;
+use crate::daemon::doctor::{self, Finding, Verdict};
+
+pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
+    let loaded = config::load(file);
+    // What a bad file does not tell is looked at where it is when nobody says.
+    let config = loaded.config.clone().unwrap_or_else(config::defaults);
+    let found = doctor::examine(&loaded, &config);
+    let fails = found.iter().any(|finding| finding.verdict == Verdict::Fails);
+    let said = if json { document(&found, fails) } else { lines(&found, Paint::for_stdout()) };
+    let written = say(&said);
+    if fails { ExitCode::FAILURE } else { written }
+}
+
+fn document(found: &[Finding], fails: bool) -> String {
+    let finding = |finding: &Finding| {
+        json!({
+            "check": finding.check,
+            "verdict": finding.verdict.word(),
+            "message": finding.message,
+            "remedy": finding.remedy,
+        })
+    };
+    let findings: Vec<Value> = found.iter().map(finding).collect();
+    format!("{:#}\n", json!({ "good": !fails, "findings": findings }))
+}
+
+fn lines(found: &[Finding], paint: Paint) -> String {
+    let width = found.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for Finding { check, verdict, message, remedy } in found {
+        let colour = match verdict {
+            Verdict::Good => Colour::Good,
+            Verdict::Warning => Colour::Odd,
+            Verdict::Fails => Colour::Bad,
+        };
+        let word = paint.paint(colour, &format!("{:<7}", verdict.word()));
+        out += &format!("{word}  {check:<width$}  {}\n", plain(message));
+        if let Some(remedy) = remedy {
+            out += &format!("{:7}  {:width$}  -> {remedy}\n", "", "");
+        }
+    }
+    let count = |verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
+    let (fails, warnings) = (count(Verdict::Fails), count(Verdict::Warning));
+    let end = match (fails, warnings) {
+        (0, 0) => "all is well".to_owned(),
+        (0, n) => format!("the daemon can work; warnings: {n}"),
+        (n, 0) => format!("the daemon cannot do all of its job; failed: {n}"),
+        (n, m) => format!("the daemon cannot do all of its job; failed: {n}, warnings: {m}"),
+    };
+    format!("{out}\n{end}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::doctor::{document, lines};
+    use crate::cli::paint::Paint;
+    use crate::daemon::doctor::{Finding, Verdict};
+
+    #[test]
+    fn each_finding_has_a_verdict_and_what_is_not_well_a_remedy() {
+        let finding = |check, verdict, message: &str, remedy: Option<&str>| Finding {
+            check,
+            verdict,
+            message: message.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let found = [
+            finding("clock", Verdict::Good, "it is late", None),
+            finding("docker", Verdict::Fails, "gone\x1b", Some("start it")),
+        ];
+        let want = "\
+ok       clock   it is late
+fails    docker  gone\\u{1b}
+                 -> start it
+
+the daemon cannot do all of its job; failed: 1
+";
+        assert_eq!(lines(&found, Paint::none()), want);
+        assert!(lines(&found[..1], Paint::none()).ends_with("\nall is well\n"));
+        let document: serde_json::Value = serde_json::from_str(&document(&found, true)).unwrap();
+        assert_eq!(document["good"], false);
+        assert_eq!(document["findings"][1]["remedy"], "start it");
+    }
+}

@@ -1,0 +1,218 @@
+//! Whether everything that the daemon needs of this host is there and lets it in. Needs no daemon,
+//! changes nothing, and begins nothing that is not gone again.
+
+mod places;
+mod programs;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
+
+use crate::clock::SystemClock;
+use crate::config::Loaded;
+use crate::daemon::live;
+use crate::docker::Docker;
+use crate::haproxy::Haproxy;
+use crate::model::config::Config;
+use crate::model::replica::{Container, ContainerState};
+use crate::net::SystemNet;
+use crate::outside::{Clock, Engine, Net};
+use crate::unix;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) check: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) message: String,
+    pub(crate) remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Good,
+    /// The daemon can do its job, or most of it.
+    Warning,
+    Fails,
+}
+
+impl Verdict {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Verdict::Good => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Fails => "fails",
+        }
+    }
+}
+
+impl Finding {
+    fn good(check: &'static str, message: impl Into<String>) -> Finding {
+        Finding { check, verdict: Verdict::Good, message: message.into(), remedy: None }
+    }
+
+    fn warning(check: &'static str, message: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Warning, ..Finding::good(check, message) }
+    }
+
+    fn fails(check: &'static str, message: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Fails, ..Finding::good(check, message) }
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Finding {
+        Finding { remedy: Some(remedy.into()), ..self }
+    }
+}
+
+/// This long may one that is asked take.
+const ANSWER: Duration = Duration::from_secs(2);
+/// No clock of a host that works says less: 2025 in seconds.
+const LEAST_TIME: i64 = 1_735_689_600;
+
+/// `loaded` is the config file; what it does not tell is looked at by `config`.
+pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
+    let clock = Arc::new(SystemClock::new());
+    let mut found = vec![file(loaded)];
+    found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
+    found.push(time(&*clock));
+    let engine = Docker::new(&config.fixed.docker, clock.clone());
+    let listed = engine.list();
+    match &listed {
+        Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
+        Err(err) => found.push(
+            Finding::fails("docker", err.to_string())
+                .remedy("start Docker, or run this as root or as a member of group docker"),
+        ),
+    }
+    if listed.is_ok() {
+        found.extend(images(config, &engine));
+        found.push(reach(config, &listed.unwrap_or_default()));
+    }
+    found.push(programs::haproxy(&config.fixed.proxy, &*clock));
+    if found.last().is_some_and(|finding| finding.verdict != Verdict::Fails) {
+        found.extend(rehearsal(config, &clock));
+    }
+    found.extend(places::folders(&config.fixed, &*clock));
+    found.extend(doors(config));
+    found
+}
+
+fn file(loaded: &Loaded) -> Finding {
+    let errors = loaded.problems.iter().filter(|problem| !problem.is_warning).count();
+    let warnings = loaded.problems.len() - errors;
+    let Some(config) = &loaded.config else {
+        let first = loaded.problems.iter().find(|problem| !problem.is_warning);
+        let first = first.map(ToString::to_string).unwrap_or_default();
+        let more = if 1 < errors { format!(", and {} more", errors - 1) } else { String::new() };
+        return Finding::fails("config", format!("{first}{more}"))
+            .remedy("`plimsoll check` tells all of it, `plimsoll init` writes one to begin with");
+    };
+    if config.services.is_empty() {
+        return Finding::warning("config", "no services: there is nothing to do")
+            .remedy("`plimsoll init` writes some, from what runs or from a compose file");
+    }
+    match warnings {
+        0 => Finding::good("config", config.counted()),
+        n => Finding::warning("config", format!("{}, warnings: {n}", config.counted()))
+            .remedy("`plimsoll check` tells them"),
+    }
+}
+
+fn time(clock: &dyn Clock) -> Finding {
+    let now = clock.wall();
+    let shown = DateTime::from_timestamp(now.0, 0).unwrap_or_default();
+    let shown = shown.to_rfc3339_opts(SecondsFormat::Secs, true);
+    if now.0 < LEAST_TIME {
+        return Finding::fails("clock", format!("it is {shown} by the clock of this host"))
+            .remedy("set it (`timedatectl set-ntp true`): schedules go by it");
+    }
+    Finding::good("clock", format!("{shown}; time zones of {}", chrono_tz::IANA_TZDB_VERSION))
+}
+
+fn docker_words(config: &Config, engine: &Docker) -> String {
+    let socket = config.fixed.docker.socket.display();
+    match engine.api_version() {
+        Ok(version) => format!("answers on {socket}, API {version}"),
+        Err(err) => err.to_string(),
+    }
+}
+
+fn images(config: &Config, engine: &Docker) -> Vec<Finding> {
+    let absent = |message| {
+        Finding::warning("images", message).remedy("pull it now: a first start would wait for it")
+    };
+    let absent: Vec<Finding> = live::images(config, engine).into_iter().map(absent).collect();
+    if absent.is_empty() && !config.services.is_empty() {
+        return vec![Finding::good("images", "there")];
+    }
+    absent
+}
+
+/// Replicas that run are asked where HAProxy would ask them.
+fn reach(config: &Config, listed: &[Container]) -> Finding {
+    let net = SystemNet::new();
+    let (mut reached, mut lost) = (0, Vec::new());
+    for container in listed.iter().filter(|c| c.state == ContainerState::Running) {
+        let mut services = config.services.values();
+        let service = services.find(|service| service.name.as_str() == container.service);
+        let Some((service, address)) = service.zip(container.address) else { continue };
+        let name = service.replica_name(container.number);
+        match net.connect(SocketAddr::new(address, service.port), ANSWER) {
+            Ok(()) => reached += 1,
+            Err(err) => lost.push(format!("{name}: {err}")),
+        }
+    }
+    match (reached, lost.as_slice()) {
+        (0, []) => Finding::good("replicas", "none run"),
+        (_, []) => Finding::good("replicas", format!("reached from here: {reached}")),
+        (_, [first, ..]) => {
+            let all = reached + lost.len();
+            Finding::warning("replicas", format!("{} of {all} not reached: {first}", lost.len()))
+                .remedy(
+                    "is `port` what they listen on? plimsoll and HAProxy have to be on Docker's \
+                     host, or in the network of the replicas",
+                )
+        }
+    }
+}
+
+/// What would be written goes through HAProxy's own check; ports are opened for a moment.
+fn rehearsal(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
+    let proxy = Haproxy::new(&config.fixed.proxy, clock.clone());
+    let refused = live::refused(config, &proxy);
+    if refused.is_empty() {
+        return vec![Finding::good(
+            "frontends",
+            "HAProxy takes its config, ports are free or ours",
+        )];
+    }
+    let finding = |message| {
+        Finding::fails("frontends", message)
+            .remedy("`ss -ltnp` tells who has a port; below 1024 a port needs root")
+    };
+    refused.into_iter().map(finding).collect()
+}
+
+/// Where the daemon is asked.
+fn doors(config: &Config) -> Vec<Finding> {
+    let api = &config.fixed.api;
+    let answers = unix::connect(&api.socket, ANSWER).is_ok();
+    let socket = api.socket.display();
+    let mut found = vec![if answers {
+        Finding::good("daemon", format!("runs, and answers on {socket}"))
+    } else {
+        Finding::good("daemon", format!("none answers on {socket}"))
+    }];
+    let Some(listen) = api.listen else { return found };
+    match TcpListener::bind(listen) {
+        Ok(_) => found.push(Finding::good("api.listen", format!("{listen} is free"))),
+        Err(_) if answers => found.push(Finding::good("api.listen", format!("{listen} is used"))),
+        Err(err) => found.push(
+            Finding::fails("api.listen", format!("cannot listen on {listen}: {err}"))
+                .remedy("`ss -ltnp` tells who has it; give api.listen another, or null for none"),
+        ),
+    }
+    found
+}

@@ -1,0 +1,109 @@
+//! Programs that the daemon starts.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::daemon::doctor::Finding;
+use crate::model::config::ProxyConfig;
+use crate::outside::Clock;
+
+const RUN_MAX: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(10);
+/// No answer that is looked for is longer.
+const SAID_MAX: u64 = 64 << 10;
+/// The oldest HAProxy that takes what is written.
+const OLDEST: (u32, u32) = (2, 4);
+
+/// What a program says that ends by itself; `None` when it cannot be run, fails or goes on.
+pub(super) fn said(mut command: Command, clock: &dyn Clock) -> Option<String> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let until = clock.now().plus(RUN_MAX);
+    // What fits into the pipe is read when it has ended; one that says more is stopped.
+    let status = loop {
+        match child.try_wait().ok()? {
+            Some(status) => break status,
+            None if until <= clock.now() => {
+                child.kill().and_then(|()| child.wait()).ok()?;
+                return None;
+            }
+            None => thread::park_timeout(STEP),
+        }
+    };
+    let mut text = String::new();
+    child.stdout.take()?.take(SAID_MAX).read_to_string(&mut text).ok()?;
+    status.success().then_some(text)
+}
+
+pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
+    let binary = proxy.binary.display();
+    let remedy = "install HAProxy 2.4 or later, or say where it is with load_balancer.binary";
+    let mut command = Command::new(&proxy.binary);
+    command.arg("-v");
+    let Some(text) = said(command, clock) else {
+        let why = if is_program(&proxy.binary) { "does not tell its version" } else { "is none" };
+        return Finding::fails("haproxy", format!("{binary} {why}")).remedy(remedy);
+    };
+    let Some(version) = version(&text) else {
+        let first = text.lines().next().unwrap_or_default();
+        return Finding::fails("haproxy", format!("{binary} is no HAProxy: it says {first:?}"))
+            .remedy(remedy);
+    };
+    let (major, minor) = version;
+    if version < OLDEST {
+        return Finding::fails("haproxy", format!("{binary} is {major}.{minor}")).remedy(remedy);
+    }
+    Finding::good("haproxy", format!("{binary} is {major}.{minor}"))
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Of `HAProxy version 2.6.12-1+deb12u4 2026/01/01 …`; before 2.4 it was `HA-Proxy version`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let words: Vec<&str> = text.lines().next()?.split_whitespace().collect();
+    let ["HAProxy" | "HA-Proxy", "version", number, ..] = words[..] else { return None };
+    let mut parts = number.split(['.', '-', '+']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use crate::clock::SystemClock;
+    use crate::daemon::doctor::programs::{said, version};
+
+    #[test]
+    fn haproxy_tells_its_version() {
+        for (text, want) in [
+            ("HAProxy version 2.6.12-1+deb12u4 2026/01/01 - https://haproxy.org/\n", Some((2, 6))),
+            ("HA-Proxy version 2.2.9-2 2020/11/30\n", Some((2, 2))),
+            ("HAProxy version 3.1-dev4\nmore", Some((3, 1))),
+            ("nginx version: nginx/1.22.1", None),
+            ("HAProxy version x", None),
+            ("", None),
+        ] {
+            assert_eq!(version(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_asked_within_bounds() {
+        let clock = SystemClock::new();
+        let asked = |script: &str| {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(script);
+            said(command, &clock)
+        };
+        assert_eq!(asked("echo so").as_deref(), Some("so\n"));
+        assert_eq!(asked("echo so; exit 1"), None);
+        assert_eq!(said(Command::new("/nowhere"), &clock), None);
+    }
+}
