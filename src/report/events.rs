@@ -11,6 +11,7 @@ use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
 use crate::model::snapshot::Snapshot;
+use crate::report::repeated::{News, Repeated};
 
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
@@ -20,10 +21,7 @@ pub(crate) struct Told {
     orphans: BTreeSet<String>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
-    /// Replicas that could not be removed, by service and number, and HAProxy's socket that took
-    /// no order: each is tried again every few seconds.
-    stuck: BTreeSet<(String, u32)>,
-    not_steered: bool,
+    repeated: Repeated,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
@@ -59,20 +57,13 @@ impl Told {
         events
     }
 
-    /// How an action ended; of one that fails again, nothing more.
+    /// How an action ended; of one that fails again for the same reason, nothing more.
     pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
-        let failed = done.result.is_err();
-        let again = match &done.action {
-            Action::Remove { service, number, .. } => {
-                let key = (service.clone(), *number);
-                let was = self.stuck.remove(&key);
-                self.stuck.extend(failed.then_some(key));
-                was && failed
-            }
-            Action::Steer { .. } => std::mem::replace(&mut self.not_steered, failed) && failed,
-            Action::Start { .. } | Action::Reload { .. } => false,
-        };
-        if again { Vec::new() } else { ended(done) }
+        match self.repeated.news(done) {
+            News::Plain => ended(done, 0),
+            News::Again => Vec::new(),
+            News::Over(failures) => ended(done, failures),
+        }
     }
 
     /// Nothing is said of a metric that gave neither a value nor a failure.
@@ -107,7 +98,7 @@ impl Told {
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.crash_loops.retain(|name| is_there(name));
         self.capped.retain(|name| is_there(name));
-        self.stuck.retain(|(name, _)| is_there(name));
+        self.repeated.retain(&is_there);
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));
     }
@@ -219,11 +210,14 @@ fn samples(snapshot: &Snapshot, load: impl Fn(&Replica) -> Load) -> String {
     shown.join(" ")
 }
 
-fn ended(done: &Done) -> Vec<Event> {
+/// `failures` is how often it failed before, if that was told.
+fn ended(done: &Done, failures: u32) -> Vec<Event> {
     let trouble = done.result.as_ref().err();
-    let words = match trouble {
-        Some(trouble) => trouble.message.clone(),
-        None => format!("took {} ms", done.took.as_millis()),
+    let words = match (trouble, failures) {
+        (Some(trouble), _) => trouble.message.clone(),
+        (None, 0) => format!("took {} ms", done.took.as_millis()),
+        (None, 1) => format!("took {} ms, after 1 failure", done.took.as_millis()),
+        (None, n) => format!("took {} ms, after {n} failures", done.took.as_millis()),
     };
     match &done.action {
         Action::Start { service, number } => {
@@ -235,7 +229,9 @@ fn ended(done: &Done) -> Vec<Event> {
             let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaRemoved };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
         }
-        Action::Reload { .. } if done.result == Ok(Effect::Unchanged) => Vec::new(),
+        Action::Reload { .. } if done.result == Ok(Effect::Unchanged) && failures == 0 => {
+            Vec::new()
+        }
         Action::Reload { .. } => {
             let kind =
                 if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
@@ -246,9 +242,11 @@ fn ended(done: &Done) -> Vec<Event> {
             }
             events
         }
-        // Each drain was told when it was decided; only a failure is news.
-        Action::Steer { .. } => {
-            trouble.map(|_| Event::new(Kind::ProxyReloadFailed, words)).into_iter().collect()
+        // Each drain was told when it was decided; only a failure is news, and its end.
+        Action::Steer { .. } if trouble.is_some() => {
+            vec![Event::new(Kind::ProxyReloadFailed, words)]
         }
+        Action::Steer { .. } if failures == 0 => Vec::new(),
+        Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
     }
 }

@@ -1,4 +1,5 @@
 //! A turn to what people read.
 
 pub(crate) mod events;
+mod repeated;
 pub(crate) mod status;

@@ -17,7 +17,7 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     let dir = site.dir.path().display().to_string();
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = -c ] && [ -e {dir}/spoil ]; then\n  \
-         echo '    no_such_keyword here' >>\"$3\"\nfi\nexec {HAPROXY} \"$@\"\n"
+         echo '    no_such_keyword here' >>\"$3\"\n  echo spoilt >>{dir}/runs\nfi\nexec {HAPROXY} \"$@\"\n"
     );
     site.haproxy = site.dir.write("haproxy", &text);
     fs::set_permissions(&site.haproxy, fs::Permissions::from_mode(0o755)).unwrap();
@@ -32,10 +32,13 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     let failed =
         ["event=haproxy.reload_failed", "unknown keyword 'no_such_keyword'", "the file is refused"];
     daemon.wait(&failed, secs(10));
-    daemon.wait_from(daemon.wait(&failed, secs(1)) + 1, &failed, secs(10));
+    let runs = || fs::read_to_string(site.dir.join("runs")).unwrap_or_default();
+    assert!(reached(secs(20), || 3 <= runs().lines().count()), "it is tried again");
+    assert_eq!(daemon.count(&failed), 1, "and told once: {:#?}", daemon.lines());
     assert_eq!(site.haproxy_pid(), pid, "the old process goes on");
     assert_eq!(fs::read(site.dir.join("haproxy.cfg")).unwrap(), good, "with its file");
     fs::remove_file(site.dir.join("spoil")).unwrap();
+    daemon.wait(&["event=haproxy.reloaded", "ms, after ", " failures"], secs(30));
     site.wait_serving(2, secs(20), &daemon);
     load.wait_for(secs(5), |c| 200 < c.sent());
     let counts = load.stop();

@@ -31,14 +31,6 @@ fn put_real(stage: &Stage) {
     fs::rename(new, binary(stage)).unwrap();
 }
 
-/// Waits for the next failure after this line and gives when it came.
-#[track_caller]
-#[allow(clippy::disallowed_methods, reason = "a test measures")]
-fn failure(daemon: &Daemon, line: &mut usize) -> Instant {
-    *line = 1 + daemon.wait_from(*line, &["event=haproxy.reload_failed"], SOON);
-    Instant::now()
-}
-
 /// It answers `-c` as HAProxy does.
 fn validates_then(body: &str) -> String {
     format!("case \"$1\" in -c) exec {HAPROXY} \"$@\";; esac\n{body}")
@@ -96,19 +88,27 @@ fn a_hang_delays_the_end_by_ten_seconds_at_most() {
     end(daemon, "TERM", secs(12));
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test measures")]
 fn failures_in_a_row_are_tried_again_ever_more_slowly() {
     let mut stage = Stage::new("slowly");
     stage.set("/load_balancer/binary", json!(binary(&stage)));
+    put_script(&stage, "echo run >>\"$0.runs\"\necho no more memory\nexit 1");
     let daemon = stage.start();
-    let mut line = 0;
+    let runs = || fs::read_to_string(stage.dir.join("haproxy.runs")).unwrap_or_default();
     let mut times = Vec::new();
     // The first may be of the list without the replica, which is another file.
-    for _ in 0..4 {
-        times.push(failure(&daemon, &mut line));
+    for n in 1..=4 {
+        assert!(reached(secs(20), || n <= runs().lines().count()), "{n} runs");
+        times.push(Instant::now());
     }
     let (one, two) = (times[2] - times[1], times[3] - times[2]);
     let enough = Duration::from_millis(900) <= one && one.mul_f32(1.5) <= two;
     assert!(enough, "{one:?}, {two:?}");
+    // One line when it began, and one when it is over.
+    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
+    put_real(&stage);
+    daemon.wait(&["event=haproxy.reloaded", "ms, after ", " failures"], secs(20));
+    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
 }
 
 #[test]
