@@ -12,6 +12,7 @@ mod crashes;
 mod docker;
 mod following;
 mod haproxy;
+mod haproxy_failures;
 mod metrics;
 mod private_docker;
 mod relay;
