@@ -29,6 +29,10 @@ impl Clock for SystemClock {
     fn wall(&self) -> Wall {
         Wall(chrono::Utc::now().timestamp())
     }
+
+    fn fine(&self) -> Duration {
+        self.started_unix.saturating_add(self.started.elapsed())
+    }
 }
 
 /// The time of day for a log line, UTC, to the millisecond, as RFC 3339 writes it.

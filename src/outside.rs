@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::action::{Action, Aftermath, Claim, Effect, Steering};
+use crate::model::counted::Counted;
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
@@ -65,7 +67,14 @@ pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Moment;
     /// The time of day, as the system's clock has it.
     fn wall(&self) -> Wall;
+    /// Goes with `now`, as finely as the clock can tell: to measure what is over soon.
+    fn fine(&self) -> Duration {
+        Duration::from_millis(self.now().0)
+    }
 }
+
+/// Where what an exchange came to is told. Takes no time worth the name, and answers nothing.
+pub(crate) type Tally = Arc<dyn Fn(Counted) + Send + Sync>;
 
 /// A container whose use is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, diff};
 use crate::daemon::crew::WorkerCrew;
 use crate::daemon::gauges::Gauges;
+use crate::daemon::herald::Herald;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::notify::Notify;
 use crate::daemon::pace::{Pace, Time};
@@ -26,6 +27,7 @@ use crate::model::status::Status;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::outside::{Clock, Engine, Error, Proxy, Result, Store};
+use crate::report::telemetry::Telemetry;
 use crate::serve::Board;
 use crate::store::FileStore;
 use crate::tick::{Inputs, Mind, Turn, World, tick};
@@ -50,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) inbox: Receiver<Incoming>,
     pub(crate) board: Arc<Board>,
     pub(crate) notify: Notify,
+    pub(crate) herald: Herald,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 pub(crate) struct Life {
@@ -105,7 +109,7 @@ impl Life {
         }
         self.parts.notify.stopping();
         self.wind_up(LAST_ACTIONS);
-        logger::event(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
+        self.tell(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
         Ok(())
     }
 
@@ -152,7 +156,7 @@ impl Life {
         let known: Vec<_> = containers.into_iter().map(|c| c.id).collect();
         let until = parts.clock.now().plus(ONCE_PROBES);
         let (_, events) = parts.probes.watch(targets, &known, parts.clock.now());
-        events.iter().for_each(logger::event);
+        events.iter().for_each(|event| parts.herald.tell(event));
         loop {
             let now = self.parts.clock.now();
             let wait = self.parts.probes.send_due(now).unwrap_or(ONCE_PROBES).min(until.since(now));
@@ -182,12 +186,13 @@ impl Life {
             Incoming::Docker => self.pace.wake_twice(now),
             Incoming::Done(done) => {
                 self.parts.crew.finished(&done);
+                self.parts.telemetry.done(&done);
                 self.done.push(done);
                 self.pace.wake(now);
             }
             Incoming::Probed { id, address, result } => {
                 let (changed, event) = self.parts.probes.answered(&id, address, result, now);
-                event.iter().for_each(logger::event);
+                event.iter().for_each(|event| self.tell(event));
                 if changed {
                     self.pace.wake(now);
                 }
@@ -228,8 +233,11 @@ impl Life {
             heard: &parts.gauges.heard,
             done: std::mem::take(&mut self.done),
         };
+        let begun = parts.clock.fine();
         let mut turn = tick(&mut world, &mut self.mind, inputs);
-        turn.events.iter().for_each(logger::event);
+        let took = parts.clock.fine().saturating_sub(begun);
+        parts.telemetry.turn(took, self.config.check_interval);
+        turn.events.iter().for_each(|event| parts.herald.tell(event));
         turn.readings.iter().for_each(|line| log::debug!("{line}"));
         if due && log::log_enabled!(log::Level::Debug) {
             for (service, plan) in &turn.plans {
@@ -244,7 +252,7 @@ impl Life {
         let now = parts.clock.now();
         let to_probe = std::mem::take(&mut turn.to_probe);
         let (changed, events) = parts.probes.watch(to_probe, &turn.known, now);
-        events.iter().for_each(logger::event);
+        events.iter().for_each(|event| parts.herald.tell(event));
         self.pace.took_turn(now, due, turn.again);
         if changed {
             self.pace.wake(now);
@@ -258,6 +266,8 @@ impl Life {
     }
 
     fn publish(&mut self, turn: Turn) {
+        let names: Vec<&str> = turn.services.iter().map(|s| s.name.as_str()).collect();
+        self.parts.telemetry.services(&names);
         let clock = &self.parts.clock;
         // Whoever reads it may be in another folder.
         let config_file = &self.options.config_file;
@@ -286,7 +296,8 @@ impl Life {
             let left = until.since(self.parts.clock.now());
             if let Ok(Incoming::Done(done)) = self.parts.inbox.recv_timeout(left) {
                 self.parts.crew.finished(&done);
-                self.mind.told(&done).iter().for_each(logger::event);
+                self.parts.telemetry.done(&done);
+                self.mind.told(&done).iter().for_each(|event| self.tell(event));
                 self.done.push(done);
             }
         }
@@ -322,17 +333,22 @@ impl Life {
         self.parts.store.save(&memory).map_err(|err| Refusal::Unavailable(err.to_string()))?;
         self.mind.memory = memory;
         self.pace.wake(times.0);
-        events.iter().for_each(logger::event);
+        events.iter().for_each(|event| self.tell(event));
         let words = events
             .iter()
             .map(|e| format!("{}: {}", e.service.as_deref().unwrap_or_default(), e.message));
         Ok(words.collect::<Vec<_>>().join("; "))
     }
 
+    fn tell(&self, event: &Event) {
+        self.parts.herald.tell(event);
+    }
+
     fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
         self.parts.notify.reloading();
         let result = self.take_config();
         self.parts.notify.reloaded();
+        self.parts.telemetry.config_read(result.is_ok());
         result
     }
 
@@ -346,7 +362,7 @@ impl Life {
             if problem.is_warning {
                 log::warn!("message={:?}", problem.to_string());
             } else {
-                logger::event(&event);
+                self.tell(&event);
             }
         }
         let Some(mut new) = loaded.config else {
@@ -355,7 +371,7 @@ impl Life {
         if new.fixed != self.config.fixed {
             let message = "state_dir, docker, api and load_balancer are taken at the start only; \
                            restart the daemon to change them";
-            logger::event(&Event::new(Kind::ConfigRejected, message));
+            self.tell(&Event::new(Kind::ConfigRejected, message));
             return Err(vec![message.to_owned()]);
         }
         new.dry_run |= self.options.dry_run;
@@ -368,7 +384,7 @@ impl Life {
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
         let message = format!("{}, {}: {changes}", file.display(), new.counted());
-        logger::event(&Event::new(Kind::ConfigReloaded, message.clone()));
+        self.tell(&Event::new(Kind::ConfigReloaded, message.clone()));
         // What kept failing may have been mended.
         self.mind.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.config = new;

@@ -6,6 +6,7 @@
 mod crew;
 pub(crate) mod doctor;
 mod gauges;
+mod herald;
 mod inbox;
 mod life;
 pub(crate) mod live;
@@ -15,6 +16,7 @@ mod notify;
 mod pace;
 mod pool;
 mod probes;
+mod process;
 mod signals;
 
 use std::fs;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use crate::clock::SystemClock;
 use crate::daemon::crew::WorkerCrew;
 use crate::daemon::gauges::Gauges;
+use crate::daemon::herald::Herald;
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::life::{Life, Parts};
 use crate::daemon::lock::Locks;
@@ -37,9 +40,12 @@ use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, Fixed};
 use crate::model::event::{Event, Kind};
+use crate::model::time::Moment;
 use crate::net::SystemNet;
-use crate::outside::{Clock, Error, Result};
-use crate::serve::{Board, Front};
+use crate::outside::{Clock, Error, Result, Tally};
+use crate::report::prometheus;
+use crate::report::telemetry::Telemetry;
+use crate::serve::{Board, Front, Sources};
 use crate::store::FileStore;
 use crate::tick::Mind;
 
@@ -63,7 +69,13 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let opened = FileStore::open(&config.fixed.state_dir, clock.now());
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
-    let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
+    let telemetry = Arc::new(Telemetry::new());
+    let tally: Tally = {
+        let telemetry = telemetry.clone();
+        Arc::new(move |what| telemetry.count(what))
+    };
+    let engine = Docker::new(&config.fixed.docker, clock.clone()).telling(tally.clone());
+    let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
@@ -80,24 +92,54 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         options.config_file.display(),
         config.counted()
     );
-    logger::event(&Event::new(Kind::DaemonStarted, message));
+    let herald = Herald::new(telemetry.clone());
+    herald.tell(&Event::new(Kind::DaemonStarted, message));
     if let Some(damage) = opened.damage {
-        logger::event(&Event::new(Kind::StateDamaged, damage));
+        herald.tell(&Event::new(Kind::StateDamaged, damage));
     }
     let board = Arc::new(Board::default());
-    let ask = Box::new(move |command| inbox::ask(&asking, command));
+    let sources = Sources {
+        board: board.clone(),
+        ask: Box::new(move |command| inbox::ask(&asking, command)),
+        metrics: metrics(telemetry.clone(), board.clone(), clock.now()),
+    };
     // Kept to the end: dropped, it takes its sockets away.
     let front = (!options.once)
-        .then(|| Front::open(&config.fixed.api, clock.clone(), board.clone(), ask))
+        .then(|| Front::open(&config.fixed.api, clock.clone(), sources, tally))
         .transpose()?;
     let store = opened.store;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
-    let parts = Parts { clock, engine, proxy, store, crew, probes, gauges, inbox, board, notify };
+    let parts = Parts {
+        clock,
+        engine,
+        proxy,
+        store,
+        crew,
+        probes,
+        gauges,
+        inbox,
+        board,
+        notify,
+        herald,
+        telemetry,
+    };
     let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
     let ended = life.run();
     drop(front);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+/// What Prometheus reads, made when it does.
+fn metrics(
+    telemetry: Arc<Telemetry>,
+    board: Arc<Board>,
+    started: Moment,
+) -> Box<dyn Fn() -> String + Send + Sync> {
+    Box::new(move || {
+        let status = board.read();
+        prometheus::text(&telemetry, status.as_deref(), &process::read(started))
+    })
 }
 
 /// Those that our files and sockets go to.

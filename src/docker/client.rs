@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,8 +12,9 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use crate::docker::transport::{NoResolver, UnixConnector};
+use crate::model::counted::Counted;
 use crate::model::url;
-use crate::outside::{Error, Result};
+use crate::outside::{Clock, Error, Result, Tally};
 
 /// The newest API that this program was tried against, and the oldest that it can live with.
 const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 51 };
@@ -116,6 +117,8 @@ pub(crate) struct Client {
     socket: PathBuf,
     /// Negotiated on the first call, and again once the engine was out of reach.
     version: Mutex<Option<ApiVersion>>,
+    /// Where each call is told, and by whose time.
+    tally: Option<(Arc<dyn Clock>, Tally)>,
 }
 
 /// Proxies of the environment and redirects are nothing to a local socket; a status is an answer.
@@ -136,10 +139,26 @@ pub(crate) fn agent(socket: &Path) -> Agent {
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
-        Client { agent: agent(socket), socket: socket.to_owned(), version: Mutex::new(None) }
+        let (socket, version) = (socket.to_owned(), Mutex::new(None));
+        Client { agent: agent(&socket), socket, version, tally: None }
+    }
+
+    pub(crate) fn telling(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
+        Client { tally: Some((clock, tally)), ..self }
     }
 
     pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
+        let begun = self.tally.as_ref().map(|(clock, _)| clock.fine());
+        let answer = self.ask(call, timeout);
+        if let (Some((clock, tally)), Some(begun)) = (&self.tally, begun) {
+            let took = clock.fine().saturating_sub(begun);
+            let failed = answer.as_ref().map_or(true, |answer| 500 <= answer.status);
+            tally(Counted::Docker { op: op(&call), took, failed });
+        }
+        answer
+    }
+
+    fn ask(&self, call: Call, timeout: Duration) -> Result<Answer> {
         let prefix = self.prefix(timeout)?;
         match self.exchange(&call, &prefix, timeout) {
             Err(err) if call.idempotent && was_cut_off(&err) => {
@@ -256,6 +275,29 @@ impl Client {
     }
 }
 
+/// One word for what is asked, whatever it is asked of.
+fn op(call: &Call) -> &'static str {
+    let parts: Vec<&str> = call.path.split('/').skip(1).collect();
+    match (call.method, parts.as_slice()) {
+        (Method::Get, ["_ping"]) => "ping",
+        (Method::Get, ["info"]) => "info",
+        (Method::Get, ["containers", "json"]) => "list",
+        (Method::Get, ["containers", _, "json"]) => "inspect",
+        (Method::Get, ["containers", _, "stats"]) => "stats",
+        (Method::Get, ["containers", _, "logs"]) => "logs",
+        (Method::Post, ["containers", "create"]) => "create",
+        (Method::Post, ["containers", _, "start"]) => "start",
+        (Method::Post, ["containers", _, "stop"]) => "stop",
+        (Method::Post, ["containers", _, "kill"]) => "kill",
+        (Method::Post, ["containers", _, "exec"] | ["exec", _, _]) => "exec",
+        (Method::Delete, ["containers", _]) => "remove",
+        (Method::Post, ["networks", _, "connect"]) => "connect",
+        (Method::Post, ["images", "create"]) => "pull",
+        (Method::Get, ["images", ..]) => "image",
+        _ => "other",
+    }
+}
+
 /// Every body is read to its end, or its connection cannot be used again.
 fn drain(response: &mut Response<ureq::Body>) -> std::result::Result<Vec<u8>, ureq::Error> {
     response.body_mut().with_config().limit(BODY_MAX).read_to_vec()
@@ -271,7 +313,22 @@ fn was_cut_off(err: &ureq::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::client::{ApiVersion, NEWEST, OLDEST};
+    use crate::docker::client::{ApiVersion, Call, Method, NEWEST, OLDEST, op};
+
+    #[test]
+    fn a_call_is_counted_by_what_it_asks() {
+        for (method, path, want) in [
+            (Method::Get, "/containers/json", "list"),
+            (Method::Get, "/containers/a/json", "inspect"),
+            (Method::Post, "/containers/create", "create"),
+            (Method::Delete, "/containers/a", "remove"),
+            (Method::Get, "/images/a/b/json", "image"),
+            (Method::Post, "/containers/json", "other"),
+            (Method::Get, "", "other"),
+        ] {
+            assert_eq!(op(&Call { method, ..Call::get(path) }), want, "{path}");
+        }
+    }
 
     #[test]
     fn versions_compare_as_numbers() {

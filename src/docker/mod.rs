@@ -17,10 +17,11 @@ use crate::docker::details::Details;
 use crate::docker::meter::Meters;
 use crate::docker::wire::{Created, Inspected, Listed};
 use crate::model::config::DockerConfig;
+use crate::model::counted::Counted;
 use crate::model::replica::{Container, ContainerId};
 use crate::model::service::{Service, replica_name};
 use crate::model::url;
-use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Usage};
+use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Tally, Usage};
 
 pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
 pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
@@ -35,6 +36,7 @@ pub(crate) struct Docker {
     clock: Arc<dyn Clock>,
     meters: Mutex<Meters>,
     details: Mutex<Details>,
+    tally: Option<Tally>,
 }
 
 impl Docker {
@@ -45,7 +47,14 @@ impl Docker {
             meters: Mutex::new(Meters::new(clock.clone())),
             details: Mutex::default(),
             clock,
+            tally: None,
         }
+    }
+
+    /// Each call is told there.
+    pub(crate) fn telling(self, tally: Tally) -> Docker {
+        let client = self.client.telling(self.clock.clone(), tally.clone());
+        Docker { client, tally: Some(tally), ..self }
     }
 
     fn look_timeout(&self) -> Duration {
@@ -177,7 +186,11 @@ impl Engine for Docker {
                 .is_some_and(|u| u.cpu.is_some() && (u.memory.is_some() || !ask.memory))
         };
         let rest: Vec<&Ask> = of.iter().filter(|ask| !is_whole(ask)).collect();
-        for (id, read) in meter::read_stats(&self.client, &rest, &meters, &left) {
+        let read = meter::read_stats(&self.client, &rest, &meters, &left);
+        if let Some(tally) = &self.tally {
+            tally(Counted::Load { files: of.len() - rest.len(), statistics: read.len() });
+        }
+        for (id, read) in read {
             // What the files gave stays: counters of two sources do not go together.
             let usage: &mut Usage = usages.entry(id).or_default();
             usage.cpu = usage.cpu.or(read.cpu);

@@ -158,6 +158,25 @@ pub(crate) enum Rule {
     },
 }
 
+/// Every word that a decision can end with.
+pub(crate) const REASONS: [&str; 15] = [
+    "DesiredWithinRange",
+    "TooFewReplicas",
+    "TooManyReplicas",
+    "ScaleUpStabilized",
+    "ScaleDownStabilized",
+    "ScaleUpLimit",
+    "ScaleDownLimit",
+    "Held",
+    "Paused",
+    "NoHeadroom",
+    "Draining",
+    "OutsideHours",
+    "CoolingDown",
+    "MetricsMissing",
+    "CrashLoop",
+];
+
 /// What a metric showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gauge {

@@ -39,6 +39,10 @@ pub(crate) struct ServiceStatus {
     pub(crate) listen: Option<Listen>,
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
+    /// Names of its schedules; any of them may be `standing`'s.
+    pub(crate) windows: Vec<String>,
+    /// Only some hours of the week are business hours.
+    pub(crate) has_hours: bool,
     pub(crate) counts: Counts,
     /// Of the last turn.
     pub(crate) because: Vec<Cause>,
@@ -97,6 +101,14 @@ pub(crate) enum ReplicaState {
 }
 
 impl ReplicaState {
+    pub(crate) const ALL: [ReplicaState; 5] = [
+        ReplicaState::Starting,
+        ReplicaState::Ready,
+        ReplicaState::Draining,
+        ReplicaState::Stopping,
+        ReplicaState::Exited,
+    ];
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             ReplicaState::Starting => "starting",

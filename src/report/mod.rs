@@ -1,5 +1,8 @@
-//! A turn to what people read.
+//! Turns to what people and programs read.
 
 pub(crate) mod events;
+pub(crate) mod prometheus;
 mod repeated;
+pub(crate) mod series;
 pub(crate) mod status;
+pub(crate) mod telemetry;

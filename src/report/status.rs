@@ -46,11 +46,14 @@ impl Past {
         };
         let replicas = snapshot.replicas.iter().map(|r| self.replica(snapshot, r, memory));
         let replicas = replicas.collect();
+        let timetable = &snapshot.service.timetable;
         ServiceStatus {
             name: name.to_owned(),
             listen: snapshot.service.listen.clone(),
             wanted: plan.wanted,
             standing: plan.standing.clone(),
+            windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
+            has_hours: timetable.hours.is_some(),
             counts: plan.counts,
             because,
             reason,

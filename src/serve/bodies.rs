@@ -154,7 +154,10 @@ mod tests {
         for (body, want) in rows {
             let got = match command(change.clone(), body.as_bytes()) {
                 Ok(command) => format!("{command:?}"),
-                Err(reply) => format!("{} {}", reply.status, reply.body["error"]),
+                Err(reply) => {
+                    let body: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+                    format!("{} {}", reply.status, body["error"])
+                }
             };
             assert!(got.contains(want), "{body}: {got}");
         }

@@ -13,8 +13,9 @@ use crate::model::status::{ServiceStatus, Status};
 use crate::outside::Clock;
 use crate::serve::reply::Reply;
 use crate::serve::routes::{Change, Route, Show};
-use crate::serve::{Ask, Board, bodies, guard, wire};
+use crate::serve::{Sources, bodies, guard, wire};
 
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Orders that wait for the daemon at once.
 const ORDERS: usize = 3;
 /// A good look counts for so many intervals, but for so long at least.
@@ -55,8 +56,7 @@ pub(crate) struct Asked {
 }
 
 pub(crate) struct Desk {
-    board: Arc<Board>,
-    ask: Ask,
+    sources: Sources,
     clock: Arc<dyn Clock>,
     token: Option<Secret>,
     control: String,
@@ -65,14 +65,13 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(
-        board: Arc<Board>,
-        ask: Ask,
+        sources: Sources,
         clock: Arc<dyn Clock>,
         token: Option<Secret>,
         control: &Path,
     ) -> Desk {
         let (control, orders) = (control.display().to_string(), AtomicUsize::new(0));
-        Desk { board, ask, clock, token, control, orders }
+        Desk { sources, clock, token, control, orders }
     }
 
     pub(crate) fn answer(&self, asked: &Asked) -> Reply {
@@ -91,32 +90,41 @@ impl Desk {
     }
 
     fn show(&self, show: &Show) -> Result<Reply, Reply> {
-        if *show == Show::Health {
-            return Ok(Reply::new(200, json!({ "status": "alive" })));
-        }
-        let status = self.board.read();
-        let status = status.ok_or_else(|| Reply::busy("no look at the services was made yet"))?;
-        let now = status.now;
-        Ok(Reply::new(
-            200,
-            match show {
-                Show::Root | Show::Health => json!({
-                    "status": "running",
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "uptime_s": self.clock.now().since(status.started).as_secs(),
-                }),
-                Show::Ready => self.ready(&status)?,
-                Show::Status => wire::status(&status),
-                Show::Services => {
-                    let all = status.services.iter().map(|service| wire::service(now, service));
-                    Value::Array(all.collect())
-                }
-                Show::Service(name) => wire::service(now, named(&status, name)?),
-                Show::Stats(name) => wire::service_with_replicas(now, named(&status, name)?),
-                Show::Explain(name) => wire::explanation(now, named(&status, name)?)
-                    .ok_or_else(|| Reply::busy(format!("no look at the load of {name} yet")))?,
-            },
-        ))
+        let seen = || {
+            let status = self.sources.board.read();
+            status.ok_or_else(|| Reply::busy("no look at the services was made yet"))
+        };
+        let body = match show {
+            Show::Health => json!({ "status": "alive" }),
+            // There is something to count before there is something to show.
+            Show::Metrics => return Ok(Reply::plain(PROMETHEUS, (self.sources.metrics)())),
+            Show::Root => json!({
+                "status": "running",
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime_s": self.clock.now().since(seen()?.started).as_secs(),
+            }),
+            Show::Ready => self.ready(&*seen()?)?,
+            Show::Status => wire::status(&*seen()?),
+            Show::Services => {
+                let status = seen()?;
+                let all = status.services.iter().map(|s| wire::service(status.now, s));
+                Value::Array(all.collect())
+            }
+            Show::Service(name) => {
+                let status = seen()?;
+                wire::service(status.now, named(&status, name)?)
+            }
+            Show::Stats(name) => {
+                let status = seen()?;
+                wire::service_with_replicas(status.now, named(&status, name)?)
+            }
+            Show::Explain(name) => {
+                let status = seen()?;
+                wire::explanation(status.now, named(&status, name)?)
+                    .ok_or_else(|| Reply::busy(format!("no look at the load of {name} yet")))?
+            }
+        };
+        Ok(Reply::new(200, body))
     }
 
     /// Docker answered, not long ago.
@@ -144,7 +152,7 @@ impl Desk {
         let waiting = Waiting::begin(&self.orders);
         let waiting =
             waiting.ok_or_else(|| Reply::busy("other orders are being taken; try again"))?;
-        let answer = (self.ask)(command);
+        let answer = (self.sources.ask)(command);
         drop(waiting);
         answer.map(|words| Reply::new(status, json!({ "done": words }))).map_err(refused)
     }

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::outside::Clock;
+use crate::model::counted::Counted;
+use crate::outside::{Clock, Tally};
 use crate::serve::desk::Via;
 use crate::serve::inside::Inside;
-use crate::serve::intake::Line;
-use crate::serve::reply::Reply;
+use crate::serve::intake::{Line, Request};
+use crate::serve::reply::{self, Reply};
+use crate::serve::routes::Route;
 use crate::serve::{Files, spawn};
 use crate::unix;
 
@@ -26,6 +28,10 @@ use crate::unix;
 /// out.
 const TCP_CONNECTIONS: usize = 48;
 const CONTROL_CONNECTIONS: usize = 16;
+/// For whom there is no room.
+const FULL: u16 = 503;
+/// In place of what a client made up.
+const OTHER: &str = "other";
 /// Between two tries to listen.
 const RETRY: Duration = Duration::from_secs(10);
 /// After an error to accept, as when no file may be opened any more.
@@ -40,11 +46,25 @@ pub(crate) struct Hall {
     files: Arc<Files>,
     tcp: Arc<AtomicUsize>,
     control: Arc<AtomicUsize>,
+    tally: Tally,
 }
 
 impl Hall {
-    pub(crate) fn new(clock: Arc<dyn Clock>, inside: Inside, files: Arc<Files>) -> Hall {
-        Hall { clock, inside, files, tcp: Arc::default(), control: Arc::default() }
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        inside: Inside,
+        files: Arc<Files>,
+        tally: Tally,
+    ) -> Hall {
+        Hall { clock, inside, files, tcp: Arc::default(), control: Arc::default(), tally }
+    }
+
+    /// A request that never became whole has neither method nor route.
+    fn count(&self, request: Option<&Request>, code: u16, took: Option<Duration>) {
+        let route = request.and_then(|request| Route::of(&request.head.target));
+        let route = route.map_or(OTHER, |route| route.pattern());
+        let method = request.map_or(OTHER, |request| method(&request.head.method));
+        (self.tally)(Counted::Request { method, route, code, took });
     }
 }
 
@@ -130,31 +150,48 @@ fn welcome(place: &Place, hall: &Arc<Hall>, slot: Option<Slot>, socket: Socket) 
     };
     let full = || Reply::busy("all connections are taken; try again").bytes();
     let Some(slot) = slot else {
+        hall.count(None, FULL, None);
         Line::new(&socket, &*hall.clock).turn_away(&full());
         return;
     };
     let socket = Arc::new(socket);
-    let (hall, kept) = (hall.clone(), socket.clone());
+    let kept = socket.clone();
     let serve = {
         let hall = hall.clone();
         move || {
             let _slot = slot;
             let line = Line::new(&socket, &*hall.clock);
             // What a bug costs is this connection.
-            drop(catch_unwind(AssertUnwindSafe(|| converse(&line, &hall.inside, via))));
+            drop(catch_unwind(AssertUnwindSafe(|| converse(&line, &hall, via))));
         }
     };
     if spawn("client", serve).is_err() {
+        hall.count(None, FULL, None);
         Line::new(&kept, &*hall.clock).turn_away(&full());
     }
 }
 
-fn converse(line: &Line, inside: &Inside, via: Via) {
+fn converse(line: &Line, hall: &Hall, via: Via) {
     match line.request() {
-        Ok(Some(request)) => line.answer(&inside.exchange(&request, via)),
+        Ok(Some(request)) => {
+            let begun = hall.clock.fine();
+            let answer = hall.inside.exchange(&request, via);
+            let took = hall.clock.fine().saturating_sub(begun);
+            hall.count(Some(&request), reply::status(&answer), Some(took));
+            line.answer(&answer);
+        }
         Ok(None) => (),
-        Err(bad) => line.answer(&Reply::error(bad.0, bad.1).bytes()),
+        Err(bad) => {
+            hall.count(None, bad.0, None);
+            line.answer(&Reply::error(bad.0, bad.1).bytes());
+        }
     }
+}
+
+/// What clients may call a method is without end.
+fn method(asked: &str) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == asked).unwrap_or(OTHER)
 }
 
 /// One connection's room.

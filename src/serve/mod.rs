@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::model::command::{Answer, Command};
 use crate::model::config::Api;
 use crate::model::status::Status;
-use crate::outside::{Clock, Error, Result};
+use crate::outside::{Clock, Error, Result, Tally};
 use crate::serve::desk::Desk;
 use crate::serve::door::{Hall, Place};
 use crate::serve::inside::Inside;
@@ -51,6 +51,14 @@ impl Board {
 /// Sends a command to whoever can do it, and waits for the answer within a bound.
 pub(crate) type Ask = Box<dyn Fn(Command) -> Answer + Send + Sync>;
 
+/// What is shown, and who is asked.
+pub(crate) struct Sources {
+    pub(crate) board: Arc<Board>,
+    pub(crate) ask: Ask,
+    /// What Prometheus reads.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
 /// Serves as long as the process lives. Dropped, it takes its sockets' files away.
 pub(crate) struct Front {
     files: Arc<Files>,
@@ -62,13 +70,13 @@ impl Front {
     pub(crate) fn open(
         api: &Api,
         clock: Arc<dyn Clock>,
-        board: Arc<Board>,
-        ask: Ask,
+        sources: Sources,
+        tally: Tally,
     ) -> Result<Front> {
         let files = Arc::new(Files::default());
-        let desk = Desk::new(board, ask, clock.clone(), api.token.clone(), &api.socket);
+        let desk = Desk::new(sources, clock.clone(), api.token.clone(), &api.socket);
         let inside = Inside::new(private(&api.socket), files.clone(), clock.clone(), desk);
-        let hall = Arc::new(Hall::new(clock, inside, files.clone()));
+        let hall = Arc::new(Hall::new(clock, inside, files.clone(), tally));
         let tcp = api.listen.map(Place::Tcp);
         for place in tcp.into_iter().chain([Place::Control(api.socket.clone())]) {
             let (name, hall) = (place.thread(), hall.clone());

@@ -17,12 +17,27 @@ const PASSED: [&str; 7] = [
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Value,
+    body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Body {
+    Json(Value),
+    Text(String),
 }
 
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Reply {
-        let headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")];
+        Reply::of("application/json", status, Body::Json(body))
+    }
+
+    /// Of that Content-Type.
+    pub(crate) fn plain(content_type: &str, text: String) -> Reply {
+        Reply::of(content_type, 200, Body::Text(text))
+    }
+
+    fn of(content_type: &str, status: u16, body: Body) -> Reply {
+        let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
         let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
         Reply { status, headers, body }
     }
@@ -33,7 +48,9 @@ impl Reply {
 
     /// What a person or program can do about it, or all of what is wrong.
     pub(crate) fn detail(mut self, detail: impl Into<Value>) -> Reply {
-        self.body["detail"] = detail.into();
+        if let Body::Json(body) = &mut self.body {
+            body["detail"] = detail.into();
+        }
         self
     }
 
@@ -48,7 +65,10 @@ impl Reply {
     }
 
     pub(crate) fn text(&self) -> String {
-        format!("{}\n", self.body)
+        match &self.body {
+            Body::Json(body) => format!("{body}\n"),
+            Body::Text(text) => text.clone(),
+        }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -97,6 +117,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(u16, &str, &[u8])> {
     let (first, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let status = first.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()?;
     Some((status, headers, &bytes[end + 4..]))
+}
+
+/// Of an answer that goes out.
+pub(crate) fn status(answer: &[u8]) -> u16 {
+    parse(answer).map_or(500, |(status, ..)| status)
 }
 
 /// What was answered inside, as it goes out.

@@ -13,6 +13,7 @@ pub(crate) enum Show {
     Health,
     Ready,
     Status,
+    Metrics,
     Services,
     Service(String),
     Stats(String),
@@ -42,6 +43,7 @@ impl Route {
             ["healthz"] => show(Show::Health),
             ["readyz"] => show(Show::Ready),
             ["status"] => show(Show::Status),
+            ["metrics"] => show(Show::Metrics),
             ["services"] => show(Show::Services),
             ["pause"] => change(Change::Pause(None)),
             ["resume"] => change(Change::Resume(None)),
@@ -65,6 +67,30 @@ impl Route {
         }
     }
 
+    /// As documents write it: one word for all that it may stand for.
+    pub(crate) fn pattern(&self) -> &'static str {
+        match self {
+            Route::Show(Show::Root) => "/",
+            Route::Show(Show::Health) => "/healthz",
+            Route::Show(Show::Ready) => "/readyz",
+            Route::Show(Show::Status) => "/status",
+            Route::Show(Show::Metrics) => "/metrics",
+            Route::Show(Show::Services) => "/services",
+            Route::Show(Show::Service(_)) => "/services/{name}",
+            Route::Show(Show::Stats(_)) => "/services/{name}/stats",
+            Route::Show(Show::Explain(_)) => "/services/{name}/explain",
+            Route::Change(Change::Scale(_)) => "/services/{name}/scale",
+            Route::Change(Change::Step { up: true, .. }) => "/services/{name}/scale/up",
+            Route::Change(Change::Step { up: false, .. }) => "/services/{name}/scale/down",
+            Route::Change(Change::Pause(Some(_))) => "/services/{name}/pause",
+            Route::Change(Change::Pause(None)) => "/pause",
+            Route::Change(Change::Resume(Some(_))) => "/services/{name}/resume",
+            Route::Change(Change::Resume(None)) => "/resume",
+            Route::Change(Change::Restart(_)) => "/services/{name}/restart",
+            Route::Change(Change::Reload) => "/config/reload",
+        }
+    }
+
     /// Methods that it takes.
     pub(crate) fn allow(&self) -> &'static str {
         match self {
@@ -77,6 +103,18 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use crate::serve::routes::Route;
+
+    #[test]
+    fn a_pattern_leads_to_its_route_and_holds_no_name() {
+        let paths = "/ /healthz /readyz /status /metrics /services /services/a /services/a/stats \
+                     /services/a/explain /services/a/scale /services/a/scale/up \
+                     /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
+                     /services/a/restart /config/reload";
+        for path in paths.split_whitespace() {
+            let route = Route::of(path).unwrap();
+            assert_eq!(route.pattern().replace("{name}", "a"), path);
+        }
+    }
 
     #[test]
     fn paths_have_a_meaning_or_none() {

@@ -38,4 +38,5 @@ mod zones;
 mod schema;
 mod scripts;
 mod stage;
+mod telemetry;
 mod tidy;

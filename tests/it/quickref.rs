@@ -93,6 +93,27 @@ fn every_reason_has_its_row() {
 }
 
 #[test]
+fn every_series_has_its_row() {
+    let table = source("src/report/series.rs");
+    let names = table.split('"').skip(1).step_by(2).filter(|text| is_series(text));
+    check("series", 30, &names.map(str::to_owned).collect());
+}
+
+pub(crate) fn is_series(text: &str) -> bool {
+    let begins = text.starts_with("plimsoll_") || text.starts_with("process_");
+    begins && !text.ends_with('_')
+}
+
+#[test]
+fn every_reason_can_be_shown() {
+    let plan = source("src/model/plan.rs");
+    let (_, list) = plan.split_once("const REASONS").unwrap();
+    let list = list.split("];").next().unwrap().split('"').skip(1).step_by(2);
+    let list: BTreeSet<String> = list.map(str::to_owned).collect();
+    assert_eq!(list, words_of("src/model/plan.rs"), "REASONS and word() in src/model/plan.rs");
+}
+
+#[test]
 fn every_config_key_has_its_row() {
     let keys = schema::keys();
     for (head, place) in KEY_TABLES {

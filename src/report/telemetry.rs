@@ -1,0 +1,240 @@
+//! What the daemon counts of itself while it runs. What stands in the status is not counted here.
+//!
+//! Labels are names of the config and words of fixed lists, so their number has a bound: a service
+//! that leaves the config takes its counts along.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::model::action::{Action, Aftermath, Done, Effect};
+use crate::model::counted::Counted;
+use crate::model::event::{Event, Kind};
+use crate::report::series::Series;
+
+/// Upper edges of the times that are told apart, in milliseconds. From a cgroup's file to a slow
+/// engine.
+pub(crate) const EDGES_MS: [u64; 11] = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000];
+
+/// Name and value of each label.
+pub(crate) type Labels = Vec<(&'static str, String)>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry {
+    kept: Mutex<Kept>,
+}
+
+/// As much as was counted up to a moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) numbers: BTreeMap<(Series, Labels), u64>,
+    pub(crate) times: BTreeMap<(Series, Labels), Times>,
+}
+
+/// How many took how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// One for each edge; the slower ones are in none of them.
+    pub(crate) within: [u64; EDGES_MS.len()],
+    pub(crate) count: u64,
+    pub(crate) sum: Duration,
+}
+
+impl Times {
+    fn add(&mut self, took: Duration) {
+        let edge = EDGES_MS.iter().position(|ms| took <= Duration::from_millis(*ms));
+        if let Some(within) = edge.and_then(|at| self.within.get_mut(at)) {
+            *within += 1;
+        }
+        self.count += 1;
+        self.sum = self.sum.saturating_add(took);
+    }
+}
+
+/// What is done to a service's replicas, and the event that tells of it.
+const ACTIONS: [(&str, Kind); 5] = [
+    ("up", Kind::ScaleUp),
+    ("down", Kind::ScaleDown),
+    ("replace", Kind::HealthReplaced),
+    ("restart", Kind::RolloutStarted),
+    ("rollback", Kind::RolloutRolledBack),
+];
+const RESULTS: [&str; 3] = ["ok", "failed", "rolled_back"];
+
+impl Telemetry {
+    /// Counters that can be known begin at 0: a rate over the first step would miss it otherwise.
+    pub(crate) fn new() -> Telemetry {
+        let telemetry = Telemetry::default();
+        let mut kept = telemetry.kept();
+        for series in [Series::EventsDropped, Series::TickOverruns] {
+            kept.begin(series, Vec::new());
+        }
+        for kind in Kind::ALL {
+            kept.begin(Series::Events, vec![("kind", kind.word().to_owned())]);
+        }
+        for result in RESULTS {
+            kept.begin(Series::Reloads, vec![("result", result.to_owned())]);
+        }
+        kept.set(Series::ConfigReload, Vec::new(), 1);
+        drop(kept);
+        telemetry
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read(&self) -> Kept {
+        self.kept().clone()
+    }
+
+    /// The services that there are now.
+    pub(crate) fn services(&self, names: &[&str]) {
+        let mut kept = self.kept();
+        let is_there = |labels: &Labels| {
+            labels.iter().all(|(name, value)| *name != "service" || names.contains(&value.as_str()))
+        };
+        kept.numbers.retain(|(_, labels), _| is_there(labels));
+        kept.times.retain(|(_, labels), _| is_there(labels));
+        for service in names {
+            let of = |name, value: &str| {
+                vec![("service", (*service).to_owned()), (name, value.to_owned())]
+            };
+            ACTIONS.iter().for_each(|(word, _)| kept.begin(Series::Scaling, of("action", word)));
+        }
+    }
+
+    pub(crate) fn count(&self, what: Counted) {
+        let mut kept = self.kept();
+        match what {
+            Counted::Request { method, route, code, took } => {
+                let labels = vec![("method", method.to_owned()), ("route", route.to_owned())];
+                if let Some(took) = took {
+                    kept.took(Series::RequestDuration, labels.clone(), took);
+                }
+                kept.add(Series::Requests, [labels, vec![("code", code.to_string())]].concat(), 1);
+            }
+            Counted::Docker { op, took, failed } => {
+                let labels = vec![("op", op.to_owned())];
+                kept.took(Series::Docker, labels.clone(), took);
+                kept.add(Series::DockerErrors, labels, u64::from(failed));
+            }
+            Counted::Load { files, statistics } => {
+                for (source, count) in [("files", files), ("statistics", statistics)] {
+                    let labels = vec![("source", source.to_owned())];
+                    kept.set(Series::MetricSource, labels, u64::from(0 < count));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn event(&self, event: &Event) {
+        let mut kept = self.kept();
+        kept.add(Series::Events, vec![("kind", event.kind.word().to_owned())], 1);
+        let action = ACTIONS.iter().find(|(_, kind)| *kind == event.kind);
+        if let (Some(service), Some((action, _))) = (&event.service, action) {
+            let labels = vec![("service", service.clone()), ("action", (*action).to_owned())];
+            kept.add(Series::Scaling, labels, 1);
+        }
+    }
+
+    /// A reload that had nothing to do is none.
+    pub(crate) fn done(&self, done: &Done) {
+        if !matches!(done.action, Action::Reload { .. }) || done.result == Ok(Effect::Unchanged) {
+            return;
+        }
+        let result = match done.result.as_ref().map_err(|trouble| trouble.aftermath) {
+            Ok(_) => "ok",
+            Err(Aftermath::RolledBack) => "rolled_back",
+            Err(Aftermath::AsBefore | Aftermath::DoneButForThat) => "failed",
+        };
+        let mut kept = self.kept();
+        kept.add(Series::Reloads, vec![("result", result.to_owned())], 1);
+        kept.took(Series::Reload, Vec::new(), done.took);
+    }
+
+    pub(crate) fn turn(&self, took: Duration, interval: Duration) {
+        let mut kept = self.kept();
+        kept.took(Series::Tick, Vec::new(), took);
+        kept.add(Series::TickOverruns, Vec::new(), u64::from(interval < took));
+    }
+
+    pub(crate) fn config_read(&self, was_good: bool) {
+        self.kept().set(Series::ConfigReload, Vec::new(), u64::from(was_good));
+    }
+}
+
+impl Kept {
+    fn begin(&mut self, series: Series, labels: Labels) {
+        self.numbers.entry((series, labels)).or_default();
+    }
+
+    fn add(&mut self, series: Series, labels: Labels, by: u64) {
+        let number = self.numbers.entry((series, labels)).or_default();
+        *number = number.saturating_add(by);
+    }
+
+    fn set(&mut self, series: Series, labels: Labels, to: u64) {
+        self.numbers.insert((series, labels), to);
+    }
+
+    fn took(&mut self, series: Series, labels: Labels, took: Duration) {
+        self.times.entry((series, labels)).or_default().add(took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::event::{Event, Kind};
+    use crate::report::series::Series;
+    use crate::report::telemetry::{EDGES_MS, Labels, Telemetry, Times};
+
+    fn number(
+        telemetry: &Telemetry,
+        series: Series,
+        labels: &[(&'static str, &str)],
+    ) -> Option<u64> {
+        let labels: Labels = labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+        telemetry.read().numbers.get(&(series, labels)).copied()
+    }
+
+    #[test]
+    fn a_time_counts_at_its_edge_and_not_beyond() {
+        let mut times = Times::default();
+        for took in [1, 2, 30_000, 30_001] {
+            times.add(Duration::from_millis(took));
+        }
+        times.add(Duration::ZERO);
+        let mut want = [0; EDGES_MS.len()];
+        (want[0], want[1], want[EDGES_MS.len() - 1]) = (2, 1, 1);
+        assert_eq!((times.within, times.count), (want, 5));
+        assert_eq!(times.sum, Duration::from_millis(60_004));
+    }
+
+    #[test]
+    fn a_service_that_leaves_takes_its_counts_along() {
+        let telemetry = Telemetry::new();
+        telemetry.services(&["web", "api"]);
+        let up = |name: &str| Event::new(Kind::ScaleUp, "").service(name);
+        ["web", "web", "api"].iter().for_each(|name| telemetry.event(&up(name)));
+        let web = [("service", "web"), ("action", "up")];
+        assert_eq!(number(&telemetry, Series::Scaling, &web), Some(2));
+        telemetry.services(&["api"]);
+        assert_eq!(number(&telemetry, Series::Scaling, &web), None);
+        let api = [("service", "api"), ("action", "up")];
+        assert_eq!(number(&telemetry, Series::Scaling, &api), Some(1));
+        assert_eq!(number(&telemetry, Series::Events, &[("kind", "scale.up")]), Some(3));
+    }
+
+    #[test]
+    fn only_a_turn_longer_than_the_interval_overruns() {
+        let telemetry = Telemetry::new();
+        let second = Duration::from_secs(1);
+        telemetry.turn(second, second);
+        assert_eq!(number(&telemetry, Series::TickOverruns, &[]), Some(0));
+        telemetry.turn(second + Duration::from_nanos(1), second);
+        assert_eq!(number(&telemetry, Series::TickOverruns, &[]), Some(1));
+    }
+}
