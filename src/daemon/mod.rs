@@ -84,7 +84,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let asking = sender.clone();
     let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
     let net = Arc::new(SystemNet::new());
-    let probes = Probes::new(net.clone(), sender.clone());
+    let probes = Probes::new(net.clone(), clock.clone(), tally.clone(), sender.clone());
     let gauges = Gauges::new(net, clock.clone(), sender)?;
     let message = format!(
         "plimsoll {}, config {}, {}",

@@ -3,6 +3,7 @@
 //! delays nobody.
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::{pool, spawn};
+use crate::model::counted::{Cause, Counted};
 use crate::model::event::{Event, Kind};
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthKind;
@@ -19,7 +21,7 @@ use crate::model::time::Moment;
 use crate::observe::Answers;
 use crate::observe::health::streak::Streak;
 use crate::observe::health::{self, Target};
-use crate::outside::Net;
+use crate::outside::{Clock, Error, Net, Result, Tally};
 
 /// Questions at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
 const AT_ONCE: usize = 64;
@@ -33,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Probes {
     net: Arc<dyn Net>,
+    clock: Arc<dyn Clock>,
+    tally: Tally,
     inbox: SyncSender<Incoming>,
     under_way: usize,
     watched: BTreeMap<ContainerId, Watch>,
@@ -83,6 +87,28 @@ impl Watch {
     }
 }
 
+fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Result<()> {
+    let (begun, service) = (clock.fine(), &target.service);
+    let result = health::probe(net, &service.health, target.address);
+    let took = clock.fine().saturating_sub(begun);
+    let failure = result.as_ref().err().map(|err| cause(err, took, service.health.timeout));
+    tally(Counted::Probe { service: service.name.as_str(), took, failure });
+    result
+}
+
+/// An answer that came and was none to pass has nothing behind it.
+fn cause(err: &Error, took: Duration, timeout: Duration) -> Cause {
+    let source = std::error::Error::source(err);
+    let kind = source.and_then(|s| s.downcast_ref::<io::Error>()).map(|err| err.kind());
+    match (source, kind) {
+        _ if timeout <= took => Cause::Timeout,
+        (_, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock)) => Cause::Timeout,
+        (_, Some(ErrorKind::ConnectionRefused)) => Cause::Refused,
+        (Some(_), _) => Cause::Other,
+        (None, _) => Cause::Answer,
+    }
+}
+
 /// Every replica has its own place in the interval, so that many are not asked in one instant.
 fn slot(id: &ContainerId, earliest: Moment, interval: Duration) -> Moment {
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -92,9 +118,14 @@ fn slot(id: &ContainerId, earliest: Moment, interval: Duration) -> Moment {
 }
 
 impl Probes {
-    pub(crate) fn new(net: Arc<dyn Net>, inbox: SyncSender<Incoming>) -> Probes {
+    pub(crate) fn new(
+        net: Arc<dyn Net>,
+        clock: Arc<dyn Clock>,
+        tally: Tally,
+        inbox: SyncSender<Incoming>,
+    ) -> Probes {
         let (watched, results) = (BTreeMap::new(), BTreeMap::new());
-        Probes { net, inbox, under_way: 0, watched, results }
+        Probes { net, clock, tally, inbox, under_way: 0, watched, results }
     }
 
     /// Whom to ask from now on. The others are forgotten, but for the answers of those in `known`.
@@ -154,8 +185,9 @@ impl Probes {
                 break;
             }
             let (target, net, inbox) = (watch.target.clone(), self.net.clone(), self.inbox.clone());
+            let (clock, tally) = (self.clock.clone(), self.tally.clone());
             let body = move || {
-                let probe = || health::probe(&*net, &target.service.health, target.address);
+                let probe = || timed(&*net, &target, &*clock, &tally);
                 let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
                 // At the end of the daemon nobody listens.
                 drop(inbox.send(Incoming::Probed {
@@ -228,11 +260,29 @@ impl Probes {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::time::Duration;
 
-    use crate::daemon::probes::slot;
+    use crate::daemon::probes::{cause, slot};
+    use crate::model::counted::Cause;
     use crate::model::replica::ContainerId;
     use crate::model::time::Moment;
+    use crate::outside::Error;
+
+    #[test]
+    fn a_failure_has_one_of_few_causes() {
+        let io = |kind: io::ErrorKind| Error::caused("GET", io::Error::from(kind));
+        let (soon, timeout) = (Duration::from_millis(999), Duration::from_secs(1));
+        for (err, took, want) in [
+            (Error::new("answered 500"), soon, Cause::Answer),
+            (Error::new("no answer within 1000 ms"), timeout, Cause::Timeout),
+            (io(io::ErrorKind::TimedOut), soon, Cause::Timeout),
+            (io(io::ErrorKind::ConnectionRefused), soon, Cause::Refused),
+            (io(io::ErrorKind::ConnectionReset), soon, Cause::Other),
+        ] {
+            assert_eq!(cause(&err, took, timeout), want, "{err}");
+        }
+    }
 
     #[test]
     fn every_replica_has_its_own_place_in_the_interval() {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum Counted<'a> {
     /// A client asked, and was answered with `code`. `took` is `None` where that says nothing of
     /// us, as when its request never became whole.
     Request { method: &'static str, route: &'static str, code: u16, took: Option<Duration> },
@@ -12,4 +12,31 @@ pub(crate) enum Counted {
     Docker { op: &'static str, took: Duration, failed: bool },
     /// How many containers the last sweep read in which way.
     Load { files: usize, statistics: usize },
+    /// A replica was asked whether it can serve.
+    Probe { service: &'a str, took: Duration, failure: Option<Cause> },
+}
+
+/// Why a probe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Timeout,
+    /// Nobody listens there.
+    Refused,
+    /// It answered, but not what was expected.
+    Answer,
+    Other,
+}
+
+impl Cause {
+    pub(crate) const ALL: [Cause; 4] =
+        [Cause::Timeout, Cause::Refused, Cause::Answer, Cause::Other];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Cause::Timeout => "timeout",
+            Cause::Refused => "refused",
+            Cause::Answer => "answer",
+            Cause::Other => "other",
+        }
+    }
 }

@@ -63,6 +63,8 @@ fn samples(
         | Series::DockerErrors
         | Series::Reloads
         | Series::Reload
+        | Series::Probe
+        | Series::ProbeFailures
         | Series::ConfigReload
         | Series::Requests
         | Series::RequestDuration => counted(page, series, kept),

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::model::action::{Action, Aftermath, Done, Effect};
-use crate::model::counted::Counted;
+use crate::model::counted::{Cause, Counted};
 use crate::model::event::{Event, Kind};
 use crate::report::series::Series;
 
@@ -101,6 +101,9 @@ impl Telemetry {
                 vec![("service", (*service).to_owned()), (name, value.to_owned())]
             };
             ACTIONS.iter().for_each(|(word, _)| kept.begin(Series::Scaling, of("action", word)));
+            for cause in Cause::ALL {
+                kept.begin(Series::ProbeFailures, of("cause", cause.word()));
+            }
         }
     }
 
@@ -118,6 +121,14 @@ impl Telemetry {
                 let labels = vec![("op", op.to_owned())];
                 kept.took(Series::Docker, labels.clone(), took);
                 kept.add(Series::DockerErrors, labels, u64::from(failed));
+            }
+            Counted::Probe { service, took, failure } => {
+                let service = ("service", service.to_owned());
+                kept.took(Series::Probe, vec![service.clone()], took);
+                if let Some(cause) = failure {
+                    let labels = vec![service, ("cause", cause.word().to_owned())];
+                    kept.add(Series::ProbeFailures, labels, 1);
+                }
             }
             Counted::Load { files, statistics } => {
                 for (source, count) in [("files", files), ("statistics", statistics)] {
@@ -187,6 +198,7 @@ impl Kept {
 mod tests {
     use std::time::Duration;
 
+    use crate::model::counted::{Cause, Counted};
     use crate::model::event::{Event, Kind};
     use crate::report::series::Series;
     use crate::report::telemetry::{EDGES_MS, Labels, Telemetry, Times};
@@ -219,10 +231,16 @@ mod tests {
         telemetry.services(&["web", "api"]);
         let up = |name: &str| Event::new(Kind::ScaleUp, "").service(name);
         ["web", "web", "api"].iter().for_each(|name| telemetry.event(&up(name)));
+        let took = Duration::from_millis(3);
+        telemetry.count(Counted::Probe { service: "web", took, failure: Some(Cause::Refused) });
         let web = [("service", "web"), ("action", "up")];
         assert_eq!(number(&telemetry, Series::Scaling, &web), Some(2));
+        let refused = [("service", "web"), ("cause", "refused")];
+        assert_eq!(number(&telemetry, Series::ProbeFailures, &refused), Some(1));
         telemetry.services(&["api"]);
         assert_eq!(number(&telemetry, Series::Scaling, &web), None);
+        assert_eq!(number(&telemetry, Series::ProbeFailures, &refused), None);
+        assert!(!telemetry.read().times.keys().any(|(series, _)| *series == Series::Probe));
         let api = [("service", "api"), ("action", "up")];
         assert_eq!(number(&telemetry, Series::Scaling, &api), Some(1));
         assert_eq!(number(&telemetry, Series::Events, &[("kind", "scale.up")]), Some(3));

@@ -81,6 +81,7 @@ fn every_series_is_there_and_prometheus_own_tool_finds_no_fault() {
         r#"plimsoll_metric_target{service="web",metric="haproxy sessions"} 40"#,
         r#"plimsoll_metric_value{service="web",metric="haproxy sessions"} 0"#,
         r#"plimsoll_hold_active{service="web"} 0"#,
+        r#"plimsoll_probe_failures_total{service="web",cause="refused"} 0"#,
         r#"plimsoll_docker_up 1"#,
         r#"plimsoll_haproxy_up 1"#,
         r#"plimsoll_haproxy_reloads_total{result="failed"} 0"#,
