@@ -135,6 +135,8 @@ pub(crate) trait Engine: Send + Sync {
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
     /// Of the host that the containers run on; `None` when it could not be told.
     fn host_memory(&self) -> Option<HostMemory>;
+    /// The last lines that it wrote, oldest first and fit for a log, if they come `within`.
+    fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>>;
     /// Makes the container of this number unless it is there, and starts it unless it runs. What
     /// was made and could not be started is removed again.
     fn start(&self, service: &Service, number: u32) -> Result<()>;

@@ -11,7 +11,7 @@ use crate::model::action::{Action, Claim, Done};
 use crate::model::config::Config;
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory};
-use crate::model::plan::{Plan, Rule};
+use crate::model::plan::{Plan, Rule, Step};
 use crate::model::proxy::{Backend, ProxyMemory, Routes};
 use crate::model::replica::{ContainerId, ContainerState, Health};
 use crate::model::snapshot::Snapshot;
@@ -121,7 +121,8 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     mind.told.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing, so between two looks it would say the same again and again.
     if inputs.due || !inputs.config.dry_run {
-        events.extend(plans.iter().flat_map(|(name, plan)| mind.told.plan(name, plan)));
+        let words = observe::last_words(world.clock, world.engine, ended(&seen, &plans));
+        events.extend(plans.iter().flat_map(|(name, plan)| mind.told.plan(name, plan, &words)));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
@@ -160,6 +161,21 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         again,
         services,
     }
+}
+
+/// Replicas whose last words say why they are where they are.
+fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, ContainerId)> {
+    let mut ended = Vec::new();
+    for snapshot in &seen.snapshots {
+        let name = snapshot.service.name.as_str();
+        let steps = plans.get(name).map_or(&[][..], |plan| &plan.steps);
+        for step in steps {
+            let Step::Exited { number, .. } = step else { continue };
+            let replica = snapshot.replicas.iter().find(|r| r.number == *number);
+            ended.extend(replica.map(|r| (name.to_owned(), *number, r.id.clone())));
+        }
+    }
+    ended
 }
 
 fn proxy_plan(

@@ -21,7 +21,7 @@ pub(crate) fn count(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Wo
         if !replica.busy && !next.drains.contains_key(&replica.id) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Released };
             next.drains.insert(replica.id.clone(), drain);
-            work.steps.push(Step::Exited { number: replica.number });
+            work.steps.push(Step::Exited { number: replica.number, exit: replica.exit });
             failed = true;
         }
     }

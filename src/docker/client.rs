@@ -1,7 +1,7 @@
 //! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,11 +66,20 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<&'a [u8]>,
     /// Doing it twice does no more than doing it once.
     pub(crate) idempotent: bool,
+    /// An answer is cut off there, in bytes.
+    pub(crate) longest: u64,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn get(path: &'a str) -> Call<'a> {
-        Call { method: Method::Get, path, query: &[], body: None, idempotent: true }
+        Call {
+            method: Method::Get,
+            path,
+            query: &[],
+            body: None,
+            idempotent: true,
+            longest: BODY_MAX,
+        }
     }
 }
 
@@ -88,6 +97,10 @@ impl Answer {
                 err,
             )
         })
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Docker's own words.
@@ -196,7 +209,7 @@ impl Client {
             request.and_then(|r| self.agent.run(r)).map_err(|err| self.explain(&err))?;
         let header = answer.headers().get("api-version").and_then(|v| v.to_str().ok());
         let offered = header.and_then(ApiVersion::parse);
-        drain(&mut answer).map_err(|err| self.explain(&err))?;
+        drain(&mut answer, BODY_MAX).map_err(|err| self.explain(&err))?;
         let socket = self.socket.display();
         let offered = offered.ok_or_else(|| {
             Error::new(format!(
@@ -241,7 +254,7 @@ impl Client {
             }
         };
         let status = response.status().as_u16();
-        let body = drain(&mut response)?;
+        let body = drain(&mut response, call.longest)?;
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
         Ok(Answer { status, body, what })
     }
@@ -299,8 +312,13 @@ fn op(call: &Call) -> &'static str {
 }
 
 /// Every body is read to its end, or its connection cannot be used again.
-fn drain(response: &mut Response<ureq::Body>) -> std::result::Result<Vec<u8>, ureq::Error> {
-    response.body_mut().with_config().limit(BODY_MAX).read_to_vec()
+fn drain(
+    response: &mut Response<ureq::Body>,
+    longest: u64,
+) -> std::result::Result<Vec<u8>, ureq::Error> {
+    let mut body = Vec::new();
+    response.body_mut().as_reader().take(longest).read_to_end(&mut body)?;
+    Ok(body)
 }
 
 /// The engine went away between two calls, so this one was not begun or not finished.

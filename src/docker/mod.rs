@@ -4,6 +4,7 @@ mod cgroup;
 mod client;
 mod details;
 pub(crate) mod events;
+mod logs;
 mod meter;
 mod transport;
 mod wire;
@@ -29,6 +30,8 @@ pub(crate) const LABEL_SPEC: &str = "io.plimsoll.spec";
 
 /// A look that takes longer than this holds up a whole turn: then Docker counts as lost.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a container's log that are read at most; lines of a megabyte are no lines.
+const LOGS_MAX: u64 = 256 << 10;
 
 pub(crate) struct Docker {
     client: Client,
@@ -94,10 +97,10 @@ impl Docker {
         let body = wire::create_body(service, number)?;
         let call = Call {
             method: Method::Post,
-            path: "/containers/create",
             query: &[("name", &name)],
             body: Some(&body),
             idempotent: false,
+            ..Call::get("/containers/create")
         };
         let answer = self.client.call(call, self.timeout)?;
         match answer.status {
@@ -135,7 +138,7 @@ impl Docker {
 
     fn run(&self, id: &str) -> Result<()> {
         let path = format!("/containers/{id}/start");
-        let call = Call { method: Method::Post, idempotent: true, ..Call::get(&path) };
+        let call = Call { method: Method::Post, ..Call::get(&path) };
         let answer = self.client.call(call, self.timeout)?;
         // 304: it runs already.
         if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
@@ -145,10 +148,8 @@ impl Docker {
         let path = format!("/containers/{id}");
         let call = Call {
             method: Method::Delete,
-            path: &path,
             query: &[("force", "true"), ("v", "true")],
-            body: None,
-            idempotent: true,
+            ..Call::get(&path)
         };
         let answer = self.client.call(call, self.timeout)?;
         // 409: a removal is under way already.
@@ -203,6 +204,15 @@ impl Engine for Docker {
         meter::host_memory()
     }
 
+    fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>> {
+        let path = format!("/containers/{}/logs", id.0);
+        let tail = lines.to_string();
+        let query = [("stdout", "true"), ("stderr", "true"), ("tail", tail.as_str())];
+        let call = Call { query: &query, longest: LOGS_MAX, ..Call::get(&path) };
+        let answer = self.client.call(call, within.min(self.timeout))?.ok()?;
+        Ok(logs::last_lines(answer.body(), lines))
+    }
+
     fn start(&self, service: &Service, number: u32) -> Result<()> {
         let id = self.create(service, number)?;
         let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
@@ -234,13 +244,8 @@ impl Engine for Docker {
         let path = format!("/containers/{}/stop", id.0);
         // Docker takes whole seconds; 0 would be no time at all.
         let seconds = stop_timeout.as_millis().div_ceil(1000).to_string();
-        let call = Call {
-            method: Method::Post,
-            path: &path,
-            query: &[("t", &seconds)],
-            body: None,
-            idempotent: true,
-        };
+        let query = [("t", seconds.as_str())];
+        let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
         let answer = self.client.call(call, self.timeout.saturating_add(stop_timeout))?;
         if !matches!(answer.status, 304 | 404) {
             answer.ok()?;

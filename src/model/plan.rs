@@ -8,6 +8,7 @@ use crate::model::behavior::Cap;
 use crate::model::metric::Milli;
 use crate::model::proxy::Server;
 use crate::model::record::{Counts, Measured};
+use crate::model::replica::Exit;
 use crate::model::schedule::Standing;
 use crate::model::service::Percent;
 
@@ -58,6 +59,7 @@ pub(crate) enum Step {
     /// It stopped by itself.
     Exited {
         number: u32,
+        exit: Option<Exit>,
     },
     /// Empty, or out of time with `cut` sessions left.
     Release {

@@ -6,6 +6,7 @@ pub(crate) mod metric;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::action::Claim;
 use crate::model::config::Config;
@@ -19,7 +20,7 @@ use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Loads, Sampler};
-use crate::outside::{Engine, Proxy};
+use crate::outside::{Clock, Engine, Proxy};
 
 /// What probes make of each replica, and where they asked.
 pub(crate) type Answers = BTreeMap<ContainerId, (SocketAddr, Health)>;
@@ -129,6 +130,25 @@ pub(crate) fn look(
     let targets = targets(known.config, containers, last.proxy.as_ref());
     let orphans = others.iter().map(|c| c.service.clone()).collect();
     Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans, targets }
+}
+
+/// Lines of a container that ended, and how long all of them may take together.
+const LAST_LINES: usize = 20;
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What each of these replicas wrote last. Read before anything is done to them, because it goes
+/// with the container; nobody waits long for it.
+pub(crate) fn last_words(
+    clock: &dyn Clock,
+    engine: &dyn Engine,
+    of: Vec<(String, u32, ContainerId)>,
+) -> BTreeMap<(String, u32), Vec<String>> {
+    let until = clock.now().plus(LAST_WORDS);
+    let words = |(service, number, id): (String, u32, ContainerId)| {
+        let left = Some(until.since(clock.now())).filter(|left| !left.is_zero())?;
+        Some(((service, number), engine.logs(&id, LAST_LINES, left).ok()?))
+    };
+    of.into_iter().filter_map(words).collect()
 }
 
 /// Whom a health check can ask.

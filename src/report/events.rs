@@ -13,6 +13,9 @@ use crate::model::service::replica_name;
 use crate::model::snapshot::Snapshot;
 use crate::report::repeated::{News, Repeated};
 
+/// What containers wrote last, by service and number.
+pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
+
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -104,10 +107,10 @@ impl Told {
     }
 
     /// What one service's plan changed.
-    pub(crate) fn plan(&mut self, service: &str, plan: &Plan) -> Vec<Event> {
+    pub(crate) fn plan(&mut self, service: &str, plan: &Plan, words: &LastWords) -> Vec<Event> {
         let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
         events.extend(scaling(service, plan));
-        events.extend(plan.steps.iter().filter_map(|step| stepped(service, step)));
+        events.extend(plan.steps.iter().filter_map(|step| stepped(service, step, words)));
         let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
         events.extend(began(&mut self.crash_loops, service, plan, Kind::CrashLoop, waits));
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
@@ -170,11 +173,14 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
     Some(Event { reason: Some(plan.reason()), change: Some((plan.from, plan.wanted)), ..event })
 }
 
-fn stepped(service: &str, step: &Step) -> Option<Event> {
+fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
     let (kind, number, message) = match step {
         Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
         Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),
-        Step::Exited { number } => (Kind::ReplicaExited, number, String::new()),
+        Step::Exited { number, exit } => {
+            let exit = exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
+            (Kind::ReplicaExited, number, with_words(exit, service, *number, words))
+        }
         Step::Release { cut: 0, .. } => return None,
         Step::Release { number, cut } => {
             let message = format!("drain_timeout is over, {cut} sessions were still open");
@@ -182,6 +188,14 @@ fn stepped(service: &str, step: &Step) -> Option<Event> {
         }
     };
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
+}
+
+/// What the container wrote last stands below what happened to it.
+fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
+    match words.get(&(service.to_owned(), number)) {
+        Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
+        Some(_) | None => what,
+    }
 }
 
 /// What each metric of a service showed, a line each for whoever asks why it scales as it does.

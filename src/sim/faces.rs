@@ -43,6 +43,10 @@ impl Engine for World {
         })
     }
 
+    fn logs(&self, _: &ContainerId, _: usize, _: Duration) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     fn host_memory(&self) -> Option<HostMemory> {
         None
     }

@@ -93,6 +93,26 @@ fn a_replica_that_exits_again_and_again_is_started_ever_more_slowly() {
 }
 
 #[test]
+fn how_a_replica_ended_is_told_with_its_last_words() {
+    let stage = Stage::new("words");
+    let daemon = stage.start();
+    assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
+    stage.docker.end("web-1", 3, false, "listening\n\u{1b}[31mcannot read \"key\"\n");
+    let words = [
+        "event=replica.exited",
+        "replica=web-1",
+        r#"message="exit code 3; it wrote last:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
+    ];
+    daemon.wait(&words, SOON);
+    assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
+    // Docker that gives no log in time keeps nobody waiting.
+    stage.docker.fault(Route::Logs, Fault::Hang);
+    stage.docker.end("web-2", 137, true, "");
+    let words = r#"message="out of memory, exit code 137""#;
+    daemon.wait(&["event=replica.exited", "replica=web-2", words], SOON);
+}
+
+#[test]
 fn a_name_that_a_stranger_has_is_told_and_the_stranger_left_alone() {
     let stage = Stage::new("taken");
     let stranger = stage.docker.add("web-1", None, "running");

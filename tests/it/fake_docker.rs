@@ -1,6 +1,9 @@
 //! A scripted Docker on a Unix socket: as much of the Engine API as the daemon uses, with a state
 //! of containers, a record of every request, and faults that a test switches on while it runs.
 
+#[path = "fake_docker/containers.rs"]
+mod containers;
+
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
 use std::net::Shutdown;
@@ -10,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 use std::{fs, thread};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fake_http::{Request, read_request};
 
@@ -29,6 +32,7 @@ pub(crate) enum Route {
     Stop,
     Remove,
     Stats,
+    Logs,
     Events,
     Unknown,
 }
@@ -60,6 +64,10 @@ pub(crate) struct Container {
     nano_cpus: u64,
     /// As people read it, with what the image's own check says.
     status: String,
+    /// The code and whether it was for want of memory, once it ended.
+    exit: (i64, bool),
+    /// What it wrote to its standard error.
+    wrote: String,
 }
 
 struct State {
@@ -231,6 +239,18 @@ impl FakeDocker {
         all.emit(&format!("health_status: {word}"), &id);
     }
 
+    /// It ends by itself, with these words.
+    pub(crate) fn end(&self, name: &str, code: i64, oom: bool, wrote: &str) {
+        let mut all = self.lock();
+        let container = all.find(name).unwrap();
+        "exited".clone_into(&mut container.state);
+        container.status = format!("Exited ({code}) 1 second ago");
+        container.exit = (code, oom);
+        wrote.clone_into(&mut container.wrote);
+        let id = container.id.clone();
+        all.emit("die", &id);
+    }
+
     /// It stands in this state from now on, and Docker says so.
     pub(crate) fn turn(&self, name: &str, state: &str, event: &str) {
         let mut all = self.lock();
@@ -264,6 +284,7 @@ fn route_of(line: &str) -> Route {
         ("GET", ["containers", "json"]) => Route::List,
         ("GET", ["containers", _, "json"]) => Route::Inspect,
         ("GET", ["containers", _, "stats"]) => Route::Stats,
+        ("GET", ["containers", _, "logs"]) => Route::Logs,
         ("POST", ["containers", "create"]) => Route::Create,
         ("POST", ["containers", _, "start"]) => Route::Start,
         ("POST", ["containers", _, "stop"]) => Route::Stop,
@@ -280,61 +301,6 @@ fn answer(status: u16, api: &str, body: &str) -> String {
 
 fn refusal(status: u16, message: &str) -> (u16, String) {
     (status, json!({ "message": message }).to_string())
-}
-
-impl State {
-    fn find(&mut self, id_or_name: &str) -> Option<&mut Container> {
-        self.containers.iter_mut().find(|c| c.id == id_or_name || c.name == id_or_name)
-    }
-
-    fn make(&mut self, name: &str, labels: BTreeMap<String, String>, nano_cpus: u64) -> String {
-        self.made += 1;
-        let id = format!("{:064x}", self.made);
-        self.containers.push(Container {
-            id: id.clone(),
-            name: name.to_owned(),
-            state: "created".to_owned(),
-            labels,
-            relabelled: None,
-            address: format!("127.0.{}.{}", self.made / 250, 2 + self.made % 250),
-            nano_cpus,
-            status: String::new(),
-        });
-        id
-    }
-
-    /// To every stream that is open; a chunk of the answer each.
-    fn emit(&mut self, action: &str, id: &str) {
-        let line = json!({ "Type": "container", "Action": action, "Actor": { "ID": id } });
-        let line = format!("{line}\n");
-        let chunk = format!("{:x}\r\n{line}\r\n", line.len());
-        self.streams.retain_mut(|stream| stream.write_all(chunk.as_bytes()).is_ok());
-    }
-
-    fn listed(&self) -> String {
-        let ours = self.containers.iter().filter(|c| c.labels.contains_key(LABEL_SERVICE));
-        let shown = ours.map(|c| {
-            // As since API 1.44: no address while it does not run.
-            let address = if c.state == "running" { c.address.as_str() } else { "" };
-            json!({
-                "Id": c.id, "Names": [format!("/{}", c.name)], "State": c.state,
-                "Labels": c.labels, "Status": c.status,
-                "NetworkSettings": { "Networks": { "bridge": { "IPAddress": address } } },
-            })
-        });
-        Value::Array(shown.collect()).to_string()
-    }
-
-    fn create(&mut self, name: &str, body: &[u8]) -> (u16, String) {
-        if self.find(name).is_some() {
-            let message = format!("Conflict. The container name \"/{name}\" is already in use");
-            return refusal(409, &message);
-        }
-        let body: Value = serde_json::from_slice(body).unwrap();
-        let labels = serde_json::from_value(body["Labels"].clone()).unwrap();
-        let id = self.make(name, labels, body["HostConfig"]["NanoCpus"].as_u64().unwrap());
-        (201, json!({ "Id": id, "Warnings": [] }).to_string())
-    }
 }
 
 impl Shared {
@@ -423,55 +389,18 @@ impl Shared {
             Route::List => (200, state.listed()),
             Route::Create => state.create(request.query("name"), &request.body),
             Route::Unknown | Route::Events => refusal(404, "page not found"),
-            Route::Inspect | Route::Start | Route::Stop | Route::Remove | Route::Stats => {
-                match state.find(&id) {
-                    None => refusal(404, &format!("No such container: {id}")),
-                    Some(_) => self.of_container(&mut state, route, &id),
-                }
-            }
+            Route::Inspect
+            | Route::Start
+            | Route::Stop
+            | Route::Remove
+            | Route::Stats
+            | Route::Logs => match state.find(&id) {
+                None => refusal(404, &format!("No such container: {id}")),
+                Some(_) => self.of_container(&mut state, route, &id),
+            },
         };
         drop(state);
         stream.write_all(answer(status, &api, &body).as_bytes()).map_err(drop)
-    }
-
-    fn of_container(&self, all: &mut State, route: Route, id: &str) -> (u16, String) {
-        let (busy, elapsed) = (all.busy, self.started.elapsed());
-        let container = all.find(id).unwrap();
-        let id = container.id.clone();
-        let running = container.state == "running";
-        match route {
-            Route::Start | Route::Stop if running == (route == Route::Start) => {
-                return (304, String::new());
-            }
-            Route::Start => "running".clone_into(&mut container.state),
-            Route::Stop => "exited".clone_into(&mut container.state),
-            Route::Remove => all.containers.retain(|c| c.id != id),
-            Route::Stats => {
-                let (s, ns) = (elapsed.as_secs(), elapsed.subsec_nanos());
-                let read = format!("2026-01-01T00:{:02}:{:02}.{ns:09}Z", s / 60, s % 60);
-                let used = u64::try_from(elapsed.as_nanos()).unwrap() / 1000 * busy;
-                let usage = json!({ "total_usage": used });
-                let stats = json!({ "read": read, "cpu_stats": { "cpu_usage": usage } });
-                return (200, stats.to_string());
-            }
-            _ => {
-                let labels = container.relabelled.as_ref().unwrap_or(&container.labels);
-                let pid = if running { NO_PID } else { 0 };
-                let shown = json!({
-                    "Id": container.id, "Name": format!("/{}", container.name),
-                    "Config": { "Labels": labels }, "State": { "Pid": pid },
-                    "HostConfig": { "NanoCpus": container.nano_cpus },
-                });
-                return (200, shown.to_string());
-            }
-        }
-        let event = match route {
-            Route::Start => "start",
-            Route::Stop => "die",
-            _ => "destroy",
-        };
-        all.emit(event, &id);
-        (204, String::new())
     }
 }
 

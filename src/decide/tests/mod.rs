@@ -287,7 +287,7 @@ fn step_shown(step: &Step) -> String {
     match step {
         Step::Drain { number } => format!("drain {number}"),
         Step::PutBack { number } => format!("back {number}"),
-        Step::Exited { number } => format!("exited {number}"),
+        Step::Exited { number, .. } => format!("exited {number}"),
         Step::Release { number, cut } => format!("release {number} cut {cut}"),
     }
 }
