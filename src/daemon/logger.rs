@@ -79,10 +79,63 @@ fn write(out: &mut Formatter, record: &Record) -> io::Result<()> {
     if record.target() == FIELDS {
         writeln!(out, r#"{{"at":"{at}","level":"{level}",{words}}}"#)
     } else if is(LogFormat::Json) {
-        let message = Value::String(words.to_string());
-        writeln!(out, r#"{{"at":"{at}","level":"{level}","message":{message}}}"#)
+        let text = words.to_string();
+        // A library's own words may be no pairs.
+        let told = || Map::from_iter([("message".to_owned(), Value::String(text.clone()))]);
+        let object = Value::Object(pairs(&text).unwrap_or_else(told)).to_string();
+        let inner = object.strip_prefix('{').unwrap_or_default();
+        writeln!(out, r#"{{"at":"{at}","level":"{level}",{inner}"#)
     } else {
         writeln!(out, "{at} {level} {words}")
+    }
+}
+
+/// The fields of a line of `key=value` pairs, where what is quoted is as `{:?}` writes it.
+fn pairs(line: &str) -> Option<Map<String, Value>> {
+    let mut fields = Map::new();
+    let mut rest = line.trim_end();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=')?;
+        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if key.is_empty() || !key.chars().all(is_key) {
+            return None;
+        }
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let (value, left) = after.split_at(after.find(' ').unwrap_or(after.len()));
+                (value.to_owned(), left)
+            }
+        };
+        rest = left.strip_prefix(' ').or(left.is_empty().then_some(""))?;
+        // An event's word is its kind, as in the lines of events.
+        let key = if key == "event" { "kind" } else { key };
+        fields.insert(key.to_owned(), Value::String(value));
+    }
+    Some(fields).filter(|fields| !fields.is_empty())
+}
+
+/// Up to the closing quote, and what is behind it.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some((value, chars.as_str())),
+            '\\' => value.push(match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let (code, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                    chars = rest.chars();
+                    u32::from_str_radix(code, 16).ok().and_then(char::from_u32)?
+                }
+                other => other,
+            }),
+            plain => value.push(plain),
+        }
     }
 }
 
@@ -125,7 +178,7 @@ fn fields(event: &Event) -> Map<String, Value> {
 mod tests {
     use serde_json::json;
 
-    use crate::daemon::logger::fields;
+    use crate::daemon::logger::{fields, pairs};
     use crate::model::event::{Event, Kind};
 
     #[test]
@@ -140,5 +193,16 @@ mod tests {
         assert_eq!(serde_json::Value::Object(fields(&event)), want);
         let bare = serde_json::Value::Object(fields(&Event::new(Kind::DockerBack, "")));
         assert_eq!(bare, json!({ "kind": "docker.back" }));
+    }
+
+    #[test]
+    fn a_line_of_pairs_is_fields_as_json() {
+        let words = "say \"hi\"\n\t\\ \u{1} a=b";
+        let line = format!("service=web wanted=2 message={words:?} last={:?}", "");
+        let want = json!({ "service": "web", "wanted": "2", "message": words, "last": "" });
+        assert_eq!(pairs(&line).map(serde_json::Value::Object), Some(want));
+        for other in ["", "two words", "a b=c", "a=\"open", "a=\"b\"c", "=b", "a=\"\\u{x}\""] {
+            assert_eq!(pairs(other), None, "{other}");
+        }
     }
 }
