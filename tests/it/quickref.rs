@@ -114,6 +114,11 @@ fn every_reason_can_be_shown() {
 }
 
 #[test]
+fn every_reason_has_its_remedy() {
+    check("the last reason", 10, &words_of("src/model/plan.rs"));
+}
+
+#[test]
 fn every_config_key_has_its_row() {
     let keys = schema::keys();
     for (head, place) in KEY_TABLES {
