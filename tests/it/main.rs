@@ -6,6 +6,7 @@
 mod api;
 mod attacks;
 mod backup;
+mod base_config;
 mod blocks;
 mod cli;
 mod commands;
