@@ -94,19 +94,28 @@ pub(crate) fn nearest<'k>(
     far.min_by_key(|(far, _)| *far).map(|(_, known)| known)
 }
 
-/// What may be meant by a key that is not known: the more letters, the more of them may be wrong.
+/// What may be meant by a key that is not known: the more letters, the more of them may be wrong;
+/// else the only one that it is an abbreviation of.
 pub(crate) fn nearest_key<'k>(
     key: &str,
-    known: impl IntoIterator<Item = &'k str>,
+    known: impl IntoIterator<Item = &'k str> + Clone,
 ) -> Option<&'k str> {
-    nearest(key, known, 1 + key.len() / 5)
+    let near = nearest(key, known.clone(), 1 + key.len() / 5);
+    let mut longer = known.into_iter().filter(|known| abbreviates(key, known));
+    near.or_else(|| longer.next().filter(|_| longer.next().is_none()))
+}
+
+/// `cooldown` and `period_cool` are short for `cooldown_period`.
+fn abbreviates(short: &str, long: &str) -> bool {
+    let begins_a_word = |part: &str| long.split('_').any(|word| word.starts_with(part));
+    short.split('_').all(|part| 3 <= part.len() && begins_a_word(part))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use crate::model::units::{bytes, distance, duration, hundredths, show};
+    use crate::model::units::{bytes, distance, duration, hundredths, nearest_key, show};
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
@@ -184,6 +193,24 @@ mod tests {
                 assert_eq!(distance(a, b, most), want, "{a} {b}");
                 assert_eq!(distance(b, a, most), want, "{b} {a}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_short_for_one_alone_is_near_it() {
+        let known = ["cooldown_period", "environment", "max_replicas", "min_replicas", "port"];
+        for (key, want) in [
+            ("prot", Some("port")),
+            ("cooldown", Some("cooldown_period")),
+            ("env", Some("environment")),
+            ("min", Some("min_replicas")),
+            ("replicas_max", Some("max_replicas")),
+            ("minReplicas", Some("min_replicas")),
+            ("replicas", None),
+            ("co", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest_key(key, known), want, "{key}");
         }
     }
 }
