@@ -163,6 +163,9 @@ pub(crate) trait Proxy: Send + Sync {
     fn is_alive(&self) -> bool;
     /// Brings the file and the process to `routes`, or puts back what worked before.
     fn reload(&self, routes: &Routes) -> Result<Effect>;
+    /// Brings the servers of the process that runs to `routes`, and the file. One that idle
+    /// clients hold on to may stay, out of use. After an error it is half done.
+    fn amend(&self, routes: &Routes) -> Result<Effect>;
     fn steer(&self, servers: &[Steering]) -> Result<()>;
 }
 

@@ -1,7 +1,7 @@
 //! One turn: observe, decide, remember, act, report. Start reading here.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(crate) struct Mind {
     last: Last,
     told: Told,
     past: Past,
+    /// Services that HAProxy does not have yet, since when.
+    newcomers: BTreeMap<String, Moment>,
     /// The first turn.
     started: Option<Moment>,
 }
@@ -126,14 +128,8 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
-    let age = now.since(*mind.started.get_or_insert(now));
-    let proxy_plan = if age < BLIND_MAX && is_blind(&seen, &mind.proxy) {
-        ProxyPlan::Wait(CROWDED)
-    } else if claims.contains(&Claim::Proxy) || !seen.ever_listed {
-        ProxyPlan::Nothing
-    } else {
-        proxy_plan(now, inputs.config, &seen, &plans, &mind.proxy)
-    };
+    let (proxy_plan, held) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
+    again = again.into_iter().chain(held).min();
     match proxy_plan {
         ProxyPlan::Nothing => (),
         ProxyPlan::Do(action) => actions.push(action),
@@ -178,16 +174,27 @@ fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, Conta
     ended
 }
 
+/// And when to look again at what HAProxy does not get yet.
 fn proxy_plan(
     now: Moment,
     config: &Config,
+    claims: &BTreeSet<Claim>,
     seen: &Seen,
     plans: &BTreeMap<String, Plan>,
-    memory: &ProxyMemory,
-) -> ProxyPlan {
-    let routes = routes(&seen.snapshots, plans);
+    mind: &mut Mind,
+) -> (ProxyPlan, Option<Duration>) {
+    let age = now.since(*mind.started.get_or_insert(now));
+    if age < BLIND_MAX && is_blind(seen, &mind.proxy) {
+        return (ProxyPlan::Wait(CROWDED), None);
+    }
+    if claims.contains(&Claim::Proxy) || !seen.ever_listed {
+        return (ProxyPlan::Nothing, None);
+    }
+    let mut routes = routes(&seen.snapshots, plans);
+    let held = hold_newcomers(now, seen, mind, &mut routes);
     let interval = config.fixed.proxy.min_reload_interval;
-    decide::proxy::decide(now, &routes, seen.proxy.as_ref(), memory, interval)
+    let plan = decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval);
+    (plan, held)
 }
 
 /// For whoever reads the log at that level; others need not pay for the words.
@@ -211,14 +218,41 @@ const BLIND_MAX: Duration = Duration::from_secs(3);
 /// leave it out. What HAProxy shows then proves nothing either, since a start that another daemon
 /// began may still be under way.
 fn is_blind(seen: &Seen, proxy: &ProxyMemory) -> bool {
-    let mut replicas = seen.snapshots.iter().flat_map(|s| &s.replicas);
-    (seen.proxy.is_none() || proxy.applied.is_none())
-        && replicas.any(|r| {
-            r.state == ContainerState::Running
-                && r.address.is_some()
-                && r.health == Health::Unknown
-                && !r.is_served()
-        })
+    (seen.proxy.is_none() || proxy.applied.is_none()) && seen.snapshots.iter().any(is_unasked)
+}
+
+/// Whether a replica of the service runs that may serve and was not asked yet.
+fn is_unasked(snapshot: &Snapshot) -> bool {
+    snapshot.replicas.iter().any(|r| {
+        r.state == ContainerState::Running
+            && r.address.is_some()
+            && r.health == Health::Unknown
+            && !r.is_served()
+    })
+}
+
+/// A service that comes into the config again may have replicas that run. HAProxy opens its port
+/// when they were asked: before, it had nobody to send a request to. Gives how long to wait.
+fn hold_newcomers(
+    now: Moment,
+    seen: &Seen,
+    mind: &mut Mind,
+    routes: &mut Routes,
+) -> Option<Duration> {
+    let Some(applied) = &mind.proxy.applied else { return None };
+    let is_known = |name: &str| applied.backends.iter().any(|b| b.service.as_str() == name);
+    let new = seen.snapshots.iter().filter(|s| !is_known(s.service.name.as_str()));
+    let new: BTreeMap<&str, &Snapshot> = new.map(|s| (s.service.name.as_str(), s)).collect();
+    mind.newcomers.retain(|name, _| new.contains_key(name.as_str()));
+    let mut held = None;
+    for (name, snapshot) in new {
+        let since = *mind.newcomers.entry(name.to_owned()).or_insert(now);
+        if is_unasked(snapshot) && now.since(since) < BLIND_MAX {
+            routes.backends.retain(|b| b.service.as_str() != name);
+            held = Some(CROWDED);
+        }
+    }
+    held
 }
 
 /// Takes in what ended; gives how many starts failed, by service.
@@ -233,7 +267,12 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
             Action::Start { service, .. } if done.result.is_err() => {
                 *failed_starts.entry(service.name.as_str().to_owned()).or_default() += 1;
             }
-            Action::Start { .. } | Action::Remove { .. } | Action::Steer { .. } => (),
+            Action::Amend { routes } => {
+                let is_refused = done.result.is_err();
+                mind.proxy = decide::proxy::remember_amended(now, routes, is_refused, &mind.proxy);
+            }
+            Action::Steer { .. } => mind.proxy.is_unsteered = done.result.is_err(),
+            Action::Start { .. } | Action::Remove { .. } => (),
         }
     }
     failed_starts
@@ -266,7 +305,10 @@ fn decide_all(seen: &mut Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memo
 fn memory_of(action: &Action) -> Option<u64> {
     match action {
         Action::Start { service, .. } => service.container.memory,
-        Action::Remove { .. } | Action::Reload { .. } | Action::Steer { .. } => None,
+        Action::Remove { .. }
+        | Action::Reload { .. }
+        | Action::Amend { .. }
+        | Action::Steer { .. } => None,
     }
 }
 

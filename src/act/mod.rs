@@ -10,6 +10,7 @@ pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -
             engine.remove(id, service, *number, *stop_timeout)?;
         }
         Action::Reload { routes } => return proxy.reload(routes),
+        Action::Amend { routes } => return proxy.amend(routes),
         Action::Steer { servers } => proxy.steer(servers)?,
     }
     Ok(Effect::Changed)

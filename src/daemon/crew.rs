@@ -55,7 +55,7 @@ impl WorkerCrew {
         let rest = match done.action {
             Action::Remove { .. } => REST_REMOVE,
             Action::Steer { .. } => REST_STEER,
-            Action::Start { .. } | Action::Reload { .. } => return,
+            Action::Start { .. } | Action::Reload { .. } | Action::Amend { .. } => return,
         };
         let now = self.clock.now();
         self.resting.retain(|_, until| now < *until);

@@ -11,7 +11,7 @@ use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerState, Replica};
+use crate::model::replica::{ContainerState, Duty, Replica, ServerSeen};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 const QUIET_LOOKS: u32 = 2;
@@ -45,9 +45,16 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
 fn is_told(snapshot: &Snapshot, replica: &Replica) -> bool {
     match snapshot.proxy {
         ProxyStanding::Settled { .. } | ProxyStanding::Changing => {
-            replica.state != ContainerState::Running || replica.server.is_none_or(|s| s.draining)
+            replica.state != ContainerState::Running || replica.server.is_none_or(gets_nothing_new)
         }
         ProxyStanding::Silent => replica.state != ContainerState::Running,
+    }
+}
+
+fn gets_nothing_new(server: ServerSeen) -> bool {
+    match server.duty {
+        Duty::Ready => false,
+        Duty::Drain | Duty::Maint => true,
     }
 }
 
@@ -87,7 +94,7 @@ fn emptying(
 /// `undisturbed` is how long it has been draining without a reload in between: a process that was
 /// told to finish in that time may never have been told who drains.
 fn is_empty(replica: &Replica, old_processes: u32, undisturbed: Duration) -> bool {
-    let here = replica.server.is_none_or(|s| s.draining && s.sessions == 0);
+    let here = replica.server.is_none_or(|s| gets_nothing_new(s) && s.sessions == 0);
     let elsewhere = old_processes == 0
         || (replica.old_connections == Some(0) && IDLE_CLIENTS_GONE <= undisturbed);
     here && elsewhere
@@ -100,7 +107,9 @@ fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
         // An earlier process may know its address by another name: addresses are used again.
         ProxyStanding::Settled { old, .. } => {
             let is_free = old == 0 || replica.old_connections == Some(0);
-            replica.server.is_none() && (is_free || out_of_time)
+            // HAProxy keeps a server in its list while idle clients hold on to it.
+            let is_out = |s: ServerSeen| s.duty == Duty::Maint && (s.sessions == 0 || out_of_time);
+            replica.server.is_none_or(is_out) && (is_free || out_of_time)
         }
         ProxyStanding::Changing | ProxyStanding::Silent => false,
     };

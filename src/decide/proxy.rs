@@ -1,13 +1,21 @@
-//! When HAProxy is reloaded, and when it is only told who drains.
+//! How HAProxy gets from what it shows to what it is to have: it is told who drains, amended while
+//! it runs where nothing but servers changes, and reloaded where it has to be.
 
 use std::time::Duration;
 
 use crate::model::action::{Action, Aftermath, Steering};
-use crate::model::proxy::{ProxyMemory, ProxySeen, ReloadFailure, Routes};
+use crate::model::proxy::{
+    Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+};
+use crate::model::replica::Duty;
 use crate::model::time::Moment;
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// Between two looks at a server whose first health check HAProxy has not done yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A server that is out of use stays in HAProxy's list while idle clients hold on to it.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What is to be done now, or how long to wait with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +33,27 @@ pub(crate) fn decide(
     memory: &ProxyMemory,
     min_reload_interval: Duration,
 ) -> ProxyPlan {
-    let agrees = seen.is_some_and(|s| routes.agree(&s.servers));
     let loaded = memory.applied.as_ref().is_some_and(|a| a.same_file(routes));
     let failure = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let retry_in = failure.and_then(|f| left(now, Some(f.at), retry_after(f)));
-    if let Some(seen) = seen.filter(|_| agrees && loaded) {
-        return match (steer(seen, routes), failure, retry_in) {
-            // All but a part of it was done: the part is tried again, meanwhile the rest goes on.
-            (_, Some(_), None) => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
-            (ProxyPlan::Nothing, Some(_), Some(wait)) => ProxyPlan::Wait(wait),
-            (steered, _, _) => steered,
-        };
+    if let Some(seen) = seen {
+        // Who must get nothing more is told before anything that may take long or fail.
+        let steered = steer(seen, routes);
+        let agrees = loaded && routes.agree(seen.in_use());
+        if !steered.is_empty() && (agrees || !memory.is_unsteered) {
+            return ProxyPlan::Do(Action::Steer { servers: steered });
+        }
+        if agrees {
+            return match (failure, retry_in) {
+                // All but a part of it was done: the part is tried again.
+                (Some(_), None) => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
+                (Some(_), Some(wait)) => ProxyPlan::Wait(wait),
+                (None, _) => settle(now, seen, routes, memory),
+            };
+        }
+        if seen.is_amendable && is_amendment(routes, memory) {
+            return ProxyPlan::Do(Action::Amend { routes: routes.clone() });
+        }
     }
     let pause = match failure {
         Some(_) if !loaded => retry_in,
@@ -49,6 +67,25 @@ pub(crate) fn decide(
     }
 }
 
+/// Nothing but servers changes. A reload that did all but a part is to be tried again whole.
+fn is_amendment(routes: &Routes, memory: &ProxyMemory) -> bool {
+    memory.failure.is_none() && memory.applied.as_ref().is_some_and(|a| a.same_but_servers(routes))
+}
+
+/// All is as it should be, but for what takes its time.
+fn settle(now: Moment, seen: &ProxySeen, routes: &Routes, memory: &ProxyMemory) -> ProxyPlan {
+    if routes.backends.iter().any(|backend| !is_in_service(backend, seen)) {
+        return ProxyPlan::Wait(LOOK_AGAIN);
+    }
+    if !seen.is_amendable || routes.strangers(&seen.servers).next().is_none() {
+        return ProxyPlan::Nothing;
+    }
+    match left(now, memory.amended_at, SWEEP) {
+        Some(wait) => ProxyPlan::Wait(wait),
+        None => ProxyPlan::Do(Action::Amend { routes: routes.clone() }),
+    }
+}
+
 fn left(now: Moment, since: Option<Moment>, span: Duration) -> Option<Duration> {
     let until = since?.plus(span);
     (now < until).then(|| until.since(now))
@@ -59,21 +96,46 @@ fn retry_after(failure: &ReloadFailure) -> Duration {
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
 }
 
-fn steer(seen: &ProxySeen, routes: &Routes) -> ProxyPlan {
+/// What running servers have to be told, each under the address that it should have.
+fn steer(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
     let mut servers = Vec::new();
     for backend in &routes.backends {
+        let is_in_service = is_in_service(backend, seen);
         for server in &backend.servers {
-            let now = seen.server(backend.service.as_str(), &server.name);
-            if now.is_some_and(|s| s.draining != server.draining) {
-                servers.push(Steering {
-                    backend: backend.service.as_str().to_owned(),
-                    server: server.name.clone(),
-                    draining: server.draining,
-                });
+            let Some(now) = shown(backend, server, seen) else { continue };
+            let is_due = match server.duty() {
+                // HAProxy takes one for healthy until it has looked.
+                Duty::Ready => now.seen.is_checked,
+                // Whoever goes stays until those have come that take its place.
+                Duty::Drain | Duty::Maint => is_in_service || now.seen.duty == Duty::Maint,
+            };
+            if now.seen.duty != server.duty() && is_due {
+                servers.push(order(now, server.duty()));
             }
         }
     }
-    if servers.is_empty() { ProxyPlan::Nothing } else { ProxyPlan::Do(Action::Steer { servers }) }
+    // Its address may be another container's by now, in any service.
+    let strangers = routes.strangers(&seen.servers).filter(|s| s.seen.duty != Duty::Maint);
+    servers.extend(strangers.map(|stranger| order(stranger, Duty::Maint)));
+    servers
+}
+
+fn order(to: &SeenServer, duty: Duty) -> Steering {
+    Steering { backend: to.backend.clone(), server: to.name.clone(), duty }
+}
+
+fn shown<'a>(backend: &Backend, server: &Server, seen: &'a ProxySeen) -> Option<&'a SeenServer> {
+    seen.servers.iter().find(|s| {
+        s.backend == backend.service.as_str()
+            && s.name == server.name
+            && s.seen.address == server.address
+    })
+}
+
+/// Every server that is to get requests does.
+fn is_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
+    let mut wanted = backend.servers.iter().filter(|server| !server.draining);
+    wanted.all(|s| shown(backend, s, seen).is_some_and(|s| s.seen.duty == Duty::Ready))
 }
 
 /// What a reload that ended leaves for the next one; `trouble` is `None` when all went well.
@@ -90,5 +152,16 @@ pub(crate) fn remember(
     let before = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let count = before.map_or(0, |f| f.count).saturating_add(1);
     let failure = trouble.map(|_| ReloadFailure { routes: routes.clone(), at: now, count });
-    ProxyMemory { applied, reloaded_at: Some(now), failure }
+    ProxyMemory { applied, reloaded_at: Some(now), failure, ..ProxyMemory::default() }
+}
+
+/// The same of an amendment. What a refused one left half done, a reload puts right.
+pub(crate) fn remember_amended(
+    now: Moment,
+    routes: &Routes,
+    is_refused: bool,
+    memory: &ProxyMemory,
+) -> ProxyMemory {
+    let applied = (!is_refused).then(|| routes.clone());
+    ProxyMemory { applied, amended_at: Some(now), is_unsteered: false, ..memory.clone() }
 }

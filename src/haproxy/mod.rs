@@ -1,5 +1,6 @@
 //! `outside::Proxy` by an HAProxy that we start and own.
 
+mod amend;
 mod files;
 mod leaving;
 mod old;
@@ -32,6 +33,8 @@ pub(crate) struct Haproxy {
     /// Root starts HAProxy, which then goes on as its own account.
     drops_root: bool,
     pids: Mutex<Pids>,
+    /// The process that was asked last, and whether it takes servers while it runs.
+    amendable: Mutex<Option<(u32, bool)>>,
     /// To processes that finish, which each keeps alive until it is closed.
     lines: Mutex<Vec<Line>>,
     /// Whether the last look was of use for what those count.
@@ -56,6 +59,7 @@ impl Haproxy {
             state_file: files::beside(&config.config, "state"),
             drops_root: process::is_root() && process::has_account(render::ACCOUNT),
             pids: Mutex::default(),
+            amendable: Mutex::default(),
             lines: Mutex::default(),
             counting: AtomicBool::new(false),
         }
@@ -135,7 +139,8 @@ impl Proxy for Haproxy {
         let own = look.counts.into_iter();
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.leaving(process, counting)).collect();
-        Ok(ProxySeen { servers: look.servers, old_processes, counts })
+        let is_amendable = self.is_amendable(process);
+        Ok(ProxySeen { servers: look.servers, is_amendable, old_processes, counts })
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
@@ -151,14 +156,14 @@ impl Proxy for Haproxy {
         self.bring_to(routes)
     }
 
+    fn amend(&self, routes: &Routes) -> Result<Effect> {
+        self.amend_to(routes)
+    }
+
     fn steer(&self, servers: &[Steering]) -> Result<()> {
         for server in servers {
-            let state = if server.draining { "drain" } else { "ready" };
-            let command = format!("set server {}/{} state {state}", server.backend, server.server);
-            let answer = self.socket.ask(&command)?;
-            if !answer.trim().is_empty() {
-                return Err(Error::new(format!("haproxy: `{command}`: {}", answer.trim())));
-            }
+            let Steering { backend, server, duty } = server;
+            self.tell(&format!("set server {backend}/{server} state {}", duty.word()), "")?;
         }
         Ok(())
     }

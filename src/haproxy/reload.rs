@@ -48,7 +48,7 @@ impl Haproxy {
         if let Some(pid) = serving
             && self.runs(&text)
             && self.strays(pid).is_empty()
-            && self.socket.servers().is_ok_and(|s| routes.agree(&s))
+            && self.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
         {
             self.steer(&drains(routes))?;
             self.set_pids(pid, None);
@@ -61,7 +61,7 @@ impl Haproxy {
             // What servers were like when an earlier process was reloaded is over.
             files::remove(&self.state_file)?;
         }
-        self.take_over(turnstile, serving, |servers| routes.agree(servers))
+        self.take_over(turnstile, serving, |servers| routes.agree(servers.iter()))
             .map_err(|err| self.roll_back(turnstile, err))?;
         files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
@@ -69,12 +69,12 @@ impl Haproxy {
     }
 
     /// The configuration that was last seen to serve.
-    fn good(&self) -> PathBuf {
+    pub(crate) fn good(&self) -> PathBuf {
         files::beside(&self.config.config, "good")
     }
 
     /// What stands in the file proves little: we may have been cut off before HAProxy read it.
-    fn runs(&self, text: &str) -> bool {
+    pub(crate) fn runs(&self, text: &str) -> bool {
         let is_text = |path: &Path| fs::read_to_string(path).is_ok_and(|now| now == text);
         is_text(&self.good()) && is_text(&self.config.config)
     }
@@ -180,7 +180,7 @@ fn drains(routes: &Routes) -> Vec<Steering> {
     let steering = draining.map(|(backend, server)| Steering {
         backend: backend.service.as_str().to_owned(),
         server: server.name.clone(),
-        draining: true,
+        duty: server.duty(),
     });
     steering.collect()
 }

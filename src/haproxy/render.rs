@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::model::config::ProxyConfig;
-use crate::model::health::{HEALTH_HOST, HealthKind};
+use crate::model::health::{HEALTH_HOST, HealthCheck, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
 use crate::model::service::{Listen, ServiceName};
 
@@ -83,17 +83,24 @@ fn render_backend(backend: &Backend, out: &mut String) {
         }
         let _ = writeln!(out, "\n    http-check expect status {}", http.expected());
     }
-    let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
-    let (interval, timeout) = (health.interval.as_millis(), health.timeout.as_millis());
-    let _ = writeln!(out, "    timeout check {timeout}ms");
-    let _ = writeln!(
-        out,
-        "    default-server check{port} inter {interval}ms fastinter 1s fall {} rise {}",
-        health.unhealthy_after, health.healthy_after
-    );
+    let _ = writeln!(out, "    timeout check {}ms", health.timeout.as_millis());
+    let _ = writeln!(out, "    default-server {}", server_options(health));
     for server in &backend.servers {
         let _ = writeln!(out, "    server {} {}", server.name, server.address);
     }
+}
+
+/// What each server of a backend has. One that is added to a running HAProxy takes nothing over
+/// from `default-server`, not even the defaults without which connections to it are not kept. Its
+/// first check comes after `downinter`, as does that of one that is to come back.
+pub(crate) fn server_options(health: &HealthCheck) -> String {
+    let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
+    let interval = health.interval.as_millis();
+    format!(
+        "check{port} inter {interval}ms fastinter 1s downinter 500ms fall {} rise {} \
+         pool-max-conn -1 pool-purge-delay 5s",
+        health.unhealthy_after, health.healthy_after
+    )
 }
 
 /// Whether a line of what we rendered is that of a frontend on this port.
@@ -181,7 +188,8 @@ backend web
 hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
     http-check expect status 200-299,401
     timeout check 1500ms
-    default-server check port 81 inter 10000ms fastinter 1s fall 5 rise 2
+    default-server check port 81 inter 10000ms fastinter 1s downinter 500ms fall 5 rise 2 \
+                    pool-max-conn -1 pool-purge-delay 5s
     server web-1 172.17.0.2:8080
 ";
         assert!(text.ends_with(tail), "{text}");

@@ -4,27 +4,40 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::model::proxy::{BackendCounts, SeenServer};
-use crate::model::replica::ServerSeen;
+use crate::model::replica::{Duty, ServerSeen};
 use crate::outside::{Error, Result};
 
 /// Bits of `srv_admin_state` that keep new sessions away: forced and inherited drain. From
 /// HAProxy's management guide, "show servers state".
 const ADMIN_DRAIN: u32 = 0x08 | 0x10;
+/// Maintenance: forced, inherited, and for a name that does not resolve.
+const ADMIN_MAINT: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 
-/// From `show servers state`, and the sessions of each server from `show stat`.
+fn duty(admin_state: u32) -> Duty {
+    if admin_state & ADMIN_MAINT != 0 {
+        Duty::Maint
+    } else if admin_state & ADMIN_DRAIN != 0 {
+        Duty::Drain
+    } else {
+        Duty::Ready
+    }
+}
+
+/// From `show servers state`, and what `show stat` counts for each server.
 pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
-    let sessions = sessions(stats)?;
+    let counted = counted(stats)?;
     let rows = Table::of(states, ' ').ok_or_else(|| odd("show servers state"))?;
     let server = |row: &Row| {
         let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
         // An operator's own server may be a Unix socket, or have no address yet.
         let ip = row.get("srv_addr")?.parse().ok();
         let port = row.number("srv_port")?;
-        let draining = row.number::<u32>("srv_admin_state")? & ADMIN_DRAIN != 0;
+        let duty = duty(row.number("srv_admin_state")?);
         let key = (backend.to_owned(), name.to_owned());
-        let sessions = sessions.get(&key).copied().unwrap_or(0);
+        let Counted { sessions, is_checked } = counted.get(&key).copied().unwrap_or_default();
         let seen = ip.map(|ip| {
-            let seen = ServerSeen { address: SocketAddr::new(ip, port), draining, sessions };
+            let address = SocketAddr::new(ip, port);
+            let seen = ServerSeen { address, duty, is_checked, sessions };
             SeenServer { backend: key.0, name: key.1, seen }
         });
         Some(seen)
@@ -33,19 +46,33 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     Ok(servers.ok_or_else(|| odd("show servers state"))?.into_iter().flatten().collect())
 }
 
-/// Requests being served, those queued, and connections in use, by backend and server.
-fn sessions(stats: &str) -> Result<BTreeMap<(String, String), u64>> {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// Requests being served, those queued, and connections in use.
+    sessions: u64,
+    is_checked: bool,
+}
+
+/// What a health check shows that has not given an answer yet.
+const UNCHECKED: [&str; 2] = ["INI", "UNK"];
+
+/// By backend and server.
+fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
     let rows = Table::of(stats, ',').ok_or_else(|| odd("show stat"))?;
-    let mut sessions = BTreeMap::new();
+    let mut counted = BTreeMap::new();
     for row in rows {
         let (backend, name) =
             row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
         let count = |column| row.number::<u64>(column).unwrap_or(0);
         // A request in service counts in both `scur` and `used_conn_cur`.
-        let busy = count("scur").max(count("used_conn_cur")) + count("qcur");
-        sessions.insert((backend.to_owned(), name.to_owned()), busy);
+        let sessions = count("scur").max(count("used_conn_cur")) + count("qcur");
+        // A star is set before the last answer while the next check is under way.
+        let status = row.get("check_status").unwrap_or_default().trim_start_matches("* ");
+        let is_checked = !UNCHECKED.contains(&status);
+        let key = (backend.to_owned(), name.to_owned());
+        counted.insert(key, Counted { sessions, is_checked });
     }
-    Ok(sessions)
+    Ok(counted)
 }
 
 /// Of each backend in `show stat`. A backend whose row lacks a column is left out.
@@ -140,19 +167,26 @@ mod tests {
     const STATES: &str = "1\n\
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
         3 web 1 web-1 172.17.0.2 2 0 8080\n\
-        3 web 2 web-2 172.17.0.3 2 8 8080\n\n";
-    const STATS: &str = "# pxname,svname,qcur,scur,used_conn_cur,\n\
-        web,FRONTEND,,9,,\nweb,web-1,1,2,3,\nweb,web-2,0,0,,\nweb,BACKEND,0,9,,\n\n";
+        3 web 2 web-2 172.17.0.3 2 8 8080\n\
+        3 web 3 web-3 172.17.0.4 0 9 8080\n\n";
+    const STATS: &str = "# pxname,svname,qcur,scur,used_conn_cur,check_status,\n\
+        web,FRONTEND,,9,,,\nweb,web-1,1,2,3,* L7OK,\nweb,web-2,0,0,,* INI,\n\
+        web,web-3,0,0,,,\nweb,BACKEND,0,9,,,\n\n";
 
     #[test]
-    fn servers_show_address_drain_and_sessions() {
+    fn servers_show_address_duty_check_and_sessions() {
         let seen = servers(STATES, STATS).unwrap();
         let text = |s: &super::SeenServer| {
-            let (draining, sessions) = (s.seen.draining, s.seen.sessions);
-            format!("{}/{} {} {draining} {sessions}", s.backend, s.name, s.seen.address)
+            let (duty, checked, sessions) = (s.seen.duty, s.seen.is_checked, s.seen.sessions);
+            format!("{}/{} {} {duty:?} {checked} {sessions}", s.backend, s.name, s.seen.address)
         };
         let got: Vec<String> = seen.iter().map(text).collect();
-        assert_eq!(got, ["web/web-1 172.17.0.2:8080 false 4", "web/web-2 172.17.0.3:8080 true 0"]);
+        let want = [
+            "web/web-1 172.17.0.2:8080 Ready true 4",
+            "web/web-2 172.17.0.3:8080 Drain false 0",
+            "web/web-3 172.17.0.4:8080 Maint true 0",
+        ];
+        assert_eq!(got, want);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::proxy::Routes;
-use crate::model::replica::ContainerId;
+use crate::model::replica::{ContainerId, Duty};
 use crate::model::service::Service;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +16,19 @@ pub(crate) enum Action {
     Remove { service: String, number: u32, id: ContainerId, stop_timeout: Duration },
     /// Writes, validates and loads HAProxy's file; a process that is not there is started.
     Reload { routes: Routes },
-    /// Tells the running HAProxy which servers drain; its file stays.
+    /// Brings the servers of the running HAProxy to these, and its file. A new one drains until it
+    /// is steered.
+    Amend { routes: Routes },
+    /// Tells the running HAProxy what to do with servers; its file stays.
     Steer { servers: Vec<Steering> },
 }
 
-/// Whether one server of HAProxy gets new sessions.
+/// What one server of HAProxy is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Steering {
     pub(crate) backend: String,
     pub(crate) server: String,
-    pub(crate) draining: bool,
+    pub(crate) duty: Duty,
 }
 
 /// What an action keeps others from touching while it is under way.
@@ -43,7 +46,7 @@ impl Action {
                 Claim::Start { service: service.name.as_str().to_owned(), number: *number }
             }
             Action::Remove { id, .. } => Claim::Container(id.clone()),
-            Action::Reload { .. } | Action::Steer { .. } => Claim::Proxy,
+            Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => Claim::Proxy,
         }
     }
 }
@@ -54,11 +57,10 @@ impl fmt::Display for Action {
             Action::Start { service, number } => write!(f, "start {}-{number}", service.name),
             Action::Remove { service, number, .. } => write!(f, "remove {service}-{number}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
+            Action::Amend { .. } => write!(f, "amend haproxy"),
             Action::Steer { servers } => {
                 write!(f, "steer")?;
-                servers.iter().try_for_each(|s| {
-                    write!(f, " {}={}", s.server, if s.draining { "drain" } else { "ready" })
-                })
+                servers.iter().try_for_each(|s| write!(f, " {}={}", s.server, s.duty.word()))
             }
         }
     }

@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     ProxyReloaded,
     ProxyReloadFailed,
     ProxyRolledBack,
+    ProxyAmended,
+    ProxyAmendRefused,
     DockerLost,
     DockerBack,
     ServiceOrphaned,
@@ -72,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 37] = [
+    pub(crate) const ALL: [Kind; 39] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -101,6 +103,8 @@ impl Kind {
         Kind::ProxyReloaded,
         Kind::ProxyReloadFailed,
         Kind::ProxyRolledBack,
+        Kind::ProxyAmended,
+        Kind::ProxyAmendRefused,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::ServiceOrphaned,
@@ -142,6 +146,8 @@ impl Kind {
             Kind::ProxyReloaded => "haproxy.reloaded",
             Kind::ProxyReloadFailed => "haproxy.reload_failed",
             Kind::ProxyRolledBack => "haproxy.rolled_back",
+            Kind::ProxyAmended => "haproxy.amended",
+            Kind::ProxyAmendRefused => "haproxy.amend_refused",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::ServiceOrphaned => "service.orphaned",
@@ -172,6 +178,7 @@ impl Kind {
             | Kind::HealthSuspect
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped
+            | Kind::ProxyAmendRefused
             | Kind::MetricFailed
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
@@ -190,6 +197,7 @@ impl Kind {
             | Kind::ScalingResumed
             | Kind::MetricBack
             | Kind::ProxyReloaded
+            | Kind::ProxyAmended
             | Kind::DockerBack
             | Kind::ConfigReloaded
             | Kind::DaemonStarted

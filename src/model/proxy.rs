@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::model::health::HealthCheck;
-use crate::model::replica::ServerSeen;
+use crate::model::replica::{Duty, ServerSeen};
 use crate::model::service::{Listen, Service, ServiceName};
 use crate::model::time::Moment;
 
@@ -13,6 +13,12 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) draining: bool,
+}
+
+impl Server {
+    pub(crate) fn duty(&self) -> Duty {
+        if self.draining { Duty::Drain } else { Duty::Ready }
+    }
 }
 
 /// One backend, and the frontend before it when the service has a `listen`.
@@ -54,21 +60,44 @@ impl Routes {
         plain(self) == plain(other)
     }
 
+    /// Whether they differ in nothing but the servers of their backends.
+    pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
+        let bare = |backend: &Backend| Backend { servers: Vec::new(), ..backend.clone() };
+        self.backends.len() == other.backends.len()
+            && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
+    }
+
     /// Whether these servers are ours, one for one; whoever drains. Those of an operator's own
     /// backends are none of our business.
-    pub(crate) fn agree(&self, seen: &[SeenServer]) -> bool {
+    pub(crate) fn agree<'a>(&self, seen: impl Iterator<Item = &'a SeenServer>) -> bool {
+        let mut count = 0;
         let ours = self.backends.iter().map(|b| b.servers.len()).sum::<usize>();
-        let is_ours =
-            |s: &&SeenServer| self.backends.iter().any(|b| b.service.as_str() == s.backend);
-        let found = |backend: &Backend, server: &Server| {
-            seen.iter().any(|s| {
-                s.backend == backend.service.as_str()
-                    && s.name == server.name
-                    && s.seen.address == server.address
-            })
-        };
-        seen.iter().filter(is_ours).count() == ours
-            && self.backends.iter().all(|b| b.servers.iter().all(|server| found(b, server)))
+        for seen in seen.filter(|seen| self.has_backend(&seen.backend)) {
+            if !self.has(seen) {
+                return false;
+            }
+            count += 1;
+        }
+        count == ours
+    }
+
+    /// Those in our backends that should not be there.
+    pub(crate) fn strangers<'a>(
+        &'a self,
+        seen: &'a [SeenServer],
+    ) -> impl Iterator<Item = &'a SeenServer> {
+        seen.iter().filter(|seen| self.has_backend(&seen.backend) && !self.has(seen))
+    }
+
+    fn has_backend(&self, name: &str) -> bool {
+        self.backends.iter().any(|b| b.service.as_str() == name)
+    }
+
+    /// Under its name and address.
+    fn has(&self, seen: &SeenServer) -> bool {
+        let mut servers = self.backends.iter().filter(|b| b.service.as_str() == seen.backend);
+        let is_it = |s: &Server| s.name == seen.name && s.address == seen.seen.address;
+        servers.any(|b| b.servers.iter().any(is_it))
     }
 }
 
@@ -76,6 +105,8 @@ impl Routes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
+    /// It takes and gives away servers while it runs.
+    pub(crate) is_amendable: bool,
     /// Earlier processes of ours that still finish their sessions.
     pub(crate) old_processes: u32,
     /// Of each backend in each process that could be asked.
@@ -109,6 +140,11 @@ pub(crate) struct SeenServer {
 }
 
 impl ProxySeen {
+    /// Those that may get a request.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = &SeenServer> {
+        self.servers.iter().filter(|s| s.seen.duty != Duty::Maint)
+    }
+
     pub(crate) fn server(&self, backend: &str, name: &str) -> Option<ServerSeen> {
         let hit = self.servers.iter().find(|s| s.backend == backend && s.name == name);
         hit.map(|s| s.seen)
@@ -125,7 +161,10 @@ pub(crate) struct ProxyMemory {
     /// What HAProxy was brought to last.
     pub(crate) applied: Option<Routes>,
     pub(crate) reloaded_at: Option<Moment>,
+    pub(crate) amended_at: Option<Moment>,
     pub(crate) failure: Option<ReloadFailure>,
+    /// It did not take what it was told last.
+    pub(crate) is_unsteered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,11 +97,34 @@ pub(crate) enum Load {
     Missing,
 }
 
+/// What HAProxy may do with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    Ready,
+    /// It ends what it has and gets nothing new.
+    Drain,
+    /// As if it were not there.
+    Maint,
+}
+
+impl Duty {
+    /// In HAProxy's words.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Duty::Ready => "ready",
+            Duty::Drain => "drain",
+            Duty::Maint => "maint",
+        }
+    }
+}
+
 /// How HAProxy shows the replica now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerSeen {
     pub(crate) address: SocketAddr,
-    pub(crate) draining: bool,
+    pub(crate) duty: Duty,
+    /// HAProxy's own health check has given an answer, or there is none.
+    pub(crate) is_checked: bool,
     /// Requests in service or queued, and connections in use for them.
     pub(crate) sessions: u64,
 }
@@ -131,6 +154,7 @@ pub(crate) struct Replica {
 impl Replica {
     /// In HAProxy's list under the address that it has now.
     pub(crate) fn is_served(&self) -> bool {
-        self.server.is_some_and(|s| Some(s.address) == self.address)
+        let is_there = |s: ServerSeen| Some(s.address) == self.address && s.duty != Duty::Maint;
+        self.server.is_some_and(is_there)
     }
 }

@@ -206,7 +206,7 @@ fn ready(
 
 fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
     let Some(seen) = seen else { return ProxyStanding::Silent };
-    let is_ours = known.applied.is_some_and(|routes| routes.agree(&seen.servers));
+    let is_ours = known.applied.is_some_and(|routes| routes.agree(seen.in_use()));
     if is_ours && !known.claims.contains(&Claim::Proxy) {
         let reloaded_at = known.reloaded_at.unwrap_or(known.now);
         ProxyStanding::Settled { old: seen.old_processes, reloaded_at }

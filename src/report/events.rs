@@ -243,7 +243,9 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
             let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaRemoved };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
         }
-        Action::Reload { .. } if done.result == Ok(Effect::Unchanged) && failures == 0 => {
+        Action::Reload { .. } | Action::Amend { .. }
+            if done.result == Ok(Effect::Unchanged) && failures == 0 =>
+        {
             Vec::new()
         }
         Action::Reload { .. } => {
@@ -255,6 +257,10 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
                 events.push(Event::new(Kind::ProxyRolledBack, message));
             }
             events
+        }
+        Action::Amend { .. } => {
+            let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
+            vec![Event::new(kind, words)]
         }
         // Each drain was told when it was decided; only a failure is news, and its end.
         Action::Steer { .. } if trouble.is_some() => {

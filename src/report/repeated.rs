@@ -44,8 +44,8 @@ impl Repeated {
             Action::Remove { service, number, .. } => Doing::Remove(service.clone(), *number),
             Action::Reload { .. } => Doing::Reload,
             Action::Steer { .. } => Doing::Steer,
-            // Each is of a replica of its own.
-            Action::Start { .. } => return News::Plain,
+            // Each is of a replica of its own, or was told with the reload that follows.
+            Action::Start { .. } | Action::Amend { .. } => return News::Plain,
         };
         let Err(trouble) = &done.result else {
             let over = self.failing.remove(&doing);

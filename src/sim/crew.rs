@@ -89,6 +89,7 @@ impl Crew for MadeUpCrew {
             Action::Start { .. } => (3_000, 600),
             Action::Remove { .. } => (3_000, 1_000),
             Action::Reload { .. } => (600, 200),
+            Action::Amend { .. } => (200, 60),
             Action::Steer { .. } => (20, 4),
         };
         let half = state.nature.chance.between(2, longest / 2, usual / 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::action::{Effect, Steering};
 use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
-use crate::model::replica::{Container, ContainerId, ContainerState, ServerSeen};
+use crate::model::replica::{Container, ContainerId, ContainerState, Duty, ServerSeen};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -135,7 +135,8 @@ impl Proxy for World {
                 name: line.name.clone(),
                 seen: ServerSeen {
                     address: line.address,
-                    draining: line.draining,
+                    duty: line.duty,
+                    is_checked: line.checked_at <= state.now,
                     sessions: sessions.get(&line.address.ip()).copied().unwrap_or(0),
                 },
             };
@@ -144,7 +145,8 @@ impl Proxy for World {
             let earlier = state.old.iter().filter(|_| counting);
             let all = earlier.map(|p| (p, false)).chain([(process, true)]);
             let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
-            Ok(ProxySeen { servers, old_processes, counts })
+            let is_amendable = state.is_amendable;
+            Ok(ProxySeen { servers, is_amendable, old_processes, counts })
         });
         state.silent = seen.is_err();
         seen
@@ -167,14 +169,16 @@ impl Proxy for World {
         self.state().current.is_some()
     }
 
-    /// As the real one: a server that drains keeps doing so across the reload.
+    /// As the real one: what a server was told holds across the reload.
     fn reload(&self, routes: &Routes) -> Result<Effect> {
         self.state().call("reload", |state| {
-            let mut lines = lines(routes);
+            let mut lines = lines(routes, state.now);
             let before = state.serving().len();
             let old = state.current.as_ref().map(|p| p.servers.clone());
-            let drains = |name: &str| old.iter().flatten().any(|o| o.name == name && o.draining);
-            lines.iter_mut().for_each(|l| l.draining |= drains(&l.name));
+            for line in lines.iter_mut().filter(|l| l.duty == Duty::Ready) {
+                let before = old.iter().flatten().find(|o| o.name == line.name);
+                line.duty = before.map_or(line.duty, |before| before.duty);
+            }
             let same = old.as_ref().is_some_and(|old| {
                 old.len() == lines.len()
                     && old
@@ -193,13 +197,56 @@ impl Proxy for World {
         })
     }
 
+    /// As the real one: a new server drains, and one with a client on it stays, out of use.
+    fn amend(&self, routes: &Routes) -> Result<Effect> {
+        self.state().call("amend", |state| {
+            let before = state.serving().len();
+            let wanted = lines(routes, state.now);
+            state.check_entry(&wanted);
+            let mut now = state.current.as_ref().map(|p| p.servers.clone());
+            let shown = now.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
+            let is = |a: &Line, b: &Line| (&a.name, a.address) == (&b.name, b.address);
+            for stranger in shown.iter_mut().filter(|s| !wanted.iter().any(|w| is(w, s))) {
+                stranger.duty = Duty::Maint;
+            }
+            let sessions = &state.sessions;
+            let chance = &mut state.nature.chance;
+            shown.retain(|l| {
+                let is_held = sessions.iter().any(|s| s.address == l.address.ip());
+                l.duty != Duty::Maint || is_held || chance.one_in(4, false)
+            });
+            for new in wanted {
+                if shown.iter().any(|s| is(s, &new)) {
+                    continue;
+                }
+                if shown.iter().any(|s| s.name == new.name) {
+                    return Err(Error::new("a server of the name is there"));
+                }
+                let look = Duration::from_millis(chance.between(10, 1_000, 500));
+                let checked_at = state.now.plus(look);
+                shown.push(Line { duty: Duty::Drain, checked_at, ..new });
+            }
+            let shown = std::mem::take(shown);
+            state.current.iter_mut().for_each(|p| p.servers = shown.clone());
+            state.check_floor(before, "amend");
+            Ok(Effect::Changed)
+        })
+    }
+
     fn steer(&self, servers: &[Steering]) -> Result<()> {
         self.state().call("steer", |state| {
             let before = state.serving().len();
             let process = state.current.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
+            let mut early = Vec::new();
             for steering in servers {
                 let line = process.servers.iter_mut().find(|l| l.name == steering.server);
-                line.ok_or_else(|| Error::new("no such server"))?.draining = steering.draining;
+                let line = line.ok_or_else(|| Error::new("no such server"))?;
+                let is_early = steering.duty == Duty::Ready && state.now < line.checked_at;
+                early.extend(is_early.then(|| line.name.clone()));
+                line.duty = steering.duty;
+            }
+            for name in early {
+                state.note(format!("{name} gets requests before HAProxy looked at it"));
             }
             state.check_floor(before, "steer");
             Ok(())
@@ -207,9 +254,15 @@ impl Proxy for World {
     }
 }
 
-fn lines(routes: &Routes) -> Vec<Line> {
+/// `now`: HAProxy takes a server of its file for looked at.
+fn lines(routes: &Routes, now: Moment) -> Vec<Line> {
     let servers = routes.backends.iter().flat_map(|b| &b.servers);
-    let line = |s: &Server| Line { name: s.name.clone(), address: s.address, draining: s.draining };
+    let line = |s: &Server| Line {
+        name: s.name.clone(),
+        address: s.address,
+        duty: s.duty(),
+        checked_at: now,
+    };
     servers.map(line).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::Step;
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerId, ContainerState};
+use crate::model::replica::{ContainerId, ContainerState, Duty};
 use crate::model::service::replica_name;
 use crate::sim::world::{Line, Process, START, State};
 use crate::tick::Turn;
@@ -29,7 +29,9 @@ impl State {
     /// A replica enters HAProxy only once it can serve.
     pub(crate) fn check_entry(&mut self, lines: &[Line]) {
         let before = self.current.as_ref().map_or(&[][..], |p| &p.servers);
-        let enters = |l: &&Line| !l.draining && !before.iter().any(|o| o.address == l.address);
+        let is_known =
+            |l: &Line| before.iter().any(|o| o.address == l.address && o.duty != Duty::Maint);
+        let enters = |l: &&Line| l.duty == Duty::Ready && !is_known(l);
         let is_early = |l: &&Line| {
             let mut units = self.containers.iter();
             units.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
@@ -52,19 +54,19 @@ impl State {
                 self.note(format!("{name} stopped with {open} sessions"));
             }
             let own = |l: &&Line| l.name == name && l.address.ip() == address;
-            let has = |p: &Process| p.servers.iter().any(|l| own(&l));
+            let has = |p: &Process| p.servers.iter().any(|l| own(&l) && l.duty != Duty::Maint);
             if !self.silent && self.current.as_ref().is_some_and(has) {
                 self.note(format!("{name} stopped while HAProxy has it"));
             }
             let current = self.current.iter().flat_map(|p| &p.servers);
-            if current.filter(own).any(|l| !l.draining) {
+            if current.filter(own).any(|l| l.duty == Duty::Ready) {
                 self.note(format!("{name} stopped while HAProxy sends it requests"));
             }
             let sends = |p: &Process| {
                 let mut open = p.servers.iter().filter(own);
                 p.has_idle_clients
                     && self.now < p.told_at.plus(KEEP_ALIVE)
-                    && open.any(|l| !l.draining)
+                    && open.any(|l| l.duty == Duty::Ready)
             };
             if self.old.iter().any(sends) {
                 self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));

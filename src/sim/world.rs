@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::memory::Memory;
 use crate::model::metric::Field;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
-use crate::model::replica::{ContainerId, ContainerState};
+use crate::model::replica::{ContainerId, ContainerState, Duty};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) nature: Nature,
     pub(crate) containers: Vec<Unit>,
     next_id: u64,
+    /// HAProxy takes servers while it runs.
+    pub(crate) is_amendable: bool,
     /// The HAProxy that has the socket.
     pub(crate) current: Option<Process>,
     /// Told to finish.
@@ -95,7 +97,9 @@ pub(crate) struct Process {
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) draining: bool,
+    pub(crate) duty: Duty,
+    /// HAProxy's first look at it.
+    pub(crate) checked_at: Moment,
 }
 
 pub(crate) struct Session {
@@ -122,13 +126,15 @@ impl Unit {
 }
 
 impl World {
-    pub(crate) fn new(nature: Nature, now: Moment) -> World {
+    pub(crate) fn new(mut nature: Nature, now: Moment) -> World {
+        let is_amendable = nature.chance.one_in(2, true);
         World {
             state: Mutex::new(State {
                 now,
                 nature,
                 containers: Vec::new(),
                 next_id: 0,
+                is_amendable,
                 current: None,
                 old: Vec::new(),
                 next_process: 0,
@@ -203,7 +209,7 @@ impl State {
         let units = self.by_address();
         let mut places = Vec::new();
         for process in self.current.iter().chain(finishing) {
-            let open = process.servers.iter().filter(|s| !s.draining);
+            let open = process.servers.iter().filter(|s| s.duty == Duty::Ready);
             let alive =
                 open.filter(|line| units.get(&line.address.ip()).is_some_and(|u| u.is_at(line)));
             places.extend(alive.map(|s| (process.id, s.address.ip())));
@@ -273,7 +279,7 @@ impl State {
     pub(crate) fn serving(&self) -> Vec<u32> {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
         let units = self.by_address();
-        let serves = |line: &&Line| !line.draining;
+        let serves = |line: &&Line| line.duty == Duty::Ready;
         let unit = |line: &Line| units.get(&line.address.ip()).filter(|u| u.is_at(line));
         lines.iter().filter(serves).filter_map(unit).map(|u| u.number).collect()
     }

@@ -22,7 +22,7 @@ use std::{env, fs, process};
 
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica, ServerSeen};
+use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Origin, Percent, Restart, Service, ServiceName,
@@ -136,7 +136,7 @@ fn replica(service: u32, number: u32, load: u64) -> Replica {
         exit: None,
         load: Load::Read(Percent::from_hundredths(load)),
         memory: Load::Missing,
-        server: Some(ServerSeen { address, draining: false, sessions: 3 }),
+        server: Some(ServerSeen { address, duty: Duty::Ready, is_checked: true, sessions: 3 }),
         old_connections: None,
         busy: false,
     }

@@ -128,6 +128,7 @@ fn a_crash_at_any_run_of_haproxy_is_survived() {
             assert!(run < 30, "{what}: there is no end to it");
         }
     }
-    // At least: check and start with no server, with two, and with one; each before and after.
-    assert!(12 <= crashes, "{crashes} crashes");
+    // At least: check and start at first, a check with two servers, and one with one; each before
+    // and after.
+    assert!(8 <= crashes, "{crashes} crashes");
 }

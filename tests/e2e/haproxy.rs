@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::daemon::{Daemon, reached, secs, signal};
 use crate::load::{Kind, Load};
-use crate::site::{HAPROXY, IMAGE, Site, clients, everyone, free_port};
+use crate::site::{HAPROXY, Site, clients, everyone, free_port};
 
 const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
 
@@ -95,12 +95,7 @@ fn a_port_that_is_taken_is_told_and_heals() {
     let load = everyone(&site);
     let taken = free_port();
     let holder = TcpListener::bind(("127.0.0.1", taken)).unwrap();
-    let other = format!(
-        r#", "{}-b": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "min_replicas": 0,
-             "scale_up_threshold": 90, "scale_down_threshold": 10,
-             "listen": "127.0.0.1:{taken}" }}"#,
-        site.service
-    );
+    let other = site.other(taken);
     site.configure_with(ONE, &other);
     daemon.signal("HUP");
     let place = format!("127.0.0.1:{taken}");
@@ -132,7 +127,7 @@ fn a_new_process_that_dies_is_followed_by_the_last_good_configuration() {
     let daemon = Daemon::start(&site.configure(ONE));
     site.wait_serving(1, secs(20), &daemon);
     site.dir.write("doom", "");
-    site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
+    site.configure_with(r#""min_replicas": 2, "max_replicas": 2"#, &site.other(free_port()));
     daemon.signal("HUP");
     let failed = ["event=haproxy.reload_failed", "the new process ended as soon as it had started"];
     let failed = daemon.wait(&failed, secs(20));

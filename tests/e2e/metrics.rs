@@ -201,8 +201,10 @@ fn requests_are_counted_once_each_across_reloads() {
     daemon.wait(&["haproxy_requests=0"], secs(10));
     let load = everyone(&site);
     let mut line = 0;
+    let other = site.other(free_port());
     for count in [2, 1, 2, 1] {
-        trace(&site.configure(&replicas(count)));
+        let more = if count == 2 { other.as_str() } else { "" };
+        trace(&site.configure_with(&replicas(count), more));
         daemon.signal("HUP");
         line = 1 + daemon.wait_from(line, &["event=haproxy.reloaded"], secs(40));
         let more = load.counts().sent() + 100;
@@ -229,7 +231,7 @@ fn sessions_are_those_of_every_process_and_an_idle_service_responds_in_no_time()
     let slow = Load::start(site.address(), clients(3, Kind::Slow, "/slow?ms=6000", 0));
     let open = daemon.wait(&["haproxy sessions", "reading=\"3\""], secs(10));
     // A process that is told to finish keeps them.
-    site.configure(&replicas(2));
+    site.configure_with(&replicas(2), &site.other(free_port()));
     daemon.signal("HUP");
     let reloaded = daemon.wait_from(open, &["event=haproxy.reloaded"], secs(10));
     daemon.wait_from(reloaded, &["haproxy sessions", "reading=\"3\""], secs(4));

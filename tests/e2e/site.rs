@@ -79,6 +79,17 @@ impl Site {
         self.dir.write("config.json", &text)
     }
 
+    /// A whole further service without a replica, for `configure_with`. That it comes or goes takes
+    /// a reload of HAProxy, where servers come and go without.
+    pub(crate) fn other(&self, listen: u16) -> String {
+        format!(
+            r#", "{}-b": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "min_replicas": 0,
+             "scale_up_threshold": 90, "scale_down_threshold": 10,
+             "listen": "127.0.0.1:{listen}" }}"#,
+            self.service
+        )
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

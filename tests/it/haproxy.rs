@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::daemon::{Daemon, reached, secs, signal};
+use crate::fake_http;
 use crate::stage::{Stage, each, end};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -147,6 +148,8 @@ fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
         let daemon = stage.start();
         stage.wait_served();
         put_script(&stage, script);
+        // Servers alone would come without a reload.
+        stage.set("/services/web/health_check/interval", json!("2s"));
         ask_for_two(&mut stage, &daemon);
         let failed = daemon.wait(&["event=haproxy.reload_failed", "no more memory"], SOON);
         if *rolls_back {
@@ -160,7 +163,7 @@ fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
         assert!(!lists_two(), "{name}: the file is that which worked");
         put_real(&stage);
         daemon.wait_from(failed, &["event=haproxy.reloaded"], SOON);
-        assert!(lists_two() && stage.serves(), "{name}");
+        assert!(reached(SOON, lists_two) && stage.serves(), "{name}");
         assert_eq!(daemon.count(&["event=haproxy.rolled_back"]) != 0, *rolls_back, "{name}");
         end(daemon, "TERM", secs(3));
     });
@@ -182,4 +185,30 @@ fn a_port_that_is_taken_is_told_and_the_old_one_serves_on() {
     stage.front = front;
     assert!(reached(secs(20), || stage.serves()), "the new one once it is free");
     end(daemon, "TERM", secs(5));
+}
+
+#[test]
+fn a_service_that_comes_back_into_the_config_is_open_when_it_can_serve() {
+    let mut stage = Stage::new("back");
+    let web = stage.config["services"]["web"].clone();
+    let idle = json!({ "image": "demo:1", "port": 1, "min_replicas": 0, "max_replicas": 1,
+        "scale_up_threshold": 90, "scale_down_threshold": 10 });
+    stage.set("/services/idle", idle.clone());
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.set("/services", json!({ "idle": idle }));
+    stage.write();
+    daemon.signal("HUP");
+    let is_open = |stage: &Stage| fake_http::get(&stage.front).is_some();
+    assert!(reached(SOON, || !is_open(&stage)), "its port is closed");
+    stage.set("/services/web", web);
+    stage.write();
+    daemon.signal("HUP");
+    let mut first = None;
+    reached(SOON, || {
+        first = fake_http::get(&stage.front);
+        first.is_some()
+    });
+    assert_eq!(first, Some(200), "{:#?}", daemon.lines());
+    end(daemon, "TERM", secs(3));
 }

@@ -8,13 +8,14 @@ use crate::model::action::Action;
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::proxy::Server;
-use crate::model::replica::{ContainerState, ServerSeen};
+use crate::model::replica::{ContainerState, Duty, ServerSeen};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
 /// Of two replicas the second begins to drain at 0 ms, with a `drain_timeout` of 30 s. A row is
 /// `looks | answers`. A look is `ms:server[,fact…]`: the server is `rN` while HAProxy still gives
-/// it new sessions and `dN` when not, N of them open, or `-` when it is gone from the list. An
+/// it new sessions, `dN` when not and `mN` when it is out of use, N of them open, or `-` when it is
+/// gone from the list. An
 /// answer is `qN` after N quiet looks, `out(N)` when it is released with N sessions cut, `kept`
 /// while a released one may not be stopped, `remove`, `back`, or `forgotten`.
 #[track_caller]
@@ -72,10 +73,15 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
             "gone" => gone = true,
             server => {
                 let (kind, sessions) = server.split_at(1);
-                let draining = kind == "d";
-                assert!(draining || kind == "r", "no such fact: {server}");
+                let duty = match kind {
+                    "r" => Duty::Ready,
+                    "d" => Duty::Drain,
+                    "m" => Duty::Maint,
+                    _ => panic!("no such fact: {server}"),
+                };
+                let (address, is_checked) = (address(2), true);
                 let sessions = sessions.parse().unwrap();
-                replica.server = Some(ServerSeen { address: address(2), draining, sessions });
+                replica.server = Some(ServerSeen { address, duty, is_checked, sessions });
             }
         }
     }
@@ -123,6 +129,10 @@ fn a_container_is_stopped_only_when_haproxy_shows_it_no_more() {
         250:d0 500:d0 750:d0 1000:-                     | q1 out(0) kept remove
         250:d0 500:d0 750:d0 60000:d0 60250:-           | q1 out(0) kept kept remove
         250:d0 500:d0 750:-,changing 1000:-             | q1 out(0) kept remove
+        250:d0 500:d0 750:m1 1000:m0,changing 1250:m0   | q1 out(0) kept kept remove
+        250:d0 500:d0 29999:m1 30000:m1                 | q1 out(0) kept remove
+        250:d0 500:d0 750:m0,old=1,held=1               | q1 out(0) kept
+        250:d0 500:d0 750:m0,silent                     | q1 out(0) kept
         250:d0 500:d0 750:-,busy 1000:-                 | q1 out(0) kept remove
         250:d0 500:d0 750:-,starting 1000:-             | q1 out(0) kept remove
         250:d0 500:d0 750:-,lost 1000:-                 | q1 out(0) kept remove

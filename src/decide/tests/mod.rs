@@ -39,7 +39,7 @@ use crate::model::history::Recommendation;
 use crate::model::memory::{Drain, DrainStep, Failures, Hold, Pause, ServiceMemory};
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::plan::{Plan, Rule, Step};
-use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica, ServerSeen};
+use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
@@ -233,7 +233,8 @@ fn address(n: u32) -> SocketAddr {
 }
 
 fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
-    let server = ServerSeen { address: address(n), draining: false, sessions: 1 };
+    let (duty, is_checked) = (Duty::Ready, true);
+    let server = ServerSeen { address: address(n), duty, is_checked, sessions: 1 };
     let ready = Replica {
         id: id(n),
         number: n,
@@ -252,7 +253,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let since = Moment(NOW.0 - 1000);
     let emptying = Drain { since, step: DrainStep::Emptying { quiet: 0 } };
     let released = Some(Drain { since, step: DrainStep::Released });
-    let shown = Some(ServerSeen { draining: true, ..server });
+    let shown = Some(ServerSeen { duty: Duty::Drain, ..server });
     match letter {
         'R' => (ready, None),
         'P' => (Replica { server: None, ..ready }, None),
@@ -296,7 +297,9 @@ fn action_shown(action: &Action) -> String {
     match action {
         Action::Start { number, .. } => format!("start {number}"),
         Action::Remove { number, .. } => format!("remove {number}"),
-        Action::Reload { .. } | Action::Steer { .. } => panic!("no service touches HAProxy"),
+        Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+            panic!("no service touches HAProxy")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::proxy::{ProxyPlan, decide, remember};
+use crate::decide::proxy::{ProxyPlan, decide, remember, remember_amended};
 use crate::decide::tests::{NOW, S, address};
 use crate::model::action::Action;
 use crate::model::action::Aftermath;
@@ -10,17 +10,19 @@ use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
-use crate::model::replica::ServerSeen;
+use crate::model::replica::{Duty, ServerSeen};
 use crate::model::service::{Listen, ServiceName};
 use crate::model::time::Moment;
 
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// One row is `ours seen applied [facts…] | answer`. Lists are numbers of servers with commas, a
-/// tilde behind those that drain, `@N` behind one at another's address, `:P` at the end for the
-/// port that the service listens on. `-` is an empty list; `silent`, that HAProxy does not answer;
-/// `none`, that nothing was applied yet. `reloaded=MS` is how long ago the last reload ended,
-/// `failed=COUNT/MS/LIST` tells of failures in a row.
+/// One row is `ours seen applied [facts…] | answer`. Lists are numbers of servers with commas;
+/// behind a number a tilde stands for one that drains, a bang for one that is out of use, a
+/// question mark for one that HAProxy has not looked at, `@N` for one at another's address; `:P` at
+/// the end is the port that the service listens on. `-` is an empty list; `silent`, that HAProxy
+/// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `amended=MS` are how
+/// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
+/// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs.
 #[track_caller]
 fn table(rows: &str) {
     let mut bad = String::new();
@@ -28,12 +30,15 @@ fn table(rows: &str) {
         let (input, want) = row.split_once('|').expect("a row is `world | answer`");
         let mut words = input.split_whitespace();
         let mut next = || words.next().expect("ours seen applied");
-        let (ours, seen, applied) = (routes(next()), seen(next()), next());
+        let (ours, mut seen, applied) = (routes(next()), seen(next()), next());
         let applied = (applied != "none").then(|| routes(applied));
         let mut memory = ProxyMemory { applied, ..ProxyMemory::default() };
         for fact in words {
-            match fact.split_once('=').expect("a fact is `key=value`") {
+            match fact.split_once('=').unwrap_or((fact, "")) {
                 ("reloaded", ms) => memory.reloaded_at = Some(ago(ms)),
+                ("amended", ms) => memory.amended_at = Some(ago(ms)),
+                ("unsteered", _) => memory.is_unsteered = true,
+                ("fixed", _) => seen.iter_mut().for_each(|seen| seen.is_amendable = false),
                 ("failed", value) => {
                     let [count, ms, list] = value.split('/').collect::<Vec<_>>()[..] else {
                         panic!("failed=COUNT/MS/LIST");
@@ -65,24 +70,36 @@ fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
             assert_eq!(routes, ours, "a reload brings HAProxy to what is wanted now");
             "reload".to_owned()
         }
+        ProxyPlan::Do(Action::Amend { routes }) => {
+            assert_eq!(routes, ours, "so does an amendment");
+            "amend".to_owned()
+        }
         ProxyPlan::Do(action) => action.to_string(),
     }
 }
 
-/// Name, address and whether it drains.
-fn entries(list: &str) -> Vec<(String, u32, bool)> {
+/// Name, address, what it is told, and whether it was looked at.
+fn entries(list: &str) -> Vec<(String, u32, Duty, bool)> {
     let entry = |word: &str| {
-        let draining = word.ends_with('~');
-        let word = word.trim_end_matches('~');
+        let is_checked = !word.contains('?');
+        let duty = match word.chars().find(|c| "~!".contains(*c)) {
+            Some('~') => Duty::Drain,
+            Some(_) => Duty::Maint,
+            None => Duty::Ready,
+        };
+        let word = word.trim_end_matches(['~', '!', '?']);
         let (name, at) = word.split_once('@').unwrap_or((word, word));
-        (format!("web-{name}"), at.parse().unwrap(), draining)
+        (format!("web-{name}"), at.parse().unwrap(), duty, is_checked)
     };
     list.split(',').filter(|w| *w != "-").map(entry).collect()
 }
 
 fn routes(list: &str) -> Routes {
     let (list, port) = list.split_once(':').unwrap_or((list, "80"));
-    let server = |(name, at, draining)| Server { name, address: address(at), draining };
+    let server = |(name, at, duty, _)| {
+        assert_ne!(duty, Duty::Maint, "nobody is to have a server out of use");
+        Server { name, address: address(at), draining: duty == Duty::Drain }
+    };
     let backend = Backend {
         service: ServiceName::new("web").unwrap(),
         listen: Some(Listen { address: None, port: port.parse().unwrap() }),
@@ -93,13 +110,14 @@ fn routes(list: &str) -> Routes {
 }
 
 fn seen(list: &str) -> Option<ProxySeen> {
-    let server = |(name, at, draining)| SeenServer {
+    let server = |(name, at, duty, is_checked)| SeenServer {
         backend: "web".to_owned(),
         name,
-        seen: ServerSeen { address: address(at), draining, sessions: 1 },
+        seen: ServerSeen { address: address(at), duty, is_checked, sessions: 1 },
     };
     let servers = || entries(list).into_iter().map(server).collect();
-    (list != "silent").then(|| ProxySeen { servers: servers(), ..ProxySeen::default() })
+    let seen = || ProxySeen { servers: servers(), is_amendable: true, ..ProxySeen::default() };
+    (list != "silent").then(seen)
 }
 
 #[test]
@@ -121,25 +139,101 @@ fn who_drains_is_told_to_the_running_process() {
         "
         1,2~   1,2      1,2                     | steer web-2=drain
         1,2    1,2~     1,2                     | steer web-2=ready
-        1~,2   1,2~     1,2                     | steer web-1=drain web-2=ready
+        1~,2   1,2~     1,2                     | steer web-2=ready
         1,2~   1,2      1,2   reloaded=1        | steer web-2=drain
+        1,2~   1,2!     1,2                     | steer web-2=drain
+        1,2    1,2!     1,2                     | steer web-2=ready
+        1,2~   1,2      none                    | steer web-2=drain
+        1,2~   1,2      1,2   unsteered         | steer web-2=drain
     ",
     );
 }
 
 #[test]
-fn another_list_is_a_reload() {
+fn a_new_server_gets_requests_once_haproxy_looked_at_it() {
     table(
         "
-        1,2    1        1                       | reload
-        1      1,2      1,2                     | reload
-        -      1        1                       | reload
-        1,2    1,3      1,3                     | reload
-        1,2    1,2@9    1,2                     | reload
-        1,2    1,2,9    1,2                     | reload
-        1,2~   1        1                       | reload
+        1,2    1,2~?    1,2                     | wait 250
+        1,2    1,2~     1,2                     | steer web-2=ready
+        1,2~   1,2~?    1,2                     | nothing
+        1,2    1?,2     1,2                     | nothing
+    ",
+    );
+}
+
+#[test]
+fn whoever_goes_stays_until_those_have_come_that_take_its_place() {
+    table(
+        "
+        1~,2   1        1                       | amend
+        1~,2   1,2~?    1,2                     | wait 250
+        1~,2   1,2~     1,2                     | steer web-2=ready
+        1~,2   1,2      1,2                     | steer web-1=drain
+        1~     1        1                       | steer web-1=drain
+    ",
+    );
+}
+
+/// Docker gives its address away again, and a reload may be long in coming.
+#[test]
+fn what_should_not_be_there_is_put_out_of_use_before_all_else() {
+    table(
+        "
+        1      1,2      1,2                             | steer web-2=maint
+        1      1,2~     1,2                             | steer web-2=maint
+        1      1,2      1,2  fixed reloaded=1           | steer web-2=maint
+        1      1,2      none failed=7/0/1               | steer web-2=maint
+        1,2    1,2@9    1,2                             | steer web-2=maint
+        1,2    1,2,9    1,2                             | steer web-9=maint
+        -      1        1                               | steer web-1=maint
+        1      1,2      1,2  unsteered                  | amend
+        1      1,2      1,2  unsteered fixed            | reload
+    ",
+    );
+}
+
+#[test]
+fn servers_come_and_go_while_haproxy_runs() {
+    table(
+        "
+        1,2    1        1                               | amend
+        1,2    1        1    reloaded=1                 | amend
+        1      1,2!     1,2                             | amend
+        -      1!       1                               | amend
+        1,2    1,3!     1,3                             | amend
+        1,2    1,2@9!   1,2                             | amend
+        1,2    1,2      1                               | amend
+        1,2    1        1:81                            | reload
+        1,2    1        none                            | reload
+        1,2    1        1    fixed                      | reload
+        1,2    1        1    failed=1/0/1               | reload
+    ",
+    );
+}
+
+#[test]
+fn what_idle_clients_hold_on_to_is_swept_up_later() {
+    table(
+        "
+        1      1,2!     1    amended=4999               | wait 1
+        1      1,2!     1    amended=5000               | amend
+        1      1,2!     1                               | amend
+        1      1,2!     1    fixed                      | nothing
+        1,3    1,2!     1    amended=1                  | amend
+    ",
+    );
+}
+
+#[test]
+fn what_cannot_change_while_it_runs_is_a_reload() {
+    table(
+        "
+        1,2    1        1     fixed             | reload
+        1      1,2!     1,2   fixed             | reload
+        1,2    1,3!     1,3   fixed             | reload
+        1,2~   1        1     fixed             | reload
         1,2    1,2      none                    | reload
-        1,2    1,2      1                       | reload
+        1,2    1,2      1     fixed             | reload
         1:81   1        1:80                    | reload
         1:80   1        1:80                    | nothing
     ",
@@ -150,9 +244,9 @@ fn another_list_is_a_reload() {
 fn reloads_keep_their_distance() {
     table(
         "
-        1,2    1        1     reloaded=1999     | wait 1
-        1,2    1        1     reloaded=2000     | reload
-        1,2    1        1     reloaded=0        | wait 2000
+        1:81   1        1     reloaded=1999     | wait 1
+        1:81   1        1     reloaded=2000     | reload
+        1:81   1        1     reloaded=0        | wait 2000
         1,2    1,2      none  reloaded=1999     | wait 1
     ",
     );
@@ -198,6 +292,7 @@ fn other_routes_than_those_that_failed_wait_for_no_retry() {
         1,3    1        none  failed=7/0/1,2                  | reload
         1,3    1        none  failed=7/0/1,2 reloaded=1999    | wait 1
         1,3    1        none  failed=7/0/1,2 reloaded=2000    | reload
+        1,3    1        1     failed=7/0/1,2                  | reload
         1,3    silent   none  failed=7/0/1,2 reloaded=0       | reload
         1:81   1        none  failed=7/0/1:80                 | reload
     ",
@@ -211,7 +306,7 @@ fn the_end_of_a_reload_is_remembered() {
     let fresh = ProxyMemory::default();
     let good = remember(NOW, &routes("1,2~"), None, &fresh);
     let applied = Some(routes("1,2~"));
-    let want = ProxyMemory { applied, reloaded_at: Some(NOW), failure: None };
+    let want = ProxyMemory { applied, reloaded_at: Some(NOW), ..ProxyMemory::default() };
     assert_eq!(good, want);
 
     let later = NOW.plus(S);
@@ -244,6 +339,22 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     assert!(matches!(at(500, "1,2~", Some("1,2")), ProxyPlan::Do(Action::Steer { .. })));
     // HAProxy went away: that is worth no waiting.
     assert!(matches!(at(1, "1,2", None), ProxyPlan::Do(Action::Reload { .. })));
-    assert!(matches!(at(1999, "1,3", Some("1,2")), ProxyPlan::Wait(_)));
-    assert!(matches!(at(2000, "1,3", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
+    assert!(matches!(at(1999, "1,3", Some("1")), ProxyPlan::Wait(_)));
+    assert!(matches!(at(2000, "1,3", Some("1")), ProxyPlan::Do(Action::Reload { .. })));
+}
+
+#[test]
+fn what_haproxy_refused_while_it_ran_is_put_right_by_a_reload() {
+    let before = remember(NOW, &routes("1"), None, &ProxyMemory::default());
+    let later = NOW.plus(S);
+    let good = remember_amended(later, &routes("1,2"), false, &before);
+    assert_eq!((&good.applied, good.reloaded_at), (&Some(routes("1,2")), Some(NOW)));
+    let refused = remember_amended(later, &routes("1,2"), true, &before);
+    let plan = |shown: &str, memory: &ProxyMemory| {
+        let at = NOW.plus(S * 3);
+        decide(at, &routes("1,2"), seen(shown).as_ref(), memory, MIN_RELOAD_INTERVAL)
+    };
+    assert!(matches!(plan("1", &refused), ProxyPlan::Do(Action::Reload { .. })));
+    assert!(matches!(plan("1,2", &refused), ProxyPlan::Do(Action::Reload { .. })));
+    assert_eq!(plan("1,2", &good), ProxyPlan::Nothing);
 }

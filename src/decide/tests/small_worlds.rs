@@ -193,7 +193,9 @@ fn check_actions(
                 let drained = memory.drains.contains_key(id) || !runs;
                 assert!(drained, "{}", broken("stops what was not drained"));
             }
-            Action::Reload { .. } | Action::Steer { .. } => panic!("{}", broken("not a service's")),
+            Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+                panic!("{}", broken("not a service's"))
+            }
         }
     }
 }

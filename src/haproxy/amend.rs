@@ -1,0 +1,99 @@
+//! Servers that come and go in the process that runs: no reload, no second process, no counter
+//! that begins anew. The file is written to match, so that the next reload agrees.
+
+use std::sync::PoisonError;
+
+use crate::haproxy::{Haproxy, files, render};
+use crate::model::action::Effect;
+use crate::model::proxy::{Backend, Routes, SeenServer, Server};
+use crate::model::replica::Duty;
+use crate::outside::{Error, Result};
+
+impl Haproxy {
+    /// What a version can is found by asking it, once a process.
+    pub(crate) fn is_amendable(&self, process: u32) -> bool {
+        let mut known = self.amendable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, amendable)) = known.filter(|(asked, _)| *asked == process) {
+            return amendable;
+        }
+        let Ok(help) = self.socket.ask("help") else { return false };
+        let has = |command| help.lines().any(|line| line.trim_start().starts_with(command));
+        let amendable = has("add server ") && has("del server ");
+        *known = Some((process, amendable));
+        amendable
+    }
+
+    pub(crate) fn amend_to(&self, routes: &Routes) -> Result<Effect> {
+        let turnstile = self.processes().turnstile()?;
+        let process = self.socket.pid()?;
+        if !self.processes().is_ours(process) {
+            return Err(Error::new(format!(
+                "haproxy: process {process} serves, which is not ours"
+            )));
+        }
+        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
+        let is_new = !self.runs(&text);
+        if is_new {
+            let new = files::write_new(&self.config.config, &text)?;
+            self.processes().validate(&turnstile, &new)?;
+            files::rename(&new, &self.config.config)?;
+        }
+        let shown = self.socket.servers()?;
+        for stranger in routes.strangers(&shown) {
+            self.take_away(stranger)?;
+        }
+        for backend in &routes.backends {
+            let name = backend.service.as_str();
+            let is_shown = |server: &&Server| {
+                shown.iter().any(|s| {
+                    s.backend == name && s.name == server.name && s.seen.address == server.address
+                })
+            };
+            for server in backend.servers.iter().filter(|server| !is_shown(server)) {
+                self.bring_in(backend, server)?;
+            }
+        }
+        if !is_new {
+            return Ok(Effect::Unchanged);
+        }
+        files::replace(&self.good(), &text)?;
+        Ok(Effect::Changed)
+    }
+
+    fn take_away(&self, server: &SeenServer) -> Result<()> {
+        let name = format!("{}/{}", server.backend, server.name);
+        if server.seen.duty != Duty::Maint {
+            self.tell(&format!("set server {name} state maint"), "")?;
+        }
+        let command = format!("del server {name}");
+        let answer = self.socket.ask(&command)?;
+        // Clients hold on to it, if only idle ones. It is out of use, and goes when they have gone.
+        if answer.contains("still has connections") {
+            return Ok(());
+        }
+        expect(&command, &answer, "Server deleted.")
+    }
+
+    /// Until HAProxy's own health check has passed it drains: it is taken for healthy before.
+    fn bring_in(&self, backend: &Backend, server: &Server) -> Result<()> {
+        let (name, options) = (&server.name, render::server_options(&backend.health));
+        let name = format!("{}/{name}", backend.service);
+        let add = format!("add server {name} {} {options}", server.address);
+        self.tell(&add, "New server registered.")?;
+        self.tell(&format!("enable health {name}"), "")?;
+        self.tell(&format!("set server {name} state drain"), "")
+    }
+
+    /// HAProxy answers in words, and with nothing where there is nothing to say.
+    pub(crate) fn tell(&self, command: &str, want: &str) -> Result<()> {
+        expect(command, &self.socket.ask(command)?, want)
+    }
+}
+
+fn expect(command: &str, answer: &str, want: &str) -> Result<()> {
+    let answer = answer.trim();
+    if answer == want {
+        return Ok(());
+    }
+    Err(Error::new(format!("haproxy: `{command}`: {answer}")))
+}
