@@ -218,7 +218,8 @@ impl Client {
         })?;
         if offered < OLDEST {
             return Err(Error::new(format!(
-                "Docker at {socket} speaks API {offered}, at least {OLDEST} is needed (Docker 20.10)"
+                "Docker at {socket} speaks API {offered}, at least {OLDEST} is needed \
+                 (Docker 20.10)"
             )));
         }
         Ok(offered.min(NEWEST))

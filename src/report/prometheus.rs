@@ -355,15 +355,17 @@ mod tests {
         let (method, route) = ("GET", "/status");
         telemetry.count(Counted::Request { method, route, code: 503, took });
         let text = text(&telemetry, None, &PROCESS);
+        let seconds = "plimsoll_http_request_duration_seconds";
+        let of = r#"method="GET",route="/status""#;
         for line in [
-            "process_start_time_seconds 1.5",
-            "process_open_fds 9",
-            "plimsoll_events_dropped_total 0",
-            r#"plimsoll_http_requests_total{method="GET",route="/status",code="503"} 1"#,
-            r#"plimsoll_http_request_duration_seconds_bucket{method="GET",route="/status",le="0.005"} 0"#,
-            r#"plimsoll_http_request_duration_seconds_bucket{method="GET",route="/status",le="0.01"} 1"#,
-            r#"plimsoll_http_request_duration_seconds_bucket{method="GET",route="/status",le="+Inf"} 1"#,
-            r#"plimsoll_http_request_duration_seconds_sum{method="GET",route="/status"} 0.007"#,
+            "process_start_time_seconds 1.5".to_owned(),
+            "process_open_fds 9".to_owned(),
+            "plimsoll_events_dropped_total 0".to_owned(),
+            format!(r#"plimsoll_http_requests_total{{{of},code="503"}} 1"#),
+            format!(r#"{seconds}_bucket{{{of},le="0.005"}} 0"#),
+            format!(r#"{seconds}_bucket{{{of},le="0.01"}} 1"#),
+            format!(r#"{seconds}_bucket{{{of},le="+Inf"}} 1"#),
+            format!(r#"{seconds}_sum{{{of}}} 0.007"#),
         ] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }

@@ -17,7 +17,8 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     let dir = site.dir.path().display().to_string();
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = -c ] && [ -e {dir}/spoil ]; then\n  \
-         echo '    no_such_keyword here' >>\"$3\"\n  echo spoilt >>{dir}/runs\nfi\nexec {HAPROXY} \"$@\"\n"
+         echo '    no_such_keyword here' >>\"$3\"\n  echo spoilt >>{dir}/runs\nfi\n\
+         exec {HAPROXY} \"$@\"\n"
     );
     site.haproxy = site.dir.write("haproxy", &text);
     fs::set_permissions(&site.haproxy, fs::Permissions::from_mode(0o755)).unwrap();
