@@ -6,7 +6,7 @@ use crate::outside::{Engine, Proxy, Result};
 pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
     match action {
         Action::Start { service, number } => engine.start(service, *number)?,
-        Action::Remove { service, number, id, stop_timeout } => {
+        Action::Remove { service, number, id, stop_timeout, .. } => {
             engine.remove(id, service, *number, *stop_timeout)?;
         }
         Action::Reload { routes } => return proxy.reload(routes),

@@ -83,7 +83,6 @@ fn service(
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
-    section.idle("rollout");
     let span = |key, longest| {
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))

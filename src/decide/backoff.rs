@@ -15,8 +15,13 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// Failures of one look count as one: what they share is most likely the cause. A replica that
 /// exited goes to the leaving ones, so that it is counted once.
-pub(crate) fn count(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Work) {
-    let mut failed = 0 < snapshot.failed_starts;
+pub(crate) fn count(
+    snapshot: &Snapshot,
+    fell_ill: bool,
+    next: &mut ServiceMemory,
+    work: &mut Work,
+) {
+    let mut failed = fell_ill || 0 < snapshot.failed_starts;
     for replica in snapshot.replicas.iter().filter(|r| r.state == ContainerState::Exited) {
         if !replica.busy && !next.drains.contains_key(&replica.id) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Released };

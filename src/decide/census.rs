@@ -12,6 +12,8 @@ pub(crate) enum Class {
     Ready,
     /// Made or running, not known to serve yet.
     Unready,
+    /// Its health check fails: HAProxy is to have it no more.
+    Ill,
     /// Drained, stopped, or exited.
     Leaving,
 }
@@ -24,10 +26,12 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
         ContainerState::Exited | ContainerState::Removing => Class::Leaving,
         ContainerState::Created => Class::Unready,
         ContainerState::Running if replica.address.is_none() => Class::Unready,
-        ContainerState::Running if replica.is_served() => Class::Ready,
-        ContainerState::Running => match replica.health {
-            Health::Healthy => Class::Ready,
-            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => Class::Unready,
+        ContainerState::Running => match memory.ill.get(&replica.id) {
+            Some(illness) if !illness.doubted => Class::Ill,
+            Some(illness) if illness.served => Class::Ready,
+            Some(_) => Class::Unready,
+            None if replica.is_served() || replica.health == Health::Healthy => Class::Ready,
+            None => Class::Unready,
         },
     }
 }
@@ -47,6 +51,7 @@ pub(crate) struct Census {
     pub(crate) missing: u32,
     /// Not ready yet, among them starts under way that no container shows for yet.
     pub(crate) unready: u32,
+    pub(crate) ill: u32,
     pub(crate) leaving: u32,
     /// Of the sampled ones, in hundredths of a percent.
     pub(crate) total: u64,
@@ -59,6 +64,7 @@ impl Census {
             match (class(replica, memory), replica.load) {
                 (Class::Leaving, _) => census.leaving += 1,
                 (Class::Unready, _) => census.unready += 1,
+                (Class::Ill, _) => census.ill += 1,
                 (Class::Ready, Load::Missing) => census.missing += 1,
                 (Class::Ready, Load::Read(load)) => {
                     census.sampled += 1;
@@ -71,13 +77,13 @@ impl Census {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let Census { sampled, missing, unready, leaving, .. } = *self;
-        Counts { ready: sampled + missing, unready, leaving }
+        let Census { sampled, missing, unready, ill, leaving, .. } = *self;
+        Counts { ready: sampled + missing, unready, ill, leaving }
     }
 
-    /// Everything that serves or soon will.
+    /// Everything that serves or soon will, and those that are replaced because they do not.
     pub(crate) fn size(&self) -> u32 {
-        self.sampled + self.missing + self.unready
+        self.sampled + self.missing + self.unready + self.ill
     }
 
     /// Over the replicas that gave a sample; `None` when none did.

@@ -36,6 +36,7 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
                 number: replica.number,
                 id: replica.id.clone(),
                 stop_timeout: snapshot.service.stop_timeout,
+                ill: next.ill.get(&replica.id).map(|illness| illness.error.clone()),
             });
         }
     }

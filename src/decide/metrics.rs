@@ -49,7 +49,12 @@ fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<
             Load::Read(percent) => Some(Milli(percent.hundredths().saturating_mul(10))),
             Load::Missing => None,
         };
-        Sample { class: class(r, memory), used, allowed: Some(WHOLE) }
+        // An ill one is replaced: its successor will carry a share, and carries nothing yet.
+        let class = match class(r, memory) {
+            Class::Ill => Class::Unready,
+            class @ (Class::Ready | Class::Unready | Class::Leaving) => class,
+        };
+        Sample { class, used, allowed: Some(WHOLE) }
     };
     let hidden = Sample { class: Class::Unready, used: None, allowed: Some(WHOLE) };
     let hidden = census::hidden(snapshot).map(|_| hidden);

@@ -8,6 +8,7 @@ mod cooldown;
 mod drain;
 pub(crate) mod headroom;
 mod hpa;
+mod illness;
 mod limit;
 mod merge;
 mod metrics;
@@ -16,6 +17,8 @@ pub(crate) mod proxy;
 mod rate;
 mod recommend;
 mod restrain;
+mod rollout;
+mod seats;
 mod stabilize;
 mod steps;
 #[cfg(test)]
@@ -26,6 +29,7 @@ use std::time::Duration;
 use crate::decide::census::Census;
 use crate::decide::merge::Verdict;
 use crate::decide::restrain::Request;
+use crate::decide::rollout::Target;
 use crate::model::history::History;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Cause, Plan, Rule};
@@ -40,13 +44,17 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     if snapshot.engine == EngineSeen::Lost {
         return (keep(snapshot, memory, Rule::EngineLost), next);
     }
-    let mut course = Course::begin(snapshot, memory);
+    let news = illness::judge(snapshot, &mut next);
+    let target = Target::choose(&snapshot.service, &mut next.rollout);
+    let judged = next.clone();
+    let mut course = Course::begin(snapshot, &judged);
     let from = course.number;
     let standing = snapshot.service.timetable.at(snapshot.wall);
     course.run(&standing, &mut next);
     let room = headroom::room(snapshot);
     if let Some((room, rule)) = room {
-        let back = u32::try_from(steps::returnable(snapshot, &next).count()).unwrap_or(u32::MAX);
+        let back =
+            u32::try_from(steps::returnable(snapshot, &target, &next).count()).unwrap_or(u32::MAX);
         let there = course.census.size().saturating_add(back);
         let most = there.saturating_add(room).max(from);
         if most < course.number {
@@ -61,19 +69,34 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     rate::remember(&mut next.history, snapshot.now, behavior, from, wanted);
     next.wanted = Some(wanted);
 
-    let mut work = steps::Work::new(snapshot, room);
-    backoff::count(snapshot, &mut next, &mut work);
+    let fell_ill = news.failed;
+    let mut work = steps::Work::new(snapshot, room, news);
+    backoff::count(snapshot, fell_ill, &mut next, &mut work);
     drain::advance(snapshot, &mut next, &mut work);
-    steps::toward(snapshot, wanted, &mut next, &mut work, &mut because);
+    let target = rollout::advance(snapshot, wanted, target, &mut next, &mut work);
+    steps::toward(snapshot, wanted, &target, &mut next, &mut work, &mut because);
     if from == wanted {
         because.extend(still_draining(&next, &because));
     }
     let servers = steps::servers(snapshot, &next);
     let again = work.again(&next).into_iter().chain(until_next_edge(snapshot));
-    let again = again.chain(orders::again(snapshot.now, &next)).min();
-    let (actions, steps, counts) = (work.actions, work.steps, census.counts());
-    let plan =
-        Plan { from, wanted, standing, counts, measured, because, actions, steps, servers, again };
+    let again = again.chain(orders::again(snapshot.now, &next));
+    let again = again.chain(illness::again(snapshot.now, &next)).min();
+    let counts = census.counts();
+    let steps::Work { actions, steps, milestones, .. } = work;
+    let plan = Plan {
+        from,
+        wanted,
+        standing,
+        counts,
+        measured,
+        because,
+        actions,
+        steps,
+        milestones,
+        servers,
+        again,
+    };
     (plan, next)
 }
 
@@ -215,6 +238,7 @@ pub(crate) fn keep(snapshot: &Snapshot, memory: &ServiceMemory, why: Rule) -> Pl
         because: vec![Cause { rule: why, number: wanted }],
         actions: Vec::new(),
         steps: Vec::new(),
+        milestones: Vec::new(),
         servers: steps::servers(snapshot, memory),
         again: None,
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::decide::rollout;
 use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
@@ -88,6 +89,11 @@ pub(crate) fn take(
             let was = next.pause.take();
             let words = if was.is_some() { "scaling goes on" } else { "it was not paused" };
             (Kind::ScalingResumed, words.to_owned())
+        }
+        Order::Restart => {
+            let wanted = current(service, memory)?;
+            rollout::restart(service, &mut next, now);
+            (Kind::RolloutStarted, format!("restart, of {wanted} replicas one after the other"))
         }
     };
     Ok(Taken { memory: next, kind, words })

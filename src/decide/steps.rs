@@ -1,15 +1,17 @@
 //! From a number to what has to be done.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::decide::backoff;
 use crate::decide::census::{Class, class};
+use crate::decide::illness::News;
+use crate::decide::rollout::Target;
+use crate::decide::seats::Seats;
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Cause, Rule, Step};
+use crate::model::plan::{Cause, Milestone, Rule, Step};
 use crate::model::proxy::Server;
-use crate::model::replica::{ContainerState, Replica};
+use crate::model::replica::{ContainerState, Health, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 /// Between two looks at a replica that empties.
@@ -19,6 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub(crate) struct Work {
     pub(crate) actions: Vec<Action>,
     pub(crate) steps: Vec<Step>,
+    pub(crate) milestones: Vec<Milestone>,
     /// How long no replica may be started yet.
     held_back: Option<Duration>,
     /// How many may be started, and what allows no more.
@@ -28,9 +31,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(snapshot: &Snapshot, room: Option<(u32, Rule)>) -> Work {
-        let starting = snapshot.starting.clone();
-        Work { actions: Vec::new(), steps: Vec::new(), held_back: None, room, starting }
+    pub(crate) fn new(snapshot: &Snapshot, room: Option<(u32, Rule)>, news: News) -> Work {
+        let (starting, actions) = (snapshot.starting.clone(), Vec::new());
+        let News { steps, milestones, .. } = news;
+        Work { actions, steps, milestones, held_back: None, room, starting }
     }
 
     /// When to look again, if nothing wakes us before.
@@ -39,9 +43,82 @@ impl Work {
     }
 }
 
+/// The replicas by what becomes of them; each in the order in which they would go, the most
+/// recently started first, because the oldest have the warmest caches.
+#[derive(Default)]
+struct Cast<'a> {
+    /// As they should be, those that do not serve yet in front.
+    new: Vec<&'a Replica>,
+    old: Vec<&'a Replica>,
+    old_idle: Vec<&'a Replica>,
+    ill: Vec<&'a Replica>,
+    seats: Seats,
+}
+
+impl<'a> Cast<'a> {
+    fn of(
+        snapshot: &'a Snapshot,
+        memory: &ServiceMemory,
+        target: &Target,
+        starting: &[u32],
+    ) -> Cast<'a> {
+        let mut cast = Cast::default();
+        let is_shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
+        let hidden = starting.iter().filter(|n| !is_shown(n)).count();
+        cast.seats.pending = hidden;
+        cast.seats.under_way = hidden;
+        for replica in snapshot.replicas.iter().rev() {
+            let class = class(replica, memory);
+            let is_leaving = class == Class::Leaving && replica.state == ContainerState::Running;
+            cast.seats.ill_leave |= is_leaving && memory.is_ill(&replica.id);
+            cast.seat(replica, class, target, starting);
+        }
+        cast.new.sort_by_key(|r| class(r, memory) == Class::Ready);
+        cast.old.sort_by_key(|r| r.is_served());
+        let Cast { old, old_idle, ill, seats, .. } = &mut cast;
+        (seats.old, seats.old_idle, seats.ill) = (old.len(), old_idle.len(), ill.len());
+        cast
+    }
+
+    fn seat(&mut self, replica: &'a Replica, class: Class, target: &Target, starting: &[u32]) {
+        let (is_old, is_starting) = (target.is_old(replica), starting.contains(&replica.number));
+        let is_known = replica.health != Health::Unknown;
+        match class {
+            Class::Leaving => {
+                let runs = replica.state == ContainerState::Running;
+                self.seats.leaving += usize::from(runs);
+                self.seats.rolls |= runs && is_old;
+                return;
+            }
+            _ if is_starting => {
+                self.seats.pending += 1;
+                self.seats.under_way += 1;
+                return;
+            }
+            Class::Ill => self.ill.push(replica),
+            Class::Ready if is_old => self.old.push(replica),
+            Class::Unready if is_old && (is_known || replica.state == ContainerState::Created) => {
+                self.old_idle.push(replica);
+            }
+            // Nobody knows yet what it does.
+            Class::Unready if is_old => self.old.push(replica),
+            Class::Ready => {
+                self.seats.ready += 1;
+                self.new.push(replica);
+            }
+            Class::Unready => {
+                self.seats.pending += 1;
+                self.new.push(replica);
+            }
+        }
+        self.seats.rolls |= is_old;
+    }
+}
+
 pub(crate) fn toward(
     snapshot: &Snapshot,
     wanted: u32,
+    target: &Target,
     next: &mut ServiceMemory,
     work: &mut Work,
     because: &mut Vec<Cause>,
@@ -49,38 +126,40 @@ pub(crate) fn toward(
     // Of all that are seen: a number must not come again when its replica is gone.
     let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
     next.last_number = seen.fold(next.last_number, u32::max);
-    let active = snapshot.replicas.iter().filter(|r| class(r, next) != Class::Leaving);
-    let active: Vec<&Replica> = active.collect();
-    let hidden =
-        work.starting.iter().filter(|n| !snapshot.replicas.iter().any(|r| r.number == **n));
-    let size = active.len() + hidden.count();
-    let number = wanted;
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    if size < wanted {
-        let missing = wanted - size;
-        let mut missing = missing - put_back(snapshot, missing, next, work);
-        if let Some((room, rule)) = work.room
-            && (room as usize) < missing
-        {
-            missing = room as usize;
-            because.push(Cause { rule, number });
-        }
-        start(snapshot, missing, &active, next, work, because);
-    } else {
-        let mut victims = active.clone();
-        victims.retain(|r| !work.starting.contains(&r.number));
-        // A start that is under way is let finish. It goes at a later look, and none instead of it.
-        let under_way = size - victims.len();
-        let surplus = (size - wanted).saturating_sub(under_way);
-        retire(snapshot, surplus, &mut victims, next, work);
-        let kept = active.into_iter().filter(|r| !next.drains.contains_key(&r.id));
-        start(snapshot, 0, &kept.collect::<Vec<_>>(), next, work, because);
+    let mut cast = Cast::of(snapshot, next, target, &work.starting);
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    let rollout = snapshot.service.rollout;
+    let seats = &mut cast.seats;
+    seats.wanted = count(wanted);
+    seats.max_surge = count(rollout.max_surge);
+    seats.max_unavailable = count(rollout.max_unavailable);
+    seats.room = work.room.map(|(room, _)| count(room));
+    let missing = seats.wanted.saturating_sub(seats.total());
+    let back = put_back(snapshot, missing, target, next, work);
+    cast.seats.ready += back;
+    cast.seats.leaving -= back;
+    let moves = cast.seats.moves();
+    if let Some((_, rule)) = work.room.filter(|_| 0 < moves.no_room) {
+        because.push(Cause { rule, number: wanted });
     }
+    cast.new.retain(|r| !next.drains.contains_key(&r.id));
+    let go = [
+        (&cast.ill, moves.drop_ill),
+        (&cast.old_idle, moves.drop_old_idle),
+        (&cast.old, moves.drop_old),
+        (&cast.new, moves.drop_new),
+    ];
+    for replica in go.iter().flat_map(|(whom, count)| whom.iter().take(*count)) {
+        retire(snapshot, replica, next, work);
+    }
+    let kept = cast.new.into_iter().filter(|r| !next.drains.contains_key(&r.id));
+    start(snapshot, moves.start, &kept.collect::<Vec<_>>(), target, next, work, because);
 }
 
 /// Replicas that can be put back as if nothing had been.
 pub(crate) fn returnable<'a>(
     snapshot: &'a Snapshot,
+    target: &Target,
     memory: &ServiceMemory,
 ) -> impl Iterator<Item = &'a Replica> {
     snapshot.replicas.iter().filter(move |r| {
@@ -89,12 +168,21 @@ pub(crate) fn returnable<'a>(
             && r.state == ContainerState::Running
             && r.is_served()
             && !r.busy
+            && !target.is_old(r)
+            && !matches!(r.health, Health::Unhealthy { .. })
     })
 }
 
 /// A drain that has not been released yet is the quickest new replica.
-fn put_back(snapshot: &Snapshot, most: usize, next: &mut ServiceMemory, work: &mut Work) -> usize {
-    let back: Vec<_> = returnable(snapshot, next).take(most).map(|r| (&r.id, r.number)).collect();
+fn put_back(
+    snapshot: &Snapshot,
+    most: usize,
+    target: &Target,
+    next: &mut ServiceMemory,
+    work: &mut Work,
+) -> usize {
+    let back = returnable(snapshot, target, next).take(most);
+    let back: Vec<_> = back.map(|r| (&r.id, r.number)).collect();
     for (id, number) in &back {
         next.drains.remove(*id);
         work.steps.push(Step::PutBack { number: *number });
@@ -106,13 +194,14 @@ fn put_back(snapshot: &Snapshot, most: usize, next: &mut ServiceMemory, work: &m
 fn start(
     snapshot: &Snapshot,
     missing: usize,
-    active: &[&Replica],
+    new: &[&Replica],
+    target: &Target,
     next: &mut ServiceMemory,
     work: &mut Work,
     because: &mut Vec<Cause>,
 ) {
-    let made = active.iter().filter(|r| r.state == ContainerState::Created).map(|r| r.number);
-    let mut numbers: Vec<u32> = made.filter(|n| !work.starting.contains(n)).collect();
+    let made = new.iter().filter(|r| r.state == ContainerState::Created);
+    let mut numbers: Vec<u32> = made.rev().map(|r| r.number).collect();
     if missing == 0 && numbers.is_empty() {
         return;
     }
@@ -127,34 +216,24 @@ fn start(
         next.last_number = next.last_number.saturating_add(1);
         numbers.push(next.last_number);
     }
-    let service = &snapshot.service;
+    let service = &target.service;
     let starts = numbers.into_iter().map(|n| Action::Start { service: service.clone(), number: n });
     work.actions.extend(starts);
 }
 
-/// Those that do not serve yet go first; then the most recently started, because the oldest have
-/// the warmest caches.
-fn retire(
-    snapshot: &Snapshot,
-    surplus: usize,
-    victims: &mut Vec<&Replica>,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) {
-    victims.sort_by_key(|r| (class(r, next) == Class::Ready, Reverse(r.number)));
-    for replica in victims.iter().take(surplus) {
-        let may_serve = snapshot.proxy == ProxyStanding::Silent
-            && replica.state == ContainerState::Running
-            && replica.address.is_some();
-        let step = match class(replica, next) {
-            Class::Ready => DrainStep::Emptying { quiet: 0 },
-            // An HAProxy that does not answer may serve it: it goes when that is known.
-            Class::Unready if may_serve => continue,
-            Class::Unready | Class::Leaving => DrainStep::Released,
-        };
-        next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
-        work.steps.push(Step::Drain { number: replica.number });
-    }
+fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work: &mut Work) {
+    let may_serve = snapshot.proxy == ProxyStanding::Silent
+        && replica.state == ContainerState::Running
+        && replica.address.is_some();
+    let step = match class(replica, next) {
+        // An ill one has left HAProxy's list, but what it has in hand it may finish.
+        Class::Ready | Class::Ill => DrainStep::Emptying { quiet: 0 },
+        // An HAProxy that does not answer may serve it: it goes when that is known.
+        Class::Unready if may_serve => return,
+        Class::Unready | Class::Leaving => DrainStep::Released,
+    };
+    next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
+    work.steps.push(Step::Drain { number: replica.number });
 }
 
 /// What HAProxy is to have: everyone who can serve, and those who still empty.
@@ -163,6 +242,7 @@ pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server
         let address = r.address.filter(|_| r.state == ContainerState::Running)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {
             Some(DrainStep::Released) => return None,
+            Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,
             Some(DrainStep::Emptying { .. }) => true,
             None if class(r, memory) == Class::Ready => false,
             None => return None,

@@ -12,8 +12,15 @@ use crate::model::service::Service;
 pub(crate) enum Action {
     /// Makes the container of this number unless it is there, and starts it.
     Start { service: Arc<Service>, number: u32 },
-    /// Stops it gently, for `stop_timeout` at most, and removes it.
-    Remove { service: String, number: u32, id: ContainerId, stop_timeout: Duration },
+    /// Stops it gently, for `stop_timeout` at most, and removes it. `ill` is what it suffered from
+    /// when nobody wanted it to go.
+    Remove {
+        service: String,
+        number: u32,
+        id: ContainerId,
+        stop_timeout: Duration,
+        ill: Option<String>,
+    },
     /// Writes, validates and loads HAProxy's file; a process that is not there is started.
     Reload { routes: Routes },
     /// Brings the servers of the running HAProxy to these, and its file. A new one drains until it

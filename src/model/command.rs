@@ -28,6 +28,8 @@ pub(crate) enum Order {
         span: Option<Duration>,
     },
     Resume,
+    /// Every replica is replaced by a new one, one after the other.
+    Restart,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,10 +46,12 @@ pub(crate) enum Kind {
     ReplicaRemoved,
     CrashLoop,
     HealthUnhealthy,
+    HealthRecovered,
     HealthReplaced,
     HealthSuspect,
     RolloutStarted,
     RolloutFinished,
+    RolloutStalled,
     RolloutRolledBack,
     HoldSet,
     HoldReleased,
@@ -74,7 +76,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 39] = [
+    pub(crate) const ALL: [Kind; 41] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -89,10 +91,12 @@ impl Kind {
         Kind::ReplicaRemoved,
         Kind::CrashLoop,
         Kind::HealthUnhealthy,
+        Kind::HealthRecovered,
         Kind::HealthReplaced,
         Kind::HealthSuspect,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
+        Kind::RolloutStalled,
         Kind::RolloutRolledBack,
         Kind::HoldSet,
         Kind::HoldReleased,
@@ -132,10 +136,12 @@ impl Kind {
             Kind::ReplicaRemoved => "replica.removed",
             Kind::CrashLoop => "health.crash_loop",
             Kind::HealthUnhealthy => "health.unhealthy",
+            Kind::HealthRecovered => "health.recovered",
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
+            Kind::RolloutStalled => "rollout.stalled",
             Kind::RolloutRolledBack => "rollout.rolled_back",
             Kind::HoldSet => "hold.set",
             Kind::HoldReleased => "hold.released",
@@ -176,6 +182,7 @@ impl Kind {
             | Kind::CrashLoop
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
+            | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
@@ -188,6 +195,7 @@ impl Kind {
             | Kind::ReplicaDraining
             | Kind::ReplicaPutBack
             | Kind::ReplicaRemoved
+            | Kind::HealthRecovered
             | Kind::HealthReplaced
             | Kind::RolloutStarted
             | Kind::RolloutFinished

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::history::History;
 use crate::model::replica::ContainerId;
+use crate::model::rollout::RolloutMemory;
 use crate::model::time::Moment;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,13 +14,17 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Alike but for the times at which the same was asked for again, which every look renews.
+    /// Alike but for times that every look renews: when the same was asked for again, and when a
+    /// rollout was watched.
     pub(crate) fn is_like(&self, other: &Memory) -> bool {
         let timeless = |memory: &Memory| {
             let mut memory = memory.clone();
             let histories = memory.services.values_mut().map(|s| &mut s.history);
             let asked = histories.flat_map(|history| history.recommendations.iter_mut());
             asked.for_each(|entry| entry.at = Moment::default());
+            let rollouts = memory.services.values_mut().map(|s| &mut s.rollout);
+            let under_way = rollouts.filter_map(|rollout| rollout.under_way.as_mut());
+            under_way.for_each(|progress| progress.watched = Moment::default());
             memory
         };
         timeless(self) == timeless(other)
@@ -40,8 +45,19 @@ pub(crate) struct ServiceMemory {
     pub(crate) pause: Option<Pause>,
     pub(crate) drains: BTreeMap<ContainerId, Drain>,
     pub(crate) failures: Failures,
+    /// Replicas whose health check fails.
+    pub(crate) ill: BTreeMap<ContainerId, Illness>,
+    pub(crate) suspicion: Option<Suspicion>,
+    pub(crate) rollout: RolloutMemory,
     /// Without recommendations it begins with the size that it finds.
     pub(crate) history: History,
+}
+
+impl ServiceMemory {
+    /// Its health check fails, and is believed.
+    pub(crate) fn is_ill(&self, id: &ContainerId) -> bool {
+        self.ill.get(id).is_some_and(|illness| !illness.doubted)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +89,26 @@ pub(crate) enum DrainStep {
     Released,
 }
 
-/// Starts that failed and replicas that exited by themselves, without ten good minutes between.
+/// As it was when it was first seen, but for the error, which is the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Illness {
+    pub(crate) since: Moment,
+    pub(crate) error: String,
+    /// HAProxy had it.
+    pub(crate) served: bool,
+    /// The health check is doubted rather than the replica.
+    pub(crate) doubted: bool,
+}
+
+/// The health check is doubted, because all replicas fell ill at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Suspicion {
+    /// `None` as long as none has recovered.
+    pub(crate) until: Option<Moment>,
+}
+
+/// Starts that failed and replicas that exited by themselves or fell ill, without ten good minutes
+/// between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failures {
     pub(crate) count: u32,

@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod record;
 pub(crate) mod replica;
+pub(crate) mod rollout;
 pub(crate) mod schedule;
 pub(crate) mod secret;
 pub(crate) mod service;

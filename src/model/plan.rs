@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) because: Vec<Cause>,
     pub(crate) actions: Vec<Action>,
     pub(crate) steps: Vec<Step>,
+    pub(crate) milestones: Vec<Milestone>,
     /// The servers HAProxy is to have for the service.
     pub(crate) servers: Vec<Server>,
     /// When to look again if nothing wakes us before, because something waits to go on.
@@ -66,6 +67,35 @@ pub(crate) enum Step {
         number: u32,
         cut: u64,
     },
+    /// Its health check failed too often in a row.
+    FellIll {
+        number: u32,
+        error: String,
+    },
+    Recovered {
+        number: u32,
+    },
+}
+
+/// A change in what is remembered about all replicas of a service together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Milestone {
+    /// All fell ill at once, so that the health check is doubted.
+    Suspected { count: u32 },
+    /// The health check is believed again.
+    Trusted,
+    /// So many replicas are not made from what they should be.
+    RolloutStarted { old: u32 },
+    RolloutFinished {
+        took: Duration,
+        /// It was on its way back to what worked before.
+        is_back: bool,
+    },
+    /// There was no progress for so long. `to` is the image that worked before; `None`: the
+    /// replicas that are left stay as they are.
+    RolledBack { idle: Duration, new: u32, old: u32, to: Option<String> },
+    /// There is no progress, and no way back.
+    RolloutStalled { idle: Duration, new: u32, old: u32 },
 }
 
 /// A rule that gave or changed the number.

@@ -10,6 +10,8 @@ pub(crate) struct Counts {
     pub(crate) ready: u32,
     /// Made or started, not known to serve yet.
     pub(crate) unready: u32,
+    /// Their health check fails.
+    pub(crate) ill: u32,
     /// Drained, stopped or exited: they count for nothing.
     pub(crate) leaving: u32,
 }

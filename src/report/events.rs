@@ -1,12 +1,13 @@
 //! What happened in a turn, as events. A condition is told when it begins and when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::action::{Action, Aftermath, Done, Effect};
 use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
-use crate::model::plan::{Plan, Rule, Step};
+use crate::model::plan::{Milestone, Plan, Rule, Step};
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
@@ -111,6 +112,7 @@ impl Told {
         let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| stepped(service, step, words)));
+        events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
         let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
         events.extend(began(&mut self.crash_loops, service, plan, Kind::CrashLoop, waits));
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
@@ -186,6 +188,8 @@ fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
             let message = format!("drain_timeout is over, {cut} sessions were still open");
             (Kind::ReplicaCut, number, message)
         }
+        Step::FellIll { number, error } => (Kind::HealthUnhealthy, number, error.clone()),
+        Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
     };
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
 }
@@ -196,6 +200,42 @@ fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> St
         Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
         Some(_) | None => what,
     }
+}
+
+fn reached(service: &str, milestone: &Milestone) -> Event {
+    let (kind, message) = match milestone {
+        Milestone::Suspected { count } => (
+            Kind::HealthSuspect,
+            format!(
+                "all {count} fell ill at once: the health check is doubted, none is removed and \
+                 HAProxy keeps its list until one recovers"
+            ),
+        ),
+        Milestone::Trusted => {
+            (Kind::HealthRecovered, "the health check is believed again".to_owned())
+        }
+        Milestone::RolloutStarted { old } => {
+            (Kind::RolloutStarted, format!("{old} replicas are made from something else"))
+        }
+        Milestone::RolloutFinished { took, is_back } => {
+            let what = if *is_back { "all are what worked before" } else { "all are new" };
+            (Kind::RolloutFinished, format!("{what}, took {} s", took.as_secs()))
+        }
+        Milestone::RolledBack { idle, new, old, to } => {
+            let to = to.as_ref().map(|image| format!("back to {image}, which worked"));
+            let to = to.unwrap_or_else(|| "those that are left stay as they are".to_owned());
+            (Kind::RolloutRolledBack, format!("{}; {to}", stood_still(*idle, *new, *old)))
+        }
+        Milestone::RolloutStalled { idle, new, old } => {
+            let words = stood_still(*idle, *new, *old);
+            (Kind::RolloutStalled, format!("{words}; it goes on trying, for there is no way back"))
+        }
+    };
+    Event::new(kind, message).service(service)
+}
+
+fn stood_still(idle: Duration, new: u32, old: u32) -> String {
+    format!("no progress for {} s, with {new} new replicas ready and {old} old", idle.as_secs())
 }
 
 /// What each metric of a service showed, a line each for whoever asks why it scales as it does.
@@ -239,8 +279,12 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
             let name = service.name.as_str();
             vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
         }
-        Action::Remove { service, number, .. } => {
-            let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaRemoved };
+        Action::Remove { service, number, ill, .. } => {
+            let (kind, words) = match (trouble, ill) {
+                (Some(_), _) => (Kind::ReplicaFailed, words),
+                (None, None) => (Kind::ReplicaRemoved, words),
+                (None, Some(ill)) => (Kind::HealthReplaced, format!("{words}; it was ill: {ill}")),
+            };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
         }
         Action::Reload { .. } | Action::Amend { .. }

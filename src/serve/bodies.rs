@@ -34,9 +34,9 @@ pub(crate) fn command(change: Change, body: &[u8]) -> Result<Command, Reply> {
             body.done(&[])?;
             (service, Order::Resume)
         }
-        Change::Restart(_) => {
-            return Err(Reply::error(409, "a rolling restart is not there in this version")
-                .detail("a changed config counts for replicas started from then on"));
+        Change::Restart(service) => {
+            body.done(&[])?;
+            (Some(service), Order::Restart)
         }
     };
     Ok(Command::Order { service, order })
@@ -209,7 +209,7 @@ mod tests {
         check(Change::Pause(None), &pause);
         check(Change::Resume(Some("a".to_owned())), &[("{}", "Resume"), (r#"{"for":1}"#, "422")]);
         check(Change::Reload, &[("", "Reload"), (r#"{"a":1}"#, "none is known here")]);
-        check(Change::Restart("a".to_owned()), &[("", "409")]);
+        check(Change::Restart("a".to_owned()), &[("", "Restart"), (r#"{"for":1}"#, "422")]);
         let step = Change::Step { service: "a".to_owned(), up: true };
         check(step, &[(" ", "Step { up: true }"), (r#"{"by":1}"#, "422")]);
     }

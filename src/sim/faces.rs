@@ -33,7 +33,7 @@ impl Engine for World {
                 id: unit.id.clone(),
                 service: state.service().to_owned(),
                 number: unit.number,
-                spec: None,
+                spec: Some(unit.spec.clone()),
                 state: unit.state,
                 exit: None,
                 own_health: None,
@@ -71,11 +71,11 @@ impl Engine for World {
         usages.unwrap_or_default()
     }
 
-    fn start(&self, _: &Service, number: u32) -> Result<()> {
+    fn start(&self, service: &Service, number: u32) -> Result<()> {
         let mut state = self.state();
         state.call("create", |state| {
             if !state.containers.iter().any(|u| u.number == number) {
-                state.make(number);
+                state.make(service, number);
             }
             Ok(())
         })?;
@@ -173,7 +173,7 @@ impl Proxy for World {
     fn reload(&self, routes: &Routes) -> Result<Effect> {
         self.state().call("reload", |state| {
             let mut lines = lines(routes, state.now);
-            let before = state.serving().len();
+            let before = state.trusted();
             let old = state.current.as_ref().map(|p| p.servers.clone());
             for line in lines.iter_mut().filter(|l| l.duty == Duty::Ready) {
                 let before = old.iter().flatten().find(|o| o.name == line.name);
@@ -200,7 +200,7 @@ impl Proxy for World {
     /// As the real one: a new server drains, and one with a client on it stays, out of use.
     fn amend(&self, routes: &Routes) -> Result<Effect> {
         self.state().call("amend", |state| {
-            let before = state.serving().len();
+            let before = state.trusted();
             let wanted = lines(routes, state.now);
             state.check_entry(&wanted);
             let mut now = state.current.as_ref().map(|p| p.servers.clone());
@@ -235,7 +235,7 @@ impl Proxy for World {
 
     fn steer(&self, servers: &[Steering]) -> Result<()> {
         self.state().call("steer", |state| {
-            let before = state.serving().len();
+            let before = state.trusted();
             let process = state.current.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
             let mut early = Vec::new();
             for steering in servers {

@@ -9,6 +9,8 @@ mod crew;
 pub(crate) mod demand;
 mod faces;
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
 mod ordeal;
 #[cfg(test)]
 mod random;

@@ -62,7 +62,16 @@ pub(crate) enum Fault {
     DockerAway(Duration),
     ProbesFail(Duration),
     DaemonDies,
+    /// The newest that serves cannot any more, and never will.
+    ReplicaFallsIll,
+    /// The config names another image from now on.
+    Image(&'static str),
+    /// An operator has all replicas replaced.
+    Restart,
 }
+
+/// What is made from it never gets ready.
+pub(crate) const BROKEN: &str = "web:broken";
 
 #[derive(Default)]
 pub(crate) struct Faults {
@@ -175,10 +184,13 @@ impl Run {
             service: config.services.values().next().unwrap().clone(),
             wall: Wall(1_000_000_000),
             start_up: Duration::ZERO,
+            broken_image: Some(BROKEN),
             demand: Demand { source: Source::Cpu, load: Milli(0), capacity },
             chance: Chance::Drawn(Random::new(seed)),
         };
-        Run::new(nature, config, START, script.iter().map(at).collect())
+        let mut run = Run::new(nature, config, START, script.iter().map(at).collect());
+        run.is_watching = true;
+        run
     }
 
     pub(crate) fn suffer(&mut self, fault: Fault, now: Moment) {
@@ -195,9 +207,29 @@ impl Run {
             Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
             Fault::ProbesFail(span) => state.faults.probes_fail_until = now.plus(span),
             Fault::DaemonDies => state.crash(true),
+            Fault::ReplicaFallsIll => {
+                let serving = state.serving().into_iter().max();
+                let mut units = state.containers.iter_mut();
+                let victim = units.find(|u| Some(u.number) == serving);
+                victim.into_iter().for_each(|u| u.ill_until = Moment(u64::MAX));
+            }
+            Fault::Image(image) => {
+                let mut service = (*state.nature.service).clone();
+                service.container.origin = Origin::Image(image.to_owned());
+                let service = Arc::new(service);
+                state.nature.service = service.clone();
+                self.config.services.insert(service.name.clone(), service);
+            }
+            Fault::Restart => {
+                for memory in self.mind.memory.services.values_mut() {
+                    memory.rollout.restart_up_to = memory.last_number;
+                    memory.rollout.rejected = None;
+                }
+                state.saved = self.mind.memory.clone();
+            }
         }
         drop(state);
-        if matches!(fault, Fault::ReplicaDies) {
+        if matches!(fault, Fault::ReplicaDies | Fault::Image(_) | Fault::Restart) {
             self.wake(now);
         }
     }
@@ -254,6 +286,19 @@ impl Run {
         }
         if state.saved != self.mind.memory {
             why.push("what is known is not stored".to_owned());
+        }
+        let rollout = &memory.rollout;
+        if rollout.under_way.is_some() || !memory.ill.is_empty() || memory.suspicion.is_some() {
+            why.push(format!("it still rolls or is ill: {memory:?}"));
+        }
+        let config = state.nature.service.spec_hash();
+        let good = rollout.good.as_ref().map(|good| good.spec.clone());
+        let spec = rollout.rejected.as_ref().and(good).unwrap_or(config);
+        if let Some(unit) = state.containers.iter().find(|u| u.spec != spec) {
+            why.push(format!("{} is made from something else", unit.number));
+        }
+        if state.containers.iter().any(|u| u.number <= rollout.restart_up_to) {
+            why.push("an old one is left of a restart".to_owned());
         }
         if !self.crew.jobs.is_empty() {
             why.push("actions are under way".to_owned());

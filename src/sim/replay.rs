@@ -57,6 +57,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         service: asked.service.clone(),
         wall: asked.start,
         start_up: asked.start_up,
+        broken_image: None,
         demand: Demand {
             source: asked.basis.source.clone(),
             load: Milli(0),

@@ -1,11 +1,12 @@
 //! What must hold whatever happens: each breach is written down with its time.
 
+use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::Step;
+use crate::model::plan::{Plan, Step};
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty};
 use crate::model::service::replica_name;
-use crate::sim::world::{Line, Process, START, State};
+use crate::sim::world::{Line, Process, START, State, Unit};
 use crate::tick::Turn;
 
 impl State {
@@ -14,13 +15,24 @@ impl State {
         self.broken.push(format!("at {at} ms: {what}"));
     }
 
+    /// How many serve that the daemon has no reason to think ill of.
+    pub(crate) fn trusted(&self) -> usize {
+        let is_shunned = |number: &u32| {
+            let unit = self.containers.iter().find(|u| u.number == *number);
+            unit.is_some_and(|unit| self.believed.is_ill(&unit.id))
+        };
+        self.serving().iter().filter(|number| !is_shunned(number)).count()
+    }
+
     /// Notes it when what was just done left fewer serving than there must be.
     pub(crate) fn check_floor(&mut self, before: usize, what: &str) {
-        let after = self.serving().len();
+        let after = self.trusted();
         if before <= after {
             return;
         }
-        let min = self.nature.service.timetable.at(self.wall()).bounds.min();
+        let service = &self.nature.service;
+        let min = service.timetable.at(self.wall()).bounds.min();
+        let min = min.saturating_sub(service.rollout.max_unavailable);
         if after < before.min(usize::try_from(min).unwrap_or(usize::MAX)) {
             self.note(format!("{what}: from {before} to {after} that serve"));
         }
@@ -72,9 +84,31 @@ impl State {
                 self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));
             }
         }
-        let before = self.serving().len();
+        let before = self.trusted();
         self.end(id);
         self.check_floor(before, &format!("stop of {name}"));
+    }
+
+    /// No more are started than the config allows above the number.
+    fn check_surge(&mut self, plan: &Plan, before: &ServiceMemory) {
+        let is_start = |a: &&Action| matches!(a, Action::Start { .. });
+        let starts = plan.actions.iter().filter(is_start).count();
+        let made = |a: &&Action| match a {
+            Action::Start { number, .. } => self.containers.iter().any(|u| u.number == *number),
+            Action::Remove { .. }
+            | Action::Reload { .. }
+            | Action::Amend { .. }
+            | Action::Steer { .. } => false,
+        };
+        let again = plan.actions.iter().filter(made).count();
+        let drained = |u: &Unit| plan.steps.contains(&Step::Drain { number: u.number });
+        let stays = |u: &&Unit| u.exists() && !before.drains.contains_key(&u.id) && !drained(u);
+        let there = self.containers.iter().filter(stays).count();
+        let surge = self.nature.service.rollout.max_surge;
+        let most = usize::try_from(plan.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
+        if again < starts && most < there + starts - again {
+            self.note(format!("{starts} started beside {there}, for {}", plan.wanted));
+        }
     }
 
     /// The decision of a turn; `before` is what was remembered when it was taken.
@@ -87,6 +121,7 @@ impl State {
         if turn.engine_error.is_none() && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
             self.note(format!("{} is outside the bounds", plan.wanted));
         }
+        self.check_surge(plan, before);
         for step in &plan.steps {
             if let Step::Release { number, .. } = step {
                 let mut units = self.containers.iter().filter(|u| u.number == *number);

@@ -12,6 +12,7 @@ use crate::model::replica::{ContainerId, ContainerState, Health};
 use crate::model::time::Moment;
 use crate::observe::Answers;
 use crate::observe::health::Target;
+use crate::observe::health::streak::Streak;
 use crate::observe::metric::{Heard, Hearing};
 use crate::outside::Proxy;
 use crate::sim::crew::MadeUpCrew;
@@ -35,9 +36,25 @@ pub(crate) enum Stroke {
     Fault(Fault),
 }
 
+/// A replica that is asked whether it can serve.
+pub(crate) struct Asked {
+    target: Target,
+    streak: Streak,
+    since: Moment,
+    /// `None`: never again.
+    next: Option<Moment>,
+}
+
+impl Asked {
+    fn new(target: Target, now: Moment) -> Asked {
+        let streak = Streak::new(target.is_served);
+        Asked { target, streak, since: now, next: Some(now) }
+    }
+}
+
 pub(crate) struct Run {
     pub(crate) world: Arc<World>,
-    config: Config,
+    pub(crate) config: Config,
     /// The next one is the last.
     script: Vec<(Moment, Stroke)>,
     pub(crate) mind: Mind,
@@ -45,7 +62,9 @@ pub(crate) struct Run {
     pub(crate) probed: Answers,
     /// What remote sources say.
     pub(crate) heard: Heard,
-    pub(crate) asked: BTreeMap<ContainerId, (Target, Moment)>,
+    pub(crate) asked: BTreeMap<ContainerId, Asked>,
+    /// Replicas that serve are asked again and again: they may fall ill.
+    pub(crate) is_watching: bool,
     pub(crate) done: Vec<Done>,
     pub(crate) next_due: Moment,
     pub(crate) next_turn: Moment,
@@ -77,6 +96,7 @@ impl Run {
             probed: BTreeMap::new(),
             heard: BTreeMap::new(),
             asked: BTreeMap::new(),
+            is_watching: false,
             done: Vec::new(),
             next_due: begin,
             next_turn: begin,
@@ -129,7 +149,7 @@ impl Run {
 
     fn next_moment(&self) -> Moment {
         let script = self.script.last().map(|(at, _)| *at);
-        let probe = self.asked.values().map(|(_, at)| *at).min();
+        let probe = self.asked.values().filter_map(|asked| asked.next).min();
         let waits = [script, probe, self.crew.next()].into_iter().flatten();
         waits.chain([self.next_due, self.next_turn]).min().unwrap_or_default()
     }
@@ -140,30 +160,42 @@ impl Run {
 
     /// Asks the replicas whose time it is whether they can serve.
     fn ask(&mut self, now: Moment) {
-        let due: Vec<(ContainerId, Target)> = self
-            .asked
-            .iter()
-            .filter(|(_, (_, at))| *at <= now)
-            .map(|(id, (target, _))| (id.clone(), target.clone()))
-            .collect();
-        for (id, target) in due {
-            let asked = target.address;
+        let mut changed = false;
+        for (id, asked) in &mut self.asked {
+            if asked.next.is_none_or(|next| now < next) {
+                continue;
+            }
+            let (address, check) = (asked.target.address, &asked.target.service.health);
             let answer = self.world.state().call("probe", |state| {
                 let passes = |u: &Unit| {
-                    u.address == Some(asked.ip())
+                    u.address == Some(address.ip())
                         && u.state == ContainerState::Running
-                        && u.ready_at <= now
+                        && u.is_well(now)
                 };
                 Ok(state.containers.iter().any(passes))
             });
+            let age = now.since(asked.since);
             if answer.unwrap_or(false) {
-                self.asked.remove(&id);
-                self.probed.insert(id, (asked, Health::Healthy));
-                self.wake(now);
+                asked.streak.passed(check);
             } else {
-                self.probed.insert(id.clone(), (asked, Health::Starting));
-                self.asked.insert(id, (target, now.plus(EAGER)));
+                asked.streak.failed(check, now, age, "no answer".to_owned());
             }
+            let health = asked.streak.health.clone();
+            asked.next = match health {
+                Health::Healthy if !self.is_watching => None,
+                Health::Unknown | Health::Starting if asked.streak.is_excused(check, age) => {
+                    Some(now.plus(EAGER))
+                }
+                Health::Unknown | Health::Starting | Health::Healthy | Health::Unhealthy { .. } => {
+                    Some(now.plus(check.interval))
+                }
+            };
+            let before = self.probed.insert(id.clone(), (address, health.clone()));
+            let kind = |health: &Health| std::mem::discriminant(health);
+            changed |= before.is_none_or(|(_, before)| kind(&before) != kind(&health));
+        }
+        if changed {
+            self.wake(now);
         }
     }
 
@@ -183,19 +215,24 @@ impl Run {
         let (config, probed, heard) = (&self.config, &self.probed, &self.heard);
         let inputs = Inputs { config, due, probed, heard, done };
         let turn = tick(&mut outside, &mut self.mind, inputs);
-        self.world.state().check_turn(&turn, &before);
+        let after = self.mind.memory.services.values().next().cloned().unwrap_or_default();
+        let mut state = self.world.state();
+        state.check_turn(&turn, &before);
+        state.believed = after;
+        drop(state);
         self.learn(&turn, due);
         self.probed.retain(|id, _| turn.known.contains(id));
-        let mut asked = std::mem::take(&mut self.asked);
+        let mut before = std::mem::take(&mut self.asked);
         for target in turn.to_probe {
-            if self.probed.get(&target.id) == Some(&(target.address, Health::Healthy)) {
-                continue;
-            }
-            let at = match asked.remove(&target.id) {
-                Some((old, at)) if old.address == target.address => at,
-                Some(_) | None => now,
+            let same = before.remove(&target.id).filter(|old| {
+                old.target.address == target.address
+                    && old.target.service.health == target.service.health
+            });
+            let asked = match same {
+                Some(old) => Asked { target, ..old },
+                None => Asked::new(target, now),
             };
-            self.asked.insert(target.id.clone(), (target, at));
+            self.asked.insert(asked.target.id.clone(), asked);
         }
         if due {
             self.next_due = self.next_due.plus(self.config.check_interval);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::model::schedule::Timetable;
-use crate::model::service::{Bounds, Service};
+use crate::model::service::{Bounds, Rollout, Service};
 use crate::model::time::Moment;
-use crate::sim::ordeal::{Fault, Harm, Rate, web};
+use crate::sim::ordeal::{BROKEN, Fault, Harm, Rate, web};
 use crate::sim::random::Random;
 use crate::sim::run::{Run, Stroke};
 use crate::sim::world::START;
@@ -102,7 +102,7 @@ fn storm(seed: u64) -> Run {
     let mut random = Random::new(seed);
     let mut script = Vec::new();
     for _ in 0..random.between(4, 14) {
-        let stroke = match random.below(10) {
+        let stroke = match random.below(16) {
             0 => Stroke::Fault(Fault::ReplicaDies),
             1 => Stroke::Fault(Fault::HaproxyDies),
             2 => {
@@ -112,15 +112,29 @@ fn storm(seed: u64) -> Run {
             4 => {
                 Stroke::Fault(Fault::ProbesFail(Duration::from_millis(random.between(100, 20_000))))
             }
+            5 | 6 => Stroke::Fault(Fault::ReplicaFallsIll),
+            7 => {
+                let span = Duration::from_millis(random.between(20_000, 90_000));
+                Stroke::Fault(Fault::ProbesFail(span))
+            }
+            8 => Stroke::Fault(Fault::Image("web:2")),
+            9 => Stroke::Fault(Fault::Image(BROKEN)),
+            10 => Stroke::Fault(Fault::Restart),
             _ => Stroke::Load(random.below(500_00) * 10),
         };
         script.push((random.below(STORM_ENDS), stroke));
     }
     script.push((0, Stroke::Load(random.below(500_00) * 10)));
     script.push((STORM_ENDS, Stroke::Load(random.below(400_00) * 10)));
+    script.push((STORM_ENDS, Stroke::Fault(Fault::Image("web:3"))));
     script.sort_by_key(|(ms, _)| *ms);
     let min = u32::try_from(random.between(1, 3)).unwrap();
-    let service = Service { timetable: Timetable::always(Bounds::new(min, 6).unwrap()), ..web() };
+    let timetable = Timetable::always(Bounds::new(min, 6).unwrap());
+    let surge = [(1, 0), (0, 1), (2, 1)][usize::try_from(random.below(3)).unwrap()];
+    let progress_deadline = Duration::from_secs(random.between(20, 200));
+    let rollout = Rollout { max_surge: surge.0, max_unavailable: surge.1, ..Rollout::default() };
+    let rollout = Rollout { progress_deadline, ..rollout };
+    let service = Service { timetable, rollout, ..web() };
     let run = Run::ordeal(seed, service, &script);
     let mut state = run.world.state();
     state.session_longest_ms = [2_000, 20_000, 60_000][usize::try_from(random.below(3)).unwrap()];
@@ -137,7 +151,7 @@ const STORM_ENDS: u64 = 300_000;
 const CALM: u64 = STORM_ENDS + 300_000 + 200_000;
 /// Failures are forgiven, which is stored.
 const FORGIVEN: u64 = CALM + 600_000;
-const STORMS: u64 = 200;
+const STORMS: u64 = 120;
 
 #[test]
 fn after_any_storm_it_settles_and_then_does_nothing() {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::model::memory::Memory;
+use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
 use crate::model::replica::{ContainerId, ContainerState, Duty};
@@ -34,6 +34,8 @@ pub(crate) struct Nature {
     pub(crate) wall: Wall,
     /// From the start of a container until it can serve.
     pub(crate) start_up: Duration,
+    /// What is made from this never gets ready.
+    pub(crate) broken_image: Option<&'static str>,
     pub(crate) demand: Demand,
     pub(crate) chance: Chance,
 }
@@ -55,6 +57,8 @@ pub(crate) struct State {
     /// A part of a request.
     coming: u128,
     pub(crate) saved: Memory,
+    /// What the daemon remembers, stored or not.
+    pub(crate) believed: ServiceMemory,
     pub(crate) save_failed: bool,
     pub(crate) saves: u32,
     /// HAProxy gave no answer when it was asked last.
@@ -75,9 +79,14 @@ pub(crate) struct Unit {
     pub(crate) number: u32,
     /// As container and as HAProxy's server.
     name: String,
+    /// What it was made from.
+    pub(crate) spec: String,
+    pub(crate) image: String,
     pub(crate) state: ContainerState,
     pub(crate) address: Option<IpAddr>,
     pub(crate) ready_at: Moment,
+    /// It runs, and cannot serve.
+    pub(crate) ill_until: Moment,
     pub(crate) used_ns: u64,
     pub(crate) gone_at: Option<Moment>,
 }
@@ -116,6 +125,10 @@ impl Unit {
             && line.name == self.name
     }
 
+    pub(crate) fn is_well(&self, now: Moment) -> bool {
+        self.ready_at <= now && self.ill_until <= now
+    }
+
     /// It starts, serves or drains.
     pub(crate) fn exists(&self) -> bool {
         match self.state {
@@ -141,6 +154,7 @@ impl World {
                 sessions: Vec::new(),
                 session_longest_ms: 3 * REQUEST_MS,
                 saved: Memory::default(),
+                believed: ServiceMemory::default(),
                 coming: 0,
                 save_failed: false,
                 saves: 0,
@@ -280,19 +294,24 @@ impl State {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
         let units = self.by_address();
         let serves = |line: &&Line| line.duty == Duty::Ready;
-        let unit = |line: &Line| units.get(&line.address.ip()).filter(|u| u.is_at(line));
+        let is_there = |u: &&&Unit, line: &Line| u.is_at(line) && self.now >= u.ill_until;
+        let unit = |line: &Line| units.get(&line.address.ip()).filter(|u| is_there(u, line));
         lines.iter().filter(serves).filter_map(unit).map(|u| u.number).collect()
     }
 
-    pub(crate) fn make(&mut self, number: u32) {
+    pub(crate) fn make(&mut self, service: &Service, number: u32) {
         self.next_id += 1;
+        let image = service.container.origin.to_string();
         self.containers.push(Unit {
             id: ContainerId(format!("{:064x}", self.next_id)),
             number,
             name: self.nature.service.replica_name(number),
+            spec: service.spec_hash(),
+            image,
             state: ContainerState::Created,
             address: None,
             ready_at: self.now,
+            ill_until: Moment::default(),
             used_ns: 0,
             gone_at: None,
         });
@@ -310,7 +329,8 @@ impl State {
         for unit in self.containers.iter_mut().filter(|u| u.number == number) {
             unit.state = ContainerState::Running;
             unit.address = free;
-            unit.ready_at = ready_at;
+            let is_broken = self.nature.broken_image == Some(unit.image.as_str());
+            unit.ready_at = if is_broken { Moment(u64::MAX) } else { ready_at };
         }
     }
 

@@ -1,9 +1,11 @@
 //! `outside::Store`: memory as one JSON file.
 
+mod rollout;
 mod wire;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::memory::Memory;
@@ -55,7 +57,10 @@ impl Store for FileStore {
     fn save(&self, memory: &Memory) -> Result<()> {
         let (path, new) = (self.path(), self.dir.join("state.json.new"));
         let write = || {
-            let mut file = File::create(&new)?;
+            // The environment of what worked last is in it.
+            let mut options = File::options();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(wire::text(memory).as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, &path)?;

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::history::{Change, History, Recommendation};
-use crate::model::memory::{Drain, DrainStep, Failures, Hold, Memory, Pause, ServiceMemory};
+use crate::model::memory::{
+    Drain, DrainStep, Failures, Hold, Illness, Memory, Pause, ServiceMemory, Suspicion,
+};
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
+use crate::store::rollout::RolloutState;
 
 const VERSION: u32 = 1;
 
@@ -37,6 +40,25 @@ struct ServiceState {
     ups: Vec<(u64, u32)>,
     #[serde(default)]
     downs: Vec<(u64, u32)>,
+    #[serde(default)]
+    ill: BTreeMap<String, IllnessState>,
+    #[serde(default)]
+    suspicion: Option<SuspicionState>,
+    #[serde(default)]
+    rollout: RolloutState,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IllnessState {
+    since: u64,
+    error: String,
+    served: bool,
+    doubted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SuspicionState {
+    until: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +91,10 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         let released = drain.step == DrainStep::Released;
         (id.0.clone(), DrainState { since: drain.since.0, released })
     };
+    let illness = |(id, illness): (&ContainerId, &Illness)| {
+        let Illness { since, error, served, doubted } = illness.clone();
+        (id.0.clone(), IllnessState { since: since.0, error, served, doubted })
+    };
     let history = &memory.history;
     ServiceState {
         wanted: memory.wanted,
@@ -86,6 +112,9 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         recommendations: history.recommendations.iter().map(|r| (r.at.0, r.replicas)).collect(),
         ups: history.ups.iter().map(|c| (c.at.0, c.replicas)).collect(),
         downs: history.downs.iter().map(|c| (c.at.0, c.replicas)).collect(),
+        ill: memory.ill.iter().map(illness).collect(),
+        suspicion: memory.suspicion.map(|s| SuspicionState { until: s.until.map(|m| m.0) }),
+        rollout: RolloutState::pack(&memory.rollout),
     }
 }
 
@@ -120,9 +149,16 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         until: hold.until.map(Moment),
         reason: hold.reason,
     });
+    let illness = |(id, state): (String, IllnessState)| {
+        let IllnessState { since, error, served, doubted } = state;
+        (ContainerId(id), Illness { since: past(since), error, served, doubted })
+    };
     ServiceMemory {
         history,
         hold,
+        ill: state.ill.into_iter().map(illness).collect(),
+        suspicion: state.suspicion.map(|s| Suspicion { until: s.until.map(past) }),
+        rollout: state.rollout.unpack(past),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
         last_number: state.last_number,
@@ -135,13 +171,40 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
 #[cfg(test)]
 mod tests {
     use crate::model::history::{Change, History, Recommendation};
-    use crate::model::memory::{Drain, DrainStep, Failures, Hold, Memory, Pause, ServiceMemory};
+    use std::sync::Arc;
+
+    use crate::model::memory::{
+        Drain, DrainStep, Failures, Hold, Illness, Memory, Pause, ServiceMemory, Suspicion,
+    };
     use crate::model::replica::ContainerId;
+    use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+    use crate::model::secret::Secret;
+    use crate::model::service::{ContainerSpec, Origin, Restart};
     use crate::model::time::Moment;
     use crate::store::wire::{parse, text};
 
+    /// With something in every field.
+    fn recipe() -> Recipe {
+        let text = |text: &str| text.to_owned();
+        let container = ContainerSpec {
+            origin: Origin::Image(text("web:1")),
+            command: vec![text("serve")],
+            environment: [(text("KEY"), Secret::new(text("s3cret")))].into(),
+            volumes: vec![text("/a:/b")],
+            nano_cpus: Some(5),
+            memory: Some(6),
+            networks: vec![text("shop")],
+            labels: [(text("a"), text("b"))].into(),
+            user: Some(text("1000")),
+            restart: Restart::OnFailure(3),
+        };
+        Recipe { spec: text("good"), container, port: 8080 }
+    }
+
     fn sample() -> Memory {
         let drain = |since, step| Drain { since: Moment(since), step };
+        let illness =
+            Illness { since: Moment(920), error: "503".into(), served: true, doubted: true };
         let web = ServiceMemory {
             wanted: Some(3),
             last_number: 7,
@@ -154,6 +217,14 @@ mod tests {
             failures: Failures { count: 2, last: Moment(800) },
             hold: Some(Hold { count: 4, until: Some(Moment(9000)), reason: Some("sale".into()) }),
             pause: Some(Pause { until: None }),
+            ill: [(ContainerId("c".to_owned()), illness)].into(),
+            suspicion: Some(Suspicion { until: Some(Moment(940)) }),
+            rollout: RolloutMemory {
+                restart_up_to: 3,
+                good: Some(Arc::new(recipe())),
+                rejected: Some("bad".to_owned()),
+                under_way: Some(Progress::begun("good".to_owned(), Moment(930))),
+            },
             history: History {
                 recommendations: vec![Recommendation { at: Moment(700), replicas: 5 }],
                 ups: vec![Change { at: Moment(600), replicas: 1 }],

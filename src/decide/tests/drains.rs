@@ -97,7 +97,10 @@ fn answer(steps: &[Step], actions: &[Action], next: &ServiceMemory) -> String {
             Step::Release { number: 2, cut } => return format!("out({cut})"),
             Step::PutBack { number: 2 } => return "back".to_owned(),
             Step::Release { .. } | Step::PutBack { .. } => panic!("not the one that drains"),
-            Step::Drain { .. } | Step::Exited { .. } => (),
+            Step::Drain { .. }
+            | Step::Exited { .. }
+            | Step::FellIll { .. }
+            | Step::Recovered { .. } => (),
         }
     }
     if actions.iter().any(|a| matches!(a, Action::Remove { number: 2, .. })) {

@@ -15,15 +15,22 @@
 //! | `G` | released, gone from HAProxy's list |
 //! | `X` | exited |
 //! | `B` | exits because we remove it right now |
+//! | `I` | served, and its health check just began to fail |
+//! | `S` | ill, and out of HAProxy's list |
+//! | `O` | ready and served, made from another spec |
+//! | `Q` | runs, made from another spec, and does not pass |
+//! | `E` | drains, made from another spec |
 
 mod cases;
 mod drains;
 mod hpa;
 mod hpa_history;
 mod hpa_worlds;
+mod illness;
 mod metrics;
 mod numbers;
 mod proxy;
+mod rollout;
 mod small_worlds;
 mod starts;
 
@@ -36,15 +43,17 @@ use crate::decide::decide;
 use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::history::Recommendation;
-use crate::model::memory::{Drain, DrainStep, Failures, Hold, Pause, ServiceMemory};
+use crate::model::memory::{
+    Drain, DrainStep, Failures, Hold, Illness, Pause, ServiceMemory, Suspicion,
+};
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
-use crate::model::plan::{Plan, Rule, Step};
+use crate::model::plan::{Milestone, Plan, Rule, Step};
 use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
 use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName,
+    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Rollout, Service, ServiceName,
 };
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
@@ -98,6 +107,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
             loads.pop();
         }
         memory.drains.extend(drain.map(|d| (replica.id.clone(), d)));
+        memory.ill.extend(illness(letter).map(|illness| (replica.id.clone(), illness)));
         snapshot.replicas.push(replica);
     }
     words.for_each(|word| apply(word, &mut snapshot, &mut memory));
@@ -169,6 +179,26 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             memory.history.recommendations.push(entry);
         }
         "given" => memory.last_number = number(value),
+        _ => apply_replacing(key, value, snapshot, memory),
+    }
+}
+
+fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
+    match key {
+        "suspected" => {
+            let until = value.parse::<u64>().ok().map(|ms| Moment(NOW.0 + ms));
+            memory.suspicion = Some(Suspicion { until });
+            memory.ill.values_mut().for_each(|illness| illness.doubted = true);
+        }
+        // How many above the number, and how many below.
+        "surge" => {
+            let (surge, unavailable) = value.split_once('/').unwrap();
+            let (max_surge, max_unavailable) = (number(surge), number(unavailable));
+            change(snapshot, |service| {
+                service.rollout = Rollout { max_surge, max_unavailable, ..service.rollout };
+            });
+        }
+        "restarted" => memory.rollout.restart_up_to = number(value),
         other => panic!("no such fact: {other}"),
     }
 }
@@ -254,6 +284,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let emptying = Drain { since, step: DrainStep::Emptying { quiet: 0 } };
     let released = Some(Drain { since, step: DrainStep::Released });
     let shown = Some(ServerSeen { duty: Duty::Drain, ..server });
+    let other = Some("other".to_owned());
     match letter {
         'R' => (ready, None),
         'P' => (Replica { server: None, ..ready }, None),
@@ -272,13 +303,30 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
             let state = ContainerState::Exited;
             (Replica { state, busy: true, ..plain }, released)
         }
+        'I' => (Replica { health: ill(), ..ready }, None),
+        'S' => (Replica { health: ill(), ..plain }, None),
+        'O' => (Replica { spec: other, ..ready }, None),
+        'Q' => (Replica { spec: other, health: Health::Starting, ..plain }, None),
+        'E' => (Replica { spec: other, server: shown, ..ready }, Some(emptying)),
         other => panic!("no replica like {other}"),
     }
 }
 
-/// `wanted [steps and actions] rules`.
+fn ill() -> Health {
+    Health::Unhealthy { since: NOW, error: "503".to_owned() }
+}
+
+/// What is remembered of it.
+fn illness(letter: char) -> Option<Illness> {
+    let since = Moment(NOW.0 - 60_000);
+    let error = "503".to_owned();
+    (letter == 'S').then_some(Illness { since, error, served: true, doubted: false })
+}
+
+/// `wanted [steps, milestones and actions] rules`.
 fn shown(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(step_shown);
+    let steps = steps.chain(plan.milestones.iter().map(milestone_shown));
     let what: Vec<String> = steps.chain(plan.actions.iter().map(action_shown)).collect();
     let why: Vec<String> = plan.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
     format!("{} [{}] {}", plan.wanted, what.join(", "), why.join(" "))
@@ -290,6 +338,20 @@ fn step_shown(step: &Step) -> String {
         Step::PutBack { number } => format!("back {number}"),
         Step::Exited { number, .. } => format!("exited {number}"),
         Step::Release { number, cut } => format!("release {number} cut {cut}"),
+        Step::FellIll { number, .. } => format!("ill {number}"),
+        Step::Recovered { number } => format!("well {number}"),
+    }
+}
+
+fn milestone_shown(milestone: &Milestone) -> String {
+    match milestone {
+        Milestone::Suspected { count } => format!("suspect {count}"),
+        Milestone::Trusted => "trust".to_owned(),
+        Milestone::RolloutStarted { old } => format!("roll {old}"),
+        Milestone::RolloutFinished { is_back: false, .. } => "rolled".to_owned(),
+        Milestone::RolloutFinished { is_back: true, .. } => "rolled back".to_owned(),
+        Milestone::RolledBack { to, .. } => format!("give up for {}", to.as_deref().unwrap_or("-")),
+        Milestone::RolloutStalled { .. } => "stalled".to_owned(),
     }
 }
 

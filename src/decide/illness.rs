@@ -1,0 +1,116 @@
+//! Who is ill, and when the health check is to be doubted rather than the replicas.
+//!
+//! A replica that fell ill leaves HAProxy's list at once and keeps its seat until another one took
+//! it. When all fall ill at once it is more likely the check that is wrong, or something that all
+//! of them need: then none is touched and HAProxy keeps its list.
+
+use std::time::Duration;
+
+use crate::model::memory::{Illness, ServiceMemory, Suspicion};
+use crate::model::plan::{Milestone, Step};
+use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
+
+/// What is new since the turn before.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) milestones: Vec<Milestone>,
+    /// Some replica fell ill, and the check is not doubted.
+    pub(crate) failed: bool,
+}
+
+pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
+    let mut news = News::default();
+    let drains = &next.drains;
+    let stays = |r: &Replica| runs(r) || drains.contains_key(&r.id);
+    next.ill.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
+    for replica in snapshot.replicas.iter().filter(|r| runs(r)) {
+        let (id, number) = (&replica.id, replica.number);
+        match &replica.health {
+            Health::Unhealthy { since, error } => match next.ill.get_mut(id) {
+                Some(illness) => illness.error.clone_from(error),
+                // Whoever goes anyway is not worth a word.
+                None if next.drains.contains_key(id) => (),
+                None => {
+                    let (since, error) = (*since, error.clone());
+                    news.steps.push(Step::FellIll { number, error: error.clone() });
+                    let (served, doubted) = (replica.is_served(), next.suspicion.is_some());
+                    next.ill.insert(id.clone(), Illness { since, error, served, doubted });
+                }
+            },
+            // There is no way back for one that is on its way out.
+            Health::Healthy if next.drains.contains_key(id) => (),
+            Health::Healthy => {
+                let was_ill = next.ill.remove(id).is_some();
+                news.steps.extend(was_ill.then_some(Step::Recovered { number }));
+            }
+            // It was not asked since a restart of the daemon: what was known stands.
+            Health::Unknown | Health::Starting => (),
+        }
+    }
+    let fell_ill = news.steps.iter().any(|step| matches!(step, Step::FellIll { .. }));
+    news.milestones.extend(suspect(snapshot, next, fell_ill));
+    news.failed = fell_ill && next.suspicion.is_none();
+    news
+}
+
+fn runs(replica: &Replica) -> bool {
+    replica.state == ContainerState::Running && replica.address.is_some()
+}
+
+fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Option<Milestone> {
+    // A replica that never could serve says nothing about those that do.
+    let is_well = |r: &Replica| {
+        let stays = !next.drains.contains_key(&r.id) && !next.ill.contains_key(&r.id);
+        stays && runs(r) && is_well(r)
+    };
+    let none_is_well = !snapshot.replicas.iter().any(is_well);
+    let (check, now) = (&snapshot.service.health, snapshot.now);
+    let stays = |id: &ContainerId| !next.drains.contains_key(id);
+    let ill = next.ill.iter().filter(|(id, _)| stays(id));
+    let Some(suspicion) = &mut next.suspicion else {
+        // Who was ill before does not belong to it.
+        let span = check.interval.saturating_add(check.timeout);
+        let last = ill.clone().map(|(_, illness)| illness.since).max()?;
+        let together = ill.filter(|(_, illness)| last.since(illness.since) <= span);
+        let together: Vec<ContainerId> = together.map(|(id, _)| id.clone()).collect();
+        if !fell_ill || !none_is_well || together.len() < 2 {
+            return None;
+        }
+        next.suspicion = Some(Suspicion { until: None });
+        for id in &together {
+            next.ill.entry(id.clone()).and_modify(|illness| illness.doubted = true);
+        }
+        let count = u32::try_from(together.len()).unwrap_or(u32::MAX);
+        return Some(Milestone::Suspected { count });
+    };
+    let is_doubted = ill.clone().any(|(_, illness)| illness.doubted);
+    if none_is_well && is_doubted {
+        suspicion.until = None;
+        return None;
+    }
+    // The others get the time to recover as well.
+    let grace = check.interval.saturating_mul(check.healthy_after);
+    let until = *suspicion.until.get_or_insert(now.plus(grace.saturating_add(check.timeout)));
+    if now < until {
+        return None;
+    }
+    next.suspicion = None;
+    next.ill.values_mut().for_each(|illness| illness.doubted = false);
+    Some(Milestone::Trusted)
+}
+
+fn is_well(replica: &Replica) -> bool {
+    match replica.health {
+        Health::Healthy => true,
+        Health::Unknown | Health::Starting => replica.is_served(),
+        Health::Unhealthy { .. } => false,
+    }
+}
+
+/// Until the check is trusted again.
+pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
+    Some(memory.suspicion?.until?.since(now))
+}

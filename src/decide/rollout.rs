@@ -1,0 +1,185 @@
+//! What replicas should be made from, which ones are not, and how far that has come.
+//!
+//! Nothing here starts or stops a replica: `seats.rs` does that for as long as there are old ones.
+//! So a change may be cut off anywhere, and goes on from what is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::census::{Class, class};
+use crate::decide::steps::Work;
+use crate::model::memory::{Failures, ServiceMemory};
+use crate::model::plan::Milestone;
+use crate::model::replica::Replica;
+use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+use crate::model::service::Service;
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
+
+/// A turn comes at least every minute. Where none came for so long, nobody was there to see
+/// progress or to make it.
+const UNWATCHED: Duration = Duration::from_secs(120);
+
+/// What new replicas are made from.
+pub(crate) struct Target {
+    pub(crate) service: Arc<Service>,
+    spec: String,
+    restart_up_to: u32,
+}
+
+impl Target {
+    /// Forgets a rejection that is out of date.
+    pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> Target {
+        let spec = service.spec_hash();
+        memory.rejected.take_if(|rejected| *rejected != spec);
+        let restart_up_to = memory.restart_up_to;
+        match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
+            None => Target { service: service.clone(), spec, restart_up_to },
+            Some(good) => {
+                let (service, spec) = (good.applied_to(service), good.spec.clone());
+                Target { service: Arc::new(service), spec, restart_up_to }
+            }
+        }
+    }
+
+    /// It was made before that was said of replicas, or from something else. Who bears no mark, as
+    /// those of earlier versions, is taken for what should be there.
+    pub(crate) fn is_old(&self, replica: &Replica) -> bool {
+        replica.number <= self.restart_up_to || self.is_other(replica)
+    }
+
+    fn is_other(&self, replica: &Replica) -> bool {
+        replica.spec.as_ref().is_some_and(|spec| *spec != self.spec)
+    }
+}
+
+/// An operator wants all replicas replaced, whatever they are made from.
+pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment) {
+    memory.rollout.restart_up_to = memory.last_number;
+    memory.rollout.rejected = None;
+    memory.rollout.under_way = Some(Progress::begun(service.spec_hash(), now));
+}
+
+struct Tally {
+    /// Ready, and as they should be.
+    new: u32,
+    old: u32,
+    /// Those of the old ones that are made from something else.
+    other: u32,
+}
+
+impl Tally {
+    fn of(snapshot: &Snapshot, memory: &ServiceMemory, target: &Target) -> Tally {
+        let mut tally = Tally { new: 0, old: 0, other: 0 };
+        for replica in &snapshot.replicas {
+            let class = class(replica, memory);
+            if class == Class::Leaving {
+                continue;
+            }
+            if target.is_old(replica) {
+                tally.old += 1;
+                tally.other += u32::from(target.is_other(replica));
+            } else if class == Class::Ready {
+                tally.new += 1;
+            }
+        }
+        tally
+    }
+}
+
+/// Notes progress or the want of it; gives what new replicas are made from in this turn.
+pub(crate) fn advance(
+    snapshot: &Snapshot,
+    wanted: u32,
+    target: Target,
+    next: &mut ServiceMemory,
+    work: &mut Work,
+) -> Target {
+    let (now, service) = (snapshot.now, &snapshot.service);
+    let tally = Tally::of(snapshot, next, &target);
+    let is_enough = wanted <= tally.new.saturating_add(service.rollout.max_unavailable)
+        && (0 < tally.new || wanted == 0);
+    let is_complete = tally.old == 0 && is_enough;
+    let mut progress = match next.rollout.under_way.take() {
+        Some(progress) if progress.spec == target.spec => progress,
+        None if tally.old == 0 => {
+            if is_complete {
+                remember(service, &tally, &mut next.rollout);
+            }
+            return target;
+        }
+        Some(_) | None => {
+            work.milestones.push(Milestone::RolloutStarted { old: tally.old });
+            Progress::begun(target.spec.clone(), now)
+        }
+    };
+    if is_complete {
+        let (took, is_back) = (now.since(progress.began), next.rollout.rejected.is_some());
+        work.milestones.push(Milestone::RolloutFinished { took, is_back });
+        remember(service, &tally, &mut next.rollout);
+        return target;
+    }
+    note(&mut progress, &tally, now);
+    let idle = now.since(progress.moved);
+    if service.rollout.progress_deadline <= idle {
+        return give_up(snapshot, target, progress, &tally, next, work);
+    }
+    next.rollout.under_way = Some(progress);
+    target
+}
+
+/// What the config says has proven itself.
+fn remember(service: &Service, tally: &Tally, memory: &mut RolloutMemory) {
+    let is_known = memory.good.as_ref().is_some_and(|good| good.spec == service.spec_hash());
+    if 0 < tally.new && memory.rejected.is_none() && !is_known {
+        memory.good = Some(Arc::new(Recipe::of(service)));
+    }
+}
+
+fn note(progress: &mut Progress, tally: &Tally, now: Moment) {
+    let gap = now.since(progress.watched);
+    if UNWATCHED < gap {
+        progress.moved = progress.moved.plus(gap).min(now);
+    }
+    progress.watched = now;
+    if progress.most_new < tally.new || tally.old < progress.fewest_old {
+        progress.most_new = progress.most_new.max(tally.new);
+        progress.fewest_old = progress.fewest_old.min(tally.old);
+        progress.moved = now;
+        progress.is_stalled = false;
+    }
+}
+
+fn give_up(
+    snapshot: &Snapshot,
+    target: Target,
+    mut progress: Progress,
+    tally: &Tally,
+    next: &mut ServiceMemory,
+    work: &mut Work,
+) -> Target {
+    let (service, rollout) = (&snapshot.service, &mut next.rollout);
+    let idle = snapshot.now.since(progress.moved);
+    let may = service.rollout.rollback && rollout.rejected.is_none();
+    let good = rollout.good.clone().filter(|good| may && good.spec != target.spec);
+    let (new, old) = (tally.new, tally.old);
+    if let Some(good) = good {
+        let to = Some(good.container.origin.to_string());
+        work.milestones.push(Milestone::RolledBack { idle, new, old, to });
+        rollout.rejected = Some(target.spec);
+        rollout.under_way = Some(Progress::begun(good.spec.clone(), snapshot.now));
+    } else if may && tally.other == 0 {
+        // A restart: what runs is good, what should have replaced it is not.
+        work.milestones.push(Milestone::RolledBack { idle, new, old, to: None });
+    } else {
+        if !std::mem::replace(&mut progress.is_stalled, true) {
+            work.milestones.push(Milestone::RolloutStalled { idle, new, old });
+        }
+        rollout.under_way = Some(progress);
+        return target;
+    }
+    rollout.restart_up_to = 0;
+    // What is known to work does not wait for what failed without it.
+    next.failures = Failures::default();
+    Target::choose(service, &mut next.rollout)
+}

@@ -1,0 +1,155 @@
+//! How far a rollout is, and what was good before it, in the state file's own shape. The recipe
+//! holds the values of the environment as they are: without them there is no way back. Nobody but
+//! the daemon's user may read the file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+use crate::model::secret::Secret;
+use crate::model::service::{ContainerSpec, Origin, Restart};
+use crate::model::time::Moment;
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct RolloutState {
+    restart_up_to: u32,
+    good: Option<RecipeState>,
+    rejected: Option<String>,
+    under_way: Option<ProgressState>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProgressState {
+    spec: String,
+    began: u64,
+    moved: u64,
+    watched: u64,
+    most_new: u32,
+    fewest_old: u32,
+    is_stalled: bool,
+}
+
+/// What a later version adds has to have a default.
+#[derive(Serialize, Deserialize)]
+struct RecipeState {
+    spec: String,
+    port: u16,
+    origin: OriginState,
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    volumes: Vec<String>,
+    nano_cpus: Option<u64>,
+    memory: Option<u64>,
+    networks: Vec<String>,
+    labels: BTreeMap<String, String>,
+    user: Option<String>,
+    restart: RestartState,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OriginState {
+    Image(String),
+    Compose { project: String, service: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RestartState {
+    No,
+    Always,
+    UnlessStopped,
+    OnFailure(u32),
+}
+
+impl RolloutState {
+    pub(crate) fn pack(memory: &RolloutMemory) -> RolloutState {
+        RolloutState {
+            restart_up_to: memory.restart_up_to,
+            good: memory.good.as_deref().map(pack_recipe),
+            rejected: memory.rejected.clone(),
+            under_way: memory.under_way.as_ref().map(|progress| ProgressState {
+                spec: progress.spec.clone(),
+                began: progress.began.0,
+                moved: progress.moved.0,
+                watched: progress.watched.0,
+                most_new: progress.most_new,
+                fewest_old: progress.fewest_old,
+                is_stalled: progress.is_stalled,
+            }),
+        }
+    }
+
+    /// `past` brings a moment of the future back to now.
+    pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> RolloutMemory {
+        RolloutMemory {
+            restart_up_to: self.restart_up_to,
+            good: self.good.map(|recipe| Arc::new(unpack_recipe(recipe))),
+            rejected: self.rejected,
+            under_way: self.under_way.map(|progress| Progress {
+                spec: progress.spec,
+                began: past(progress.began),
+                moved: past(progress.moved),
+                watched: past(progress.watched),
+                most_new: progress.most_new,
+                fewest_old: progress.fewest_old,
+                is_stalled: progress.is_stalled,
+            }),
+        }
+    }
+}
+
+fn pack_recipe(recipe: &Recipe) -> RecipeState {
+    let container = recipe.container.clone();
+    let exposed = |(name, value): (String, Secret)| (name, value.expose().to_owned());
+    RecipeState {
+        spec: recipe.spec.clone(),
+        port: recipe.port,
+        origin: match container.origin {
+            Origin::Image(image) => OriginState::Image(image),
+            Origin::Compose { project, service } => OriginState::Compose { project, service },
+        },
+        command: container.command,
+        environment: container.environment.into_iter().map(exposed).collect(),
+        volumes: container.volumes,
+        nano_cpus: container.nano_cpus,
+        memory: container.memory,
+        networks: container.networks,
+        labels: container.labels,
+        user: container.user,
+        restart: match container.restart {
+            Restart::No => RestartState::No,
+            Restart::Always => RestartState::Always,
+            Restart::UnlessStopped => RestartState::UnlessStopped,
+            Restart::OnFailure(most) => RestartState::OnFailure(most),
+        },
+    }
+}
+
+fn unpack_recipe(state: RecipeState) -> Recipe {
+    let hidden = |(name, value): (String, String)| (name, Secret::new(value));
+    let container = ContainerSpec {
+        origin: match state.origin {
+            OriginState::Image(image) => Origin::Image(image),
+            OriginState::Compose { project, service } => Origin::Compose { project, service },
+        },
+        command: state.command,
+        environment: state.environment.into_iter().map(hidden).collect(),
+        volumes: state.volumes,
+        nano_cpus: state.nano_cpus,
+        memory: state.memory,
+        networks: state.networks,
+        labels: state.labels,
+        user: state.user,
+        restart: match state.restart {
+            RestartState::No => Restart::No,
+            RestartState::Always => Restart::Always,
+            RestartState::UnlessStopped => Restart::UnlessStopped,
+            RestartState::OnFailure(most) => Restart::OnFailure(most),
+        },
+    };
+    Recipe { spec: state.spec, container, port: state.port }
+}
