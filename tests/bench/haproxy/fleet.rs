@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -159,13 +159,20 @@ impl Fleet {
         assert!(reached(PATIENCE, done), "no reload: {:#?}", self.daemon.lines());
     }
 
-    /// The daemon takes few orders at a time and asks others to come again.
+    /// The daemon takes few orders at a time, and none while Docker is slow to answer; it asks to
+    /// come again.
     fn command(&self, words: &[&str]) {
-        let _one = self.orders.lock().unwrap();
+        let _one = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let socket = self.remains.site.dir.join("api.sock");
-        let mut command = Command::new(program());
-        let out = command.args(words).arg("--socket").arg(socket).output().unwrap();
-        assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        let mut said = String::new();
+        let taken = reached(PATIENCE, || {
+            let mut command = Command::new(program());
+            let out = command.args(words).arg("--socket").arg(&socket).output().unwrap();
+            said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success() || said.contains("try again"), "{words:?}: {said}");
+            out.status.success()
+        });
+        assert!(taken, "{words:?}: {said}");
     }
 
     fn wait_serving(&self, lane: &Lane, number: u32) {
