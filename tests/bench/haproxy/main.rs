@@ -52,6 +52,10 @@ fn main() -> ExitCode {
         eprintln!("\n{lost} requests were lost");
         return ExitCode::FAILURE;
     }
+    if old::MOST < old.most {
+        eprintln!("\n{} earlier processes, and {} at most are allowed", old.most, old::MOST);
+        return ExitCode::FAILURE;
+    }
     if naive.failed() == 0 {
         eprintln!("\nthe naive way lost nothing, so that the other rows prove nothing");
         return ExitCode::FAILURE;

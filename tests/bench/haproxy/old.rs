@@ -7,6 +7,8 @@ use crate::fleet::Fleet;
 use crate::load::{Counts, Kind, Load};
 use crate::site::clients;
 
+/// A reload waits while so many earlier processes still finish.
+pub(crate) const MOST: usize = 10;
 const SAMPLES: u32 = 5;
 /// An answer takes 12 s.
 const LONG: &str = "/stream?chunks=120&ms=100";
@@ -16,7 +18,7 @@ const CLIENTS: usize = 25;
 
 pub(crate) struct Old {
     samples: Vec<Sample>,
-    most: usize,
+    pub(crate) most: usize,
     counts: Counts,
     /// Until the last of them had ended, from when the last client had its answer.
     ended_ms: u128,
