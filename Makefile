@@ -1,19 +1,26 @@
 # Everything is plain cargo underneath; this file knows the order and the set-up.
 
-PREFIX ?= /usr/local
-DESTDIR ?=
+export PREFIX ?= /usr/local
+export DESTDIR ?=
+# When the release was made, for everything in it.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+CARGO_HOME ?= $(HOME)/.cargo
 ARCH := $(shell uname -m)
 SYSROOT := $(shell rustc --print sysroot 2>/dev/null)
 # musl where that target is installed; else glibc, linked in.
 TARGET ?= $(if $(wildcard $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl),$(ARCH)-unknown-linux-musl,$(ARCH)-unknown-linux-gnu)
-# Relocations of the zone database packed: almost a megabyte less.
-FLAGS := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
-STATIC := RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET)
+# Relocations of the zone database packed: almost a megabyte less. Places of the building machine are
+# left out, so that the same commit gives the same bytes anywhere. Between flags stands the sign that
+# cargo knows, as a folder may have spaces in its name.
+FLAGS := $$(printf '%s\037%s\037%s\037%s' -Ctarget-feature=+crt-static \
+	-Clink-arg=-Wl,-z,pack-relative-relocs \
+	'--remap-path-prefix=$(CURDIR)=.' '--remap-path-prefix=$(CARGO_HOME)=cargo')
+STATIC := CARGO_ENCODED_RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET)
 OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check install dist setup setup-test image
+.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb setup setup-test image
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,13 +60,20 @@ check-examples: ## every example config, by the program's own check
 		cargo run --locked --quiet --bin plimsoll -- check --config $$file || exit; \
 	done
 
-install: dist ## install the static binary below PREFIX (DESTDIR is put before it)
-	install -D -m 755 dist/plimsoll $(DESTDIR)$(PREFIX)/bin/plimsoll
+# Without cargo, as root often is, what was built before is installed.
+install: $(if $(shell command -v cargo),dist) ## binary, systemd unit, documents below PREFIX (after DESTDIR); no config is touched
+	@contrib/install.sh
 
-dist: ## a static executable in dist/, checked to be one
+uninstall: ## take that away again; config and state stay
+	@contrib/install.sh uninstall
+
+dist: ## a release in dist/: static executable, tarball, checksums; reproducible
 	$(STATIC) --bin plimsoll
-	@mkdir -p dist && cp $(OUT)/plimsoll dist/plimsoll
-	@contrib/is-static.sh dist/plimsoll
+	@contrib/is-static.sh $(OUT)/plimsoll
+	@contrib/dist.sh $(OUT)/plimsoll $(ARCH)
+
+deb: dist ## a Debian package in dist/
+	@contrib/deb.sh $(ARCH)
 
 image: ## the example app as a Docker image, which the demo and the tests run
 	@$(STATIC) --quiet --example app

@@ -25,6 +25,7 @@ mod golden;
 mod haproxy;
 mod health;
 mod hostile;
+mod install;
 mod life;
 #[path = "../common/load.rs"]
 mod load;
