@@ -153,8 +153,12 @@ install_missing() {
     say "installing $*"
     # shellcheck disable=SC2086 # a list of words
     still=$(services_of $commands)
-    # shellcheck disable=SC2086 # a list of words
-    keep_still $still
+    # Without systemd it is started below. The package's own script fails where it may not raise its
+    # limits, as in a container, and the installation with it.
+    dockerd=docker
+    [ ! -d /run/systemd/system ] || dockerd=
+    # shellcheck disable=SC2086 # lists of words
+    keep_still $still $dockerd
     apt install -y --no-install-recommends "$@"
     # shellcheck disable=SC2086 # a list of words
     let_start $still
