@@ -20,7 +20,7 @@ OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb setup setup-test image
+.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb try-systemd setup setup-test image
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ dist: ## a release in dist/: static executable, tarball, checksums; reproducible
 
 deb: dist ## a Debian package in dist/
 	@contrib/deb.sh $(ARCH)
+
+try-systemd: dist image ## the unit in a booted Debian: start, reload, crash, hang, stop; needs debootstrap
+	@contrib/systemd/try.sh dist/plimsoll-*-linux-$(ARCH).tar.gz
 
 image: ## the example app as a Docker image, which the demo and the tests run
 	@$(STATIC) --quiet --example app

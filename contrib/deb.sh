@@ -44,6 +44,7 @@ kilobytes=$(du -sk --apparent-size --exclude=DEBIAN "$stage" | cut -f 1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$kilobytes/" \
     "$top/contrib/debian/control" >"$stage/DEBIAN/control"
 
+rm -f "$top"/dist/plimsoll_*_"$arch".deb
 package=$top/dist/plimsoll_${version}_$arch.deb
 dpkg-deb --root-owner-group -Zxz --build "$stage" "$package" >/dev/null
 cd "$top/dist"

@@ -15,13 +15,14 @@ dist=$top/dist
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir -p "$dist" "$stage/$name"
+rm -f "$dist"/plimsoll-*-linux-"$2".tar.gz
 install -m 755 "$binary" "$dist/plimsoll"
 install -m 755 "$binary" "$stage/$name/plimsoll"
 cp "$top"/*.md "$top"/LICENSE-* "$stage/$name"
 cp -R "$top/contrib" "$stage/$name/contrib"
 # Of use in the source tree alone.
 (cd "$stage/$name/contrib" &&
-    rm -rf demo debian setup.sh is-static.sh dist.sh deb.sh)
+    rm -rf demo debian systemd/try.sh setup.sh is-static.sh dist.sh deb.sh)
 (cd "$stage/$name" && find . -type f | LC_ALL=C sort | xargs sha256sum) >"$stage/sums"
 mv "$stage/sums" "$stage/$name/SHA256SUMS"
 tar -C "$stage" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --mode=u+rwX,go+rX,go-w \
