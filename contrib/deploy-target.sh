@@ -49,13 +49,16 @@ trap 'say "told to end"; exit 1' INT TERM
 trap '' HUP
 
 # Puts NEW in FILE's place, with the mode and owner of what is there, or else with MODE and the group
-# of the folder: FILE NEW [MODE].
+# plimsoll, or that of the folder: FILE NEW [MODE].
 replace() {
     cp "$2" "$1.deploy" || return
     if [ -e "$1" ]; then
         chmod --reference="$1" "$1.deploy" && chown --reference="$1" "$1.deploy" || return
     else
-        chmod "${3:-755}" "$1.deploy" && chgrp --reference="$(dirname "$1")" "$1.deploy" || return
+        chmod "${3:-755}" "$1.deploy" || return
+        # The daemon's account has to read it.
+        chgrp plimsoll "$1.deploy" 2>/dev/null ||
+            chgrp --reference="$(dirname "$1")" "$1.deploy" || return
     fi
     sync "$1.deploy"
     # A rename, so that whoever looks finds the old or the new one, whole.
