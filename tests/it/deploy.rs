@@ -244,10 +244,10 @@ fn a_version_that_gets_not_healthy_is_taken_back() {
     host.stage.set("/services/web/drain_timeout", json!("2s"));
     let config = host.stage.write();
     let mut deploy = host.command(&two, &["--config", config.to_str().unwrap()]);
-    let (status, said) = told(deploy.env("PLIMSOLL_DEPLOY_WAIT", "8"), &host.text("key"));
+    let (status, said) = told(deploy.env("PLIMSOLL_DEPLOY_WAIT", "15"), &host.text("key"));
     assert_eq!((status, host.text("bin/plimsoll")), (1, version("one", "true")), "{said}");
     assert_eq!(host.text("live.json"), live);
-    let words = ["not healthy within 8 s: ", "going back", "runs again and is healthy"];
+    let words = ["not healthy within 15 s: ", "going back", "runs again and is healthy"];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert!(host.is_healthy());
 }
