@@ -82,6 +82,33 @@ fn words_of(path: &str) -> BTreeSet<String> {
     literals_of(&source(path), "fn word(").into_iter().map(str::to_owned).collect()
 }
 
+/// The arms of the match that gives paths their meaning, as documents write them.
+fn routes(source: &str) -> BTreeSet<String> {
+    let body = source.split("fn of(").nth(1).unwrap_or_default();
+    let body = body.split("\n    }\n").next().unwrap_or_default();
+    let mut prefix = "";
+    let mut found = BTreeSet::new();
+    for line in body.lines().map(str::trim) {
+        let Some((pattern, made)) = line.split_once(" => ") else { continue };
+        if pattern.starts_with("[\"services\", name") {
+            prefix = "/services/NAME";
+            continue;
+        }
+        let parts: Vec<&str> = pattern.split('"').skip(1).step_by(2).collect();
+        let path = parts.iter().map(|part| format!("/{part}")).collect::<String>();
+        let method = if made.starts_with("show(") { "GET" } else { "POST" };
+        if pattern.starts_with('[') {
+            found.insert(format!("{method} {prefix}{path}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_route_has_its_row() {
+    check("route", 15, &routes(&source("src/serve/routes.rs")));
+}
+
 #[test]
 fn every_event_has_its_row() {
     check("kind", 20, &words_of("src/model/event.rs"));
