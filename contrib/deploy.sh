@@ -57,7 +57,7 @@ case $host in -* | *[!a-zA-Z0-9_.:@-]*) usage "$host is no host" ;; esac
 case $port in *[!0-9]* | '') usage "$port is no port" ;; esac
 
 number() {
-    case $2 in '' | *[!0-9]* | ?????*) usage "$1 is $2, a number of at most 4 digits is needed" ;; esac
+    case $2 in '' | 0?* | *[!0-9]* | ?????*) usage "$1 is $2, a number up to 9999 is needed" ;; esac
 }
 tries=${PLIMSOLL_DEPLOY_TRIES:-5}
 wait=${PLIMSOLL_DEPLOY_WAIT:-60}
@@ -100,6 +100,7 @@ fi
     tr -d '\r' <"$ours/given"
     echo
 } >"$ours/key"
+tr -d '\r' <"$PLIMSOLL_DEPLOY_KNOWN_HOSTS" >"$ours/known_hosts"
 
 mkdir "$ours/files"
 cp "$target" "$ours/files/target.sh"
@@ -129,7 +130,7 @@ there() {
     done
     timeout "$seconds" ssh -F /dev/null -p "$port" -i "$ours/key" -T \
         -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \
-        -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$PLIMSOLL_DEPLOY_KNOWN_HOSTS" \
+        -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$ours/known_hosts" \
         -o GlobalKnownHostsFile=/dev/null -o UpdateHostKeys=no -o LogLevel=ERROR \
         -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
         "$host" "$command" 2>"$ours/said"
@@ -156,13 +157,20 @@ judge() {
     fail "$status" "$why" "$@"
 }
 
-# Waits before the next try, or gives up with STATUS: STEP TRY STATUS.
-again() {
-    why=$(tail -n 1 "$ours/said")
-    [ "$2" -lt "$tries" ] || fail "$3" "$1: no connection to $host in $tries tries: ${why:-lost}"
-    pause=$((1 << ($2 < 4 ? $2 - 1 : 3)))
-    say "$1: try $2 of $tries: ${why:-the connection was lost}; again in $pause s"
-    sleep "$pause"
+# One step, over again while only the connection fails: FUNCTION STEP STATUS, the last for when it
+# cannot be done.
+persist() {
+    try=1
+    until "$1"; do
+        judge "$2" $? "$3"
+        why=$(tail -n 1 "$ours/said")
+        [ "$try" -lt "$tries" ] ||
+            fail "$3" "$2: no connection to $host in $tries tries: ${why:-lost}"
+        pause=$((1 << (try < 4 ? try - 1 : 3)))
+        say "$2: try $try of $tries: ${why:-the connection was lost}; again in $pause s"
+        sleep "$pause"
+        try=$((try + 1))
+    done
 }
 
 # shellcheck disable=SC2016 # scripts for over there
@@ -177,34 +185,24 @@ again() {
         cat log; if [ -e status ]; then cat status; else echo unknown; fi'
 }
 
-say "$(wc -c <"$binary") bytes of $binary${config:+ and $config} to $host"
-try=1
-until tar -C "$ours/files" -cf - . | there 300 "$receive" "$folder" "$run"; do
-    code=$?
-    judge "receiving the files" "$code" 1
-    again "sending" "$try" 1
-    try=$((try + 1))
-done
-
-try=1
-until there 30 "$start" "$folder" "$run" "$binary_there" "$config_there" "$restart" "$wait" \
-    </dev/null; do
-    code=$?
-    judge "starting the deploy" "$code" 3
-    # It may have begun before the answer was lost.
-    again "starting" "$try" 3
-    try=$((try + 1))
-done
-
 # Both ways, each with a restart and the wait for health; then a little more.
 limit=$((wait * 4 + 180))
-try=1
-until there $((limit + 30)) "$follow" "$folder" "$run" "$limit" </dev/null >"$ours/outcome"; do
-    code=$?
-    judge "reading the outcome" "$code" 3
-    again "waiting for the outcome" "$try" 3
-    try=$((try + 1))
-done
+
+send_files() { tar -C "$ours/files" -cf - . | there 300 "$receive" "$folder" "$run"; }
+
+begin() {
+    there 30 "$start" "$folder" "$run" "$binary_there" "$config_there" "$restart" "$wait" </dev/null
+}
+
+outcome() {
+    there $((limit + 30)) "$follow" "$folder" "$run" "$limit" </dev/null >"$ours/outcome"
+}
+
+say "$(wc -c <"$binary") bytes of $binary${config:+ and $config} to $host"
+persist send_files "sending the files" 1
+# From here on it may have begun before an answer was lost.
+persist begin "beginning there" 3
+persist outcome "waiting for the outcome" 3
 sed '$d' "$ours/outcome" | sed "s/^/$host: /"
 case $(tail -n 1 "$ours/outcome") in
 0) say "done" ;;

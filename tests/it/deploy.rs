@@ -260,7 +260,7 @@ fn a_connection_lost_half_way_is_made_again() {
     host.cut(Cut::Restart);
     let (status, said) = host.deploy(&two, &[]);
     assert_eq!((status, host.text("bin/plimsoll")), (0, version("two", "true")), "{said}");
-    let words = ["sending: try 1 of 5: ", "waiting for the outcome: try 1 of 5: "];
+    let words = ["sending the files: try 1 of 5: ", "waiting for the outcome: try 1 of 5: "];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert!(host.is_healthy());
 }
