@@ -13,13 +13,13 @@ const DOCUMENTS: &[&str] = &["README.md", "QUICKREF.md"];
 
 /// A fenced block: the word after its fence, the line of its fence, and what is in it.
 #[derive(Debug, PartialEq)]
-struct Block {
+pub(crate) struct Block {
     language: String,
     line: usize,
-    text: String,
+    pub(crate) text: String,
 }
 
-fn blocks(markdown: &str) -> Vec<Block> {
+pub(crate) fn blocks(markdown: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (i, line) in markdown.lines().enumerate() {
@@ -38,7 +38,7 @@ fn blocks(markdown: &str) -> Vec<Block> {
 }
 
 /// Shell lines without their comments; of a `console` only what is typed.
-fn typed(block: &Block) -> Vec<&str> {
+pub(crate) fn typed(block: &Block) -> Vec<&str> {
     let prompt = if block.language == "console" { "$ " } else { "" };
     let lines = block.text.lines().filter_map(|line| line.strip_prefix(prompt));
     let code = lines.map(|line| line.split(" #").next().unwrap_or_default().trim());

@@ -37,6 +37,7 @@ mod quickref;
 mod notify;
 mod raw_http;
 mod zones;
+mod readme;
 mod schema;
 mod scripts;
 mod stage;
