@@ -46,6 +46,7 @@ bench: setup image ## measure: cost of a tick and of a decision, memory, a simul
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
 
 bench-haproxy: setup image ## count what clients lose while HAProxy's servers come and go, beside the naive way
 	$(STATIC) --bin plimsoll

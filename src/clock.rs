@@ -55,6 +55,12 @@ fn hundredths(uptime: &str) -> Option<u64> {
     seconds.parse::<u64>().ok()?.checked_mul(100)?.checked_add(places)
 }
 
+/// The time of day in milliseconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
+pub(crate) fn unix_ms() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::clock::hundredths;

@@ -8,7 +8,7 @@ use jsonc_parser::ast::Value;
 use crate::config::cursor::{Node, Section};
 use crate::config::proxy;
 use crate::model::config::{Api, Webhook};
-use crate::model::event::Kind;
+use crate::model::event::{Kind, is_meant};
 use crate::model::secret::Secret;
 use crate::model::{units, url};
 
@@ -77,11 +77,7 @@ fn events(node: &Node) -> Option<Vec<String>> {
     let nodes = node.list()?;
     let event = |node: &Node| {
         let pattern = node.text()?;
-        let known = |word: &str| match pattern.strip_suffix('*') {
-            Some(start) => word.starts_with(start),
-            None => word == pattern,
-        };
-        if Kind::ALL.iter().map(|kind| kind.word()).any(known) {
+        if Kind::ALL.iter().any(|kind| is_meant(kind.word(), &pattern)) {
             return Some(pattern.into_owned());
         }
         let kinds = Kind::ALL.iter().filter(|_| node.has_room());

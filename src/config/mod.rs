@@ -163,7 +163,6 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
     let proxy = proxy::load_balancer(section.section("load_balancer"));
     let notifications = api::notifications(section.get("notifications"));
     let services = service::services(&section, &autoscaler.business_hours);
-    section.idle("notifications");
     section.retired("servers", "more hosts than one are Docker Swarm's, see `engine` of a service");
     section.retired("monitoring", "Prometheus and Grafana have files of their own in contrib");
     section.done();

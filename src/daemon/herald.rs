@@ -1,22 +1,92 @@
-//! Tells an event to all who are told of events: the log, what counts them.
+//! Tells an event to all who are told of events: the log, what counts them, the file, those who ask
+//! for them, webhooks.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock;
+use crate::daemon::hooks::{self, Hook};
 use crate::daemon::logger;
-use crate::model::event::Event;
+use crate::model::config::Webhook;
+use crate::model::event::{Entry, Event};
 use crate::report::telemetry::Telemetry;
+use crate::serve::Annals;
+use crate::store::events::{self, EventFile};
+
+/// A clock that goes back by more than this was set.
+const STEP_MS: u64 = 1000;
 
 pub(crate) struct Herald {
     telemetry: Arc<Telemetry>,
+    annals: Arc<Annals>,
+    file: EventFile,
+    hooks: Vec<Hook>,
+    last_ms: u64,
+    /// Events that the file did not take since it takes none.
+    unwritten: Option<u64>,
 }
 
 impl Herald {
-    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Herald {
-        Herald { telemetry }
+    /// `dir` is where the file is.
+    pub(crate) fn new(dir: &Path, telemetry: Arc<Telemetry>, annals: Arc<Annals>) -> Herald {
+        let (file, before) = EventFile::open(dir);
+        let last_ms = before.last().map_or(0, |entry| entry.at_ms);
+        before.into_iter().for_each(|entry| annals.push(entry));
+        Herald { telemetry, annals, file, hooks: Vec::new(), last_ms, unwritten: None }
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
+    /// From now on these are told, and no others.
+    pub(crate) fn watch(&mut self, webhooks: &[Webhook]) {
+        self.hooks.clear();
+        for (at, webhook) in webhooks.iter().enumerate() {
+            match Hook::start(at, webhook, &self.telemetry) {
+                Ok(hook) => self.hooks.push(hook),
+                Err(err) => log::error!("message={:?}", err.to_string()),
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, event: &Event) {
         logger::event(event);
         self.telemetry.event(event);
+        let entry = events::entry(self.stamp(), event);
+        self.write(&entry);
+        for hook in &self.hooks {
+            self.telemetry.dropped(u64::from(!hook.tell(&entry)));
+        }
+        self.annals.push(entry);
+    }
+
+    /// Each has a moment of its own: whoever saw one can ask for those after it.
+    fn stamp(&mut self) -> u64 {
+        let now = clock::unix_ms();
+        let is_step = now.saturating_add(STEP_MS) < self.last_ms;
+        self.last_ms = if is_step { now } else { now.max(self.last_ms + 1) };
+        self.last_ms
+    }
+
+    /// Without the file, the others are told all the same.
+    fn write(&mut self, entry: &Entry) {
+        match (self.file.append(entry), self.unwritten) {
+            (Ok(()), None) => (),
+            (Ok(()), Some(lost)) => {
+                self.unwritten = None;
+                let message = format!("events are written again, {lost} are not in the file");
+                log::info!("message={message:?}");
+            }
+            (Err(err), lost) => {
+                if lost.is_none() {
+                    let message = format!("events cannot be written to state_dir: {err}");
+                    log::error!("message={message:?}");
+                }
+                self.unwritten = Some(lost.unwrap_or(0) + 1);
+                self.telemetry.dropped(1);
+            }
+        }
+    }
+
+    /// What hooks were not sent yet is sent, within reason.
+    pub(crate) fn end(&mut self) {
+        hooks::end(std::mem::take(&mut self.hooks));
     }
 }

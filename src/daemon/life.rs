@@ -113,6 +113,11 @@ impl Life {
         Ok(())
     }
 
+    /// Nothing is told any more; what was told goes out.
+    pub(crate) fn end(&mut self) {
+        self.parts.herald.end();
+    }
+
     /// Sends off the remote metrics that are due; gives how long none will be.
     fn ask(&mut self, now: Moment) -> Option<Duration> {
         let interval = self.config.check_interval;
@@ -237,6 +242,8 @@ impl Life {
         let mut turn = tick(&mut world, &mut self.mind, inputs);
         let took = parts.clock.fine().saturating_sub(begun);
         parts.telemetry.turn(took, self.config.check_interval);
+        let names: Vec<&str> = turn.services.iter().map(|s| s.name.as_str()).collect();
+        parts.telemetry.services(&names);
         turn.events.iter().for_each(|event| parts.herald.tell(event));
         turn.readings.iter().for_each(|line| log::debug!("{line}"));
         if due && log::log_enabled!(log::Level::Debug) {
@@ -266,8 +273,6 @@ impl Life {
     }
 
     fn publish(&mut self, turn: Turn) {
-        let names: Vec<&str> = turn.services.iter().map(|s| s.name.as_str()).collect();
-        self.parts.telemetry.services(&names);
         let clock = &self.parts.clock;
         // Whoever reads it may be in another folder.
         let config_file = &self.options.config_file;
@@ -340,7 +345,7 @@ impl Life {
         Ok(words.collect::<Vec<_>>().join("; "))
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&mut self, event: &Event) {
         self.parts.herald.tell(event);
     }
 
@@ -380,6 +385,9 @@ impl Life {
         self.pace.set_interval(now, new.check_interval);
         self.pace.wake(now);
         self.parts.gauges.watch(&new, now);
+        if new.notifications != self.config.notifications {
+            self.parts.herald.watch(&new.notifications);
+        }
         let changes = diff::changes(&self.config, &new);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };

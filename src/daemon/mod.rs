@@ -7,6 +7,8 @@ mod crew;
 pub(crate) mod doctor;
 mod gauges;
 mod herald;
+mod hooks;
+mod host;
 mod inbox;
 mod life;
 pub(crate) mod live;
@@ -45,7 +47,7 @@ use crate::net::SystemNet;
 use crate::outside::{Clock, Error, Result, Tally};
 use crate::report::prometheus;
 use crate::report::telemetry::Telemetry;
-use crate::serve::{Board, Front, Sources};
+use crate::serve::{Annals, Board, Front, Sources};
 use crate::store::FileStore;
 use crate::tick::Mind;
 
@@ -70,10 +72,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
-    let tally: Tally = {
-        let telemetry = telemetry.clone();
-        Arc::new(move |what| telemetry.count(what))
-    };
+    let tally = tally(&telemetry);
     let engine = Docker::new(&config.fixed.docker, clock.clone()).telling(tally.clone());
     let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone()));
@@ -92,7 +91,9 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         options.config_file.display(),
         config.counted()
     );
-    let herald = Herald::new(telemetry.clone());
+    let annals = Arc::new(Annals::default());
+    let mut herald = Herald::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
+    herald.watch(&config.notifications);
     herald.tell(&Event::new(Kind::DaemonStarted, message));
     if let Some(damage) = opened.damage {
         herald.tell(&Event::new(Kind::StateDamaged, damage));
@@ -101,6 +102,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let sources = Sources {
         board: board.clone(),
         ask: Box::new(move |command| inbox::ask(&asking, command)),
+        annals,
+        host: host::teller(engine.clone(), clock.clone()),
         metrics: metrics(telemetry.clone(), board.clone(), clock.now()),
     };
     // Kept to the end: dropped, it takes its sockets away.
@@ -125,9 +128,15 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     };
     let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
     let ended = life.run();
+    life.end();
     drop(front);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn tally(telemetry: &Arc<Telemetry>) -> Tally {
+    let telemetry = telemetry.clone();
+    Arc::new(move |what| telemetry.count(what))
 }
 
 /// What Prometheus reads, made when it does.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::docker::client::{Call, Client, Method};
 use crate::docker::details::Details;
 use crate::docker::meter::Meters;
-use crate::docker::wire::{Created, Inspected, Listed};
+use crate::docker::wire::{Created, Info, Inspected, Listed};
 use crate::model::config::DockerConfig;
 use crate::model::counted::Counted;
 use crate::model::replica::{Container, ContainerId};
@@ -80,6 +80,11 @@ impl Docker {
     /// That both sides speak.
     pub(crate) fn api_version(&self) -> Result<String> {
         self.client.version(self.look_timeout()).map(|version| version.to_string())
+    }
+
+    /// Costs the engine more than a list does.
+    pub(crate) fn info(&self) -> Result<Info> {
+        self.client.call(Call::get("/info"), self.look_timeout())?.ok()?.json()
     }
 
     /// Whether containers can be made from it without a pull.

@@ -209,6 +209,19 @@ pub(crate) struct Created {
     pub(crate) id: String,
 }
 
+/// What the engine says of its host.
+#[derive(Deserialize)]
+pub(crate) struct Info {
+    #[serde(rename = "Name")]
+    pub(crate) name: String,
+    #[serde(rename = "NCPU")]
+    pub(crate) cpus: u64,
+    #[serde(rename = "Containers")]
+    pub(crate) containers: u64,
+    #[serde(rename = "ContainersRunning")]
+    pub(crate) running: u64,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct Stats {
     read: String,

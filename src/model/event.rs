@@ -30,6 +30,25 @@ impl Event {
     }
 }
 
+/// One that was told, as programs read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Milliseconds since 1970. No two of one daemon are the same.
+    pub(crate) at_ms: u64,
+    pub(crate) kind: String,
+    pub(crate) service: Option<String>,
+    /// All of it, on one line.
+    pub(crate) json: String,
+}
+
+/// Whether a kind is one that a pattern means: a kind, or its beginning and `*`.
+pub(crate) fn is_meant(kind: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => kind.starts_with(start),
+        None => kind == pattern,
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     ScaleUp,

@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod hash;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod metric;
 pub(crate) mod plan;

@@ -9,6 +9,13 @@ pub(crate) fn plain(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
+/// As little as tells whom it leads to.
+pub(crate) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    place.rsplit('@').next().unwrap_or(place)
+}
+
 /// Appends `text` so that it is one value of a query.
 pub(crate) fn encode(text: &str, into: &mut String) {
     for byte in text.bytes() {
@@ -23,7 +30,7 @@ pub(crate) fn encode(text: &str, into: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::url::{encode, plain};
+    use crate::model::url::{encode, host, plain};
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {
@@ -36,6 +43,18 @@ mod tests {
             ("a?b", "a"),
         ] {
             assert_eq!(plain(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_all_that_is_told_of_a_secret_address() {
+        for (url, shown) in [
+            ("http://a:9/b", "a:9"),
+            ("http://me:p@ss@a?x=/y", "a"),
+            ("http://a#b", "a"),
+            ("a/b", "a"),
+        ] {
+            assert_eq!(host(url), shown, "{url}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Labels are names of the config and words of fixed lists, so their number has a bound: a service
 //! that leaves the config takes its counts along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(crate) struct Telemetry {
 /// As much as was counted up to a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
+    /// Nothing is counted of others: what comes late of one that left would stay.
+    services: BTreeSet<String>,
     pub(crate) numbers: BTreeMap<(Series, Labels), u64>,
     pub(crate) times: BTreeMap<(Series, Labels), Times>,
 }
@@ -91,11 +93,16 @@ impl Telemetry {
     /// The services that there are now.
     pub(crate) fn services(&self, names: &[&str]) {
         let mut kept = self.kept();
+        let services: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        if services == kept.services {
+            return;
+        }
         let is_there = |labels: &Labels| {
-            labels.iter().all(|(name, value)| *name != "service" || names.contains(&value.as_str()))
+            labels.iter().all(|(name, value)| *name != "service" || services.contains(value))
         };
         kept.numbers.retain(|(_, labels), _| is_there(labels));
         kept.times.retain(|(_, labels), _| is_there(labels));
+        kept.services = services;
         for service in names {
             let of = |name, value: &str| {
                 vec![("service", (*service).to_owned()), (name, value.to_owned())]
@@ -122,6 +129,7 @@ impl Telemetry {
                 kept.took(Series::Docker, labels.clone(), took);
                 kept.add(Series::DockerErrors, labels, u64::from(failed));
             }
+            Counted::Probe { service, .. } if !kept.services.contains(service) => (),
             Counted::Probe { service, took, failure } => {
                 let service = ("service", service.to_owned());
                 kept.took(Series::Probe, vec![service.clone()], took);
@@ -143,10 +151,15 @@ impl Telemetry {
         let mut kept = self.kept();
         kept.add(Series::Events, vec![("kind", event.kind.word().to_owned())], 1);
         let action = ACTIONS.iter().find(|(_, kind)| *kind == event.kind);
-        if let (Some(service), Some((action, _))) = (&event.service, action) {
+        let service = event.service.as_ref().filter(|service| kept.services.contains(*service));
+        if let (Some(service), Some((action, _))) = (service, action) {
             let labels = vec![("service", service.clone()), ("action", (*action).to_owned())];
             kept.add(Series::Scaling, labels, 1);
         }
+    }
+
+    pub(crate) fn dropped(&self, events: u64) {
+        self.kept().add(Series::EventsDropped, Vec::new(), events);
     }
 
     /// A reload that had nothing to do is none.
@@ -238,12 +251,13 @@ mod tests {
         let refused = [("service", "web"), ("cause", "refused")];
         assert_eq!(number(&telemetry, Series::ProbeFailures, &refused), Some(1));
         telemetry.services(&["api"]);
+        telemetry.event(&up("web"));
         assert_eq!(number(&telemetry, Series::Scaling, &web), None);
         assert_eq!(number(&telemetry, Series::ProbeFailures, &refused), None);
         assert!(!telemetry.read().times.keys().any(|(series, _)| *series == Series::Probe));
         let api = [("service", "api"), ("action", "up")];
         assert_eq!(number(&telemetry, Series::Scaling, &api), Some(1));
-        assert_eq!(number(&telemetry, Series::Events, &[("kind", "scale.up")]), Some(3));
+        assert_eq!(number(&telemetry, Series::Events, &[("kind", "scale.up")]), Some(4));
     }
 
     #[test]

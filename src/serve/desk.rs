@@ -11,7 +11,8 @@ use crate::model::command::{Command, Refusal};
 use crate::model::secret::Secret;
 use crate::model::status::{ServiceStatus, Status};
 use crate::outside::Clock;
-use crate::serve::reply::Reply;
+use crate::serve::annals::Wish;
+use crate::serve::reply::{JSON, Reply};
 use crate::serve::routes::{Change, Route, Show};
 use crate::serve::{Sources, bodies, guard, wire};
 
@@ -80,7 +81,9 @@ impl Desk {
                 .detail("/status, /services and /services/NAME are good ones to begin with");
         };
         match (route, asked.method.as_str()) {
-            (Route::Show(show), "GET" | "HEAD") => self.show(&show).unwrap_or_else(|reply| reply),
+            (Route::Show(show), "GET" | "HEAD") => {
+                self.show(asked, &show).unwrap_or_else(|reply| reply)
+            }
             (Route::Change(change), "POST") => {
                 self.change(asked, change).unwrap_or_else(|reply| reply)
             }
@@ -89,7 +92,7 @@ impl Desk {
         }
     }
 
-    fn show(&self, show: &Show) -> Result<Reply, Reply> {
+    fn show(&self, asked: &Asked, show: &Show) -> Result<Reply, Reply> {
         let seen = || {
             let status = self.sources.board.read();
             status.ok_or_else(|| Reply::busy("no look at the services was made yet"))
@@ -98,6 +101,14 @@ impl Desk {
             Show::Health => json!({ "status": "alive" }),
             // There is something to count before there is something to show.
             Show::Metrics => return Ok(Reply::plain(PROMETHEUS, (self.sources.metrics)())),
+            Show::Events => {
+                let wish = Wish::of(&asked.target, self.clock.wall())?;
+                return Ok(Reply::plain(JSON, self.sources.annals.read(&wish)));
+            }
+            Show::Servers => {
+                let host = (self.sources.host)();
+                Value::Array(vec![wire::host(&host, self.sources.board.read().as_deref())])
+            }
             Show::Root => json!({
                 "status": "running",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -150,8 +161,10 @@ impl Desk {
             Command::Order { .. } => 202,
         };
         let waiting = Waiting::begin(&self.orders);
-        let waiting =
-            waiting.ok_or_else(|| Reply::busy("other orders are being taken; try again"))?;
+        let waiting = waiting.ok_or_else(|| {
+            let what = "other orders are being taken; try again";
+            Reply::error(429, what).header("Retry-After", "1")
+        })?;
         let answer = (self.sources.ask)(command);
         drop(waiting);
         answer.map(|words| Reply::new(status, json!({ "done": words }))).map_err(refused)

@@ -5,6 +5,7 @@
 //! tiny_http and the desk, and goes out at the door again. tiny_http has no limits of its own, so
 //! it never meets a client.
 
+mod annals;
 mod bodies;
 pub(crate) mod client;
 mod desk;
@@ -25,8 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::command::{Answer, Command};
 use crate::model::config::Api;
+use crate::model::host::Host;
 use crate::model::status::Status;
 use crate::outside::{Clock, Error, Result, Tally};
+pub(crate) use crate::serve::annals::Annals;
 use crate::serve::desk::Desk;
 use crate::serve::door::{Hall, Place};
 use crate::serve::inside::Inside;
@@ -55,6 +58,9 @@ pub(crate) type Ask = Box<dyn Fn(Command) -> Answer + Send + Sync>;
 pub(crate) struct Sources {
     pub(crate) board: Arc<Board>,
     pub(crate) ask: Ask,
+    pub(crate) annals: Arc<Annals>,
+    /// The host that the containers run on. May ask Docker.
+    pub(crate) host: Box<dyn Fn() -> Host + Send + Sync>,
     /// What Prometheus reads.
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
 }

@@ -13,6 +13,8 @@ const PASSED: [&str; 7] = [
     "www-authenticate",
 ];
 
+pub(crate) const JSON: &str = "application/json";
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -28,7 +30,7 @@ enum Body {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Reply {
-        Reply::of("application/json", status, Body::Json(body))
+        Reply::of(JSON, status, Body::Json(body))
     }
 
     /// Of that Content-Type.
@@ -101,6 +103,7 @@ fn phrase(status: u16) -> &'static str {
         413 => "Content Too Large",
         417 => "Expectation Failed",
         422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

@@ -14,6 +14,8 @@ pub(crate) enum Show {
     Ready,
     Status,
     Metrics,
+    Events,
+    Servers,
     Services,
     Service(String),
     Stats(String),
@@ -44,6 +46,8 @@ impl Route {
             ["readyz"] => show(Show::Ready),
             ["status"] => show(Show::Status),
             ["metrics"] => show(Show::Metrics),
+            ["events"] => show(Show::Events),
+            ["servers"] => show(Show::Servers),
             ["services"] => show(Show::Services),
             ["pause"] => change(Change::Pause(None)),
             ["resume"] => change(Change::Resume(None)),
@@ -75,6 +79,8 @@ impl Route {
             Route::Show(Show::Ready) => "/readyz",
             Route::Show(Show::Status) => "/status",
             Route::Show(Show::Metrics) => "/metrics",
+            Route::Show(Show::Events) => "/events",
+            Route::Show(Show::Servers) => "/servers",
             Route::Show(Show::Services) => "/services",
             Route::Show(Show::Service(_)) => "/services/{name}",
             Route::Show(Show::Stats(_)) => "/services/{name}/stats",
@@ -106,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_pattern_leads_to_its_route_and_holds_no_name() {
-        let paths = "/ /healthz /readyz /status /metrics /services /services/a /services/a/stats \
+        let paths = "/ /healthz /readyz /status /metrics /events /servers /services /services/a \
+                     /services/a/stats \
                      /services/a/explain /services/a/scale /services/a/scale/up \
                      /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
                      /services/a/restart /config/reload";

@@ -4,13 +4,14 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
+use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::plan::Cause;
 use crate::model::record::{Counts, Measured};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
-use crate::model::status::{Change, Record, ReplicaStatus, ServiceStatus, Status};
+use crate::model::status::{Change, Record, ReplicaState, ReplicaStatus, ServiceStatus, Status};
 use crate::model::time::Moment;
 
 pub(crate) fn status(status: &Status) -> Value {
@@ -27,6 +28,27 @@ pub(crate) fn status(status: &Status) -> Value {
         "haproxy": { "answers": status.old_proxies.is_some(), "old_processes": status.old_proxies },
         "services": services,
         "orphans": status.orphans,
+    })
+}
+
+/// One of them: the others are Swarm's.
+pub(crate) fn host(host: &Host, status: Option<&Status>) -> Value {
+    let services = status.map(|status| status.services.as_slice()).unwrap_or_default();
+    let replicas: Vec<&ReplicaStatus> = services.iter().flat_map(|s| &s.replicas).collect();
+    let runs = |replica: &&&ReplicaStatus| replica.state != ReplicaState::Exited;
+    json!({
+        "name": host.name,
+        "cpus": host.cpus,
+        "load": host.load,
+        "memory_bytes": host.memory.map(|(total, _)| total),
+        "memory_available_bytes": host.memory.map(|(_, available)| available),
+        "containers": {
+            "all": host.containers,
+            "running": host.running,
+            "ours": replicas.len(),
+            "ours_running": replicas.iter().filter(runs).count(),
+        },
+        "error": host.error,
     })
 }
 

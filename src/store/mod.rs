@@ -1,5 +1,6 @@
 //! `outside::Store`: memory as one JSON file.
 
+pub(crate) mod events;
 mod rollout;
 mod wire;
 

@@ -71,8 +71,9 @@ fn every_route_answers_to_whom_it_should() {
             ("/services/web/explain", 200, r#""wanted":1"#),
             ("/services/shop", 404, "has no service shop; it has: web"),
             ("/services/shop/explain", 404, "has no service shop"),
-            ("/metrics", 404, "nothing at this path"),
-            ("/servers", 404, "nothing at this path"),
+            ("/events?limit=1", 200, r#""kind":""#),
+            ("/events?limit=x", 400, "1 to 1000"),
+            ("/servers", 200, r#""containers":{"#),
             ("/nothing", 404, "nothing at this path"),
             ("/services/web/scale", 405, "GET is not for this path"),
         ] {

@@ -179,7 +179,9 @@ fn crowds_of_clients_leave_nothing_behind() {
         assert_eq!(parse(&first).map(|a| a.status), Some(408));
         held
     });
-    siege.suffer("60 clients that never read", |siege| ask_at_once(siege, 60));
+    siege.suffer("60 clients that never read", |siege| ask_at_once(siege, 60, "/status"));
+    siege.suffer("60 more, of /metrics", |siege| ask_at_once(siege, 60, "/metrics"));
+    siege.suffer("60 more, of /events", |siege| ask_at_once(siege, 60, "/events?limit=1000"));
     siege.suffer("2000 times connect and reset", |siege| {
         for _ in 0..2000 {
             let stream = siege.connect();
@@ -238,6 +240,26 @@ fn requests_that_are_none_are_refused_with_a_status() {
             assert_eq!(siege.status(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"), Some(505));
         }
     });
+    siege.suffer("500 paths and methods made up", |siege| {
+        let series = |siege: &Siege| {
+            let page = siege.tcp().get("/metrics").body;
+            page.lines().filter(|line| line.starts_with("plimsoll_http_")).count()
+        };
+        let mut before = 0;
+        for n in 0..500 {
+            let letter = char::from(b'A' + (n % 26) as u8);
+            let line = format!("GET{letter} /services/s{n}/x HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(siege.status(line.as_bytes()), Some(404));
+            let line = format!("GET /services/s{n} HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(siege.status(line.as_bytes()), Some(404));
+            // Asking for the page is counted too, and shows on the next one.
+            if n < 2 {
+                before = series(siege);
+            }
+        }
+        // What clients make up is counted, and not kept.
+        assert_eq!(series(siege), before);
+    });
     siege.suffer("two ways to frame a body", |siege| {
         let inner = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         for (headers, want) in [
@@ -279,11 +301,11 @@ fn requests_that_are_none_are_refused_with_a_status() {
 }
 
 /// All of them ask, and none reads its answer before it is let go.
-fn ask_at_once(siege: &Siege, clients: usize) -> Vec<TcpStream> {
+fn ask_at_once(siege: &Siege, clients: usize, path: &str) -> Vec<TcpStream> {
     let ask = |_| {
         let mut stream = siege.connect();
         // Turned away meanwhile, it is one that does not read all the same.
-        drop(stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"));
+        drop(write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         stream
     };
     (0..clients).map(ask).collect()
@@ -303,7 +325,7 @@ fn where_few_files_may_be_opened_there_is_room_for_fewer_clients() {
         assert!(siege.figures().files < siege.start.unwrap().files + 36);
         held
     });
-    siege.suffer("150 requests at once, 100 files", |siege| ask_at_once(siege, 150));
+    siege.suffer("150 requests at once, 100 files", |siege| ask_at_once(siege, 150, "/status"));
     siege.end();
 }
 
@@ -322,7 +344,7 @@ fn it_goes_on_after_no_file_could_be_opened() {
             // Until it felt it: nothing more can be opened. It lets go soon, so a crowd may be over
             // before it is looked at; then there comes another.
             let is_full = || {
-                let _held = ask_at_once(siege, 150);
+                let _held = ask_at_once(siege, 150, "/status");
                 18 <= siege.figures().files
             };
             assert!(reached(secs(20), is_full), "{:?}", siege.figures());

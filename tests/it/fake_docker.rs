@@ -34,6 +34,7 @@ pub(crate) enum Route {
     Stats,
     Logs,
     Events,
+    Info,
     Unknown,
 }
 
@@ -281,6 +282,7 @@ fn route_of(line: &str) -> Route {
     match (method, parts.as_slice()) {
         ("GET", ["_ping"]) => Route::Ping,
         ("GET", ["events"]) => Route::Events,
+        ("GET", ["info"]) => Route::Info,
         ("GET", ["containers", "json"]) => Route::List,
         ("GET", ["containers", _, "json"]) => Route::Inspect,
         ("GET", ["containers", _, "stats"]) => Route::Stats,
@@ -386,6 +388,7 @@ impl Shared {
         let id = id.unwrap_or_default().to_owned();
         let (status, body) = match route {
             Route::Ping => (200, "OK".to_owned()),
+            Route::Info => (200, state.info()),
             Route::List => (200, state.listed()),
             Route::Create => state.create(request.query("name"), &request.body),
             Route::Unknown | Route::Events => refusal(404, "page not found"),

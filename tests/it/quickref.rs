@@ -140,6 +140,26 @@ fn every_reason_can_be_shown() {
     assert_eq!(list, words_of("src/model/plan.rs"), "REASONS and word() in src/model/plan.rs");
 }
 
+/// `ALL` is what `/metrics` goes through.
+#[test]
+fn every_state_of_a_replica_can_be_shown() {
+    let status = source("src/model/status.rs");
+    let part = |start: &str, end: &str| {
+        let (_, rest) = status.split_once(start).unwrap();
+        rest.split(end).next().unwrap().to_owned()
+    };
+    let variants = part("enum ReplicaState {", "}");
+    let variants: BTreeSet<String> =
+        variants.split(',').map(|word| word.trim().to_owned()).filter(|w| !w.is_empty()).collect();
+    let all = part("const ALL: [ReplicaState", "];");
+    let all: BTreeSet<String> = all
+        .split("ReplicaState::")
+        .skip(1)
+        .map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()).to_owned())
+        .collect();
+    assert_eq!(all, variants, "ReplicaState::ALL in src/model/status.rs");
+}
+
 #[test]
 fn every_reason_has_its_remedy() {
     check("the last reason", 10, &words_of("src/model/plan.rs"));

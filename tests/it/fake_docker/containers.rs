@@ -43,6 +43,14 @@ impl State {
         self.streams.retain_mut(|stream| stream.write_all(chunk.as_bytes()).is_ok());
     }
 
+    pub(super) fn info(&self) -> String {
+        let all = self.containers.len();
+        let running = self.containers.iter().filter(|c| c.state == "running").count();
+        let info =
+            json!({ "Name": "far", "NCPU": 7, "Containers": all, "ContainersRunning": running });
+        info.to_string()
+    }
+
     pub(super) fn listed(&self) -> String {
         let ours = self.containers.iter().filter(|c| c.labels.contains_key(LABEL_SERVICE));
         let shown = ours.map(|c| {

@@ -1,0 +1,316 @@
+//! Webhooks: each event to each hook that wants it, by a POST of its own. Every hook has a thread
+//! and a bounded queue, so that one which is slow or dead delays nothing but itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::time::Duration;
+
+use crate::daemon::spawn;
+use crate::model::config::Webhook;
+use crate::model::event::{Entry, is_meant};
+use crate::model::url;
+use crate::net::SystemNet;
+use crate::outside::Result;
+use crate::report::telemetry::Telemetry;
+
+/// Events that wait for a hook.
+const QUEUE: usize = 256;
+const PATIENCE: Patience = Patience {
+    tries: 8,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+    timeout: Duration::from_secs(10),
+};
+/// How long the end of the daemon waits for what was not sent yet.
+const LAST_POSTS: Duration = Duration::from_secs(3);
+
+/// How often an event is sent, and what lies between two tries: twice as long each time.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    tries: u32,
+    first: Duration,
+    longest: Duration,
+    timeout: Duration,
+}
+
+/// Dropped, it sends what waits once each, until one fails.
+pub(crate) struct Hook {
+    events: Vec<String>,
+    queue: SyncSender<Entry>,
+    /// Gone with the hook, which its thread notices.
+    _stays: SyncSender<()>,
+    ended: Receiver<()>,
+}
+
+impl Hook {
+    pub(crate) fn start(at: usize, webhook: &Webhook, telemetry: &Arc<Telemetry>) -> Result<Hook> {
+        Hook::with(PATIENCE, at, webhook, telemetry)
+    }
+
+    fn with(
+        patience: Patience,
+        at: usize,
+        webhook: &Webhook,
+        telemetry: &Arc<Telemetry>,
+    ) -> Result<Hook> {
+        let (queue, waiting) = mpsc::sync_channel(QUEUE);
+        let (_stays, leaves) = mpsc::sync_channel(0);
+        let (ends, ended) = mpsc::sync_channel(1);
+        let mut post = Post {
+            name: format!("notifications[{at}]"),
+            url: webhook.url.expose().to_owned(),
+            net: SystemNet::new(),
+            patience,
+            telemetry: telemetry.clone(),
+            leaves,
+            failing: None,
+        };
+        spawn(&format!("hook-{at}"), move || {
+            while let Ok(entry) = waiting.recv() {
+                post.send(&entry);
+            }
+            drop(ends);
+        })?;
+        Ok(Hook { events: webhook.events.clone(), queue, _stays, ended })
+    }
+
+    /// False when there was no room for it.
+    pub(crate) fn tell(&self, entry: &Entry) -> bool {
+        let is_wanted = self.events.is_empty()
+            || self.events.iter().any(|pattern| is_meant(&entry.kind, pattern));
+        !is_wanted || self.queue.try_send(entry.clone()).is_ok()
+    }
+}
+
+/// Waits for all of them together, within reason.
+pub(crate) fn end(hooks: Vec<Hook>) {
+    let ended: Vec<Receiver<()>> = hooks.into_iter().map(|hook| hook.ended).collect();
+    let share = LAST_POSTS / u32::try_from(ended.len().max(1)).unwrap_or(u32::MAX);
+    for ended in ended {
+        // Ended or out of time: either way the daemon ends.
+        let _ = ended.recv_timeout(share);
+    }
+}
+
+struct Post {
+    name: String,
+    url: String,
+    net: SystemNet,
+    patience: Patience,
+    telemetry: Arc<Telemetry>,
+    leaves: Receiver<()>,
+    /// Events that were given up since it works no more.
+    failing: Option<u64>,
+}
+
+/// What became of one try.
+enum Tried {
+    Taken,
+    /// The same would be said of it again.
+    Refused(String),
+    Failed(String),
+}
+
+impl Post {
+    /// Once an event was given up, those after it are tried once each, until one is taken.
+    fn send(&mut self, entry: &Entry) {
+        let is_lost = self.failing.is_some_and(|lost| 0 < lost);
+        if is_lost && self.leaves.try_recv() == Err(TryRecvError::Disconnected) {
+            return self.give_up();
+        }
+        let tries = if is_lost { 1 } else { self.patience.tries };
+        let mut pause = if is_lost { self.patience.longest } else { self.patience.first };
+        for left in (0..tries).rev() {
+            match self.once(entry) {
+                Tried::Taken => return self.works(),
+                Tried::Refused(why) => {
+                    self.fails(&why);
+                    return self.give_up();
+                }
+                Tried::Failed(why) => self.fails(&why),
+            }
+            if left == 0 && !is_lost {
+                break;
+            }
+            if self.leaves.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+            pause = (pause * 2).min(self.patience.longest);
+        }
+        self.give_up();
+    }
+
+    fn once(&self, entry: &Entry) -> Tried {
+        match self.net.post(&self.url, entry.json.as_bytes(), self.patience.timeout) {
+            Ok(200..=299) => Tried::Taken,
+            // Not in time, too many at once: that may be otherwise soon.
+            Ok(status @ (408 | 429 | 500..=599)) => Tried::Failed(format!("it answered {status}")),
+            Ok(status) => Tried::Refused(format!("it answered {status}")),
+            Err(err) => Tried::Failed(err.to_string()),
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.telemetry.dropped(1);
+        *self.failing.get_or_insert(0) += 1;
+    }
+
+    /// Told when it begins. The path of an address often is a key, so it is not told.
+    fn fails(&mut self, why: &str) {
+        if self.failing.is_none() {
+            self.failing = Some(0);
+            let (hook, host) = (&self.name, url::host(&self.url));
+            log::warn!("hook={hook} host={host} message={:?}", format!("webhook fails: {why}"));
+        }
+    }
+
+    fn works(&mut self) {
+        if let Some(lost) = self.failing.take() {
+            let (hook, host) = (&self.name, url::host(&self.url));
+            let message = format!("webhook works again, {lost} events were dropped");
+            log::info!("hook={hook} host={host} message={message:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::mpsc::{self, Receiver};
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::daemon::hooks::{Hook, Patience, QUEUE, end};
+    use crate::model::config::Webhook;
+    use crate::model::event::Entry;
+    use crate::model::secret::Secret;
+    use crate::report::series::Series;
+    use crate::report::telemetry::Telemetry;
+
+    const PATIENCE: Patience = Patience {
+        tries: 3,
+        first: Duration::from_millis(5),
+        longest: Duration::from_millis(10),
+        timeout: Duration::from_millis(500),
+    };
+    /// On a busy machine.
+    const BOUND: Duration = Duration::from_secs(30);
+
+    /// Answers each POST with the next of these statuses, and with 200 after them; 0 is no answer.
+    /// Gives its address and the bodies, as they come.
+    fn server(statuses: &[u16]) -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/a-secret", listener.local_addr().unwrap());
+        let (sender, bodies) = mpsc::channel();
+        let statuses = statuses.to_vec();
+        thread::spawn(move || {
+            let (mut held, mut statuses) = (Vec::new(), statuses.into_iter());
+            for stream in listener.incoming().flatten() {
+                let body = body(&stream);
+                match statuses.next().unwrap_or(200) {
+                    0 => held.push(stream),
+                    status => answer(stream, status),
+                }
+                if sender.send(body).is_err() {
+                    return;
+                }
+            }
+        });
+        (url, bodies)
+    }
+
+    fn body(stream: &TcpStream) -> String {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            match line.to_ascii_lowercase().trim_end().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("content-type", value)) => assert_eq!(value, "application/json"),
+                Some(_) => (),
+                None if line.starts_with("POST /a-secret ") => (),
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    fn answer(mut stream: TcpStream, status: u16) {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        // A client that gave up is its own affair.
+        drop(stream.write_all(answer.as_bytes()));
+    }
+
+    fn hook(url: &str, events: &[&str], telemetry: &Arc<Telemetry>) -> Hook {
+        let events = events.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let webhook = Webhook { url: Secret::new(url.to_owned()), events };
+        Hook::with(PATIENCE, 0, &webhook, telemetry).unwrap()
+    }
+
+    fn entry(json: &str) -> Entry {
+        let kind = json.split('#').next().unwrap().to_owned();
+        Entry { at_ms: 0, kind, service: None, json: json.to_owned() }
+    }
+
+    fn dropped(telemetry: &Telemetry) -> u64 {
+        telemetry.read().numbers[&(Series::EventsDropped, Vec::new())]
+    }
+
+    #[test]
+    fn an_event_is_sent_again_until_it_is_taken_or_refused() {
+        for (statuses, events, want, lost) in [
+            (&[][..], &["a", "b"][..], &["a", "b"][..], 0),
+            (&[500, 429], &["a", "b"], &["a", "a", "a", "b"], 0),
+            (&[0, 204], &["a", "b"], &["a", "a", "b"], 0),
+            (&[404], &["a", "b"], &["a", "b"], 1),
+            (&[302, 200], &["a", "b"], &["a", "b"], 1),
+            // Given up, and the next one tried once.
+            (&[500, 500, 500, 503], &["a", "b", "c"], &["a", "a", "a", "b", "c"], 2),
+        ] {
+            let telemetry = Arc::new(Telemetry::new());
+            let (url, bodies) = server(statuses);
+            let hook = hook(&url, &[], &telemetry);
+            events.iter().for_each(|event| assert!(hook.tell(&entry(event))));
+            for want in want {
+                assert_eq!(bodies.recv_timeout(BOUND).unwrap(), *want, "{statuses:?}");
+            }
+            end(vec![hook]);
+            assert_eq!(dropped(&telemetry), lost, "{statuses:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_meant_is_sent() {
+        let telemetry = Arc::new(Telemetry::new());
+        let (url, bodies) = server(&[]);
+        let hook = hook(&url, &["health.*", "scale.up"], &telemetry);
+        for kind in ["scale.down", "health", "scale.up", "scale.up.more", "health.suspect"] {
+            assert!(hook.tell(&entry(&format!("{kind}#"))));
+        }
+        drop(hook);
+        let got: Vec<String> = bodies.iter().take(2).collect();
+        assert_eq!(got, ["scale.up#", "health.suspect#"]);
+    }
+
+    #[test]
+    fn a_dead_hook_holds_nobody_up_and_what_it_misses_is_known() {
+        let telemetry = Arc::new(Telemetry::new());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        // It takes connections, and answers none.
+        let hook = hook(&url, &[], &telemetry);
+        let refused = (0..2 * QUEUE).filter(|_| !hook.tell(&entry("a"))).count();
+        assert!((QUEUE - 2..=QUEUE).contains(&refused), "{refused}");
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            end(vec![hook]);
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(BOUND).unwrap();
+    }
+}

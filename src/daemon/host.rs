@@ -1,0 +1,71 @@
+//! What is told of the host. Docker is not asked more often than it has something new to say.
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::SystemClock;
+use crate::docker::Docker;
+use crate::model::host::Host;
+use crate::model::time::Moment;
+use crate::outside::{Clock, Engine};
+
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Whoever asks while another does may be told the answer before.
+pub(crate) fn teller(
+    engine: Arc<Docker>,
+    clock: Arc<SystemClock>,
+) -> Box<dyn Fn() -> Host + Send + Sync> {
+    let last: Mutex<Option<(Moment, Host)>> = Mutex::default();
+    Box::new(move || {
+        let now = clock.now();
+        let known = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, host)) = known
+            && now.since(at) < FRESH
+        {
+            return host;
+        }
+        let host = look(&engine);
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, host.clone()));
+        host
+    })
+}
+
+fn look(engine: &Docker) -> Host {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let memory = engine.host_memory();
+    let own = Host {
+        name: Some(text("/proc/sys/kernel/hostname").trim().to_owned()).filter(|n| !n.is_empty()),
+        cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
+        load: load(&text("/proc/loadavg")),
+        memory: memory.map(|memory| (memory.total, memory.available)),
+        ..Host::default()
+    };
+    match engine.info() {
+        Ok(info) => Host {
+            name: Some(info.name),
+            cpus: Some(info.cpus),
+            containers: Some(info.containers),
+            running: Some(info.running),
+            ..own
+        },
+        Err(err) => Host { error: Some(err.to_string()), ..own },
+    }
+}
+
+fn load(text: &str) -> Option<[f64; 3]> {
+    let numbers: Vec<f64> = text.split(' ').take(3).map_while(|word| word.parse().ok()).collect();
+    numbers.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::daemon::host::load;
+
+    #[test]
+    fn the_kernels_averages_are_read() {
+        assert_eq!(load("0.25 1.00 12.50 3/456 789\n"), Some([0.25, 1.0, 12.5]));
+        assert_eq!((load(""), load("0.25 x 1 2")), (None, None));
+    }
+}

@@ -1,0 +1,231 @@
+//! The last events, and which of them are asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::DateTime;
+
+use crate::model::event::{Entry, is_meant};
+use crate::model::schedule::Wall;
+use crate::model::units;
+use crate::serve::reply::Reply;
+
+const ENTRIES_MAX: usize = 1000;
+const BYTES_MAX: usize = 1 << 20;
+const LIMIT: usize = 100;
+
+/// So many of the last events as there is room for.
+#[derive(Debug, Default)]
+pub(crate) struct Annals {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Oldest first.
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Annals {
+    pub(crate) fn push(&self, entry: Entry) {
+        let mut kept = self.kept();
+        kept.bytes += entry.json.len();
+        kept.entries.push_back(entry);
+        while ENTRIES_MAX < kept.entries.len() || BYTES_MAX < kept.bytes {
+            let Some(oldest) = kept.entries.pop_front() else { return };
+            kept.bytes -= oldest.json.len();
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A JSON array, newest first.
+    pub(crate) fn read(&self, wish: &Wish) -> String {
+        let kept = self.kept();
+        let wished = kept.entries.iter().rev().filter(|entry| wish.is_met_by(entry));
+        let wished: Vec<&str> = wished.take(wish.limit).map(|entry| entry.json.as_str()).collect();
+        format!("[{}]\n", wished.join(",\n"))
+    }
+}
+
+/// What the query of an address asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    limit: usize,
+    since_ms: u64,
+    service: Option<String>,
+    kind: Option<String>,
+}
+
+impl Wish {
+    /// `target` is a path with its query. What is not understood is refused: whoever misspells
+    /// `since` must not take all events for the last ones.
+    pub(crate) fn of(target: &str, now: Wall) -> Result<Wish, Reply> {
+        let mut wish = Wish { limit: LIMIT, since_ms: 0, service: None, kind: None };
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decoded(value).ok_or_else(|| {
+                Reply::error(400, format!("the query's `{key}` is no text of UTF-8"))
+            })?;
+            match key {
+                "limit" => wish.limit = limit(&value)?,
+                "since" => wish.since_ms = since(&value, now)?,
+                "service" => wish.service = Some(value),
+                "kind" => wish.kind = Some(value),
+                _ => {
+                    let keys = ["limit", "since", "service", "kind"];
+                    let near = units::nearest_key(key, keys);
+                    let hint = match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("known here: {}", keys.join(", ")),
+                    };
+                    let what = format!("the query has an unknown key `{key}`; {hint}");
+                    return Err(Reply::error(400, what));
+                }
+            }
+        }
+        Ok(wish)
+    }
+
+    fn is_met_by(&self, entry: &Entry) -> bool {
+        self.since_ms <= entry.at_ms
+            && (self.service.is_none() || self.service == entry.service)
+            && self.kind.as_ref().is_none_or(|pattern| is_meant(&entry.kind, pattern))
+    }
+}
+
+fn limit(value: &str) -> Result<usize, Reply> {
+    let limit = value.parse().ok().filter(|limit| (1..=ENTRIES_MAX).contains(limit));
+    limit.ok_or_else(|| {
+        let what = format!("`limit` must be a whole number from 1 to {ENTRIES_MAX}, not {value:?}");
+        Reply::error(400, what)
+    })
+}
+
+/// Milliseconds since 1970.
+fn since(value: &str, now: Wall) -> Result<u64, Reply> {
+    let span = match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => units::duration(value),
+    };
+    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    let moment = || DateTime::parse_from_rfc3339(value).ok().map(|at| at.timestamp_millis());
+    let ago = |span| now.0.saturating_mul(1000).saturating_sub(ms(span));
+    let since = span.map(ago).or_else(moment);
+    // What is before 1970 is before all events.
+    since.map(|ms| u64::try_from(ms).unwrap_or(0)).ok_or_else(|| {
+        let allowed = r#"a time like "10m" or "2h", or a moment like "2026-11-26T03:00:00Z""#;
+        Reply::error(400, format!("`since` must be {allowed}, not {value:?}"))
+    })
+}
+
+/// A plus stays one: it stands in moments, and blanks do not.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        // A sign would pass for a part of a number.
+        let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::event::Entry;
+    use crate::model::schedule::Wall;
+    use crate::serve::annals::{Annals, BYTES_MAX, ENTRIES_MAX, Wish};
+
+    const NOW: Wall = Wall(1_000);
+
+    fn entry(at_ms: u64, kind: &str, service: Option<&str>) -> Entry {
+        let service = service.map(str::to_owned);
+        Entry { at_ms, kind: kind.to_owned(), service, json: at_ms.to_string() }
+    }
+
+    fn read(annals: &Annals, target: &str) -> String {
+        match Wish::of(target, NOW) {
+            Ok(wish) => annals.read(&wish).replace(['[', ']', '\n'], ""),
+            Err(reply) => format!("{} {}", reply.status, reply.text()),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_comes_newest_first() {
+        let annals = Annals::default();
+        annals.push(entry(400_000, "daemon.started", None));
+        annals.push(entry(940_000, "scale.up", Some("web")));
+        annals.push(entry(990_000, "scale.down", Some("a b")));
+        for (target, want) in [
+            ("/events", "990000,940000,400000"),
+            ("/events?", "990000,940000,400000"),
+            ("/events?limit=2", "990000,940000"),
+            ("/events?limit=1&since=1m", "990000"),
+            ("/events?since=60", "990000,940000"),
+            ("/events?since=59", "990000"),
+            ("/events?since=59999ms", "990000"),
+            ("/events?since=1h", "990000,940000,400000"),
+            ("/events?since=1970-01-01T00:15:40Z", "990000,940000"),
+            ("/events?since=1970-01-01T01:15:40.001%2b01:00", "990000"),
+            ("/events?since=1970-01-01T01:15:40.001+01:00", "990000"),
+            ("/events?since=1969-01-01T00:00:00Z", "990000,940000,400000"),
+            ("/events?service=web", "940000"),
+            ("/events?service=a%20b", "990000"),
+            ("/events?service=", ""),
+            ("/events?kind=scale.*", "990000,940000"),
+            ("/events?kind=scale", ""),
+        ] {
+            assert_eq!(read(&annals, target), want, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_what_is_allowed() {
+        let annals = Annals::default();
+        for (query, want) in [
+            ("limit=0", "`limit` must be a whole number from 1 to 1000, not"),
+            ("limit=1001", "`limit` must be"),
+            ("limit=", "`limit` must be"),
+            ("limit=-1", "`limit` must be"),
+            ("limit", "`limit` must be"),
+            ("since=yesterday", "`since` must be a time like"),
+            ("since=2026-11-26", "`since` must be"),
+            ("since=", "`since` must be"),
+            ("sinc=1h", "unknown key `sinc`; did you mean `since`?"),
+            ("after=1", "unknown key `after`; known here: limit, since, service, kind"),
+            ("service=%f", "is no text"),
+            ("service=%+1", "is no text"),
+            ("service=%ff", "is no text"),
+        ] {
+            let got = read(&annals, &format!("/events?{query}"));
+            assert!(got.starts_with("400 ") && got.contains(want), "{query}: {got}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_so_much() {
+        let annals = Annals::default();
+        (0..=ENTRIES_MAX as u64).for_each(|at| annals.push(entry(at, "a", None)));
+        assert!(read(&annals, "/events?limit=1000").ends_with(",2,1"));
+        let long = |at_ms| Entry { json: "x".repeat(BYTES_MAX / 2), ..entry(at_ms, "long", None) };
+        (0..3).for_each(|at| annals.push(long(at)));
+        assert_eq!(annals.kept().entries.len(), 2);
+        annals.push(Entry { json: "x".repeat(BYTES_MAX + 1), ..entry(9, "longer", None) });
+        let kept = annals.kept();
+        assert_eq!((kept.entries.len(), kept.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,197 @@
+//! Events as a file, `events.jsonl`: one JSON object a line, appended in one write. At its size it
+//! becomes `events.jsonl.1`, and the one before is gone. Nothing is read back but at the start.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use crate::model::event::{Entry, Event};
+
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// So much of the end is read at the start.
+const TAIL_BYTES: u64 = 1 << 20;
+/// What a program such as HAProxy has to say may be long.
+const MESSAGE_CHARS_MAX: usize = 4000;
+
+pub(crate) struct EventFile {
+    path: PathBuf,
+    bytes_max: u64,
+    /// A write may have broken off: the next line begins on one of its own.
+    torn: bool,
+}
+
+impl EventFile {
+    /// In a folder that is there. Gives what was told before, oldest first; a line that broke off
+    /// is none.
+    pub(crate) fn open(dir: &Path) -> (EventFile, Vec<Entry>) {
+        let path = dir.join("events.jsonl");
+        let (newer, torn) = tail(&path);
+        let (mut entries, _) = tail(&older(&path));
+        entries.extend(newer);
+        (EventFile { path, bytes_max: FILE_BYTES_MAX, torn }, entries)
+    }
+
+    /// Opened each time: whoever moves the file away, or clears it, is welcome to.
+    pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        let line = format!("{}{}\n", if self.torn { "\n" } else { "" }, entry.json);
+        let open = || File::options().append(true).create(true).mode(0o640).open(&self.path);
+        let mut file = open()?;
+        let have = file.metadata()?.len();
+        if 0 < have && self.bytes_max < have.saturating_add(line.len() as u64) {
+            fs::rename(&self.path, older(&self.path))?;
+            file = open()?;
+        }
+        self.torn = true;
+        file.write_all(line.as_bytes())?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+fn older(path: &Path) -> PathBuf {
+    path.with_extension("jsonl.1")
+}
+
+/// The end of a file as far as it makes sense, and whether its last line broke off.
+fn tail(path: &Path) -> (Vec<Entry>, bool) {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        // Another may be writing to it.
+        file.take(2 * TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let torn = bytes.last().is_some_and(|last| *last != b'\n');
+    // One that was cut in front is no JSON any more.
+    let entries = bytes.split(|byte| *byte == b'\n').filter_map(parse);
+    (entries.collect(), torn)
+}
+
+fn parse(line: &[u8]) -> Option<Entry> {
+    let json = std::str::from_utf8(line).ok()?;
+    let value: Value = serde_json::from_str(json).ok()?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let at = DateTime::parse_from_rfc3339(text("at")?).ok()?;
+    Some(Entry {
+        at_ms: u64::try_from(at.timestamp_millis()).ok()?,
+        kind: text("kind")?.to_owned(),
+        service: text("service").map(str::to_owned),
+        json: json.to_owned(),
+    })
+}
+
+/// As it is stored, shown and sent: the same eight keys always.
+pub(crate) fn entry(at_ms: u64, event: &Event) -> Entry {
+    let at = i64::try_from(at_ms).ok().and_then(DateTime::from_timestamp_millis);
+    let message: String = event.message.chars().take(MESSAGE_CHARS_MAX).collect();
+    let json = json!({
+        "at": at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        "kind": event.kind.word(),
+        "service": event.service,
+        "replica": event.replica,
+        "reason": event.reason,
+        "message": message,
+        "from": event.change.map(|(from, _)| from),
+        "to": event.change.map(|(_, to)| to),
+    });
+    let (kind, service) = (event.kind.word().to_owned(), event.service.clone());
+    Entry { at_ms, kind, service, json: json.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use crate::model::event::{Entry, Event, Kind};
+    use crate::store::events::{EventFile, MESSAGE_CHARS_MAX, entry};
+
+    /// Gone when it is dropped.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = std::env::temp_dir().join(format!("plimsoll-{name}-{}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        fn text(&self, name: &str) -> String {
+            fs::read_to_string(self.0.join(name)).unwrap_or_default()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn sample(at_ms: u64) -> Entry {
+        entry(at_ms, &Event::new(Kind::HoldSet, "a\n\"b\"").service("web"))
+    }
+
+    #[test]
+    fn an_event_has_its_eight_keys() {
+        let mut event = Event::new(Kind::ScaleUp, "x").service("web");
+        event.change = Some((1, 2));
+        let want = r#"{"at":"2026-11-26T03:00:00.007Z","from":1,"kind":"scale.up","#.to_owned()
+            + r#""message":"x","reason":null,"replica":null,"service":"web","to":2}"#;
+        assert_eq!(entry(1_795_662_000_007, &event).json, want);
+        let long = Event::new(Kind::DockerLost, "ä".repeat(MESSAGE_CHARS_MAX + 1));
+        assert_eq!(entry(0, &long).json.matches('ä').count(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn what_was_appended_comes_back_and_what_broke_off_does_not() {
+        let dir = Dir::new("events-torn");
+        let (mut file, none) = EventFile::open(&dir.0);
+        assert!(none.is_empty());
+        [1, 2].iter().for_each(|at| file.append(&sample(*at)).unwrap());
+        let whole = dir.text("events.jsonl");
+        fs::write(dir.0.join("events.jsonl"), format!("{whole}{}", &whole[..40])).unwrap();
+        let (mut file, entries) = EventFile::open(&dir.0);
+        assert_eq!(entries, [sample(1), sample(2)]);
+        file.append(&sample(3)).unwrap();
+        let (_, entries) = EventFile::open(&dir.0);
+        assert_eq!(entries, [sample(1), sample(2), sample(3)]);
+        assert_eq!(dir.text("events.jsonl").lines().count(), 4);
+        for odd in ["{}\n[]\nnull\n\n", "{\"at\":\"x\",\"kind\":\"y\"}", "\u{fffd}\0"] {
+            fs::write(dir.0.join("events.jsonl"), odd).unwrap();
+            assert_eq!(EventFile::open(&dir.0).1, [], "{odd}");
+        }
+    }
+
+    #[test]
+    fn it_is_put_aside_at_its_size_and_both_are_read() {
+        let dir = Dir::new("events-size");
+        let (mut file, _) = EventFile::open(&dir.0);
+        let line = sample(1).json.len() as u64 + 1;
+        file.bytes_max = 3 * line;
+        (1..=3).for_each(|at| file.append(&sample(at)).unwrap());
+        assert_eq!(dir.text("events.jsonl.1"), "");
+        (4..=7).for_each(|at| file.append(&sample(at)).unwrap());
+        let entries = EventFile::open(&dir.0).1;
+        let times: Vec<u64> = entries.iter().map(|entry| entry.at_ms).collect();
+        assert_eq!(times, [4, 5, 6, 7], "the older file has three, the first three are gone");
+        assert_eq!(dir.text("events.jsonl").lines().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_an_error_each_time_and_then_none() {
+        let dir = Dir::new("events-full");
+        let (mut file, _) = EventFile::open(&dir.0);
+        fs::create_dir(dir.0.join("events.jsonl")).unwrap();
+        assert!(file.append(&sample(1)).is_err() && file.append(&sample(2)).is_err());
+        fs::remove_dir(dir.0.join("events.jsonl")).unwrap();
+        file.append(&sample(3)).unwrap();
+        assert_eq!(EventFile::open(&dir.0).1, [sample(3)]);
+    }
+}
