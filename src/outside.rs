@@ -169,6 +169,22 @@ pub(crate) trait Proxy: Send + Sync {
     fn steer(&self, servers: &[Steering]) -> Result<()>;
 }
 
+/// The container that HAProxy runs in, where it is none of our processes.
+pub(crate) trait Vessel: Send + Sync {
+    /// The number on this host of its main process; `None` when it does not run.
+    fn main_process(&self, container: &str) -> Result<Option<u32>>;
+    fn signal(&self, container: &str, name: &str) -> Result<()>;
+    /// Runs a command in it to its end.
+    fn run(&self, container: &str, command: &[&str]) -> Result<Said>;
+}
+
+/// What a command said, and whether it ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) is_good: bool,
+    pub(crate) words: String,
+}
+
 /// Asks replicas whether they can serve, and others for a number. One call each, ended by the
 /// timeout.
 pub(crate) trait Net: Send + Sync {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::decide;
 use crate::decide::proxy::ProxyPlan;
 use crate::model::action::{Action, Claim, Done};
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
@@ -130,10 +130,16 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let mut again = plans.values().filter_map(|p| p.again).min();
     let (proxy_plan, held) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
     again = again.into_iter().chain(held).min();
+    let crowd = match proxy_plan {
+        ProxyPlan::Crowded { old_processes } => Some(old_processes),
+        ProxyPlan::Nothing | ProxyPlan::Do(_) | ProxyPlan::Wait(_) => None,
+    };
+    events.extend(mind.told.crowded(crowd));
     match proxy_plan {
         ProxyPlan::Nothing => (),
         ProxyPlan::Do(action) => actions.push(action),
         ProxyPlan::Wait(wait) => again = again.into_iter().chain([wait]).min(),
+        ProxyPlan::Crowded { .. } => again = again.into_iter().chain([CROWDED * 4]).min(),
     }
     if inputs.config.dry_run {
         remember_asked(&mut mind.memory, next);
@@ -148,8 +154,8 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     Turn {
         readings: readings(&seen, inputs.due),
         known: known_replicas(&seen),
+        old_proxies: old_proxies(inputs.config, &seen),
         to_probe: seen.targets,
-        old_proxies: seen.proxy.as_ref().map(|proxy| proxy.old_processes),
         orphans: seen.orphans.into_iter().collect(),
         engine_error: seen.engine_error,
         events,
@@ -184,6 +190,9 @@ fn proxy_plan(
     mind: &mut Mind,
 ) -> (ProxyPlan, Option<Duration>) {
     let age = now.since(*mind.started.get_or_insert(now));
+    if config.fixed.proxy.mode == ProxyMode::None {
+        return (ProxyPlan::Nothing, None);
+    }
     if age < BLIND_MAX && is_blind(seen, &mind.proxy) {
         return (ProxyPlan::Wait(CROWDED), None);
     }
@@ -201,6 +210,12 @@ fn proxy_plan(
 fn readings(seen: &Seen, due: bool) -> Vec<String> {
     let wanted = due && log::log_enabled!(log::Level::Debug);
     seen.snapshots.iter().filter(|_| wanted).flat_map(events::readings).collect()
+}
+
+/// Of an HAProxy that there is none of, none is missed.
+fn old_proxies(config: &Config, seen: &Seen) -> Option<u32> {
+    let none = (config.fixed.proxy.mode == ProxyMode::None).then_some(0);
+    seen.proxy.as_ref().map(|proxy| proxy.old_processes).or(none)
 }
 
 fn known_replicas(seen: &Seen) -> Vec<ContainerId> {

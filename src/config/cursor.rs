@@ -208,6 +208,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(crate) fn text_that(&self, is_one: impl Fn(&str) -> bool, what: &str) -> Option<String> {
+        let text = self.text()?;
+        if is_one(&text) { Some(text.into_owned()) } else { self.wrong(what) }
+    }
+
     /// One of a few words; the reader gives what a word stands for.
     pub(crate) fn word<T>(&self, allowed: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         read(&self.text()?).or_else(|| self.wrong(allowed))
@@ -374,6 +379,13 @@ impl<'a> Section<'a> {
     pub(crate) fn idle(&self, key: &'static str) {
         if let Some(node) = self.get(key) {
             node.warning("has no effect in this version");
+        }
+    }
+
+    /// A key that another one makes useless.
+    pub(crate) fn unused(&self, key: &'static str, why: &str) {
+        if let Some(node) = self.get(key) {
+            node.warning(why);
         }
     }
 

@@ -163,6 +163,10 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
     let proxy = proxy::load_balancer(section.section("load_balancer"));
     let notifications = api::notifications(section.get("notifications"));
     let services = service::services(&section, &autoscaler.business_hours);
+    if let Some(section) = section.section("load_balancer") {
+        let services = services.iter().flat_map(|services| services.values());
+        proxy::beside(&section, &proxy, services.map(|service| &**service));
+    }
     section.retired("servers", "more hosts than one are Docker Swarm's, see `engine` of a service");
     section.retired("monitoring", "Prometheus and Grafana have files of their own in contrib");
     section.done();

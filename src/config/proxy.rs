@@ -1,37 +1,44 @@
-//! `load_balancer`: the HAProxy that we start.
+//! `load_balancer`: the HAProxy that has the replicas, and who runs it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::cursor::{Node, Section};
 use crate::config::daemon::path;
-use crate::model::config::ProxyConfig;
+use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::service::Service;
 
 /// The kernel allows so many bytes for the name of a socket.
 pub(crate) const SUN_PATH_MAX: usize = 107;
+const HAPROXY_UNIT: &str = "haproxy.service";
+const HAPROXY_CONTAINER: &str = "haproxy";
 /// HAProxy first makes a socket under a longer name.
 const HAPROXY_SOCKET_MAX: usize = 97;
 
 pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
     let mut out = ProxyConfig {
+        mode: ProxyMode::Process,
         binary: PathBuf::from("/usr/sbin/haproxy"),
         base_config: None,
         config: PathBuf::from("/var/lib/plimsoll/haproxy.cfg"),
         pid_file: PathBuf::from("/run/plimsoll/haproxy.pid"),
         socket: PathBuf::from("/run/plimsoll/haproxy.sock"),
+        stats_port: None,
+        certificate: None,
         hard_stop_after: Duration::from_secs(600),
         min_reload_interval: Duration::from_secs(2),
     };
     let Some(section) = section else { return out };
-    mode(&section);
+    out.mode = mode(&section).unwrap_or(out.mode);
     out.binary = path(section.get("binary")).unwrap_or(out.binary);
     out.base_config = path(section.get("base_config"));
     out.config = path(section.get("config")).unwrap_or(out.config);
     out.pid_file = path(section.get("pid_file")).unwrap_or(out.pid_file);
     let socket = section.get("socket").and_then(|n| socket(n, HAPROXY_SOCKET_MAX));
     out.socket = socket.unwrap_or(out.socket);
-    tls(&section);
-    stats_port(&section);
+    out.certificate = certificate(&section);
+    let port = section.get("stats_port").and_then(|n| n.whole(1..=65535));
+    out.stats_port = port.and_then(|port| u16::try_from(port).ok());
     let hour = Duration::from_secs(3600);
     let hard_stop = section.get("hard_stop_after");
     let hard_stop = hard_stop.and_then(|n| n.duration(Duration::from_secs(1)..=24 * hour));
@@ -44,41 +51,80 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
     out
 }
 
-/// Another mode would start no HAProxy of ours, so that it cannot be passed over with a warning.
-fn mode(section: &Section) {
+fn mode(section: &Section) -> Option<ProxyMode> {
+    let is_unit = |name: &str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@:\\".contains(c))
+            && !name.starts_with('-')
+    };
+    let unit = section.get("unit").and_then(|n| n.text_that(is_unit, "the name of a unit"));
+    let is_container = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let container =
+        section.get("container").and_then(|n| n.text_that(is_container, "a container's name"));
+    let node = section.get("mode");
     let allowed = "process, systemd, container or none";
-    let known = |word: &str| ["process", "systemd", "container", "none"].contains(&word);
-    if let Some(node) = section.get("mode")
-        && let Some(word) = node.word(allowed, |word| known(word).then(|| word.to_owned()))
-        && word != "process"
-    {
-        node.error(format!("{word} is not there in this version; \"process\" is"));
+    let known = |word: &str| match word {
+        "process" => Some(ProxyMode::Process),
+        "systemd" => Some(ProxyMode::Systemd(HAPROXY_UNIT.to_owned())),
+        "container" => Some(ProxyMode::Container(HAPROXY_CONTAINER.to_owned())),
+        "none" => Some(ProxyMode::None),
+        _ => None,
+    };
+    let mode = match &node {
+        Some(node) => node.word(allowed, known)?,
+        None => ProxyMode::Process,
+    };
+    if !matches!(mode, ProxyMode::Systemd(_)) {
+        section.unused("unit", "is of mode \"systemd\" only");
     }
-    for key in ["unit", "container"] {
-        if let Some(node) = section.get(key) {
-            node.text();
-        }
-        section.idle(key);
+    if !matches!(mode, ProxyMode::Container(_)) {
+        section.unused("container", "is of mode \"container\" only");
     }
+    Some(match mode {
+        ProxyMode::Systemd(default) => ProxyMode::Systemd(unit.unwrap_or(default)),
+        ProxyMode::Container(default) => ProxyMode::Container(container.unwrap_or(default)),
+        ProxyMode::Process | ProxyMode::None => mode,
+    })
 }
 
-fn tls(section: &Section) {
+fn certificate(section: &Section) -> Option<PathBuf> {
     let https = section.get("https_enabled");
     let is_on = https.as_ref().and_then(|n| n.boolean()).unwrap_or(false);
-    let cert = section.get("cert_path");
-    path(section.get("cert_path"));
-    if let Some(node) = https.filter(|_| is_on) {
-        if cert.is_none() {
-            node.error("needs `cert_path`, the file with certificate and key");
-        }
-        section.idle("https_enabled");
+    let file = path(section.get("cert_path"));
+    if !is_on {
+        section.unused("cert_path", "is used with `https_enabled` only");
+        return None;
     }
+    if let Some(node) = https.filter(|_| section.get("cert_path").is_none()) {
+        node.error("needs `cert_path`, the file with certificate and key");
+    }
+    file
 }
 
-fn stats_port(section: &Section) {
-    if let Some(node) = section.get("stats_port") {
-        node.whole(1..=65535);
-        section.idle("stats_port");
+/// What does not go together with the services.
+pub(crate) fn beside<'a>(
+    section: &Section,
+    proxy: &ProxyConfig,
+    services: impl Iterator<Item = &'a Service>,
+) {
+    for service in services {
+        let name = service.name.as_str();
+        if let (Some(node), Some(listen)) = (section.get("stats_port"), &service.listen)
+            && proxy.stats_port == Some(listen.port)
+        {
+            node.error(format!("is the port of services.{name}.listen"));
+        }
+        if let Some(node) = section.get("hard_stop_after")
+            && proxy.hard_stop_after < service.drain_timeout
+        {
+            node.warning(format!(
+                "is shorter than services.{name}.drain_timeout ({} s): after a reload, a request \
+                 may be cut before",
+                service.drain_timeout.as_secs()
+            ));
+        }
     }
 }
 

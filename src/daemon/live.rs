@@ -8,7 +8,7 @@ use std::{env, fs, process};
 use crate::clock::SystemClock;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::service::Origin;
 use crate::outside::{Engine, Error, Result};
@@ -17,12 +17,15 @@ use crate::outside::{Engine, Error, Result};
 pub(crate) fn look(config: &Config) -> Vec<String> {
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
-    let engine = Docker::new(&config.fixed.docker, clock.clone());
+    let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
     match engine.list() {
         Err(err) => found.push(format!("docker: {err}")),
         Ok(_) => found.extend(images(config, &engine)),
     }
-    let proxy = Haproxy::new(&config.fixed.proxy, clock);
+    if config.fixed.proxy.mode == ProxyMode::None {
+        return found;
+    }
+    let proxy = Haproxy::new(&config.fixed.proxy, clock, engine);
     found.extend(refused(config, &proxy).iter().map(|err| format!("load_balancer: {err}")));
     found
 }

@@ -75,7 +75,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let tally = tally(&telemetry);
     let engine = Docker::new(&config.fixed.docker, clock.clone()).telling(tally.clone());
     let engine = Arc::new(engine);
-    let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone()));
+    let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
         listen_to_docker(&config.fixed.docker.socket, stop.clone(), sender.clone())?;

@@ -49,6 +49,7 @@ fn is_told(snapshot: &Snapshot, replica: &Replica) -> bool {
             replica.state != ContainerState::Running || replica.server.is_none_or(gets_nothing_new)
         }
         ProxyStanding::Silent => replica.state != ContainerState::Running,
+        ProxyStanding::Absent => true,
     }
 }
 
@@ -78,6 +79,8 @@ fn emptying(
             quiet + 1
         }
         ProxyStanding::Settled { .. } => 0,
+        // Who sends it requests, and whether some are left, is known to nobody here.
+        ProxyStanding::Absent => 0,
         ProxyStanding::Changing | ProxyStanding::Silent => quiet,
     };
     let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
@@ -112,6 +115,8 @@ fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
             let is_out = |s: ServerSeen| s.duty == Duty::Maint && (s.sessions == 0 || out_of_time);
             replica.server.is_none_or(is_out) && (is_free || out_of_time)
         }
+        // It waited for as long as it may.
+        ProxyStanding::Absent => true,
         ProxyStanding::Changing | ProxyStanding::Silent => false,
     };
     !replica.busy

@@ -17,12 +17,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A server that is out of use stays in HAProxy's list while idle clients hold on to it.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// So many earlier processes may finish at once: each has the memory of a whole HAProxy.
+const OLD_MAX: u32 = 10;
+
 /// What is to be done now, or how long to wait with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyPlan {
     Nothing,
     Do(Action),
     Wait(Duration),
+    /// A reload waits until some of the earlier processes have finished.
+    Crowded {
+        old_processes: u32,
+    },
 }
 
 /// `seen` is `None` when HAProxy does not answer. Call it only while nothing is under way on it.
@@ -43,7 +50,7 @@ pub(crate) fn decide(
         if !steered.is_empty() && (agrees || !memory.is_unsteered) {
             return ProxyPlan::Do(Action::Steer { servers: steered });
         }
-        if agrees {
+        if agrees && !seen.is_stale {
             return match (failure, retry_in) {
                 // All but a part of it was done: the part is tried again.
                 (Some(_), None) => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
@@ -51,8 +58,11 @@ pub(crate) fn decide(
                 (None, _) => settle(now, seen, routes, memory),
             };
         }
-        if seen.is_amendable && is_amendment(routes, memory) {
+        if !agrees && seen.is_amendable && is_amendment(routes, memory) {
             return ProxyPlan::Do(Action::Amend { routes: routes.clone() });
+        }
+        if OLD_MAX <= seen.old_processes {
+            return ProxyPlan::Crowded { old_processes: seen.old_processes };
         }
     }
     let pause = match failure {

@@ -166,7 +166,7 @@ pub(crate) fn returnable<'a>(
         let emptying = memory.drains.get(&r.id).map(|d| d.step);
         matches!(emptying, Some(DrainStep::Emptying { .. }))
             && r.state == ContainerState::Running
-            && r.is_served()
+            && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
             && !r.busy
             && !target.is_old(r)
             && !matches!(r.health, Health::Unhealthy { .. })

@@ -7,6 +7,7 @@ pub(crate) mod events;
 mod logs;
 mod meter;
 mod transport;
+mod vessel;
 mod wire;
 
 use std::collections::BTreeMap;

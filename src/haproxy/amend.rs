@@ -26,16 +26,19 @@ impl Haproxy {
     pub(crate) fn amend_to(&self, routes: &Routes) -> Result<Effect> {
         let turnstile = self.processes().turnstile()?;
         let process = self.socket.pid()?;
-        if !self.processes().is_ours(process) {
+        if !self.owns(process) {
             return Err(Error::new(format!(
                 "haproxy: process {process} serves, which is not ours"
             )));
         }
-        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
+        // That HAProxy has an earlier certificate is not forgotten by what it gets now.
+        let edition = self.edition().clone().unwrap_or_default();
+        let (state, drops_root) = (&self.state_file, self.drops_root);
+        let text = render::render(&self.config, state, drops_root, &edition, routes);
         let is_new = !self.runs(&text);
         if is_new {
             let new = files::write_new(&self.config.config, &text)?;
-            self.processes().validate(&turnstile, &new)?;
+            self.validate(&turnstile, &new)?;
             files::rename(&new, &self.config.config)?;
         }
         let shown = self.socket.servers()?;

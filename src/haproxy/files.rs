@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::outside::{Error, Result};
@@ -38,6 +39,20 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
     let new = write_new(path, text)?;
     rename(&new, path)
+}
+
+/// Tells a file from the one that replaces it; empty when it cannot be looked at.
+pub(crate) fn edition(path: &Path) -> String {
+    let told = |meta: fs::Metadata| {
+        format!(
+            "{}.{:09}, {} bytes, inode {}",
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.len(),
+            meta.ino()
+        )
+    };
+    fs::metadata(path).map(told).unwrap_or_default()
 }
 
 /// One that is not there is as well.

@@ -1,7 +1,8 @@
-//! `outside::Proxy` by an HAProxy that we start and own.
+//! `outside::Proxy` by an HAProxy that we start and own, or that another runs for us.
 
 mod amend;
 mod files;
+mod keeper;
 mod leaving;
 mod old;
 mod process;
@@ -20,21 +21,29 @@ use crate::haproxy::leaving::Line;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{Effect, Steering};
-use crate::model::config::ProxyConfig;
+use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{BackendCounts, ProxySeen, Routes};
-use crate::outside::{Clock, Error, Proxy, Result};
+use crate::model::time::Moment;
+use crate::outside::{Clock, Error, Proxy, Result, Vessel};
 
 pub(crate) struct Haproxy {
     config: ProxyConfig,
     clock: Arc<dyn Clock>,
+    vessel: Arc<dyn Vessel>,
     socket: Socket,
     /// What HAProxy wrote of its servers' states before the last reload.
     state_file: PathBuf,
     /// Root starts HAProxy, which then goes on as its own account.
     drops_root: bool,
     pids: Mutex<Pids>,
+    /// Of the workers in a container, by its number on this host.
+    master: Mutex<Option<u32>>,
+    /// When the process before the current one was told to finish.
+    told_at: Mutex<Option<Moment>>,
     /// The process that was asked last, and whether it takes servers while it runs.
     amendable: Mutex<Option<(u32, bool)>>,
+    /// Of the certificate, as HAProxy read it; `None` before the first reload.
+    edition: Mutex<Option<String>>,
     /// To processes that finish, which each keeps alive until it is closed.
     lines: Mutex<Vec<Line>>,
     /// Whether the last look was of use for what those count.
@@ -51,15 +60,30 @@ struct Pids {
 }
 
 impl Haproxy {
-    pub(crate) fn new(config: &ProxyConfig, clock: Arc<dyn Clock>) -> Haproxy {
+    pub(crate) fn new(
+        config: &ProxyConfig,
+        clock: Arc<dyn Clock>,
+        vessel: Arc<dyn Vessel>,
+    ) -> Haproxy {
+        let names_account = match config.mode {
+            ProxyMode::Process | ProxyMode::Systemd(_) => true,
+            // Accounts there are its own.
+            ProxyMode::Container(_) | ProxyMode::None => false,
+        };
         Haproxy {
             config: config.clone(),
             clock,
+            vessel,
             socket: Socket::new(&config.socket),
             state_file: files::beside(&config.config, "state"),
-            drops_root: process::is_root() && process::has_account(render::ACCOUNT),
+            drops_root: names_account
+                && process::is_root()
+                && process::has_account(render::ACCOUNT),
             pids: Mutex::default(),
+            master: Mutex::default(),
+            told_at: Mutex::default(),
             amendable: Mutex::default(),
+            edition: Mutex::default(),
             lines: Mutex::default(),
             counting: AtomicBool::new(false),
         }
@@ -73,22 +97,44 @@ impl Haproxy {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn edition(&self) -> MutexGuard<'_, Option<String>> {
+        self.edition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set_pids(&self, current: u32, told: Option<&[u32]>) {
         let mut pids = self.pids();
         pids.current = Some(current);
         pids.told.extend(told.into_iter().flatten());
     }
 
-    fn old_pids(&self) -> BTreeSet<u32> {
-        let mut pids = self.pids();
-        pids.told.retain(|pid| self.processes().is_ours(*pid));
-        pids.told.clone()
+    fn master(&self) -> MutexGuard<'_, Option<u32>> {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told_at(&self) -> MutexGuard<'_, Option<Moment>> {
+        self.told_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that is out of sight counts as long as it may live.
+    fn count_old(&self) -> u32 {
+        match self.old_pids() {
+            Some(pids) => u32::try_from(pids.len()).unwrap_or(u32::MAX),
+            None => {
+                let now = self.clock.now();
+                let lives = |told: Moment| now.since(told) < self.config.hard_stop_after;
+                u32::from(self.told_at().is_some_and(lives))
+            }
+        }
     }
 
     /// Processes that serve beside the current one and were never told to finish: a daemon that
-    /// was killed while it started one leaves such. They know nothing of what drains.
+    /// was killed while it started one leaves such. They know nothing of what drains. A master
+    /// leaves none.
     fn strays(&self, current: u32) -> Vec<u32> {
-        let told = self.old_pids();
+        if !self.is_own_process() {
+            return Vec::new();
+        }
+        let told = self.old_pids().unwrap_or_default();
         let all = self.processes().all().into_iter();
         all.filter(|pid| *pid != current && !told.contains(pid)).collect()
     }
@@ -135,21 +181,23 @@ impl Proxy for Haproxy {
                 "haproxy: process {process} serves, which is not ours"
             )));
         }
-        let old_processes = u32::try_from(self.old_pids().len()).unwrap_or(u32::MAX);
+        let old_processes = self.count_old();
         let own = look.counts.into_iter();
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.leaving(process, counting)).collect();
         let is_amendable = self.is_amendable(process);
-        Ok(ProxySeen { servers: look.servers, is_amendable, old_processes, counts })
+        let is_stale = self.is_stale();
+        Ok(ProxySeen { servers: look.servers, is_amendable, is_stale, old_processes, counts })
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
-        old::connections(&self.old_pids(), to)
+        let pids = self.old_pids();
+        let pids = pids.ok_or_else(|| Error::new("haproxy: its processes are out of sight"))?;
+        old::connections(&pids, to)
     }
 
     fn is_alive(&self) -> bool {
-        let current = self.pids().current;
-        current.is_some_and(|pid| self.processes().is_ours(pid))
+        self.is_there()
     }
 
     fn reload(&self, routes: &Routes) -> Result<Effect> {

@@ -8,13 +8,21 @@ use crate::outside::{Error, Result};
 
 /// Open connections of these processes to each address. An address of IPv6 gets no answer.
 pub(crate) fn connections(pids: &BTreeSet<u32>, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
-    let table = fs::read_to_string("/proc/net/tcp")
-        .map_err(|err| Error::caused("cannot read /proc/net/tcp", err))?;
-    let mut inodes = BTreeSet::new();
+    let mut all = count("", &BTreeSet::new(), to);
     for pid in pids {
-        inodes.extend(sockets(*pid)?);
+        let inodes = sockets(*pid)?;
+        // Of its own network, which in a container is another than ours.
+        let path = format!("/proc/{pid}/net/tcp");
+        let table = match fs::read_to_string(&path) {
+            Ok(table) => table,
+            Err(_) if inodes.is_empty() => continue,
+            Err(err) => return Err(Error::caused(format!("cannot read {path}"), err)),
+        };
+        for (ip, held) in count(&table, &inodes, to) {
+            *all.entry(ip).or_default() += held;
+        }
     }
-    Ok(count(&table, &inodes, to))
+    Ok(all)
 }
 
 /// The inodes of a process's sockets. One that just ended has none.

@@ -16,6 +16,7 @@ use crate::outside::{Clock, Error, Result};
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
+const SYSTEMCTL: &str = "systemctl";
 /// So much of what HAProxy said goes into a message.
 const WORDS_MAX: usize = 1500;
 
@@ -143,23 +144,35 @@ impl<'a> Processes<'a> {
         self.run(turnstile, command, "it does not start")
     }
 
+    /// systemd's own client waits until its job is done.
+    pub(crate) fn systemctl(&self, turnstile: &Turnstile, verb: &str, unit: &str) -> Result<()> {
+        let mut command = Command::new(SYSTEMCTL);
+        command.args([verb, unit]);
+        self.run(turnstile, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
+    }
+
     /// What it says goes to a file, so that no background process can keep a pipe open.
     fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<()> {
         let said = files::beside(&self.config.config, "said");
         let open = File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) =
             open.map_err(|err| Error::caused(format!("cannot write {}", said.display()), err))?;
-        let binary = self.config.binary.display();
+        let binary = command.get_program().to_string_lossy().into_owned();
         let lock = turnstile.file.try_clone();
         let lock = lock.map_err(|err| Error::caused("cannot share haproxy's lock", err))?;
         let child = command.stdin(lock).stdout(out).stderr(err).spawn();
         let child = child.map_err(|err| {
-            Error::caused(format!("cannot run {binary} (see load_balancer.binary)"), err)
+            let key = if binary == SYSTEMCTL { "mode" } else { "binary" };
+            Error::caused(format!("cannot run {binary} (see load_balancer.{key})"), err)
         })?;
         let status = wait(child, &self.patience(RUN_MAX))?;
         match status {
             Some(status) if status.success() => Ok(()),
-            Some(_) => Err(Error::new(format!("haproxy: {what}: {}", words(&said)))),
+            Some(_) => {
+                let said = fs::read(&said).unwrap_or_default();
+                let words = words(&String::from_utf8_lossy(&said));
+                Err(Error::new(format!("haproxy: {what}: {words}")))
+            }
             None => Err(Error::new(format!(
                 "haproxy: {what}: {binary} did not end within {} s and was killed",
                 RUN_MAX.as_secs()
@@ -209,14 +222,12 @@ pub(crate) fn has_account(name: &str) -> bool {
 
 /// On one line, without HAProxy's marks of level and process. Its notices name its version and
 /// path, which is not why it refused.
-fn words(said: &Path) -> String {
-    let text = fs::read(said).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+pub(crate) fn words(said: &str) -> String {
     let plain = |line: &str| {
         let rest = line.strip_prefix('[').and_then(|l| l.split_once(" : "));
         rest.map_or(line, |(_, words)| words).trim().to_owned()
     };
-    let told = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
+    let told = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
     let lines: Vec<String> = told.map(plain).collect();
     lines.join("; ").chars().take(WORDS_MAX).collect()
 }

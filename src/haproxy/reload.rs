@@ -12,9 +12,9 @@ use std::time::Duration;
 use crate::haproxy::process::{Processes, Turnstile};
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::{Aftermath, Effect, Steering};
-use crate::model::config::ProxyConfig;
-use crate::model::proxy::{Routes, SeenServer};
-use crate::model::service::{Listen, ServiceName};
+use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::proxy::{Backend, Routes, SeenServer};
+use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
 
 /// How long a process that was started may take to answer.
@@ -26,14 +26,16 @@ impl Haproxy {
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
         let turnstile = self.processes().turnstile()?;
         let refused = self.unbindable(routes);
+        let mut config = self.config.clone();
+        config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
         let good = fs::read_to_string(self.good()).unwrap_or_default();
         let mut open = routes.clone();
-        for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&b.service)) {
+        for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&listen_key(b))) {
             let old = render::listen_of(&good, &backend.service);
             let wants = |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
             backend.listen = old.filter(|old| !wants(old));
         }
-        let effect = self.bring_all_to(&turnstile, &open)?;
+        let effect = self.bring_all_to(&turnstile, &config, &open)?;
         let words: Vec<String> = refused.values().map(Error::to_string).collect();
         if words.is_empty() {
             return Ok(effect);
@@ -42,9 +44,16 @@ impl Haproxy {
         Err(Error::new(message).with(Aftermath::DoneButForThat))
     }
 
-    fn bring_all_to(&self, turnstile: &Turnstile, routes: &Routes) -> Result<Effect> {
-        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
-        let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
+    fn bring_all_to(
+        &self,
+        turnstile: &Turnstile,
+        config: &ProxyConfig,
+        routes: &Routes,
+    ) -> Result<Effect> {
+        self.meet_master();
+        let edition = self.config.certificate.as_deref().map(files::edition).unwrap_or_default();
+        let text = render::render(config, &self.state_file, self.drops_root, &edition, routes);
+        let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
         if let Some(pid) = serving
             && self.runs(&text)
             && self.strays(pid).is_empty()
@@ -52,10 +61,11 @@ impl Haproxy {
         {
             self.steer(&drains(routes))?;
             self.set_pids(pid, None);
+            *self.edition() = Some(edition);
             return Ok(Effect::Unchanged);
         }
         let new = files::write_new(&self.config.config, &text)?;
-        self.processes().validate(turnstile, &new)?;
+        self.validate(turnstile, &new)?;
         files::rename(&new, &self.config.config)?;
         if serving.is_none() {
             // What servers were like when an earlier process was reloaded is over.
@@ -63,9 +73,16 @@ impl Haproxy {
         }
         self.take_over(turnstile, serving, |servers| routes.agree(servers.iter()))
             .map_err(|err| self.roll_back(turnstile, err))?;
+        *self.edition() = Some(edition);
         files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
         Ok(Effect::Changed)
+    }
+
+    /// Whether the certificate is another one than HAProxy has.
+    pub(crate) fn is_stale(&self) -> bool {
+        let Some(file) = &self.config.certificate else { return false };
+        self.edition().as_ref().is_some_and(|edition| *edition != files::edition(file))
     }
 
     /// The configuration that was last seen to serve.
@@ -82,16 +99,25 @@ impl Haproxy {
     /// Listeners that cannot be opened. A process that cannot bind first asks the old one to pause
     /// its own, which clients would notice for seconds. So what HAProxy does not hold yet is bound
     /// by us for a moment.
-    fn unbindable(&self, routes: &Routes) -> BTreeMap<ServiceName, Error> {
+    fn unbindable(&self, routes: &Routes) -> BTreeMap<String, Error> {
         // A process holds its listeners whether its socket answers or not, and it may have been
         // started by one of our own that did not live to see it serve.
-        let is_held = !self.processes().all().is_empty();
+        let is_held = match self.config.mode {
+            ProxyMode::Process => !self.processes().all().is_empty(),
+            ProxyMode::Systemd(_) => self.socket.pid().is_ok(),
+            // Its network may be another than ours.
+            ProxyMode::Container(_) | ProxyMode::None => return BTreeMap::new(),
+        };
         let known = [self.good(), self.config.config.clone()];
         let read = known.iter().filter(|_| is_held).filter_map(|p| fs::read_to_string(p).ok());
         let held: Vec<String> = read.collect();
         let mut errors = BTreeMap::new();
-        for backend in &routes.backends {
-            let Some(listen) = &backend.listen else { continue };
+        let services =
+            routes.backends.iter().filter_map(|b| Some((listen_key(b), b.listen.clone()?)));
+        let stats = self.config.stats_port.map(|port| {
+            (STATS_PORT.to_owned(), Listen { address: Some(Ipv4Addr::LOCALHOST.into()), port })
+        });
+        for (key, listen) in services.chain(stats) {
             // HAProxy shares a port with itself, whatever the address; nobody else may.
             if held.iter().flat_map(|t| t.lines()).any(|line| render::binds(line, listen.port)) {
                 continue;
@@ -99,9 +125,8 @@ impl Haproxy {
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
             if let Err(err) = TcpListener::bind(address) {
-                let key = format!("services.{}.listen", backend.service);
                 let message = format!("haproxy cannot bind {address} (see {key})");
-                errors.insert(backend.service.clone(), Error::caused(message, err));
+                errors.insert(key, Error::caused(message, err));
             }
         }
         errors
@@ -110,10 +135,14 @@ impl Haproxy {
     /// What of these routes HAProxy would refuse, without touching the one that runs. Its files go
     /// to `dir`.
     pub(crate) fn rehearse(&self, routes: &Routes, dir: &Path) -> Vec<Error> {
+        if let ProxyMode::Container(container) = &self.config.mode {
+            // What it would say of the file can be asked only where it sees that.
+            return self.is_reloadable(container).err().into_iter().collect();
+        }
         let mut errors: Vec<Error> = self.unbindable(routes).into_values().collect();
         let config = ProxyConfig { config: dir.join("haproxy.cfg"), ..self.config.clone() };
         let elsewhere = Processes { config: &config, clock: &*self.clock };
-        let text = render::render(&self.config, &self.state_file, self.drops_root, routes);
+        let text = render::render(&self.config, &self.state_file, self.drops_root, "", routes);
         let validate = || {
             elsewhere.validate(&elsewhere.turnstile()?, &files::write_new(&config.config, &text)?)
         };
@@ -132,9 +161,11 @@ impl Haproxy {
             files::replace(&self.state_file, &self.socket.states()?)?;
             self.stay_in_touch(pid);
         }
-        let old = self.processes().all();
-        self.processes().launch(turnstile, &old, serving.is_some())?;
-        let launched = self.processes().in_pid_file();
+        let own = self.is_own_process();
+        let old = if own { self.processes().all() } else { serving.into_iter().collect() };
+        self.begin(turnstile, &old, serving.is_some())?;
+        *self.told_at() = serving.map(|_| self.clock.now());
+        let launched = self.processes().in_pid_file().filter(|_| own);
         let patience = self.processes().patience(ANSWER_MAX);
         loop {
             if launched.is_some_and(|pid| !self.processes().is_ours(pid)) {
@@ -163,14 +194,25 @@ impl Haproxy {
         let Ok(text) = fs::read_to_string(self.good()) else { return failed };
         let restore = || -> Result<()> {
             files::replace(&self.config.config, &text)?;
-            let serving = self.socket.pid().ok().filter(|pid| self.processes().is_ours(*pid));
-            if serving.is_some() { Ok(()) } else { self.take_over(turnstile, None, |_| true) }
+            let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
+            match serving {
+                None => self.take_over(turnstile, None, |_| true),
+                Some(_) if self.is_own_process() => Ok(()),
+                // The master may wait for a better file. What serves goes on in any case.
+                Some(pid) => self.take_over(turnstile, Some(pid), |_| true).or(Ok(())),
+            }
         };
         match restore() {
             Ok(()) => failed.with(Aftermath::RolledBack),
             Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
         }
     }
+}
+
+const STATS_PORT: &str = "load_balancer.stats_port";
+
+fn listen_key(backend: &Backend) -> String {
+    format!("services.{}.listen", backend.service)
 }
 
 /// The state file carries them over; this makes sure.

@@ -30,19 +30,27 @@ const DEFAULTS: &str = "\
     timeout tunnel 1h
 ";
 
+/// No service can be called so.
+const STATS: &str = "_statistics";
+
 /// The account that a process of root's gives its rights up for; HAProxy's packages make it.
 pub(crate) const ACCOUNT: &str = "haproxy";
 
-/// `drops_root` where HAProxy is started by root and there is an account for it.
+/// `drops_root` where HAProxy is started by root and there is an account for it. `edition` tells
+/// one certificate from the one that replaced it under its name.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,
     drops_root: bool,
+    edition: &str,
     routes: &Routes,
 ) -> String {
-    let mut out = String::from(
-        "# Written by plimsoll. What is changed here is lost at the next reload.\nglobal\n",
-    );
+    let mut out =
+        String::from("# Written by plimsoll. What is changed here is lost at the next reload.\n");
+    if !edition.is_empty() {
+        let _ = writeln!(out, "# The certificate is that of {edition}.");
+    }
+    out.push_str("global\n");
     let socket = quoted(&config.socket.to_string_lossy());
     let state = quoted(&state_file.to_string_lossy());
     let hard_stop_ms = config.hard_stop_after.as_millis();
@@ -56,17 +64,30 @@ pub(crate) fn render(
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
     let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
+    if let Some(port) = config.stats_port {
+        let _ = write!(out, "\nlisten {STATS}\n    bind 127.0.0.1:{port}\n    stats enable\n");
+        let _ = writeln!(out, "    stats uri /\n    stats refresh 5s");
+    }
     for backend in &routes.backends {
+        render_frontend(backend, config.certificate.as_deref(), &mut out);
         render_backend(backend, &mut out);
     }
     out
 }
 
+fn render_frontend(backend: &Backend, certificate: Option<&Path>, out: &mut String) {
+    let Some(listen) = &backend.listen else { return };
+    let name = &backend.service;
+    let _ = write!(out, "\nfrontend {name}\n    bind {listen}");
+    if let Some(file) = certificate {
+        let _ = write!(out, " ssl crt {}", quoted(&file.to_string_lossy()));
+        let _ = write!(out, "\n    http-request set-header X-Forwarded-Proto https");
+    }
+    let _ = writeln!(out, "\n    default_backend {name}");
+}
+
 fn render_backend(backend: &Backend, out: &mut String) {
     let name = &backend.service;
-    if let Some(listen) = &backend.listen {
-        let _ = write!(out, "\nfrontend {name}\n    bind {listen}\n    default_backend {name}\n");
-    }
     let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
     let health = &backend.health;
     if let HealthKind::Http(http) = &health.kind {
@@ -103,15 +124,20 @@ pub(crate) fn server_options(health: &HealthCheck) -> String {
     )
 }
 
+/// What a line of what we rendered binds.
+fn bound(line: &str) -> Option<&str> {
+    line.strip_prefix("    bind ")?.split(' ').next()
+}
+
 /// Whether a line of what we rendered is that of a frontend on this port.
 pub(crate) fn binds(line: &str, port: u16) -> bool {
-    line.strip_prefix("    bind ").and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
+    bound(line).and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
 }
 
 /// The address of a service's frontend in what we rendered.
 pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
     let head = format!("frontend {service}");
-    let at = text.lines().skip_while(|line| *line != head).nth(1)?.strip_prefix("    bind ")?;
+    let at = bound(text.lines().skip_while(|line| *line != head).nth(1)?)?;
     match at.strip_prefix(':') {
         Some(port) => Some(Listen { address: None, port: port.parse().ok()? }),
         None => {
@@ -133,23 +159,53 @@ mod tests {
     use std::time::Duration;
 
     use crate::haproxy::render::{binds, listen_of, quoted, render};
-    use crate::model::config::ProxyConfig;
+    use crate::model::config::{ProxyConfig, ProxyMode};
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::secret::Secret;
     use crate::model::service::{Listen, ServiceName};
 
-    #[test]
-    fn a_service_is_a_frontend_and_a_backend() {
-        let config = ProxyConfig {
+    fn config() -> ProxyConfig {
+        ProxyConfig {
+            mode: ProxyMode::Process,
             base_config: None,
             binary: "/usr/sbin/haproxy".into(),
             config: "/s/haproxy.cfg".into(),
             pid_file: "/r/haproxy.pid".into(),
             socket: "/r/haproxy.sock".into(),
+            stats_port: None,
+            certificate: None,
             hard_stop_after: Duration::from_secs(600),
             min_reload_interval: Duration::from_secs(2),
-        };
+        }
+    }
+
+    #[test]
+    fn a_certificate_turns_every_frontend_to_https_and_its_edition_is_told() {
+        let certificate = Some("/etc/it's.pem".into());
+        let config = ProxyConfig { stats_port: Some(8404), certificate, ..config() };
+        let listen = Some(Listen { address: None, port: 443 });
+        let (service, servers) = (ServiceName::new("web").unwrap(), Vec::new());
+        let backend = Backend { service, listen, health: HealthCheck::default(), servers };
+        let routes = Routes { backends: vec![backend] };
+        let [old, new] = ["Monday", "Tuesday"]
+            .map(|edition| render(&config, Path::new("/s/state"), false, edition, &routes));
+        for text in [
+            "\nlisten _statistics\n    bind 127.0.0.1:8404\n    stats enable\n",
+            "\nfrontend web\n    bind :443 ssl crt '/etc/it'\\''s.pem'\n",
+            "    http-request set-header X-Forwarded-Proto https\n    default_backend web\n",
+        ] {
+            assert!(old.contains(text), "{text} is not in {old}");
+        }
+        assert_ne!(old, new);
+        assert_eq!(listen_of(&old, &routes.backends[0].service), routes.backends[0].listen);
+        let bound = |port| old.lines().any(|line| binds(line, port));
+        assert_eq!((bound(443), bound(8404), bound(80)), (true, true, false));
+    }
+
+    #[test]
+    fn a_service_is_a_frontend_and_a_backend() {
+        let config = config();
         let backend = Backend {
             service: ServiceName::new("web").unwrap(),
             listen: Some(Listen { address: None, port: 80 }),
@@ -175,7 +231,7 @@ mod tests {
             }],
         };
         let routes = Routes { backends: vec![backend] };
-        let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, &routes);
+        let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, "", &routes);
         let tail = "
 frontend web
     bind :80

@@ -66,15 +66,32 @@ pub(crate) struct DockerConfig {
     pub(crate) timeout: Duration,
 }
 
-/// The HAProxy that we start and own.
+/// Who runs HAProxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyMode {
+    /// We start it, as a process of our own.
+    Process,
+    /// systemd, as this unit.
+    Systemd(String),
+    /// Docker, in this container.
+    Container(String),
+    /// There is none: replicas are only reported.
+    None,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProxyConfig {
+    pub(crate) mode: ProxyMode,
     pub(crate) binary: PathBuf,
     /// The operator's own, read before ours.
     pub(crate) base_config: Option<PathBuf>,
     pub(crate) config: PathBuf,
     pub(crate) pid_file: PathBuf,
     pub(crate) socket: PathBuf,
+    /// Of the statistics page, on the loopback address.
+    pub(crate) stats_port: Option<u16>,
+    /// With its key; HTTPS is served with it in place of HTTP.
+    pub(crate) certificate: Option<PathBuf>,
     pub(crate) hard_stop_after: Duration,
     pub(crate) min_reload_interval: Duration,
 }

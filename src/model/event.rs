@@ -83,6 +83,7 @@ pub(crate) enum Kind {
     ProxyRolledBack,
     ProxyAmended,
     ProxyAmendRefused,
+    ProxyReloadWaits,
     DockerLost,
     DockerBack,
     ServiceOrphaned,
@@ -95,7 +96,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 41] = [
+    pub(crate) const ALL: [Kind; 42] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -128,6 +129,7 @@ impl Kind {
         Kind::ProxyRolledBack,
         Kind::ProxyAmended,
         Kind::ProxyAmendRefused,
+        Kind::ProxyReloadWaits,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::ServiceOrphaned,
@@ -173,6 +175,7 @@ impl Kind {
             Kind::ProxyRolledBack => "haproxy.rolled_back",
             Kind::ProxyAmended => "haproxy.amended",
             Kind::ProxyAmendRefused => "haproxy.amend_refused",
+            Kind::ProxyReloadWaits => "haproxy.reload_waits",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::ServiceOrphaned => "service.orphaned",
@@ -205,6 +208,7 @@ impl Kind {
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
+            | Kind::ProxyReloadWaits
             | Kind::MetricFailed
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp

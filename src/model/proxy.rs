@@ -107,6 +107,8 @@ pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
     /// It takes and gives away servers while it runs.
     pub(crate) is_amendable: bool,
+    /// What it read at its start is another now: it takes a reload.
+    pub(crate) is_stale: bool,
     /// Earlier processes of ours that still finish their sessions.
     pub(crate) old_processes: u32,
     /// Of each backend in each process that could be asked.

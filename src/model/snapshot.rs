@@ -51,4 +51,6 @@ pub(crate) enum ProxyStanding {
     Changing,
     /// It does not answer.
     Silent,
+    /// There is none: whoever sends the requests reads our status.
+    Absent,
 }

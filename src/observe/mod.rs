@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::action::Claim;
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::proxy::{ProxySeen, Routes};
@@ -85,9 +85,14 @@ pub(crate) fn look(
 ) -> Seen {
     let listed = engine.list();
     let counting = metric::counts_requests(known.config);
-    let (seen, proxy_error) = match proxy.look(counting) {
-        Ok(seen) => (Some(seen), String::new()),
-        Err(err) => (None, err.to_string()),
+    let is_absent = known.config.fixed.proxy.mode == ProxyMode::None;
+    let (seen, proxy_error) = if is_absent {
+        (None, "load_balancer.mode is none".to_owned())
+    } else {
+        match proxy.look(counting) {
+            Ok(seen) => (Some(seen), String::new()),
+            Err(err) => (None, err.to_string()),
+        }
     };
     sampler.count(known.now, known.config, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
@@ -205,6 +210,9 @@ fn ready(
 }
 
 fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
+    if known.config.fixed.proxy.mode == ProxyMode::None {
+        return ProxyStanding::Absent;
+    }
     let Some(seen) = seen else { return ProxyStanding::Silent };
     let is_ours = known.applied.is_some_and(|routes| routes.agree(seen.in_use()));
     if is_ours && !known.claims.contains(&Claim::Proxy) {

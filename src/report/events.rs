@@ -26,6 +26,7 @@ pub(crate) struct Told {
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Repeated,
+    crowded: bool,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
@@ -48,6 +49,17 @@ impl Told {
         let failed = error.is_some();
         let before = std::mem::replace(&mut self.not_saved, failed);
         error.filter(|_| !before).map(|e| Event::new(Kind::StateNotSaved, e))
+    }
+
+    /// A reload waits for so many earlier processes.
+    pub(crate) fn crowded(&mut self, old_processes: Option<u32>) -> Option<Event> {
+        let before = std::mem::replace(&mut self.crowded, old_processes.is_some());
+        let old_processes = old_processes.filter(|_| !before)?;
+        let message = format!(
+            "{old_processes} earlier HAProxy processes still finish their sessions, for \
+             load_balancer.hard_stop_after at most"
+        );
+        Some(Event::new(Kind::ProxyReloadWaits, message))
     }
 
     pub(crate) fn orphans(&mut self, now: BTreeSet<String>) -> Vec<Event> {

@@ -146,7 +146,8 @@ impl Proxy for World {
             let all = earlier.map(|p| (p, false)).chain([(process, true)]);
             let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
             let is_amendable = state.is_amendable;
-            Ok(ProxySeen { servers, is_amendable, old_processes, counts })
+            let is_stale = false;
+            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, counts })
         });
         state.silent = seen.is_err();
         seen

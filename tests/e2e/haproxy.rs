@@ -10,10 +10,8 @@ use crate::site::{HAPROXY, Site, clients, everyone, free_port};
 
 const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
 
-#[test]
-fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
-    let mut site = Site::new("refuse");
-    // The real HAProxy, on a file that is spoilt on its way while the file `spoil` is there.
+/// The real HAProxy, on a file that is spoilt on its way while the file `spoil` is there.
+fn spoil_files(site: &mut Site) {
     let dir = site.dir.path().display().to_string();
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = -c ] && [ -e {dir}/spoil ]; then\n  \
@@ -22,7 +20,57 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     );
     site.haproxy = site.dir.write("haproxy", &text);
     fs::set_permissions(&site.haproxy, fs::Permissions::from_mode(0o755)).unwrap();
+}
 
+#[test]
+fn servers_come_and_go_without_a_reload() {
+    let site = Site::new("amend");
+    let daemon = Daemon::start(&site.configure(ONE));
+    site.wait_serving(1, secs(30), &daemon);
+    let (load, pid) = (everyone(&site), site.haproxy_pid());
+    for _ in 0..2 {
+        site.configure(r#""min_replicas": 3, "max_replicas": 3"#);
+        daemon.signal("HUP");
+        site.wait_serving(3, secs(30), &daemon);
+        load.wait_for(secs(10), |c| 100 < c.sent());
+        site.configure(ONE);
+        daemon.signal("HUP");
+        let left = || site.containers().len() == 1;
+        assert!(reached(secs(60), left), "{:#?}", daemon.lines());
+    }
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+    assert_eq!(site.haproxy_pid(), pid);
+    assert!(daemon.count(&["event=haproxy.reloaded"]) <= 1, "{:#?}", daemon.lines());
+    // Clients held on to them for a while.
+    let listed = || site.ask_haproxy("show servers state").matches(&site.service).count();
+    assert!(reached(secs(30), || listed() == 2), "one server in its backend: {}", listed());
+}
+
+#[test]
+fn a_container_that_is_gone_gets_nothing_more_though_no_file_is_taken() {
+    let mut site = Site::new("gone");
+    spoil_files(&mut site);
+    let daemon = Daemon::start(&site.configure(r#""min_replicas": 2, "max_replicas": 2"#));
+    site.wait_serving(2, secs(30), &daemon);
+    site.dir.write("spoil", "");
+    let (id, name, _) = site.containers().pop().unwrap();
+    site.docker(&["rm", "-f", &id]).unwrap();
+    let is_out = || {
+        let rows = site.ask_haproxy("show stat");
+        let row = rows.lines().find(|row| row.contains(&format!(",{name},")));
+        row.is_none_or(|row| row.contains(",MAINT,"))
+    };
+    assert!(reached(secs(20), is_out), "{:#?}", daemon.lines());
+    daemon.wait(&["event=haproxy.reload_failed", "the file is refused"], secs(20));
+    fs::remove_file(site.dir.join("spoil")).unwrap();
+    site.wait_serving(2, secs(60), &daemon);
+}
+
+#[test]
+fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
+    let mut site = Site::new("refuse");
+    spoil_files(&mut site);
     let daemon = Daemon::start(&site.configure(ONE));
     site.wait_serving(1, secs(20), &daemon);
     let load = everyone(&site);

@@ -18,3 +18,4 @@ mod private_docker;
 mod relay;
 mod scaling;
 mod site;
+mod vessel;

@@ -27,6 +27,7 @@ mod haproxy;
 mod health;
 mod hostile;
 mod install;
+mod keepers;
 mod life;
 #[path = "../common/load.rs"]
 mod load;

@@ -356,15 +356,15 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
 
 fn load_balancer(random: &mut Random) -> Spec {
     let mut keys = Keys::new(random);
-    keys.or("mode", text("process"), |_| text("process"));
+    keys.or("mode", text("process"), |r| one_of(r, &["process", "systemd", "container", "none"]));
     keys.or("binary", text("/usr/sbin/haproxy"), |r| path(r, 500));
     keys.may("base_config", |_| text("/etc/haproxy/haproxy.cfg"));
     keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
     keys.or("pid_file", text("/run/plimsoll/haproxy.pid"), |_| text("/ pid"));
     keys.or("socket", text("/run/plimsoll/haproxy.sock"), |r| path(r, 97));
-    keys.may("unit", any_text);
-    keys.may("container", any_text);
-    keys.may("stats_port", |r| number(r.within(1, 65_535)));
+    keys.may("unit", |r| one_of(r, &["haproxy.service", "haproxy@web-1", r"a\x2db"]));
+    keys.may("container", |r| one_of(r, &["haproxy", "0", "site_haproxy-1.x"]));
+    keys.may("stats_port", |r| number(r.within(8081, 65_534)));
     keys.need("cert_path", |r| path(r, 500));
     keys.or("https_enabled", Spec::Bool(false), flag);
     keys.or("hard_stop_after", ms(600 * SECOND), |r| span(r, SECOND, DAY));

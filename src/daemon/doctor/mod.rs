@@ -15,7 +15,7 @@ use crate::config::Loaded;
 use crate::daemon::live;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
@@ -77,7 +77,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     let mut found = vec![file(loaded)];
     found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
     found.push(time(&*clock));
-    let engine = Docker::new(&config.fixed.docker, clock.clone());
+    let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
     let listed = engine.list();
     match &listed {
         Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
@@ -90,10 +90,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
         found.extend(images(config, &engine));
         found.push(reach(config, &listed.unwrap_or_default()));
     }
-    found.push(programs::haproxy(&config.fixed.proxy, &*clock));
-    if found.last().is_some_and(|finding| finding.verdict != Verdict::Fails) {
-        found.extend(rehearsal(config, &clock));
-    }
+    found.extend(balancer(config, &clock, engine));
     found.extend(places::folders(&config.fixed, &*clock));
     found.extend(doors(config));
     found
@@ -178,9 +175,26 @@ fn reach(config: &Config, listed: &[Container]) -> Finding {
     }
 }
 
+/// HAProxy as it is run here.
+fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
+    let proxy = &config.fixed.proxy;
+    let mut found = match proxy.mode {
+        ProxyMode::Process | ProxyMode::Systemd(_) => vec![programs::haproxy(proxy, &**clock)],
+        // Its program is in there.
+        ProxyMode::Container(_) => Vec::new(),
+        ProxyMode::None => {
+            return vec![Finding::good("haproxy", "there is to be none (load_balancer.mode)")];
+        }
+    };
+    if found.iter().all(|finding| finding.verdict != Verdict::Fails) {
+        found.extend(rehearsal(config, clock, engine));
+    }
+    found
+}
+
 /// What would be written goes through HAProxy's own check; ports are opened for a moment.
-fn rehearsal(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
-    let proxy = Haproxy::new(&config.fixed.proxy, clock.clone());
+fn rehearsal(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
+    let proxy = Haproxy::new(&config.fixed.proxy, clock.clone(), engine);
     let refused = live::refused(config, &proxy);
     if refused.is_empty() {
         return vec![Finding::good(

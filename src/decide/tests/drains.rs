@@ -62,6 +62,7 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
             "held" => replica.old_connections = value.parse().ok(),
             "changing" => snapshot.proxy = ProxyStanding::Changing,
             "silent" => snapshot.proxy = ProxyStanding::Silent,
+            "absent" => snapshot.proxy = ProxyStanding::Absent,
             "exited" => replica.state = ContainerState::Exited,
             "created" => replica.state = ContainerState::Created,
             "removing" => replica.state = ContainerState::Removing,
@@ -178,6 +179,19 @@ fn the_drain_timeout_runs_from_when_haproxy_knows() {
         30000:r2,changing 59999:d2 60000:d2             | q0 q0 out(2)
         250:d0 30000:r0 30250:d0 30500:d0               | q1 q0 q1 out(0)
         250:d2 30000:d2                                 | q0 out(2)
+    ",
+    );
+}
+
+#[test]
+fn without_a_haproxy_a_drain_takes_its_whole_time() {
+    table(
+        "
+        250:-,absent 500:-,absent 750:-,absent          | q0 q0 q0
+        250:-,absent 29999:-,absent 30000:-,absent      | q0 q0 out(0)
+        30000:-,absent 30250:-,absent                   | out(0) remove
+        250:-,absent,alone                              | back
+        250:-,exited,absent                             | remove
     ",
     );
 }

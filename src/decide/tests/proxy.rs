@@ -22,7 +22,8 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// the end is the port that the service listens on. `-` is an empty list; `silent`, that HAProxy
 /// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `amended=MS` are how
 /// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
-/// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs.
+/// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
+/// `stale`, that it has an earlier certificate, `old=N` counts earlier processes.
 #[track_caller]
 fn table(rows: &str) {
     let mut bad = String::new();
@@ -37,6 +38,11 @@ fn table(rows: &str) {
             match fact.split_once('=').unwrap_or((fact, "")) {
                 ("reloaded", ms) => memory.reloaded_at = Some(ago(ms)),
                 ("amended", ms) => memory.amended_at = Some(ago(ms)),
+                ("old", count) => {
+                    let count = count.parse().unwrap();
+                    seen.iter_mut().for_each(|seen| seen.old_processes = count);
+                }
+                ("stale", _) => seen.iter_mut().for_each(|seen| seen.is_stale = true),
                 ("unsteered", _) => memory.is_unsteered = true,
                 ("fixed", _) => seen.iter_mut().for_each(|seen| seen.is_amendable = false),
                 ("failed", value) => {
@@ -66,6 +72,7 @@ fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
     match plan {
         ProxyPlan::Nothing => "nothing".to_owned(),
         ProxyPlan::Wait(left) => format!("wait {}", left.as_millis()),
+        ProxyPlan::Crowded { old_processes } => format!("crowded {old_processes}"),
         ProxyPlan::Do(Action::Reload { routes }) => {
             assert_eq!(routes, ours, "a reload brings HAProxy to what is wanted now");
             "reload".to_owned()
@@ -236,6 +243,32 @@ fn what_cannot_change_while_it_runs_is_a_reload() {
         1,2    1,2      1     fixed             | reload
         1:81   1        1:80                    | reload
         1:80   1        1:80                    | nothing
+    ",
+    );
+}
+
+#[test]
+fn a_new_certificate_is_a_reload_once_the_servers_are_right() {
+    table(
+        "
+        1,2    1,2      1,2   stale                   | reload
+        1,2    1,2      1,2   stale reloaded=1999     | wait 1
+        1,2    1        1     stale                   | amend
+        1,2~   1,2      1,2   stale                   | steer web-2=drain
+        1,2    1,2      none  stale failed=3/3999/1,2 | wait 1
+    ",
+    );
+}
+
+#[test]
+fn a_reload_waits_while_too_many_earlier_processes_finish() {
+    table(
+        "
+        1:81   1        1     old=9                   | reload
+        1:81   1        1     old=10                  | crowded 10
+        1,2    1        1     old=10                  | amend
+        1,2    1,2      1,2   old=10                  | nothing
+        1:81   silent   1     old=10                  | reload
     ",
     );
 }

@@ -8,7 +8,7 @@ use crate::decide::tests::{NOW, S, band, replica, service};
 use crate::model::action::Action;
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
-use crate::model::replica::{ContainerState, Load, Replica};
+use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Band, Bounds, Service};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
@@ -20,10 +20,11 @@ const LETTERS: [char; 11] = ['R', 'P', 'M', 'U', 'N', 'C', 'D', 'L', 'G', 'X', '
 const FEWER: [char; 5] = ['R', 'M', 'U', 'D', 'X'];
 /// In hundredths of a percent: idle, inside the band, far above.
 const LOADS: [u64; 3] = [0, 50_00, 400_00];
-const PROXIES: [ProxyStanding; 3] = [
+const PROXIES: [ProxyStanding; 4] = [
     ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
     ProxyStanding::Changing,
     ProxyStanding::Silent,
+    ProxyStanding::Absent,
 ];
 
 #[test]
@@ -46,7 +47,7 @@ fn every_small_world_keeps_the_rules() {
 }
 
 /// HAProxy and the engine, whether something just happened, and starts under way.
-const CIRCUMSTANCES: usize = 4 * 2 * 3;
+const CIRCUMSTANCES: usize = 5 * 2 * 3;
 
 fn every_world(strip: &[char], circumstances: std::ops::Range<usize>) -> usize {
     let mut count = 0;
@@ -85,9 +86,9 @@ fn world(
     load: Option<u64>,
     c: usize,
 ) -> (Snapshot, ServiceMemory) {
-    let lost = c % 4 == 3;
+    let lost = c % 5 == 4;
     let mut memory = ServiceMemory { wanted, ..ServiceMemory::default() };
-    if c / 4 % 2 == 1 {
+    if c / 5 % 2 == 1 {
         memory.changed_at = Some(Moment(NOW.0 - 1000));
         memory.failures = Failures { count: 3, last: Moment(NOW.0 - 1000) };
     }
@@ -99,7 +100,11 @@ fn world(
     }
     let shown = u32::try_from(strip.len()).unwrap();
     // None, one that no container shows for yet, and one that may.
-    let starting = [vec![], vec![shown + 1], vec![shown.max(1)]][c / 8 % 3].clone();
+    let starting = [vec![], vec![shown + 1], vec![shown.max(1)]][c / 10 % 3].clone();
+    let proxy = if lost { PROXIES[0] } else { PROXIES[c % 5] };
+    if proxy == ProxyStanding::Absent {
+        replicas.iter_mut().for_each(|r| r.server = None);
+    }
     let snapshot = Snapshot {
         now: NOW,
         wall: Wall(0),
@@ -111,7 +116,7 @@ fn world(
         free_memory: None,
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
-        proxy: if lost { PROXIES[0] } else { PROXIES[c % 4] },
+        proxy,
     };
     (snapshot, memory)
 }
@@ -202,7 +207,9 @@ fn check_actions(
 
 /// Able to serve, and nobody took it away.
 fn ready(replica: &Replica, memory: &ServiceMemory) -> bool {
-    let serves = replica.is_served() || matches!(replica.load, Load::Read(_));
+    let serves = replica.is_served()
+        || replica.health == Health::Healthy
+        || matches!(replica.load, Load::Read(_));
     serves
         && replica.state == ContainerState::Running
         && !replica.busy

@@ -1,0 +1,171 @@
+//! Who runs HAProxy: how it is told to read its file again, and which processes are its.
+//!
+//! Our own process is followed by one that we start. Under systemd and in a container HAProxy runs
+//! as a master with workers: it brings a new worker by itself, and the one that answers on the
+//! socket is the worker that serves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::haproxy::Haproxy;
+use crate::haproxy::process::{Turnstile, words};
+use crate::model::config::ProxyMode;
+use crate::outside::{Error, Result};
+
+impl Haproxy {
+    /// Another's HAProxy is left alone.
+    pub(crate) fn owns(&self, process: u32) -> bool {
+        match self.config.mode {
+            ProxyMode::Process => self.processes().is_ours(process),
+            // The socket is named in our file: whoever answers there has read it.
+            ProxyMode::Systemd(_) | ProxyMode::Container(_) => true,
+            ProxyMode::None => false,
+        }
+    }
+
+    pub(crate) fn is_own_process(&self) -> bool {
+        self.config.mode == ProxyMode::Process
+    }
+
+    /// Whether HAProxy takes the file; its own words when it does not.
+    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
+        let ProxyMode::Container(container) = &self.config.mode else {
+            return self.processes().validate(turnstile, file);
+        };
+        if self.vessel.main_process(container)?.is_none() {
+            // It needs the file to start with.
+            return Ok(());
+        }
+        let base = self.config.base_config.as_ref();
+        let files: Vec<_> = base.into_iter().map(|p| p.as_path()).chain([file]).collect();
+        let files: Vec<_> = files.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        let named = files.iter().flat_map(|file| ["-f", file.as_str()]);
+        let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();
+        let said = self.vessel.run(container, &command)?;
+        if said.is_good {
+            return Ok(());
+        }
+        let words = words(&said.words);
+        Err(Error::new(format!("haproxy: the file is refused in container {container}: {words}")))
+    }
+
+    /// Has a process read the file that is to serve in place of those in `old`.
+    pub(crate) fn begin(&self, turnstile: &Turnstile, old: &[u32], serves: bool) -> Result<()> {
+        match &self.config.mode {
+            ProxyMode::Process => self.processes().launch(turnstile, old, serves),
+            ProxyMode::Systemd(unit) => {
+                let verb = if serves { "reload" } else { "reload-or-restart" };
+                self.processes().systemctl(turnstile, verb, unit)
+            }
+            ProxyMode::Container(container) => {
+                self.is_reloadable(container)?;
+                self.vessel.signal(container, "USR2")
+            }
+            ProxyMode::None => Err(Error::new("haproxy: load_balancer.mode is none")),
+        }
+    }
+
+    /// Before its workers are counted: another daemon may have known it.
+    pub(crate) fn meet_master(&self) {
+        if let ProxyMode::Container(container) = &self.config.mode
+            && let Ok(master) = self.vessel.main_process(container)
+        {
+            *self.master() = master;
+        }
+    }
+
+    /// Only a master with workers reads its file again at a signal.
+    pub(crate) fn is_reloadable(&self, container: &str) -> Result<()> {
+        let Some(master) = self.vessel.main_process(container)? else {
+            return Err(Error::new(format!(
+                "haproxy: container {container} does not run (see load_balancer.container); \
+                 `docker start {container}` starts it"
+            )));
+        };
+        *self.master() = Some(master);
+        // Out of sight from a container of our own: then the reload shows it.
+        let Ok(line) = fs::read(format!("/proc/{master}/cmdline")) else { return Ok(()) };
+        let mut arguments = line.split(|b| *b == 0);
+        if arguments.any(|a| a == b"-W" || a == b"-Ws") {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "haproxy: container {container} runs HAProxy without -W, so that it cannot read its \
+             file again; run it as `haproxy -W -db -f {}`",
+            self.config.config.display()
+        )))
+    }
+
+    /// The earlier processes that still finish. `None`: they are out of sight.
+    pub(crate) fn old_pids(&self) -> Option<BTreeSet<u32>> {
+        let current = self.pids().current;
+        match self.config.mode {
+            ProxyMode::Process => {
+                let mut pids = self.pids();
+                pids.told.retain(|pid| self.processes().is_ours(*pid));
+                Some(pids.told.clone())
+            }
+            ProxyMode::Systemd(_) => workers(parent(current?)?, current?),
+            ProxyMode::Container(_) => {
+                let master = *self.master();
+                workers(master?, current?)
+            }
+            ProxyMode::None => Some(BTreeSet::new()),
+        }
+    }
+
+    /// Cheap: whether the process that serves is there at all.
+    pub(crate) fn is_there(&self) -> bool {
+        match self.config.mode {
+            ProxyMode::Process => {
+                let current = self.pids().current;
+                current.is_some_and(|pid| self.processes().is_ours(pid))
+            }
+            ProxyMode::Systemd(_) => self.pids().current.is_some_and(is_haproxy),
+            ProxyMode::Container(_) => self.master().is_some_and(is_haproxy),
+            ProxyMode::None => false,
+        }
+    }
+}
+
+fn is_haproxy(process: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{process}/comm"));
+    name.is_ok_and(|name| name.starts_with("haproxy"))
+}
+
+fn parent(process: u32) -> Option<u32> {
+    field(&fs::read_to_string(format!("/proc/{process}/status")).ok()?, "PPid:")
+}
+
+/// The last number of a line of `/proc/PID/status`.
+fn field(status: &str, name: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().last()?.parse().ok()
+}
+
+/// Of the master, but `current`, which goes by its number in the innermost namespace.
+fn workers(master: u32, current: u32) -> Option<BTreeSet<u32>> {
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).ok()?;
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let is_old = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        // One that ended and was not waited for has no connection any more.
+        let is_gone = status.lines().any(|l| l.starts_with("State:\tZ")) || status.is_empty();
+        !is_gone && is_haproxy(*pid) && field(&status, "NSpid:") != Some(current)
+    };
+    Some(children.filter(is_old).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::haproxy::keeper::field;
+
+    #[test]
+    fn a_process_goes_by_its_number_in_the_innermost_namespace() {
+        let status = "Name:\thaproxy\nPPid:\t4711\nNSpid:\t4712\t8\n";
+        assert_eq!(field(status, "NSpid:"), Some(8));
+        assert_eq!(field(status, "PPid:"), Some(4711));
+        assert_eq!(field("Name:\thaproxy\n", "NSpid:"), None);
+    }
+}

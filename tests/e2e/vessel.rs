@@ -1,0 +1,121 @@
+//! HAProxy in a container: the host's own program, with the libraries that it needs and nothing
+//! else.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::daemon::{Daemon, reached, secs};
+use crate::site::{HAPROXY, Site, everyone, free_port};
+
+/// Made once, from what is on this host.
+fn image(site: &Site) -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let out = Command::new("ldd").arg(HAPROXY).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+        let archive = site.dir.join("image.tar");
+        let packed = Command::new("tar")
+            .args(["--dereference", "-cf"])
+            .arg(&archive)
+            .arg(HAPROXY)
+            .args(libraries.filter(|path| Path::new(path).exists()))
+            .output()
+            .unwrap();
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        let name = format!("plimsoll-test-haproxy:{}", std::process::id());
+        site.docker(&["import", archive.to_str().unwrap(), &name]).expect("an image is imported");
+        fs::remove_file(archive).unwrap();
+        name
+    })
+}
+
+/// Ends with the test.
+struct Container<'a> {
+    site: &'a Site,
+    name: String,
+}
+
+impl Container<'_> {
+    fn run<'a>(site: &'a Site, options: &[&str]) -> Container<'a> {
+        let name = format!("{}-haproxy", site.service);
+        let dir = site.dir.path().display();
+        let (volume, file) = (format!("{dir}:{dir}"), format!("{dir}/haproxy.cfg"));
+        let started = ["run", "-d", "--name", &name, "--network", "host", "-v", &volume];
+        let command = [image(site), HAPROXY];
+        let all = [&started[..], &command, options, &["-f", &file]].concat();
+        site.docker(&all).expect("it is started");
+        Container { site, name }
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        drop(self.site.docker(&["rm", "-f", &self.name]));
+    }
+}
+
+fn in_container(site: &Site, service: &str, more: &str) {
+    let config = site.configure_with(service, more);
+    let text = fs::read_to_string(&config).unwrap();
+    let keys = format!(
+        r#""load_balancer": {{ "mode": "container", "container": "{}-haproxy","#,
+        site.service
+    );
+    fs::write(&config, text.replacen(r#""load_balancer": {"#, &keys, 1)).unwrap();
+}
+
+const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
+const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
+
+#[test]
+fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
+    let site = Site::new("vessel");
+    in_container(&site, ONE, "");
+    let daemon = Daemon::start(&site.dir.join("config.json"));
+    let absent = ["event=haproxy.reload_failed", "no container"];
+    daemon.wait(&absent, secs(30));
+    // It needs a file to start with.
+    site.dir.write("haproxy.cfg", &first_file(&site));
+    let haproxy = Container::run(&site, &["-W", "-db"]);
+    site.wait_serving(1, secs(90), &daemon);
+    let load = everyone(&site);
+    // A further port takes a reload, a further server none.
+    let (other, before) = (free_port(), daemon.lines().len());
+    in_container(&site, TWO, &site.other(other));
+    daemon.signal("HUP");
+    daemon.wait_from(before, &["event=haproxy.reloaded"], secs(30));
+    site.wait_serving(2, secs(30), &daemon);
+    load.wait_for(secs(10), |c| 200 < c.sent());
+    in_container(&site, ONE, "");
+    daemon.signal("HUP");
+    site.wait_serving(1, secs(60), &daemon);
+    assert!(reached(secs(60), || site.containers().len() == 1), "{:#?}", daemon.lines());
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+    // What it refuses is told in its words.
+    drop(haproxy);
+}
+
+/// As little as HAProxy takes, with the socket that it is asked at.
+fn first_file(site: &Site) -> String {
+    let dir = site.dir.path().display();
+    format!(
+        "global\n    stats socket {dir}/haproxy.sock mode 600 level admin expose-fd listeners\n\
+         defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    \
+         timeout connect 5s\nfrontend none\n    bind 127.0.0.1:{}\n",
+        free_port()
+    )
+}
+
+#[test]
+fn a_container_that_cannot_reload_is_told_apart() {
+    let site = Site::new("single");
+    in_container(&site, ONE, "");
+    site.dir.write("haproxy.cfg", &first_file(&site));
+    let _haproxy = Container::run(&site, &["-db"]);
+    let daemon = Daemon::start(&site.dir.join("config.json"));
+    daemon.wait(&["event=haproxy.reload_failed", "without -W", "haproxy -W -db -f"], secs(30));
+}
