@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
@@ -151,9 +151,18 @@ impl<'a> Processes<'a> {
         self.run(turnstile, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
     }
 
+    fn said(&self) -> PathBuf {
+        files::beside(&self.config.config, "said")
+    }
+
+    /// Of the command that was run last, and of what it left in the background.
+    pub(crate) fn last_words(&self) -> String {
+        words(&String::from_utf8_lossy(&fs::read(self.said()).unwrap_or_default()))
+    }
+
     /// What it says goes to a file, so that no background process can keep a pipe open.
     fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<()> {
-        let said = files::beside(&self.config.config, "said");
+        let said = self.said();
         let open = File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) =
             open.map_err(|err| Error::caused(format!("cannot write {}", said.display()), err))?;
@@ -168,11 +177,7 @@ impl<'a> Processes<'a> {
         let status = wait(child, &self.patience(RUN_MAX))?;
         match status {
             Some(status) if status.success() => Ok(()),
-            Some(_) => {
-                let said = fs::read(&said).unwrap_or_default();
-                let words = words(&String::from_utf8_lossy(&said));
-                Err(Error::new(format!("haproxy: {what}: {words}")))
-            }
+            Some(_) => Err(Error::new(format!("haproxy: {what}: {}", self.last_words()))),
             None => Err(Error::new(format!(
                 "haproxy: {what}: {binary} did not end within {} s and was killed",
                 RUN_MAX.as_secs()

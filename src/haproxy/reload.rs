@@ -169,7 +169,10 @@ impl Haproxy {
         let patience = self.processes().patience(ANSWER_MAX);
         loop {
             if launched.is_some_and(|pid| !self.processes().is_ours(pid)) {
-                return Err(Error::new("haproxy: the new process ended as soon as it had started"));
+                let what = "haproxy: the new process ended as soon as it had started";
+                let words = self.processes().last_words();
+                let colon = if words.is_empty() { "" } else { ": " };
+                return Err(Error::new(format!("{what}{colon}{words}")));
             }
             let pid = self.socket.pid();
             let servers = self.socket.servers();

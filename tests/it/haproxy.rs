@@ -50,6 +50,8 @@ fn a_binary_that_fails_or_hangs_is_told_outlasted_and_healed() {
 fn failures_are_told_and_healed() {
     let refuses = "echo \"[ALERT]  (7) : config : parsing [x:1] : unknown keyword 'foo'\" >&2\n\
                    exit 1";
+    // `-D -f FILE -p FILE`, and no process has that number.
+    let leaves_a_dead_one = "echo 4000000 >$5\necho '[ALERT]  (7) : Cannot fork.' >&2\nexit 0";
     let rows = [
         (None, "haproxy (see load_balancer.binary): No such file or directory"),
         (
@@ -58,6 +60,7 @@ fn failures_are_told_and_healed() {
         ),
         (Some(validates_then("echo no memory\nexit 1")), "it does not start: no memory"),
         (Some(validates_then("exit 0")), "haproxy: the new process does not serve: haproxy does"),
+        (Some(validates_then(leaves_a_dead_one)), "as soon as it had started: Cannot fork."),
         (Some(hang()), "did not end within 10 s and was killed"),
     ];
     each(&rows, |(script, words)| {
