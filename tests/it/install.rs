@@ -125,6 +125,20 @@ fn what_is_installed_fits_together_and_goes_away_again() {
 }
 
 #[test]
+fn the_config_beside_the_compose_file_is_good_and_names_its_container() {
+    let config = "contrib/docker/etc/config.json";
+    let checked = plimsoll(&["check", "--config", config]);
+    assert!(checked.status.success(), "{checked:?}");
+    let named = |file: &str, before: &str, after: &str| {
+        let text = fs::read_to_string(file).unwrap();
+        let rest = text.split_once(before).unwrap().1.to_owned();
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let in_compose = named("contrib/docker/compose.yaml", "container_name: ", "\n");
+    assert_eq!(named(config, "\"container\": \"", "\",\n"), in_compose.as_str());
+}
+
+#[test]
 fn without_a_binary_nothing_is_installed() {
     let dir = Dir::new("nothing");
     let tree = tree(&dir, "tree");
