@@ -19,6 +19,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
@@ -85,13 +86,19 @@ pub(crate) fn load(file: &Path) -> Loaded {
 
 fn read(file: &Path) -> Result<String, String> {
     let bytes = secret::read(file, FILE_BYTES_MAX);
-    let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
+    let bytes = bytes.map_err(|err| match err.kind() {
+        ErrorKind::NotFound => ABSENT.to_owned(),
+        _ => format!("cannot be read: {err}"),
+    })?;
     let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
     let text = String::from_utf8(bytes)
         .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))?;
     // Some editors put a byte order mark in front.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
+
+const ABSENT: &str =
+    "is not there; --config FILE names another, `plimsoll init` writes a first one";
 
 /// What people have who come from elsewhere.
 const YAML: &str = "; a config is one object, { ... }, and YAML has to be turned into JSON";

@@ -237,6 +237,10 @@ pub(crate) const COMMANDS: [&Entry; 16] = [
     &STATUS,
 ];
 
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.into_iter().map(|entry| entry.name)
+}
+
 pub(crate) fn find(name: &str) -> Option<&'static Entry> {
     COMMANDS.into_iter().find(|entry| entry.name == name)
 }

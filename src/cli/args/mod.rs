@@ -136,7 +136,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 }
 
 fn named(word: &str) -> Result<&'static menu::Entry, String> {
-    menu::find(word).ok_or_else(|| format!("`{word}` is no command"))
+    menu::find(word).ok_or_else(|| {
+        let near = units::nearest(word, menu::names(), 1);
+        let near = near.map(|near| format!(", `{near}` is")).unwrap_or_default();
+        format!("`{word}` is no command{near}")
+    })
 }
 
 fn help(mut given: Given) -> Result<Command, String> {

@@ -127,6 +127,8 @@ fn wrong_words_are_told() {
         ("", "no command is given"),
         ("start", "`start` is no command"),
         ("help start", "`start` is no command"),
+        ("explan", "`explan` is no command, `explain` is"),
+        ("statsu web", "`statsu` is no command, `status` is"),
         ("--frobnicate", "--frobnicate"),
         ("check --once", "--once"),
         ("check --config", "--config"),
