@@ -52,6 +52,13 @@ fn first_cell(row: &str) -> String {
     row.split(ends).next().unwrap_or_default().trim().to_owned()
 }
 
+/// `plimsoll scale SERVICE N` is the row of `plimsoll scale`.
+fn subject(span: &str) -> &str {
+    let Some(rest) = span.strip_prefix("plimsoll ") else { return span };
+    let arguments = rest.find(' ').map_or("", |at| &rest[at..]);
+    span.strip_suffix(arguments).unwrap_or(span)
+}
+
 /// What is wrong with one table, given the words that are to have a row each.
 fn faults(markdown: &str, head: &str, words: &BTreeSet<String>) -> Vec<String> {
     let found: Vec<Table> = tables(markdown).into_iter().filter(|t| t.head == head).collect();
@@ -60,7 +67,7 @@ fn faults(markdown: &str, head: &str, words: &BTreeSet<String>) -> Vec<String> {
     };
     let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
     for word in table.firsts.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
-        *rows.entry(word).or_default() += 1;
+        *rows.entry(subject(word)).or_default() += 1;
     }
     let missing = words.iter().filter(|word| !rows.contains_key(word.as_str()));
     let missing = missing.map(|word| format!("table {head}: add a row for `{word}`"));
@@ -80,6 +87,16 @@ fn check(head: &str, at_least: usize, words: &BTreeSet<String>) {
 
 fn words_of(path: &str) -> BTreeSet<String> {
     literals_of(&source(path), "fn word(").into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_its_row() {
+    let menu = source("src/cli/args/menu.rs");
+    // Entries stand further left than the options of one.
+    let names = menu.split("\n    name: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let mut commands: BTreeSet<String> = names.map(|name| format!("plimsoll {name}")).collect();
+    commands.insert("plimsoll --version".to_owned());
+    check("command", 10, &commands);
 }
 
 /// The arms of the match that gives paths their meaning, as documents write them.
