@@ -1,6 +1,7 @@
 //! `outside::Proxy` by an HAProxy that we start and own, or that another runs for us.
 
 mod amend;
+mod base;
 mod files;
 mod keeper;
 mod leaving;

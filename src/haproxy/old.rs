@@ -41,7 +41,31 @@ fn sockets(pid: u32) -> Result<BTreeSet<String>> {
     Ok(entries.filter_map(inode).collect())
 }
 
+/// The ports that these processes listen on, whatever the address.
+pub(crate) fn listening(pids: &BTreeSet<u32>) -> Result<BTreeSet<u16>> {
+    let mut inodes = BTreeSet::new();
+    for pid in pids {
+        inodes.extend(sockets(*pid)?);
+    }
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    // A host without IPv6 has no second one.
+    let tables: String = tables.into_iter().flatten().collect();
+    Ok(ports(&tables, &inodes))
+}
+
+fn ports(table: &str, inodes: &BTreeSet<String>) -> BTreeSet<u16> {
+    let port = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let is_listener = *state == LISTENING && inodes.contains(*inode);
+        let port = local.rsplit(':').next().filter(|_| is_listener)?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    table.lines().filter_map(port).collect()
+}
+
 const ESTABLISHED: &str = "01";
+const LISTENING: &str = "0A";
 
 fn count(table: &str, inodes: &BTreeSet<String>, to: &[IpAddr]) -> BTreeMap<IpAddr, u64> {
     let wanted = to.iter().filter(|ip| ip.is_ipv4()).map(|ip| (*ip, 0));
@@ -72,7 +96,7 @@ fn address(field: &str) -> Option<IpAddr> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::haproxy::old::count;
+    use crate::haproxy::old::{count, ports};
 
     #[test]
     fn only_established_connections_of_these_sockets_count() {
@@ -90,5 +114,20 @@ mod tests {
         let to = ["172.17.0.2", "172.17.0.3", "fd00::2"].map(|ip| ip.parse().unwrap());
         let counts: Vec<u64> = count(&table, &ours, &to).into_values().collect();
         assert_eq!(counts, [2, 0]);
+    }
+
+    #[test]
+    fn only_listeners_of_these_sockets_are_held() {
+        let row = |local: &str, state: &str, inode: &str| {
+            format!(" 0: {local} 00000000:0000 {state} 0:0 00:0 0 0 0 {inode} 1 0\n")
+        };
+        let v6 = "00000000000000000000000000000000:01BB";
+        let table = ["  sl  local rem st tx tr ret uid timeout inode\n".to_owned()]
+            .into_iter()
+            .chain([row("0100007F:0050", "0A", "7"), row(v6, "0A", "8"), "garbage\n".to_owned()])
+            .chain([row("0100007F:0051", "0A", "9"), row("0100007F:0052", "01", "7")])
+            .collect::<String>();
+        let ours: BTreeSet<String> = ["7", "8"].map(str::to_owned).into();
+        assert_eq!(ports(&table, &ours), [80, 443].into());
     }
 }

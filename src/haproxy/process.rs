@@ -105,24 +105,9 @@ impl<'a> Processes<'a> {
 
     /// Whether HAProxy takes the file; its own words when it does not.
     pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
-        self.find_jail()?;
         let mut command = Command::new(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
         self.run(turnstile, command, "the file is refused")
-    }
-
-    /// HAProxy enters its chroot only when it has told the old process to go, and `-c` does not
-    /// look at it: one that is missing would leave nobody serving.
-    fn find_jail(&self) -> Result<()> {
-        let Some(base) = &self.config.base_config else { return Ok(()) };
-        // One that cannot be read is told of by HAProxy.
-        let text = fs::read_to_string(base).unwrap_or_default();
-        let Some(jail) = chroot(&text) else { return Ok(()) };
-        let found = fs::read_dir(jail).map(drop);
-        found.map_err(|err| {
-            let message = format!("haproxy cannot chroot to {jail} (see {})", base.display());
-            Error::caused(message, err)
-        })
     }
 
     /// Starts a process in the background that takes over from `old`.
@@ -200,17 +185,6 @@ fn wait(mut child: Child, patience: &Patience) -> Result<Option<ExitStatus>> {
     }
 }
 
-/// The folder that a file names, the last one if it names several. What takes more than reading to
-/// understand is left to HAProxy.
-fn chroot(text: &str) -> Option<&str> {
-    let jail = text.lines().rev().find_map(|line| {
-        let mut words = line.split_whitespace();
-        words.next().filter(|word| *word == "chroot").and_then(|_| words.next())
-    });
-    let jail = jail?.trim_matches(['"', '\'']);
-    (jail.starts_with('/') && !jail.contains(['$', '\\', '"', '\''])).then_some(jail)
-}
-
 /// Files that the kernel makes for a process belong to whom it runs as.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
@@ -235,23 +209,4 @@ pub(crate) fn words(said: &str) -> String {
     let told = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
     let lines: Vec<String> = told.map(plain).collect();
     lines.join("; ").chars().take(WORDS_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::haproxy::process::chroot;
-
-    #[test]
-    fn a_chroot_is_found_where_it_is_plain() {
-        for (text, jail) in [
-            ("global\n  chroot /var/lib/haproxy\n  daemon\n", Some("/var/lib/haproxy")),
-            ("global\n\tchroot  '/srv/jail' # why\n", Some("/srv/jail")),
-            ("chroot /a\nchroot \"/b\"\n", Some("/b")),
-            ("# chroot /a\n  server chroot /a\n  chroot\n", None),
-            ("chroot \"$JAIL\"\nchroot relative\n", None),
-            ("", None),
-        ] {
-            assert_eq!(chroot(text), jail, "{text}");
-        }
-    }
 }

@@ -66,6 +66,7 @@ impl Haproxy {
         }
         let new = files::write_new(&self.config.config, &text)?;
         self.validate(turnstile, &new)?;
+        self.try_base()?;
         files::rename(&new, &self.config.config)?;
         if serving.is_none() {
             // What servers were like when an earlier process was reloaded is over.
@@ -146,7 +147,7 @@ impl Haproxy {
         let validate = || {
             elsewhere.validate(&elsewhere.turnstile()?, &files::write_new(&config.config, &text)?)
         };
-        errors.extend(validate().err());
+        errors.extend(validate().and_then(|()| self.try_base()).err());
         errors
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -19,6 +20,8 @@ struct Case {
     changes: u32,
     /// Where the files are that we write.
     disk: Disk,
+    /// Somebody else's.
+    taken: TcpListener,
     site: Site,
 }
 
@@ -72,7 +75,8 @@ impl Case {
         fs::write(&base, good_base(&site)).unwrap();
         let daemon = Daemon::start(&config);
         site.wait_serving(1, secs(30), &daemon);
-        Case { load: everyone(&site), daemon, config, changes: 0, site, disk }
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        Case { load: everyone(&site), daemon, config, changes: 0, disk, taken, site }
     }
 
     fn file(&self, ending: &str) -> PathBuf {
@@ -118,7 +122,7 @@ struct Row {
     mend: fn(&Case),
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row {
         name: "a file that is refused",
         words: "the file is refused: config : parsing [",
@@ -130,6 +134,16 @@ const ROWS: [Row; 5] = [
         words: "haproxy cannot chroot to ",
         spoil: |case| fs::remove_dir(case.site.dir.join("jail")).unwrap(),
         mend: |case| fs::create_dir(case.site.dir.join("jail")).unwrap(),
+    },
+    Row {
+        name: "a port of the operator's that somebody else has",
+        words: "haproxy cannot bind 127.0.0.1:",
+        spoil: |case| {
+            let place = case.taken.local_addr().unwrap();
+            let front = format!("defaults\n    timeout client 5s\nlisten own\n    bind {place}\n");
+            write_base(case, &(good_base(&case.site) + &front));
+        },
+        mend: |case| write_base(case, &good_base(&case.site)),
     },
     Row {
         name: "a limit of open files that the kernel does not grant",

@@ -1,0 +1,128 @@
+//! What of the operator's own file `haproxy -c` does not look at, and a start stumbles over when
+//! the old process has been asked to make room: its clients would notice.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use crate::haproxy::{Haproxy, old};
+use crate::model::config::ProxyMode;
+use crate::outside::{Error, Result};
+
+impl Haproxy {
+    /// Asked before anybody is told to go.
+    pub(crate) fn try_base(&self) -> Result<()> {
+        let Some(base) = &self.config.base_config else { return Ok(()) };
+        match self.config.mode {
+            ProxyMode::Process | ProxyMode::Systemd(_) => (),
+            // Its files and its network may be others than ours.
+            ProxyMode::Container(_) | ProxyMode::None => return Ok(()),
+        }
+        // One that cannot be read is told of by HAProxy.
+        let text = fs::read_to_string(base).unwrap_or_default();
+        let cannot = |what: String, err| {
+            Error::caused(format!("haproxy cannot {what} (see {})", base.display()), err)
+        };
+        // HAProxy may have rights that we lack: what it must fail at counts, and nothing else.
+        if let Some(jail) = chroot(&text)
+            && let Err(err) = fs::metadata(jail)
+            && err.kind() == ErrorKind::NotFound
+        {
+            return Err(cannot(format!("chroot to {jail}"), err));
+        }
+        let listeners = binds(&text);
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let serving = self.socket.pid().ok();
+        let pids: BTreeSet<u32> = self.processes().all().into_iter().chain(serving).collect();
+        // Where that cannot be told, HAProxy finds out by itself.
+        let Ok(held) = old::listening(&pids) else { return Ok(()) };
+        for address in listeners.into_iter().filter(|a| !held.contains(&a.port())) {
+            if let Err(err) = TcpListener::bind(address)
+                && matches!(err.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+            {
+                return Err(cannot(format!("bind {address}"), err));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folder that a file names, the last one if it names several. What takes more than reading to
+/// understand is left to HAProxy.
+fn chroot(text: &str) -> Option<&str> {
+    let jail = text.lines().rev().find_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|word| *word == "chroot").and_then(|_| words.next())
+    });
+    let jail = jail?.trim_matches(['"', '\'']);
+    (jail.starts_with('/') && !jail.contains(['$', '\\', '"', '\''])).then_some(jail)
+}
+
+/// Addresses in plain numbers; sockets of other kinds, ranges, names and variables are left to
+/// HAProxy, and so is what is bound to an interface or a namespace of its own.
+fn binds(text: &str) -> Vec<SocketAddr> {
+    let plain = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let special = ["interface", "namespace", "transparent"];
+        let is_bind = words.first() == Some(&"bind") && !special.iter().any(|w| words.contains(w));
+        words.get(1).filter(|_| is_bind).map(|places| (*places).to_owned())
+    };
+    let places: Vec<String> = text.lines().filter_map(plain).collect();
+    places.iter().flat_map(|places| places.split(',')).filter_map(address).collect()
+}
+
+fn address(place: &str) -> Option<SocketAddr> {
+    let (ip, port) = place.rsplit_once(':')?;
+    let ip = ip.strip_prefix("ipv4@").or(ip.strip_prefix("ipv6@")).unwrap_or(ip);
+    let ip = match ip.trim_start_matches('[').trim_end_matches(']') {
+        "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "::" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        other => other.parse().ok()?,
+    };
+    Some(SocketAddr::new(ip, port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::haproxy::base::{binds, chroot};
+
+    #[test]
+    fn a_chroot_is_found_where_it_is_plain() {
+        for (text, jail) in [
+            ("global\n  chroot /var/lib/haproxy\n  daemon\n", Some("/var/lib/haproxy")),
+            ("global\n\tchroot  '/srv/jail' # why\n", Some("/srv/jail")),
+            ("chroot /a\nchroot \"/b\"\n", Some("/b")),
+            ("# chroot /a\n  server chroot /a\n  chroot\n", None),
+            ("chroot \"$JAIL\"\nchroot relative\n", None),
+            ("", None),
+        ] {
+            assert_eq!(chroot(text), jail, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_tried_where_it_is_plain() {
+        for (line, found) in [
+            ("  bind :80", vec!["0.0.0.0:80"]),
+            ("\tbind *:80 v4v6 name x", vec!["0.0.0.0:80"]),
+            ("bind 10.0.0.1:80,[::1]:443 ssl crt /a.pem", vec!["10.0.0.1:80", "[::1]:443"]),
+            ("bind :::80", vec!["[::]:80"]),
+            ("bind ipv4@127.0.0.1:8404", vec!["127.0.0.1:8404"]),
+            ("bind unix@/run/x.sock mode 600", vec![]),
+            ("bind /run/x.sock", vec![]),
+            ("bind :8000-8010", vec![]),
+            ("bind \"${ADDRESS}\":80", vec![]),
+            ("bind web.example:80", vec![]),
+            ("bind :80 interface eth1", vec![]),
+            ("# bind :80", vec![]),
+            ("server bind :80", vec![]),
+            ("bind", vec![]),
+        ] {
+            let shown: Vec<String> = binds(line).iter().map(ToString::to_string).collect();
+            assert_eq!(shown, found, "{line}");
+        }
+    }
+}
