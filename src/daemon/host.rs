@@ -1,7 +1,7 @@
 //! What is told of the host. Docker is not asked more often than it has something new to say.
 
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::SystemClock;
@@ -12,24 +12,36 @@ use crate::outside::{Clock, Engine};
 
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Whoever asks while another does may be told the answer before.
+/// Whoever asks while another does is told the answer before, if there is one.
 pub(crate) fn teller(
     engine: Arc<Docker>,
     clock: Arc<SystemClock>,
 ) -> Box<dyn Fn() -> Host + Send + Sync> {
-    let last: Mutex<Option<(Moment, Host)>> = Mutex::default();
+    let told: Mutex<Told> = Mutex::default();
     Box::new(move || {
-        let now = clock.now();
-        let known = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, host)) = known
-            && now.since(at) < FRESH
         {
-            return host;
+            let mut told = lock(&told);
+            if let Some((at, host)) = &told.last
+                && (told.asking || clock.now().since(*at) < FRESH)
+            {
+                return host.clone();
+            }
+            told.asking = true;
         }
         let host = look(&engine);
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, host.clone()));
+        *lock(&told) = Told { last: Some((clock.now(), host.clone())), asking: false };
         host
     })
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Told {
+    last: Option<(Moment, Host)>,
+    asking: bool,
 }
 
 fn look(engine: &Docker) -> Host {
