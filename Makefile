@@ -42,7 +42,7 @@ test: setup-test image ## every test: unit, black box, and end to end on Docker 
 build: ## a debug build
 	cargo build --locked
 
-bench: setup image ## measure: cost of a tick and of a decision, memory, a simulated week
+bench: setup image ## measure: cost of a tick, a decision and an answer, memory, a simulated week
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
