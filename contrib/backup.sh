@@ -62,6 +62,13 @@ take() {
     fi
 }
 
+# What cannot be looked into would seem to be empty.
+may_look() {
+    if [ -e "$1" ] && { [ ! -r "$1" ] || [ ! -x "$1" ]; }; then
+        fail 1 "$1 cannot be looked into; run this as root, or as the daemon's user"
+    fi
+}
+
 # The files to save, each ended by a NUL. A state that is not there yet is told, and no failure.
 wanted() {
     local file
@@ -108,6 +115,8 @@ save() {
     for file in "$config" "$@"; do
         if [ ! -f "$file" ] || [ ! -r "$file" ]; then fail 1 "$file is no file that we can read"; fi
     done
+    may_look "$state"
+    may_look "$(dirname "$haproxy")"
     compare state_dir "$state" PLIMSOLL_STATE_DIR
     begin
     while IFS= read -r -d '' file; do take "$file"; done < <(wanted "$@")

@@ -250,3 +250,17 @@ fn what_is_damaged_or_not_ours_is_not_restored() {
     drop(lock);
     site.good(&["restore", archive]);
 }
+
+#[test]
+fn a_state_that_may_not_be_looked_at_is_not_taken_for_none() {
+    let site = Site::new("backup-closed");
+    fs::set_permissions(site.at("state"), fs::Permissions::from_mode(0o000)).unwrap();
+    // Root without the rights that let it pass.
+    let mut save = Command::new("setpriv");
+    save.args(["--bounding-set=-all", "--inh-caps=-all", "contrib/backup.sh", "save"]);
+    let of = site.command(&[]);
+    save.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
+    let (status, said) = told(&save.output().unwrap());
+    assert!(status == 1 && said.contains("cannot be looked into"), "{status}: {said}");
+    fs::set_permissions(site.at("state"), fs::Permissions::from_mode(0o700)).unwrap();
+}
