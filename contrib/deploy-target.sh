@@ -48,16 +48,15 @@ trap on_exit EXIT
 trap 'say "told to end"; exit 1' INT TERM
 trap '' HUP
 
-# Puts NEW in FILE's place, with the mode and owner of what is there, or else with MODE and the group
-# plimsoll, or that of the folder: FILE NEW [MODE].
+# Puts NEW in FILE's place, with the mode and owner of what is there, or else with MODE and GROUP, or
+# where there is no such group that of the folder: FILE NEW [MODE GROUP].
 replace() {
     cp "$2" "$1.deploy" || return
     if [ -e "$1" ]; then
         chmod --reference="$1" "$1.deploy" && chown --reference="$1" "$1.deploy" || return
     else
         chmod "${3:-755}" "$1.deploy" || return
-        # The daemon's account has to read it.
-        chgrp plimsoll "$1.deploy" 2>/dev/null ||
+        chgrp "${4:-root}" "$1.deploy" 2>/dev/null ||
             chgrp --reference="$(dirname "$1")" "$1.deploy" || return
     fi
     sync "$1.deploy"
@@ -150,8 +149,9 @@ else
     [ ! -e "$config" ] || cp -p "$config" before/config.json
     mkdir -p "$(dirname "$binary")"
     changed=yes
-    replace "$binary" plimsoll 755
-    [ ! -e config.json ] || replace "$config" config.json 640
+    replace "$binary" plimsoll 755 root
+    # The daemon's account has to read it.
+    [ ! -e config.json ] || replace "$config" config.json 640 plimsoll
     say "$version is at $binary"
 fi
 if ! restart || ! wait_healthy; then
