@@ -121,7 +121,7 @@ fn a_bad_config_is_refused_as_a_whole_and_the_old_one_goes_on() {
     daemon.wait(&["event=config.rejected", "taken at the start only"], SOON);
     fs::remove_file(stage.dir.join("config.json")).unwrap();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.rejected", "cannot be read"], SOON);
+    daemon.wait(&["event=config.rejected", "is not there"], SOON);
     stage.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
     stage.wait_looks(3);
