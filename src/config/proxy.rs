@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::cursor::{Node, Section};
 use crate::config::daemon::path;
 use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::metric::Source;
 use crate::model::service::Service;
 
 /// The kernel allows so many bytes for the name of a socket.
@@ -115,6 +116,14 @@ pub(crate) fn beside<'a>(
             && proxy.stats_port == Some(listen.port)
         {
             node.error(format!("is the port of services.{name}.listen"));
+        }
+        if let Some(node) = section.get("mode").filter(|_| proxy.mode == ProxyMode::None) {
+            if service.listen.is_some() {
+                node.warning(format!("with none, nothing opens services.{name}.listen"));
+            }
+            if service.metrics.iter().any(|m| matches!(m.source, Source::Haproxy(_))) {
+                node.error(format!("with none, services.{name}.metrics cannot ask haproxy"));
+            }
         }
         if let Some(node) = section.get("hard_stop_after")
             && proxy.hard_stop_after < service.drain_timeout

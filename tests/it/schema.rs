@@ -34,6 +34,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "listen-taken",
             "load-balancer-base-same",
             "load-balancer-same-file",
+            "load-balancer-none-metric",
             "load-balancer-stats-listen",
             "schedule-bounds",
             "schedule-name-twice",

@@ -356,7 +356,8 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
 
 fn load_balancer(random: &mut Random) -> Spec {
     let mut keys = Keys::new(random);
-    keys.or("mode", text("process"), |r| one_of(r, &["process", "systemd", "container", "none"]));
+    // With none, no metric could be HAProxy's.
+    keys.or("mode", text("process"), |r| one_of(r, &["process", "systemd", "container"]));
     keys.or("binary", text("/usr/sbin/haproxy"), |r| path(r, 500));
     keys.may("base_config", |_| text("/etc/haproxy/haproxy.cfg"));
     keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
