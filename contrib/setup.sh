@@ -27,6 +27,7 @@ for_tests=
 [ "${1:-}" != test ] || for_tests='
 chromium
 fish
+openssl
 prometheus
 python3-yaml
 shellcheck
