@@ -115,7 +115,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let mut seen =
         observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
     events.extend(mind.told.engine(seen.engine_error.as_deref()));
-    events.extend(mind.told.orphans(seen.orphans.clone()));
+    events.extend(mind.told.orphans(seen.orphans.clone(), inputs.config.remove_orphans));
     events.extend(seen.snapshots.iter().flat_map(|snapshot| mind.told.metrics(snapshot)));
 
     let (plans, next) = decide_all(&mut seen, &mind.memory);
@@ -172,7 +172,9 @@ fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, Conta
         let name = snapshot.service.name.as_str();
         let steps = plans.get(name).map_or(&[][..], |plan| &plan.steps);
         for step in steps {
-            let Step::Exited { number, .. } = step else { continue };
+            let (Step::Exited { number, .. } | Step::FellIll { number, .. }) = step else {
+                continue;
+            };
             let replica = snapshot.replicas.iter().find(|r| r.number == *number);
             ended.extend(replica.map(|r| (name.to_owned(), *number, r.id.clone())));
         }
@@ -300,7 +302,7 @@ fn decide_all(seen: &mut Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memo
     let old = |name: &str| memory.services.get(name).unwrap_or(&none);
     let promised = |s: &Snapshot| decide::headroom::promised(s, old(s.service.name.as_str()));
     let mut taken = seen.snapshots.iter().map(promised).fold(0, u64::saturating_add);
-    for snapshot in &mut seen.snapshots {
+    for snapshot in seen.snapshots.iter_mut().chain(&mut seen.leaving) {
         let name = snapshot.service.name.as_str().to_owned();
         // What one service takes of the host's memory, another cannot have.
         snapshot.free_memory = snapshot.free_memory.map(|free| free.saturating_sub(taken));

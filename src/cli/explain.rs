@@ -30,7 +30,9 @@ fn text(record: &Value) -> String {
     let counts = &record["replicas"];
     let count = |key: &str| word(&counts[key]);
     let (ready, unready, leaving) = (count("ready"), count("unready"), count("leaving"));
-    out += &format!("replicas  {ready} ready, {unready} not ready yet, {leaving} leaving\n");
+    let ill = counts["ill"].as_u64().filter(|ill| 0 < *ill);
+    let ill = ill.map(|ill| format!("{ill} ill, ")).unwrap_or_default();
+    out += &format!("replicas  {ready} ready, {unready} not ready yet, {ill}{leaving} leaving\n");
     let window = record["window"].as_str();
     let window = window.map(|name| format!(", by schedule {name}")).unwrap_or_default();
     let by_load = if record["scaling"] == false { "; load changes nothing now" } else { "" };

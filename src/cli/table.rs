@@ -91,7 +91,23 @@ pub(crate) fn orders(service: &Value) -> Vec<String> {
     if !pause.is_null() {
         lines.push(format!("paused {}", left(pause, "until it is resumed")));
     }
+    lines.extend(rollout(&service["rollout"]));
+    if service["suspect"] == true {
+        lines.push("all fell ill at once: the health check is doubted".to_owned());
+    }
     lines
+}
+
+/// How far replicas that are made from something else are replaced.
+fn rollout(rollout: &Value) -> Option<String> {
+    let state = rollout["state"].as_str()?;
+    if state == "rolled_back" {
+        return Some("rolled back: what the config says made no progress".to_owned());
+    }
+    let idle = span(rollout["idle_s"].as_u64().unwrap_or(0));
+    let (new, old) = (word(&rollout["new"]), word(&rollout["old"]));
+    let state = state.replace('_', " ");
+    Some(format!("{state}: {new} new ready, {old} old left, no progress for {idle}"))
 }
 
 #[cfg(test)]

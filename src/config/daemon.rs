@@ -52,7 +52,6 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     if let Some(node) = section.get("business_hours") {
         out.business_hours = hours::business_hours(&node).map_or(Fallback::Bad, Fallback::Window);
     }
-    section.idle("remove_orphans");
     section.retired("backup", "contrib has a timer that makes backups");
     section.done();
     out

@@ -102,7 +102,8 @@ pub(crate) fn advance(
     let is_complete = tally.old == 0 && is_enough;
     let mut progress = match next.rollout.under_way.take() {
         Some(progress) if progress.spec == target.spec => progress,
-        None if tally.old == 0 => {
+        // Where none is wanted all go anyway.
+        None if tally.old == 0 || wanted == 0 => {
             if is_complete {
                 remember(service, &tally, &mut next.rollout);
             }

@@ -156,7 +156,6 @@ pub(crate) struct Standing {
 
 impl Timetable {
     /// The same at any time.
-    #[cfg(test)]
     pub(crate) fn always(bounds: Bounds) -> Timetable {
         Timetable { bounds, hours: None, schedules: Vec::new() }
     }

@@ -276,7 +276,6 @@ impl ContainerSpec {
     }
 
     /// With nothing but what the image says.
-    #[cfg(test)]
     pub(crate) fn new(origin: Origin) -> ContainerSpec {
         ContainerSpec {
             origin,
@@ -318,6 +317,12 @@ impl Service {
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// One that left the config: nobody knows any more what it was made from, and none is wanted.
+    pub(crate) fn gone(name: ServiceName) -> Service {
+        let container = ContainerSpec::new(Origin::Image(String::new()));
+        Service::new(name, container, 0, Timetable::always(Bounds::exactly(0)))
     }
 
     /// The label `io.plimsoll.spec`: equal for containers that are made alike, and another one as

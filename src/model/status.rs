@@ -49,10 +49,45 @@ pub(crate) struct ServiceStatus {
     pub(crate) reason: &'static str,
     pub(crate) hold: Option<Hold>,
     pub(crate) pause: Option<Pause>,
+    pub(crate) rollout: Option<RolloutStatus>,
+    /// All fell ill at once, and the health check is doubted.
+    pub(crate) suspect: bool,
     pub(crate) last_change: Option<Change>,
     /// The last look at its load.
     pub(crate) record: Option<Arc<Record>>,
     pub(crate) replicas: Vec<ReplicaStatus>,
+}
+
+/// Replicas that are replaced because they are made from something else, or that were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RolloutStatus {
+    pub(crate) state: RolloutState,
+    /// New ones that served at once, at most, and the fewest old ones that were left.
+    pub(crate) new: u32,
+    pub(crate) old: u32,
+    /// How long there was no progress.
+    pub(crate) idle: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RolloutState {
+    Rolling,
+    Stalled,
+    /// On its way back to what worked.
+    RollingBack,
+    /// What the config says made no progress and is not tried again.
+    RolledBack,
+}
+
+impl RolloutState {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            RolloutState::Rolling => "rolling",
+            RolloutState::Stalled => "stalled",
+            RolloutState::RollingBack => "rolling_back",
+            RolloutState::RolledBack => "rolled_back",
+        }
+    }
 }
 
 /// A change of the number.
@@ -89,21 +124,25 @@ pub(crate) struct ReplicaStatus {
     pub(crate) memory: Load,
     /// `None`: HAProxy does not have it.
     pub(crate) sessions: Option<u64>,
+    /// What its health check complains of.
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaState {
     Starting,
     Ready,
+    Ill,
     Draining,
     Stopping,
     Exited,
 }
 
 impl ReplicaState {
-    pub(crate) const ALL: [ReplicaState; 5] = [
+    pub(crate) const ALL: [ReplicaState; 6] = [
         ReplicaState::Starting,
         ReplicaState::Ready,
+        ReplicaState::Ill,
         ReplicaState::Draining,
         ReplicaState::Stopping,
         ReplicaState::Exited,
@@ -113,6 +152,7 @@ impl ReplicaState {
         match self {
             ReplicaState::Starting => "starting",
             ReplicaState::Ready => "ready",
+            ReplicaState::Ill => "ill",
             ReplicaState::Draining => "draining",
             ReplicaState::Stopping => "stopping",
             ReplicaState::Exited => "exited",

@@ -15,7 +15,7 @@ use crate::model::metric::Reading;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
-use crate::model::service::Service;
+use crate::model::service::{Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 use crate::observe::health::Target;
@@ -55,6 +55,8 @@ pub(crate) struct Known<'a> {
 /// Everything that was seen at one moment.
 pub(crate) struct Seen {
     pub(crate) snapshots: Vec<Snapshot>,
+    /// Of services that left the config and are to be removed.
+    pub(crate) leaving: Vec<Snapshot>,
     /// False until the engine gave a first list: then nothing can be said about any service.
     pub(crate) ever_listed: bool,
     /// `None` when HAProxy does not answer.
@@ -114,7 +116,7 @@ pub(crate) fn look(
         }
         EngineSeen::Answers | EngineSeen::Lost => BTreeMap::new(),
     };
-    let old = old_connections(known.memory, seen.as_ref(), proxy, &ours);
+    let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
         known,
         engine: standing,
@@ -129,12 +131,15 @@ pub(crate) fn look(
     let ever_listed = last.containers.is_some();
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
+    let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
+    let removed = orphans.iter().filter(|_| known.config.remove_orphans);
+    let leaving = removed.filter_map(|name| ServiceName::new(name)).map(Service::gone);
+    let leaving = leaving.map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
     let targets = targets(known.config, containers, last.proxy.as_ref());
-    let orphans = others.iter().map(|c| c.service.clone()).collect();
-    Seen { snapshots, ever_listed, proxy: seen, engine_error, orphans, targets }
+    Seen { snapshots, leaving, ever_listed, proxy: seen, engine_error, orphans, targets }
 }
 
 /// Lines of a container that ended, and how long all of them may take together.
@@ -228,12 +233,12 @@ fn old_connections(
     memory: &Memory,
     seen: Option<&ProxySeen>,
     proxy: &dyn Proxy,
-    containers: &[&Container],
+    containers: &[Container],
 ) -> BTreeMap<IpAddr, u64> {
     if seen.is_none_or(|s| s.old_processes == 0) {
         return BTreeMap::new();
     }
-    let drains = |c: &&&Container| {
+    let drains = |c: &&Container| {
         memory.services.get(&c.service).is_some_and(|m| m.drains.contains_key(&c.id))
     };
     let to: Vec<IpAddr> = containers.iter().filter(drains).filter_map(|c| c.address).collect();

@@ -62,10 +62,14 @@ impl Told {
         Some(Event::new(Kind::ProxyReloadWaits, message))
     }
 
-    pub(crate) fn orphans(&mut self, now: BTreeSet<String>) -> Vec<Event> {
+    pub(crate) fn orphans(&mut self, now: BTreeSet<String>, are_removed: bool) -> Vec<Event> {
         let new = now.difference(&self.orphans).map(|name| {
-            let message = "its containers run on, the config does not name it; \
-                           `docker ps --filter label=io.plimsoll.service` lists them";
+            let message = if are_removed {
+                "the config does not name it; its containers are drained and removed"
+            } else {
+                "its containers run on, the config does not name it; \
+                 `docker ps --filter label=io.plimsoll.service` lists them"
+            };
             Event::new(Kind::ServiceOrphaned, message).service(name)
         });
         let events = new.collect();
@@ -200,7 +204,10 @@ fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
             let message = format!("drain_timeout is over, {cut} sessions were still open");
             (Kind::ReplicaCut, number, message)
         }
-        Step::FellIll { number, error } => (Kind::HealthUnhealthy, number, error.clone()),
+        Step::FellIll { number, error } => {
+            let message = with_words(error.clone(), service, *number, words);
+            (Kind::HealthUnhealthy, number, message)
+        }
         Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
     };
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))

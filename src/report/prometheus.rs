@@ -274,6 +274,8 @@ mod tests {
             reason: "Held",
             hold: None,
             pause: None,
+            rollout: None,
+            suspect: false,
             last_change: None,
             record: Some(Arc::new(record)),
             replicas: Vec::new(),

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::{Plan, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
+use crate::model::rollout::RolloutMemory;
 use crate::model::schedule::Wall;
 use crate::model::snapshot::Snapshot;
-use crate::model::status::{Change, Record, ReplicaState, ReplicaStatus, ServiceStatus};
+use crate::model::status::{
+    Change, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus, ServiceStatus,
+};
+use crate::model::time::Moment;
 
 /// What one turn alone does not tell.
 #[derive(Debug, Default)]
@@ -59,6 +64,8 @@ impl Past {
             reason,
             hold: memory.hold.clone(),
             pause: memory.pause,
+            rollout: rollout(snapshot.now, &memory.rollout),
+            suspect: memory.suspicion.is_some(),
             last_change: self.changes.get(name).cloned(),
             record: self.records.get(name).cloned(),
             replicas,
@@ -82,6 +89,7 @@ impl Past {
             cpu,
             memory: used,
             sessions: replica.server.map(|server| server.sessions),
+            error: memory.ill.get(&replica.id).map(|illness| illness.error.clone()),
         }
     }
 
@@ -91,6 +99,22 @@ impl Past {
         self.changes.retain(|name, _| is_there(name));
         self.loads.retain(|(name, _), _| is_there(name));
     }
+}
+
+fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {
+    let is_back = memory.rejected.is_some();
+    let Some(progress) = &memory.under_way else {
+        let state = RolloutState::RolledBack;
+        let idle = Duration::ZERO;
+        return is_back.then_some(RolloutStatus { state, new: 0, old: 0, idle });
+    };
+    let state = match (is_back, progress.is_stalled) {
+        (true, _) => RolloutState::RollingBack,
+        (false, true) => RolloutState::Stalled,
+        (false, false) => RolloutState::Rolling,
+    };
+    let (new, old, idle) = (progress.most_new, progress.fewest_old, now.since(progress.moved));
+    Some(RolloutStatus { state, new, old, idle })
 }
 
 fn record(at: Wall, plan: &Plan) -> Record {
@@ -119,6 +143,7 @@ fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
         (ContainerState::Exited, _) => ReplicaState::Exited,
         (ContainerState::Removing, _) | (_, Some(DrainStep::Released)) => ReplicaState::Stopping,
         (_, Some(DrainStep::Emptying { .. })) => ReplicaState::Draining,
+        (ContainerState::Running, None) if memory.is_ill(&replica.id) => ReplicaState::Ill,
         (ContainerState::Running, None)
             if replica.is_served() || replica.health == Health::Healthy =>
         {

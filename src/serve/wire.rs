@@ -11,7 +11,9 @@ use crate::model::plan::Cause;
 use crate::model::record::{Counts, Measured};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
-use crate::model::status::{Change, Record, ReplicaState, ReplicaStatus, ServiceStatus, Status};
+use crate::model::status::{
+    Change, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
+};
 use crate::model::time::Moment;
 
 pub(crate) fn status(status: &Status) -> Value {
@@ -62,6 +64,8 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "because": rules(&service.because),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+        "rollout": service.rollout.as_ref().map(rollout),
+        "suspect": service.suspect,
         "last_change": service.last_change.as_ref().map(change),
         "metrics": service.record.as_ref().map(|r| metrics(&r.measured)).unwrap_or_default(),
     });
@@ -91,6 +95,8 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "replicas": counts(record.counts),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+        "rollout": service.rollout.as_ref().map(rollout),
+        "suspect": service.suspect,
     });
     merge(&mut out, standing(&record.standing));
     Some(out)
@@ -119,7 +125,13 @@ fn percent(load: Load) -> Option<f64> {
 }
 
 fn counts(counts: Counts) -> Value {
-    json!({ "ready": counts.ready, "unready": counts.unready, "leaving": counts.leaving })
+    let Counts { ready, unready, ill, leaving } = counts;
+    json!({ "ready": ready, "unready": unready, "ill": ill, "leaving": leaving })
+}
+
+fn rollout(rollout: &RolloutStatus) -> Value {
+    let (state, idle) = (rollout.state.word(), rollout.idle.as_secs());
+    json!({ "state": state, "new": rollout.new, "old": rollout.old, "idle_s": idle })
 }
 
 /// In the words of `schedule --json`.
@@ -187,5 +199,6 @@ fn replica(replica: &ReplicaStatus) -> Value {
         "cpu_percent": percent(replica.cpu),
         "memory_percent": percent(replica.memory),
         "sessions": replica.sessions,
+        "error": replica.error,
     })
 }

@@ -73,7 +73,7 @@ fn scaling_goes_on_meanwhile() {
         OOO    50          1..2  3           | 2 [drain 3, roll 3] max(2)
         OORU   50          1..1  2           | 1 [drain 2, drain 1, drain 4, roll 2] max(1)
         OE     50          1..9  2           | 2 [roll 1, start 3] inside(50%) draining(1)
-        OO     50          0..0  2           | 0 [drain 2, drain 1, roll 2] max(0)
+        OO     50          0..0  2           | 0 [drain 2, drain 1] max(0)
     ",
     );
 }
