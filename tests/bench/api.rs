@@ -44,8 +44,10 @@ fn main() {
     let tcp = To::Tcp(address);
     let ready = format!("\"ready\":{REPLICAS},");
     let begun = Instant::now();
-    let all = || tcp.get("/status").body.matches(&ready).count() == SERVICES;
-    assert!(reached(secs(200), all), "{}", tcp.get("/status").body);
+    // It may not listen yet.
+    let status = || tcp.say(b"GET /status HTTP/1.0\r\n\r\n").map_or(String::new(), |a| a.body);
+    let all = || status().matches(&ready).count() == SERVICES;
+    assert!(reached(secs(240), all), "{}", status());
     println!(
         "{SERVICES} services with {REPLICAS} replicas each, ready after {:.0} s; {REQUESTS} \
          requests each, one connection a request",
