@@ -190,6 +190,12 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
+/// Whether we may tell it to finish: it runs as we do, or is gone. Root may tell anyone.
+pub(crate) fn obeys(pid: u32) -> bool {
+    let uid = |process: &str| fs::metadata(format!("/proc/{process}")).ok().map(|m| m.uid());
+    is_root() || uid(&pid.to_string()).is_none_or(|theirs| Some(theirs) == uid("self"))
+}
+
 /// Both as user and as group.
 pub(crate) fn has_account(name: &str) -> bool {
     let names = |path| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::process::{Processes, Turnstile};
-use crate::haproxy::{Haproxy, files, render};
+use crate::haproxy::{Haproxy, files, process, render};
 use crate::model::action::{Aftermath, Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
@@ -164,6 +164,14 @@ impl Haproxy {
         }
         let own = self.is_own_process();
         let old = if own { self.processes().all() } else { serving.into_iter().collect() };
+        // As after a daemon that root ran by hand: it would serve beside the new one for ever, with
+        // servers that go.
+        if let Some(pid) = old.iter().find(|pid| own && !process::obeys(**pid)) {
+            return Err(Error::new(format!(
+                "haproxy: process {pid} runs as another user, who alone may end it; as root \
+                 `kill -USR1 {pid}`, and one of ours takes its place"
+            )));
+        }
         self.begin(turnstile, &old, serving.is_some())?;
         *self.told_at() = serving.map(|_| self.clock.now());
         let launched = self.processes().in_pid_file().filter(|_| own);
