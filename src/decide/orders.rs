@@ -93,7 +93,7 @@ pub(crate) fn take(
         Order::Restart => {
             let wanted = current(service, memory)?;
             rollout::restart(service, &mut next, now);
-            (Kind::RolloutStarted, format!("restart, of {wanted} replicas one after the other"))
+            (Kind::RolloutStarted, format!("restart, one after the other: {wanted}"))
         }
     };
     Ok(Taken { memory: next, kind, words })

@@ -11,19 +11,16 @@ pub(crate) struct Recipe {
     /// `Service::spec_hash` of it.
     pub(crate) spec: String,
     pub(crate) container: ContainerSpec,
-    pub(crate) port: u16,
 }
 
 impl Recipe {
     pub(crate) fn of(service: &Service) -> Recipe {
-        let (container, port) = (service.container.clone(), service.port);
-        Recipe { spec: service.spec_hash(), container, port }
+        Recipe { spec: service.spec_hash(), container: service.container.clone() }
     }
 
     /// The service as it is, but made by this recipe.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
-        let (container, port) = (self.container.clone(), self.port);
-        Service { container, port, ..service.clone() }
+        Service { container: self.container.clone(), ..service.clone() }
     }
 }
 

@@ -234,7 +234,7 @@ fn reached(service: &str, milestone: &Milestone) -> Event {
             (Kind::HealthRecovered, "the health check is believed again".to_owned())
         }
         Milestone::RolloutStarted { old } => {
-            (Kind::RolloutStarted, format!("{old} replicas are made from something else"))
+            (Kind::RolloutStarted, format!("made from something else: {old}"))
         }
         Milestone::RolloutFinished { took, is_back } => {
             let what = if *is_back { "all are what worked before" } else { "all are new" };

@@ -36,7 +36,6 @@ struct ProgressState {
 #[derive(Serialize, Deserialize)]
 struct RecipeState {
     spec: String,
-    port: u16,
     origin: OriginState,
     command: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -107,7 +106,6 @@ fn pack_recipe(recipe: &Recipe) -> RecipeState {
     let exposed = |(name, value): (String, Secret)| (name, value.expose().to_owned());
     RecipeState {
         spec: recipe.spec.clone(),
-        port: recipe.port,
         origin: match container.origin {
             Origin::Image(image) => OriginState::Image(image),
             Origin::Compose { project, service } => OriginState::Compose { project, service },
@@ -151,5 +149,5 @@ fn unpack_recipe(state: RecipeState) -> Recipe {
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
     };
-    Recipe { spec: state.spec, container, port: state.port }
+    Recipe { spec: state.spec, container }
 }

@@ -198,7 +198,7 @@ mod tests {
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
         };
-        Recipe { spec: text("good"), container, port: 8080 }
+        Recipe { spec: text("good"), container }
     }
 
     fn sample() -> Memory {

@@ -16,6 +16,7 @@ mod haproxy_failures;
 mod metrics;
 mod private_docker;
 mod relay;
+mod replacing;
 mod scaling;
 mod site;
 mod vessel;

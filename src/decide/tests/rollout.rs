@@ -104,7 +104,7 @@ fn a_restart_is_of_the_replicas_there_were_when_it_was_ordered() {
     let order =
         |memory: &ServiceMemory| take(&snapshot.service, memory, (NOW, Wall(0)), &Order::Restart);
     let taken = order(&memory).unwrap();
-    assert_eq!(taken.words, "restart, of 2 replicas one after the other");
+    assert_eq!(taken.words, "restart, one after the other: 2");
     assert_eq!(shown(&decide(&snapshot, &taken.memory).0), "2 [start 3] standing");
     let unknown = order(&ServiceMemory::default());
     assert!(matches!(unknown, Err(Refusal::Conflict(_))), "{unknown:?}");
