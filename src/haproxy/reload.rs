@@ -74,6 +74,10 @@ impl Haproxy {
         }
         self.take_over(turnstile, serving, |servers| routes.agree(servers.iter()))
             .map_err(|err| self.roll_back(turnstile, err))?;
+        if !self.is_own_process() {
+            // A worker that others start later must not go by what servers were like now.
+            files::remove(&self.state_file)?;
+        }
         *self.edition() = Some(edition);
         files::replace(&self.good(), &text)?;
         self.steer(&drains(routes))?;
