@@ -16,7 +16,7 @@ use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
-use crate::model::service::Service;
+use crate::model::service::{Adopted, Service};
 use crate::model::time::Moment;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -129,8 +129,8 @@ pub(crate) enum CpuSource {
 
 /// Runs containers. Every call ends within the engine's own timeout.
 pub(crate) trait Engine: Send + Sync {
-    /// Every container that carries our label, running or not.
-    fn list(&self) -> Result<Vec<Container>>;
+    /// Every container that carries our label or belongs to one of these, running or not.
+    fn list(&self, adopted: &[Adopted]) -> Result<Vec<Container>>;
     /// All in one sweep. A container without an answer is left out.
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
     /// Of the host that the containers run on; `None` when it could not be told.

@@ -49,7 +49,10 @@ fn origin(section: &Section, is_needed: bool) -> Option<Origin> {
     }
     match (image, compose) {
         (Some(image), _) => image,
-        (None, Some(compose)) => self::compose(compose).inspect(|_| section.idle("compose")),
+        (None, Some(compose)) => {
+            of_compose(section);
+            self::compose(compose)
+        }
         (None, None) if section.get("compose").is_some() => None,
         (None, None) if is_needed => {
             section.error(
@@ -68,6 +71,31 @@ fn image(node: &Node) -> Option<Origin> {
         node.wrong("an image name without spaces")
     } else {
         Some(Origin::Image(text.into_owned()))
+    }
+}
+
+/// What compose's containers are like is its file's to say, and each of them is made like another.
+fn of_compose(section: &Section) {
+    const ITS_OWN: [&str; 9] = [
+        "command",
+        "environment",
+        "volumes",
+        "networks",
+        "labels",
+        "user",
+        "cpus",
+        "memory",
+        "restart",
+    ];
+    for key in ITS_OWN {
+        if let Some(node) = section.get(key) {
+            node.error("goes with `image`; set it in the compose file");
+        }
+    }
+    if let Some(min) = section.get("min_replicas")
+        && min.number() == Some("0")
+    {
+        min.error("one container of docker compose's has to stay as the pattern; the least is 1");
     }
 }
 

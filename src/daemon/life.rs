@@ -152,7 +152,7 @@ impl Life {
     fn probe_once(&mut self) {
         let parts = &mut self.parts;
         // What is wrong with either the turn will tell.
-        let containers = parts.engine.list().unwrap_or_default();
+        let containers = parts.engine.list(&self.config.adopted()).unwrap_or_default();
         let proxy = parts.proxy.look(false).ok();
         let mut targets = observe::targets(&self.config, &containers, proxy.as_ref());
         for target in &mut targets {

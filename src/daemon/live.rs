@@ -18,7 +18,7 @@ pub(crate) fn look(config: &Config) -> Vec<String> {
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    match engine.list() {
+    match engine.list(&config.adopted()) {
         Err(err) => found.push(format!("docker: {err}")),
         Ok(_) => found.extend(images(config, &engine)),
     }

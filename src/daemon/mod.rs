@@ -78,7 +78,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
-        listen_to_docker(&config.fixed.docker.socket, stop.clone(), sender.clone())?;
+        listen_to_docker(&config, stop.clone(), sender.clone())?;
     }
     let asking = sender.clone();
     let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
@@ -168,16 +168,18 @@ fn make_folders(fixed: &Fixed) -> Result<()> {
 }
 
 fn listen_to_docker(
-    socket: &Path,
+    config: &Config,
     stop: Arc<AtomicBool>,
     sender: SyncSender<Incoming>,
 ) -> Result<()> {
-    let socket = socket.to_owned();
+    let socket = config.fixed.docker.socket.clone();
+    // Docker compose's containers do not carry our label.
+    let of_all = !config.adopted().is_empty();
     let listen = move || {
         // Full means that a turn is due anyway.
         let wake = || drop(sender.try_send(Incoming::Docker));
         while !stop.load(Ordering::Relaxed) {
-            docker::events::follow(&socket, &stop, &wake);
+            docker::events::follow(&socket, of_all, &stop, &wake);
             thread::park_timeout(STREAM_RETRY);
         }
     };

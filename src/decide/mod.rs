@@ -2,6 +2,7 @@
 //! logging, no error. Every stage takes a number and gives a number and a rule; this file is the
 //! only place that knows their order.
 
+mod adopt;
 mod backoff;
 mod census;
 mod cooldown;
@@ -46,11 +47,17 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     }
     let news = illness::judge(snapshot, &mut next);
     let target = Target::choose(&snapshot.service, &mut next.rollout);
+    let adopted = adopt::adopt(snapshot, &mut next);
     let judged = next.clone();
     let mut course = Course::begin(snapshot, &judged);
-    let from = course.number;
+    let from = memory.wanted.unwrap_or(course.number);
+    course.because.extend(adopted);
     let standing = snapshot.service.timetable.at(snapshot.wall);
     course.run(&standing, &mut next);
+    if course.number == 0 && adopt::is_shared(snapshot) {
+        // Without a container of compose's there is no pattern for the next.
+        course.note(Rule::BelowMin(1), 1);
+    }
     let room = headroom::room(snapshot);
     if let Some((room, rule)) = room {
         let back =
@@ -153,7 +160,7 @@ impl<'a> Course<'a> {
         if let Some((number, rule)) = orders::number(service, now, self.number, next) {
             self.note(rule, number);
         } else if let Some(rule) = limit::correction(self.number, bounds) {
-            self.note(rule, self.number.clamp(bounds.min(), bounds.max()));
+            self.correct(rule, bounds);
         } else if !standing.scaling {
             self.note(Rule::OutsideHours, self.number);
         } else if !self.snapshot.due {
@@ -166,6 +173,19 @@ impl<'a> Course<'a> {
         if self.snapshot.due && follows_windows(service) {
             stabilize::note(&mut next.history, now, self.number);
         }
+    }
+
+    /// At once, but where docker compose may be the one who brought it there.
+    fn correct(&mut self, rule: Rule, bounds: Bounds) {
+        let (current, number) = (self.number, self.number.clamp(bounds.min(), bounds.max()));
+        let is_shared = adopt::is_shared(self.snapshot);
+        let (snapshot, memory) = (self.snapshot, self.memory);
+        if is_shared
+            && cooldown::hold(snapshot, memory, current, number, &mut self.because) == current
+        {
+            return;
+        }
+        self.note(rule, number);
     }
 
     fn by_load(&mut self, bounds: Bounds, next: &mut ServiceMemory) {

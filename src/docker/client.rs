@@ -38,6 +38,11 @@ impl ApiVersion {
         Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 
+    /// Whether a container may be made in several networks at once; before, it joins the others.
+    pub(crate) fn has_many_networks(self) -> bool {
+        (ApiVersion { major: 1, minor: 44 }) <= self
+    }
+
     /// From engine 25 on; before, a one-shot reading of the statistics waits a second.
     pub(crate) fn has_quick_stats(self) -> bool {
         (ApiVersion { major: 1, minor: 44 }) <= self

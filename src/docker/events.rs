@@ -20,12 +20,13 @@ const SILENT_READS_MAX: u32 = 10;
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Follows one stream until it breaks, `stop` is set, or the engine no longer answers. Calls
-/// `wake` once it is open, because of what may have been missed before, and for every event.
-pub(crate) fn follow(socket: &Path, stop: &AtomicBool, wake: &dyn Fn()) {
+/// `wake` once it is open, because of what may have been missed before, and for every event of a
+/// container of ours, or of all containers.
+pub(crate) fn follow(socket: &Path, of_all: bool, stop: &AtomicBool, wake: &dyn Fn()) {
     let client = Client::new(socket);
     let agent = agent(socket);
-    let filters =
-        format!(r#"{{"type":["container"],"label":["{LABEL_SERVICE}"],"event":{EVENTS}}}"#);
+    let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
+    let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return };
     let mut uri = format!("http://docker{prefix}/events?filters=");
     url::encode(&filters, &mut uri);

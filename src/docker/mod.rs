@@ -2,6 +2,8 @@
 
 mod cgroup;
 mod client;
+mod clone;
+mod compose;
 mod details;
 pub(crate) mod events;
 mod logs;
@@ -21,7 +23,7 @@ use crate::docker::wire::{Created, Info, Inspected, Listed};
 use crate::model::config::DockerConfig;
 use crate::model::counted::Counted;
 use crate::model::replica::{Container, ContainerId};
-use crate::model::service::{Service, replica_name};
+use crate::model::service::{Adopted, Service, replica_name};
 use crate::model::url;
 use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Tally, Usage};
 
@@ -41,6 +43,8 @@ pub(crate) struct Docker {
     meters: Mutex<Meters>,
     details: Mutex<Details>,
     tally: Option<Tally>,
+    /// What the last list was asked for.
+    adopted: Mutex<Vec<Adopted>>,
 }
 
 impl Docker {
@@ -50,6 +54,7 @@ impl Docker {
             timeout: config.timeout,
             meters: Mutex::new(Meters::new(clock.clone())),
             details: Mutex::default(),
+            adopted: Mutex::default(),
             clock,
             tally: None,
         }
@@ -72,6 +77,14 @@ impl Docker {
         move || Some(until.since(self.clock.now())).filter(|left| !left.is_zero())
     }
 
+    /// Every container that has this label, running or not.
+    fn listed(&self, label: &str) -> Result<Vec<Listed>> {
+        let filters = format!(r#"{{"label":["{label}"]}}"#);
+        let query = [("all", "true"), ("filters", filters.as_str())];
+        let call = Call { query: &query, ..Call::get("/containers/json") };
+        self.client.call(call, self.look_timeout())?.ok()?.json()
+    }
+
     fn inspect(&self, id_or_name: &str, timeout: Duration) -> Result<Option<Inspected>> {
         let path = format!("/containers/{id_or_name}/json");
         let answer = self.client.call(Call::get(&path), timeout)?;
@@ -90,11 +103,19 @@ impl Docker {
 
     /// Whether containers can be made from it without a pull.
     pub(crate) fn has_image(&self, image: &str) -> Result<bool> {
+        Ok(self.image_id(image)?.is_some())
+    }
+
+    /// `None` when there is no such image here.
+    fn image_id(&self, image: &str) -> Result<Option<String>> {
         let mut name = String::new();
         url::encode(image, &mut name);
         let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
         let answer = self.client.call(Call::get(&path), self.look_timeout())?;
-        if answer.status == 404 { Ok(false) } else { answer.ok().map(|_| true) }
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        Ok(Some(answer.ok()?.json::<Created>()?.id))
     }
 
     /// The id of the container of this number, made now or found made.
@@ -127,19 +148,20 @@ impl Docker {
     /// The first network is the one that it was made in. Engines before API 1.44 take one only.
     fn join_networks(&self, id: &str, service: &Service) -> Result<()> {
         for network in service.container.networks.iter().skip(1) {
-            let mut name = String::new();
-            url::encode(network, &mut name);
-            let path = format!("/networks/{name}/connect");
-            let body = format!(r#"{{"Container":"{id}"}}"#);
-            let call =
-                Call { method: Method::Post, body: Some(body.as_bytes()), ..Call::get(&path) };
-            let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
-            // It is in there already, as after a start that was cut off.
-            if answer.status != 403 || !answer.message().contains("already exists") {
-                answer.ok()?;
-            }
+            self.join(network, format!(r#"{{"Container":"{id}"}}"#).as_bytes())?;
         }
         Ok(())
+    }
+
+    fn join(&self, network: &str, body: &[u8]) -> Result<()> {
+        let mut name = String::new();
+        url::encode(network, &mut name);
+        let path = format!("/networks/{name}/connect");
+        let call = Call { method: Method::Post, body: Some(body), ..Call::get(&path) };
+        let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
+        // It is in there already, as after a start that was cut off.
+        let is_in = answer.status == 403 && answer.message().contains("already exists");
+        if is_in { Ok(()) } else { answer.ok().map(drop) }
     }
 
     fn run(&self, id: &str) -> Result<()> {
@@ -148,6 +170,14 @@ impl Docker {
         let answer = self.client.call(call, self.timeout)?;
         // 304: it runs already.
         if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
+    }
+
+    /// What was made and could not be started goes again.
+    fn or_removed(&self, id: &str, started: Result<()>) -> Result<()> {
+        started.map_err(|err| match self.force_remove(id) {
+            Ok(()) => err,
+            Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),
+        })
     }
 
     fn force_remove(&self, id: &str) -> Result<()> {
@@ -168,13 +198,10 @@ pub(crate) fn no_image(image: &str) -> String {
 }
 
 impl Engine for Docker {
-    fn list(&self) -> Result<Vec<Container>> {
-        let filters = format!(r#"{{"label":["{LABEL_SERVICE}"]}}"#);
-        let query = [("all", "true"), ("filters", filters.as_str())];
-        let call = Call { query: &query, ..Call::get("/containers/json") };
-        let listed: Vec<Listed> = self.client.call(call, self.look_timeout())?.ok()?.json()?;
-        let mut containers: Vec<_> =
-            listed.into_iter().filter_map(Listed::into_container).collect();
+    fn list(&self, adopted: &[Adopted]) -> Result<Vec<Container>> {
+        let listed = self.listed(LABEL_SERVICE)?.into_iter();
+        let mut containers: Vec<_> = listed.filter_map(Listed::into_replica).collect();
+        containers.extend(self.list_adopted(adopted)?);
         let left = self.deadline();
         let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
         let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,12 +247,12 @@ impl Engine for Docker {
     }
 
     fn start(&self, service: &Service, number: u32) -> Result<()> {
+        if let Some(of) = service.adopted() {
+            return self.start_adopted(&of, number);
+        }
         let id = self.create(service, number)?;
         let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
-        started.map_err(|err| match self.force_remove(&id) {
-            Ok(()) => err,
-            Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),
-        })
+        self.or_removed(&id, started)
     }
 
     fn remove(
@@ -238,14 +265,15 @@ impl Engine for Docker {
         // Read again right before: what we listed may be another's by now.
         match self.inspect(&id.0, self.look_timeout())? {
             None => return Ok(()),
-            Some(found) if !found.is_replica(service, number) => {
+            Some(found) if found.is_replica(service, number) => (),
+            Some(found) if self.is_adopted(&found, service, number) => (),
+            Some(_) => {
                 return Err(Error::new(format!(
                     "container {id} does not carry {LABEL_SERVICE}={service} or is not called \
                      {}; it is left alone",
                     replica_name(service, number)
                 )));
             }
-            Some(_) => (),
         }
         let path = format!("/containers/{}/stop", id.0);
         // Docker takes whole seconds; 0 would be no time at all.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::docker::clone;
 use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
-use crate::model::service::{Origin, Restart, Service, replica_name};
+use crate::model::service::{Adopted, Origin, Restart, Service, replica_name};
 use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
@@ -19,6 +20,9 @@ pub(crate) struct Listed {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     state: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    created: u64,
     /// For people, as `Up 2 hours (unhealthy)` or `Exited (137) 3 seconds ago`.
     #[serde(default)]
     status: String,
@@ -51,13 +55,31 @@ struct Endpoint {
 impl Listed {
     /// `None` when its labels and name do not make it a replica of ours: labels alone go on to
     /// whatever is made from an image that was committed from one.
-    pub(crate) fn into_container(self) -> Option<Container> {
+    pub(crate) fn into_replica(self) -> Option<Container> {
         let service = self.labels.get(LABEL_SERVICE)?.clone();
         let number = self.labels.get(LABEL_REPLICA)?.parse().ok()?;
         let name = replica_name(&service, number);
-        if !self.names.iter().any(|n| n.trim_start_matches('/') == name) {
-            return None;
-        }
+        let is_called = self.names.iter().any(|n| n.trim_start_matches('/') == name);
+        is_called.then(|| self.into_container(service, number))
+    }
+
+    /// `None` when docker compose does not count it among the replicas of one of these.
+    pub(crate) fn into_adopted(self, adopted: &[Adopted]) -> Option<Container> {
+        let label = |key: &str| self.labels.get(key).map(String::as_str);
+        let of = adopted.iter().find(|of| clone::is_of(of, &label))?;
+        let number = label(clone::LABEL_NUMBER)?.parse().ok()?;
+        Some(self.into_container(of.service.as_str().to_owned(), number))
+    }
+
+    pub(crate) fn made(&self) -> u64 {
+        self.created
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<String> {
+        self.labels.get(key).cloned()
+    }
+
+    fn into_container(self, service: String, number: u32) -> Container {
         let state = match self.state.as_str() {
             "created" => ContainerState::Created,
             "exited" | "dead" => ContainerState::Exited,
@@ -69,7 +91,7 @@ impl Listed {
         let first = networks.get(&self.host_config.network_mode);
         let mut all = first.into_iter().chain(networks.values());
         let address = all.find_map(|e| e.ip_address.parse::<IpAddr>().ok());
-        Some(Container {
+        Container {
             id: ContainerId(self.id),
             service,
             number,
@@ -78,7 +100,7 @@ impl Listed {
             own_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
             state,
             address,
-        })
+        }
     }
 }
 
@@ -165,6 +187,11 @@ impl Inspected {
         self.label(LABEL_SERVICE) == Some(service)
             && self.label(LABEL_REPLICA) == Some(number.to_string().as_str())
             && self.name.trim_start_matches('/') == replica_name(service, number)
+    }
+
+    pub(crate) fn is_adopted(&self, of: &Adopted, number: u32) -> bool {
+        clone::is_of(of, &|key| self.label(key))
+            && self.label(clone::LABEL_NUMBER) == Some(number.to_string().as_str())
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -312,9 +339,7 @@ impl RestartPolicy {
 pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     let spec = &service.container;
     let Origin::Image(image) = &spec.origin else {
-        return Err(Error::new(
-            "services of docker compose are not started in this version; give it an `image`",
-        ));
+        return Err(Error::new("docker compose says what its containers are made from"));
     };
     let mut body = Create {
         image,
@@ -346,7 +371,7 @@ mod tests {
             r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Labels":{labels},
                 "NetworkSettings":{{"Networks":{networks}}}}}"#
         );
-        serde_json::from_str::<Listed>(&text).unwrap().into_container()
+        serde_json::from_str::<Listed>(&text).unwrap().into_replica()
     }
 
     #[test]
@@ -392,7 +417,7 @@ mod tests {
                 r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Status":"{status}",
                     "Labels":{labels}}}"#
             );
-            serde_json::from_str::<Listed>(&text).unwrap().into_container().unwrap()
+            serde_json::from_str::<Listed>(&text).unwrap().into_replica().unwrap()
         };
         let exit = |code| Some(Exit { code, oom: false });
         let ill = Some(OwnHealth::Unhealthy(String::new()));

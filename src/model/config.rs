@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::secret::Secret;
-use crate::model::service::{Percent, Service, ServiceName};
+use crate::model::service::{Adopted, Percent, Service, ServiceName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -97,6 +97,10 @@ pub(crate) struct ProxyConfig {
 }
 
 impl Config {
+    pub(crate) fn adopted(&self) -> Vec<Adopted> {
+        self.services.values().filter_map(|service| service.adopted()).collect()
+    }
+
     /// `1 service`, `2 services`.
     pub(crate) fn counted(&self) -> String {
         match self.services.len() {

@@ -122,6 +122,8 @@ pub(crate) enum Rule {
         free: u64,
         needed: u64,
     },
+    /// Docker compose changed the number of its containers.
+    Adopted(u32),
     /// Replicas that go still finish their requests.
     Draining(u32),
     /// No load to scale by: min and max are equal.
@@ -230,6 +232,7 @@ impl Rule {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Rule::Found(_)
+            | Rule::Adopted(_)
             | Rule::Standing
             | Rule::NoMetric
             | Rule::InsideBand { .. }
@@ -268,6 +271,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Found(n) => write!(f, "{n} found running"),
+            Rule::Adopted(n) => write!(f, "docker compose made it {n}"),
             Rule::Standing => write!(f, "stands since the last look"),
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),

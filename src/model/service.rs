@@ -174,6 +174,15 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A service of the config whose containers docker compose started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    pub(crate) service: ServiceName,
+    pub(crate) project: String,
+    /// Its name in the compose file.
+    pub(crate) of: String,
+}
+
 /// What Docker does by itself when the container's process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restart {
@@ -329,6 +338,18 @@ impl Service {
     /// soon as the config would make them otherwise.
     pub(crate) fn spec_hash(&self) -> String {
         format!("{:016x}", fnv1a(self.container.canonical().as_bytes()))
+    }
+
+    /// `None`: plimsoll makes its containers.
+    pub(crate) fn adopted(&self) -> Option<Adopted> {
+        match &self.container.origin {
+            Origin::Image(_) => None,
+            Origin::Compose { project, service } => Some(Adopted {
+                service: self.name.clone(),
+                project: project.clone(),
+                of: service.clone(),
+            }),
+        }
     }
 
     /// The name of a replica, as container and as HAProxy's server.

@@ -85,7 +85,7 @@ pub(crate) fn look(
     sampler: &mut Sampler,
     last: &mut Last,
 ) -> Seen {
-    let listed = engine.list();
+    let listed = engine.list(&known.config.adopted());
     let counting = metric::counts_requests(known.config);
     let is_absent = known.config.fixed.proxy.mode == ProxyMode::None;
     let (seen, proxy_error) = if is_absent {

@@ -9,7 +9,7 @@ use crate::model::memory::Memory;
 use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{Container, ContainerId, ContainerState, Duty, ServerSeen};
 use crate::model::schedule::Wall;
-use crate::model::service::Service;
+use crate::model::service::{Adopted, Service};
 use crate::model::time::Moment;
 use crate::outside::{
     Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Proxy, Result, Store, Usage,
@@ -27,7 +27,7 @@ impl Clock for World {
 }
 
 impl Engine for World {
-    fn list(&self) -> Result<Vec<Container>> {
+    fn list(&self, _: &[Adopted]) -> Result<Vec<Container>> {
         self.state().call("list", |state| {
             let container = |unit: &Unit| Container {
                 id: unit.id.clone(),

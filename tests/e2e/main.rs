@@ -8,6 +8,7 @@ mod daemon;
 #[path = "../common/load.rs"]
 mod load;
 
+mod compose;
 mod crashes;
 mod docker;
 mod following;

@@ -168,9 +168,9 @@ fn hours(random: &mut Random) -> Spec {
     keys.done()
 }
 
-fn bounds(keys: &mut Keys) -> (u64, u64) {
+fn bounds(keys: &mut Keys, least: u64) -> (u64, u64) {
     let high = keys.random.within(1, 1000);
-    let low = if keys.random.one_in(3) { high } else { keys.random.within(0, high) };
+    let low = if keys.random.one_in(3) { high } else { keys.random.within(least, high) };
     if low == 1 {
         keys.need("min_replicas", |_| default(number(1)));
     } else {
@@ -185,7 +185,7 @@ fn schedule(random: &mut Random, index: usize) -> Spec {
     let name = format!("schedule-{}", index + 1);
     keys.or("name", Spec::Text(name), |_| Spec::Text(format!("é window {index}")));
     window(&mut keys, true);
-    bounds(&mut keys);
+    bounds(&mut keys, 0);
     keys.or("prewarm", ms(0), |r| span(r, 0, DAY));
     keys.done()
 }
@@ -319,7 +319,8 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
     } else {
         keys.or("engine", text("docker"), |_| text("docker"));
     }
-    if keys.random.one_in(2) {
+    let is_compose = keys.random.one_in(2);
+    if is_compose {
         keys.need("compose", |r| {
             let names = [("project", any_text(r)), ("service", any_text(r))];
             Spec::Object(names.map(|(key, spec)| (key.to_owned(), spec)).to_vec())
@@ -329,9 +330,11 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
     }
     keys.need("port", |r| number(r.within(1, 65_535)));
     keys.may("listen", |r| listen(r, port));
-    let (low, high) = bounds(&mut keys);
+    let (low, high) = bounds(&mut keys, u64::from(is_compose));
     load(&mut keys, is_swarm, low < high);
-    container(&mut keys);
+    if !is_compose {
+        container(&mut keys);
+    }
     keys.may("behavior", behavior);
     keys.or("cooldown_period", ms(60 * SECOND), cooldown);
     let has_own = keys.random.one_in(2);

@@ -78,7 +78,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
     found.push(time(&*clock));
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let listed = engine.list();
+    let listed = engine.list(&config.adopted());
     match &listed {
         Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
         Err(err) => found.push(

@@ -21,6 +21,7 @@
 //! | `Q` | runs, made from another spec, and does not pass |
 //! | `E` | drains, made from another spec |
 
+mod adopt;
 mod cases;
 mod drains;
 mod hpa;
@@ -179,6 +180,10 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             memory.history.recommendations.push(entry);
         }
         "given" => memory.last_number = number(value),
+        "compose" => change(snapshot, |service| {
+            let (project, of) = ("shop".to_owned(), "web".to_owned());
+            service.container.origin = Origin::Compose { project, service: of };
+        }),
         _ => apply_replacing(key, value, snapshot, memory),
     }
 }
@@ -380,6 +385,7 @@ fn shown_left(left: Option<Duration>) -> String {
 fn rule_shown(rule: &Rule) -> String {
     match rule {
         Rule::Found(n) => format!("found({n})"),
+        Rule::Adopted(n) => format!("composed({n})"),
         Rule::Standing => "standing".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),

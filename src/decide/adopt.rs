@@ -1,0 +1,42 @@
+//! Docker compose starts and stops containers of its services as its own commands say. What it
+//! makes of the number is taken over, and changed again only after a cooldown: two that put the
+//! same thing right in turn would never come to rest.
+
+use crate::decide::census::{Class, class, hidden};
+use crate::model::memory::ServiceMemory;
+use crate::model::plan::{Cause, Rule};
+use crate::model::replica::{ContainerState, Replica};
+use crate::model::service::Origin;
+use crate::model::snapshot::Snapshot;
+
+pub(crate) fn is_shared(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.service.container.origin, Origin::Compose { .. })
+}
+
+/// The number that compose made, if it made one.
+pub(crate) fn adopt(snapshot: &Snapshot, next: &mut ServiceMemory) -> Option<Cause> {
+    let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
+    let counted = snapshot.replicas.iter().filter(|r| class(r, next) != Class::Leaving);
+    let found = u32::try_from(counted.count() + hidden(snapshot).count()).unwrap_or(u32::MAX);
+    let is_new =
+        |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
+    let grew = wanted < found && snapshot.replicas.iter().any(is_new);
+    let shrank = found < wanted && is_calm(snapshot, next);
+    if !grew && !shrank {
+        return None;
+    }
+    next.wanted = Some(found);
+    next.changed_at = Some(snapshot.now);
+    Some(Cause { rule: Rule::Adopted(found), number: found })
+}
+
+/// Nothing that this daemon does, or that happened to a replica, explains that one is missing.
+fn is_calm(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
+    snapshot.starting.is_empty()
+        && snapshot.failed_starts == 0
+        && snapshot.replicas.iter().all(|r| r.state == ContainerState::Running && !r.busy)
+        && memory.failures.count == 0
+        && memory.drains.is_empty()
+        && memory.ill.is_empty()
+        && memory.rollout.under_way.is_none()
+}

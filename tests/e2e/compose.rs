@@ -1,0 +1,141 @@
+//! Services that docker compose started. Its own commands are played by `docker run` and
+//! `docker rm`, with the labels that compose gives its containers.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::daemon::{Daemon, reached, secs};
+use crate::site::{IMAGE, Site, everyone};
+
+/// A project of one service `web`, with a network of its own. Gone when it is dropped.
+struct Project {
+    site: Site,
+    name: String,
+}
+
+impl Project {
+    fn new(name: &str) -> Project {
+        let site = Site::new(name);
+        let name = site.service.clone();
+        assert!(site.docker(&["network", "create", &name]).is_some());
+        Project { site, name }
+    }
+
+    /// As `docker compose up` makes it.
+    fn run(&self, number: u32, more: &[&str]) {
+        let container = format!("{}-web-{number}", self.name);
+        let labels = [
+            ("project", self.name.clone()),
+            ("service", "web".to_owned()),
+            ("container-number", number.to_string()),
+            ("config-hash", "5a5a".to_owned()),
+            ("oneoff", "False".to_owned()),
+        ];
+        let labels = labels.map(|(key, value)| format!("com.docker.compose.{key}={value}"));
+        let mut args = vec!["run", "-d", "--name", &container, "--network", &self.name];
+        args.extend(["--network-alias", "web", "--env", "COLOUR=blue"]);
+        args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
+        args.extend(more);
+        args.push(IMAGE);
+        assert!(self.site.docker(&args).is_some(), "{container} does not start");
+    }
+
+    fn remove(&self, number: u32) {
+        let container = format!("{}-web-{number}", self.name);
+        assert!(self.site.docker(&["rm", "-f", "-v", &container]).is_some());
+    }
+
+    fn configure(&self, keys: &str) -> PathBuf {
+        let path = self.site.configure(keys);
+        let text = fs::read_to_string(&path).unwrap();
+        let compose = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, self.name);
+        fs::write(&path, text.replace(&format!(r#""image": "{IMAGE}""#), &compose)).unwrap();
+        path
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let out = self.site.docker(&["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]);
+        let mut names: Vec<String> = out.unwrap().lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    fn named(&self, numbers: &[u32]) -> Vec<String> {
+        numbers.iter().map(|n| format!("{}-web-{n}", self.name)).collect()
+    }
+
+    fn inspect(&self, number: u32, format: &str) -> String {
+        let container = format!("{}-web-{number}", self.name);
+        self.site.docker(&["inspect", "--format", format, &container]).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+        for id in ids.lines() {
+            drop(self.site.docker(&["rm", "-f", "-v", id]));
+        }
+        drop(self.site.docker(&["network", "rm", &self.name]));
+    }
+}
+
+#[test]
+fn a_service_of_compose_gets_replicas_like_its_own_and_loses_them_again() {
+    let project = Project::new("compose");
+    project.run(1, &[]);
+    let keys = |n: u32| {
+        format!(
+            r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 20,
+               "cooldown_period": {{ "up": 3, "down": 1 }}"#
+        )
+    };
+    let daemon = Daemon::start(&project.configure(&keys(2)));
+    project.site.wait_serving(2, secs(60), &daemon);
+    assert_eq!(project.containers(), project.named(&[1, 2]));
+    for format in [
+        "{{.Config.Image}} {{json .Config.Env}} {{.HostConfig.NetworkMode}}",
+        r#"{{index .Config.Labels "com.docker.compose.config-hash"}}"#,
+        r#"{{index .Config.Labels "com.docker.compose.project"}}"#,
+    ] {
+        assert_eq!(project.inspect(1, format), project.inspect(2, format), "{format}");
+    }
+    let aliases =
+        format!("{{{{json (index .NetworkSettings.Networks \"{}\").Aliases}}}}", project.name);
+    assert!(project.inspect(2, &aliases).contains(r#""web""#), "{}", project.inspect(2, &aliases));
+    let load = everyone(&project.site);
+    project.configure(&keys(1));
+    daemon.signal("HUP");
+    project.site.wait_serving(1, secs(60), &daemon);
+    assert!(reached(secs(30), || project.containers() == project.named(&[1])));
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}");
+    assert!(20 <= counts.sent(), "hardly any traffic:\n{counts}");
+}
+
+#[test]
+fn what_compose_removes_is_answered_after_a_cooldown() {
+    let project = Project::new("compose-up");
+    project.run(1, &[]);
+    let daemon = Daemon::start(&project.configure(
+        r#""min_replicas": 2, "max_replicas": 2, "cooldown_period": { "up": 4, "down": 1 }"#,
+    ));
+    project.site.wait_serving(2, secs(60), &daemon);
+    project.remove(2);
+    daemon.wait(&["docker compose made it 1"], secs(30));
+    assert!(reached(secs(60), || project.containers() == project.named(&[1, 3])));
+    project.site.wait_serving(2, secs(60), &daemon);
+}
+
+#[test]
+fn a_container_that_cannot_have_a_second_one_is_told_and_left_alone() {
+    let project = Project::new("compose-port");
+    let port = format!("127.0.0.1:{}:8080", crate::site::free_port());
+    project.run(1, &["--publish", &port]);
+    let daemon = Daemon::start(&project.configure(r#""min_replicas": 2, "max_replicas": 2"#));
+    daemon.wait(&["event=replica.failed", "to itself", "take `ports` out"], secs(30));
+    assert_eq!(project.containers(), project.named(&[1]));
+    assert_eq!(project.inspect(1, "{{.State.Running}}"), "true");
+}
