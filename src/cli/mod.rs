@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod healthcheck;
 mod help;
+mod init;
 mod paint;
 mod pause;
 mod reload;
@@ -40,6 +41,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Events(asked)) => events::events(&asked),
         Ok(Command::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(Command::Healthcheck { to }) => healthcheck::healthcheck(&to),
+        Ok(Command::Init(asked)) => init::init(&asked),
         Ok(Command::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
         Ok(Command::Reload { to }) => reload::reload(&to),
         Ok(Command::Restart { service, to }) => restart::restart(&service, &to),

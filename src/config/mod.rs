@@ -18,9 +18,9 @@ mod service;
 mod tests;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
@@ -85,11 +85,16 @@ pub(crate) fn load(file: &Path) -> Loaded {
 }
 
 fn read(file: &Path) -> Result<String, String> {
+    match fs::metadata(file) {
+        Err(err) if err.kind() == ErrorKind::NotFound => Err(ABSENT.to_owned()),
+        Ok(_) | Err(_) => text(file),
+    }
+}
+
+/// What is in a file, or why it is no use.
+pub(crate) fn text(file: &Path) -> Result<String, String> {
     let bytes = secret::read(file, FILE_BYTES_MAX);
-    let bytes = bytes.map_err(|err| match err.kind() {
-        ErrorKind::NotFound => ABSENT.to_owned(),
-        _ => format!("cannot be read: {err}"),
-    })?;
+    let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
     let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
     let text = String::from_utf8(bytes)
         .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))?;

@@ -10,6 +10,7 @@ use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
+use crate::model::running::Running;
 use crate::model::service::Origin;
 use crate::outside::{Engine, Error, Result};
 
@@ -28,6 +29,11 @@ pub(crate) fn look(config: &Config) -> Vec<String> {
     let proxy = Haproxy::new(&config.fixed.proxy, clock, engine);
     found.extend(refused(config, &proxy).iter().map(|err| format!("load_balancer: {err}")));
     found
+}
+
+/// Containers that others run here.
+pub(crate) fn running(config: &Config) -> Result<Vec<Running>> {
+    Docker::new(&config.fixed.docker, Arc::new(SystemClock::new())).running()
 }
 
 /// What HAProxy would not take of what would be written.

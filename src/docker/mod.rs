@@ -8,6 +8,7 @@ mod details;
 pub(crate) mod events;
 mod logs;
 mod meter;
+mod survey;
 mod transport;
 mod vessel;
 mod wire;

@@ -18,6 +18,7 @@ pub(crate) mod proxy;
 pub(crate) mod record;
 pub(crate) mod replica;
 pub(crate) mod rollout;
+pub(crate) mod running;
 pub(crate) mod schedule;
 pub(crate) mod secret;
 pub(crate) mod service;

@@ -14,6 +14,7 @@ mod docker;
 mod following;
 mod haproxy;
 mod haproxy_failures;
+mod init;
 mod metrics;
 mod private_docker;
 mod relay;

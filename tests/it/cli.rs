@@ -54,7 +54,7 @@ fn help_is_as_written() {
     let shown: [&[&str]; 4] =
         [&["help", "status"], &["help", "events"], &["help", "explain"], &["help", "healthcheck"]];
     check("help-shown", here, &shown);
-    check("help-check", here, &[&["help", "check"], &["help", "doctor"]]);
+    check("help-check", here, &[&["help", "check"], &["help", "doctor"], &["help", "init"]]);
     check("help-simulate", here, &[&["help", "simulate"]]);
     for (one, other) in [
         (&["--help"][..], &["help"][..]),

@@ -28,6 +28,7 @@ mod health;
 mod hostile;
 mod install;
 mod keepers;
+mod init;
 mod life;
 #[path = "../common/load.rs"]
 mod load;

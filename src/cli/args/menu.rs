@@ -54,6 +54,7 @@ const fn text(name: &'static str) -> Choice {
 
 pub(crate) const ALL: Choice = flag("all");
 pub(crate) const CAPACITY: Choice = text("capacity");
+pub(crate) const COMPOSE: Choice = file("compose");
 pub(crate) const CONFIG: Choice = file("config");
 pub(crate) const DRY_RUN: Choice = flag("dry-run");
 pub(crate) const FOLLOW: Choice = flag("follow");
@@ -63,6 +64,7 @@ pub(crate) const JSON: Choice = flag("json");
 pub(crate) const LIVE: Choice = flag("live");
 pub(crate) const LOAD: Choice = file("load");
 pub(crate) const ONCE: Choice = flag("once");
+pub(crate) const OUTPUT: Choice = file("output");
 pub(crate) const REASON: Choice = text("reason");
 pub(crate) const SERVICE: Choice = Choice { name: "service", takes: Takes::Service };
 pub(crate) const SINCE: Choice = text("since");
@@ -134,6 +136,15 @@ const HELP: Entry = Entry {
     options: &[],
     help: include_str!("../help/all.txt"),
     read: args::help,
+};
+
+const INIT: Entry = Entry {
+    name: "init",
+    does: "write a config to begin with",
+    operands: &[],
+    options: &[COMPOSE, OUTPUT],
+    help: include_str!("../help/init.txt"),
+    read: args::init,
 };
 
 const PAUSE: Entry = Entry {
@@ -218,7 +229,7 @@ const STATUS: Entry = Entry {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&Entry; 16] = [
+pub(crate) const COMMANDS: [&Entry; 17] = [
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,
@@ -226,6 +237,7 @@ pub(crate) const COMMANDS: [&Entry; 16] = [
     &EXPLAIN,
     &HEALTHCHECK,
     &HELP,
+    &INIT,
     &PAUSE,
     &RELOAD,
     &RESTART,

@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Events(EventsAsked),
     Explain { service: String, json: bool, to: Whom },
     Healthcheck { to: Whom },
+    Init(InitAsked),
     Pause { what: Over, span: Option<String>, to: Whom },
     Reload { to: Whom },
     Restart { service: String, to: Whom },
@@ -95,6 +96,11 @@ pub(crate) struct EventsAsked {
 pub(crate) enum Since {
     Ago(Duration),
     At(DateTime<Utc>),
+}
+
+pub(crate) struct InitAsked {
+    pub(crate) compose: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 pub(crate) struct ScheduleAsked {
@@ -195,6 +201,11 @@ fn explain(mut given: Given) -> Result<Command, String> {
 
 fn healthcheck(mut given: Given) -> Result<Command, String> {
     Ok(Command::Healthcheck { to: given.whom() })
+}
+
+fn init(mut given: Given) -> Result<Command, String> {
+    let (compose, output) = (given.path(menu::COMPOSE), given.path(menu::OUTPUT));
+    Ok(Command::Init(InitAsked { compose, output }))
 }
 
 fn pause(mut given: Given) -> Result<Command, String> {

@@ -30,6 +30,7 @@ fn parsed(line: &str) -> String {
             format!("explain {service} json={json} {}", whom(&to))
         }
         Ok(Command::Healthcheck { to }) => format!("healthcheck {}", whom(&to)),
+        Ok(Command::Init(a)) => format!("init {:?} {:?}", a.compose, a.output),
         Ok(Command::Pause { what, span, to }) => {
             format!("pause {what:?} {span:?} {}", whom(&to))
         }
@@ -102,6 +103,7 @@ fn words_become_commands() {
             "events None Some(At(2026-10-25T00:00:00Z)) follow=false json=true s",
         ),
         ("explain web --config c", "explain web json=false c"),
+        ("init --compose a --output=b", r#"init Some("a") Some("b")"#),
         ("doctor --json --config c", "doctor c true"),
         ("completions zsh", "completions Zsh"),
         ("healthcheck --config c", "healthcheck c"),

@@ -1,0 +1,80 @@
+//! `plimsoll init`: a config to begin with, from a compose file or from what runs.
+
+mod compose;
+mod draft;
+mod flow;
+mod running;
+mod yaml;
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::cli::args::InitAsked;
+use crate::cli::init::draft::Draft;
+use crate::cli::{ask, complain, say};
+use crate::config;
+use crate::daemon::live;
+
+pub(crate) fn init(asked: &InitAsked) -> ExitCode {
+    let text = match &asked.compose {
+        Some(file) => from_compose(file),
+        None => from_running(),
+    };
+    match (text, &asked.output) {
+        (Err(message), _) => ask::failed(&message),
+        (Ok(text), None) => say(&text),
+        (Ok(text), Some(path)) => keep(&text, path),
+    }
+}
+
+fn from_compose(file: &Path) -> Result<String, String> {
+    let shown = file.display();
+    let text = config::text(file).map_err(|why| format!("{shown} {why}"))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let composed = compose::read(file, &text, &variable).map_err(|why| format!("{shown} {why}"))?;
+    for line in composed.unread {
+        complain(&line);
+    }
+    Ok(draft::write(&head(&format!("from {shown}")), composed.drafts))
+}
+
+fn from_running() -> Result<String, String> {
+    let running = live::running(&config::defaults())
+        .map_err(|err| format!("{err}; `plimsoll init --compose FILE` does without Docker"))?;
+    let mut drafts = running::drafts(running);
+    if drafts.is_empty() {
+        let mut example = Draft::new("web");
+        example.unfit = Some("an example, since nothing runs here".to_owned());
+        example.put("image", "shop/web:1.4");
+        example.put("port", 8080);
+        example.put("listen", 80);
+        example.guess_bounds(1);
+        drafts.push(example);
+    }
+    Ok(draft::write(&head("from the containers that run here"), drafts))
+}
+
+fn head(source: &str) -> Vec<String> {
+    let lines = [
+        &format!("Written by `plimsoll init`, {source}."),
+        "Look at each guess; what is not wanted is taken out. Then:",
+        "`plimsoll check --live` finds what is wrong, `plimsoll run --dry-run` what it would do.",
+    ];
+    lines.map(str::to_owned).to_vec()
+}
+
+/// For the daemon alone: there may be secrets in what containers are given.
+fn keep(text: &str, path: &Path) -> ExitCode {
+    let shown = path.display();
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => say(&format!("{shown} is written; next: `plimsoll check --config {shown}`\n")),
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => {
+            ask::failed(&format!("{shown} is there already, and is left as it is"))
+        }
+        Err(err) => ask::failed(&format!("cannot write {shown}: {err}")),
+    }
+}

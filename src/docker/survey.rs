@@ -1,0 +1,145 @@
+//! Containers that are not ours, read whole: what others could be made from.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::docker::client::Call;
+use crate::docker::{Docker, LABEL_SERVICE};
+use crate::model::running::{Port, Running};
+use crate::outside::Result;
+
+/// More are not looked at: a config is begun by hand.
+const CONTAINERS_MAX: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    id: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Whole {
+    name: String,
+    image: String,
+    config: Settings,
+    host_config: Host,
+    network_settings: Networks,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Settings {
+    image: String,
+    env: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    user: String,
+    exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Host {
+    binds: Option<Vec<String>>,
+    #[serde(default)]
+    nano_cpus: u64,
+    #[serde(default)]
+    memory: u64,
+    #[serde(default)]
+    restart_policy: Policy,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Policy {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Networks {
+    ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+    networks: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Binding {
+    host_ip: String,
+    host_port: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    config: Option<Settings>,
+}
+
+impl Docker {
+    /// Those that run and that we did not make.
+    pub(crate) fn running(&self) -> Result<Vec<Running>> {
+        let timeout = self.look_timeout();
+        let call = |path: &str| self.client.call(Call::get(path), timeout);
+        let rows: Vec<Row> = call("/containers/json")?.ok()?.json()?;
+        let mut all = Vec::new();
+        for row in rows.into_iter().take(CONTAINERS_MAX) {
+            let labels = row.labels.unwrap_or_default();
+            if labels.contains_key(LABEL_SERVICE) {
+                continue;
+            }
+            let answer = call(&format!("/containers/{}/json", row.id))?;
+            // It ended meanwhile.
+            if answer.status == 404 {
+                continue;
+            }
+            let whole: Whole = answer.ok()?.json()?;
+            // Without it, all that the container has counts as its own.
+            let image = call(&format!("/images/{}/json", whole.image)).and_then(|a| a.ok());
+            let image = image.and_then(|answer| answer.json::<Image>()).ok();
+            let image = image.and_then(|image| image.config).unwrap_or_default();
+            all.push(running(whole, image, &labels));
+        }
+        Ok(all)
+    }
+}
+
+fn running(whole: Whole, image: Settings, labels: &BTreeMap<String, String>) -> Running {
+    let Whole { name, config, host_config, network_settings, .. } = whole;
+    let label = |name: &str| labels.get(&format!("com.docker.compose.{name}")).cloned();
+    let theirs = image.env.unwrap_or_default();
+    let own = config.env.unwrap_or_default().into_iter().filter(|env| !theirs.contains(env));
+    let environment = own.filter_map(|env| {
+        let (name, value) = env.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let bound = network_settings.ports.unwrap_or_default();
+    let exposed = config.exposed_ports.unwrap_or_default().into_keys();
+    let listed = exposed.chain(bound.keys().cloned()).collect::<std::collections::BTreeSet<_>>();
+    let port = |name: &String| {
+        let inside = name.strip_suffix("/tcp")?.parse().ok()?;
+        let binding = bound.get(name).and_then(|all| all.as_ref()?.first());
+        let outside = binding.map(|b| format!("{}:{}", b.host_ip, b.host_port));
+        Some(Port { inside, outside })
+    };
+    let networks = network_settings.networks.unwrap_or_default().into_keys();
+    let limit = |number: u64| (number != 0).then_some(number);
+    let word = |text: String| (!text.is_empty()).then_some(text);
+    let is_own_user = config.user != image.user;
+    Running {
+        name: name.trim_start_matches('/').to_owned(),
+        compose: label("project").zip(label("service")),
+        image: config.image,
+        ports: listed.iter().filter_map(port).collect(),
+        environment: environment.collect(),
+        command: if config.cmd == image.cmd { Vec::new() } else { config.cmd.unwrap_or_default() },
+        volumes: host_config.binds.unwrap_or_default(),
+        // The one that nobody has to name.
+        networks: networks.filter(|name| name != "bridge").collect(),
+        user: word(config.user).filter(|_| is_own_user),
+        restart: word(host_config.restart_policy.name).filter(|name| name != "no"),
+        nano_cpus: limit(host_config.nano_cpus),
+        memory: limit(host_config.memory),
+    }
+}

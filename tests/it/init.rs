@@ -1,0 +1,71 @@
+//! `plimsoll init`: what is written passes the check as it is, and says what it left out.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::daemon::{Dir, PLIMSOLL, plimsoll};
+use crate::golden;
+
+const FILES: &str = "tests/compose";
+
+/// Output and complaints for a compose file, in a folder that is called the same everywhere.
+fn made(file: &str) -> (String, String) {
+    let mut command = Command::new(PLIMSOLL);
+    command.args(["init", "--compose", file]).current_dir(FILES);
+    let out = command.env_remove("SHOP_TAG").env_remove("SHOP_MODE").output().unwrap();
+    assert!(out.status.success(), "{file}: {out:?}");
+    let here = fs::canonicalize(FILES).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&out.stdout).replace(here.to_str().unwrap(), "/HERE"), text(&out.stderr))
+}
+
+#[test]
+fn compose_files_become_configs_that_are_good() {
+    let dir = Dir::new("init");
+    for file in ["shop.yaml", "odd.yaml", "printed.json"] {
+        let (text, told) = made(file);
+        let config = dir.write("config.json", &text);
+        let out = plimsoll(&["check", "--config", config.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{file}: {said}\n{text}");
+        let shown = format!("{text}--- stderr\n{told}");
+        golden::check(&Path::new(FILES).join(file).with_extension("txt"), &shown);
+    }
+}
+
+#[test]
+fn a_file_is_written_once_and_for_its_owner() {
+    let dir = Dir::new("once");
+    let path = dir.join("config.json");
+    let written = path.to_str().unwrap();
+    let compose = format!("{FILES}/shop.yaml");
+    let init = || plimsoll(&["init", "--compose", &compose, "--output", written]);
+    let out = init();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success() && said.contains("next: `plimsoll check --config"), "{out:?}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, "mine").unwrap();
+    let out = init();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && said.contains("is left as it is"), "{said}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn what_is_no_compose_file_is_told() {
+    let dir = Dir::new("no-compose");
+    dir.write("empty.yaml", "");
+    dir.write("bad.json", "{");
+    for (name, words) in [
+        ("missing.yaml", "cannot be read"),
+        ("empty.yaml", "has no `services`"),
+        ("bad.json", "is no JSON"),
+    ] {
+        let out = plimsoll(&["init", "--compose", dir.join(name).to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(1) && said.contains(words), "{name}: {said}");
+        assert!(out.stdout.is_empty(), "{name}: {out:?}");
+    }
+}
