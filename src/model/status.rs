@@ -1,10 +1,12 @@
 //! Everything that is shown of the daemon, at one moment. Whoever shows it decides how.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::memory::{Hold, Pause};
+use crate::model::metric::Milli;
 use crate::model::plan::Cause;
 use crate::model::record::{Counts, Measured};
 use crate::model::replica::Load;
@@ -56,6 +58,18 @@ pub(crate) struct ServiceStatus {
     /// The last look at its load.
     pub(crate) record: Option<Arc<Record>>,
     pub(crate) replicas: Vec<ReplicaStatus>,
+    /// The last looks, oldest first; as many as are kept.
+    pub(crate) course: Arc<VecDeque<Point>>,
+}
+
+/// One look of many, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) at: Wall,
+    /// Load to target, of the metric that is fullest; `None`: no metric could be told.
+    pub(crate) load: Option<Milli>,
+    pub(crate) ready: u32,
+    pub(crate) wanted: u32,
 }
 
 /// Replicas that are replaced because they are made from something else, or that were.

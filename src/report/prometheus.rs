@@ -279,6 +279,7 @@ mod tests {
             last_change: None,
             record: Some(Arc::new(record)),
             replicas: Vec::new(),
+            course: Arc::default(),
         }
     }
 

@@ -1,19 +1,23 @@
 //! Turns to what is shown of the services: how they stand now, and what the last look made of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::memory::{DrainStep, ServiceMemory};
+use crate::model::metric::Milli;
 use crate::model::plan::{Plan, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::schedule::Wall;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
-    Change, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus, ServiceStatus,
+    Change, Point, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus, ServiceStatus,
 };
 use crate::model::time::Moment;
+
+/// Half an hour at the usual interval.
+const COURSE_POINTS: usize = 120;
 
 /// What one turn alone does not tell.
 #[derive(Debug, Default)]
@@ -22,6 +26,7 @@ pub(crate) struct Past {
     changes: BTreeMap<String, Change>,
     /// CPU and memory of each replica at the last look; a turn between two looks reads neither.
     loads: BTreeMap<(String, u32), (Load, Load)>,
+    courses: BTreeMap<String, Arc<VecDeque<Point>>>,
 }
 
 impl Past {
@@ -35,6 +40,9 @@ impl Past {
         let (name, at) = (snapshot.service.name.as_str(), snapshot.wall);
         if snapshot.due {
             self.records.insert(name.to_owned(), Arc::new(record(at, plan)));
+            let course = Arc::make_mut(self.courses.entry(name.to_owned()).or_default());
+            course.push_back(point(at, plan));
+            course.drain(..course.len().saturating_sub(COURSE_POINTS));
             self.loads.retain(|(service, _), _| service != name);
             let loads = snapshot.replicas.iter().map(|r| (r.number, (r.load, r.memory)));
             self.loads.extend(loads.map(|(number, loads)| ((name.to_owned(), number), loads)));
@@ -69,6 +77,7 @@ impl Past {
             last_change: self.changes.get(name).cloned(),
             record: self.records.get(name).cloned(),
             replicas,
+            course: self.courses.get(name).cloned().unwrap_or_default(),
         }
     }
 
@@ -97,6 +106,7 @@ impl Past {
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.records.retain(|name, _| is_there(name));
         self.changes.retain(|name, _| is_there(name));
+        self.courses.retain(|name, _| is_there(name));
         self.loads.retain(|(name, _), _| is_there(name));
     }
 }
@@ -128,6 +138,14 @@ fn record(at: Wall, plan: &Plan) -> Record {
         because: plan.because.clone(),
         reason: plan.reason(),
     }
+}
+
+fn point(at: Wall, plan: &Plan) -> Point {
+    let loads = plan.measured.iter().filter_map(|measured| {
+        let target = measured.target.0.max(1);
+        measured.value.map(|value| Milli(value.0.saturating_mul(1000) / target))
+    });
+    Point { at, load: loads.max(), ready: plan.counts.ready, wanted: plan.wanted }
 }
 
 fn change(at: Wall, plan: &Plan) -> Change {

@@ -14,7 +14,7 @@ use crate::outside::Clock;
 use crate::serve::annals::Wish;
 use crate::serve::reply::{JSON, Reply};
 use crate::serve::routes::{Change, Route, Show};
-use crate::serve::{Sources, bodies, guard, wire};
+use crate::serve::{Sources, bodies, guard, page, wire};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Orders that wait for the daemon at once.
@@ -50,6 +50,7 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) host: Option<String>,
+    pub(crate) accept: Option<String>,
     pub(crate) authorization: Option<String>,
     pub(crate) origin: Option<String>,
     pub(crate) fetch_site: Option<String>,
@@ -109,6 +110,7 @@ impl Desk {
                 let host = (self.sources.host)();
                 Value::Array(vec![wire::host(&host, self.sources.board.read().as_deref())])
             }
+            Show::Root if page::is_wanted(asked) => return Ok(page::page()),
             Show::Root => json!({
                 "status": "running",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -116,6 +118,7 @@ impl Desk {
             }),
             Show::Ready => self.ready(&*seen()?)?,
             Show::Status => wire::status(&*seen()?),
+            Show::Course => wire::courses(&*seen()?),
             Show::Services => {
                 let status = seen()?;
                 let all = status.services.iter().map(|s| wire::service(status.now, s));

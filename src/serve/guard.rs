@@ -108,6 +108,7 @@ mod tests {
                 method: "POST".to_owned(),
                 target: "/".to_owned(),
                 host: Some("h:1".to_owned()),
+                accept: None,
                 authorization: own(authorization),
                 origin: own(origin),
                 fetch_site: own(site),

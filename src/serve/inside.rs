@@ -181,6 +181,7 @@ fn asked(request: &mut tiny_http::Request) -> Option<Asked> {
         method: request.method().as_str().to_owned(),
         target: request.url().to_owned(),
         host: find("host"),
+        accept: find("accept"),
         authorization: find("authorization"),
         origin: find("origin"),
         fetch_site: find("sec-fetch-site"),

@@ -14,6 +14,7 @@ mod guard;
 mod head;
 mod inside;
 mod intake;
+mod page;
 mod reply;
 mod routes;
 pub(crate) mod wire;

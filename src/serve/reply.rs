@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 /// Headers that go out; what else tiny_http adds stays inside.
-const PASSED: [&str; 7] = [
+const PASSED: [&str; 10] = [
     "allow",
     "cache-control",
     "content-length",
+    "content-security-policy",
     "content-type",
     "date",
+    "referrer-policy",
     "retry-after",
+    "x-content-type-options",
     "www-authenticate",
 ];
 

@@ -20,6 +20,7 @@ pub(crate) enum Show {
     Service(String),
     Stats(String),
     Explain(String),
+    Course,
 }
 
 /// `None` is every service.
@@ -48,6 +49,7 @@ impl Route {
             ["metrics"] => show(Show::Metrics),
             ["events"] => show(Show::Events),
             ["servers"] => show(Show::Servers),
+            ["course"] => show(Show::Course),
             ["services"] => show(Show::Services),
             ["pause"] => change(Change::Pause(None)),
             ["resume"] => change(Change::Resume(None)),
@@ -81,6 +83,7 @@ impl Route {
             Route::Show(Show::Metrics) => "/metrics",
             Route::Show(Show::Events) => "/events",
             Route::Show(Show::Servers) => "/servers",
+            Route::Show(Show::Course) => "/course",
             Route::Show(Show::Services) => "/services",
             Route::Show(Show::Service(_)) => "/services/{name}",
             Route::Show(Show::Stats(_)) => "/services/{name}/stats",
@@ -112,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_pattern_leads_to_its_route_and_holds_no_name() {
-        let paths = "/ /healthz /readyz /status /metrics /events /servers /services /services/a \
-                     /services/a/stats \
+        let paths = "/ /healthz /readyz /status /metrics /events /servers /course \
+                     /services /services/a /services/a/stats \
                      /services/a/explain /services/a/scale /services/a/scale/up \
                      /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
                      /services/a/restart /config/reload";

@@ -1,6 +1,8 @@
 //! What is shown, as JSON. Names and units are a contract with programs; nothing else in the daemon
 //! sees this shape.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ use crate::model::record::{Counts, Measured};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::status::{
-    Change, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
+    Change, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
 use crate::model::time::Moment;
 
@@ -79,6 +81,15 @@ pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Valu
     let replicas: Vec<Value> = status.replicas.iter().map(replica).collect();
     merge(&mut out, json!({ "replicas": replicas }));
     out
+}
+
+/// By service, each point as `[at, load, ready, wanted]`: there are many.
+pub(crate) fn courses(status: &Status) -> Value {
+    let point = |p: &Point| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
+    let course = |service: &ServiceStatus| {
+        (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())
+    };
+    json!(status.services.iter().map(course).collect::<BTreeMap<_, _>>())
 }
 
 /// `None` until there was a look at its load.

@@ -33,6 +33,7 @@ mod life;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod page;
 mod simulate;
 mod metrics;
 mod pipeline;

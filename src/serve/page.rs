@@ -1,0 +1,29 @@
+//! The dashboard: one page that asks the other routes, for browsers.
+
+use crate::serve::desk::Asked;
+use crate::serve::reply::Reply;
+
+const MARKUP: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// Nothing but this very style and script, and no address but this one. A change of either needs
+/// its hash here; the test of the page says which.
+const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'; connect-src 'self'; img-src data:; \
+    style-src 'sha256-rLPvJRRkvUJA/8FoXhS87B0z+FzaFVzFD+hSMU2yDlY='; \
+    script-src 'sha256-nOZL2Kiev9SRQXwb2qs15rD5w5R6nQcdwSZGe6EDzhQ='";
+
+/// A browser asks for HTML by name; other clients take anything.
+pub(crate) fn is_wanted(asked: &Asked) -> bool {
+    let accept = asked.accept.as_deref().unwrap_or_default();
+    accept.split(',').any(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "text/html"))
+}
+
+pub(crate) fn page() -> Reply {
+    let text = MARKUP.replace("{style}", STYLE).replace("{script}", SCRIPT);
+    Reply::plain("text/html; charset=utf-8", text)
+        .header("Content-Security-Policy", POLICY)
+        .header("Referrer-Policy", "no-referrer")
+        .header("X-Content-Type-Options", "nosniff")
+}
