@@ -21,8 +21,6 @@ const LAST_BEFORE_FOLLOWING: usize = 10;
 /// The most that the daemon gives at once.
 const MOST: usize = 1000;
 const FOLLOW_SPAN: Duration = Duration::from_secs(1);
-/// So far back is asked again: stamps are whole seconds, and a daemon stores with a delay.
-const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 pub(crate) fn events(asked: &EventsAsked) -> ExitCode {
     told(asked).err().unwrap_or(ExitCode::SUCCESS)
@@ -73,7 +71,7 @@ fn follow(
     let mut is_lost = false;
     while turns.wait(FOLLOW_SPAN) {
         let last = before.iter().rev().find_map(at).unwrap_or(begun);
-        match get(daemon, Some(last - OVERLAP)) {
+        match get(daemon, Some(last)) {
             Ok(now) => {
                 tell(&fresh(&before, &now))?;
                 if !now.is_empty() {
@@ -92,7 +90,7 @@ fn follow(
     Ok(())
 }
 
-/// Those that were not there before, each as often as it is new.
+/// Those that were not there before: the moment that is asked from is in the answer.
 fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
     let mut known: Vec<&Value> = before.iter().collect();
     let mut new = Vec::new();
@@ -118,7 +116,7 @@ fn instant(since: &Since, daemon: &Daemon) -> DateTime<Utc> {
 
 /// The oldest first.
 fn get(daemon: &Daemon, since: Option<DateTime<Utc>>) -> Result<Vec<Value>, String> {
-    let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
     let since = since.map(|at| format!("&since={at}")).unwrap_or_default();
     let mut all = match daemon.get(&format!("/events?limit={MOST}{since}"))? {
         Value::Array(all) => all,

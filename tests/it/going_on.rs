@@ -88,6 +88,43 @@ fn a_watch_goes_on_until_it_is_ended_whatever_becomes_of_the_daemon() {
 }
 
 #[test]
+fn events_are_told_and_followed_from_one_daemon_to_the_next() {
+    let stage = Stage::new("follow");
+    let daemon = stage.start();
+    stage.wait_served();
+    let told = |args: &[&str]| {
+        let out = command(&stage, &[&["events"], args].concat()).output().unwrap();
+        assert!(out.status.success() && out.stderr.is_empty(), "{args:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let text = told(&[]);
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words} in {text}"));
+    assert!(at("daemon.started") < at("scale.up") && at("scale.up") < at("replica.started"));
+    assert!(!told(&["--service", "web"]).contains("daemon.started"));
+    assert_eq!(told(&["--since", "2100-01-01T00:00:00Z"]), "");
+    let document: Value = serde_json::from_str(&told(&["--json", "--since", "1h"])).unwrap();
+    let last = document.as_array().unwrap().last().unwrap();
+    assert_eq!(last["kind"], "daemon.started", "{document:#}");
+    let out = command(&stage, &["events", "--service", "shop"]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(1) && said.contains("no service shop; it has: web"));
+    let going = Going::start(&stage, &mut command(&stage, &["events", "--follow", "--json"]));
+    going.wait(|out| out.contains("daemon.started"));
+    assert!(command(&stage, &["pause", "web"]).status().unwrap().success());
+    going.wait(|out| out.contains("scaling.paused"));
+    daemon.kill();
+    let _daemon = stage.start();
+    going.wait(|out| 2 <= out.matches("daemon.started").count());
+    let out = going.out();
+    assert_eq!(out.matches("scaling.paused").count(), 1, "{out}");
+    let moments = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let moments: Vec<String> = moments.map(|event| event["at"].to_string()).collect();
+    assert!(moments.is_sorted(), "{moments:?}");
+    signal(going.child.id(), "INT");
+    going.ends_well();
+}
+
+#[test]
 fn on_a_terminal_a_watch_draws_in_place_until_it_is_interrupted() {
     let stage = Stage::new("tty");
     let _daemon = stage.start();
