@@ -11,6 +11,7 @@ mod load;
 mod compose;
 mod crashes;
 mod docker;
+mod faults;
 mod following;
 mod haproxy;
 mod haproxy_failures;

@@ -9,11 +9,11 @@ use crate::daemon::{Daemon, Dir, reached, secs, signal};
 use crate::site::{IMAGE, Site, everyone};
 
 /// One at a time: each has a bridge and a network of its own.
-static ONE: Mutex<()> = Mutex::new(());
+pub(crate) static ONE: Mutex<()> = Mutex::new(());
 const BRIDGE: &str = "plimsoll-e2e0";
 const GATEWAY: &str = "172.31.251.1/24";
 
-struct Dockerd {
+pub(crate) struct Dockerd {
     dir: Dir,
     live_restore: bool,
     child: Option<Child>,
@@ -25,7 +25,7 @@ fn run(program: &str, args: &[&str]) -> bool {
 }
 
 impl Dockerd {
-    fn start(live_restore: bool) -> Dockerd {
+    pub(crate) fn start(live_restore: bool) -> Dockerd {
         run("ip", &["link", "add", "name", BRIDGE, "type", "bridge"]);
         run("ip", &["addr", "add", GATEWAY, "dev", BRIDGE]);
         assert!(
@@ -41,7 +41,7 @@ impl Dockerd {
         format!("unix://{}", self.dir.join("docker.sock").display())
     }
 
-    fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         let at = |name: &str| self.dir.join(name).display().to_string();
         let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let mut command = Command::new("dockerd");
@@ -68,6 +68,17 @@ impl Dockerd {
         assert!(reached(secs(30), answers), "dockerd does not start, see {}", at("log"));
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// No chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     fn down(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         signal(child.id(), "TERM");
@@ -89,7 +100,7 @@ impl Drop for Dockerd {
 }
 
 /// A site on that engine, with the example image carried over to it.
-fn site_on(dockerd: &Dockerd, name: &str) -> Site {
+pub(crate) fn site_on(dockerd: &Dockerd, name: &str) -> Site {
     let tar = dockerd.dir.join("image.tar").display().to_string();
     assert!(run("docker", &["save", "-o", &tar, IMAGE]), "no image {IMAGE}: run `make test`");
     assert!(run("docker", &["--host", &dockerd.host(), "load", "-i", &tar]));

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use crate::daemon::signal;
 
@@ -19,8 +20,18 @@ pub(crate) enum When {
     After,
 }
 
-#[derive(Default)]
+/// How Docker does, from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// Whatever is to be changed is refused.
+    Refuses,
+    /// So much later than it would.
+    Slow(Duration),
+}
+
 struct State {
+    mood: Mutex<Mood>,
     calls: AtomicU32,
     /// The daemon, and the call at which it dies.
     trap: Mutex<Option<(u32, u32, When)>>,
@@ -32,7 +43,8 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(listen: &Path, docker: &Path) -> Relay {
-        let state = Arc::new(State::default());
+        let (mood, calls, trap) = (Mutex::new(Mood::Well), AtomicU32::new(0), Mutex::default());
+        let state = Arc::new(State { mood, calls, trap });
         let (listener, docker) = (UnixListener::bind(listen).unwrap(), docker.to_owned());
         let shared = state.clone();
         thread::spawn(move || {
@@ -48,6 +60,10 @@ impl Relay {
     pub(crate) fn set_trap(&self, pid: u32, call: u32, when: When) {
         self.state.calls.store(0, Ordering::SeqCst);
         *self.state.trap.lock().unwrap() = Some((pid, call, when));
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
     }
 
     pub(crate) fn clear_trap(&self) {
@@ -80,6 +96,20 @@ fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
         drop(back.shutdown(Shutdown::Both));
     });
     while let Some(request) = read_request(&mut client) {
+        let mood = *state.mood.lock().unwrap();
+        match mood {
+            Mood::Refuses if !request.starts_with(b"GET ") => {
+                let body = r#"{"message":"an ill Docker"}"#;
+                let length = body.len();
+                let head = format!("HTTP/1.1 500 X\r\nContent-Length: {length}\r\n\r\n");
+                if client.write_all((head + body).as_bytes()).is_err() {
+                    break;
+                }
+                continue;
+            }
+            Mood::Slow(span) => thread::park_timeout(span),
+            Mood::Well | Mood::Refuses => (),
+        }
         if !request.starts_with(b"GET ") {
             let n = state.calls.fetch_add(1, Ordering::SeqCst) + 1;
             match *state.trap.lock().unwrap() {
