@@ -26,6 +26,7 @@ for_tests=
 # Each on a line of its own: more are added one by one.
 [ "${1:-}" != test ] || for_tests='
 chromium
+docker-registry
 fish
 openssl
 prometheus
@@ -114,6 +115,7 @@ services_of() {
     for command in "$@"; do
         case $command in
         prometheus) echo prometheus ;;
+        docker-registry) echo docker-registry ;;
         sshd) echo ssh ;;
         esac
     done

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::cli::{complain, say};
 use crate::config::{self, Loaded, Problem};
-use crate::daemon::live;
+use crate::daemon::live::{self, Found};
 
 pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);
     if live && let Some(config) = &loaded.config {
-        let found = live::look(config).into_iter().map(|message| concerning(file, message));
+        let found = live::look(config).into_iter().map(|found| concerning(file, found));
         loaded.problems.extend(found);
     }
     let is_good = loaded.problems.iter().all(|p| p.is_warning) && loaded.config.is_some();
@@ -35,9 +35,10 @@ pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
 }
 
 /// A problem that no place in the file is to blame for.
-fn concerning(file: &Path, message: String) -> Problem {
+fn concerning(file: &Path, found: Found) -> Problem {
     let (file, path) = (file.display().to_string(), String::new());
-    Problem { file, line: 0, column: 0, path, message, is_warning: false }
+    let Found { message, is_warning } = found;
+    Problem { file, line: 0, column: 0, path, message, is_warning }
 }
 
 pub(crate) fn lines(problems: &[Problem]) -> String {

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
 use crate::act;
 use crate::daemon::inbox::Event;
 use crate::daemon::pool;
+use crate::daemon::pulls::{Job, Pulls};
+use crate::docker::Docker;
 use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew, Engine, Proxy, Result};
@@ -22,9 +24,9 @@ const REST_REMOVE: Duration = Duration::from_secs(5);
 const REST_STEER: Duration = Duration::from_secs(1);
 
 pub(crate) struct WorkerCrew {
-    engine_queue: SyncSender<Action>,
+    engine_queue: SyncSender<Job>,
     /// HAProxy must not wait for Docker.
-    proxy_queue: SyncSender<Action>,
+    proxy_queue: SyncSender<Job>,
     clock: Arc<dyn Clock>,
     under_way: BTreeSet<Claim>,
     resting: BTreeMap<Claim, Moment>,
@@ -32,17 +34,24 @@ pub(crate) struct WorkerCrew {
 
 impl WorkerCrew {
     pub(crate) fn new(
-        engine: Arc<dyn Engine>,
+        engine: Arc<Docker>,
         proxy: Arc<dyn Proxy>,
         clock: Arc<dyn Clock>,
         inbox: SyncSender<Event>,
     ) -> Result<WorkerCrew> {
         let work = {
             let clock = clock.clone();
-            move |action| Event::Done(perform(action, &*engine, &*proxy, &*clock))
+            let engine = engine.clone();
+            move |job| Event::Done(perform(job, &*engine, &*proxy, &*clock))
         };
         let workers = (0..WORKERS).map(|n| format!("worker-{n}"));
-        let engine_queue = pool::start(workers, QUEUE, &inbox, work.clone())?;
+        let (engine_queue, jobs) = mpsc::sync_channel(QUEUE);
+        let pulls = Pulls::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
+        let engine_work = {
+            let work = work.clone();
+            move |job| pulls.park(job).map(&work)
+        };
+        pool::run(workers, jobs, &inbox, engine_work)?;
         let proxy_queue = pool::start(["haproxy".to_owned()], 1, &inbox, work)?;
         let (under_way, resting) = (BTreeSet::new(), BTreeMap::new());
         Ok(WorkerCrew { engine_queue, proxy_queue, clock, under_way, resting })
@@ -69,10 +78,9 @@ impl WorkerCrew {
     }
 }
 
-/// `None` when the daemon ends.
 /// A bug in one action must not take its worker away.
-fn perform(action: Action, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
-    let begun = clock.now();
+fn perform(job: Job, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
+    let Job { action, begun, .. } = job;
     let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
     let result: std::result::Result<Effect, Trouble> = match performed {
         Ok(result) => {
@@ -93,7 +101,8 @@ impl Crew for WorkerCrew {
             Claim::Proxy => &self.proxy_queue,
             Claim::Start { .. } | Claim::Container(_) => &self.engine_queue,
         };
-        if self.under_way.contains(&claim) || queue.try_send(action).is_err() {
+        let job = Job { action, begun: self.clock.now(), is_prepared: false };
+        if self.under_way.contains(&claim) || queue.try_send(job).is_err() {
             return false;
         }
         self.under_way.insert(claim)

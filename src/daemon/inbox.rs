@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::action::Done;
 use crate::model::command::{Answer, Command, Refusal};
+use crate::model::event as happening;
 use crate::model::metric::{Milli, Source};
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
@@ -15,6 +16,8 @@ use crate::model::time::Moment;
 pub(crate) enum Event {
     /// Something happened to one of our containers, or may have.
     Docker,
+    /// Something that an operator may want to know.
+    Told(happening::Event),
     /// An action ended.
     Done(Done),
     /// A probe ended; the error is what the operator is to read.

@@ -189,6 +189,7 @@ impl Life {
         let now = self.parts.clock.now();
         match event {
             Incoming::Docker => self.pace.wake_twice(now),
+            Incoming::Told(event) => self.tell(&event),
             Incoming::Done(done) => {
                 self.parts.crew.finished(&done);
                 self.parts.telemetry.done(&done);
@@ -299,11 +300,16 @@ impl Life {
         let until = self.parts.clock.now().plus(longest);
         while !self.parts.crew.is_idle() && self.parts.clock.now() < until {
             let left = until.since(self.parts.clock.now());
-            if let Ok(Incoming::Done(done)) = self.parts.inbox.recv_timeout(left) {
-                self.parts.crew.finished(&done);
-                self.parts.telemetry.done(&done);
-                self.mind.told(&done).iter().for_each(|event| self.tell(event));
-                self.done.push(done);
+            match self.parts.inbox.recv_timeout(left) {
+                Ok(Incoming::Done(done)) => {
+                    self.parts.crew.finished(&done);
+                    self.parts.telemetry.done(&done);
+                    self.mind.told(&done).iter().for_each(|event| self.tell(event));
+                    self.done.push(done);
+                }
+                Ok(Incoming::Told(event)) => self.tell(&event),
+                // All else is for a turn, and none follows.
+                Ok(_) | Err(_) => (),
             }
         }
     }

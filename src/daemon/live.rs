@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{env, fs, process};
 
 use crate::clock::SystemClock;
-use crate::docker::{self, Docker};
+use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
@@ -14,20 +14,31 @@ use crate::model::running::Running;
 use crate::model::service::Origin;
 use crate::outside::{Engine, Error, Result};
 
-/// One line for each thing that would keep the daemon from its job.
-pub(crate) fn look(config: &Config) -> Vec<String> {
+/// A warning is what the daemon will see to itself.
+pub(crate) struct Found {
+    pub(crate) message: String,
+    pub(crate) is_warning: bool,
+}
+
+/// What would keep the daemon from its job, or cost it time.
+pub(crate) fn look(config: &Config) -> Vec<Found> {
+    let trouble = |message| Found { message, is_warning: false };
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
     match engine.list(&config.adopted()) {
-        Err(err) => found.push(format!("docker: {err}")),
-        Ok(_) => found.extend(images(config, &engine)),
+        Err(err) => found.push(trouble(format!("docker: {err}"))),
+        Ok(_) => {
+            let warning = |message| Found { message, is_warning: true };
+            found.extend(images(config, &engine).into_iter().map(warning));
+        }
     }
     if config.fixed.proxy.mode == ProxyMode::None {
         return found;
     }
     let proxy = Haproxy::new(&config.fixed.proxy, clock, engine);
-    found.extend(refused(config, &proxy).iter().map(|err| format!("load_balancer: {err}")));
+    let refused = refused(config, &proxy).into_iter();
+    found.extend(refused.map(|err| trouble(format!("load_balancer: {err}"))));
     found
 }
 
@@ -54,7 +65,7 @@ pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
         let key = format!("services.{}.image", service.name);
         match engine.has_image(image) {
             Ok(true) => (),
-            Ok(false) => found.push(format!("{key}: {}", docker::no_image(image))),
+            Ok(false) => found.push(format!("{key}: {image} is absent and will be pulled")),
             Err(err) => found.push(format!("{key}: {err}")),
         }
     }

@@ -19,6 +19,7 @@ mod pace;
 mod pool;
 mod probes;
 mod process;
+mod pulls;
 mod signals;
 
 use std::fs;

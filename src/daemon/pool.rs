@@ -17,18 +17,29 @@ pub(crate) fn start<J: Send + 'static>(
     work: impl Fn(J) -> Incoming + Clone + Send + 'static,
 ) -> Result<SyncSender<J>> {
     let (queue, jobs) = mpsc::sync_channel(room);
+    run(names, jobs, inbox, move |job| Some(work(job)))?;
+    Ok(queue)
+}
+
+/// The same for a queue that is there already; work that gives nothing goes on elsewhere.
+pub(crate) fn run<J: Send + 'static>(
+    names: impl IntoIterator<Item = String>,
+    jobs: Receiver<J>,
+    inbox: &SyncSender<Incoming>,
+    work: impl Fn(J) -> Option<Incoming> + Clone + Send + 'static,
+) -> Result<()> {
     let jobs = Arc::new(Mutex::new(jobs));
     for name in names {
         let (jobs, inbox, work) = (jobs.clone(), inbox.clone(), work.clone());
         spawn(&name, move || {
             while let Some(job) = next(&jobs) {
-                if inbox.send(work(job)).is_err() {
+                if work(job).is_some_and(|event| inbox.send(event).is_err()) {
                     return;
                 }
             }
         })?;
     }
-    Ok(queue)
+    Ok(())
 }
 
 /// `None` when the daemon ends.

@@ -22,6 +22,8 @@ const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 
 /// An answer is never read beyond this. 1000 containers list as about 2 MB.
 const BODY_MAX: u64 = 32 << 20;
+/// Nor is a refusal of what else would be a stream.
+const MESSAGE_MAX: u64 = 64 << 10;
 
 /// As many calls may be under way at once: more would be connected anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -230,20 +232,33 @@ impl Client {
         Ok(offered.min(NEWEST))
     }
 
+    /// An answer that is read bit by bit, each within `silence`. What is refused is an error in
+    /// Docker's own words.
+    pub(crate) fn open(&self, call: Call, silence: Duration) -> Result<ureq::BodyReader<'static>> {
+        let prefix = self.prefix(silence)?;
+        // The pool is for short answers.
+        let agent = agent(&self.socket);
+        let request = Request::post(uri(&call, &prefix)).body(()).map_err(ureq::Error::from);
+        let request = request.map(|request| {
+            let request = agent.configure_request(request);
+            request.timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build()
+        });
+        let mut response = request.and_then(|r| agent.run(r)).map_err(|err| self.explain(&err))?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(response.into_body().into_reader());
+        }
+        let body = drain(&mut response, MESSAGE_MAX).map_err(|err| self.explain(&err))?;
+        Err(Error::new(Answer { status, body, what: String::new() }.message()))
+    }
+
     fn exchange(
         &self,
         call: &Call,
         prefix: &str,
         timeout: Duration,
     ) -> std::result::Result<Answer, ureq::Error> {
-        let mut uri = format!("http://docker{prefix}{}", call.path);
-        for (i, (key, value)) in call.query.iter().enumerate() {
-            uri.push(if i == 0 { '?' } else { '&' });
-            uri.push_str(key);
-            uri.push('=');
-            url::encode(value, &mut uri);
-        }
-        let builder = Request::builder().uri(uri);
+        let builder = Request::builder().uri(uri(call, prefix));
         let builder = match call.method {
             Method::Get => builder.method("GET"),
             Method::Post => builder.method("POST"),
@@ -315,6 +330,17 @@ fn op(call: &Call) -> &'static str {
         (Method::Get, ["images", ..]) => "image",
         _ => "other",
     }
+}
+
+fn uri(call: &Call, prefix: &str) -> String {
+    let mut uri = format!("http://docker{prefix}{}", call.path);
+    for (i, (key, value)) in call.query.iter().enumerate() {
+        uri.push(if i == 0 { '?' } else { '&' });
+        uri.push_str(key);
+        uri.push('=');
+        url::encode(value, &mut uri);
+    }
+    uri
 }
 
 /// Every body is read to its end, or its connection cannot be used again.

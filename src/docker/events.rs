@@ -68,7 +68,7 @@ pub(crate) fn follow(socket: &Path, of_all: bool, stop: &AtomicBool, wake: &dyn 
 }
 
 /// ureq's own timeout comes wrapped in an error of another kind.
-fn is_timeout(err: &std::io::Error) -> bool {
+pub(crate) fn is_timeout(err: &std::io::Error) -> bool {
     let inner = err.get_ref().and_then(|e| e.downcast_ref::<ureq::Error>());
     matches!(inner, Some(ureq::Error::Timeout(_)))
         || matches!(err.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)

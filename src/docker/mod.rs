@@ -8,6 +8,7 @@ mod details;
 pub(crate) mod events;
 mod logs;
 mod meter;
+mod pull;
 mod survey;
 mod transport;
 mod vessel;
@@ -119,6 +120,12 @@ impl Docker {
         Ok(Some(answer.ok()?.json::<Created>()?.id))
     }
 
+    /// Fetches it from its registry, however long that takes; gives what came of it, in words.
+    /// `tell` hears of the progress now and then.
+    pub(crate) fn pull(&self, image: &str, tell: &dyn Fn(String)) -> Result<String> {
+        pull::pull(&self.client, &*self.clock, image, tell)
+    }
+
     /// The id of the container of this number, made now or found made.
     fn create(&self, service: &Service, number: u32) -> Result<String> {
         let name = service.replica_name(number);
@@ -194,8 +201,8 @@ impl Docker {
     }
 }
 
-pub(crate) fn no_image(image: &str) -> String {
-    format!("image {image} is not on this host; run `docker pull {image}`")
+fn no_image(image: &str) -> String {
+    format!("image {image} is not on this host any more")
 }
 
 impl Engine for Docker {

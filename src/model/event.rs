@@ -63,6 +63,8 @@ pub(crate) enum Kind {
     ReplicaCut,
     ReplicaExited,
     ReplicaRemoved,
+    ImagePulling,
+    ImagePulled,
     CrashLoop,
     HealthUnhealthy,
     HealthRecovered,
@@ -96,7 +98,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 42] = [
+    pub(crate) const ALL: [Kind; 44] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -109,6 +111,8 @@ impl Kind {
         Kind::ReplicaCut,
         Kind::ReplicaExited,
         Kind::ReplicaRemoved,
+        Kind::ImagePulling,
+        Kind::ImagePulled,
         Kind::CrashLoop,
         Kind::HealthUnhealthy,
         Kind::HealthRecovered,
@@ -155,6 +159,8 @@ impl Kind {
             Kind::ReplicaCut => "replica.cut",
             Kind::ReplicaExited => "replica.exited",
             Kind::ReplicaRemoved => "replica.removed",
+            Kind::ImagePulling => "image.pulling",
+            Kind::ImagePulled => "image.pulled",
             Kind::CrashLoop => "health.crash_loop",
             Kind::HealthUnhealthy => "health.unhealthy",
             Kind::HealthRecovered => "health.recovered",
@@ -219,6 +225,8 @@ impl Kind {
             | Kind::ReplicaPutBack
             | Kind::ReplicaRemoved
             | Kind::HealthRecovered
+            | Kind::ImagePulling
+            | Kind::ImagePulled
             | Kind::HealthReplaced
             | Kind::RolloutStarted
             | Kind::RolloutFinished

@@ -1,10 +1,14 @@
 //! What Docker's side can bring: replicas that die, images that are missing, load without files.
 
-use std::process::Command;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
-use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::daemon::{Daemon, Dir, PLIMSOLL, reached, secs};
 use crate::load::{Kind, Load};
-use crate::site::{Site, clients};
+use crate::site::{IMAGE, Site, clients, free_port};
 
 const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 
@@ -13,10 +17,10 @@ fn a_killed_replica_is_replaced_at_once() {
     let site = Site::new("die");
     // A look at load every hour: only Docker's event can bring the replacement.
     let config = site.configure(TWO);
-    let slow = std::fs::read_to_string(&config)
+    let slow = fs::read_to_string(&config)
         .unwrap()
         .replace(r#""check_interval": 1"#, r#""check_interval": 3600"#);
-    std::fs::write(&config, slow).unwrap();
+    fs::write(&config, slow).unwrap();
     let daemon = Daemon::start(&config);
     site.wait_serving(2, secs(20), &daemon);
     let (victim, name, _) = site.containers().remove(0);
@@ -108,16 +112,74 @@ impl Drop for Networks<'_> {
 }
 
 #[test]
-fn a_missing_image_is_named_with_the_way_out() {
+fn an_image_that_no_registry_has_is_told_in_dockers_words() {
     let site = Site::new("image");
+    let registry = Registry::start();
+    let image = format!("{}/no-such-image:7", registry.address);
+    let daemon = Daemon::start(&with_image(&site, &image));
+    let words = format!("image {image} could not be pulled: ");
+    daemon.wait(&["event=replica.failed", &words, "not found"], secs(30));
+}
+
+#[test]
+fn an_absent_image_is_pulled_from_its_registry() {
+    let site = Site::new("pull");
+    let registry = Registry::start();
+    let image = format!("{}/{}:1", registry.address, site.service);
+    site.docker(&["tag", IMAGE, &image]).expect("docker tag");
+    site.docker(&["push", &image]).expect("docker push");
+    site.docker(&["rmi", &image]).expect("docker rmi");
+    let daemon = Daemon::start(&with_image(&site, &image));
+    daemon.wait(&["event=image.pulling", &image], secs(20));
+    daemon.wait(&["event=image.pulled", &image], secs(60));
+    site.wait_serving(2, secs(30), &daemon);
+    assert_eq!(daemon.count(&["event=image.pulled"]), 1);
+    drop(daemon);
+    site.clean_up();
+    site.docker(&["rmi", &image]).expect("docker rmi");
+}
+
+fn with_image(site: &Site, image: &str) -> PathBuf {
     let config = site.configure(TWO);
-    let text =
-        std::fs::read_to_string(&config).unwrap().replace("plimsoll-demo-app:1", "no-such-image:7");
-    std::fs::write(&config, text).unwrap();
-    let daemon = Daemon::start(&config);
-    let words =
-        ["event=replica.failed", "image no-such-image:7 is not on this host", "docker pull"];
-    daemon.wait(&words, secs(10));
+    let text = fs::read_to_string(&config).unwrap().replace(IMAGE, image);
+    fs::write(&config, text).unwrap();
+    config
+}
+
+/// A registry on loopback, where Docker needs no TLS.
+struct Registry {
+    address: String,
+    child: Child,
+    _dir: Dir,
+}
+
+impl Registry {
+    fn start() -> Registry {
+        let (dir, address) = (Dir::new("registry"), format!("127.0.0.1:{}", free_port()));
+        let config = format!(
+            "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ \
+             rootdirectory: {} }} }}\nhttp: {{ addr: '{address}' }}\n",
+            dir.join("data").display()
+        );
+        let config = dir.write("config.yml", &config);
+        let child = Command::new("docker-registry")
+            .args([OsStr::new("serve"), config.as_os_str()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is there: run `make setup-test`");
+        let answers = || TcpStream::connect(&address).is_ok();
+        assert!(reached(secs(30), answers), "no registry on {address}");
+        Registry { address, child, _dir: dir }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 #[test]
@@ -136,10 +198,10 @@ fn without_readable_files_load_comes_from_dockers_statistics() {
         r#"mount -t tmpfs none /sys/fs/cgroup && exec "$0" "$@""#,
         PLIMSOLL,
     ]);
-    let text = std::fs::read_to_string(&config)
+    let text = fs::read_to_string(&config)
         .unwrap()
         .replace(r#""check_interval": 1"#, r#""check_interval": 2"#);
-    std::fs::write(&config, text).unwrap();
+    fs::write(&config, text).unwrap();
     let daemon = Daemon::start_by(hidden, &config, &[]);
     site.wait_serving(1, secs(20), &daemon);
     let load = Load::start(site.address(), clients(3, Kind::KeepAlive, "/burn?ms=15", 0));

@@ -19,7 +19,7 @@ fn starts_are_tidied_up_and_tried_again_later() {
     let image = "No such image: demo:1";
     let network = "driver failed programming external connectivity";
     let rows = [
-        ("image", Route::Create, 404, image, "image demo:1 is not on this host; run `docker pull"),
+        ("image", Route::Create, 404, image, "image demo:1 is not on this host any more"),
         ("start", Route::Start, 500, network, network),
         ("limit", Route::Create, 400, "too little memory", "400 too little memory"),
     ];
@@ -110,6 +110,42 @@ fn how_a_replica_ended_is_told_with_its_last_words() {
     stage.docker.end("web-2", 137, true, "");
     let words = r#"message="out of memory, exit code 137""#;
     daemon.wait(&["event=replica.exited", "replica=web-2", words], SOON);
+}
+
+#[test]
+fn an_absent_image_is_pulled_before_the_start_and_a_failure_is_in_dockers_words() {
+    let stage = Stage::new("pull");
+    let layer = r#"{"status":"Pull complete","progressDetail":{},"id":"a"}"#;
+    stage.docker.lose_images(&format!("{layer}\r\n"));
+    let daemon = stage.start();
+    daemon.wait(&["event=image.pulling", "demo:1 is not on this host"], SOON);
+    daemon.wait(&["event=image.pulled", "demo:1: 1 of 1 layers"], SOON);
+    stage.wait_served();
+    assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 1));
+    assert_eq!(daemon.count(&["event=image.pulling"]), 1);
+
+    stage.docker.lose_images(r#"{"errorDetail":{"message":"manifest unknown"},"error":"x"}"#);
+    stage.docker.end("web-1", 1, false, "");
+    let words = "image demo:1 could not be pulled: manifest unknown";
+    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+}
+
+#[test]
+fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
+    let mut stage = Stage::new("pulls");
+    stage.set("/services/web/min_replicas", json!(12));
+    stage.set("/services/web/max_replicas", json!(12));
+    stage.docker.add("web-1", Some(("web", 1)), "running");
+    stage.docker.add("web-2", Some(("web", 2)), "exited");
+    stage.docker.lose_images("{}");
+    stage.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = stage.start();
+    daemon.wait(&["event=image.pulling"], SOON);
+    // More starts than there are workers, and still one that removes.
+    daemon.wait(&["event=replica.removed", "replica=web-2"], SOON);
+    stage.wait_served();
+    stage.wait_looks(3);
+    assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 0));
 }
 
 #[test]

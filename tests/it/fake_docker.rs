@@ -33,6 +33,8 @@ pub(crate) enum Route {
     Remove,
     Stats,
     Logs,
+    Image,
+    Pull,
     Events,
     Info,
     Unknown,
@@ -61,7 +63,7 @@ pub(crate) struct Container {
     labels: BTreeMap<String, String>,
     /// What `inspect` shows, if it is to differ from the list.
     relabelled: Option<BTreeMap<String, String>>,
-    address: String,
+    pub(crate) address: String,
     nano_cpus: u64,
     /// As people read it, with what the image's own check says.
     status: String,
@@ -84,6 +86,9 @@ struct State {
     /// Thousandths of a core that every container uses.
     busy: u64,
     open: bool,
+    /// Whether images have to be pulled, and what that comes to.
+    absent: bool,
+    pull: String,
 }
 
 struct Shared {
@@ -110,6 +115,8 @@ impl FakeDocker {
             streams: Vec::new(),
             busy: 0,
             open: false,
+            absent: false,
+            pull: String::new(),
         };
         #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
         let started = Instant::now();
@@ -166,6 +173,12 @@ impl FakeDocker {
     pub(crate) fn heal(&self) {
         self.lock().faults.clear();
         self.shared.changed.notify_all();
+    }
+
+    /// There is no image until one is pulled, which Docker tells of like this.
+    pub(crate) fn lose_images(&self, pull: &str) {
+        let mut state = self.lock();
+        (state.absent, state.pull) = (true, pull.to_owned());
     }
 
     pub(crate) fn make_busy(&self, thousandths: u64) {
@@ -283,6 +296,8 @@ fn route_of(line: &str) -> Route {
         ("GET", ["_ping"]) => Route::Ping,
         ("GET", ["events"]) => Route::Events,
         ("GET", ["info"]) => Route::Info,
+        ("GET", ["images", .., "json"]) => Route::Image,
+        ("POST", ["images", "create"]) => Route::Pull,
         ("GET", ["containers", "json"]) => Route::List,
         ("GET", ["containers", _, "json"]) => Route::Inspect,
         ("GET", ["containers", _, "stats"]) => Route::Stats,
@@ -390,6 +405,12 @@ impl Shared {
             Route::Ping => (200, "OK".to_owned()),
             Route::Info => (200, state.info()),
             Route::List => (200, state.listed()),
+            Route::Image if state.absent => refusal(404, "No such image"),
+            Route::Image => (200, json!({}).to_string()),
+            Route::Pull => {
+                state.absent = state.pull.contains("error");
+                (200, state.pull.clone())
+            }
             Route::Create => state.create(request.query("name"), &request.body),
             Route::Unknown | Route::Events => refusal(404, "page not found"),
             Route::Inspect

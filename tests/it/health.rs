@@ -80,10 +80,11 @@ fn daemon_and_haproxy_ask_with_the_same_headers_and_take_the_same_statuses() {
 
 #[test]
 fn replicas_that_hang_delay_nobody() {
-    let last = "127.0.0.81";
+    let last = Arc::new(Mutex::new(String::new()));
+    let answers = last.clone();
     let (port, _) = app(move |stream, _| {
-        let is_last = stream.local_addr().unwrap().ip().to_string() == last;
-        is_last.then_some(200)
+        let asked = stream.local_addr().unwrap().ip().to_string();
+        (asked == *answers.lock().unwrap()).then_some(200)
     });
     let mut stage = Stage::new("hang");
     stage.set("/services/web/port", json!(port));
@@ -93,6 +94,7 @@ fn replicas_that_hang_delay_nobody() {
     for number in 1..=80 {
         stage.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
     }
+    last.lock().unwrap().clone_from(&stage.docker.containers().last().unwrap().address);
     let daemon = stage.start();
     assert!(reached(secs(20), || stage.serves()), "{:?}", daemon.lines());
     daemon

@@ -1,0 +1,138 @@
+//! Starts whose image is not on the host wait here while it is pulled, and keep no worker busy.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::daemon::inbox::Event as Incoming;
+use crate::daemon::{pool, spawn};
+use crate::docker::Docker;
+use crate::model::action::{Action, Aftermath, Done, Trouble};
+use crate::model::event::{Event, Kind};
+use crate::model::service::Origin;
+use crate::model::time::Moment;
+use crate::outside::Clock;
+
+/// Images at once. Docker itself fetches three layers of each at a time.
+const AT_ONCE: usize = 3;
+
+/// An action on its way.
+pub(crate) struct Job {
+    pub(crate) action: Action,
+    pub(crate) begun: Moment,
+    /// Whatever it needs was looked for.
+    pub(crate) is_prepared: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Pulls {
+    engine: Arc<Docker>,
+    clock: Arc<dyn Clock>,
+    inbox: SyncSender<Incoming>,
+    queue: SyncSender<Job>,
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+#[derive(Default)]
+struct Wanted {
+    /// By image, those who wait for it: as many as there are replicas that start.
+    jobs: BTreeMap<String, Vec<Job>>,
+    /// Images that nobody fetches yet.
+    next: VecDeque<String>,
+    threads: usize,
+}
+
+impl Pulls {
+    /// Jobs go to `queue` once their image is there.
+    pub(crate) fn new(
+        engine: Arc<Docker>,
+        clock: Arc<dyn Clock>,
+        inbox: SyncSender<Incoming>,
+        queue: SyncSender<Job>,
+    ) -> Pulls {
+        Pulls { engine, clock, inbox, queue, wanted: Arc::default() }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a job whose image is absent. Gives it back when there is nothing to wait for.
+    pub(crate) fn park(&self, job: Job) -> Option<Job> {
+        let Action::Start { service, .. } = &job.action else { return Some(job) };
+        let Origin::Image(image) = &service.container.origin else { return Some(job) };
+        // A Docker that gives no answer gives none to what comes next either.
+        if job.is_prepared || self.engine.has_image(image).unwrap_or(true) {
+            return Some(job);
+        }
+        let image = image.clone();
+        let mut wanted = self.wanted();
+        if let Some(others) = wanted.jobs.get_mut(&image) {
+            others.push(job);
+            return None;
+        }
+        wanted.jobs.insert(image.clone(), vec![job]);
+        wanted.next.push_back(image.clone());
+        if wanted.threads == AT_ONCE {
+            return None;
+        }
+        wanted.threads += 1;
+        drop(wanted);
+        let pulls = self.clone();
+        if let Err(err) = spawn("pull", move || pulls.fetch_all()) {
+            self.wanted().threads -= 1;
+            self.settle(&image, &Err(err.to_string()));
+        }
+        None
+    }
+
+    fn fetch_all(&self) {
+        loop {
+            let mut wanted = self.wanted();
+            let Some(image) = wanted.next.pop_front() else {
+                wanted.threads -= 1;
+                return;
+            };
+            drop(wanted);
+            let result = self.fetch(&image);
+            self.settle(&image, &result);
+        }
+    }
+
+    fn fetch(&self, image: &str) -> Result<(), String> {
+        self.tell(Kind::ImagePulling, format!("{image} is not on this host, it is being pulled"));
+        let begun = self.clock.now();
+        let progress = |words: String| self.tell(Kind::ImagePulling, format!("{image}: {words}"));
+        let pull = || self.engine.pull(image, &progress);
+        let words = pool::ask(pull, "the pull failed by a bug of plimsoll's")?;
+        let took = self.clock.now().since(begun).as_secs();
+        self.tell(Kind::ImagePulled, format!("{image}: {words}, took {took} s"));
+        Ok(())
+    }
+
+    /// Those who waited go on, or have failed.
+    fn settle(&self, image: &str, result: &Result<(), String>) {
+        let mut wanted = self.wanted();
+        wanted.next.retain(|next| next != image);
+        let jobs = wanted.jobs.remove(image).unwrap_or_default();
+        drop(wanted);
+        for job in jobs {
+            match result {
+                // At the end of the daemon nobody takes it.
+                Ok(()) => drop(self.queue.send(Job { is_prepared: true, ..job })),
+                Err(words) => {
+                    let took = self.clock.now().since(job.begun);
+                    let trouble =
+                        Trouble { message: words.clone(), aftermath: Aftermath::AsBefore };
+                    let done = Done { action: job.action, took, result: Err(trouble) };
+                    drop(self.inbox.send(Incoming::Done(done)));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, kind: Kind, message: String) {
+        // At the end of the daemon nobody listens.
+        drop(self.inbox.send(Incoming::Told(Event::new(kind, message))));
+    }
+}

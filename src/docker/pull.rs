@@ -1,0 +1,216 @@
+//! Fetches an image that is not on the host, and understands how Docker tells of it: a stream of
+//! JSON objects, in which a failure comes with status 200.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::docker::client::{Call, Client, Method};
+use crate::docker::events::is_timeout;
+use crate::outside::{Clock, Error, Result};
+
+/// A download may take hours; one that says nothing for so long has come to a stop.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+const LINE_MAX: u64 = 64 << 10;
+const LAYERS_MAX: usize = 1000;
+/// Between two words to the operator.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Gives what came of it, in words. `tell` hears of the progress now and then.
+pub(crate) fn pull(
+    client: &Client,
+    clock: &dyn Clock,
+    image: &str,
+    tell: &dyn Fn(String),
+) -> Result<String> {
+    let failed = |words: &str| Error::new(format!("image {image} could not be pulled: {words}"));
+    let (name, tag) = split(image);
+    let query = [("fromImage", name), ("tag", tag)];
+    let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
+    let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
+    let mut lines = BufReader::new(stream);
+    let (mut progress, mut told) = (Progress::default(), clock.now());
+    while let Some(line) = next_line(&mut lines).map_err(|err| failed(&err))? {
+        progress.take(&line).map_err(|words| failed(&words))?;
+        let now = clock.now();
+        if TELL_EVERY <= now.since(told) {
+            told = now;
+            tell(progress.to_string());
+        }
+    }
+    Ok(progress.to_string())
+}
+
+fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, String> {
+    let mut line = Vec::new();
+    match lines.take(LINE_MAX).read_until(b'\n', &mut line) {
+        Ok(0) => Ok(None),
+        Ok(_) if line.ends_with(b"\n") || (line.len() as u64) < LINE_MAX => Ok(Some(line)),
+        Ok(_) => Err("Docker told of it in a line without end".to_owned()),
+        Err(err) if is_timeout(&err) => {
+            Err(format!("nothing came for {} s", SILENCE_MAX.as_secs()))
+        }
+        Err(err) => Err(err.to_string()),
+    }
+}
+
+/// Name and tag, or name and digest. Without a tag Docker would fetch every one there is.
+fn split(image: &str) -> (&str, &str) {
+    if let Some(parts) = image.split_once('@') {
+        return parts;
+    }
+    match image.rsplit_once(':') {
+        // A colon before a slash is that of the registry's port.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        Some(_) | None => (image, "latest"),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    layers: BTreeMap<String, Layer>,
+}
+
+/// Bytes.
+#[derive(Debug, Default)]
+struct Layer {
+    here: u64,
+    all: u64,
+    is_done: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    id: String,
+    error: Option<String>,
+    error_detail: Option<Detail>,
+    progress_detail: Option<Amount>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    #[serde(default)]
+    current: u64,
+    #[serde(default)]
+    total: u64,
+}
+
+impl Progress {
+    /// An error is Docker's own words.
+    fn take(&mut self, line: &[u8]) -> std::result::Result<(), String> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let Ok(told) = serde_json::from_slice::<Told>(line) else {
+            return Err("Docker's answer is not what it should be".to_owned());
+        };
+        if let Some(words) = told.error_detail.map(|detail| detail.message).or(told.error) {
+            return Err(words);
+        }
+        let is_layer = match told.status.as_str() {
+            "Pulling fs layer" | "Waiting" | "Downloading" | "Verifying Checksum"
+            | "Download complete" | "Extracting" => Some(false),
+            "Pull complete" | "Already exists" => Some(true),
+            _ => None,
+        };
+        let is_known = self.layers.contains_key(&told.id);
+        let Some(is_done) = is_layer.filter(|_| is_known || self.layers.len() < LAYERS_MAX) else {
+            return Ok(());
+        };
+        let layer = self.layers.entry(told.id).or_default();
+        layer.is_done |= is_done;
+        if let Some(amount) = told.progress_detail.filter(|_| told.status == "Downloading") {
+            layer.here = layer.here.max(amount.current);
+            layer.all = layer.all.max(amount.total);
+        }
+        if matches!(told.status.as_str(), "Download complete" | "Extracting") {
+            layer.here = layer.all;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Progress {
+    /// `2 of 5 layers, 12.3 of 40.0 MB`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let done = self.layers.values().filter(|layer| layer.is_done).count();
+        write!(f, "{done} of {} layers", self.layers.len())?;
+        let sum =
+            |part: fn(&Layer) -> u64| self.layers.values().map(part).fold(0, u64::saturating_add);
+        let (here, all) = (sum(|layer| layer.here), sum(|layer| layer.all));
+        let tenths = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+        if all == 0 { Ok(()) } else { write!(f, ", {} of {} MB", tenths(here), tenths(all)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::pull::{LINE_MAX, Progress, next_line, split};
+
+    #[test]
+    fn an_image_is_a_name_and_a_tag_or_a_digest() {
+        for (image, name, tag) in [
+            ("web", "web", "latest"),
+            ("web:1", "web", "1"),
+            ("a.example:5000/x/web", "a.example:5000/x/web", "latest"),
+            ("a.example:5000/x/web:1", "a.example:5000/x/web", "1"),
+            ("a.example:5000/web@sha256:ab", "a.example:5000/web", "sha256:ab"),
+        ] {
+            assert_eq!(split(image), (name, tag), "{image}");
+        }
+    }
+
+    #[test]
+    fn layers_and_bytes_are_summed_up() {
+        let mut progress = Progress::default();
+        for (line, want) in [
+            (r#"{"status":"Pulling from library/web","id":"1"}"#, "0 of 0 layers"),
+            (r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a"}"#, "0 of 1 layers"),
+            (r#"{"status":"Already exists","progressDetail":{},"id":"b"}"#, "1 of 2 layers"),
+            (
+                r#"{"status":"Downloading","progressDetail":{"current":1250000,"total":40000000},
+                    "progress":"[=>  ]","id":"a"}"#,
+                "1 of 2 layers, 1.2 of 40.0 MB",
+            ),
+            (
+                r#"{"status":"Download complete","progressDetail":{},"id":"a"}"#,
+                "1 of 2 layers, 40.0 of 40.0 MB",
+            ),
+            (
+                r#"{"status":"Extracting","progressDetail":{"current":7,"total":9},"id":"a"}"#,
+                "1 of 2 layers, 40.0 of 40.0 MB",
+            ),
+            (
+                r#"{"status":"Pull complete","progressDetail":{},"id":"a"}"#,
+                "2 of 2 layers, 40.0 of 40.0 MB",
+            ),
+            (r#"{"status":"Digest: sha256:00"}"#, "2 of 2 layers, 40.0 of 40.0 MB"),
+            ("\r\n", "2 of 2 layers, 40.0 of 40.0 MB"),
+        ] {
+            progress.take(line.as_bytes()).unwrap();
+            assert_eq!(progress.to_string(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_in_dockers_words() {
+        let take = |line: &str| Progress::default().take(line.as_bytes()).unwrap_err();
+        let both = r#"{"errorDetail":{"message":"manifest unknown"},"error":"manifest"}"#;
+        assert_eq!(take(both), "manifest unknown");
+        assert_eq!(take(r#"{"error":"no such host"}"#), "no such host");
+        assert_eq!(take("<html>"), "Docker's answer is not what it should be");
+        let endless = vec![b' '; usize::try_from(LINE_MAX).unwrap() + 1];
+        assert!(next_line(&mut endless.as_slice()).is_err());
+    }
+}
