@@ -4,32 +4,28 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::site::{HAPROXY, Site, everyone, free_port};
 
-/// Made once, from what is on this host.
-fn image(site: &Site) -> &'static str {
-    static IMAGE: OnceLock<String> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let out = Command::new("ldd").arg(HAPROXY).output().unwrap();
-        let text = String::from_utf8(out.stdout).unwrap();
-        let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
-        let archive = site.dir.join("image.tar");
-        let packed = Command::new("tar")
-            .args(["--dereference", "-cf"])
-            .arg(&archive)
-            .arg(HAPROXY)
-            .args(libraries.filter(|path| Path::new(path).exists()))
-            .output()
-            .unwrap();
-        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
-        let name = format!("plimsoll-test-haproxy:{}", std::process::id());
-        site.docker(&["import", archive.to_str().unwrap(), &name]).expect("an image is imported");
-        fs::remove_file(archive).unwrap();
-        name
-    })
+/// Made from what is on this host; it goes with its container.
+fn image(site: &Site) -> String {
+    let out = Command::new("ldd").arg(HAPROXY).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+    let archive = site.dir.join("image.tar");
+    let packed = Command::new("tar")
+        .args(["--dereference", "-cf"])
+        .arg(&archive)
+        .arg(HAPROXY)
+        .args(libraries.filter(|path| Path::new(path).exists()))
+        .output()
+        .unwrap();
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let name = format!("{}-haproxy", site.service);
+    site.docker(&["import", archive.to_str().unwrap(), &name]).expect("an image is imported");
+    fs::remove_file(archive).unwrap();
+    name
 }
 
 /// Ends with the test.
@@ -44,7 +40,8 @@ impl Container<'_> {
         let dir = site.dir.path().display();
         let (volume, file) = (format!("{dir}:{dir}"), format!("{dir}/haproxy.cfg"));
         let started = ["run", "-d", "--name", &name, "--network", "host", "-v", &volume];
-        let command = [image(site), HAPROXY];
+        let image = image(site);
+        let command = [image.as_str(), HAPROXY];
         let all = [&started[..], &command, options, &["-f", &file]].concat();
         site.docker(&all).expect("it is started");
         Container { site, name }
@@ -54,6 +51,8 @@ impl Container<'_> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         drop(self.site.docker(&["rm", "-f", &self.name]));
+        // Of the same name.
+        drop(self.site.docker(&["rmi", &self.name]));
     }
 }
 
@@ -79,7 +78,7 @@ fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
     daemon.wait(&absent, secs(30));
     // It needs a file to start with.
     site.dir.write("haproxy.cfg", &first_file(&site));
-    let haproxy = Container::run(&site, &["-W", "-db"]);
+    let _haproxy = Container::run(&site, &["-W", "-db"]);
     site.wait_serving(1, secs(90), &daemon);
     let load = everyone(&site);
     // A further port takes a reload, a further server none.
@@ -95,8 +94,6 @@ fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
     assert!(reached(secs(60), || site.containers().len() == 1), "{:#?}", daemon.lines());
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
-    // What it refuses is told in its words.
-    drop(haproxy);
 }
 
 /// As little as HAProxy takes, with the socket that it is asked at.
