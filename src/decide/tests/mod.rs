@@ -180,16 +180,16 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             memory.history.recommendations.push(entry);
         }
         "given" => memory.last_number = number(value),
-        "compose" => change(snapshot, |service| {
-            let (project, of) = ("shop".to_owned(), "web".to_owned());
-            service.container.origin = Origin::Compose { project, service: of };
-        }),
         _ => apply_replacing(key, value, snapshot, memory),
     }
 }
 
 fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
     match key {
+        "compose" => change(snapshot, |service| {
+            let (project, of) = ("shop".to_owned(), "web".to_owned());
+            service.container.origin = Origin::Compose { project, service: of };
+        }),
         "suspected" => {
             let until = value.parse::<u64>().ok().map(|ms| Moment(NOW.0 + ms));
             memory.suspicion = Some(Suspicion { until });
