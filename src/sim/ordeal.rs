@@ -62,6 +62,8 @@ pub(crate) enum Fault {
     DockerAway(Duration),
     ProbesFail(Duration),
     DaemonDies,
+    /// Somebody sets the clock, by so many seconds.
+    ClockSteps(i64),
     /// The newest that serves cannot any more, and never will.
     ReplicaFallsIll,
     /// The config names another image from now on.
@@ -207,6 +209,7 @@ impl Run {
             Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
             Fault::ProbesFail(span) => state.faults.probes_fail_until = now.plus(span),
             Fault::DaemonDies => state.crash(true),
+            Fault::ClockSteps(seconds) => state.nature.wall.0 += seconds,
             Fault::ReplicaFallsIll => {
                 let serving = state.serving().into_iter().max();
                 let mut units = state.containers.iter_mut();

@@ -34,6 +34,24 @@ fn a_rush_hour_comes_and_goes_and_then_nothing_is_done() {
     assert_eq!(run.effort(), before, "an hour of quiet: actions begun, stores written");
 }
 
+#[test]
+fn a_clock_that_is_set_changes_nothing_where_no_schedule_is() {
+    let course = |seconds: i64| {
+        let step = |ms| (ms, Stroke::Fault(Fault::ClockSteps(seconds)));
+        let [low, high, end] = RUSH_HOUR;
+        let script = [low, high, step(20_000), step(30_000), end, step(60_000)];
+        let mut run = Run::ordeal(1, web(), &script);
+        run.until(QUIET);
+        assert_eq!(run.unsettled(), [""; 0], "set by {seconds} s");
+        assert_eq!(run.world.state().broken, [""; 0], "set by {seconds} s");
+        (run.numbers(), run.effort())
+    };
+    let still = course(0);
+    for seconds in [-10 * 365 * 86_400, -3_600, -1, 1, 86_400, 10 * 365 * 86_400] {
+        assert_eq!(course(seconds), still, "set by {seconds} s");
+    }
+}
+
 /// The first call is harmed, then the second, … until none is left to harm.
 #[track_caller]
 fn sweep(script: &[(u64, Stroke)], harm: Harm) {
