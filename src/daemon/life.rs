@@ -140,6 +140,10 @@ impl Life {
         self.wind_up(ONCE_ACTIONS);
         let failed = self.done.iter().filter(|d| d.result.is_err()).count();
         match (answered, failed) {
+            (true, 0) if !self.parts.crew.is_idle() => Err(Error::new(format!(
+                "not all that was begun is done after {} s; look again with --once",
+                ONCE_ACTIONS.as_secs()
+            ))),
             (true, 0) => Ok(()),
             (true, 1) => Err(Error::new("an action failed, see above")),
             (true, failed) => Err(Error::new(format!("{failed} actions failed, see above"))),

@@ -170,6 +170,8 @@ pub(crate) fn returnable<'a>(
             && !r.busy
             && !target.is_old(r)
             && !matches!(r.health, Health::Unhealthy { .. })
+            // After a restart of the daemon its health is not known yet.
+            && !memory.is_ill(&r.id)
     })
 }
 

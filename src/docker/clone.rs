@@ -28,6 +28,13 @@ pub(crate) fn is_of<'l>(of: &Adopted, label: &dyn Fn(&str) -> Option<&'l str>) -
         && label(LABEL_ONE_OFF) != Some("True")
 }
 
+/// As a label has it. Numbers only grow, so that one which somebody set to the highest there is
+/// would leave none for the next.
+pub(crate) fn number_of(label: &str) -> Option<u32> {
+    const MOST: u32 = 1_000_000_000;
+    label.parse().ok().filter(|number| *number <= MOST)
+}
+
 /// A container to be made.
 #[derive(Debug)]
 pub(crate) struct Twin {
@@ -230,7 +237,7 @@ fn endpoints(template: &Value, old_name: &str, name: &str) -> Map<String, Value>
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::docker::clone::twin;
+    use crate::docker::clone::{number_of, twin};
 
     fn id() -> String {
         "0123456789ab".repeat(5) + "cdef"
@@ -305,6 +312,20 @@ mod tests {
             ),
         ] {
             assert_eq!(body.pointer(at), Some(&want), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_number_leaves_room_for_the_next() {
+        for (label, number) in [
+            ("1", Some(1)),
+            ("1000000000", Some(1_000_000_000)),
+            ("1000000001", None),
+            ("4294967295", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(number_of(label), number, "{label}");
         }
     }
 

@@ -57,7 +57,7 @@ impl Listed {
     /// whatever is made from an image that was committed from one.
     pub(crate) fn into_replica(self) -> Option<Container> {
         let service = self.labels.get(LABEL_SERVICE)?.clone();
-        let number = self.labels.get(LABEL_REPLICA)?.parse().ok()?;
+        let number = clone::number_of(self.labels.get(LABEL_REPLICA)?)?;
         let name = replica_name(&service, number);
         let is_called = self.names.iter().any(|n| n.trim_start_matches('/') == name);
         is_called.then(|| self.into_container(service, number))
@@ -67,7 +67,7 @@ impl Listed {
     pub(crate) fn into_adopted(self, adopted: &[Adopted]) -> Option<Container> {
         let label = |key: &str| self.labels.get(key).map(String::as_str);
         let of = adopted.iter().find(|of| clone::is_of(of, &label))?;
-        let number = label(clone::LABEL_NUMBER)?.parse().ok()?;
+        let number = clone::number_of(label(clone::LABEL_NUMBER)?)?;
         Some(self.into_container(of.service.as_str().to_owned(), number))
     }
 

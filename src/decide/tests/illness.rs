@@ -2,7 +2,7 @@
 //! `mod.rs`.
 
 use crate::decide::decide;
-use crate::decide::tests::{NOW, S, ill, sketch, table};
+use crate::decide::tests::{NOW, S, ill, illness, shown, sketch, table};
 use crate::model::memory::{Drain, DrainStep, Suspicion};
 use crate::model::plan::Milestone;
 use crate::model::replica::Health;
@@ -99,6 +99,19 @@ fn what_was_known_stands_until_it_passes_again() {
         snapshot.replicas[2].health = health.clone();
         let next = decide(&snapshot, &memory).1;
         assert_eq!(!next.ill.is_empty(), is_ill, "{health:?}");
+    }
+}
+
+#[test]
+fn one_that_goes_because_it_is_ill_is_not_put_back_by_a_daemon_that_does_not_know_it_yet() {
+    for (is_ill, want) in
+        [(false, "2 [back 2] inside(50%)"), (true, "2 [start 3] inside(50%) draining(1)")]
+    {
+        let (mut snapshot, mut memory) = sketch("RD 50 1..9 2");
+        snapshot.replicas[1].health = Health::Unknown;
+        let illness = illness('S').filter(|_| is_ill);
+        memory.ill.extend(illness.map(|illness| (snapshot.replicas[1].id.clone(), illness)));
+        assert_eq!(shown(&decide(&snapshot, &memory).0), want);
     }
 }
 
