@@ -83,16 +83,18 @@ impl<'a> Cast<'a> {
     fn seat(&mut self, replica: &'a Replica, class: Class, target: &Target, starting: &[u32]) {
         let (is_old, is_starting) = (target.is_old(replica), starting.contains(&replica.number));
         let is_known = replica.health != Health::Unknown;
+        // A start that failed takes away what it made before it is told to have ended.
+        let is_undone = replica.state == ContainerState::Removing;
         match class {
+            _ if is_starting && (class != Class::Leaving || is_undone) => {
+                self.seats.pending += 1;
+                self.seats.under_way += 1;
+                return;
+            }
             Class::Leaving => {
                 let runs = replica.state == ContainerState::Running;
                 self.seats.leaving += usize::from(runs);
                 self.seats.rolls |= runs && is_old;
-                return;
-            }
-            _ if is_starting => {
-                self.seats.pending += 1;
-                self.seats.under_way += 1;
                 return;
             }
             Class::Ill => self.ill.push(replica),

@@ -1,8 +1,9 @@
 //! Which replicas are started, put back and chosen to go. The notation is in `mod.rs`.
 
 use crate::decide::decide;
-use crate::decide::tests::{NOW, id, sketch, table};
+use crate::decide::tests::{NOW, id, shown, sketch, table};
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
+use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
 
 #[test]
@@ -51,6 +52,15 @@ fn a_start_under_way_is_not_begun_again() {
         RX     50          1..9  2  starting=2      | 2 [exited 2, start 3] inside(50%)
     ",
     );
+}
+
+#[test]
+fn a_start_that_fails_is_one_until_it_is_told_to_have_ended() {
+    for (starting, want) in [("starting=2", "2 [] inside(50%)"), ("", "2 [start 3] inside(50%)")] {
+        let (mut snapshot, memory) = sketch(&format!("RC 50 1..9 2 {starting}"));
+        snapshot.replicas[1].state = ContainerState::Removing;
+        assert_eq!(shown(&decide(&snapshot, &memory).0), want, "{starting}");
+    }
 }
 
 #[test]
