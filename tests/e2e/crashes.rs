@@ -31,15 +31,26 @@ fn assert_settles(site: &Site, count: usize, daemon: &Daemon, what: &str) {
 }
 
 /// From nothing to two replicas, and from two to one: all that is done to Docker and HAProxy.
-/// `arm` sets the trap for a daemon before each half; it says whether it was sprung after.
-fn live_through(site: &Site, what: &str, mut arm: impl FnMut(&Daemon)) -> bool {
+/// `arm` sets the trap for a daemon before each half; it says whether it was sprung after. Where
+/// the trap springs by `is_sprung`, the daemon's end is waited for: what it did is seen before.
+fn live_through(
+    site: &Site,
+    what: &str,
+    mut arm: impl FnMut(&Daemon),
+    is_sprung: impl Fn() -> bool,
+) -> bool {
     let mut died = false;
+    let ended = |d: &mut Daemon, died: bool| {
+        let must_end = !died && is_sprung();
+        assert!(!must_end || reached(secs(20), || d.has_ended()), "{what}: it lives on");
+        d.has_ended()
+    };
     let config = site.configure(&keys(2));
     let mut daemon = Daemon::start(&config);
     arm(&daemon);
     let done = |d: &mut Daemon| d.has_ended() || site.serving().len() == 2;
     assert!(reached(secs(20), || done(&mut daemon)), "{what}: {:#?}", daemon.lines());
-    if daemon.has_ended() {
+    if ended(&mut daemon, died) {
         died = true;
         daemon = Daemon::start(&config);
     }
@@ -51,7 +62,7 @@ fn live_through(site: &Site, what: &str, mut arm: impl FnMut(&Daemon)) -> bool {
     daemon.signal("HUP");
     let done = |d: &mut Daemon| d.has_ended() || site.containers().len() == 1;
     assert!(reached(secs(20), || done(&mut daemon)), "{what}: {:#?}", daemon.lines());
-    if daemon.has_ended() {
+    if ended(&mut daemon, died) {
         died = true;
         daemon = Daemon::start(&config);
     }
@@ -72,11 +83,12 @@ fn a_crash_at_any_call_to_docker_is_survived() {
             site.daemons_socket = Some(socket);
             let mut armed = false;
             let what = format!("crash {when:?} call {call}");
-            let died = live_through(&site, &what, |daemon| {
+            let arm = |daemon: &Daemon| {
                 if !std::mem::replace(&mut armed, true) {
                     relay.set_trap(daemon.pid(), call, when);
                 }
-            });
+            };
+            let died = live_through(&site, &what, arm, || call <= relay.calls());
             relay.clear_trap();
             if !died {
                 assert!(relay.calls() < call, "{what}: no crash, yet {} calls", relay.calls());
@@ -116,11 +128,13 @@ fn a_crash_at_any_run_of_haproxy_is_survived() {
             site.haproxy = deadly_haproxy(&site, run, when);
             let what = format!("crash {when:?} run {run} of HAProxy");
             let mut armed = false;
-            let died = live_through(&site, &what, |daemon| {
+            let arm = |daemon: &Daemon| {
                 if !std::mem::replace(&mut armed, true) {
                     site.dir.write("victim", &daemon.pid().to_string());
                 }
-            });
+            };
+            let runs = || fs::read_to_string(site.dir.join("runs")).unwrap_or_default();
+            let died = live_through(&site, &what, arm, || run as usize <= runs().lines().count());
             if !died {
                 break;
             }
