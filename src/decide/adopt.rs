@@ -2,7 +2,7 @@
 //! makes of the number is taken over, and changed again only after a cooldown: two that put the
 //! same thing right in turn would never come to rest.
 
-use crate::decide::census::{Class, class, hidden};
+use crate::decide::census::Census;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::{Cause, Rule};
 use crate::model::replica::{ContainerState, Replica};
@@ -16,8 +16,7 @@ pub(crate) fn is_shared(snapshot: &Snapshot) -> bool {
 /// The number that compose made, if it made one.
 pub(crate) fn adopt(snapshot: &Snapshot, next: &mut ServiceMemory) -> Option<Cause> {
     let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
-    let counted = snapshot.replicas.iter().filter(|r| class(r, next) != Class::Leaving);
-    let found = u32::try_from(counted.count() + hidden(snapshot).count()).unwrap_or(u32::MAX);
+    let found = Census::take(snapshot, next).size();
     let is_new =
         |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
     let grew = wanted < found && snapshot.replicas.iter().any(is_new);
