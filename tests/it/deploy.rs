@@ -74,12 +74,15 @@ impl Host {
         assert!(keygen.status().unwrap().success());
     }
 
-    /// Ends the daemon that its predecessor started, and starts one of what is in place now.
+    /// Ends the daemon that its predecessor started, and once that is gone, as with systemd, starts
+    /// one of what is in place now.
     fn restart_script(&self) -> String {
         let dir = self.stage.dir.path().display();
         format!(
             "#!/bin/sh\ncd {dir} || exit\n\
-             if [ -e daemon.pid ]; then kill \"$(cat daemon.pid)\"; fi\n\
+             if [ -e daemon.pid ]; then kill \"$(cat daemon.pid)\"\n\
+             for i in $(seq 300); do readlink /proc/\"$(cat daemon.pid)\"/exe || break; sleep 0.1\n\
+             done >/dev/null; fi\n\
              if [ -e cut-restart ]; then rm cut-restart\n\
              for i in $(seq 300); do [ ! -e session.pid ] || break; sleep 0.1; done\n\
              kill -9 \"$(cat session.pid)\"; fi\n\
