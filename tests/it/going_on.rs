@@ -130,15 +130,17 @@ fn on_a_terminal_a_watch_draws_in_place_until_it_is_interrupted() {
     let _daemon = stage.start();
     stage.wait_served();
     let config = stage.dir.join("config.json");
-    for (colour, words) in [("", "\x1b[2mweb: held"), ("NO_COLOR=1 ", "web: held")] {
+    // A shell that stayed around it would die of the interruption.
+    let line = format!("exec {PLIMSOLL} status --watch --config {} 2>&1", config.display());
+    for (no_colour, words) in [("", "\x1b[2mweb: held"), ("1", "web: held")] {
         assert!(command(&stage, &["scale", "web", "1"]).status().unwrap().success());
-        let line = format!("{colour}{PLIMSOLL} status --watch --config {} 2>&1", config.display());
         let mut script = Command::new("script");
         script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
-        let mut going = Going::start(&stage, script.env("TERM", "xterm").env_remove("NO_COLOR"));
+        script.env("TERM", "xterm").env("NO_COLOR", no_colour);
+        let mut going = Going::start(&stage, &mut script);
         going.wait(|out| 2 <= out.matches("\x1b[H").count() && out.contains(words));
         let painted = going.out().contains("\x1b[2m");
-        assert_eq!(painted, colour.is_empty(), "{:?}", going.out());
+        assert_eq!(painted, no_colour.is_empty(), "{:?}", going.out());
         // As a keyboard has it.
         going.child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
         going.ends_well();
