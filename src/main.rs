@@ -15,6 +15,7 @@ mod serve;
 mod docker;
 mod haproxy;
 mod unix;
+mod plain;
 mod net;
 mod clock;
 mod store;

@@ -1,9 +1,9 @@
 //! What a config takes from around it: the environment's variables and files with secrets.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::Path;
+
+use crate::plain;
 
 /// No token, webhook address or variable of a container is longer.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -18,22 +18,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// `None`: it is longer. To open a pipe would wait for its other end, and a device may never end,
-/// so that only plain files are read.
-pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no plain file"));
-    }
-    let mut bytes = Vec::new();
-    let size = File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
-    Ok((u64::try_from(size).unwrap_or(u64::MAX) <= longest).then_some(bytes))
-}
-
 /// Without the line end that editors put at the end of a file.
 pub(crate) fn file(path: &Path) -> Result<String, String> {
     let name = path.display();
     let bytes =
-        read(path, FILE_BYTES_MAX).map_err(|err| format!("{name} cannot be read: {err}"))?;
+        plain::read(path, FILE_BYTES_MAX).map_err(|err| format!("{name} cannot be read: {err}"))?;
     let bytes = bytes.ok_or(format!("{name} is over 64 KiB, which no secret is"))?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

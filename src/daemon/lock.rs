@@ -7,6 +7,7 @@ use std::process;
 
 use crate::model::config::Fixed;
 use crate::outside::{Error, Result};
+use crate::plain;
 
 /// As long as it lives, no other daemon has these folders.
 pub(crate) struct Locks {
@@ -60,5 +61,5 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
 
 /// The number of the process that has it.
 fn read(lock: &Path) -> Option<u32> {
-    fs::read_to_string(lock).ok()?.lines().next()?.parse().ok()
+    plain::text(lock).ok()?.lines().next()?.parse().ok()
 }

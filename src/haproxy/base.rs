@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use crate::haproxy::{Haproxy, old};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
+use crate::plain;
 
 impl Haproxy {
     /// Asked before anybody is told to go.
@@ -20,7 +21,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => return Ok(()),
         }
         // One that cannot be read is told of by HAProxy.
-        let text = fs::read_to_string(base).unwrap_or_default();
+        let text = plain::text(base).unwrap_or_default();
         let cannot = |what: String, err| {
             Error::caused(format!("haproxy cannot {what} (see {})", base.display()), err)
         };

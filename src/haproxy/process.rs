@@ -12,6 +12,7 @@ use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
+use crate::plain;
 
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ impl<'a> Processes<'a> {
 
     /// The process that was started last.
     pub(crate) fn in_pid_file(&self) -> Option<u32> {
-        fs::read_to_string(&self.config.pid_file).ok()?.trim().parse().ok()
+        plain::text(&self.config.pid_file).ok()?.trim().parse().ok()
     }
 
     /// Waits until nobody else starts an HAProxy of ours, and keeps others from it until dropped.

@@ -4,7 +4,6 @@
 //! done when the new process answers with the servers that it should have, and not before.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
 use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
+use crate::plain;
 
 /// How long a process that was started may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ impl Haproxy {
         let refused = self.unbindable(routes);
         let mut config = self.config.clone();
         config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
-        let good = fs::read_to_string(self.good()).unwrap_or_default();
+        let good = plain::text(&self.good()).unwrap_or_default();
         let mut open = routes.clone();
         for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&listen_key(b))) {
             let old = render::listen_of(&good, &backend.service);
@@ -97,7 +97,7 @@ impl Haproxy {
 
     /// What stands in the file proves little: we may have been cut off before HAProxy read it.
     pub(crate) fn runs(&self, text: &str) -> bool {
-        let is_text = |path: &Path| fs::read_to_string(path).is_ok_and(|now| now == text);
+        let is_text = |path: &Path| plain::text(path).is_ok_and(|now| now == text);
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
@@ -114,7 +114,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => return BTreeMap::new(),
         };
         let known = [self.good(), self.config.config.clone()];
-        let read = known.iter().filter(|_| is_held).filter_map(|p| fs::read_to_string(p).ok());
+        let read = known.iter().filter(|_| is_held).filter_map(|p| plain::text(p).ok());
         let held: Vec<String> = read.collect();
         let mut errors = BTreeMap::new();
         let services =
@@ -207,7 +207,7 @@ impl Haproxy {
 
     /// Puts back the file that worked last, and starts it unless the old process still serves.
     fn roll_back(&self, turnstile: &Turnstile, failed: Error) -> Error {
-        let Ok(text) = fs::read_to_string(self.good()) else { return failed };
+        let Ok(text) = plain::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
             files::replace(&self.config.config, &text)?;
             let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));

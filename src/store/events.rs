@@ -2,7 +2,7 @@
 //! becomes `events.jsonl.1`, and the one before is gone. Nothing is read back but at the start.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::model::event::{Entry, Event};
+use crate::plain;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// So much of the end is read at the start.
@@ -38,7 +39,10 @@ impl EventFile {
     /// Opened each time: whoever moves the file away, or clears it, is welcome to.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let line = format!("{}{}\n", if self.torn { "\n" } else { "" }, entry.json);
-        let open = || File::options().append(true).create(true).mode(0o640).open(&self.path);
+        let open = || {
+            plain::check(&self.path).or_else(absent)?;
+            File::options().append(true).create(true).mode(0o640).open(&self.path)
+        };
         let mut file = open()?;
         let have = file.metadata()?.len();
         if 0 < have && self.bytes_max < have.saturating_add(line.len() as u64) {
@@ -52,6 +56,10 @@ impl EventFile {
     }
 }
 
+fn absent(err: io::Error) -> io::Result<()> {
+    if err.kind() == ErrorKind::NotFound { Ok(()) } else { Err(err) }
+}
+
 fn older(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
@@ -59,6 +67,7 @@ fn older(path: &Path) -> PathBuf {
 /// The end of a file as far as it makes sense, and whether its last line broke off.
 fn tail(path: &Path) -> (Vec<Entry>, bool) {
     let read = || -> io::Result<Vec<u8>> {
+        plain::check(path)?;
         let mut file = File::open(path)?;
         let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
         file.seek(SeekFrom::Start(start))?;
@@ -109,6 +118,7 @@ pub(crate) fn entry(at_ms: u64, event: &Event) -> Entry {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::process::Command;
 
     use crate::model::event::{Entry, Event, Kind};
     use crate::store::events::{EventFile, MESSAGE_CHARS_MAX, entry};
@@ -188,9 +198,14 @@ mod tests {
     fn a_file_that_cannot_be_written_is_an_error_each_time_and_then_none() {
         let dir = Dir::new("events-full");
         let (mut file, _) = EventFile::open(&dir.0);
-        fs::create_dir(dir.0.join("events.jsonl")).unwrap();
+        let path = dir.0.join("events.jsonl");
+        fs::create_dir(&path).unwrap();
         assert!(file.append(&sample(1)).is_err() && file.append(&sample(2)).is_err());
-        fs::remove_dir(dir.0.join("events.jsonl")).unwrap();
+        fs::remove_dir(&path).unwrap();
+        // Nobody reads from it.
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(file.append(&sample(1)).is_err() && EventFile::open(&dir.0).1.is_empty());
+        fs::remove_file(&path).unwrap();
         file.append(&sample(3)).unwrap();
         assert_eq!(EventFile::open(&dir.0).1, [sample(3)]);
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::model::memory::Memory;
 use crate::model::time::Moment;
 use crate::outside::{Error, Result, Store};
+use crate::plain;
 
 pub(crate) struct FileStore {
     dir: PathBuf,
@@ -30,7 +31,7 @@ impl FileStore {
     pub(crate) fn open(dir: &Path, now: Moment) -> Opened {
         let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
-        let (memory, damage) = match fs::read_to_string(&path) {
+        let (memory, damage) = match plain::text(&path) {
             Ok(text) => match wire::parse(&text, now) {
                 Ok(memory) => (memory, None),
                 Err(why) => (Memory::default(), Some(set_aside(&path, &why))),

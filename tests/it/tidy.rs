@@ -14,18 +14,19 @@ const LINE_COLUMNS_MAX: usize = 100;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("outside", &["model"]),
-    ("config", &["model"]),
+    ("config", &["model", "plain"]),
     ("decide", &["model"]),
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
     ("serve", &["model", "outside", "unix"]),
     ("docker", &["model", "outside", "unix"]),
-    ("haproxy", &["model", "outside", "unix"]),
+    ("haproxy", &["model", "outside", "unix", "plain"]),
     ("net", &["model", "outside"]),
     ("unix", &[]),
+    ("plain", &[]),
     ("clock", &["model", "outside"]),
-    ("store", &["model", "outside"]),
+    ("store", &["model", "outside", "plain"]),
     ("tick", &["model", "outside", "observe", "decide", "report"]),
     ("sim", &["model", "outside", "config", "observe", "act", "tick"]),
     ("daemon", DAEMON),
@@ -36,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Everything but those who use it, and `sim`, which is a world of its own.
 const DAEMON: &[&str] = &[
     "model", "outside", "config", "decide", "observe", "act", "report", "docker", "haproxy", "net",
-    "clock", "store", "tick", "serve", "unix",
+    "clock", "store", "tick", "serve", "unix", "plain",
 ];
 
 const PURE: &[&str] = &["model", "decide"];
