@@ -13,6 +13,7 @@ use crate::daemon::pool;
 use crate::daemon::pulls::{Job, Pulls};
 use crate::docker::Docker;
 use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
+use crate::model::service::Service;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Crew, Engine, Proxy, Result};
 
@@ -27,6 +28,7 @@ pub(crate) struct WorkerCrew {
     engine_queue: SyncSender<Job>,
     /// HAProxy must not wait for Docker.
     proxy_queue: SyncSender<Job>,
+    pulls: Pulls,
     clock: Arc<dyn Clock>,
     under_way: BTreeSet<Claim>,
     resting: BTreeMap<Claim, Moment>,
@@ -48,13 +50,13 @@ impl WorkerCrew {
         let (engine_queue, jobs) = mpsc::sync_channel(QUEUE);
         let pulls = Pulls::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
         let engine_work = {
-            let work = work.clone();
+            let (work, pulls) = (work.clone(), pulls.clone());
             move |job| pulls.park(job).map(&work)
         };
         pool::run(workers, jobs, &inbox, engine_work)?;
         let proxy_queue = pool::start(["haproxy".to_owned()], 1, &inbox, work)?;
         let (under_way, resting) = (BTreeSet::new(), BTreeMap::new());
-        Ok(WorkerCrew { engine_queue, proxy_queue, clock, under_way, resting })
+        Ok(WorkerCrew { engine_queue, proxy_queue, pulls, clock, under_way, resting })
     }
 
     /// What ended may be begun again.
@@ -70,6 +72,13 @@ impl WorkerCrew {
         self.resting.retain(|_, until| now < *until);
         if done.result.is_err() {
             self.resting.insert(claim, now.plus(rest));
+        }
+    }
+
+    /// Starts that wait for an image, and that nobody wants any more, were never begun.
+    pub(crate) fn let_go(&mut self, is_wanted: &dyn Fn(&Service) -> bool) {
+        for claim in self.pulls.let_go(is_wanted) {
+            self.under_way.remove(&claim);
         }
     }
 

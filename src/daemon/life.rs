@@ -108,6 +108,7 @@ impl Life {
             self.parts.notify.alive(now);
         }
         self.parts.notify.stopping();
+        self.parts.crew.let_go(&|_| false);
         self.wind_up(LAST_ACTIONS);
         self.tell(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
         Ok(())
@@ -405,6 +406,11 @@ impl Life {
         self.tell(&Event::new(Kind::ConfigReloaded, message.clone()));
         // What kept failing may have been mended.
         self.mind.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
+        // One of before that comes back by a rollback is only begun anew.
+        self.parts.crew.let_go(&|service| {
+            let now = new.services.get(&service.name);
+            now.is_some_and(|now| now.container == service.container)
+        });
         self.config = new;
         Ok(message)
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::daemon::inbox::Event as Incoming;
 use crate::daemon::{pool, spawn};
 use crate::docker::Docker;
-use crate::model::action::{Action, Aftermath, Done, Trouble};
+use crate::model::action::{Action, Aftermath, Claim, Done, Trouble};
 use crate::model::event::{Event, Kind};
-use crate::model::service::Origin;
+use crate::model::service::{Origin, Service};
 use crate::model::time::Moment;
 use crate::outside::Clock;
 
@@ -40,6 +40,12 @@ struct Wanted {
     /// Images that nobody fetches yet.
     next: VecDeque<String>,
     threads: usize,
+}
+
+impl Wanted {
+    fn waiting(&self, image: &str) -> usize {
+        self.jobs.get(image).map_or(0, Vec::len)
+    }
 }
 
 impl Pulls {
@@ -86,6 +92,18 @@ impl Pulls {
         None
     }
 
+    /// Lets go of the starts that nobody wants any more; gives their claims.
+    pub(crate) fn let_go(&self, is_wanted: &dyn Fn(&Service) -> bool) -> Vec<Claim> {
+        let is_outdated = |job: &mut Job| match &job.action {
+            Action::Start { service, .. } => !is_wanted(service),
+            _ => false,
+        };
+        let mut wanted = self.wanted();
+        let jobs = wanted.jobs.values_mut();
+        let gone = jobs.flat_map(|jobs| jobs.extract_if(.., is_outdated));
+        gone.map(|job| job.action.claim()).collect()
+    }
+
     fn fetch_all(&self) {
         loop {
             let mut wanted = self.wanted();
@@ -94,20 +112,40 @@ impl Pulls {
                 return;
             };
             drop(wanted);
-            let result = self.fetch(&image);
-            self.settle(&image, &result);
+            self.fetch_one(&image);
         }
     }
 
-    fn fetch(&self, image: &str) -> Result<(), String> {
+    /// As often as somebody wants it again who had ceased to.
+    fn fetch_one(&self, image: &str) {
+        loop {
+            if let Some(result) = self.fetch(image).transpose() {
+                return self.settle(image, &result);
+            }
+            let mut wanted = self.wanted();
+            if wanted.waiting(image) == 0 {
+                wanted.jobs.remove(image);
+                return;
+            }
+        }
+    }
+
+    /// `None`: nobody waits for it.
+    fn fetch(&self, image: &str) -> Result<Option<()>, String> {
+        let is_wanted = || 0 < self.wanted().waiting(image);
+        if !is_wanted() {
+            return Ok(None);
+        }
         self.tell(Kind::ImagePulling, format!("{image} is not on this host, it is being pulled"));
         let begun = self.clock.now();
         let progress = |words: String| self.tell(Kind::ImagePulling, format!("{image}: {words}"));
-        let pull = || self.engine.pull(image, &progress);
-        let words = pool::ask(pull, "the pull failed by a bug of plimsoll's")?;
+        let pull = || self.engine.pull(image, &progress, &is_wanted);
+        let Some(words) = pool::ask(pull, "the pull failed by a bug of plimsoll's")? else {
+            return Ok(None);
+        };
         let took = self.clock.now().since(begun).as_secs();
         self.tell(Kind::ImagePulled, format!("{image}: {words}, took {took} s"));
-        Ok(())
+        Ok(Some(()))
     }
 
     /// Those who waited go on, or have failed.

@@ -32,6 +32,7 @@ use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Tally, Usage
 pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
 pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
 pub(crate) const LABEL_SPEC: &str = "io.plimsoll.spec";
+pub(crate) const LABEL_PORT: &str = "io.plimsoll.port";
 
 /// A look that takes longer than this holds up a whole turn: then Docker counts as lost.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,10 +121,15 @@ impl Docker {
         Ok(Some(answer.ok()?.json::<Created>()?.id))
     }
 
-    /// Fetches it from its registry, however long that takes; gives what came of it, in words.
-    /// `tell` hears of the progress now and then.
-    pub(crate) fn pull(&self, image: &str, tell: &dyn Fn(String)) -> Result<String> {
-        pull::pull(&self.client, &*self.clock, image, tell)
+    /// Fetches it from its registry, which may take hours; gives what came of it, in words, or
+    /// `None` when it is `wanted` no more. `tell` hears of the progress now and then.
+    pub(crate) fn pull(
+        &self,
+        image: &str,
+        tell: &dyn Fn(String),
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<String>> {
+        pull::pull(&self.client, &*self.clock, image, tell, wanted)
     }
 
     /// The id of the container of this number, made now or found made.

@@ -13,34 +13,46 @@ use crate::outside::{Clock, Error, Result};
 
 /// A download may take hours; one that says nothing for so long has come to a stop.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// And one that says something for so long gets nowhere.
+const PULL_MAX: Duration = Duration::from_secs(6 * 3600);
 const LINE_MAX: u64 = 64 << 10;
 const LAYERS_MAX: usize = 1000;
 /// Between two words to the operator.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Gives what came of it, in words. `tell` hears of the progress now and then.
+/// Gives what came of it, in words; `None` when it is `wanted` no more. `tell` hears of the
+/// progress now and then.
 pub(crate) fn pull(
     client: &Client,
     clock: &dyn Clock,
     image: &str,
     tell: &dyn Fn(String),
-) -> Result<String> {
+    wanted: &dyn Fn() -> bool,
+) -> Result<Option<String>> {
     let failed = |words: &str| Error::new(format!("image {image} could not be pulled: {words}"));
     let (name, tag) = split(image);
     let query = [("fromImage", name), ("tag", tag)];
     let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
     let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
-    let (mut progress, mut told) = (Progress::default(), clock.now());
+    let begun = clock.now();
+    let (mut progress, mut told) = (Progress::default(), begun);
     while let Some(line) = next_line(&mut lines).map_err(|err| failed(&err))? {
         progress.take(&line).map_err(|words| failed(&words))?;
         let now = clock.now();
+        if !wanted() {
+            // Without a listener Docker fetches no further.
+            return Ok(None);
+        }
+        if PULL_MAX <= now.since(begun) {
+            return Err(failed(&format!("{progress} after {} h", PULL_MAX.as_secs() / 3600)));
+        }
         if TELL_EVERY <= now.since(told) {
             told = now;
             tell(progress.to_string());
         }
     }
-    Ok(progress.to_string())
+    Ok(Some(progress.to_string()))
 }
 
 fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, String> {

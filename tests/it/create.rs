@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::daemon::{reached, secs};
 use crate::fake_docker::{Fault, Route};
-use crate::stage::{Stage, each};
+use crate::stage::{Stage, each, end};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -146,6 +146,32 @@ fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
     stage.wait_served();
     stage.wait_looks(3);
     assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 0));
+}
+
+#[test]
+fn nobody_waits_for_an_image_that_the_config_names_no_more() {
+    let mut stage = Stage::new("other");
+    stage.docker.lose_images("{}");
+    stage.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = stage.start();
+    daemon.wait(&["event=image.pulling", "demo:1 is not on this host"], SOON);
+    stage.set("/services/web/image", json!("demo:2"));
+    stage.write();
+    daemon.signal("HUP");
+    // The first one hangs on, and so does this one.
+    daemon.wait(&["event=image.pulling", "demo:2 is not on this host"], SOON);
+    stage.wait_looks(2);
+    assert_eq!(daemon.count(&["event=replica.failed"]), 0);
+}
+
+#[test]
+fn the_end_waits_for_no_image() {
+    let stage = Stage::new("end");
+    stage.docker.lose_images("{}");
+    stage.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = stage.start();
+    daemon.wait(&["event=image.pulling"], SOON);
+    end(daemon, "TERM", secs(5));
 }
 
 #[test]
