@@ -3,7 +3,7 @@
 //! Each process counts for itself from 0. So requests are added up process by process, at every
 //! look; a process that was told to finish is in the counts until its last client has left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::metric::{Field, Milli, Reading};
@@ -97,6 +97,9 @@ impl Tally {
     /// The next readings are of the time from now on. Not when there was no answer: the requests
     /// meanwhile are in the next one.
     pub(crate) fn mark(&mut self, now: Moment, interval: Duration) {
+        // Those of a service that left the config go with its last process.
+        let shown: BTreeSet<&String> = self.last.keys().map(|(_, backend)| backend).collect();
+        self.spans.retain(|backend, span| 0 < span.requests || shown.contains(backend));
         for (backend, span) in &mut self.spans {
             let passed = now.since(span.since);
             if interval / 2 <= passed {
