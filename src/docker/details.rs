@@ -71,6 +71,7 @@ mod tests {
                 service: "web".to_owned(),
                 number: 1,
                 spec: None,
+                port: None,
                 state: ContainerState::Running,
                 exit,
                 own_health,

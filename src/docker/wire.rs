@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::docker::clone;
-use crate::docker::{LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
 use crate::model::service::{Adopted, Origin, Restart, Service, replica_name};
 use crate::outside::{Error, Result};
@@ -96,6 +96,7 @@ impl Listed {
             service,
             number,
             spec: self.labels.get(LABEL_SPEC).cloned(),
+            port: self.labels.get(LABEL_PORT).and_then(|port| port.parse().ok()),
             exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
             own_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
             state,
@@ -358,6 +359,7 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     body.labels.insert(LABEL_SERVICE, service.name.as_str().to_owned());
     body.labels.insert(LABEL_REPLICA, number.to_string());
     body.labels.insert(LABEL_SPEC, service.spec_hash());
+    body.labels.insert(LABEL_PORT, service.port.to_string());
     serde_json::to_vec(&body).map_err(|err| Error::caused("container body", err))
 }
 
@@ -412,7 +414,7 @@ mod tests {
     fn how_it_ended_and_what_its_own_check_says_stand_in_the_status() {
         let text = |state: &str, status: &str| {
             let labels = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3",
-                "io.plimsoll.spec":"0123456789abcdef"}"#;
+                "io.plimsoll.spec":"0123456789abcdef","io.plimsoll.port":"81"}"#;
             let text = format!(
                 r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Status":"{status}",
                     "Labels":{labels}}}"#
@@ -436,6 +438,7 @@ mod tests {
             let container = text(state, status);
             assert_eq!((container.exit, container.own_health), (ended, health), "{status}");
             assert_eq!(container.spec.as_deref(), Some("0123456789abcdef"));
+            assert_eq!(container.port, Some(81));
         }
         let inspected = r#"{"Id":"ab","State":{"ExitCode":137,"OOMKilled":true,
             "Health":{"Log":[{"Output":"old"},{"ExitCode":1,"Output":" no route\n"}]}}}"#;

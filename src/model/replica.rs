@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::model::service::Percent;
+use crate::model::service::{Percent, Service};
 use crate::model::time::Moment;
 
 /// Docker's identifier of a container: 64 hexadecimal digits.
@@ -66,6 +66,9 @@ pub(crate) struct Container {
     pub(crate) number: u32,
     /// Of its label `io.plimsoll.spec`: `Service::spec_hash` when it was made.
     pub(crate) spec: Option<String>,
+    /// Of its label `io.plimsoll.port`: `Service::port` when it was made, where it listens for as
+    /// long as it lives. `None`: it listens where the config says.
+    pub(crate) port: Option<u16>,
     pub(crate) state: ContainerState,
     /// `None` while it runs, and when Docker did not say.
     pub(crate) exit: Option<Exit>,
@@ -73,6 +76,13 @@ pub(crate) struct Container {
     pub(crate) own_health: Option<OwnHealth>,
     /// `None` while it has no network.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Container {
+    /// Where it listens.
+    pub(crate) fn socket(&self, service: &Service) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address?, self.port.unwrap_or(service.port)))
+    }
 }
 
 /// What the service's health check makes of a replica.

@@ -11,16 +11,19 @@ pub(crate) struct Recipe {
     /// `Service::spec_hash` of it.
     pub(crate) spec: String,
     pub(crate) container: ContainerSpec,
+    /// `Service::port` of it.
+    pub(crate) port: u16,
 }
 
 impl Recipe {
     pub(crate) fn of(service: &Service) -> Recipe {
-        Recipe { spec: service.spec_hash(), container: service.container.clone() }
+        let container = service.container.clone();
+        Recipe { spec: service.spec_hash(), container, port: service.port }
     }
 
     /// The service as it is, but made by this recipe.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
-        Service { container: self.container.clone(), ..service.clone() }
+        Service { container: self.container.clone(), port: self.port, ..service.clone() }
     }
 }
 

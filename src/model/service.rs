@@ -337,7 +337,12 @@ impl Service {
     /// The label `io.plimsoll.spec`: equal for containers that are made alike, and another one as
     /// soon as the config would make them otherwise.
     pub(crate) fn spec_hash(&self) -> String {
-        format!("{:016x}", fnv1a(self.container.canonical().as_bytes()))
+        let mut text = self.container.canonical();
+        // Of compose's containers the config tells nothing but where to find them.
+        if self.adopted().is_none() {
+            text += &format!("port {}\n", self.port);
+        }
+        format!("{:016x}", fnv1a(text.as_bytes()))
     }
 
     /// `None`: plimsoll makes its containers.
@@ -401,16 +406,19 @@ mod tests {
             ContainerSpec { restart: Restart::OnFailure(0), ..plain() },
             ContainerSpec { restart: Restart::OnFailure(1), ..plain() },
         ];
-        let hash = |spec: &ContainerSpec| {
+        let hash = |spec: &ContainerSpec, port| {
             let name = ServiceName::new("web").unwrap();
             let always = Timetable::always(Bounds::exactly(1));
-            Service::new(name, spec.clone(), 80, always).spec_hash()
+            Service::new(name, spec.clone(), port, always).spec_hash()
         };
-        let hashes: Vec<String> = specs.iter().map(hash).collect();
+        let hashes: Vec<String> = specs.iter().map(|spec| hash(spec, 80)).collect();
         // It stands on containers that run: a new version that gives another one replaces them all.
-        assert_eq!(hashes[0], "c86cd356b0e48214");
+        assert_eq!(hashes[0], "c8bee59327ed5aa5");
         for (i, one) in hashes.iter().enumerate() {
             assert!(!hashes[..i].contains(one), "{:?}", specs[i]);
+            // Where compose's containers listen is found out by us, not decided.
+            let is_ours = matches!(specs[i].origin, Origin::Image(_));
+            assert_eq!(*one != hash(&specs[i], 81), is_ours, "{:?}", specs[i]);
         }
     }
 

@@ -170,8 +170,8 @@ pub(crate) fn targets(
     let target = |container: &Container| {
         let mut services = config.services.values();
         let service = services.find(|s| s.name.as_str() == container.service)?;
-        let ip = container.address.filter(|_| container.state == ContainerState::Running)?;
-        let address = SocketAddr::new(ip, service.port);
+        let address = container.socket(service);
+        let address = address.filter(|_| container.state == ContainerState::Running)?;
         let name = service.replica_name(container.number);
         let server = proxy.and_then(|p| p.server(service.name.as_str(), &name));
         Some(Target {
@@ -205,7 +205,7 @@ fn ready(
         let Some(service) = services.values().find(|s| s.name.as_str() == c.service) else {
             return false;
         };
-        let address = c.address.map(|ip| SocketAddr::new(ip, service.port));
+        let address = c.socket(service);
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
         let is_served = server.is_some_and(|server| Some(server.address) == address);
@@ -299,7 +299,7 @@ impl View<'_> {
         let server = self.proxy.and_then(|p| p.server(service.name.as_str(), &name));
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
         let loads = self.loads.get(&container.id).copied().filter(|_| running);
-        let address = container.address.map(|ip| SocketAddr::new(ip, service.port));
+        let address = container.socket(service);
         let health = answer(self.known.probed, &container.id, address).filter(|_| running);
         Replica {
             id: container.id.clone(),

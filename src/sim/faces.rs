@@ -34,6 +34,7 @@ impl Engine for World {
                 service: state.service().to_owned(),
                 number: unit.number,
                 spec: Some(unit.spec.clone()),
+                port: None,
                 state: unit.state,
                 exit: None,
                 own_health: None,

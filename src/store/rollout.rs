@@ -46,6 +46,8 @@ struct RecipeState {
     labels: BTreeMap<String, String>,
     user: Option<String>,
     restart: RestartState,
+    /// Absent in those of earlier versions, which are no use without it.
+    port: Option<u16>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +88,7 @@ impl RolloutState {
     pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> RolloutMemory {
         RolloutMemory {
             restart_up_to: self.restart_up_to,
-            good: self.good.map(|recipe| Arc::new(unpack_recipe(recipe))),
+            good: self.good.and_then(unpack_recipe).map(Arc::new),
             rejected: self.rejected,
             under_way: self.under_way.map(|progress| Progress {
                 spec: progress.spec,
@@ -124,10 +126,11 @@ fn pack_recipe(recipe: &Recipe) -> RecipeState {
             Restart::UnlessStopped => RestartState::UnlessStopped,
             Restart::OnFailure(most) => RestartState::OnFailure(most),
         },
+        port: Some(recipe.port),
     }
 }
 
-fn unpack_recipe(state: RecipeState) -> Recipe {
+fn unpack_recipe(state: RecipeState) -> Option<Recipe> {
     let hidden = |(name, value): (String, String)| (name, Secret::new(value));
     let container = ContainerSpec {
         origin: match state.origin {
@@ -149,5 +152,5 @@ fn unpack_recipe(state: RecipeState) -> Recipe {
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
     };
-    Recipe { spec: state.spec, container }
+    Some(Recipe { spec: state.spec, container, port: state.port? })
 }

@@ -198,7 +198,7 @@ mod tests {
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
         };
-        Recipe { spec: text("good"), container }
+        Recipe { spec: text("good"), container, port: 7 }
     }
 
     fn sample() -> Memory {

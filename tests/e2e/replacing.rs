@@ -52,6 +52,13 @@ fn a_changed_spec_and_a_restart_go_through_all_and_lose_no_request() {
     daemon.wait_from(changed + 1, &["event=rollout.finished"], secs(120));
     println!("a restart of 2 replicas: {:.1} s", begun.elapsed().as_secs_f64());
     wait_numbers(&site, [5, 6], &daemon);
+    // The old ones go on where they listen until the new ones serve elsewhere.
+    let config = site.configure(&two(r#", "environment": { "PORT": "8081" }"#));
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replacen(r#""port": 8080"#, r#""port": 8081"#, 1)).unwrap();
+    daemon.signal("HUP");
+    wait_numbers(&site, [7, 8], &daemon);
+    assert!(site.ask_haproxy("show servers state").contains(" 8081 "));
     assert_clean(&load.stop());
 }
 
