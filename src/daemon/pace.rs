@@ -71,11 +71,11 @@ impl Pace {
         }
     }
 
-    /// A look that came late is not made up for: the next one is a whole interval after it.
+    /// After a look that took longer than the interval the next one is due at once; those that
+    /// were missed besides are not made up for.
     pub(crate) fn took_turn(&mut self, now: Moment, was_due: bool, again: Option<Duration>) {
         if was_due {
-            let on_time = self.next_due.plus(self.interval);
-            self.next_due = if now < on_time { on_time } else { now.plus(self.interval) };
+            self.next_due = self.next_due.plus(self.interval).max(now);
         }
         self.last_turn = now;
         self.echo.take_if(|echo| *echo <= now);
@@ -104,12 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn looks_come_at_the_interval_and_are_not_made_up_for() {
+    fn looks_come_at_the_interval_and_after_a_long_one_at_once() {
         let mut pace = Pace::new(T0, 15 * S);
         assert_eq!(pace.time(T0), Time::Due);
         pace.took_turn(at(20), true, None);
         assert_eq!((pace.time(at(14_999)), pace.time(at(15_000))), (Time::NotYet, Time::Due));
         pace.took_turn(at(40_000), true, None);
+        assert_eq!(pace.time(at(40_000)), Time::Due);
+        // One is not made up for.
+        pace.took_turn(at(40_010), true, None);
         assert_eq!((pace.time(at(54_999)), pace.time(at(55_000))), (Time::NotYet, Time::Due));
     }
 
