@@ -45,7 +45,7 @@ pub(crate) fn decide(
     let retry_in = failure.and_then(|f| left(now, Some(f.at), retry_after(f)));
     if let Some(seen) = seen {
         // Who must get nothing more is told before anything that may take long or fail.
-        let steered = steer(seen, routes, memory.failure.is_some());
+        let steered = steer(seen, routes);
         let agrees = loaded && routes.agree(seen.in_use());
         if !steered.is_empty() && (agrees || !memory.is_unsteered) {
             return ProxyPlan::Do(Action::Steer { servers: steered });
@@ -106,19 +106,19 @@ fn retry_after(failure: &ReloadFailure) -> Duration {
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
 }
 
-/// What running servers have to be told, each under the address that it should have. `fails`:
-/// those that are to come may be long in coming.
-fn steer(seen: &ProxySeen, routes: &Routes, fails: bool) -> Vec<Steering> {
+/// What running servers have to be told, each under the address that it should have.
+fn steer(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
     let mut servers = Vec::new();
     for backend in &routes.backends {
-        let may_go = is_in_service(backend, seen) || fails && has_one_in_service(backend, seen);
+        let is_in_service = is_in_service(backend, seen);
         for server in &backend.servers {
             let Some(now) = shown(backend, server, seen) else { continue };
             let is_due = match server.duty() {
                 // HAProxy takes one for healthy until it has looked.
                 Duty::Ready => now.seen.is_checked,
-                // Whoever goes stays until those have come that take its place.
-                Duty::Drain | Duty::Maint => may_go || now.seen.duty == Duty::Maint,
+                // Whoever goes stays until those have come that take its place, however long that
+                // takes. Whoever is ill is not among them.
+                Duty::Drain | Duty::Maint => is_in_service || now.seen.duty == Duty::Maint,
             };
             if now.seen.duty != server.duty() && is_due {
                 servers.push(order(now, server.duty()));
@@ -146,10 +146,6 @@ fn shown<'a>(backend: &Backend, server: &Server, seen: &'a ProxySeen) -> Option<
 /// Every server that is to get requests does.
 fn is_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
     backend.servers.iter().filter(|server| !server.draining).all(|s| serves(backend, s, seen))
-}
-
-fn has_one_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
-    backend.servers.iter().filter(|server| !server.draining).any(|s| serves(backend, s, seen))
 }
 
 fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {

@@ -178,7 +178,7 @@ fn whoever_goes_stays_until_those_have_come_that_take_its_place() {
         1~,2   1,2      1,2                     | steer web-1=drain
         1~     1        1                       | steer web-1=drain
         1~,2,3 1,2      1                       | amend
-        1~,2,3 1,2      none failed=3/0/1,2,3   | steer web-1=drain
+        1~,2,3 1,2      none failed=3/0/1,2,3   | wait 4000
         1~,3   1        none failed=3/3999/1,3  | wait 1
     ",
     );
