@@ -1,8 +1,8 @@
 //! Who falls ill, what comes in its place, and when the check is doubted. The notation is in
 //! `mod.rs`.
 
-use crate::decide::decide;
 use crate::decide::tests::{NOW, S, ill, illness, shown, sketch, table};
+use crate::decide::{decide, rollout};
 use crate::model::memory::{Drain, DrainStep, Suspicion};
 use crate::model::plan::Milestone;
 use crate::model::replica::Health;
@@ -153,6 +153,20 @@ fn haproxy_keeps_its_list_while_the_check_is_doubted() {
         let (snapshot, memory) = sketch(input);
         assert_eq!(decide(&snapshot, &memory).0.servers.len(), want, "{input}");
     }
+}
+
+#[test]
+fn an_operator_has_the_doubted_replaced_and_what_passes_ends_the_doubt() {
+    let (snapshot, mut memory) = sketch("SS - 1..9 2 suspected");
+    memory.last_number = 2;
+    rollout::restart(&snapshot.service, &mut memory, snapshot.now);
+    let (plan, memory) = decide(&snapshot, &memory);
+    assert_eq!(shown(&plan), "2 [start 3] no_sample");
+    assert_eq!(plan.servers.len(), 2, "HAProxy keeps them meanwhile");
+    let (mut snapshot, _) = sketch("SSR 50 1..9 3");
+    snapshot.now = NOW.plus(S * 60);
+    let (plan, memory) = decide(&snapshot, &memory);
+    assert!(memory.suspicion.is_some_and(|s| s.until.is_some()), "{}", shown(&plan));
 }
 
 /// The check has an interval of 10 s and a timeout of 5 s.
