@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::decide::steps::Work;
 use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
 use crate::model::plan::Step;
-use crate::model::replica::ContainerState;
+use crate::model::replica::{ContainerState, Health, Replica};
 use crate::model::snapshot::Snapshot;
 
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
-/// So long without a failure, and all is forgotten.
+/// As many as are wanted serve for so long, and all is forgotten. Without a failure is not enough:
+/// one that takes long to fail, after a long wait, would begin anew each time.
 const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// Failures of one look count as one: what they share is most likely the cause. A replica that
@@ -30,14 +31,26 @@ pub(crate) fn count(
             failed = true;
         }
     }
-    let old = next.failures;
-    if FORGIVEN <= snapshot.now.since(old.last) {
+    let well_since = next.failures.well_since;
+    if well_since.is_some_and(|since| FORGIVEN <= snapshot.now.since(since)) {
         next.failures = Failures::default();
     }
     if failed {
         let count = next.failures.count.saturating_add(1);
-        next.failures = Failures { count, last: snapshot.now };
+        next.failures = Failures { count, last: snapshot.now, well_since: None };
+    } else if 0 < next.failures.count {
+        let since = well_since.unwrap_or(snapshot.now);
+        next.failures.well_since = is_well(snapshot, next).then_some(since);
     }
+}
+
+fn is_well(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
+    let serves = |r: &&Replica| {
+        let runs = r.state == ContainerState::Running && !memory.is_ill(&r.id);
+        runs && (r.health == Health::Healthy || r.is_served())
+    };
+    let serving = snapshot.replicas.iter().filter(serves).count();
+    memory.wanted.is_none_or(|wanted| wanted as usize <= serving)
 }
 
 /// How much longer no replica may be started. The first failure costs nothing.

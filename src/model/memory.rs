@@ -113,4 +113,6 @@ pub(crate) struct Suspicion {
 pub(crate) struct Failures {
     pub(crate) count: u32,
     pub(crate) last: Moment,
+    /// Since when as many serve as are wanted. `None`: fewer do, or nothing failed.
+    pub(crate) well_since: Option<Moment>,
 }

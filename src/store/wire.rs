@@ -30,6 +30,8 @@ struct ServiceState {
     failures: u32,
     failed_at: u64,
     #[serde(default)]
+    well_since: Option<u64>,
+    #[serde(default)]
     hold: Option<HoldState>,
     #[serde(default)]
     pause: Option<PauseState>,
@@ -103,6 +105,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         drains: memory.drains.iter().map(drain).collect(),
         failures: memory.failures.count,
         failed_at: memory.failures.last.0,
+        well_since: memory.failures.well_since.map(|m| m.0),
         hold: memory.hold.as_ref().map(|hold| HoldState {
             count: hold.count,
             until: hold.until.map(|m| m.0),
@@ -164,7 +167,11 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         last_number: state.last_number,
         changed_at: state.changed_at.map(past),
         drains: state.drains.into_iter().map(drain).collect(),
-        failures: Failures { count: state.failures, last: past(state.failed_at) },
+        failures: Failures {
+            count: state.failures,
+            last: past(state.failed_at),
+            well_since: state.well_since.map(past),
+        },
     }
 }
 
@@ -214,7 +221,7 @@ mod tests {
                 (ContainerId("b".to_owned()), drain(950, DrainStep::Emptying { quiet: 0 })),
             ]
             .into(),
-            failures: Failures { count: 2, last: Moment(800) },
+            failures: Failures { count: 2, last: Moment(800), well_since: Some(Moment(850)) },
             hold: Some(Hold { count: 4, until: Some(Moment(9000)), reason: Some("sale".into()) }),
             pause: Some(Pause { until: None }),
             ill: [(ContainerId("c".to_owned()), illness)].into(),

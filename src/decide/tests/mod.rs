@@ -135,8 +135,11 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         // How many in a row, and milliseconds since the last.
         "failures" => {
             let (count, ms) = value.split_once('/').unwrap();
-            memory.failures = Failures { count: number(count), last: ago(ms) };
+            let (count, last) = (number(count), ago(ms));
+            memory.failures = Failures { count, last, well_since: None };
         }
+        // After `failures`: for how many milliseconds as many serve as are wanted.
+        "well" => memory.failures.well_since = Some(ago(value)),
         // The wall clock stands at midnight, UTC; `hold` or a number outside the hours.
         "outside" => {
             let count = value.parse().map(Outside::Count);

@@ -164,15 +164,13 @@ fn starts_wait_ever_longer_after_failures() {
 }
 
 #[test]
-fn failures_are_counted_once_a_look_and_forgiven_after_ten_minutes() {
+fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
     let check = |input: &str, count: u32, ago: u64| {
         let (snapshot, memory) = sketch(input);
-        let next = decide(&snapshot, &memory).1;
-        let want = match count {
-            0 => Failures::default(),
-            _ => Failures { count, last: Moment(NOW.0 - ago) },
-        };
-        assert_eq!(next.failures, want, "{input}");
+        let next = decide(&snapshot, &memory).1.failures;
+        let last = if count == 0 { Moment::default() } else { Moment(NOW.0 - ago) };
+        assert_eq!((next.count, next.last), (count, last), "{input}");
+        next.well_since.map(|since| NOW.since(since).as_millis())
     };
     check("RR 50 1..9 2", 0, 0);
     check("RX 50 1..9 2", 1, 0);
@@ -182,10 +180,17 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_minutes() {
     check("RX 50 1..9 2 failed=1", 1, 0);
     check("RX 50 1..9 2 failures=4/1000", 5, 0);
     check("RB 50 1..9 2", 0, 0);
-    check("RR 50 1..9 2 failures=4/599999", 4, 599_999);
-    check("RR 50 1..9 2 failures=4/600000", 0, 0);
-    check("RX 50 1..9 2 failures=4/599999", 5, 0);
-    check("RX 50 1..9 2 failures=4/600000", 1, 0);
+    assert_eq!(check("RR 50 1..9 2 failures=4/900000", 4, 900_000), Some(0));
+    assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=599999", 4, 600_000), Some(599_999));
+    assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=600000", 0, 0), None);
+    // Whoever starts, is ill or is missing does not serve.
+    for replicas in ["RC", "RS", "R"] {
+        let input = format!("{replicas} 50 1..9 2 failures=4/700000 well=599999");
+        assert_eq!(check(&input, 4, 700_000), None);
+    }
+    assert_eq!(check("RX 50 1..9 2 failures=4/900000", 5, 0), None);
+    assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=599999", 5, 0), None);
+    assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=600000", 1, 0), None);
 }
 
 #[test]
