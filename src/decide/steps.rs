@@ -73,8 +73,10 @@ impl<'a> Cast<'a> {
             cast.seats.ill_leave |= is_leaving && memory.is_ill(&replica.id);
             cast.seat(replica, class, target, starting);
         }
-        cast.new.sort_by_key(|r| class(r, memory) == Class::Ready);
-        cast.old.sort_by_key(|r| r.is_served());
+        // Whoever serves and passes its check goes last, also while the check is doubted.
+        let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
+        cast.new.sort_by_key(|r| (class(r, memory) == Class::Ready, passes(r)));
+        cast.old.sort_by_key(|r| (r.is_served(), passes(r)));
         let Cast { old, old_idle, ill, seats, .. } = &mut cast;
         (seats.old, seats.old_idle, seats.ill) = (old.len(), old_idle.len(), ill.len());
         cast

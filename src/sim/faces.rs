@@ -213,8 +213,12 @@ impl Proxy for World {
             }
             let sessions = &state.sessions;
             let chance = &mut state.nature.chance;
+            let names: Vec<_> = shown.iter().map(|l| (l.name.clone(), l.address)).collect();
             shown.retain(|l| {
+                // The address may be another's by now, and the sessions with it.
+                let is_other = |(name, at): &(String, _)| *name != l.name && *at == l.address;
                 let is_held = sessions.iter().any(|s| s.address == l.address.ip());
+                let is_held = is_held && !names.iter().any(is_other);
                 l.duty != Duty::Maint || is_held || chance.one_in(4, false)
             });
             for new in wanted {

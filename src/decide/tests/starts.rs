@@ -2,7 +2,7 @@
 
 use crate::decide::decide;
 use crate::decide::tests::{NOW, id, shown, sketch, table};
-use crate::model::memory::{DrainStep, Failures, ServiceMemory};
+use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
 
