@@ -28,10 +28,15 @@ pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     if is_good {
         return said;
     }
-    if !json {
+    if !json && !is_of_file(&loaded.problems) {
         complain(&format!("{} is bad: {}", file.display(), count(&loaded.problems)));
     }
     ExitCode::FAILURE
+}
+
+/// There is nothing to be counted in it.
+fn is_of_file(problems: &[Problem]) -> bool {
+    matches!(problems, [only] if only.line == 0)
 }
 
 /// A problem that no place in the file is to blame for.
@@ -63,6 +68,10 @@ fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
 
 /// For a command that cannot do without a good config: every problem, and what comes of it.
 pub(crate) fn refuse(file: &Path, problems: &[Problem], so: &str) -> ExitCode {
+    if is_of_file(problems) {
+        problems.iter().for_each(|problem| complain(&format!("{problem}{so}")));
+        return ExitCode::FAILURE;
+    }
     problems.iter().for_each(|problem| complain(&problem.to_string()));
     complain(&format!("{} is bad: {}{so}", file.display(), count(problems)));
     ExitCode::FAILURE

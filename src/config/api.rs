@@ -15,7 +15,7 @@ use crate::model::{units, url};
 /// Beside it stands one more, whose name is longer.
 const SOCKET_BYTES_MAX: usize = proxy::SUN_PATH_MAX - ".http".len();
 /// A shorter one is guessed sooner or later.
-const TOKEN_BYTES_MIN: usize = 16;
+const TOKEN_BYTES_GOOD: usize = 16;
 
 pub(crate) fn api(section: Option<Section>) -> Api {
     let mut out = Api {
@@ -47,14 +47,15 @@ fn listen(node: &Node) -> Option<SocketAddr> {
 
 fn token(node: &Node) -> Option<Secret> {
     let token = node.secret()?;
-    let plain = token.expose().bytes().all(|b| b.is_ascii_graphic());
+    let text = token.expose();
+    let make = "`openssl rand -hex 32` makes one";
     // What it is must not be said.
-    if !plain || token.expose().len() < TOKEN_BYTES_MIN {
-        node.error(format!(
-            "a token has at least {TOKEN_BYTES_MIN} letters, digits or signs of ASCII, no spaces; \
-             `openssl rand -hex 32` makes one"
-        ));
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        node.error(format!("a token is letters, digits or signs of ASCII, no spaces; {make}"));
         return None;
+    }
+    if text.len() < TOKEN_BYTES_GOOD {
+        node.warning(format!("fewer than {TOKEN_BYTES_GOOD} signs are guessed soon; {make}"));
     }
     Some(token)
 }

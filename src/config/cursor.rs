@@ -268,34 +268,37 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// In steps of a hundredth.
     pub(crate) fn hundredths(&self, allowed: RangeInclusive<u64>, unit: &str) -> Option<u64> {
-        let number = self.number().and_then(units::hundredths);
+        self.decimal(2, allowed, unit)
+    }
+
+    pub(crate) fn thousandths(&self, allowed: RangeInclusive<u64>, unit: &str) -> Option<u64> {
+        self.decimal(3, allowed, unit)
+    }
+
+    fn decimal(&self, places: usize, allowed: RangeInclusive<u64>, unit: &str) -> Option<u64> {
+        let number = self.number().and_then(|text| units::decimal(text, places));
         number.filter(|n| allowed.contains(n)).or_else(|| {
-            let (low, high) = (*allowed.start(), *allowed.end());
-            let plain = |h: u64| match h % 100 {
-                0 => (h / 100).to_string(),
-                part => format!("{}.{part:02}", h / 100),
+            let (one, word) = if places == 2 { (100, "two") } else { (1000, "three") };
+            let plain = |n: u64| match n % one {
+                0 => (n / one).to_string(),
+                part => format!("{}.{part:0places$}", n / one),
             };
-            self.wrong(format!(
-                "a number{unit} from {} to {}, with two decimals at most",
-                plain(low),
-                plain(high)
-            ))
+            let (low, high) = (plain(*allowed.start()), plain(*allowed.end()));
+            self.wrong(format!("a number{unit} from {low} to {high}, with {word} decimals at most"))
         })
     }
 
     pub(crate) fn duration(&self, allowed: RangeInclusive<Duration>) -> Option<Duration> {
         let seconds = self.number().and_then(|text| text.parse().ok().map(Duration::from_secs));
         let span = seconds.or_else(|| self.string.as_deref().and_then(units::duration));
-        let Some(span) = span else {
-            return self.wrong(r#"a duration: seconds like 60, or "500ms", "60s", "5m", "2h""#);
-        };
-        if allowed.contains(&span) {
+        if let Some(span) = span.filter(|span| allowed.contains(span)) {
             return Some(span);
         }
         let (low, high) = (units::show(*allowed.start()), units::show(*allowed.end()));
-        self.wrong(format!("a duration from {low} to {high}"))
+        let how =
+            if span.is_some() { "" } else { r#": seconds like 60, or "500ms", "60s", "5m", "2h""# };
+        self.wrong(format!("a duration from {low} to {high}{how}"))
     }
 
     pub(crate) fn list(&self) -> Option<Vec<Node<'a>>> {

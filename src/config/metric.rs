@@ -10,8 +10,8 @@ use crate::model::metric::{Field, Metric, Milli, Source};
 const HOUR: Duration = Duration::from_secs(3600);
 /// Kubernetes allows policies to look back so far.
 const PERIOD_MAX: Duration = Duration::from_secs(1800);
-/// Hundredths: a thousand million, which no figure of one replica comes near to.
-const TARGET_MAX: u64 = 1_000_000_000_00;
+/// Thousandths: a thousand million, which no figure of one replica comes near to.
+const TARGET_MAX: u64 = 1_000_000_000_000;
 /// Of one service; each is asked at every look.
 const METRICS_MAX: usize = 16;
 const POLICIES_MAX: usize = 16;
@@ -52,9 +52,9 @@ fn metric(node: &Node) -> Option<Metric> {
         None => None,
     };
     let target = section.need("target", "the value to hold, for each replica");
-    let target = target.and_then(|n| n.hundredths(1..=TARGET_MAX, ""));
+    let target = target.and_then(|n| n.thousandths(1..=TARGET_MAX, ""));
     section.done();
-    Some(Metric { source: read?, target: Milli(target? * 10) })
+    Some(Metric { source: read?, target: Milli(target?) })
 }
 
 fn field(section: &Section) -> Option<Field> {

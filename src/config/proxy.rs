@@ -94,8 +94,10 @@ fn certificate(section: &Section) -> Option<PathBuf> {
     let https = section.get("https_enabled");
     let is_on = https.as_ref().and_then(|n| n.boolean()).unwrap_or(false);
     let file = path(section.get("cert_path"));
-    if !is_on {
+    if https.is_none() {
         section.unused("cert_path", "is used with `https_enabled` only");
+    }
+    if !is_on {
         return None;
     }
     if let Some(node) = https.filter(|_| section.get("cert_path").is_none()) {

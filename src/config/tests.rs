@@ -204,7 +204,9 @@ fn durations_have_ranges() {
     }
     for odd in ["\"5 sec\"", "true", "-5"] {
         let like = r#"seconds like 60, or "500ms", "60s", "5m", "2h""#;
-        let want = format!("autoscaler.check_interval: must be a duration: {like}, got {odd}");
+        let want = format!(
+            "autoscaler.check_interval: must be a duration from 1s to 1h: {like}, got {odd}"
+        );
         check_bad(&interval(odd), &want);
     }
 }
@@ -304,7 +306,7 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         &with(r#""cpus": 0"#),
-        "services.web.cpus: must be a number of cores from 0.01 to 1024, with two decimals at \
+        "services.web.cpus: must be a number of cores from 0.001 to 1024, with three decimals at \
          most, got 0",
     );
     let like = r#"a size of at least 6m: bytes, or like "512m" or "2g""#;

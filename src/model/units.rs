@@ -42,17 +42,20 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-/// Exact: `62.5` is 6250. More than two decimals, a sign or an exponent is none.
-pub(crate) fn hundredths(text: &str) -> Option<u64> {
+/// Exact: with two places `62.5` is 6250. More decimals, a sign or an exponent is none.
+pub(crate) fn decimal(text: &str, places: usize) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(part) || 2 < part.len() || (text.contains('.') && part.is_empty())
+    if !digits(whole)
+        || !digits(part)
+        || places < part.len()
+        || (text.contains('.') && part.is_empty())
     {
         return None;
     }
     let whole: u64 = whole.parse().ok()?;
-    let part: u64 = format!("{part:0<2}").parse().ok()?;
-    whole.checked_mul(100)?.checked_add(part)
+    let part: u64 = format!("0{part:0<places$}").parse().ok()?;
+    whole.checked_mul(10_u64.checked_pow(u32::try_from(places).ok()?)?)?.checked_add(part)
 }
 
 /// How many letters must be put in, taken out, changed or swapped with their neighbour to make one
@@ -115,7 +118,7 @@ fn abbreviates(short: &str, long: &str) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use crate::model::units::{bytes, distance, duration, hundredths, nearest_key, show};
+    use crate::model::units::{bytes, decimal, distance, duration, nearest_key, show};
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
@@ -161,18 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn hundredths_are_exact() {
-        for (text, want) in [
-            ("75", Some(7500)),
-            ("62.5", Some(6250)),
-            ("0.01", Some(1)),
-            ("0.001", None),
-            ("1e3", None),
-            ("-1", None),
-            ("1.", None),
-            ("99999999999999999999", None),
+    fn decimals_are_exact() {
+        for (text, places, want) in [
+            ("75", 2, Some(7500)),
+            ("62.5", 2, Some(6250)),
+            ("0.01", 2, Some(1)),
+            ("0.001", 2, None),
+            ("0.001", 3, Some(1)),
+            ("0.125", 3, Some(125)),
+            ("0.0625", 3, None),
+            ("1e3", 2, None),
+            ("-1", 2, None),
+            ("1.", 2, None),
+            ("99999999999999999999", 2, None),
         ] {
-            assert_eq!(hundredths(text), want, "{text}");
+            assert_eq!(decimal(text, places), want, "{text}");
         }
     }
 

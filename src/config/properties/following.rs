@@ -3,13 +3,14 @@
 use crate::config::properties::Random;
 use crate::config::properties::valid::{
     HOUR, Keys, SECOND, Spec, URLS, any_text, hundredths, ms, number, one_of, span, text,
+    thousandths,
 };
 
 /// `fields` are those of HAProxy that none before it has; no two may measure the same.
 fn metric(random: &mut Random, source: &str, fields: &mut Vec<&str>) -> Spec {
     let mut keys = Keys::new(random);
     keys.need("source", |_| text(source));
-    keys.need("target", |r| hundredths(r, 1, 100_000_000_000));
+    keys.need("target", |r| thousandths(r, 1, 1_000_000_000_000));
     match source {
         "haproxy" => {
             let field = fields.pop().unwrap();

@@ -92,11 +92,21 @@ impl Keys<'_> {
 
 /// Hundredths, as a number with as many decimals as it needs, or two.
 pub(super) fn hundredths(random: &mut Random, low: u64, high: u64) -> Spec {
+    decimal(2, random, low, high)
+}
+
+pub(super) fn thousandths(random: &mut Random, low: u64, high: u64) -> Spec {
+    decimal(3, random, low, high)
+}
+
+fn decimal(places: usize, random: &mut Random, low: u64, high: u64) -> Spec {
     let value = random.within(low, high);
-    let (whole, part) = (value / 100, value % 100);
-    let mut all = vec![Spec::Number(format!("{whole}.{part:02}"))];
+    let one = if places == 2 { 100 } else { 1000 };
+    let (whole, part) = (value / one, value % one);
+    let mut all = vec![Spec::Number(format!("{whole}.{part:0places$}"))];
     if part.is_multiple_of(10) {
-        all.push(Spec::Number(format!("{whole}.{}", part / 10)));
+        let fewer = places - 1;
+        all.push(Spec::Number(format!("{whole}.{:0fewer$}", part / 10)));
     }
     if part == 0 {
         all.push(number(whole));
@@ -270,7 +280,7 @@ fn container(keys: &mut Keys) {
         let plain = one_of(r, &["always", "unless-stopped", "no"]);
         if r.one_in(2) { r.of(&all).clone() } else { plain }
     });
-    keys.may("cpus", |r| hundredths(r, 1, 102_400));
+    keys.may("cpus", |r| thousandths(r, 1, 1_024_000));
     keys.may("memory", |r| {
         let mebi = r.within(6, 1 << 20) << 20;
         Spec::Bytes(if r.one_in(2) { mebi } else { r.within(6 << 20, u64::MAX / 2) })
