@@ -135,7 +135,7 @@ fn when_all_fall_ill_at_once_the_check_is_doubted() {
         SSR    50          1..9  3  suspected=1     | 3 [] inside(50%)
         SSR    50          1..9  3  suspected=0     | 3 [trust, start 4] inside(50%)
         SRR    50          1..9  2  suspected       | 2 [drain 1] inside(50%) draining(1)
-        SRR    50          1..9  2  suspected surge=0/1 restarted=3 | 2 [drain 1, drain 3, roll 3] inside(50%) draining(2)
+        SR 50 1..9 2 suspected surge=0/1 restarted=2 | 2 [drain 1, roll 2] inside(50%) draining(1)
         S      -           1..9  1  suspected=0     | 1 [] no_sample
         P      50          1..9  1  suspected=0     | 1 [trust] inside(50%)
     ",

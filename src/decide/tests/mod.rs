@@ -136,10 +136,8 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         "failures" => {
             let (count, ms) = value.split_once('/').unwrap();
             let (count, last) = (number(count), ago(ms));
-            memory.failures = Failures { count, last, well_since: None };
+            memory.failures = Failures { count, last, ..Failures::default() };
         }
-        // After `failures`: for how many milliseconds as many serve as are wanted.
-        "well" => memory.failures.well_since = Some(ago(value)),
         // The wall clock stands at midnight, UTC; `hold` or a number outside the hours.
         "outside" => {
             let count = value.parse().map(Outside::Count);
@@ -189,6 +187,11 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
 
 fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
     match key {
+        // After `failures`: for how many milliseconds as many serve as are wanted.
+        "well" => {
+            let since = Moment(NOW.0 - value.parse::<u64>().unwrap());
+            memory.failures.well_since = Some(since);
+        }
         "compose" => change(snapshot, |service| {
             let (project, of) = ("shop".to_owned(), "web".to_owned());
             service.container.origin = Origin::Compose { project, service: of };
