@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyMode};
 use crate::model::metric::{Milli, shortened};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::Service;
@@ -93,10 +93,13 @@ fn begin(interval: Duration) -> Moment {
     Moment(START.0.saturating_sub(looks.saturating_mul(interval)))
 }
 
-/// Nothing but the service, and it is really scaled.
+/// Nothing but the service, and it is really scaled. The made-up world has an HAProxy, and a
+/// replica serves when that has it: also where the config leaves HAProxy to somebody else.
 fn alone(config: &Config, service: &Arc<Service>) -> Config {
     let services = [(service.name.clone(), service.clone())].into();
-    Config { services, dry_run: false, ..config.clone() }
+    let mut alone = Config { services, dry_run: false, ..config.clone() };
+    alone.fixed.proxy.mode = ProxyMode::Process;
+    alone
 }
 
 fn script(trace: &Trace, begin: Moment) -> Vec<(Moment, Stroke)> {
@@ -145,8 +148,18 @@ mod tests {
     /// A service `web` with this beside what every service needs. Its config is one for trying out,
     /// which a simulation always is.
     fn run(service: &str, trace: &str, start_up_s: u64, capacity: Option<u64>) -> Replayed {
+        run_with("process", service, trace, start_up_s, capacity)
+    }
+
+    fn run_with(
+        mode: &str,
+        service: &str,
+        trace: &str,
+        start_up_s: u64,
+        capacity: Option<u64>,
+    ) -> Replayed {
         let text = format!(
-            r#"{{ "autoscaler": {{ "dry_run": true }},
+            r#"{{ "autoscaler": {{ "dry_run": true }}, "load_balancer": {{ "mode": "{mode}" }},
                  "services": {{ "web": {{ "image": "a:1", "port": 80, {service} }} }} }}"#
         );
         let loaded = config::parse("made up", &text);
@@ -190,6 +203,16 @@ mod tests {
             assert_eq!((point.ready, point.replicas, point.desired, point.value), (5, 5, 5, 300.0));
         }
         assert_eq!(replayed.timeline.end, Duration::from_secs(60));
+    }
+
+    /// Who runs HAProxy changes nothing in what load asks for.
+    #[test]
+    fn every_mode_of_the_load_balancer_gives_the_same_timeline() {
+        let step = "0,50\n60,800\n300,800\n";
+        let own = run(BAND, step, 5, None).timeline.points;
+        for mode in ["none", "systemd", "container"] {
+            assert_eq!(run_with(mode, BAND, step, 5, None).timeline.points, own, "{mode}");
+        }
     }
 
     #[test]
