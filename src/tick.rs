@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide;
@@ -14,6 +15,7 @@ use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::proxy::{Backend, ProxyMemory, Routes};
 use crate::model::replica::{ContainerId, ContainerState, Health};
+use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
 use crate::model::time::Moment;
@@ -23,7 +25,7 @@ use crate::observe::metric::{Heard, Sampler};
 use crate::observe::{Answers, Known, Last, Seen};
 use crate::outside::{Clock, Crew, Engine, Proxy, Store};
 use crate::report::events::{self, Told};
-use crate::report::status::Past;
+use crate::report::status::{self, Past};
 
 /// Whom a turn deals with.
 pub(crate) struct World<'a> {
@@ -119,7 +121,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     events.extend(seen.snapshots.iter().flat_map(|snapshot| mind.told.metrics(snapshot)));
 
     let (plans, next) = decide_all(&mut seen, &mind.memory);
-    let services = stand(&mut mind.past, &seen, &plans, &next);
+    let services = stand(&mut mind.past, &known, &seen, &plans, &next);
     mind.told.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing, so between two looks it would say the same again and again.
     if inputs.due || !inputs.config.dry_run {
@@ -345,16 +347,31 @@ fn decide_one(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemo
 
 fn stand(
     past: &mut Past,
+    known: &Known,
     seen: &Seen,
     plans: &BTreeMap<String, Plan>,
     next: &Memory,
 ) -> Vec<ServiceStatus> {
+    if !seen.ever_listed {
+        return unseen(known, next);
+    }
     past.retain(|name| plans.contains_key(name));
     let one = |snapshot: &Snapshot| {
         let name = snapshot.service.name.as_str();
         Some(past.service(snapshot, plans.get(name)?, next.services.get(name)?))
     };
     seen.snapshots.iter().filter_map(one).collect()
+}
+
+/// Before the engine's first list nothing was decided, but the config and what was ordered hold.
+fn unseen(known: &Known, memory: &Memory) -> Vec<ServiceStatus> {
+    let one = |service: &Arc<Service>| {
+        let memory = memory.services.get(service.name.as_str());
+        let mut memory = memory.cloned().unwrap_or_default();
+        decide::orders::expire(known.now, &mut memory);
+        status::unseen(service, known.wall, &memory)
+    };
+    known.config.services.values().map(one).collect()
 }
 
 fn routes(snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) -> Routes {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::metric::Milli;
-use crate::model::plan::{Plan, Rule};
+use crate::model::plan::{Cause, Plan, Rule};
+use crate::model::record::Counts;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::schedule::Wall;
+use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
     Change, Point, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus, ServiceStatus,
@@ -108,6 +110,31 @@ impl Past {
         self.changes.retain(|name, _| is_there(name));
         self.courses.retain(|name, _| is_there(name));
         self.loads.retain(|(name, _), _| is_there(name));
+    }
+}
+
+/// A service whose containers nobody listed yet: of its replicas nothing is known.
+pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
+    let (rule, wanted) = (Rule::EngineLost, memory.wanted.unwrap_or(0));
+    let timetable = &service.timetable;
+    ServiceStatus {
+        name: service.name.as_str().to_owned(),
+        listen: service.listen.clone(),
+        wanted,
+        standing: timetable.at(at),
+        windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
+        has_hours: timetable.hours.is_some(),
+        counts: Counts::default(),
+        because: vec![Cause { rule, number: wanted }],
+        reason: rule.word(),
+        hold: memory.hold.clone(),
+        pause: memory.pause,
+        rollout: None,
+        suspect: memory.suspicion.is_some(),
+        last_change: None,
+        record: None,
+        replicas: Vec::new(),
+        course: Arc::default(),
     }
 }
 

@@ -134,8 +134,8 @@ impl Desk {
             }
             Show::Explain(name) => {
                 let status = seen()?;
-                wire::explanation(status.now, named(&status, name)?)
-                    .ok_or_else(|| Reply::busy(format!("no look at the load of {name} yet")))?
+                let explained = wire::explanation(status.now, named(&status, name)?);
+                explained.ok_or_else(|| unexplained(&status, name))?
             }
         };
         Ok(Reply::new(200, body))
@@ -181,6 +181,14 @@ fn named<'a>(status: &'a Status, name: &str) -> Result<&'a ServiceStatus, Reply>
         let known = known.join(", ");
         Reply::error(404, format!("the config has no service {name}; it has: {known}"))
     })
+}
+
+fn unexplained(status: &Status, name: &str) -> Reply {
+    let reply = Reply::busy(format!("no look at the load of {name} yet"));
+    match &status.docker_error {
+        Some(error) => reply.detail(format!("docker does not answer: {error}")),
+        None => reply,
+    }
 }
 
 fn refused(refusal: Refusal) -> Reply {

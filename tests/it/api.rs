@@ -224,6 +224,42 @@ fn it_is_not_ready_while_docker_does_not_answer() {
     assert!(reached(SOON, || answer().status == 200), "{:?}", answer());
 }
 
+/// Docker may come late: what the config says and what was ordered is shown until then.
+#[test]
+fn services_are_shown_before_docker_ever_answered() {
+    let mut stage = Stage::without_docker("unseen");
+    stage.set("/services/web/max_replicas", json!(3));
+    stage.set("/services/web/scale_up_threshold", json!(90));
+    stage.set("/services/web/scale_down_threshold", json!(0));
+    let control = To::Unix(stage.dir.join("api.sock"));
+    let daemon = stage.start();
+    daemon.wait(&["event=docker.lost"], SOON);
+    let pause = r#"{"for":"10m"}"#;
+    check(&control.ask("POST /services/web/pause", "", pause), 202, "scaling stops");
+    let hold = r#"{"replicas":2,"reason":"sale"}"#;
+    check(&control.ask("POST /services/web/scale", "", hold), 202, "2 replicas");
+    let web = || control.get("/services/web").json();
+    assert!(reached(SOON, || !web()["hold"].is_null()), "{}", web());
+    let seen = web();
+    let keys = ["ready", "unready", "min", "max", "reason"];
+    let shown = keys.map(|key| seen[key].clone());
+    assert_eq!(json!(shown), json!([0, 0, 1, 3, "MetricsMissing"]), "{seen}");
+    assert_eq!((&seen["hold"]["replicas"], &seen["hold"]["reason"]), (&json!(2), &json!("sale")));
+    assert!(seen["pause"]["left_s"].as_u64().is_some_and(|left| left <= 600), "{seen}");
+    assert_eq!(control.get("/services").json().as_array().map(Vec::len), Some(1));
+    assert_eq!(control.get("/services/web/stats").json()["replicas"], json!([]));
+    check(&control.get("/services/web/explain"), 503, "docker does not answer: cannot reach");
+    check(&control.get("/services/shop"), 404, "it has: web");
+    let page = control.get("/metrics").body;
+    for line in
+        ["plimsoll_replicas_min{service=\"web\"} 1", "plimsoll_hold_active{service=\"web\"} 1"]
+    {
+        assert!(page.lines().any(|l| l == line), "no {line} in\n{page}");
+    }
+    stage.docker.open();
+    assert!(reached(SOON, || web()["ready"] == 2), "{}", web());
+}
+
 #[test]
 fn a_place_that_is_taken_is_told_and_keeps_nothing_from_running() {
     let (stage, tcp, control) = stage("taken");
