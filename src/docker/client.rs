@@ -122,6 +122,12 @@ impl Answer {
         }
     }
 
+    /// The engine speaks another version than it did: `client version 1.45 is too new. Maximum
+    /// supported API version is 1.43`. It looked at nothing else of the call.
+    fn is_outdated(&self) -> bool {
+        self.status == 400 && self.message().contains("client version")
+    }
+
     pub(crate) fn ok(self) -> Result<Answer> {
         match self.status {
             200..=299 => Ok(self),
@@ -135,7 +141,7 @@ impl Answer {
 pub(crate) struct Client {
     agent: Agent,
     socket: PathBuf,
-    /// Negotiated on the first call, and again once the engine was out of reach.
+    /// Negotiated on the first call, and again once the engine may be another one.
     version: Mutex<Option<ApiVersion>>,
     /// Where each call is told, and by whose time.
     tally: Option<(Arc<dyn Clock>, Tally)>,
@@ -168,24 +174,32 @@ impl Client {
     }
 
     pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
-        let begun = self.tally.as_ref().map(|(clock, _)| clock.fine());
-        let answer = self.ask(call, timeout);
-        if let (Some((clock, tally)), Some(begun)) = (&self.tally, begun) {
-            let took = clock.fine().saturating_sub(begun);
-            let failed = answer.as_ref().map_or(true, |answer| 500 <= answer.status);
-            tally(Counted::Docker { op: op(&call), took, failed });
-        }
+        self.told(op(&call), |answer: &Answer| 500 <= answer.status, || self.ask(&call, timeout))
+    }
+
+    /// Asks, and has it counted.
+    fn told<T>(
+        &self,
+        op: &'static str,
+        is_failure: impl Fn(&T) -> bool,
+        ask: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Some((clock, tally)) = &self.tally else { return ask() };
+        let begun = clock.fine();
+        let answer = ask();
+        let took = clock.fine().saturating_sub(begun);
+        let failed = answer.as_ref().map_or(true, is_failure);
+        tally(Counted::Docker { op, took, failed });
         answer
     }
 
-    fn ask(&self, call: Call, timeout: Duration) -> Result<Answer> {
-        let prefix = self.prefix(timeout)?;
-        match self.exchange(&call, &prefix, timeout) {
-            Err(err) if call.idempotent && was_cut_off(&err) => {
-                self.exchange(&call, &prefix, timeout).map_err(|err| self.lost(err))
-            }
-            answer => answer.map_err(|err| self.lost(err)),
+    fn ask(&self, call: &Call, timeout: Duration) -> Result<Answer> {
+        match self.exchange(call, &self.prefix(timeout)?, timeout) {
+            Err(err) if call.idempotent && was_cut_off(&err) => self.forget(),
+            Ok(answer) if answer.is_outdated() => self.forget(),
+            answer => return answer.map_err(|err| self.lost(&err)),
         }
+        self.exchange(call, &self.prefix(timeout)?, timeout).map_err(|err| self.lost(&err))
     }
 
     /// The version that both sides speak.
@@ -194,7 +208,7 @@ impl Client {
             return Ok(version);
         }
         // Not under the lock: others have deadlines of their own, and may well ask twice.
-        let version = self.negotiate(timeout)?;
+        let version = self.told("ping", |_| false, || self.negotiate(timeout))?;
         *self.known() = Some(version);
         Ok(version)
     }
@@ -235,10 +249,25 @@ impl Client {
     /// An answer that is read bit by bit, each within `silence`. What is refused is an error in
     /// Docker's own words.
     pub(crate) fn open(&self, call: Call, silence: Duration) -> Result<ureq::BodyReader<'static>> {
+        let opened = match self.stream(&call, silence)? {
+            Err(refusal) if refusal.is_outdated() => {
+                self.forget();
+                self.stream(&call, silence)?
+            }
+            opened => opened,
+        };
+        opened.map_err(|refusal| Error::new(refusal.message()))
+    }
+
+    fn stream(
+        &self,
+        call: &Call,
+        silence: Duration,
+    ) -> Result<std::result::Result<ureq::BodyReader<'static>, Answer>> {
         let prefix = self.prefix(silence)?;
         // The pool is for short answers.
         let agent = agent(&self.socket);
-        let request = Request::post(uri(&call, &prefix)).body(()).map_err(ureq::Error::from);
+        let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
             let request = agent.configure_request(request);
             request.timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build()
@@ -246,10 +275,10 @@ impl Client {
         let mut response = request.and_then(|r| agent.run(r)).map_err(|err| self.explain(&err))?;
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
-            return Ok(response.into_body().into_reader());
+            return Ok(Ok(response.into_body().into_reader()));
         }
         let body = drain(&mut response, MESSAGE_MAX).map_err(|err| self.explain(&err))?;
-        Err(Error::new(Answer { status, body, what: String::new() }.message()))
+        Ok(Err(Answer { status, body, what: String::new() }))
     }
 
     fn exchange(
@@ -284,10 +313,14 @@ impl Client {
         self.agent.configure_request(request).timeout_global(Some(timeout)).build()
     }
 
+    fn lost(&self, err: &ureq::Error) -> Error {
+        self.forget();
+        self.explain(err)
+    }
+
     /// Whoever answers next may be another version.
-    fn lost(&self, err: ureq::Error) -> Error {
+    fn forget(&self) {
         *self.known() = None;
-        self.explain(&err)
     }
 
     fn explain(&self, err: &ureq::Error) -> Error {

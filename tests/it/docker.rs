@@ -201,6 +201,30 @@ fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
     end(daemon, "TERM", secs(3));
 }
 
+/// An engine that was started anew may be older than the one before, and whether a call noticed
+/// that it was away is a matter of chance.
+#[test]
+fn an_engine_that_became_another_is_asked_in_its_own_version() {
+    each(&[false, true], |are_cut| {
+        let stage = Stage::new("version");
+        let daemon = stage.start();
+        stage.wait_served();
+        stage.docker.offer_api("1.43");
+        if *are_cut {
+            stage.docker.cut_connections();
+        }
+        stage.wait_looks(2);
+        // Not only what may be asked twice: this call may be the first to be refused.
+        stage.docker.offer_api("1.42");
+        stage.docker.end("web-1", 1, false, "");
+        wait_running(&stage, &["web-2"]);
+        assert_eq!(stage.docker.count(Route::Create), 2);
+        assert_eq!(daemon.count(&["event=docker.lost"]), 0);
+        assert_eq!(daemon.count(&["event=replica.failed"]), 0);
+        end(daemon, "TERM", secs(3));
+    });
+}
+
 #[test]
 fn a_death_is_answered_at_once_not_at_the_next_look() {
     let mut stage = Stage::new("die");

@@ -329,6 +329,9 @@ impl Shared {
             let fault = self.record(line, route);
             // A client that hung up meanwhile is its own affair.
             let answered = match fault {
+                None if let Some(refused) = self.refuses_version(&request) => {
+                    stream.write_all(refused.as_bytes()).map_err(drop)
+                }
                 None if route == Route::Events => self.follow(number, &stream),
                 None => self.perform(&mut stream, route, &request),
                 Some(fault) => self.fail(&mut stream, route, &request, fault),
@@ -347,6 +350,19 @@ impl Shared {
             Some(Fault::Refuse(..) | Fault::Raw(..) | Fault::Hang) | None => (),
         }
         fault
+    }
+
+    /// A call in a version that is newer than its own is refused in these words.
+    fn refuses_version(&self, request: &Request) -> Option<String> {
+        let minor = |version: &str| version.strip_prefix("1.")?.parse::<u32>().ok();
+        let asked = request.path.strip_prefix("/v")?.split('/').next()?;
+        let own = self.state.lock().unwrap().api.clone();
+        (minor(&own)? < minor(asked)?).then(|| {
+            let words = format!(
+                "client version {asked} is too new. Maximum supported API version is {own}"
+            );
+            answer(400, &own, &refusal(400, &words).1)
+        })
     }
 
     /// An error ends the connection.

@@ -87,6 +87,7 @@ fn every_series_is_there_and_prometheus_own_tool_finds_no_fault() {
         r#"plimsoll_haproxy_reloads_total{result="failed"} 0"#,
         r#"plimsoll_haproxy_reload_duration_seconds_bucket{le="0.001"} 0"#,
         r#"plimsoll_docker_request_duration_seconds_count{op="create"} 1"#,
+        r#"plimsoll_docker_request_duration_seconds_count{op="ping"} 1"#,
         r#"plimsoll_events_total{kind="replica.started"} 1"#,
         r#"plimsoll_config_last_reload_successful 1"#,
         r#"plimsoll_http_requests_total{method="GET",route="other",code="404"} 1"#,
