@@ -70,12 +70,15 @@ pub(crate) fn take(
         Order::Step { up } => {
             let count = step(service, memory, wall, *up)?;
             let span = if *up { service.cooldown.up } else { service.cooldown.down };
-            let span = span.max(STEP_MIN);
-            let (until, reason) = (Some(now.plus(span)), None);
-            // What was held for longer stays held for as long.
-            let old = next.hold.take().unwrap_or(Hold { count, until, reason });
-            next.hold = Some(Hold { count, ..old });
-            (Kind::HoldSet, format!("{count} replicas{}", shown(Some(span), None)))
+            let until = now.plus(span.max(STEP_MIN));
+            // What was held for longer stays held for as long. Why, went with the number.
+            let until = match &next.hold {
+                Some(old) => old.until.map(|old| old.max(until)),
+                None => Some(until),
+            };
+            let words = format!("{count} replicas{}", shown(until.map(|end| end.since(now)), None));
+            next.hold = Some(Hold { count, until, reason: None });
+            (Kind::HoldSet, words)
         }
         Order::Release => {
             let was = next.hold.take();
@@ -232,6 +235,24 @@ mod tests {
         for order in [hold(Count::More(1)), Order::Step { up: true }] {
             let got = take(&service, &unknown, (NOW, Wall(0)), &order);
             assert!(matches!(got, Err(Refusal::Conflict(_))), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_held_for_one_cooldown_or_as_long_as_what_was_held() {
+        let service = service(Bounds::new(1, 4).unwrap(), None);
+        for (old, want, words) in [
+            (Some(20 * S), Some(30 * S), "3 replicas, for 30s"),
+            (Some(7200 * S), Some(7200 * S), "3 replicas, for 7200s"),
+            (None, None, "3 replicas, until further notice"),
+        ] {
+            let until = old.map(|span| NOW.plus(span));
+            let hold = Hold { count: 2, until, reason: Some("sale".to_owned()) };
+            let memory = ServiceMemory { hold: Some(hold), ..ServiceMemory::default() };
+            let step = Order::Step { up: true };
+            let taken = take(&service, &memory, (NOW, Wall(0)), &step).unwrap();
+            let hold = Hold { count: 3, until: want.map(|span| NOW.plus(span)), reason: None };
+            assert_eq!((taken.memory.hold, taken.words.as_str()), (Some(hold), words));
         }
     }
 

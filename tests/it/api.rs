@@ -173,7 +173,11 @@ fn an_order_changes_what_runs_and_outlives_the_daemon() {
     check(&scale(r#"{"by":-2}"#), 202, "web: 1 replicas, until further notice");
     assert!(running(1));
     // Killed at once after the answer: what was accepted was stored before.
-    check(&control.ask("POST /services/web/scale/up", "", ""), 202, "web: 2 replicas, for");
+    check(
+        &control.ask("POST /services/web/scale/up", "", ""),
+        202,
+        "web: 2 replicas, until further notice",
+    );
     daemon.kill();
     let _daemon = start(&stage, &tcp);
     assert!(running(2));
