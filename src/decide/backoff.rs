@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::decide::census::Census;
 use crate::decide::steps::Work;
-use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory};
+use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::replica::{ContainerState, Health, Replica};
 use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
 
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -23,12 +25,19 @@ pub(crate) fn count(
     work: &mut Work,
 ) {
     let mut failed = fell_ill || 0 < snapshot.failed_starts;
+    let staying = Census::take(snapshot, next).size();
+    let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
     for replica in snapshot.replicas.iter().filter(|r| r.state == ContainerState::Exited) {
         if !replica.busy && !next.drains.contains_key(&replica.id) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Released };
             next.drains.insert(replica.id.clone(), drain);
             work.steps.push(Step::Exited { number: replica.number, exit: replica.exit });
             failed = true;
+            // Another one takes its place, as that of one whose health check fails.
+            if 0 < missed {
+                missed -= 1;
+                next.ill.insert(replica.id.clone(), ended(snapshot.now, replica));
+            }
         }
     }
     let well_since = next.failures.well_since;
@@ -51,6 +60,11 @@ fn is_well(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     };
     let serving = snapshot.replicas.iter().filter(serves).count();
     memory.wanted.is_none_or(|wanted| wanted as usize <= serving)
+}
+
+fn ended(now: Moment, replica: &Replica) -> Illness {
+    let error = replica.exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
+    Illness { since: now, error, served: replica.is_served(), doubted: false }
 }
 
 /// How much longer no replica may be started. The first failure costs nothing.

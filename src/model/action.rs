@@ -12,8 +12,8 @@ use crate::model::service::Service;
 pub(crate) enum Action {
     /// Makes the container of this number unless it is there, and starts it.
     Start { service: Arc<Service>, number: u32 },
-    /// Stops it gently, for `stop_timeout` at most, and removes it. `ill` is what it suffered from
-    /// when nobody wanted it to go.
+    /// Stops it gently, for `stop_timeout` at most, and removes it. `ill` is what it suffered from,
+    /// or how it ended, when nobody wanted it to go.
     Remove {
         service: String,
         number: u32,

@@ -45,7 +45,7 @@ pub(crate) struct ServiceMemory {
     pub(crate) pause: Option<Pause>,
     pub(crate) drains: BTreeMap<ContainerId, Drain>,
     pub(crate) failures: Failures,
-    /// Replicas whose health check fails.
+    /// Replicas whose health check fails, and those that stopped by themselves and are missed.
     pub(crate) ill: BTreeMap<ContainerId, Illness>,
     pub(crate) suspicion: Option<Suspicion>,
     pub(crate) rollout: RolloutMemory,

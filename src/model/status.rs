@@ -138,7 +138,7 @@ pub(crate) struct ReplicaStatus {
     pub(crate) memory: Load,
     /// `None`: HAProxy does not have it.
     pub(crate) sessions: Option<u64>,
-    /// What its health check complains of.
+    /// What its health check complains of, or how it ended.
     pub(crate) error: Option<String>,
 }
 

@@ -302,7 +302,9 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
             let (kind, words) = match (trouble, ill) {
                 (Some(_), _) => (Kind::ReplicaFailed, words),
                 (None, None) => (Kind::ReplicaRemoved, words),
-                (None, Some(ill)) => (Kind::HealthReplaced, format!("{words}; it was ill: {ill}")),
+                (None, Some(ill)) => {
+                    (Kind::HealthReplaced, format!("{words}; what was wrong with it: {ill}"))
+                }
             };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
         }

@@ -142,7 +142,7 @@ fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
     let daemon = stage.start();
     daemon.wait(&["event=image.pulling"], SOON);
     // More starts than there are workers, and still one that removes.
-    daemon.wait(&["event=replica.removed", "replica=web-2"], SOON);
+    daemon.wait(&["event=health.replaced", "replica=web-2"], SOON);
     stage.wait_served();
     stage.wait_looks(3);
     assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 0));

@@ -121,6 +121,9 @@ fn what_happens_is_counted() {
     wait(&tcp, r#"plimsoll_decision_reason{service="web",reason="CoolingDown"} 0"#);
     wait(&tcp, r#"plimsoll_replicas_desired{service="web"} 3"#);
     wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="down"} 0"#);
+    stage.docker.end("web-2", 1, false, "");
+    wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="replace"} 1"#);
+    wait(&tcp, r#"plimsoll_events_total{kind="replica.exited"} 1"#);
     let good = std::fs::read_to_string(stage.dir.join("config.json")).unwrap();
     stage.dir.write("config.json", "{");
     daemon.signal("HUP");

@@ -2,6 +2,7 @@
 
 use crate::decide::decide;
 use crate::decide::tests::{NOW, id, shown, sketch, table};
+use crate::model::action::Action;
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
@@ -191,6 +192,27 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
     assert_eq!(check("RX 50 1..9 2 failures=4/900000", 5, 0), None);
     assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=599999", 5, 0), None);
     assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=600000", 1, 0), None);
+}
+
+/// As with one that is ill; one that nobody misses is only removed.
+#[test]
+fn a_replica_that_exits_is_replaced_when_it_is_missed() {
+    for (world, want) in [
+        ("RX  50 1..9 2", "it stopped"),
+        ("RX  50 1..9 2 paused", "it stopped"),
+        ("RRX 50 1..9 2", "-"),
+        ("RXX 50 1..9 2", "it stopped, -"),
+        ("X   50 0..0 0", "-"),
+    ] {
+        let (snapshot, memory) = sketch(world);
+        let (plan, _) = decide(&snapshot, &memory);
+        let ill = |action: &Action| match action {
+            Action::Remove { ill, .. } => Some(ill.clone().unwrap_or("-".to_owned())),
+            _ => None,
+        };
+        let got: Vec<String> = plan.actions.iter().filter_map(ill).collect();
+        assert_eq!(got.join(", "), want, "{world}");
+    }
 }
 
 #[test]
