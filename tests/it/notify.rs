@@ -71,7 +71,7 @@ fn a_manager_hears_of_a_life_from_ready_to_stopping() {
     // Ready without Docker: it serves its own status, and waits for Docker better than a manager.
     let first = manager.hears_within(SOON).unwrap();
     let lost = "0 of 0 replicas ready; Docker does not answer; HAProxy does not answer";
-    assert_eq!(first, format!("READY=1\nSTATUS=0 services, {lost}"));
+    assert_eq!(first, format!("READY=1\nSTATUS=1 service, {lost}"));
     stage.docker.open();
     manager.waits_for("STATUS=1 service, 1 of 1 replicas ready");
     for text in [None, Some("{ this is no config")] {
