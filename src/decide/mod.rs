@@ -158,10 +158,12 @@ impl<'a> Course<'a> {
         let (now, bounds) = (self.snapshot.now, standing.bounds);
         let service = &self.snapshot.service;
         if let Some((number, rule)) = orders::number(service, now, self.number, next) {
+            self.measure();
             self.note(rule, number);
         } else if let Some(rule) = limit::correction(self.number, bounds) {
             self.correct(rule, bounds);
         } else if !standing.scaling {
+            self.measure();
             self.note(Rule::OutsideHours, self.number);
         } else if !self.snapshot.due {
             self.note(Rule::Standing, self.number);
@@ -188,12 +190,22 @@ impl<'a> Course<'a> {
         self.note(rule, number);
     }
 
+    /// Also where it changes nothing, at each look: an operator who holds the number wants to know
+    /// what load would make of it.
+    fn measure(&mut self) {
+        let (snapshot, current) = (self.snapshot, self.number);
+        if snapshot.due {
+            let band = snapshot.service.band;
+            let band = band.map(|band| recommend::from_band(band, &self.census, current));
+            self.measured.extend(band);
+            self.measured.extend(metrics::measure(snapshot, self.memory, current));
+        }
+    }
+
     fn by_load(&mut self, bounds: Bounds, next: &mut ServiceMemory) {
         let (snapshot, current) = (self.snapshot, self.number);
         let service = &snapshot.service;
-        let band = service.band.map(|band| recommend::from_band(band, &self.census, current));
-        self.measured.extend(band);
-        self.measured.extend(metrics::measure(snapshot, self.memory, current));
+        self.measure();
         if self.measured.is_empty() {
             return self.note(Rule::NoMetric, current);
         }

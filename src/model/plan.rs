@@ -20,7 +20,8 @@ pub(crate) struct Plan {
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
-    /// What was looked at to scale by; empty where nothing had to be.
+    /// What there is to scale by, whether or not it had a say; empty between two looks, and where
+    /// the bounds alone gave the number.
     pub(crate) measured: Vec<Measured>,
     /// Every rule that gave or changed the number, in order; never empty.
     pub(crate) because: Vec<Cause>,

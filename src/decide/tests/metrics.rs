@@ -1,7 +1,8 @@
 //! Metrics beside and instead of the band, orders of operators, the host's memory. The notation is
 //! in `mod.rs`.
 
-use crate::decide::tests::table;
+use crate::decide::decide;
+use crate::decide::tests::{sketch, table};
 
 #[test]
 fn a_metric_asks_for_as_many_as_hold_it_at_its_target() {
@@ -96,6 +97,25 @@ fn a_pause_stops_scaling_and_not_replacing() {
         RR 50 1..9 2 paused schedule=5..6 | 2 [] paused(-)
     ",
     );
+}
+
+#[test]
+fn what_load_asks_for_is_measured_also_while_it_changes_nothing() {
+    for (facts, want) in [
+        ("", "3"),
+        ("paused", "3"),
+        ("hold=2", "3"),
+        ("hold=2 between", ""),
+        ("outside", "3"),
+        ("by=failed/40", "3 -"),
+        ("paused by=failed/40", "3 -"),
+    ] {
+        let (snapshot, memory) = sketch(&format!("RR 90 1..9 2 {facts}"));
+        let measured = decide(&snapshot, &memory).0.measured;
+        let asks = |n: Option<u32>| n.map_or("-".to_owned(), |n| n.to_string());
+        let asks: Vec<String> = measured.iter().map(|m| asks(m.proposal)).collect();
+        assert_eq!(asks.join(" "), want, "{facts}");
+    }
 }
 
 #[test]
