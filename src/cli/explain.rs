@@ -40,7 +40,21 @@ fn text(record: &Value) -> String {
     for order in orders(record) {
         out += &format!("order     {order}\n");
     }
-    out + &metrics(record) + &rules(record) + &outlook(record)
+    out + &replicas(record) + &metrics(record) + &rules(record) + &outlook(record)
+}
+
+/// How each one counted, and what it showed.
+fn replicas(record: &Value) -> String {
+    let percent = |value: &Value| amount(value, &Value::from("%"));
+    let row = |seen: &Value| {
+        let (name, class) = (cut(&word(&seen["name"]), NAME_WIDTH), word(&seen["class"]));
+        [name, percent(&seen["cpu_percent"]), percent(&seen["memory_percent"]), class]
+    };
+    let all: Vec<[String; 4]> = record["seen"].as_array().into_iter().flatten().map(row).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", table(["replica", ">cpu", ">memory", "counts as"], &all))
 }
 
 fn metrics(record: &Value) -> String {
@@ -100,6 +114,12 @@ mod tests {
             "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "wanted": 4,
             "reason": "ScaleUpLimit", "min": 1, "max": 8, "scaling": true, "window": "monday",
             "replicas": { "ready": 2, "unready": 1, "leaving": 0 },
+            "seen": [
+                { "name": "web-1", "class": "ready", "cpu_percent": 210.5,
+                  "memory_percent": null },
+                { "name": "web-2", "class": "unready", "cpu_percent": null,
+                  "memory_percent": null },
+            ],
             "hold": null, "pause": null,
             "metrics": [
                 { "name": "cpu", "unit": "%", "value": 210.5, "target": 70.0, "ratio": 3.007,
@@ -118,6 +138,10 @@ web goes from 2 to 4: ScaleUpLimit, at 2026-11-23T10:18:57Z
 
 replicas  2 ready, 1 not ready yet, 0 leaving
 bounds    1 to 8, by schedule monday
+
+replica     cpu  memory  counts as
+web-1    210.5%       -  ready
+web-2         -       -  unready
 
 metric   value  target  ratio  asks for  because
 cpu     210.5%     70%   3.01         7  cpu 210.5% for a target of 70%

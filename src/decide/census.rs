@@ -1,7 +1,8 @@
 //! Who counts as what.
 
 use crate::model::memory::ServiceMemory;
-use crate::model::record::Counts;
+use crate::model::metric::Source;
+use crate::model::record::{Counts, Sighting, Weight};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
@@ -34,6 +35,25 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
             None => Class::Unready,
         },
     }
+}
+
+/// What is seen of each replica, in the words of the record.
+pub(crate) fn sightings(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Sighting> {
+    let service = &snapshot.service;
+    let scales_by = |source: &Source| service.metrics.iter().any(|m| m.source == *source);
+    let by_cpu = service.band.is_some() || scales_by(&Source::Cpu);
+    let by_memory = scales_by(&Source::Memory);
+    let sighting = |r: &Replica| {
+        let lacks = by_cpu && r.load == Load::Missing || by_memory && r.memory == Load::Missing;
+        let weight = match class(r, memory) {
+            Class::Ready if lacks => Weight::Missing,
+            Class::Ready => Weight::Ready,
+            Class::Unready | Class::Ill => Weight::Unready,
+            Class::Leaving => Weight::Ignored,
+        };
+        Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
+    };
+    snapshot.replicas.iter().map(sighting).collect()
 }
 
 /// Numbers of starts under way that no container shows for yet.

@@ -89,13 +89,14 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     let again = work.again(&next).into_iter().chain(until_next_edge(snapshot));
     let again = again.chain(orders::again(snapshot.now, &next));
     let again = again.chain(illness::again(snapshot.now, &next)).min();
-    let counts = census.counts();
+    let (counts, sightings) = (census.counts(), census::sightings(snapshot, &judged));
     let steps::Work { actions, steps, milestones, .. } = work;
     let plan = Plan {
         from,
         wanted,
         standing,
         counts,
+        sightings,
         measured,
         because,
         actions,
@@ -266,6 +267,7 @@ pub(crate) fn keep(snapshot: &Snapshot, memory: &ServiceMemory, why: Rule) -> Pl
         wanted,
         standing: snapshot.service.timetable.at(snapshot.wall),
         counts: Census::take(snapshot, memory).counts(),
+        sightings: census::sightings(snapshot, memory),
         measured: Vec::new(),
         because: vec![Cause { rule: why, number: wanted }],
         actions: Vec::new(),

@@ -7,7 +7,7 @@ use crate::model::action::Action;
 use crate::model::behavior::Cap;
 use crate::model::metric::Milli;
 use crate::model::proxy::Server;
-use crate::model::record::{Counts, Measured};
+use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Exit;
 use crate::model::schedule::Standing;
 use crate::model::service::Percent;
@@ -20,6 +20,7 @@ pub(crate) struct Plan {
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
+    pub(crate) sightings: Vec<Sighting>,
     /// What there is to scale by, whether or not it had a say; empty between two looks, and where
     /// the bounds alone gave the number.
     pub(crate) measured: Vec<Measured>,

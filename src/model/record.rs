@@ -2,6 +2,7 @@
 
 use crate::model::metric::Milli;
 use crate::model::plan::Rule;
+use crate::model::replica::Load;
 
 /// How many replicas stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,37 @@ pub(crate) struct Counts {
     pub(crate) ill: u32,
     /// Drained, stopped or exited: they count for nothing.
     pub(crate) leaving: u32,
+}
+
+/// What was seen of one replica, and how it counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    pub(crate) number: u32,
+    pub(crate) weight: Weight,
+    pub(crate) cpu: Load,
+    pub(crate) memory: Load,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Ready,
+    /// It cannot serve, or not yet.
+    Unready,
+    /// Ready, without a sample of what its service scales by.
+    Missing,
+    /// Drained, stopped or exited.
+    Ignored,
+}
+
+impl Weight {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Weight::Ready => "ready",
+            Weight::Unready => "unready",
+            Weight::Missing => "missing",
+            Weight::Ignored => "ignored",
+        }
+    }
 }
 
 /// What one metric, or the band on CPU, showed and asked for.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::plan::Cause;
-use crate::model::record::{Counts, Measured};
+use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::service::Listen;
@@ -122,6 +122,7 @@ pub(crate) struct Record {
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
+    pub(crate) sightings: Vec<Sighting>,
     pub(crate) measured: Vec<Measured>,
     pub(crate) because: Vec<Cause>,
     pub(crate) reason: &'static str,

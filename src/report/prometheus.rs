@@ -258,6 +258,7 @@ mod tests {
             wanted: 1,
             standing: standing(None),
             counts: Counts::default(),
+            sightings: Vec::new(),
             measured: names.iter().map(measured).collect(),
             because: Vec::new(),
             reason: "Held",

@@ -161,6 +161,7 @@ fn record(at: Wall, plan: &Plan) -> Record {
         wanted: plan.wanted,
         standing: plan.standing.clone(),
         counts: plan.counts,
+        sightings: plan.sightings.clone(),
         measured: plan.measured.clone(),
         because: plan.because.clone(),
         reason: plan.reason(),

@@ -10,9 +10,10 @@ use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::plan::Cause;
-use crate::model::record::{Counts, Measured};
+use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
+use crate::model::service::replica_name;
 use crate::model::status::{
     Change, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
@@ -104,6 +105,7 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "metrics": metrics(&record.measured),
         "rules": rules(&record.because),
         "replicas": counts(record.counts),
+        "seen": sightings(&service.name, &record.sightings),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
@@ -138,6 +140,18 @@ fn percent(load: Load) -> Option<f64> {
 fn counts(counts: Counts) -> Value {
     let Counts { ready, unready, ill, leaving } = counts;
     json!({ "ready": ready, "unready": unready, "ill": ill, "leaving": leaving })
+}
+
+fn sightings(service: &str, all: &[Sighting]) -> Vec<Value> {
+    let one = |seen: &Sighting| {
+        json!({
+            "name": replica_name(service, seen.number),
+            "class": seen.weight.word(),
+            "cpu_percent": percent(seen.cpu),
+            "memory_percent": percent(seen.memory),
+        })
+    };
+    all.iter().map(one).collect()
 }
 
 fn rollout(rollout: &RolloutStatus) -> Value {

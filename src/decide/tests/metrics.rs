@@ -3,6 +3,7 @@
 
 use crate::decide::decide;
 use crate::decide::tests::{sketch, table};
+use crate::model::replica::Load;
 
 #[test]
 fn a_metric_asks_for_as_many_as_hold_it_at_its_target() {
@@ -115,6 +116,31 @@ fn what_load_asks_for_is_measured_also_while_it_changes_nothing() {
         let asks = |n: Option<u32>| n.map_or("-".to_owned(), |n| n.to_string());
         let asks: Vec<String> = measured.iter().map(|m| asks(m.proposal)).collect();
         assert_eq!(asks.join(" "), want, "{facts}");
+    }
+}
+
+#[test]
+fn the_record_tells_how_each_replica_counted() {
+    for (world, want) in [
+        (
+            "RMPUXD 40,60 1..9 4",
+            "ready 40%, missing -, ready 60%, unready -, ignored -, ignored 60%",
+        ),
+        ("RSI    40    1..9 2", "ready 40%, unready -, unready 40%"),
+        ("RM     40    1..9 2 band=-", "ready 40%, ready -"),
+        ("RM     40    1..9 2 hold=2", "ready 40%, missing -"),
+        ("RM     40    1..9 2 band=- by=memory/60", "missing 40%, missing -"),
+        ("R      40    1..9 1 lost", "ready 40%"),
+    ] {
+        let (snapshot, memory) = sketch(world);
+        let seen = decide(&snapshot, &memory).0.sightings;
+        let cpu = |load| match load {
+            Load::Read(percent) => percent.to_string(),
+            Load::Missing => "-".to_owned(),
+        };
+        let seen: Vec<String> =
+            seen.iter().map(|s| format!("{} {}", s.weight.word(), cpu(s.cpu))).collect();
+        assert_eq!(seen.join(", "), want, "{world}");
     }
 }
 
