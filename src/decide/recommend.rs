@@ -20,14 +20,14 @@ pub(crate) fn from_band(band: Band, census: &Census, current: u32) -> Measured {
         } else if value <= band.lower() {
             down(census, band, current, value)
         } else {
-            (current, Rule::InsideBand { value })
+            (current, Rule::InsideBand { value, band })
         }
     });
     let milli = |percent: Percent| Milli(percent.hundredths().saturating_mul(10));
     let (value, target) = (average.map(milli), milli(band.upper()));
     let ratio = value.and_then(|v| v.0.saturating_mul(1000).checked_div(target.0)).map(Milli);
     Measured {
-        name: format!("cpu band {} to {}", band.lower(), band.upper()),
+        name: "cpu".to_owned(),
         unit: "%",
         value,
         target,

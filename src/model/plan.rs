@@ -10,7 +10,7 @@ use crate::model::proxy::Server;
 use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Exit;
 use crate::model::schedule::Standing;
-use crate::model::service::Percent;
+use crate::model::service::{Band, Percent};
 
 /// What one service needs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ pub(crate) enum Rule {
     NoMetric,
     InsideBand {
         value: Percent,
+        band: Band,
     },
     AboveBand {
         value: Percent,
@@ -288,7 +289,9 @@ impl fmt::Display for Rule {
             }
             Rule::Draining(count) => write!(f, "{count} still finish their requests"),
             Rule::NoMetric => write!(f, "min and max are equal"),
-            Rule::InsideBand { value } => write!(f, "cpu {value} inside the band"),
+            Rule::InsideBand { value, band } => {
+                write!(f, "cpu {value} inside the band {} to {}", band.lower(), band.upper())
+            }
             Rule::AboveBand { value, upper } => write!(f, "cpu {value} >= {upper}"),
             Rule::BelowBand { value, lower } => write!(f, "cpu {value} <= {lower}"),
             Rule::WouldBounce { projected, upper } => {

@@ -51,7 +51,7 @@ impl Weight {
 /// What one metric, or the band on CPU, showed and asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Measured {
-    /// As `Source` prints it; the band is `cpu band`.
+    /// As `Source` prints it; the band is `cpu`.
     pub(crate) name: String,
     /// In percent, or in the metric's own unit.
     pub(crate) unit: &'static str,

@@ -301,7 +301,7 @@ fn load_comes_from_statistics_where_the_control_group_cannot_be_read() {
     stage.docker.make_busy(250);
     let daemon = stage.start();
     stage.wait_served();
-    daemon.wait(&["service=web", "cpu 50% inside the band"], SOON);
+    daemon.wait(&["service=web", "cpu 50% inside the band 20% to 80%"], SOON);
     stage.docker.make_busy(500);
     daemon.wait(&["event=scale.up", "from=1 to=2", "reason="], SOON);
     wait_running(&stage, &["web-1", "web-2"]);

@@ -117,6 +117,7 @@ fn what_happens_is_counted() {
     assert_eq!(scaled.status, 202, "{scaled:?}");
     wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="up"} 1"#);
     wait(&tcp, r#"plimsoll_hold_active{service="web"} 1"#);
+    wait(&tcp, r#"plimsoll_metric_target{service="web",metric="cpu"} 90"#);
     wait(&tcp, r#"plimsoll_decision_reason{service="web",reason="Held"} 1"#);
     wait(&tcp, r#"plimsoll_decision_reason{service="web",reason="CoolingDown"} 0"#);
     wait(&tcp, r#"plimsoll_replicas_desired{service="web"} 3"#);

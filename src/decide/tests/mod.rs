@@ -413,7 +413,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::ScaleUpLimit(cap) => format!("up_limit({})", cap_shown(*cap)),
         Rule::ScaleDownLimit(cap) => format!("down_limit({})", cap_shown(*cap)),
         Rule::NoMetric => "no_metric".to_owned(),
-        Rule::InsideBand { value } => format!("inside({value})"),
+        Rule::InsideBand { value, .. } => format!("inside({value})"),
         Rule::AboveBand { value, .. } => format!("above({value})"),
         Rule::BelowBand { value, .. } => format!("below({value})"),
         Rule::WouldBounce { projected, .. } => format!("bounce({projected})"),
