@@ -117,7 +117,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     let mut seen =
         observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
     events.extend(mind.told.engine(seen.engine_error.as_deref()));
-    events.extend(mind.told.orphans(seen.orphans.clone(), inputs.config.remove_orphans));
+    events.extend(mind.told.orphans(seen.orphans.clone(), &seen.leaving));
     events.extend(seen.snapshots.iter().flat_map(|snapshot| mind.told.metrics(snapshot)));
 
     let (plans, next) = decide_all(&mut seen, &mind.memory);

@@ -132,7 +132,9 @@ pub(crate) fn look(
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
-    let removed = orphans.iter().filter(|_| known.config.remove_orphans);
+    // Whom this daemon never ran may be another daemon's.
+    let is_known = |name: &&String| known.memory.services.contains_key(*name);
+    let removed = orphans.iter().filter(is_known).filter(|_| known.config.remove_orphans);
     let leaving = removed.filter_map(|name| ServiceName::new(name)).map(Service::gone);
     let leaving = leaving.map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {

@@ -62,9 +62,10 @@ impl Told {
         Some(Event::new(Kind::ProxyReloadWaits, message))
     }
 
-    pub(crate) fn orphans(&mut self, now: BTreeSet<String>, are_removed: bool) -> Vec<Event> {
+    pub(crate) fn orphans(&mut self, now: BTreeSet<String>, leaving: &[Snapshot]) -> Vec<Event> {
+        let is_removed = |name: &str| leaving.iter().any(|s| s.service.name.as_str() == name);
         let new = now.difference(&self.orphans).map(|name| {
-            let message = if are_removed {
+            let message = if is_removed(name) {
                 "the config does not name it; its containers are drained and removed"
             } else {
                 "its containers run on, the config does not name it; \
