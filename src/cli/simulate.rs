@@ -114,7 +114,7 @@ fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> 
 }
 
 fn start_up(text: &str) -> Result<Duration, String> {
-    units::duration(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
+    units::span(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
         format!("--start-up: `{text}` is no duration of at most 1h, like 500ms or 20s")
     })
 }

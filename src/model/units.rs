@@ -16,6 +16,12 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     ms.map(Duration::from_millis)
 }
 
+/// As people type it: a duration, or digits alone, which are seconds as in the config.
+pub(crate) fn span(text: &str) -> Option<Duration> {
+    let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_bare { text.parse().ok().map(Duration::from_secs) } else { duration(text) }
+}
+
 /// In the largest unit that it is a whole number of.
 pub(crate) fn show(span: Duration) -> String {
     match span.as_millis() {
@@ -118,7 +124,7 @@ fn abbreviates(short: &str, long: &str) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use crate::model::units::{bytes, decimal, distance, duration, nearest_key, show};
+    use crate::model::units::{bytes, decimal, distance, duration, nearest_key, show, span};
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
@@ -140,7 +146,11 @@ mod tests {
             "9999999999999999999h",
         ] {
             assert_eq!(duration(odd), None, "{odd}");
+            let bare = (odd == "5").then_some(Duration::from_secs(5));
+            assert_eq!(span(odd), bare, "{odd}");
         }
+        assert_eq!(span("90s"), span("90"));
+        assert_eq!((span("+5"), span("99999999999999999999")), (None, None));
     }
 
     #[test]

@@ -109,10 +109,7 @@ fn limit(value: &str) -> Result<usize, Reply> {
 
 /// Milliseconds since 1970.
 fn since(value: &str, now: Wall) -> Result<u64, Reply> {
-    let span = match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => units::duration(value),
-    };
+    let span = units::span(value);
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     let moment = || DateTime::parse_from_rfc3339(value).ok().map(|at| at.timestamp_millis());
     let ago = |span| now.0.saturating_mul(1000).saturating_sub(ms(span));

@@ -108,11 +108,11 @@ impl Body {
         self.0.remove(key)
     }
 
-    /// As in the config: a whole number of seconds, or a text with a unit.
+    /// As in the config: a whole number of seconds, or a text with a unit or without.
     fn span(&mut self) -> Result<Option<Duration>, Reply> {
         let Some(value) = self.take("for") else { return Ok(None) };
         let seconds = value.as_u64().map(Duration::from_secs);
-        let span = seconds.or_else(|| value.as_str().and_then(units::duration));
+        let span = seconds.or_else(|| value.as_str().and_then(units::span));
         let allowed = Duration::from_secs(1)..=SPAN_MAX;
         let span = span.filter(|span| allowed.contains(span)).ok_or_else(|| {
             wrong("for", &value, r#"a time from 1s to a year, like "90s", "30m" or "2h""#)
@@ -169,6 +169,7 @@ mod tests {
             (r#"{"replicas":4}"#, "count: Exactly(4), span: None, reason: None"),
             (r#"{"replicas":0,"for":"2h"}"#, "Exactly(0), span: Some(7200s)"),
             (r#"{"replicas":1,"for":90,"reason":"sale"}"#, "Some(90s), reason: Some(\"sale\")"),
+            (r#"{"replicas":1,"for":"90"}"#, "Some(90s)"),
             (r#"{"by":2}"#, "count: More(2)"),
             (r#"{"by":-1}"#, "count: Fewer(1)"),
             (r#"{"auto":true}"#, "order: Release"),

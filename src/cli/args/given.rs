@@ -104,7 +104,7 @@ impl Given {
     /// A wrong one is told before anybody is asked.
     pub(crate) fn span(&mut self, choice: Choice) -> Result<Option<String>, String> {
         let Some(text) = self.text(choice) else { return Ok(None) };
-        match units::duration(&text) {
+        match units::span(&text) {
             Some(span) if !span.is_zero() => Ok(Some(text)),
             Some(_) | None => {
                 Err(format!("`--{} {text}` is no time like 90s, 30m or 2h", choice.name))

@@ -187,7 +187,7 @@ fn events(mut given: Given) -> Result<Command, String> {
 }
 
 fn since(text: &str) -> Result<Since, String> {
-    let ago = units::duration(text).map(Since::Ago);
+    let ago = units::span(text).map(Since::Ago);
     let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| Since::At(at.to_utc()));
     ago.or_else(at).ok_or_else(|| {
         format!("`--since {text}` is neither a time like 10m nor one like 2026-10-25T00:00:00Z")
