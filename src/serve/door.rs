@@ -24,9 +24,8 @@ use crate::serve::routes::Route;
 use crate::serve::{Files, spawn};
 use crate::unix;
 
-/// 64 in all. Those of the control socket are its own, so that a crowd on TCP locks no operator
-/// out.
-const TCP_CONNECTIONS: usize = 48;
+/// Those of the control socket are its own, so that a crowd on TCP locks no operator out.
+const TCP_CONNECTIONS: usize = 64;
 const CONTROL_CONNECTIONS: usize = 16;
 /// For whom there is no room.
 const FULL: u16 = 503;
