@@ -12,7 +12,7 @@ use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::word;
 use crate::cli::turns::Turns;
 use crate::cli::{complain, show};
-use crate::model::event::Kind;
+use crate::model::event::{Kind, OVER};
 use crate::outside::Clock;
 
 /// As many are shown when nobody says since when: of all, or before those that follow.
@@ -134,6 +134,8 @@ fn at(event: &Value) -> Option<DateTime<Utc>> {
 fn line(event: &Value, paint: Paint) -> String {
     let kind = word(&event["kind"]);
     let known = Kind::ALL.into_iter().find(|known| known.word() == kind);
+    let is_over = event["message"].as_str().is_some_and(|words| words.starts_with(OVER));
+    let known = known.filter(|_| !is_over);
     let colour = known.and_then(|kind| match kind.level() {
         log::Level::Error => Some(Colour::Bad),
         log::Level::Warn => Some(Colour::Odd),

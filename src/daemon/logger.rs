@@ -153,9 +153,9 @@ pub(crate) fn event(event: &Event) {
     if is(LogFormat::Json) {
         let object = Value::Object(fields(event)).to_string();
         let inner = object.strip_prefix('{').and_then(|o| o.strip_suffix('}')).unwrap_or_default();
-        log::log!(target: FIELDS, event.kind.level(), "{inner}");
+        log::log!(target: FIELDS, event.level(), "{inner}");
     } else {
-        log::log!(event.kind.level(), "{event}");
+        log::log!(event.level(), "{event}");
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What the message begins with where the same kind tells the beginning of a condition and its end.
+pub(crate) const OVER: &str = "over: ";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) kind: Kind,
@@ -17,6 +20,16 @@ impl Event {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Event {
         let message = message.into();
         Event { kind, service: None, replica: None, reason: None, message, change: None }
+    }
+
+    /// A condition that was told of as `kind` has ended.
+    pub(crate) fn over(kind: Kind, how: &str) -> Event {
+        Event::new(kind, format!("{OVER}{how}"))
+    }
+
+    /// That something has ended is no trouble any more.
+    pub(crate) fn level(&self) -> log::Level {
+        if self.message.starts_with(OVER) { log::Level::Info } else { self.kind.level() }
     }
 
     pub(crate) fn service(mut self, name: &str) -> Event {

@@ -47,14 +47,24 @@ impl Told {
 
     pub(crate) fn saving(&mut self, error: Option<String>) -> Option<Event> {
         let failed = error.is_some();
-        let before = std::mem::replace(&mut self.not_saved, failed);
-        error.filter(|_| !before).map(|e| Event::new(Kind::StateNotSaved, e))
+        if std::mem::replace(&mut self.not_saved, failed) == failed {
+            return None;
+        }
+        Some(match error {
+            Some(error) => Event::new(Kind::StateNotSaved, error),
+            None => Event::over(Kind::StateNotSaved, "all that is known is stored again"),
+        })
     }
 
     /// A reload waits for so many earlier processes.
     pub(crate) fn crowded(&mut self, old_processes: Option<u32>) -> Option<Event> {
-        let before = std::mem::replace(&mut self.crowded, old_processes.is_some());
-        let old_processes = old_processes.filter(|_| !before)?;
+        let is_crowded = old_processes.is_some();
+        if std::mem::replace(&mut self.crowded, is_crowded) == is_crowded {
+            return None;
+        }
+        let Some(old_processes) = old_processes else {
+            return Some(Event::over(Kind::ProxyReloadWaits, "no reload waits any more"));
+        };
         let message = format!(
             "{old_processes} earlier HAProxy processes still finish their sessions, for \
              load_balancer.hard_stop_after at most"
@@ -130,12 +140,36 @@ impl Told {
         events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| stepped(service, step, words)));
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
-        let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
-        events.extend(began(&mut self.crash_loops, service, plan, Kind::CrashLoop, waits));
-        let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
-        events.extend(began(&mut self.capped, service, plan, Kind::ScaleCapped, capped));
+        events.extend(self.crash_loop(service, plan));
+        events.extend(self.cap(service, plan));
         events
     }
+
+    /// Over only when all are ready: the next start may fail like those before it.
+    fn crash_loop(&mut self, service: &str, plan: &Plan) -> Option<Event> {
+        let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
+        let unsure = |rule: &Rule| matches!(rule, Rule::EngineLost | Rule::DecisionFailed);
+        let is_well = plan.counts.unready == 0 && plan.wanted <= plan.counts.ready;
+        let over = (is_well && !has(plan, unsure)).then_some("all replicas are ready");
+        turned(&mut self.crash_loops, service, (Kind::CrashLoop, over), cause(plan, waits))
+    }
+
+    fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
+        let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
+        // Between two looks nothing is said of it.
+        let unsure =
+            |rule: &Rule| matches!(rule, Rule::EngineLost | Rule::DecisionFailed | Rule::Standing);
+        let over = (!has(plan, unsure)).then_some("the host has room for all");
+        turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
+    }
+}
+
+fn cause(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> Option<&Rule> {
+    plan.because.iter().map(|cause| &cause.rule).find(|rule| is_it(rule))
+}
+
+fn has(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> bool {
+    cause(plan, is_it).is_some()
 }
 
 /// Orders whose time is over.
@@ -154,23 +188,21 @@ pub(crate) fn over(before: &Memory, after: &Memory) -> Vec<Event> {
     events
 }
 
-/// A rule that holds a service back is told when it begins to.
-fn began(
+/// A rule that holds a service back is told when it begins to, and when that is `over`.
+fn turned(
     told: &mut BTreeSet<String>,
     service: &str,
-    plan: &Plan,
-    kind: Kind,
-    is_it: impl Fn(&Rule) -> bool,
+    (kind, over): (Kind, Option<&str>),
+    rule: Option<&Rule>,
 ) -> Option<Event> {
-    let Some(cause) = plan.because.iter().find(|cause| is_it(&cause.rule)) else {
-        // Between two looks nothing is said of it.
-        if !plan.because.iter().any(|cause| cause.rule == Rule::Standing) {
-            told.remove(service);
+    let event = match (rule, over) {
+        (Some(rule), _) if told.insert(service.to_owned()) => {
+            Event { reason: Some(rule.word()), ..Event::new(kind, rule.to_string()) }
         }
-        return None;
+        (None, Some(how)) if told.remove(service) => Event::over(kind, how),
+        (Some(_) | None, _) => return None,
     };
-    let event = Event::new(kind, cause.rule.to_string()).service(service);
-    told.insert(service.to_owned()).then(|| Event { reason: Some(cause.rule.word()), ..event })
+    Some(event.service(service))
 }
 
 /// `2 to 8 replicas, by load; schedule "monday rush"`.
@@ -334,5 +366,85 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
         }
         Action::Steer { .. } if failures == 0 => Vec::new(),
         Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::event::Event;
+    use crate::model::plan::{Cause, Plan, Rule};
+    use crate::model::record::Counts;
+    use crate::model::schedule::Standing;
+    use crate::model::service::Bounds;
+    use crate::report::events::{LastWords, Told};
+
+    fn plan(rule: Rule, wanted: u32, ready: u32) -> Plan {
+        let bounds = Bounds::exactly(wanted);
+        Plan {
+            from: wanted,
+            wanted,
+            standing: Standing { bounds, scaling: true, window: None },
+            counts: Counts { ready, ..Counts::default() },
+            sightings: Vec::new(),
+            measured: Vec::new(),
+            because: vec![Cause { rule, number: wanted }],
+            actions: Vec::new(),
+            steps: Vec::new(),
+            milestones: Vec::new(),
+            servers: Vec::new(),
+            again: None,
+        }
+    }
+
+    fn line(event: Option<Event>) -> String {
+        event.map_or("-".to_owned(), |e| format!("{} {} {}", e.level(), e.kind.word(), e.message))
+    }
+
+    #[test]
+    fn what_holds_a_service_back_is_told_when_it_begins_and_when_it_is_over() {
+        let crash = Rule::CrashLoop { failures: 2, left: std::time::Duration::from_secs(10) };
+        let room = Rule::NoHeadroom { free: 0, needed: 1 << 20 };
+        let mut told = Told::default();
+        for (rule, ready, want) in [
+            (crash, 1, "WARN health.crash_loop 2 failures in a row, next start in 10s"),
+            (crash, 1, "-"),
+            // It is tried, and fails again.
+            (Rule::NoMetric, 1, "-"),
+            (crash, 1, "-"),
+            (Rule::EngineLost, 2, "-"),
+            (Rule::Standing, 2, "INFO health.crash_loop over: all replicas are ready"),
+            (Rule::Standing, 2, "-"),
+            (room, 2, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
+            (Rule::Standing, 2, "-"),
+            (Rule::EngineLost, 2, "-"),
+            (room, 2, "-"),
+            (Rule::NoMetric, 2, "INFO scale.capped over: the host has room for all"),
+            (Rule::NoMetric, 2, "-"),
+        ] {
+            let events = told.plan("web", &plan(rule, 2, ready), &LastWords::new());
+            assert!(events.len() < 2, "{events:?}");
+            assert_eq!(line(events.into_iter().next()), want, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn what_concerns_all_services_is_told_when_it_begins_and_when_it_is_over() {
+        let mut told = Told::default();
+        for (error, want) in [
+            (None, "-"),
+            (Some("full"), "ERROR state.not_saved full"),
+            (Some("full"), "-"),
+            (None, "INFO state.not_saved over: all that is known is stored again"),
+        ] {
+            assert_eq!(line(told.saving(error.map(str::to_owned))), want);
+        }
+        let crowd = line(told.crowded(Some(10)));
+        assert!(crowd.starts_with("WARN haproxy.reload_waits 10 earlier"), "{crowd}");
+        assert_eq!(line(told.crowded(Some(11))), "-");
+        assert_eq!(
+            line(told.crowded(None)),
+            "INFO haproxy.reload_waits over: no reload waits any more"
+        );
+        assert_eq!(line(told.crowded(None)), "-");
     }
 }

@@ -39,6 +39,7 @@ fn starts_are_tidied_up_and_tried_again_later() {
         stage.docker.heal();
         assert!(reached(secs(15), || stage.docker.names("running") == ["web-3"]), "{name}");
         stage.wait_served();
+        daemon.wait(&["info event=health.crash_loop", "over: all replicas are ready"], SOON);
     });
 }
 
@@ -75,6 +76,7 @@ fn a_host_without_room_is_told_and_nothing_is_started() {
     stage.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
+    daemon.wait(&["info event=scale.capped", "over: the host has room for all"], SOON);
 }
 
 #[test]

@@ -186,6 +186,7 @@ fn a_state_that_cannot_be_stored_is_told_and_keeps_nothing_from_running() {
     let stored = || stage.dir.join("state/state.json").exists();
     stage.wait_looks(1);
     assert!(reached(SOON, stored));
+    daemon.wait(&["info event=state.not_saved", "over: all that is known is stored again"], SOON);
 }
 
 #[test]
