@@ -340,20 +340,20 @@ impl Life {
         }
         let times = (self.parts.clock.now(), self.parts.clock.wall());
         let (mut memory, mut events) = (self.mind.memory.clone(), Vec::new());
+        let mut done = Vec::new();
         for service in services {
             let old = memory.services.entry(service.name.as_str().to_owned()).or_default();
             let taken = orders::take(&service, old, times, &order)?;
             *old = taken.memory;
-            events.push(Event::new(taken.kind, taken.words).service(service.name.as_str()));
+            let name = service.name.as_str();
+            done.push(format!("{name}: {}", taken.words));
+            events.extend(taken.kind.map(|kind| Event::new(kind, taken.words).service(name)));
         }
         self.parts.store.save(&memory).map_err(|err| Refusal::Unavailable(err.to_string()))?;
         self.mind.memory = memory;
         self.pace.wake(times.0);
         events.iter().for_each(|event| self.tell(event));
-        let words = events
-            .iter()
-            .map(|e| format!("{}: {}", e.service.as_deref().unwrap_or_default(), e.message));
-        Ok(words.collect::<Vec<_>>().join("; "))
+        Ok(done.join("; "))
     }
 
     fn tell(&mut self, event: &Event) {

@@ -48,7 +48,8 @@ pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) memory: ServiceMemory,
-    pub(crate) kind: Kind,
+    /// `None`: it stood like that already, which is no event.
+    pub(crate) kind: Option<Kind>,
     pub(crate) words: String,
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn take(
             let (until, reason) = (span.map(|span| now.plus(span)), reason.clone());
             let words = format!("{count} replicas{}", shown(*span, reason.as_deref()));
             next.hold = Some(Hold { count, until, reason });
-            (Kind::HoldSet, words)
+            (Some(Kind::HoldSet), words)
         }
         Order::Step { up } => {
             let count = step(service, memory, wall, *up)?;
@@ -78,25 +79,25 @@ pub(crate) fn take(
             };
             let words = format!("{count} replicas{}", shown(until.map(|end| end.since(now)), None));
             next.hold = Some(Hold { count, until, reason: None });
-            (Kind::HoldSet, words)
+            (Some(Kind::HoldSet), words)
         }
         Order::Release => {
-            let was = next.hold.take();
-            (Kind::HoldReleased, if was.is_some() { "by order" } else { "none was set" }.to_owned())
+            let was = next.hold.take().map(|_| Kind::HoldReleased);
+            (was, if was.is_some() { "by order" } else { "none was set" }.to_owned())
         }
         Order::Pause { span } => {
             next.pause = Some(Pause { until: span.map(|span| now.plus(span)) });
-            (Kind::ScalingPaused, format!("scaling stops{}", shown(*span, None)))
+            (Some(Kind::ScalingPaused), format!("scaling stops{}", shown(*span, None)))
         }
         Order::Resume => {
-            let was = next.pause.take();
+            let was = next.pause.take().map(|_| Kind::ScalingResumed);
             let words = if was.is_some() { "scaling goes on" } else { "it was not paused" };
-            (Kind::ScalingResumed, words.to_owned())
+            (was, words.to_owned())
         }
         Order::Restart => {
             let wanted = current(service, memory)?;
             rollout::restart(service, &mut next, now);
-            (Kind::RolloutStarted, format!("restart, one after the other: {wanted}"))
+            (Some(Kind::RolloutStarted), format!("restart, one after the other: {wanted}"))
         }
     };
     Ok(Taken { memory: next, kind, words })
@@ -169,6 +170,7 @@ mod tests {
     use crate::decide::orders::{Taken, take};
     use crate::decide::tests::{NOW, S, service};
     use crate::model::command::{Count, Order, Refusal};
+    use crate::model::event::Kind;
     use crate::model::memory::{Hold, ServiceMemory};
     use crate::model::schedule::Wall;
     use crate::model::service::Bounds;
@@ -276,5 +278,12 @@ mod tests {
         assert_eq!(held.words, "3 replicas, until further notice");
         let back = take(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
         assert_eq!((back.memory.hold, back.words.as_str()), (None, "by order"));
+        assert_eq!(back.kind, Some(Kind::HoldReleased));
+        for (order, words) in
+            [(Order::Release, "none was set"), (Order::Resume, "it was not paused")]
+        {
+            let taken = ordered(2, &order).unwrap();
+            assert_eq!((taken.kind, taken.words.as_str()), (None, words));
+        }
     }
 }

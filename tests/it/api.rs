@@ -103,6 +103,10 @@ fn every_route_answers_to_whom_it_should() {
         check(&answer, 405, "is not for this path");
         assert!(answer.head.contains(&format!("allow: {allow}")), "{answer:?}");
     }
+    // Two of each by whom it was asked: what changed nothing was no event.
+    for (event, times) in [("hold.released", 0), ("scaling.paused", 4), ("scaling.resumed", 4)] {
+        assert_eq!(daemon.count(&[&format!("event={event}")]), times, "{event}");
+    }
     let head = tcp.ask("HEAD /healthz", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(head.head.contains("content-length: 19"), "{head:?}");
