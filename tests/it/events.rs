@@ -52,7 +52,7 @@ fn they_are_shown_newest_first_and_outlive_the_daemon() {
     assert_eq!(kinds(&control.get("/events?limit=1&kind=daemon.*").json()), ["daemon.started"]);
     let up = control.get("/events?service=web&kind=scale.up").json();
     assert_eq!((&up[0]["from"], &up[0]["to"]), (&json!(0), &json!(1)), "{up}");
-    for (query, want) in [("limit=0", "1 to 1000"), ("since=noon", "10m"), ("sice=1h", "since")] {
+    for (query, want) in [("limit=0", "at least 1"), ("since=noon", "10m"), ("sice=1h", "since")] {
         let refused = control.get(&format!("/events?{query}"));
         assert!(refused.status == 400 && refused.body.contains(want), "{refused:?}");
     }
