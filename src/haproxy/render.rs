@@ -107,7 +107,8 @@ fn render_backend(backend: &Backend, out: &mut String) {
     let _ = writeln!(out, "    timeout check {}ms", health.timeout.as_millis());
     let _ = writeln!(out, "    default-server {}", server_options(health));
     for server in &backend.servers {
-        let _ = writeln!(out, "    server {} {}", server.name, server.address);
+        // Said of each, though the default has it: whoever reads one line sees that it is checked.
+        let _ = writeln!(out, "    server {} {} check", server.name, server.address);
     }
 }
 
@@ -246,7 +247,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
     timeout check 1500ms
     default-server check port 81 inter 10000ms fastinter 1s downinter 500ms fall 5 rise 2 \
                     pool-max-conn -1 pool-purge-delay 5s
-    server web-1 172.17.0.2:8080
+    server web-1 172.17.0.2:8080 check
 ";
         assert!(text.ends_with(tail), "{text}");
         let listen = |name| listen_of(&text, &ServiceName::new(name).unwrap());
