@@ -133,7 +133,7 @@ pub(crate) fn in_short(logged: &str, service: &str) -> Option<(Colour, String)> 
     if of("service=").is_some_and(|named| named != service) {
         return None;
     }
-    let Some(event) = of("event=") else { return Some((of_level(level), fields.to_owned())) };
+    let Some(event) = of("kind=") else { return Some((of_level(level), fields.to_owned())) };
     let mut short = event.to_owned();
     if let Some(replica) = of("replica=") {
         short.push_str(&format!(" {replica}"));

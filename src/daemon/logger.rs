@@ -108,8 +108,6 @@ fn pairs(line: &str) -> Option<Map<String, Value>> {
             }
         };
         rest = left.strip_prefix(' ').or(left.is_empty().then_some(""))?;
-        // An event's word is its kind, as in the lines of events.
-        let key = if key == "event" { "kind" } else { key };
         fields.insert(key.to_owned(), Value::String(value));
     }
     Some(fields).filter(|fields| !fields.is_empty())

@@ -260,7 +260,7 @@ impl Kind {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event={}", self.kind.word())?;
+        write!(f, "kind={}", self.kind.word())?;
         if let Some(service) = &self.service {
             write!(f, " service={service}")?;
         }

@@ -25,7 +25,7 @@ fn a_killed_replica_is_replaced_at_once() {
     site.wait_serving(2, secs(20), &daemon);
     let (victim, name, _) = site.containers().remove(0);
     site.docker(&["kill", &victim]).expect("docker kill");
-    daemon.wait(&["event=replica.exited", &format!("replica={name}")], secs(3));
+    daemon.wait(&["kind=replica.exited", &format!("replica={name}")], secs(3));
     let replaced = reached(secs(10), || {
         let serving = site.serving();
         serving.len() == 2 && !serving.contains(&name)
@@ -41,10 +41,10 @@ fn a_replica_that_cannot_start_is_told_removed_and_tried_ever_more_slowly() {
         r#"{TWO}, "command": ["--no-such-option"], "networks": ["no-such-network"]"#
     ));
     let daemon = Daemon::start(&config);
-    daemon.wait(&["event=replica.failed", "no-such-network"], secs(10));
-    daemon.wait(&["event=health.crash_loop", "reason=CrashLoop"], secs(10));
+    daemon.wait(&["kind=replica.failed", "no-such-network"], secs(10));
+    daemon.wait(&["kind=health.crash_loop", "reason=CrashLoop"], secs(10));
     assert!(site.containers().is_empty(), "{:?}", site.containers());
-    let tried = daemon.count(&["event=replica.failed"]);
+    let tried = daemon.count(&["kind=replica.failed"]);
     assert!(tried <= 4, "{tried} tries: {:#?}", daemon.lines());
     site.configure(TWO);
     daemon.signal("HUP");
@@ -118,7 +118,7 @@ fn an_image_that_no_registry_has_is_told_in_dockers_words() {
     let image = format!("{}/no-such-image:7", registry.address);
     let daemon = Daemon::start(&with_image(&site, &image));
     let words = format!("image {image} could not be pulled: ");
-    daemon.wait(&["event=replica.failed", &words, "not found"], secs(30));
+    daemon.wait(&["kind=replica.failed", &words, "not found"], secs(30));
 }
 
 #[test]
@@ -130,10 +130,10 @@ fn an_absent_image_is_pulled_from_its_registry() {
     site.docker(&["push", &image]).expect("docker push");
     site.docker(&["rmi", &image]).expect("docker rmi");
     let daemon = Daemon::start(&with_image(&site, &image));
-    daemon.wait(&["event=image.pulling", &image], secs(20));
-    daemon.wait(&["event=image.pulled", &image], secs(60));
+    daemon.wait(&["kind=image.pulling", &image], secs(20));
+    daemon.wait(&["kind=image.pulled", &image], secs(60));
     site.wait_serving(2, secs(30), &daemon);
-    assert_eq!(daemon.count(&["event=image.pulled"]), 1);
+    assert_eq!(daemon.count(&["kind=image.pulled"]), 1);
     drop(daemon);
     site.clean_up();
     site.docker(&["rmi", &image]).expect("docker rmi");
@@ -219,7 +219,7 @@ fn containers_of_others_are_never_touched() {
     let image = crate::site::IMAGE;
     let id = site.docker(&["run", "-d", "--name", &name, "--label", label, image]).unwrap();
     let daemon = Daemon::start(&site.configure(r#""min_replicas": 1, "max_replicas": 1"#));
-    daemon.wait(&["event=replica.failed", "is taken by a container that is not ours"], secs(10));
+    daemon.wait(&["kind=replica.failed", "is taken by a container that is not ours"], secs(10));
     site.wait_serving(1, secs(30), &daemon);
     let format = "{{.State.Running}} {{.RestartCount}}";
     let state = site.docker(&["inspect", "--format", format, id.trim()]);

@@ -192,7 +192,7 @@ fn a_docker_that_refuses_or_is_slow_changes_nothing_but_the_time() {
     suffer("Docker answers 500", &site, 3, &NOTHING, |daemon| {
         relay.set_mood(Mood::Refuses);
         order(&site, daemon, 3);
-        daemon.wait(&["event=replica.failed", "an ill Docker"], secs(30));
+        daemon.wait(&["kind=replica.failed", "an ill Docker"], secs(30));
         relay.set_mood(Mood::Well);
         "one more was wanted meanwhile".to_owned()
     });
@@ -216,14 +216,14 @@ fn a_docker_that_freezes_or_dies_costs_no_request() {
     suffer("dockerd is frozen", &site, 3, &NOTHING, |daemon| {
         signal(dockerd.pid(), "STOP");
         order(&site, daemon, 3);
-        daemon.wait(&["event=docker.lost"], secs(30));
+        daemon.wait(&["kind=docker.lost"], secs(30));
         signal(dockerd.pid(), "CONT");
-        daemon.wait(&["event=docker.back"], secs(30));
+        daemon.wait(&["kind=docker.back"], secs(30));
         "one more was wanted meanwhile".to_owned()
     });
     suffer("dockerd is killed", &site, 3, &NOTHING, |daemon| {
         dockerd.kill();
-        daemon.wait(&["event=docker.lost"], secs(30));
+        daemon.wait(&["kind=docker.lost"], secs(30));
         order(&site, daemon, 3);
         dockerd.up();
         "with live-restore; one more was wanted meanwhile".to_owned()
@@ -258,9 +258,9 @@ fn a_full_disk_under_the_state_keeps_nothing_up() {
         // As much as goes.
         drop(fs::write(&filler, vec![0; 1 << 20]));
         order(&site, daemon, 3);
-        daemon.wait(&["event=state.not_saved"], secs(30));
+        daemon.wait(&["kind=state.not_saved"], secs(30));
         site.wait_serving(3, secs(30), daemon);
-        assert_eq!(daemon.count(&["event=state.not_saved"]), 1, "{:#?}", daemon.lines());
+        assert_eq!(daemon.count(&["kind=state.not_saved"]), 1, "{:#?}", daemon.lines());
         fs::remove_file(&filler).unwrap();
         order(&site, daemon, 2);
         assert!(reached(secs(30), || is_settled(&site, 2)), "{:#?}", daemon.lines());

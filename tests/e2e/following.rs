@@ -23,11 +23,11 @@ fn sessions_in_haproxy_bring_replicas_and_take_them_away() {
     let quiet = Load::start(site.address(), clients(2, Kind::KeepAlive, "/", 20));
     // Nine at a time, each for a while: three for each of three.
     let slow = Load::start(site.address(), clients(9, Kind::Slow, "/slow?ms=1500", 0));
-    daemon.wait(&["event=scale.up", "haproxy sessions", "for a target of 3"], secs(20));
+    daemon.wait(&["kind=scale.up", "haproxy sessions", "for a target of 3"], secs(20));
     site.wait_serving(3, secs(30), &daemon);
     let slow = slow.stop();
     site.wait_serving(1, secs(40), &daemon);
-    daemon.wait(&["event=scale.down", "to=1", "haproxy sessions"], secs(1));
+    daemon.wait(&["kind=scale.down", "to=1", "haproxy sessions"], secs(1));
     let quiet = quiet.stop();
     assert_eq!(slow.failed() + quiet.failed(), 0, "{slow}\n{quiet}\n{:#?}", daemon.lines());
 }
@@ -49,7 +49,7 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     site.wait_serving(3, secs(30), &daemon);
     let load = everyone(&site);
     drop(prometheus);
-    let from = daemon.wait(&["event=metric.failed", "prometheus"], secs(20));
+    let from = daemon.wait(&["kind=metric.failed", "prometheus"], secs(20));
     exporter.sum.store(2, Ordering::Relaxed);
     let unsure = ["wanted=3", "reason=MetricsMissing", "so none is taken away"];
     let again = daemon.wait_from(from, &unsure, secs(20));
@@ -59,9 +59,9 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     site.wait_serving(4, secs(30), &daemon);
     let slow = slow.stop();
     let _prometheus = Prometheus::start(&site.dir, port, &exporter);
-    let back = daemon.wait_from(from, &["event=metric.back", "prometheus"], secs(20));
-    daemon.wait_from(back, &["event=scale.down"], secs(20));
-    daemon.wait_from(back, &["event=replica.removed"], secs(60));
+    let back = daemon.wait_from(from, &["kind=metric.back", "prometheus"], secs(20));
+    daemon.wait_from(back, &["kind=scale.down"], secs(20));
+    daemon.wait_from(back, &["kind=replica.removed"], secs(60));
     let counts = load.stop();
     assert_eq!(counts.failed() + slow.failed(), 0, "{counts}\n{slow}\n{:#?}", daemon.lines());
 }
@@ -83,7 +83,7 @@ fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
     awake.wait_for(secs(10), |c| 20 < c.sent());
     let counts = awake.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
-    daemon.wait(&["event=scale.down", "to=0"], secs(30));
-    daemon.wait(&["event=replica.removed"], secs(30));
+    daemon.wait(&["kind=scale.down", "to=0"], secs(30));
+    daemon.wait(&["kind=replica.removed"], secs(30));
     assert!(site.containers().is_empty(), "{:?}", site.containers());
 }

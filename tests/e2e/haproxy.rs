@@ -41,7 +41,7 @@ fn servers_come_and_go_without_a_reload() {
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     assert_eq!(site.haproxy_pid(), pid);
-    assert!(daemon.count(&["event=haproxy.reloaded"]) <= 1, "{:#?}", daemon.lines());
+    assert!(daemon.count(&["kind=haproxy.reloaded"]) <= 1, "{:#?}", daemon.lines());
     // Clients held on to them for a while.
     let listed = || site.ask_haproxy("show servers state").matches(&site.service).count();
     assert!(reached(secs(30), || listed() == 2), "one server in its backend: {}", listed());
@@ -62,7 +62,7 @@ fn a_container_that_is_gone_gets_nothing_more_though_no_file_is_taken() {
         row.is_none_or(|row| row.contains(",MAINT,"))
     };
     assert!(reached(secs(20), is_out), "{:#?}", daemon.lines());
-    daemon.wait(&["event=haproxy.reload_failed", "the file is refused"], secs(20));
+    daemon.wait(&["kind=haproxy.reload_failed", "the file is refused"], secs(20));
     fs::remove_file(site.dir.join("spoil")).unwrap();
     site.wait_serving(2, secs(60), &daemon);
 }
@@ -79,7 +79,7 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     site.configure(r#""min_replicas": 2, "max_replicas": 2"#);
     daemon.signal("HUP");
     let failed =
-        ["event=haproxy.reload_failed", "unknown keyword 'no_such_keyword'", "the file is refused"];
+        ["kind=haproxy.reload_failed", "unknown keyword 'no_such_keyword'", "the file is refused"];
     daemon.wait(&failed, secs(10));
     let runs = || fs::read_to_string(site.dir.join("runs")).unwrap_or_default();
     assert!(reached(secs(20), || 3 <= runs().lines().count()), "it is tried again");
@@ -87,7 +87,7 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     assert_eq!(site.haproxy_pid(), pid, "the old process goes on");
     assert_eq!(fs::read(site.dir.join("haproxy.cfg")).unwrap(), good, "with its file");
     fs::remove_file(site.dir.join("spoil")).unwrap();
-    daemon.wait(&["event=haproxy.reloaded", "ms, after ", " failures"], secs(30));
+    daemon.wait(&["kind=haproxy.reloaded", "ms, after ", " failures"], secs(30));
     site.wait_serving(2, secs(20), &daemon);
     load.wait_for(secs(5), |c| 200 < c.sent());
     let counts = load.stop();
@@ -131,7 +131,7 @@ fn the_operators_own_file_is_served_beside_ours() {
     fs::write(&config, fs::read_to_string(&config).unwrap().replacen(two, ONE, 1)).unwrap();
     let load = everyone(&site);
     daemon.signal("HUP");
-    daemon.wait(&["event=haproxy.reload_failed", "base.cfg", "no_such_keyword"], secs(10));
+    daemon.wait(&["kind=haproxy.reload_failed", "base.cfg", "no_such_keyword"], secs(10));
     load.wait_for(secs(5), |c| 100 < c.sent());
     assert_eq!(load.stop().failed(), 0);
 }
@@ -148,7 +148,7 @@ fn a_port_that_is_taken_is_told_and_heals() {
     site.configure_with(ONE, &other);
     daemon.signal("HUP");
     let place = format!("127.0.0.1:{taken}");
-    daemon.wait(&["event=haproxy.reload_failed", "cannot bind", &place, "in use"], secs(20));
+    daemon.wait(&["kind=haproxy.reload_failed", "cannot bind", &place, "in use"], secs(20));
     // The other service goes on as if nothing were wrong.
     site.configure_with(r#""min_replicas": 2, "max_replicas": 2"#, &other);
     daemon.signal("HUP");
@@ -178,11 +178,11 @@ fn a_new_process_that_dies_is_followed_by_the_last_good_configuration() {
     site.dir.write("doom", "");
     site.configure_with(r#""min_replicas": 2, "max_replicas": 2"#, &site.other(free_port()));
     daemon.signal("HUP");
-    let failed = ["event=haproxy.reload_failed", "the new process ended as soon as it had started"];
+    let failed = ["kind=haproxy.reload_failed", "the new process ended as soon as it had started"];
     let failed = daemon.wait(&failed, secs(20));
-    let back = daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(1));
+    let back = daemon.wait_from(failed, &["kind=haproxy.rolled_back"], secs(1));
     site.wait_serving(2, secs(20), &daemon);
-    daemon.wait_from(back, &["event=haproxy.reloaded"], secs(1));
+    daemon.wait_from(back, &["kind=haproxy.reloaded"], secs(1));
 }
 
 #[test]
@@ -209,14 +209,14 @@ fn a_restarted_daemon_goes_on_with_the_haproxy_that_runs() {
     let (pid, containers) = (site.haproxy_pid(), site.containers());
     daemon.signal("TERM");
     assert!(daemon.wait_exit(secs(10)).success());
-    daemon.wait(&["event=daemon.stopping"], secs(1));
+    daemon.wait(&["kind=daemon.stopping"], secs(1));
     let daemon = Daemon::start(&config);
     daemon.wait(&["reason=DesiredWithinRange"], secs(10));
     load.wait_for(secs(10), |c| 300 < c.sent());
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     assert_eq!((site.haproxy_pid(), site.containers()), (pid, containers));
-    assert_eq!(daemon.count(&["event=haproxy.reloaded"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), 0, "{:#?}", daemon.lines());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_frozen_haproxy_neither_hangs_the_daemon_nor_stops_a_replica() {
     // Many looks, so that its backlog of connections is full; then something to do on Docker.
     site.configure(ONE);
     daemon.signal("HUP");
-    daemon.wait(&["event=replica.draining"], secs(20));
+    daemon.wait(&["kind=replica.draining"], secs(20));
     let more = daemon.lines().len();
     daemon.wait_from(more, &["debug service="], secs(20));
     daemon.signal("TERM");

@@ -176,12 +176,12 @@ fn a_reload_that_fails_is_told_costs_no_request_and_heals() {
         let (pid, from) = (case.site.haproxy_pid(), case.daemon.lines().len());
         (row.spoil)(&case);
         case.change();
-        case.daemon.wait_from(from, &["event=haproxy.reload_failed", row.words], secs(30));
+        case.daemon.wait_from(from, &["kind=haproxy.reload_failed", row.words], secs(30));
         case.serve_on();
         assert_eq!(case.site.haproxy_pid(), pid, "{}: the old process goes on", row.name);
         case.assert_nothing_lost(row.name);
         (row.mend)(&case);
-        let healed = ["event=haproxy.reloaded", "ms, after ", " failure"];
+        let healed = ["kind=haproxy.reloaded", "ms, after ", " failure"];
         case.daemon.wait_from(from, &healed, secs(30));
         case.serve_on();
         case.assert_nothing_lost(row.name);
@@ -226,18 +226,18 @@ fn files_that_lie_or_are_half_there_cost_no_request() {
     ];
     // The first reload writes the states.
     case.change();
-    case.daemon.wait(&["event=haproxy.reloaded"], secs(30));
+    case.daemon.wait(&["kind=haproxy.reloaded"], secs(30));
     for (name, lie) in lies {
         let (pid, from) = (case.site.haproxy_pid(), case.daemon.lines().len());
         lie(&case);
         case.change();
-        case.daemon.wait_from(from, &["event=haproxy.reloaded"], secs(30));
+        case.daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(30));
         assert_ne!(case.site.haproxy_pid(), pid, "{name}");
         case.serve_on();
         case.assert_nothing_lost(name);
     }
     assert!(bystander.child.try_wait().unwrap().is_none(), "a bystander was told to end");
-    assert_eq!(case.daemon.count(&["event=haproxy.reload_failed"]), 0);
+    assert_eq!(case.daemon.count(&["kind=haproxy.reload_failed"]), 0);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_socket_that_is_gone_is_back_without_a_request_refused() {
     let pid = case.site.haproxy_pid();
     fs::remove_file(case.site.dir.join("haproxy.sock")).unwrap();
     let from = case.daemon.lines().len();
-    case.daemon.wait_from(from, &["event=haproxy.reloaded"], secs(30));
+    case.daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(30));
     assert!(reached(secs(10), || case.site.serving().len() == 1));
     assert_ne!(case.site.haproxy_pid(), pid);
     case.serve_on();

@@ -159,12 +159,12 @@ fn a_real_prometheus_gives_a_value_or_says_why_not() {
     let sum = "/ sum(jobs_waiting)";
     let value = ["/ sum(jobs_waiting)\"", "reading=\"50\""];
     daemon.wait(&value, secs(20));
-    let failed = ["event=metric.failed", "/ sum(jobs_waiting):"];
+    let failed = ["kind=metric.failed", "/ sum(jobs_waiting):"];
     assert_eq!(daemon.count(&failed), 0, "{:#?}", daemon.lines());
     drop(prometheus);
-    let lost = daemon.wait(&["event=metric.failed", sum, "Connection refused"], secs(20));
+    let lost = daemon.wait(&["kind=metric.failed", sum, "Connection refused"], secs(20));
     let _prometheus = Prometheus::start(&site.dir, port, &exporter);
-    daemon.wait_from(lost, &["event=metric.back", "/ sum(jobs_waiting)\""], secs(20));
+    daemon.wait_from(lost, &["kind=metric.back", "/ sum(jobs_waiting)\""], secs(20));
     daemon.wait_from(lost, &value, secs(20));
     assert_eq!(daemon.count(&failed), 1, "{:#?}", daemon.lines());
 }
@@ -207,7 +207,7 @@ fn requests_are_counted_once_each_across_reloads() {
         let more = if count == 2 { other.as_str() } else { "" };
         trace(&site.configure_with(&replicas(count), more));
         daemon.signal("HUP");
-        line = 1 + daemon.wait_from(line, &["event=haproxy.reloaded"], secs(40));
+        line = 1 + daemon.wait_from(line, &["kind=haproxy.reloaded"], secs(40));
         let more = load.counts().sent() + 100;
         load.wait_for(secs(20), |c| more < c.sent());
     }
@@ -234,7 +234,7 @@ fn sessions_are_those_of_every_process_and_an_idle_service_responds_in_no_time()
     // A process that is told to finish keeps them.
     site.configure_with(&replicas(2), &site.other(free_port()));
     daemon.signal("HUP");
-    let reloaded = daemon.wait_from(open, &["event=haproxy.reloaded"], secs(10));
+    let reloaded = daemon.wait_from(open, &["kind=haproxy.reloaded"], secs(10));
     daemon.wait_from(reloaded, &["haproxy sessions", "reading=\"3\""], secs(4));
     assert!(1 < site.haproxy_pids().len(), "{:?}", site.haproxy_pids());
     let counts = slow.stop();

@@ -120,18 +120,18 @@ fn with_live_restore_a_restart_of_docker_costs_no_request() {
     site.wait_serving(2, secs(30), &daemon);
     let (load, before) = (everyone(&site), site.containers());
     dockerd.down();
-    daemon.wait(&["event=docker.lost", "cannot reach Docker"], secs(10));
+    daemon.wait(&["kind=docker.lost", "cannot reach Docker"], secs(10));
     load.wait_for(secs(5), |c| 200 < c.sent());
     assert_eq!(site.serving().len(), 2, "HAProxy keeps its list");
     dockerd.up();
-    daemon.wait(&["event=docker.back"], secs(10));
+    daemon.wait(&["kind=docker.back"], secs(10));
     assert_eq!(site.containers(), before);
     site.configure(r#""min_replicas": 3, "max_replicas": 3"#);
     daemon.signal("HUP");
     site.wait_serving(3, secs(20), &daemon);
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
-    assert_eq!(daemon.count(&["event=docker.lost"]), 1, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=docker.lost"]), 1, "{:#?}", daemon.lines());
     site.clean_up();
 }
 
@@ -143,9 +143,9 @@ fn without_live_restore_the_replicas_come_back_with_docker() {
     let daemon = Daemon::start(&site.configure(TWO));
     site.wait_serving(2, secs(30), &daemon);
     dockerd.down();
-    daemon.wait(&["event=docker.lost"], secs(20));
+    daemon.wait(&["kind=docker.lost"], secs(20));
     dockerd.up();
-    daemon.wait(&["event=docker.back"], secs(10));
+    daemon.wait(&["kind=docker.back"], secs(10));
     site.wait_serving(2, secs(30), &daemon);
     let running = || {
         let containers = site.containers();

@@ -38,7 +38,7 @@ fn a_changed_spec_and_a_restart_go_through_all_and_lose_no_request() {
     let begun = Instant::now();
     site.configure(&two(r#", "environment": { "COLOUR": "blue" }"#));
     daemon.signal("HUP");
-    let changed = daemon.wait(&["event=rollout.finished"], secs(120));
+    let changed = daemon.wait(&["kind=rollout.finished"], secs(120));
     println!("a change of spec through 2 replicas: {:.1} s", begun.elapsed().as_secs_f64());
     wait_numbers(&site, [3, 4], &daemon);
     for (id, ..) in site.containers() {
@@ -49,7 +49,7 @@ fn a_changed_spec_and_a_restart_go_through_all_and_lose_no_request() {
     let socket = site.dir.join("api.sock");
     let told = plimsoll(&["restart", &site.service, "--socket", socket.to_str().unwrap()]);
     assert!(told.status.success(), "{told:?}");
-    daemon.wait_from(changed + 1, &["event=rollout.finished"], secs(120));
+    daemon.wait_from(changed + 1, &["kind=rollout.finished"], secs(120));
     println!("a restart of 2 replicas: {:.1} s", begun.elapsed().as_secs_f64());
     wait_numbers(&site, [5, 6], &daemon);
     // The old ones go on where they listen until the new ones serve elsewhere.
@@ -72,8 +72,8 @@ fn a_spec_that_never_gets_ready_is_taken_back_and_loses_no_request() {
     // It listens where nobody asks.
     site.configure(&keys(r#", "environment": { "PORT": "9999" }"#));
     daemon.signal("HUP");
-    let back = daemon.wait(&["event=rollout.rolled_back"], secs(60));
-    daemon.wait_from(back, &["event=rollout.finished"], secs(60));
+    let back = daemon.wait(&["kind=rollout.rolled_back"], secs(60));
+    daemon.wait_from(back, &["kind=rollout.finished"], secs(60));
     wait_numbers(&site, [1, 2], &daemon);
     assert_clean(&load.stop());
 }
@@ -87,11 +87,11 @@ fn an_ill_replica_leaves_haproxy_and_is_replaced() {
     let begun = Instant::now();
     // It accepts connections and answers nothing.
     site.docker(&["pause", &ill]).unwrap();
-    daemon.wait(&["event=health.unhealthy", &ill], secs(60));
+    daemon.wait(&["kind=health.unhealthy", &ill], secs(60));
     let is_out = || !site.ask_haproxy("show stat").contains(&format!("{ill},"));
     assert!(reached(secs(30), is_out), "{:#?}", daemon.lines());
     println!("from ill to out of HAProxy: {:.1} s", begun.elapsed().as_secs_f64());
-    daemon.wait(&["event=health.replaced", &ill], secs(60));
+    daemon.wait(&["kind=health.replaced", &ill], secs(60));
     println!("from ill to replaced: {:.1} s", begun.elapsed().as_secs_f64());
     site.wait_serving(2, secs(30), &daemon);
     wait_numbers(&site, [2, 3], &daemon);
@@ -115,7 +115,7 @@ fn what_left_the_config_is_drained_and_removed_when_that_is_wanted() {
     assert!(reached(secs(30), || count() == 1), "{:#?}", daemon.lines());
     let config = site.configure(&two(""));
     daemon.signal("HUP");
-    daemon.wait(&["event=service.orphaned", &other], secs(30));
+    daemon.wait(&["kind=service.orphaned", &other], secs(30));
     assert_eq!(count(), 1, "nobody said that it may go");
     let text = std::fs::read_to_string(&config).unwrap();
     let text =

@@ -36,7 +36,7 @@ fn load_brings_replicas_and_its_end_takes_them_away() {
     for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow] {
         assert!(0 < light.of(kind).sent(), "no {kind} client");
     }
-    assert_eq!(daemon.count(&["event=replica.cut"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=replica.cut"]), 0, "{:#?}", daemon.lines());
 }
 
 #[test]
@@ -59,12 +59,12 @@ fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
     assert!(reached(secs(5), both_busy), "both replicas hold a request");
     site.configure(&keys(1));
     daemon.signal("HUP");
-    let draining = daemon.wait(&["event=replica.draining"], secs(5));
-    let removed = daemon.wait_from(draining, &["event=replica.removed"], secs(25));
+    let draining = daemon.wait(&["kind=replica.draining"], secs(5));
+    let removed = daemon.wait_from(draining, &["kind=replica.removed"], secs(25));
     let counts = slow.stop();
     assert_clean(&counts, 4);
     assert!(draining < removed);
-    assert_eq!(daemon.count(&["event=replica.cut"]), 0);
+    assert_eq!(daemon.count(&["kind=replica.cut"]), 0);
     assert_eq!(site.serving().len(), 1);
 }
 
@@ -89,8 +89,8 @@ fn a_request_that_outlasts_the_drain_timeout_is_cut_and_told() {
     assert!(reached(secs(5), || busy() == 2), "both replicas hold a request");
     site.configure(&keys(1));
     daemon.signal("HUP");
-    let cut = daemon.wait(&["event=replica.cut", "sessions were still open"], secs(10));
-    daemon.wait_from(cut, &["event=replica.removed"], secs(10));
+    let cut = daemon.wait(&["kind=replica.cut", "sessions were still open"], secs(10));
+    daemon.wait_from(cut, &["kind=replica.removed"], secs(10));
     let counts = slow.wait_for(secs(5), |c| 0 < c.failed());
     assert!(counts.of(Kind::Slow).failures.contains_key(&Failure::Truncated), "{counts}");
 }
@@ -109,7 +109,7 @@ fn a_replica_gets_no_request_before_it_listens() {
     let load = everyone(&site);
     site.configure(&keys(3));
     daemon.signal("HUP");
-    daemon.wait(&["event=scale.up", "from=1 to=3"], secs(5));
+    daemon.wait(&["kind=scale.up", "from=1 to=3"], secs(5));
     site.wait_serving(3, secs(20), &daemon);
     load.wait_for(secs(10), |c| 300 < c.sent());
     assert_clean(&load.stop(), 300);
@@ -128,10 +128,10 @@ fn load_that_returns_puts_a_draining_replica_back() {
     assert!(reached(secs(5), queued), "four requests are in flight");
     site.configure(&keys(1));
     daemon.signal("HUP");
-    daemon.wait(&["event=replica.draining"], secs(5));
+    daemon.wait(&["kind=replica.draining"], secs(5));
     site.configure(&keys(2));
     daemon.signal("HUP");
-    daemon.wait(&["event=replica.put_back"], secs(5));
+    daemon.wait(&["kind=replica.put_back"], secs(5));
     site.wait_serving(2, Duration::from_secs(3), &daemon);
     assert_eq!(site.containers(), before, "no container was started or stopped");
     assert_clean(&slow.stop(), 4);

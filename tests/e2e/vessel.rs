@@ -74,7 +74,7 @@ fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
     let site = Site::new("vessel");
     in_container(&site, ONE, "");
     let daemon = Daemon::start(&site.dir.join("config.json"));
-    let absent = ["event=haproxy.reload_failed", "no container"];
+    let absent = ["kind=haproxy.reload_failed", "no container"];
     daemon.wait(&absent, secs(30));
     // It needs a file to start with.
     site.dir.write("haproxy.cfg", &first_file(&site));
@@ -85,7 +85,7 @@ fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
     let (other, before) = (free_port(), daemon.lines().len());
     in_container(&site, TWO, &site.other(other));
     daemon.signal("HUP");
-    daemon.wait_from(before, &["event=haproxy.reloaded"], secs(30));
+    daemon.wait_from(before, &["kind=haproxy.reloaded"], secs(30));
     site.wait_serving(2, secs(30), &daemon);
     load.wait_for(secs(10), |c| 200 < c.sent());
     in_container(&site, ONE, "");
@@ -114,5 +114,5 @@ fn a_container_that_cannot_reload_is_told_apart() {
     site.dir.write("haproxy.cfg", &first_file(&site));
     let _haproxy = Container::run(&site, &["-db"]);
     let daemon = Daemon::start(&site.dir.join("config.json"));
-    daemon.wait(&["event=haproxy.reload_failed", "without -W", "haproxy -W -db -f"], secs(30));
+    daemon.wait(&["kind=haproxy.reload_failed", "without -W", "haproxy -W -db -f"], secs(30));
 }

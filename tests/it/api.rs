@@ -106,7 +106,7 @@ fn every_route_answers_to_whom_it_should() {
     }
     // Two of each by whom it was asked: what changed nothing was no event.
     for (event, times) in [("hold.released", 0), ("scaling.paused", 4), ("scaling.resumed", 4)] {
-        assert_eq!(daemon.count(&[&format!("event={event}")]), times, "{event}");
+        assert_eq!(daemon.count(&[&format!("kind={event}")]), times, "{event}");
     }
     let head = tcp.ask("HEAD /healthz", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
@@ -201,7 +201,7 @@ fn a_pause_keeps_the_number_and_replaces_what_exits() {
     assert_eq!(stage.docker.names("running"), ["web-1"]);
     stage.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
-    assert_eq!(daemon.count(&["event=scale.up", "from=1"]), 0);
+    assert_eq!(daemon.count(&["kind=scale.up", "from=1"]), 0);
     check(&control.ask("POST /services/web/resume", "", ""), 202, "scaling goes on");
     assert!(reached(SOON, || stage.docker.names("running").len() == 3));
 }
@@ -242,7 +242,7 @@ fn services_are_shown_before_docker_ever_answered() {
     stage.set("/services/web/scale_down_threshold", json!(0));
     let control = To::Unix(stage.dir.join("api.sock"));
     let daemon = stage.start();
-    daemon.wait(&["event=docker.lost"], SOON);
+    daemon.wait(&["kind=docker.lost"], SOON);
     let pause = r#"{"for":"10m"}"#;
     check(&control.ask("POST /services/web/pause", "", pause), 202, "scaling stops");
     let hold = r#"{"replicas":2,"reason":"sale"}"#;

@@ -167,10 +167,10 @@ fn reload_prints_what_changed_or_every_problem() {
     let stderr = String::from_utf8_lossy(&out.stderr);
     let other = format!("runs with {}, not with {}", file.display(), copy.display());
     assert!(out.status.code() == Some(1) && stderr.contains(&other), "{stderr}");
-    assert_eq!(daemon.count(&["event=config.reloaded"]), 0);
+    assert_eq!(daemon.count(&["kind=config.reloaded"]), 0);
     let said = good(&stage, &["reload"]);
     assert!(said.contains("config.json, 1 service: services.web: cooldown_period"), "{said}");
-    daemon.wait(&["event=config.reloaded", "services.web: cooldown_period"], SOON);
+    daemon.wait(&["kind=config.reloaded", "services.web: cooldown_period"], SOON);
     stage.set("/autoscaler/state_dir", json!(stage.dir.join("elsewhere")));
     stage.write();
     bad(&stage, &["reload"], "taken at the start only");

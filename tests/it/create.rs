@@ -28,18 +28,18 @@ fn starts_are_tidied_up_and_tried_again_later() {
         stage.docker.fault(*route, Fault::Refuse(*status, message));
         let daemon = stage.start();
         // The first failure costs nothing, the second makes the third start wait.
-        daemon.wait(&["event=replica.failed", "replica=web-1", words], SOON);
-        daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
-        daemon.wait(&["event=health.crash_loop", "service=web", "reason=CrashLoop"], SOON);
+        daemon.wait(&["kind=replica.failed", "replica=web-1", words], SOON);
+        daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
+        daemon.wait(&["kind=health.crash_loop", "service=web", "reason=CrashLoop"], SOON);
         stage.wait_looks(20);
         assert_eq!(stage.docker.count(Route::Create), 2, "{name}");
         assert_eq!(stage.docker.count(Route::Start), stage.docker.count(Route::Remove), "{name}");
         assert!(stage.docker.containers().is_empty(), "{name}");
-        assert_eq!(daemon.count(&["event=health.crash_loop"]), 1, "{name}");
+        assert_eq!(daemon.count(&["kind=health.crash_loop"]), 1, "{name}");
         stage.docker.heal();
         assert!(reached(secs(15), || stage.docker.names("running") == ["web-3"]), "{name}");
         stage.wait_served();
-        daemon.wait(&["info event=health.crash_loop", "over: all replicas are ready"], SOON);
+        daemon.wait(&["info kind=health.crash_loop", "over: all replicas are ready"], SOON);
     });
 }
 
@@ -50,14 +50,14 @@ fn removals_are_tried_again_later() {
     stage.docker.fault(Route::Stop, Fault::Refuse(500, "tried to kill container, but did not"));
     let daemon = stage.start();
     let words = "tried to kill container, but did not";
-    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
     stage.wait_looks(3);
     assert_eq!(stage.docker.count(Route::Stop), 1);
     // Told once, however often it is tried.
     assert!(reached(secs(30), || 3 <= stage.docker.count(Route::Stop)));
-    assert_eq!(daemon.count(&["event=replica.failed"]), 1);
+    assert_eq!(daemon.count(&["kind=replica.failed"]), 1);
     stage.docker.heal();
-    daemon.wait(&["event=replica.removed", "replica=web-2"], SOON);
+    daemon.wait(&["kind=replica.removed", "replica=web-2"], SOON);
     assert_eq!(stage.docker.names("running"), ["web-1"]);
     assert_eq!(stage.docker.containers().len(), 1);
 }
@@ -68,15 +68,15 @@ fn a_host_without_room_is_told_and_nothing_is_started() {
     // A limit is all that counts; no host has this much.
     stage.set("/services/web/memory", json!("900000g"));
     let daemon = stage.start();
-    daemon.wait(&["event=scale.capped", "service=web", "reason=NoHeadroom"], SOON);
+    daemon.wait(&["kind=scale.capped", "service=web", "reason=NoHeadroom"], SOON);
     stage.wait_looks(5);
     assert_eq!(stage.docker.count(Route::Create), 0);
-    assert_eq!(daemon.count(&["event=scale.capped"]), 1);
+    assert_eq!(daemon.count(&["kind=scale.capped"]), 1);
     stage.set("/services/web/memory", json!("6m"));
     stage.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
-    daemon.wait(&["info event=scale.capped", "over: the host has room for all"], SOON);
+    daemon.wait(&["info kind=scale.capped", "over: the host has room for all"], SOON);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_replica_that_exits_again_and_again_is_started_ever_more_slowly() {
     for replica in ["web-1", "web-2"] {
         assert!(reached(SOON, || stage.docker.names("running") == [replica]), "{replica}");
         stage.docker.turn(replica, "exited", "die");
-        daemon.wait(&["event=replica.exited", &format!("replica={replica}")], SOON);
+        daemon.wait(&["kind=replica.exited", &format!("replica={replica}")], SOON);
     }
-    daemon.wait(&["event=health.crash_loop", "reason=CrashLoop"], SOON);
+    daemon.wait(&["kind=health.crash_loop", "reason=CrashLoop"], SOON);
     stage.wait_looks(20);
     assert_eq!(stage.docker.count(Route::Create), 2);
     assert!(stage.docker.containers().is_empty(), "{:?}", stage.docker.containers());
@@ -101,7 +101,7 @@ fn how_a_replica_ended_is_told_with_its_last_words() {
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
     stage.docker.end("web-1", 3, false, "listening\n\u{1b}[31mcannot read \"key\"\n");
     let words = [
-        "event=replica.exited",
+        "kind=replica.exited",
         "replica=web-1",
         r#"message="exit code 3; it wrote last:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
     ];
@@ -111,7 +111,7 @@ fn how_a_replica_ended_is_told_with_its_last_words() {
     stage.docker.fault(Route::Logs, Fault::Hang);
     stage.docker.end("web-2", 137, true, "");
     let words = r#"message="out of memory, exit code 137""#;
-    daemon.wait(&["event=replica.exited", "replica=web-2", words], SOON);
+    daemon.wait(&["kind=replica.exited", "replica=web-2", words], SOON);
 }
 
 #[test]
@@ -120,16 +120,16 @@ fn an_absent_image_is_pulled_before_the_start_and_a_failure_is_in_dockers_words(
     let layer = r#"{"status":"Pull complete","progressDetail":{},"id":"a"}"#;
     stage.docker.lose_images(&format!("{layer}\r\n"));
     let daemon = stage.start();
-    daemon.wait(&["event=image.pulling", "demo:1 is not on this host"], SOON);
-    daemon.wait(&["event=image.pulled", "demo:1: 1 of 1 layers"], SOON);
+    daemon.wait(&["kind=image.pulling", "demo:1 is not on this host"], SOON);
+    daemon.wait(&["kind=image.pulled", "demo:1: 1 of 1 layers"], SOON);
     stage.wait_served();
     assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 1));
-    assert_eq!(daemon.count(&["event=image.pulling"]), 1);
+    assert_eq!(daemon.count(&["kind=image.pulling"]), 1);
 
     stage.docker.lose_images(r#"{"errorDetail":{"message":"manifest unknown"},"error":"x"}"#);
     stage.docker.end("web-1", 1, false, "");
     let words = "image demo:1 could not be pulled: manifest unknown";
-    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
     stage.docker.lose_images("{}");
     stage.docker.fault(Route::Pull, Fault::Hang);
     let daemon = stage.start();
-    daemon.wait(&["event=image.pulling"], SOON);
+    daemon.wait(&["kind=image.pulling"], SOON);
     // More starts than there are workers, and still one that removes.
-    daemon.wait(&["event=health.replaced", "replica=web-2"], SOON);
+    daemon.wait(&["kind=health.replaced", "replica=web-2"], SOON);
     stage.wait_served();
     stage.wait_looks(3);
     assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 0));
@@ -156,14 +156,14 @@ fn nobody_waits_for_an_image_that_the_config_names_no_more() {
     stage.docker.lose_images("{}");
     stage.docker.fault(Route::Pull, Fault::Hang);
     let daemon = stage.start();
-    daemon.wait(&["event=image.pulling", "demo:1 is not on this host"], SOON);
+    daemon.wait(&["kind=image.pulling", "demo:1 is not on this host"], SOON);
     stage.set("/services/web/image", json!("demo:2"));
     stage.write();
     daemon.signal("HUP");
     // The first one hangs on, and so does this one.
-    daemon.wait(&["event=image.pulling", "demo:2 is not on this host"], SOON);
+    daemon.wait(&["kind=image.pulling", "demo:2 is not on this host"], SOON);
     stage.wait_looks(2);
-    assert_eq!(daemon.count(&["event=replica.failed"]), 0);
+    assert_eq!(daemon.count(&["kind=replica.failed"]), 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn the_end_waits_for_no_image() {
     stage.docker.lose_images("{}");
     stage.docker.fault(Route::Pull, Fault::Hang);
     let daemon = stage.start();
-    daemon.wait(&["event=image.pulling"], SOON);
+    daemon.wait(&["kind=image.pulling"], SOON);
     end(daemon, "TERM", secs(5));
 }
 
@@ -182,7 +182,7 @@ fn a_name_that_a_stranger_has_is_told_and_the_stranger_left_alone() {
     let stranger = stage.docker.add("web-1", None, "running");
     let daemon = stage.start();
     let words = "the name web-1 is taken by a container that is not ours";
-    daemon.wait(&["event=replica.failed", "replica=web-1", words], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-1", words], SOON);
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1", "web-2"]));
     stage.wait_served();
     let touched = |line: &&String| line.contains(&stranger) && !line.ends_with("/json");
@@ -194,7 +194,7 @@ fn a_container_of_the_right_name_that_was_left_unstarted_is_started() {
     let stage = Stage::new("left");
     stage.docker.add("web-1", Some(("web", 1)), "created");
     let daemon = stage.start();
-    daemon.wait(&["event=replica.started", "replica=web-1"], SOON);
+    daemon.wait(&["kind=replica.started", "replica=web-1"], SOON);
     stage.wait_served();
     assert_eq!(stage.docker.names("running"), ["web-1"]);
 }
@@ -204,7 +204,7 @@ fn a_create_whose_answer_is_lost_is_not_made_twice() {
     let stage = Stage::new("lost");
     stage.docker.fault(Route::Create, Fault::Lose(1));
     let daemon = stage.start();
-    daemon.wait(&["event=replica.failed", "replica=web-1"], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
     stage.wait_served();
     stage.wait_looks(3);
     let names: Vec<String> = stage.docker.containers().into_iter().map(|c| c.name).collect();
@@ -216,7 +216,7 @@ fn a_create_that_was_cut_off_is_not_repeated_blindly() {
     let stage = Stage::new("cut");
     stage.docker.fault(Route::Create, Fault::Cut(1));
     let daemon = stage.start();
-    daemon.wait(&["event=replica.failed", "replica=web-1"], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
     stage.wait_served();
     assert_eq!(stage.docker.containers().len(), 1);
     assert_eq!(stage.docker.count(Route::Create), 2);
@@ -230,7 +230,7 @@ fn a_container_that_is_ours_no_more_is_left_alone() {
     stage.docker.take_labels("web-2");
     let daemon = stage.start();
     let words = "does not carry io.plimsoll.service=web or is not called web-2; it is left alone";
-    daemon.wait(&["event=replica.failed", "replica=web-2", words], SOON);
+    daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
     stage.wait_looks(3);
     assert_eq!(stage.docker.names("running"), ["web-1", "web-2"]);
     assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
@@ -244,10 +244,10 @@ fn containers_that_are_not_ours_are_never_touched() {
     let stranger = stage.docker.add("db-1", None, "running");
     let orphan = stage.docker.add("old-1", Some(("old", 1)), "running");
     let daemon = stage.start();
-    daemon.wait(&["event=service.orphaned", "service=old"], SOON);
+    daemon.wait(&["kind=service.orphaned", "service=old"], SOON);
     stage.wait_served();
     stage.wait_looks(3);
-    assert_eq!(daemon.count(&["event=service.orphaned"]), 1);
+    assert_eq!(daemon.count(&["kind=service.orphaned"]), 1);
     let requests = stage.docker.requests();
     let touched = |l: &&String| l.contains(&stranger) || l.contains(&orphan);
     assert_eq!(requests.iter().find(touched), None);

@@ -53,7 +53,7 @@ fn check_fault(api: &str, fault: Option<(Route, Fault)>, words: &str) {
         stage.docker.fault(route, fault);
     }
     let daemon = stage.start();
-    daemon.wait(&["event=docker.lost", words], SOON);
+    daemon.wait(&["kind=docker.lost", words], SOON);
     // It goes on asking.
     let asked = || stage.docker.requests().len();
     let until = asked() + 3;
@@ -61,10 +61,10 @@ fn check_fault(api: &str, fault: Option<(Route, Fault)>, words: &str) {
     assert!(stage.docker.containers().is_empty(), "{words}");
     stage.docker.offer_api("1.45");
     stage.docker.heal();
-    daemon.wait(&["event=docker.back"], SOON);
+    daemon.wait(&["kind=docker.back"], SOON);
     stage.wait_served();
-    assert_eq!(daemon.count(&["event=docker.lost"]), 1, "{words}");
-    assert_eq!(daemon.count(&["event=docker.back"]), 1, "{words}");
+    assert_eq!(daemon.count(&["kind=docker.lost"]), 1, "{words}");
+    assert_eq!(daemon.count(&["kind=docker.back"]), 1, "{words}");
     end(daemon, "TERM", secs(3));
 }
 
@@ -104,7 +104,7 @@ fn an_endless_answer_is_cut_off_and_costs_little_memory() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n";
     stage.docker.fault(Route::List, Fault::Raw(head.to_owned(), 100));
     let daemon = stage.start();
-    daemon.wait(&["event=docker.lost"], SOON);
+    daemon.wait(&["kind=docker.lost"], SOON);
     stage.wait_looks(3);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
@@ -119,19 +119,19 @@ fn an_endless_answer_is_cut_off_and_costs_little_memory() {
 fn a_docker_that_comes_late_is_told_once_and_used() {
     let stage = Stage::without_docker("late");
     let daemon = stage.start();
-    daemon.wait(&["event=docker.lost", "no such socket (is Docker installed and"], SOON);
+    daemon.wait(&["kind=docker.lost", "no such socket (is Docker installed and"], SOON);
     stage.docker.open();
-    daemon.wait(&["event=docker.back"], SOON);
+    daemon.wait(&["kind=docker.back"], SOON);
     stage.wait_served();
     // And it may go away and come back, with what runs still there.
     stage.docker.close();
-    let lost = daemon.wait_from(daemon.lines().len(), &["event=docker.lost"], SOON);
+    let lost = daemon.wait_from(daemon.lines().len(), &["kind=docker.lost"], SOON);
     assert!(stage.serves(), "HAProxy keeps its list");
     stage.docker.open();
-    daemon.wait_from(lost, &["event=docker.back"], SOON);
+    daemon.wait_from(lost, &["kind=docker.back"], SOON);
     stage.wait_looks(2);
-    assert_eq!(daemon.count(&["event=docker.lost"]), 2);
-    assert_eq!(daemon.count(&["event=docker.back"]), 2);
+    assert_eq!(daemon.count(&["kind=docker.lost"]), 2);
+    assert_eq!(daemon.count(&["kind=docker.back"]), 2);
     assert_eq!(stage.docker.count(Route::Create), 1);
     assert_eq!(stage.docker.names("running"), ["web-1"]);
 }
@@ -157,7 +157,7 @@ fn a_socket_that_may_not_be_opened_is_told_with_the_way_out() {
     }
     let daemon = Daemon::start_by(command, &config, &[]);
     let words = "permission denied (is this user in group docker?)";
-    daemon.wait(&["event=docker.lost", words], SOON);
+    daemon.wait(&["kind=docker.lost", words], SOON);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
         stage.docker.fault(Route::List, Fault::Cut(1));
         stage.wait_looks(2);
     }
-    assert_eq!(daemon.count(&["event=docker.lost"]), 0);
+    assert_eq!(daemon.count(&["kind=docker.lost"]), 0);
     end(daemon, "TERM", secs(3));
 }
 
@@ -219,8 +219,8 @@ fn an_engine_that_became_another_is_asked_in_its_own_version() {
         stage.docker.end("web-1", 1, false, "");
         wait_running(&stage, &["web-2"]);
         assert_eq!(stage.docker.count(Route::Create), 2);
-        assert_eq!(daemon.count(&["event=docker.lost"]), 0);
-        assert_eq!(daemon.count(&["event=replica.failed"]), 0);
+        assert_eq!(daemon.count(&["kind=docker.lost"]), 0);
+        assert_eq!(daemon.count(&["kind=replica.failed"]), 0);
         end(daemon, "TERM", secs(3));
     });
 }
@@ -233,9 +233,9 @@ fn a_death_is_answered_at_once_not_at_the_next_look() {
     stage.wait_served();
     stage.wait_quiet();
     stage.docker.turn("web-1", "exited", "die");
-    daemon.wait(&["event=replica.exited", "replica=web-1"], secs(5));
+    daemon.wait(&["kind=replica.exited", "replica=web-1"], secs(5));
     wait_running(&stage, &["web-2"]);
-    let replaced = ["event=health.replaced", "replica=web-1", "what was wrong with it: it stopped"];
+    let replaced = ["kind=health.replaced", "replica=web-1", "what was wrong with it: it stopped"];
     daemon.wait(&replaced, SOON);
     stage.wait_served();
     assert_eq!(stage.docker.containers().len(), 1);
@@ -256,7 +256,7 @@ fn a_container_that_its_restart_policy_brings_back_is_not_replaced() {
     stage.wait_served();
     assert_eq!(stage.docker.count(Route::Create), 1);
     assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
-    assert_eq!(daemon.count(&["event=replica.exited"]), 0);
+    assert_eq!(daemon.count(&["kind=replica.exited"]), 0);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_stream_of_events_that_ends_or_freezes_is_opened_again() {
         assert_eq!(stage.docker.count(Route::Events), 2);
         stage.wait_quiet();
         stage.docker.turn("web-2", "exited", "die");
-        daemon.wait(&["event=replica.exited", "replica=web-2"], secs(5));
+        daemon.wait(&["kind=replica.exited", "replica=web-2"], secs(5));
         end(daemon, "TERM", secs(3));
     });
 }
@@ -303,6 +303,6 @@ fn load_comes_from_statistics_where_the_control_group_cannot_be_read() {
     stage.wait_served();
     daemon.wait(&["service=web", "cpu 50% inside the band 20% to 80%"], SOON);
     stage.docker.make_busy(500);
-    daemon.wait(&["event=scale.up", "from=1 to=2", "reason="], SOON);
+    daemon.wait(&["kind=scale.up", "from=1 to=2", "reason="], SOON);
     wait_running(&stage, &["web-1", "web-2"]);
 }

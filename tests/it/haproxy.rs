@@ -68,10 +68,10 @@ fn failures_are_told_and_healed() {
         stage.set("/load_balancer/binary", json!(binary(&stage)));
         script.iter().for_each(|script| put_script(&stage, script));
         let daemon = stage.start();
-        let failed = daemon.wait(&["event=haproxy.reload_failed", words], secs(20));
+        let failed = daemon.wait(&["kind=haproxy.reload_failed", words], secs(20));
         put_real(&stage);
         // A second run of what hung may have begun already.
-        daemon.wait_from(failed, &["event=haproxy.reloaded"], secs(25));
+        daemon.wait_from(failed, &["kind=haproxy.reloaded"], secs(25));
         stage.wait_served();
         assert_eq!(stage.haproxies().1, [0; 0], "nothing that hung is left");
         end(daemon, "TERM", secs(3));
@@ -88,7 +88,7 @@ fn a_hang_delays_the_end_by_ten_seconds_at_most() {
     stage.set("/load_balancer/binary", json!(binary(&stage)));
     put_script(&stage, &hang());
     let daemon = stage.start();
-    daemon.wait(&["event=replica.started"], SOON);
+    daemon.wait(&["kind=replica.started"], SOON);
     end(daemon, "TERM", secs(12));
 }
 
@@ -109,10 +109,10 @@ fn failures_in_a_row_are_tried_again_ever_more_slowly() {
     let enough = Duration::from_millis(900) <= one && one.mul_f32(1.5) <= two;
     assert!(enough, "{one:?}, {two:?}");
     // One line when it began, and one when it is over.
-    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
     put_real(&stage);
-    daemon.wait(&["event=haproxy.reloaded", "ms, after ", " failures"], secs(20));
-    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
+    daemon.wait(&["kind=haproxy.reloaded", "ms, after ", " failures"], secs(20));
+    assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_haproxy_that_was_killed_is_brought_back() {
     }
     assert!(reached(secs(5), || stage.haproxies().0.iter().any(|pid| !pids.contains(pid))));
     stage.wait_served();
-    assert_eq!(daemon.count(&["event=haproxy.reload_failed"]), 0);
+    assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 0);
 }
 
 /// Sets min and max to two, which needs another list in HAProxy.
@@ -154,9 +154,9 @@ fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
         // Servers alone would come without a reload.
         stage.set("/services/web/health_check/interval", json!("2s"));
         ask_for_two(&mut stage, &daemon);
-        let failed = daemon.wait(&["event=haproxy.reload_failed", "no more memory"], SOON);
+        let failed = daemon.wait(&["kind=haproxy.reload_failed", "no more memory"], SOON);
         if *rolls_back {
-            daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(1));
+            daemon.wait_from(failed, &["kind=haproxy.rolled_back"], secs(1));
         }
         assert!(stage.serves(), "{name}");
         let lists_two = || {
@@ -165,9 +165,9 @@ fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
         };
         assert!(!lists_two(), "{name}: the file is that which worked");
         put_real(&stage);
-        daemon.wait_from(failed, &["event=haproxy.reloaded"], SOON);
+        daemon.wait_from(failed, &["kind=haproxy.reloaded"], SOON);
         assert!(reached(SOON, lists_two) && stage.serves(), "{name}");
-        assert_eq!(daemon.count(&["event=haproxy.rolled_back"]) != 0, *rolls_back, "{name}");
+        assert_eq!(daemon.count(&["kind=haproxy.rolled_back"]) != 0, *rolls_back, "{name}");
         end(daemon, "TERM", secs(3));
     });
 }
@@ -182,7 +182,7 @@ fn a_port_that_is_taken_is_told_and_the_old_one_serves_on() {
     stage.set("/services/web/listen", json!(front));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=haproxy.reload_failed", &front], secs(20));
+    daemon.wait(&["kind=haproxy.reload_failed", &front], secs(20));
     assert!(stage.serves());
     drop(taken);
     stage.front = front;

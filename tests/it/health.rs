@@ -63,7 +63,7 @@ fn daemon_and_haproxy_ask_with_the_same_headers_and_take_the_same_statuses() {
         "path": "/up?a=1", "interval": "200ms", "expect_status": "204,300-399", "headers": headers,
     }));
     let daemon = stage.start();
-    daemon.wait(&["event=haproxy.reloaded"], secs(10));
+    daemon.wait(&["kind=haproxy.reloaded"], secs(10));
     let (ours, theirs) = ("user-agent: plimsoll/", "\nx-key: ");
     let asked = || {
         let heads = heads.lock().unwrap();
@@ -97,9 +97,8 @@ fn replicas_that_hang_delay_nobody() {
     last.lock().unwrap().clone_from(&stage.docker.containers().last().unwrap().address);
     let daemon = stage.start();
     assert!(reached(secs(20), || stage.serves()), "{:?}", daemon.lines());
-    daemon
-        .wait(&["event=replica.not_ready", "replica=web-1 ", "no answer within 900 ms"], secs(20));
-    assert_eq!(daemon.count(&["event=replica.not_ready", "replica=web-80 "]), 0);
+    daemon.wait(&["kind=replica.not_ready", "replica=web-1 ", "no answer within 900 ms"], secs(20));
+    assert_eq!(daemon.count(&["kind=replica.not_ready", "replica=web-80 "]), 0);
 }
 
 #[test]
@@ -110,7 +109,7 @@ fn a_replica_that_serves_is_asked_on() {
     stage.set("/services/web/health_check/interval", json!("300ms"));
     stage.set("/services/web/health_check/timeout", json!("300ms"));
     let daemon = stage.start();
-    daemon.wait(&["event=replica.started"], secs(10));
+    daemon.wait(&["kind=replica.started"], secs(10));
     let asked = || {
         heads.lock().unwrap().iter().filter(|head| head.contains("user-agent: plimsoll/")).count()
     };
@@ -129,7 +128,7 @@ fn docker() {
     stage.docker.add("web-1", Some(("web", 1)), "running");
     stage.docker.judge("web-1", "health: starting");
     let daemon = stage.start();
-    daemon.wait(&["event=haproxy.reloaded"], secs(10));
+    daemon.wait(&["kind=haproxy.reloaded"], secs(10));
     stage.wait_looks(5);
     assert!(!stage.serves());
     stage.docker.judge("web-1", "healthy");
@@ -143,7 +142,7 @@ fn docker_without_a_check() {
     let words = "the image has no HEALTHCHECK; give it another health_check.type";
     let told = || {
         stage.docker.wake();
-        0 < daemon.count(&["event=replica.not_ready", "replica=web-1", words])
+        0 < daemon.count(&["kind=replica.not_ready", "replica=web-1", words])
     };
     assert!(reached(secs(30), told), "{:?}", daemon.lines());
     assert!(!stage.serves());
@@ -154,5 +153,5 @@ fn none() {
     stage.set("/services/web/health_check", json!({ "type": "none" }));
     let daemon = stage.start();
     stage.wait_served();
-    assert_eq!(daemon.count(&["event=replica.not_ready"]), 0);
+    assert_eq!(daemon.count(&["kind=replica.not_ready"]), 0);
 }

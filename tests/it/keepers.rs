@@ -53,7 +53,7 @@ fn a_unit_of_systemd_is_reloaded_by_systemctl() {
     stage.write();
     let before = daemon.lines().len();
     daemon.signal("HUP");
-    daemon.wait_from(before, &["event=haproxy.reloaded"], SOON);
+    daemon.wait_from(before, &["kind=haproxy.reloaded"], SOON);
     assert!(stage.serves());
     assert_eq!(asked(&stage), "reload-or-restart web.service\nreload web.service\n");
 
@@ -62,13 +62,13 @@ fn a_unit_of_systemd_is_reloaded_by_systemctl() {
     stage.set("/services/web/health_check/interval", json!("3s"));
     stage.write();
     daemon.signal("HUP");
-    let words = ["event=haproxy.reload_failed", "`systemctl reload web.service` fails", "Job for"];
+    let words = ["kind=haproxy.reload_failed", "`systemctl reload web.service` fails", "Job for"];
     let failed = daemon.wait(&words, SOON);
-    daemon.wait_from(failed, &["event=haproxy.rolled_back"], secs(5));
+    daemon.wait_from(failed, &["kind=haproxy.rolled_back"], secs(5));
     assert!(stage.serves());
     assert_eq!(fs::read(stage.dir.join("haproxy.cfg")).unwrap(), good, "the file is put back");
     fs::remove_file(stage.dir.join("broken")).unwrap();
-    daemon.wait_from(failed, &["event=haproxy.reloaded"], SOON);
+    daemon.wait_from(failed, &["kind=haproxy.reloaded"], SOON);
     assert!(stage.serves());
     end(daemon, "TERM", secs(5));
 }
@@ -78,11 +78,11 @@ fn without_a_haproxy_nothing_of_it_is_touched_and_replicas_run() {
     let mut stage = Stage::new("nohaproxy");
     stage.set("/load_balancer/mode", json!("none"));
     let daemon = stage.start();
-    daemon.wait(&["event=replica.started"], SOON);
+    daemon.wait(&["kind=replica.started"], SOON);
     stage.wait_looks(3);
     assert!(!stage.dir.join("haproxy.cfg").exists());
     assert_eq!(stage.haproxies().0, [0; 0]);
-    assert_eq!(daemon.count(&["event=haproxy."]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=haproxy."]), 0, "{:#?}", daemon.lines());
     end(daemon, "TERM", secs(5));
 }
 
@@ -124,7 +124,7 @@ fn https_is_served_and_a_renewed_certificate_is_taken() {
     // Half written at first: what was good serves on.
     let failed = daemon.lines().len();
     fs::write(stage.dir.join("site.pem"), "-----BEGIN").unwrap();
-    daemon.wait_from(failed, &["event=haproxy.reload_failed", "site.pem"], SOON);
+    daemon.wait_from(failed, &["kind=haproxy.reload_failed", "site.pem"], SOON);
     assert!(shown_name(&stage).contains("one.example"));
     certify(&stage, "two.example");
     assert!(shows("two.example"), "{:#?}", daemon.lines());

@@ -24,11 +24,11 @@ fn it_ends_in_order_and_leaves_replicas_and_haproxy_running() {
         // The next one goes on with what it finds.
         let pids = stage.haproxies();
         let daemon = stage.start();
-        daemon.wait(&["event=daemon.started"], SOON);
+        daemon.wait(&["kind=daemon.started"], SOON);
         stage.wait_looks(3);
         assert_eq!(stage.docker.count(Route::Create), 1);
         assert_eq!(stage.haproxies(), pids, "HAProxy was not reloaded");
-        assert_eq!(daemon.count(&["event=haproxy.reloaded"]), 0);
+        assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), 0);
     }
 }
 
@@ -46,7 +46,7 @@ fn a_second_daemon_on_the_same_state_refuses() {
     stage.wait_looks(1);
     // Ended by force, the first leaves nothing that keeps a third one out.
     daemon.kill();
-    stage.start().wait(&["event=daemon.started"], SOON);
+    stage.start().wait(&["kind=daemon.started"], SOON);
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn log_lines_take_the_format_that_the_config_says() {
     stage.set("/autoscaler/log_format", json!("journal"));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["<6>event=config.reloaded", "autoscaler.log_format"], SOON);
+    daemon.wait(&["<6>kind=config.reloaded", "autoscaler.log_format"], SOON);
     stage.docker.turn("web-1", "exited", "die");
-    daemon.wait(&["<4>event=replica.exited"], SOON);
+    daemon.wait(&["<4>kind=replica.exited"], SOON);
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn a_good_config_is_taken_over_while_it_runs() {
     stage.set("/services/web/min_replicas", json!(2));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded", "config.json, 1 service"], SOON);
-    daemon.wait(&["event=scale.up", "from=1 to=2", "reason=TooFewReplicas"], SOON);
+    daemon.wait(&["kind=config.reloaded", "config.json, 1 service"], SOON);
+    daemon.wait(&["kind=scale.up", "from=1 to=2", "reason=TooFewReplicas"], SOON);
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1", "web-2"]));
 }
 
@@ -109,7 +109,7 @@ fn a_bad_config_is_refused_as_a_whole_and_the_old_one_goes_on() {
     stage.write();
     daemon.signal("HUP");
     for path in ["autoscaler.log_level", "services.web.colour", "services.web.max_replicas"] {
-        daemon.wait(&["event=config.rejected", path], SOON);
+        daemon.wait(&["kind=config.rejected", path], SOON);
     }
     // What is taken at the start only may not change, and nothing else of that file counts.
     stage.config = good.clone();
@@ -118,19 +118,19 @@ fn a_bad_config_is_refused_as_a_whole_and_the_old_one_goes_on() {
     stage.set("/services/web/max_replicas", json!(2));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.rejected", "taken at the start only"], SOON);
+    daemon.wait(&["kind=config.rejected", "taken at the start only"], SOON);
     fs::remove_file(stage.dir.join("config.json")).unwrap();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.rejected", "is not there"], SOON);
+    daemon.wait(&["kind=config.rejected", "is not there"], SOON);
     stage.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
     stage.wait_looks(3);
     assert_eq!(stage.docker.names("running"), ["web-2"]);
-    assert_eq!(daemon.count(&["event=config.reloaded"]), 0);
+    assert_eq!(daemon.count(&["kind=config.reloaded"]), 0);
     stage.config = good;
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded"], SOON);
+    daemon.wait(&["kind=config.reloaded"], SOON);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_damaged_state_is_set_aside_and_told() {
     {
         fs::write(state.join("state.json"), damage).unwrap();
         let daemon = stage.start();
-        daemon.wait(&["event=state.damaged", "state.json: ", "kept as", "json.damaged"], SOON);
+        daemon.wait(&["kind=state.damaged", "state.json: ", "kept as", "json.damaged"], SOON);
         stage.wait_served();
         let kept = fs::read_to_string(state.join("state.json.damaged")).unwrap();
         assert_eq!(kept, damage);
@@ -178,15 +178,15 @@ fn a_state_that_cannot_be_stored_is_told_and_keeps_nothing_from_running() {
     // A folder where the new file should be.
     fs::create_dir_all(stage.dir.join("state/state.json.new")).unwrap();
     let daemon = stage.start();
-    daemon.wait(&["event=state.not_saved", "cannot store", "state.json"], SOON);
+    daemon.wait(&["kind=state.not_saved", "cannot store", "state.json"], SOON);
     stage.wait_served();
     stage.wait_looks(3);
-    assert_eq!(daemon.count(&["event=state.not_saved"]), 1);
+    assert_eq!(daemon.count(&["kind=state.not_saved"]), 1);
     fs::remove_dir(stage.dir.join("state/state.json.new")).unwrap();
     let stored = || stage.dir.join("state/state.json").exists();
     stage.wait_looks(1);
     assert!(reached(SOON, stored));
-    daemon.wait(&["info event=state.not_saved", "over: all that is known is stored again"], SOON);
+    daemon.wait(&["info kind=state.not_saved", "over: all that is known is stored again"], SOON);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn once_is_one_turn_and_its_status_says_how_it_went() {
     stage.docker.close();
     let mut daemon = stage.start_with(&["--once"]);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(1));
-    daemon.wait(&["event=docker.lost", "no such socket"], secs(1));
+    daemon.wait(&["kind=docker.lost", "no such socket"], secs(1));
     daemon.wait(&["plimsoll: docker did not answer, see above"], secs(1));
 }
 
@@ -224,13 +224,13 @@ fn a_dry_run_changes_nothing() {
     let mut daemon = stage.start_with(&["--dry-run", "--once"]);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
     let daemon = stage.start_with(&["--dry-run"]);
-    daemon.wait(&["event=scale.up", "service=web", "from=0 to=1"], SOON);
+    daemon.wait(&["kind=scale.up", "service=web", "from=0 to=1"], SOON);
     stage.wait_looks(3);
     // A reload of the config does not make it serious.
     stage.set("/services/web/min_replicas", json!(1));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded"], SOON);
+    daemon.wait(&["kind=config.reloaded"], SOON);
     stage.wait_looks(3);
     let requests = stage.docker.requests();
     assert!(requests.iter().all(|line| line.starts_with("GET ")), "{requests:?}");
@@ -243,7 +243,7 @@ fn a_dry_run_changes_nothing() {
     drop(daemon);
     stage.set("/autoscaler/dry_run", json!(true));
     let daemon = stage.start();
-    daemon.wait(&["event=scale.up"], SOON);
+    daemon.wait(&["kind=scale.up"], SOON);
     stage.wait_looks(3);
     assert!(stage.docker.requests().iter().all(|line| line.starts_with("GET ")));
 }

@@ -97,10 +97,10 @@ fn sources_that_hang_delay_neither_the_others_nor_the_looks() {
     let place = format!("http http://{}/z /jobs/waiting", well.address);
     wait_count(&daemon, &[&place, "reading=\"7\""], 4);
     assert_eq!(daemon.count(&[&place, "failed"]), 0, "{:#?}", daemon.lines());
-    let words = ["event=metric.failed", "/5: no whole answer within 500 ms"];
+    let words = ["kind=metric.failed", "/5: no whole answer within 500 ms"];
     daemon.wait(&words, SOON);
     wait_count(&daemon, &["reading=\"failed: no whole answer within 500 ms"], 12);
-    assert_eq!(daemon.count(&["event=metric.failed"]), 6, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=metric.failed"]), 6, "{:#?}", daemon.lines());
     assert!(stage.serves());
     end(daemon, "TERM", secs(3));
 }
@@ -116,13 +116,13 @@ fn a_source_that_fails_is_told_once_and_again_when_it_is_back() {
     daemon.wait(&[&place, "target=10 reading=\"7\""], SOON);
     endpoint.set(Mood::Ill);
     let why = ": the answer is 503; 200 to 299 is wanted";
-    let failed = daemon.wait(&["event=metric.failed", "service=web", &place, why], SOON);
+    let failed = daemon.wait(&["kind=metric.failed", "service=web", &place, why], SOON);
     let more = daemon.count(&["reading=\"failed: the answer is 503"]) + 2;
     wait_count(&daemon, &["reading=\"failed: the answer is 503"], more);
     endpoint.set(Mood::Well);
-    let back = daemon.wait_from(failed, &["event=metric.back", "service=web", &place], SOON);
+    let back = daemon.wait_from(failed, &["kind=metric.back", "service=web", &place], SOON);
     daemon.wait_from(back - 1, &[&place, "reading=\"7\""], SOON);
-    for kind in ["event=metric.failed", "event=metric.back"] {
+    for kind in ["kind=metric.failed", "kind=metric.back"] {
         assert_eq!(daemon.count(&[kind]), 1, "{:#?}", daemon.lines());
     }
     assert_eq!(daemon.count(&["s3cret"]), 0, "{:#?}", daemon.lines());
@@ -137,13 +137,13 @@ fn sources_are_asked_at_once_at_the_start_and_after_a_reload_of_the_config() {
     assert!(reached(SOON, || endpoint.requests() == 1), "{:#?}", daemon.lines());
     stage.wait_served();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded"], SOON);
+    daemon.wait(&["kind=config.reloaded"], SOON);
     assert!(reached(SOON, || endpoint.requests() == 2), "{:#?}", daemon.lines());
     // One that the config names no more is asked no more.
     stage.set("/services/web/metrics", json!([]));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded", "metrics"], SOON);
+    daemon.wait(&["kind=config.reloaded", "metrics"], SOON);
     stage.wait_looks(2);
     assert_eq!(endpoint.requests(), 2);
 }

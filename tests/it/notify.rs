@@ -105,7 +105,7 @@ fn a_stuck_tick_leaves_the_watchdog_unfed_though_all_else_goes_on() {
     stage.set("/services/web/max_replicas", json!(2));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["event=config.reloaded"], SOON);
+    daemon.wait(&["kind=config.reloaded"], SOON);
     let silent = (0..20).any(|_| manager.hears_within(secs(5)).is_none());
     assert!(silent, "the watchdog is fed, whether the tick turns or not");
     let socket = stage.dir.join("api.sock");
@@ -116,7 +116,7 @@ fn a_stuck_tick_leaves_the_watchdog_unfed_though_all_else_goes_on() {
         move || File::open(fifo).unwrap().read_to_end(&mut Vec::new())
     });
     // The state is not stored in such a file, which keeps nothing from going on.
-    daemon.wait(&["event=state.not_saved"], SOON);
+    daemon.wait(&["kind=state.not_saved"], SOON);
     fs::remove_file(&fifo).unwrap();
     drop(reading.join().unwrap());
     manager.waits_for("WATCHDOG=1");

@@ -170,7 +170,7 @@ pub(crate) fn end(mut daemon: Daemon, name: &str, within: Duration) {
     signal(daemon.pid(), name);
     let status = daemon.wait_exit(within);
     assert_eq!(status.code(), Some(0), "after {name}");
-    daemon.wait(&["event=daemon.stopping"], secs(1));
+    daemon.wait(&["kind=daemon.stopping"], secs(1));
 }
 
 /// Runs `check` for every row at the same time: they mostly wait.

@@ -131,7 +131,7 @@ impl Fleet {
         if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
             return false;
         }
-        let gone = || self.daemon.count(&["event=replica.removed", &named(lane)]);
+        let gone = || self.daemon.count(&["kind=replica.removed", &named(lane)]);
         let before = gone();
         self.scale(lane, FEWEST + STEP);
         self.wait_serving(lane, FEWEST + STEP);
@@ -153,9 +153,9 @@ impl Fleet {
         let text =
             if n == 0 { text.replace(r#""interval": 1,"#, &new) } else { text.replace(&old, &new) };
         fs::write(&self.config, text).unwrap();
-        let before = self.daemon.count(&["event=haproxy.reloaded"]);
+        let before = self.daemon.count(&["kind=haproxy.reloaded"]);
         self.command(&["reload"]);
-        let done = || before < self.daemon.count(&["event=haproxy.reloaded"]);
+        let done = || before < self.daemon.count(&["kind=haproxy.reloaded"]);
         assert!(reached(PATIENCE, done), "no reload: {:#?}", self.daemon.lines());
     }
 
@@ -185,7 +185,7 @@ impl Fleet {
     }
 
     pub(crate) fn print_facts(&self) {
-        let count = |kind: &str| self.daemon.count(&[&format!("event={kind}")]);
+        let count = |kind: &str| self.daemon.count(&[&format!("kind={kind}")]);
         println!(
             "{} services, {} replicas in and {} out, {} reloads of HAProxy, {} failed, {} cut",
             self.remains.lanes.len(),

@@ -63,7 +63,7 @@ fn reload(stage: &mut Stage, daemon: &Daemon, n: usize) -> u64 {
     stage.set("/services/web/health_check/interval", json!(format!("{}ms", 5000 + n)));
     stage.write();
     daemon.signal("HUP");
-    let words = ["event=haproxy.reloaded", "took "];
+    let words = ["kind=haproxy.reloaded", "took "];
     let line = daemon.wait_from(from, &words, secs(30));
     let line = daemon.lines()[line].clone();
     let took = line.split("took ").nth(1).and_then(|rest| rest.split(' ').next());
