@@ -164,6 +164,7 @@ fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
         let out = || !site.serving().contains(&name);
         assert!(reached(secs(30), out), "{:#?}", daemon.lines());
         let out = died.elapsed();
+        assert!(out < LOOK / 2, "{out:?}: it was a look that found it, not Docker's event");
         site.wait_serving(2, secs(30), daemon);
         format!("out of HAProxy after {}, replaced after {}", shown(out), shown(died.elapsed()))
     });
