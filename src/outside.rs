@@ -17,6 +17,7 @@ use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Service};
+use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -149,6 +150,11 @@ pub(crate) trait Engine: Send + Sync {
         number: u32,
         stop_timeout: Duration,
     ) -> Result<()>;
+    /// The nodes of the Swarm and these services of it, in one sweep. An error is that of a node
+    /// that is no manager.
+    fn swarm(&self, of: &[&str]) -> Result<Swarm>;
+    /// Gives a Swarm service the number `to`. One that has another than `from` by then is left.
+    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<Effect>;
 }
 
 /// Sends traffic to containers.

@@ -18,6 +18,7 @@ use crate::model::replica::{ContainerId, ContainerState, Health};
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
+use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::health::Target;
@@ -92,6 +93,8 @@ pub(crate) struct Turn {
     /// Earlier processes that still finish; `None` when HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
     pub(crate) orphans: Vec<String>,
+    /// Of the Swarm, where one is looked at.
+    pub(crate) nodes: Vec<SwarmNode>,
 }
 
 /// Memory is stored before the world is touched: a crash in between costs a wait that was not
@@ -116,9 +119,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     };
     let mut seen =
         observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
-    events.extend(mind.told.engine(seen.engine_error.as_deref()));
-    events.extend(mind.told.orphans(seen.orphans.clone(), &seen.leaving));
-    events.extend(seen.snapshots.iter().flat_map(|snapshot| mind.told.metrics(snapshot)));
+    events.extend(seen_events(&mut mind.told, &seen));
 
     let (plans, next) = decide_all(&mut seen, &mind.memory);
     let services = stand(&mut mind.past, &known, &seen, &plans, &next);
@@ -159,12 +160,24 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         old_proxies: old_proxies(inputs.config, &seen),
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
+        nodes: seen.nodes,
         engine_error: seen.engine_error,
         events,
         plans,
         again,
         services,
     }
+}
+
+/// What begins and ends with what is seen, whatever is made of it.
+fn seen_events(told: &mut Told, seen: &Seen) -> Vec<Event> {
+    let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
+    events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
+    for snapshot in &seen.snapshots {
+        events.extend(told.metrics(snapshot));
+        events.extend(told.swarm(snapshot));
+    }
+    events
 }
 
 /// Replicas whose last words say why they are where they are.
@@ -291,7 +304,7 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
                 mind.proxy = decide::proxy::remember_amended(now, routes, is_refused, &mind.proxy);
             }
             Action::Steer { .. } => mind.proxy.is_unsteered = done.result.is_err(),
-            Action::Start { .. } | Action::Remove { .. } => (),
+            Action::Start { .. } | Action::Remove { .. } | Action::Resize { .. } => (),
         }
     }
     failed_starts
@@ -325,6 +338,7 @@ fn memory_of(action: &Action) -> Option<u64> {
     match action {
         Action::Start { service, .. } => service.container.memory,
         Action::Remove { .. }
+        | Action::Resize { .. }
         | Action::Reload { .. }
         | Action::Amend { .. }
         | Action::Steer { .. } => None,

@@ -9,6 +9,9 @@ pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -
         Action::Remove { service, number, id, stop_timeout, .. } => {
             engine.remove(id, service, *number, *stop_timeout)?;
         }
+        Action::Resize { swarm_service, from, to, .. } => {
+            return engine.resize(swarm_service, *from, *to);
+        }
         Action::Reload { routes } => return proxy.reload(routes),
         Action::Amend { routes } => return proxy.amend(routes),
         Action::Steer { servers } => proxy.steer(servers)?,

@@ -183,6 +183,10 @@ fn change(now: &Value, change: &Value) -> String {
 }
 
 fn replicas(service: &Value) -> String {
+    let all: Vec<&Value> = service["replicas"].as_array().into_iter().flatten().collect();
+    if all.iter().any(|replica| replica["node"].is_string()) {
+        return tasks(&all);
+    }
     let percent = Value::from("%");
     let row = |replica: &Value| {
         [
@@ -195,9 +199,15 @@ fn replicas(service: &Value) -> String {
             word(&replica["sessions"]),
         ]
     };
-    let all = service["replicas"].as_array().into_iter().flatten();
-    let rows: Vec<[String; 7]> = all.map(row).collect();
+    let rows: Vec<[String; 7]> = all.into_iter().map(row).collect();
     table(["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"], &rows)
+}
+
+/// Swarm's: what they use is known on their own nodes alone.
+fn tasks(all: &[&Value]) -> String {
+    let row = |task: &&Value| ["name", "container", "state", "node"].map(|key| word(&task[key]));
+    let rows: Vec<[String; 4]> = all.iter().map(row).collect();
+    table(["replica", "task", "state", "node"], &rows)
 }
 
 #[cfg(test)]
@@ -206,6 +216,21 @@ mod tests {
 
     use crate::cli::paint::Paint;
     use crate::cli::status::{daemon, redrawn, replicas, services};
+
+    #[test]
+    fn tasks_of_swarms_are_shown_with_their_nodes() {
+        let task = |name, state, node| {
+            json!({ "name": name, "container": "0123456789ab", "state": state, "node": node,
+                    "address": null, "cpu_percent": null, "sessions": null })
+        };
+        let tasks = [task("web-1", "ready", json!("far")), task("web-2", "starting", json!(null))];
+        let want = "\
+replica  task          state     node
+web-1    0123456789ab  ready     far
+web-2    0123456789ab  starting  -
+";
+        assert_eq!(replicas(&json!({ "replicas": tasks })), want);
+    }
 
     #[test]
     fn services_stand_in_a_table() {

@@ -378,13 +378,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A key that is known, checked, and has no effect yet.
-    pub(crate) fn idle(&self, key: &'static str) {
-        if let Some(node) = self.get(key) {
-            node.warning("has no effect in this version");
-        }
-    }
-
     /// A key that another one makes useless.
     pub(crate) fn unused(&self, key: &'static str, why: &str) {
         if let Some(node) = self.get(key) {

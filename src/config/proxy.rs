@@ -7,7 +7,7 @@ use crate::config::cursor::{Node, Section};
 use crate::config::daemon::path;
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::metric::Source;
-use crate::model::service::Service;
+use crate::model::service::{Runs, Service};
 
 /// The kernel allows so many bytes for the name of a socket.
 pub(crate) const SUN_PATH_MAX: usize = 107;
@@ -128,6 +128,7 @@ pub(crate) fn beside<'a>(
             }
         }
         if let Some(node) = section.get("hard_stop_after")
+            && service.runs == Runs::Here
             && proxy.hard_stop_after < service.drain_timeout
         {
             node.warning(format!(

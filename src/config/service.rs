@@ -54,9 +54,10 @@ pub(crate) fn services(
             listens.entry(place).or_insert_with(|| name.to_owned());
         }
         let listen = listen.and_then(|(listen, _)| listen);
-        let service = service(good.clone(), listen, hours, body);
-        // What Swarm runs, this version leaves alone, as `check` says.
-        if let Some(service) = service.filter(|s| s.runs == Runs::Here) {
+        if let Some(service) = service(good.clone(), listen, hours, body) {
+            if let Some(other) = twin(&services, &service) {
+                node.warning(format!("services.{other} scales the same Swarm service"));
+            }
             services.insert(good, Arc::new(service));
         }
     }
@@ -113,7 +114,7 @@ fn runs(section: &Section) -> Option<Runs> {
     let swarm = section.get("swarm_service");
     match engine.unwrap_or(Some("docker"))? {
         "swarm" => {
-            section.idle("engine");
+            of_swarm(section);
             let what = "the Swarm service whose replicas are counted, like shop_web";
             let name = section.need("swarm_service", what)?.text()?;
             Some(Runs::Swarm(name.into_owned()))
@@ -125,6 +126,39 @@ fn runs(section: &Section) -> Option<Runs> {
             Some(Runs::Here)
         }
     }
+}
+
+/// What Swarm's containers are like, and how they come and go, is its service's own affair.
+fn of_swarm(section: &Section) {
+    const ITS_OWN: [&str; 14] = [
+        "image",
+        "compose",
+        "command",
+        "environment",
+        "volumes",
+        "networks",
+        "labels",
+        "user",
+        "cpus",
+        "memory",
+        "restart",
+        "rollout",
+        "drain_timeout",
+        "stop_timeout",
+    ];
+    for key in ITS_OWN {
+        section.unused(key, "is not used with engine swarm: set it in the Swarm service itself");
+    }
+}
+
+/// Another one that Swarm knows by the same name: two would never agree on one number.
+fn twin<'s>(
+    services: &'s BTreeMap<ServiceName, Arc<Service>>,
+    service: &Service,
+) -> Option<&'s ServiceName> {
+    let name = service.runs.swarm()?;
+    let same = |other: &&Arc<Service>| other.runs.swarm() == Some(name);
+    services.values().find(same).map(|other| &other.name)
 }
 
 /// There has to be something to scale by, and it has to be measurable.

@@ -64,7 +64,7 @@ impl WorkerCrew {
         let claim = done.action.claim();
         self.under_way.remove(&claim);
         let rest = match done.action {
-            Action::Remove { .. } => REST_REMOVE,
+            Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
             Action::Steer { .. } => REST_STEER,
             Action::Start { .. } | Action::Reload { .. } | Action::Amend { .. } => return,
         };
@@ -108,7 +108,7 @@ impl Crew for WorkerCrew {
         let claim = action.claim();
         let queue = match claim {
             Claim::Proxy => &self.proxy_queue,
-            Claim::Start { .. } | Claim::Container(_) => &self.engine_queue,
+            Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) => &self.engine_queue,
         };
         let job = Job { action, begun: self.clock.now(), is_prepared: false };
         if self.under_way.contains(&claim) || queue.try_send(job).is_err() {

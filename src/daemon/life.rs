@@ -295,6 +295,7 @@ impl Life {
             old_proxies: turn.old_proxies,
             services: turn.services,
             orphans: turn.orphans,
+            nodes: turn.nodes,
         };
         self.parts.notify.took_turn(&status);
         self.parts.board.publish(status);

@@ -11,7 +11,7 @@ use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
-use crate::model::service::Origin;
+use crate::model::service::{Origin, Runs};
 use crate::outside::{Engine, Error, Result};
 
 /// A warning is what the daemon will see to itself.
@@ -60,7 +60,7 @@ pub(super) fn refused(config: &Config, proxy: &Haproxy) -> Vec<String> {
 
 pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
-    for service in config.services.values() {
+    for service in config.services.values().filter(|service| service.runs == Runs::Here) {
         let Origin::Image(image) = &service.container.origin else { continue };
         let key = format!("services.{}.image", service.name);
         match engine.has_image(image) {

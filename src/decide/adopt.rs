@@ -9,8 +9,10 @@ use crate::model::replica::{ContainerState, Replica};
 use crate::model::service::Origin;
 use crate::model::snapshot::Snapshot;
 
+/// Somebody else may change the number as well.
 pub(crate) fn is_shared(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.service.container.origin, Origin::Compose { .. })
+    let is_composed = matches!(snapshot.service.container.origin, Origin::Compose { .. });
+    is_composed || snapshot.swarm.is_some()
 }
 
 /// The number that compose made, if it made one.

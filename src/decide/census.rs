@@ -26,7 +26,11 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
     match replica.state {
         ContainerState::Exited | ContainerState::Removing => Class::Leaving,
         ContainerState::Created => Class::Unready,
-        ContainerState::Running if replica.address.is_none() => Class::Unready,
+        // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
+        ContainerState::Running if replica.address.is_none() => match replica.health {
+            Health::Healthy => Class::Ready,
+            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => Class::Unready,
+        },
         ContainerState::Running => match memory.ill.get(&replica.id) {
             Some(illness) if !illness.doubted => Class::Ill,
             Some(illness) if illness.served => Class::Ready,

@@ -22,6 +22,7 @@ mod rollout;
 mod seats;
 mod stabilize;
 mod steps;
+mod swarm;
 #[cfg(test)]
 mod tests;
 
@@ -42,8 +43,12 @@ use crate::model::snapshot::{EngineSeen, Snapshot};
 pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
     let mut next = memory.clone();
     orders::expire(snapshot.now, &mut next);
-    if snapshot.engine == EngineSeen::Lost {
-        return (keep(snapshot, memory, Rule::EngineLost), next);
+    if let Some(why) = silence(snapshot.engine) {
+        return (keep(snapshot, memory, why), next);
+    }
+    next.swarm.take_if(|_| snapshot.swarm.is_none());
+    if let Some(swarm) = &snapshot.swarm {
+        return swarm::decide(snapshot, swarm, next);
     }
     let news = illness::judge(snapshot, &mut next);
     let target = Target::choose(&snapshot.service, &mut next.rollout);
@@ -60,13 +65,8 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     }
     let room = headroom::room(snapshot);
     if let Some((room, rule)) = room {
-        let back =
-            u32::try_from(steps::returnable(snapshot, &target, &next).count()).unwrap_or(u32::MAX);
-        let there = course.census.size().saturating_add(back);
-        let most = there.saturating_add(room).max(from);
-        if most < course.number {
-            course.note(rule, most);
-        }
+        let back = steps::returnable(snapshot, &target, &next).count();
+        course.keep_to_room(room, rule, back, from);
     }
     let Course { number: wanted, mut because, census, measured, is_by_load, .. } = course;
     if is_by_load && from != wanted {
@@ -108,6 +108,15 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     (plan, next)
 }
 
+/// Why nothing is known of the service now.
+fn silence(engine: EngineSeen) -> Option<Rule> {
+    match engine {
+        EngineSeen::Answers => None,
+        EngineSeen::Lost => Some(Rule::EngineLost),
+        EngineSeen::Untold => Some(Rule::SwarmUntold),
+    }
+}
+
 /// The number is what it should be, the replicas are not yet. Any other reason says more.
 fn still_draining(next: &ServiceMemory, because: &[Cause]) -> Option<Cause> {
     let last = because.last().filter(|cause| cause.rule.word() == "DesiredWithinRange")?;
@@ -143,7 +152,8 @@ impl<'a> Course<'a> {
         match memory.wanted {
             Some(wanted) => course.number = wanted,
             None => {
-                let found = course.census.size();
+                let of_swarm = snapshot.swarm.as_ref().map(|swarm| swarm.desired);
+                let found = of_swarm.unwrap_or_else(|| course.census.size());
                 course.note(Rule::Found(found), found);
             }
         }
@@ -158,7 +168,11 @@ impl<'a> Course<'a> {
     fn run(&mut self, standing: &Standing, next: &mut ServiceMemory) {
         let (now, bounds) = (self.snapshot.now, standing.bounds);
         let service = &self.snapshot.service;
-        if let Some((number, rule)) = orders::number(service, now, self.number, next) {
+        let leader = self.snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
+        if let Some(elsewhere) = leader {
+            self.measure();
+            self.note(Rule::NotLeader, elsewhere.desired);
+        } else if let Some((number, rule)) = orders::number(service, now, self.number, next) {
             self.measure();
             self.note(rule, number);
         } else if let Some(rule) = limit::correction(self.number, bounds) {
@@ -178,7 +192,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// At once, but where docker compose may be the one who brought it there.
+    /// At once, but where somebody else may have brought it there.
     fn correct(&mut self, rule: Rule, bounds: Bounds) {
         let (current, number) = (self.number, self.number.clamp(bounds.min(), bounds.max()));
         let is_shared = adopt::is_shared(self.snapshot);
@@ -189,6 +203,16 @@ impl<'a> Course<'a> {
             return;
         }
         self.note(rule, number);
+    }
+
+    /// The host has memory for so many more. `back` can be put back without taking any.
+    fn keep_to_room(&mut self, room: u32, rule: Rule, back: usize, from: u32) {
+        let back = u32::try_from(back).unwrap_or(u32::MAX);
+        let there = self.census.size().saturating_add(back);
+        let most = there.saturating_add(room).max(from);
+        if most < self.number {
+            self.note(rule, most);
+        }
     }
 
     /// Also where it changes nothing, at each look: an operator who holds the number wants to know

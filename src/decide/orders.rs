@@ -95,6 +95,13 @@ pub(crate) fn take(
             (was, words.to_owned())
         }
         Order::Restart => {
+            if let Some(swarm) = service.runs.swarm() {
+                return Err(Refusal::Invalid(format!(
+                    "{} is run by Swarm, which also replaces its tasks: \
+                     `docker service update --force {swarm}`",
+                    service.name
+                )));
+            }
             let wanted = current(service, memory)?;
             rollout::restart(service, &mut next, now);
             (Some(Kind::RolloutStarted), format!("restart, one after the other: {wanted}"))

@@ -7,6 +7,7 @@ use crate::decide::census::{Class, class};
 use crate::decide::illness::News;
 use crate::decide::rollout::Target;
 use crate::decide::seats::Seats;
+use crate::decide::swarm;
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Cause, Milestone, Rule, Step};
@@ -244,6 +245,9 @@ fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work
 
 /// What HAProxy is to have: everyone who can serve, and those who still empty.
 pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server> {
+    if let Some(swarm) = &snapshot.swarm {
+        return swarm::servers(snapshot, swarm);
+    }
     let server = |r: &Replica| {
         let address = r.address.filter(|_| r.state == ContainerState::Running)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {

@@ -360,6 +360,10 @@ fn op(call: &Call) -> &'static str {
         (Method::Delete, ["containers", _]) => "remove",
         (Method::Post, ["networks", _, "connect"]) => "connect",
         (Method::Post, ["images", "create"]) => "pull",
+        (Method::Get, ["nodes"]) => "nodes",
+        (Method::Get, ["tasks"]) => "tasks",
+        (Method::Get, ["services", _]) => "service",
+        (Method::Post, ["services", _, "update"]) => "resize",
         (Method::Get, ["images", ..]) => "image",
         _ => "other",
     }

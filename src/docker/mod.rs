@@ -10,6 +10,7 @@ mod logs;
 mod meter;
 mod pull;
 mod survey;
+mod swarm;
 mod transport;
 mod vessel;
 mod wire;
@@ -22,10 +23,12 @@ use crate::docker::client::{Call, Client, Method};
 use crate::docker::details::Details;
 use crate::docker::meter::Meters;
 use crate::docker::wire::{Created, Info, Inspected, Listed};
+use crate::model::action::Effect;
 use crate::model::config::DockerConfig;
 use crate::model::counted::Counted;
 use crate::model::replica::{Container, ContainerId};
 use crate::model::service::{Adopted, Service, replica_name};
+use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Tally, Usage};
 
@@ -48,6 +51,8 @@ pub(crate) struct Docker {
     tally: Option<Tally>,
     /// What the last list was asked for.
     adopted: Mutex<Vec<Adopted>>,
+    /// Which node of a Swarm this is, as far as that was asked.
+    node: Mutex<Option<String>>,
 }
 
 impl Docker {
@@ -58,6 +63,7 @@ impl Docker {
             meters: Mutex::new(Meters::new(clock.clone())),
             details: Mutex::default(),
             adopted: Mutex::default(),
+            node: Mutex::default(),
             clock,
             tally: None,
         }
@@ -249,6 +255,14 @@ impl Engine for Docker {
 
     fn host_memory(&self) -> Option<HostMemory> {
         meter::host_memory()
+    }
+
+    fn swarm(&self, of: &[&str]) -> Result<Swarm> {
+        self.sweep_swarm(of)
+    }
+
+    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<Effect> {
+        self.resize_swarm(swarm_service, from, to)
     }
 
     fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>> {

@@ -21,6 +21,8 @@ pub(crate) enum Action {
         stop_timeout: Duration,
         ill: Option<String>,
     },
+    /// Has Swarm keep up so many replicas, where it still kept `from`.
+    Resize { service: String, swarm_service: String, from: u32, to: u32 },
     /// Writes, validates and loads HAProxy's file; a process that is not there is started.
     Reload { routes: Routes },
     /// Brings the servers of the running HAProxy to these, and its file. A new one drains until it
@@ -41,8 +43,13 @@ pub(crate) struct Steering {
 /// What an action keeps others from touching while it is under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claim {
-    Start { service: String, number: u32 },
+    Start {
+        service: String,
+        number: u32,
+    },
     Container(ContainerId),
+    /// The number of a Swarm service.
+    Number(String),
     Proxy,
 }
 
@@ -53,6 +60,7 @@ impl Action {
                 Claim::Start { service: service.name.as_str().to_owned(), number: *number }
             }
             Action::Remove { id, .. } => Claim::Container(id.clone()),
+            Action::Resize { service, .. } => Claim::Number(service.clone()),
             Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => Claim::Proxy,
         }
     }
@@ -63,6 +71,7 @@ impl fmt::Display for Action {
         match self {
             Action::Start { service, number } => write!(f, "start {}-{number}", service.name),
             Action::Remove { service, number, .. } => write!(f, "remove {service}-{number}"),
+            Action::Resize { service, from, to, .. } => write!(f, "resize {service} {from}->{to}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
             Action::Amend { .. } => write!(f, "amend haproxy"),
             Action::Steer { servers } => {

@@ -1,6 +1,6 @@
 //! The whole configuration as the program works with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,6 +99,11 @@ pub(crate) struct ProxyConfig {
 impl Config {
     pub(crate) fn adopted(&self) -> Vec<Adopted> {
         self.services.values().filter_map(|service| service.adopted()).collect()
+    }
+
+    /// As Swarm calls those that it runs.
+    pub(crate) fn of_swarm(&self) -> BTreeSet<&str> {
+        self.services.values().filter_map(|service| service.runs.swarm()).collect()
     }
 
     /// `1 service`, `2 services`.

@@ -101,6 +101,8 @@ pub(crate) enum Kind {
     ProxyReloadWaits,
     DockerLost,
     DockerBack,
+    SwarmTrouble,
+    SwarmBack,
     ServiceOrphaned,
     StateDamaged,
     StateNotSaved,
@@ -111,7 +113,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 44] = [
+    pub(crate) const ALL: [Kind; 46] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -149,6 +151,8 @@ impl Kind {
         Kind::ProxyReloadWaits,
         Kind::DockerLost,
         Kind::DockerBack,
+        Kind::SwarmTrouble,
+        Kind::SwarmBack,
         Kind::ServiceOrphaned,
         Kind::StateDamaged,
         Kind::StateNotSaved,
@@ -197,6 +201,8 @@ impl Kind {
             Kind::ProxyReloadWaits => "haproxy.reload_waits",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
+            Kind::SwarmTrouble => "swarm.trouble",
+            Kind::SwarmBack => "swarm.back",
             Kind::ServiceOrphaned => "service.orphaned",
             Kind::StateDamaged => "state.damaged",
             Kind::StateNotSaved => "state.not_saved",
@@ -229,6 +235,7 @@ impl Kind {
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
             | Kind::MetricFailed
+            | Kind::SwarmTrouble
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
             | Kind::ScaleDown
@@ -251,6 +258,7 @@ impl Kind {
             | Kind::ProxyReloaded
             | Kind::ProxyAmended
             | Kind::DockerBack
+            | Kind::SwarmBack
             | Kind::ConfigReloaded
             | Kind::DaemonStarted
             | Kind::DaemonStopping => log::Level::Info,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::history::History;
 use crate::model::replica::ContainerId;
 use crate::model::rollout::RolloutMemory;
+use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct ServiceMemory {
     pub(crate) rollout: RolloutMemory,
     /// Without recommendations it begins with the size that it finds.
     pub(crate) history: History,
+    /// `None` where Swarm does not run it, or was never seen to.
+    pub(crate) swarm: Option<SwarmMemory>,
 }
 
 impl ServiceMemory {

@@ -24,6 +24,7 @@ pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod snapshot;
 pub(crate) mod status;
+pub(crate) mod swarm;
 pub(crate) mod time;
 pub(crate) mod units;
 pub(crate) mod url;

@@ -126,6 +126,10 @@ pub(crate) enum Rule {
     },
     /// Docker compose changed the number of its containers.
     Adopted(u32),
+    /// Somebody else changed the number of a Swarm service.
+    Rescaled(u32),
+    /// Another manager of the Swarm decides: the number is what it has.
+    NotLeader,
     /// Replicas that go still finish their requests.
     Draining(u32),
     /// No load to scale by: min and max are equal.
@@ -186,6 +190,8 @@ pub(crate) enum Rule {
         left: Duration,
     },
     EngineLost,
+    /// Docker answers, and does not tell of this service of Swarm's.
+    SwarmUntold,
     /// A bug of ours: the service is left as it is.
     DecisionFailed,
     /// Starts wait after failures in a row.
@@ -236,6 +242,7 @@ impl Rule {
         match self {
             Rule::Found(_)
             | Rule::Adopted(_)
+            | Rule::Rescaled(_)
             | Rule::Standing
             | Rule::NoMetric
             | Rule::InsideBand { .. }
@@ -258,10 +265,11 @@ impl Rule {
             | Rule::Untold { .. }
             | Rule::Unsure { .. }
             | Rule::EngineLost
+            | Rule::SwarmUntold
             | Rule::DecisionFailed => "MetricsMissing",
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
-            Rule::Paused { .. } => "Paused",
+            Rule::Paused { .. } | Rule::NotLeader => "Paused",
             Rule::NoHeadroom { .. } => "NoHeadroom",
             Rule::Draining(_) => "Draining",
             Rule::CoolingDown { .. } => "CoolingDown",
@@ -275,6 +283,8 @@ impl fmt::Display for Rule {
         match self {
             Rule::Found(n) => write!(f, "{n} found running"),
             Rule::Adopted(n) => write!(f, "docker compose made it {n}"),
+            Rule::Rescaled(n) => write!(f, "somebody else had Swarm make it {n}"),
+            Rule::NotLeader => write!(f, "this node does not lead the Swarm"),
             Rule::Standing => write!(f, "stands since the last look"),
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),
@@ -318,6 +328,7 @@ impl fmt::Display for Rule {
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
             Rule::EngineLost => write!(f, "docker does not answer"),
+            Rule::SwarmUntold => write!(f, "Swarm does not tell of it"),
             Rule::DecisionFailed => write!(f, "the decision failed, see the log"),
             Rule::CrashLoop { failures, left } => {
                 write!(f, "{failures} failures in a row, next start in {}s", ceil_s(*left))

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::model::health::HealthCheck;
+use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, Service, ServiceName};
+use crate::model::service::{Listen, Runs, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -35,9 +35,22 @@ impl Backend {
         Backend {
             service: service.name.clone(),
             listen: service.listen.clone(),
-            health: service.health.clone(),
+            health: health(service),
             servers,
         }
+    }
+}
+
+/// Of a Swarm service nothing but the published port can be asked. What would be asked on another
+/// one is only that a connection opens.
+fn health(service: &Service) -> HealthCheck {
+    let health = service.health.clone();
+    match (&service.runs, health.port) {
+        (Runs::Swarm(_), Some(port)) if port == service.port => {
+            HealthCheck { port: None, ..health }
+        }
+        (Runs::Swarm(_), Some(_)) => HealthCheck { port: None, kind: HealthKind::Tcp, ..health },
+        (Runs::Swarm(_), None) | (Runs::Here, _) => health,
     }
 }
 
@@ -175,4 +188,35 @@ pub(crate) struct ReloadFailure {
     pub(crate) at: Moment,
     /// In a row.
     pub(crate) count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
+    use crate::model::proxy::Backend;
+    use crate::model::schedule::Timetable;
+    use crate::model::service::{Bounds, ContainerSpec, Origin, Runs, Service, ServiceName};
+
+    #[test]
+    fn behind_swarms_port_no_other_one_is_asked() {
+        let container = ContainerSpec::new(Origin::Image(String::new()));
+        let always = Timetable::always(Bounds::exactly(1));
+        let mut service = Service::new(ServiceName::new("web").unwrap(), container, 80, always);
+        let path = "/up".to_owned();
+        let http = HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect: Vec::new() });
+        let check = |service: &Service| {
+            let HealthCheck { kind, port, .. } = Backend::of(service, Vec::new()).health;
+            (matches!(kind, HealthKind::Http(_)), port)
+        };
+        for (runs, port, want) in [
+            (Runs::Here, Some(81), (true, Some(81))),
+            (Runs::Swarm("shop_web".to_owned()), None, (true, None)),
+            (Runs::Swarm("shop_web".to_owned()), Some(80), (true, None)),
+            (Runs::Swarm("shop_web".to_owned()), Some(81), (false, None)),
+        ] {
+            service.runs = runs;
+            service.health = HealthCheck { kind: http.clone(), port, ..HealthCheck::default() };
+            assert_eq!(check(&service), want, "{:?} {port:?}", service.runs);
+        }
+    }
 }

@@ -201,6 +201,16 @@ pub(crate) enum Runs {
     Swarm(String),
 }
 
+impl Runs {
+    /// The name that Swarm has for it.
+    pub(crate) fn swarm(&self) -> Option<&str> {
+        match self {
+            Runs::Here => None,
+            Runs::Swarm(name) => Some(name),
+        }
+    }
+}
+
 /// How a change of the spec goes through the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rollout {
@@ -345,9 +355,10 @@ impl Service {
         format!("{:016x}", fnv1a(text.as_bytes()))
     }
 
-    /// `None`: plimsoll makes its containers.
+    /// `None`: plimsoll makes its containers, or Swarm does.
     pub(crate) fn adopted(&self) -> Option<Adopted> {
         match &self.container.origin {
+            _ if self.runs != Runs::Here => None,
             Origin::Image(_) => None,
             Origin::Compose { project, service } => Some(Adopted {
                 service: self.name.clone(),

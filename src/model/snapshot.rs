@@ -6,6 +6,7 @@ use crate::model::metric::Reading;
 use crate::model::replica::Replica;
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
+use crate::model::swarm::SwarmStanding;
 use crate::model::time::Moment;
 
 /// One service at one moment.
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) free_memory: Option<u64>,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyStanding,
+    /// `None`: its replicas are containers of this host. Else they are tasks of Swarm's.
+    pub(crate) swarm: Option<SwarmStanding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(crate) enum EngineSeen {
     Answers,
     /// `replicas` is what was seen last: nothing may be started, stopped or counted as gone.
     Lost,
+    /// It answers and does not tell of this service of Swarm's: the same holds for that one.
+    Untold,
 }
 
 /// As much of HAProxy as concerns every service.

@@ -12,6 +12,7 @@ use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::service::Listen;
+use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) services: Vec<ServiceStatus>,
     /// Services that left the config and whose containers run on.
     pub(crate) orphans: Vec<String>,
+    /// Of the Swarm, where it runs a service of the config.
+    pub(crate) nodes: Vec<SwarmNode>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) name: String,
     /// As Docker shows it to people.
     pub(crate) container: String,
+    /// The node of the Swarm that it is on. `None`: this host, or it has none yet.
+    pub(crate) node: Option<String>,
     pub(crate) state: ReplicaState,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) cpu: Load,

@@ -2,6 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod metric;
+mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -15,11 +16,13 @@ use crate::model::metric::Reading;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
-use crate::model::service::{Service, ServiceName};
+use crate::model::service::{Runs, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Loads, Sampler};
+use crate::observe::swarm::Sight;
 use crate::outside::{Clock, Engine, Proxy};
 
 /// What probes make of each replica, and where they asked.
@@ -67,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) orphans: BTreeSet<String>,
     /// Every replica that runs and has an address.
     pub(crate) targets: Vec<Target>,
+    /// Of the Swarm, where one is looked at.
+    pub(crate) nodes: Vec<SwarmNode>,
 }
 
 /// What was seen last, for a look that gets no answer.
@@ -75,6 +80,7 @@ pub(crate) struct Last {
     /// `None` when there was never a list: then nothing can be said about any service.
     containers: Option<Vec<Container>>,
     proxy: Option<ProxySeen>,
+    swarm: Sight,
 }
 
 /// `last` is kept up to date here.
@@ -102,19 +108,20 @@ pub(crate) fn look(
     let (standing, engine_error) = match listed {
         Ok(list) => {
             last.containers = Some(list);
+            last.swarm.renew(known.config, known.due, engine);
             (EngineSeen::Answers, None)
         }
         Err(err) => (EngineSeen::Lost, Some(err.to_string())),
     };
     let containers = last.containers.as_deref().unwrap_or_default();
-    let is_ours = |c: &&Container| known.config.services.keys().any(|n| n.as_str() == c.service);
+    let is_ours = |c: &&Container| service_of(known.config, c).is_some();
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
     let loads = match standing {
         EngineSeen::Answers if known.due => {
             let ready = ready(known, last.proxy.as_ref(), &ours);
             sampler.loads(engine, &ours, |id| ready.contains(id), known.config)
         }
-        EngineSeen::Answers | EngineSeen::Lost => BTreeMap::new(),
+        EngineSeen::Answers | EngineSeen::Lost | EngineSeen::Untold => BTreeMap::new(),
     };
     let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
@@ -122,6 +129,7 @@ pub(crate) fn look(
         engine: standing,
         standing: proxy_standing(known, seen.as_ref()),
         proxy: last.proxy.as_ref(),
+        swarm: &last.swarm,
         loads: &loads,
         old: &old,
         free_memory: free_memory(engine, known.config),
@@ -132,16 +140,23 @@ pub(crate) fn look(
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
-    // Whom this daemon never ran may be another daemon's.
-    let is_known = |name: &&String| known.memory.services.contains_key(*name);
-    let removed = orphans.iter().filter(is_known).filter(|_| known.config.remove_orphans);
-    let leaving = removed.filter_map(|name| ServiceName::new(name)).map(Service::gone);
-    let leaving = leaving.map(|s| view.snapshot(&Arc::new(s), &others)).collect();
+    let leaving = gone(known, &orphans).map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
     let targets = targets(known.config, containers, last.proxy.as_ref());
-    Seen { snapshots, leaving, ever_listed, proxy: seen, engine_error, orphans, targets }
+    let nodes = last.swarm.nodes.clone();
+    Seen { snapshots, leaving, ever_listed, proxy: seen, engine_error, orphans, targets, nodes }
+}
+
+/// Services that left the config and whose replicas are to go.
+fn gone(known: &Known, orphans: &BTreeSet<String>) -> impl Iterator<Item = Service> {
+    // Whom this daemon never ran may be another daemon's.
+    let is_known = |name: &&String| known.memory.services.contains_key(*name);
+    let removed = orphans.iter().filter(is_known).filter(|_| known.config.remove_orphans);
+    let names = removed.filter_map(|name| ServiceName::new(name));
+    // Of a name that stands for a service of Swarm's now there is one number only.
+    names.filter(|name| !known.config.services.contains_key(name)).map(Service::gone)
 }
 
 /// Lines of a container that ended, and how long all of them may take together.
@@ -163,6 +178,12 @@ pub(crate) fn last_words(
     of.into_iter().filter_map(words).collect()
 }
 
+/// The service of the config that a container is a replica of. Those of Swarm's have none here.
+fn service_of<'a>(config: &'a Config, container: &Container) -> Option<&'a Arc<Service>> {
+    let mut services = config.services.values().filter(|s| s.runs == Runs::Here);
+    services.find(|s| s.name.as_str() == container.service)
+}
+
 /// Whom a health check can ask.
 pub(crate) fn targets(
     config: &Config,
@@ -170,8 +191,7 @@ pub(crate) fn targets(
     proxy: Option<&ProxySeen>,
 ) -> Vec<Target> {
     let target = |container: &Container| {
-        let mut services = config.services.values();
-        let service = services.find(|s| s.name.as_str() == container.service)?;
+        let service = service_of(config, container)?;
         let address = container.socket(service);
         let address = address.filter(|_| container.state == ContainerState::Running)?;
         let name = service.replica_name(container.number);
@@ -203,10 +223,7 @@ fn ready(
     containers: &[&Container],
 ) -> BTreeSet<ContainerId> {
     let ready = |c: &&&Container| {
-        let services = &known.config.services;
-        let Some(service) = services.values().find(|s| s.name.as_str() == c.service) else {
-            return false;
-        };
+        let Some(service) = service_of(known.config, c) else { return false };
         let address = c.socket(service);
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
@@ -253,6 +270,7 @@ struct View<'a> {
     /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
     standing: ProxyStanding,
+    swarm: &'a Sight,
     loads: &'a BTreeMap<ContainerId, Loads>,
     old: &'a BTreeMap<IpAddr, u64>,
     /// Bytes.
@@ -264,13 +282,37 @@ struct View<'a> {
 
 impl View<'_> {
     fn snapshot(&self, service: &Arc<Service>, containers: &[&Container]) -> Snapshot {
+        match &service.runs {
+            Runs::Here => self.of_containers(service, containers),
+            Runs::Swarm(name) => self.of_tasks(service, name),
+        }
+    }
+
+    /// Swarm looks after its tasks: there is nothing to begin, and nothing of theirs to measure.
+    fn of_tasks(&self, service: &Arc<Service>, name: &str) -> Snapshot {
+        let busy = Claim::Number(service.name.as_str().to_owned());
+        let busy = self.known.claims.contains(&busy);
+        let proxy = (self.proxy, self.standing == ProxyStanding::Absent);
+        let swarm = self.swarm.standing(service, name, busy, proxy);
+        let mut plain = self.of_containers(service, &[]);
+        if !self.swarm.tells(name) {
+            if plain.engine == EngineSeen::Answers {
+                plain.engine = EngineSeen::Untold;
+            }
+        } else if swarm.address.is_none() {
+            swarm::without_server(service, &mut plain.readings);
+        }
+        Snapshot { replicas: self.swarm.replicas(name), swarm: Some(swarm), ..plain }
+    }
+
+    fn of_containers(&self, service: &Arc<Service>, containers: &[&Container]) -> Snapshot {
         let name = service.name.as_str();
         let own = containers.iter().filter(|c| c.service == name);
         let mut replicas: Vec<Replica> = own.map(|c| self.replica(service, c)).collect();
         replicas.sort_by_key(|r| r.number);
         let started = |claim: &Claim| match claim {
             Claim::Start { service, number } if service == name => Some(*number),
-            Claim::Start { .. } | Claim::Container(_) | Claim::Proxy => None,
+            Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) | Claim::Proxy => None,
         };
         Snapshot {
             now: self.known.now,
@@ -284,6 +326,7 @@ impl View<'_> {
             free_memory: self.free_memory,
             engine: self.engine,
             proxy: self.standing,
+            swarm: None,
         }
     }
 

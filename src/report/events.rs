@@ -11,11 +11,14 @@ use crate::model::plan::{Milestone, Plan, Rule, Step};
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::report::repeated::{News, Repeated};
 
 /// What containers wrote last, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
+
+/// Troubles that are kept of one service. One may name what differs each time.
+const TROUBLES_MAX: usize = 16;
 
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ pub(crate) struct Told {
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
     standings: BTreeMap<String, Standing>,
+    /// What keeps Swarm services from being scaled or served, by service.
+    swarm: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Told {
@@ -78,7 +83,7 @@ impl Told {
             let message = if is_removed(name) {
                 "the config does not name it; its containers are drained and removed"
             } else {
-                "its containers run on, the config does not name it; \
+                "its containers run on, the config runs none of that name here; \
                  `docker ps --filter label=io.plimsoll.service` lists them"
             };
             Event::new(Kind::ServiceOrphaned, message).service(name)
@@ -118,6 +123,28 @@ impl Told {
         events
     }
 
+    /// Each once, and when all is over. That Docker as a whole does not
+    /// answer is told as that.
+    pub(crate) fn swarm(&mut self, snapshot: &Snapshot) -> Option<Event> {
+        let name = snapshot.service.name.as_str();
+        if snapshot.engine == EngineSeen::Lost {
+            return None;
+        }
+        let trouble = snapshot.swarm.as_ref().and_then(|swarm| swarm.trouble.clone());
+        let event = match trouble {
+            Some(trouble) => {
+                let told = self.swarm.entry(name.to_owned()).or_default();
+                if TROUBLES_MAX <= told.len() {
+                    told.clear();
+                }
+                let is_new = told.insert(trouble.clone());
+                is_new.then(|| Event::new(Kind::SwarmTrouble, trouble))
+            }
+            None => self.swarm.remove(name).map(|_| Event::new(Kind::SwarmBack, "")),
+        };
+        event.map(|event| event.service(name))
+    }
+
     /// What held when the daemon started is no change.
     fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
@@ -132,6 +159,7 @@ impl Told {
         self.repeated.retain(&is_there);
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));
+        self.swarm.retain(|name, _| is_there(name));
     }
 
     /// What one service's plan changed.
@@ -340,6 +368,15 @@ fn ended(done: &Done, failures: u32) -> Vec<Event> {
                 }
             };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
+        }
+        // The change was told when it was decided; only a failure is news, and its end.
+        Action::Resize { service, to, .. } if trouble.is_some() => {
+            let words = format!("Swarm could not be told to make it {to}: {words}");
+            vec![Event::new(Kind::SwarmTrouble, words).service(service)]
+        }
+        Action::Resize { .. } if failures == 0 => Vec::new(),
+        Action::Resize { service, .. } => {
+            vec![Event::new(Kind::SwarmBack, words).service(service)]
         }
         Action::Reload { .. } | Action::Amend { .. }
             if done.result == Ok(Effect::Unchanged) && failures == 0 =>

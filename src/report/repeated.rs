@@ -17,6 +17,8 @@ pub(crate) struct Repeated {
 enum Doing {
     /// Of a service, the replica of this number.
     Remove(String, u32),
+    /// The number of a Swarm service.
+    Resize(String),
     Reload,
     Steer,
 }
@@ -42,6 +44,7 @@ impl Repeated {
     pub(crate) fn news(&mut self, done: &Done) -> News {
         let doing = match &done.action {
             Action::Remove { service, number, .. } => Doing::Remove(service.clone(), *number),
+            Action::Resize { service, .. } => Doing::Resize(service.clone()),
             Action::Reload { .. } => Doing::Reload,
             Action::Steer { .. } => Doing::Steer,
             // Each is of a replica of its own, or was told with the reload that follows.
@@ -62,7 +65,7 @@ impl Repeated {
     /// Of services that are gone nothing is kept.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failing.retain(|doing, _| match doing {
-            Doing::Remove(service, _) => is_there(service),
+            Doing::Remove(service, _) | Doing::Resize(service) => is_there(service),
             Doing::Reload | Doing::Steer => true,
         });
     }

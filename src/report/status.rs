@@ -91,10 +91,12 @@ impl Past {
     ) -> ReplicaStatus {
         let key = (snapshot.service.name.as_str().to_owned(), replica.number);
         let loads = self.loads.get(&key).copied();
+        let swarm = snapshot.swarm.as_ref();
         let (cpu, used) = loads.unwrap_or((Load::Missing, Load::Missing));
         ReplicaStatus {
             name: snapshot.service.replica_name(replica.number),
             container: replica.id.to_string(),
+            node: swarm.and_then(|swarm| swarm.nodes.get(&replica.id).cloned()),
             state: state(replica, memory),
             address: replica.address,
             cpu,

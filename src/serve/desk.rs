@@ -108,7 +108,7 @@ impl Desk {
             }
             Show::Servers => {
                 let host = (self.sources.host)();
-                Value::Array(vec![wire::host(&host, self.sources.board.read().as_deref())])
+                Value::Array(wire::hosts(&host, self.sources.board.read().as_deref()))
             }
             Show::Root if page::is_wanted(asked) => return Ok(page::page()),
             Show::Root => json!({

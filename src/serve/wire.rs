@@ -17,6 +17,7 @@ use crate::model::service::replica_name;
 use crate::model::status::{
     Change, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
+use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 
 pub(crate) fn status(status: &Status) -> Value {
@@ -36,10 +37,37 @@ pub(crate) fn status(status: &Status) -> Value {
     })
 }
 
-/// One of them: the others are Swarm's.
-pub(crate) fn host(host: &Host, status: Option<&Status>) -> Value {
+/// This one, or Swarm's nodes with this one among them.
+pub(crate) fn hosts(own: &Host, status: Option<&Status>) -> Vec<Value> {
     let services = status.map(|status| status.services.as_slice()).unwrap_or_default();
     let replicas: Vec<&ReplicaStatus> = services.iter().flat_map(|s| &s.replicas).collect();
+    let nodes = status.map(|status| status.nodes.as_slice()).unwrap_or_default();
+    if nodes.is_empty() {
+        return vec![host(own, &replicas)];
+    }
+    let one = |node: &SwarmNode| {
+        let is_on = |replica: &&&ReplicaStatus| {
+            let name = replica.node.as_ref();
+            name.map_or(node.is_here, |name| *name == node.name)
+        };
+        let replicas: Vec<&ReplicaStatus> = replicas.iter().filter(is_on).copied().collect();
+        // A manager sees of other nodes what they are, and not what they do.
+        let far = Host { name: Some(node.name.clone()), cpus: Some(node.cpus), ..Host::default() };
+        let mut out = host(if node.is_here { own } else { &far }, &replicas);
+        let more = json!({
+            "memory_bytes": node.memory,
+            "node": node.id,
+            "state": node.state,
+            "availability": node.availability,
+            "leader": node.leads,
+        });
+        merge(&mut out, more);
+        out
+    };
+    nodes.iter().map(one).collect()
+}
+
+fn host(host: &Host, replicas: &[&ReplicaStatus]) -> Value {
     let runs = |replica: &&&ReplicaStatus| replica.state != ReplicaState::Exited;
     json!({
         "name": host.name,
@@ -219,6 +247,7 @@ fn replica(replica: &ReplicaStatus) -> Value {
     json!({
         "name": replica.name,
         "container": replica.container,
+        "node": replica.node,
         "state": replica.state.word(),
         "address": replica.address.map(|address| address.to_string()),
         "cpu_percent": percent(replica.cpu),

@@ -10,6 +10,7 @@ use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{Container, ContainerId, ContainerState, Duty, ServerSeen};
 use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Service};
+use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 use crate::outside::{
     Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Proxy, Result, Store, Usage,
@@ -50,6 +51,15 @@ impl Engine for World {
 
     fn host_memory(&self) -> Option<HostMemory> {
         None
+    }
+
+    /// There is one host: what Swarm would run is simulated as run there.
+    fn swarm(&self, _: &[&str]) -> Result<Swarm> {
+        Err(Error::new("there is no Swarm in here"))
+    }
+
+    fn resize(&self, _: &str, _: u32, _: u32) -> Result<Effect> {
+        Err(Error::new("there is no Swarm in here"))
     }
 
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::metric::{Milli, shortened};
 use crate::model::schedule::{Timetable, Wall};
-use crate::model::service::Service;
+use crate::model::service::{Runs, Service};
 use crate::model::time::Moment;
 use crate::sim::chance::Chance;
 use crate::sim::demand::{Basis, Demand};
@@ -44,6 +44,8 @@ pub(crate) struct Replayed {
 }
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
+    // What gives the number is the same, whoever runs the replicas.
+    let service = Arc::new(Service { runs: Runs::Here, ..(*asked.service).clone() });
     let (span, interval) = (asked.trace.span(), asked.config.check_interval);
     let looks = span.as_millis() / interval.as_millis().max(1);
     if LOOKS_MAX < looks {
@@ -54,7 +56,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         ));
     }
     let nature = Nature {
-        service: asked.service.clone(),
+        service: service.clone(),
         wall: asked.start,
         start_up: asked.start_up,
         broken_image: None,
@@ -66,7 +68,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         chance: Chance::Usual,
     };
     let begin = begin(interval);
-    let config = alone(asked.config, &asked.service);
+    let config = alone(asked.config, &service);
     let mut run = Run::new(nature, config, begin, script(asked.trace, begin));
     // The last row ends the trace: what would happen at that very moment is not in it.
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);

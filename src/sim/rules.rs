@@ -96,6 +96,7 @@ impl State {
         let made = |a: &&Action| match a {
             Action::Start { number, .. } => self.containers.iter().any(|u| u.number == *number),
             Action::Remove { .. }
+            | Action::Resize { .. }
             | Action::Reload { .. }
             | Action::Amend { .. }
             | Action::Steer { .. } => false,

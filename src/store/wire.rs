@@ -10,6 +10,7 @@ use crate::model::memory::{
     Drain, DrainStep, Failures, Hold, Illness, Memory, Pause, ServiceMemory, Suspicion,
 };
 use crate::model::replica::ContainerId;
+use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 use crate::store::rollout::RolloutState;
 
@@ -48,6 +49,14 @@ struct ServiceState {
     suspicion: Option<SuspicionState>,
     #[serde(default)]
     rollout: RolloutState,
+    #[serde(default)]
+    swarm: Option<SwarmState>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SwarmState {
+    seen: u32,
+    asked: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,6 +127,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         ill: memory.ill.iter().map(illness).collect(),
         suspicion: memory.suspicion.map(|s| SuspicionState { until: s.until.map(|m| m.0) }),
         rollout: RolloutState::pack(&memory.rollout),
+        swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
     }
 }
 
@@ -162,6 +172,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         ill: state.ill.into_iter().map(illness).collect(),
         suspicion: state.suspicion.map(|s| Suspicion { until: s.until.map(past) }),
         rollout: state.rollout.unpack(past),
+        swarm: state.swarm.map(|SwarmState { seen, asked }| SwarmMemory { seen, asked }),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
         last_number: state.last_number,
@@ -187,6 +198,7 @@ mod tests {
     use crate::model::rollout::{Progress, Recipe, RolloutMemory};
     use crate::model::secret::Secret;
     use crate::model::service::{ContainerSpec, Origin, Restart};
+    use crate::model::swarm::SwarmMemory;
     use crate::model::time::Moment;
     use crate::store::wire::{parse, text};
 
@@ -237,6 +249,7 @@ mod tests {
                 ups: vec![Change { at: Moment(600), replicas: 1 }],
                 downs: vec![Change { at: Moment(500), replicas: 2 }],
             },
+            swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
         };
         Memory { services: [("web".to_owned(), web)].into() }
     }

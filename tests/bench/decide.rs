@@ -91,6 +91,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         free_memory: None,
         engine: EngineSeen::Answers,
         proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
+        swarm: None,
     };
     let memory =
         ServiceMemory { wanted: Some(REPLICAS), last_number: REPLICAS, ..ServiceMemory::default() };

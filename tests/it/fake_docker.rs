@@ -3,6 +3,8 @@
 
 #[path = "fake_docker/containers.rs"]
 mod containers;
+#[path = "fake_docker/swarm.rs"]
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
@@ -37,6 +39,10 @@ pub(crate) enum Route {
     Pull,
     Events,
     Info,
+    Nodes,
+    Tasks,
+    Service,
+    Resize,
     Unknown,
 }
 
@@ -89,6 +95,7 @@ struct State {
     /// Whether images have to be pulled, and what that comes to.
     absent: bool,
     pull: String,
+    swarm: swarm::Swarm,
 }
 
 struct Shared {
@@ -117,6 +124,7 @@ impl FakeDocker {
             open: false,
             absent: false,
             pull: String::new(),
+            swarm: swarm::Swarm::default(),
         };
         #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
         let started = Instant::now();
@@ -296,6 +304,10 @@ fn route_of(line: &str) -> Route {
         ("GET", ["_ping"]) => Route::Ping,
         ("GET", ["events"]) => Route::Events,
         ("GET", ["info"]) => Route::Info,
+        ("GET", ["nodes"]) => Route::Nodes,
+        ("GET", ["tasks"]) => Route::Tasks,
+        ("GET", ["services", _]) => Route::Service,
+        ("POST", ["services", _, "update"]) => Route::Resize,
         ("GET", ["images", .., "json"]) => Route::Image,
         ("POST", ["images", "create"]) => Route::Pull,
         ("GET", ["containers", "json"]) => Route::List,
@@ -421,6 +433,9 @@ impl Shared {
             Route::Ping => (200, "OK".to_owned()),
             Route::Info => (200, state.info()),
             Route::List => (200, state.listed()),
+            Route::Nodes | Route::Tasks | Route::Service | Route::Resize => {
+                state.swarm.answer(route, request)
+            }
             Route::Image if state.absent => refusal(404, "No such image"),
             Route::Image => (200, json!({}).to_string()),
             Route::Pull => {

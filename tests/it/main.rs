@@ -46,5 +46,6 @@ mod readme;
 mod schema;
 mod scripts;
 mod stage;
+mod swarm;
 mod telemetry;
 mod tidy;

@@ -17,6 +17,7 @@ use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
+use crate::model::service::Runs;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
 use crate::unix;
@@ -152,7 +153,7 @@ fn reach(config: &Config, listed: &[Container]) -> Finding {
     let net = SystemNet::new();
     let (mut reached, mut lost) = (0, Vec::new());
     for container in listed.iter().filter(|c| c.state == ContainerState::Running) {
-        let mut services = config.services.values();
+        let mut services = config.services.values().filter(|s| s.runs == Runs::Here);
         let service = services.find(|service| service.name.as_str() == container.service);
         let Some((service, address)) = service.zip(container.address) else { continue };
         let name = service.replica_name(container.number);

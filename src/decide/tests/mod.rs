@@ -34,6 +34,7 @@ mod proxy;
 mod rollout;
 mod small_worlds;
 mod starts;
+mod swarm;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,9 +55,10 @@ use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
 use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Rollout, Service, ServiceName,
+    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Rollout, Runs, Service, ServiceName,
 };
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::swarm::{SwarmMemory, SwarmStanding};
 use crate::model::time::Moment;
 
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
@@ -97,6 +99,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         failed_starts: 0,
         engine: EngineSeen::Answers,
         proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
+        swarm: None,
     };
     let mut memory = ServiceMemory { wanted: wanted.parse().ok(), ..ServiceMemory::default() };
     let mut loads: Vec<u64> = loads.split(',').filter(|l| *l != "-").map(hundredths).collect();
@@ -121,6 +124,7 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
     match key {
         "between" => snapshot.due = false,
         "lost" => snapshot.engine = EngineSeen::Lost,
+        "untold" => snapshot.engine = EngineSeen::Untold,
         "silent" => snapshot.proxy = ProxyStanding::Silent,
         "changing" => snapshot.proxy = ProxyStanding::Changing,
         // Milliseconds since load last changed the number.
@@ -210,7 +214,37 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             });
         }
         "restarted" => memory.rollout.restart_up_to = number(value),
+        "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
         other => panic!("no such fact: {other}"),
+    }
+}
+
+/// `swarm=DESIRED/SEEN+ASKED` is a service of Swarm's; without the rest it was never looked at. It
+/// scales by its metrics alone, and this node leads unless it `follows`.
+fn of_swarm(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
+    if key == "was" {
+        memory.swarm = Some(SwarmMemory { seen: number(value), asked: None });
+        return;
+    }
+    let swarm = snapshot.swarm.get_or_insert_with(SwarmStanding::default);
+    match key {
+        "busy" => swarm.busy = true,
+        "follows" => swarm.leads = false,
+        "port" => {
+            let port = u16::try_from(number(value)).unwrap();
+            swarm.address = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        }
+        _ => {
+            let (desired, before) = value.split_once('/').unwrap_or((value, ""));
+            (swarm.desired, swarm.leads) = (number(desired), true);
+            let (seen, asked) = before.split_once('+').unwrap_or((before, ""));
+            let asked = asked.parse().ok();
+            memory.swarm = seen.parse().ok().map(|seen| SwarmMemory { seen, asked });
+            change(snapshot, |service| {
+                service.runs = Runs::Swarm("shop_web".to_owned());
+                service.band = None;
+            });
+        }
     }
 }
 
@@ -370,6 +404,7 @@ fn action_shown(action: &Action) -> String {
     match action {
         Action::Start { number, .. } => format!("start {number}"),
         Action::Remove { number, .. } => format!("remove {number}"),
+        Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
         Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
             panic!("no service touches HAProxy")
         }
@@ -392,6 +427,9 @@ fn rule_shown(rule: &Rule) -> String {
     match rule {
         Rule::Found(n) => format!("found({n})"),
         Rule::Adopted(n) => format!("composed({n})"),
+        Rule::Rescaled(n) => format!("rescaled({n})"),
+        Rule::NotLeader => "not_leader".to_owned(),
+        Rule::SwarmUntold => "untold_by_swarm".to_owned(),
         Rule::Standing => "standing".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),

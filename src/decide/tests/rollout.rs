@@ -166,7 +166,10 @@ impl Story {
                     replicas.push(made);
                 }
                 Action::Remove { id, .. } => replicas.retain(|r| r.id != *id),
-                Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+                Action::Resize { .. }
+                | Action::Reload { .. }
+                | Action::Amend { .. }
+                | Action::Steer { .. } => {
                     unreachable!("no service does")
                 }
             }

@@ -117,6 +117,7 @@ fn world(
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
         proxy,
+        swarm: None,
     };
     (snapshot, memory)
 }
@@ -129,7 +130,7 @@ fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
     assert_eq!((plan.clone(), next.clone()), decide(snapshot, memory), "the same twice");
     assert!(!plan.because.is_empty(), "{}", broken("a plan without a reason"));
     match snapshot.engine {
-        EngineSeen::Lost => {
+        EngineSeen::Lost | EngineSeen::Untold => {
             let idle = plan.actions.is_empty() && plan.steps.is_empty() && next == *memory;
             assert!(idle, "{}", broken("something begun without the engine"));
         }
@@ -198,7 +199,10 @@ fn check_actions(
                 let drained = memory.drains.contains_key(id) || !runs;
                 assert!(drained, "{}", broken("stops what was not drained"));
             }
-            Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+            Action::Resize { .. }
+            | Action::Reload { .. }
+            | Action::Amend { .. }
+            | Action::Steer { .. } => {
                 panic!("{}", broken("not a service's"))
             }
         }

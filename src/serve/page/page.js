@@ -21,7 +21,7 @@ const SENTENCES = {
   OutsideHours: ["Outside the business hours load changes nothing.", ""],
   Draining: ["The number is right; replicas that go still finish their requests.", ""],
   Held: ["An operator set the number.", "odd"],
-  Paused: ["An operator stopped scaling.", "odd"],
+  Paused: ["An operator stopped scaling, or another manager leads the Swarm.", "odd"],
   NoHeadroom: ["The host has not enough memory for more.", "bad"],
   MetricsMissing: ["The load is not known well enough to change anything.", "bad"],
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],

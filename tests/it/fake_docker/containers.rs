@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use crate::fake_docker::swarm;
 use crate::fake_docker::{Container, LABEL_SERVICE, NO_PID, Route, Shared, State, refusal};
 
 impl State {
@@ -46,8 +47,10 @@ impl State {
     pub(super) fn info(&self) -> String {
         let all = self.containers.len();
         let running = self.containers.iter().filter(|c| c.state == "running").count();
-        let info =
-            json!({ "Name": "far", "NCPU": 7, "Containers": all, "ContainersRunning": running });
+        let info = json!({
+            "Name": "far", "NCPU": 7, "Containers": all, "ContainersRunning": running,
+            "Swarm": { "NodeID": swarm::HERE },
+        });
         info.to_string()
     }
 
