@@ -31,6 +31,7 @@ pub(crate) fn look(config: &Config) -> Vec<Found> {
         Ok(_) => {
             let warning = |message| Found { message, is_warning: true };
             found.extend(images(config, &engine).into_iter().map(warning));
+            found.extend(swarm(config, &*engine));
         }
     }
     if config.fixed.proxy.mode == ProxyMode::None {
@@ -69,6 +70,33 @@ pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
             Err(err) => found.push(format!("{key}: {err}")),
         }
     }
+    found
+}
+
+/// Whether Swarm has the services that it is to run, and may be told from this node.
+pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<Found> {
+    let mut names = config.of_swarm();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<&str> = names.iter().copied().collect();
+    let trouble =
+        |message: String| Found { message: format!("swarm: {message}"), is_warning: false };
+    let seen = match engine.swarm(&all) {
+        Ok(seen) => seen,
+        Err(err) => return vec![trouble(err.to_string())],
+    };
+    let mut found = Vec::new();
+    if !seen.nodes.iter().any(|node| node.leads && node.is_here) {
+        let message = "swarm: this node does not lead the Swarm, nothing is changed from here";
+        found.push(Found { message: message.to_owned(), is_warning: true });
+    }
+    names.retain(|name| !matches!(seen.services.get(*name), Some(Ok(_))));
+    let why = |name: &str| match seen.services.get(name) {
+        Some(Err(why)) => why.clone(),
+        Some(Ok(_)) | None => format!("nothing was told of {name}"),
+    };
+    found.extend(names.into_iter().map(|name| trouble(why(name))));
     found
 }
 

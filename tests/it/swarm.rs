@@ -271,6 +271,30 @@ fn a_service_without_a_port_or_a_number_is_told_with_the_way_out() {
 }
 
 #[test]
+fn what_a_daemon_would_miss_is_told_before_there_is_one() {
+    let jobs = Jobs::start(20);
+    let mut stage = stage("before", &jobs);
+    let check = |stage: &Stage| {
+        let config = stage.write();
+        let out = plimsoll(&["check", "--live", "--config", config.to_str().unwrap()]);
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+    };
+    assert!(check(&stage).contains("good, 1 service"), "{}", check(&stage));
+    stage.docker.lead(false);
+    assert!(check(&stage).contains("warning: swarm: this node does not lead"), "{}", check(&stage));
+    stage.set("/services/web/swarm_service", json!("shop"));
+    let missing = "swarm: there is no Swarm service shop; `docker service ls`";
+    assert!(check(&stage).contains(missing), "{}", check(&stage));
+    stage.docker.leave_swarm();
+    assert!(check(&stage).contains("is not a swarm manager"), "{}", check(&stage));
+    let config = stage.write();
+    let out = plimsoll(&["doctor", "--config", config.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("fails    swarm"), "{out:?}");
+    let ended = reached(secs(1), || stage.haproxies().0.is_empty());
+    assert!(ended, "something was begun");
+}
+
+#[test]
 fn one_turn_alone_changes_the_number_as_well() {
     let jobs = Jobs::start(40);
     let stage = stage("once", &jobs);

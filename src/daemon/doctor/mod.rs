@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use crate::clock::SystemClock;
 use crate::config::Loaded;
-use crate::daemon::live;
+use crate::daemon::live::{self, Found};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
@@ -89,6 +89,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     }
     if listed.is_ok() {
         found.extend(images(config, &engine));
+        found.extend(swarm(config, &engine));
         found.push(reach(config, &listed.unwrap_or_default()));
     }
     found.extend(balancer(config, &clock, engine));
@@ -146,6 +147,25 @@ fn images(config: &Config, engine: &Docker) -> Vec<Finding> {
         return vec![Finding::good("images", "there")];
     }
     absent
+}
+
+fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {
+    let of = config.of_swarm().len();
+    let told = live::swarm(config, engine);
+    if told.is_empty() && 0 < of {
+        let message = format!("leads, and has what the config names: {of}");
+        return vec![Finding::good("swarm", message)];
+    }
+    let finding = |found: Found| {
+        let message = found.message.trim_start_matches("swarm: ");
+        if found.is_warning {
+            return Finding::warning("swarm", message)
+                .remedy("run plimsoll on the leader too: `docker node ls` shows it");
+        }
+        Finding::fails("swarm", message)
+            .remedy("`docker node ls` and `docker service ls` on a manager show what there is")
+    };
+    told.into_iter().map(finding).collect()
 }
 
 /// Replicas that run are asked where HAProxy would ask them.
