@@ -22,4 +22,5 @@ mod relay;
 mod replacing;
 mod scaling;
 mod site;
+mod swarm;
 mod vessel;
