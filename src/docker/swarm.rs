@@ -17,6 +17,9 @@ use crate::outside::{Error, Result};
 
 /// For all services together: a Swarm without a quorum gives no answer, and others are not to wait.
 const SWEEP: Duration = Duration::from_secs(2);
+/// Who ends with less than this left was ended by it.
+const NEARLY: Duration = Duration::from_millis(20);
+const LATE: &str = "Swarm gives no answer in time, as when too few of its managers are up";
 /// So often a number is written before somebody else who writes all the time has the last word.
 const TRIES: u32 = 5;
 /// How Swarm says that the service was changed since it was read; the status is 500, as of a fault.
@@ -195,11 +198,13 @@ type Left<'a> = &'a dyn Fn() -> Result<Duration>;
 impl Docker {
     pub(super) fn sweep_swarm(&self, of: &[&str]) -> Result<Swarm> {
         let until = self.clock.now().plus(SWEEP.min(self.look_timeout()));
-        let left = || Some(until.since(self.clock.now())).filter(|left| !left.is_zero());
-        let left = || left().ok_or_else(|| Error::new("docker: no answer in time"));
-        let nodes = self.nodes(&left)?;
+        let rest = || until.since(self.clock.now());
+        let left = || Some(rest()).filter(|r| !r.is_zero()).ok_or_else(|| Error::new(LATE));
+        // It is Docker that was reached; what is not there is a majority of the managers.
+        let late = |err| if rest() <= NEARLY { Error::new(LATE) } else { err };
+        let nodes = self.nodes(&left).map_err(late)?;
         let seen = |name: &&str| {
-            let seen = self.swarm_service(name, &left).map_err(|err| err.to_string());
+            let seen = self.swarm_service(name, &left).map_err(|err| late(err).to_string());
             ((*name).to_owned(), seen)
         };
         Ok(Swarm { nodes, services: of.iter().map(seen).collect() })

@@ -121,7 +121,7 @@ fn load_an_operator_and_others_change_the_number_of_a_swarm_service() {
                           "target": 10 }}]"#,
         site.service
     )));
-    daemon.wait(&["event=swarm.trouble", "publishes no port of its 8080"], SOON);
+    daemon.wait(&["kind=swarm.trouble", "publishes no port of its 8080"], SOON);
     daemon.wait(&["reading=\"20\""], SOON);
     let (spec, count) = swarm.spec();
     assert_eq!(count, 2);
@@ -138,8 +138,8 @@ fn load_an_operator_and_others_change_the_number_of_a_swarm_service() {
     // Somebody else's number stands for a cooldown, then load has its say.
     let scale = format!("{}=3", site.service);
     assert!(site.docker(&["service", "scale", "--detach", &scale]).is_some());
-    let adopted = daemon.wait(&["event=scale.down", "from=5 to=3", "somebody else"], SOON);
-    daemon.wait_from(adopted, &["event=scale.up", "from=3 to=5"], SOON);
+    let adopted = daemon.wait(&["kind=scale.down", "from=5 to=3", "somebody else"], SOON);
+    daemon.wait_from(adopted, &["kind=scale.up", "from=3 to=5"], SOON);
     swarm.wait_running(5, &daemon);
 
     // Swarm heals by itself.
@@ -152,8 +152,8 @@ fn load_an_operator_and_others_change_the_number_of_a_swarm_service() {
     swarm.wait_running(1, &daemon);
     assert!(reached(SOON, || ready(1)), "{:#}", status(&site));
     assert_eq!(swarm.spec(), (spec, 1), "nothing but the number was to be changed");
-    assert_eq!(daemon.count(&["event=replica."]), 0, "{:#?}", daemon.lines());
-    assert_eq!(daemon.count(&["event=swarm."]), 1, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=replica."]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=swarm."]), 1, "{:#?}", daemon.lines());
     drop(daemon);
     drop(swarm);
     assert_eq!(site.docker(&["ps", "-q"]).as_deref().map(str::trim), Some(""));
