@@ -12,8 +12,9 @@ use crate::model::time::Moment;
 
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
-/// As many as are wanted serve for so long, and all is forgotten. Without a failure is not enough:
-/// one that takes long to fail, after a long wait, would begin anew each time.
+/// As many as are wanted serve for so long in all, and everything is forgotten. Without a failure
+/// is not enough: one that takes long to fail, after a long wait, would begin anew each time. And
+/// while load makes it more there are fewer for a moment, so that it need not be in one piece.
 const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// Failures of one look count as one: what they share is most likely the cause. A replica that
@@ -40,16 +41,22 @@ pub(crate) fn count(
             }
         }
     }
-    let well_since = next.failures.well_since;
-    if well_since.is_some_and(|since| FORGIVEN <= snapshot.now.since(since)) {
+    let now = snapshot.now;
+    let Failures { well_since, short_since, .. } = next.failures;
+    let good = well_since.map(|since| short_since.unwrap_or(now).since(since));
+    if good.is_some_and(|good| FORGIVEN <= good) {
         next.failures = Failures::default();
     }
     if failed {
         let count = next.failures.count.saturating_add(1);
-        next.failures = Failures { count, last: snapshot.now, well_since: None };
+        next.failures = Failures { count, last: now, ..Failures::default() };
     } else if 0 < next.failures.count {
-        let since = well_since.unwrap_or(snapshot.now);
-        next.failures.well_since = is_well(snapshot, next).then_some(since);
+        let is_well = is_well(snapshot, next);
+        next.failures.short_since = well_since.filter(|_| !is_well).and(short_since.or(Some(now)));
+        if is_well {
+            let short = short_since.map_or(Duration::ZERO, |short| now.since(short));
+            next.failures.well_since = Some(well_since.map_or(now, |since| since.plus(short)));
+        }
     }
 }
 

@@ -116,6 +116,8 @@ pub(crate) struct Suspicion {
 pub(crate) struct Failures {
     pub(crate) count: u32,
     pub(crate) last: Moment,
-    /// Since when as many serve as are wanted. `None`: fewer do, or nothing failed.
+    /// Since when as many serve as are wanted, the times without counted out. `None`: never yet.
     pub(crate) well_since: Option<Moment>,
+    /// Since when fewer do, after they did.
+    pub(crate) short_since: Option<Moment>,
 }

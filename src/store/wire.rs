@@ -33,6 +33,8 @@ struct ServiceState {
     #[serde(default)]
     well_since: Option<u64>,
     #[serde(default)]
+    short_since: Option<u64>,
+    #[serde(default)]
     hold: Option<HoldState>,
     #[serde(default)]
     pause: Option<PauseState>,
@@ -115,6 +117,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         failures: memory.failures.count,
         failed_at: memory.failures.last.0,
         well_since: memory.failures.well_since.map(|m| m.0),
+        short_since: memory.failures.short_since.map(|m| m.0),
         hold: memory.hold.as_ref().map(|hold| HoldState {
             count: hold.count,
             until: hold.until.map(|m| m.0),
@@ -182,6 +185,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
             count: state.failures,
             last: past(state.failed_at),
             well_since: state.well_since.map(past),
+            short_since: state.short_since.map(past),
         },
     }
 }
@@ -233,7 +237,12 @@ mod tests {
                 (ContainerId("b".to_owned()), drain(950, DrainStep::Emptying { quiet: 0 })),
             ]
             .into(),
-            failures: Failures { count: 2, last: Moment(800), well_since: Some(Moment(850)) },
+            failures: Failures {
+                count: 2,
+                last: Moment(800),
+                well_since: Some(Moment(850)),
+                short_since: Some(Moment(860)),
+            },
             hold: Some(Hold { count: 4, until: Some(Moment(9000)), reason: Some("sale".into()) }),
             pause: Some(Pause { until: None }),
             ill: [(ContainerId("c".to_owned()), illness)].into(),

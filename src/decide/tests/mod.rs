@@ -191,10 +191,12 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
 
 fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
     match key {
-        // After `failures`: for how many milliseconds as many serve as are wanted.
+        // After `failures`: since how many milliseconds as many serve as are wanted, and fewer.
         "well" => {
-            let since = Moment(NOW.0 - value.parse::<u64>().unwrap());
-            memory.failures.well_since = Some(since);
+            let ago = |ms: &str| Moment(NOW.0 - ms.parse::<u64>().unwrap());
+            let (well, short) = value.split_once('/').unwrap_or((value, ""));
+            memory.failures.well_since = Some(ago(well));
+            memory.failures.short_since = (!short.is_empty()).then(|| ago(short));
         }
         "compose" => change(snapshot, |service| {
             let (project, of) = ("shop".to_owned(), "web".to_owned());

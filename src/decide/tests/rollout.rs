@@ -238,7 +238,7 @@ fn what_makes_no_progress_is_taken_back_and_not_tried_again() {
     story.image("web:2");
     story.live(599, is_first);
     story.told(&["RolloutStarted"]);
-    story.memory.failures = Failures { count: 9, last: story.snapshot.now, well_since: None };
+    story.memory.failures = Failures { count: 9, last: story.snapshot.now, ..Failures::default() };
     story.live(60, is_first);
     let told = "RolledBack { idle: 600s, new: 0, old: 3, to: Some(\"web:1\") }";
     story.told(&[told, "RolloutFinished"]);

@@ -90,7 +90,7 @@ fn world(
     let mut memory = ServiceMemory { wanted, ..ServiceMemory::default() };
     if c / 5 % 2 == 1 {
         memory.changed_at = Some(Moment(NOW.0 - 1000));
-        memory.failures = Failures { count: 3, last: Moment(NOW.0 - 1000), well_since: None };
+        memory.failures = Failures { count: 3, last: Moment(NOW.0 - 1000), ..Failures::default() };
     }
     let mut replicas: Vec<Replica> = Vec::new();
     for (letter, n) in strip.iter().zip(1..) {

@@ -171,7 +171,7 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
         let next = decide(&snapshot, &memory).1.failures;
         let last = if count == 0 { Moment::default() } else { Moment(NOW.0 - ago) };
         assert_eq!((next.count, next.last), (count, last), "{input}");
-        next.well_since.map(|since| NOW.since(since).as_millis())
+        next.well_since.map(|since| next.short_since.unwrap_or(NOW).since(since).as_millis())
     };
     check("RR 50 1..9 2", 0, 0);
     check("RX 50 1..9 2", 1, 0);
@@ -184,11 +184,16 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
     assert_eq!(check("RR 50 1..9 2 failures=4/900000", 4, 900_000), Some(0));
     assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=599999", 4, 600_000), Some(599_999));
     assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=600000", 0, 0), None);
-    // Whoever starts, is ill or is missing does not serve.
+    // Whoever starts, is ill or is missing does not serve: that time is not counted.
     for replicas in ["RC", "RS", "R"] {
-        let input = format!("{replicas} 50 1..9 2 failures=4/700000 well=599999");
-        assert_eq!(check(&input, 4, 700_000), None);
+        let input = |well: &str| format!("{replicas} 50 1..9 2 failures=4/990000 well={well}");
+        assert_eq!(check(&input("599999"), 4, 990_000), Some(599_999));
+        assert_eq!(check(&input("900000/500000"), 4, 990_000), Some(400_000));
+        let never = format!("{replicas} 50 1..9 2 failures=4/990000");
+        assert_eq!(check(&never, 4, 990_000), None);
     }
+    let again = "RR 50 1..9 2 failures=4/990000 well=900000/500000";
+    assert_eq!(check(again, 4, 990_000), Some(400_000));
     assert_eq!(check("RX 50 1..9 2 failures=4/900000", 5, 0), None);
     assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=599999", 5, 0), None);
     assert_eq!(check("RX 50 1..9 2 failures=4/600000 well=600000", 1, 0), None);
