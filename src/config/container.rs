@@ -19,7 +19,7 @@ const LABELS_TAKEN: [&str; 3] = ["io.plimsoll.", "com.docker.compose.", "com.doc
 
 pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<ContainerSpec> {
     let texts = |key| section.get(key).and_then(|n: Node| n.texts()).unwrap_or_default();
-    let cpus = section.get("cpus").and_then(|n| n.thousandths(1..=1024_000, " of cores"));
+    let cpus = section.get("cpus").and_then(|n| n.thousandths(10..=1024_000, " of cores"));
     let user = section.get("user").and_then(|n| Some(n.text()?.into_owned()));
     let restart = section
         .get("restart")

@@ -282,7 +282,10 @@ impl<'a> Node<'a> {
             let (one, word) = if places == 2 { (100, "two") } else { (1000, "three") };
             let plain = |n: u64| match n % one {
                 0 => (n / one).to_string(),
-                part => format!("{}.{part:0places$}", n / one),
+                part => {
+                    let text = format!("{}.{part:0places$}", n / one);
+                    text.trim_end_matches('0').to_owned()
+                }
             };
             let (low, high) = (plain(*allowed.start()), plain(*allowed.end()));
             self.wrong(format!("a number{unit} from {low} to {high}, with {word} decimals at most"))

@@ -306,7 +306,7 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         &with(r#""cpus": 0"#),
-        "services.web.cpus: must be a number of cores from 0.001 to 1024, with three decimals at \
+        "services.web.cpus: must be a number of cores from 0.01 to 1024, with three decimals at \
          most, got 0",
     );
     let like = r#"a size of at least 6m: bytes, or like "512m" or "2g""#;

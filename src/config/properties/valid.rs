@@ -280,7 +280,7 @@ fn container(keys: &mut Keys) {
         let plain = one_of(r, &["always", "unless-stopped", "no"]);
         if r.one_in(2) { r.of(&all).clone() } else { plain }
     });
-    keys.may("cpus", |r| thousandths(r, 1, 1_024_000));
+    keys.may("cpus", |r| thousandths(r, 10, 1_024_000));
     keys.may("memory", |r| {
         let mebi = r.within(6, 1 << 20) << 20;
         Spec::Bytes(if r.one_in(2) { mebi } else { r.within(6 << 20, u64::MAX / 2) })
