@@ -17,23 +17,34 @@ impl Counters {
     /// What each used since the last call. A container without a counter now gets no entry.
     ///
     /// What a replica uses while it starts says nothing of its share of the load, as HPA has it:
-    /// its samples begin with the first look at which it could serve.
+    /// its samples begin with the first look at which it could serve. And what it used within a
+    /// moment, as when a look comes right after a late one, is no load: there is none then, and the
+    /// next one is of all the time.
     pub(crate) fn loads(
         &mut self,
         now: BTreeMap<ContainerId, CpuCounter>,
         can_serve: impl Fn(&ContainerId) -> bool,
         interval: Duration,
     ) -> BTreeMap<ContainerId, Load> {
-        let load = |(id, new): (&ContainerId, &CpuCounter)| {
-            let old = self.last.get(id);
-            let load = old.and_then(|old| between(old, new, interval * GAP_INTERVALS));
-            (id.clone(), load.map_or(Load::Missing, Load::Read))
-        };
-        let loads = now.iter().map(load).collect();
-        self.last = now;
+        let mut last = std::mem::take(&mut self.last);
+        let mut loads = BTreeMap::new();
+        for (id, new) in now {
+            let old = last.remove(&id);
+            let early = old.filter(|old| is_early(old, &new, interval / 2));
+            let load = old.filter(|_| early.is_none());
+            let load = load.and_then(|old| between(&old, &new, interval * GAP_INTERVALS));
+            loads.insert(id.clone(), load.map_or(Load::Missing, Load::Read));
+            self.last.insert(id, early.unwrap_or(new));
+        }
         self.last.retain(|id, _| can_serve(id));
         loads
     }
+}
+
+fn is_early(old: &CpuCounter, new: &CpuCounter, gap_min: Duration) -> bool {
+    let is_same = old.source == new.source && old.used_ns <= new.used_ns;
+    let wall = new.read_ns.checked_sub(old.read_ns).filter(|_| is_same);
+    wall.is_some_and(|wall| u128::from(wall) < gap_min.as_nanos())
 }
 
 /// The share of the limit that was used from one counter to the next. `None` when the two do not
@@ -91,7 +102,7 @@ mod tests {
         let mut counters = Counters::default();
         let mut look = |at: u64, can_serve: bool| {
             let now = [(id.clone(), counter(at * S, at * S, S))].into();
-            counters.loads(now, |_| can_serve, 15 * s)[&id]
+            counters.loads(now, |_| can_serve, s)[&id]
         };
         let full = Load::Read(Percent::from_hundredths(100_00));
         for (at, can_serve, want) in [
@@ -104,6 +115,31 @@ mod tests {
             (6, true, full),
         ] {
             assert_eq!(look(at, can_serve), want, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_look_right_after_another_gives_no_load_and_loses_none() {
+        let id = ContainerId("a".to_owned());
+        let mut counters = Counters::default();
+        let mut look = |ms: u64, used_ms: u64| {
+            let now = [(id.clone(), counter(used_ms * 1_000_000, ms * 1_000_000, S))].into();
+            counters.loads(now, |_| true, Duration::from_secs(10))[&id]
+        };
+        let load = |percent: u64| Load::Read(Percent::from_hundredths(percent * 100));
+        for (ms, used_ms, want) in [
+            (0, 0, Load::Missing),
+            (10_000, 1_000, load(10)),
+            // Ten times as much, for a moment.
+            (10_010, 1_010, Load::Missing),
+            (14_999, 1_500, Load::Missing),
+            (20_000, 3_000, load(20)),
+            (25_000, 4_000, load(20)),
+            // It was started again.
+            (25_010, 1, Load::Missing),
+            (35_010, 5_001, load(50)),
+        ] {
+            assert_eq!(look(ms, used_ms), want, "at {ms}");
         }
     }
 
