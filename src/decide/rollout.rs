@@ -31,13 +31,14 @@ impl Target {
     /// Forgets a rejection that is out of date.
     pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> Target {
         let spec = service.spec_hash();
-        memory.rejected.take_if(|rejected| *rejected != spec);
+        let earlier = service.portless_hash();
+        memory.rejected.take_if(|rejected| *rejected != spec && *rejected != earlier);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
             None => Target { service: service.clone(), spec, restart_up_to },
             Some(good) => {
-                let (service, spec) = (good.applied_to(service), good.spec.clone());
-                Target { service: Arc::new(service), spec, restart_up_to }
+                let service = Arc::new(good.applied_to(service));
+                Target { spec: service.spec_hash(), service, restart_up_to }
             }
         }
     }
@@ -131,9 +132,10 @@ pub(crate) fn advance(
 
 /// What the config says has proven itself.
 fn remember(service: &Service, tally: &Tally, memory: &mut RolloutMemory) {
-    let is_known = memory.good.as_ref().is_some_and(|good| good.spec == service.spec_hash());
+    let good = Recipe::of(service);
+    let is_known = memory.good.as_deref() == Some(&good);
     if 0 < tally.new && memory.rejected.is_none() && !is_known {
-        memory.good = Some(Arc::new(Recipe::of(service)));
+        memory.good = Some(Arc::new(good));
     }
 }
 
@@ -162,13 +164,15 @@ fn give_up(
     let (service, rollout) = (&snapshot.service, &mut next.rollout);
     let idle = snapshot.now.since(progress.moved);
     let may = service.rollout.rollback && rollout.rejected.is_none();
-    let good = rollout.good.clone().filter(|good| may && good.spec != target.spec);
+    let is_other = |good: &Arc<Recipe>| good.applied_to(service).spec_hash() != target.spec;
+    let good = rollout.good.clone().filter(|good| may && is_other(good));
     let (new, old) = (tally.new, tally.old);
     if let Some(good) = good {
         let to = Some(good.container.origin.to_string());
         work.milestones.push(Milestone::RolledBack { idle, new, old, to });
         rollout.rejected = Some(target.spec);
-        rollout.under_way = Some(Progress::begun(good.spec.clone(), snapshot.now));
+        let spec = good.applied_to(service).spec_hash();
+        rollout.under_way = Some(Progress::begun(spec, snapshot.now));
     } else if may && tally.other == 0 {
         // A restart: what runs is good, what should have replaced it is not.
         work.milestones.push(Milestone::RolledBack { idle, new, old, to: None });

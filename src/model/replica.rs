@@ -83,6 +83,13 @@ impl Container {
     pub(crate) fn socket(&self, service: &Service) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.address?, self.port.unwrap_or(service.port)))
     }
+
+    /// What it was made from, as it would be said now: earlier versions did not tell the port.
+    pub(crate) fn spec(&self, service: &Service) -> Option<String> {
+        let spec = self.spec.clone()?;
+        let is_same = self.port.is_none() && spec == service.portless_hash();
+        Some(if is_same { service.spec_hash() } else { spec })
+    }
 }
 
 /// What the service's health check makes of a replica.

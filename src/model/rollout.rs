@@ -8,22 +8,20 @@ use crate::model::time::Moment;
 /// All that it takes to make a replica as it was made at some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipe {
-    /// `Service::spec_hash` of it.
-    pub(crate) spec: String,
     pub(crate) container: ContainerSpec,
-    /// `Service::port` of it.
-    pub(crate) port: u16,
+    /// `Service::port` of it. `None`: an earlier version noted it, for which any was as good.
+    pub(crate) port: Option<u16>,
 }
 
 impl Recipe {
     pub(crate) fn of(service: &Service) -> Recipe {
-        let container = service.container.clone();
-        Recipe { spec: service.spec_hash(), container, port: service.port }
+        Recipe { container: service.container.clone(), port: Some(service.port) }
     }
 
     /// The service as it is, but made by this recipe.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
-        Service { container: self.container.clone(), port: self.port, ..service.clone() }
+        let port = self.port.unwrap_or(service.port);
+        Service { container: self.container.clone(), port, ..service.clone() }
     }
 }
 

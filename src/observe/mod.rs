@@ -349,7 +349,7 @@ impl View<'_> {
         Replica {
             id: container.id.clone(),
             number: container.number,
-            spec: container.spec.clone(),
+            spec: container.spec(service),
             state: container.state,
             exit: container.exit,
             address,

@@ -294,8 +294,9 @@ impl Run {
         if rollout.under_way.is_some() || !memory.ill.is_empty() || memory.suspicion.is_some() {
             why.push(format!("it still rolls or is ill: {memory:?}"));
         }
-        let config = state.nature.service.spec_hash();
-        let good = rollout.good.as_ref().map(|good| good.spec.clone());
+        let service = &state.nature.service;
+        let config = service.spec_hash();
+        let good = rollout.good.as_ref().map(|good| good.applied_to(service).spec_hash());
         let spec = rollout.rejected.as_ref().and(good).unwrap_or(config);
         if let Some(unit) = state.containers.iter().find(|u| u.spec != spec) {
             why.push(format!("{} is made from something else", unit.number));

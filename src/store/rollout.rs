@@ -35,7 +35,6 @@ struct ProgressState {
 /// What a later version adds has to have a default.
 #[derive(Serialize, Deserialize)]
 struct RecipeState {
-    spec: String,
     origin: OriginState,
     command: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -46,7 +45,7 @@ struct RecipeState {
     labels: BTreeMap<String, String>,
     user: Option<String>,
     restart: RestartState,
-    /// Absent in those of earlier versions, which are no use without it.
+    #[serde(default)]
     port: Option<u16>,
 }
 
@@ -88,7 +87,7 @@ impl RolloutState {
     pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> RolloutMemory {
         RolloutMemory {
             restart_up_to: self.restart_up_to,
-            good: self.good.and_then(unpack_recipe).map(Arc::new),
+            good: self.good.map(|recipe| Arc::new(unpack_recipe(recipe))),
             rejected: self.rejected,
             under_way: self.under_way.map(|progress| Progress {
                 spec: progress.spec,
@@ -107,7 +106,6 @@ fn pack_recipe(recipe: &Recipe) -> RecipeState {
     let container = recipe.container.clone();
     let exposed = |(name, value): (String, Secret)| (name, value.expose().to_owned());
     RecipeState {
-        spec: recipe.spec.clone(),
         origin: match container.origin {
             Origin::Image(image) => OriginState::Image(image),
             Origin::Compose { project, service } => OriginState::Compose { project, service },
@@ -126,11 +124,11 @@ fn pack_recipe(recipe: &Recipe) -> RecipeState {
             Restart::UnlessStopped => RestartState::UnlessStopped,
             Restart::OnFailure(most) => RestartState::OnFailure(most),
         },
-        port: Some(recipe.port),
+        port: recipe.port,
     }
 }
 
-fn unpack_recipe(state: RecipeState) -> Option<Recipe> {
+fn unpack_recipe(state: RecipeState) -> Recipe {
     let hidden = |(name, value): (String, String)| (name, Secret::new(value));
     let container = ContainerSpec {
         origin: match state.origin {
@@ -152,5 +150,5 @@ fn unpack_recipe(state: RecipeState) -> Option<Recipe> {
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
     };
-    Some(Recipe { spec: state.spec, container, port: state.port? })
+    Recipe { container, port: state.port }
 }

@@ -221,7 +221,7 @@ mod tests {
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
         };
-        Recipe { spec: text("good"), container, port: 7 }
+        Recipe { container, port: Some(7) }
     }
 
     fn sample() -> Memory {
