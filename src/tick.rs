@@ -121,23 +121,23 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
     events.extend(seen_events(&mut mind.told, &seen));
 
-    let (plans, next) = decide_all(&mut seen, &mind.memory);
+    let (plans, next) = decide_all(&mut seen, &mind.memory, &claims);
     let services = stand(&mut mind.past, &known, &seen, &plans, &next);
     mind.told.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing, so between two looks it would say the same again and again.
     if inputs.due || !inputs.config.dry_run {
         let words = observe::last_words(world.clock, world.engine, ended(&seen, &plans));
-        events.extend(plans.iter().flat_map(|(name, plan)| mind.told.plan(name, plan, &words)));
+        events.extend(plans.iter().flat_map(|(name, plan)| {
+            let failures = next.services.get(name).map_or(0, |memory| memory.failures.count);
+            mind.told.plan(name, plan, failures, &words)
+        }));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let mut again = plans.values().filter_map(|p| p.again).min();
     let (proxy_plan, held) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
     again = again.into_iter().chain(held).min();
-    let crowd = match proxy_plan {
-        ProxyPlan::Crowded { old_processes } => Some(old_processes),
-        ProxyPlan::Nothing | ProxyPlan::Do(_) | ProxyPlan::Wait(_) => None,
-    };
-    events.extend(mind.told.crowded(crowd));
+    let is_idle = seen.ever_listed && !claims.contains(&Claim::Proxy);
+    events.extend(crowd(&proxy_plan, is_idle).and_then(|crowd| mind.told.crowded(crowd)));
     match proxy_plan {
         ProxyPlan::Nothing => (),
         ProxyPlan::Do(action) => actions.push(action),
@@ -178,6 +178,17 @@ fn seen_events(told: &mut Told, seen: &Seen) -> Vec<Event> {
         events.extend(told.swarm(snapshot));
     }
     events
+}
+
+/// For how many earlier processes a reload waits, if for any. `None`: that cannot be told now, as
+/// something else is to be done first or under way.
+fn crowd(plan: &ProxyPlan, is_idle: bool) -> Option<Option<u32>> {
+    match plan {
+        ProxyPlan::Crowded { old_processes } => Some(Some(*old_processes)),
+        ProxyPlan::Do(Action::Reload { .. }) => Some(None),
+        ProxyPlan::Nothing if is_idle => Some(None),
+        ProxyPlan::Nothing | ProxyPlan::Do(_) | ProxyPlan::Wait(_) => None,
+    }
 }
 
 /// Replicas whose last words say why they are where they are.
@@ -310,7 +321,11 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     failed_starts
 }
 
-fn decide_all(seen: &mut Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memory) {
+fn decide_all(
+    seen: &mut Seen,
+    memory: &Memory,
+    claims: &BTreeSet<Claim>,
+) -> (BTreeMap<String, Plan>, Memory) {
     let mut plans = BTreeMap::new();
     let mut next = memory.clone();
     let none = ServiceMemory::default();
@@ -327,7 +342,14 @@ fn decide_all(seen: &mut Seen, memory: &Memory) -> (BTreeMap<String, Plan>, Memo
         next.services.insert(name, new);
     }
     if seen.engine_error.is_none() {
-        let known = |name: &String| plans.contains_key(name) || seen.orphans.contains(name);
+        // One whose start is under way has no container yet.
+        let starts = |name: &String| {
+            let is_its =
+                |claim: &Claim| matches!(claim, Claim::Start { service, .. } if service == name);
+            claims.iter().any(is_its)
+        };
+        let known =
+            |name: &String| plans.contains_key(name) || seen.orphans.contains(name) || starts(name);
         next.services.retain(|name, _| known(name));
     }
     (plans, next)

@@ -15,7 +15,7 @@ use crate::daemon::notify::Notify;
 use crate::daemon::pace::{Pace, Time};
 use crate::daemon::probes::Probes;
 use crate::daemon::{Options, logger};
-use crate::decide::orders;
+use crate::decide::{orders, rollout};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::action::Done;
@@ -227,8 +227,20 @@ impl Life {
         self.proxy_was_alive = alive;
     }
 
+    /// Starts that wait for an image which the config, or a rollback, does not name any more.
+    fn let_go(&mut self) {
+        let (config, memory) = (&self.config, &self.mind.memory);
+        self.parts.crew.let_go(&|parked| {
+            let service = config.services.get(&parked.name);
+            let known = memory.services.get(parked.name.as_str()).map(|m| &m.rollout);
+            let now = service.map(|service| rollout::to_make(service, known));
+            now.is_some_and(|now| now.spec_hash() == parked.spec_hash())
+        });
+    }
+
     /// Whether Docker answered.
     fn turn(&mut self, due: bool) -> bool {
+        self.let_go();
         let parts = &mut self.parts;
         let mut world = World {
             clock: &*parts.clock,
@@ -407,11 +419,6 @@ impl Life {
         self.tell(&Event::new(Kind::ConfigReloaded, message.clone()));
         // What kept failing may have been mended.
         self.mind.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
-        // One of before that comes back by a rollback is only begun anew.
-        self.parts.crew.let_go(&|service| {
-            let now = new.services.get(&service.name);
-            now.is_some_and(|now| now.container == service.container)
-        });
         self.config = new;
         Ok(message)
     }

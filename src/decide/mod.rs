@@ -18,7 +18,7 @@ pub(crate) mod proxy;
 mod rate;
 mod recommend;
 mod restrain;
-mod rollout;
+pub(crate) mod rollout;
 mod seats;
 mod stabilize;
 mod steps;

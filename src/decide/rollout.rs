@@ -54,6 +54,12 @@ impl Target {
     }
 }
 
+/// What a new replica is made from, as far as it is remembered.
+pub(crate) fn to_make(service: &Arc<Service>, memory: Option<&RolloutMemory>) -> Arc<Service> {
+    let mut memory = memory.cloned().unwrap_or_default();
+    Target::choose(service, &mut memory).service
+}
+
 /// An operator wants all replicas replaced, whatever they are made from.
 pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment) {
     memory.rollout.restart_up_to = memory.last_number;

@@ -355,7 +355,7 @@ impl Service {
         format!("{:016x}", fnv1a(text.as_bytes()))
     }
 
-    /// The same label on replicas without the label `io.plimsoll.port`, which earlier versions made.
+    /// The same label on replicas without one for the port, which earlier versions made.
     pub(crate) fn portless_hash(&self) -> String {
         format!("{:016x}", fnv1a(self.container.canonical().as_bytes()))
     }

@@ -162,31 +162,37 @@ impl Told {
         self.swarm.retain(|name, _| is_there(name));
     }
 
-    /// What one service's plan changed.
-    pub(crate) fn plan(&mut self, service: &str, plan: &Plan, words: &LastWords) -> Vec<Event> {
+    /// What one service's plan changed. `failures` is how many in a row are not forgotten.
+    pub(crate) fn plan(
+        &mut self,
+        service: &str,
+        plan: &Plan,
+        failures: u32,
+        words: &LastWords,
+    ) -> Vec<Event> {
         let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| stepped(service, step, words)));
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
-        events.extend(self.crash_loop(service, plan));
+        events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
         events
     }
 
-    /// Over only when all are ready: the next start may fail like those before it.
-    fn crash_loop(&mut self, service: &str, plan: &Plan) -> Option<Event> {
+    /// Over only when all is forgotten: the next start may fail like those before it.
+    fn crash_loop(&mut self, service: &str, plan: &Plan, failures: u32) -> Option<Event> {
         let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
-        let unsure = |rule: &Rule| matches!(rule, Rule::EngineLost | Rule::DecisionFailed);
-        let is_well = plan.counts.unready == 0 && plan.wanted <= plan.counts.ready;
-        let over = (is_well && !has(plan, unsure)).then_some("all replicas are ready");
+        let over = (failures == 0).then_some("starts wait no more");
         turned(&mut self.crash_loops, service, (Kind::CrashLoop, over), cause(plan, waits))
     }
 
     fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
-        // Between two looks nothing is said of it.
-        let unsure =
-            |rule: &Rule| matches!(rule, Rule::EngineLost | Rule::DecisionFailed | Rule::Standing);
+        // Where load has no say, nothing is said of what it would have.
+        let unsure = |rule: &Rule| {
+            let words = ["MetricsMissing", "CoolingDown", "Paused", "Held", "OutsideHours"];
+            matches!(rule, Rule::Standing) || words.contains(&rule.word())
+        };
         let over = (!has(plan, unsure)).then_some("the host has room for all");
         turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
     }
@@ -415,7 +421,8 @@ mod tests {
     use crate::model::service::Bounds;
     use crate::report::events::{LastWords, Told};
 
-    fn plan(rule: Rule, wanted: u32, ready: u32) -> Plan {
+    fn plan(rule: Rule) -> Plan {
+        let (wanted, ready) = (2, 2);
         let bounds = Bounds::exactly(wanted);
         Plan {
             from: wanted,
@@ -442,23 +449,26 @@ mod tests {
         let crash = Rule::CrashLoop { failures: 2, left: std::time::Duration::from_secs(10) };
         let room = Rule::NoHeadroom { free: 0, needed: 1 << 20 };
         let mut told = Told::default();
-        for (rule, ready, want) in [
-            (crash, 1, "WARN health.crash_loop 2 failures in a row, next start in 10s"),
-            (crash, 1, "-"),
-            // It is tried, and fails again.
-            (Rule::NoMetric, 1, "-"),
-            (crash, 1, "-"),
-            (Rule::EngineLost, 2, "-"),
-            (Rule::Standing, 2, "INFO health.crash_loop over: all replicas are ready"),
-            (Rule::Standing, 2, "-"),
-            (room, 2, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
-            (Rule::Standing, 2, "-"),
-            (Rule::EngineLost, 2, "-"),
-            (room, 2, "-"),
-            (Rule::NoMetric, 2, "INFO scale.capped over: the host has room for all"),
+        let cools = Rule::CoolingDown { left: std::time::Duration::from_secs(9) };
+        for (rule, failures, want) in [
+            (crash, 2, "WARN health.crash_loop 2 failures in a row, next start in 10s"),
+            (crash, 2, "-"),
+            // It is tried, serves, and fails again.
             (Rule::NoMetric, 2, "-"),
+            (crash, 3, "-"),
+            (Rule::Standing, 0, "INFO health.crash_loop over: starts wait no more"),
+            (Rule::Standing, 0, "-"),
+            (room, 0, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
+            (Rule::Standing, 0, "-"),
+            (Rule::EngineLost, 0, "-"),
+            (cools, 0, "-"),
+            (Rule::Paused { left: None }, 0, "-"),
+            (Rule::OutsideHours, 0, "-"),
+            (room, 0, "-"),
+            (Rule::NoMetric, 0, "INFO scale.capped over: the host has room for all"),
+            (Rule::NoMetric, 0, "-"),
         ] {
-            let events = told.plan("web", &plan(rule, 2, ready), &LastWords::new());
+            let events = told.plan("web", &plan(rule), failures, &LastWords::new());
             assert!(events.len() < 2, "{events:?}");
             assert_eq!(line(events.into_iter().next()), want, "{rule:?}");
         }

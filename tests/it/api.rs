@@ -104,6 +104,8 @@ fn every_route_answers_to_whom_it_should() {
         check(&answer, 405, "is not for this path");
         assert!(answer.head.contains(&format!("allow: {allow}")), "{answer:?}");
     }
+    // The last line of each of the two who asked is there, and so are those before it.
+    assert!(reached(SOON, || daemon.count(&["kind=config.reloaded"]) == 2));
     // Two of each by whom it was asked: what changed nothing was no event.
     for (event, times) in [("hold.released", 0), ("scaling.paused", 4), ("scaling.resumed", 4)] {
         assert_eq!(daemon.count(&[&format!("kind={event}")]), times, "{event}");
