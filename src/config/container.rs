@@ -17,6 +17,19 @@ const VOLUME_OPTIONS: [&str; 11] =
 /// Labels that tell whose a container is are not the operator's to set.
 const LABELS_TAKEN: [&str; 3] = ["io.plimsoll.", "com.docker.compose.", "com.docker.swarm."];
 
+/// What a container is made with, beside its image.
+pub(super) const MAKE: [&str; 9] = [
+    "command",
+    "environment",
+    "volumes",
+    "networks",
+    "labels",
+    "user",
+    "cpus",
+    "memory",
+    "restart",
+];
+
 pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<ContainerSpec> {
     let texts = |key| section.get(key).and_then(|n: Node| n.texts()).unwrap_or_default();
     let cpus = section.get("cpus").and_then(|n| n.thousandths(10..=1024_000, " of cores"));
@@ -76,18 +89,7 @@ fn image(node: &Node) -> Option<Origin> {
 
 /// What compose's containers are like is its file's to say, and each of them is made like another.
 fn of_compose(section: &Section) {
-    const ITS_OWN: [&str; 9] = [
-        "command",
-        "environment",
-        "volumes",
-        "networks",
-        "labels",
-        "user",
-        "cpus",
-        "memory",
-        "restart",
-    ];
-    for key in ITS_OWN {
+    for key in MAKE {
         if let Some(node) = section.get(key) {
             node.error("goes with `image`; set it in the compose file");
         }

@@ -130,23 +130,8 @@ fn runs(section: &Section) -> Option<Runs> {
 
 /// What Swarm's containers are like, and how they come and go, is its service's own affair.
 fn of_swarm(section: &Section) {
-    const ITS_OWN: [&str; 14] = [
-        "image",
-        "compose",
-        "command",
-        "environment",
-        "volumes",
-        "networks",
-        "labels",
-        "user",
-        "cpus",
-        "memory",
-        "restart",
-        "rollout",
-        "drain_timeout",
-        "stop_timeout",
-    ];
-    for key in ITS_OWN {
+    let come_and_go = ["image", "compose", "rollout", "drain_timeout", "stop_timeout"];
+    for key in come_and_go.into_iter().chain(container::MAKE) {
         section.unused(key, "is not used with engine swarm: set it in the Swarm service itself");
     }
 }
