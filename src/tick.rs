@@ -129,7 +129,8 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         let words = observe::last_words(world.clock, world.engine, ended(&seen, &plans));
         events.extend(plans.iter().flat_map(|(name, plan)| {
             let failures = next.services.get(name).map_or(0, |memory| memory.failures.count);
-            mind.told.plan(name, plan, failures, &words)
+            let told = mind.told.plan(name, plan, failures, &words);
+            if inputs.config.dry_run { mind.told.dry(name, told) } else { told }
         }));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Done, Effect};
+use crate::model::action::Done;
 use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
@@ -12,6 +12,7 @@ use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
 use crate::model::snapshot::{EngineSeen, Snapshot};
+use crate::report::ended::ended;
 use crate::report::repeated::{News, Repeated};
 
 /// What containers wrote last, by service and number.
@@ -36,7 +37,12 @@ pub(crate) struct Told {
     standings: BTreeMap<String, Standing>,
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
+    /// What a dry run decided at its last look, by service.
+    dry: BTreeMap<String, Vec<Mark>>,
 }
+
+/// All of an event but its words, which tell a load that is another one at each look.
+type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
 
 impl Told {
     pub(crate) fn engine(&mut self, error: Option<&str>) -> Option<Event> {
@@ -160,6 +166,16 @@ impl Told {
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));
         self.swarm.retain(|name, _| is_there(name));
+        self.dry.retain(|name, _| is_there(name));
+    }
+
+    /// A dry run does nothing about what it decides, and decides the same at the next look: of that
+    /// no more is said.
+    pub(crate) fn dry(&mut self, service: &str, events: Vec<Event>) -> Vec<Event> {
+        let mark = |e: &Event| (e.kind, e.replica.clone(), e.reason, e.change);
+        let now: Vec<Mark> = events.iter().map(mark).collect();
+        let before = self.dry.insert(service.to_owned(), now).unwrap_or_default();
+        events.into_iter().filter(|event| !before.contains(&mark(event))).collect()
     }
 
     /// What one service's plan changed. `failures` is how many in a row are not forgotten.
@@ -348,68 +364,6 @@ fn samples(snapshot: &Snapshot, load: impl Fn(&Replica) -> Load) -> String {
     };
     let shown: Vec<String> = snapshot.replicas.iter().map(shown).collect();
     shown.join(" ")
-}
-
-/// `failures` is how often it failed before, if that was told.
-fn ended(done: &Done, failures: u32) -> Vec<Event> {
-    let trouble = done.result.as_ref().err();
-    let words = match (trouble, failures) {
-        (Some(trouble), _) => trouble.message.clone(),
-        (None, 0) => format!("took {} ms", done.took.as_millis()),
-        (None, 1) => format!("took {} ms, after 1 failure", done.took.as_millis()),
-        (None, n) => format!("took {} ms, after {n} failures", done.took.as_millis()),
-    };
-    match &done.action {
-        Action::Start { service, number } => {
-            let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaStarted };
-            let name = service.name.as_str();
-            vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
-        }
-        Action::Remove { service, number, ill, .. } => {
-            let (kind, words) = match (trouble, ill) {
-                (Some(_), _) => (Kind::ReplicaFailed, words),
-                (None, None) => (Kind::ReplicaRemoved, words),
-                (None, Some(ill)) => {
-                    (Kind::HealthReplaced, format!("{words}; what was wrong with it: {ill}"))
-                }
-            };
-            vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
-        }
-        // The change was told when it was decided; only a failure is news, and its end.
-        Action::Resize { service, to, .. } if trouble.is_some() => {
-            let words = format!("Swarm could not be told to make it {to}: {words}");
-            vec![Event::new(Kind::SwarmTrouble, words).service(service)]
-        }
-        Action::Resize { .. } if failures == 0 => Vec::new(),
-        Action::Resize { service, .. } => {
-            vec![Event::new(Kind::SwarmBack, words).service(service)]
-        }
-        Action::Reload { .. } | Action::Amend { .. }
-            if done.result == Ok(Effect::Unchanged) && failures == 0 =>
-        {
-            Vec::new()
-        }
-        Action::Reload { .. } => {
-            let kind =
-                if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
-            let mut events = vec![Event::new(kind, words)];
-            if trouble.is_some_and(|t| t.aftermath == Aftermath::RolledBack) {
-                let message = "HAProxy runs with the configuration that worked last";
-                events.push(Event::new(Kind::ProxyRolledBack, message));
-            }
-            events
-        }
-        Action::Amend { .. } => {
-            let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
-            vec![Event::new(kind, words)]
-        }
-        // Each drain was told when it was decided; only a failure is news, and its end.
-        Action::Steer { .. } if trouble.is_some() => {
-            vec![Event::new(Kind::ProxyReloadFailed, words)]
-        }
-        Action::Steer { .. } if failures == 0 => Vec::new(),
-        Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Turns to what people and programs read.
 
+mod ended;
 pub(crate) mod events;
 pub(crate) mod prometheus;
 mod repeated;

@@ -232,6 +232,10 @@ fn a_dry_run_changes_nothing() {
     daemon.signal("HUP");
     daemon.wait(&["kind=config.reloaded"], SOON);
     stage.wait_looks(3);
+    // What it would do is told once, though it is decided at each look.
+    for kind in ["kind=scale.up", "kind=replica.exited"] {
+        assert_eq!(daemon.count(&[kind]), 1, "{:#?}", daemon.lines());
+    }
     let requests = stage.docker.requests();
     assert!(requests.iter().all(|line| line.starts_with("GET ")), "{requests:?}");
     assert_eq!(stage.haproxies(), (Vec::new(), Vec::new()));

@@ -1,0 +1,67 @@
+//! How an action ended, as events.
+
+use crate::model::action::{Action, Aftermath, Done, Effect};
+use crate::model::event::{Event, Kind};
+use crate::model::service::replica_name;
+
+/// `failures` is how often it failed before, if that was told.
+pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
+    let trouble = done.result.as_ref().err();
+    let words = match (trouble, failures) {
+        (Some(trouble), _) => trouble.message.clone(),
+        (None, 0) => format!("took {} ms", done.took.as_millis()),
+        (None, 1) => format!("took {} ms, after 1 failure", done.took.as_millis()),
+        (None, n) => format!("took {} ms, after {n} failures", done.took.as_millis()),
+    };
+    match &done.action {
+        Action::Start { service, number } => {
+            let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaStarted };
+            let name = service.name.as_str();
+            vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
+        }
+        Action::Remove { service, number, ill, .. } => {
+            let (kind, words) = match (trouble, ill) {
+                (Some(_), _) => (Kind::ReplicaFailed, words),
+                (None, None) => (Kind::ReplicaRemoved, words),
+                (None, Some(ill)) => {
+                    (Kind::HealthReplaced, format!("{words}; what was wrong with it: {ill}"))
+                }
+            };
+            vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
+        }
+        // The change was told when it was decided; only a failure is news, and its end.
+        Action::Resize { service, to, .. } if trouble.is_some() => {
+            let words = format!("Swarm could not be told to make it {to}: {words}");
+            vec![Event::new(Kind::SwarmTrouble, words).service(service)]
+        }
+        Action::Resize { .. } if failures == 0 => Vec::new(),
+        Action::Resize { service, .. } => {
+            vec![Event::new(Kind::SwarmBack, words).service(service)]
+        }
+        Action::Reload { .. } | Action::Amend { .. }
+            if done.result == Ok(Effect::Unchanged) && failures == 0 =>
+        {
+            Vec::new()
+        }
+        Action::Reload { .. } => {
+            let kind =
+                if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
+            let mut events = vec![Event::new(kind, words)];
+            if trouble.is_some_and(|t| t.aftermath == Aftermath::RolledBack) {
+                let message = "HAProxy runs with the configuration that worked last";
+                events.push(Event::new(Kind::ProxyRolledBack, message));
+            }
+            events
+        }
+        Action::Amend { .. } => {
+            let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
+            vec![Event::new(kind, words)]
+        }
+        // Each drain was told when it was decided; only a failure is news, and its end.
+        Action::Steer { .. } if trouble.is_some() => {
+            vec![Event::new(Kind::ProxyReloadFailed, words)]
+        }
+        Action::Steer { .. } if failures == 0 => Vec::new(),
+        Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
+    }
+}
