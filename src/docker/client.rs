@@ -40,13 +40,9 @@ impl ApiVersion {
         Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 
-    /// Whether a container may be made in several networks at once; before, it joins the others.
-    pub(crate) fn has_many_networks(self) -> bool {
-        (ApiVersion { major: 1, minor: 44 }) <= self
-    }
-
-    /// From engine 25 on; before, a one-shot reading of the statistics waits a second.
-    pub(crate) fn has_quick_stats(self) -> bool {
+    /// From then on a container may be made in several networks at once, and a one-shot reading of
+    /// the statistics does not wait a second.
+    pub(crate) fn is_of_engine_25(self) -> bool {
         (ApiVersion { major: 1, minor: 44 }) <= self
     }
 }
@@ -423,7 +419,7 @@ mod tests {
         assert!(parse("1.9") < parse("1.41"));
         assert!(parse("1.41") == OLDEST && parse("1.40") < OLDEST);
         assert_eq!(parse("1.55").min(NEWEST), NEWEST);
-        assert!(!parse("1.43").has_quick_stats() && parse("1.44").has_quick_stats());
+        assert!(!parse("1.43").is_of_engine_25() && parse("1.44").is_of_engine_25());
         for odd in ["", "1", "x.y", "1.-1", "1.41.2"] {
             assert_eq!(ApiVersion::parse(odd), None, "{odd}");
         }

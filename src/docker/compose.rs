@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
 use crate::docker::clone::{LABEL_HASH, Twin, twin};
 use crate::docker::wire::{Created, Inspected};
 use crate::model::replica::{Container, ContainerState};
@@ -67,18 +67,11 @@ impl Docker {
         let shown = get(&format!("/containers/{template}/json"))?;
         let changes = get(&format!("/containers/{template}/changes"))?;
         refuse_copied_files(&shown, &changes)?;
-        let many_networks = self.client.version(timeout)?.has_many_networks();
+        let many_networks = self.client.version(timeout)?.is_of_engine_25();
         let Twin { name, body, joins } =
             twin(&shown, number, &self.image_of(&shown)?, many_networks)?;
-        let body = body.to_string();
-        let call = Call {
-            method: Method::Post,
-            query: &[("name", &name)],
-            body: Some(body.as_bytes()),
-            idempotent: false,
-            ..Call::get("/containers/create")
-        };
-        let id = self.client.call(call, self.timeout)?.ok()?.json::<Created>()?.id;
+        let made = self.make(&name, body.to_string().as_bytes())?.ok()?;
+        let id = made.json::<Created>()?.id;
         let joined = joins.iter().try_for_each(|(network, endpoint)| {
             let body = json!({ "Container": id, "EndpointConfig": endpoint }).to_string();
             self.join(network, body.as_bytes())

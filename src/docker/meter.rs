@@ -153,7 +153,7 @@ pub(crate) fn read_stats(
         return BTreeMap::new();
     }
     let version = left().and_then(|left| client.version(left).ok());
-    let quick = version.is_some_and(|v| v.has_quick_stats());
+    let quick = version.is_some_and(|v| v.is_of_engine_25());
     let lanes = if quick { AT_ONCE } else { AT_ONCE_SLOW };
     let lanes = lanes.min(of.len());
     let one = |ask: &Ask| {

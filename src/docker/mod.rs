@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::docker::client::{Call, Client, Method};
+use crate::docker::client::{Answer, Call, Client, Method};
 use crate::docker::details::Details;
 use crate::docker::meter::Meters;
 use crate::docker::wire::{Created, Info, Inspected, Listed};
@@ -141,15 +141,7 @@ impl Docker {
     /// The id of the container of this number, made now or found made.
     fn create(&self, service: &Service, number: u32) -> Result<String> {
         let name = service.replica_name(number);
-        let body = wire::create_body(service, number)?;
-        let call = Call {
-            method: Method::Post,
-            query: &[("name", &name)],
-            body: Some(&body),
-            idempotent: false,
-            ..Call::get("/containers/create")
-        };
-        let answer = self.client.call(call, self.timeout)?;
+        let answer = self.make(&name, &wire::create_body(service, number)?)?;
         match answer.status {
             404 if answer.message().contains("image") => {
                 Err(Error::new(no_image(&service.container.origin.to_string())))
@@ -163,6 +155,17 @@ impl Docker {
             },
             _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
         }
+    }
+
+    fn make(&self, name: &str, body: &[u8]) -> Result<Answer> {
+        let call = Call {
+            method: Method::Post,
+            query: &[("name", name)],
+            body: Some(body),
+            idempotent: false,
+            ..Call::get("/containers/create")
+        };
+        self.client.call(call, self.timeout)
     }
 
     /// The first network is the one that it was made in. Engines before API 1.44 take one only.
