@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::memory::{Illness, ServiceMemory, Suspicion};
 use crate::model::plan::{Milestone, Step};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
 /// What is new since the turn before.
@@ -68,8 +68,12 @@ fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Opt
     };
     let none_is_well = !snapshot.replicas.iter().any(is_well);
     let (check, now) = (&snapshot.service.health, snapshot.now);
-    let stays = |id: &ContainerId| !next.drains.contains_key(id);
-    let ill = next.ill.iter().filter(|(id, _)| stays(id));
+    // And one that never served is no less ill for it.
+    let is_absent = snapshot.proxy == ProxyStanding::Absent;
+    let counts = |id: &ContainerId, illness: &Illness| {
+        !next.drains.contains_key(id) && (illness.served || is_absent)
+    };
+    let ill = next.ill.iter().filter(|(id, illness)| counts(id, illness));
     let Some(suspicion) = &mut next.suspicion else {
         // Who was ill before does not belong to it.
         let span = check.interval.saturating_add(check.timeout);

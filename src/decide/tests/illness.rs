@@ -6,6 +6,7 @@ use crate::decide::{decide, rollout};
 use crate::model::memory::{Drain, DrainStep, Suspicion};
 use crate::model::plan::Milestone;
 use crate::model::replica::Health;
+use crate::model::snapshot::ProxyStanding;
 use crate::model::time::Moment;
 
 #[test]
@@ -140,6 +141,20 @@ fn when_all_fall_ill_at_once_the_check_is_doubted() {
         P      50          1..9  1  suspected=0     | 1 [trust] inside(50%)
     ",
     );
+}
+
+#[test]
+fn those_that_never_served_are_ill_and_nothing_is_doubted() {
+    for (proxy, want) in [
+        (ProxyStanding::Silent, "2 [ill 1, ill 2, start 3] no_sample"),
+        // Where there is no HAProxy, none is known to have served.
+        (ProxyStanding::Absent, "2 [ill 1, ill 2, suspect 2] no_sample"),
+    ] {
+        let (mut snapshot, memory) = sketch("II - 1..9 2");
+        snapshot.replicas.iter_mut().for_each(|replica| replica.server = None);
+        snapshot.proxy = proxy;
+        assert_eq!(shown(&decide(&snapshot, &memory).0), want, "{proxy:?}");
+    }
 }
 
 #[test]
