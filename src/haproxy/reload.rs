@@ -123,13 +123,14 @@ impl Haproxy {
             (STATS_PORT.to_owned(), Listen { address: Some(Ipv4Addr::LOCALHOST.into()), port })
         });
         for (key, listen) in services.chain(stats) {
-            // HAProxy shares a port with itself, whatever the address; nobody else may.
-            if held.iter().flat_map(|t| t.lines()).any(|line| render::binds(line, listen.port)) {
-                continue;
-            }
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
-            if let Err(err) = TcpListener::bind(address) {
+            // HAProxy shares a port with itself, whatever the address, as long as this host has
+            // that; nobody else may.
+            let is_own = |line| render::binds(line, listen.port);
+            let is_held = held.iter().flat_map(|t| t.lines()).any(is_own);
+            let tried = if is_held { SocketAddr::new(address.ip(), 0) } else { address };
+            if let Err(err) = TcpListener::bind(tried) {
                 let message = format!("haproxy cannot bind {address} (see {key})");
                 errors.insert(key, Error::caused(message, err));
             }

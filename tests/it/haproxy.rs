@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, reached, secs, signal};
 use crate::fake_http;
-use crate::stage::{Stage, each, end};
+use crate::stage::{Stage, each, end, free_address};
 
 const SOON: Duration = Duration::from_secs(10);
 const HAPROXY: &str = "/usr/sbin/haproxy";
@@ -187,6 +187,25 @@ fn a_port_that_is_taken_is_told_and_the_old_one_serves_on() {
     drop(taken);
     stage.front = front;
     assert!(reached(secs(20), || stage.serves()), "the new one once it is free");
+    end(daemon, "TERM", secs(5));
+}
+
+#[test]
+fn an_address_that_this_host_has_not_is_told_and_all_else_served() {
+    let mut stage = Stage::new("far");
+    let daemon = stage.start();
+    stage.wait_served();
+    // On a port that HAProxy has open already, at an address that is kept for documents.
+    let far = format!("192.0.2.1:{}", stage.front.rsplit(':').next().unwrap());
+    let (web, near) = (stage.config["services"]["web"].clone(), free_address());
+    stage.set("/services/web/listen", json!(far));
+    stage.set("/services/near", web);
+    stage.set("/services/near/listen", json!(near));
+    stage.write();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=haproxy.reload_failed", &far, "all else is served"], SOON);
+    assert!(reached(SOON, || fake_http::get(&near) == Some(200)), "{:#?}", daemon.lines());
+    assert!(stage.serves(), "the old address goes on");
     end(daemon, "TERM", secs(5));
 }
 
