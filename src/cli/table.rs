@@ -92,6 +92,9 @@ pub(crate) fn orders(service: &Value) -> Vec<String> {
         lines.push(format!("paused {}", left(pause, "until it is resumed")));
     }
     lines.extend(rollout(&service["rollout"]));
+    if service["reason"] == "CrashLoop" {
+        lines.push("starts keep failing and wait: `plimsoll events` tells why".to_owned());
+    }
     if service["suspect"] == true {
         lines.push("all fell ill at once: the health check is doubted".to_owned());
     }
@@ -148,5 +151,7 @@ mod tests {
         let hold = json!({ "replicas": 4, "left_s": 7200, "reason": "sale" });
         let service = json!({ "hold": hold, "pause": { "left_s": null } });
         assert_eq!(orders(&service), ["held at 4 for 2h more: sale", "paused until it is resumed"]);
+        let fails = orders(&json!({ "reason": "CrashLoop" }));
+        assert_eq!(fails, ["starts keep failing and wait: `plimsoll events` tells why"]);
     }
 }

@@ -175,7 +175,7 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
     *socket = Some(api.socket.clone());
     let proxy = proxy::load_balancer(section.section("load_balancer"));
     let notifications = api::notifications(section.get("notifications"));
-    let services = service::services(&section, &autoscaler.business_hours);
+    let services = service::services(&section, &autoscaler.business_hours, api.listen);
     if let Some(section) = section.section("load_balancer") {
         let services = services.iter().flat_map(|services| services.values());
         proxy::beside(&section, &proxy, services.map(|service| &**service));

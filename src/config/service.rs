@@ -22,10 +22,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Who has which port, and on which address; `None`, which is all of them, comes first.
 type Listens = BTreeMap<(u16, Option<IpAddr>), String>;
 
-/// `hours` are the business hours of services that have none of their own.
+/// `hours` are the business hours of services that have none of their own; `api` is where the
+/// daemon itself listens.
 pub(crate) fn services(
     root: &Section,
     hours: &Fallback,
+    api: Option<SocketAddr>,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     let need = root.need("services", "an object that names what is to run")?;
     let section = need.section()?;
@@ -49,6 +51,9 @@ pub(crate) fn services(
         if let Some((Some(listen), node)) = &listen {
             if let Some(other) = taken(&listens, listen) {
                 node.error(format!("{listen} is taken by services.{other} already"));
+            }
+            if let Some(api) = api.filter(|api| collide(*api, listen)) {
+                node.warning(format!("{api} is api.listen: only one of the two can be opened"));
             }
             let place = (listen.port, listen.address);
             listens.entry(place).or_insert_with(|| name.to_owned());
@@ -237,6 +242,11 @@ fn taken<'n>(listens: &'n Listens, listen: &Listen) -> Option<&'n String> {
     }
     let (place, name) = listens.range(everywhere..).next()?;
     (place.0 == listen.port).then_some(name)
+}
+
+fn collide(api: SocketAddr, listen: &Listen) -> bool {
+    let is_same = |ip: IpAddr| ip == api.ip() || ip.is_unspecified() || api.ip().is_unspecified();
+    api.port() == listen.port && listen.address.is_none_or(is_same)
 }
 
 pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
