@@ -31,8 +31,9 @@ impl Target {
     /// Forgets a rejection that is out of date.
     pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> Target {
         let spec = service.spec_hash();
-        let earlier = service.portless_hash();
-        memory.rejected.take_if(|rejected| *rejected != spec && *rejected != earlier);
+        let is_outdated =
+            |rejected: &mut String| *rejected != spec && *rejected != service.portless_hash();
+        memory.rejected.take_if(is_outdated);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
             None => Target { service: service.clone(), spec, restart_up_to },
@@ -138,10 +139,9 @@ pub(crate) fn advance(
 
 /// What the config says has proven itself.
 fn remember(service: &Service, tally: &Tally, memory: &mut RolloutMemory) {
-    let good = Recipe::of(service);
-    let is_known = memory.good.as_deref() == Some(&good);
+    let is_known = memory.good.as_ref().is_some_and(|good| good.is_of(service));
     if 0 < tally.new && memory.rejected.is_none() && !is_known {
-        memory.good = Some(Arc::new(good));
+        memory.good = Some(Arc::new(Recipe::of(service)));
     }
 }
 
@@ -170,14 +170,13 @@ fn give_up(
     let (service, rollout) = (&snapshot.service, &mut next.rollout);
     let idle = snapshot.now.since(progress.moved);
     let may = service.rollout.rollback && rollout.rejected.is_none();
-    let is_other = |good: &Arc<Recipe>| good.applied_to(service).spec_hash() != target.spec;
-    let good = rollout.good.clone().filter(|good| may && is_other(good));
+    let good = rollout.good.clone().filter(|_| may);
+    let good = good.map(|good| (good.applied_to(service).spec_hash(), good));
     let (new, old) = (tally.new, tally.old);
-    if let Some(good) = good {
+    if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
         let to = Some(good.container.origin.to_string());
         work.milestones.push(Milestone::RolledBack { idle, new, old, to });
         rollout.rejected = Some(target.spec);
-        let spec = good.applied_to(service).spec_hash();
         rollout.under_way = Some(Progress::begun(spec, snapshot.now));
     } else if may && tally.other == 0 {
         // A restart: what runs is good, what should have replaced it is not.

@@ -18,6 +18,10 @@ impl Recipe {
         Recipe { container: service.container.clone(), port: Some(service.port) }
     }
 
+    pub(crate) fn is_of(&self, service: &Service) -> bool {
+        self.port == Some(service.port) && self.container == service.container
+    }
+
     /// The service as it is, but made by this recipe.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
         let port = self.port.unwrap_or(service.port);
