@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 /// The end of any file of text that we or HAProxy write.
-pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 20;
+const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// An error also when it is there and is no plain file.
 pub(crate) fn check(path: &Path) -> io::Result<()> {

@@ -31,7 +31,8 @@ pub(crate) fn look(config: &Config) -> Vec<Found> {
         Ok(_) => {
             let warning = |message| Found { message, is_warning: true };
             found.extend(images(config, &engine).into_iter().map(warning));
-            found.extend(swarm(config, &*engine));
+            let named = |f: Found| Found { message: format!("swarm: {}", f.message), ..f };
+            found.extend(swarm(config, &*engine).into_iter().map(named));
         }
     }
     if config.fixed.proxy.mode == ProxyMode::None {
@@ -80,15 +81,14 @@ pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<Found> {
         return Vec::new();
     }
     let all: Vec<&str> = names.iter().copied().collect();
-    let trouble =
-        |message: String| Found { message: format!("swarm: {message}"), is_warning: false };
+    let trouble = |message| Found { message, is_warning: false };
     let seen = match engine.swarm(&all) {
         Ok(seen) => seen,
         Err(err) => return vec![trouble(err.to_string())],
     };
     let mut found = Vec::new();
     if !seen.nodes.iter().any(|node| node.leads && node.is_here) {
-        let message = "swarm: this node does not lead the Swarm, nothing is changed from here";
+        let message = "this node does not lead the Swarm, nothing is changed from here";
         found.push(Found { message: message.to_owned(), is_warning: true });
     }
     names.retain(|name| !matches!(seen.services.get(*name), Some(Ok(_))));

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::replica::Container;
 use crate::model::secret::Secret;
-use crate::model::service::{Adopted, Percent, Service, ServiceName};
+use crate::model::service::{Adopted, Percent, Runs, Service, ServiceName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -99,6 +100,12 @@ pub(crate) struct ProxyConfig {
 impl Config {
     pub(crate) fn adopted(&self) -> Vec<Adopted> {
         self.services.values().filter_map(|service| service.adopted()).collect()
+    }
+
+    /// The service that a container is a replica of. Those of Swarm's have none here.
+    pub(crate) fn service_of(&self, container: &Container) -> Option<&Arc<Service>> {
+        let mut services = self.services.values().filter(|s| s.runs == Runs::Here);
+        services.find(|s| s.name.as_str() == container.service)
     }
 
     /// As Swarm calls those that it runs.

@@ -114,7 +114,7 @@ pub(crate) fn look(
         Err(err) => (EngineSeen::Lost, Some(err.to_string())),
     };
     let containers = last.containers.as_deref().unwrap_or_default();
-    let is_ours = |c: &&Container| service_of(known.config, c).is_some();
+    let is_ours = |c: &&Container| known.config.service_of(c).is_some();
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
     let loads = match standing {
         EngineSeen::Answers if known.due => {
@@ -178,12 +178,6 @@ pub(crate) fn last_words(
     of.into_iter().filter_map(words).collect()
 }
 
-/// The service of the config that a container is a replica of. Those of Swarm's have none here.
-fn service_of<'a>(config: &'a Config, container: &Container) -> Option<&'a Arc<Service>> {
-    let mut services = config.services.values().filter(|s| s.runs == Runs::Here);
-    services.find(|s| s.name.as_str() == container.service)
-}
-
 /// Whom a health check can ask.
 pub(crate) fn targets(
     config: &Config,
@@ -191,7 +185,7 @@ pub(crate) fn targets(
     proxy: Option<&ProxySeen>,
 ) -> Vec<Target> {
     let target = |container: &Container| {
-        let service = service_of(config, container)?;
+        let service = config.service_of(container)?;
         let address = container.socket(service);
         let address = address.filter(|_| container.state == ContainerState::Running)?;
         let name = service.replica_name(container.number);
@@ -223,7 +217,7 @@ fn ready(
     containers: &[&Container],
 ) -> BTreeSet<ContainerId> {
     let ready = |c: &&&Container| {
-        let Some(service) = service_of(known.config, c) else { return false };
+        let Some(service) = known.config.service_of(c) else { return false };
         let address = c.socket(service);
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));

@@ -4,7 +4,7 @@
 mod places;
 mod programs;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
-use crate::model::service::Runs;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
 use crate::unix;
@@ -157,12 +156,11 @@ fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {
         return vec![Finding::good("swarm", message)];
     }
     let finding = |found: Found| {
-        let message = found.message.trim_start_matches("swarm: ");
         if found.is_warning {
-            return Finding::warning("swarm", message)
+            return Finding::warning("swarm", found.message)
                 .remedy("run plimsoll on the leader too: `docker node ls` shows it");
         }
-        Finding::fails("swarm", message)
+        Finding::fails("swarm", found.message)
             .remedy("`docker node ls` and `docker service ls` on a manager show what there is")
     };
     told.into_iter().map(finding).collect()
@@ -173,11 +171,10 @@ fn reach(config: &Config, listed: &[Container]) -> Finding {
     let net = SystemNet::new();
     let (mut reached, mut lost) = (0, Vec::new());
     for container in listed.iter().filter(|c| c.state == ContainerState::Running) {
-        let mut services = config.services.values().filter(|s| s.runs == Runs::Here);
-        let service = services.find(|service| service.name.as_str() == container.service);
-        let Some((service, address)) = service.zip(container.address) else { continue };
+        let Some(service) = config.service_of(container) else { continue };
+        let Some(address) = container.socket(service) else { continue };
         let name = service.replica_name(container.number);
-        match net.connect(SocketAddr::new(address, service.port), ANSWER) {
+        match net.connect(address, ANSWER) {
             Ok(()) => reached += 1,
             Err(err) => lost.push(format!("{name}: {err}")),
         }
