@@ -9,10 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Claim, Effect, Steering};
+use crate::model::action::{Action, Aftermath, Claim, Effect, Removal, Steering};
 use crate::model::counted::Counted;
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
+use crate::model::owner::Stranger;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
@@ -128,28 +129,35 @@ pub(crate) enum CpuSource {
     Stats,
 }
 
+/// What an engine lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub(crate) containers: Vec<Container>,
+    pub(crate) strangers: Vec<Stranger>,
+    /// Services of containers of which it is not known yet whose they are.
+    pub(crate) unsettled: BTreeSet<String>,
+    /// How long until more may be known. `None`: all is.
+    pub(crate) wait: Option<Duration>,
+}
+
 /// Runs containers. Every call ends within the engine's own timeout.
 pub(crate) trait Engine: Send + Sync {
-    /// Every container that carries our label or belongs to one of these, running or not.
-    fn list(&self, adopted: &[Adopted]) -> Result<Vec<Container>>;
+    /// Every container that carries our label or belongs to one of these, running or not. `known`
+    /// are those that were replicas before, whatever they are called by now.
+    fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing>;
     /// All in one sweep. A container without an answer is left out.
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
     /// Of the host that the containers run on; `None` when it could not be told.
     fn host_memory(&self) -> Option<HostMemory>;
     /// The last lines that it wrote, oldest first and fit for a log, if they come `within`.
     fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>>;
-    /// Makes the container of this number unless it is there, and starts it unless it runs. What
-    /// was made and could not be started is removed again.
-    fn start(&self, service: &Service, number: u32) -> Result<()>;
-    /// Stops and removes it; one that is gone already is no error. Refused when it is not that
-    /// replica by label and name.
-    fn remove(
-        &self,
-        id: &ContainerId,
-        service: &str,
-        number: u32,
-        stop_timeout: Duration,
-    ) -> Result<()>;
+    /// Makes the container of this number unless it is there, and starts it unless it runs; gives
+    /// its id. What was made and could not be started is removed again. None is made when the
+    /// service has `most` containers.
+    fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId>;
+    /// Stops and removes it; one that is gone already is no error. Nothing is changed when it is
+    /// not any more as it was when that was decided.
+    fn remove(&self, removal: &Removal) -> Result<Effect>;
     /// The nodes of the Swarm and these services of it, in one sweep. An error is that of a node
     /// that is no manager.
     fn swarm(&self, of: &[&str]) -> Result<Swarm>;

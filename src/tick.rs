@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::decide;
 use crate::decide::proxy::ProxyPlan;
-use crate::model::action::{Action, Claim, Done};
+use crate::model::action::{Action, Claim, Done, Effect};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
-use crate::model::memory::{Memory, ServiceMemory};
+use crate::model::memory::{Memory, ServiceMemory, Started};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::proxy::{Backend, ProxyMemory, Routes};
 use crate::model::replica::{ContainerId, ContainerState, Health};
@@ -119,7 +119,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     };
     let mut seen =
         observe::look(&known, world.engine, world.proxy, &mut mind.sampler, &mut mind.last);
-    events.extend(seen_events(&mut mind.told, &seen));
+    events.extend(seen_events(&mut mind.told, now, &seen));
 
     let (plans, next) = decide_all(&mut seen, &mind.memory, &claims);
     let services = stand(&mut mind.past, &known, &seen, &plans, &next);
@@ -134,7 +134,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         }));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
-    let mut again = plans.values().filter_map(|p| p.again).min();
+    let mut again = plans.values().filter_map(|p| p.again).chain(seen.wait).min();
     let (proxy_plan, held) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
     again = again.into_iter().chain(held).min();
     let is_idle = seen.ever_listed && !claims.contains(&Claim::Proxy);
@@ -171,9 +171,10 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
 }
 
 /// What begins and ends with what is seen, whatever is made of it.
-fn seen_events(told: &mut Told, seen: &Seen) -> Vec<Event> {
+fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
     let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
     events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
+    events.extend(seen.strangers.iter().flat_map(|strangers| told.strangers(now, strangers)));
     for snapshot in &seen.snapshots {
         events.extend(told.metrics(snapshot));
         events.extend(told.swarm(snapshot));
@@ -316,7 +317,14 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
                 mind.proxy = decide::proxy::remember_amended(now, routes, is_refused, &mind.proxy);
             }
             Action::Steer { .. } => mind.proxy.is_unsteered = done.result.is_err(),
-            Action::Start { .. } | Action::Remove { .. } | Action::Resize { .. } => (),
+            Action::Start { service, number, .. } => {
+                if let Ok(Effect::Started(id)) = &done.result {
+                    let memory = mind.memory.services.entry(service.name.as_str().to_owned());
+                    let started = Started { id: id.clone(), looks: 0 };
+                    memory.or_default().started.insert(*number, started);
+                }
+            }
+            Action::Remove(_) | Action::Resize { .. } => (),
         }
     }
     failed_starts
@@ -360,7 +368,7 @@ fn decide_all(
 fn memory_of(action: &Action) -> Option<u64> {
     match action {
         Action::Start { service, .. } => service.container.memory,
-        Action::Remove { .. }
+        Action::Remove(_)
         | Action::Resize { .. }
         | Action::Reload { .. }
         | Action::Amend { .. }

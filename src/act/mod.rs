@@ -5,10 +5,10 @@ use crate::outside::{Engine, Proxy, Result};
 
 pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
     match action {
-        Action::Start { service, number } => engine.start(service, *number)?,
-        Action::Remove { service, number, id, stop_timeout, .. } => {
-            engine.remove(id, service, *number, *stop_timeout)?;
+        Action::Start { service, number, most } => {
+            return engine.start(service, *number, *most).map(Effect::Started);
         }
+        Action::Remove(removal) => return engine.remove(removal),
         Action::Resize { swarm_service, from, to, .. } => {
             return engine.resize(swarm_service, *from, *to);
         }

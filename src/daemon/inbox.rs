@@ -1,6 +1,5 @@
 //! Everything that wakes the tick.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
@@ -12,6 +11,7 @@ use crate::model::event as happening;
 use crate::model::metric::{Milli, Source};
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
+use crate::observe::Run;
 
 pub(crate) enum Event {
     /// Something happened to one of our containers, or may have.
@@ -21,7 +21,7 @@ pub(crate) enum Event {
     /// An action ended.
     Done(Done),
     /// A probe ended; the error is what the operator is to read.
-    Probed { id: ContainerId, address: SocketAddr, result: Result<(), String> },
+    Probed { id: ContainerId, run: Run, result: Result<(), String> },
     /// Somebody asked for something, and waits for the answer.
     Command(Asked),
     /// A remote metric answered, or did not in time; and when.

@@ -157,9 +157,12 @@ impl Life {
     fn probe_once(&mut self) {
         let parts = &mut self.parts;
         // What is wrong with either the turn will tell.
-        let containers = parts.engine.list(&self.config.adopted()).unwrap_or_default();
+        let known = observe::known(&self.mind.memory);
+        let listed = parts.engine.list(&self.config.adopted(), &known);
+        let containers = listed.unwrap_or_default().containers;
         let proxy = parts.proxy.look(false).ok();
-        let mut targets = observe::targets(&self.config, &containers, proxy.as_ref());
+        let mut targets =
+            observe::targets(&self.config, &containers, proxy.as_ref(), &self.mind.memory);
         for target in &mut targets {
             Arc::make_mut(&mut target.service).health.healthy_after = 1;
         }
@@ -201,8 +204,8 @@ impl Life {
                 self.done.push(done);
                 self.pace.wake(now);
             }
-            Incoming::Probed { id, address, result } => {
-                let (changed, event) = self.parts.probes.answered(&id, address, result, now);
+            Incoming::Probed { id, run, result } => {
+                let (changed, event) = self.parts.probes.answered(&id, run, result, now);
                 event.iter().for_each(|event| self.tell(event));
                 if changed {
                     self.pace.wake(now);

@@ -1,6 +1,7 @@
 //! What a good config does not tell: whether Docker answers, images are there, and HAProxy takes
 //! what would be written. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, process};
@@ -26,7 +27,7 @@ pub(crate) fn look(config: &Config) -> Vec<Found> {
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    match engine.list(&config.adopted()) {
+    match engine.list(&config.adopted(), &BTreeSet::new()) {
         Err(err) => found.push(trouble(format!("docker: {err}"))),
         Ok(_) => {
             let warning = |message| Found { message, is_warning: true };

@@ -24,9 +24,9 @@ mod signals;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ use crate::daemon::life::{Life, Parts};
 use crate::daemon::lock::Locks;
 use crate::daemon::notify::Notify;
 use crate::daemon::probes::Probes;
+use crate::docker::events::Follower;
+use crate::docker::journal::Journal;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, Fixed};
@@ -79,7 +81,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
-        listen_to_docker(&config, stop.clone(), sender.clone())?;
+        let journal = engine.journal();
+        listen_to_docker(&config, journal, clock.clone(), stop.clone(), sender.clone())?;
     }
     let asking = sender.clone();
     let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
@@ -170,17 +173,21 @@ fn make_folders(fixed: &Fixed) -> Result<()> {
 
 fn listen_to_docker(
     config: &Config,
+    journal: Arc<Mutex<Journal>>,
+    clock: Arc<dyn Clock>,
     stop: Arc<AtomicBool>,
     sender: SyncSender<Incoming>,
 ) -> Result<()> {
     let socket = config.fixed.docker.socket.clone();
-    // Docker compose's containers do not carry our label.
     let of_all = !config.adopted().is_empty();
     let listen = move || {
         // Full means that a turn is due anyway.
         let wake = || drop(sender.try_send(Incoming::Docker));
         while !stop.load(Ordering::Relaxed) {
-            docker::events::follow(&socket, of_all, &stop, &wake);
+            let (journal, clock) = (&*journal, &*clock);
+            let follower =
+                Follower { socket: &socket, of_all, journal, clock, stop: &stop, wake: &wake };
+            docker::events::follow(&follower);
             thread::park_timeout(STREAM_RETRY);
         }
     };

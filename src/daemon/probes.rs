@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -18,9 +17,9 @@ use crate::model::health::HealthKind;
 use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
-use crate::observe::Answers;
 use crate::observe::health::streak::Streak;
 use crate::observe::health::{self, Target};
+use crate::observe::{Answers, Run};
 use crate::outside::{Clock, Error, Net, Result, Tally};
 
 /// Questions at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
@@ -89,7 +88,7 @@ impl Watch {
 
 fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Result<()> {
     let (begun, service) = (clock.fine(), &target.service);
-    let result = health::probe(net, &service.health, target.address);
+    let result = health::probe(net, &service.health, target.run.address);
     let took = clock.fine().saturating_sub(begun);
     let failure = result.as_ref().err().map(|err| cause(err, took, service.health.timeout));
     tally(Counted::Probe { service: service.name.as_str(), took, failure });
@@ -143,7 +142,7 @@ impl Probes {
             let id = target.id.clone();
             let is_same = |watch: &Watch| {
                 let (old, new) = (&watch.target, &target);
-                old.address == new.address && old.service.health == new.service.health
+                old.run.is_same(&new.run) && old.service.health == new.service.health
             };
             let mut watch = match before.remove(&id).filter(is_same) {
                 Some(watch) => Watch { target, ..watch },
@@ -167,7 +166,7 @@ impl Probes {
     /// Whether it is another health than before.
     fn note(&mut self, watch: &Watch) -> bool {
         let (id, health) = (&watch.target.id, &watch.streak.health);
-        let new = (watch.target.address, health.clone());
+        let new = (watch.target.run, health.clone());
         let old = self.results.insert(id.clone(), new);
         let kind = |health: &Health| std::mem::discriminant(health);
         old.map_or(kind(&Health::Unknown), |(_, old)| kind(&old)) != kind(health)
@@ -190,11 +189,7 @@ impl Probes {
                 let probe = || timed(&*net, &target, &*clock, &tally);
                 let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
                 // At the end of the daemon nobody listens.
-                drop(inbox.send(Incoming::Probed {
-                    id: target.id,
-                    address: target.address,
-                    result,
-                }));
+                drop(inbox.send(Incoming::Probed { id: target.id, run: target.run, result }));
             };
             match spawn("probe", body) {
                 Ok(()) => {
@@ -215,7 +210,7 @@ impl Probes {
     pub(crate) fn answered(
         &mut self,
         id: &ContainerId,
-        address: SocketAddr,
+        run: Run,
         result: std::result::Result<(), String>,
         now: Moment,
     ) -> (bool, Option<Event>) {
@@ -223,7 +218,7 @@ impl Probes {
         let Some(mut watch) = self.watched.remove(id) else { return (false, None) };
         let mut event = None;
         // One that was meanwhile given another address or another check is asked anew.
-        if watch.target.address == address && watch.next.is_none() {
+        if watch.target.run.is_same(&run) && watch.next.is_none() {
             let check = &watch.target.service.health;
             match result {
                 Ok(()) => watch.streak.passed(check),

@@ -3,6 +3,7 @@
 //! same thing right in turn would never come to rest.
 
 use crate::decide::census::Census;
+use crate::decide::lives::{Others, is_away};
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::{Cause, Rule};
 use crate::model::replica::{ContainerState, Replica};
@@ -15,27 +16,52 @@ pub(crate) fn is_shared(snapshot: &Snapshot) -> bool {
     is_composed || snapshot.swarm.is_some()
 }
 
+/// No container of compose's runs, so that there is no pattern for another one, and compose is not
+/// about to start one again. What it took down it may bring up.
+pub(crate) fn is_asleep(snapshot: &Snapshot) -> bool {
+    let is_composed = matches!(snapshot.service.container.origin, Origin::Compose { .. });
+    let is_pattern = |r: &Replica| r.state == ContainerState::Running;
+    is_composed && !snapshot.replicas.iter().any(is_pattern)
+}
+
 /// The number that compose made, if it made one.
-pub(crate) fn adopt(snapshot: &Snapshot, next: &mut ServiceMemory) -> Option<Cause> {
+pub(crate) fn adopt(
+    snapshot: &Snapshot,
+    others: Others,
+    next: &mut ServiceMemory,
+) -> Option<Cause> {
     let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
     let found = Census::take(snapshot, next).size();
     let is_new =
         |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
-    let grew = wanted < found && snapshot.replicas.iter().any(is_new);
-    let shrank = found < wanted && is_calm(snapshot, next);
-    if !grew && !shrank {
+    let grew = wanted < found && (0 < others.came || snapshot.replicas.iter().any(is_new));
+    let shrank = found < wanted && (0 < others.went || is_calm(snapshot, next));
+    // What else is missing, this daemon is about to put right.
+    let number = match (grew, shrank) {
+        (true, _) => found,
+        (false, true) if 0 < others.went => {
+            wanted.saturating_sub(others.went).saturating_add(others.came).max(found)
+        }
+        (false, true) => found,
+        (false, false) => return None,
+    };
+    if number == wanted {
         return None;
     }
-    next.wanted = Some(found);
+    next.wanted = Some(number);
     next.changed_at = Some(snapshot.now);
-    Some(Cause { rule: Rule::Adopted(found), number: found })
+    next.adopted_at = Some(snapshot.now);
+    Some(Cause { rule: Rule::Adopted(number), number })
 }
 
 /// Nothing that this daemon does, or that happened to a replica, explains that one is missing.
 fn is_calm(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     snapshot.starting.is_empty()
         && snapshot.failed_starts == 0
-        && snapshot.replicas.iter().all(|r| r.state == ContainerState::Running && !r.busy)
+        && snapshot
+            .replicas
+            .iter()
+            .all(|r| is_away(r) || r.state == ContainerState::Running && !r.busy)
         && memory.failures.count == 0
         && memory.drains.is_empty()
         && memory.ill.is_empty()

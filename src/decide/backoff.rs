@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::decide::census::Census;
+use crate::decide::lives::{Fate, fate};
 use crate::decide::steps::Work;
 use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;
-use crate::model::replica::{ContainerState, Health, Replica};
+use crate::model::replica::{ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
@@ -21,19 +22,23 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 /// exited goes to the leaving ones, so that it is counted once.
 pub(crate) fn count(
     snapshot: &Snapshot,
-    fell_ill: bool,
+    has_failed: bool,
     next: &mut ServiceMemory,
     work: &mut Work,
 ) {
-    let mut failed = fell_ill || 0 < snapshot.failed_starts;
+    let mut failed = has_failed || 0 < snapshot.failed_starts;
     let staying = Census::take(snapshot, next).size();
     let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
-    for replica in snapshot.replicas.iter().filter(|r| r.state == ContainerState::Exited) {
+    let is_over = |r: &&Replica| r.state == ContainerState::Exited && fate(r) == Fate::Replaced;
+    for replica in snapshot.replicas.iter().filter(is_over) {
         if !replica.busy && !next.drains.contains_key(&replica.id) {
-            let drain = Drain { since: snapshot.now, step: DrainStep::Released };
+            let drain = Drain { since: snapshot.now, step: DrainStep::Ended };
             next.drains.insert(replica.id.clone(), drain);
-            work.steps.push(Step::Exited { number: replica.number, exit: replica.exit });
-            failed = true;
+            let by = replica.ended.map(|ended| ended.by);
+            let (number, exit) = (replica.number, replica.exit);
+            work.steps.push(Step::Exited { number, exit, by, is_restarted: false });
+            // Whoever has the engine stop one is no failure of the service.
+            failed |= by.is_none_or(|by| by == Ending::Crashed);
             // Another one takes its place, as that of one whose health check fails.
             if 0 < missed {
                 missed -= 1;

@@ -1,5 +1,6 @@
 //! Who counts as what.
 
+use crate::decide::lives::{self, Fate};
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::Source;
 use crate::model::record::{Counts, Sighting, Weight};
@@ -17,18 +18,36 @@ pub(crate) enum Class {
     Ill,
     /// Drained, stopped, or exited.
     Leaving,
+    /// Its owner stopped or paused it, or it is started again and again in vain: it is not counted
+    /// on.
+    Away,
 }
+
+/// Failures in a row until another one is started beside one that is started again.
+const RESTARTS_MAX: u32 = 2;
 
 pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
     if replica.busy || memory.drains.contains_key(&replica.id) {
         return Class::Leaving;
     }
+    if lives::is_away(replica) {
+        return Class::Away;
+    }
     match replica.state {
-        ContainerState::Exited | ContainerState::Removing => Class::Leaving,
-        ContainerState::Created => Class::Unready,
+        ContainerState::Exited => match lives::fate(replica) {
+            Fate::Waits => Class::Unready,
+            Fate::Restarts if memory.failures.count < RESTARTS_MAX => Class::Unready,
+            Fate::Restarts | Fate::LeftAlone => Class::Away,
+            Fate::Replaced => Class::Leaving,
+        },
+        ContainerState::Removing => Class::Leaving,
+        ContainerState::Created | ContainerState::Restarting => Class::Unready,
+        // It answers nobody, whatever its check is worth.
+        ContainerState::Paused => Class::Ill,
         // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => Class::Ready,
+            _ if memory.is_ill(&replica.id) => Class::Ill,
             Health::Unknown | Health::Starting | Health::Unhealthy { .. } => Class::Unready,
         },
         ContainerState::Running => match memory.ill.get(&replica.id) {
@@ -53,7 +72,7 @@ pub(crate) fn sightings(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Sigh
             Class::Ready if lacks => Weight::Missing,
             Class::Ready => Weight::Ready,
             Class::Unready | Class::Ill => Weight::Unready,
-            Class::Leaving => Weight::Ignored,
+            Class::Leaving | Class::Away => Weight::Ignored,
         };
         Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
     };
@@ -89,6 +108,7 @@ impl Census {
                 (Class::Leaving, _) => census.leaving += 1,
                 (Class::Unready, _) => census.unready += 1,
                 (Class::Ill, _) => census.ill += 1,
+                (Class::Away, _) => (),
                 (Class::Ready, Load::Missing) => census.missing += 1,
                 (Class::Ready, Load::Read(load)) => {
                     census.sampled += 1;

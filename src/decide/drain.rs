@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::decide::steps::Work;
-use crate::model::action::Action;
+use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::proxy::KEEP_ALIVE;
@@ -20,7 +20,7 @@ const QUIET_LOOKS: u32 = 2;
 const IDLE_CLIENTS_GONE: Duration = KEEP_ALIVE.saturating_add(Duration::from_secs(1));
 
 pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Work) {
-    next.drains.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id));
+    forget(snapshot, next);
     for replica in &snapshot.replicas {
         let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
         if let DrainStep::Emptying { quiet } = drain.step {
@@ -30,15 +30,36 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
             }
             drain.step = emptying(snapshot, replica, drain, quiet, work);
         }
-        if drain.step == DrainStep::Released && may_stop(snapshot, replica, drain) {
-            work.actions.push(Action::Remove {
+        let may_go = match drain.step {
+            DrainStep::Emptying { .. } => false,
+            DrainStep::Released | DrainStep::Ended => may_stop(snapshot, replica, drain),
+        };
+        if may_go {
+            work.actions.push(Action::Remove(Removal {
                 service: snapshot.service.name.as_str().to_owned(),
                 number: replica.number,
                 id: replica.id.clone(),
+                is_up: is_up(replica),
+                started: replica.started,
                 stop_timeout: snapshot.service.stop_timeout,
                 ill: next.ill.get(&replica.id).map(|illness| illness.error.clone()),
-            });
+            }));
         }
+    }
+}
+
+/// Those that are gone, and those that ended and that somebody started again.
+pub(crate) fn forget(snapshot: &Snapshot, next: &mut ServiceMemory) {
+    next.drains.retain(|id, drain| {
+        let replica = snapshot.replicas.iter().find(|r| r.id == *id);
+        replica.is_some_and(|r| drain.step != DrainStep::Ended || !is_up(r))
+    });
+}
+
+fn is_up(replica: &Replica) -> bool {
+    match replica.state {
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => true,
+        ContainerState::Created | ContainerState::Exited | ContainerState::Removing => false,
     }
 }
 
@@ -122,7 +143,9 @@ fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
     !replica.busy
         && !snapshot.starting.contains(&replica.number)
         && match replica.state {
-            ContainerState::Running => left_haproxy,
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => {
+                left_haproxy
+            }
             ContainerState::Created | ContainerState::Exited => true,
             ContainerState::Removing => false,
         }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::decide::lives;
 use crate::model::memory::{Illness, ServiceMemory, Suspicion};
 use crate::model::plan::{Milestone, Step};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
@@ -24,7 +25,7 @@ pub(crate) struct News {
 pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
     let mut news = News::default();
     let drains = &next.drains;
-    let stays = |r: &Replica| runs(r) || drains.contains_key(&r.id);
+    let stays = |r: &Replica| runs(r) || is_useless(snapshot, r) || drains.contains_key(&r.id);
     next.ill.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
     for replica in snapshot.replicas.iter().filter(|r| runs(r)) {
         let (id, number) = (&replica.id, replica.number);
@@ -51,9 +52,50 @@ pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
         }
     }
     let fell_ill = news.steps.iter().any(|step| matches!(step, Step::FellIll { .. }));
+    news.failed = useless(snapshot, next, &mut news);
     news.milestones.extend(suspect(snapshot, next, fell_ill));
-    news.failed = fell_ill && next.suspicion.is_none();
+    news.failed |= fell_ill && next.suspicion.is_none();
     news
+}
+
+/// It runs, or seems to, and can serve nobody: that takes no health check. Docker compose's own
+/// are told by what happened to them, and left.
+fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
+    replica.owner.may_be_replaced()
+        && match replica.state {
+            ContainerState::Paused => true,
+            ContainerState::Running => replica.address.is_none() && snapshot.swarm.is_none(),
+            ContainerState::Created
+            | ContainerState::Restarting
+            | ContainerState::Exited
+            | ContainerState::Removing => false,
+        }
+}
+
+/// Whether some replica became useless and is to be replaced.
+fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> bool {
+    let mut failed = false;
+    for replica in snapshot.replicas.iter().filter(|r| is_useless(snapshot, r)) {
+        let (id, number) = (&replica.id, replica.number);
+        if next.ill.contains_key(id) || next.drains.contains_key(id) {
+            continue;
+        }
+        let known = next.known.get(id).and_then(|known| known.unaddressed);
+        let waits =
+            known.map_or(Duration::ZERO, |unaddressed| snapshot.now.since(unaddressed.since));
+        let error = match replica.state {
+            ContainerState::Paused => "its processes are paused".to_owned(),
+            _ if snapshot.service.health.start_period <= waits && known.is_some() => {
+                lives::no_address(replica)
+            }
+            _ => continue,
+        };
+        news.steps.push(Step::FellIll { number, error: error.clone() });
+        let (since, served) = (snapshot.now, replica.is_served());
+        next.ill.insert(id.clone(), Illness { since, error, served, doubted: false });
+        failed = true;
+    }
+    failed
 }
 
 fn runs(replica: &Replica) -> bool {
@@ -70,8 +112,9 @@ fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Opt
     let (check, now) = (&snapshot.service.health, snapshot.now);
     // And one that never served is no less ill for it.
     let is_absent = snapshot.proxy == ProxyStanding::Absent;
+    let is_asked = |id: &ContainerId| snapshot.replicas.iter().any(|r| r.id == *id && runs(r));
     let counts = |id: &ContainerId, illness: &Illness| {
-        !next.drains.contains_key(id) && (illness.served || is_absent)
+        !next.drains.contains_key(id) && is_asked(id) && (illness.served || is_absent)
     };
     let ill = next.ill.iter().filter(|(id, illness)| counts(id, illness));
     let Some(suspicion) = &mut next.suspicion else {

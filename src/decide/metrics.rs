@@ -52,6 +52,7 @@ fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<
         // An ill one is replaced: its successor will carry a share, and carries nothing yet.
         let class = match class(r, memory) {
             Class::Ill => Class::Unready,
+            Class::Away => Class::Leaving,
             class @ (Class::Ready | Class::Unready | Class::Leaving) => class,
         };
         Sample { class, used, allowed: Some(WHOLE) }

@@ -11,6 +11,7 @@ pub(crate) mod headroom;
 mod hpa;
 mod illness;
 mod limit;
+mod lives;
 mod merge;
 mod metrics;
 pub(crate) mod orders;
@@ -50,9 +51,11 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     if let Some(swarm) = &snapshot.swarm {
         return swarm::decide(snapshot, swarm, next);
     }
-    let news = illness::judge(snapshot, &mut next);
+    drain::forget(snapshot, &mut next);
+    let mut news = illness::judge(snapshot, &mut next);
+    let others = lives::follow(snapshot, &mut next, &mut news);
     let target = Target::choose(&snapshot.service, &mut next.rollout);
-    let adopted = adopt::adopt(snapshot, &mut next);
+    let adopted = adopt::adopt(snapshot, others, &mut next);
     let judged = next.clone();
     let mut course = Course::begin(snapshot, &judged);
     let from = memory.wanted.unwrap_or(course.number);
@@ -76,9 +79,9 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     rate::remember(&mut next.history, snapshot.now, behavior, from, wanted);
     next.wanted = Some(wanted);
 
-    let fell_ill = news.failed;
+    let has_failed = news.failed;
     let mut work = steps::Work::new(snapshot, room, news);
-    backoff::count(snapshot, fell_ill, &mut next, &mut work);
+    backoff::count(snapshot, has_failed, &mut next, &mut work);
     drain::advance(snapshot, &mut next, &mut work);
     let target = rollout::advance(snapshot, wanted, target, &mut next, &mut work);
     steps::toward(snapshot, wanted, &target, &mut next, &mut work, &mut because);
@@ -88,7 +91,8 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     let servers = steps::servers(snapshot, &next);
     let again = work.again(&next).into_iter().chain(until_next_edge(snapshot));
     let again = again.chain(orders::again(snapshot.now, &next));
-    let again = again.chain(illness::again(snapshot.now, &next)).min();
+    let again = again.chain(illness::again(snapshot.now, &next));
+    let again = again.chain(lives::again(snapshot, &next)).min();
     let (counts, sightings) = (census.counts(), census::sightings(snapshot, &judged));
     let steps::Work { actions, steps, milestones, .. } = work;
     let plan = Plan {

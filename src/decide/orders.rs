@@ -31,7 +31,7 @@ pub(crate) fn number(
     let left = |until: Option<Moment>| until.map(|until| until.since(now));
     if let Some(hold) = &memory.hold {
         // The config may have changed since the order was taken.
-        let count = hold.count.min(most(service));
+        let count = hold.count.min(service.most_replicas());
         return Some((count, Rule::Held { left: left(hold.until) }));
     }
     memory.pause.map(|pause| (current, Rule::Paused { left: left(pause.until) }))
@@ -116,13 +116,6 @@ fn shown(span: Option<Duration>, reason: Option<&str>) -> String {
     span + &reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// A hold outranks every schedule, but not the most that any of them allows: that is what the host
-/// was planned for.
-fn most(service: &Service) -> u32 {
-    let schedules = service.timetable.schedules.iter().map(|s| s.bounds.max());
-    schedules.fold(service.timetable.bounds.max(), u32::max)
-}
-
 /// What more and fewer are counted from: several orders may come between two turns.
 fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
     let held = memory.hold.as_ref().map(|hold| hold.count);
@@ -132,7 +125,7 @@ fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
 }
 
 fn held(service: &Service, memory: &ServiceMemory, count: Count) -> Result<u32, Refusal> {
-    let most = most(service);
+    let most = service.most_replicas();
     let count = match count {
         Count::Exactly(count) => count,
         Count::More(more) => current(service, memory)?.saturating_add(more),

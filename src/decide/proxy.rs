@@ -53,7 +53,7 @@ pub(crate) fn decide(
         if agrees && !seen.is_stale {
             return match (failure, retry_in) {
                 // All but a part of it was done: the part is tried again.
-                (Some(_), None) => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
+                (Some(_), None) => ProxyPlan::Do(reload(routes, Some(seen))),
                 (Some(_), Some(wait)) => ProxyPlan::Wait(wait),
                 (None, _) => settle(now, seen, routes, memory),
             };
@@ -73,8 +73,23 @@ pub(crate) fn decide(
     };
     match pause {
         Some(pause) => ProxyPlan::Wait(pause),
-        None => ProxyPlan::Do(Action::Reload { routes: routes.clone() }),
+        None => ProxyPlan::Do(reload(routes, seen)),
     }
+}
+
+/// A server that is new, or that still drains from before, serves only after a reload. Until then
+/// nobody who serves is told to drain by it.
+fn reload(routes: &Routes, seen: Option<&ProxySeen>) -> Action {
+    let mut routes = routes.clone();
+    let Some(seen) = seen else { return Action::Reload { routes } };
+    for backend in &mut routes.backends {
+        let waits = !is_in_service(backend, seen);
+        let serving: Vec<bool> = backend.servers.iter().map(|s| serves(backend, s, seen)).collect();
+        for (server, serves) in backend.servers.iter_mut().zip(serving) {
+            server.draining &= !(waits && serves);
+        }
+    }
+    Action::Reload { routes }
 }
 
 /// Nothing but servers changes. A reload that did all but a part is to be tried again whole.

@@ -45,9 +45,11 @@ impl Target {
     }
 
     /// It was made before that was said of replicas, or from something else. Who bears no mark, as
-    /// those of earlier versions, is taken for what should be there.
+    /// those of earlier versions, is taken for what should be there; so is docker compose's own,
+    /// which compose replaces.
     pub(crate) fn is_old(&self, replica: &Replica) -> bool {
-        replica.number <= self.restart_up_to || self.is_other(replica)
+        let is_old = replica.number <= self.restart_up_to || self.is_other(replica);
+        is_old && replica.owner.may_be_replaced()
     }
 
     fn is_other(&self, replica: &Replica) -> bool {
@@ -81,7 +83,7 @@ impl Tally {
         let mut tally = Tally { new: 0, old: 0, other: 0 };
         for replica in &snapshot.replicas {
             let class = class(replica, memory);
-            if class == Class::Leaving {
+            if matches!(class, Class::Leaving | Class::Away) {
                 continue;
             }
             if target.is_old(replica) {

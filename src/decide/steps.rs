@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crate::decide::backoff;
 use crate::decide::census::{Class, class};
 use crate::decide::illness::News;
+use crate::decide::lives::{self, Fate};
 use crate::decide::rollout::Target;
 use crate::decide::seats::Seats;
-use crate::decide::swarm;
+use crate::decide::{adopt, backoff, swarm};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Cause, Milestone, Rule, Step};
 use crate::model::proxy::Server;
-use crate::model::replica::{ContainerState, Health, Replica};
+use crate::model::replica::{ContainerState, Health, NUMBER_MAX, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 /// Between two looks at a replica that empties.
@@ -74,9 +74,11 @@ impl<'a> Cast<'a> {
             cast.seats.ill_leave |= is_leaving && memory.is_ill(&replica.id);
             cast.seat(replica, class, target, starting);
         }
-        // Whoever serves and passes its check goes last, also while the check is doubted.
+        // Compose's own go after all clones. Whoever serves and passes its check goes last, also
+        // while the check is doubted.
         let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
-        cast.new.sort_by_key(|r| (class(r, memory) == Class::Ready, passes(r)));
+        let stays = |r: &Replica| !r.owner.may_be_replaced();
+        cast.new.sort_by_key(|r| (stays(r), class(r, memory) == Class::Ready, passes(r)));
         cast.old.sort_by_key(|r| (r.is_served(), passes(r)));
         let Cast { old, old_idle, ill, seats, .. } = &mut cast;
         (seats.old, seats.old_idle, seats.ill) = (old.len(), old_idle.len(), ill.len());
@@ -94,6 +96,9 @@ impl<'a> Cast<'a> {
                 self.seats.under_way += 1;
                 return;
             }
+            Class::Away => return,
+            // Compose's own is left to compose; another one takes its seat meanwhile.
+            Class::Ill if !replica.owner.may_be_replaced() => return,
             Class::Leaving => {
                 let runs = replica.state == ContainerState::Running;
                 self.seats.leaving += usize::from(runs);
@@ -209,7 +214,16 @@ fn start(
 ) {
     let made = new.iter().filter(|r| r.state == ContainerState::Created);
     let mut numbers: Vec<u32> = made.rev().map(|r| r.number).collect();
+    // First choice, also where another one is started beside it.
+    let ended = snapshot.replicas.iter().filter(|r| is_to_restart(r, snapshot, next));
+    numbers.extend(ended.map(|r| r.number));
     if missing == 0 && numbers.is_empty() {
+        return;
+    }
+    let is_asleep = numbers.is_empty() && adopt::is_asleep(snapshot);
+    if is_asleep {
+        let number = next.wanted.unwrap_or_default();
+        because.push(Cause { rule: Rule::StoppedByCompose, number });
         return;
     }
     if let Some(left) = backoff::left(snapshot, next.failures) {
@@ -220,12 +234,51 @@ fn start(
         return;
     }
     for _ in 0..missing {
-        next.last_number = next.last_number.saturating_add(1);
-        numbers.push(next.last_number);
+        numbers.push(give_number(snapshot, &numbers, next));
     }
-    let service = &target.service;
-    let starts = numbers.into_iter().map(|n| Action::Start { service: service.clone(), number: n });
-    work.actions.extend(starts);
+    let (service, most) = (&target.service, most(snapshot, next));
+    let start = |number| Action::Start { service: service.clone(), number, most };
+    work.actions.extend(numbers.into_iter().map(start));
+}
+
+/// Compose's own that ended by itself or with the host, and the clones of it.
+fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
+    replica.state == ContainerState::Exited
+        && lives::fate(replica) == Fate::Restarts
+        && !replica.busy
+        && !memory.drains.contains_key(&replica.id)
+        && !snapshot.starting.contains(&replica.number)
+}
+
+/// The next one. Where that could not be read back, the lowest that is free; then no number tells
+/// any more who was there before a restart was ordered.
+fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> u32 {
+    if next.last_number < NUMBER_MAX {
+        next.last_number += 1;
+        return next.last_number;
+    }
+    next.rollout.restart_up_to = 0;
+    let is_taken = |n: &u32| {
+        given.contains(n)
+            || snapshot.starting.contains(n)
+            || snapshot.replicas.iter().any(|r| r.number == *n)
+    };
+    (1..NUMBER_MAX).find(|n| !is_taken(n)).unwrap_or(NUMBER_MAX)
+}
+
+/// Containers that the service may have in all, whatever is known of them.
+fn most(snapshot: &Snapshot, memory: &ServiceMemory) -> u32 {
+    let service = &snapshot.service;
+    let wanted = memory.wanted.unwrap_or(0).max(service.most_replicas());
+    // Those that hold no seat: they go, or their owner has stopped them.
+    let idle = |r: &&Replica| match class(r, memory) {
+        Class::Leaving | Class::Away => true,
+        Class::Ill => !r.owner.may_be_replaced(),
+        Class::Ready | Class::Unready => false,
+    };
+    let idle = snapshot.replicas.iter().filter(idle).count();
+    let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+    wanted.saturating_add(service.rollout.max_surge.max(1)).saturating_add(idle)
 }
 
 fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work: &mut Work) {
@@ -237,7 +290,7 @@ fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work
         Class::Ready | Class::Ill => DrainStep::Emptying { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
         Class::Unready if may_serve => return,
-        Class::Unready | Class::Leaving => DrainStep::Released,
+        Class::Unready | Class::Leaving | Class::Away => DrainStep::Released,
     };
     next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
     work.steps.push(Step::Drain { number: replica.number });
@@ -251,7 +304,7 @@ pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server
     let server = |r: &Replica| {
         let address = r.address.filter(|_| r.state == ContainerState::Running)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {
-            Some(DrainStep::Released) => return None,
+            Some(DrainStep::Released | DrainStep::Ended) => return None,
             Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,
             Some(DrainStep::Emptying { .. }) => true,
             None if class(r, memory) == Class::Ready => false,

@@ -165,6 +165,10 @@ impl Client {
         Client { agent: agent(&socket), socket, version, tally: None }
     }
 
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub(crate) fn telling(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
         Client { tally: Some((clock, tally)), ..self }
     }

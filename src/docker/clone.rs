@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::service::Adopted;
+use crate::docker::{LABEL_REPLICA, LABEL_SERVICE};
+use crate::model::replica::NUMBER_MAX;
 use crate::outside::{Error, Result};
 
 pub(crate) const LABEL_PROJECT: &str = "com.docker.compose.project";
@@ -20,19 +21,10 @@ const LABEL_REPLACE: &str = "com.docker.compose.replace";
 /// What Docker gives every container that has no other network.
 const DEFAULT_BRIDGE: &str = "bridge";
 
-/// Whether compose counts a container with these labels among the replicas of this service.
-pub(crate) fn is_of<'l>(of: &Adopted, label: &dyn Fn(&str) -> Option<&'l str>) -> bool {
-    label(LABEL_PROJECT) == Some(of.project.as_str())
-        && label(LABEL_OF) == Some(of.of.as_str())
-        && label(LABEL_HASH).is_some()
-        && label(LABEL_ONE_OFF) != Some("True")
-}
-
 /// As a label has it. Numbers only grow, so that one which somebody set to the highest there is
 /// would leave none for the next.
 pub(crate) fn number_of(label: &str) -> Option<u32> {
-    const MOST: u32 = 1_000_000_000;
-    label.parse().ok().filter(|number| *number <= MOST)
+    label.parse().ok().filter(|number| *number <= NUMBER_MAX)
 }
 
 /// A container to be made.
@@ -44,10 +36,11 @@ pub(crate) struct Twin {
     pub(crate) joins: Vec<(String, Value)>,
 }
 
-/// `image` is what the template was made from: its tag if that still is that image, else the id.
+/// `service` is its name in the config, and `image` what the template was made from: its tag if that still is that image, else the id.
 /// Engines before API 1.44 make a container in one network: then `many_networks` is false.
 pub(crate) fn twin(
     template: &Value,
+    service: &str,
     number: u32,
     image: &str,
     many_networks: bool,
@@ -66,7 +59,7 @@ pub(crate) fn twin(
         endpoints = made_in;
         joins = Map::into_iter(later).collect();
     }
-    let mut body = config(template, number, image);
+    let mut body = config(template, service, number, image);
     let (host, anonymous) = host(template);
     if let Some(volumes) = body.entry("Volumes").or_insert(Value::Null).as_object_mut() {
         volumes.extend(anonymous);
@@ -149,7 +142,7 @@ fn next_name(template: &Value, old: &str, number: u32) -> Result<String> {
     }
 }
 
-fn config(template: &Value, number: u32, image: &str) -> Map<String, Value> {
+fn config(template: &Value, service: &str, number: u32, image: &str) -> Map<String, Value> {
     let mut config = object(template, "/Config");
     let id = text(template, "/Id");
     // Docker's own choice, not the operator's.
@@ -162,6 +155,9 @@ fn config(template: &Value, number: u32, image: &str) -> Map<String, Value> {
     let mut labels = object(template, "/Config/Labels");
     labels.remove(LABEL_REPLACE);
     labels.insert(LABEL_NUMBER.to_owned(), json!(number.to_string()));
+    // Compose compares none of these; they tell who made it.
+    labels.insert(LABEL_SERVICE.to_owned(), json!(service));
+    labels.insert(LABEL_REPLICA.to_owned(), json!(number.to_string()));
     config.insert("Labels".to_owned(), Value::Object(labels));
     config
 }
@@ -276,7 +272,7 @@ mod tests {
 
     #[test]
     fn it_is_like_the_other_but_for_what_belongs_to_that_one() {
-        let made = twin(&template(), 3, "shop/web", true).unwrap();
+        let made = twin(&template(), "web", 3, "shop/web", true).unwrap();
         assert_eq!(made.name, "shop-web-3");
         assert!(made.joins.is_empty());
         let body = &made.body;
@@ -298,6 +294,8 @@ mod tests {
             ("/Labels/com.docker.compose.container-number", json!("3")),
             ("/Labels/com.docker.compose.config-hash", json!("abc")),
             ("/Labels/own", json!("kept")),
+            ("/Labels/io.plimsoll.service", json!("web")),
+            ("/Labels/io.plimsoll.replica", json!("3")),
             ("/HostConfig/Links", json!(["db:database"])),
             ("/HostConfig/Binds", json!(["data:/data:rw"])),
             ("/HostConfig/Mounts/1/Source", json!("named")),
@@ -333,13 +331,13 @@ mod tests {
     fn a_host_name_that_somebody_chose_is_kept() {
         let mut template = template();
         template["Config"]["Hostname"] = json!("web");
-        let made = twin(&template, 2, "shop/web", true).unwrap();
+        let made = twin(&template, "web", 2, "shop/web", true).unwrap();
         assert_eq!(made.body["Hostname"], "web");
     }
 
     #[test]
     fn an_old_engine_makes_it_in_one_network_and_it_joins_the_others() {
-        let made = twin(&template(), 2, "shop/web", false).unwrap();
+        let made = twin(&template(), "web", 2, "shop/web", false).unwrap();
         let made_in = made.body.pointer("/NetworkingConfig/EndpointsConfig").unwrap();
         assert_eq!(made_in.as_object().unwrap().keys().collect::<Vec<_>>(), ["shop_default"]);
         let joins: Vec<&str> = made.joins.iter().map(|(name, _)| name.as_str()).collect();
@@ -351,7 +349,7 @@ mod tests {
         let mut template = template();
         template["HostConfig"]["NetworkMode"] = json!("default");
         template["NetworkSettings"]["Networks"] = json!({ "bridge": { "Aliases": null } });
-        let made = twin(&template, 2, "shop/web", false).unwrap();
+        let made = twin(&template, "web", 2, "shop/web", false).unwrap();
         let networks = made.body.pointer("/NetworkingConfig/EndpointsConfig").unwrap();
         assert_eq!((networks, made.joins.len()), (&json!({ "bridge": {} }), 0));
     }
@@ -360,7 +358,7 @@ mod tests {
     fn both_spellings_of_names_are_counted_on() {
         let mut template = template();
         template["Name"] = json!("/shop_web_1");
-        assert_eq!(twin(&template, 12, "i", true).unwrap().name, "shop_web_12");
+        assert_eq!(twin(&template, "web", 12, "i", true).unwrap().name, "shop_web_12");
     }
 
     #[test]
@@ -384,13 +382,13 @@ mod tests {
             let mut template = template();
             let (parent, key) = at.rsplit_once('/').unwrap();
             template.pointer_mut(parent).unwrap()[key] = value;
-            let refused = twin(&template, 2, "i", true).unwrap_err().to_string();
+            let refused = twin(&template, "web", 2, "i", true).unwrap_err().to_string();
             assert!(refused.contains(why), "{refused:?} has no {why:?}");
         }
         for free in [json!({}), json!(null), json!({ "80/tcp": [{ "HostPort": "" }] })] {
             let mut template = template();
             template["HostConfig"]["PortBindings"] = free;
-            twin(&template, 2, "i", true).unwrap();
+            twin(&template, "web", 2, "i", true).unwrap();
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Replicas of a service that docker compose started: seen, cloned and taken away as its own.
 
-use std::sync::PoisonError;
-
 use serde_json::{Value, json};
 
 use crate::docker::Docker;
 use crate::docker::client::Call;
 use crate::docker::clone::{LABEL_HASH, Twin, twin};
-use crate::docker::wire::{Created, Inspected};
-use crate::model::replica::{Container, ContainerState};
+use crate::docker::create::refuse_more;
+use crate::docker::owner::Identity;
+use crate::docker::wire::{Created, Listed};
+use crate::model::replica::ContainerState;
 use crate::model::service::Adopted;
 use crate::outside::{Error, Result};
 
@@ -19,49 +19,46 @@ const COPIED_TO: [&str; 2] = ["/run/secrets/", "/var/run/secrets/"];
 const ADDED: u64 = 1;
 
 impl Docker {
-    pub(super) fn list_adopted(&self, adopted: &[Adopted]) -> Result<Vec<Container>> {
-        *self.adopted.lock().unwrap_or_else(PoisonError::into_inner) = adopted.to_vec();
-        if adopted.is_empty() {
-            return Ok(Vec::new());
+    /// One that is there and does not run is started; else one more is made, like the others.
+    pub(super) fn start_composed(&self, of: &Adopted, number: u32, most: u32) -> Result<String> {
+        let service = of.service.as_str();
+        let made = self.one_at_a_time(service, || {
+            let adopted = std::slice::from_ref(of);
+            let rows = self.identified(self.rows(adopted)?, adopted);
+            let mut siblings = Vec::new();
+            for (row, identity) in &rows {
+                if let Identity::Replica { service: its, number, .. } = identity
+                    && its == service
+                {
+                    siblings.push((row, *number));
+                }
+            }
+            if let Some((made, _)) = siblings.iter().find(|(_, n)| *n == number) {
+                return Ok((made.id().to_owned(), false));
+            }
+            let template = template(of, &siblings)?;
+            let mine = |(_, identity): &(Listed, Identity)| match identity {
+                Identity::Replica { service: its, .. }
+                | Identity::Stranger { service: its, .. }
+                | Identity::Pending { service: its } => its == service,
+                Identity::Unrelated => false,
+            };
+            let (id, count) = (template.id().to_owned(), number);
+            let rows: Vec<_> = rows.into_iter().filter(mine).collect();
+            refuse_more(service, &rows, most)?;
+            self.create_clone(&id, of, count).map(|id| (id, true))
+        });
+        let (id, is_new) = made?;
+        let started = self.run(&id);
+        if is_new {
+            self.or_removed(&id, started)?
+        } else {
+            started?
         }
-        let listed = self.listed(LABEL_HASH)?.into_iter();
-        Ok(listed.filter_map(|listed| listed.into_adopted(adopted)).collect())
+        Ok(id)
     }
 
-    pub(super) fn is_adopted(&self, found: &Inspected, service: &str, number: u32) -> bool {
-        let adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut of = adopted.iter().filter(|of| of.service.as_str() == service);
-        of.any(|of| found.is_adopted(of, number))
-    }
-
-    /// One that was made before and not started is started now.
-    pub(super) fn start_adopted(&self, of: &Adopted, number: u32) -> Result<()> {
-        let listed = self.listed(LABEL_HASH)?.into_iter();
-        let mut siblings: Vec<(Container, u64, Option<String>)> = listed
-            .filter_map(|listed| {
-                let (made, hash) = (listed.made(), listed.label(LABEL_HASH));
-                Some((listed.into_adopted(std::slice::from_ref(of))?, made, hash))
-            })
-            .collect();
-        if let Some((made, ..)) = siblings.iter().find(|(c, ..)| c.number == number) {
-            return self.run(&made.id.0);
-        }
-        // The latest was made by the compose file as it is now.
-        let newest = siblings.iter().max_by_key(|(c, made, _)| (*made, c.number));
-        let hash = newest.and_then(|(.., hash)| hash.clone());
-        siblings.retain(|(c, _, h)| c.state == ContainerState::Running && *h == hash);
-        let template = siblings.iter().min_by_key(|(c, ..)| c.number).ok_or_else(|| {
-            let Adopted { project, of, .. } = of;
-            Error::new(format!(
-                "docker compose runs no up-to-date container of {project}/{of} to copy; start \
-                 one: docker compose -p {project} up -d {of}"
-            ))
-        })?;
-        let id = self.create_adopted(&template.0.id.0, number)?;
-        self.or_removed(&id, self.run(&id))
-    }
-
-    fn create_adopted(&self, template: &str, number: u32) -> Result<String> {
+    fn create_clone(&self, template: &str, of: &Adopted, number: u32) -> Result<String> {
         let timeout = self.look_timeout();
         let get = |path: &str| self.client.call(Call::get(path), timeout)?.ok()?.json::<Value>();
         let shown = get(&format!("/containers/{template}/json"))?;
@@ -69,7 +66,7 @@ impl Docker {
         refuse_copied_files(&shown, &changes)?;
         let many_networks = self.client.version(timeout)?.is_of_engine_25();
         let Twin { name, body, joins } =
-            twin(&shown, number, &self.image_of(&shown)?, many_networks)?;
+            twin(&shown, of.service.as_str(), number, &self.image_of(&shown)?, many_networks)?;
         let made = self.make(&name, body.to_string().as_bytes())?.ok()?;
         let id = made.json::<Created>()?.id;
         let joined = joins.iter().try_for_each(|(network, endpoint)| {
@@ -86,6 +83,24 @@ impl Docker {
         let is_same = self.image_id(tag)?.as_deref() == Some(id);
         Ok(if is_same { tag } else { id }.to_owned())
     }
+}
+
+/// The one of the lowest number that runs and is up to date: the latest was made by the compose file
+/// as it is now.
+fn template<'a>(of: &Adopted, siblings: &[(&'a Listed, u32)]) -> Result<&'a Listed> {
+    let hash = |row: &Listed| row.labels().get(LABEL_HASH).cloned();
+    let newest = siblings.iter().max_by_key(|(row, number)| (row.created(), *number));
+    let hash_now = newest.and_then(|(row, _)| hash(row));
+    let fits = siblings
+        .iter()
+        .filter(|(row, _)| row.state() == ContainerState::Running && hash(row) == hash_now);
+    fits.min_by_key(|(_, number)| *number).map(|(row, _)| *row).ok_or_else(|| {
+        let Adopted { project, of, .. } = of;
+        Error::new(format!(
+            "docker compose runs no up-to-date container of {project}/{of} to copy; start one: \
+             docker compose -p {project} up -d {of}"
+        ))
+    })
 }
 
 fn refuse_copied_files(shown: &Value, changes: &Value) -> Result<()> {

@@ -67,25 +67,31 @@ impl Meters {
         Meters { clock, host_memory, known: BTreeMap::new() }
     }
 
-    /// Files stay open from one sweep to the next. When one that could be read fails, the
-    /// container's process is looked up again.
+    /// Files stay open from one sweep to the next, for as long as the container has the process
+    /// that is `shown` for it. When one that could be read fails, that is out of date.
     pub(crate) fn read_files(
         &mut self,
         of: &[Ask],
-        inspect: &dyn Fn(&ContainerId) -> Option<Inspected>,
+        shown: &dyn Fn(&ContainerId) -> Option<Arc<Inspected>>,
+        outdate: &dyn Fn(&ContainerId),
     ) -> BTreeMap<ContainerId, Usage> {
         self.known.retain(|id, _| of.iter().any(|ask| ask.id == *id));
         let mut usages = BTreeMap::new();
         for ask in of {
             let known = self.known.remove(&ask.id);
-            let read = |mut meter: Meter| {
-                let usage = meter.read(ask.memory, self.host_memory, &*self.clock).ok()?;
-                Some((meter, usage))
+            let Some(new) = shown(&ask.id).and_then(|inspected| Meter::of(&inspected)) else {
+                continue;
             };
-            let again = || inspect(&ask.id).and_then(Meter::of).and_then(&read);
-            if let Some((meter, usage)) = known.and_then(&read).or_else(again) {
-                self.known.insert(ask.id.clone(), meter);
-                usages.insert(ask.id.clone(), usage);
+            let mut meter = match known.filter(|known| known.pid == new.pid) {
+                Some(Meter { cpu, memory, .. }) => Meter { cpu, memory, ..new },
+                None => new,
+            };
+            match meter.read(ask.memory, self.host_memory, &*self.clock) {
+                Ok(usage) => {
+                    self.known.insert(ask.id.clone(), meter);
+                    usages.insert(ask.id.clone(), usage);
+                }
+                Err(Gone) => outdate(&ask.id),
             }
         }
         usages
@@ -105,7 +111,7 @@ fn memory_of(meminfo: &str) -> Option<HostMemory> {
 }
 
 impl Meter {
-    fn of(inspected: Inspected) -> Option<Meter> {
+    fn of(inspected: &Inspected) -> Option<Meter> {
         Some(Meter {
             pid: inspected.pid()?,
             cpu: Files::NotYet,

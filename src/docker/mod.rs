@@ -4,33 +4,39 @@ mod cgroup;
 mod client;
 mod clone;
 mod compose;
-mod details;
+mod create;
 pub(crate) mod events;
+pub(crate) mod journal;
 mod logs;
+mod lookup;
 mod meter;
+mod owner;
 mod pull;
+mod remove;
+mod roster;
 mod survey;
 mod swarm;
 mod transport;
 mod vessel;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::docker::client::{Answer, Call, Client, Method};
-use crate::docker::details::Details;
+use crate::docker::client::{Call, Client};
+use crate::docker::journal::Journal;
+use crate::docker::lookup::Lookup;
 use crate::docker::meter::Meters;
-use crate::docker::wire::{Created, Info, Inspected, Listed};
-use crate::model::action::Effect;
+use crate::docker::wire::{Created, ImageInspected, Info, Inspected, Listed};
+use crate::model::action::{Effect, Removal};
 use crate::model::config::DockerConfig;
 use crate::model::counted::Counted;
-use crate::model::replica::{Container, ContainerId};
-use crate::model::service::{Adopted, Service, replica_name};
+use crate::model::replica::ContainerId;
+use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::url;
-use crate::outside::{Ask, Clock, Engine, Error, HostMemory, Result, Tally, Usage};
+use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, Result, Tally, Usage};
 
 pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
 pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
@@ -43,14 +49,21 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOGS_MAX: u64 = 256 << 10;
 
 pub(crate) struct Docker {
-    client: Client,
+    client: Arc<Client>,
     timeout: Duration,
     clock: Arc<dyn Clock>,
     meters: Mutex<Meters>,
-    details: Mutex<Details>,
+    inspected: Lookup<Inspected>,
+    images: Lookup<ImageInspected>,
+    /// What the engine's events told.
+    journal: Arc<Mutex<Journal>>,
+    /// How each replica stood at the last look.
+    conditions: Mutex<BTreeMap<ContainerId, String>>,
+    /// One container of a service is made at a time, so that all of them can be counted.
+    making: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     tally: Option<Tally>,
     /// What the last list was asked for.
-    adopted: Mutex<Vec<Adopted>>,
+    asked: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
     /// Which node of a Swarm this is, as far as that was asked.
     node: Mutex<Option<String>>,
 }
@@ -58,11 +71,15 @@ pub(crate) struct Docker {
 impl Docker {
     pub(crate) fn new(config: &DockerConfig, clock: Arc<dyn Clock>) -> Docker {
         Docker {
-            client: Client::new(&config.socket),
+            client: Arc::new(Client::new(&config.socket)),
             timeout: config.timeout,
             meters: Mutex::new(Meters::new(clock.clone())),
-            details: Mutex::default(),
-            adopted: Mutex::default(),
+            inspected: Lookup::new(("/containers/", "/json")),
+            images: Lookup::new(("/images/", "/json")),
+            journal: Arc::default(),
+            conditions: Mutex::default(),
+            making: Mutex::default(),
+            asked: Mutex::default(),
             node: Mutex::default(),
             clock,
             tally: None,
@@ -71,7 +88,8 @@ impl Docker {
 
     /// Each call is told there.
     pub(crate) fn telling(self, tally: Tally) -> Docker {
-        let client = self.client.telling(self.clock.clone(), tally.clone());
+        let client = Client::new(self.client.socket());
+        let client = Arc::new(client.telling(self.clock.clone(), tally.clone()));
         Docker { client, tally: Some(tally), ..self }
     }
 
@@ -86,7 +104,7 @@ impl Docker {
         move || Some(until.since(self.clock.now())).filter(|left| !left.is_zero())
     }
 
-    /// Every container that has this label, running or not.
+    /// Every container that has this label, a key or `key=value`, running or not.
     fn listed(&self, label: &str) -> Result<Vec<Listed>> {
         let filters = format!(r#"{{"label":["{label}"]}}"#);
         let query = [("all", "true"), ("filters", filters.as_str())];
@@ -138,105 +156,28 @@ impl Docker {
         pull::pull(&self.client, &*self.clock, image, tell, wanted)
     }
 
-    /// The id of the container of this number, made now or found made.
-    fn create(&self, service: &Service, number: u32) -> Result<String> {
-        let name = service.replica_name(number);
-        let answer = self.make(&name, &wire::create_body(service, number)?)?;
-        match answer.status {
-            404 if answer.message().contains("image") => {
-                Err(Error::new(no_image(&service.container.origin.to_string())))
-            }
-            409 => match self.inspect(&name, self.look_timeout())? {
-                Some(made) if made.is_replica(service.name.as_str(), number) => Ok(made.id),
-                _ => Err(Error::new(format!(
-                    "the name {name} is taken by a container that is not ours; \
-                     rename or remove that container"
-                ))),
-            },
-            _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
-        }
+    /// Where `events::follow` notes what it hears.
+    pub(crate) fn journal(&self) -> Arc<Mutex<Journal>> {
+        self.journal.clone()
     }
-
-    fn make(&self, name: &str, body: &[u8]) -> Result<Answer> {
-        let call = Call {
-            method: Method::Post,
-            query: &[("name", name)],
-            body: Some(body),
-            idempotent: false,
-            ..Call::get("/containers/create")
-        };
-        self.client.call(call, self.timeout)
-    }
-
-    /// The first network is the one that it was made in. Engines before API 1.44 take one only.
-    fn join_networks(&self, id: &str, service: &Service) -> Result<()> {
-        for network in service.container.networks.iter().skip(1) {
-            self.join(network, format!(r#"{{"Container":"{id}"}}"#).as_bytes())?;
-        }
-        Ok(())
-    }
-
-    fn join(&self, network: &str, body: &[u8]) -> Result<()> {
-        let mut name = String::new();
-        url::encode(network, &mut name);
-        let path = format!("/networks/{name}/connect");
-        let call = Call { method: Method::Post, body: Some(body), ..Call::get(&path) };
-        let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
-        // It is in there already, as after a start that was cut off.
-        let is_in = answer.status == 403 && answer.message().contains("already exists");
-        if is_in { Ok(()) } else { answer.ok().map(drop) }
-    }
-
-    fn run(&self, id: &str) -> Result<()> {
-        let path = format!("/containers/{id}/start");
-        let call = Call { method: Method::Post, ..Call::get(&path) };
-        let answer = self.client.call(call, self.timeout)?;
-        // 304: it runs already.
-        if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
-    }
-
-    /// What was made and could not be started goes again.
-    fn or_removed(&self, id: &str, started: Result<()>) -> Result<()> {
-        started.map_err(|err| match self.force_remove(id) {
-            Ok(()) => err,
-            Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),
-        })
-    }
-
-    fn force_remove(&self, id: &str) -> Result<()> {
-        let path = format!("/containers/{id}");
-        let call = Call {
-            method: Method::Delete,
-            query: &[("force", "true"), ("v", "true")],
-            ..Call::get(&path)
-        };
-        let answer = self.client.call(call, self.timeout)?;
-        // 409: a removal is under way already.
-        if matches!(answer.status, 404 | 409) { Ok(()) } else { answer.ok().map(drop) }
-    }
-}
-
-fn no_image(image: &str) -> String {
-    format!("image {image} is not on this host any more")
 }
 
 impl Engine for Docker {
-    fn list(&self, adopted: &[Adopted]) -> Result<Vec<Container>> {
-        let listed = self.listed(LABEL_SERVICE)?.into_iter();
-        let mut containers: Vec<_> = listed.filter_map(Listed::into_replica).collect();
-        containers.extend(self.list_adopted(adopted)?);
-        let left = self.deadline();
-        let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
-        let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
-        details.add(&mut containers, &inspect);
-        Ok(containers)
+    fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing> {
+        let asked = (adopted.to_vec(), known.clone());
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        self.roster(adopted, known)
     }
 
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.deadline();
-        let inspect = |id: &ContainerId| self.inspect(&id.0, left()?).ok().flatten();
-        let mut usages = meters.read_files(of, &inspect);
+        let shown = |id: &ContainerId| match self.inspected.get(&id.0) {
+            lookup::Answer::Is(inspected) => Some(inspected),
+            lookup::Answer::Absent | lookup::Answer::Pending | lookup::Answer::Failed => None,
+        };
+        let outdate = |id: &ContainerId| self.inspected.outdate(&id.0);
+        let mut usages = meters.read_files(of, &shown, &outdate);
         let is_whole = |ask: &&Ask| {
             usages
                 .get(&ask.id)
@@ -277,44 +218,15 @@ impl Engine for Docker {
         Ok(logs::last_lines(answer.body(), lines))
     }
 
-    fn start(&self, service: &Service, number: u32) -> Result<()> {
-        if let Some(of) = service.adopted() {
-            return self.start_adopted(&of, number);
-        }
-        let id = self.create(service, number)?;
-        let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
-        self.or_removed(&id, started)
+    fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId> {
+        let id = match service.adopted() {
+            Some(of) => self.start_composed(&of, number, most)?,
+            None => self.start_own(service, number, most)?,
+        };
+        Ok(ContainerId(id))
     }
 
-    fn remove(
-        &self,
-        id: &ContainerId,
-        service: &str,
-        number: u32,
-        stop_timeout: Duration,
-    ) -> Result<()> {
-        // Read again right before: what we listed may be another's by now.
-        match self.inspect(&id.0, self.look_timeout())? {
-            None => return Ok(()),
-            Some(found) if found.is_replica(service, number) => (),
-            Some(found) if self.is_adopted(&found, service, number) => (),
-            Some(_) => {
-                return Err(Error::new(format!(
-                    "container {id} does not carry {LABEL_SERVICE}={service} or is not called \
-                     {}; it is left alone",
-                    replica_name(service, number)
-                )));
-            }
-        }
-        let path = format!("/containers/{}/stop", id.0);
-        // Docker takes whole seconds; 0 would be no time at all.
-        let seconds = stop_timeout.as_millis().div_ceil(1000).to_string();
-        let query = [("t", seconds.as_str())];
-        let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
-        let answer = self.client.call(call, self.timeout.saturating_add(stop_timeout))?;
-        if !matches!(answer.status, 304 | 404) {
-            answer.ok()?;
-        }
-        self.force_remove(&id.0)
+    fn remove(&self, removal: &Removal) -> Result<Effect> {
+        self.remove_replica(removal)
     }
 }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::clone;
 use crate::docker::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
-use crate::model::service::{Adopted, Origin, Restart, Service, replica_name};
+use crate::model::service::{Origin, Restart, Service};
 use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
@@ -17,6 +17,8 @@ pub(crate) struct Listed {
     id: String,
     #[serde(default)]
     names: Vec<String>,
+    #[serde(default, rename = "ImageID")]
+    image_id: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     state: String,
@@ -53,55 +55,85 @@ struct Endpoint {
 }
 
 impl Listed {
-    /// `None` when its labels and name do not make it a replica of ours: labels alone go on to
-    /// whatever is made from an image that was committed from one.
-    pub(crate) fn into_replica(self) -> Option<Container> {
-        let service = self.labels.get(LABEL_SERVICE)?.clone();
-        let number = clone::number_of(self.labels.get(LABEL_REPLICA)?)?;
-        let name = replica_name(&service, number);
-        let is_called = self.names.iter().any(|n| n.trim_start_matches('/') == name);
-        is_called.then(|| self.into_container(service, number))
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
-    /// `None` when docker compose does not count it among the replicas of one of these.
-    pub(crate) fn into_adopted(self, adopted: &[Adopted]) -> Option<Container> {
-        let label = |key: &str| self.labels.get(key).map(String::as_str);
-        let of = adopted.iter().find(|of| clone::is_of(of, &label))?;
-        let number = clone::number_of(label(clone::LABEL_NUMBER)?)?;
-        Some(self.into_container(of.service.as_str().to_owned(), number))
+    pub(crate) fn name(&self) -> &str {
+        self.names.first().map_or("", |name| name.trim_start_matches('/'))
     }
 
-    pub(crate) fn made(&self) -> u64 {
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// The image that it was made from.
+    pub(crate) fn image_id(&self) -> &str {
+        &self.image_id
+    }
+
+    /// In seconds since 1970.
+    pub(crate) fn created(&self) -> u64 {
         self.created
     }
 
-    pub(crate) fn label(&self, key: &str) -> Option<String> {
-        self.labels.get(key).cloned()
-    }
-
-    fn into_container(self, service: String, number: u32) -> Container {
-        let state = match self.state.as_str() {
+    pub(crate) fn state(&self) -> ContainerState {
+        match self.state.as_str() {
             "created" => ContainerState::Created,
+            "paused" => ContainerState::Paused,
+            "restarting" => ContainerState::Restarting,
             "exited" | "dead" => ContainerState::Exited,
             "removing" => ContainerState::Removing,
-            // Restarting: Docker's own restart policy is at it. Paused: its probe tells.
             _ => ContainerState::Running,
-        };
+        }
+    }
+
+    /// Another one means that what an inspection showed is out of date.
+    pub(crate) fn condition(&self) -> String {
+        let health = own_health_of(&self.status);
+        format!("{} {:?} {health:?}", self.state, exit_of(&self.status).map(|exit| exit.code))
+    }
+
+    /// Without what only an inspection tells.
+    pub(crate) fn into_container(self, service: String, number: u32, owner: Owner) -> Container {
+        let state = self.state();
         let networks = self.network_settings.networks.unwrap_or_default();
-        let first = networks.get(&self.host_config.network_mode);
+        let mode = self.host_config.network_mode;
+        let first = networks.get(&mode);
         let mut all = first.into_iter().chain(networks.values());
         let address = all.find_map(|e| e.ip_address.parse::<IpAddr>().ok());
+        let name = self.names.first().map_or("", |name| name.trim_start_matches('/')).to_owned();
         Container {
             id: ContainerId(self.id),
+            name,
+            owner,
             service,
             number,
+            created: self.created,
             spec: self.labels.get(LABEL_SPEC).cloned(),
             port: self.labels.get(LABEL_PORT).and_then(|port| port.parse().ok()),
             exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
+            ended: None,
+            started: None,
+            restarts: 0,
             own_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
             state,
+            network: if mode == "default" { "bridge".to_owned() } else { mode },
             address,
         }
+    }
+}
+
+/// The labels of an image.
+#[derive(Deserialize)]
+pub(crate) struct ImageInspected {
+    #[serde(rename = "Config")]
+    config: Option<InspectedConfig>,
+}
+
+impl ImageInspected {
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.config.as_ref()?.labels.as_ref()
     }
 }
 
@@ -125,9 +157,10 @@ fn own_health_of(status: &str) -> Option<OwnHealth> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Inspected {
-    pub(crate) id: String,
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    restart_count: u32,
     #[serde(default)]
     config: InspectedConfig,
     #[serde(default)]
@@ -146,9 +179,12 @@ struct InspectedConfig {
 #[serde(rename_all = "PascalCase", default)]
 struct InspectedState {
     pid: u32,
+    status: String,
     exit_code: i64,
     #[serde(rename = "OOMKilled")]
     oom_killed: bool,
+    started_at: String,
+    finished_at: String,
     health: Option<InspectedHealth>,
 }
 
@@ -175,24 +211,40 @@ struct InspectedHost {
     memory: u64,
 }
 
+/// Docker writes what never was as the year 1.
+fn milliseconds(time: &str) -> Option<u64> {
+    let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
+    u64::try_from(time.timestamp_millis()).ok()
+}
+
 const ONE_CORE: u64 = 1_000_000_000;
 /// Characters of what a check wrote that an operator is shown.
 const COMPLAINT_MAX: usize = 200;
 
 impl Inspected {
-    fn label(&self, key: &str) -> Option<&str> {
-        self.config.labels.as_ref()?.get(key).map(String::as_str)
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.config.labels.as_ref()
     }
 
-    pub(crate) fn is_replica(&self, service: &str, number: u32) -> bool {
-        self.label(LABEL_SERVICE) == Some(service)
-            && self.label(LABEL_REPLICA) == Some(number.to_string().as_str())
-            && self.name.trim_start_matches('/') == replica_name(service, number)
+    pub(crate) fn name(&self) -> &str {
+        self.name.trim_start_matches('/')
     }
 
-    pub(crate) fn is_adopted(&self, of: &Adopted, number: u32) -> bool {
-        clone::is_of(of, &|key| self.label(key))
-            && self.label(clone::LABEL_NUMBER) == Some(number.to_string().as_str())
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state.status.as_str(), "running" | "paused" | "restarting")
+    }
+
+    /// In milliseconds since 1970; `None`: it never was.
+    pub(crate) fn started_ms(&self) -> Option<u64> {
+        milliseconds(&self.state.started_at)
+    }
+
+    pub(crate) fn finished_ms(&self) -> Option<u64> {
+        milliseconds(&self.state.finished_at)
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restart_count
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -366,47 +418,42 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use crate::docker::wire::{Inspected, Listed, Stats};
-    use crate::model::replica::{ContainerState, Exit, OwnHealth};
+    use crate::model::owner::Owner;
+    use crate::model::replica::{Container, ContainerState, Exit, OwnHealth};
 
-    fn listed(state: &str, labels: &str, networks: &str) -> Option<super::Container> {
+    fn listed(state: &str, networks: &str) -> Container {
         let text = format!(
-            r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Labels":{labels},
+            r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}",
+                "HostConfig":{{"NetworkMode":"default"}},
                 "NetworkSettings":{{"Networks":{networks}}}}}"#
         );
-        serde_json::from_str::<Listed>(&text).unwrap().into_replica()
+        let listed = serde_json::from_str::<Listed>(&text).unwrap();
+        listed.into_container("web".to_owned(), 3, Owner::Ours)
     }
 
     #[test]
-    fn a_replica_is_known_by_its_labels() {
-        let ours = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3"}"#;
+    fn a_replica_has_the_address_of_its_network() {
         let bridge = r#"{"bridge":{"IPAddress":"172.17.0.2"}}"#;
-        let web = listed("running", ours, bridge).unwrap();
-        assert_eq!((web.service.as_str(), web.number), ("web", 3));
+        let web = listed("running", bridge);
+        assert_eq!((web.service.as_str(), web.number, web.name.as_str()), ("web", 3, "web-3"));
         assert_eq!(web.address.unwrap().to_string(), "172.17.0.2");
-        assert_eq!(listed("running", ours, r#"{"n":{"IPAddress":""}}"#).unwrap().address, None);
-        assert_eq!(listed("running", ours, "null").unwrap().address, None);
-        for odd in [
-            r#"{"io.plimsoll.service":"web"}"#,
-            r#"{"io.plimsoll.replica":"3"}"#,
-            r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"three"}"#,
-        ] {
-            assert_eq!(listed("running", odd, bridge), None, "{odd}");
-        }
+        assert_eq!(web.network, "bridge");
+        assert_eq!(listed("running", r#"{"n":{"IPAddress":""}}"#).address, None);
+        assert_eq!(listed("running", "null").address, None);
     }
 
     #[test]
     fn states_of_docker_become_ours() {
-        let ours = r#"{"io.plimsoll.service":"web","io.plimsoll.replica":"3"}"#;
         for (state, want) in [
             ("created", ContainerState::Created),
             ("running", ContainerState::Running),
-            ("restarting", ContainerState::Running),
-            ("paused", ContainerState::Running),
+            ("restarting", ContainerState::Restarting),
+            ("paused", ContainerState::Paused),
             ("exited", ContainerState::Exited),
             ("dead", ContainerState::Exited),
             ("removing", ContainerState::Removing),
         ] {
-            assert_eq!(listed(state, ours, "{}").unwrap().state, want, "{state}");
+            assert_eq!(listed(state, "{}").state, want, "{state}");
         }
     }
 
@@ -419,7 +466,8 @@ mod tests {
                 r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Status":"{status}",
                     "Labels":{labels}}}"#
             );
-            serde_json::from_str::<Listed>(&text).unwrap().into_replica().unwrap()
+            let listed = serde_json::from_str::<Listed>(&text).unwrap();
+            listed.into_container("web".to_owned(), 3, Owner::Ours)
         };
         let exit = |code| Some(Exit { code, oom: false });
         let ill = Some(OwnHealth::Unhealthy(String::new()));

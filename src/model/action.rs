@@ -10,26 +10,49 @@ use crate::model::service::Service;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Makes the container of this number unless it is there, and starts it.
-    Start { service: Arc<Service>, number: u32 },
-    /// Stops it gently, for `stop_timeout` at most, and removes it. `ill` is what it suffered from,
-    /// or how it ended, when nobody wanted it to go.
-    Remove {
-        service: String,
+    /// Makes the container of this number unless it is there, and starts it. The service never has
+    /// more than `most` containers because of it.
+    Start {
+        service: Arc<Service>,
         number: u32,
-        id: ContainerId,
-        stop_timeout: Duration,
-        ill: Option<String>,
+        most: u32,
     },
+    Remove(Removal),
     /// Has Swarm keep up so many replicas, where it still kept `from`.
-    Resize { service: String, swarm_service: String, from: u32, to: u32 },
+    Resize {
+        service: String,
+        swarm_service: String,
+        from: u32,
+        to: u32,
+    },
     /// Writes, validates and loads HAProxy's file; a process that is not there is started.
-    Reload { routes: Routes },
+    Reload {
+        routes: Routes,
+    },
     /// Brings the servers of the running HAProxy to these, and its file. A new one drains until it
     /// is steered.
-    Amend { routes: Routes },
+    Amend {
+        routes: Routes,
+    },
     /// Tells the running HAProxy what to do with servers; its file stays.
-    Steer { servers: Vec<Steering> },
+    Steer {
+        servers: Vec<Steering>,
+    },
+}
+
+/// A container that is to be stopped gently and removed, as it was when that was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) service: String,
+    pub(crate) number: u32,
+    pub(crate) id: ContainerId,
+    /// Its processes run, or are frozen.
+    pub(crate) is_up: bool,
+    /// As `Container` has it.
+    pub(crate) started: Option<u64>,
+    pub(crate) stop_timeout: Duration,
+    /// What was wrong with it, or how it ended, when nobody wanted it to go.
+    pub(crate) ill: Option<String>,
 }
 
 /// What one server of HAProxy is told.
@@ -56,10 +79,10 @@ pub(crate) enum Claim {
 impl Action {
     pub(crate) fn claim(&self) -> Claim {
         match self {
-            Action::Start { service, number } => {
+            Action::Start { service, number, .. } => {
                 Claim::Start { service: service.name.as_str().to_owned(), number: *number }
             }
-            Action::Remove { id, .. } => Claim::Container(id.clone()),
+            Action::Remove(removal) => Claim::Container(removal.id.clone()),
             Action::Resize { service, .. } => Claim::Number(service.clone()),
             Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => Claim::Proxy,
         }
@@ -69,8 +92,10 @@ impl Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Start { service, number } => write!(f, "start {}-{number}", service.name),
-            Action::Remove { service, number, .. } => write!(f, "remove {service}-{number}"),
+            Action::Start { service, number, .. } => write!(f, "start {}-{number}", service.name),
+            Action::Remove(Removal { service, number, .. }) => {
+                write!(f, "remove {service}-{number}")
+            }
             Action::Resize { service, from, to, .. } => write!(f, "resize {service} {from}->{to}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
             Action::Amend { .. } => write!(f, "amend haproxy"),
@@ -91,9 +116,11 @@ pub(crate) struct Done {
 }
 
 /// What a successful action did to the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Changed,
+    /// This container runs.
+    Started(ContainerId),
     /// It was so already.
     Unchanged,
 }

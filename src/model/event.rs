@@ -75,7 +75,13 @@ pub(crate) enum Kind {
     ReplicaPutBack,
     ReplicaCut,
     ReplicaExited,
+    ReplicaRestarted,
+    ReplicaRenamed,
     ReplicaRemoved,
+    ComposeStopped,
+    ComposePaused,
+    ComposeUnpaused,
+    ContainerIgnored,
     ImagePulling,
     ImagePulled,
     CrashLoop,
@@ -113,7 +119,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 46] = [
+    pub(crate) const ALL: [Kind; 52] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -125,7 +131,13 @@ impl Kind {
         Kind::ReplicaPutBack,
         Kind::ReplicaCut,
         Kind::ReplicaExited,
+        Kind::ReplicaRestarted,
+        Kind::ReplicaRenamed,
         Kind::ReplicaRemoved,
+        Kind::ComposeStopped,
+        Kind::ComposePaused,
+        Kind::ComposeUnpaused,
+        Kind::ContainerIgnored,
         Kind::ImagePulling,
         Kind::ImagePulled,
         Kind::CrashLoop,
@@ -175,7 +187,13 @@ impl Kind {
             Kind::ReplicaPutBack => "replica.put_back",
             Kind::ReplicaCut => "replica.cut",
             Kind::ReplicaExited => "replica.exited",
+            Kind::ReplicaRestarted => "replica.restarted",
+            Kind::ReplicaRenamed => "replica.renamed",
             Kind::ReplicaRemoved => "replica.removed",
+            Kind::ComposeStopped => "compose.stopped",
+            Kind::ComposePaused => "compose.paused",
+            Kind::ComposeUnpaused => "compose.unpaused",
+            Kind::ContainerIgnored => "container.ignored",
             Kind::ImagePulling => "image.pulling",
             Kind::ImagePulled => "image.pulled",
             Kind::CrashLoop => "health.crash_loop",
@@ -226,6 +244,7 @@ impl Kind {
             | Kind::ReplicaNotReady
             | Kind::ReplicaCut
             | Kind::ReplicaExited
+            | Kind::ContainerIgnored
             | Kind::CrashLoop
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
@@ -243,7 +262,12 @@ impl Kind {
             | Kind::ReplicaStarted
             | Kind::ReplicaDraining
             | Kind::ReplicaPutBack
+            | Kind::ReplicaRestarted
+            | Kind::ReplicaRenamed
             | Kind::ReplicaRemoved
+            | Kind::ComposeStopped
+            | Kind::ComposePaused
+            | Kind::ComposeUnpaused
             | Kind::HealthRecovered
             | Kind::ImagePulling
             | Kind::ImagePulled

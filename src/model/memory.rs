@@ -54,6 +54,46 @@ pub(crate) struct ServiceMemory {
     pub(crate) history: History,
     /// `None` where Swarm does not run it, or was never seen to.
     pub(crate) swarm: Option<SwarmMemory>,
+    /// The replicas of the last look. An id that stands here is a replica whatever it is called.
+    pub(crate) known: BTreeMap<ContainerId, Known>,
+    /// Starts that succeeded and that no look has shown yet, by number.
+    pub(crate) started: BTreeMap<u32, Started>,
+    /// When docker compose last changed the number.
+    pub(crate) adopted_at: Option<Moment>,
+    /// When Docker's restart policy started replicas again, oldest first.
+    pub(crate) restarts: Vec<Moment>,
+}
+
+/// A replica as it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) name: String,
+    pub(crate) number: u32,
+    /// As `Container::started` had it.
+    pub(crate) run: Option<u64>,
+    /// The run that passed its health check, or was there when it was seen first.
+    pub(crate) proven: Option<u64>,
+    pub(crate) restarts: u32,
+    /// Its owner stopped or paused it, and that was told.
+    pub(crate) is_away: bool,
+    /// That it ended by itself was told.
+    pub(crate) is_ended: bool,
+    pub(crate) unaddressed: Option<Unaddressed>,
+}
+
+/// A replica runs without an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unaddressed {
+    pub(crate) since: Moment,
+    pub(crate) is_told: bool,
+}
+
+/// A container that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Started {
+    pub(crate) id: ContainerId,
+    /// Looks that did not show it.
+    pub(crate) looks: u32,
 }
 
 impl ServiceMemory {
@@ -90,6 +130,8 @@ pub(crate) enum DrainStep {
     Emptying { quiet: u32 },
     /// It may leave HAProxy's list, and be stopped once it has left. There is no way back.
     Released,
+    /// It does not run, and its container is to be removed. Whoever starts it again has it back.
+    Ended,
 }
 
 /// As it was when it was first seen, but for the error, which is the last one.

@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod metric;
+pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod process;
 pub(crate) mod proxy;

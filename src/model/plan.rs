@@ -8,7 +8,7 @@ use crate::model::behavior::Cap;
 use crate::model::metric::Milli;
 use crate::model::proxy::Server;
 use crate::model::record::{Counts, Measured, Sighting};
-use crate::model::replica::Exit;
+use crate::model::replica::{Ending, Exit};
 use crate::model::schedule::Standing;
 use crate::model::service::{Band, Percent};
 
@@ -59,10 +59,43 @@ pub(crate) enum Step {
     PutBack {
         number: u32,
     },
-    /// It stopped by itself.
+    /// It does not run any more, or did not for a moment.
     Exited {
         number: u32,
         exit: Option<Exit>,
+        by: Option<Ending>,
+        /// It is started again, and not replaced.
+        is_restarted: bool,
+    },
+    /// Somebody started it anew.
+    Restarted {
+        number: u32,
+    },
+    Renamed {
+        number: u32,
+        from: String,
+        to: String,
+    },
+    /// Its owner, docker compose or whoever runs it, stopped it.
+    Stopped {
+        number: u32,
+        exit: Option<Exit>,
+    },
+    /// Its owner froze it, or let it go on.
+    Paused {
+        number: u32,
+    },
+    Unpaused {
+        number: u32,
+    },
+    /// It runs, and cannot serve.
+    NotReady {
+        number: u32,
+        why: String,
+    },
+    /// It was started, and no look showed it.
+    Lost {
+        number: u32,
     },
     /// Empty, or out of time with `cut` sessions left.
     Release {
@@ -83,11 +116,15 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Milestone {
     /// All fell ill at once, so that the health check is doubted.
-    Suspected { count: u32 },
+    Suspected {
+        count: u32,
+    },
     /// The health check is believed again.
     Trusted,
     /// So many replicas are not made from what they should be.
-    RolloutStarted { old: u32 },
+    RolloutStarted {
+        old: u32,
+    },
     RolloutFinished {
         took: Duration,
         /// It was on its way back to what worked before.
@@ -95,9 +132,21 @@ pub(crate) enum Milestone {
     },
     /// There was no progress for so long. `to` is the image that worked before; `None`: the
     /// replicas that are left stay as they are.
-    RolledBack { idle: Duration, new: u32, old: u32, to: Option<String> },
+    RolledBack {
+        idle: Duration,
+        new: u32,
+        old: u32,
+        to: Option<String>,
+    },
+    /// Docker's restart policy starts replicas again and again.
+    RestartLoop,
+    RestartLoopOver,
     /// There is no progress, and no way back.
-    RolloutStalled { idle: Duration, new: u32, old: u32 },
+    RolloutStalled {
+        idle: Duration,
+        new: u32,
+        old: u32,
+    },
 }
 
 /// A rule that gave or changed the number.
@@ -194,6 +243,8 @@ pub(crate) enum Rule {
     SwarmUntold,
     /// A bug of ours: the service is left as it is.
     DecisionFailed,
+    /// Docker compose, or whoever runs it, stopped all containers of the service.
+    StoppedByCompose,
     /// Starts wait after failures in a row.
     CrashLoop {
         failures: u32,
@@ -202,7 +253,7 @@ pub(crate) enum Rule {
 }
 
 /// Every word that a decision can end with.
-pub(crate) const REASONS: [&str; 15] = [
+pub(crate) const REASONS: [&str; 16] = [
     "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
@@ -218,6 +269,7 @@ pub(crate) const REASONS: [&str; 15] = [
     "CoolingDown",
     "MetricsMissing",
     "CrashLoop",
+    "StoppedByCompose",
 ];
 
 /// What a metric showed.
@@ -274,6 +326,7 @@ impl Rule {
             Rule::Draining(_) => "Draining",
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
+            Rule::StoppedByCompose => "StoppedByCompose",
         }
     }
 }
@@ -330,6 +383,9 @@ impl fmt::Display for Rule {
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUntold => write!(f, "Swarm does not tell of it"),
             Rule::DecisionFailed => write!(f, "the decision failed, see the log"),
+            Rule::StoppedByCompose => {
+                write!(f, "stopped by compose; nothing is started until compose starts it")
+            }
             Rule::CrashLoop { failures, left } => {
                 write!(f, "{failures} failures in a row, next start in {}s", ceil_s(*left))
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::model::owner::Owner;
 use crate::model::service::{Percent, Service};
 use crate::model::time::Moment;
 
@@ -17,12 +18,18 @@ impl fmt::Display for ContainerId {
     }
 }
 
+/// The highest number that a replica may have: one above would not be read back.
+pub(crate) const NUMBER_MAX: u32 = 1_000_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContainerState {
     /// Made, not started yet.
     Created,
-    /// Runs, or Docker is about to run it again by its own restart policy.
     Running,
+    /// Its processes are frozen: it answers nobody.
+    Paused,
+    /// It ended, and Docker is about to run it again by its restart policy.
+    Restarting,
     Exited,
     /// Docker is at it already.
     Removing,
@@ -47,6 +54,27 @@ impl fmt::Display for Exit {
     }
 }
 
+/// Who or what ended a container, as far as the engine's events and times tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It ended by itself, or the kernel killed it.
+    Crashed,
+    /// Somebody had the engine stop it: `docker stop`, or the first half of `docker restart`.
+    Stopped,
+    /// Somebody had the engine kill it outright: `docker kill`.
+    Killed,
+    /// The engine or the host went down with it.
+    Shutdown,
+}
+
+/// How a container that does not run came to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) by: Ending,
+    /// It was a moment ago: whoever stopped it may be about to start it again.
+    pub(crate) is_fresh: bool,
+}
+
 /// What Docker's own check of the image says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OwnHealth {
@@ -56,24 +84,39 @@ pub(crate) enum OwnHealth {
     Unhealthy(String),
 }
 
-/// A container that carries our label.
+/// A container that is a replica of a service, by its labels and its name or id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
-    /// Of its label `io.plimsoll.service`, as it stands there.
+    /// Docker's name for it, for display: whoever renames it does not make it another one.
+    pub(crate) name: String,
+    pub(crate) owner: Owner,
+    /// Of its label `io.plimsoll.service`, or the service that the config has for compose's.
     pub(crate) service: String,
-    /// Of its label `io.plimsoll.replica`; numbers only grow within a service.
+    /// Of its label; no two replicas of a service have the same one.
     pub(crate) number: u32,
+    /// When it was made, in seconds since 1970.
+    pub(crate) created: u64,
     /// Of its label `io.plimsoll.spec`: `Service::spec_hash` when it was made.
     pub(crate) spec: Option<String>,
     /// Of its label `io.plimsoll.port`: `Service::port` when it was made, where it listens for as
     /// long as it lives. `None`: it listens where the config says.
     pub(crate) port: Option<u16>,
     pub(crate) state: ContainerState,
-    /// `None` while it runs, and when Docker did not say.
+    /// `None` while it runs, and when Docker did not say. Of one that Docker's restart policy
+    /// started again, how it ended before.
     pub(crate) exit: Option<Exit>,
+    /// `None` unless it exited.
+    pub(crate) ended: Option<Ended>,
+    /// When it was started last, in milliseconds since 1970. It tells one run of the container from
+    /// the next. `None`: not known yet.
+    pub(crate) started: Option<u64>,
+    /// How often Docker's restart policy started it since somebody did.
+    pub(crate) restarts: u32,
     /// `None`: the image has no HEALTHCHECK.
     pub(crate) own_health: Option<OwnHealth>,
+    /// The network that it should have an address in.
+    pub(crate) network: String,
     /// `None` while it has no network.
     pub(crate) address: Option<IpAddr>,
 }
@@ -149,11 +192,19 @@ pub(crate) struct ServerSeen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Replica {
     pub(crate) id: ContainerId,
+    /// Docker's name for it.
+    pub(crate) name: String,
+    pub(crate) owner: Owner,
     pub(crate) number: u32,
     /// As `Container` has it.
     pub(crate) spec: Option<String>,
     pub(crate) state: ContainerState,
     pub(crate) exit: Option<Exit>,
+    pub(crate) ended: Option<Ended>,
+    /// As `Container` has it.
+    pub(crate) started: Option<u64>,
+    pub(crate) restarts: u32,
+    pub(crate) network: String,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) health: Health,
     /// Average CPU since the last look.
@@ -166,12 +217,40 @@ pub(crate) struct Replica {
     pub(crate) old_connections: Option<u64>,
     /// An action on it is under way.
     pub(crate) busy: bool,
+    /// It was started anew and has not passed its health check since: what HAProxy shows is of the
+    /// run before.
+    pub(crate) is_unproven: bool,
 }
 
 impl Replica {
-    /// In HAProxy's list under the address that it has now.
+    /// One of which nothing more is known.
+    pub(crate) fn bare(id: ContainerId, number: u32, state: ContainerState) -> Replica {
+        Replica {
+            id,
+            name: String::new(),
+            owner: Owner::Ours,
+            number,
+            spec: None,
+            state,
+            exit: None,
+            ended: None,
+            started: None,
+            restarts: 0,
+            network: String::new(),
+            address: None,
+            health: Health::Unknown,
+            load: Load::Missing,
+            memory: Load::Missing,
+            server: None,
+            old_connections: None,
+            busy: false,
+            is_unproven: false,
+        }
+    }
+
+    /// In HAProxy's list under the address that it has now, and in this run of the container.
     pub(crate) fn is_served(&self) -> bool {
         let is_there = |s: ServerSeen| Some(s.address) == self.address && s.duty != Duty::Maint;
-        self.server.is_some_and(is_there)
+        !self.is_unproven && self.server.is_some_and(is_there)
     }
 }

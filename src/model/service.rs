@@ -373,6 +373,13 @@ impl Service {
         }
     }
 
+    /// The most that the bounds or any schedule allow. A hold outranks every schedule, but not
+    /// this: it is what the host was planned for.
+    pub(crate) fn most_replicas(&self) -> u32 {
+        let schedules = self.timetable.schedules.iter().map(|s| s.bounds.max());
+        schedules.fold(self.timetable.bounds.max(), u32::max)
+    }
+
     /// The name of a replica, as container and as HAProxy's server.
     pub(crate) fn replica_name(&self, number: u32) -> String {
         replica_name(self.name.as_str(), number)

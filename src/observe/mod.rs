@@ -3,6 +3,9 @@
 pub(crate) mod health;
 pub(crate) mod metric;
 mod swarm;
+mod unique;
+
+pub(crate) use crate::observe::unique::known;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +16,7 @@ use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
+use crate::model::owner::Stranger;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
@@ -23,19 +27,36 @@ use crate::model::time::Moment;
 use crate::observe::health::Target;
 use crate::observe::metric::{Heard, Loads, Sampler};
 use crate::observe::swarm::Sight;
-use crate::outside::{Clock, Engine, Proxy};
+use crate::outside::{Clock, Engine, Listing, Proxy};
 
-/// What probes make of each replica, and where they asked.
-pub(crate) type Answers = BTreeMap<ContainerId, (SocketAddr, Health)>;
+/// What probes make of each replica, and whom they asked.
+pub(crate) type Answers = BTreeMap<ContainerId, (Run, Health)>;
 
-/// An answer from another address says nothing about this one.
+/// Where a replica serves, and since when: an answer from another address, or from before it was
+/// started again, says nothing about this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) address: SocketAddr,
+    /// As `Container` has it.
+    pub(crate) started: Option<u64>,
+}
+
+impl Run {
+    /// What is not known tells no difference.
+    pub(crate) fn is_same(&self, other: &Run) -> bool {
+        let is_other = |(a, b)| a != b;
+        self.address == other.address && !self.started.zip(other.started).is_some_and(is_other)
+    }
+}
+
 pub(crate) fn answer(
     answers: &Answers,
     id: &ContainerId,
     address: Option<SocketAddr>,
+    started: Option<u64>,
 ) -> Option<Health> {
     let (asked, health) = answers.get(id)?;
-    (Some(*asked) == address).then(|| health.clone())
+    asked.is_same(&Run { address: address?, started }).then(|| health.clone())
 }
 
 /// What the daemon knows without asking anyone.
@@ -68,6 +89,10 @@ pub(crate) struct Seen {
     pub(crate) engine_error: Option<String>,
     /// Services of containers that carry our label and that the config does not know.
     pub(crate) orphans: BTreeSet<String>,
+    /// `None`: the engine gave no list.
+    pub(crate) strangers: Option<Vec<Stranger>>,
+    /// How long until more may be known of single containers.
+    pub(crate) wait: Option<Duration>,
     /// Every replica that runs and has an address.
     pub(crate) targets: Vec<Target>,
     /// Of the Swarm, where one is looked at.
@@ -79,6 +104,8 @@ pub(crate) struct Seen {
 pub(crate) struct Last {
     /// `None` when there was never a list: then nothing can be said about any service.
     containers: Option<Vec<Container>>,
+    /// Services of containers of which it is not known yet whose they are.
+    unsettled: BTreeSet<String>,
     proxy: Option<ProxySeen>,
     swarm: Sight,
 }
@@ -91,7 +118,10 @@ pub(crate) fn look(
     sampler: &mut Sampler,
     last: &mut Last,
 ) -> Seen {
-    let listed = engine.list(&known.config.adopted());
+    let ids = unique::known(known.memory);
+    let listed = engine.list(&known.config.adopted(), &ids);
+    let listed = listed.map(|listing| unique::settle(listing, &ids));
+    let (mut strangers, mut wait) = (None, None);
     let counting = metric::counts_requests(known.config);
     let is_absent = known.config.fixed.proxy.mode == ProxyMode::None;
     let (seen, proxy_error) = if is_absent {
@@ -106,8 +136,10 @@ pub(crate) fn look(
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
     let (standing, engine_error) = match listed {
-        Ok(list) => {
-            last.containers = Some(list);
+        Ok(listing) => {
+            let Listing { containers, unsettled, .. } = listing;
+            (strangers, wait) = (Some(listing.strangers), listing.wait);
+            (last.containers, last.unsettled) = (Some(containers), unsettled);
             last.swarm.renew(known.config, known.due, engine);
             (EngineSeen::Answers, None)
         }
@@ -130,6 +162,7 @@ pub(crate) fn look(
         standing: proxy_standing(known, seen.as_ref()),
         proxy: last.proxy.as_ref(),
         swarm: &last.swarm,
+        unsettled: &last.unsettled,
         loads: &loads,
         old: &old,
         free_memory: free_memory(engine, known.config),
@@ -144,9 +177,20 @@ pub(crate) fn look(
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
-    let targets = targets(known.config, containers, last.proxy.as_ref());
+    let targets = targets(known.config, containers, last.proxy.as_ref(), known.memory);
     let nodes = last.swarm.nodes.clone();
-    Seen { snapshots, leaving, ever_listed, proxy: seen, engine_error, orphans, targets, nodes }
+    Seen {
+        snapshots,
+        leaving,
+        ever_listed,
+        proxy: seen,
+        engine_error,
+        orphans,
+        strangers,
+        wait,
+        targets,
+        nodes,
+    }
 }
 
 /// Services that left the config and whose replicas are to go.
@@ -183,6 +227,7 @@ pub(crate) fn targets(
     config: &Config,
     containers: &[Container],
     proxy: Option<&ProxySeen>,
+    memory: &Memory,
 ) -> Vec<Target> {
     let target = |container: &Container| {
         let service = config.service_of(container)?;
@@ -190,16 +235,25 @@ pub(crate) fn targets(
         let address = address.filter(|_| container.state == ContainerState::Running)?;
         let name = service.replica_name(container.number);
         let server = proxy.and_then(|p| p.server(service.name.as_str(), &name));
+        let is_proven = !is_unproven(memory, container);
         Some(Target {
             id: container.id.clone(),
             number: container.number,
-            address,
+            run: Run { address, started: container.started },
             service: service.clone(),
             own_health: container.own_health.clone(),
-            is_served: server.is_some_and(|server| server.address == address),
+            is_served: is_proven && server.is_some_and(|server| server.address == address),
         })
     };
     containers.iter().filter_map(target).collect()
+}
+
+/// It was started anew since it passed its health check.
+fn is_unproven(memory: &Memory, container: &Container) -> bool {
+    let service = memory.services.get(&container.service);
+    let known = service.and_then(|service| service.known.get(&container.id));
+    let runs = known.and_then(|known| known.proven).zip(container.started);
+    runs.is_some_and(|(proven, now)| proven != now)
 }
 
 /// What is free beside the reserve, where some service's replicas have a limit to hold against it.
@@ -221,8 +275,9 @@ fn ready(
         let address = c.socket(service);
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
-        let is_served = server.is_some_and(|server| Some(server.address) == address);
-        is_served || answer(known.probed, &c.id, address) == Some(Health::Healthy)
+        let is_served = server.is_some_and(|server| Some(server.address) == address)
+            && !is_unproven(known.memory, c);
+        is_served || answer(known.probed, &c.id, address, c.started) == Some(Health::Healthy)
     };
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
@@ -265,6 +320,7 @@ struct View<'a> {
     proxy: Option<&'a ProxySeen>,
     standing: ProxyStanding,
     swarm: &'a Sight,
+    unsettled: &'a BTreeSet<String>,
     loads: &'a BTreeMap<ContainerId, Loads>,
     old: &'a BTreeMap<IpAddr, u64>,
     /// Bytes.
@@ -308,6 +364,15 @@ impl View<'_> {
             Claim::Start { service, number } if service == name => Some(*number),
             Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) | Claim::Proxy => None,
         };
+        let mut starting: Vec<u32> = self.known.claims.iter().filter_map(started).collect();
+        // What started shows at the next look.
+        let memory = self.known.memory.services.get(name);
+        let unseen = memory.into_iter().flat_map(|memory| &memory.started);
+        let unseen = unseen.filter(|(_, started)| !replicas.iter().any(|r| r.id == started.id));
+        starting.extend(unseen.map(|(number, _)| *number));
+        starting.sort_unstable();
+        starting.dedup();
+        let is_untold = self.unsettled.contains(name) && self.engine == EngineSeen::Answers;
         Snapshot {
             now: self.known.now,
             wall: self.known.wall,
@@ -315,10 +380,10 @@ impl View<'_> {
             service: service.clone(),
             replicas,
             readings: self.readings(service),
-            starting: self.known.claims.iter().filter_map(started).collect(),
+            starting,
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             free_memory: self.free_memory,
-            engine: self.engine,
+            engine: if is_untold { EngineSeen::Untold } else { self.engine },
             proxy: self.standing,
             swarm: None,
         }
@@ -339,13 +404,20 @@ impl View<'_> {
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
         let loads = self.loads.get(&container.id).copied().filter(|_| running);
         let address = container.socket(service);
-        let health = answer(self.known.probed, &container.id, address).filter(|_| running);
+        let health = answer(self.known.probed, &container.id, address, container.started);
+        let health = health.filter(|_| running);
         Replica {
             id: container.id.clone(),
+            name: container.name.clone(),
+            owner: container.owner,
             number: container.number,
             spec: container.spec(service),
             state: container.state,
             exit: container.exit,
+            ended: container.ended,
+            started: container.started,
+            restarts: container.restarts,
+            network: container.network.clone(),
             address,
             health: health.unwrap_or(Health::Unknown),
             load: loads.map_or(Load::Missing, |l| l.cpu),
@@ -353,6 +425,7 @@ impl View<'_> {
             server,
             old_connections: old,
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
+            is_unproven: is_unproven(self.known.memory, container),
         }
     }
 }

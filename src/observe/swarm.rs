@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::model::config::Config;
 use crate::model::metric::{Reading, Source};
 use crate::model::proxy::ProxySeen;
-use crate::model::replica::{ContainerState, Health, Load, Replica};
+use crate::model::replica::{ContainerState, Health, Replica};
 use crate::model::service::Service;
 use crate::model::swarm::{SwarmNode, SwarmSeen, SwarmStanding, Task, TaskState};
 use crate::outside::Engine;
@@ -160,18 +160,5 @@ fn replica(task: &Task) -> Replica {
         TaskState::Running => (ContainerState::Running, Health::Healthy),
         TaskState::Ended => (ContainerState::Exited, Health::Unknown),
     };
-    Replica {
-        id: task.id.clone(),
-        number: task.slot,
-        spec: None,
-        state,
-        exit: None,
-        address: None,
-        health,
-        load: Load::Missing,
-        memory: Load::Missing,
-        server: None,
-        old_connections: None,
-        busy: false,
-    }
+    Replica { health, ..Replica::bare(task.id.clone(), task.slot, state) }
 }

@@ -1,6 +1,6 @@
 //! How an action ended, as events.
 
-use crate::model::action::{Action, Aftermath, Done, Effect};
+use crate::model::action::{Action, Aftermath, Done, Effect, Removal};
 use crate::model::event::{Event, Kind};
 use crate::model::service::replica_name;
 
@@ -14,12 +14,14 @@ pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
         (None, n) => format!("took {} ms, after {n} failures", done.took.as_millis()),
     };
     match &done.action {
-        Action::Start { service, number } => {
+        Action::Start { service, number, .. } => {
             let kind = if trouble.is_some() { Kind::ReplicaFailed } else { Kind::ReplicaStarted };
             let name = service.name.as_str();
             vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
         }
-        Action::Remove { service, number, ill, .. } => {
+        // It was not as it had been: what becomes of it is decided anew.
+        Action::Remove(_) if done.result == Ok(Effect::Unchanged) && failures == 0 => Vec::new(),
+        Action::Remove(Removal { service, number, ill, .. }) => {
             let (kind, words) = match (trouble, ill) {
                 (Some(_), _) => (Kind::ReplicaFailed, words),
                 (None, None) => (Kind::ReplicaRemoved, words),

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::action::Done;
-use crate::model::event::{Event, Kind};
+use crate::model::event::{Event, Kind, OVER};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
+use crate::model::owner::Stranger;
 use crate::model::plan::{Milestone, Plan, Rule, Step};
-use crate::model::replica::{Load, Replica};
+use crate::model::replica::{ContainerId, Ending, Exit, Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
 use crate::model::snapshot::{EngineSeen, Snapshot};
+use crate::model::time::Moment;
 use crate::report::ended::ended;
 use crate::report::repeated::{News, Repeated};
 
@@ -27,6 +29,7 @@ pub(crate) struct Told {
     engine_lost: bool,
     not_saved: bool,
     orphans: BTreeSet<String>,
+    strangers: BTreeMap<ContainerId, Seen>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Repeated,
@@ -40,6 +43,16 @@ pub(crate) struct Told {
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
+
+/// A container that was ignored.
+#[derive(Debug)]
+struct Seen {
+    since: Moment,
+    is_told: bool,
+}
+
+/// So long one is ignored before it is told.
+pub(crate) const STRANGE_FOR: Duration = Duration::from_secs(3);
 
 /// All of an event but its words, which tell a load that is another one at each look.
 type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
@@ -96,6 +109,28 @@ impl Told {
         });
         let events = new.collect();
         self.orphans = now;
+        events
+    }
+
+    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is not
+    /// enough.
+    pub(crate) fn strangers(&mut self, now: Moment, seen: &[Stranger]) -> Vec<Event> {
+        let mut before = std::mem::take(&mut self.strangers);
+        let mut events = Vec::new();
+        for stranger in seen {
+            let old = before.remove(&stranger.id);
+            let mut sight = old.unwrap_or(Seen { since: now, is_told: false });
+            if !sight.is_told && STRANGE_FOR <= now.since(sight.since) {
+                sight.is_told = true;
+                let Stranger { name, service, why, .. } = stranger;
+                let message = format!(
+                    "container {name} carries labels of this service and is not its replica: \
+                     {why}; it is left alone"
+                );
+                events.push(Event::new(Kind::ContainerIgnored, message).service(service));
+            }
+            self.strangers.insert(stranger.id.clone(), sight);
+        }
         events
     }
 
@@ -278,9 +313,30 @@ fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
     let (kind, number, message) = match step {
         Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
         Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),
-        Step::Exited { number, exit } => {
-            let exit = exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
-            (Kind::ReplicaExited, number, with_words(exit, service, *number, words))
+        Step::Exited { number, exit, by, is_restarted } => {
+            let what = ending(*exit, *by, *is_restarted);
+            (Kind::ReplicaExited, number, with_words(what, service, *number, words))
+        }
+        Step::Restarted { number } => {
+            (Kind::ReplicaRestarted, number, "somebody started it anew".to_owned())
+        }
+        Step::Renamed { number, from, to } => {
+            (Kind::ReplicaRenamed, number, format!("container {from} is called {to} now"))
+        }
+        Step::Stopped { number, exit } => {
+            let exit = exit.map(|exit| format!(", {exit}")).unwrap_or_default();
+            let what = format!("stopped by its owner{exit}; it is left alone until it is started");
+            (Kind::ComposeStopped, number, what)
+        }
+        Step::Paused { number } => {
+            let what = "paused by its owner; it gets no requests until it is unpaused";
+            (Kind::ComposePaused, number, what.to_owned())
+        }
+        Step::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
+        Step::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
+        Step::Lost { number } => {
+            let what = "it was started, and Docker does not list it";
+            (Kind::ReplicaFailed, number, what.to_owned())
         }
         Step::Release { cut: 0, .. } => return None,
         Step::Release { number, cut } => {
@@ -294,6 +350,22 @@ fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
         Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
     };
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
+}
+
+fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String {
+    let how = exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
+    let by = match by {
+        Some(Ending::Stopped) => ", stopped by hand (docker stop)",
+        Some(Ending::Killed) => ", killed by hand (docker kill)",
+        Some(Ending::Shutdown) => ", with Docker or the host",
+        Some(Ending::Crashed) | None => "",
+    };
+    let next = match (is_restarted, by) {
+        (true, "") if exit.is_none() => "; Docker's restart policy starts it again",
+        (true, _) => "; it is started again",
+        (false, _) => "",
+    };
+    format!("{how}{by}{next}")
 }
 
 /// What the container wrote last stands below what happened to it.
@@ -312,6 +384,14 @@ fn reached(service: &str, milestone: &Milestone) -> Event {
                 "all {count} fell ill at once: the health check is doubted, none is removed and \
                  HAProxy keeps its list until one recovers"
             ),
+        ),
+        Milestone::RestartLoop => (
+            Kind::CrashLoop,
+            "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
+        ),
+        Milestone::RestartLoopOver => (
+            Kind::CrashLoop,
+            format!("{OVER}Docker restarted its replicas less than 5 times within 10 minutes"),
         ),
         Milestone::Trusted => {
             (Kind::HealthRecovered, "the health check is believed again".to_owned())

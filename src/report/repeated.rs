@@ -43,7 +43,7 @@ pub(crate) enum News {
 impl Repeated {
     pub(crate) fn news(&mut self, done: &Done) -> News {
         let doing = match &done.action {
-            Action::Remove { service, number, .. } => Doing::Remove(service.clone(), *number),
+            Action::Remove(removal) => Doing::Remove(removal.service.clone(), removal.number),
             Action::Resize { service, .. } => Doing::Resize(service.clone()),
             Action::Reload { .. } => Doing::Reload,
             Action::Steer { .. } => Doing::Steer,
@@ -103,7 +103,7 @@ mod tests {
             (Err("full"), News::Plain),
             (Ok(Effect::Changed), News::Over(1)),
         ] {
-            assert_eq!(repeated.news(&reload(result)), news, "{result:?}");
+            assert_eq!(repeated.news(&reload(result.clone())), news, "{result:?}");
         }
     }
 

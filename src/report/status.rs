@@ -189,22 +189,27 @@ fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
     let drain = memory.drains.get(&replica.id).map(|drain| drain.step);
     match (replica.state, drain) {
         (ContainerState::Exited, _) => ReplicaState::Exited,
-        (ContainerState::Removing, _) | (_, Some(DrainStep::Released)) => ReplicaState::Stopping,
+        (ContainerState::Removing, _) | (_, Some(DrainStep::Released | DrainStep::Ended)) => {
+            ReplicaState::Stopping
+        }
         (_, Some(DrainStep::Emptying { .. })) => ReplicaState::Draining,
+        (ContainerState::Paused, None) => ReplicaState::Ill,
         (ContainerState::Running, None) if memory.is_ill(&replica.id) => ReplicaState::Ill,
         (ContainerState::Running, None)
             if replica.is_served() || replica.health == Health::Healthy =>
         {
             ReplicaState::Ready
         }
-        (ContainerState::Created | ContainerState::Running, None) => ReplicaState::Starting,
+        (ContainerState::Created | ContainerState::Running | ContainerState::Restarting, None) => {
+            ReplicaState::Starting
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-    use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica};
+    use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
     use crate::model::status::ReplicaState;
     use crate::model::time::Moment;
     use crate::report::status::state;
@@ -212,18 +217,8 @@ mod tests {
     #[test]
     fn a_replica_is_shown_as_operators_think_of_it() {
         let replica = |state, health| Replica {
-            id: ContainerId("a".to_owned()),
-            number: 1,
-            spec: None,
-            state,
-            exit: None,
-            address: None,
             health,
-            load: Load::Missing,
-            memory: Load::Missing,
-            server: None,
-            old_connections: None,
-            busy: false,
+            ..Replica::bare(ContainerId("a".to_owned()), 1, state)
         };
         let (running, healthy) = (ContainerState::Running, Health::Healthy);
         let emptying = Some(DrainStep::Emptying { quiet: 0 });

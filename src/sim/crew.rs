@@ -59,7 +59,7 @@ impl MadeUpCrew {
             }
         }
         for done in &done {
-            if done.result.is_err() && matches!(done.action, Action::Remove { .. }) {
+            if done.result.is_err() && matches!(done.action, Action::Remove(_)) {
                 self.resting.insert(done.action.claim(), now.plus(REST));
             }
         }
@@ -87,7 +87,7 @@ impl Crew for MadeUpCrew {
         // From half of the one to half of the other; the daemon's own log shows such times.
         let (longest, usual) = match &action {
             Action::Start { .. } => (3_000, 600),
-            Action::Remove { .. } => (3_000, 1_000),
+            Action::Remove(_) => (3_000, 1_000),
             Action::Reload { .. } => (600, 200),
             Action::Amend { .. } => (200, 60),
             Action::Steer { .. } | Action::Resize { .. } => (20, 4),

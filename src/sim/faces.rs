@@ -1,11 +1,12 @@
 //! The world as the daemon sees it: one made-up implementation of each trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{Effect, Steering};
+use crate::model::action::{Effect, Removal, Steering};
 use crate::model::memory::Memory;
+use crate::model::owner::Owner;
 use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{Container, ContainerId, ContainerState, Duty, ServerSeen};
 use crate::model::schedule::Wall;
@@ -13,7 +14,8 @@ use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 use crate::outside::{
-    Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Proxy, Result, Store, Usage,
+    Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store,
+    Usage,
 };
 use crate::sim::world::{Line, State, Unit, World};
 
@@ -28,20 +30,28 @@ impl Clock for World {
 }
 
 impl Engine for World {
-    fn list(&self, _: &[Adopted]) -> Result<Vec<Container>> {
+    fn list(&self, _: &[Adopted], _: &BTreeSet<ContainerId>) -> Result<Listing> {
         self.state().call("list", |state| {
             let container = |unit: &Unit| Container {
                 id: unit.id.clone(),
+                name: unit.name.clone(),
+                owner: Owner::Ours,
                 service: state.service().to_owned(),
                 number: unit.number,
+                created: 0,
                 spec: Some(unit.spec.clone()),
                 port: None,
                 state: unit.state,
                 exit: None,
+                ended: None,
+                started: unit.started.map(|at| at.0),
+                restarts: 0,
                 own_health: None,
+                network: "bridge".to_owned(),
                 address: unit.address,
             };
-            Ok(state.containers.iter().map(container).collect())
+            let containers = state.containers.iter().map(container).collect();
+            Ok(Listing { containers, ..Listing::default() })
         })
     }
 
@@ -82,10 +92,14 @@ impl Engine for World {
         usages.unwrap_or_default()
     }
 
-    fn start(&self, service: &Service, number: u32) -> Result<()> {
+    fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId> {
         let mut state = self.state();
         state.call("create", |state| {
             if !state.containers.iter().any(|u| u.number == number) {
+                let count = u32::try_from(state.containers.len()).unwrap_or(u32::MAX);
+                if most <= count {
+                    return Err(Error::new(format!("{count} containers exist, {most} are made")));
+                }
                 state.make(service, number);
             }
             Ok(())
@@ -108,13 +122,27 @@ impl Engine for World {
             });
             removed?;
         }
-        started
+        started?;
+        let unit = state.containers.iter().find(|u| u.number == number);
+        unit.map(|u| u.id.clone()).ok_or_else(|| Error::new("it is gone again"))
     }
 
-    fn remove(&self, id: &ContainerId, service: &str, _: u32, _: Duration) -> Result<()> {
+    fn remove(&self, removal: &Removal) -> Result<Effect> {
+        let (id, service) = (&removal.id, &removal.service);
         let mut state = self.state();
-        if service != state.service() {
+        if *service != state.service() {
             state.note(format!("a replica of {service} is removed"));
+        }
+        // As it was when that was decided, or not at all.
+        let unit = state.containers.iter().find(|u| u.id == *id);
+        let is_same = |u: &Unit| {
+            let is_up = u.state == ContainerState::Running;
+            is_up == removal.is_up && u.started.map(|at| at.0) == removal.started
+        };
+        match unit {
+            Some(unit) if is_same(unit) => (),
+            Some(_) => return Ok(Effect::Unchanged),
+            None => return Ok(Effect::Changed),
         }
         state.call("stop", |state| {
             state.stop(id);
@@ -127,7 +155,7 @@ impl Engine for World {
                 unit.state = ContainerState::Removing;
                 unit.gone_at = Some(gone_at);
             }
-            Ok(())
+            Ok(Effect::Changed)
         })
     }
 }

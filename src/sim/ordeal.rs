@@ -283,6 +283,7 @@ impl Run {
         for (id, drain) in &memory.drains {
             let step = match drain.step {
                 DrainStep::Emptying { .. } => "empties",
+                DrainStep::Ended => "has ended",
                 DrainStep::Released => "is released",
             };
             why.push(format!("{id} still {step}"));

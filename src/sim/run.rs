@@ -165,10 +165,10 @@ impl Run {
             if asked.next.is_none_or(|next| now < next) {
                 continue;
             }
-            let (address, check) = (asked.target.address, &asked.target.service.health);
+            let (run, check) = (asked.target.run, &asked.target.service.health);
             let answer = self.world.state().call("probe", |state| {
                 let passes = |u: &Unit| {
-                    u.address == Some(address.ip())
+                    u.address == Some(run.address.ip())
                         && u.state == ContainerState::Running
                         && u.is_well(now)
                 };
@@ -190,7 +190,7 @@ impl Run {
                     Some(now.plus(check.interval))
                 }
             };
-            let before = self.probed.insert(id.clone(), (address, health.clone()));
+            let before = self.probed.insert(id.clone(), (run, health.clone()));
             let kind = |health: &Health| std::mem::discriminant(health);
             changed |= before.is_none_or(|(_, before)| kind(&before) != kind(&health));
         }
@@ -225,7 +225,7 @@ impl Run {
         let mut before = std::mem::take(&mut self.asked);
         for target in turn.to_probe {
             let same = before.remove(&target.id).filter(|old| {
-                old.target.address == target.address
+                old.target.run.is_same(&target.run)
                     && old.target.service.health == target.service.health
             });
             let asked = match same {

@@ -78,12 +78,14 @@ pub(crate) struct Unit {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
     /// As container and as HAProxy's server.
-    name: String,
+    pub(crate) name: String,
     /// What it was made from.
     pub(crate) spec: String,
     pub(crate) image: String,
     pub(crate) state: ContainerState,
     pub(crate) address: Option<IpAddr>,
+    /// When it was started last.
+    pub(crate) started: Option<Moment>,
     pub(crate) ready_at: Moment,
     /// It runs, and cannot serve.
     pub(crate) ill_until: Moment,
@@ -132,7 +134,10 @@ impl Unit {
     /// It starts, serves or drains.
     pub(crate) fn exists(&self) -> bool {
         match self.state {
-            ContainerState::Created | ContainerState::Running => true,
+            ContainerState::Created
+            | ContainerState::Running
+            | ContainerState::Paused
+            | ContainerState::Restarting => true,
             ContainerState::Exited | ContainerState::Removing => false,
         }
     }
@@ -310,6 +315,7 @@ impl State {
             image,
             state: ContainerState::Created,
             address: None,
+            started: None,
             ready_at: self.now,
             ill_until: Moment::default(),
             used_ns: 0,
@@ -329,6 +335,7 @@ impl State {
         for unit in self.containers.iter_mut().filter(|u| u.number == number) {
             unit.state = ContainerState::Running;
             unit.address = free;
+            unit.started = Some(self.now);
             let is_broken = self.nature.broken_image == Some(unit.image.as_str());
             unit.ready_at = if is_broken { Moment(u64::MAX) } else { ready_at };
         }

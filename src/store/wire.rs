@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::history::{Change, History, Recommendation};
 use crate::model::memory::{
-    Drain, DrainStep, Failures, Hold, Illness, Memory, Pause, ServiceMemory, Suspicion,
+    Drain, DrainStep, Failures, Hold, Illness, Known, Memory, Pause, ServiceMemory, Started,
+    Suspicion, Unaddressed,
 };
 use crate::model::replica::ContainerId;
 use crate::model::swarm::SwarmMemory;
@@ -53,6 +54,28 @@ struct ServiceState {
     rollout: RolloutState,
     #[serde(default)]
     swarm: Option<SwarmState>,
+    #[serde(default)]
+    known: BTreeMap<String, KnownState>,
+    /// By number: the id of the container, and how many looks did not show it.
+    #[serde(default)]
+    started: BTreeMap<u32, (String, u32)>,
+    #[serde(default)]
+    adopted_at: Option<u64>,
+    #[serde(default)]
+    restarts: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KnownState {
+    name: String,
+    number: u32,
+    run: Option<u64>,
+    proven: Option<u64>,
+    restarts: u32,
+    is_away: bool,
+    is_ended: bool,
+    /// Since when, and whether that was told.
+    unaddressed: Option<(u64, bool)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +113,8 @@ struct PauseState {
 struct DrainState {
     since: u64,
     released: bool,
+    #[serde(default)]
+    ended: bool,
 }
 
 pub(crate) fn text(memory: &Memory) -> String {
@@ -101,8 +126,8 @@ pub(crate) fn text(memory: &Memory) -> String {
 
 fn pack(memory: &ServiceMemory) -> ServiceState {
     let drain = |(id, drain): (&ContainerId, &Drain)| {
-        let released = drain.step == DrainStep::Released;
-        (id.0.clone(), DrainState { since: drain.since.0, released })
+        let (released, ended) = (drain.step == DrainStep::Released, drain.step == DrainStep::Ended);
+        (id.0.clone(), DrainState { since: drain.since.0, released, ended })
     };
     let illness = |(id, illness): (&ContainerId, &Illness)| {
         let Illness { since, error, served, doubted } = illness.clone();
@@ -131,7 +156,25 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         suspicion: memory.suspicion.map(|s| SuspicionState { until: s.until.map(|m| m.0) }),
         rollout: RolloutState::pack(&memory.rollout),
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
+        known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
+        started: memory.started.iter().map(|(n, s)| (*n, (s.id.0.clone(), s.looks))).collect(),
+        adopted_at: memory.adopted_at.map(|m| m.0),
+        restarts: memory.restarts.iter().map(|m| m.0).collect(),
     }
+}
+
+fn pack_known(known: &Known) -> KnownState {
+    let Known { name, number, run, proven, restarts, is_away, is_ended, unaddressed } =
+        known.clone();
+    let unaddressed = unaddressed.map(|Unaddressed { since, is_told }| (since.0, is_told));
+    KnownState { name, number, run, proven, restarts, is_away, is_ended, unaddressed }
+}
+
+fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> Known {
+    let KnownState { name, number, run, proven, restarts, is_away, is_ended, unaddressed } = state;
+    let unaddressed =
+        unaddressed.map(|(since, is_told)| Unaddressed { since: past(since), is_told });
+    Known { name, number, run, proven, restarts, is_away, is_ended, unaddressed }
 }
 
 /// What lies in the future, because the clock was set back since, is taken to be now: nothing may
@@ -149,8 +192,11 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
     let past = |ms: u64| Moment(ms).min(now);
     let drain = |(id, drain): (String, DrainState)| {
         // Looks that were not seen by this daemon do not count.
-        let step =
-            if drain.released { DrainStep::Released } else { DrainStep::Emptying { quiet: 0 } };
+        let step = match (drain.released, drain.ended) {
+            (_, true) => DrainStep::Ended,
+            (true, false) => DrainStep::Released,
+            (false, false) => DrainStep::Emptying { quiet: 0 },
+        };
         (ContainerId(id), Drain { since: past(drain.since), step })
     };
     let recommendation = |(at, replicas)| Recommendation { at: past(at), replicas };
@@ -176,6 +222,18 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         suspicion: state.suspicion.map(|s| Suspicion { until: s.until.map(past) }),
         rollout: state.rollout.unpack(past),
         swarm: state.swarm.map(|SwarmState { seen, asked }| SwarmMemory { seen, asked }),
+        known: state
+            .known
+            .into_iter()
+            .map(|(id, known)| (ContainerId(id), unpack_known(known, past)))
+            .collect(),
+        started: state
+            .started
+            .into_iter()
+            .map(|(number, (id, looks))| (number, Started { id: ContainerId(id), looks }))
+            .collect(),
+        adopted_at: state.adopted_at.map(past),
+        restarts: state.restarts.into_iter().map(past).collect(),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
         last_number: state.last_number,
@@ -196,7 +254,8 @@ mod tests {
     use std::sync::Arc;
 
     use crate::model::memory::{
-        Drain, DrainStep, Failures, Hold, Illness, Memory, Pause, ServiceMemory, Suspicion,
+        Drain, DrainStep, Failures, Hold, Illness, Known, Memory, Pause, ServiceMemory, Started,
+        Suspicion, Unaddressed,
     };
     use crate::model::replica::ContainerId;
     use crate::model::rollout::{Progress, Recipe, RolloutMemory};
@@ -235,6 +294,7 @@ mod tests {
             drains: [
                 (ContainerId("a".to_owned()), drain(900, DrainStep::Released)),
                 (ContainerId("b".to_owned()), drain(950, DrainStep::Emptying { quiet: 0 })),
+                (ContainerId("d".to_owned()), drain(900, DrainStep::Ended)),
             ]
             .into(),
             failures: Failures {
@@ -259,6 +319,23 @@ mod tests {
                 downs: vec![Change { at: Moment(500), replicas: 2 }],
             },
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
+            known: [(
+                ContainerId("b".to_owned()),
+                Known {
+                    name: "web-old".to_owned(),
+                    number: 6,
+                    run: Some(11),
+                    proven: Some(10),
+                    restarts: 2,
+                    is_away: true,
+                    is_ended: true,
+                    unaddressed: Some(Unaddressed { since: Moment(910), is_told: true }),
+                },
+            )]
+            .into(),
+            started: [(7, Started { id: ContainerId("e".to_owned()), looks: 1 })].into(),
+            adopted_at: Some(Moment(890)),
+            restarts: vec![Moment(880), Moment(885)],
         };
         Memory { services: [("web".to_owned(), web)].into() }
     }

@@ -4,6 +4,7 @@
 mod places;
 mod programs;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
     found.push(time(&*clock));
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let listed = engine.list(&config.adopted());
+    let listed = engine.list(&config.adopted(), &BTreeSet::new());
     match &listed {
         Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
         Err(err) => found.push(
@@ -89,7 +90,7 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     if listed.is_ok() {
         found.extend(images(config, &engine));
         found.extend(swarm(config, &engine));
-        found.push(reach(config, &listed.unwrap_or_default()));
+        found.push(reach(config, &listed.unwrap_or_default().containers));
     }
     found.extend(balancer(config, &clock, engine));
     found.extend(places::folders(&config.fixed, &*clock));

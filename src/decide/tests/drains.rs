@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::decide;
 use crate::decide::tests::{address, id, sketch};
-use crate::model::action::Action;
+use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::proxy::Server;
@@ -102,14 +102,16 @@ fn answer(steps: &[Step], actions: &[Action], next: &ServiceMemory) -> String {
             | Step::Exited { .. }
             | Step::FellIll { .. }
             | Step::Recovered { .. } => (),
+            other => panic!("nobody did that: {other:?}"),
         }
     }
-    if actions.iter().any(|a| matches!(a, Action::Remove { number: 2, .. })) {
+    if actions.iter().any(|a| matches!(a, Action::Remove(Removal { number: 2, .. }))) {
         return "remove".to_owned();
     }
     match next.drains.get(&id(2)).map(|d| d.step) {
         Some(DrainStep::Emptying { quiet }) => format!("q{quiet}"),
         Some(DrainStep::Released) => "kept".to_owned(),
+        Some(DrainStep::Ended) => "ended".to_owned(),
         None => "forgotten".to_owned(),
     }
 }

@@ -14,6 +14,7 @@
 //! | `L` | released, still in HAProxy's list |
 //! | `G` | released, gone from HAProxy's list |
 //! | `X` | exited |
+//! | `F` | frozen: `docker pause` |
 //! | `B` | exits because we remove it right now |
 //! | `I` | served, and its health check just began to fail |
 //! | `S` | ill, and out of HAProxy's list |
@@ -36,7 +37,7 @@ mod small_worlds;
 mod starts;
 mod swarm;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,11 +47,14 @@ use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::history::Recommendation;
 use crate::model::memory::{
-    Drain, DrainStep, Failures, Hold, Illness, Pause, ServiceMemory, Suspicion,
+    Drain, DrainStep, Failures, Hold, Illness, Known, Pause, ServiceMemory, Suspicion,
 };
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
+use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Plan, Rule, Step};
-use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
+use crate::model::replica::{
+    ContainerId, ContainerState, Duty, Ended, Ending, Health, Load, Replica, ServerSeen,
+};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
@@ -116,6 +120,56 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
     }
     words.for_each(|word| apply(word, &mut snapshot, &mut memory));
     (snapshot, memory)
+}
+
+/// As if the last look had shown these numbers.
+fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
+    let known = |number| Known {
+        name: format!("web-{number}"),
+        number,
+        run: Some(1),
+        proven: Some(1),
+        restarts: 0,
+        is_away: false,
+        is_ended: false,
+        unaddressed: None,
+    };
+    numbers.map(|number| (id(number), known(number))).collect()
+}
+
+/// What people did: `ended=2:stopped`, with `!` if that was a moment ago; `known=1,2,3` were there at
+/// the last look, `away=2` was stopped then, and `clones=2,3` are ours.
+fn by_people(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
+    let numbers = || value.split(',').filter(|n| !n.is_empty()).map(number);
+    match key {
+        "known" => memory.known = known(numbers()),
+        "away" => numbers().for_each(|n| {
+            memory.known.get_mut(&id(n)).expect("known").is_away = true;
+        }),
+        "run" => {
+            snapshot.replicas.iter_mut().for_each(|r| r.started = Some(u64::from(number(value))))
+        }
+        "clones" => {
+            for replica in &mut snapshot.replicas {
+                let is_clone = numbers().any(|n| n == replica.number);
+                replica.owner = if is_clone { Owner::Clone } else { Owner::Compose };
+            }
+        }
+        "ended" => {
+            let (n, how) = value.split_once(':').unwrap();
+            let by = match how.trim_end_matches('!') {
+                "stopped" => Ending::Stopped,
+                "killed" => Ending::Killed,
+                "crashed" => Ending::Crashed,
+                "shutdown" => Ending::Shutdown,
+                other => panic!("nothing ends {other}"),
+            };
+            let ended = Some(Ended { by, is_fresh: how.ends_with('!') });
+            let replica = snapshot.replicas.iter_mut().find(|r| r.number == number(n));
+            replica.expect("in the strip").ended = ended;
+        }
+        other => panic!("no such fact: {other}"),
+    }
 }
 
 fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
@@ -216,6 +270,7 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             });
         }
         "restarted" => memory.rollout.restart_up_to = number(value),
+        "known" | "away" | "run" | "clones" | "ended" => by_people(key, value, snapshot, memory),
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
         other => panic!("no such fact: {other}"),
     }
@@ -313,18 +368,13 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let (duty, is_checked) = (Duty::Ready, true);
     let server = ServerSeen { address: address(n), duty, is_checked, sessions: 1 };
     let ready = Replica {
-        id: id(n),
-        number: n,
-        spec: None,
-        state: ContainerState::Running,
-        exit: None,
+        name: format!("web-{n}"),
+        network: "bridge".to_owned(),
         address: Some(address(n)),
         health: Health::Healthy,
         load: Load::Read(Percent::from_hundredths(load)),
-        memory: Load::Missing,
         server: Some(server),
-        old_connections: None,
-        busy: false,
+        ..Replica::bare(id(n), n, ContainerState::Running)
     };
     let plain = Replica { load: Load::Missing, server: None, ..ready.clone() };
     let since = Moment(NOW.0 - 1000);
@@ -350,6 +400,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
             let state = ContainerState::Exited;
             (Replica { state, busy: true, ..plain }, released)
         }
+        'F' => (Replica { state: ContainerState::Paused, ..ready }, None),
         'I' => (Replica { health: ill(), ..ready }, None),
         'S' => (Replica { health: ill(), ..plain }, None),
         'O' => (Replica { spec: other, ..ready }, None),
@@ -387,6 +438,13 @@ fn step_shown(step: &Step) -> String {
         Step::Release { number, cut } => format!("release {number} cut {cut}"),
         Step::FellIll { number, .. } => format!("ill {number}"),
         Step::Recovered { number } => format!("well {number}"),
+        Step::Restarted { number } => format!("restarted {number}"),
+        Step::Renamed { number, to, .. } => format!("{number} is {to}"),
+        Step::Stopped { number, .. } => format!("stopped {number}"),
+        Step::Paused { number } => format!("paused {number}"),
+        Step::Unpaused { number } => format!("unpaused {number}"),
+        Step::NotReady { number, .. } => format!("not ready {number}"),
+        Step::Lost { number } => format!("lost {number}"),
     }
 }
 
@@ -399,13 +457,15 @@ fn milestone_shown(milestone: &Milestone) -> String {
         Milestone::RolloutFinished { is_back: true, .. } => "rolled back".to_owned(),
         Milestone::RolledBack { to, .. } => format!("give up for {}", to.as_deref().unwrap_or("-")),
         Milestone::RolloutStalled { .. } => "stalled".to_owned(),
+        Milestone::RestartLoop => "loop".to_owned(),
+        Milestone::RestartLoopOver => "loop over".to_owned(),
     }
 }
 
 fn action_shown(action: &Action) -> String {
     match action {
         Action::Start { number, .. } => format!("start {number}"),
-        Action::Remove { number, .. } => format!("remove {number}"),
+        Action::Remove(removal) => format!("remove {}", removal.number),
         Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
         Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
             panic!("no service touches HAProxy")
@@ -431,6 +491,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::Adopted(n) => format!("composed({n})"),
         Rule::Rescaled(n) => format!("rescaled({n})"),
         Rule::NotLeader => "not_leader".to_owned(),
+        Rule::StoppedByCompose => "stopped".to_owned(),
         Rule::SwarmUntold => "untold_by_swarm".to_owned(),
         Rule::Standing => "standing".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),

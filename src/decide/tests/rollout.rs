@@ -9,6 +9,7 @@ use crate::decide::tests::{NOW, S, shown, sketch, table};
 use crate::model::action::Action;
 use crate::model::command::{Order, Refusal};
 use crate::model::memory::{Failures, ServiceMemory};
+use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Plan};
 use crate::model::replica::{Container, ContainerState, Health};
 use crate::model::rollout::{Progress, Recipe};
@@ -157,7 +158,7 @@ impl Story {
         }
         for action in &plan.actions {
             match action {
-                Action::Start { service, number } => {
+                Action::Start { service, number, .. } => {
                     let (mut made, _) = crate::decide::tests::replica('P', *number, 50_00);
                     made.spec = Some(service.spec_hash());
                     if !works(service) {
@@ -165,7 +166,7 @@ impl Story {
                     }
                     replicas.push(made);
                 }
-                Action::Remove { id, .. } => replicas.retain(|r| r.id != *id),
+                Action::Remove(removal) => replicas.retain(|r| r.id != removal.id),
                 Action::Resize { .. }
                 | Action::Reload { .. }
                 | Action::Amend { .. }
@@ -358,12 +359,19 @@ fn what_was_taken_back_before_is_not_tried_again_by_a_later_version() {
     // And replicas without the label of the port are what the config says.
     let container = Container {
         id: story.snapshot.replicas[0].id.clone(),
+        name: "web-1".to_owned(),
+        owner: Owner::Ours,
         service: "web".to_owned(),
         number: 1,
+        created: 0,
         spec: Some(service.portless_hash()),
         port: None,
         state: ContainerState::Running,
         exit: None,
+        ended: None,
+        started: None,
+        restarts: 0,
+        network: "bridge".to_owned(),
         own_health: None,
         address: None,
     };

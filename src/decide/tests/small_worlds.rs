@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::decide::decide;
 use crate::decide::tests::{NOW, S, band, replica, service};
-use crate::model::action::Action;
+use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
 use crate::model::plan::{Plan, Rule, Step};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
@@ -186,7 +186,7 @@ fn check_actions(
                     }
                 }
             }
-            Action::Remove { id, .. } => {
+            Action::Remove(Removal { id, .. }) => {
                 let own = snapshot.replicas.iter().find(|r| r.id == *id).unwrap();
                 let runs = own.state == ContainerState::Running;
                 let silent = snapshot.proxy == ProxyStanding::Silent;
@@ -261,7 +261,7 @@ fn check_servers(
                 let drains = server.is_some_and(|s| s.draining);
                 assert!(drains, "{}", broken("one that empties is not told to"));
             }
-            Some(DrainStep::Released) => {
+            Some(DrainStep::Released | DrainStep::Ended) => {
                 assert!(server.is_none(), "{}", broken("a released one stays"));
             }
             None => assert!(server.is_none_or(|s| !s.draining), "{}", broken("drains unasked")),

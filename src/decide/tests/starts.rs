@@ -2,7 +2,7 @@
 
 use crate::decide::decide;
 use crate::decide::tests::{NOW, id, shown, sketch, table};
-use crate::model::action::Action;
+use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
@@ -212,7 +212,7 @@ fn a_replica_that_exits_is_replaced_when_it_is_missed() {
         let (snapshot, memory) = sketch(world);
         let (plan, _) = decide(&snapshot, &memory);
         let ill = |action: &Action| match action {
-            Action::Remove { ill, .. } => Some(ill.clone().unwrap_or("-".to_owned())),
+            Action::Remove(Removal { ill, .. }) => Some(ill.clone().unwrap_or("-".to_owned())),
             _ => None,
         };
         let got: Vec<String> = plan.actions.iter().filter_map(ill).collect();

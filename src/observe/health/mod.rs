@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{ContainerId, OwnHealth};
 use crate::model::service::Service;
+use crate::observe::Run;
 use crate::outside::{Net, Result};
 
 /// A replica to ask.
@@ -19,8 +20,8 @@ use crate::outside::{Net, Result};
 pub(crate) struct Target {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
-    /// Where it serves.
-    pub(crate) address: SocketAddr,
+    /// Where it serves, and since when.
+    pub(crate) run: Run,
     pub(crate) service: Arc<Service>,
     pub(crate) own_health: Option<OwnHealth>,
     /// HAProxy sends it traffic: it has passed before, whoever asked then.

@@ -1,0 +1,255 @@
+//! What people and the engine did to replicas since the last look: stopped, restarted, renamed,
+//! took away. Whatever is new is a step that is told once; what is remembered is how each replica
+//! was seen last.
+
+use std::time::Duration;
+
+use crate::decide::illness::News;
+use crate::model::memory::{Known, ServiceMemory, Unaddressed};
+use crate::model::plan::{Milestone, Step};
+use crate::model::replica::{ContainerState, Ending, Health, Replica};
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
+
+/// Restarts by Docker's policy within [`LOOP_SPAN`] that are worth a warning.
+const LOOP: usize = 5;
+const LOOP_SPAN: Duration = Duration::from_secs(600);
+/// Without an address for so long is worth a line in the log.
+const UNADDRESSED_TOLD: Duration = Duration::from_secs(10);
+/// A start that succeeded and that so many looks did not show has failed.
+const LOOKS_MAX: u32 = 3;
+
+/// What becomes of a container that exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Whoever stopped it may be about to start it again.
+    Waits,
+    /// Its owner did not mean it to end: it is started again.
+    Restarts,
+    /// Its owner stopped it.
+    LeftAlone,
+    /// Another one takes its place, and it is removed.
+    Replaced,
+}
+
+pub(crate) fn fate(replica: &Replica) -> Fate {
+    let Some(ended) = replica.ended else {
+        let is_own = !replica.owner.is_composed();
+        return if is_own { Fate::Replaced } else { Fate::Waits };
+    };
+    if ended.is_fresh {
+        return Fate::Waits;
+    }
+    match ended.by {
+        _ if !replica.owner.is_composed() => Fate::Replaced,
+        Ending::Stopped | Ending::Killed => Fate::LeftAlone,
+        Ending::Crashed | Ending::Shutdown => Fate::Restarts,
+    }
+}
+
+/// Nothing is done to it and nothing is expected of it until its owner does something.
+pub(crate) fn is_away(replica: &Replica) -> bool {
+    match replica.state {
+        ContainerState::Exited => fate(replica) == Fate::LeftAlone,
+        // Compose makes containers before it starts them, and freezes them when it is told to.
+        ContainerState::Created | ContainerState::Paused => !replica.owner.may_be_replaced(),
+        ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => false,
+    }
+}
+
+/// What somebody else made of the number since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Others {
+    /// Came, or are there again.
+    pub(crate) came: u32,
+    /// Were taken away, stopped or paused.
+    pub(crate) went: u32,
+}
+
+pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> Others {
+    let before = std::mem::take(&mut next.known);
+    let mut others = Others::default();
+    let is_first = before.is_empty();
+    for replica in &snapshot.replicas {
+        let old = before.get(&replica.id);
+        let is_ours = snapshot.starting.contains(&replica.number)
+            || next.drains.contains_key(&replica.id)
+            || replica.busy;
+        let is_away = is_away(replica);
+        match old {
+            None if !is_first && !is_ours && !is_away => others.came += 1,
+            Some(old) if old.is_away && !is_away && !is_ours => others.came += 1,
+            Some(old) if !old.is_away && is_away => others.went += 1,
+            Some(_) | None => (),
+        }
+        let known = one(snapshot, replica, old, is_ours, news);
+        next.known.insert(replica.id.clone(), known);
+    }
+    for (id, old) in &before {
+        let is_gone = !snapshot.replicas.iter().any(|r| r.id == *id);
+        let is_ours = next.drains.contains_key(id) || snapshot.starting.contains(&old.number);
+        others.went += u32::from(is_gone && !is_ours && !old.is_away);
+    }
+    restarts(snapshot, &before, next, news);
+    started(snapshot, next, news);
+    others
+}
+
+/// What is new about one replica, and how it is remembered.
+fn one(
+    snapshot: &Snapshot,
+    replica: &Replica,
+    old: Option<&Known>,
+    is_ours: bool,
+    news: &mut News,
+) -> Known {
+    let number = replica.number;
+    let is_up = matches!(replica.state, ContainerState::Running | ContainerState::Paused);
+    let mut known = old.cloned().unwrap_or_else(|| Known {
+        name: replica.name.clone(),
+        number,
+        run: replica.started,
+        proven: replica.started,
+        restarts: replica.restarts,
+        is_away: false,
+        is_ended: false,
+        unaddressed: None,
+    });
+    if known.name != replica.name {
+        let to = replica.name.clone();
+        let from = std::mem::replace(&mut known.name, to.clone());
+        news.steps.push(Step::Renamed { number, from, to });
+    }
+    known.number = number;
+    let is_new_run = known.run.zip(replica.started).is_some_and(|(a, b)| a != b);
+    let was_away = known.is_away;
+    if is_up {
+        known.is_ended = false;
+        if is_new_run && !is_ours && replica.restarts <= known.restarts {
+            news.steps.push(Step::Restarted { number });
+        } else if was_away && !is_new_run && replica.state == ContainerState::Running {
+            news.steps.push(Step::Unpaused { number });
+        }
+    }
+    known.run = replica.started.or(known.run);
+    known.restarts = replica.restarts;
+    if replica.health == Health::Healthy || known.proven.is_none() {
+        known.proven = replica.started.or(known.proven);
+    }
+    known.is_away = is_away(replica);
+    if known.is_away && !was_away && old.is_some() {
+        news.steps.extend(away(replica));
+    }
+    end(replica, &mut known, is_ours, news);
+    known.unaddressed = unaddressed(snapshot, replica, known.unaddressed, news);
+    known
+}
+
+/// One that was made and is not started yet is nothing new.
+fn away(replica: &Replica) -> Option<Step> {
+    let number = replica.number;
+    match replica.state {
+        ContainerState::Paused => Some(Step::Paused { number }),
+        ContainerState::Exited => Some(Step::Stopped { number, exit: replica.exit }),
+        ContainerState::Created
+        | ContainerState::Running
+        | ContainerState::Restarting
+        | ContainerState::Removing => None,
+    }
+}
+
+/// One that ended and is started again: told, and counted when it did so by itself.
+fn end(replica: &Replica, known: &mut Known, is_ours: bool, news: &mut News) {
+    let restarts = replica.state == ContainerState::Exited && fate(replica) == Fate::Restarts;
+    if restarts && !is_ours && !std::mem::replace(&mut known.is_ended, true) {
+        let by = replica.ended.map(|ended| ended.by);
+        let (number, exit) = (replica.number, replica.exit);
+        news.steps.push(Step::Exited { number, exit, by, is_restarted: true });
+        news.failed |= by != Some(Ending::Shutdown);
+    }
+}
+
+fn unaddressed(
+    snapshot: &Snapshot,
+    replica: &Replica,
+    before: Option<Unaddressed>,
+    news: &mut News,
+) -> Option<Unaddressed> {
+    let lacks = replica.state == ContainerState::Running && replica.address.is_none();
+    if !lacks || snapshot.swarm.is_some() {
+        return None;
+    }
+    let since = before.map_or(snapshot.now, |before| before.since);
+    let was_told = before.is_some_and(|before| before.is_told);
+    let is_told = UNADDRESSED_TOLD <= snapshot.now.since(since);
+    if is_told && !was_told {
+        let why = no_address(replica);
+        news.steps.push(Step::NotReady { number: replica.number, why });
+    }
+    Some(Unaddressed { since, is_told })
+}
+
+pub(crate) fn no_address(replica: &Replica) -> String {
+    let (name, network) = (&replica.name, &replica.network);
+    format!("it has no address in network {network}; `docker network connect {network} {name}`")
+}
+
+/// Docker's own restart policy is at work. The same replica goes on, but each death is told.
+fn restarts(
+    snapshot: &Snapshot,
+    before: &std::collections::BTreeMap<crate::model::replica::ContainerId, Known>,
+    next: &mut ServiceMemory,
+    news: &mut News,
+) {
+    let now = snapshot.now;
+    let was_loop = next.restarts.len() == LOOP;
+    next.restarts.retain(|at| now.since(*at) < LOOP_SPAN);
+    for replica in &snapshot.replicas {
+        let Some(old) = before.get(&replica.id) else { continue };
+        let more = replica.restarts.saturating_sub(old.restarts);
+        if 0 < more && replica.state != ContainerState::Exited {
+            let (number, exit) = (replica.number, replica.exit);
+            news.steps.push(Step::Exited { number, exit, by: None, is_restarted: true });
+            let more = usize::try_from(more).unwrap_or(LOOP).min(LOOP);
+            next.restarts.extend(std::iter::repeat_n(now, more));
+        }
+    }
+    let surplus = next.restarts.len().saturating_sub(LOOP);
+    next.restarts.drain(..surplus);
+    match (was_loop, next.restarts.len() == LOOP) {
+        (false, true) => news.milestones.push(Milestone::RestartLoop),
+        (true, false) => news.milestones.push(Milestone::RestartLoopOver),
+        (true, true) | (false, false) => (),
+    }
+}
+
+/// Starts that succeeded hold their seats until a look shows them.
+fn started(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) {
+    next.started.retain(|number, started| {
+        if snapshot.replicas.iter().any(|r| r.id == started.id) {
+            return false;
+        }
+        started.looks += 1;
+        let is_lost = LOOKS_MAX <= started.looks;
+        if is_lost {
+            news.steps.push(Step::Lost { number: *number });
+            news.failed = true;
+        }
+        !is_lost
+    });
+}
+
+/// Until something here is to be decided, if nothing else happens.
+pub(crate) fn again(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
+    const SOON: Duration = Duration::from_millis(250);
+    let now = snapshot.now;
+    let start_period = snapshot.service.health.start_period;
+    let unaddressed = memory.known.values().filter_map(|known| known.unaddressed);
+    let edges = unaddressed.flat_map(|unaddressed| {
+        [UNADDRESSED_TOLD, start_period].map(|span| unaddressed.since.plus(span))
+    });
+    let waits = |r: &Replica| r.ended.is_some_and(|ended| ended.is_fresh);
+    let is_fresh = snapshot.replicas.iter().any(waits) || !memory.started.is_empty();
+    let edges = edges.filter(|edge| now < *edge).map(|edge: Moment| edge.since(now));
+    edges.chain(is_fresh.then_some(SOON)).min()
+}

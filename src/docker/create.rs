@@ -1,0 +1,157 @@
+//! Making a replica from the config, and starting it.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::docker::client::{Answer, Call, Method};
+use crate::docker::owner::Identity;
+use crate::docker::wire::{self, Created, Listed};
+use crate::docker::{Docker, LABEL_SERVICE};
+use crate::model::owner::Owner;
+use crate::model::service::{Adopted, Service};
+use crate::model::url;
+use crate::outside::{Error, Result};
+
+impl Docker {
+    pub(super) fn start_own(&self, service: &Service, number: u32, most: u32) -> Result<String> {
+        let name = service.name.as_str();
+        let made = self.one_at_a_time(name, || {
+            let rows = self.listed(&format!("{LABEL_SERVICE}={name}"))?;
+            let rows = self.identified(rows, &[]);
+            let is_it = |identity: &Identity| match identity {
+                Identity::Replica { number: of, owner, .. } => {
+                    *of == number && *owner == Owner::Ours
+                }
+                Identity::Stranger { .. } | Identity::Pending { .. } | Identity::Unrelated => false,
+            };
+            if let Some((row, _)) = rows.iter().find(|(_, identity)| is_it(identity)) {
+                return Ok((row.id().to_owned(), false));
+            }
+            refuse_more(name, &rows, most)?;
+            self.create(service, number).map(|id| (id, true))
+        });
+        let (id, is_new) = made?;
+        let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
+        if is_new {
+            self.or_removed(&id, started)?
+        } else {
+            started?
+        }
+        Ok(id)
+    }
+
+    /// Containers of one service are made one after the other: each is to be counted before the
+    /// next one is made.
+    pub(super) fn one_at_a_time<T>(
+        &self,
+        service: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = making.entry(service.to_owned()).or_default().clone();
+        // A service that is gone leaves nothing behind.
+        making.retain(|name, turn| name == service || 1 < Arc::strong_count(turn));
+        drop(making);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        make()
+    }
+
+    /// Each with whose it is, by what is known now.
+    pub(super) fn identified(
+        &self,
+        rows: Vec<Listed>,
+        adopted: &[Adopted],
+    ) -> Vec<(Listed, Identity)> {
+        let known = self.asked.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let identities = self.identities(&rows, adopted, &known);
+        rows.into_iter().zip(identities).collect()
+    }
+
+    fn create(&self, service: &Service, number: u32) -> Result<String> {
+        let name = service.replica_name(number);
+        let answer = self.make(&name, &wire::create_body(service, number)?)?;
+        match answer.status {
+            404 if answer.message().contains("image") => Err(Error::new(format!(
+                "image {} is not on this host any more",
+                service.container.origin
+            ))),
+            409 => Err(Error::new(format!(
+                "the name {name} is taken by a container that is not a replica of {}; rename or \
+                 remove that container",
+                service.name
+            ))),
+            _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
+        }
+    }
+
+    pub(super) fn make(&self, name: &str, body: &[u8]) -> Result<Answer> {
+        let call = Call {
+            method: Method::Post,
+            query: &[("name", name)],
+            body: Some(body),
+            idempotent: false,
+            ..Call::get("/containers/create")
+        };
+        self.client.call(call, self.timeout)
+    }
+
+    /// The first network is the one that it was made in. Engines before API 1.44 take one only.
+    fn join_networks(&self, id: &str, service: &Service) -> Result<()> {
+        for network in service.container.networks.iter().skip(1) {
+            self.join(network, format!(r#"{{"Container":"{id}"}}"#).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn join(&self, network: &str, body: &[u8]) -> Result<()> {
+        let mut name = String::new();
+        url::encode(network, &mut name);
+        let path = format!("/networks/{name}/connect");
+        let call = Call { method: Method::Post, body: Some(body), ..Call::get(&path) };
+        let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
+        // It is in there already, as after a start that was cut off.
+        let is_in = answer.status == 403 && answer.message().contains("already exists");
+        if is_in { Ok(()) } else { answer.ok().map(drop) }
+    }
+
+    pub(super) fn run(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{id}/start");
+        let call = Call { method: Method::Post, ..Call::get(&path) };
+        let answer = self.client.call(call, self.timeout)?;
+        // 304: it runs already.
+        if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
+    }
+
+    /// What was made now and could not be started goes again.
+    pub(super) fn or_removed(&self, id: &str, started: Result<()>) -> Result<()> {
+        started.map_err(|err| match self.delete(id, true) {
+            Ok(()) => err,
+            Err(left) => Error::caused(format!("{err}; and it could not be removed again"), left),
+        })
+    }
+}
+
+/// However wrong what is believed of the service, this many of its containers are never exceeded.
+/// One whose labels came with its image was made by somebody else.
+pub(super) fn refuse_more(service: &str, rows: &[(Listed, Identity)], most: u32) -> Result<()> {
+    let (mut count, mut by_hand) = (0_usize, Vec::new());
+    for (row, identity) in rows {
+        match identity {
+            Identity::Stranger { is_copy: true, .. } | Identity::Unrelated => continue,
+            Identity::Stranger { is_copy: false, .. } => by_hand.push(row.name()),
+            Identity::Replica { .. } | Identity::Pending { .. } => (),
+        }
+        count += 1;
+    }
+    if u32::try_from(count).is_ok_and(|count| count < most) {
+        return Ok(());
+    }
+    let named = by_hand.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let hint = if named.is_empty() {
+        String::new()
+    } else {
+        format!("; {named} carry its labels without being replicas: remove them")
+    };
+    Err(Error::new(format!(
+        "{count} containers of service {service} exist, and no more than {most} are made{hint}"
+    )))
+}

@@ -1,0 +1,311 @@
+//! What Docker's events tell of containers beyond their state: who ended them, and that something
+//! about them changed. Events may be lost, doubled or late, so all of it is a hint that a look at
+//! the container itself is held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::model::replica::{ContainerId, Ended, Ending};
+use crate::model::time::Moment;
+
+/// More containers are not kept track of.
+const KEPT_MAX: usize = 4096;
+/// A container that ends later than this after it was signalled did so by itself. As long as the
+/// longest `stop_timeout`.
+const SIGNAL_MEANT: Duration = Duration::from_secs(3600);
+/// `docker restart` starts a container again within a fraction of a second.
+const FRESH: Duration = Duration::from_secs(2);
+/// An engine that goes down stops its containers right before.
+const GOES_DOWN: Duration = Duration::from_secs(20);
+/// The same, by what a later look shows: the engine came up again within this.
+const CAME_BACK: Duration = Duration::from_secs(180);
+
+/// An event of Docker's, as far as it matters here.
+#[derive(Deserialize)]
+pub(crate) struct Line {
+    #[serde(rename = "Action")]
+    action: String,
+    #[serde(rename = "Actor")]
+    actor: Actor,
+    #[serde(default, rename = "timeNano")]
+    time_ns: u64,
+}
+
+#[derive(Deserialize)]
+struct Actor {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(default, rename = "Attributes")]
+    attributes: Attributes,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Attributes {
+    signal: Option<String>,
+    #[serde(rename = "exitCode")]
+    exit_code: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    /// The first signal that ends a process, since the container was started.
+    signalled: Option<(Signal, Moment)>,
+    died: Option<(Option<Signal>, Moment)>,
+    /// Of its last death, also when it was started again since.
+    exit_code: Option<i64>,
+    /// The engine went down with it.
+    with_engine: bool,
+    /// Of the last event that was taken in.
+    time_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Kill,
+    /// One that a process may act on.
+    Stop,
+}
+
+impl Signal {
+    /// As Docker tells it, a number. `None`: it does not mean that the process should end.
+    fn read(text: &str) -> Option<Signal> {
+        match text {
+            "9" | "SIGKILL" | "KILL" => Some(Signal::Kill),
+            // SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT and SIGWINCH have other uses.
+            "1" | "10" | "12" | "17" | "18" | "28" => None,
+            _ => Some(Signal::Stop),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    lives: BTreeMap<ContainerId, Life>,
+    /// Those about which something changed since they were asked for.
+    changed: BTreeSet<ContainerId>,
+    /// Events may have been missed: whatever is known of any container may be out of date.
+    is_stale: bool,
+    /// Of the newest event.
+    newest_ns: u64,
+}
+
+impl Journal {
+    /// `false`: nobody needs to look because of it.
+    pub(crate) fn note(&mut self, line: &Line, now: Moment) -> bool {
+        self.newest_ns = self.newest_ns.max(line.time_ns);
+        // By the engine's clock, which is the host's.
+        let now = if line.time_ns == 0 { now } else { now.min(Moment(line.time_ns / 1_000_000)) };
+        let id = ContainerId(line.actor.id.clone());
+        if matches!(line.action.as_str(), "destroy" | "remove") {
+            self.lives.remove(&id);
+            self.changed.remove(&id);
+            return true;
+        }
+        if !self.lives.contains_key(&id) && KEPT_MAX <= self.lives.len() {
+            self.is_stale = true;
+            return true;
+        }
+        let life = self.lives.entry(id.clone()).or_default();
+        if line.time_ns < life.time_ns {
+            // It came again, as after a new connection.
+            return true;
+        }
+        life.time_ns = line.time_ns;
+        match line.action.as_str() {
+            "kill" => {
+                let signal = line.actor.attributes.signal.as_deref().and_then(Signal::read);
+                if life.signalled.is_none() {
+                    life.signalled = signal.map(|signal| (signal, now));
+                }
+                return false;
+            }
+            "die" => {
+                let meant = life.signalled.take();
+                let meant = meant.filter(|(_, at)| now.since(*at) <= SIGNAL_MEANT);
+                life.died = Some((meant.map(|(signal, _)| signal), now));
+                let code = line.actor.attributes.exit_code.as_deref();
+                life.exit_code = code.and_then(|code| code.parse().ok());
+            }
+            "start" => {
+                let Life { time_ns, exit_code, .. } = *life;
+                *life = Life { time_ns, exit_code, ..Life::default() };
+            }
+            _ => (),
+        }
+        self.changed.insert(id);
+        true
+    }
+
+    /// The stream of events ended: what died right before went down with the engine, if that did.
+    pub(crate) fn lost(&mut self, now: Moment) {
+        self.is_stale = true;
+        for life in self.lives.values_mut() {
+            let died = life.died.filter(|(_, at)| now.since(*at) <= GOES_DOWN);
+            life.with_engine |= died.is_some_and(|(signal, _)| signal == Some(Signal::Stop));
+        }
+    }
+
+    /// The engine's time of the newest event, in nanoseconds; 0 before the first.
+    pub(crate) fn newest_ns(&self) -> u64 {
+        self.newest_ns
+    }
+
+    /// Whose details are out of date; `None`: everybody's.
+    pub(crate) fn take_changed(&mut self) -> Option<BTreeSet<ContainerId>> {
+        let changed = std::mem::take(&mut self.changed);
+        (!std::mem::take(&mut self.is_stale)).then_some(changed)
+    }
+
+    /// With which code a container ended last.
+    pub(crate) fn exit_code(&self, id: &ContainerId) -> Option<i64> {
+        self.lives.get(id)?.exit_code
+    }
+
+    /// How a container that exited came to that.
+    pub(crate) fn ended(&self, id: &ContainerId, shown: &Shown, now: Moment) -> Ended {
+        let life = self.lives.get(id);
+        let died = life.and_then(|life| life.died);
+        let is_late = |at: u64| shown.finished_ms.is_some_and(|finished| finished < at);
+        if is_late(shown.host_up_ms) || life.is_some_and(|life| life.with_engine) {
+            return Ended { by: Ending::Shutdown, is_fresh: false };
+        }
+        if let Some((signal, at)) = died {
+            let by = match signal {
+                Some(Signal::Stop) => Ending::Stopped,
+                Some(Signal::Kill) => Ending::Killed,
+                None => Ending::Crashed,
+            };
+            let is_fresh = by == Ending::Stopped && now.since(at) < FRESH;
+            return Ended { by, is_fresh };
+        }
+        // Nobody heard it die. The event may be on its way still.
+        let finished = shown.finished_ms.map(Moment);
+        let is_fresh = finished.is_some_and(|at| now.since(at) < FRESH);
+        let before_engine = finished.is_some_and(|at| {
+            let up = Moment(shown.engine_up_ms);
+            at < up && up.since(at) < CAME_BACK
+        });
+        let by = match shown.exit_code {
+            _ if before_engine => Ending::Shutdown,
+            // As a process ends that was asked to: by itself, or by SIGINT, SIGKILL, SIGTERM.
+            0 | 130 | 137 | 143 if !shown.is_oom => Ending::Stopped,
+            _ => Ending::Crashed,
+        };
+        Ended { by, is_fresh }
+    }
+}
+
+/// What a look shows of a container that exited.
+pub(crate) struct Shown {
+    pub(crate) exit_code: i64,
+    pub(crate) is_oom: bool,
+    /// When it ended, in milliseconds since 1970, as the others are.
+    pub(crate) finished_ms: Option<u64>,
+    /// When the host came up; 0 if that is not known.
+    pub(crate) host_up_ms: u64,
+    /// When the engine came up; 0 if that is not known.
+    pub(crate) engine_up_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::journal::{Journal, Line, Shown};
+    use crate::model::replica::{ContainerId, Ended, Ending};
+    use crate::model::time::Moment;
+
+    fn line(text: &str, ms: u64) -> Line {
+        let (action, signal) = text.split_once(':').unwrap_or((text, ""));
+        let text = format!(
+            r#"{{"Type":"container","Action":"{action}","timeNano":{}000000,
+                "Actor":{{"ID":"a","Attributes":{{"signal":"{signal}","image":"x"}}}}}}"#,
+            1_000_000 + ms
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    const NOW: u64 = 1_010_000;
+
+    /// Events as `word@ms`, `lost` for the end of the stream; looked at `NOW`, ten seconds later.
+    fn ended(events: &str, shown: Shown) -> Ended {
+        let mut journal = Journal::default();
+        for event in events.split_whitespace() {
+            let (word, ms) = event.split_once('@').unwrap();
+            let ms: u64 = ms.parse().unwrap();
+            match word {
+                "lost" => journal.lost(Moment(1_000_000 + ms)),
+                word => drop(journal.note(&line(word, ms), Moment(1_000_000 + ms))),
+            }
+        }
+        journal.ended(&ContainerId("a".to_owned()), &shown, Moment(NOW))
+    }
+
+    fn shown(exit_code: i64) -> Shown {
+        let (host_up_ms, engine_up_ms) = (500_000, 500_000);
+        Shown { exit_code, is_oom: false, finished_ms: Some(NOW - 5_000), host_up_ms, engine_up_ms }
+    }
+
+    #[test]
+    fn who_ended_a_container_is_told_by_the_signal_before_its_death() {
+        for (events, by, is_fresh) in [
+            ("die@9000", Ending::Crashed, false),
+            ("kill:15@8000 die@9000", Ending::Stopped, true),
+            ("kill:15@7000 kill:9@8000 die@8000", Ending::Stopped, false),
+            ("kill:15@7000 kill:9@8000 die@8001", Ending::Stopped, true),
+            ("kill:9@8000 die@9000", Ending::Killed, false),
+            ("kill:3@8000 die@9000", Ending::Stopped, true),
+            // A signal that does not mean an end.
+            ("kill:1@8000 die@9000", Ending::Crashed, false),
+            ("kill:1@8000 kill:9@8500 die@9000", Ending::Killed, false),
+            // It was started since.
+            ("kill:15@1000 die@2000 start@3000 die@9000", Ending::Crashed, false),
+            // The same events once more, as after a new connection.
+            ("die@9000 kill:15@8000", Ending::Crashed, false),
+            // The engine went down with it, or the stream alone broke.
+            ("kill:15@8000 die@9000 lost@9500", Ending::Shutdown, false),
+            ("die@9000 lost@9500", Ending::Crashed, false),
+        ] {
+            assert_eq!(ended(events, shown(137)), Ended { by, is_fresh }, "{events}");
+        }
+    }
+
+    #[test]
+    fn a_death_that_nobody_heard_is_told_by_its_times_and_its_exit_code() {
+        for (exit_code, is_oom, finished_ms, host_up_ms, engine_up_ms, by, is_fresh) in [
+            (1, false, NOW - 5_000, 0, 0, Ending::Crashed, false),
+            (0, false, NOW - 5_000, 0, 0, Ending::Stopped, false),
+            (143, false, NOW - 5_000, 0, 0, Ending::Stopped, false),
+            (137, false, NOW - 5_000, 0, 0, Ending::Stopped, false),
+            (137, true, NOW - 5_000, 0, 0, Ending::Crashed, false),
+            // The event may come yet.
+            (0, false, NOW - 1_999, 0, 0, Ending::Stopped, true),
+            (1, false, NOW - 2_000, 0, 0, Ending::Crashed, false),
+            // Before the host came up, and right then.
+            (0, false, NOW - 5_000, NOW - 4_999, 0, Ending::Shutdown, false),
+            (0, false, NOW - 5_000, NOW - 5_000, 0, Ending::Stopped, false),
+            // Shortly before the engine came up, and long before.
+            (0, false, NOW - 200_000, 0, NOW - 20_001, Ending::Shutdown, false),
+            (0, false, NOW - 200_000, 0, NOW - 20_000, Ending::Stopped, false),
+        ] {
+            let finished_ms = Some(finished_ms);
+            let shown = Shown { exit_code, is_oom, finished_ms, host_up_ms, engine_up_ms };
+            assert_eq!(ended("", shown), Ended { by, is_fresh }, "{exit_code} {finished_ms:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_may_have_changed_is_asked_for_again_once() {
+        let mut journal = Journal::default();
+        let changed = |journal: &mut Journal| journal.take_changed().map(|ids| ids.len());
+        assert!(!journal.note(&line("kill:15", 0), Moment(0)));
+        assert_eq!(changed(&mut journal), Some(0));
+        assert!(journal.note(&line("rename", 1), Moment(0)));
+        assert_eq!((changed(&mut journal), changed(&mut journal)), (Some(1), Some(0)));
+        journal.lost(Moment(0));
+        assert_eq!((changed(&mut journal), changed(&mut journal)), (None, Some(0)));
+        assert!(journal.note(&line("destroy", 2), Moment(0)));
+        assert_eq!(changed(&mut journal), Some(0));
+    }
+}

@@ -1,0 +1,244 @@
+//! Whose a container is, by its labels, its name and its id.
+//!
+//! Labels alone prove little: a container gets those of its image, and `docker commit` puts those of
+//! a container into an image. So a label counts only where the image does not have the same, and a
+//! container has to be called what its maker calls it, or be known by its id.
+
+use std::collections::BTreeMap;
+
+use crate::docker::clone::{
+    LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT, number_of,
+};
+use crate::docker::{LABEL_REPLICA, LABEL_SERVICE};
+use crate::model::owner::Owner;
+use crate::model::replica::NUMBER_MAX;
+use crate::model::service::{Adopted, replica_name};
+
+pub(crate) type Labels = BTreeMap<String, String>;
+
+const OURS: &str = "io.plimsoll.";
+const COMPOSES: &str = "com.docker.compose.";
+
+/// What a container's labels, name and id make of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    Replica {
+        service: String,
+        number: u32,
+        owner: Owner,
+    },
+    Stranger {
+        service: String,
+        why: String,
+        /// Its labels came with its image, so that it is none that plimsoll made.
+        is_copy: bool,
+    },
+    /// The labels of its image are not known yet.
+    Pending {
+        service: String,
+    },
+    /// Its labels name no service.
+    Unrelated,
+}
+
+/// What is known of the labels of a container's image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ImageLabels<'a> {
+    Are(&'a Labels),
+    /// Not told so far.
+    Pending,
+    /// The engine does not have the image any more, or does not tell of it.
+    Unknown,
+}
+
+pub(crate) struct Facts<'a> {
+    pub(crate) labels: &'a Labels,
+    /// Without the slash in front.
+    pub(crate) name: &'a str,
+    pub(crate) image: ImageLabels<'a>,
+    /// It was a replica before: its name does not matter.
+    pub(crate) is_known: bool,
+}
+
+/// The service that the labels name, and whether they are compose's.
+fn claimed<'a>(labels: &'a Labels, adopted: &'a [Adopted]) -> Option<(&'a str, bool)> {
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    let composed = label(LABEL_PROJECT)
+        .zip(label(LABEL_OF))
+        .filter(|_| label(LABEL_HASH).is_some() && label(LABEL_ONE_OFF) != Some("True"));
+    let of = composed
+        .and_then(|(project, of)| adopted.iter().find(|a| a.project == project && a.of == of));
+    match (of, label(LABEL_SERVICE)) {
+        (Some(of), _) => Some((of.service.as_str(), true)),
+        (None, Some(service)) => Some((service, composed.is_some())),
+        (None, None) => None,
+    }
+}
+
+pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
+    let Some((service, is_composed)) = claimed(facts.labels, adopted) else {
+        return Identity::Unrelated;
+    };
+    let service = service.to_owned();
+    let stranger =
+        |why: String| Identity::Stranger { service: service.clone(), why, is_copy: false };
+    let prefix = if is_composed { COMPOSES } else { OURS };
+    if !facts.is_known {
+        match facts.image {
+            ImageLabels::Pending => return Identity::Pending { service },
+            ImageLabels::Are(image) if is_inherited(facts.labels, image, prefix) => {
+                let why = format!(
+                    "its {prefix}* labels are those of its image, as after `docker commit`"
+                );
+                return Identity::Stranger { service, why, is_copy: true };
+            }
+            ImageLabels::Are(_) | ImageLabels::Unknown => (),
+        }
+    }
+    let key = if is_composed { LABEL_NUMBER } else { LABEL_REPLICA };
+    let Some(text) = facts.labels.get(key) else {
+        return stranger(format!("it has no label {key}"));
+    };
+    let Some(number) = number_of(text) else {
+        let text: String = text.chars().take(40).collect();
+        return stranger(format!("its label {key}={text:?} is not a number up to {NUMBER_MAX}"));
+    };
+    let names = names_for(facts.labels, &service, number, is_composed);
+    if !facts.is_known && !names.iter().any(|name| name == facts.name) {
+        let wanted = names.first().map_or("", String::as_str);
+        return stranger(format!("it is not called {wanted}, as its labels say"));
+    }
+    let of_replica = facts.labels.get(LABEL_REPLICA).and_then(|n| number_of(n));
+    let owner = match is_composed {
+        false => Owner::Ours,
+        // A label that stands in the compose file has the same value in each container.
+        true if facts.labels.contains_key(LABEL_SERVICE) && of_replica == Some(number) => {
+            Owner::Clone
+        }
+        true => Owner::Compose,
+    };
+    Identity::Replica { service, number, owner }
+}
+
+/// Every label of the kind that the container has stands in its image as well.
+fn is_inherited(labels: &Labels, image: &Labels, prefix: &str) -> bool {
+    labels
+        .iter()
+        .filter(|(key, _)| key.starts_with(prefix))
+        .all(|label| image.get(label.0) == Some(label.1))
+}
+
+/// What its maker calls a container of these labels; compose's version 1 had underscores.
+fn names_for(labels: &Labels, service: &str, number: u32, is_composed: bool) -> Vec<String> {
+    match (labels.get(LABEL_PROJECT), labels.get(LABEL_OF)) {
+        (Some(project), Some(of)) if is_composed => {
+            vec![format!("{project}-{of}-{number}"), format!("{project}_{of}_{number}")]
+        }
+        (_, _) => vec![replica_name(service, number)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
+    use crate::model::service::{Adopted, ServiceName};
+
+    const OURS: &str = "io.plimsoll.service=web io.plimsoll.replica=3";
+    const SHOP: &str = "com.docker.compose.project=shop com.docker.compose.service=web \
+        com.docker.compose.config-hash=5a com.docker.compose.oneoff=False \
+        com.docker.compose.container-number=3";
+
+    fn labels(text: &str) -> Labels {
+        let pair = |word: &str| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+        text.split_whitespace().map(|word| pair(word).expect("key=value")).collect()
+    }
+
+    /// `-` in place of the image's labels: they are not known yet; `?`: nobody knows them.
+    #[track_caller]
+    fn check(name: &str, own: &str, image: &str, is_known: bool, want: &str) {
+        let (own, from_image) = (labels(own), labels(image.trim_matches(['-', '?'])));
+        let image = match image {
+            "-" => ImageLabels::Pending,
+            "?" => ImageLabels::Unknown,
+            _ => ImageLabels::Are(&from_image),
+        };
+        let adopted = Adopted {
+            service: ServiceName::new("front").unwrap(),
+            project: "shop".to_owned(),
+            of: "web".to_owned(),
+        };
+        let got = match identify(&Facts { labels: &own, name, image, is_known }, &[adopted]) {
+            Identity::Replica { service, number, owner } => format!("{owner:?} {service}-{number}"),
+            Identity::Stranger { service, why, .. } => format!("stranger to {service}: {why}"),
+            Identity::Pending { service } => format!("pending {service}"),
+            Identity::Unrelated => "unrelated".to_owned(),
+        };
+        assert!(got.starts_with(want), "{name} {own:?}: {got:?} does not begin with {want:?}");
+    }
+
+    #[test]
+    fn ours_is_what_has_our_labels_of_its_own_and_our_name_or_an_id_that_we_know() {
+        check("web-3", OURS, "", false, "Ours web-3");
+        check("web-3", OURS, "?", false, "Ours web-3");
+        check("web-3", OURS, "-", false, "pending web");
+        check("web-old", OURS, "", true, "Ours web-3");
+        check("web-old", OURS, "-", true, "Ours web-3");
+        check("web-old", OURS, "", false, "stranger to web: it is not called web-3");
+        check("web-3", OURS, OURS, false, "stranger to web: its io.plimsoll.* labels are those");
+        check("web-3", OURS, OURS, true, "Ours web-3");
+        // The image was committed from another replica, and is what the service is made from now.
+        let image = "io.plimsoll.service=web io.plimsoll.replica=1";
+        check("web-3", OURS, image, false, "Ours web-3");
+        check("web-3", "io.plimsoll.service=web", "", false, "stranger to web: it has no label");
+        check("web-3", "io.plimsoll.replica=3", "", false, "unrelated");
+        check("web-3", "", "", true, "unrelated");
+    }
+
+    #[test]
+    fn a_number_that_could_not_be_read_back_makes_a_stranger() {
+        for (number, want) in [
+            ("1000000000", "Ours web-1000000000"),
+            ("1000000001", "stranger to web: its label io.plimsoll.replica=\"1000000001\" is not"),
+            ("4294967296", "stranger to web: "),
+            ("-1", "stranger to web: "),
+            ("x", "stranger to web: "),
+        ] {
+            let own = format!("io.plimsoll.service=web io.plimsoll.replica={number}");
+            check(&format!("web-{number}"), &own, "", false, want);
+        }
+    }
+
+    #[test]
+    fn composes_is_what_has_composes_labels_of_its_own_and_composes_name() {
+        check("shop-web-3", SHOP, "", false, "Compose front-3");
+        check("shop_web_3", SHOP, "", false, "Compose front-3");
+        check("shop-web-3", SHOP, "-", false, "pending front");
+        check("old", SHOP, "", true, "Compose front-3");
+        check("front-3", SHOP, "", false, "stranger to front: it is not called shop-web-3");
+        check("0a1b2c_shop-web-3", SHOP, "", false, "stranger to front: it is not called");
+        check("shop-web-3", SHOP, SHOP, false, "stranger to front: its com.docker.compose.*");
+        // Compose made it from an image that was committed from one of its own.
+        let image = format!("{SHOP} com.docker.compose.image=sha256:1");
+        let own = format!("{SHOP} com.docker.compose.image=sha256:2");
+        check("shop-web-3", &own, &image, false, "Compose front-3");
+        let other = SHOP.replace("project=shop", "project=stage");
+        check("stage-web-3", &other, "", false, "unrelated");
+        let one_off = SHOP.replace("oneoff=False", "oneoff=True");
+        check("shop-web-3", &one_off, "", false, "unrelated");
+    }
+
+    #[test]
+    fn a_clone_has_the_labels_of_both() {
+        let clone = format!("{SHOP} {}", OURS.replace("service=web", "service=front"));
+        check("shop-web-3", &clone, "", false, "Clone front-3");
+        check("shop-web-3", &clone, &clone, false, "stranger to front");
+        // Of a service that the config does not have any more.
+        let gone = clone.replace("project=shop", "project=stage").replace("front", "gone");
+        check("stage-web-3", &gone, "", false, "Clone gone-3");
+        // The compose file gives every container of the service these labels.
+        let own = format!("{SHOP} io.plimsoll.service=front");
+        check("shop-web-3", &own, "", false, "Compose front-3");
+        let own = format!("{SHOP} io.plimsoll.service=front io.plimsoll.replica=1");
+        check("shop-web-3", &own, "", false, "Compose front-3");
+    }
+}

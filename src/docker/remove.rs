@@ -1,0 +1,71 @@
+//! Taking a container away, if it is still the one that was decided on.
+
+use std::sync::PoisonError;
+
+use crate::docker::Docker;
+use crate::docker::client::{Call, Method};
+use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
+use crate::docker::wire::Inspected;
+use crate::model::action::{Effect, Removal};
+use crate::model::owner::Owner;
+use crate::outside::{Error, Result};
+
+impl Docker {
+    /// Looked at again right before: somebody may have started it, or made another one in its
+    /// place. Then nothing is done, and the next decision goes by what is there.
+    pub(super) fn remove_replica(&self, removal: &Removal) -> Result<Effect> {
+        let id = &removal.id;
+        let Some(found) = self.inspect(&id.0, self.look_timeout())? else {
+            return Ok(Effect::Changed);
+        };
+        let is_same_run = match (removal.started, found.started_ms()) {
+            (Some(decided), Some(now)) => decided == now,
+            (_, _) => true,
+        };
+        if found.is_up() != removal.is_up || !is_same_run {
+            return Ok(Effect::Unchanged);
+        }
+        let Some(owner) = self.owner_of(&found, removal) else {
+            return Err(Error::new(format!(
+                "container {} ({id}) is not replica {} of {} by its labels; it is left alone",
+                found.name(),
+                removal.number,
+                removal.service
+            )));
+        };
+        let path = format!("/containers/{}/stop", id.0);
+        // Docker takes whole seconds; 0 would be no time at all.
+        let seconds = removal.stop_timeout.as_millis().div_ceil(1000).to_string();
+        let query = [("t", seconds.as_str())];
+        let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
+        let answer = self.client.call(call, self.timeout.saturating_add(removal.stop_timeout))?;
+        if !matches!(answer.status, 304 | 404) {
+            answer.ok()?;
+        }
+        self.delete(&id.0, owner.volumes_go()).map(|()| Effect::Changed)
+    }
+
+    /// By its own labels, whatever it is called: the decision was about this id.
+    fn owner_of(&self, found: &Inspected, removal: &Removal) -> Option<Owner> {
+        let none = Labels::new();
+        let labels = found.labels().unwrap_or(&none);
+        let (name, image) = (found.name(), ImageLabels::Unknown);
+        let facts = Facts { labels, name, image, is_known: true };
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match identify(&facts, &asked.0) {
+            Identity::Replica { service, number, owner } => {
+                (service == removal.service && number == removal.number).then_some(owner)
+            }
+            Identity::Stranger { .. } | Identity::Pending { .. } | Identity::Unrelated => None,
+        }
+    }
+
+    pub(super) fn delete(&self, id: &str, volumes: bool) -> Result<()> {
+        let path = format!("/containers/{id}");
+        let query = [("force", "true"), ("v", if volumes { "true" } else { "false" })];
+        let call = Call { method: Method::Delete, query: &query, ..Call::get(&path) };
+        let answer = self.client.call(call, self.timeout)?;
+        // 409: a removal is under way already.
+        if matches!(answer.status, 404 | 409) { Ok(()) } else { answer.ok().map(drop) }
+    }
+}

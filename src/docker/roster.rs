@@ -1,0 +1,160 @@
+//! From what the engine lists to the containers that are replicas, and those that only look it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::docker::clone::LABEL_HASH;
+use crate::docker::journal::Shown;
+use crate::docker::lookup::Answer;
+use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
+use crate::docker::wire::{Inspected, Listed};
+use crate::docker::{Docker, LABEL_SERVICE};
+use crate::model::owner::Stranger;
+use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
+use crate::model::service::Adopted;
+use crate::outside::{Listing, Result};
+
+/// A look waits so long for what single containers have to tell, and goes on without.
+const DETAILS_MAX: Duration = Duration::from_millis(300);
+
+impl Docker {
+    pub(super) fn roster(
+        &self,
+        adopted: &[Adopted],
+        known: &BTreeSet<ContainerId>,
+    ) -> Result<Listing> {
+        let rows = self.rows(adopted)?;
+        let identities = self.identities(&rows, adopted, known);
+        let mut listing = Listing::default();
+        let mut replicas = Vec::new();
+        for (row, identity) in rows.into_iter().zip(identities) {
+            match identity {
+                Identity::Unrelated => (),
+                Identity::Pending { service } => drop(listing.unsettled.insert(service)),
+                Identity::Stranger { service, why, .. } => listing.strangers.push(Stranger {
+                    id: ContainerId(row.id().to_owned()),
+                    name: row.name().to_owned(),
+                    service,
+                    why,
+                }),
+                Identity::Replica { service, number, owner } => {
+                    let condition = row.condition();
+                    replicas.push((row.into_container(service, number, owner), condition));
+                }
+            }
+        }
+        self.detail(&mut replicas);
+        listing.containers = replicas.into_iter().map(|(container, _)| container).collect();
+        let now = self.clock.now();
+        let waits = [self.inspected.wait(now), self.images.wait(now)];
+        listing.wait = waits.into_iter().flatten().min();
+        Ok(listing)
+    }
+
+    /// Every container that carries our label or one of compose's, each once.
+    pub(super) fn rows(&self, adopted: &[Adopted]) -> Result<Vec<Listed>> {
+        let mut rows = self.listed(LABEL_SERVICE)?;
+        if !adopted.is_empty() {
+            // Clones carry both labels.
+            let new = |row: &Listed| !row.labels().contains_key(LABEL_SERVICE);
+            rows.extend(self.listed(LABEL_HASH)?.into_iter().filter(new));
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn identities(
+        &self,
+        rows: &[Listed],
+        adopted: &[Adopted],
+        known: &BTreeSet<ContainerId>,
+    ) -> Vec<Identity> {
+        let identity = |row: &Listed, image: ImageLabels| {
+            let is_known = known.contains(&ContainerId(row.id().to_owned()));
+            identify(&Facts { labels: row.labels(), name: row.name(), image, is_known }, adopted)
+        };
+        // An image that has no name any more has the same labels: asked once for all of its time.
+        let pending =
+            |row: &&Listed| matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. });
+        let images = rows.iter().filter(pending).map(Listed::image_id).filter(|id| !id.is_empty());
+        self.images.renew(images, &self.client, &self.clock, DETAILS_MAX);
+        let none = Labels::new();
+        let one = |row: &Listed| match self.images.get(row.image_id()) {
+            _ if row.image_id().is_empty() => identity(row, ImageLabels::Unknown),
+            Answer::Is(image) => identity(row, ImageLabels::Are(image.labels().unwrap_or(&none))),
+            Answer::Absent | Answer::Failed => identity(row, ImageLabels::Unknown),
+            Answer::Pending => identity(row, ImageLabels::Pending),
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Adds what the list does not tell.
+    fn detail(&self, replicas: &mut [(Container, String)]) {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        match journal.take_changed() {
+            Some(ids) => ids.iter().for_each(|id| self.inspected.outdate(&id.0)),
+            None => self.inspected.outdate_all(),
+        }
+        drop(journal);
+        let mut before = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conditions = BTreeMap::new();
+        for (container, condition) in &mut *replicas {
+            let condition = std::mem::take(condition);
+            if before.get(&container.id).is_some_and(|before| *before != condition) {
+                self.inspected.outdate(&container.id.0);
+            }
+            conditions.insert(container.id.clone(), condition);
+        }
+        *before = conditions;
+        drop(before);
+        let ids = replicas.iter().map(|(container, _)| container.id.0.as_str());
+        self.inspected.renew(ids, &self.client, &self.clock, DETAILS_MAX);
+        let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
+        for (container, _) in replicas {
+            if let Answer::Is(inspected) = self.inspected.get(&container.id.0) {
+                self.complete(container, &inspected, up_ms);
+            }
+        }
+    }
+
+    fn complete(&self, container: &mut Container, shown: &Inspected, up_ms: (u64, u64)) {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        container.started = shown.started_ms();
+        container.restarts = shown.restarts();
+        if container.state == ContainerState::Exited && !shown.is_up() {
+            let exit = shown.exit();
+            container.exit = Some(exit);
+            let (host_up_ms, engine_up_ms) = up_ms;
+            let seen = Shown {
+                exit_code: exit.code,
+                is_oom: exit.oom,
+                finished_ms: shown.finished_ms(),
+                host_up_ms,
+                engine_up_ms,
+            };
+            container.ended = Some(journal.ended(&container.id, &seen, self.clock.now()));
+        } else if 0 < container.restarts {
+            let code = journal.exit_code(&container.id);
+            container.exit = code.map(|code| Exit { code, oom: false });
+        }
+        if let Some(OwnHealth::Unhealthy(complaint)) = &mut container.own_health {
+            *complaint = shown.complaint();
+        }
+    }
+}
+
+/// In milliseconds since 1970; 0: the kernel does not tell.
+fn host_up_ms() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    seconds.unwrap_or(0_u64).saturating_mul(1000)
+}
+
+/// The engine writes its pid file when it comes up, beside its socket where nobody moved either.
+fn engine_up_ms(socket: &Path) -> u64 {
+    let written = fs::metadata(socket.with_extension("pid")).and_then(|file| file.modified());
+    let since = written.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}
