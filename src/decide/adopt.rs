@@ -45,6 +45,9 @@ pub(crate) fn adopt(
         (false, true) => found,
         (false, false) => return None,
     };
+    // Of a service that sleeps one is wanted, so that it goes on as soon as compose starts it.
+    let is_swarm = snapshot.swarm.is_some();
+    let number = if is_swarm { number } else { number.max(1) };
     if number == wanted {
         return None;
     }

@@ -75,9 +75,8 @@ impl Docker {
                 service.container.origin
             ))),
             409 => Err(Error::new(format!(
-                "the name {name} is taken by a container that is not a replica of {}; rename or \
-                 remove that container",
-                service.name
+                "the name {name} is taken by a container that is not ours; rename or remove that \
+                 container"
             ))),
             _ => answer.ok().and_then(|answer| Ok(answer.json::<Created>()?.id)),
         }

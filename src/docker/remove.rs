@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::docker::Docker;
+use crate::docker::{Docker, LABEL_SERVICE};
 use crate::docker::client::{Call, Method};
 use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
 use crate::docker::wire::Inspected;
@@ -27,10 +27,11 @@ impl Docker {
         }
         let Some(owner) = self.owner_of(&found, removal) else {
             return Err(Error::new(format!(
-                "container {} ({id}) is not replica {} of {} by its labels; it is left alone",
+                "container {} ({id}) does not carry {LABEL_SERVICE}={} and the number {}; it is \
+                 left alone",
                 found.name(),
-                removal.number,
-                removal.service
+                removal.service,
+                removal.number
             )));
         };
         let path = format!("/containers/{}/stop", id.0);

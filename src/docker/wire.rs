@@ -231,7 +231,8 @@ impl Inspected {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.state.status.as_str(), "running" | "paused" | "restarting")
+        let status = self.state.status.as_str();
+        0 < self.state.pid || matches!(status, "running" | "paused" | "restarting")
     }
 
     /// In milliseconds since 1970; `None`: it never was.

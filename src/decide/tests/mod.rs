@@ -31,6 +31,7 @@ mod hpa_worlds;
 mod illness;
 mod metrics;
 mod numbers;
+mod people;
 mod proxy;
 mod rollout;
 mod small_worlds;
