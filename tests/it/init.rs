@@ -14,7 +14,7 @@ const FILES: &str = "tests/compose";
 fn made(file: &str) -> (String, String) {
     let mut command = Command::new(PLIMSOLL);
     command.args(["init", "--compose", file]).current_dir(FILES);
-    let out = command.env_remove("SHOP_TAG").env_remove("SHOP_MODE").output().unwrap();
+    let out = command.env_remove("SHOP_TAG").env_remove("COMPOSE_PROJECT_NAME").output().unwrap();
     assert!(out.status.success(), "{file}: {out:?}");
     let here = fs::canonicalize(FILES).unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -32,6 +32,36 @@ fn compose_files_become_configs_that_are_good() {
         assert!(out.status.success(), "{file}: {said}\n{text}");
         let shown = format!("{text}--- stderr\n{told}");
         golden::check(&Path::new(FILES).join(file).with_extension("txt"), &shown);
+    }
+}
+
+/// `docker compose` would not know its own containers by another name.
+#[test]
+fn a_project_is_named_as_compose_names_it() {
+    let dir = Dir::new("project");
+    let plain = "services: { web: { image: w, expose: [80] } }\n";
+    let named = "name: ${X:-given}\nservices: { web: { image: w, expose: [80] } }\n";
+    for (folder, text, dot_env, variable, want) in [
+        ("shop", plain, "", None, "shop"),
+        ("My Shop.2", plain, "", None, "myshop2"),
+        ("_-Ä_a-B", plain, "", None, "a-b"),
+        ("shop", named, "", None, "given"),
+        ("shop", plain, "# C=1\nCOMPOSE_PROJECT_NAME=\"of-file\"\n", None, "of-file"),
+        ("shop", named, "COMPOSE_PROJECT_NAME=of-file\n", Some("of-env"), "of-env"),
+        ("shop", named, "", Some(""), "given"),
+    ] {
+        let folder = dir.join(folder);
+        fs::create_dir_all(folder.join("below")).unwrap();
+        fs::write(folder.join("compose.yaml"), text).unwrap();
+        fs::write(folder.join(".env"), dot_env).unwrap();
+        let mut command = Command::new(PLIMSOLL);
+        command.args(["init", "--compose", "../compose.yaml"]).current_dir(folder.join("below"));
+        command.env_remove("COMPOSE_PROJECT_NAME").env_remove("X");
+        command.envs(variable.map(|value| ("COMPOSE_PROJECT_NAME", value)));
+        let out = command.output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let line = format!(r#""compose": {{"project":"{want}","service":"web"}},"#);
+        assert!(text.contains(&line), "no {line} in\n{text}");
     }
 }
 

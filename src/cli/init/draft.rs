@@ -54,7 +54,7 @@ impl Draft {
 
     /// Without these no service is one.
     fn complete(&mut self) {
-        if !self.has("image") {
+        if !self.has("image") && !self.has("compose") {
             self.keys.insert(
                 0,
                 Key {
@@ -101,7 +101,7 @@ pub(crate) fn write(head: &[String], mut drafts: Vec<Draft>) -> String {
             };
             let at = |key: &&mut Key| rest.split(['.', '[']).next() == Some(key.name);
             match draft.keys.iter_mut().find(at) {
-                Some(key) if ["image", "port", "max_replicas"].contains(&key.name) => {
+                Some(key) if ["image", "compose", "port", "max_replicas"].contains(&key.name) => {
                     draft.unfit = Some(format!("{}: {}", key.name, problem.message));
                 }
                 Some(key) => {

@@ -6,6 +6,7 @@ mod flow;
 mod running;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,12 +34,28 @@ pub(crate) fn init(asked: &InitAsked) -> ExitCode {
 fn from_compose(file: &Path) -> Result<String, String> {
     let shown = file.display();
     let text = config::text(file).map_err(|why| format!("{shown} {why}"))?;
-    let variable = |name: &str| std::env::var(name).ok();
+    let beside = dot_env(file);
+    let variable = |name: &str| std::env::var(name).ok().or_else(|| beside.get(name).cloned());
     let composed = compose::read(file, &text, &variable).map_err(|why| format!("{shown} {why}"))?;
     for line in composed.unread {
         complain(&line);
     }
     Ok(draft::write(&head(&format!("from {shown}")), composed.drafts))
+}
+
+/// What compose takes for variables that the environment does not have.
+fn dot_env(file: &Path) -> BTreeMap<String, String> {
+    let text = config::text(&file.with_file_name(".env")).unwrap_or_default();
+    let pair = |line: &str| {
+        let line = line.trim();
+        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let value = value.trim();
+        let quoted = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+        let bare = || value.split(" #").next().unwrap_or_default().trim_end();
+        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(bare);
+        Some((name.trim().to_owned(), value.to_owned()))
+    };
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(pair).collect()
 }
 
 fn from_running() -> Result<String, String> {

@@ -19,11 +19,16 @@ fn draft(container: &Running) -> Draft {
         Some((_, service)) => Draft::new(service),
         None => Draft::new(&container.name),
     };
-    draft.remarks.push(match &container.compose {
-        Some((project, service)) => format!("service {service} of compose project {project}"),
-        None => format!("container {}", container.name),
-    });
-    draft.put("image", container.image.as_str());
+    match &container.compose {
+        // What its containers are like is the compose file's.
+        Some((project, service)) => {
+            draft.put("compose", json!({ "project": project, "service": service }));
+        }
+        None => {
+            draft.remarks.push(format!("container {}", container.name));
+            draft.put("image", container.image.as_str());
+        }
+    }
     let published = container.ports.iter().find(|port| port.outside.is_some());
     if let Some(port) = published.or(container.ports.first()) {
         draft.put("port", port.inside);
@@ -31,12 +36,24 @@ fn draft(container: &Running) -> Draft {
             let plain = outside.rsplit_once(':').filter(|(host, _)| is_everywhere(host));
             let port = plain.and_then(|(_, port)| port.parse::<u16>().ok());
             let listen = port.map_or(json!(outside), |port| json!(port));
-            draft.guess("listen", listen, "published now: stop that container first");
+            let why = match &container.compose {
+                Some(_) => "compose publishes this now: make it `expose` there first, HAProxy takes it",
+                None => "published now: stop that container first",
+            };
+            draft.guess("listen", listen, why);
         }
-    } else {
+    } else if container.compose.is_none() {
         draft.unfit = Some("it has no port, so that HAProxy could not reach it".to_owned());
     }
     draft.guess_bounds(1);
+    if container.compose.is_none() {
+        make(container, &mut draft);
+    }
+    draft
+}
+
+/// What it is made with.
+fn make(container: &Running, draft: &mut Draft) {
     match container.nano_cpus {
         Some(nano) => draft.put("cpus", nano as f64 / 1e9),
         None => draft.guess("cpus", 1, "without a limit, thresholds are % of one core"),
@@ -63,7 +80,6 @@ fn draft(container: &Running) -> Draft {
             draft.put(name, word.as_str());
         }
     }
-    draft
 }
 
 fn is_everywhere(host: &str) -> bool {
@@ -76,6 +92,7 @@ mod tests {
     use crate::cli::init::running::drafts;
     use crate::config;
     use crate::model::running::{Port, Running};
+    use crate::model::service::Origin;
 
     #[test]
     fn containers_become_services_and_those_of_one_compose_service_one() {
@@ -102,7 +119,10 @@ mod tests {
         let web = config.services.values().next().unwrap();
         assert_eq!((web.name.as_str(), web.port), ("web", 8080));
         assert_eq!(web.listen.as_ref().map(|listen| listen.port), Some(80));
-        assert_eq!(web.container.nano_cpus, Some(500_000_000));
+        assert_eq!(
+            web.container.origin,
+            Origin::Compose { project: "shop".to_owned(), service: "web".to_owned() }
+        );
         assert!(text.contains("// left out: it has no port"), "{text}");
     }
 }
