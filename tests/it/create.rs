@@ -251,8 +251,7 @@ fn containers_that_are_not_ours_are_never_touched() {
     stage.wait_looks(3);
     assert_eq!(daemon.count(&["kind=service.orphaned"]), 1);
     let requests = stage.docker.requests();
-    let touched = |l: &&String| {
-        (l.contains(&stranger) || l.contains(&orphan)) && !l.ends_with("/json")
-    };
+    let touched =
+        |l: &&String| (l.contains(&stranger) || l.contains(&orphan)) && !l.ends_with("/json");
     assert_eq!(requests.iter().find(touched), None);
 }
