@@ -37,16 +37,8 @@ impl Docker {
                 return Ok((made.id().to_owned(), false));
             }
             let template = template(of, &siblings)?;
-            let mine = |(_, identity): &(Listed, Identity)| match identity {
-                Identity::Replica { service: its, .. }
-                | Identity::Stranger { service: its, .. }
-                | Identity::Pending { service: its } => its == service,
-                Identity::Unrelated => false,
-            };
-            let (id, count) = (template.id().to_owned(), number);
-            let rows: Vec<_> = rows.into_iter().filter(mine).collect();
             refuse_more(service, &rows, most)?;
-            self.create_clone(&id, of, count).map(|id| (id, true))
+            self.create_clone(template.id(), of, number).map(|id| (id, true))
         });
         let (id, is_new) = made?;
         let started = self.run(&id);

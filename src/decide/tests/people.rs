@@ -34,9 +34,7 @@ pub(super) fn apply(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mu
         "away" => numbers().for_each(|n| {
             memory.known.get_mut(&id(n)).expect("known").is_away = true;
         }),
-        "run" => {
-            snapshot.replicas.iter_mut().for_each(|r| r.started = Some(u64::from(number(value))))
-        }
+        "run" => snapshot.replicas.iter_mut().for_each(|r| r.started = value.parse().ok()),
         "clones" => {
             for replica in &mut snapshot.replicas {
                 let is_clone = numbers().any(|n| n == replica.number);
@@ -85,12 +83,14 @@ fn only_a_crash_is_a_failure_of_the_service() {
 fn composes_that_somebody_stops_is_left_alone_and_is_no_failure() {
     table(
         "
-        RRX 50 1..9 3  compose known=1,2,3 clones= ended=3:stopped! | 3 [] inside(50%)
-        RRX 50 1..9 3  compose known=1,2,3 clones= ended=3:stopped  | 2 [stopped 3] composed(2) inside(50%)
-        RRX 50 1..9 3  compose known=1,2,3 clones= ended=3:killed   | 2 [stopped 3] composed(2) inside(50%)
-        RRX 50 1..9 2  compose known=1,2,3 clones= ended=3:stopped away=3 | 2 [] inside(50%)
-        RRX 50 3..9 2  compose known=1,2,3 clones= ended=3:stopped away=3 given=3 | 3 [start 4] min(3)
-    ",
+        RRX 50 1..9 3  shop ended=3:stopped! | 3 [] inside(50%)
+        RRX 50 1..9 3  shop ended=3:stopped  | 2 [stopped 3] composed(2) inside(50%)
+        RRX 50 1..9 3  shop ended=3:killed   | 2 [stopped 3] composed(2) inside(50%)
+        RRX 50 1..9 2  shop ended=3:stopped away=3 | 2 [] inside(50%)
+        RRX 50 3..9 2  shop ended=3:stopped away=3 | 3 [start 4] min(3)
+    "
+        .replace("shop", "compose known=1,2,3 given=3 clones=")
+        .as_str(),
     );
 }
 
@@ -98,12 +98,15 @@ fn composes_that_somebody_stops_is_left_alone_and_is_no_failure() {
 fn a_service_that_compose_stopped_sleeps_and_comes_back_as_it_was() {
     table(
         "
-        XX  50 1..9 2  compose known=1,2 clones= ended=1:stopped ended=2:stopped | 1 [stopped 1, stopped 2] composed(1) no_sample stopped
-        XX  50 1..9 1  compose known=1,2 clones= ended=1:stopped ended=2:stopped away=1,2 between | 1 [] standing stopped
+        XX  50 1..9 2  both known=1,2 | 1 [stopped 1, stopped 2] composed(1) no_sample stopped
+        XX  50 1..9 1  both known=1,2 away=1,2 between | 1 [] standing stopped
         -   50 1..9 1  compose between | 1 [] standing stopped
-        RR  50 1..9 1  compose known=1,2 clones= away=1,2 given=2 | 2 [unpaused 1, unpaused 2] composed(2) inside(50%)
-        XX  50 1..9 1  compose known=1,2 clones=2 ended=1:stopped ended=2:stopped away=1,2 between | 1 [] standing stopped
-    ",
+        RR  50 1..9 1  shop away=1,2 | 2 [unpaused 1, unpaused 2] composed(2) inside(50%)
+        XX  50 1..9 1  both known=1,2 away=1,2 clones=2 between | 1 [] standing stopped
+    "
+        .replace("both", "compose clones= ended=1:stopped ended=2:stopped")
+        .replace("shop", "compose known=1,2 given=2 clones=")
+        .as_str(),
     );
 }
 
@@ -111,13 +114,15 @@ fn a_service_that_compose_stopped_sleeps_and_comes_back_as_it_was() {
 fn composes_that_crashed_is_started_again_and_cloned_only_while_that_fails() {
     table(
         "
-        RX  50 1..9 2  compose known=1,2 clones= ended=2:crashed given=2 | 2 [exited 2, start 2] inside(50%)
+        RX  50 1..9 2  two ended=2:crashed | 2 [exited 2, start 2] inside(50%)
         X   50 1..9 1  compose known=1 clones= ended=1:crashed given=1   | 1 [exited 1, start 1] no_sample
         X   50 1..9 1  compose known=1 clones= ended=1:shutdown given=1  | 1 [exited 1, start 1] no_sample
-        RX  50 1..9 2  compose known=1,2 clones= ended=2:crashed given=2 failures=3/60000 | 2 [exited 2] inside(50%) crash(4,40000)
-        RX  50 1..9 2  compose known=1,2 clones= ended=2:shutdown given=2 failures=2/60000 | 2 [exited 2, start 2, start 3] inside(50%)
-        RX  50 1..9 2  compose known=1,2 clones=2 ended=2:crashed given=2 | 2 [exited 2, start 2] inside(50%)
-    ",
+        RX  50 1..9 2  two ended=2:crashed failures=3/60000 | 2 [exited 2] inside(50%) crash(4,40000)
+        RX  50 1..9 2  two ended=2:shutdown failures=2/60000 | 2 [exited 2, start 2, start 3] inside(50%)
+        RX  50 1..9 2  two clones=2 ended=2:crashed | 2 [exited 2, start 2] inside(50%)
+    "
+        .replace("two", "compose known=1,2 given=2 clones=")
+        .as_str(),
     );
 }
 
