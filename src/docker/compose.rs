@@ -77,8 +77,8 @@ impl Docker {
     }
 }
 
-/// The one of the lowest number that runs and is up to date: the latest was made by the compose file
-/// as it is now.
+/// The one of the lowest number that runs and is up to date: the latest was made by the compose
+/// file as it is now.
 fn template<'a>(of: &Adopted, siblings: &[(&'a Listed, u32)]) -> Result<&'a Listed> {
     let hash = |row: &Listed| row.labels().get(LABEL_HASH).cloned();
     let newest = siblings.iter().max_by_key(|(row, number)| (row.created(), *number));

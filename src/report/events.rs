@@ -112,8 +112,8 @@ impl Told {
         events
     }
 
-    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is not
-    /// enough.
+    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is
+    /// not enough.
     pub(crate) fn strangers(&mut self, now: Moment, seen: &[Stranger]) -> Vec<Event> {
         let mut before = std::mem::take(&mut self.strangers);
         let mut events = Vec::new();
