@@ -36,7 +36,8 @@ pub(crate) struct Twin {
     pub(crate) joins: Vec<(String, Value)>,
 }
 
-/// `service` is its name in the config, and `image` what the template was made from: its tag if that still is that image, else the id.
+/// `service` is its name in the config, and `image` what the template was made from: its tag if
+/// that still is that image, else the id.
 /// Engines before API 1.44 make a container in one network: then `many_networks` is false.
 pub(crate) fn twin(
     template: &Value,

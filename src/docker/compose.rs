@@ -37,16 +37,8 @@ impl Docker {
                 return Ok((made.id().to_owned(), false));
             }
             let template = template(of, &siblings)?;
-            let mine = |(_, identity): &(Listed, Identity)| match identity {
-                Identity::Replica { service: its, .. }
-                | Identity::Stranger { service: its, .. }
-                | Identity::Pending { service: its } => its == service,
-                Identity::Unrelated => false,
-            };
-            let (id, count) = (template.id().to_owned(), number);
-            let rows: Vec<_> = rows.into_iter().filter(mine).collect();
             refuse_more(service, &rows, most)?;
-            self.create_clone(&id, of, count).map(|id| (id, true))
+            self.create_clone(template.id(), of, number).map(|id| (id, true))
         });
         let (id, is_new) = made?;
         let started = self.run(&id);
@@ -85,8 +77,8 @@ impl Docker {
     }
 }
 
-/// The one of the lowest number that runs and is up to date: the latest was made by the compose file
-/// as it is now.
+/// The one of the lowest number that runs and is up to date: the latest was made by the compose
+/// file as it is now.
 fn template<'a>(of: &Adopted, siblings: &[(&'a Listed, u32)]) -> Result<&'a Listed> {
     let hash = |row: &Listed| row.labels().get(LABEL_HASH).cloned();
     let newest = siblings.iter().max_by_key(|(row, number)| (row.created(), *number));

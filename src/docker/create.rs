@@ -18,8 +18,8 @@ impl Docker {
             let rows = self.listed(&format!("{LABEL_SERVICE}={name}"))?;
             let rows = self.identified(rows, &[]);
             let is_it = |identity: &Identity| match identity {
-                Identity::Replica { number: of, owner, .. } => {
-                    *of == number && *owner == Owner::Ours
+                Identity::Replica { service: its, number: of, owner } => {
+                    its == name && *of == number && *owner == Owner::Ours
                 }
                 Identity::Stranger { .. } | Identity::Pending { .. } | Identity::Unrelated => false,
             };
@@ -134,10 +134,17 @@ impl Docker {
 pub(super) fn refuse_more(service: &str, rows: &[(Listed, Identity)], most: u32) -> Result<()> {
     let (mut count, mut by_hand) = (0_usize, Vec::new());
     for (row, identity) in rows {
-        match identity {
+        let its = match identity {
             Identity::Stranger { is_copy: true, .. } | Identity::Unrelated => continue,
-            Identity::Stranger { is_copy: false, .. } => by_hand.push(row.name()),
-            Identity::Replica { .. } | Identity::Pending { .. } => (),
+            Identity::Stranger { service, is_copy: false, .. }
+            | Identity::Replica { service, .. }
+            | Identity::Pending { service } => service,
+        };
+        if its != service {
+            continue;
+        }
+        if matches!(identity, Identity::Stranger { .. }) {
+            by_hand.push(row.name());
         }
         count += 1;
     }

@@ -1,5 +1,5 @@
-//! Docker's stream of events. Events may be lost, doubled or out of order: whoever is woken looks at
-//! everything afresh, and what the journal notes of them is a hint.
+//! Docker's stream of events. Events may be lost, doubled or out of order: whoever is woken looks
+//! at everything afresh, and what the journal notes of them is a hint.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -15,7 +15,8 @@ use crate::outside::Clock;
 
 /// After each of them but `kill` a look at the containers tells something new.
 /// `remove` is Podman's word for `destroy`.
-const EVENTS: &str = r#"["start","die","oom","health_status","destroy","remove","kill","pause","unpause","rename","update"]"#;
+const EVENTS: &str = r#"["start","die","oom","health_status","destroy","remove","kill","pause",
+    "unpause","rename","update"]"#;
 /// Bytes of one event, which has all labels of its container; a longer one is not read.
 const LINE_MAX: usize = 1 << 20;
 /// What happened right before the stream was opened tells who ended what.

@@ -8,7 +8,8 @@ use std::{fs, thread};
 
 use crate::docker::cgroup::{CpuFile, MemoryFiles};
 use crate::docker::client::{Call, Client};
-use crate::docker::wire::{Inspected, Stats};
+use crate::docker::inspected::Inspected;
+use crate::docker::wire::Stats;
 use crate::model::replica::ContainerId;
 use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage};
 

@@ -1,8 +1,8 @@
 //! Whose a container is, by its labels, its name and its id.
 //!
-//! Labels alone prove little: a container gets those of its image, and `docker commit` puts those of
-//! a container into an image. So a label counts only where the image does not have the same, and a
-//! container has to be called what its maker calls it, or be known by its id.
+//! Labels alone prove little: a container gets those of its image, and `docker commit` puts those
+//! of a container into an image. So a label counts only where the image does not have the same, and
+//! a container has to be called what its maker calls it, or be known by its id.
 
 use std::collections::BTreeMap;
 

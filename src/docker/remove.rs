@@ -2,10 +2,10 @@
 
 use std::sync::PoisonError;
 
-use crate::docker::{Docker, LABEL_SERVICE};
 use crate::docker::client::{Call, Method};
+use crate::docker::inspected::Inspected;
 use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
-use crate::docker::wire::Inspected;
+use crate::docker::{Docker, LABEL_SERVICE};
 use crate::model::action::{Effect, Removal};
 use crate::model::owner::Owner;
 use crate::outside::{Error, Result};

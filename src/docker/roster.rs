@@ -7,10 +7,11 @@ use std::sync::PoisonError;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::docker::clone::LABEL_HASH;
+use crate::docker::inspected::Inspected;
 use crate::docker::journal::Shown;
 use crate::docker::lookup::Answer;
 use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
-use crate::docker::wire::{Inspected, Listed};
+use crate::docker::wire::Listed;
 use crate::docker::{Docker, LABEL_SERVICE};
 use crate::model::owner::Stranger;
 use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};

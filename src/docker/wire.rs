@@ -124,19 +124,6 @@ impl Listed {
     }
 }
 
-/// The labels of an image.
-#[derive(Deserialize)]
-pub(crate) struct ImageInspected {
-    #[serde(rename = "Config")]
-    config: Option<InspectedConfig>,
-}
-
-impl ImageInspected {
-    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
-        self.config.as_ref()?.labels.as_ref()
-    }
-}
-
 /// Whether it ran out of memory stands elsewhere.
 fn exit_of(status: &str) -> Option<Exit> {
     let (code, _) = status.strip_prefix("Exited (")?.split_once(')')?;
@@ -151,136 +138,6 @@ fn own_health_of(status: &str) -> Option<OwnHealth> {
         "healthy" => Some(OwnHealth::Healthy),
         "unhealthy" => Some(OwnHealth::Unhealthy(String::new())),
         _ => None,
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Inspected {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    restart_count: u32,
-    #[serde(default)]
-    config: InspectedConfig,
-    #[serde(default)]
-    state: InspectedState,
-    #[serde(default)]
-    host_config: InspectedHost,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct InspectedConfig {
-    labels: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct InspectedState {
-    pid: u32,
-    status: String,
-    exit_code: i64,
-    #[serde(rename = "OOMKilled")]
-    oom_killed: bool,
-    started_at: String,
-    finished_at: String,
-    health: Option<InspectedHealth>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct InspectedHealth {
-    /// The last five checks, the newest at the end.
-    log: Option<Vec<HealthRun>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct HealthRun {
-    exit_code: i64,
-    output: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct InspectedHost {
-    nano_cpus: u64,
-    cpu_quota: i64,
-    cpu_period: i64,
-    memory: u64,
-}
-
-/// Docker writes what never was as the year 1.
-fn milliseconds(time: &str) -> Option<u64> {
-    let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
-    u64::try_from(time.timestamp_millis()).ok()
-}
-
-const ONE_CORE: u64 = 1_000_000_000;
-/// Characters of what a check wrote that an operator is shown.
-const COMPLAINT_MAX: usize = 200;
-
-impl Inspected {
-    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
-        self.config.labels.as_ref()
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        self.name.trim_start_matches('/')
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        let status = self.state.status.as_str();
-        0 < self.state.pid || matches!(status, "running" | "paused" | "restarting")
-    }
-
-    /// In milliseconds since 1970; `None`: it never was.
-    pub(crate) fn started_ms(&self) -> Option<u64> {
-        milliseconds(&self.state.started_at)
-    }
-
-    pub(crate) fn finished_ms(&self) -> Option<u64> {
-        milliseconds(&self.state.finished_at)
-    }
-
-    pub(crate) fn restarts(&self) -> u32 {
-        self.restart_count
-    }
-
-    pub(crate) fn exit(&self) -> Exit {
-        Exit { code: self.state.exit_code, oom: self.state.oom_killed }
-    }
-
-    /// What its own check said last.
-    pub(crate) fn complaint(&self) -> String {
-        let health = self.state.health.as_ref();
-        let Some(run) = health.and_then(|h| h.log.as_ref()?.last()) else { return String::new() };
-        let output: String = run.output.trim().chars().take(COMPLAINT_MAX).collect();
-        format!("exit code {}: {output}", run.exit_code)
-    }
-
-    /// `None` while it does not run.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        (0 < self.state.pid).then_some(self.state.pid)
-    }
-
-    /// Bytes.
-    pub(crate) fn memory_limit(&self) -> Option<u64> {
-        Some(self.host_config.memory).filter(|limit| 0 < *limit)
-    }
-
-    /// Billionths of a core: its limit, else its quota, else one core.
-    pub(crate) fn limit_nano_cpus(&self) -> u64 {
-        let host = &self.host_config;
-        let quota = u64::try_from(host.cpu_quota).unwrap_or(0);
-        // Docker leaves the period at 0 for the kernel's default of 100 ms.
-        let period = u64::try_from(host.cpu_period).ok().filter(|p| 0 < *p).unwrap_or(100_000);
-        match (host.nano_cpus, quota) {
-            (0, 0) => ONE_CORE,
-            (0, quota) => quota.saturating_mul(ONE_CORE) / period,
-            (nano, _) => nano,
-        }
     }
 }
 
@@ -418,7 +275,7 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::wire::{Inspected, Listed, Stats};
+    use crate::docker::wire::{Listed, Stats};
     use crate::model::owner::Owner;
     use crate::model::replica::{Container, ContainerState, Exit, OwnHealth};
 
@@ -489,26 +346,6 @@ mod tests {
             assert_eq!(container.spec.as_deref(), Some("0123456789abcdef"));
             assert_eq!(container.port, Some(81));
         }
-        let inspected = r#"{"Id":"ab","State":{"ExitCode":137,"OOMKilled":true,
-            "Health":{"Log":[{"Output":"old"},{"ExitCode":1,"Output":" no route\n"}]}}}"#;
-        let inspected: Inspected = serde_json::from_str(inspected).unwrap();
-        assert_eq!(inspected.exit(), Exit { code: 137, oom: true });
-        assert_eq!(inspected.complaint(), "exit code 1: no route");
-    }
-
-    #[test]
-    fn the_limit_is_nano_cpus_else_quota_else_one_core() {
-        for (host, want) in [
-            (r#"{"NanoCpus":250000000,"CpuQuota":5,"CpuPeriod":10}"#, 250_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":100000}"#, 500_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":0}"#, 500_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":-1,"CpuPeriod":0}"#, 1_000_000_000),
-            ("{}", 1_000_000_000),
-        ] {
-            let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
-            let inspected: Inspected = serde_json::from_str(&text).unwrap();
-            assert_eq!(inspected.limit_nano_cpus(), want, "{host}");
-        }
     }
 
     #[test]
@@ -537,11 +374,6 @@ mod tests {
                     "memory_stats":{memory}}}"#
             );
             assert_eq!(serde_json::from_str::<Stats>(&text).unwrap().memory_used(), want);
-        }
-        for (host, want) in [(r#"{"Memory":64}"#, Some(64)), (r#"{"Memory":0}"#, None)] {
-            let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
-            let inspected: Inspected = serde_json::from_str(&text).unwrap();
-            assert_eq!(inspected.memory_limit(), want, "{host}");
         }
     }
 }

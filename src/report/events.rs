@@ -8,14 +8,14 @@ use crate::model::event::{Event, Kind, OVER};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Stranger;
-use crate::model::plan::{Milestone, Plan, Rule, Step};
-use crate::model::replica::{ContainerId, Ending, Exit, Load, Replica};
+use crate::model::plan::{Milestone, Plan, Rule};
+use crate::model::replica::{ContainerId, Load, Replica};
 use crate::model::schedule::Standing;
-use crate::model::service::replica_name;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 use crate::report::ended::ended;
 use crate::report::repeated::{News, Repeated};
+use crate::report::steps;
 
 /// What containers wrote last, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
@@ -112,8 +112,8 @@ impl Told {
         events
     }
 
-    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is not
-    /// enough.
+    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is
+    /// not enough.
     pub(crate) fn strangers(&mut self, now: Moment, seen: &[Stranger]) -> Vec<Event> {
         let mut before = std::mem::take(&mut self.strangers);
         let mut events = Vec::new();
@@ -223,7 +223,7 @@ impl Told {
     ) -> Vec<Event> {
         let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
         events.extend(scaling(service, plan));
-        events.extend(plan.steps.iter().filter_map(|step| stepped(service, step, words)));
+        events.extend(plan.steps.iter().filter_map(|step| steps::stepped(service, step, words)));
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
         events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
@@ -307,73 +307,6 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
     let rules: Vec<String> = plan.because.iter().map(|cause| cause.rule.to_string()).collect();
     let event = Event::new(kind, rules.join(", ")).service(service);
     Some(Event { reason: Some(plan.reason()), change: Some((plan.from, plan.wanted)), ..event })
-}
-
-fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
-    let (kind, number, message) = match step {
-        Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
-        Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),
-        Step::Exited { number, exit, by, is_restarted } => {
-            let what = ending(*exit, *by, *is_restarted);
-            (Kind::ReplicaExited, number, with_words(what, service, *number, words))
-        }
-        Step::Restarted { number } => {
-            (Kind::ReplicaRestarted, number, "somebody started it anew".to_owned())
-        }
-        Step::Renamed { number, from, to } => {
-            (Kind::ReplicaRenamed, number, format!("container {from} is called {to} now"))
-        }
-        Step::Stopped { number, exit } => {
-            let exit = exit.map(|exit| format!(", {exit}")).unwrap_or_default();
-            let what = format!("stopped by its owner{exit}; it is left alone until it is started");
-            (Kind::ComposeStopped, number, what)
-        }
-        Step::Paused { number } => {
-            let what = "paused by its owner; it gets no requests until it is unpaused";
-            (Kind::ComposePaused, number, what.to_owned())
-        }
-        Step::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
-        Step::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
-        Step::Lost { number } => {
-            let what = "it was started, and Docker does not list it";
-            (Kind::ReplicaFailed, number, what.to_owned())
-        }
-        Step::Release { cut: 0, .. } => return None,
-        Step::Release { number, cut } => {
-            let message = format!("drain_timeout is over, {cut} sessions were still open");
-            (Kind::ReplicaCut, number, message)
-        }
-        Step::FellIll { number, error } => {
-            let message = with_words(error.clone(), service, *number, words);
-            (Kind::HealthUnhealthy, number, message)
-        }
-        Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
-    };
-    Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
-}
-
-fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String {
-    let how = exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
-    let by = match by {
-        Some(Ending::Stopped) => ", stopped by hand (docker stop)",
-        Some(Ending::Killed) => ", killed by hand (docker kill)",
-        Some(Ending::Shutdown) => ", with Docker or the host",
-        Some(Ending::Crashed) | None => "",
-    };
-    let next = match (is_restarted, by) {
-        (true, "") if exit.is_none() => "; Docker's restart policy starts it again",
-        (true, _) => "; it is started again",
-        (false, _) => "",
-    };
-    format!("{how}{by}{next}")
-}
-
-/// What the container wrote last stands below what happened to it.
-fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
-    match words.get(&(service.to_owned(), number)) {
-        Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
-        Some(_) | None => what,
-    }
 }
 
 fn reached(service: &str, milestone: &Milestone) -> Event {

@@ -6,4 +6,5 @@ pub(crate) mod prometheus;
 mod repeated;
 pub(crate) mod series;
 pub(crate) mod status;
+mod steps;
 pub(crate) mod telemetry;

@@ -127,19 +127,16 @@ fn service(i: u32, by_metric: bool) -> Service {
 fn replica(service: u32, number: u32, load: u64) -> Replica {
     let ip = [10, (service >> 8) as u8, service as u8, number as u8];
     let address = SocketAddr::from((ip, 80));
+    let id = ContainerId(format!("{service:032x}{number:032x}"));
     Replica {
-        id: ContainerId(format!("{service:032x}{number:032x}")),
-        number,
-        state: ContainerState::Running,
+        name: format!("service-{service}-{number}"),
+        network: "bridge".to_owned(),
+        started: Some(1),
         address: Some(address),
         health: Health::Healthy,
-        spec: None,
-        exit: None,
         load: Load::Read(Percent::from_hundredths(load)),
-        memory: Load::Missing,
         server: Some(ServerSeen { address, duty: Duty::Ready, is_checked: true, sessions: 3 }),
-        old_connections: None,
-        busy: false,
+        ..Replica::bare(id, number, ContainerState::Running)
     }
 }
 

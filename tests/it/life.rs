@@ -195,8 +195,8 @@ fn once_is_one_turn_and_its_status_says_how_it_went() {
     let mut daemon = stage.start_with(&["--once"]);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0), "{:?}", daemon.lines());
     assert_eq!(stage.docker.names("running"), ["web-1"]);
-    // One look for whom to ask, one for what to do.
-    assert_eq!(stage.docker.count(Route::List), 2);
+    // One look for whom to ask, one for what to do, and one right before a container is made.
+    assert_eq!(stage.docker.count(Route::List), 3);
     assert_eq!(stage.docker.count(Route::Events), 0);
 
     // What the first one started, the second one brings into HAProxy.

@@ -38,7 +38,7 @@ mod small_worlds;
 mod starts;
 mod swarm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,14 +48,11 @@ use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::history::Recommendation;
 use crate::model::memory::{
-    Drain, DrainStep, Failures, Hold, Illness, Known, Pause, ServiceMemory, Suspicion,
+    Drain, DrainStep, Failures, Hold, Illness, Pause, ServiceMemory, Suspicion,
 };
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
-use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Plan, Rule, Step};
-use crate::model::replica::{
-    ContainerId, ContainerState, Duty, Ended, Ending, Health, Load, Replica, ServerSeen,
-};
+use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
@@ -121,56 +118,6 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
     }
     words.for_each(|word| apply(word, &mut snapshot, &mut memory));
     (snapshot, memory)
-}
-
-/// As if the last look had shown these numbers.
-fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
-    let known = |number| Known {
-        name: format!("web-{number}"),
-        number,
-        run: Some(1),
-        proven: Some(1),
-        restarts: 0,
-        is_away: false,
-        is_ended: false,
-        unaddressed: None,
-    };
-    numbers.map(|number| (id(number), known(number))).collect()
-}
-
-/// What people did: `ended=2:stopped`, with `!` if that was a moment ago; `known=1,2,3` were there at
-/// the last look, `away=2` was stopped then, and `clones=2,3` are ours.
-fn by_people(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
-    let numbers = || value.split(',').filter(|n| !n.is_empty()).map(number);
-    match key {
-        "known" => memory.known = known(numbers()),
-        "away" => numbers().for_each(|n| {
-            memory.known.get_mut(&id(n)).expect("known").is_away = true;
-        }),
-        "run" => {
-            snapshot.replicas.iter_mut().for_each(|r| r.started = Some(u64::from(number(value))))
-        }
-        "clones" => {
-            for replica in &mut snapshot.replicas {
-                let is_clone = numbers().any(|n| n == replica.number);
-                replica.owner = if is_clone { Owner::Clone } else { Owner::Compose };
-            }
-        }
-        "ended" => {
-            let (n, how) = value.split_once(':').unwrap();
-            let by = match how.trim_end_matches('!') {
-                "stopped" => Ending::Stopped,
-                "killed" => Ending::Killed,
-                "crashed" => Ending::Crashed,
-                "shutdown" => Ending::Shutdown,
-                other => panic!("nothing ends {other}"),
-            };
-            let ended = Some(Ended { by, is_fresh: how.ends_with('!') });
-            let replica = snapshot.replicas.iter_mut().find(|r| r.number == number(n));
-            replica.expect("in the strip").ended = ended;
-        }
-        other => panic!("no such fact: {other}"),
-    }
 }
 
 fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
@@ -271,7 +218,9 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             });
         }
         "restarted" => memory.rollout.restart_up_to = number(value),
-        "known" | "away" | "run" | "clones" | "ended" => by_people(key, value, snapshot, memory),
+        "known" | "away" | "run" | "clones" | "ended" => {
+            people::apply(key, value, snapshot, memory)
+        }
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
         other => panic!("no such fact: {other}"),
     }

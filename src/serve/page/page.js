@@ -25,6 +25,7 @@ const SENTENCES = {
   NoHeadroom: ["The host has not enough memory for more.", "bad"],
   MetricsMissing: ["The load is not known well enough to change anything.", "bad"],
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
+  StoppedByCompose: ["Docker compose stopped it; nothing is started until compose starts it.", "odd"],
 };
 const ROLLOUTS = {
   rolling: "A change goes through the replicas",

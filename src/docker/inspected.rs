@@ -1,0 +1,211 @@
+//! What the engine shows of one container or image, as far as it matters here.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::replica::Exit;
+
+/// The labels of an image.
+#[derive(Deserialize)]
+pub(crate) struct ImageInspected {
+    #[serde(rename = "Config")]
+    config: Option<InspectedConfig>,
+}
+
+impl ImageInspected {
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.config.as_ref()?.labels.as_ref()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Inspected {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    restart_count: u32,
+    #[serde(default)]
+    config: InspectedConfig,
+    #[serde(default)]
+    state: InspectedState,
+    #[serde(default)]
+    host_config: InspectedHost,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedConfig {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedState {
+    pid: u32,
+    status: String,
+    exit_code: i64,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    started_at: String,
+    finished_at: String,
+    health: Option<InspectedHealth>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedHealth {
+    /// The last five checks, the newest at the end.
+    log: Option<Vec<HealthRun>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct HealthRun {
+    exit_code: i64,
+    output: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedHost {
+    nano_cpus: u64,
+    cpu_quota: i64,
+    cpu_period: i64,
+    memory: u64,
+}
+
+/// Docker writes what never was as the year 1.
+fn milliseconds(time: &str) -> Option<u64> {
+    let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
+    u64::try_from(time.timestamp_millis()).ok()
+}
+
+const ONE_CORE: u64 = 1_000_000_000;
+/// Characters of what a check wrote that an operator is shown.
+const COMPLAINT_MAX: usize = 200;
+
+impl Inspected {
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.config.labels.as_ref()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.name.trim_start_matches('/')
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        let status = self.state.status.as_str();
+        0 < self.state.pid || matches!(status, "running" | "paused" | "restarting")
+    }
+
+    /// In milliseconds since 1970; `None`: it never was.
+    pub(crate) fn started_ms(&self) -> Option<u64> {
+        milliseconds(&self.state.started_at)
+    }
+
+    pub(crate) fn finished_ms(&self) -> Option<u64> {
+        milliseconds(&self.state.finished_at)
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restart_count
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        Exit { code: self.state.exit_code, oom: self.state.oom_killed }
+    }
+
+    /// What its own check said last.
+    pub(crate) fn complaint(&self) -> String {
+        let health = self.state.health.as_ref();
+        let Some(run) = health.and_then(|h| h.log.as_ref()?.last()) else { return String::new() };
+        let output: String = run.output.trim().chars().take(COMPLAINT_MAX).collect();
+        format!("exit code {}: {output}", run.exit_code)
+    }
+
+    /// `None` while it does not run.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        (0 < self.state.pid).then_some(self.state.pid)
+    }
+
+    /// Bytes.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        Some(self.host_config.memory).filter(|limit| 0 < *limit)
+    }
+
+    /// Billionths of a core: its limit, else its quota, else one core.
+    pub(crate) fn limit_nano_cpus(&self) -> u64 {
+        let host = &self.host_config;
+        let quota = u64::try_from(host.cpu_quota).unwrap_or(0);
+        // Docker leaves the period at 0 for the kernel's default of 100 ms.
+        let period = u64::try_from(host.cpu_period).ok().filter(|p| 0 < *p).unwrap_or(100_000);
+        match (host.nano_cpus, quota) {
+            (0, 0) => ONE_CORE,
+            (0, quota) => quota.saturating_mul(ONE_CORE) / period,
+            (nano, _) => nano,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::inspected::Inspected;
+    use crate::model::replica::Exit;
+
+    fn inspected(text: &str) -> Inspected {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn how_it_ended_and_what_its_own_check_wrote_is_shown() {
+        let shown = inspected(
+            r#"{"Id":"ab","State":{"ExitCode":137,"OOMKilled":true,
+                "StartedAt":"2026-11-28T04:00:00.5Z","FinishedAt":"0001-01-01T00:00:00Z",
+                "Health":{"Log":[{"Output":"old"},{"ExitCode":1,"Output":" no route\n"}]}}}"#,
+        );
+        assert_eq!(shown.exit(), Exit { code: 137, oom: true });
+        assert_eq!(shown.complaint(), "exit code 1: no route");
+        assert_eq!(shown.started_ms(), Some(1_795_838_400_500));
+        assert_eq!(shown.finished_ms(), None);
+    }
+
+    #[test]
+    fn it_is_up_while_it_has_a_process_or_is_about_to_have_one() {
+        for (state, want) in [
+            (r#"{"Status":"running","Pid":7}"#, true),
+            (r#"{"Status":"paused","Pid":7}"#, true),
+            (r#"{"Status":"restarting","Pid":0}"#, true),
+            (r#"{"Pid":7}"#, true),
+            (r#"{"Status":"exited","Pid":0}"#, false),
+            (r#"{"Status":"created"}"#, false),
+        ] {
+            let shown = inspected(&format!(r#"{{"State":{state}}}"#));
+            assert_eq!(shown.is_up(), want, "{state}");
+        }
+    }
+
+    #[test]
+    fn the_memory_limit_is_none_where_docker_has_zero() {
+        for (host, want) in [(r#"{"Memory":64}"#, Some(64)), (r#"{"Memory":0}"#, None)] {
+            let shown = inspected(&format!(r#"{{"Id":"ab","HostConfig":{host}}}"#));
+            assert_eq!(shown.memory_limit(), want, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_nano_cpus_else_quota_else_one_core() {
+        for (host, want) in [
+            (r#"{"NanoCpus":250000000,"CpuQuota":5,"CpuPeriod":10}"#, 250_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":100000}"#, 500_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":0}"#, 500_000_000),
+            (r#"{"NanoCpus":0,"CpuQuota":-1,"CpuPeriod":0}"#, 1_000_000_000),
+            ("{}", 1_000_000_000),
+        ] {
+            let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
+            let inspected: Inspected = serde_json::from_str(&text).unwrap();
+            assert_eq!(inspected.limit_nano_cpus(), want, "{host}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What became of single replicas, as events.
+
+use crate::model::event::{Event, Kind};
+use crate::model::plan::Step;
+use crate::model::replica::{Ending, Exit};
+use crate::model::service::replica_name;
+use crate::report::events::LastWords;
+
+pub(super) fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
+    let (kind, number, message) = match step {
+        Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
+        Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),
+        Step::Exited { number, exit, by, is_restarted } => {
+            let what = ending(*exit, *by, *is_restarted);
+            (Kind::ReplicaExited, number, with_words(what, service, *number, words))
+        }
+        Step::Restarted { number } => {
+            (Kind::ReplicaRestarted, number, "somebody started it anew".to_owned())
+        }
+        Step::Renamed { number, from, to } => {
+            (Kind::ReplicaRenamed, number, format!("container {from} is called {to} now"))
+        }
+        Step::Stopped { number, exit } => {
+            let exit = exit.map(|exit| format!(", {exit}")).unwrap_or_default();
+            let what = format!("stopped by its owner{exit}; it is left alone until it is started");
+            (Kind::ComposeStopped, number, what)
+        }
+        Step::Paused { number } => {
+            let what = "paused by its owner; it gets no requests until it is unpaused";
+            (Kind::ComposePaused, number, what.to_owned())
+        }
+        Step::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
+        Step::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
+        Step::Lost { number } => {
+            let what = "it was started, and Docker does not list it";
+            (Kind::ReplicaFailed, number, what.to_owned())
+        }
+        Step::Release { cut: 0, .. } => return None,
+        Step::Release { number, cut } => {
+            let message = format!("drain_timeout is over, {cut} sessions were still open");
+            (Kind::ReplicaCut, number, message)
+        }
+        Step::FellIll { number, error } => {
+            let message = with_words(error.clone(), service, *number, words);
+            (Kind::HealthUnhealthy, number, message)
+        }
+        Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
+    };
+    Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
+}
+
+fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String {
+    let how = exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
+    let by = match by {
+        Some(Ending::Stopped) => ", stopped by hand (docker stop)",
+        Some(Ending::Killed) => ", killed by hand (docker kill)",
+        Some(Ending::Shutdown) => ", with Docker or the host",
+        Some(Ending::Crashed) | None => "",
+    };
+    let next = match (is_restarted, by) {
+        (true, "") if exit.is_none() => "; Docker's restart policy starts it again",
+        (true, _) => "; it is started again",
+        (false, _) => "",
+    };
+    format!("{how}{by}{next}")
+}
+
+/// What the container wrote last stands below what happened to it.
+fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
+    match words.get(&(service.to_owned(), number)) {
+        Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
+        Some(_) | None => what,
+    }
+}
