@@ -67,11 +67,7 @@ pub(crate) fn read(
 }
 
 /// As compose names it: `COMPOSE_PROJECT_NAME`, else the file's `name`, else its folder.
-fn project(
-    document: &Value,
-    file: &Path,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> String {
+fn project(document: &Value, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let of_file = || Some(expand(&words(&document["name"])?, variable));
     let given = variable("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
     given.or_else(|| of_file().filter(|name| !name.is_empty())).unwrap_or_else(|| normal(file))
@@ -80,7 +76,9 @@ fn project(
 /// The name of the file's folder with what compose takes of it.
 fn normal(file: &Path) -> String {
     let mut folder = PathBuf::new();
-    for part in path::absolute(file).unwrap_or(file.to_owned()).parent().iter().flat_map(|p| p.components()) {
+    for part in
+        path::absolute(file).unwrap_or(file.to_owned()).parent().iter().flat_map(|p| p.components())
+    {
         match part {
             Component::ParentDir => drop(folder.pop()),
             Component::CurDir => (),

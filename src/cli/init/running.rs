@@ -37,7 +37,9 @@ fn draft(container: &Running) -> Draft {
             let port = plain.and_then(|(_, port)| port.parse::<u16>().ok());
             let listen = port.map_or(json!(outside), |port| json!(port));
             let why = match &container.compose {
-                Some(_) => "compose publishes this now: make it `expose` there first, HAProxy takes it",
+                Some(_) => {
+                    "compose publishes this now: make it `expose` there first, HAProxy takes it"
+                }
                 None => "published now: stop that container first",
             };
             draft.guess("listen", listen, why);
