@@ -114,8 +114,23 @@ impl Answer {
         }
         match serde_json::from_slice::<Refusal>(&self.body) {
             Ok(refusal) => refusal.message,
+            Err(_) if self.is_by_proxy() => "a proxy before Docker answers, and not Docker; \
+                its rules have to allow this call"
+                .to_owned(),
             Err(_) => String::from_utf8_lossy(&self.body).trim().chars().take(400).collect(),
         }
+    }
+
+    /// Docker itself refuses in JSON, and never in HTML.
+    fn is_by_proxy(&self) -> bool {
+        let is_denied = matches!(self.status, 401 | 403 | 405 | 407);
+        let is_html = self.body.trim_ascii_start().starts_with(b"<");
+        is_html || (is_denied && serde_json::from_slice::<serde_json::Value>(&self.body).is_err())
+    }
+
+    /// Whether the call was refused for what it is, whatever it asks for.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.status, 401 | 403 | 405 | 407) || self.is_by_proxy()
     }
 
     /// The engine speaks another version than it did: `client version 1.45 is too new. Maximum

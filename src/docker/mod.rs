@@ -1,5 +1,6 @@
 //! `outside::Engine` by Docker's Engine API over its Unix socket.
 
+mod ahead;
 mod cgroup;
 mod client;
 mod clone;

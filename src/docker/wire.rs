@@ -158,6 +158,9 @@ pub(crate) struct Info {
     pub(crate) containers: u64,
     #[serde(rename = "ContainersRunning")]
     pub(crate) running: u64,
+    /// Where it keeps images and containers; empty: it does not say.
+    #[serde(rename = "DockerRootDir", default)]
+    pub(crate) root_dir: String,
 }
 
 #[derive(Deserialize)]

@@ -39,6 +39,7 @@ pub(crate) enum Route {
     Pull,
     Events,
     Info,
+    Network,
     Nodes,
     Tasks,
     Service,
@@ -95,6 +96,8 @@ struct State {
     /// Whether images have to be pulled, and what that comes to.
     absent: bool,
     pull: String,
+    /// Of any image, as `80/tcp`.
+    exposed: Vec<String>,
     swarm: swarm::Swarm,
 }
 
@@ -124,6 +127,7 @@ impl FakeDocker {
             open: false,
             absent: false,
             pull: String::new(),
+            exposed: Vec::new(),
             swarm: swarm::Swarm::default(),
         };
         #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
@@ -187,6 +191,11 @@ impl FakeDocker {
     pub(crate) fn lose_images(&self, pull: &str) {
         let mut state = self.lock();
         (state.absent, state.pull) = (true, pull.to_owned());
+    }
+
+    /// What any image says that its containers listen on.
+    pub(crate) fn expose(&self, ports: &[&str]) {
+        self.lock().exposed = ports.iter().map(|port| (*port).to_owned()).collect();
     }
 
     pub(crate) fn make_busy(&self, thousandths: u64) {
@@ -304,6 +313,7 @@ fn route_of(line: &str) -> Route {
         ("GET", ["_ping"]) => Route::Ping,
         ("GET", ["events"]) => Route::Events,
         ("GET", ["info"]) => Route::Info,
+        ("GET", ["networks", _]) => Route::Network,
         ("GET", ["nodes"]) => Route::Nodes,
         ("GET", ["tasks"]) => Route::Tasks,
         ("GET", ["services", _]) => Route::Service,
@@ -431,18 +441,25 @@ impl Shared {
         let id = id.unwrap_or_default().to_owned();
         let (status, body) = match route {
             Route::Ping => (200, "OK".to_owned()),
+            Route::Create | Route::Resize if request.body == b"{" => refusal(400, "unexpected EOF"),
             Route::Info => (200, state.info()),
             Route::List => (200, state.listed()),
             Route::Nodes | Route::Tasks | Route::Service | Route::Resize => {
                 state.swarm.answer(route, request)
             }
             Route::Image if state.absent => refusal(404, "No such image"),
-            Route::Image => (200, json!({}).to_string()),
+            Route::Image => {
+                let ports: BTreeMap<&String, _> =
+                    state.exposed.iter().map(|port| (port, json!({}))).collect();
+                (200, json!({ "Id": "sha256:d", "Config": { "ExposedPorts": ports } }).to_string())
+            }
             Route::Pull => {
                 state.absent = state.pull.contains("error");
                 (200, state.pull.clone())
             }
             Route::Create => state.create(request.query("name"), &request.body),
+            Route::Network if request.path.ends_with("/bridge") => (200, json!({}).to_string()),
+            Route::Network => refusal(404, "network not found"),
             Route::Unknown | Route::Events => refusal(404, "page not found"),
             Route::Inspect
             | Route::Start

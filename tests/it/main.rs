@@ -30,6 +30,7 @@ mod install;
 mod keepers;
 mod init;
 mod life;
+mod live;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;

@@ -88,7 +88,9 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
         ),
     }
     if listed.is_ok() {
+        found.extend(changes(config, &engine));
         found.extend(images(config, &engine));
+        found.extend(containers(config, &engine));
         found.extend(swarm(config, &engine));
         found.push(reach(config, &listed.unwrap_or_default().containers));
     }
@@ -136,6 +138,30 @@ fn docker_words(config: &Config, engine: &Docker) -> String {
         Ok(version) => format!("answers on {socket}, API {version}"),
         Err(err) => err.to_string(),
     }
+}
+
+/// Docker may be reached and all the same not be told to start anything.
+fn changes(config: &Config, engine: &Docker) -> Vec<Finding> {
+    let denied = live::changes(config, engine);
+    if denied.is_empty() && !config.services.is_empty() {
+        return vec![Finding::good("docker.changes", "allowed")];
+    }
+    let fails = |what| Finding::fails("docker.changes", what).remedy(live::CHANGES_REMEDY);
+    denied.into_iter().map(fails).collect()
+}
+
+/// What containers are to be made with, and is not there or as the config says.
+fn containers(config: &Config, engine: &Docker) -> Vec<Finding> {
+    let networks = live::networks(config, engine).into_iter().map(|what| {
+        Finding::fails("networks", what).remedy("make it, or take it out of the config")
+    });
+    let sources = live::sources(config, engine).into_iter().map(|what| {
+        Finding::warning("volumes", what).remedy("make it, with the owner that the image needs")
+    });
+    let ports = live::ports(config, engine).into_iter().map(|what| {
+        Finding::warning("ports", what).remedy("`port` is the one inside of the container")
+    });
+    networks.chain(sources).chain(ports).collect()
 }
 
 fn images(config: &Config, engine: &Docker) -> Vec<Finding> {

@@ -48,7 +48,8 @@ impl State {
         let all = self.containers.len();
         let running = self.containers.iter().filter(|c| c.state == "running").count();
         let info = json!({
-            "Name": "far", "NCPU": 7, "Containers": all, "ContainersRunning": running,
+            "Name": "far", "DockerRootDir": "/",
+            "NCPU": 7, "Containers": all, "ContainersRunning": running,
             "Swarm": { "NodeID": swarm::HERE },
         });
         info.to_string()

@@ -1,0 +1,81 @@
+//! What a start would find, asked before anything is started. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::docker::Docker;
+use crate::docker::client::{Call, Method};
+use crate::model::url;
+use crate::outside::Result;
+
+/// No container and no service has it.
+const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    #[serde(default)]
+    config: Option<Settings>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Settings {
+    exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+impl Docker {
+    /// Calls that change something and are refused whatever they are asked of, as by a proxy that
+    /// lets only reading through. None of these can do anything: what they name is not there, and
+    /// what is to be made cannot be read.
+    pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
+        let (start, remove) =
+            (format!("/containers/{NOBODY}/start"), format!("/containers/{NOBODY}"));
+        let update = format!("/services/{NOBODY}/update");
+        const UNREADABLE: Option<&[u8]> = Some(b"{");
+        let calls = if of_swarm {
+            vec![(Method::Post, update.as_str(), "POST /services/ID/update", UNREADABLE)]
+        } else {
+            vec![
+                (Method::Post, "/containers/create", "POST /containers/create", UNREADABLE),
+                (Method::Post, start.as_str(), "POST /containers/ID/start", None),
+                (Method::Delete, remove.as_str(), "DELETE /containers/ID", None),
+            ]
+        };
+        let mut denied = Vec::new();
+        for (method, path, words, body) in calls {
+            let query: &[_] = if of_swarm { &[("version", "1")] } else { &[] };
+            let call = Call { method, body, query, ..Call::get(path) };
+            let answer = self.client.call(call, self.look_timeout())?;
+            if answer.is_denied() {
+                denied.push(format!("{words}: {}", answer.status));
+            }
+        }
+        Ok(denied)
+    }
+
+    /// By name or id.
+    pub(crate) fn has_network(&self, name: &str) -> Result<bool> {
+        let mut safe = String::new();
+        url::encode(name, &mut safe);
+        let path = format!("/networks/{safe}");
+        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        if answer.status == 404 { Ok(false) } else { answer.ok().map(|_| true) }
+    }
+
+    /// What an image says that its containers listen on over TCP. Empty: it says nothing, or is not
+    /// here.
+    pub(crate) fn exposed(&self, image: &str) -> Result<Vec<u16>> {
+        let mut name = String::new();
+        url::encode(image, &mut name);
+        let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
+        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        if answer.status == 404 {
+            return Ok(Vec::new());
+        }
+        let image: Image = answer.ok()?.json()?;
+        let ports = image.config.and_then(|config| config.exposed_ports).unwrap_or_default();
+        Ok(ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect())
+    }
+}

@@ -1,0 +1,97 @@
+//! `plimsoll check --live`: what only the host can tell, before anything is started.
+
+use serde_json::{Value, json};
+
+use crate::daemon::plimsoll;
+use crate::fake_docker::{Fault, Route};
+use crate::stage::Stage;
+
+/// Messages of the problems, those that are errors before the warnings.
+fn problems(stage: &Stage) -> (Vec<String>, Vec<String>) {
+    let config = stage.write();
+    let out = plimsoll(&["check", "--live", "--json", "--config", config.to_str().unwrap()]);
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let all = document["problems"].as_array().unwrap();
+    let of = |severity: &str| {
+        let of = all.iter().filter(|p| p["severity"] == severity);
+        of.map(|p| p["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(document["good"], of("error").is_empty(), "{document:#}");
+    (of("error"), of("warning"))
+}
+
+#[test]
+fn a_docker_that_can_be_read_and_not_changed_is_found() {
+    let html = "HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html><body>\
+                <h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>";
+    let proxy = || Fault::Raw(html.to_owned(), 0);
+    let text = || Fault::Raw("HTTP/1.1 403 Forbidden\r\n\r\nForbidden".to_owned(), 0);
+    let plugin = || Fault::Refuse(403, "authorization denied by plugin x");
+    for (route, fault, words) in [
+        (Route::Create, proxy(), "POST /containers/create: 403"),
+        (Route::Start, proxy(), "POST /containers/ID/start: 403"),
+        (Route::Remove, text(), "DELETE /containers/ID: 403"),
+        (Route::Create, plugin(), "POST /containers/create: 403"),
+    ] {
+        let stage = Stage::new("read-only");
+        assert_eq!(problems(&stage).0, [""; 0]);
+        stage.docker.fault(route, fault);
+        let (errors, _) = problems(&stage);
+        let [only] = &errors[..] else { panic!("{errors:?}") };
+        assert!(only.contains(words) && only.contains("docker.socket"), "no {words} in {only}");
+        let config = stage.write();
+        let out = plimsoll(&["doctor", "--json", "--config", config.to_str().unwrap()]);
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let findings = document["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|f| f["check"] == "docker.changes").unwrap();
+        assert_eq!(finding["verdict"], "fails", "{finding}");
+        assert!(finding["message"].as_str().unwrap().contains(words), "{finding}");
+        assert!(finding["remedy"].is_string(), "{finding}");
+        assert_eq!(stage.docker.containers().len(), 0, "a look made a container");
+    }
+}
+
+#[test]
+fn what_a_proxy_says_in_html_reaches_nobody() {
+    let html = "HTTP/1.1 403 Forbidden\r\n\r\n<html><body><h1>403 Forbidden</h1></body></html>";
+    let stage = Stage::new("html");
+    stage.docker.fault(Route::Create, Fault::Raw(html.to_owned(), 0));
+    let daemon = stage.start();
+    let words = ["kind=replica.failed", "post /containers/create: 403", "a proxy before Docker"];
+    daemon.wait(&words, crate::daemon::secs(20));
+    assert_eq!(daemon.count(&["<html>"]), 0);
+}
+
+#[test]
+fn what_containers_are_to_be_made_with_is_looked_for() {
+    let mut stage = Stage::new("made-with");
+    let there = stage.dir.join("there");
+    std::fs::create_dir(&there).unwrap();
+    let missing = stage.dir.join("missing");
+    let port = stage.config["services"]["web"]["port"].as_u64().unwrap();
+    let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
+    let bind = |source: &str| json!([format!("{source}:/data")]);
+    for (key, value, exposed, error, warning) in [
+        ("volumes", bind(there), vec![], None, None),
+        ("volumes", bind(missing), vec![], None, Some("missing is not there; Docker makes it")),
+        ("volumes", bind("named"), vec![], None, None),
+        ("networks", json!(["bridge"]), vec![], None, None),
+        ("networks", json!(["none-such"]), vec![], Some("docker network create none-such"), None),
+        ("labels", json!({}), vec![format!("{port}/tcp")], None, None),
+        ("labels", json!({}), vec!["1/udp".to_owned()], None, None),
+        ("labels", json!({}), vec!["1/tcp".to_owned()], None, Some("exposes 1, not")),
+    ] {
+        let config = stage.config.clone();
+        stage.set(&format!("/services/web/{key}"), value.clone());
+        stage.docker.expose(&exposed.iter().map(String::as_str).collect::<Vec<_>>());
+        let (errors, warnings) = problems(&stage);
+        for (all, words) in [(errors, error), (warnings, warning)] {
+            let is_right = match words {
+                None => all.is_empty(),
+                Some(words) => all.len() == 1 && all[0].contains(words),
+            };
+            assert!(is_right, "{key} {value} {exposed:?}: {words:?} of {all:?}");
+        }
+        stage.config = config;
+    }
+}
