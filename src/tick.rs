@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,13 @@ impl Mind {
 
     pub(crate) fn new(memory: Memory) -> Mind {
         Mind { memory, ..Mind::default() }
+    }
+
+    /// `missing` is the file that it would have been read from.
+    pub(crate) fn opened(memory: Memory, missing: Option<PathBuf>) -> Mind {
+        let mut mind = Mind::new(memory);
+        mind.told.miss_state(missing);
+        mind
     }
 }
 
@@ -173,11 +181,15 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
 /// What begins and ends with what is seen, whatever is made of it.
 fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
     let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
+    if seen.engine_error.is_none() && seen.ever_listed {
+        events.extend(told.missing(&seen.snapshots));
+    }
     events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
     events.extend(seen.strangers.iter().flat_map(|strangers| told.strangers(now, strangers)));
     for snapshot in &seen.snapshots {
         events.extend(told.metrics(snapshot));
         events.extend(told.swarm(snapshot));
+        events.extend(told.short_of_tasks(now, snapshot));
     }
     events
 }

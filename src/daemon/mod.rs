@@ -99,9 +99,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let mut herald = Herald::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
     herald.watch(&config.notifications);
     herald.tell(&Event::new(Kind::DaemonStarted, message));
-    if let Some(damage) = opened.damage {
-        herald.tell(&Event::new(Kind::StateDamaged, damage));
-    }
+    let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
+    damage.iter().for_each(|event| herald.tell(event));
     let board = Arc::new(Board::default());
     let sources = Sources {
         board: board.clone(),
@@ -130,7 +129,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         herald,
         telemetry,
     };
-    let mut life = Life::new(config, options, parts, Mind::new(opened.memory));
+    let mind = Mind::opened(opened.memory, opened.missing);
+    let mut life = Life::new(config, options, parts, mind);
     let ended = life.run();
     life.end();
     drop(front);

@@ -172,13 +172,14 @@ impl<'a> Course<'a> {
     fn run(&mut self, standing: &Standing, next: &mut ServiceMemory) {
         let (now, bounds) = (self.snapshot.now, standing.bounds);
         let service = &self.snapshot.service;
+        let ordered = orders::number(service, now, self.number, next);
         let leader = self.snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
         if let Some(elsewhere) = leader {
             self.measure();
             self.note(Rule::NotLeader, elsewhere.desired);
-        } else if let Some((number, rule)) = orders::number(service, now, self.number, next) {
+        } else if !ordered.is_empty() {
             self.measure();
-            self.note(rule, number);
+            ordered.into_iter().for_each(|cause| self.note(cause.rule, cause.number));
         } else if let Some(rule) = limit::correction(self.number, bounds) {
             self.correct(rule, bounds);
         } else if !standing.scaling {

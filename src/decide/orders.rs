@@ -6,7 +6,7 @@ use crate::decide::rollout;
 use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
-use crate::model::plan::Rule;
+use crate::model::plan::{Cause, Rule};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -21,20 +21,28 @@ pub(crate) fn expire(now: Moment, next: &mut ServiceMemory) {
     next.pause.take_if(|pause| is_over(pause.until));
 }
 
-/// A hold outranks a pause: who asks for a number wants that number.
+/// A hold outranks a pause: who asks for a number wants that number. Empty: nobody ordered any.
 pub(crate) fn number(
     service: &Service,
     now: Moment,
     current: u32,
     memory: &ServiceMemory,
-) -> Option<(u32, Rule)> {
+) -> Vec<Cause> {
     let left = |until: Option<Moment>| until.map(|until| until.since(now));
     if let Some(hold) = &memory.hold {
+        let mut because =
+            vec![Cause { rule: Rule::Held { left: left(hold.until) }, number: hold.count }];
         // The config may have changed since the order was taken.
-        let count = hold.count.min(service.most_replicas());
-        return Some((count, Rule::Held { left: left(hold.until) }));
+        let most = service.most_replicas();
+        if most < hold.count {
+            because.push(Cause { rule: Rule::AboveMax(most), number: most });
+        }
+        return because;
     }
-    memory.pause.map(|pause| (current, Rule::Paused { left: left(pause.until) }))
+    let paused = memory
+        .pause
+        .map(|pause| Cause { rule: Rule::Paused { left: left(pause.until) }, number: current });
+    paused.into_iter().collect()
 }
 
 /// Until the next of them is over.

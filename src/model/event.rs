@@ -109,8 +109,10 @@ pub(crate) enum Kind {
     DockerBack,
     SwarmTrouble,
     SwarmBack,
+    SwarmShort,
     ServiceOrphaned,
     StateDamaged,
+    StateMissing,
     StateNotSaved,
     ConfigReloaded,
     ConfigRejected,
@@ -119,7 +121,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 52] = [
+    pub(crate) const ALL: [Kind; 54] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -165,8 +167,10 @@ impl Kind {
         Kind::DockerBack,
         Kind::SwarmTrouble,
         Kind::SwarmBack,
+        Kind::SwarmShort,
         Kind::ServiceOrphaned,
         Kind::StateDamaged,
+        Kind::StateMissing,
         Kind::StateNotSaved,
         Kind::ConfigReloaded,
         Kind::ConfigRejected,
@@ -221,8 +225,10 @@ impl Kind {
             Kind::DockerBack => "docker.back",
             Kind::SwarmTrouble => "swarm.trouble",
             Kind::SwarmBack => "swarm.back",
+            Kind::SwarmShort => "swarm.short",
             Kind::ServiceOrphaned => "service.orphaned",
             Kind::StateDamaged => "state.damaged",
+            Kind::StateMissing => "state.missing",
             Kind::StateNotSaved => "state.not_saved",
             Kind::ConfigReloaded => "config.reloaded",
             Kind::ConfigRejected => "config.rejected",
@@ -254,7 +260,9 @@ impl Kind {
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
             | Kind::MetricFailed
+            | Kind::StateMissing
             | Kind::SwarmTrouble
+            | Kind::SwarmShort
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
             | Kind::ScaleDown

@@ -1,20 +1,23 @@
 //! What happened in a turn, as events. A condition is told when it begins and when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::action::Done;
 use crate::model::event::{Event, Kind, OVER};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
-use crate::model::owner::Stranger;
+use crate::model::owner::{Owner, Stranger};
 use crate::model::plan::{Milestone, Plan, Rule};
 use crate::model::replica::{ContainerId, Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 use crate::report::ended::ended;
+use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
+use crate::report::short::Short;
 use crate::report::steps;
 
 /// What containers wrote last, by service and number.
@@ -27,6 +30,8 @@ const TROUBLES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     engine_lost: bool,
+    /// The state file that was not there at the start, until replicas were looked for.
+    missing: Option<PathBuf>,
     not_saved: bool,
     orphans: BTreeSet<String>,
     strangers: BTreeMap<ContainerId, Seen>,
@@ -40,6 +45,7 @@ pub(crate) struct Told {
     standings: BTreeMap<String, Standing>,
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
+    short: Short,
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -67,6 +73,23 @@ impl Told {
             Some(error) => Event::new(Kind::DockerLost, error),
             None => Event::new(Kind::DockerBack, ""),
         })
+    }
+
+    pub(crate) fn miss_state(&mut self, path: Option<PathBuf>) {
+        self.missing = path;
+    }
+
+    /// A first start finds no state either, and no replicas that plimsoll made.
+    pub(crate) fn missing(&mut self, snapshots: &[Snapshot]) -> Option<Event> {
+        let path = self.missing.take()?;
+        let replicas = snapshots.iter().flat_map(|snapshot| &snapshot.replicas);
+        let made = replicas.filter(|replica| replica.owner != Owner::Compose).count();
+        let message = format!(
+            "{} is not there, and plimsoll's replicas are ({made}): holds, pauses and what was \
+             remembered are gone; give what is to hold anew, and see autoscaler.state_dir",
+            path.display()
+        );
+        (0 < made).then(|| Event::new(Kind::StateMissing, message))
     }
 
     pub(crate) fn saving(&mut self, error: Option<String>) -> Option<Event> {
@@ -97,17 +120,7 @@ impl Told {
     }
 
     pub(crate) fn orphans(&mut self, now: BTreeSet<String>, leaving: &[Snapshot]) -> Vec<Event> {
-        let is_removed = |name: &str| leaving.iter().any(|s| s.service.name.as_str() == name);
-        let new = now.difference(&self.orphans).map(|name| {
-            let message = if is_removed(name) {
-                "the config does not name it; its containers are drained and removed"
-            } else {
-                "its containers run on, the config runs none of that name here; \
-                 `docker ps --filter label=io.plimsoll.service` lists them"
-            };
-            Event::new(Kind::ServiceOrphaned, message).service(name)
-        });
-        let events = new.collect();
+        let events = orphans::told(now.difference(&self.orphans), leaving);
         self.orphans = now;
         events
     }
@@ -186,6 +199,11 @@ impl Told {
         event.map(|event| event.service(name))
     }
 
+    /// Of a Swarm that could not be told, nothing is known.
+    pub(crate) fn short_of_tasks(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
+        (snapshot.engine != EngineSeen::Lost).then(|| self.short.news(now, snapshot))?
+    }
+
     /// What held when the daemon started is no change.
     fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
@@ -197,6 +215,7 @@ impl Told {
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.crash_loops.retain(|name| is_there(name));
         self.capped.retain(|name| is_there(name));
+        self.short.retain(&is_there);
         self.repeated.retain(&is_there);
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));

@@ -2,9 +2,11 @@
 
 mod ended;
 pub(crate) mod events;
+mod orphans;
 pub(crate) mod prometheus;
 mod repeated;
 pub(crate) mod series;
 pub(crate) mod status;
+mod short;
 mod steps;
 pub(crate) mod telemetry;

@@ -24,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) memory: Memory,
     /// The state file was no use and was set aside: why, and where to.
     pub(crate) damage: Option<String>,
+    /// There was no state file: its path.
+    pub(crate) missing: Option<PathBuf>,
 }
 
 impl FileStore {
@@ -31,15 +33,19 @@ impl FileStore {
     pub(crate) fn open(dir: &Path, now: Moment) -> Opened {
         let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
+        let mut missing = None;
         let (memory, damage) = match plain::text(&path) {
             Ok(text) => match wire::parse(&text, now) {
                 Ok(memory) => (memory, None),
                 Err(why) => (Memory::default(), Some(set_aside(&path, &why))),
             },
-            Err(err) if err.kind() == ErrorKind::NotFound => (Memory::default(), None),
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                missing = Some(path);
+                (Memory::default(), None)
+            }
             Err(err) => (Memory::default(), Some(set_aside(&path, &err.to_string()))),
         };
-        Opened { store, memory, damage }
+        Opened { store, memory, damage, missing }
     }
 
     fn path(&self) -> PathBuf {

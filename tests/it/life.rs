@@ -251,3 +251,19 @@ fn a_dry_run_changes_nothing() {
     stage.wait_looks(3);
     assert!(stage.docker.requests().iter().all(|line| line.starts_with("GET ")));
 }
+
+#[test]
+fn a_state_that_is_gone_beside_replicas_is_told_and_a_first_start_is_not() {
+    let stage = Stage::new("missing-state");
+    let told = ["kind=state.missing", "state.json is not there", "replicas are (1)"];
+    for (is_removed, is_told) in [(false, 0), (false, 0), (true, 1)] {
+        if is_removed {
+            fs::remove_file(stage.dir.join("state/state.json")).unwrap();
+        }
+        let daemon = stage.start();
+        stage.wait_served();
+        stage.wait_looks(2);
+        assert_eq!(daemon.count(&["kind=state.missing"]), is_told, "{:#?}", daemon.lines());
+        assert_eq!(daemon.count(&told), is_told, "{:#?}", daemon.lines());
+    }
+}

@@ -112,6 +112,22 @@ fn load_changes_the_number_and_swarm_does_the_rest() {
 }
 
 #[test]
+fn tasks_that_do_not_run_are_told_after_a_start_period_and_when_they_do() {
+    let jobs = Jobs::start(30);
+    let mut stage = stage("short", &jobs);
+    let web = stage.config["services"]["web"].as_object_mut().unwrap();
+    web.insert("health_check".to_owned(), json!({ "type": "tcp", "start_period": "2s" }));
+    stage.docker.run_tasks("shop_web", 2);
+    let daemon = stage.start();
+    let told =
+        ["kind=swarm.short", "service=web", "2 of 3 tasks run", "docker service ps shop_web"];
+    daemon.wait(&told, SOON);
+    stage.docker.run_tasks("shop_web", 3);
+    daemon.wait(&["kind=swarm.short", "over: 3 of 3 tasks run"], SOON);
+    assert_eq!(daemon.count(&["kind=swarm.short"]), 2, "{:#?}", daemon.lines());
+}
+
+#[test]
 fn what_swarm_has_is_shown() {
     let jobs = Jobs::start(30);
     let stage = stage("seen", &jobs);

@@ -1,0 +1,62 @@
+//! Swarm services that run fewer tasks than they are to.
+
+use std::collections::BTreeMap;
+
+use crate::model::event::{Event, Kind};
+use crate::model::replica::ContainerState;
+use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
+
+/// By service, those that run fewer.
+#[derive(Debug, Default)]
+pub(super) struct Short {
+    services: BTreeMap<String, Since>,
+}
+
+#[derive(Debug)]
+struct Since {
+    at: Moment,
+    desired: u32,
+    is_told: bool,
+}
+
+impl Short {
+    /// Tells it when it lasts longer than a start may take, and when it is over.
+    pub(super) fn news(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
+        let service = &snapshot.service;
+        let name = service.name.as_str();
+        let Some(swarm) = &snapshot.swarm else {
+            self.services.remove(name);
+            return None;
+        };
+        let is_running = |state: &ContainerState| *state == ContainerState::Running;
+        let running = snapshot.replicas.iter().filter(|r| is_running(&r.state)).count();
+        let running = u32::try_from(running).unwrap_or(u32::MAX);
+        let desired = swarm.desired;
+        if desired <= running {
+            let was = self.services.remove(name)?;
+            let how = format!("{running} of {desired} tasks run");
+            return was.is_told.then(|| Event::over(Kind::SwarmShort, &how).service(name));
+        }
+        let since = Since { at: now, desired, is_told: false };
+        let since = self.services.entry(name.to_owned()).or_insert(since);
+        if since.desired < desired && !since.is_told {
+            since.at = now;
+        }
+        since.desired = desired;
+        let is_late = service.health.start_period <= now.since(since.at);
+        if since.is_told || !is_late {
+            return None;
+        }
+        since.is_told = true;
+        let message = format!(
+            "{running} of {desired} tasks run; `docker service ps {}` tells why",
+            service.runs.swarm().unwrap_or(name)
+        );
+        Some(Event::new(Kind::SwarmShort, message).service(name))
+    }
+
+    pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.services.retain(|name, _| is_there(name));
+    }
+}
