@@ -190,6 +190,7 @@ fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
         events.extend(told.metrics(snapshot));
         events.extend(told.swarm(snapshot));
         events.extend(told.short_of_tasks(now, snapshot));
+        events.extend(told.stale(snapshot));
     }
     events
 }

@@ -1,6 +1,7 @@
 //! What the engine shows of one container or image, as far as it matters here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -38,6 +39,15 @@ pub(crate) struct Inspected {
 #[serde(rename_all = "PascalCase", default)]
 struct InspectedConfig {
     labels: Option<BTreeMap<String, String>>,
+    healthcheck: Option<InspectedCheck>,
+}
+
+/// Nanoseconds; 0 stands for Docker's default.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedCheck {
+    interval: u64,
+    timeout: u64,
 }
 
 #[derive(Deserialize, Default)]
@@ -65,6 +75,7 @@ struct InspectedHealth {
 struct HealthRun {
     exit_code: i64,
     output: String,
+    end: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -81,6 +92,11 @@ fn milliseconds(time: &str) -> Option<u64> {
     let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
     u64::try_from(time.timestamp_millis()).ok()
 }
+
+/// Of a check that says nothing else.
+const CHECK_DEFAULT: Duration = Duration::from_secs(30);
+/// A busy engine is late by a few seconds.
+const CHECK_SLACK: Duration = Duration::from_secs(10);
 
 const ONE_CORE: u64 = 1_000_000_000;
 /// Characters of what a check wrote that an operator is shown.
@@ -123,6 +139,21 @@ impl Inspected {
         let Some(run) = health.and_then(|h| h.log.as_ref()?.last()) else { return String::new() };
         let output: String = run.output.trim().chars().take(COMPLAINT_MAX).collect();
         format!("exit code {}: {output}", run.exit_code)
+    }
+
+    /// When Docker ran the check last, in milliseconds since 1970, and how long after that it must
+    /// have run it again. `None`: it has no check that says so.
+    pub(crate) fn checked(&self) -> Option<(u64, Duration)> {
+        let health = self.state.health.as_ref()?;
+        let last = health.log.as_ref().and_then(|log| milliseconds(&log.last()?.end));
+        let span = |nanos: u64| match nanos {
+            0 => CHECK_DEFAULT,
+            nanos => Duration::from_nanos(nanos),
+        };
+        let check = self.config.healthcheck.as_ref()?;
+        let each = span(check.interval).saturating_add(span(check.timeout));
+        let longest = each.saturating_mul(3).saturating_add(CHECK_SLACK);
+        Some((last.or_else(|| self.started_ms())?, longest))
     }
 
     /// `None` while it does not run.
@@ -169,6 +200,25 @@ mod tests {
         assert_eq!(shown.complaint(), "exit code 1: no route");
         assert_eq!(shown.started_ms(), Some(1_795_838_400_500));
         assert_eq!(shown.finished_ms(), None);
+    }
+
+    #[test]
+    fn when_its_own_check_ran_last_and_is_to_run_again_at_the_latest() {
+        let check = r#""Config":{"Healthcheck":{"Interval":5000000000,"Timeout":2000000000}}"#;
+        let default = r#""Config":{"Healthcheck":{"Test":["CMD","x"]}}"#;
+        let ran = r#""Health":{"Log":[{"End":"x"},{"End":"2026-11-28T05:00:01.5+01:00"}]}"#;
+        let never = r#""Health":{"Log":null},"StartedAt":"2026-11-28T04:00:00.5Z""#;
+        for (config, state, want) in [
+            (check, ran, Some((1_795_838_401_500, 31))),
+            (default, ran, Some((1_795_838_401_500, 190))),
+            (check, never, Some((1_795_838_400_500, 31))),
+            (r#""Config":{}"#, ran, None),
+            (check, r#""Status":"running""#, None),
+        ] {
+            let shown = inspected(&format!(r#"{{{config},"State":{{{state}}}}}"#));
+            let got = shown.checked().map(|(last_ms, longest)| (last_ms, longest.as_secs()));
+            assert_eq!(got, want, "{config} {state}");
+        }
     }
 
     #[test]

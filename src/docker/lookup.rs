@@ -56,13 +56,15 @@ struct Entry<T> {
     version: u32,
     failures: u32,
     retry_at: Moment,
+    answered_at: Moment,
 }
 
 impl<T> Default for Entry<T> {
     fn default() -> Entry<T> {
         let retry_at = Moment::default();
         let (is_current, is_asked) = (false, false);
-        Entry { value: None, is_current, is_asked, version: 0, failures: 0, retry_at }
+        let answered_at = retry_at;
+        Entry { value: None, is_current, is_asked, version: 0, failures: 0, retry_at, answered_at }
     }
 }
 
@@ -87,6 +89,19 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
 
     pub(crate) fn outdate_all(&self) {
         self.shared.state().entries.values_mut().for_each(Entry::outdate);
+    }
+
+    /// As `outdate`, but not while a question is under way or is to be asked anyhow.
+    pub(crate) fn refresh(&self, name: &str) {
+        let mut state = self.shared.state();
+        let entry = state.entries.get_mut(name).filter(|entry| entry.is_current);
+        entry.into_iter().for_each(Entry::outdate);
+    }
+
+    /// How old what is known of it is.
+    pub(crate) fn age(&self, name: &str, now: Moment) -> Duration {
+        let state = self.shared.state();
+        state.entries.get(name).map_or(Duration::ZERO, |entry| now.since(entry.answered_at))
     }
 
     /// Forgets whatever is not among these, and asks for those that are new or out of date. Waits
@@ -182,6 +197,7 @@ impl<T: DeserializeOwned> Shared<T> {
         match answer {
             Ok(value) => {
                 entry.value = Some(value.map(Arc::new));
+                entry.answered_at = now;
                 entry.is_current = entry.version == version;
                 (entry.failures, entry.retry_at) = (0, Moment::default());
             }

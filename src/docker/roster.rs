@@ -110,6 +110,11 @@ impl Docker {
         }
         *before = conditions;
         drop(before);
+        for (container, _) in &*replicas {
+            if container.own_health == Some(OwnHealth::Healthy) {
+                self.look_again(&container.id);
+            }
+        }
         let ids = replicas.iter().map(|(container, _)| container.id.0.as_str());
         self.inspected.renew(ids, &self.client, &self.clock, DETAILS_MAX);
         let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
@@ -140,8 +145,37 @@ impl Docker {
             let code = journal.exit_code(&container.id);
             container.exit = code.map(|code| Exit { code, oom: false });
         }
-        if let Some(OwnHealth::Unhealthy(complaint)) = &mut container.own_health {
-            *complaint = shown.complaint();
+        match &mut container.own_health {
+            Some(OwnHealth::Unhealthy(complaint)) => *complaint = shown.complaint(),
+            Some(health @ OwnHealth::Healthy) => {
+                let age = self.unchecked(&container.id, shown);
+                if let Some((age, _)) = age.filter(|(age, longest)| longest < age) {
+                    *health = OwnHealth::Stale(age.as_secs());
+                }
+            }
+            Some(OwnHealth::Starting | OwnHealth::Stale(_)) | None => (),
+        }
+    }
+
+    /// How long Docker had not run the check when it was asked, and how long that may be. After
+    /// dockerd began anew beside containers that ran on, it runs none any more and goes on to call
+    /// them healthy.
+    fn unchecked(&self, id: &ContainerId, shown: &Inspected) -> Option<(Duration, Duration)> {
+        let (last_ms, longest) = shown.checked()?;
+        let now_ms = u64::try_from(self.clock.wall().0).ok()?.saturating_mul(1000);
+        let age = Duration::from_millis(now_ms.saturating_sub(last_ms));
+        Some((age.saturating_sub(self.inspected.age(&id.0, self.clock.now())), longest))
+    }
+
+    /// Docker tells of no check that passes as the one before, so that it is asked when the last
+    /// one that is known is too old: once in as long as that may be.
+    fn look_again(&self, id: &ContainerId) {
+        let Answer::Is(shown) = self.inspected.get(&id.0) else { return };
+        let Some((age, longest)) = self.unchecked(id, &shown) else { return };
+        let known_for = self.inspected.age(&id.0, self.clock.now());
+        let is_due = if longest < age { longest <= known_for } else { longest < age + known_for };
+        if is_due {
+            self.inspected.refresh(&id.0);
         }
     }
 }

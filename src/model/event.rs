@@ -89,6 +89,7 @@ pub(crate) enum Kind {
     HealthRecovered,
     HealthReplaced,
     HealthSuspect,
+    HealthStale,
     RolloutStarted,
     RolloutFinished,
     RolloutStalled,
@@ -121,7 +122,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 54] = [
+    pub(crate) const ALL: [Kind; 55] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -147,6 +148,7 @@ impl Kind {
         Kind::HealthRecovered,
         Kind::HealthReplaced,
         Kind::HealthSuspect,
+        Kind::HealthStale,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
         Kind::RolloutStalled,
@@ -205,6 +207,7 @@ impl Kind {
             Kind::HealthRecovered => "health.recovered",
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
+            Kind::HealthStale => "health.stale",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
             Kind::RolloutStalled => "rollout.stalled",
@@ -254,6 +257,7 @@ impl Kind {
             | Kind::CrashLoop
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
+            | Kind::HealthStale
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::model::health::HealthKind;
 use crate::model::owner::Owner;
 use crate::model::service::{Percent, Service};
 use crate::model::time::Moment;
@@ -80,6 +81,8 @@ pub(crate) struct Ended {
 pub(crate) enum OwnHealth {
     Starting,
     Healthy,
+    /// It was healthy when Docker looked last, and Docker looks no more. Seconds since then.
+    Stale(u64),
     /// What the check wrote last.
     Unhealthy(String),
 }
@@ -125,6 +128,17 @@ impl Container {
     /// Where it listens.
     pub(crate) fn socket(&self, service: &Service) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.address?, self.port.unwrap_or(service.port)))
+    }
+
+    /// How many seconds ago Docker ran its check last, where that is too long and the service goes
+    /// by it.
+    pub(crate) fn unchecked_s(&self, service: &Service) -> Option<u64> {
+        match self.own_health {
+            Some(OwnHealth::Stale(seconds)) if service.health.kind == HealthKind::Docker => {
+                Some(seconds)
+            }
+            Some(_) | None => None,
+        }
     }
 
     /// What it was made from, as it would be said now: earlier versions did not tell the port.
@@ -220,6 +234,8 @@ pub(crate) struct Replica {
     /// It was started anew and has not passed its health check since: what HAProxy shows is of the
     /// run before.
     pub(crate) is_unproven: bool,
+    /// Its health is Docker's word, and Docker has not run the check for so many seconds.
+    pub(crate) unchecked_s: Option<u64>,
 }
 
 impl Replica {
@@ -245,6 +261,7 @@ impl Replica {
             old_connections: None,
             busy: false,
             is_unproven: false,
+            unchecked_s: None,
         }
     }
 

@@ -426,6 +426,7 @@ impl View<'_> {
             old_connections: old,
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
             is_unproven: is_unproven(self.known.memory, container),
+            unchecked_s: container.unchecked_s(service),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::report::ended::ended;
 use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
 use crate::report::short::Short;
+use crate::report::stale::Stale;
 use crate::report::steps;
 
 /// What containers wrote last, by service and number.
@@ -46,6 +47,7 @@ pub(crate) struct Told {
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
     short: Short,
+    stale: Stale,
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -204,6 +206,10 @@ impl Told {
         (snapshot.engine != EngineSeen::Lost).then(|| self.short.news(now, snapshot))?
     }
 
+    pub(crate) fn stale(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+        self.stale.news(snapshot)
+    }
+
     /// What held when the daemon started is no change.
     fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
@@ -216,6 +222,7 @@ impl Told {
         self.crash_loops.retain(|name| is_there(name));
         self.capped.retain(|name| is_there(name));
         self.short.retain(&is_there);
+        self.stale.retain(&is_there);
         self.repeated.retain(&is_there);
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));

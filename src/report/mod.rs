@@ -8,5 +8,6 @@ mod repeated;
 pub(crate) mod series;
 pub(crate) mod status;
 mod short;
+mod stale;
 mod steps;
 pub(crate) mod telemetry;

@@ -74,6 +74,8 @@ pub(crate) struct Container {
     nano_cpus: u64,
     /// As people read it, with what the image's own check says.
     status: String,
+    /// When its own check ran last; empty: nothing is shown of it.
+    checked: &'static str,
     /// The code and whether it was for want of memory, once it ended.
     exit: (i64, bool),
     /// What it wrote to its standard error.
@@ -268,6 +270,12 @@ impl FakeDocker {
         container.status = format!("Up 2 hours ({word})");
         let id = container.id.clone();
         all.emit(&format!("health_status: {word}"), &id);
+    }
+
+    /// Its own check ran last then, and says this.
+    pub(crate) fn check_ran(&self, name: &str, at: &'static str, word: &str) {
+        self.lock().find(name).unwrap().checked = at;
+        self.judge(name, word);
     }
 
     /// It ends by itself, with these words.

@@ -8,6 +8,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::daemon::{reached, secs};
+use crate::fake_docker::Route;
 use crate::stage::{Stage, each};
 
 /// Heads of requests, in small letters.
@@ -119,7 +120,7 @@ fn a_replica_that_serves_is_asked_on() {
 
 #[test]
 fn kinds_that_ask_nobody_go_by_docker() {
-    each(&[docker, docker_without_a_check, none], |f| f());
+    each(&[docker, docker_that_looks_no_more, docker_without_a_check, none], |f| f());
 }
 
 fn docker() {
@@ -133,6 +134,38 @@ fn docker() {
     assert!(!stage.serves());
     stage.docker.judge("web-1", "healthy");
     stage.wait_served();
+}
+
+/// As after dockerd began anew beside containers that ran on.
+fn docker_that_looks_no_more() {
+    let (old, new) = ("2020-01-01T00:00:00.5Z", "2100-01-01T00:00:00.5+02:00");
+    let mut stage = Stage::new("stale");
+    stage.set("/services/web/health_check", json!({ "type": "docker" }));
+    stage.docker.add("web-1", Some(("web", 1)), "running");
+    stage.docker.check_ran("web-1", old, "healthy");
+    let daemon = stage.start();
+    let told = ["kind=health.stale", "replica=web-1", "has not run the image's own check for"];
+    daemon.wait(&told, secs(10));
+    stage.wait_looks(5);
+    assert!(!stage.serves(), "an old word let it in");
+    stage.docker.check_ran("web-1", new, "healthy");
+    stage.wait_served();
+    daemon.wait(&["kind=health.stale", "over: "], secs(10));
+    stage.docker.check_ran("web-1", old, "healthy");
+    assert!(reached(secs(10), || daemon.count(&told) == 2), "{:?}", daemon.lines());
+    stage.wait_looks(5);
+    assert!(stage.serves(), "an old word took it out");
+    assert_eq!(daemon.count(&told), 2, "{:?}", daemon.lines());
+    assert_eq!(stage.docker.names("running"), ["web-1"]);
+    let config = stage.write();
+    let out = crate::daemon::plimsoll(&["doctor", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("web-1: Docker has not run its image's check for"), "{said}");
+    let asked = stage.docker.count(Route::Inspect);
+    stage.wait_looks(5);
+    // Once in ten seconds.
+    let more = stage.docker.count(Route::Inspect) - asked;
+    assert!(more <= 1, "it is asked at every look: {more}");
 }
 
 fn docker_without_a_check() {

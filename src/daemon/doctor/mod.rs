@@ -92,7 +92,9 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
         found.extend(images(config, &engine));
         found.extend(containers(config, &engine));
         found.extend(swarm(config, &engine));
-        found.push(reach(config, &listed.unwrap_or_default().containers));
+        let containers = listed.unwrap_or_default().containers;
+        found.extend(unchecked(config, &containers));
+        found.push(reach(config, &containers));
     }
     found.extend(balancer(config, &clock, engine));
     found.extend(places::folders(&config.fixed, &*clock));
@@ -191,6 +193,19 @@ fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {
             .remedy("`docker node ls` and `docker service ls` on a manager show what there is")
     };
     told.into_iter().map(finding).collect()
+}
+
+/// Docker's word on their health is an old one.
+fn unchecked(config: &Config, listed: &[Container]) -> Vec<Finding> {
+    let one = |container: &Container| {
+        let service = config.service_of(container)?;
+        let seconds = container.unchecked_s(service)?;
+        let name = service.replica_name(container.number);
+        let message = format!("{name}: Docker has not run its image's check for {seconds}s");
+        let remedy = "`docker restart` it: dockerd began anew and runs no check of it any more";
+        Some(Finding::warning("health", message).remedy(remedy))
+    };
+    listed.iter().filter_map(one).collect()
 }
 
 /// Replicas that run are asked where HAProxy would ask them.

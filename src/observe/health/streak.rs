@@ -68,6 +68,13 @@ impl Streak {
             (HealthKind::Docker, Some(OwnHealth::Starting) | None) => {
                 self.health = Health::Starting;
             }
+            // One that serves goes on to, one that does not is not let in by it.
+            (HealthKind::Docker, Some(OwnHealth::Stale(_))) => {
+                if self.health == Health::Unknown {
+                    let is_old = self.has_passed;
+                    self.health = if is_old { Health::Healthy } else { Health::Starting };
+                }
+            }
             (HealthKind::Docker, Some(OwnHealth::Unhealthy(complaint))) => {
                 self.fall(now, format!("the image's own check fails: {complaint}"));
             }
@@ -153,13 +160,20 @@ mod tests {
             (2, HealthKind::None, ill("no"), "H"),
             (3, HealthKind::Docker, None, "s"),
             (4, HealthKind::Docker, Some(OwnHealth::Starting), "s"),
+            (4, HealthKind::Docker, Some(OwnHealth::Stale(99)), "s"),
             (5, HealthKind::Docker, Some(OwnHealth::Healthy), "H"),
             (6, HealthKind::Docker, ill("a"), "U6:the image's own check fails: a"),
             (7, HealthKind::Docker, ill("b"), "U6:the image's own check fails: b"),
             (8, HealthKind::Docker, Some(OwnHealth::Healthy), "H"),
+            (9, HealthKind::Docker, Some(OwnHealth::Stale(99)), "H"),
         ] {
             streak.heard(&kind, own.as_ref(), Moment(second * 1000));
             assert_eq!(shown(&streak), want, "{second}");
+        }
+        for (has_passed, want) in [(false, "s"), (true, "H")] {
+            let mut streak = Streak::new(has_passed);
+            streak.heard(&HealthKind::Docker, Some(&OwnHealth::Stale(99)), Moment(0));
+            assert_eq!(shown(&streak), want, "Docker's old word, has it passed: {has_passed}");
         }
     }
 }

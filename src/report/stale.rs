@@ -1,0 +1,48 @@
+//! Replicas whose health is Docker's word, and whose check Docker does not run any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::event::{Event, Kind};
+use crate::model::snapshot::{EngineSeen, Snapshot};
+
+/// Their numbers, by service.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    services: BTreeMap<String, BTreeSet<u32>>,
+}
+
+impl Stale {
+    pub(super) fn news(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+        if snapshot.engine == EngineSeen::Lost {
+            return Vec::new();
+        }
+        let service = &snapshot.service;
+        let name = service.name.as_str();
+        let before = self.services.remove(name).unwrap_or_default();
+        let (mut now, mut events) = (BTreeSet::new(), Vec::new());
+        for replica in &snapshot.replicas {
+            let was = before.contains(&replica.number);
+            let event = match replica.unchecked_s {
+                Some(seconds) => {
+                    now.insert(replica.number);
+                    let message = format!(
+                        "Docker has not run the image's own check for {seconds}s and still says \
+                         healthy, as after dockerd began anew; `docker restart` has it run again"
+                    );
+                    (!was).then(|| Event::new(Kind::HealthStale, message))
+                }
+                None => was.then(|| Event::over(Kind::HealthStale, "the check runs again")),
+            };
+            let told = |e: Event| e.service(name).replica(service.replica_name(replica.number));
+            events.extend(event.map(told));
+        }
+        if !now.is_empty() {
+            self.services.insert(name.to_owned(), now);
+        }
+        events
+    }
+
+    pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.services.retain(|name, _| is_there(name));
+    }
+}
