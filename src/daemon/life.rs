@@ -27,6 +27,7 @@ use crate::model::status::Status;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::outside::{Clock, Engine, Error, Proxy, Result, Store};
+use crate::report::slow::Slow;
 use crate::report::telemetry::Telemetry;
 use crate::serve::Board;
 use crate::store::FileStore;
@@ -67,6 +68,7 @@ pub(crate) struct Life {
     stopping: bool,
     started: Moment,
     last_good: Option<Moment>,
+    slow: Slow,
 }
 
 impl Life {
@@ -86,6 +88,7 @@ impl Life {
             stopping: false,
             started,
             last_good: None,
+            slow: Slow::default(),
         }
     }
 
@@ -262,7 +265,8 @@ impl Life {
         let begun = parts.clock.fine();
         let mut turn = tick(&mut world, &mut self.mind, inputs);
         let took = parts.clock.fine().saturating_sub(begun);
-        parts.telemetry.turn(took, self.config.check_interval);
+        let slowest = parts.telemetry.turn(took, self.config.check_interval);
+        turn.events.extend(self.slow.news(took, slowest));
         let names: Vec<&str> = turn.services.iter().map(|s| s.name.as_str()).collect();
         parts.telemetry.services(&names);
         turn.events.iter().for_each(|event| parts.herald.tell(event));

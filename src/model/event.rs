@@ -118,11 +118,12 @@ pub(crate) enum Kind {
     ConfigReloaded,
     ConfigRejected,
     DaemonStarted,
+    DaemonSlow,
     DaemonStopping,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 55] = [
+    pub(crate) const ALL: [Kind; 56] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -177,6 +178,7 @@ impl Kind {
         Kind::ConfigReloaded,
         Kind::ConfigRejected,
         Kind::DaemonStarted,
+        Kind::DaemonSlow,
         Kind::DaemonStopping,
     ];
 
@@ -236,6 +238,7 @@ impl Kind {
             Kind::ConfigReloaded => "config.reloaded",
             Kind::ConfigRejected => "config.rejected",
             Kind::DaemonStarted => "daemon.started",
+            Kind::DaemonSlow => "daemon.slow",
             Kind::DaemonStopping => "daemon.stopping",
         }
     }
@@ -258,6 +261,7 @@ impl Kind {
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
             | Kind::HealthStale
+            | Kind::DaemonSlow
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped

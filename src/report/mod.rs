@@ -8,6 +8,7 @@ mod repeated;
 pub(crate) mod series;
 pub(crate) mod status;
 mod short;
+pub(crate) mod slow;
 mod stale;
 mod steps;
 pub(crate) mod telemetry;

@@ -24,6 +24,9 @@ pub(crate) struct Telemetry {
     kept: Mutex<Kept>,
 }
 
+/// Calls that a turn waits for; others are made beside it.
+const WAITED_FOR: [&str; 7] = ["ping", "list", "stats", "logs", "nodes", "tasks", "service"];
+
 /// As much as was counted up to a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
@@ -31,6 +34,8 @@ pub(crate) struct Kept {
     services: BTreeSet<String>,
     pub(crate) numbers: BTreeMap<(Series, Labels), u64>,
     pub(crate) times: BTreeMap<(Series, Labels), Times>,
+    /// What a turn asked of Docker since the one before, and had to wait for longest.
+    slowest: Option<(&'static str, Duration)>,
 }
 
 /// How many took how long.
@@ -127,6 +132,11 @@ impl Telemetry {
             Counted::Docker { op, took, failed } => {
                 let labels = vec![("op", op.to_owned())];
                 kept.took(Series::Docker, labels.clone(), took);
+                if WAITED_FOR.contains(&op)
+                    && kept.slowest.is_none_or(|(_, longest)| longest < took)
+                {
+                    kept.slowest = Some((op, took));
+                }
                 kept.add(Series::DockerErrors, labels, u64::from(failed));
             }
             Counted::Probe { service, .. } if !kept.services.contains(service) => (),
@@ -177,10 +187,16 @@ impl Telemetry {
         kept.took(Series::Reload, Vec::new(), done.took);
     }
 
-    pub(crate) fn turn(&self, took: Duration, interval: Duration) {
+    /// Gives what it had to wait for longest, of what it asked Docker.
+    pub(crate) fn turn(
+        &self,
+        took: Duration,
+        interval: Duration,
+    ) -> Option<(&'static str, Duration)> {
         let mut kept = self.kept();
         kept.took(Series::Tick, Vec::new(), took);
         kept.add(Series::TickOverruns, Vec::new(), u64::from(interval < took));
+        kept.slowest.take()
     }
 
     pub(crate) fn config_read(&self, was_good: bool) {

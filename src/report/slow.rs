@@ -1,0 +1,87 @@
+//! Turns that take too long: what happens is seen late, and what is to be done is done late.
+
+use std::time::Duration;
+
+use crate::model::event::{Event, Kind};
+
+/// A turn takes milliseconds where whoever is asked answers.
+const LONG: Duration = Duration::from_secs(1);
+/// So many in a row begin it, and so many others end it.
+const IN_A_ROW: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(crate) struct Slow {
+    /// Turns in a row that are not as those before.
+    others: u32,
+    is_told: bool,
+}
+
+impl Slow {
+    /// `slowest` is what Docker was asked and took longest to answer.
+    pub(crate) fn news(
+        &mut self,
+        took: Duration,
+        slowest: Option<(&'static str, Duration)>,
+    ) -> Option<Event> {
+        let is_slow = LONG < took;
+        self.others = if is_slow == self.is_told { 0 } else { self.others + 1 };
+        if self.others < IN_A_ROW {
+            return None;
+        }
+        (self.others, self.is_told) = (0, is_slow);
+        if !is_slow {
+            return Some(Event::over(
+                Kind::DaemonSlow,
+                "turns are as short again as they should be",
+            ));
+        }
+        let because = match slowest.filter(|(_, longest)| took / 2 <= *longest) {
+            Some((op, longest)) => format!("Docker took {:.1}s for {op}", longest.as_secs_f64()),
+            None => "it was not Docker: HAProxy, the disk or this host is slow".to_owned(),
+        };
+        let message = format!(
+            "{IN_A_ROW} turns in a row took longer than {}s, the last one {:.1}s: {because}",
+            LONG.as_secs(),
+            took.as_secs_f64()
+        );
+        Some(Event::new(Kind::DaemonSlow, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::report::slow::Slow;
+
+    #[test]
+    fn three_in_a_row_begin_it_and_three_end_it() {
+        let mut slow = Slow::default();
+        for (took, list, want) in [
+            (1001, 900, None),
+            (1001, 900, None),
+            (1000, 900, None),
+            (1001, 900, None),
+            (1001, 900, None),
+            (1001, 900, Some("Docker took 0.9s for list")),
+            (1001, 900, None),
+            (10, 1, None),
+            (10, 1, None),
+            (5000, 1, None),
+            (10, 1, None),
+            (10, 1, None),
+            (1000, 1, Some("over: ")),
+            (5000, 1, None),
+            (5000, 1, None),
+            (5000, 1, Some("the last one 5.0s: it was not Docker")),
+        ] {
+            let ms = Duration::from_millis;
+            let event = slow.news(ms(took), Some(("list", ms(list))));
+            match (want, &event) {
+                (None, None) => (),
+                (Some(words), Some(event)) => assert!(event.message.contains(words), "{event:?}"),
+                (_, event) => panic!("{took}: {want:?} {event:?}"),
+            }
+        }
+    }
+}
