@@ -218,7 +218,7 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             });
         }
         "restarted" => memory.rollout.restart_up_to = number(value),
-        "known" | "away" | "run" | "clones" | "ended" => {
+        "known" | "away" | "abandoned" | "run" | "clones" | "ended" => {
             people::apply(key, value, snapshot, memory)
         }
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
