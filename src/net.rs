@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use crate::exchange::{Names, Tcp};
 use crate::model::health::{HEALTH_HOST, HttpCheck};
 use crate::outside::{Error, Net, Result};
+
+/// Of an answer as it is sent, after its head: more than any body that is asked for, with what its
+/// chunks may add.
+const REST_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct SystemNet {
     agent: Agent,
@@ -26,7 +31,8 @@ impl SystemNet {
             .output_buffer_size(4 << 10)
             .max_idle_connections(0)
             .build();
-        SystemNet { agent: config.new_agent() }
+        let connector = Tcp { rest_max: REST_BYTES_MAX };
+        SystemNet { agent: Agent::with_parts(config, connector, Names::default()) }
     }
 }
 
@@ -198,6 +204,48 @@ mod tests {
         // A head that fills the buffer and goes on is never whole.
         let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 17));
         check(head.as_bytes(), Err("no whole answer"));
+    }
+
+    /// What `flood` makes of the client, and how many bytes the client let the server send.
+    #[track_caller]
+    fn flood(head: &'static [u8], piece: &'static [u8]) -> (String, usize) {
+        let (count, sent) = mpsc::channel();
+        let (url, _request) = server(move |mut stream| {
+            let (pieces, mut bytes) = (piece.repeat(1 + 4096 / piece.len()), 0);
+            let mut next = head;
+            while stream.write_all(next).is_ok() {
+                bytes += next.len();
+                next = &pieces;
+            }
+            count.send(bytes).unwrap();
+        });
+        let (done, result) = mpsc::channel();
+        let long = Duration::from_secs(20);
+        thread::spawn(move || done.send(SystemNet::new().get(&url, LONGEST, long)));
+        let result = result.recv_timeout(long / 2).expect("it ends long before its deadline");
+        (result.unwrap_err().to_string(), sent.recv_timeout(BOUND).unwrap())
+    }
+
+    #[test]
+    fn heads_and_trailers_without_end_are_cut_off_long_before_the_deadline() {
+        // What lies in the buffers of the two sockets was never looked at.
+        let buffers = 8 << 20;
+        for piece in ["HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n"] {
+            let (why, sent) = flood(b"", piece.as_bytes());
+            assert_eq!(why, "no whole answer: the heads of the answer are longer than 64 KiB");
+            assert!(sent < buffers, "{sent}");
+        }
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        let (why, sent) = flood(chunked, b"A: b\r\n");
+        assert!(why.ends_with("the answer is longer than 4194304 bytes as it was sent"), "{why}");
+        assert!(sent < (4 << 20) + buffers, "{sent}");
+    }
+
+    #[test]
+    fn some_interim_heads_are_no_trouble() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
+        let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        check(format!("{early}{last}").as_bytes(), Ok((200, "{}")));
     }
 
     #[test]

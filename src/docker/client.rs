@@ -1,7 +1,7 @@
 //! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use crate::docker::transport::{NoResolver, UnixConnector};
+use crate::exchange;
 use crate::model::counted::Counted;
 use crate::model::url;
 use crate::outside::{Clock, Error, Result, Tally};
@@ -144,7 +145,7 @@ pub(crate) struct Client {
 }
 
 /// Proxies of the environment and redirects are nothing to a local socket; a status is an answer.
-pub(crate) fn agent(socket: &Path) -> Agent {
+pub(crate) fn agent(socket: &Path, rest_max: Option<u64>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -156,13 +157,13 @@ pub(crate) fn agent(socket: &Path) -> Agent {
         .max_idle_connections(IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .build();
-    Agent::with_parts(config, UnixConnector { path: socket.to_owned() }, NoResolver)
+    Agent::with_parts(config, UnixConnector { path: socket.to_owned(), rest_max }, NoResolver)
 }
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
         let (socket, version) = (socket.to_owned(), Mutex::new(None));
-        Client { agent: agent(&socket), socket, version, tally: None }
+        Client { agent: agent(&socket, Some(2 * BODY_MAX)), socket, version, tally: None }
     }
 
     pub(crate) fn telling(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
@@ -262,7 +263,7 @@ impl Client {
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, Answer>> {
         let prefix = self.prefix(silence)?;
         // The pool is for short answers.
-        let agent = agent(&self.socket);
+        let agent = agent(&self.socket, None);
         let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
             let request = agent.configure_request(request);
@@ -381,9 +382,7 @@ fn drain(
     response: &mut Response<ureq::Body>,
     longest: u64,
 ) -> std::result::Result<Vec<u8>, ureq::Error> {
-    let mut body = Vec::new();
-    response.body_mut().as_reader().take(longest).read_to_end(&mut body)?;
-    Ok(body)
+    Ok(exchange::beginning(&mut response.body_mut().as_reader(), longest)?)
 }
 
 /// The engine went away between two calls, so this one was not begun or not finished.

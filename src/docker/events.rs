@@ -24,7 +24,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// container of ours, or of all containers.
 pub(crate) fn follow(socket: &Path, of_all: bool, stop: &AtomicBool, wake: &dyn Fn()) {
     let client = Client::new(socket);
-    let agent = agent(socket);
+    let agent = agent(socket, None);
     let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
     let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return };
