@@ -201,9 +201,9 @@ impl Life {
                 self.done.push(done);
                 self.pace.wake(now);
             }
-            Incoming::Probed { id, address, result } => {
-                let (changed, event) = self.parts.probes.answered(&id, address, result, now);
-                event.iter().for_each(|event| self.tell(event));
+            Incoming::Probed { id, address, outcome } => {
+                let (changed, events) = self.parts.probes.answered(&id, address, outcome, now);
+                events.iter().for_each(|event| self.tell(event));
                 if changed {
                     self.pace.wake(now);
                 }

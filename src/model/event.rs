@@ -83,6 +83,7 @@ pub(crate) enum Kind {
     HealthRecovered,
     HealthReplaced,
     HealthSuspect,
+    HealthNotAsked,
     RolloutStarted,
     RolloutFinished,
     RolloutStalled,
@@ -113,7 +114,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 46] = [
+    pub(crate) const ALL: [Kind; 47] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -133,6 +134,7 @@ impl Kind {
         Kind::HealthRecovered,
         Kind::HealthReplaced,
         Kind::HealthSuspect,
+        Kind::HealthNotAsked,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
         Kind::RolloutStalled,
@@ -183,6 +185,7 @@ impl Kind {
             Kind::HealthRecovered => "health.recovered",
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
+            Kind::HealthNotAsked => "health.not_asked",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
             Kind::RolloutStalled => "rollout.stalled",
@@ -229,6 +232,7 @@ impl Kind {
             | Kind::CrashLoop
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
+            | Kind::HealthNotAsked
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped

@@ -33,7 +33,7 @@ const ROLLOUTS = {
   rolled_back: "A change was taken back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped)$/;
-const ODD_EVENT = /(not_ready|cut|exited|capped|unhealthy|suspect|orphaned)$/;
+const ODD_EVENT = /(not_ready|cut|exited|capped|unhealthy|suspect|not_asked|orphaned)$/;
 
 const byId = (id) => document.getElementById(id);
 
