@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("page/page.js");
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-rLPvJRRkvUJA/8FoXhS87B0z+FzaFVzFD+hSMU2yDlY='; \
-    script-src 'sha256-PMaBE05wE94C8/KI/SYWhWvo6n2ST5pQYfvYS+ixu+Y='";
+    script-src 'sha256-zFt0SF1filoBgq+I+JwyG/UYOk+cZkhuWF1Tf/55ps4='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &Asked) -> bool {

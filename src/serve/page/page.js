@@ -331,7 +331,8 @@ function showEvents(events, now) {
 }
 
 async function ask(path, options) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS), ...options });
+  const headers = token ? { Authorization: "Bearer " + token } : {};
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS), headers, ...options });
   const body = await answer.json();
   if (answer.ok) return body;
   const detail = typeof body.detail === "string" ? ": " + body.detail : "";
