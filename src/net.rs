@@ -7,6 +7,7 @@ use ureq::Agent;
 
 use crate::exchange::{Names, Tcp};
 use crate::model::health::{HEALTH_HOST, HttpCheck};
+use crate::model::url;
 use crate::outside::{Error, Net, Result};
 
 /// Of an answer as it is sent, after its head: more than any body that is asked for, with what its
@@ -40,7 +41,8 @@ impl SystemNet {
     /// The status of the answer to a POST of JSON; its body is not read. No error names the
     /// address, which may hold secrets.
     pub(crate) fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<u16> {
-        let request = self.agent.post(url).header("content-type", "application/json");
+        let request =
+            with_user(self.agent.post(url), url).header("content-type", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         let response = request.send(body).map_err(|err| told(err, 0, timeout))?;
         Ok(response.status().as_u16())
@@ -79,12 +81,20 @@ impl Net for SystemNet {
         if !url.starts_with("http://") {
             return Err(Error::new("only addresses that start with http:// can be asked"));
         }
-        let request = self.agent.get(url).header("accept", "application/json");
+        let request = with_user(self.agent.get(url), url).header("accept", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         let mut response = request.call().map_err(told)?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(longest_bytes).read_to_vec();
         Ok((status, body.map_err(told)?))
+    }
+}
+
+/// As the address has them: the library would send what stands for a `/` as it is.
+fn with_user<B>(request: ureq::RequestBuilder<B>, address: &str) -> ureq::RequestBuilder<B> {
+    match url::basic(address) {
+        Some(basic) => request.header("authorization", basic),
+        None => request,
     }
 }
 
@@ -288,7 +298,7 @@ mod tests {
     fn user_and_password_of_the_address_are_sent_as_such() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
         let (url, request) = server(|mut stream| stream.write_all(answer).unwrap());
-        get(&url.replace("http://", "http://me:pass@")).unwrap();
+        get(&url.replace("http://", "http://me:p%61ss@")).unwrap();
         let head = request.recv_timeout(BOUND).unwrap().to_ascii_lowercase();
         assert!(head.starts_with("get /a?b=secret http/1.1\r\n"), "{head}");
         // As base64.

@@ -135,8 +135,8 @@ fn events(node: &Node) -> Option<Vec<String>> {
 /// Webhooks often carry their key in the address.
 fn secret_url(node: &Node) -> Option<Secret> {
     let url = node.secret()?;
-    if !is_url(url.expose()) {
-        node.error(format!("must be {URL}"));
+    if let Err(fault) = url::check(url.expose()) {
+        node.error(wrong_url(fault, ""));
         return None;
     }
     Some(url)
@@ -147,16 +147,19 @@ const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#
 
 pub(crate) fn url(node: &Node) -> Option<String> {
     let text = node.text()?;
-    if is_url(&text) {
-        return Some(text.into_owned());
-    }
+    let Err(fault) = url::check(&text) else { return Some(text.into_owned()) };
     // It may hold a password or a key.
-    node.error(format!("must be {URL}, got \"{}\"", url::plain(&text)));
+    node.error(wrong_url(fault, &format!(", got \"{}\"", url::plain(&text))));
     None
 }
 
-fn is_url(text: &str) -> bool {
-    let host = text.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
-    let host = host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'));
-    host && text.bytes().all(|b| b.is_ascii_graphic())
+fn wrong_url(fault: url::Fault, got: &str) -> String {
+    match fault {
+        url::Fault::NoAddress => format!("must be {URL}{got}"),
+        url::Fault::TwoWays => {
+            "has an @ that may end a password or stand in a path: write %40 for \
+             it, and in a user or password %2F for /, %3F for ? and %23 for # as well"
+                .to_owned()
+        }
+    }
 }

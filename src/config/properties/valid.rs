@@ -35,8 +35,12 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const ZONES: [&str; 6] =
     ["UTC", "Asia/Dhaka", "Europe/Berlin", "America/New_York", "Etc/GMT+1", "EST5EDT"];
 const EVENTS: [&str; 6] = ["scale.up", "scale.*", "*", "h*", "replica.not_ready", "config.rej*"];
-pub(super) const URLS: [&str; 4] =
-    ["http://127.0.0.1:9000/depth", "http://[::1]:9000/", "http://a?q=1", "http://shop.example"];
+pub(super) const URLS: [&str; 4] = [
+    "http://127.0.0.1:9000/depth",
+    "http://[::1]:9000/",
+    "http://a?q=1",
+    "http://me:p%2F@shop.example",
+];
 
 pub(super) fn text(value: &str) -> Spec {
     Spec::Text(value.to_owned())
