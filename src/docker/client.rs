@@ -14,6 +14,7 @@ use ureq::http::{Request, Response};
 use crate::docker::transport::{NoResolver, UnixConnector};
 use crate::exchange;
 use crate::model::counted::Counted;
+use crate::model::metric::shortened;
 use crate::model::url;
 use crate::outside::{Clock, Error, Result, Tally};
 
@@ -25,6 +26,9 @@ const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 const BODY_MAX: u64 = 32 << 20;
 /// Nor is a refusal of what else would be a stream.
 const MESSAGE_MAX: u64 = 64 << 10;
+
+/// Characters of Docker's own words.
+pub(crate) const WORDS_MAX: usize = 400;
 
 /// As many calls may be under way at once: more would be connected anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -107,16 +111,17 @@ impl Answer {
         &self.body
     }
 
-    /// Docker's own words.
+    /// Docker's own words, which may be those of a registry or of an image.
     pub(crate) fn message(&self) -> String {
         #[derive(Deserialize)]
         struct Refusal {
             message: String,
         }
-        match serde_json::from_slice::<Refusal>(&self.body) {
+        let words = match serde_json::from_slice::<Refusal>(&self.body) {
             Ok(refusal) => refusal.message,
-            Err(_) => String::from_utf8_lossy(&self.body).trim().chars().take(400).collect(),
-        }
+            Err(_) => String::from_utf8_lossy(&self.body).trim().to_owned(),
+        };
+        shortened(&words, WORDS_MAX)
     }
 
     /// The engine speaks another version than it did: `client version 1.45 is too new. Maximum
