@@ -33,17 +33,7 @@ const LOOKUPS: usize = 16;
 const ADDRESSES_MAX: usize = 16;
 const PIECE: usize = 16 << 10;
 
-/// All of it, and an error when that is more than `longest` bytes. The deadline is the reader's.
-#[cfg(test)]
-pub(crate) fn whole(reader: &mut dyn Read, longest: u64) -> io::Result<Vec<u8>> {
-    let bytes = beginning(reader, longest.saturating_add(1))?;
-    if longest < bytes.len() as u64 {
-        return Err(io::Error::other(format!("the answer is longer than {longest} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// `longest` bytes of it at most.
+/// `longest` bytes of it at most. The deadline is the reader's.
 pub(crate) fn beginning(reader: &mut dyn Read, longest: u64) -> io::Result<Vec<u8>> {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
     loop {
@@ -357,7 +347,7 @@ impl Drop for Lookup {
 
 #[cfg(test)]
 mod tests {
-    use crate::exchange::{Heads, beginning, whole};
+    use crate::exchange::{Heads, beginning};
 
     #[test]
     fn interim_heads_are_counted_with_the_last_one_and_a_body_is_not() {
@@ -388,7 +378,6 @@ mod tests {
             [(0, 0), (1, 1), (39_999, 39_999), (40_000, 40_000), (50_000, 40_000)]
         {
             assert_eq!(beginning(&mut text.as_slice(), longest).unwrap().len(), read);
-            assert_eq!(whole(&mut text.as_slice(), longest).is_ok(), 40_000 <= longest);
         }
     }
 }

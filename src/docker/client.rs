@@ -1,7 +1,7 @@
 //! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,12 +99,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|err| {
-            Error::caused(
-                format!("docker: {}: the answer is not what it should be", self.what),
-                err,
-            )
-        })
+        serde_json::from_slice(&self.body).map_err(|err| self.odd(err))
+    }
+
+    fn odd(&self, err: serde_json::Error) -> Error {
+        Error::caused(format!("docker: {}: the answer is not what it should be", self.what), err)
     }
 
     pub(crate) fn body(&self) -> &[u8] {
@@ -176,7 +175,19 @@ impl Client {
     }
 
     pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
-        self.told(op(&call), |answer: &Answer| 500 <= answer.status, || self.ask(&call, timeout))
+        let none = |_: &mut dyn Read| Ok(None::<()>);
+        let asked = || self.ask(&call, timeout, &none);
+        self.told(op(&call), |(answer, _)| 500 <= answer.status, asked).map(|(answer, _)| answer)
+    }
+
+    /// What a good answer holds, read as it comes: a list may be long, and little of it is kept.
+    pub(crate) fn read<T: DeserializeOwned>(&self, call: Call, timeout: Duration) -> Result<T> {
+        let asked = || self.ask(&call, timeout, &json::<T>);
+        let (answer, read) = self.told(op(&call), |(answer, _)| 500 <= answer.status, asked)?;
+        match (read, answer.ok()?) {
+            (Some(read), answer) => read.map_err(|err| answer.odd(err)),
+            (None, answer) => answer.json(),
+        }
     }
 
     /// Asks, and has it counted.
@@ -195,13 +206,18 @@ impl Client {
         answer
     }
 
-    fn ask(&self, call: &Call, timeout: Duration) -> Result<Answer> {
-        match self.exchange(call, &self.prefix(timeout)?, timeout) {
+    fn ask<T>(
+        &self,
+        call: &Call,
+        timeout: Duration,
+        read: Reader<T>,
+    ) -> Result<(Answer, Option<T>)> {
+        match self.exchange(call, &self.prefix(timeout)?, timeout, read) {
             Err(err) if call.idempotent && was_cut_off(&err) => self.forget(),
-            Ok(answer) if answer.is_outdated() => self.forget(),
+            Ok((answer, _)) if answer.is_outdated() => self.forget(),
             answer => return answer.map_err(|err| self.lost(&err)),
         }
-        self.exchange(call, &self.prefix(timeout)?, timeout).map_err(|err| self.lost(&err))
+        self.exchange(call, &self.prefix(timeout)?, timeout, read).map_err(|err| self.lost(&err))
     }
 
     /// The version that both sides speak.
@@ -283,12 +299,13 @@ impl Client {
         Ok(Err(Answer { status, body, what: String::new() }))
     }
 
-    fn exchange(
+    fn exchange<T>(
         &self,
         call: &Call,
         prefix: &str,
         timeout: Duration,
-    ) -> std::result::Result<Answer, ureq::Error> {
+        read: Reader<T>,
+    ) -> std::result::Result<(Answer, Option<T>), ureq::Error> {
         let builder = Request::builder().uri(uri(call, prefix));
         let builder = match call.method {
             Method::Get => builder.method("GET"),
@@ -306,9 +323,16 @@ impl Client {
             }
         };
         let status = response.status().as_u16();
-        let body = drain(&mut response, call.longest)?;
+        let found = match status {
+            200..=299 => read(&mut response.body_mut().as_reader().take(call.longest))?,
+            _ => None,
+        };
+        let body = match found {
+            Some(_) => Vec::new(),
+            None => drain(&mut response, call.longest)?,
+        };
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
-        Ok(Answer { status, body, what })
+        Ok((Answer { status, body, what }, found))
     }
 
     fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
@@ -380,6 +404,17 @@ fn uri(call: &Call, prefix: &str) -> String {
         url::encode(value, &mut uri);
     }
     uri
+}
+
+/// What reads a good answer as it comes; `None`: nothing does, and it is kept as it is.
+type Reader<'a, T> = &'a dyn Fn(&mut dyn Read) -> io::Result<Option<T>>;
+
+/// To the end of the body, as the parser looks for what stands behind the document.
+fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_json::Result<T>>> {
+    match serde_json::from_reader(BufReader::new(body)) {
+        Err(err) if err.is_io() => Err(err.into()),
+        read => Ok(Some(read)),
+    }
 }
 
 /// Every body is read to its end, or its connection cannot be used again.
