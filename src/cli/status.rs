@@ -12,7 +12,7 @@ use crate::cli::ask::Daemon;
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
 use crate::cli::turns::Turns;
-use crate::cli::{ask, complain, show};
+use crate::cli::{ask, complain, show_painted, write};
 
 const NAME_WIDTH: usize = 16;
 
@@ -31,7 +31,7 @@ pub(crate) fn status(asked: &StatusAsked) -> ExitCode {
 fn once(asked: &StatusAsked) -> Result<(), ExitCode> {
     let style = if asked.json { Style::Document } else { Style::Table(Paint::for_stdout()) };
     let text = Source::of(asked)?.text(style);
-    show(&text.map_err(|message| ask::failed(&message))?)
+    show_painted(&text.map_err(|message| ask::failed(&message))?, Paint::for_stdout())
 }
 
 /// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
@@ -41,12 +41,15 @@ fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
     let mut text: Result<String, String> =
         Ok(source.text(style).map_err(|message| ask::failed(&message))?);
     let turns = Turns::begin()?;
+    let paint = Paint::for_stdout();
     let on_terminal = !asked.json && io::stdout().is_terminal();
     loop {
         match text {
-            Ok(text) if on_terminal => show(&redrawn(&text))?,
-            Ok(text) => show(&text)?,
-            Err(message) if on_terminal => show(&redrawn(&format!("{message}\n")))?,
+            Ok(text) if on_terminal => write(&redrawn(&paint.plain(&text)))?,
+            Ok(text) => show_painted(&text, paint)?,
+            Err(message) if on_terminal => {
+                write(&redrawn(&paint.plain(&format!("{message}\n"))))?;
+            }
             Err(message) => complain(&message),
         }
         if !turns.wait(WATCH_SPAN) {

@@ -204,9 +204,9 @@ impl Life {
                 self.done.push(done);
                 self.pace.wake(now);
             }
-            Incoming::Probed { id, run, result } => {
-                let (changed, event) = self.parts.probes.answered(&id, run, result, now);
-                event.iter().for_each(|event| self.tell(event));
+            Incoming::Probed { id, run, outcome } => {
+                let (changed, events) = self.parts.probes.answered(&id, run, outcome, now);
+                events.iter().for_each(|event| self.tell(event));
                 if changed {
                     self.pace.wake(now);
                 }

@@ -50,6 +50,10 @@ pub(crate) struct Api {
     pub(crate) socket: PathBuf,
     /// What a change over TCP has to show; `None`: there are none.
     pub(crate) token: Option<Secret>,
+    /// To read over TCP takes the token too.
+    pub(crate) protect_reads: bool,
+    /// Names that it is asked by over TCP, beside addresses and localhost.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// Who is told of events.

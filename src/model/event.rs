@@ -89,6 +89,7 @@ pub(crate) enum Kind {
     HealthRecovered,
     HealthReplaced,
     HealthSuspect,
+    HealthNotAsked,
     RolloutStarted,
     RolloutFinished,
     RolloutStalled,
@@ -119,7 +120,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 52] = [
+    pub(crate) const ALL: [Kind; 53] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -145,6 +146,7 @@ impl Kind {
         Kind::HealthRecovered,
         Kind::HealthReplaced,
         Kind::HealthSuspect,
+        Kind::HealthNotAsked,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
         Kind::RolloutStalled,
@@ -201,6 +203,7 @@ impl Kind {
             Kind::HealthRecovered => "health.recovered",
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
+            Kind::HealthNotAsked => "health.not_asked",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
             Kind::RolloutStalled => "rollout.stalled",
@@ -248,6 +251,7 @@ impl Kind {
             | Kind::CrashLoop
             | Kind::HealthUnhealthy
             | Kind::HealthSuspect
+            | Kind::HealthNotAsked
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped

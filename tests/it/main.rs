@@ -48,4 +48,5 @@ mod scripts;
 mod stage;
 mod swarm;
 mod telemetry;
+mod terminal;
 mod tidy;

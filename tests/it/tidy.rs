@@ -20,10 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("act", &["model", "outside"]),
     ("report", &["model"]),
     ("serve", &["model", "outside", "unix"]),
-    ("docker", &["model", "outside", "unix"]),
+    ("docker", &["model", "outside", "unix", "exchange"]),
     ("haproxy", &["model", "outside", "unix", "plain"]),
-    ("net", &["model", "outside"]),
+    ("net", &["model", "outside", "exchange"]),
     ("unix", &[]),
+    ("exchange", &[]),
     ("plain", &[]),
     ("clock", &["model", "outside"]),
     ("store", &["model", "outside", "plain"]),
@@ -312,7 +313,8 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
     let mut files = rust_below(&["src"]);
     files.retain(|(path, _)| path != Path::new("src/clock.rs"));
     check(&files, |_, text| words(text, CLOCK_READS));
-    files.retain(|(path, _)| path != Path::new("src/docker/transport.rs"));
+    let transports = ["src/exchange.rs", "src/docker/transport.rs"].map(Path::new);
+    files.retain(|(path, _)| !transports.contains(&path.as_path()));
     check(&files, |_, text| words(text, &["unversioned"]));
 }
 

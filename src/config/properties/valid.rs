@@ -35,8 +35,12 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const ZONES: [&str; 6] =
     ["UTC", "Asia/Dhaka", "Europe/Berlin", "America/New_York", "Etc/GMT+1", "EST5EDT"];
 const EVENTS: [&str; 6] = ["scale.up", "scale.*", "*", "h*", "replica.not_ready", "config.rej*"];
-pub(super) const URLS: [&str; 4] =
-    ["http://127.0.0.1:9000/depth", "http://[::1]:9000/", "http://a?q=1", "http://shop.example"];
+pub(super) const URLS: [&str; 4] = [
+    "http://127.0.0.1:9000/depth",
+    "http://[::1]:9000/",
+    "http://a?q=1",
+    "http://me:p%2F@shop.example",
+];
 
 pub(super) fn text(value: &str) -> Spec {
     Spec::Text(value.to_owned())
@@ -428,12 +432,21 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         keys.done()
     });
     keys.may("api", |r| {
+        let protects = r.one_in(2);
         let mut keys = Keys::new(r);
         keys.or("listen", text("127.0.0.1:8000"), |r| {
             r.of(&[Spec::Null, text("[::1]:1"), text("0.0.0.0:65535")]).clone()
         });
         keys.or("socket", text("/run/plimsoll/plimsoll.sock"), |r| path(r, 102));
-        keys.may("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+        if protects {
+            keys.need("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+            keys.or("protect_reads", Spec::Bool(false), |_| Spec::Bool(true));
+        } else {
+            keys.may("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+        }
+        keys.or("hosts", Spec::List(Vec::new()), |r| {
+            list(r, 3, |r| r.of(&[text("a"), text("Plimsoll.lan."), text("x_1.y-2.z")]).clone())
+        });
         keys.done()
     });
     keys.may("load_balancer", load_balancer);
