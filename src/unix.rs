@@ -2,7 +2,7 @@
 //! and then none, and std would wait for it for ever.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -27,6 +27,47 @@ pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> 
         _ => err,
     })?;
     Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
+/// All that the peer sends before it closes. `left` is the time that is left for all of it, however
+/// slowly it comes; an answer of more than `longest` bytes is an error.
+pub(crate) fn read_all(
+    stream: &mut UnixStream,
+    longest: usize,
+    left: impl Fn() -> Duration,
+) -> io::Result<Vec<u8>> {
+    let (mut all, mut part) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let length = read_some(stream, &mut part, left())?;
+        if length == 0 {
+            return Ok(all);
+        }
+        all.extend_from_slice(&part[..length]);
+        if longest < all.len() {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "the answer has no end"));
+        }
+    }
+}
+
+/// One read, in the time that is left of a deadline.
+pub(crate) fn read_some(
+    stream: &mut UnixStream,
+    part: &mut [u8],
+    left: Duration,
+) -> io::Result<usize> {
+    if left.is_zero() {
+        return Err(io::Error::from(ErrorKind::TimedOut));
+    }
+    stream.set_read_timeout(Some(left))?;
+    loop {
+        match stream.read(part) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => (),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                return Err(io::Error::from(ErrorKind::TimedOut));
+            }
+            read => return read,
+        }
+    }
 }
 
 /// A file that nobody answers on, left by a process that was killed, is replaced.

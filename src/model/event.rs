@@ -99,6 +99,7 @@ pub(crate) enum Kind {
     ProxyAmended,
     ProxyAmendRefused,
     ProxyReloadWaits,
+    ProxyKilled,
     DockerLost,
     DockerBack,
     SwarmTrouble,
@@ -113,7 +114,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 46] = [
+    pub(crate) const ALL: [Kind; 47] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -149,6 +150,7 @@ impl Kind {
         Kind::ProxyAmended,
         Kind::ProxyAmendRefused,
         Kind::ProxyReloadWaits,
+        Kind::ProxyKilled,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::SwarmTrouble,
@@ -199,6 +201,7 @@ impl Kind {
             Kind::ProxyAmended => "haproxy.amended",
             Kind::ProxyAmendRefused => "haproxy.amend_refused",
             Kind::ProxyReloadWaits => "haproxy.reload_waits",
+            Kind::ProxyKilled => "haproxy.killed",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::SwarmTrouble => "swarm.trouble",
@@ -234,6 +237,7 @@ impl Kind {
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
+            | Kind::ProxyKilled
             | Kind::MetricFailed
             | Kind::SwarmTrouble
             | Kind::ServiceOrphaned => log::Level::Warn,

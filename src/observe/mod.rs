@@ -47,6 +47,8 @@ pub(crate) struct Known<'a> {
     pub(crate) memory: &'a Memory,
     /// What HAProxy was last brought to.
     pub(crate) applied: Option<&'a Routes>,
+    /// Services of those that it does not take.
+    pub(crate) left_out: Option<&'a BTreeSet<String>>,
     pub(crate) reloaded_at: Option<Moment>,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a Answers,
@@ -68,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) engine_error: Option<String>,
     /// Services of containers that carry our label and that the config does not know.
     pub(crate) orphans: BTreeSet<String>,
+    /// Where containers of those services run.
+    pub(crate) orphaned: BTreeSet<IpAddr>,
     /// Every replica that runs and has an address.
     pub(crate) targets: Vec<Target>,
     /// Of the Swarm, where one is looked at.
@@ -140,13 +144,16 @@ pub(crate) fn look(
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
+    let runs = |c: &&&Container| c.state == ContainerState::Running;
+    let orphaned = others.iter().filter(runs).filter_map(|c| c.address).collect();
     let leaving = gone(known, &orphans).map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
     let targets = targets(known.config, containers, last.proxy.as_ref());
     let nodes = last.swarm.nodes.clone();
-    Seen { snapshots, leaving, ever_listed, proxy: seen, engine_error, orphans, targets, nodes }
+    let proxy = seen;
+    Seen { snapshots, leaving, ever_listed, proxy, engine_error, orphans, orphaned, targets, nodes }
 }
 
 /// Services that left the config and whose replicas are to go.
@@ -232,7 +239,10 @@ fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
         return ProxyStanding::Absent;
     }
     let Some(seen) = seen else { return ProxyStanding::Silent };
-    let is_ours = known.applied.is_some_and(|routes| routes.agree(seen.in_use()));
+    let is_ours = known.applied.is_some_and(|routes| match known.left_out {
+        Some(left_out) => routes.without(left_out).agree(seen.in_use()),
+        None => routes.agree(seen.in_use()),
+    });
     if is_ours && !known.claims.contains(&Claim::Proxy) {
         let reloaded_at = known.reloaded_at.unwrap_or(known.now);
         ProxyStanding::Settled { old: seen.old_processes, reloaded_at }

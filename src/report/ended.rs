@@ -57,6 +57,18 @@ pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
             let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
             vec![Event::new(kind, words)]
         }
+        Action::EndProxies { processes } => {
+            let pids: Vec<String> = processes.iter().map(u32::to_string).collect();
+            let pids = pids.join(", ");
+            let words = match trouble {
+                None => format!(
+                    "process {pids} did not answer, and still took connections when its \
+                     successor served; it was ended by SIGKILL"
+                ),
+                Some(_) => words,
+            };
+            vec![Event::new(Kind::ProxyKilled, words)]
+        }
         // Each drain was told when it was decided; only a failure is news, and its end.
         Action::Steer { .. } if trouble.is_some() => {
             vec![Event::new(Kind::ProxyReloadFailed, words)]

@@ -8,6 +8,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::plan::{Milestone, Plan, Rule, Step};
+use crate::model::proxy::KeptPort;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::service::replica_name;
@@ -27,6 +28,7 @@ pub(crate) struct Told {
     engine_lost: bool,
     not_saved: bool,
     orphans: BTreeSet<String>,
+    kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Repeated,
@@ -96,6 +98,21 @@ impl Told {
         });
         let events = new.collect();
         self.orphans = now;
+        events
+    }
+
+    /// Told when it begins; that it is over shows in the reload that follows.
+    pub(crate) fn ports_kept(&mut self, now: Vec<KeptPort>) -> Vec<Event> {
+        let now: BTreeSet<KeptPort> = now.into_iter().collect();
+        let new = now.difference(&self.kept_ports).map(|kept| {
+            let KeptPort { service, listen, successor } = kept;
+            let message = format!(
+                "its replicas go on to serve {listen} until {successor} has one that is ready"
+            );
+            Event::new(Kind::ServiceOrphaned, message).service(service.as_str())
+        });
+        let events = new.collect();
+        self.kept_ports = now;
         events
     }
 

@@ -141,8 +141,11 @@ impl Desk {
         Ok(Reply::new(200, body))
     }
 
-    /// Docker answered, not long ago.
+    /// Docker answered, not long ago, and HAProxy serves what it should.
     fn ready(&self, status: &Status) -> Result<Value, Reply> {
+        if let Some(error) = &status.proxy_error {
+            return Err(Reply::error(503, "not ready").detail(error.clone()));
+        }
         let young = (YOUNG_INTERVALS * status.check_interval).max(YOUNG_LEAST);
         let age = status.last_good.map(|at| self.clock.now().since(at));
         if let Some(age) = age.filter(|age| *age < young) {
