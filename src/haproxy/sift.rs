@@ -10,6 +10,8 @@ use crate::outside::Result;
 
 /// HAProxy is asked so often at most: each time takes some tens of milliseconds.
 const TRIES_MAX: u32 = 24;
+/// How a line begins that says why a file is refused.
+const ALERT: &str = "[ALERT]";
 
 /// What HAProxy takes, and what was changed for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,10 @@ pub(crate) fn sift(
             Some(Verdict::Refused(next)) => refusal = next,
             None => return Ok(None),
         }
+    }
+    // One that did not get as far as the file says nothing of it.
+    if !refusal.said.contains(ALERT) {
+        return Ok(None);
     }
     sieve.by_halves(sifted)
 }
@@ -129,7 +135,7 @@ fn only(routes: &Routes, names: &BTreeSet<String>) -> Routes {
 pub(crate) fn culprit(text: &str, file: &Path, said: &str) -> Option<String> {
     let mark = format!("[{}:", file.display());
     // Warnings refuse nothing.
-    let alerts = said.lines().filter(|line| line.contains("[ALERT]"));
+    let alerts = said.lines().filter(|line| line.contains(ALERT));
     let numbers = alerts.flat_map(|line| {
         line.split(&mark).skip(1).filter_map(|rest| {
             let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -227,7 +233,7 @@ mod tests {
     }
 
     fn refusal(words: &str) -> Refusal {
-        Refusal { message: words.to_owned(), said: words.to_owned() }
+        Refusal { message: words.to_owned(), said: format!("[ALERT] {words}") }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod faults;
 mod following;
 mod haproxy;
 mod haproxy_failures;
+mod hung_haproxy;
 mod init;
 mod metrics;
 mod private_docker;
