@@ -20,6 +20,7 @@ mod init;
 mod metrics;
 mod private_docker;
 mod relay;
+mod renaming;
 mod replacing;
 mod scaling;
 mod site;
