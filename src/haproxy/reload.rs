@@ -266,14 +266,29 @@ impl Fit<'_> {
             Verdict::Refused(refusal) => {
                 let (message, before) = (refusal.message.clone(), proxy.taken().clone());
                 let sifted = sift::sift(routes, before.as_ref(), refusal, &mut fit)?;
-                sifted.ok_or_else(|| Error::new(message))?
+                match sifted {
+                    Some(sifted) => sifted,
+                    None => {
+                        fit.keep_refused(routes)?;
+                        return Err(Error::new(message));
+                    }
+                }
             }
         };
         let text = fit.text(&sifted.routes);
         let effect = fit.swap(&text, &sifted.routes, serving)?;
+        if sifted.routes != *routes {
+            fit.keep_refused(routes)?;
+        }
         *proxy.edition() = Some(edition);
         *proxy.taken() = Some(sifted.routes.clone());
         Ok((effect, sifted))
+    }
+
+    /// Where HAProxy's words say that it is, for the operator to look at.
+    fn keep_refused(&self, routes: &Routes) -> Result<()> {
+        let (text, proxy) = (self.text(routes), self.proxy);
+        files::write_new(&proxy.config.config, &text, proxy.file_mode()).map(drop)
     }
 
     /// The file was taken by `haproxy -c`.

@@ -1,9 +1,13 @@
 //! Which HAProxy is ours, what its binary may say, and which services it may spoil.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -110,6 +114,27 @@ fn the_next_daemon_knows_every_haproxy_that_an_earlier_one_left() {
         assert!(reached(secs(15), one), "{gone:?}: {:?} of {before:?}", stage.haproxies().0);
         daemon.kill();
     }
+}
+
+#[test]
+fn a_socket_that_answers_a_byte_at_a_time_holds_no_turn_up() {
+    let mut stage = Stage::new("drip");
+    // No HAProxy comes up that would take the socket.
+    put_script(&mut stage, "exit 1");
+    let listener = UnixListener::bind(stage.dir.join("haproxy.sock")).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                while stream.write_all(b"x").is_ok() {
+                    thread::park_timeout(Duration::from_millis(1500));
+                }
+            });
+        }
+    });
+    let daemon = stage.start();
+    daemon.wait(&["kind=haproxy.reload_failed"], secs(20));
+    stage.wait_looks(3);
+    end(daemon, "TERM", secs(12));
 }
 
 fn put_script(stage: &mut Stage, body: &str) {
