@@ -112,9 +112,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         due: inputs.due,
         config: inputs.config,
         memory: &mind.memory,
-        applied: mind.proxy.applied.as_ref(),
-        left_out: mind.proxy.failure.as_ref().map(|failure| &failure.left_out),
-        reloaded_at: mind.proxy.reloaded_at,
+        proxied: &mind.proxy,
         claims: &claims,
         probed: inputs.probed,
         heard: inputs.heard,
@@ -137,9 +135,8 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         }));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
-    let mut again = plans.values().filter_map(|p| p.again).min();
     let (proxy_plan, held, kept) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
-    again = again.into_iter().chain(held).min();
+    let mut again = plans.values().filter_map(|p| p.again).chain(held).min();
     events.extend(kept);
     let is_idle = seen.ever_listed && !claims.contains(&Claim::Proxy);
     events.extend(crowd(&proxy_plan, is_idle).and_then(|crowd| mind.told.crowded(crowd)));

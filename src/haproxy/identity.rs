@@ -46,8 +46,8 @@ fn record(config: &ProxyConfig) -> PathBuf {
 }
 
 impl Roster {
-    /// Takes in what an earlier daemon wrote down, once, and what the pid file names. HAProxy writes
-    /// that file itself, so it also names what a daemon began that was killed meanwhile.
+    /// Takes in what an earlier daemon wrote down, once, and what the pid file names. HAProxy
+    /// writes that file itself, so it also names what a daemon began that was killed meanwhile.
     pub(crate) fn renew(&mut self, config: &ProxyConfig) {
         if !std::mem::replace(&mut self.is_read, true) {
             let text = plain::text(&record(config)).unwrap_or_default();

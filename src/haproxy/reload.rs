@@ -37,7 +37,8 @@ impl Haproxy {
             let wants = |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
             backend.listen = old.filter(|old| !wants(old));
         }
-        let mut fit = Fit { proxy: self, turnstile: &turnstile, config: &config, edition: "" };
+        let (turnstile, edition, is_serving) = (&turnstile, "", serving.is_some());
+        let mut fit = Fit { proxy: self, turnstile, config: &config, edition, good, is_serving };
         let (effect, sifted) = fit.bring(&open, serving)?;
         let mut words: Vec<String> = refused.values().map(Error::to_string).collect();
         let told = sifted.left_out.iter().map(|(name, why)| {
@@ -232,6 +233,9 @@ struct Fit<'a> {
     turnstile: &'a Turnstile,
     config: &'a ProxyConfig,
     edition: &'a str,
+    /// The file that was last seen to serve.
+    good: String,
+    is_serving: bool,
 }
 
 impl Fit<'_> {
@@ -244,7 +248,7 @@ impl Fit<'_> {
         let proxy = self.proxy;
         proxy.meet_master();
         let edition = proxy.config.certificate.as_deref().map(files::edition).unwrap_or_default();
-        let mut fit = Fit { edition: &edition, ..*self };
+        let mut fit = Fit { edition: &edition, good: self.good.clone(), ..*self };
         let whole = |routes: &Routes| Sifted {
             routes: routes.clone(),
             left_out: BTreeMap::new(),
@@ -265,8 +269,9 @@ impl Fit<'_> {
             Verdict::Good => whole(routes),
             Verdict::Refused(refusal) => {
                 let (message, before) = (refusal.message.clone(), proxy.taken().clone());
-                let sifted = sift::sift(routes, before.as_ref(), refusal, &mut fit)?;
-                match sifted {
+                let is_common = fit.is_common(&refusal);
+                let sift = || sift::sift(routes, before.as_ref(), refusal, &mut fit);
+                match if is_common { None } else { sift()? } {
                     Some(sifted) => sifted,
                     None => {
                         fit.keep_refused(routes)?;
@@ -283,6 +288,12 @@ impl Fit<'_> {
         *proxy.edition() = Some(edition);
         *proxy.taken() = Some(sifted.routes.clone());
         Ok((effect, sifted))
+    }
+
+    /// The certificate stands at every frontend, and is no service's own.
+    fn is_common(&self, refusal: &Refusal) -> bool {
+        let certificate = self.config.certificate.as_ref();
+        certificate.is_some_and(|file| refusal.said.contains(&*file.to_string_lossy()))
     }
 
     /// Where HAProxy's words say that it is, for the operator to look at.
@@ -329,6 +340,11 @@ impl Judge for Fit<'_> {
         let text = self.text(routes);
         let new = files::write_new(&self.proxy.config.config, &text, self.proxy.file_mode())?;
         self.proxy.validate(self.turnstile, &new)
+    }
+
+    fn is_served_so(&self, routes: &Routes, service: &str) -> bool {
+        let text = self.text(routes);
+        self.is_serving && sift::settings(&text, service) == sift::settings(&self.good, service)
     }
 
     fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String> {

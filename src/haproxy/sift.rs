@@ -28,6 +28,9 @@ pub(crate) trait Judge {
     fn judge(&mut self, routes: &Routes) -> Result<Verdict>;
     /// The service that this refusal of these routes names by a line of the file.
     fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String>;
+    /// Whether the process that serves took the service just so: then something else is wrong, and
+    /// nobody is left out for it.
+    fn is_served_so(&self, routes: &Routes, service: &str) -> bool;
 }
 
 /// `None` when it does not come from single services, or cannot be told in time. `before` are
@@ -43,7 +46,9 @@ pub(crate) fn sift(
     let mut sifted = Sifted { routes: routes.clone(), left_out, as_before };
     let mut refusal = refusal;
     while let Some(name) = sieve.judge.named(&sifted.routes, &refusal) {
-        // Two of one name stand and fall together.
+        if sieve.judge.is_served_so(&sifted.routes, &name) {
+            return Ok(None);
+        }
         let place = sifted.routes.backends.iter().position(|b| b.service.as_str() == name);
         let Some(place) = place else { break };
         let former = before.and_then(|before| former(before, &sifted.routes.backends[place]));
@@ -111,6 +116,7 @@ impl Sieve<'_> {
                 None => return Ok(None),
                 Some(Verdict::Good) => good = tried,
                 Some(Verdict::Refused(refusal)) => match &part[..] {
+                    [name] if self.judge.is_served_so(&all, name) => return Ok(None),
                     [name] => drop(left_out.insert(name.clone(), refusal.message)),
                     part => {
                         let (first, second) = part.split_at(part.len() / 2);
@@ -147,6 +153,20 @@ pub(crate) fn culprit(text: &str, file: &Path, said: &str) -> Option<String> {
     within.filter_map(|number| section(&lines[..number])).next()
 }
 
+/// What a file says of a service, but for its servers, which come and go.
+pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
+    let heads = [format!("frontend {service}"), format!("backend {service}")];
+    let mut is_inside = false;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("    server "));
+    let inside = lines.filter(|line| {
+        if !line.starts_with(' ') {
+            is_inside = heads.iter().any(|head| head == line);
+        }
+        is_inside
+    });
+    inside.collect()
+}
+
 /// The service whose section the last of these lines is in.
 fn section(lines: &[&str]) -> Option<String> {
     let head = lines.iter().rev().find(|line| !line.is_empty() && !line.starts_with([' ', '#']))?;
@@ -160,7 +180,7 @@ mod tests {
     use std::path::Path;
 
     use crate::haproxy::process::{Refusal, Verdict};
-    use crate::haproxy::sift::{Judge, Sifted, culprit, sift};
+    use crate::haproxy::sift::{Judge, Sifted, culprit, settings, sift};
     use crate::model::health::HealthCheck;
     use crate::model::proxy::{Backend, Routes};
     use crate::model::service::ServiceName;
@@ -206,6 +226,8 @@ mod tests {
         bad: Vec<&'static str>,
         names_them: bool,
         likes_nothing: bool,
+        /// Served as it is.
+        served: Option<&'static str>,
         tries: u32,
     }
 
@@ -219,6 +241,10 @@ mod tests {
 
         fn named(&self, routes: &Routes, _: &Refusal) -> Option<String> {
             self.bad(routes).filter(|_| self.names_them)
+        }
+
+        fn is_served_so(&self, _: &Routes, service: &str) -> bool {
+            self.served == Some(service)
         }
     }
 
@@ -246,7 +272,13 @@ mod tests {
             (vec!["s03"], false, 10),
             (vec!["s00", "s11"], false, 16),
         ] {
-            let mut judge = Picky { bad: bad.clone(), names_them, likes_nothing: false, tries: 0 };
+            let mut judge = Picky {
+                bad: bad.clone(),
+                names_them,
+                likes_nothing: false,
+                served: None,
+                tries: 0,
+            };
             let all = routes(&names, 9);
             let Sifted { routes: got, left_out, as_before } =
                 sift(&all, None, refusal("x"), &mut judge).unwrap().unwrap();
@@ -258,8 +290,35 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_left_out_for_what_is_not_its_own() {
+        for names_them in [true, false] {
+            let (bad, served) = (vec!["a", "b"], Some("b"));
+            let mut judge = Picky { bad, names_them, likes_nothing: false, served, tries: 0 };
+            let all = routes(&["a", "b", "c"], 9);
+            let sifted = sift(&all, None, refusal("x"), &mut judge).unwrap();
+            assert_eq!(sifted, None, "{names_them}");
+        }
+    }
+
+    #[test]
+    fn servers_are_no_settings() {
+        let text = "defaults\n    x\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n    \
+                    server a\n\nbackend web2\n    d\n";
+        let own = ["frontend web", "    bind :80", "backend web", "    c"];
+        assert_eq!(settings(text, "web"), own);
+        assert_eq!(settings(text, "web2"), ["backend web2", "    d"]);
+        assert_eq!(settings(text, "we"), [""; 0]);
+    }
+
+    #[test]
     fn settings_that_worked_before_are_kept() {
-        let mut judge = Picky { bad: vec!["b"], names_them: true, likes_nothing: false, tries: 0 };
+        let mut judge = Picky {
+            bad: vec!["b"],
+            names_them: true,
+            likes_nothing: false,
+            served: None,
+            tries: 0,
+        };
         let (new, old) = (routes(&["a", "b"], 9), routes(&["a", "b"], 1));
         let sifted = sift(&new, Some(&old), refusal("x"), &mut judge).unwrap().unwrap();
         assert_eq!(sifted.as_before.keys().collect::<Vec<_>>(), ["b"]);
@@ -270,14 +329,16 @@ mod tests {
 
     #[test]
     fn what_comes_from_no_service_is_not_sought_for_ever() {
-        let mut judge = Picky { bad: vec![], names_them: false, likes_nothing: true, tries: 0 };
+        let mut judge =
+            Picky { bad: vec![], names_them: false, likes_nothing: true, served: None, tries: 0 };
         let all = routes(&["a", "b"], 9);
         assert_eq!(sift(&all, None, refusal("x"), &mut judge).unwrap(), None);
         assert_eq!(judge.tries, 1);
         let names: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let bad = names.iter().map(|n| &*n.to_string().leak()).collect();
-        let mut judge = Picky { bad, names_them: false, likes_nothing: false, tries: 0 };
+        let mut judge =
+            Picky { bad, names_them: false, likes_nothing: false, served: None, tries: 0 };
         assert_eq!(sift(&routes(&names, 9), None, refusal("x"), &mut judge).unwrap(), None);
         assert_eq!(judge.tries, 24);
     }

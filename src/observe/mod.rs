@@ -13,7 +13,7 @@ use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
-use crate::model::proxy::{ProxySeen, Routes};
+use crate::model::proxy::{ProxyMemory, ProxySeen};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Runs, Service, ServiceName};
@@ -45,11 +45,8 @@ pub(crate) struct Known<'a> {
     pub(crate) due: bool,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
-    /// What HAProxy was last brought to.
-    pub(crate) applied: Option<&'a Routes>,
-    /// Services of those that it does not take.
-    pub(crate) left_out: Option<&'a BTreeSet<String>>,
-    pub(crate) reloaded_at: Option<Moment>,
+    /// What HAProxy was last brought to, and when.
+    pub(crate) proxied: &'a ProxyMemory,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a Answers,
     pub(crate) heard: &'a Heard,
@@ -239,12 +236,13 @@ fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
         return ProxyStanding::Absent;
     }
     let Some(seen) = seen else { return ProxyStanding::Silent };
-    let is_ours = known.applied.is_some_and(|routes| match known.left_out {
-        Some(left_out) => routes.without(left_out).agree(seen.in_use()),
-        None => routes.agree(seen.in_use()),
-    });
+    let is_ours =
+        known.proxied.applied.as_ref().is_some_and(|routes| match &known.proxied.failure {
+            Some(failure) => routes.without(&failure.left_out).agree(seen.in_use()),
+            None => routes.agree(seen.in_use()),
+        });
     if is_ours && !known.claims.contains(&Claim::Proxy) {
-        let reloaded_at = known.reloaded_at.unwrap_or(known.now);
+        let reloaded_at = known.proxied.reloaded_at.unwrap_or(known.now);
         ProxyStanding::Settled { old: seen.old_processes, reloaded_at }
     } else {
         ProxyStanding::Changing

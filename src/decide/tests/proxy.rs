@@ -23,8 +23,8 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `amended=MS` are how
 /// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
 /// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
-/// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`, that
-/// one of them, number 7, still listens so long after its successor serves.
+/// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`,
+/// that one of them, number 7, still listens so long after its successor serves.
 #[track_caller]
 fn table(rows: &str) {
     let mut bad = String::new();
