@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{Daemon, PLIMSOLL, plimsoll, reached, secs};
+use crate::daemon::{Daemon, PLIMSOLL, plimsoll, reached, secs, signal};
 use crate::fake_http;
 use crate::stage::{Stage, end, free_address};
 
@@ -90,6 +90,32 @@ fn a_command_line_stops_no_reload_of_a_daemon_that_is_not_roots() {
     reload(&mut stage, &daemon, 2);
     assert!(stage.serves());
     assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 0, "{:#?}", daemon.lines());
+    end(daemon, "TERM", secs(5));
+}
+
+#[test]
+fn a_haproxy_that_root_left_is_told_to_a_daemon_that_is_not_roots() {
+    let stage = Stage::new("roots");
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.wait_quiet();
+    daemon.kill();
+    let (left, _) = stage.haproxies();
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let chown = Command::new("chown").args(["-R", &owner]).arg(stage.dir.path()).status();
+    assert!(chown.unwrap().success());
+    let config = stage.write();
+    let mut program = Command::new(PLIMSOLL);
+    program.uid(NOBODY).gid(NOBODY);
+    let daemon = Daemon::start_by(program, &config, &[]);
+    let pid = left[0].to_string();
+    let words = ["kind=haproxy.reload_failed", "runs as another user", &pid];
+    daemon.wait(&words, secs(15));
+    assert!(stage.serves(), "it serves on");
+    signal(left[0], "USR1");
+    let failed = daemon.lines().len();
+    daemon.wait_from(failed, &["kind=haproxy.reloaded"], secs(30));
+    stage.wait_served();
     end(daemon, "TERM", secs(5));
 }
 
