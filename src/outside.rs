@@ -195,6 +195,8 @@ pub(crate) trait Proxy: Send + Sync {
     /// clients hold on to may stay, out of use. After an error it is half done.
     fn amend(&self, routes: &Routes) -> Result<Effect>;
     fn steer(&self, servers: &[Steering]) -> Result<()>;
+    /// Ends those of these earlier processes that still listen, at once.
+    fn kill(&self, processes: &[u32]) -> Result<()>;
 }
 
 /// The container that HAProxy runs in, where it is none of our processes.

@@ -114,7 +114,9 @@ fn daemon(all: &Value, paint: Paint) -> String {
     if let Some(error) = all["docker"]["error"].as_str() {
         tell(Colour::Bad, &format!("docker does not answer: {error}"));
     }
-    if all["haproxy"]["answers"] == false {
+    if let Some(error) = all["haproxy"]["error"].as_str() {
+        tell(Colour::Bad, error);
+    } else if all["haproxy"]["answers"] == false {
         tell(Colour::Bad, "haproxy does not answer");
     }
     let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();

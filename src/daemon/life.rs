@@ -307,6 +307,7 @@ impl Life {
             dry_run: self.config.dry_run,
             last_good: self.last_good,
             docker_error: turn.engine_error,
+            proxy_error: turn.proxy_error,
             old_proxies: turn.old_proxies,
             services: turn.services,
             orphans: turn.orphans,

@@ -106,6 +106,7 @@ pub(crate) enum Kind {
     ProxyAmended,
     ProxyAmendRefused,
     ProxyReloadWaits,
+    ProxyKilled,
     DockerLost,
     DockerBack,
     SwarmTrouble,
@@ -120,7 +121,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 53] = [
+    pub(crate) const ALL: [Kind; 54] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -163,6 +164,7 @@ impl Kind {
         Kind::ProxyAmended,
         Kind::ProxyAmendRefused,
         Kind::ProxyReloadWaits,
+        Kind::ProxyKilled,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::SwarmTrouble,
@@ -220,6 +222,7 @@ impl Kind {
             Kind::ProxyAmended => "haproxy.amended",
             Kind::ProxyAmendRefused => "haproxy.amend_refused",
             Kind::ProxyReloadWaits => "haproxy.reload_waits",
+            Kind::ProxyKilled => "haproxy.killed",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::SwarmTrouble => "swarm.trouble",
@@ -257,6 +260,7 @@ impl Kind {
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
+            | Kind::ProxyKilled
             | Kind::MetricFailed
             | Kind::SwarmTrouble
             | Kind::ServiceOrphaned => log::Level::Warn,

@@ -17,7 +17,7 @@ use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::owner::Stranger;
-use crate::model::proxy::{ProxySeen, Routes};
+use crate::model::proxy::{ProxyMemory, ProxySeen};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Runs, Service, ServiceName};
@@ -66,9 +66,8 @@ pub(crate) struct Known<'a> {
     pub(crate) due: bool,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
-    /// What HAProxy was last brought to.
-    pub(crate) applied: Option<&'a Routes>,
-    pub(crate) reloaded_at: Option<Moment>,
+    /// What HAProxy was last brought to, and when.
+    pub(crate) proxied: &'a ProxyMemory,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a Answers,
     pub(crate) heard: &'a Heard,
@@ -93,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) strangers: Option<Vec<Stranger>>,
     /// How long until more may be known of single containers.
     pub(crate) wait: Option<Duration>,
+    /// Where containers of those services run.
+    pub(crate) orphaned: BTreeSet<IpAddr>,
     /// Every replica that runs and has an address.
     pub(crate) targets: Vec<Target>,
     /// Of the Swarm, where one is looked at.
@@ -173,6 +174,8 @@ pub(crate) fn look(
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
+    let runs = |c: &&&Container| c.state == ContainerState::Running;
+    let orphaned = others.iter().filter(runs).filter_map(|c| c.address).collect();
     let leaving = gone(known, &orphans).map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
@@ -186,6 +189,7 @@ pub(crate) fn look(
         proxy: seen,
         engine_error,
         orphans,
+        orphaned,
         strangers,
         wait,
         targets,
@@ -287,9 +291,13 @@ fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
         return ProxyStanding::Absent;
     }
     let Some(seen) = seen else { return ProxyStanding::Silent };
-    let is_ours = known.applied.is_some_and(|routes| routes.agree(seen.in_use()));
+    let is_ours =
+        known.proxied.applied.as_ref().is_some_and(|routes| match &known.proxied.failure {
+            Some(failure) => routes.without(&failure.left_out).agree(seen.in_use()),
+            None => routes.agree(seen.in_use()),
+        });
     if is_ours && !known.claims.contains(&Claim::Proxy) {
-        let reloaded_at = known.reloaded_at.unwrap_or(known.now);
+        let reloaded_at = known.proxied.reloaded_at.unwrap_or(known.now);
         ProxyStanding::Settled { old: seen.old_processes, reloaded_at }
     } else {
         ProxyStanding::Changing

@@ -9,6 +9,7 @@ use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Stranger;
 use crate::model::plan::{Milestone, Plan, Rule};
+use crate::model::proxy::KeptPort;
 use crate::model::replica::{ContainerId, Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
@@ -30,6 +31,7 @@ pub(crate) struct Told {
     not_saved: bool,
     orphans: BTreeSet<String>,
     strangers: BTreeMap<ContainerId, Seen>,
+    kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Repeated,
@@ -131,6 +133,21 @@ impl Told {
             }
             self.strangers.insert(stranger.id.clone(), sight);
         }
+        events
+    }
+
+    /// Told when it begins; that it is over shows in the reload that follows.
+    pub(crate) fn ports_kept(&mut self, now: Vec<KeptPort>) -> Vec<Event> {
+        let now: BTreeSet<KeptPort> = now.into_iter().collect();
+        let new = now.difference(&self.kept_ports).map(|kept| {
+            let KeptPort { service, listen, successor } = kept;
+            let message = format!(
+                "its replicas go on to serve {listen} until {successor} has one that is ready"
+            );
+            Event::new(Kind::ServiceOrphaned, message).service(service.as_str())
+        });
+        let events = new.collect();
+        self.kept_ports = now;
         events
     }
 

@@ -150,8 +150,12 @@ impl Desk {
         Ok(Reply::new(200, body))
     }
 
-    /// Docker answered, not long ago.
+    /// Docker answered, not long ago, and HAProxy serves what it should.
     fn ready(&self, status: &Status, may_read: bool) -> Result<Value, Reply> {
+        if let Some(error) = &status.proxy_error {
+            let reply = Reply::error(503, "not ready");
+            return Err(if may_read { reply.detail(error.clone()) } else { reply });
+        }
         let young = (YOUNG_INTERVALS * status.check_interval).max(YOUNG_LEAST);
         let age = status.last_good.map(|at| self.clock.now().since(at));
         if let Some(age) = age.filter(|age| *age < young) {

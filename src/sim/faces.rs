@@ -199,7 +199,8 @@ impl Proxy for World {
             let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
             let is_amendable = state.is_amendable;
             let is_stale = false;
-            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, counts })
+            let lingering = Vec::new();
+            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, lingering, counts })
         });
         state.silent = seen.is_err();
         seen
@@ -288,6 +289,10 @@ impl Proxy for World {
             state.check_floor(before, "amend");
             Ok(Effect::Changed)
         })
+    }
+
+    fn kill(&self, _: &[u32]) -> Result<()> {
+        Ok(())
     }
 
     fn steer(&self, servers: &[Steering]) -> Result<()> {

@@ -129,7 +129,8 @@ impl State {
             | Action::Resize { .. }
             | Action::Reload { .. }
             | Action::Amend { .. }
-            | Action::Steer { .. } => false,
+            | Action::Steer { .. }
+            | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();
         let drained = |u: &Unit| plan.steps.contains(&Step::Drain { number: u.number });

@@ -40,6 +40,7 @@ mod pipeline;
 mod monitoring;
 mod quickref;
 mod notify;
+mod ownership;
 mod raw_http;
 mod zones;
 mod readme;

@@ -417,7 +417,10 @@ fn action_shown(action: &Action) -> String {
         Action::Start { number, .. } => format!("start {number}"),
         Action::Remove(removal) => format!("remove {}", removal.number),
         Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
-        Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+        Action::Reload { .. }
+        | Action::Amend { .. }
+        | Action::Steer { .. }
+        | Action::EndProxies { .. } => {
             panic!("no service touches HAProxy")
         }
     }
