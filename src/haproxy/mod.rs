@@ -5,6 +5,7 @@ mod base;
 mod files;
 mod keeper;
 mod leaving;
+mod limits;
 mod old;
 mod process;
 mod reload;
@@ -72,7 +73,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => false,
         };
         Haproxy {
-            config: config.clone(),
+            config: limits::filled(config),
             clock,
             vessel,
             socket: Socket::new(&config.socket),

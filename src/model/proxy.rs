@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, Runs, Service, ServiceName};
+use crate::model::service::{Listen, Retry, Runs, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -27,6 +27,9 @@ pub(crate) struct Backend {
     pub(crate) service: ServiceName,
     pub(crate) listen: Option<Listen>,
     pub(crate) health: HealthCheck,
+    pub(crate) retry: Retry,
+    /// It never has more than one replica, but while one takes the place of another.
+    pub(crate) is_single: bool,
     pub(crate) servers: Vec<Server>,
 }
 
@@ -36,6 +39,8 @@ impl Backend {
             service: service.name.clone(),
             listen: service.listen.clone(),
             health: health(service),
+            retry: service.retry,
+            is_single: service.timetable.most() <= 1,
             servers,
         }
     }
