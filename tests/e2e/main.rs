@@ -10,6 +10,7 @@ mod load;
 
 mod compose;
 mod crashes;
+mod deaths;
 mod docker;
 mod faults;
 mod following;
