@@ -1,5 +1,5 @@
-//! How many clients one HAProxy process takes when nobody says. Without a number HAProxy makes itself
-//! as large as the limit of descriptors, which may be a billion.
+//! How many clients one HAProxy process takes when nobody says. Without a number HAProxy makes
+//! itself as large as the limit of descriptors, which may be a billion.
 
 use std::fs;
 
@@ -20,8 +20,8 @@ pub(crate) fn filled(config: &ProxyConfig) -> ProxyConfig {
     config
 }
 
-/// A quarter of the memory, and of the descriptors: a client needs two of them, one that is sent
-/// through HAProxy twice four, and servers and their checks have some. What is unknown limits nothing.
+/// A quarter of the memory, and of the descriptors: a client needs two of them, one whose requests
+/// pass HAProxy twice four, and servers and their checks have some. What is unknown limits nothing.
 fn connections(memory: Option<u64>, descriptors: Option<u64>) -> u32 {
     let by_memory = memory.map_or(MOST, |bytes| bytes / 4 / BYTES_EACH);
     let by_descriptors = descriptors.map_or(MOST, |count| count / 4);

@@ -13,9 +13,9 @@ use crate::model::service::{Listen, Retry, ServiceName};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
-/// server that is down or drains so. Each request has a connection of its own to its replica: on one
-/// that is kept, a replica that closes it cannot be told from one that died of the request. A try that
-/// is refused waits for as long as a connection may take before it goes to another replica.
+/// server that is down or drains so. Each request has a connection of its own to its replica: on
+/// one that is kept, a replica that closes it cannot be told from one that died of the request. A
+/// try that is refused waits for as long as a connection may take, then goes to another replica.
 const DEFAULTS: &str = "\
     mode http
     balance leastconn
@@ -126,8 +126,8 @@ fn render_frontend(
     let _ = writeln!(out, "\n    default_backend {name}");
 }
 
-/// HAProxy counts tries to connect and tries to send alike, and one limit for both would either send
-/// a request to many replicas or give up where several are gone. So a GET passes HAProxy twice: the
+/// HAProxy counts tries to connect and tries to send alike, and one limit for both would either
+/// send a request to many replicas or give up where several are gone. So a GET passes it twice: the
 /// outer pass sends it once more when it gets no answer, the inner one only looks for a replica that
 /// takes the connection. Its own 502, which tells of a replica that ended, is no answer.
 fn render_again(backend: &Backend, socket: &str, out: &mut String) {

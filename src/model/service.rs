@@ -234,7 +234,7 @@ impl Default for Rollout {
 /// What becomes of a request whose replica ends before it answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// It failed: what was sent is never sent again. A connection that cannot be opened sent nothing.
+    /// It failed: what was sent is never sent again. Where no connection opened, nothing was sent.
     #[default]
     Connect,
     /// A GET is sent to one more replica.

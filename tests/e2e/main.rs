@@ -23,5 +23,6 @@ mod relay;
 mod replacing;
 mod scaling;
 mod site;
+mod size;
 mod swarm;
 mod vessel;
