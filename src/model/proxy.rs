@@ -78,9 +78,13 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether they differ in nothing but the servers of their backends.
+    /// Whether they differ in nothing but the servers of their backends, and what new ones are like.
     pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
-        let bare = |backend: &Backend| Backend { servers: Vec::new(), ..backend.clone() };
+        let bare = |backend: &Backend| Backend {
+            servers: Vec::new(),
+            is_single: false,
+            ..backend.clone()
+        };
         self.backends.len() == other.backends.len()
             && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
     }
