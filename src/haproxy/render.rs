@@ -128,7 +128,7 @@ fn render_frontend(
 
 /// HAProxy counts tries to connect and tries to send alike, and one limit for both would either
 /// send a request to many replicas or give up where several are gone. So a GET passes it twice: the
-/// outer pass sends it once more when it gets no answer, the inner one only looks for a replica that
+/// outer pass sends it once more when it gets no answer, the inner one looks for a replica that
 /// takes the connection. Its own 502, which tells of a replica that ended, is no answer.
 fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     let name = &backend.service;

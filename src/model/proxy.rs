@@ -78,7 +78,7 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether they differ in nothing but the servers of their backends, and what new ones are like.
+    /// Whether they differ in nothing but servers of backends, and what new ones are like.
     pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
         let bare = |backend: &Backend| Backend {
             servers: Vec::new(),
