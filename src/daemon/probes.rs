@@ -291,7 +291,7 @@ impl Probes {
 mod tests {
     use std::io;
     use std::net::SocketAddr;
-        use std::sync::mpsc::{self, Receiver};
+    use std::sync::mpsc::{self, Receiver};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 

@@ -31,7 +31,7 @@ pub(crate) fn number(
     let left = |until: Option<Moment>| until.map(|until| until.since(now));
     if let Some(hold) = &memory.hold {
         // The config may have changed since the order was taken.
-        let count = hold.count.min(service.most_replicas());
+        let count = hold.count.min(service.timetable.most());
         return Some((count, Rule::Held { left: left(hold.until) }));
     }
     memory.pause.map(|pause| (current, Rule::Paused { left: left(pause.until) }))
@@ -125,7 +125,7 @@ fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
 }
 
 fn held(service: &Service, memory: &ServiceMemory, count: Count) -> Result<u32, Refusal> {
-    let most = service.most_replicas();
+    let most = service.timetable.most();
     let count = match count {
         Count::Exactly(count) => count,
         Count::More(more) => current(service, memory)?.saturating_add(more),

@@ -269,7 +269,7 @@ fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> 
 /// Containers that the service may have in all, whatever is known of them.
 fn most(snapshot: &Snapshot, memory: &ServiceMemory) -> u32 {
     let service = &snapshot.service;
-    let wanted = memory.wanted.unwrap_or(0).max(service.most_replicas());
+    let wanted = memory.wanted.unwrap_or(0).max(service.timetable.most());
     // Those that hold no seat: they go, or their owner has stopped them.
     let idle = |r: &&Replica| match class(r, memory) {
         Class::Leaving | Class::Away => true,

@@ -103,7 +103,7 @@ impl Haproxy {
 
     /// Until HAProxy's own health check has passed it drains: it is taken for healthy before.
     fn bring_in(&self, backend: &Backend, server: &Server) -> Result<()> {
-        let (name, options) = (&server.name, render::server_options(&backend.health));
+        let (name, options) = (&server.name, render::server_options(backend));
         let name = format!("{}/{name}", backend.service);
         let add = format!("add server {name} {} {options}", server.address);
         self.tell(&add, "New server registered.")?;

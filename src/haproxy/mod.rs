@@ -6,6 +6,7 @@ mod files;
 mod identity;
 mod keeper;
 mod leaving;
+mod limits;
 mod old;
 mod process;
 mod reload;
@@ -82,7 +83,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => false,
         };
         Haproxy {
-            config: config.clone(),
+            config: limits::filled(config),
             socket: Socket::new(&config.socket, clock.clone()),
             clock,
             vessel,

@@ -183,7 +183,7 @@ mod tests {
     use crate::haproxy::sift::{Judge, Sifted, culprit, settings, sift};
     use crate::model::health::HealthCheck;
     use crate::model::proxy::{Backend, Routes};
-    use crate::model::service::ServiceName;
+    use crate::model::service::{Retry, ServiceName};
     use crate::outside::Result;
 
     const TEXT: &str = "# x\nglobal\n    a\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n\
@@ -216,6 +216,8 @@ mod tests {
             service: ServiceName::new(name).unwrap(),
             listen: None,
             health: health.clone(),
+            retry: Retry::Connect,
+            is_single: false,
             servers: Vec::new(),
         };
         Routes { backends: names.iter().map(backend).collect() }

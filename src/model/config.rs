@@ -97,6 +97,8 @@ pub(crate) struct ProxyConfig {
     pub(crate) stats_port: Option<u16>,
     /// With its key; HTTPS is served with it in place of HTTP.
     pub(crate) certificate: Option<PathBuf>,
+    /// Of clients to one HAProxy process. `None`: as the host allows.
+    pub(crate) max_connections: Option<u32>,
     pub(crate) hard_stop_after: Duration,
     pub(crate) min_reload_interval: Duration,
 }

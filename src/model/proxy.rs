@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, Runs, Service, ServiceName};
+use crate::model::service::{Listen, Retry, Runs, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -28,6 +28,9 @@ pub(crate) struct Backend {
     pub(crate) service: ServiceName,
     pub(crate) listen: Option<Listen>,
     pub(crate) health: HealthCheck,
+    pub(crate) retry: Retry,
+    /// It never has more than one replica, but while one takes the place of another.
+    pub(crate) is_single: bool,
     pub(crate) servers: Vec<Server>,
 }
 
@@ -40,6 +43,8 @@ impl Backend {
             service: service.name.clone(),
             listen: service.listen.clone(),
             health: health(service),
+            retry: service.retry,
+            is_single: service.timetable.most() <= 1,
             servers,
         }
     }
@@ -77,9 +82,13 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether they differ in nothing but the servers of their backends.
+    /// Whether they differ in nothing but servers of backends, and what new ones are like.
     pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
-        let bare = |backend: &Backend| Backend { servers: Vec::new(), ..backend.clone() };
+        let bare = |backend: &Backend| Backend {
+            servers: Vec::new(),
+            is_single: false,
+            ..backend.clone()
+        };
         self.backends.len() == other.backends.len()
             && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
     }

@@ -10,6 +10,7 @@ mod load;
 
 mod compose;
 mod crashes;
+mod deaths;
 mod docker;
 mod faults;
 mod fleet;
@@ -26,5 +27,6 @@ mod renaming;
 mod replacing;
 mod scaling;
 mod site;
+mod size;
 mod swarm;
 mod vessel;

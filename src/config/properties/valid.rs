@@ -366,6 +366,7 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
     keys.may("schedules", |r| Spec::List((0..r.below(4)).map(|i| schedule(r, i)).collect()));
     keys.may("health_check", health);
     keys.may("rollout", rollout);
+    keys.or("retry", text("connect"), |r| one_of(r, &["connect", "safe"]));
     keys.or("drain_timeout", ms(30 * SECOND), |r| span(r, 0, DAY));
     keys.or("stop_timeout", ms(10 * SECOND), |r| span(r, 0, HOUR));
     keys.done()
@@ -385,6 +386,7 @@ fn load_balancer(random: &mut Random) -> Spec {
     keys.may("stats_port", |r| number(r.within(8081, 65_534)));
     keys.need("cert_path", |r| path(r, 500));
     keys.or("https_enabled", Spec::Bool(false), flag);
+    keys.may("max_connections", |r| number(r.within(100, 1_000_000)));
     keys.or("hard_stop_after", ms(600 * SECOND), |r| span(r, SECOND, DAY));
     keys.or("min_reload_interval", ms(2 * SECOND), |r| span(r, 100, HOUR));
     keys.done()

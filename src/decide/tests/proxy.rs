@@ -11,7 +11,7 @@ use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, ServiceName};
+use crate::model::service::{Listen, Retry, ServiceName};
 use crate::model::time::Moment;
 
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -118,6 +118,8 @@ fn routes(list: &str) -> Routes {
         service: ServiceName::new("web").unwrap(),
         listen: Some(Listen { address: None, port: port.parse().unwrap() }),
         health: HealthCheck::default(),
+        retry: Retry::Connect,
+        is_single: false,
         servers: entries(list).into_iter().map(server).collect(),
     };
     Routes { backends: vec![backend] }
