@@ -45,7 +45,8 @@ impl Member {
 
     pub(crate) fn load(&self, kind: Kind, path: &str, count: usize, pause_ms: u64) -> Load {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        Load::start_with_silence(address, clients(count, kind, path, pause_ms), secs(8))
+        let silence_max = if kind == Kind::Slow { secs(40) } else { secs(8) };
+        Load::start_with_silence(address, clients(count, kind, path, pause_ms), silence_max)
     }
 }
 
@@ -154,7 +155,7 @@ impl Fleet {
                 services,
                 r#"{comma}
     "{name}": {{
-      {from}, "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1, "drain_timeout": 12,
+      {from}, "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1, "drain_timeout": 20,
       "health_check": {{ "path": "/health", "interval": 1, "timeout": 1, "start_period": 12 }},
       "cooldown_period": {{ "up": 3, "down": 1 }}, {keys}
     }}"#

@@ -378,7 +378,7 @@ fn play(situation: Situation) {
         .members
         .iter()
         .filter(|_| situation == Situation::Draining)
-        .map(|m| m.load(Kind::Slow, "/slow?ms=6000", m.replicas as usize, 0))
+        .map(|m| m.load(Kind::Slow, "/slow?ms=12000", m.replicas as usize, 0))
         .collect();
     if situation == Situation::Draining {
         let rows = || fleet.site.ask_haproxy("show stat");
