@@ -62,7 +62,7 @@ pub(crate) struct Fleet {
     pub(crate) site: Site,
     pub(crate) members: Vec<Member>,
     pub(crate) network: String,
-    image: String,
+    pub(crate) image: String,
     run: String,
     volumes: Mutex<Vec<String>>,
 }
@@ -90,9 +90,12 @@ impl Fleet {
 
     /// As `docker compose up` makes them, all at once, and their volumes noted.
     pub(crate) fn run_originals(&self) {
-        self.on_all(|member| {
-            (1..=member.originals).for_each(|n| self.run_original(member, n, &[]))
-        });
+        // So many at once as Docker takes without queueing.
+        for some in self.members.chunks(12) {
+            self.on(some, |member| {
+                (1..=member.originals).for_each(|n| self.run_original(member, n, &[]));
+            });
+        }
     }
 
     pub(crate) fn run_original(&self, member: &Member, number: u32, more: &[&str]) {
@@ -206,14 +209,9 @@ impl Fleet {
         rows.collect()
     }
 
-    /// On every member at once, each on a thread of its own.
-    pub(crate) fn on_all(&self, act: impl Fn(&Member) + Sync) {
-        self.on(&self.members, act);
-    }
-
+    /// On all at once, each on a thread of its own.
     pub(crate) fn on<T: Sync>(&self, of: &[T], act: impl Fn(&T) + Sync) {
-        // So many at once as Docker takes without queueing.
-        for some in of.chunks(12) {
+        for some in of.chunks(64) {
             thread::scope(|scope| {
                 for one in some {
                     let act = &act;
@@ -231,6 +229,11 @@ impl Fleet {
         format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
     }
 
+    /// What everything of it has to carry.
+    pub(crate) fn label(&self) -> (&str, &str) {
+        (RUN, &self.run)
+    }
+
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger::open(&format!("{RUN}={}", self.run))
     }
@@ -241,6 +244,11 @@ impl Drop for Fleet {
         let label = format!("label={RUN}={}", self.run);
         let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
+        // Docker 20.10 waits for ever for the end of a paused container where control groups are v1.
+        let paused = ["ps", "-q", "--filter", &label, "--filter", "status=paused"];
+        for id in self.site.docker(&paused).unwrap_or_default().lines() {
+            drop(self.site.docker(&["unpause", id]));
+        }
         for some in ids.chunks(20) {
             drop(self.site.docker(&[&["rm", "-f", "-v"], some].concat()));
         }

@@ -9,6 +9,7 @@ mod daemon;
 mod load;
 
 mod compose;
+mod compose_real;
 mod crashes;
 mod docker;
 mod faults;
