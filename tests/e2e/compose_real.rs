@@ -149,8 +149,9 @@ fn live_with(program: &'static str, name: &str) {
         if step.failed_max.is_some_and(|max| max < failed) {
             complain(format!("{failed} requests failed: {}", load.counts()));
         }
-        if !fleet.ask(&["status", &member.name]).contains(step.status) {
-            complain(format!("status does not say {:?}", step.status));
+        let said = fleet.ask(&["status", &member.name]);
+        if !said.contains(step.status) {
+            complain(format!("status does not say {:?}: {said}", step.status));
         }
         let lines = daemon.lines();
         let errors = lines[line..].iter().filter(|l| l.contains(" error ") || l.contains(" warn "));
