@@ -159,7 +159,8 @@ impl Fleet {
                 r#"{comma}
     "{name}": {{
       {from}, "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1, "drain_timeout": 20,
-      "health_check": {{ "path": "/health", "interval": 1, "timeout": 1, "start_period": 12 }},
+      "health_check": {{ "path": "/health", "interval": 1, "timeout": 1, "start_period": 12,
+                        "unhealthy_after": 6 }},
       "cooldown_period": {{ "up": 3, "down": 1 }}, {keys}
     }}"#
             );

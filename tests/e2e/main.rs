@@ -25,5 +25,6 @@ mod relay;
 mod replacing;
 mod scaling;
 mod site;
+mod strangers;
 mod swarm;
 mod vessel;
