@@ -245,7 +245,7 @@ impl Drop for Fleet {
         let label = format!("label={RUN}={}", self.run);
         let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
-        // Docker 20.10 waits for ever for the end of a paused container where control groups are v1.
+        // Docker 20.10 waits for ever for the end of a paused container on control groups v1.
         let paused = ["ps", "-q", "--filter", &label, "--filter", "status=paused"];
         for id in self.site.docker(&paused).unwrap_or_default().lines() {
             drop(self.site.docker(&["unpause", id]));

@@ -1,4 +1,4 @@
-//! Containers that only look like replicas: what their labels say starts no flood and costs nothing.
+//! Containers that only look like replicas: what their labels say costs nothing.
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::site::{IMAGE, Site};
