@@ -26,6 +26,8 @@ for_tests=
 # Each on a line of its own: more are added one by one.
 [ "${1:-}" != test ] || for_tests='
 chromium
+compose-2.26
+docker-compose
 docker-registry
 fish
 haproxy-3.0
@@ -56,6 +58,7 @@ fail() {
 newer=/var/cache/plimsoll
 have() {
     case $1 in
+    compose-2.26) [ -x "$newer/$1/usr/libexec/docker/cli-plugins/docker-compose" ] ;;
     haproxy-3.0) [ -x "$newer/$1/usr/sbin/haproxy" ] ;;
     python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
@@ -95,7 +98,7 @@ packages_for() {
         ip) echo iproute2 ;;
         # gcc only recommends the C library's files, without which nothing links.
         cc) echo gcc libc6-dev ;;
-        haproxy-3.0) echo patchelf debian-archive-keyring ;;
+        compose-2.26 | haproxy-3.0) echo patchelf debian-archive-keyring ;;
         ssh) echo openssh-client ;;
         sshd) echo openssh-server ;;
         # Named as its package is.
@@ -153,6 +156,7 @@ let_start() {
 fetch_newer() {
     for command in "$@"; do
         case $command in
+        compose-2.26) set -- docker-compose usr/libexec/docker/cli-plugins/docker-compose ;;
         haproxy-3.0) set -- haproxy usr/sbin/haproxy ;;
         *) continue ;;
         esac

@@ -9,6 +9,7 @@ mod daemon;
 mod load;
 
 mod compose;
+mod compose_real;
 mod crashes;
 mod deaths;
 mod docker;
@@ -28,5 +29,6 @@ mod replacing;
 mod scaling;
 mod site;
 mod size;
+mod strangers;
 mod swarm;
 mod vessel;
