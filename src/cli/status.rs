@@ -151,11 +151,23 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
         }
     }
     for service in services {
+        lines.extend(shortage(service).map(|line| paint.paint(Colour::Odd, &cut(&line, WIDTH))));
         let order = |order| format!("{}: {order}", word(&service["name"]));
         let orders = orders(service).into_iter().map(order);
         lines.extend(orders.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Why fewer replicas are ready than should be, where a rule of the decision says so.
+fn shortage(service: &Value) -> Option<String> {
+    if service["wanted"].as_u64() <= service["ready"].as_u64() {
+        return None;
+    }
+    let last = service["because"].as_array()?.last()?;
+    let reason = last["reason"].as_str()?;
+    let is_it = ["StoppedByCompose", "CrashLoop", "NoHeadroom"].contains(&reason);
+    is_it.then(|| format!("{}: {}", word(&service["name"]), word(&last["text"])))
 }
 
 /// The metric that asks for most, against its target.
@@ -263,6 +275,10 @@ web-2    0123456789ab  starting  -
             shop[key] = json!(null);
         }
         (shop["name"], shop["scaling"], shop["metrics"]) = (json!("shop"), json!(true), json!([]));
+        shop["because"] = json!([
+            { "reason": "TooFewReplicas", "text": "at least 3", "number": 3 },
+            { "reason": "StoppedByCompose", "text": "stopped by compose", "number": 3 },
+        ]);
         let want = "\
 plimsoll 1.2.3, up 2h 5m, looks every 15s
 /etc/c
@@ -275,6 +291,7 @@ service  ready  wanted  min  max  load               schedule              last 
 web          2       3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%…
 shop         2       3    1    8  -                  -                     -
 web: held at 3 for 1m 30s more
+shop: stopped by compose
 
 replica  container     state  address          cpu  memory  sessions
 web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3

@@ -69,7 +69,8 @@ pub(crate) fn is_away(replica: &Replica) -> bool {
     match replica.state {
         ContainerState::Exited => fate(replica) == Fate::LeftAlone,
         // Compose makes containers before it starts them, and freezes them when it is told to.
-        ContainerState::Created | ContainerState::Paused => !replica.owner.may_be_replaced(),
+        ContainerState::Created => !replica.owner.may_be_replaced(),
+        ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
         ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => false,
     }
 }
@@ -129,6 +130,7 @@ fn one(
         proven: replica.started,
         restarts: replica.restarts,
         away: None,
+        paused: None,
         is_ended: false,
         unaddressed: None,
     });
@@ -153,6 +155,8 @@ fn one(
     if replica.health == Health::Healthy || known.proven.is_none() {
         known.proven = replica.started.or(known.proven);
     }
+    let is_paused = replica.state == ContainerState::Paused;
+    known.paused = is_paused.then(|| known.paused.unwrap_or(snapshot.now));
     known.away = is_away(replica).then(|| known.away.unwrap_or(snapshot.now));
     if known.away.is_some() && !was_away && old.is_some() {
         news.steps.extend(away(replica));
@@ -265,7 +269,7 @@ pub(crate) fn again(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Durat
     let edges = unaddressed.flat_map(|unaddressed| {
         [UNADDRESSED_TOLD, start_period].map(|span| unaddressed.since.plus(span))
     });
-    let waits = |r: &Replica| r.ended.is_some_and(|ended| ended.is_fresh);
+    let waits = |r: &Replica| r.is_held || r.ended.is_some_and(|ended| ended.is_fresh);
     let is_fresh = snapshot.replicas.iter().any(waits) || !memory.started.is_empty();
     let edges = edges.filter(|edge| now < *edge).map(|edge: Moment| edge.since(now));
     edges.chain(is_fresh.then_some(SOON)).min()

@@ -302,7 +302,7 @@ pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server
         return swarm::servers(snapshot, swarm);
     }
     let server = |r: &Replica| {
-        let address = r.address.filter(|_| r.state == ContainerState::Running)?;
+        let address = r.address.filter(|_| r.state == ContainerState::Running || r.is_held)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {
             Some(DrainStep::Released | DrainStep::Ended) => return None,
             Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,

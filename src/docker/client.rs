@@ -386,6 +386,7 @@ fn op(call: &Call) -> &'static str {
         (Method::Post, ["containers", _, "start"]) => "start",
         (Method::Post, ["containers", _, "stop"]) => "stop",
         (Method::Post, ["containers", _, "kill"]) => "kill",
+        (Method::Post, ["containers", _, "unpause"]) => "unpause",
         (Method::Post, ["containers", _, "exec"] | ["exec", _, _]) => "exec",
         (Method::Delete, ["containers", _]) => "remove",
         (Method::Post, ["networks", _, "connect"]) => "connect",

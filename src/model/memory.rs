@@ -76,6 +76,8 @@ pub(crate) struct Known {
     pub(crate) restarts: u32,
     /// Since when its owner has it stopped or paused, which was told.
     pub(crate) away: Option<Moment>,
+    /// Since when its processes are paused.
+    pub(crate) paused: Option<Moment>,
     /// That it ended by itself was told.
     pub(crate) is_ended: bool,
     pub(crate) unaddressed: Option<Unaddressed>,

@@ -260,6 +260,9 @@ fn is_unproven(memory: &Memory, container: &Container) -> bool {
     runs.is_some_and(|(proven, now)| proven != now)
 }
 
+/// A pause that is longer than this is one that somebody meant.
+const PAUSE_MEANT: Duration = Duration::from_secs(3);
+
 /// What is free beside the reserve, where some service's replicas have a limit to hold against it.
 fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
     let is_limited = config.services.values().any(|s| s.container.memory.is_some());
@@ -397,6 +400,14 @@ impl View<'_> {
         }
     }
 
+    fn is_held(&self, container: &Container) -> bool {
+        let memory = self.known.memory.services.get(&container.service);
+        let known = memory.and_then(|memory| memory.known.get(&container.id));
+        let since = known.and_then(|known| known.paused);
+        container.state == ContainerState::Paused
+            && since.is_none_or(|since| self.known.now.since(since) < PAUSE_MEANT)
+    }
+
     fn readings(&self, service: &Service) -> Vec<Reading> {
         if !self.known.due {
             return vec![Reading::Pending; service.metrics.len()];
@@ -433,6 +444,7 @@ impl View<'_> {
             server,
             old_connections: old,
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
+            is_held: self.is_held(container),
             is_unproven: is_unproven(self.known.memory, container),
         }
     }

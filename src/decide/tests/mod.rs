@@ -14,7 +14,7 @@
 //! | `L` | released, still in HAProxy's list |
 //! | `G` | released, gone from HAProxy's list |
 //! | `X` | exited |
-//! | `F` | frozen: `docker pause` |
+//! | `F` | frozen: `docker pause`; `f`: since a moment ago |
 //! | `B` | exits because we remove it right now |
 //! | `I` | served, and its health check just began to fail |
 //! | `S` | ill, and out of HAProxy's list |
@@ -351,6 +351,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
             (Replica { state, busy: true, ..plain }, released)
         }
         'F' => (Replica { state: ContainerState::Paused, ..ready }, None),
+        'f' => (Replica { state: ContainerState::Paused, is_held: true, ..ready }, None),
         'I' => (Replica { health: ill(), ..ready }, None),
         'S' => (Replica { health: ill(), ..plain }, None),
         'O' => (Replica { spec: other, ..ready }, None),

@@ -20,6 +20,7 @@ fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
         proven: Some(1),
         restarts: 0,
         away: None,
+        paused: None,
         is_ended: false,
         unaddressed: None,
     };
@@ -146,6 +147,8 @@ fn clones_go_first_and_composes_own_never_for_being_unhealthy() {
 fn what_is_paused_is_replaced_if_ours_and_left_if_composes() {
     table(
         "
+        Rf  50 1..9 2  known=1,2 given=2                 | 2 [] inside(50%)
+        Rf  50 1..9 2  compose known=1,2 clones= given=2 | 2 [] inside(50%)
         RF  50 1..9 2  known=1,2 given=2                 | 2 [ill 2, start 3] inside(50%)
         RF  50 1..9 2  compose known=1,2 clones= given=2 | 1 [paused 2] composed(1) inside(50%)
         RF  50 1..9 2  compose known=1,2 clones=2 given=2 | 2 [ill 2, start 3] inside(50%)
