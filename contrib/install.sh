@@ -39,7 +39,7 @@ put() { install -D -m "$1" "$2" "$DESTDIR$3" || fail "cannot write $DESTDIR$3; r
 # What of contrib is of use on a machine where plimsoll runs, below contrib; its units go elsewhere.
 useful() {
     (cd "$top/contrib" && find . -type f ! -path './demo/*' ! -path './debian/*' \
-        ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' ! -name setup.sh \
+        ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' ! -name setup.sh ! -name trixie.sh \
         ! -name is-static.sh ! -name dist.sh ! -name deb.sh ! -name install.sh) |
         cut -c 3- | LC_ALL=C sort
 }

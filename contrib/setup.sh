@@ -26,8 +26,11 @@ for_tests=
 # Each on a line of its own: more are added one by one.
 [ "${1:-}" != test ] || for_tests='
 chromium
+compose-2.26
+docker-compose
 docker-registry
 fish
+haproxy-3.0
 openssl
 prometheus
 python3-yaml
@@ -50,8 +53,13 @@ fail() {
     exit 1
 }
 
+# Programs of Debian 13, which the tests try beside those of this system: `make test` finds them by
+# these names.
+newer=/var/cache/plimsoll
 have() {
     case $1 in
+    compose-2.26) [ -x "$newer/$1/usr/libexec/docker/cli-plugins/docker-compose" ] ;;
+    haproxy-3.0) [ -x "$newer/$1/usr/sbin/haproxy" ] ;;
     python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
@@ -90,6 +98,7 @@ packages_for() {
         ip) echo iproute2 ;;
         # gcc only recommends the C library's files, without which nothing links.
         cc) echo gcc libc6-dev ;;
+        compose-2.26 | haproxy-3.0) echo patchelf debian-archive-keyring ;;
         ssh) echo openssh-client ;;
         sshd) echo openssh-server ;;
         # Named as its package is.
@@ -144,6 +153,18 @@ let_start() {
     done
 }
 
+fetch_newer() {
+    for command in "$@"; do
+        case $command in
+        compose-2.26) set -- docker-compose usr/libexec/docker/cli-plugins/docker-compose ;;
+        haproxy-3.0) set -- haproxy usr/sbin/haproxy ;;
+        *) continue ;;
+        esac
+        say "fetching $command of Debian 13 to $newer/$command"
+        "$(dirname "$0")/trixie.sh" "$newer/$command" "$@" 9>&- || fail "$command was not fetched"
+    done
+}
+
 install_missing() {
     commands=$(missing)
     [ -n "$commands" ] || return 0
@@ -165,6 +186,8 @@ install_missing() {
     apt install -y --no-install-recommends "$@"
     # shellcheck disable=SC2086 # a list of words
     let_start $still
+    # shellcheck disable=SC2086 # a list of words
+    fetch_newer $commands
     commands=$(missing | tr '\n' ' ')
     [ -z "$commands" ] || fail "still missing after installing $*: $commands"
 }
@@ -233,6 +256,7 @@ say_how_by_hand() {
     if have apt-get; then
         # shellcheck disable=SC2086 # a list of words
         by_hand=$(packages_for $for_tests | tr '\n' ' ')
+        [ -z "$for_tests" ] || echo "setup: programs of Debian 13 are fetched as root only" >&2
         fail "run this script as root (sudo $0), or by hand:" \
             "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev $by_hand" \
             "  sudo systemctl start docker    # or: sudo dockerd &" \

@@ -3,7 +3,9 @@
 //! cuts what it is answering, so that any mistake in draining is seen by a client.
 //!
 //! `PORT` (8080), `START_DELAY_MS` (0: how long until it listens) and `WORKERS` (32) come from the
-//! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`.
+//! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`, `/503`
+//! (refused with that status), `/die` (it ends without an answer) and `/hits` (how many requests
+//! this replica has seen, those for `/hits` and `/health` aside).
 //! With `--self-test` it prints "ok" and ends, which proves that the binary runs in its image.
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +20,7 @@ use std::hint::black_box;
 use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 use tiny_http::{Method, Request, Response, Server};
@@ -28,6 +31,7 @@ const CHUNK_BYTES: usize = 1024;
 struct App {
     host: String,
     rounds_per_ms: u64,
+    hits: AtomicU64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -44,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     end_on_signal()?;
     thread::sleep(Duration::from_millis(start_delay_ms));
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "unnamed".to_owned());
-    let app = Arc::new(App { host, rounds_per_ms: calibrate() });
+    let app = Arc::new(App { host, rounds_per_ms: calibrate(), hits: AtomicU64::new(0) });
     let server = Arc::new(Server::http(("0.0.0.0", port)).map_err(|error| error.to_string())?);
     println!("app listens on {port}");
 
@@ -117,6 +121,9 @@ fn serve(app: &App, server: &Server) {
 fn answer(app: &App, request: Request) -> io::Result<()> {
     let url = request.url().to_owned();
     let (path, query) = url.split_once('?').unwrap_or((&url, ""));
+    if !["/health", "/hits"].contains(&path) {
+        app.hits.fetch_add(1, Ordering::Relaxed);
+    }
     let text = match path {
         "/" => format!("hello from {}\n", app.host),
         "/health" => "ok\n".to_owned(),
@@ -130,6 +137,11 @@ fn answer(app: &App, request: Request) -> io::Result<()> {
             thread::sleep(Duration::from_millis(ms));
             format!("slept {ms} ms on {}\n", app.host)
         }
+        "/hits" => format!("{}\n", app.hits.load(Ordering::Relaxed)),
+        "/503" => {
+            return request.respond(Response::from_string("not now\n").with_status_code(503));
+        }
+        "/die" => std::process::exit(1),
         // HTTP/1.0 knows no chunks, and the answer to a HEAD has none.
         "/stream" if *request.method() == Method::Get && *request.http_version() >= (1, 1) => {
             let chunks = parameter(query, "chunks", 10).min(1_000);

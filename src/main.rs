@@ -15,6 +15,7 @@ mod serve;
 mod docker;
 mod haproxy;
 mod unix;
+mod exchange;
 mod plain;
 mod net;
 mod clock;

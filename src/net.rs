@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use crate::exchange::{Names, Tcp};
 use crate::model::health::{HEALTH_HOST, HttpCheck};
+use crate::model::url;
 use crate::outside::{Error, Net, Result};
+
+/// Of an answer as it is sent, after its head: more than any body that is asked for, with what its
+/// chunks may add.
+const REST_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct SystemNet {
     agent: Agent,
@@ -26,7 +32,8 @@ impl SystemNet {
             .output_buffer_size(4 << 10)
             .max_idle_connections(0)
             .build();
-        SystemNet { agent: config.new_agent() }
+        let connector = Tcp { rest_max: REST_BYTES_MAX };
+        SystemNet { agent: Agent::with_parts(config, connector, Names::default()) }
     }
 }
 
@@ -34,7 +41,8 @@ impl SystemNet {
     /// The status of the answer to a POST of JSON; its body is not read. No error names the
     /// address, which may hold secrets.
     pub(crate) fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<u16> {
-        let request = self.agent.post(url).header("content-type", "application/json");
+        let request =
+            with_user(self.agent.post(url), url).header("content-type", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         let response = request.send(body).map_err(|err| told(err, 0, timeout))?;
         Ok(response.status().as_u16())
@@ -73,12 +81,20 @@ impl Net for SystemNet {
         if !url.starts_with("http://") {
             return Err(Error::new("only addresses that start with http:// can be asked"));
         }
-        let request = self.agent.get(url).header("accept", "application/json");
+        let request = with_user(self.agent.get(url), url).header("accept", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         let mut response = request.call().map_err(told)?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(longest_bytes).read_to_vec();
         Ok((status, body.map_err(told)?))
+    }
+}
+
+/// As the address has them: the library would send what stands for a `/` as it is.
+fn with_user<B>(request: ureq::RequestBuilder<B>, address: &str) -> ureq::RequestBuilder<B> {
+    match url::basic(address) {
+        Some(basic) => request.header("authorization", basic),
+        None => request,
     }
 }
 
@@ -200,6 +216,48 @@ mod tests {
         check(head.as_bytes(), Err("no whole answer"));
     }
 
+    /// What `flood` makes of the client, and how many bytes the client let the server send.
+    #[track_caller]
+    fn flood(head: &'static [u8], piece: &'static [u8]) -> (String, usize) {
+        let (count, sent) = mpsc::channel();
+        let (url, _request) = server(move |mut stream| {
+            let (pieces, mut bytes) = (piece.repeat(1 + 4096 / piece.len()), 0);
+            let mut next = head;
+            while stream.write_all(next).is_ok() {
+                bytes += next.len();
+                next = &pieces;
+            }
+            count.send(bytes).unwrap();
+        });
+        let (done, result) = mpsc::channel();
+        let long = Duration::from_secs(20);
+        thread::spawn(move || done.send(SystemNet::new().get(&url, LONGEST, long)));
+        let result = result.recv_timeout(long / 2).expect("it ends long before its deadline");
+        (result.unwrap_err().to_string(), sent.recv_timeout(BOUND).unwrap())
+    }
+
+    #[test]
+    fn heads_and_trailers_without_end_are_cut_off_long_before_the_deadline() {
+        // What lies in the buffers of the two sockets was never looked at.
+        let buffers = 8 << 20;
+        for piece in ["HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n"] {
+            let (why, sent) = flood(b"", piece.as_bytes());
+            assert_eq!(why, "no whole answer: the heads of the answer are longer than 64 KiB");
+            assert!(sent < buffers, "{sent}");
+        }
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        let (why, sent) = flood(chunked, b"A: b\r\n");
+        assert!(why.ends_with("the answer is longer than 4194304 bytes as it was sent"), "{why}");
+        assert!(sent < (4 << 20) + buffers, "{sent}");
+    }
+
+    #[test]
+    fn some_interim_heads_are_no_trouble() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
+        let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        check(format!("{early}{last}").as_bytes(), Ok((200, "{}")));
+    }
+
     #[test]
     fn a_call_ends_at_its_deadline_however_steadily_it_trickles() {
         let (held, holder): (Sender<TcpStream>, _) = mpsc::channel();
@@ -240,7 +298,7 @@ mod tests {
     fn user_and_password_of_the_address_are_sent_as_such() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
         let (url, request) = server(|mut stream| stream.write_all(answer).unwrap());
-        get(&url.replace("http://", "http://me:pass@")).unwrap();
+        get(&url.replace("http://", "http://me:p%61ss@")).unwrap();
         let head = request.recv_timeout(BOUND).unwrap().to_ascii_lowercase();
         assert!(head.starts_with("get /a?b=secret http/1.1\r\n"), "{head}");
         // As base64.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,10 @@ use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// ENOMEM, ENFILE, EMFILE and ENOBUFS: no memory, no file, no buffer. EAGAIN is left to whoever
+/// starts a thread: of a socket it says that nothing came.
+const WANTS: [i32; 4] = [12, 23, 24, 105];
 
 /// Something outside did not do what was asked. Says what and the way out, once; what a library
 /// said stays its source.
@@ -43,6 +48,15 @@ impl Error {
     ) -> Error {
         let (message, source) = (message.into(), Some(source.into()));
         Error { message, source, aftermath: Aftermath::AsBefore }
+    }
+
+    /// What we lack ourselves stood in the way, so nothing is known of whoever was to be asked.
+    pub(crate) fn is_own_want(&self) -> bool {
+        let source = self.source.as_deref().and_then(|s| s.downcast_ref::<io::Error>());
+        source.is_some_and(|err| {
+            let number = err.raw_os_error();
+            err.kind() == ErrorKind::OutOfMemory || number.is_some_and(|n| WANTS.contains(&n))
+        })
     }
 
     pub(crate) fn with(self, aftermath: Aftermath) -> Error {
@@ -181,6 +195,8 @@ pub(crate) trait Proxy: Send + Sync {
     /// clients hold on to may stay, out of use. After an error it is half done.
     fn amend(&self, routes: &Routes) -> Result<Effect>;
     fn steer(&self, servers: &[Steering]) -> Result<()>;
+    /// Ends those of these earlier processes that still listen, at once.
+    fn kill(&self, processes: &[u32]) -> Result<()>;
 }
 
 /// The container that HAProxy runs in, where it is none of our processes.

@@ -98,6 +98,8 @@ pub(crate) struct Turn {
     pub(crate) services: Vec<ServiceStatus>,
     /// Why the engine gave no list.
     pub(crate) engine_error: Option<String>,
+    /// Why HAProxy does not serve what it should.
+    pub(crate) proxy_error: Option<String>,
     /// Earlier processes that still finish; `None` when HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
     pub(crate) orphans: Vec<String>,
@@ -118,8 +120,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         due: inputs.due,
         config: inputs.config,
         memory: &mind.memory,
-        applied: mind.proxy.applied.as_ref(),
-        reloaded_at: mind.proxy.reloaded_at,
+        proxied: &mind.proxy,
         claims: &claims,
         probed: inputs.probed,
         heard: inputs.heard,
@@ -142,9 +143,9 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
         }));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
-    let mut again = plans.values().filter_map(|p| p.again).chain(seen.wait).min();
-    let (proxy_plan, held) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
-    again = again.into_iter().chain(held).min();
+    let (proxy_plan, held, kept) = proxy_plan(now, inputs.config, &claims, &seen, &plans, mind);
+    let mut again = plans.values().filter_map(|p| p.again).chain(seen.wait).chain(held).min();
+    events.extend(kept);
     let is_idle = seen.ever_listed && !claims.contains(&Claim::Proxy);
     events.extend(crowd(&proxy_plan, is_idle).and_then(|crowd| mind.told.crowded(crowd)));
     match proxy_plan {
@@ -166,6 +167,7 @@ pub(crate) fn tick(world: &mut World, mind: &mut Mind, inputs: Inputs) -> Turn {
     Turn {
         readings: readings(&seen, inputs.due),
         known: known_replicas(&seen),
+        proxy_error: proxy_error(inputs.config, &seen, &mind.proxy),
         old_proxies: old_proxies(inputs.config, &seen),
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
@@ -189,8 +191,8 @@ fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
     for snapshot in &seen.snapshots {
         events.extend(told.metrics(snapshot));
         events.extend(told.swarm(snapshot));
-        events.extend(told.short_of_tasks(now, snapshot));
-        events.extend(told.stale(snapshot));
+        events.extend(told.short.news(now, snapshot));
+        events.extend(told.stale.news(snapshot));
     }
     events
 }
@@ -223,7 +225,7 @@ fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, Conta
     ended
 }
 
-/// And when to look again at what HAProxy does not get yet.
+/// And when to look again at what HAProxy does not get yet, and what is to be told.
 fn proxy_plan(
     now: Moment,
     config: &Config,
@@ -231,22 +233,24 @@ fn proxy_plan(
     seen: &Seen,
     plans: &BTreeMap<String, Plan>,
     mind: &mut Mind,
-) -> (ProxyPlan, Option<Duration>) {
+) -> (ProxyPlan, Option<Duration>, Vec<Event>) {
     let age = now.since(*mind.started.get_or_insert(now));
     if config.fixed.proxy.mode == ProxyMode::None {
-        return (ProxyPlan::Nothing, None);
+        return (ProxyPlan::Nothing, None, Vec::new());
     }
     if age < BLIND_MAX && is_blind(seen, &mind.proxy) {
-        return (ProxyPlan::Wait(CROWDED), None);
+        return (ProxyPlan::Wait(CROWDED), None, Vec::new());
     }
     if claims.contains(&Claim::Proxy) || !seen.ever_listed {
-        return (ProxyPlan::Nothing, None);
+        return (ProxyPlan::Nothing, None, Vec::new());
     }
     let mut routes = routes(&seen.snapshots, plans);
+    let kept = decide::proxy::keep_ports(&mut routes, mind.proxy.applied.as_ref(), &seen.orphaned);
+    let events = mind.told.ports_kept(kept);
     let held = hold_newcomers(now, seen, mind, &mut routes);
     let interval = config.fixed.proxy.min_reload_interval;
     let plan = decide::proxy::decide(now, &routes, seen.proxy.as_ref(), &mind.proxy, interval);
-    (plan, held)
+    (plan, held, events)
 }
 
 /// For whoever reads the log at that level; others need not pay for the words.
@@ -259,6 +263,15 @@ fn readings(seen: &Seen, due: bool) -> Vec<String> {
 fn old_proxies(config: &Config, seen: &Seen) -> Option<u32> {
     let none = (config.fixed.proxy.mode == ProxyMode::None).then_some(0);
     seen.proxy.as_ref().map(|proxy| proxy.old_processes).or(none)
+}
+
+/// Of a dry run nothing is expected.
+fn proxy_error(config: &Config, seen: &Seen, memory: &ProxyMemory) -> Option<String> {
+    if config.fixed.proxy.mode == ProxyMode::None || config.dry_run {
+        return None;
+    }
+    let failed = memory.failure.as_ref().map(|failure| failure.words.clone());
+    failed.or_else(|| seen.proxy.is_none().then(|| "haproxy does not answer".to_owned()))
 }
 
 fn known_replicas(seen: &Seen) -> Vec<ContainerId> {
@@ -319,7 +332,7 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     for done in done {
         match &done.action {
             Action::Reload { routes } => {
-                let trouble = done.result.as_ref().err().map(|t| t.aftermath);
+                let trouble = done.result.as_ref().err();
                 mind.proxy = decide::proxy::remember(now, routes, trouble, &mind.proxy);
             }
             Action::Start { service, .. } if done.result.is_err() => {
@@ -337,7 +350,7 @@ fn learn(mind: &mut Mind, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
                     memory.or_default().started.insert(*number, started);
                 }
             }
-            Action::Remove(_) | Action::Resize { .. } => (),
+            Action::Remove(_) | Action::Resize { .. } | Action::EndProxies { .. } => (),
         }
     }
     failed_starts
@@ -385,7 +398,8 @@ fn memory_of(action: &Action) -> Option<u64> {
         | Action::Resize { .. }
         | Action::Reload { .. }
         | Action::Amend { .. }
-        | Action::Steer { .. } => None,
+        | Action::Steer { .. }
+        | Action::EndProxies { .. } => None,
     }
 }
 

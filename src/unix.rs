@@ -2,7 +2,7 @@
 //! and then none, and std would wait for it for ever.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -29,6 +29,47 @@ pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> 
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
+/// All that the peer sends before it closes. `left` is the time that is left for all of it, however
+/// slowly it comes; an answer of more than `longest` bytes is an error.
+pub(crate) fn read_all(
+    stream: &mut UnixStream,
+    longest: usize,
+    left: impl Fn() -> Duration,
+) -> io::Result<Vec<u8>> {
+    let (mut all, mut part) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let length = read_some(stream, &mut part, left())?;
+        if length == 0 {
+            return Ok(all);
+        }
+        all.extend_from_slice(&part[..length]);
+        if longest < all.len() {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "the answer has no end"));
+        }
+    }
+}
+
+/// One read, in the time that is left of a deadline.
+pub(crate) fn read_some(
+    stream: &mut UnixStream,
+    part: &mut [u8],
+    left: Duration,
+) -> io::Result<usize> {
+    if left.is_zero() {
+        return Err(io::Error::from(ErrorKind::TimedOut));
+    }
+    stream.set_read_timeout(Some(left))?;
+    loop {
+        match stream.read(part) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => (),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                return Err(io::Error::from(ErrorKind::TimedOut));
+            }
+            read => return read,
+        }
+    }
+}
+
 /// A file that nobody answers on, left by a process that was killed, is replaced.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<Socket> {
     match connect(path, ANSWER) {
@@ -52,13 +93,14 @@ fn is_socket(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
+    use std::cell::Cell;
+    use std::io::{ErrorKind, Write};
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::time::Duration;
     use std::{env, fs, process};
 
-    use crate::unix::{connect, listen};
+    use crate::unix::{connect, listen, read_all};
 
     #[test]
     fn a_socket_is_replaced_only_when_nobody_answers_on_it() {
@@ -76,6 +118,34 @@ mod tests {
         assert_eq!(listen(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
         assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn one_deadline_is_for_all_of_an_answer_however_slowly_it_comes() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"abc").unwrap();
+        drop(theirs);
+        assert_eq!(read_all(&mut ours, 3, || Duration::from_secs(5)).unwrap(), b"abc");
+
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"abcd").unwrap();
+        let long = read_all(&mut ours, 3, || Duration::from_secs(5)).unwrap_err();
+        assert_eq!(long.kind(), ErrorKind::FileTooLarge);
+
+        // A byte each time that it is asked how long there is left.
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let left = Cell::new(100);
+        let slow = read_all(&mut ours, 1000, || {
+            (&theirs).write_all(b"x").unwrap();
+            left.set(left.get() - 10);
+            Duration::from_millis(left.get())
+        });
+        assert_eq!(slow.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(left.get(), 0);
+
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        let silent = read_all(&mut ours, 3, || Duration::from_millis(20)).unwrap_err();
+        assert_eq!(silent.kind(), ErrorKind::TimedOut);
     }
 
     #[test]

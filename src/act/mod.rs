@@ -15,6 +15,7 @@ pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -
         Action::Reload { routes } => return proxy.reload(routes),
         Action::Amend { routes } => return proxy.amend(routes),
         Action::Steer { servers } => proxy.steer(servers)?,
+        Action::EndProxies { processes } => proxy.kill(processes)?,
     }
     Ok(Effect::Changed)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::say;
+use crate::cli::show_painted;
 use crate::cli::table::plain;
 use crate::config;
 use crate::daemon::doctor::{self, Finding, Verdict};
@@ -17,9 +17,10 @@ pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let config = loaded.config.clone().unwrap_or_else(config::defaults);
     let found = doctor::examine(&loaded, &config);
     let fails = found.iter().any(|finding| finding.verdict == Verdict::Fails);
-    let said = if json { document(&found, fails) } else { lines(&found, Paint::for_stdout()) };
-    let written = say(&said);
-    if fails { ExitCode::FAILURE } else { written }
+    let paint = Paint::for_stdout();
+    let said = if json { document(&found, fails) } else { lines(&found, paint) };
+    let written = show_painted(&said, paint);
+    if fails { ExitCode::FAILURE } else { written.err().unwrap_or(ExitCode::SUCCESS) }
 }
 
 fn document(found: &[Finding], fails: bool) -> String {
@@ -81,7 +82,7 @@ mod tests {
         ];
         let want = "\
 ok       clock   it is late
-fails    docker  gone\\u{1b}
+fails    docker  gone\\u001b
                  -> start it
 
 the daemon cannot do all of its job; failed: 1

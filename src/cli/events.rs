@@ -11,7 +11,7 @@ use crate::cli::ask::{self, Daemon};
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::word;
 use crate::cli::turns::Turns;
-use crate::cli::{complain, show};
+use crate::cli::{complain, show, show_painted};
 use crate::model::event::{Kind, OVER};
 use crate::outside::Clock;
 
@@ -50,13 +50,14 @@ fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
     }
     let paint = Paint::for_stdout();
     let line = |event: &Value| if asked.json { format!("{event}\n") } else { line(event, paint) };
-    show(&shown.iter().map(line).collect::<String>())?;
+    show_painted(&shown.iter().map(line).collect::<String>(), paint)?;
     if !asked.follow {
         return Ok(());
     }
     let begun = DateTime::from_timestamp(daemon.clock.wall().0, 0).unwrap_or_default();
     follow(&daemon, got, begun, |new| {
-        show(&new.iter().filter(|event| is_asked(event)).map(line).collect::<String>())
+        let new = new.iter().filter(|event| is_asked(event)).map(line);
+        show_painted(&new.collect::<String>(), paint)
     })
 }
 

@@ -27,6 +27,8 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use crate::cli::args::Command;
+use crate::cli::paint::Paint;
+use crate::model::terminal;
 
 /// Exit status for words that make no sense; a failure is 1.
 const USAGE: u8 = 2;
@@ -62,8 +64,19 @@ fn say(text: &str) -> ExitCode {
     show(text).err().unwrap_or(ExitCode::SUCCESS)
 }
 
-/// `Err` is how the command ends: well, when the reader has seen enough, as `head` does.
+/// `Err` is how the command ends: well, when the reader has seen enough, as `head` does. Whatever
+/// was put into `text`, a terminal obeys none of it.
 fn show(text: &str) -> Result<(), ExitCode> {
+    write(&terminal::plain(text))
+}
+
+/// With our own colours in it.
+fn show_painted(text: &str, paint: Paint) -> Result<(), ExitCode> {
+    write(&paint.plain(text))
+}
+
+/// Everything that goes to stdout goes through here, and is plain already.
+fn write(text: &str) -> Result<(), ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
@@ -77,5 +90,5 @@ fn show(text: &str) -> Result<(), ExitCode> {
 
 fn complain(message: &str) {
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "plimsoll: {message}");
+    let _ = writeln!(io::stderr(), "plimsoll: {}", terminal::plain(message));
 }

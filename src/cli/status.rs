@@ -12,7 +12,7 @@ use crate::cli::ask::Daemon;
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
 use crate::cli::turns::Turns;
-use crate::cli::{ask, complain, show};
+use crate::cli::{ask, complain, show_painted, write};
 
 const NAME_WIDTH: usize = 16;
 
@@ -31,7 +31,7 @@ pub(crate) fn status(asked: &StatusAsked) -> ExitCode {
 fn once(asked: &StatusAsked) -> Result<(), ExitCode> {
     let style = if asked.json { Style::Document } else { Style::Table(Paint::for_stdout()) };
     let text = Source::of(asked)?.text(style);
-    show(&text.map_err(|message| ask::failed(&message))?)
+    show_painted(&text.map_err(|message| ask::failed(&message))?, Paint::for_stdout())
 }
 
 /// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
@@ -41,12 +41,15 @@ fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
     let mut text: Result<String, String> =
         Ok(source.text(style).map_err(|message| ask::failed(&message))?);
     let turns = Turns::begin()?;
+    let paint = Paint::for_stdout();
     let on_terminal = !asked.json && io::stdout().is_terminal();
     loop {
         match text {
-            Ok(text) if on_terminal => show(&redrawn(&text))?,
-            Ok(text) => show(&text)?,
-            Err(message) if on_terminal => show(&redrawn(&format!("{message}\n")))?,
+            Ok(text) if on_terminal => write(&redrawn(&paint.plain(&text)))?,
+            Ok(text) => show_painted(&text, paint)?,
+            Err(message) if on_terminal => {
+                write(&redrawn(&paint.plain(&format!("{message}\n"))))?;
+            }
             Err(message) => complain(&message),
         }
         if !turns.wait(WATCH_SPAN) {
@@ -111,7 +114,9 @@ fn daemon(all: &Value, paint: Paint) -> String {
     if let Some(error) = all["docker"]["error"].as_str() {
         tell(Colour::Bad, &format!("docker does not answer: {error}"));
     }
-    if all["haproxy"]["answers"] == false {
+    if let Some(error) = all["haproxy"]["error"].as_str() {
+        tell(Colour::Bad, error);
+    } else if all["haproxy"]["answers"] == false {
         tell(Colour::Bad, "haproxy does not answer");
     }
     let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();
@@ -146,11 +151,23 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
         }
     }
     for service in services {
+        lines.extend(shortage(service).map(|line| paint.paint(Colour::Odd, &cut(&line, WIDTH))));
         let order = |order| format!("{}: {order}", word(&service["name"]));
         let orders = orders(service).into_iter().map(order);
         lines.extend(orders.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Why fewer replicas are ready than should be, where a rule of the decision says so.
+fn shortage(service: &Value) -> Option<String> {
+    if service["wanted"].as_u64() <= service["ready"].as_u64() {
+        return None;
+    }
+    let last = service["because"].as_array()?.last()?;
+    let reason = last["reason"].as_str()?;
+    let is_it = ["StoppedByCompose", "CrashLoop", "NoHeadroom"].contains(&reason);
+    is_it.then(|| format!("{}: {}", word(&service["name"]), word(&last["text"])))
 }
 
 /// The metric that asks for most, against its target.
@@ -258,6 +275,10 @@ web-2    0123456789ab  starting  -
             shop[key] = json!(null);
         }
         (shop["name"], shop["scaling"], shop["metrics"]) = (json!("shop"), json!(true), json!([]));
+        shop["because"] = json!([
+            { "reason": "TooFewReplicas", "text": "at least 3", "number": 3 },
+            { "reason": "StoppedByCompose", "text": "stopped by compose", "number": 3 },
+        ]);
         let want = "\
 plimsoll 1.2.3, up 2h 5m, looks every 15s
 /etc/c
@@ -270,6 +291,7 @@ service  ready  wanted  min  max  load               schedule              last 
 web          2       3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%…
 shop         2       3    1    8  -                  -                     -
 web: held at 3 for 1m 30s more
+shop: stopped by compose
 
 replica  container     state  address          cpu  memory  sessions
 web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::model::terminal;
+
 pub(crate) const WIDTH: usize = 100;
 
 /// Rows under their heads; the last column is cut where the line ends. A head that begins with `>`
@@ -68,11 +70,9 @@ pub(crate) fn word(value: &Value) -> String {
     }
 }
 
-/// What containers and programs said may hold what a terminal would obey.
+/// What containers and programs said may hold what a terminal would obey, or break a line.
 pub(crate) fn plain(text: &str) -> String {
-    let shown =
-        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(shown).collect()
+    terminal::plain_line(text).into_owned()
 }
 
 /// What an operator ordered and still holds, one line each.
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_shown() {
-        assert_eq!(plain("a\x1b[2Jb\r\nü"), "a\\u{1b}[2Jb\\r\\nü");
+        assert_eq!(plain("a\x1b[2Jb\r\nü"), "a\\u001b[2Jb\\r\\nü");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::model::{units, url};
 
 /// Beside it stands one more, whose name is longer.
 const SOCKET_BYTES_MAX: usize = proxy::SUN_PATH_MAX - ".http".len();
+/// By the rules of DNS.
+const HOST_BYTES_MAX: usize = 253;
 /// A shorter one is guessed sooner or later.
 const TOKEN_BYTES_GOOD: usize = 16;
 
@@ -22,6 +24,8 @@ pub(crate) fn api(section: Option<Section>) -> Api {
         listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000)),
         socket: PathBuf::from("/run/plimsoll/plimsoll.sock"),
         token: None,
+        protect_reads: false,
+        hosts: Vec::new(),
     };
     let Some(section) = section else { return out };
     if let Some(node) = section.get("listen") {
@@ -30,8 +34,41 @@ pub(crate) fn api(section: Option<Section>) -> Api {
     let socket = section.get("socket").and_then(|n| proxy::socket(n, SOCKET_BYTES_MAX));
     out.socket = socket.unwrap_or(out.socket);
     out.token = section.get("token").and_then(|n| token(&n));
+    if let Some(node) = section.get("protect_reads") {
+        out.protect_reads = node.boolean().unwrap_or(false);
+        if out.protect_reads && !section.has("token") {
+            node.error("needs `token`, which is what a read then has to show");
+        }
+    }
+    out.hosts = section.get("hosts").and_then(|n| hosts(&n)).unwrap_or_default();
+    if let (Some(listen), false) = (out.listen, section.has("token"))
+        && !listen.ip().is_loopback()
+        && let Some(node) = section.get("listen")
+    {
+        node.warning(format!(
+            "{listen} is for other hosts too, and whoever reaches it may read all; give it a \
+             `token` and `protect_reads`, or listen on 127.0.0.1"
+        ));
+    }
     section.done();
     out
+}
+
+fn hosts(node: &Node) -> Option<Vec<String>> {
+    let nodes = node.list()?;
+    let host =
+        |node: &Node| node.text_that(is_host, r#"a name like "plimsoll.lan", without a port"#);
+    let hosts: Vec<String> = nodes.iter().filter_map(host).collect();
+    (hosts.len() == nodes.len()).then_some(hosts)
+}
+
+/// Of letters, digits, `-` and `_`, in parts with dots between them.
+fn is_host(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    text.len() <= HOST_BYTES_MAX && text.split('.').all(is_part)
 }
 
 /// `null` is nowhere.
@@ -98,8 +135,8 @@ fn events(node: &Node) -> Option<Vec<String>> {
 /// Webhooks often carry their key in the address.
 fn secret_url(node: &Node) -> Option<Secret> {
     let url = node.secret()?;
-    if !is_url(url.expose()) {
-        node.error(format!("must be {URL}"));
+    if let Err(fault) = url::check(url.expose()) {
+        node.error(wrong_url(fault, ""));
         return None;
     }
     Some(url)
@@ -110,16 +147,19 @@ const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#
 
 pub(crate) fn url(node: &Node) -> Option<String> {
     let text = node.text()?;
-    if is_url(&text) {
-        return Some(text.into_owned());
-    }
+    let Err(fault) = url::check(&text) else { return Some(text.into_owned()) };
     // It may hold a password or a key.
-    node.error(format!("must be {URL}, got \"{}\"", url::plain(&text)));
+    node.error(wrong_url(fault, &format!(", got \"{}\"", url::plain(&text))));
     None
 }
 
-fn is_url(text: &str) -> bool {
-    let host = text.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
-    let host = host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'));
-    host && text.bytes().all(|b| b.is_ascii_graphic())
+fn wrong_url(fault: url::Fault, got: &str) -> String {
+    match fault {
+        url::Fault::NoAddress => format!("must be {URL}{got}"),
+        url::Fault::TwoWays => {
+            "has an @ that may end a password or stand in a path: write %40 for \
+             it, and in a user or password %2F for /, %3F for ? and %23 for # as well"
+                .to_owned()
+        }
+    }
 }

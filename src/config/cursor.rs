@@ -361,6 +361,11 @@ impl<'a> Section<'a> {
     }
 
     /// It has to be there.
+    /// Whether it stands there, whatever it is.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object.properties.iter().any(|p| p.name.as_str() == key)
+    }
+
     pub(crate) fn need(&self, key: &'static str, what: &str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {

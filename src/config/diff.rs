@@ -64,6 +64,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("cooldown_period", old.cooldown != new.cooldown),
         ("health_check", old.health != new.health),
         ("rollout", old.rollout != new.rollout),
+        ("retry", old.retry != new.retry),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];
@@ -113,6 +114,7 @@ mod tests {
             ),
             (r#""cooldown_period": 1"#.to_owned(), "cooldown_period"),
             (r#""health_check": {"path": "/up"}"#.to_owned(), "health_check"),
+            (r#""retry": "safe""#.to_owned(), "retry"),
             (r#""drain_timeout": 1, "stop_timeout": 1"#.to_owned(), "drain_timeout, stop_timeout"),
         ] {
             check_web(&with, want);

@@ -26,6 +26,7 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
         socket: PathBuf::from("/run/plimsoll/haproxy.sock"),
         stats_port: None,
         certificate: None,
+        max_connections: None,
         hard_stop_after: Duration::from_secs(600),
         min_reload_interval: Duration::from_secs(2),
     };
@@ -40,6 +41,8 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
     out.certificate = certificate(&section);
     let port = section.get("stats_port").and_then(|n| n.whole(1..=65535));
     out.stats_port = port.and_then(|port| u16::try_from(port).ok());
+    let most = section.get("max_connections").and_then(|n| n.whole(100..=1_000_000));
+    out.max_connections = most;
     let hour = Duration::from_secs(3600);
     let hard_stop = section.get("hard_stop_after");
     let hard_stop = hard_stop.and_then(|n| n.duration(Duration::from_secs(1)..=24 * hour));

@@ -14,7 +14,7 @@ use crate::config::{health, hours, metric};
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Bounds, Cooldown, Listen, Percent, Rollout, Runs, Service, ServiceName,
+    Band, Bounds, Cooldown, Listen, Percent, Retry, Rollout, Runs, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -89,6 +89,7 @@ fn service(
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
+    let retry = retry(section.get("retry"));
     let span = |key, longest| {
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
@@ -107,6 +108,7 @@ fn service(
         cooldown: cooldown.unwrap_or(least.cooldown),
         health,
         rollout,
+        retry: retry.unwrap_or(least.retry),
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
         ..least
@@ -213,6 +215,15 @@ fn rollout(section: Option<Section>) -> Rollout {
     out.rollback = rollback.unwrap_or(out.rollback);
     section.done();
     out
+}
+
+fn retry(node: Option<Node>) -> Option<Retry> {
+    let known = |word: &str| match word {
+        "connect" => Some(Retry::Connect),
+        "safe" => Some(Retry::Safe),
+        _ => None,
+    };
+    node?.word("connect or safe", known)
 }
 
 /// A port, or `address:port`.

@@ -65,7 +65,7 @@ impl WorkerCrew {
         self.under_way.remove(&claim);
         let rest = match done.action {
             Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
-            Action::Steer { .. } => REST_STEER,
+            Action::Steer { .. } | Action::EndProxies { .. } => REST_STEER,
             Action::Start { .. } | Action::Reload { .. } | Action::Amend { .. } => return,
         };
         let now = self.clock.now();
@@ -93,7 +93,7 @@ fn perform(job: Job, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) 
     let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
     let result: std::result::Result<Effect, Trouble> = match performed {
         Ok(result) => {
-            result.map_err(|err| Trouble { aftermath: err.aftermath, message: err.to_string() })
+            result.map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath })
         }
         Err(_) => Err(Trouble {
             message: format!("`{action}` failed by a bug of plimsoll's, see the log"),

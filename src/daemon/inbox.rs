@@ -12,6 +12,7 @@ use crate::model::metric::{Milli, Source};
 use crate::model::replica::ContainerId;
 use crate::model::time::Moment;
 use crate::observe::Run;
+use crate::observe::health::Outcome;
 
 pub(crate) enum Event {
     /// Something happened to one of our containers, or may have.
@@ -20,8 +21,8 @@ pub(crate) enum Event {
     Told(happening::Event),
     /// An action ended.
     Done(Done),
-    /// A probe ended; the error is what the operator is to read.
-    Probed { id: ContainerId, run: Run, result: Result<(), String> },
+    /// A probe ended.
+    Probed { id: ContainerId, run: Run, outcome: Outcome },
     /// Somebody asked for something, and waits for the answer.
     Command(Asked),
     /// A remote metric answered, or did not in time; and when.

@@ -207,9 +207,9 @@ impl Life {
                 self.done.push(done);
                 self.pace.wake(now);
             }
-            Incoming::Probed { id, run, result } => {
-                let (changed, event) = self.parts.probes.answered(&id, run, result, now);
-                event.iter().for_each(|event| self.tell(event));
+            Incoming::Probed { id, run, outcome } => {
+                let (changed, events) = self.parts.probes.answered(&id, run, outcome, now);
+                events.iter().for_each(|event| self.tell(event));
                 if changed {
                     self.pace.wake(now);
                 }
@@ -311,6 +311,7 @@ impl Life {
             dry_run: self.config.dry_run,
             last_good: self.last_good,
             docker_error: turn.engine_error,
+            proxy_error: turn.proxy_error,
             old_proxies: turn.old_proxies,
             services: turn.services,
             orphans: turn.orphans,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::clock;
 use crate::model::config::LogFormat;
 use crate::model::event::Event;
+use crate::model::terminal;
 
 /// Of our own lines; what libraries say at their levels is of no use to an operator.
 const OURS: &str = env!("CARGO_PKG_NAME");
@@ -72,17 +73,21 @@ fn is(format: LogFormat) -> bool {
 
 fn write(out: &mut Formatter, record: &Record) -> io::Result<()> {
     if is(LogFormat::Journal) {
-        return writeln!(out, "<{}>{}", priority(record.level()), record.args());
+        let words = record.args().to_string();
+        return writeln!(out, "<{}>{}", priority(record.level()), terminal::plain_line(&words));
     }
     let level = record.level().as_str().to_ascii_lowercase();
-    let (at, words) = (clock::stamp(), record.args());
+    let (at, words) = (clock::stamp(), record.args().to_string());
+    // A library's words may hold anything; ours are quoted where they are others'.
+    let words = terminal::plain_line(&words);
     if record.target() == FIELDS {
         writeln!(out, r#"{{"at":"{at}","level":"{level}",{words}}}"#)
     } else if is(LogFormat::Json) {
-        let text = words.to_string();
+        let text = record.args().to_string();
         // A library's own words may be no pairs.
         let told = || Map::from_iter([("message".to_owned(), Value::String(text.clone()))]);
         let object = Value::Object(pairs(&text).unwrap_or_else(told)).to_string();
+        let object = terminal::plain_line(&object);
         let inner = object.strip_prefix('{').unwrap_or_default();
         writeln!(out, r#"{{"at":"{at}","level":"{level}",{inner}"#)
     } else {

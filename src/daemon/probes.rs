@@ -18,9 +18,9 @@ use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
 use crate::observe::health::streak::Streak;
-use crate::observe::health::{self, Target};
+use crate::observe::health::{self, Outcome, Target};
 use crate::observe::{Answers, Run};
-use crate::outside::{Clock, Error, Net, Result, Tally};
+use crate::outside::{Clock, Error, Net, Tally};
 
 /// Questions at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
 const AT_ONCE: usize = 64;
@@ -38,6 +38,8 @@ pub(crate) struct Probes {
     tally: Tally,
     inbox: SyncSender<Incoming>,
     under_way: usize,
+    /// When it was told that replicas cannot be asked, and when one last could not.
+    wanting: Option<Moment>,
     watched: BTreeMap<ContainerId, Watch>,
     /// What the answers of each replica make of it.
     pub(crate) results: Answers,
@@ -86,13 +88,20 @@ impl Watch {
     }
 }
 
-fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Result<()> {
+/// What was not asked is not counted either.
+fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Outcome {
     let (begun, service) = (clock.fine(), &target.service);
     let result = health::probe(net, &service.health, target.run.address);
     let took = clock.fine().saturating_sub(begun);
+    if let Some(err) = result.as_ref().err().filter(|err| err.is_own_want()) {
+        return Outcome::NotAsked(err.to_string());
+    }
     let failure = result.as_ref().err().map(|err| cause(err, took, service.health.timeout));
     tally(Counted::Probe { service: service.name.as_str(), took, failure });
-    result
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(err) => Outcome::Failed(err.to_string()),
+    }
 }
 
 /// An answer that came and was none to pass has nothing behind it.
@@ -124,7 +133,7 @@ impl Probes {
         inbox: SyncSender<Incoming>,
     ) -> Probes {
         let (watched, results) = (BTreeMap::new(), BTreeMap::new());
-        Probes { net, clock, tally, inbox, under_way: 0, watched, results }
+        Probes { net, clock, tally, inbox, under_way: 0, wanting: None, watched, results }
     }
 
     /// Whom to ask from now on. The others are forgotten, but for the answers of those in `known`.
@@ -186,10 +195,11 @@ impl Probes {
             let (target, net, inbox) = (watch.target.clone(), self.net.clone(), self.inbox.clone());
             let (clock, tally) = (self.clock.clone(), self.tally.clone());
             let body = move || {
-                let probe = || timed(&*net, &target, &*clock, &tally);
-                let result = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+                let probe = || Ok(timed(&*net, &target, &*clock, &tally));
+                let outcome = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+                let outcome = outcome.unwrap_or_else(Outcome::NotAsked);
                 // At the end of the daemon nobody listens.
-                drop(inbox.send(Incoming::Probed { id: target.id, run: target.run, result }));
+                drop(inbox.send(Incoming::Probed { id: target.id, run: target.run, outcome }));
             };
             match spawn("probe", body) {
                 Ok(()) => {
@@ -197,8 +207,13 @@ impl Probes {
                     (watch.next, watch.sent) = (None, now);
                 }
                 Err(err) => {
-                    log::warn!("message={:?}", err.to_string());
-                    watch.next = Some(now.plus(PATIENCE));
+                    let (id, run) = (watch.target.id.clone(), watch.target.run);
+                    let outcome = Outcome::NotAsked(err.to_string());
+                    // This is the thread that empties the inbox, so it must not wait for room.
+                    let told = self.inbox.try_send(Incoming::Probed { id, run, outcome });
+                    self.under_way += usize::from(told.is_ok());
+                    watch.next = told.is_err().then(|| now.plus(PATIENCE));
+                    watch.sent = now;
                 }
             }
         }
@@ -206,34 +221,53 @@ impl Probes {
         next.map(|next| next.since(now).max(CROWDED))
     }
 
+    /// What is told when replicas cannot be asked, and when they can again. It is over when it was
+    /// not so for a while, as files that are short are there for one and not for another.
+    fn tell_want(&mut self, outcome: &Outcome, now: Moment) -> Option<Event> {
+        let before = self.wanting;
+        match outcome {
+            Outcome::NotAsked(why) => {
+                self.wanting = Some(now);
+                let words = format!("a replica could not be asked, so its health stays: {why}");
+                before.is_none().then(|| Event::new(Kind::HealthNotAsked, words))
+            }
+            Outcome::Passed | Outcome::Failed(_) => {
+                before.filter(|last| PATIENCE <= now.since(*last))?;
+                self.wanting = None;
+                Some(Event::over(Kind::HealthNotAsked, "all replicas can be asked again"))
+            }
+        }
+    }
+
     /// Whether the answer changes anything, and what the operator should hear of it.
     pub(crate) fn answered(
         &mut self,
         id: &ContainerId,
         run: Run,
-        result: std::result::Result<(), String>,
+        outcome: Outcome,
         now: Moment,
-    ) -> (bool, Option<Event>) {
+    ) -> (bool, Vec<Event>) {
         self.under_way = self.under_way.saturating_sub(1);
-        let Some(mut watch) = self.watched.remove(id) else { return (false, None) };
-        let mut event = None;
+        let mut events: Vec<Event> = self.tell_want(&outcome, now).into_iter().collect();
+        let Some(mut watch) = self.watched.remove(id) else { return (false, events) };
         // One that was meanwhile given another address or another check is asked anew.
         if watch.target.run.is_same(&run) && watch.next.is_none() {
             let check = &watch.target.service.health;
-            match result {
-                Ok(()) => watch.streak.passed(check),
-                Err(error) => {
+            match outcome {
+                Outcome::Passed => watch.streak.passed(check),
+                Outcome::NotAsked(_) => (),
+                Outcome::Failed(error) => {
                     let age = now.since(watch.since);
                     watch.streak.failed(check, now, age, error.clone());
                     let is_starting = watch.streak.health == Health::Starting;
-                    event = is_starting.then(|| watch.complaint(now, &error)).flatten();
+                    events.extend(is_starting.then(|| watch.complaint(now, &error)).flatten());
                 }
             }
             watch.next = Some(watch.again(now));
         }
         let changed = self.note(&watch);
         self.watched.insert(id.clone(), watch);
-        (changed, event)
+        (changed, events)
     }
 
     /// Whoever did not answer so far is taken as one that starts.
@@ -256,13 +290,121 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::net::SocketAddr;
+    use std::sync::mpsc::{self, Receiver};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use crate::daemon::probes::{cause, slot};
+    use crate::config;
+    use crate::daemon::inbox::Event as Incoming;
+    use crate::daemon::probes::{Probes, cause, slot};
     use crate::model::counted::Cause;
-    use crate::model::replica::ContainerId;
+    use crate::model::event::{Event, Kind};
+    use crate::model::health::HttpCheck;
+    use crate::model::replica::{ContainerId, Health};
     use crate::model::time::Moment;
-    use crate::outside::Error;
+    use crate::observe::Run;
+    use crate::observe::health::Target;
+    use crate::outside::{Clock, Error, Net, Result};
+
+    /// The last answer is given again and again.
+    struct Script(Mutex<Vec<Answer>>);
+
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Pass,
+        Refused,
+        /// The number of an error of the system's.
+        Want(i32),
+        Bug,
+    }
+
+    impl Net for Script {
+        fn get_status(&self, _: SocketAddr, _: &HttpCheck, _: Duration) -> Result<u16> {
+            unreachable!("the check is a connection")
+        }
+        fn connect(&self, _: SocketAddr, _: Duration) -> Result<()> {
+            let answer = *self.0.lock().unwrap().last().unwrap();
+            let io = |err: io::Error| Err(Error::caused("connect", err));
+            match answer {
+                Answer::Pass => Ok(()),
+                Answer::Refused => io(io::ErrorKind::ConnectionRefused.into()),
+                Answer::Want(number) => io(io::Error::from_raw_os_error(number)),
+                Answer::Bug => panic!("a planted bug"),
+            }
+        }
+        fn get(&self, _: &str, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
+            unreachable!("a probe reads no body")
+        }
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Moment {
+            Moment(0)
+        }
+        fn wall(&self) -> crate::model::schedule::Wall {
+            crate::model::schedule::Wall(0)
+        }
+    }
+
+    fn probes(answers: &Arc<Script>) -> (Probes, Receiver<Incoming>) {
+        let text = r#"{ "services": { "web": { "image": "a", "port": 80, "max_replicas": 1,
+            "health_check": { "type": "tcp", "interval": "1s", "timeout": "1s" } } } }"#;
+        let config = config::parse("made up", text).config.unwrap();
+        let (sender, inbox) = mpsc::sync_channel(9);
+        let mut probes = Probes::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
+        let target = Target {
+            id: ContainerId("a".to_owned()),
+            number: 1,
+            run: Run { address: "127.0.0.1:1".parse().unwrap(), started: None },
+            service: config.services.values().next().unwrap().clone(),
+            own_health: None,
+            is_served: true,
+        };
+        probes.watch(vec![target], &[ContainerId("a".to_owned())], Moment(0));
+        (probes, inbox)
+    }
+
+    #[test]
+    fn what_could_not_be_asked_for_our_own_want_is_neither_a_pass_nor_a_failure() {
+        let script = Arc::new(Script(Mutex::default()));
+        let (mut probes, inbox) = probes(&script);
+        let mut now = Moment(0);
+        let mut events: Vec<Event> = Vec::new();
+        let mut ask = |answer| {
+            script.0.lock().unwrap().push(answer);
+            now = now.plus(Duration::from_secs(2));
+            assert!(probes.send_due(now).is_none(), "one is under way");
+            let Ok(Incoming::Probed { id, run, outcome }) =
+                inbox.recv_timeout(Duration::from_secs(10))
+            else {
+                panic!("no probe came back");
+            };
+            events.extend(probes.answered(&id, run, outcome, now).1);
+            probes.results[&id].1.clone()
+        };
+        assert_eq!(ask(Answer::Pass), Health::Healthy);
+        // No memory, no files of this process or at all, no buffers; and what is no want.
+        for number in [12, 23, 24, 105, 12, 24] {
+            assert_eq!(ask(Answer::Want(number)), Health::Healthy, "{number}");
+        }
+        assert_eq!(ask(Answer::Bug), Health::Healthy);
+        // The failures that count are those in a row, whatever could not be asked between them.
+        assert_eq!(ask(Answer::Refused), Health::Healthy);
+        assert_eq!(ask(Answer::Want(24)), Health::Healthy);
+        assert_eq!(ask(Answer::Refused), Health::Healthy);
+        assert_eq!(ask(Answer::Want(24)), Health::Healthy);
+        assert!(matches!(ask(Answer::Want(111)), Health::Unhealthy { .. }));
+        // And one that is unhealthy stays so.
+        assert!(matches!(ask(Answer::Want(24)), Health::Unhealthy { .. }));
+        (0..5).for_each(|_| drop(ask(Answer::Pass)));
+        let told: Vec<String> = events.iter().map(Event::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(events.iter().all(|event| event.kind == Kind::HealthNotAsked), "{told:?}");
+        assert!(told[0].contains("Cannot allocate memory") && told[1].contains("over: "));
+    }
 
     #[test]
     fn a_failure_has_one_of_few_causes() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::census::Census;
-use crate::decide::lives::{Fate, fate};
+use crate::decide::lives::{Fate, fate, is_abandoned};
 use crate::decide::steps::Work;
 use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;
@@ -44,6 +44,12 @@ pub(crate) fn count(
                 missed -= 1;
                 next.ill.insert(replica.id.clone(), ended(snapshot.now, replica));
             }
+        }
+    }
+    for replica in &snapshot.replicas {
+        if is_abandoned(snapshot, replica, next) && !next.drains.contains_key(&replica.id) {
+            let drain = Drain { since: snapshot.now, step: DrainStep::Ended };
+            next.drains.insert(replica.id.clone(), drain);
         }
     }
     let now = snapshot.now;

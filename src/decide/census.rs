@@ -42,6 +42,8 @@ pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
         },
         ContainerState::Removing => Class::Leaving,
         ContainerState::Created | ContainerState::Restarting => Class::Unready,
+        ContainerState::Paused if replica.is_held && replica.is_served() => Class::Ready,
+        ContainerState::Paused if replica.is_held => Class::Unready,
         // It answers nobody, whatever its check is worth.
         ContainerState::Paused => Class::Ill,
         // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.

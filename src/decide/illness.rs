@@ -63,7 +63,7 @@ pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
 fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
     replica.owner.may_be_replaced()
         && match replica.state {
-            ContainerState::Paused => true,
+            ContainerState::Paused => !replica.is_held,
             ContainerState::Running => replica.address.is_none() && snapshot.swarm.is_none(),
             ContainerState::Created
             | ContainerState::Restarting

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::decide::illness::News;
 use crate::model::memory::{Known, ServiceMemory, Unaddressed};
+use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Step};
 use crate::model::replica::{ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
@@ -18,6 +19,22 @@ const LOOP_SPAN: Duration = Duration::from_secs(600);
 const UNADDRESSED_TOLD: Duration = Duration::from_secs(10);
 /// A start that succeeded and that so many looks did not show has failed.
 const LOOKS_MAX: u32 = 3;
+
+/// A clone that somebody stopped is removed after so long, where others of its service run. When
+/// compose stops them all, it is soon asleep, and what it knows stays as it is.
+const STOPPED_FOR: Duration = Duration::from_secs(60);
+
+/// Clones whose owner, whoever that is, has no more use for them.
+pub(crate) fn is_abandoned(snapshot: &Snapshot, replica: &Replica, memory: &ServiceMemory) -> bool {
+    let away = memory.known.get(&replica.id).and_then(|known| known.away);
+    let is_long = away.is_some_and(|since| STOPPED_FOR <= snapshot.now.since(since));
+    let serves = |r: &Replica| r.state == ContainerState::Running && r.health == Health::Healthy;
+    is_long
+        && replica.state == ContainerState::Exited
+        && replica.owner == Owner::Clone
+        && !replica.busy
+        && snapshot.replicas.iter().any(serves)
+}
 
 /// What becomes of a container that exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +69,8 @@ pub(crate) fn is_away(replica: &Replica) -> bool {
     match replica.state {
         ContainerState::Exited => fate(replica) == Fate::LeftAlone,
         // Compose makes containers before it starts them, and freezes them when it is told to.
-        ContainerState::Created | ContainerState::Paused => !replica.owner.may_be_replaced(),
+        ContainerState::Created => !replica.owner.may_be_replaced(),
+        ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
         ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => false,
     }
 }
@@ -78,8 +96,8 @@ pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut N
         let is_away = is_away(replica);
         match old {
             None if !is_first && !is_ours && !is_away => others.came += 1,
-            Some(old) if old.is_away && !is_away && !is_ours => others.came += 1,
-            Some(old) if !old.is_away && is_away => others.went += 1,
+            Some(old) if old.away.is_some() && !is_away && !is_ours => others.came += 1,
+            Some(old) if old.away.is_none() && is_away => others.went += 1,
             Some(_) | None => (),
         }
         let known = one(snapshot, replica, old, is_ours, news);
@@ -88,7 +106,7 @@ pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut N
     for (id, old) in &before {
         let is_gone = !snapshot.replicas.iter().any(|r| r.id == *id);
         let is_ours = next.drains.contains_key(id) || snapshot.starting.contains(&old.number);
-        others.went += u32::from(is_gone && !is_ours && !old.is_away);
+        others.went += u32::from(is_gone && !is_ours && old.away.is_none());
     }
     restarts(snapshot, &before, next, news);
     started(snapshot, next, news);
@@ -111,7 +129,8 @@ fn one(
         run: replica.started,
         proven: replica.started,
         restarts: replica.restarts,
-        is_away: false,
+        away: None,
+        paused: None,
         is_ended: false,
         unaddressed: None,
     });
@@ -122,7 +141,7 @@ fn one(
     }
     known.number = number;
     let is_new_run = known.run.zip(replica.started).is_some_and(|(a, b)| a != b);
-    let was_away = known.is_away;
+    let was_away = known.away.is_some();
     if is_up {
         known.is_ended = false;
         if is_new_run && !is_ours && replica.restarts <= known.restarts {
@@ -136,8 +155,10 @@ fn one(
     if replica.health == Health::Healthy || known.proven.is_none() {
         known.proven = replica.started.or(known.proven);
     }
-    known.is_away = is_away(replica);
-    if known.is_away && !was_away && old.is_some() {
+    let is_paused = replica.state == ContainerState::Paused;
+    known.paused = is_paused.then(|| known.paused.unwrap_or(snapshot.now));
+    known.away = is_away(replica).then(|| known.away.unwrap_or(snapshot.now));
+    if known.away.is_some() && !was_away && old.is_some() {
         news.steps.extend(away(replica));
     }
     end(replica, &mut known, is_ours, news);
@@ -248,7 +269,7 @@ pub(crate) fn again(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Durat
     let edges = unaddressed.flat_map(|unaddressed| {
         [UNADDRESSED_TOLD, start_period].map(|span| unaddressed.since.plus(span))
     });
-    let waits = |r: &Replica| r.ended.is_some_and(|ended| ended.is_fresh);
+    let waits = |r: &Replica| r.is_held || r.ended.is_some_and(|ended| ended.is_fresh);
     let is_fresh = snapshot.replicas.iter().any(waits) || !memory.started.is_empty();
     let edges = edges.filter(|edge| now < *edge).map(|edge: Moment| edge.since(now));
     edges.chain(is_fresh.then_some(SOON)).min()

@@ -33,7 +33,7 @@ pub(crate) fn number(
         let mut because =
             vec![Cause { rule: Rule::Held { left: left(hold.until) }, number: hold.count }];
         // The config may have changed since the order was taken.
-        let most = service.most_replicas();
+        let most = service.timetable.most();
         if most < hold.count {
             because.push(Cause { rule: Rule::AboveMax(most), number: most });
         }
@@ -133,7 +133,7 @@ fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
 }
 
 fn held(service: &Service, memory: &ServiceMemory, count: Count) -> Result<u32, Refusal> {
-    let most = service.most_replicas();
+    let most = service.timetable.most();
     let count = match count {
         Count::Exactly(count) => count,
         Count::More(more) => current(service, memory)?.saturating_add(more),

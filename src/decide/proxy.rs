@@ -1,13 +1,16 @@
 //! How HAProxy gets from what it shows to what it is to have: it is told who drains, amended while
 //! it runs where nothing but servers changes, and reloaded where it has to be.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Steering};
+use crate::model::action::{Action, Aftermath, Steering, Trouble};
 use crate::model::proxy::{
-    Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
 use crate::model::replica::Duty;
+use crate::model::service::ServiceName;
 use crate::model::time::Moment;
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -17,8 +20,43 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A server that is out of use stays in HAProxy's list while idle clients hold on to it.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// An earlier process gives up its listeners as soon as it is told to finish. One that still takes
+/// connections after so long does not answer: each that it takes hangs.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
 /// So many earlier processes may finish at once: each has the memory of a whole HAProxy.
 const OLD_MAX: u32 = 10;
+
+/// A service that left the config keeps its port as long as the one that has it now has nobody to
+/// serve it, as after a change of its name. `running` are addresses of containers that no service
+/// of the config has. Gives who keeps a port, which, and for whom.
+pub(crate) fn keep_ports(
+    routes: &mut Routes,
+    applied: Option<&Routes>,
+    running: &BTreeSet<IpAddr>,
+) -> Vec<KeptPort> {
+    let mut kept: Vec<(KeptPort, Backend)> = Vec::new();
+    let names: BTreeSet<ServiceName> = routes.backends.iter().map(|b| b.service.clone()).collect();
+    for backend in routes.backends.iter_mut().filter(|b| b.servers.is_empty()) {
+        let Some(listen) = backend.listen.clone() else { continue };
+        let had_it =
+            |old: &&Backend| old.listen.as_ref() == Some(&listen) && !names.contains(&old.service);
+        let old = applied.and_then(|applied| applied.backends.iter().find(had_it));
+        let Some(mut old) = old.cloned() else { continue };
+        old.servers.retain(|server| running.contains(&server.address.ip()));
+        if old.servers.is_empty() {
+            continue;
+        }
+        old.servers.iter_mut().for_each(|server| server.draining = false);
+        backend.listen = None;
+        let (service, successor) = (old.service.clone(), backend.service.clone());
+        kept.push((KeptPort { service, listen, successor }, old));
+    }
+    let (told, backends): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+    routes.backends.extend(backends);
+    routes.backends.sort_by(|a, b| a.service.cmp(&b.service));
+    told
+}
 
 /// What is to be done now, or how long to wait with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +78,42 @@ pub(crate) fn decide(
     memory: &ProxyMemory,
     min_reload_interval: Duration,
 ) -> ProxyPlan {
+    let plan = decide_routes(now, routes, seen, memory, min_reload_interval);
+    let lingering = seen.map_or(&[][..], |seen| &seen.lingering);
+    let left = |l: &Lingering| left(now, Some(l.since), LINGER_MAX);
+    let over = lingering.iter().filter(|l| left(l).is_none());
+    let processes: Vec<u32> = over.map(|l| l.process).collect();
+    // Who must get nothing more is told first.
+    let is_steering = matches!(plan, ProxyPlan::Do(Action::Steer { .. }));
+    if !processes.is_empty() && !is_steering {
+        return ProxyPlan::Do(Action::EndProxies { processes });
+    }
+    match (plan, lingering.iter().filter_map(left).min()) {
+        (ProxyPlan::Nothing, Some(left)) => ProxyPlan::Wait(left),
+        (ProxyPlan::Wait(wait), Some(left)) => ProxyPlan::Wait(wait.min(left)),
+        (plan, _) => plan,
+    }
+}
+
+fn decide_routes(
+    now: Moment,
+    routes: &Routes,
+    seen: Option<&ProxySeen>,
+    memory: &ProxyMemory,
+    min_reload_interval: Duration,
+) -> ProxyPlan {
     let loaded = memory.applied.as_ref().is_some_and(|a| a.same_file(routes));
     let failure = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let retry_in = failure.and_then(|f| left(now, Some(f.at), retry_after(f)));
     if let Some(seen) = seen {
         // Who must get nothing more is told before anything that may take long or fail.
         let steered = steer(seen, routes);
-        let agrees = loaded && routes.agree(seen.in_use());
+        // What HAProxy does not take it is not expected to show.
+        let agrees = loaded
+            && match failure {
+                Some(f) => routes.without(&f.left_out).agree(seen.in_use()),
+                None => routes.agree(seen.in_use()),
+            };
         if !steered.is_empty() && (agrees || !memory.is_unsteered) {
             return ProxyPlan::Do(Action::Steer { servers: steered });
         }
@@ -171,16 +238,21 @@ fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
 pub(crate) fn remember(
     now: Moment,
     routes: &Routes,
-    trouble: Option<Aftermath>,
+    trouble: Option<&Trouble>,
     memory: &ProxyMemory,
 ) -> ProxyMemory {
-    let applied = match trouble {
-        None | Some(Aftermath::DoneButForThat) => Some(routes.clone()),
-        Some(Aftermath::AsBefore | Aftermath::RolledBack) => None,
+    let (is_applied, left_out) = match trouble.map(|trouble| &trouble.aftermath) {
+        None => (true, BTreeSet::new()),
+        Some(Aftermath::DoneButForThat { left_out }) => (true, left_out.clone()),
+        Some(Aftermath::AsBefore | Aftermath::RolledBack) => (false, BTreeSet::new()),
     };
+    let applied = is_applied.then(|| routes.clone());
     let before = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let count = before.map_or(0, |f| f.count).saturating_add(1);
-    let failure = trouble.map(|_| ReloadFailure { routes: routes.clone(), at: now, count });
+    let failure = trouble.map(|trouble| {
+        let (routes, words) = (routes.clone(), trouble.message.clone());
+        ReloadFailure { routes, left_out, words, at: now, count }
+    });
     ProxyMemory { applied, reloaded_at: Some(now), failure, ..ProxyMemory::default() }
 }
 

@@ -269,7 +269,7 @@ fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> 
 /// Containers that the service may have in all, whatever is known of them.
 fn most(snapshot: &Snapshot, memory: &ServiceMemory) -> u32 {
     let service = &snapshot.service;
-    let wanted = memory.wanted.unwrap_or(0).max(service.most_replicas());
+    let wanted = memory.wanted.unwrap_or(0).max(service.timetable.most());
     // Those that hold no seat: they go, or their owner has stopped them.
     let idle = |r: &&Replica| match class(r, memory) {
         Class::Leaving | Class::Away => true,
@@ -302,7 +302,7 @@ pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server
         return swarm::servers(snapshot, swarm);
     }
     let server = |r: &Replica| {
-        let address = r.address.filter(|_| r.state == ContainerState::Running)?;
+        let address = r.address.filter(|_| r.state == ContainerState::Running || r.is_held)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {
             Some(DrainStep::Released | DrainStep::Ended) => return None,
             Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,

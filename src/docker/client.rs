@@ -1,7 +1,7 @@
 //! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,9 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use crate::docker::transport::{NoResolver, UnixConnector};
+use crate::exchange;
 use crate::model::counted::Counted;
+use crate::model::metric::shortened;
 use crate::model::url;
 use crate::outside::{Clock, Error, Result, Tally};
 
@@ -24,6 +26,9 @@ const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 const BODY_MAX: u64 = 32 << 20;
 /// Nor is a refusal of what else would be a stream.
 const MESSAGE_MAX: u64 = 64 << 10;
+
+/// Characters of Docker's own words.
+pub(crate) const WORDS_MAX: usize = 400;
 
 /// As many calls may be under way at once: more would be connected anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -94,31 +99,31 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|err| {
-            Error::caused(
-                format!("docker: {}: the answer is not what it should be", self.what),
-                err,
-            )
-        })
+        serde_json::from_slice(&self.body).map_err(|err| self.odd(err))
+    }
+
+    fn odd(&self, err: serde_json::Error) -> Error {
+        Error::caused(format!("docker: {}: the answer is not what it should be", self.what), err)
     }
 
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Docker's own words.
+    /// Docker's own words, which may be those of a registry or of an image.
     pub(crate) fn message(&self) -> String {
         #[derive(Deserialize)]
         struct Refusal {
             message: String,
         }
-        match serde_json::from_slice::<Refusal>(&self.body) {
+        let words = match serde_json::from_slice::<Refusal>(&self.body) {
             Ok(refusal) => refusal.message,
             Err(_) if self.is_by_proxy() => "a proxy before Docker answers, and not Docker; \
                 its rules have to allow this call"
                 .to_owned(),
-            Err(_) => String::from_utf8_lossy(&self.body).trim().chars().take(400).collect(),
-        }
+            Err(_) => String::from_utf8_lossy(&self.body).trim().to_owned(),
+        };
+        shortened(&words, WORDS_MAX)
     }
 
     /// Docker itself refuses in JSON, and never in HTML.
@@ -159,7 +164,7 @@ pub(crate) struct Client {
 }
 
 /// Proxies of the environment and redirects are nothing to a local socket; a status is an answer.
-pub(crate) fn agent(socket: &Path) -> Agent {
+pub(crate) fn agent(socket: &Path, rest_max: Option<u64>) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -171,13 +176,13 @@ pub(crate) fn agent(socket: &Path) -> Agent {
         .max_idle_connections(IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .build();
-    Agent::with_parts(config, UnixConnector { path: socket.to_owned() }, NoResolver)
+    Agent::with_parts(config, UnixConnector { path: socket.to_owned(), rest_max }, NoResolver)
 }
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
         let (socket, version) = (socket.to_owned(), Mutex::new(None));
-        Client { agent: agent(&socket), socket, version, tally: None }
+        Client { agent: agent(&socket, Some(2 * BODY_MAX)), socket, version, tally: None }
     }
 
     pub(crate) fn socket(&self) -> &Path {
@@ -189,7 +194,19 @@ impl Client {
     }
 
     pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
-        self.told(op(&call), |answer: &Answer| 500 <= answer.status, || self.ask(&call, timeout))
+        let none = |_: &mut dyn Read| Ok(None::<()>);
+        let asked = || self.ask(&call, timeout, &none);
+        self.told(op(&call), |(answer, _)| 500 <= answer.status, asked).map(|(answer, _)| answer)
+    }
+
+    /// What a good answer holds, read as it comes: a list may be long, and little of it is kept.
+    pub(crate) fn read<T: DeserializeOwned>(&self, call: Call, timeout: Duration) -> Result<T> {
+        let asked = || self.ask(&call, timeout, &json::<T>);
+        let (answer, read) = self.told(op(&call), |(answer, _)| 500 <= answer.status, asked)?;
+        match (read, answer.ok()?) {
+            (Some(read), answer) => read.map_err(|err| answer.odd(err)),
+            (None, answer) => answer.json(),
+        }
     }
 
     /// Asks, and has it counted.
@@ -208,13 +225,18 @@ impl Client {
         answer
     }
 
-    fn ask(&self, call: &Call, timeout: Duration) -> Result<Answer> {
-        match self.exchange(call, &self.prefix(timeout)?, timeout) {
+    fn ask<T>(
+        &self,
+        call: &Call,
+        timeout: Duration,
+        read: Reader<T>,
+    ) -> Result<(Answer, Option<T>)> {
+        match self.exchange(call, &self.prefix(timeout)?, timeout, read) {
             Err(err) if call.idempotent && was_cut_off(&err) => self.forget(),
-            Ok(answer) if answer.is_outdated() => self.forget(),
+            Ok((answer, _)) if answer.is_outdated() => self.forget(),
             answer => return answer.map_err(|err| self.lost(&err)),
         }
-        self.exchange(call, &self.prefix(timeout)?, timeout).map_err(|err| self.lost(&err))
+        self.exchange(call, &self.prefix(timeout)?, timeout, read).map_err(|err| self.lost(&err))
     }
 
     /// The version that both sides speak.
@@ -281,7 +303,7 @@ impl Client {
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, Answer>> {
         let prefix = self.prefix(silence)?;
         // The pool is for short answers.
-        let agent = agent(&self.socket);
+        let agent = agent(&self.socket, None);
         let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
             let request = agent.configure_request(request);
@@ -296,12 +318,13 @@ impl Client {
         Ok(Err(Answer { status, body, what: String::new() }))
     }
 
-    fn exchange(
+    fn exchange<T>(
         &self,
         call: &Call,
         prefix: &str,
         timeout: Duration,
-    ) -> std::result::Result<Answer, ureq::Error> {
+        read: Reader<T>,
+    ) -> std::result::Result<(Answer, Option<T>), ureq::Error> {
         let builder = Request::builder().uri(uri(call, prefix));
         let builder = match call.method {
             Method::Get => builder.method("GET"),
@@ -319,9 +342,16 @@ impl Client {
             }
         };
         let status = response.status().as_u16();
-        let body = drain(&mut response, call.longest)?;
+        let found = match status {
+            200..=299 => read(&mut response.body_mut().as_reader().take(call.longest))?,
+            _ => None,
+        };
+        let body = match found {
+            Some(_) => Vec::new(),
+            None => drain(&mut response, call.longest)?,
+        };
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
-        Ok(Answer { status, body, what })
+        Ok((Answer { status, body, what }, found))
     }
 
     fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
@@ -371,6 +401,7 @@ fn op(call: &Call) -> &'static str {
         (Method::Post, ["containers", _, "start"]) => "start",
         (Method::Post, ["containers", _, "stop"]) => "stop",
         (Method::Post, ["containers", _, "kill"]) => "kill",
+        (Method::Post, ["containers", _, "unpause"]) => "unpause",
         (Method::Post, ["containers", _, "exec"] | ["exec", _, _]) => "exec",
         (Method::Delete, ["containers", _]) => "remove",
         (Method::Post, ["networks", _, "connect"]) => "connect",
@@ -395,14 +426,23 @@ fn uri(call: &Call, prefix: &str) -> String {
     uri
 }
 
+/// What reads a good answer as it comes; `None`: nothing does, and it is kept as it is.
+type Reader<'a, T> = &'a dyn Fn(&mut dyn Read) -> io::Result<Option<T>>;
+
+/// To the end of the body, as the parser looks for what stands behind the document.
+fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_json::Result<T>>> {
+    match serde_json::from_reader(BufReader::new(body)) {
+        Err(err) if err.is_io() => Err(err.into()),
+        read => Ok(Some(read)),
+    }
+}
+
 /// Every body is read to its end, or its connection cannot be used again.
 fn drain(
     response: &mut Response<ureq::Body>,
     longest: u64,
 ) -> std::result::Result<Vec<u8>, ureq::Error> {
-    let mut body = Vec::new();
-    response.body_mut().as_reader().take(longest).read_to_end(&mut body)?;
-    Ok(body)
+    Ok(exchange::beginning(&mut response.body_mut().as_reader(), longest)?)
 }
 
 /// The engine went away between two calls, so this one was not begun or not finished.

@@ -54,7 +54,7 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
 fn read_stream(follower: &Follower) -> bool {
     let Follower { socket, of_all, stop, wake, .. } = *follower;
     let client = Client::new(socket);
-    let agent = agent(socket);
+    let agent = agent(socket, None);
     let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
     let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return false };

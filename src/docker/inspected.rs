@@ -116,6 +116,10 @@ impl Inspected {
         0 < self.state.pid || matches!(status, "running" | "paused" | "restarting")
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.status == "paused"
+    }
+
     /// In milliseconds since 1970; `None`: it never was.
     pub(crate) fn started_ms(&self) -> Option<u64> {
         milliseconds(&self.state.started_at)

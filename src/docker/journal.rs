@@ -15,8 +15,9 @@ const KEPT_MAX: usize = 4096;
 /// A container that ends later than this after it was signalled did so by itself. As long as the
 /// longest `stop_timeout`.
 const SIGNAL_MEANT: Duration = Duration::from_secs(3600);
-/// `docker restart` starts a container again within a fraction of a second.
-const FRESH: Duration = Duration::from_secs(2);
+/// `docker restart` starts a container again within a fraction of a second, on a busy host within
+/// a few.
+const FRESH: Duration = Duration::from_secs(5);
 /// An engine that goes down stops its containers right before.
 const GOES_DOWN: Duration = Duration::from_secs(20);
 /// The same, by what a later look shows: the engine came up again within this.
@@ -252,8 +253,8 @@ mod tests {
         for (events, by, is_fresh) in [
             ("die@9000", Ending::Crashed, false),
             ("kill:15@8000 die@9000", Ending::Stopped, true),
-            ("kill:15@7000 kill:9@8000 die@8000", Ending::Stopped, false),
-            ("kill:15@7000 kill:9@8000 die@8001", Ending::Stopped, true),
+            ("kill:15@4000 kill:9@5000 die@5000", Ending::Stopped, false),
+            ("kill:15@4000 kill:9@5000 die@5001", Ending::Stopped, true),
             ("kill:9@8000 die@9000", Ending::Killed, false),
             ("kill:3@8000 die@9000", Ending::Stopped, true),
             // A signal that does not mean an end.
@@ -280,8 +281,8 @@ mod tests {
             (137, false, NOW - 5_000, 0, 0, Ending::Stopped, false),
             (137, true, NOW - 5_000, 0, 0, Ending::Crashed, false),
             // The event may come yet.
-            (0, false, NOW - 1_999, 0, 0, Ending::Stopped, true),
-            (1, false, NOW - 2_000, 0, 0, Ending::Crashed, false),
+            (0, false, NOW - 4_999, 0, 0, Ending::Stopped, true),
+            (1, false, NOW - 5_000, 0, 0, Ending::Crashed, false),
             // Before the host came up, and right then.
             (0, false, NOW - 5_000, NOW - 4_999, 0, Ending::Shutdown, false),
             (0, false, NOW - 5_000, NOW - 5_000, 0, Ending::Stopped, false),

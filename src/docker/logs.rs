@@ -1,5 +1,7 @@
 //! What a container wrote, as lines that are fit for a log of ours.
 
+use crate::model::terminal;
+
 /// Characters of one line, and of all together, that are shown.
 const LINE_MAX: usize = 300;
 const ALL_MAX: usize = 2000;
@@ -42,7 +44,7 @@ fn plain(line: &str) -> String {
         match c {
             _ if LINE_MAX <= i => return out + "…",
             '\t' => out.push(' '),
-            c if c.is_control() => out.extend(c.escape_default()),
+            c if !terminal::is_plain(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_short_and_plain() {
         let odd = "\u{1b}[31mred\u{7}\tand \u{9b}\u{feff}é\n".as_bytes();
-        assert_eq!(last_lines(odd, 1), ["\\u{1b}[31mred\\u{7} and \\u{9b}\u{feff}é"]);
+        assert_eq!(last_lines(odd, 1), ["\\u{1b}[31mred\\u{7} and \\u{9b}\\u{feff}é"]);
         assert_eq!(last_lines(b"\xff\xfe\n", 1), ["\u{fffd}\u{fffd}"]);
         let long = "x".repeat(LINE_MAX + 1);
         assert_eq!(last_lines(long.as_bytes(), 1), ["x".repeat(LINE_MAX) + "…"]);

@@ -112,7 +112,7 @@ impl Docker {
         let filters = format!(r#"{{"label":["{label}"]}}"#);
         let query = [("all", "true"), ("filters", filters.as_str())];
         let call = Call { query: &query, ..Call::get("/containers/json") };
-        self.client.call(call, self.look_timeout())?.ok()?.json()
+        self.client.read(call, self.look_timeout())
     }
 
     fn inspect(&self, id_or_name: &str, timeout: Duration) -> Result<Option<Inspected>> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::docker::client::{Call, Client, Method};
+use crate::docker::client::{Call, Client, Method, WORDS_MAX};
 use crate::docker::events::is_timeout;
+use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
 /// A download may take hours; one that says nothing for so long has come to a stop.
@@ -128,7 +129,7 @@ impl Progress {
             return Err("Docker's answer is not what it should be".to_owned());
         };
         if let Some(words) = told.error_detail.map(|detail| detail.message).or(told.error) {
-            return Err(words);
+            return Err(shortened(&words, WORDS_MAX));
         }
         let is_layer = match told.status.as_str() {
             "Pulling fs layer" | "Waiting" | "Downloading" | "Verifying Checksum"
@@ -221,6 +222,8 @@ mod tests {
         let both = r#"{"errorDetail":{"message":"manifest unknown"},"error":"manifest"}"#;
         assert_eq!(take(both), "manifest unknown");
         assert_eq!(take(r#"{"error":"no such host"}"#), "no such host");
+        let long = format!(r#"{{"error":"{}"}}"#, "ä".repeat(401));
+        assert_eq!(take(&long), "ä".repeat(400) + "…");
         assert_eq!(take("<html>"), "Docker's answer is not what it should be");
         let endless = vec![b' '; usize::try_from(LINE_MAX).unwrap() + 1];
         assert!(next_line(&mut endless.as_slice()).is_err());

@@ -34,6 +34,12 @@ impl Docker {
                 removal.number
             )));
         };
+        if found.is_paused() {
+            // An engine that has to stop a paused one may never come to an end with it.
+            let path = format!("/containers/{}/unpause", id.0);
+            let call = Call { method: Method::Post, ..Call::get(&path) };
+            self.client.call(call, self.timeout)?;
+        }
         let path = format!("/containers/{}/stop", id.0);
         // Docker takes whole seconds; 0 would be no time at all.
         let seconds = removal.stop_timeout.as_millis().div_ceil(1000).to_string();

@@ -233,7 +233,7 @@ impl Docker {
         let filters = format!(r#"{{"service":["{}"],"desired-state":["running"]}}"#, wire.id);
         let query = [("filters", filters.as_str())];
         let call = Call { query: &query, ..Call::get("/tasks") };
-        let tasks: Vec<TaskWire> = self.client.call(call, left()?)?.ok()?.json()?;
+        let tasks: Vec<TaskWire> = self.client.read(call, left()?)?;
         let tasks = tasks.into_iter().map(TaskWire::into_task).collect();
         Ok(SwarmSeen { desired, published: published(wire.endpoint), tasks })
     }

@@ -1,19 +1,18 @@
-//! HTTP over a Unix socket for ureq. Its transport traits may change in a minor release, so this
-//! is the only file that names them, and Cargo.toml pins the minor.
+//! How ureq reaches Docker: always over its one Unix socket. See `exchange` for what is spoken
+//! there, and for the limits.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use socket2::Socket;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
+use crate::exchange::Wire;
 use crate::unix;
 
 /// A peer on the same host either takes a connection at once or not at all.
@@ -23,22 +22,31 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct UnixConnector {
     pub(crate) path: PathBuf,
+    /// Of an answer, after its head; `None` for streams.
+    pub(crate) rest_max: Option<u64>,
 }
 
 impl Connector<()> for UnixConnector {
-    type Out = UnixTransport;
+    type Out = Wire;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _chained: Option<()>,
-    ) -> Result<Option<UnixTransport>, Error> {
+    ) -> Result<Option<Wire>, Error> {
         let timeout = details.timeout;
-        let longest = span(timeout)?.unwrap_or(CONNECT_MAX).min(CONNECT_MAX);
-        let stream = unix::connect(&self.path, longest).map_err(|err| told(err, timeout))?;
-        let config = details.config;
-        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(UnixTransport { stream, buffers }))
+        if timeout.after.is_zero() {
+            return Err(Error::Timeout(timeout.reason));
+        }
+        let longest = timeout.not_zero().map_or(CONNECT_MAX, |longest| *longest);
+        let stream = unix::connect(&self.path, longest.min(CONNECT_MAX));
+        let stream = stream.map_err(|err| match err.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+                Error::Timeout(timeout.reason)
+            }
+            _ => Error::Io(err),
+        })?;
+        Wire::new(Socket::from(OwnedFd::from(stream)), details, self.rest_max).map(Some)
     }
 }
 
@@ -54,63 +62,31 @@ impl Resolver for NoResolver {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct UnixTransport {
-    stream: UnixStream,
-    buffers: LazyBuffers,
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+    use std::{env, fs, process, thread};
 
-/// `None` waits for ever, which only a stream without a deadline asks for.
-fn span(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
-    if timeout.after.is_zero() {
-        return Err(Error::Timeout(timeout.reason));
-    }
-    Ok(timeout.not_zero().map(|d| *d))
-}
+    use crate::docker::client::Client;
 
-fn told(err: std::io::Error, timeout: NextTimeout) -> Error {
-    match err.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Timeout(timeout.reason),
-        _ => Error::Io(err),
-    }
-}
-
-impl Transport for UnixTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let timeout = timeout.for_write();
-        self.stream.set_write_timeout(span(timeout)?)?;
-        let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output).map_err(|err| told(err, timeout))
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let timeout = timeout.for_read();
-        self.stream.set_read_timeout(span(timeout)?)?;
-        let input = self.buffers.input_append_buf();
-        let amount = loop {
-            match self.stream.read(input) {
-                // A signal; the timeout starts again, which a second signal may do once more.
-                Err(err) if err.kind() == ErrorKind::Interrupted => continue,
-                read => break read.map_err(|err| told(err, timeout))?,
+    #[test]
+    fn interim_heads_without_end_are_cut_off_long_before_the_deadline() {
+        let path = env::temp_dir().join(format!("plimsoll-heads-{}", process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (piece, mut sent) = (b"HTTP/1.1 100 C\r\n\r\n".repeat(200), 0);
+            while stream.write_all(&piece).is_ok() {
+                sent += piece.len();
             }
-        };
-        self.buffers.input_appended(amount);
-        Ok(0 < amount)
-    }
-
-    /// The pool trusts this: an idle connection is open when there is nothing to read yet.
-    fn is_open(&mut self) -> bool {
-        if self.stream.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let idle = matches!(
-            self.stream.read(&mut [0]),
-            Err(err) if err.kind() == ErrorKind::WouldBlock
-        );
-        self.stream.set_nonblocking(false).is_ok() && idle
+            sent
+        });
+        let asked = Client::new(&path).version(Duration::from_secs(60));
+        let words = asked.unwrap_err().to_string();
+        assert!(words.ends_with("the heads of the answer are longer than 64 KiB"), "{words}");
+        assert!(server.join().unwrap() < 4 << 20);
+        fs::remove_file(&path).unwrap();
     }
 }

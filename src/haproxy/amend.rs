@@ -1,8 +1,10 @@
 //! Servers that come and go in the process that runs: no reload, no second process, no counter
 //! that begins anew. The file is written to match, so that the next reload agrees.
 
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 
+use crate::haproxy::process::Verdict;
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::Effect;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
@@ -37,20 +39,24 @@ impl Haproxy {
         let text = render::render(&self.config, state, drops_root, &edition, routes);
         let is_new = !self.runs(&text);
         if is_new {
-            let new = files::write_new(&self.config.config, &text)?;
-            self.validate(&turnstile, &new)?;
+            let new = files::write_new(&self.config.config, &text, self.file_mode())?;
+            if let Verdict::Refused(refusal) = self.validate(&turnstile, &new)? {
+                return Err(Error::new(refusal.message));
+            }
             files::rename(&new, &self.config.config)?;
         }
         let shown = self.socket.servers()?;
         for stranger in routes.strangers(&shown) {
-            self.take_away(stranger)?;
+            match routes.address_of(stranger) {
+                Some(address) => self.move_to(stranger, address)?,
+                None => self.take_away(stranger)?,
+            }
         }
         for backend in &routes.backends {
             let name = backend.service.as_str();
             let is_shown = |server: &&Server| {
-                shown.iter().any(|s| {
-                    s.backend == name && s.name == server.name && s.seen.address == server.address
-                })
+                // Under another address it was moved.
+                shown.iter().any(|s| s.backend == name && s.name == server.name)
             };
             for server in backend.servers.iter().filter(|server| !is_shown(server)) {
                 self.bring_in(backend, server)?;
@@ -59,7 +65,8 @@ impl Haproxy {
         if !is_new {
             return Ok(Effect::Unchanged);
         }
-        files::replace(&self.good(), &text)?;
+        files::replace(&self.good(), &text, self.file_mode())?;
+        *self.taken() = Some(routes.clone());
         Ok(Effect::Changed)
     }
 
@@ -77,9 +84,26 @@ impl Haproxy {
         expect(&command, &answer, "Server deleted.")
     }
 
+    /// A replica that came back has its name, and may have another address. While clients hold on
+    /// to its server, that cannot be deleted, and none of its name can be added: it gets the
+    /// address. Idle connections to the old one are closed by HAProxy itself.
+    fn move_to(&self, server: &SeenServer, address: SocketAddr) -> Result<()> {
+        let name = format!("{}/{}", server.backend, server.name);
+        if server.seen.duty != Duty::Maint {
+            self.tell(&format!("set server {name} state maint"), "")?;
+        }
+        let (ip, port) = (address.ip(), address.port());
+        let command = format!("set server {name} addr {ip} port {port}");
+        let answer = self.socket.ask(&command)?;
+        if !answer.contains("changed from") && !answer.contains("no need to change") {
+            return expect(&command, &answer, "");
+        }
+        self.tell(&format!("set server {name} state drain"), "")
+    }
+
     /// Until HAProxy's own health check has passed it drains: it is taken for healthy before.
     fn bring_in(&self, backend: &Backend, server: &Server) -> Result<()> {
-        let (name, options) = (&server.name, render::server_options(&backend.health));
+        let (name, options) = (&server.name, render::server_options(backend));
         let name = format!("{}/{name}", backend.service);
         let add = format!("add server {name} {} {options}", server.address);
         self.tell(&add, "New server registered.")?;

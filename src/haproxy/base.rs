@@ -37,7 +37,7 @@ impl Haproxy {
             return Ok(());
         }
         let serving = self.socket.pid().ok();
-        let pids: BTreeSet<u32> = self.processes().all().into_iter().chain(serving).collect();
+        let pids: BTreeSet<u32> = self.all_pids().into_iter().chain(serving).collect();
         // Where that cannot be told, HAProxy finds out by itself.
         let Ok(held) = old::listening(&pids) else { return Ok(()) };
         for address in listeners.into_iter().filter(|a| !held.contains(&a.port())) {
@@ -64,7 +64,7 @@ fn chroot(text: &str) -> Option<&str> {
 
 /// Addresses in plain numbers; sockets of other kinds, ranges, names and variables are left to
 /// HAProxy, and so is what is bound to an interface or a namespace of its own.
-fn binds(text: &str) -> Vec<SocketAddr> {
+pub(crate) fn binds(text: &str) -> Vec<SocketAddr> {
     let plain = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let special = ["interface", "namespace", "transparent"];

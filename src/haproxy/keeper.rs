@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::haproxy::Haproxy;
-use crate::haproxy::process::{Turnstile, words};
+use crate::haproxy::process::{Refusal, Said, Turnstile, Verdict, words};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
 
@@ -17,7 +17,7 @@ impl Haproxy {
     /// Another's HAProxy is left alone.
     pub(crate) fn owns(&self, process: u32) -> bool {
         match self.config.mode {
-            ProxyMode::Process => self.processes().is_ours(process),
+            ProxyMode::Process => self.roster().admit(&self.config, process),
             // The socket is named in our file: whoever answers there has read it.
             ProxyMode::Systemd(_) | ProxyMode::Container(_) => true,
             ProxyMode::None => false,
@@ -29,13 +29,13 @@ impl Haproxy {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
+    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
         let ProxyMode::Container(container) = &self.config.mode else {
             return self.processes().validate(turnstile, file);
         };
         if self.vessel.main_process(container)?.is_none() {
             // It needs the file to start with.
-            return Ok(());
+            return Ok(Verdict::Good);
         }
         let base = self.config.base_config.as_ref();
         let files: Vec<_> = base.into_iter().map(|p| p.as_path()).chain([file]).collect();
@@ -44,23 +44,30 @@ impl Haproxy {
         let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();
         let said = self.vessel.run(container, &command)?;
         if said.is_good {
-            return Ok(());
+            return Ok(Verdict::Good);
         }
-        let words = words(&said.words);
-        Err(Error::new(format!("haproxy: the file is refused in container {container}: {words}")))
+        let (said, words) = (said.words.clone(), words(&said.words));
+        let message = format!("haproxy: the file is refused in container {container}: {words}");
+        Ok(Verdict::Refused(Refusal { message, said }))
     }
 
-    /// Has a process read the file that is to serve in place of those in `old`.
-    pub(crate) fn begin(&self, turnstile: &Turnstile, old: &[u32], serves: bool) -> Result<()> {
+    /// Has a process read the file that is to serve in place of those in `old`. Gives what one of
+    /// our own goes on to say.
+    pub(crate) fn begin(
+        &self,
+        turnstile: &Turnstile,
+        old: &[u32],
+        serves: bool,
+    ) -> Result<Option<Said>> {
         match &self.config.mode {
-            ProxyMode::Process => self.processes().launch(turnstile, old, serves),
+            ProxyMode::Process => self.processes().launch(turnstile, old, serves).map(Some),
             ProxyMode::Systemd(unit) => {
                 let verb = if serves { "reload" } else { "reload-or-restart" };
-                self.processes().systemctl(turnstile, verb, unit)
+                self.processes().systemctl(turnstile, verb, unit).map(|_| None)
             }
             ProxyMode::Container(container) => {
                 self.is_reloadable(container)?;
-                self.vessel.signal(container, "USR2")
+                self.vessel.signal(container, "USR2").map(|()| None)
             }
             ProxyMode::None => Err(Error::new("haproxy: load_balancer.mode is none")),
         }
@@ -103,7 +110,8 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let mut pids = self.pids();
-                pids.told.retain(|pid| self.processes().is_ours(*pid));
+                let roster = self.roster();
+                pids.told.retain(|pid| roster.runs(*pid));
                 Some(pids.told.clone())
             }
             ProxyMode::Systemd(_) => workers(parent(current?)?, current?),
@@ -120,7 +128,7 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let current = self.pids().current;
-                current.is_some_and(|pid| self.processes().is_ours(pid))
+                current.is_some_and(|pid| self.roster().runs(pid))
             }
             ProxyMode::Systemd(_) => self.pids().current.is_some_and(is_haproxy),
             ProxyMode::Container(_) => self.master().is_some_and(is_haproxy),

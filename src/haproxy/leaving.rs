@@ -4,7 +4,7 @@
 //! more. One connection that was made before stays open, and keeps the process up until it is
 //! closed: so the last counts can be read when the last client has left.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -46,12 +46,11 @@ impl Line {
         self.stream.write_all(format!("{command}\n").as_bytes()).map_err(trouble)?;
         let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
         while !answer.ends_with(PROMPT) {
-            let left = until.since(clock.now());
-            if left.is_zero() || ANSWER_MAX < answer.len() {
-                return Err(Error::new("an earlier haproxy gives no whole answer in time"));
+            if ANSWER_MAX < answer.len() {
+                return Err(Error::new("an earlier haproxy gives an answer without end"));
             }
-            self.stream.set_read_timeout(Some(left)).map_err(trouble)?;
-            match self.stream.read(&mut part).map_err(trouble)? {
+            let left = until.since(clock.now());
+            match unix::read_some(&mut self.stream, &mut part, left).map_err(trouble)? {
                 0 => return Err(Error::new("an earlier haproxy has ended")),
                 length => answer.extend_from_slice(&part[..length]),
             }

@@ -3,12 +3,15 @@
 mod amend;
 mod base;
 mod files;
+mod identity;
 mod keeper;
 mod leaving;
+mod limits;
 mod old;
 mod process;
 mod reload;
 mod render;
+mod sift;
 mod socket;
 mod tables;
 
@@ -18,12 +21,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::haproxy::identity::Roster;
 use crate::haproxy::leaving::Line;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
-use crate::model::proxy::{BackendCounts, ProxySeen, Routes};
+use crate::model::proxy::{BackendCounts, Lingering, ProxySeen, Routes};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Proxy, Result, Vessel};
 
@@ -37,6 +41,8 @@ pub(crate) struct Haproxy {
     /// Root starts HAProxy, which then goes on as its own account.
     drops_root: bool,
     pids: Mutex<Pids>,
+    /// Our processes, whoever of us started them.
+    roster: Mutex<Roster>,
     /// Of the workers in a container, by its number on this host.
     master: Mutex<Option<u32>>,
     /// When the process before the current one was told to finish.
@@ -49,6 +55,8 @@ pub(crate) struct Haproxy {
     lines: Mutex<Vec<Line>>,
     /// Whether the last look was of use for what those count.
     counting: AtomicBool,
+    /// What was brought about last, as far as HAProxy took it.
+    taken: Mutex<Option<Routes>>,
 }
 
 /// Processes of ours, as far as this daemon brought them about or found them in order.
@@ -58,6 +66,9 @@ struct Pids {
     current: Option<u32>,
     /// Told to finish, and still at it.
     told: BTreeSet<u32>,
+    /// Those of them that still listened when they were looked at last, and since when a successor
+    /// serves.
+    listening: BTreeMap<u32, Moment>,
 }
 
 impl Haproxy {
@@ -72,21 +83,23 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => false,
         };
         Haproxy {
-            config: config.clone(),
+            config: limits::filled(config),
+            socket: Socket::new(&config.socket, clock.clone()),
             clock,
             vessel,
-            socket: Socket::new(&config.socket),
             state_file: files::beside(&config.config, "state"),
             drops_root: names_account
-                && process::is_root()
-                && process::has_account(render::ACCOUNT),
+                && identity::own_uid() == Some(0)
+                && process::account_uid(render::ACCOUNT).is_some(),
             pids: Mutex::default(),
+            roster: Mutex::default(),
             master: Mutex::default(),
             told_at: Mutex::default(),
             amendable: Mutex::default(),
             edition: Mutex::default(),
             lines: Mutex::default(),
             counting: AtomicBool::new(false),
+            taken: Mutex::default(),
         }
     }
 
@@ -98,14 +111,69 @@ impl Haproxy {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every process of ours that runs, as far as it is known.
+    fn all_pids(&self) -> Vec<u32> {
+        let mut roster = self.roster();
+        roster.renew(&self.config);
+        roster.all()
+    }
+
+    /// The mode of files that HAProxy reads.
+    fn file_mode(&self) -> u32 {
+        match self.config.mode {
+            ProxyMode::Process | ProxyMode::Systemd(_) | ProxyMode::None => files::PRIVATE,
+            ProxyMode::Container(_) => files::SHARED,
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<Routes>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn edition(&self) -> MutexGuard<'_, Option<String>> {
         self.edition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_pids(&self, current: u32, told: Option<&[u32]>) {
+        let now = self.clock.now();
         let mut pids = self.pids();
         pids.current = Some(current);
-        pids.told.extend(told.into_iter().flatten());
+        for pid in told.into_iter().flatten() {
+            pids.told.insert(*pid);
+            if self.is_own_process() {
+                pids.listening.insert(*pid, now);
+            }
+        }
+    }
+
+    /// Earlier processes that still listen. One that does not any more never will again.
+    fn lingering(&self) -> Vec<Lingering> {
+        let mut listening = self.pids().listening.clone();
+        if listening.is_empty() {
+            return Vec::new();
+        }
+        let ports = self.ports();
+        listening.retain(|pid, _| {
+            let held = old::listening(&[*pid].into()).unwrap_or_default();
+            self.roster().runs(*pid) && !held.is_disjoint(&ports)
+        });
+        let mut pids = self.pids();
+        pids.listening.retain(|pid, since| listening.get(pid) == Some(since));
+        let found = pids.listening.iter();
+        found.map(|(pid, since)| Lingering { process: *pid, since: *since }).collect()
+    }
+
+    fn end_lingering(&self, processes: &[u32]) -> Result<()> {
+        let turnstile = self.processes().turnstile()?;
+        let lingering = self.lingering();
+        for pid in processes.iter().filter(|pid| lingering.iter().any(|l| l.process == **pid)) {
+            self.processes().kill(&turnstile, *pid)?;
+        }
+        Ok(())
     }
 
     fn master(&self) -> MutexGuard<'_, Option<u32>> {
@@ -136,7 +204,7 @@ impl Haproxy {
             return Vec::new();
         }
         let told = self.old_pids().unwrap_or_default();
-        let all = self.processes().all().into_iter();
+        let all = self.all_pids().into_iter();
         all.filter(|pid| *pid != current && !told.contains(pid)).collect()
     }
 }
@@ -187,8 +255,9 @@ impl Proxy for Haproxy {
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.leaving(process, counting)).collect();
         let is_amendable = self.is_amendable(process);
-        let is_stale = self.is_stale();
-        Ok(ProxySeen { servers: look.servers, is_amendable, is_stale, old_processes, counts })
+        let (is_stale, lingering) = (self.is_stale(), self.lingering());
+        let servers = look.servers;
+        Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, lingering, counts })
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
@@ -207,6 +276,10 @@ impl Proxy for Haproxy {
 
     fn amend(&self, routes: &Routes) -> Result<Effect> {
         self.amend_to(routes)
+    }
+
+    fn kill(&self, processes: &[u32]) -> Result<()> {
+        self.end_lingering(processes)
     }
 
     fn steer(&self, servers: &[Steering]) -> Result<()> {

@@ -1,10 +1,12 @@
-//! HAProxy's processes: which are ours, and running its binary with a deadline.
+//! Running HAProxy's binary, and what helps it, with a deadline and a bound on what is said.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
-use crate::plain;
 
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
@@ -20,6 +21,10 @@ const STEP: Duration = Duration::from_millis(5);
 const SYSTEMCTL: &str = "systemctl";
 /// So much of what HAProxy said goes into a message.
 const WORDS_MAX: usize = 1500;
+/// So much of the end of what a command says is kept.
+const SAID_MAX: usize = 64 << 10;
+/// Whoever says more than this is ended: HAProxy says a few lines for each that it dislikes.
+const OUTPUT_MAX: usize = 16 << 20;
 
 /// One start of HAProxy at a time. Its lock is shared with the process that starts, as its
 /// standard input, until that one goes into the background: so it outlives a daemon that is killed,
@@ -44,43 +49,24 @@ impl Patience<'_> {
     pub(crate) fn wait(&self) -> bool {
         // A worker may wait; it wakes no later than this, and maybe earlier.
         thread::park_timeout(STEP);
+        self.has_time()
+    }
+
+    fn has_time(&self) -> bool {
         self.clock.now() < self.until
     }
 }
 
 impl<'a> Processes<'a> {
-    /// Every process of the host that is an HAProxy running our file.
-    pub(crate) fn all(&self) -> Vec<u32> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| self.is_ours(*pid)).collect()
-    }
-
-    /// Numbers are used again, so a number alone proves nothing. A process that ended and was not
-    /// waited for has no command line, and is none of ours.
-    pub(crate) fn is_ours(&self, pid: u32) -> bool {
-        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
-        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        let program = args.first().copied().unwrap_or_default();
-        let name = program.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let file = self.config.config.as_os_str().as_encoded_bytes();
-        name.starts_with(b"haproxy") && args.windows(2).any(|w| w[0] == b"-f" && w[1] == file)
-    }
-
     pub(crate) fn patience(&self, span: Duration) -> Patience<'a> {
         Patience { clock: self.clock, until: self.clock.now().plus(span) }
-    }
-
-    /// The process that was started last.
-    pub(crate) fn in_pid_file(&self) -> Option<u32> {
-        plain::text(&self.config.pid_file).ok()?.trim().parse().ok()
     }
 
     /// Waits until nobody else starts an HAProxy of ours, and keeps others from it until dropped.
     pub(crate) fn turnstile(&self) -> Result<Turnstile> {
         let path = files::beside(&self.config.config, "lock");
         let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
-        let file = File::create(&path).map_err(cannot)?;
+        let file = files::open_lock(&path).map_err(cannot)?;
         let patience = self.patience(RUN_MAX);
         loop {
             match file.try_lock() {
@@ -105,19 +91,28 @@ impl<'a> Processes<'a> {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
+    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
         let mut command = Command::new(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
-        self.run(turnstile, command, "the file is refused")
+        let what = "the file is refused";
+        let (is_good, mut said) = self.run(turnstile, command, what)?;
+        if is_good {
+            return Ok(Verdict::Good);
+        }
+        let said = said.text();
+        Ok(Verdict::Refused(Refusal {
+            message: format!("haproxy: {what}: {}", words(&said)),
+            said,
+        }))
     }
 
-    /// Starts a process in the background that takes over from `old`.
+    /// Starts a process in the background that takes over from `old`. Gives what it goes on to say.
     pub(crate) fn launch(
         &self,
         turnstile: &Turnstile,
         old: &[u32],
         take_listeners: bool,
-    ) -> Result<()> {
+    ) -> Result<Said> {
         let mut command = Command::new(&self.config.binary);
         command.arg("-D").args(self.base()).arg("-f").arg(&self.config.config);
         command.arg("-p").arg(&self.config.pid_file);
@@ -127,83 +122,152 @@ impl<'a> Processes<'a> {
         if !old.is_empty() {
             command.arg("-sf").args(old.iter().map(u32::to_string));
         }
-        self.run(turnstile, command, "it does not start")
+        self.run_well(turnstile, command, "it does not start")
     }
 
     /// systemd's own client waits until its job is done.
-    pub(crate) fn systemctl(&self, turnstile: &Turnstile, verb: &str, unit: &str) -> Result<()> {
+    pub(crate) fn systemctl(&self, turnstile: &Turnstile, verb: &str, unit: &str) -> Result<Said> {
         let mut command = Command::new(SYSTEMCTL);
         command.args([verb, unit]);
-        self.run(turnstile, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
+        self.run_well(turnstile, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
     }
 
-    fn said(&self) -> PathBuf {
-        files::beside(&self.config.config, "said")
+    /// At once, and whatever it is doing.
+    pub(crate) fn kill(&self, turnstile: &Turnstile, pid: u32) -> Result<()> {
+        // A part of every shell, while the program of that name is not everywhere.
+        let mut command = Command::new("sh");
+        command.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]);
+        self.run_well(turnstile, command, &format!("process {pid} cannot be killed")).map(drop)
     }
 
-    /// Of the command that was run last, and of what it left in the background.
-    pub(crate) fn last_words(&self) -> String {
-        words(&String::from_utf8_lossy(&fs::read(self.said()).unwrap_or_default()))
+    fn run_well(&self, turnstile: &Turnstile, command: Command, what: &str) -> Result<Said> {
+        match self.run(turnstile, command, what)? {
+            (true, said) => Ok(said),
+            (false, mut said) => Err(Error::new(format!("haproxy: {what}: {}", said.words()))),
+        }
     }
 
-    /// What it says goes to a file, so that no background process can keep a pipe open.
-    fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<()> {
-        let said = self.said();
-        let open = File::create(&said).and_then(|out| Ok((out.try_clone()?, out)));
-        let (out, err) =
-            open.map_err(|err| Error::caused(format!("cannot write {}", said.display()), err))?;
+    /// Whether it ended well, and what it said. Nothing is said in a file, where it could fill a
+    /// disk, and a background process that keeps the other end keeps nobody here.
+    fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<(bool, Said)> {
+        let cannot = |err| Error::caused("cannot listen to haproxy", err);
+        let (mut said, out, err) = Said::listen().map_err(cannot)?;
         let binary = command.get_program().to_string_lossy().into_owned();
         let lock = turnstile.file.try_clone();
         let lock = lock.map_err(|err| Error::caused("cannot share haproxy's lock", err))?;
         let child = command.stdin(lock).stdout(out).stderr(err).spawn();
-        let child = child.map_err(|err| {
+        // It has ends of its own of what it says.
+        drop(command);
+        let mut child = child.map_err(|err| {
             let key = if binary == SYSTEMCTL { "mode" } else { "binary" };
             Error::caused(format!("cannot run {binary} (see load_balancer.{key})"), err)
         })?;
-        let status = wait(child, &self.patience(RUN_MAX))?;
-        match status {
-            Some(status) if status.success() => Ok(()),
-            Some(_) => Err(Error::new(format!("haproxy: {what}: {}", self.last_words()))),
-            None => Err(Error::new(format!(
-                "haproxy: {what}: {binary} did not end within {} s and was killed",
-                RUN_MAX.as_secs()
-            ))),
+        let patience = self.patience(RUN_MAX);
+        let fault = |err| Error::caused("cannot wait for haproxy", err);
+        loop {
+            if let Some(status) = child.try_wait().map_err(fault)? {
+                return Ok((status.success(), said));
+            }
+            let is_patient = said.hear(&patience);
+            if !is_patient || OUTPUT_MAX < said.length {
+                end(&mut child).map_err(fault)?;
+                let why = if is_patient {
+                    format!("says more than {} MB", OUTPUT_MAX >> 20)
+                } else {
+                    format!("did not end within {} s", RUN_MAX.as_secs())
+                };
+                return Err(Error::new(format!("haproxy: {what}: {binary} {why} and was killed")));
+            }
         }
     }
 }
 
-/// `None` when it had to be killed.
-fn wait(mut child: Child, patience: &Patience) -> Result<Option<ExitStatus>> {
-    let fault = |err| Error::caused("cannot wait for haproxy", err);
-    loop {
-        if let Some(status) = child.try_wait().map_err(fault)? {
-            return Ok(Some(status));
+fn end(child: &mut Child) -> std::io::Result<()> {
+    child.kill()?;
+    child.wait().map(drop)
+}
+
+/// What HAProxy makes of a file.
+pub(crate) enum Verdict {
+    Good,
+    Refused(Refusal),
+}
+
+/// Why a file is not taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// For the operator.
+    pub(crate) message: String,
+    /// As HAProxy said it.
+    pub(crate) said: String,
+}
+
+/// What a command says, and what it left in the background: the end of it.
+pub(crate) struct Said {
+    /// `None`: nobody is there any more who could say something.
+    stream: Option<UnixStream>,
+    end: Vec<u8>,
+    /// Of all that was said.
+    length: usize,
+}
+
+impl Said {
+    fn listen() -> std::io::Result<(Said, Stdio, Stdio)> {
+        let (ours, out) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(STEP))?;
+        let err = out.try_clone()?;
+        let said = Said { stream: Some(ours), end: Vec::new(), length: 0 };
+        Ok((said, OwnedFd::from(out).into(), OwnedFd::from(err).into()))
+    }
+
+    /// Until something is said or a step is over; false when the time is over.
+    fn hear(&mut self, patience: &Patience) -> bool {
+        let Some(stream) = &mut self.stream else { return patience.wait() };
+        let mut part = [0; 16 << 10];
+        match stream.read(&mut part) {
+            Ok(0) => self.stream = None,
+            Ok(length) => self.take(&part[..length]),
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => (),
+            Err(_) => self.stream = None,
         }
-        if !patience.wait() {
-            child.kill().and_then(|()| child.wait()).map_err(fault)?;
-            return Ok(None);
+        patience.has_time()
+    }
+
+    fn take(&mut self, part: &[u8]) {
+        self.length = self.length.saturating_add(part.len());
+        self.end.extend_from_slice(part);
+        let too_much = self.end.len().saturating_sub(SAID_MAX);
+        self.end.drain(..too_much);
+    }
+
+    /// With what was said since, if that does not go on and on.
+    pub(crate) fn text(&mut self) -> String {
+        let mut part = [0; 16 << 10];
+        while let Some(stream) = &mut self.stream
+            && self.length < OUTPUT_MAX
+        {
+            match stream.read(&mut part) {
+                Ok(length) if 0 < length => self.take(&part[..length]),
+                Ok(_) | Err(_) => break,
+            }
         }
+        String::from_utf8_lossy(&self.end).into_owned()
+    }
+
+    pub(crate) fn words(&mut self) -> String {
+        words(&self.text())
     }
 }
 
-/// Files that the kernel makes for a process belong to whom it runs as.
-pub(crate) fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
-}
-
-/// Whether we may tell it to finish: it runs as we do, or is gone. Root may tell anyone.
-pub(crate) fn obeys(pid: u32) -> bool {
-    let uid = |process: &str| fs::metadata(format!("/proc/{process}")).ok().map(|m| m.uid());
-    is_root() || uid(&pid.to_string()).is_none_or(|theirs| Some(theirs) == uid("self"))
-}
-
-/// Both as user and as group.
-pub(crate) fn has_account(name: &str) -> bool {
-    let names = |path| {
+/// Of an account that there is as user and as group.
+pub(crate) fn account_uid(name: &str) -> Option<u32> {
+    let line = |path| {
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().any(|l| l.split(':').next() == Some(name))
+        let line = text.lines().find(|l| l.split(':').next() == Some(name));
+        line.map(str::to_owned)
     };
-    names("/etc/passwd") && names("/etc/group")
+    line("/etc/group")?;
+    line("/etc/passwd")?.split(':').nth(2)?.parse().ok()
 }
 
 /// On one line, without HAProxy's marks of level and process. Its notices name its version and

@@ -3,13 +3,14 @@
 //! That HAProxy takes a file says little: it may start and still not serve. So a reload counts as
 //! done when the new process answers with the servers that it should have, and not before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::haproxy::process::{Processes, Turnstile};
-use crate::haproxy::{Haproxy, files, process, render};
+use crate::haproxy::process::{Processes, Refusal, Said, Turnstile, Verdict};
+use crate::haproxy::sift::{Judge, Sifted};
+use crate::haproxy::{Haproxy, base, files, identity, render, sift};
 use crate::model::action::{Aftermath, Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
@@ -21,10 +22,11 @@ use crate::plain;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Haproxy {
-    /// A frontend that cannot be opened keeps its old address, if it has one, and is told: the
-    /// others must not wait for it.
+    /// A frontend that cannot be opened keeps its old address, if it has one, and a service that
+    /// HAProxy refuses is left out; both are told: the others must not wait for it.
     pub(crate) fn bring_to(&self, routes: &Routes) -> Result<Effect> {
         let turnstile = self.processes().turnstile()?;
+        let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
         let refused = self.unbindable(routes);
         let mut config = self.config.clone();
         config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
@@ -35,53 +37,26 @@ impl Haproxy {
             let wants = |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
             backend.listen = old.filter(|old| !wants(old));
         }
-        let effect = self.bring_all_to(&turnstile, &config, &open)?;
-        let words: Vec<String> = refused.values().map(Error::to_string).collect();
+        let (turnstile, edition, is_serving) = (&turnstile, "", serving.is_some());
+        let mut fit = Fit { proxy: self, turnstile, config: &config, edition, good, is_serving };
+        let (effect, sifted) = fit.bring(&open, serving)?;
+        let mut words: Vec<String> = refused.values().map(Error::to_string).collect();
+        let told = sifted.left_out.iter().map(|(name, why)| {
+            format!("service {name} is left out, as HAProxy does not take it: {why}")
+        });
+        words.extend(told);
+        let told = sifted.as_before.iter().map(|(name, why)| {
+            format!(
+                "service {name} keeps its former settings, as HAProxy does not take the new: {why}"
+            )
+        });
+        words.extend(told);
         if words.is_empty() {
             return Ok(effect);
         }
+        let left_out = sifted.left_out.into_keys().collect();
         let message = format!("{}; all else is served", words.join("; "));
-        Err(Error::new(message).with(Aftermath::DoneButForThat))
-    }
-
-    fn bring_all_to(
-        &self,
-        turnstile: &Turnstile,
-        config: &ProxyConfig,
-        routes: &Routes,
-    ) -> Result<Effect> {
-        self.meet_master();
-        let edition = self.config.certificate.as_deref().map(files::edition).unwrap_or_default();
-        let text = render::render(config, &self.state_file, self.drops_root, &edition, routes);
-        let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
-        if let Some(pid) = serving
-            && self.runs(&text)
-            && self.strays(pid).is_empty()
-            && self.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
-        {
-            self.steer(&drains(routes))?;
-            self.set_pids(pid, None);
-            *self.edition() = Some(edition);
-            return Ok(Effect::Unchanged);
-        }
-        let new = files::write_new(&self.config.config, &text)?;
-        self.validate(turnstile, &new)?;
-        self.try_base()?;
-        files::rename(&new, &self.config.config)?;
-        if serving.is_none() {
-            // What servers were like when an earlier process was reloaded is over.
-            files::remove(&self.state_file)?;
-        }
-        self.take_over(turnstile, serving, |servers| routes.agree(servers.iter()))
-            .map_err(|err| self.roll_back(turnstile, err))?;
-        if !self.is_own_process() {
-            // A worker that others start later must not go by what servers were like now.
-            files::remove(&self.state_file)?;
-        }
-        *self.edition() = Some(edition);
-        files::replace(&self.good(), &text)?;
-        self.steer(&drains(routes))?;
-        Ok(Effect::Changed)
+        Err(Error::new(message).with(Aftermath::DoneButForThat { left_out }))
     }
 
     /// Whether the certificate is another one than HAProxy has.
@@ -101,6 +76,19 @@ impl Haproxy {
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
+    /// Those that clients come in at.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        let text = plain::text(&self.good()).unwrap_or_default();
+        let mut binds = base::binds(&text);
+        if binds.is_empty() {
+            // Then the operator's own are all there are.
+            let base = self.config.base_config.as_deref();
+            let text = base.and_then(|base| plain::text(base).ok()).unwrap_or_default();
+            binds = base::binds(&text);
+        }
+        binds.into_iter().map(|at| at.port()).collect()
+    }
+
     /// Listeners that cannot be opened. A process that cannot bind first asks the old one to pause
     /// its own, which clients would notice for seconds. So what HAProxy does not hold yet is bound
     /// by us for a moment.
@@ -108,7 +96,7 @@ impl Haproxy {
         // A process holds its listeners whether its socket answers or not, and it may have been
         // started by one of our own that did not live to see it serve.
         let is_held = match self.config.mode {
-            ProxyMode::Process => !self.processes().all().is_empty(),
+            ProxyMode::Process => !self.all_pids().is_empty(),
             ProxyMode::Systemd(_) => self.socket.pid().is_ok(),
             // Its network may be another than ours.
             ProxyMode::Container(_) | ProxyMode::None => return BTreeMap::new(),
@@ -150,9 +138,13 @@ impl Haproxy {
         let elsewhere = Processes { config: &config, clock: &*self.clock };
         let text = render::render(&self.config, &self.state_file, self.drops_root, "", routes);
         let validate = || {
-            elsewhere.validate(&elsewhere.turnstile()?, &files::write_new(&config.config, &text)?)
+            let new = files::write_new(&config.config, &text, files::PRIVATE)?;
+            match elsewhere.validate(&elsewhere.turnstile()?, &new)? {
+                Verdict::Good => self.try_base(),
+                Verdict::Refused(refusal) => Err(Error::new(refusal.message)),
+            }
         };
-        errors.extend(validate().and_then(|()| self.try_base()).err());
+        errors.extend(validate().err());
         errors
     }
 
@@ -164,27 +156,31 @@ impl Haproxy {
         is_right: impl Fn(&[SeenServer]) -> bool,
     ) -> Result<()> {
         if let Some(pid) = serving {
-            files::replace(&self.state_file, &self.socket.states()?)?;
+            files::replace(&self.state_file, &self.socket.states()?, self.file_mode())?;
             self.stay_in_touch(pid);
         }
         let own = self.is_own_process();
-        let old = if own { self.processes().all() } else { serving.into_iter().collect() };
+        let old = if own { self.all_pids() } else { serving.into_iter().collect() };
         // As after a daemon that root ran by hand: it would serve beside the new one for ever, with
         // servers that go.
-        if let Some(pid) = old.iter().find(|pid| own && !process::obeys(**pid)) {
+        if let Some(pid) = identity::anothers(&self.config).filter(|_| own) {
             return Err(Error::new(format!(
                 "haproxy: process {pid} runs as another user, who alone may end it; as root \
                  `kill -USR1 {pid}`, and one of ours takes its place"
             )));
         }
-        self.begin(turnstile, &old, serving.is_some())?;
+        if own {
+            // The pid file is about to name another one.
+            self.roster().write(&self.config)?;
+        }
+        let mut said = self.begin(turnstile, &old, serving.is_some())?;
         *self.told_at() = serving.map(|_| self.clock.now());
-        let launched = self.processes().in_pid_file().filter(|_| own);
+        let launched = identity::in_pid_file(&self.config).filter(|_| own);
         let patience = self.processes().patience(ANSWER_MAX);
         loop {
-            if launched.is_some_and(|pid| !self.processes().is_ours(pid)) {
+            if launched.is_some_and(|pid| !self.owns(pid)) {
                 let what = "haproxy: the new process ended as soon as it had started";
-                let words = self.processes().last_words();
+                let words = said.as_mut().map(Said::words).unwrap_or_default();
                 let colon = if words.is_empty() { "" } else { ": " };
                 return Err(Error::new(format!("{what}{colon}{words}")));
             }
@@ -195,6 +191,11 @@ impl Haproxy {
                 && servers.as_ref().is_ok_and(|s| is_right(s))
             {
                 self.set_pids(*pid, Some(&old));
+                if own {
+                    // It serves; a record that cannot be written is written with the next one, and
+                    // until then the pid file tells.
+                    drop(self.roster().write(&self.config));
+                }
                 return Ok(());
             }
             if !patience.wait() {
@@ -210,7 +211,7 @@ impl Haproxy {
     fn roll_back(&self, turnstile: &Turnstile, failed: Error) -> Error {
         let Ok(text) = plain::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
-            files::replace(&self.config.config, &text)?;
+            files::replace(&self.config.config, &text, self.file_mode())?;
             let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
             match serving {
                 None => self.take_over(turnstile, None, |_| true),
@@ -223,6 +224,132 @@ impl Haproxy {
             Ok(()) => failed.with(Aftermath::RolledBack),
             Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
         }
+    }
+}
+
+/// One bringing about, with what is open at it.
+struct Fit<'a> {
+    proxy: &'a Haproxy,
+    turnstile: &'a Turnstile,
+    config: &'a ProxyConfig,
+    edition: &'a str,
+    /// The file that was last seen to serve.
+    good: String,
+    is_serving: bool,
+}
+
+impl Fit<'_> {
+    fn text(&self, routes: &Routes) -> String {
+        let proxy = self.proxy;
+        render::render(self.config, &proxy.state_file, proxy.drops_root, self.edition, routes)
+    }
+
+    fn bring(&mut self, routes: &Routes, serving: Option<u32>) -> Result<(Effect, Sifted)> {
+        let proxy = self.proxy;
+        proxy.meet_master();
+        let edition = proxy.config.certificate.as_deref().map(files::edition).unwrap_or_default();
+        let mut fit = Fit { edition: &edition, good: self.good.clone(), ..*self };
+        let whole = |routes: &Routes| Sifted {
+            routes: routes.clone(),
+            left_out: BTreeMap::new(),
+            as_before: BTreeMap::new(),
+        };
+        if let Some(pid) = serving
+            && proxy.runs(&fit.text(routes))
+            && proxy.strays(pid).is_empty()
+            && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
+        {
+            proxy.steer(&drains(routes))?;
+            proxy.set_pids(pid, None);
+            *proxy.edition() = Some(edition);
+            *proxy.taken() = Some(routes.clone());
+            return Ok((Effect::Unchanged, whole(routes)));
+        }
+        let sifted = match fit.judge(routes)? {
+            Verdict::Good => whole(routes),
+            Verdict::Refused(refusal) => {
+                let (message, before) = (refusal.message.clone(), proxy.taken().clone());
+                let is_common = fit.is_common(&refusal);
+                let sift = || sift::sift(routes, before.as_ref(), refusal, &mut fit);
+                match if is_common { None } else { sift()? } {
+                    Some(sifted) => sifted,
+                    None => {
+                        fit.keep_refused(routes)?;
+                        return Err(Error::new(message));
+                    }
+                }
+            }
+        };
+        let text = fit.text(&sifted.routes);
+        let effect = fit.swap(&text, &sifted.routes, serving)?;
+        if sifted.routes != *routes {
+            fit.keep_refused(routes)?;
+        }
+        *proxy.edition() = Some(edition);
+        *proxy.taken() = Some(sifted.routes.clone());
+        Ok((effect, sifted))
+    }
+
+    /// The certificate stands at every frontend, and is no service's own.
+    fn is_common(&self, refusal: &Refusal) -> bool {
+        let certificate = self.config.certificate.as_ref();
+        certificate.is_some_and(|file| refusal.said.contains(&*file.to_string_lossy()))
+    }
+
+    /// Where HAProxy's words say that it is, for the operator to look at.
+    fn keep_refused(&self, routes: &Routes) -> Result<()> {
+        let (text, proxy) = (self.text(routes), self.proxy);
+        files::write_new(&proxy.config.config, &text, proxy.file_mode()).map(drop)
+    }
+
+    /// The file was taken by `haproxy -c`.
+    fn swap(&self, text: &str, routes: &Routes, serving: Option<u32>) -> Result<Effect> {
+        let (proxy, turnstile) = (self.proxy, self.turnstile);
+        if let Some(pid) = serving
+            && proxy.runs(text)
+            && proxy.strays(pid).is_empty()
+            && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
+        {
+            // What was left out before is left out again.
+            proxy.steer(&drains(routes))?;
+            proxy.set_pids(pid, None);
+            return Ok(Effect::Unchanged);
+        }
+        proxy.try_base()?;
+        let new = files::write_new(&proxy.config.config, text, proxy.file_mode())?;
+        files::rename(&new, &proxy.config.config)?;
+        if serving.is_none() {
+            // What servers were like when an earlier process was reloaded is over.
+            files::remove(&proxy.state_file)?;
+        }
+        proxy
+            .take_over(turnstile, serving, |servers| routes.agree(servers.iter()))
+            .map_err(|err| proxy.roll_back(turnstile, err))?;
+        if !proxy.is_own_process() {
+            // A worker that others start later must not go by what servers were like now.
+            files::remove(&proxy.state_file)?;
+        }
+        files::replace(&proxy.good(), text, proxy.file_mode())?;
+        proxy.steer(&drains(routes))?;
+        Ok(Effect::Changed)
+    }
+}
+
+impl Judge for Fit<'_> {
+    fn judge(&mut self, routes: &Routes) -> Result<Verdict> {
+        let text = self.text(routes);
+        let new = files::write_new(&self.proxy.config.config, &text, self.proxy.file_mode())?;
+        self.proxy.validate(self.turnstile, &new)
+    }
+
+    fn is_served_so(&self, routes: &Routes, service: &str) -> bool {
+        let text = self.text(routes);
+        self.is_serving && sift::settings(&text, service) == sift::settings(&self.good, service)
+    }
+
+    fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String> {
+        let new = files::beside(&self.proxy.config.config, "new");
+        sift::culprit(&self.text(routes), &new, &refusal.said)
     }
 }
 

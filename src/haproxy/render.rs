@@ -6,23 +6,27 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::model::config::ProxyConfig;
-use crate::model::health::{HEALTH_HOST, HealthCheck, HealthKind};
+use crate::model::hash::fnv1a;
+use crate::model::health::{HEALTH_HOST, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::{Listen, ServiceName};
+use crate::model::service::{Listen, Retry, ServiceName};
 
 /// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
 /// finishing process from being closed under their next request; the server state file keeps a
-/// server that is down or drains so; only requests that may be sent twice are.
+/// server that is down or drains so. Each request has a connection of its own to its replica: on
+/// one that is kept, a replica that closes it cannot be told from one that died of the request. A
+/// try that is refused waits for as long as a connection may take, then goes to another replica.
 const DEFAULTS: &str = "\
     mode http
     balance leastconn
     option forwardfor
     option idle-close-on-response
+    option http-server-close
     option redispatch 1
-    retries 3
-    retry-on conn-failure empty-response 503
+    retries 4
+    retry-on conn-failure
     load-server-state-from-file global
-    timeout connect 2s
+    timeout connect 500ms
     timeout client 1m
     timeout server 5m
     timeout queue 30s
@@ -58,6 +62,9 @@ pub(crate) fn render(
     let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
     let _ = writeln!(out, "    server-state-file {state}");
     let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
+    if let Some(most) = config.max_connections {
+        let _ = writeln!(out, "    maxconn {most}");
+    }
     // Whose the operator's own file runs it as is said there.
     if drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
@@ -68,14 +75,41 @@ pub(crate) fn render(
         let _ = write!(out, "\nlisten {STATS}\n    bind 127.0.0.1:{port}\n    stats enable\n");
         let _ = writeln!(out, "    stats uri /\n    stats refresh 5s");
     }
+    let share = share(config, routes);
     for backend in &routes.backends {
-        render_frontend(backend, config.certificate.as_deref(), &mut out);
+        let again = again(config, backend);
+        let limit = again.as_ref().and(share);
+        render_frontend(backend, config.certificate.as_deref(), limit, &mut out);
+        if let Some(socket) = &again {
+            render_again(backend, socket, &mut out);
+        }
         render_backend(backend, &mut out);
     }
     out
 }
 
-fn render_frontend(backend: &Backend, certificate: Option<&Path>, out: &mut String) {
+/// The socket inside of HAProxy by which a GET comes back for its one second try. Its name is in a
+/// space that all HAProxy processes of a host share.
+fn again(config: &ProxyConfig, backend: &Backend) -> Option<String> {
+    backend.listen.as_ref().filter(|_| backend.retry == Retry::Safe)?;
+    let site = fnv1a(config.socket.as_os_str().as_encoded_bytes());
+    Some(format!("abns@plimsoll-{site:016x}-{}", backend.service))
+}
+
+/// The clients that a frontend may have whose requests need two of HAProxy's connections. If these
+/// frontends could take all of them, none would be left for the second one.
+fn share(config: &ProxyConfig, routes: &Routes) -> Option<u32> {
+    let count = routes.backends.iter().filter(|b| again(config, b).is_some()).count();
+    let each = u32::try_from(count).ok().filter(|count| 0 < *count)?.saturating_mul(2);
+    Some((config.max_connections? / each).max(1))
+}
+
+fn render_frontend(
+    backend: &Backend,
+    certificate: Option<&Path>,
+    limit: Option<u32>,
+    out: &mut String,
+) {
     let Some(listen) = &backend.listen else { return };
     let name = &backend.service;
     let _ = write!(out, "\nfrontend {name}\n    bind {listen}");
@@ -83,12 +117,32 @@ fn render_frontend(backend: &Backend, certificate: Option<&Path>, out: &mut Stri
         let _ = write!(out, " ssl crt {}", quoted(&file.to_string_lossy()));
         let _ = write!(out, "\n    http-request set-header X-Forwarded-Proto https");
     }
+    if let Some(limit) = limit {
+        let _ = write!(out, "\n    maxconn {limit}");
+    }
+    if backend.retry == Retry::Safe {
+        let _ = write!(out, "\n    use_backend {name}:first if METH_GET");
+    }
     let _ = writeln!(out, "\n    default_backend {name}");
+}
+
+/// HAProxy counts tries to connect and tries to send alike, and one limit for both would either
+/// send a request to many replicas or give up where several are gone. So a GET passes it twice: the
+/// outer pass sends it once more when it gets no answer, the inner one looks for a replica that
+/// takes the connection. Its own 502, which tells of a replica that ended, is no answer.
+fn render_again(backend: &Backend, socket: &str, out: &mut String) {
+    let name = &backend.service;
+    let _ = write!(
+        out,
+        "\nbackend {name}:first\n    retries 1\n    retry-on conn-failure empty-response\n    \
+         server again {socket}\n\nfrontend {name}:again\n    bind {socket}\n    \
+         errorfile 502 /dev/null\n    default_backend {name}\n"
+    );
 }
 
 fn render_backend(backend: &Backend, out: &mut String) {
     let name = &backend.service;
-    let _ = write!(out, "\nbackend {name}\n    http-request disable-l7-retry unless METH_GET\n");
+    let _ = write!(out, "\nbackend {name}\n");
     let health = &backend.health;
     if let HealthKind::Http(http) = &health.kind {
         let path = quoted(&http.path);
@@ -105,7 +159,7 @@ fn render_backend(backend: &Backend, out: &mut String) {
         let _ = writeln!(out, "\n    http-check expect status {}", http.expected());
     }
     let _ = writeln!(out, "    timeout check {}ms", health.timeout.as_millis());
-    let _ = writeln!(out, "    default-server {}", server_options(health));
+    let _ = writeln!(out, "    default-server {}", server_options(backend));
     for server in &backend.servers {
         // Said of each, though the default has it: whoever reads one line sees that it is checked.
         let _ = writeln!(out, "    server {} {} check", server.name, server.address);
@@ -115,12 +169,18 @@ fn render_backend(backend: &Backend, out: &mut String) {
 /// What each server of a backend has. One that is added to a running HAProxy takes nothing over
 /// from `default-server`, not even the defaults without which connections to it are not kept. Its
 /// first check comes after `downinter`, as does that of one that is to come back.
-pub(crate) fn server_options(health: &HealthCheck) -> String {
+///
+/// A server that cannot be connected to is down at once: it would attract requests, as the one with
+/// the fewest. Where there is no other one, it is better to try it again than to have none.
+pub(crate) fn server_options(backend: &Backend) -> String {
+    let health = &backend.health;
     let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
     let interval = health.interval.as_millis();
+    let is_alone = backend.is_single || backend.servers.len() == 1;
+    let observe = if is_alone { "" } else { " observe layer4 error-limit 1 on-error mark-down" };
     format!(
         "check{port} inter {interval}ms fastinter 1s downinter 500ms fall {} rise {} \
-         pool-max-conn -1 pool-purge-delay 5s",
+         pool-max-conn -1 pool-purge-delay 5s{observe}",
         health.unhealthy_after, health.healthy_after
     )
 }
@@ -159,12 +219,12 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{binds, listen_of, quoted, render};
+    use crate::haproxy::render::{binds, listen_of, quoted, render, server_options};
     use crate::model::config::{ProxyConfig, ProxyMode};
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::secret::Secret;
-    use crate::model::service::{Listen, ServiceName};
+    use crate::model::service::{Listen, Retry, ServiceName};
 
     fn config() -> ProxyConfig {
         ProxyConfig {
@@ -176,6 +236,7 @@ mod tests {
             socket: "/r/haproxy.sock".into(),
             stats_port: None,
             certificate: None,
+            max_connections: Some(1000),
             hard_stop_after: Duration::from_secs(600),
             min_reload_interval: Duration::from_secs(2),
         }
@@ -187,7 +248,9 @@ mod tests {
         let config = ProxyConfig { stats_port: Some(8404), certificate, ..config() };
         let listen = Some(Listen { address: None, port: 443 });
         let (service, servers) = (ServiceName::new("web").unwrap(), Vec::new());
-        let backend = Backend { service, listen, health: HealthCheck::default(), servers };
+        let health = HealthCheck::default();
+        let retry = Retry::Connect;
+        let backend = Backend { service, listen, health, retry, is_single: false, servers };
         let routes = Routes { backends: vec![backend] };
         let [old, new] = ["Monday", "Tuesday"]
             .map(|edition| render(&config, Path::new("/s/state"), false, edition, &routes));
@@ -225,6 +288,8 @@ mod tests {
                 healthy_after: 2,
                 ..HealthCheck::default()
             },
+            retry: Retry::Connect,
+            is_single: false,
             servers: vec![Server {
                 name: "web-1".to_owned(),
                 address: "172.17.0.2:8080".parse().unwrap(),
@@ -239,7 +304,6 @@ frontend web
     default_backend web
 
 backend web
-    http-request disable-l7-retry unless METH_GET
     option httpchk
     http-check send meth GET uri '/up?a='\\''b'\\''' ver HTTP/1.1 \
 hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
@@ -257,10 +321,71 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
             socket,
             "server-state-file '/s/haproxy.cfg.state'",
             "hard-stop-after 600000ms",
+            "\n    maxconn 1000\n",
             "user haproxy",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
+    }
+
+    fn backend(retry: Retry, servers: u8, is_single: bool) -> Backend {
+        let server = |n: u8| Server {
+            name: format!("web-{n}"),
+            address: std::net::SocketAddr::from(([10, 0, 0, n], 80)),
+            draining: false,
+        };
+        Backend {
+            service: ServiceName::new("web").unwrap(),
+            listen: Some(Listen { address: None, port: 80 }),
+            health: HealthCheck::default(),
+            retry,
+            is_single,
+            servers: (0..servers).map(server).collect(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_down_at_once_where_there_may_be_another() {
+        for (servers, is_single, want) in
+            [(1, false, false), (2, false, true), (2, true, false), (0, false, true)]
+        {
+            let options = server_options(&backend(Retry::Connect, servers, is_single));
+            let is_observed = options.ends_with(" observe layer4 error-limit 1 on-error mark-down");
+            assert_eq!(is_observed, want, "{servers} {is_single}: {options}");
+        }
+    }
+
+    #[test]
+    fn a_get_passes_twice_where_it_may_be_sent_twice_and_finds_room_both_times() {
+        let text = |retry, count| {
+            let routes = Routes { backends: vec![backend(retry, 2, false); count] };
+            render(&config(), Path::new("/s/state"), false, "", &routes)
+        };
+        let socket = "abns@plimsoll-27bd8fa642f176dc-web";
+        let want = format!(
+            "
+frontend web
+    bind :80
+    maxconn 250
+    use_backend web:first if METH_GET
+    default_backend web
+
+backend web:first
+    retries 1
+    retry-on conn-failure empty-response
+    server again {socket}
+
+frontend web:again
+    bind {socket}
+    errorfile 502 /dev/null
+    default_backend web
+
+backend web
+"
+        );
+        let safe = text(Retry::Safe, 2);
+        assert!(safe.contains(&want), "{safe}");
+        assert!(!text(Retry::Connect, 2).contains("empty-response"));
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! HAProxy's Runtime API: one command a connection, each with a deadline and a bounded answer.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::haproxy::tables;
 use crate::model::proxy::{BackendCounts, SeenServer};
-use crate::outside::{Error, Result};
+use crate::outside::{Clock, Error, Result};
 use crate::unix;
 
-/// Of each read and write; HAProxy answers in well under a millisecond.
+/// Of a whole exchange; HAProxy answers in well under a millisecond.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// 1000 servers show as about 400 KB.
-const ANSWER_MAX: u64 = 16 << 20;
+const ANSWER_MAX: usize = 16 << 20;
 
 pub(crate) struct Socket {
     path: PathBuf,
+    clock: Arc<dyn Clock>,
 }
 
 pub(crate) struct Look {
@@ -32,8 +34,8 @@ pub(crate) fn info_number(info: &str, key: &str) -> Option<u64> {
 }
 
 impl Socket {
-    pub(crate) fn new(path: &Path) -> Socket {
-        Socket { path: path.to_owned() }
+    pub(crate) fn new(path: &Path, clock: Arc<dyn Clock>) -> Socket {
+        Socket { path: path.to_owned(), clock }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -41,11 +43,13 @@ impl Socket {
     }
 
     pub(crate) fn ask(&self, command: &str) -> Result<String> {
+        let until = self.clock.now().plus(TIMEOUT);
         let exchange = || -> std::io::Result<String> {
             let mut stream = unix::connect(&self.path, TIMEOUT)?;
+            // A command is short, and goes out at once.
             stream.write_all(format!("{command}\n").as_bytes())?;
-            let mut answer = Vec::new();
-            stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+            let left = || until.since(self.clock.now());
+            let answer = unix::read_all(&mut stream, ANSWER_MAX, left)?;
             Ok(String::from_utf8_lossy(&answer).into_owned())
         };
         exchange().map_err(|err| {

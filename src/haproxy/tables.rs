@@ -168,10 +168,11 @@ mod tests {
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
         3 web 1 web-1 172.17.0.2 2 0 8080\n\
         3 web 2 web-2 172.17.0.3 2 8 8080\n\
-        3 web 3 web-3 172.17.0.4 0 9 8080\n\n";
+        3 web 3 web-3 172.17.0.4 0 9 8080\n\
+        3 web 4 web-4 172.17.0.5 0 0 8080\n\n";
     const STATS: &str = "# pxname,svname,qcur,scur,used_conn_cur,check_status,\n\
         web,FRONTEND,,9,,,\nweb,web-1,1,2,3,* L7OK,\nweb,web-2,0,0,,* INI,\n\
-        web,web-3,0,0,,,\nweb,BACKEND,0,9,,,\n\n";
+        web,web-3,0,0,,,\nweb,web-4,0,0,0,HANA,\nweb,BACKEND,0,9,,,\n\n";
 
     #[test]
     fn servers_show_address_duty_check_and_sessions() {
@@ -185,6 +186,8 @@ mod tests {
             "web/web-1 172.17.0.2:8080 Ready true 4",
             "web/web-2 172.17.0.3:8080 Drain false 0",
             "web/web-3 172.17.0.4:8080 Maint true 0",
+            // Down because a connection failed, not by a check.
+            "web/web-4 172.17.0.5:8080 Ready true 0",
         ];
         assert_eq!(got, want);
     }

@@ -1,5 +1,6 @@
 //! What is done to the outside, one call of a worker each.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,10 @@ pub(crate) enum Action {
     /// Tells the running HAProxy what to do with servers; its file stays.
     Steer {
         servers: Vec<Steering>,
+    },
+    /// Ends earlier HAProxy processes that do not answer and still take connections.
+    EndProxies {
+        processes: Vec<u32>,
     },
 }
 
@@ -84,7 +89,10 @@ impl Action {
             }
             Action::Remove(removal) => Claim::Container(removal.id.clone()),
             Action::Resize { service, .. } => Claim::Number(service.clone()),
-            Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => Claim::Proxy,
+            Action::Reload { .. }
+            | Action::Amend { .. }
+            | Action::Steer { .. }
+            | Action::EndProxies { .. } => Claim::Proxy,
         }
     }
 }
@@ -99,6 +107,7 @@ impl fmt::Display for Action {
             Action::Resize { service, from, to, .. } => write!(f, "resize {service} {from}->{to}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
             Action::Amend { .. } => write!(f, "amend haproxy"),
+            Action::EndProxies { processes } => write!(f, "end haproxy {processes:?}"),
             Action::Steer { servers } => {
                 write!(f, "steer")?;
                 servers.iter().try_for_each(|s| write!(f, " {}={}", s.server, s.duty.word()))
@@ -133,12 +142,12 @@ pub(crate) struct Trouble {
 }
 
 /// How the world is after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Aftermath {
     /// As it was, as far as is known.
     AsBefore,
     /// HAProxy was brought back with the configuration that worked last.
     RolledBack,
-    /// All was done but what the message names.
-    DoneButForThat,
+    /// All was done but what the message names. HAProxy does without these services.
+    DoneButForThat { left_out: BTreeSet<String> },
 }

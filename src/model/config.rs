@@ -50,6 +50,10 @@ pub(crate) struct Api {
     pub(crate) socket: PathBuf,
     /// What a change over TCP has to show; `None`: there are none.
     pub(crate) token: Option<Secret>,
+    /// To read over TCP takes the token too.
+    pub(crate) protect_reads: bool,
+    /// Names that it is asked by over TCP, beside addresses and localhost.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// Who is told of events.
@@ -93,6 +97,8 @@ pub(crate) struct ProxyConfig {
     pub(crate) stats_port: Option<u16>,
     /// With its key; HTTPS is served with it in place of HTTP.
     pub(crate) certificate: Option<PathBuf>,
+    /// Of clients to one HAProxy process. `None`: as the host allows.
+    pub(crate) max_connections: Option<u32>,
     pub(crate) hard_stop_after: Duration,
     pub(crate) min_reload_interval: Duration,
 }

@@ -90,6 +90,7 @@ pub(crate) enum Kind {
     HealthReplaced,
     HealthSuspect,
     HealthStale,
+    HealthNotAsked,
     RolloutStarted,
     RolloutFinished,
     RolloutStalled,
@@ -106,6 +107,7 @@ pub(crate) enum Kind {
     ProxyAmended,
     ProxyAmendRefused,
     ProxyReloadWaits,
+    ProxyKilled,
     DockerLost,
     DockerBack,
     SwarmTrouble,
@@ -123,7 +125,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 56] = [
+    pub(crate) const ALL: [Kind; 58] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -150,6 +152,7 @@ impl Kind {
         Kind::HealthReplaced,
         Kind::HealthSuspect,
         Kind::HealthStale,
+        Kind::HealthNotAsked,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
         Kind::RolloutStalled,
@@ -166,6 +169,7 @@ impl Kind {
         Kind::ProxyAmended,
         Kind::ProxyAmendRefused,
         Kind::ProxyReloadWaits,
+        Kind::ProxyKilled,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::SwarmTrouble,
@@ -210,6 +214,7 @@ impl Kind {
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
             Kind::HealthStale => "health.stale",
+            Kind::HealthNotAsked => "health.not_asked",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
             Kind::RolloutStalled => "rollout.stalled",
@@ -226,6 +231,7 @@ impl Kind {
             Kind::ProxyAmended => "haproxy.amended",
             Kind::ProxyAmendRefused => "haproxy.amend_refused",
             Kind::ProxyReloadWaits => "haproxy.reload_waits",
+            Kind::ProxyKilled => "haproxy.killed",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::SwarmTrouble => "swarm.trouble",
@@ -262,11 +268,13 @@ impl Kind {
             | Kind::HealthSuspect
             | Kind::HealthStale
             | Kind::DaemonSlow
+            | Kind::HealthNotAsked
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
+            | Kind::ProxyKilled
             | Kind::MetricFailed
             | Kind::StateMissing
             | Kind::SwarmTrouble

@@ -74,8 +74,10 @@ pub(crate) struct Known {
     /// The run that passed its health check, or was there when it was seen first.
     pub(crate) proven: Option<u64>,
     pub(crate) restarts: u32,
-    /// Its owner stopped or paused it, and that was told.
-    pub(crate) is_away: bool,
+    /// Since when its owner has it stopped or paused, which was told.
+    pub(crate) away: Option<Moment>,
+    /// Since when its processes are paused.
+    pub(crate) paused: Option<Moment>,
     /// That it ended by itself was told.
     pub(crate) is_ended: bool,
     pub(crate) unaddressed: Option<Unaddressed>,

@@ -26,6 +26,7 @@ pub(crate) mod service;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod swarm;
+pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod units;
 pub(crate) mod url;

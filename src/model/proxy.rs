@@ -1,10 +1,11 @@
 //! What HAProxy is to do, and what it shows.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, Runs, Service, ServiceName};
+use crate::model::service::{Listen, Retry, Runs, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -27,15 +28,23 @@ pub(crate) struct Backend {
     pub(crate) service: ServiceName,
     pub(crate) listen: Option<Listen>,
     pub(crate) health: HealthCheck,
+    pub(crate) retry: Retry,
+    /// It never has more than one replica, but while one takes the place of another.
+    pub(crate) is_single: bool,
     pub(crate) servers: Vec<Server>,
 }
 
 impl Backend {
-    pub(crate) fn of(service: &Service, servers: Vec<Server>) -> Backend {
+    /// Two servers of one name would have HAProxy refuse the whole file: the first one counts.
+    pub(crate) fn of(service: &Service, mut servers: Vec<Server>) -> Backend {
+        let mut names = BTreeSet::new();
+        servers.retain(|server| names.insert(server.name.clone()));
         Backend {
             service: service.name.clone(),
             listen: service.listen.clone(),
             health: health(service),
+            retry: service.retry,
+            is_single: service.timetable.most() <= 1,
             servers,
         }
     }
@@ -73,9 +82,13 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether they differ in nothing but the servers of their backends.
+    /// Whether they differ in nothing but servers of backends, and what new ones are like.
     pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
-        let bare = |backend: &Backend| Backend { servers: Vec::new(), ..backend.clone() };
+        let bare = |backend: &Backend| Backend {
+            servers: Vec::new(),
+            is_single: false,
+            ..backend.clone()
+        };
         self.backends.len() == other.backends.len()
             && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
     }
@@ -102,6 +115,18 @@ impl Routes {
         seen.iter().filter(|seen| self.has_backend(&seen.backend) && !self.has(seen))
     }
 
+    /// The address that a server of this name is to have.
+    pub(crate) fn address_of(&self, seen: &SeenServer) -> Option<SocketAddr> {
+        let backend = self.backends.iter().find(|b| b.service.as_str() == seen.backend)?;
+        backend.servers.iter().find(|s| s.name == seen.name).map(|s| s.address)
+    }
+
+    /// Without these services.
+    pub(crate) fn without(&self, services: &BTreeSet<String>) -> Routes {
+        let backends = self.backends.iter().filter(|b| !services.contains(b.service.as_str()));
+        Routes { backends: backends.cloned().collect() }
+    }
+
     fn has_backend(&self, name: &str) -> bool {
         self.backends.iter().any(|b| b.service.as_str() == name)
     }
@@ -124,8 +149,27 @@ pub(crate) struct ProxySeen {
     pub(crate) is_stale: bool,
     /// Earlier processes of ours that still finish their sessions.
     pub(crate) old_processes: u32,
+    /// Those of them that still take new connections, which one that does its work gives up at
+    /// once.
+    pub(crate) lingering: Vec<Lingering>,
     /// Of each backend in each process that could be asked.
     pub(crate) counts: Vec<BackendCounts>,
+}
+
+/// A service that is not in the config any more serves a port in place of its successor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeptPort {
+    pub(crate) service: ServiceName,
+    pub(crate) listen: Listen,
+    pub(crate) successor: ServiceName,
+}
+
+/// An earlier process that still listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lingering {
+    pub(crate) process: u32,
+    /// When its successor was seen to serve.
+    pub(crate) since: Moment,
 }
 
 /// What one HAProxy process counted for one backend.
@@ -185,6 +229,9 @@ pub(crate) struct ProxyMemory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReloadFailure {
     pub(crate) routes: Routes,
+    /// Services that HAProxy does not take, and that it was brought to do without.
+    pub(crate) left_out: BTreeSet<String>,
+    pub(crate) words: String,
     pub(crate) at: Moment,
     /// In a row.
     pub(crate) count: u32,

@@ -231,6 +231,9 @@ pub(crate) struct Replica {
     pub(crate) old_connections: Option<u64>,
     /// An action on it is under way.
     pub(crate) busy: bool,
+    /// It is paused since a moment ago, as while `docker commit` copies it: what it has in hand
+    /// waits.
+    pub(crate) is_held: bool,
     /// It was started anew and has not passed its health check since: what HAProxy shows is of the
     /// run before.
     pub(crate) is_unproven: bool,
@@ -260,6 +263,7 @@ impl Replica {
             server: None,
             old_connections: None,
             busy: false,
+            is_held: false,
             is_unproven: false,
             unchecked_s: None,
         }

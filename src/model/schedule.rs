@@ -160,6 +160,12 @@ impl Timetable {
         Timetable { bounds, hours: None, schedules: Vec::new() }
     }
 
+    /// Replicas, at any time.
+    pub(crate) fn most(&self) -> u32 {
+        let all = self.schedules.iter().map(|schedule| schedule.bounds.max());
+        all.fold(self.bounds.max(), u32::max)
+    }
+
     /// The zone in which people think of it: that of the business hours, else of the first
     /// schedule.
     pub(crate) fn zone(&self) -> Tz {

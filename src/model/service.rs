@@ -231,6 +231,16 @@ impl Default for Rollout {
     }
 }
 
+/// What becomes of a request whose replica ends before it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It failed: what was sent is never sent again. Where no connection opened, nothing was sent.
+    #[default]
+    Connect,
+    /// A GET is sent to one more replica.
+    Safe,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Service {
     pub(crate) name: ServiceName,
@@ -249,6 +259,7 @@ pub(crate) struct Service {
     pub(crate) cooldown: Cooldown,
     pub(crate) health: HealthCheck,
     pub(crate) rollout: Rollout,
+    pub(crate) retry: Retry,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -333,6 +344,7 @@ impl Service {
             cooldown: Cooldown { up: cooldown, down: cooldown },
             health: HealthCheck::default(),
             rollout: Rollout::default(),
+            retry: Retry::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }
@@ -371,13 +383,6 @@ impl Service {
                 of: service.clone(),
             }),
         }
-    }
-
-    /// The most that the bounds or any schedule allow. A hold outranks every schedule, but not
-    /// this: it is what the host was planned for.
-    pub(crate) fn most_replicas(&self) -> u32 {
-        let schedules = self.timetable.schedules.iter().map(|s| s.bounds.max());
-        schedules.fold(self.timetable.bounds.max(), u32::max)
     }
 
     /// The name of a replica, as container and as HAProxy's server.

@@ -28,6 +28,8 @@ pub(crate) struct Status {
     pub(crate) last_good: Option<Moment>,
     /// Why Docker gave no answer.
     pub(crate) docker_error: Option<String>,
+    /// Why HAProxy does not serve what it should.
+    pub(crate) proxy_error: Option<String>,
     /// `None`: HAProxy does not answer. Else how many earlier processes still finish.
     pub(crate) old_proxies: Option<u32>,
     /// By name.

@@ -17,7 +17,7 @@ use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::owner::Stranger;
-use crate::model::proxy::{ProxySeen, Routes};
+use crate::model::proxy::{ProxyMemory, ProxySeen};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Runs, Service, ServiceName};
@@ -66,9 +66,8 @@ pub(crate) struct Known<'a> {
     pub(crate) due: bool,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
-    /// What HAProxy was last brought to.
-    pub(crate) applied: Option<&'a Routes>,
-    pub(crate) reloaded_at: Option<Moment>,
+    /// What HAProxy was last brought to, and when.
+    pub(crate) proxied: &'a ProxyMemory,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a Answers,
     pub(crate) heard: &'a Heard,
@@ -93,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) strangers: Option<Vec<Stranger>>,
     /// How long until more may be known of single containers.
     pub(crate) wait: Option<Duration>,
+    /// Where containers of those services run.
+    pub(crate) orphaned: BTreeSet<IpAddr>,
     /// Every replica that runs and has an address.
     pub(crate) targets: Vec<Target>,
     /// Of the Swarm, where one is looked at.
@@ -173,6 +174,8 @@ pub(crate) fn look(
     let services = known.config.services.values().filter(|_| ever_listed);
     let snapshots = services.map(|s| view.snapshot(s, &ours)).collect();
     let orphans: BTreeSet<String> = others.iter().map(|c| c.service.clone()).collect();
+    let runs = |c: &&&Container| c.state == ContainerState::Running;
+    let orphaned = others.iter().filter(runs).filter_map(|c| c.address).collect();
     let leaving = gone(known, &orphans).map(|s| view.snapshot(&Arc::new(s), &others)).collect();
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
@@ -186,6 +189,7 @@ pub(crate) fn look(
         proxy: seen,
         engine_error,
         orphans,
+        orphaned,
         strangers,
         wait,
         targets,
@@ -256,6 +260,9 @@ fn is_unproven(memory: &Memory, container: &Container) -> bool {
     runs.is_some_and(|(proven, now)| proven != now)
 }
 
+/// A pause that is longer than this is one that somebody meant.
+const PAUSE_MEANT: Duration = Duration::from_secs(3);
+
 /// What is free beside the reserve, where some service's replicas have a limit to hold against it.
 fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
     let is_limited = config.services.values().any(|s| s.container.memory.is_some());
@@ -287,9 +294,13 @@ fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
         return ProxyStanding::Absent;
     }
     let Some(seen) = seen else { return ProxyStanding::Silent };
-    let is_ours = known.applied.is_some_and(|routes| routes.agree(seen.in_use()));
+    let is_ours =
+        known.proxied.applied.as_ref().is_some_and(|routes| match &known.proxied.failure {
+            Some(failure) => routes.without(&failure.left_out).agree(seen.in_use()),
+            None => routes.agree(seen.in_use()),
+        });
     if is_ours && !known.claims.contains(&Claim::Proxy) {
-        let reloaded_at = known.reloaded_at.unwrap_or(known.now);
+        let reloaded_at = known.proxied.reloaded_at.unwrap_or(known.now);
         ProxyStanding::Settled { old: seen.old_processes, reloaded_at }
     } else {
         ProxyStanding::Changing
@@ -389,6 +400,14 @@ impl View<'_> {
         }
     }
 
+    fn is_held(&self, container: &Container) -> bool {
+        let memory = self.known.memory.services.get(&container.service);
+        let known = memory.and_then(|memory| memory.known.get(&container.id));
+        let since = known.and_then(|known| known.paused);
+        container.state == ContainerState::Paused
+            && since.is_none_or(|since| self.known.now.since(since) < PAUSE_MEANT)
+    }
+
     fn readings(&self, service: &Service) -> Vec<Reading> {
         if !self.known.due {
             return vec![Reading::Pending; service.metrics.len()];
@@ -425,6 +444,7 @@ impl View<'_> {
             server,
             old_connections: old,
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
+            is_held: self.is_held(container),
             is_unproven: is_unproven(self.known.memory, container),
             unchecked_s: container.unchecked_s(service),
         }

@@ -59,6 +59,10 @@ pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
             let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
             vec![Event::new(kind, words)]
         }
+        Action::EndProxies { processes } => {
+            let words = if trouble.is_some() { words } else { killed(processes) };
+            vec![Event::new(Kind::ProxyKilled, words)]
+        }
         // Each drain was told when it was decided; only a failure is news, and its end.
         Action::Steer { .. } if trouble.is_some() => {
             vec![Event::new(Kind::ProxyReloadFailed, words)]
@@ -66,4 +70,13 @@ pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
         Action::Steer { .. } if failures == 0 => Vec::new(),
         Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
     }
+}
+
+fn killed(processes: &[u32]) -> String {
+    let pids: Vec<String> = processes.iter().map(u32::to_string).collect();
+    format!(
+        "process {} did not answer, and still took connections when its successor served; it was \
+         ended by SIGKILL",
+        pids.join(", ")
+    )
 }

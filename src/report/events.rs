@@ -10,6 +10,7 @@ use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::{Owner, Stranger};
 use crate::model::plan::{Milestone, Plan, Rule};
+use crate::model::proxy::KeptPort;
 use crate::model::replica::{ContainerId, Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
@@ -36,6 +37,7 @@ pub(crate) struct Told {
     not_saved: bool,
     orphans: BTreeSet<String>,
     strangers: BTreeMap<ContainerId, Seen>,
+    kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Repeated,
@@ -46,8 +48,8 @@ pub(crate) struct Told {
     standings: BTreeMap<String, Standing>,
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
-    short: Short,
-    stale: Stale,
+    pub(crate) short: Short,
+    pub(crate) stale: Stale,
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -149,6 +151,21 @@ impl Told {
         events
     }
 
+    /// Told when it begins; that it is over shows in the reload that follows.
+    pub(crate) fn ports_kept(&mut self, now: Vec<KeptPort>) -> Vec<Event> {
+        let now: BTreeSet<KeptPort> = now.into_iter().collect();
+        let new = now.difference(&self.kept_ports).map(|kept| {
+            let KeptPort { service, listen, successor } = kept;
+            let message = format!(
+                "its replicas go on to serve {listen} until {successor} has one that is ready"
+            );
+            Event::new(Kind::ServiceOrphaned, message).service(service.as_str())
+        });
+        let events = new.collect();
+        self.kept_ports = now;
+        events
+    }
+
     /// How an action ended; of one that fails again for the same reason, nothing more.
     pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
         match self.repeated.news(done) {
@@ -199,15 +216,6 @@ impl Told {
             None => self.swarm.remove(name).map(|_| Event::new(Kind::SwarmBack, "")),
         };
         event.map(|event| event.service(name))
-    }
-
-    /// Of a Swarm that could not be told, nothing is known.
-    pub(crate) fn short_of_tasks(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
-        (snapshot.engine != EngineSeen::Lost).then(|| self.short.news(now, snapshot))?
-    }
-
-    pub(crate) fn stale(&mut self, snapshot: &Snapshot) -> Vec<Event> {
-        self.stale.news(snapshot)
     }
 
     /// What held when the daemon started is no change.

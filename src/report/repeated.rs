@@ -21,6 +21,7 @@ enum Doing {
     Resize(String),
     Reload,
     Steer,
+    EndProxies,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ impl Repeated {
             Action::Resize { service, .. } => Doing::Resize(service.clone()),
             Action::Reload { .. } => Doing::Reload,
             Action::Steer { .. } => Doing::Steer,
+            Action::EndProxies { .. } => Doing::EndProxies,
             // Each is of a replica of its own, or was told with the reload that follows.
             Action::Start { .. } | Action::Amend { .. } => return News::Plain,
         };
@@ -66,7 +68,7 @@ impl Repeated {
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failing.retain(|doing, _| match doing {
             Doing::Remove(service, _) | Doing::Resize(service) => is_there(service),
-            Doing::Reload | Doing::Steer => true,
+            Doing::Reload | Doing::Steer | Doing::EndProxies => true,
         });
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::model::event::{Event, Kind};
 use crate::model::replica::ContainerState;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 
 /// By service, those that run fewer.
 #[derive(Debug, Default)]
-pub(super) struct Short {
+pub(crate) struct Short {
     services: BTreeMap<String, Since>,
 }
 
@@ -22,9 +22,13 @@ struct Since {
 
 impl Short {
     /// Tells it when it lasts longer than a start may take, and when it is over.
-    pub(super) fn news(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
+    pub(crate) fn news(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
         let service = &snapshot.service;
         let name = service.name.as_str();
+        // Of a Swarm that could not be told, nothing is known.
+        if snapshot.engine == EngineSeen::Lost {
+            return None;
+        }
         let Some(swarm) = &snapshot.swarm else {
             self.services.remove(name);
             return None;

@@ -7,12 +7,12 @@ use crate::model::snapshot::{EngineSeen, Snapshot};
 
 /// Their numbers, by service.
 #[derive(Debug, Default)]
-pub(super) struct Stale {
+pub(crate) struct Stale {
     services: BTreeMap<String, BTreeSet<u32>>,
 }
 
 impl Stale {
-    pub(super) fn news(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+    pub(crate) fn news(&mut self, snapshot: &Snapshot) -> Vec<Event> {
         if snapshot.engine == EngineSeen::Lost {
             return Vec::new();
         }

@@ -53,7 +53,7 @@ impl Past {
             self.changes.insert(name.to_owned(), change(at, plan));
         }
         // A turn between two looks says nothing of load: the last look does.
-        let stands = plan.because.iter().any(|cause| cause.rule == Rule::Standing);
+        let stands = plan.because.last().is_some_and(|cause| cause.rule == Rule::Standing);
         let record = self.records.get(name);
         let (because, reason) = match record.filter(|_| stands) {
             Some(record) => (record.because.clone(), record.reason),

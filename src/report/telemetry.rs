@@ -177,10 +177,10 @@ impl Telemetry {
         if !matches!(done.action, Action::Reload { .. }) || done.result == Ok(Effect::Unchanged) {
             return;
         }
-        let result = match done.result.as_ref().map_err(|trouble| trouble.aftermath) {
+        let result = match done.result.as_ref().map_err(|trouble| &trouble.aftermath) {
             Ok(_) => "ok",
             Err(Aftermath::RolledBack) => "rolled_back",
-            Err(Aftermath::AsBefore | Aftermath::DoneButForThat) => "failed",
+            Err(Aftermath::AsBefore | Aftermath::DoneButForThat { .. }) => "failed",
         };
         let mut kept = self.kept();
         kept.add(Series::Reloads, vec![("result", result.to_owned())], 1);

@@ -1,17 +1,23 @@
 //! What came with a change, to the command it stands for. Unknown keys are errors, as they are in
 //! the config: a misspelt `for` would hold a number until further notice.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::model::command::{Command, Count, Order};
+use crate::model::metric::shortened;
 use crate::model::units;
 use crate::serve::reply::Reply;
 use crate::serve::routes::Change;
 
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const REASON_CHARS_MAX: usize = 200;
+const KEY_SHOWN: usize = 60;
 
 pub(crate) fn command(change: Change, body: &[u8]) -> Result<Command, Reply> {
     let mut body = Body::read(body)?;
@@ -88,6 +94,38 @@ fn wrong(key: &str, found: &Value, allowed: &str) -> Reply {
     Reply::error(422, format!("`{key}` must be {allowed}, not {found}"))
 }
 
+/// The first key that an object has twice. Which of the two is meant nobody knows, and readers of
+/// JSON differ in which they take.
+fn doubled(object: &[u8]) -> Option<String> {
+    struct Keys(Option<String>);
+    struct Reader;
+    impl<'de> Visitor<'de> for Reader {
+        type Value = Keys;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+            let (mut seen, mut doubled) = (BTreeSet::new(), None);
+            while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+                if seen.contains(&key) {
+                    doubled.get_or_insert(key);
+                } else {
+                    seen.insert(key);
+                }
+            }
+            Ok(Keys(doubled))
+        }
+    }
+    impl<'de> Deserialize<'de> for Keys {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+            deserializer.deserialize_map(Reader)
+        }
+    }
+    serde_json::from_slice::<Keys>(object).ok()?.0
+}
+
 /// The keys that nobody took yet.
 struct Body(Map<String, Value>);
 
@@ -98,7 +136,13 @@ impl Body {
             return Ok(Body(Map::new()));
         }
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Body(map)),
+            Ok(Value::Object(map)) => match doubled(bytes) {
+                Some(key) => {
+                    let key = shortened(&key, KEY_SHOWN);
+                    Err(Reply::error(400, format!("the key `{key}` stands there twice")))
+                }
+                None => Ok(Body(map)),
+            },
             Ok(_) => Err(Reply::error(422, "the body must be one object, { ... }")),
             Err(err) => Err(Reply::error(400, "the body is not JSON").detail(err.to_string())),
         }
@@ -193,6 +237,11 @@ mod tests {
             (r#"{"replicas":4,"reason":"a\nb"}"#, "422 \"`reason` must be"),
             (r#"{"replicas":4,"fro":"2h"}"#, "422 \"unknown key `fro`; did you mean `for`?"),
             (r#"{"replicas":4,"colour":1}"#, "unknown key `colour`; known here: replicas, by"),
+            (r#"{"replicas":2,"replicas":3}"#, "400 \"the key `replicas` stands there twice"),
+            (r#"{"replicas":2,"replicas":2}"#, "400 \"the key `replicas`"),
+            (r#"{"by":1,"for":9,"\u0066or":9}"#, "400 \"the key `for`"),
+            (r#"{"x":1,"x":2}"#, "400 \"the key `x`"),
+            (r#"{"by":1,"reason":"by"}"#, "count: More(1)"),
             ("[4]", "422 \"the body must be one object"),
             ("{", "400 \"the body is not JSON"),
             ("\u{fffd}", "400 \"the body is not JSON"),

@@ -1,6 +1,5 @@
 //! What is answered to whom: reads the board, sends orders on. Every route ends here.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::model::command::{Command, Refusal};
-use crate::model::secret::Secret;
 use crate::model::status::{ServiceStatus, Status};
 use crate::outside::Clock;
 use crate::serve::annals::Wish;
+use crate::serve::guard::Guard;
 use crate::serve::reply::{JSON, Reply};
 use crate::serve::routes::{Change, Route, Show};
-use crate::serve::{Sources, bodies, guard, page, wire};
+use crate::serve::{Sources, bodies, page, wire};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Orders that wait for the daemon at once.
@@ -60,23 +59,19 @@ pub(crate) struct Asked {
 pub(crate) struct Desk {
     sources: Sources,
     clock: Arc<dyn Clock>,
-    token: Option<Secret>,
-    control: String,
+    guard: Guard,
     orders: AtomicUsize,
 }
 
 impl Desk {
-    pub(crate) fn new(
-        sources: Sources,
-        clock: Arc<dyn Clock>,
-        token: Option<Secret>,
-        control: &Path,
-    ) -> Desk {
-        let (control, orders) = (control.display().to_string(), AtomicUsize::new(0));
-        Desk { sources, clock, token, control, orders }
+    pub(crate) fn new(sources: Sources, clock: Arc<dyn Clock>, guard: Guard) -> Desk {
+        Desk { sources, clock, guard, orders: AtomicUsize::new(0) }
     }
 
     pub(crate) fn answer(&self, asked: &Asked) -> Reply {
+        if let Err(reply) = self.guard.host(asked) {
+            return reply;
+        }
         let Some(route) = Route::of(&asked.target) else {
             return Reply::error(404, "there is nothing at this path")
                 .detail("/status, /services and /services/NAME are good ones to begin with");
@@ -98,6 +93,21 @@ impl Desk {
             let status = self.sources.board.read();
             status.ok_or_else(|| Reply::busy("no look at the services was made yet"))
         };
+        // Monitors need a yes or no, and the page asks for the token before it shows anything.
+        let may_read = match show {
+            Show::Health | Show::Ready => self.guard.read(asked).is_ok(),
+            Show::Root if page::is_wanted(asked) => return Ok(page::page()),
+            Show::Root
+            | Show::Status
+            | Show::Metrics
+            | Show::Events
+            | Show::Servers
+            | Show::Course
+            | Show::Services
+            | Show::Service(_)
+            | Show::Stats(_)
+            | Show::Explain(_) => self.guard.read(asked).map(|()| true)?,
+        };
         let body = match show {
             Show::Health => json!({ "status": "alive" }),
             // There is something to count before there is something to show.
@@ -110,13 +120,12 @@ impl Desk {
                 let host = (self.sources.host)();
                 Value::Array(wire::hosts(&host, self.sources.board.read().as_deref()))
             }
-            Show::Root if page::is_wanted(asked) => return Ok(page::page()),
             Show::Root => json!({
                 "status": "running",
                 "version": env!("CARGO_PKG_VERSION"),
                 "uptime_s": self.clock.now().since(seen()?.started).as_secs(),
             }),
-            Show::Ready => self.ready(&*seen()?)?,
+            Show::Ready => self.ready(&*seen()?, may_read)?,
             Show::Status => wire::status(&*seen()?),
             Show::Course => wire::courses(&*seen()?),
             Show::Services => {
@@ -141,8 +150,12 @@ impl Desk {
         Ok(Reply::new(200, body))
     }
 
-    /// Docker answered, not long ago.
-    fn ready(&self, status: &Status) -> Result<Value, Reply> {
+    /// Docker answered, not long ago, and HAProxy serves what it should.
+    fn ready(&self, status: &Status, may_read: bool) -> Result<Value, Reply> {
+        if let Some(error) = &status.proxy_error {
+            let reply = Reply::error(503, "not ready");
+            return Err(if may_read { reply.detail(error.clone()) } else { reply });
+        }
         let young = (YOUNG_INTERVALS * status.check_interval).max(YOUNG_LEAST);
         let age = status.last_good.map(|at| self.clock.now().since(at));
         if let Some(age) = age.filter(|age| *age < young) {
@@ -152,12 +165,13 @@ impl Desk {
             Some(age) => format!("the last good look was {} s ago", age.as_secs()),
             None => "there was no good look yet".to_owned(),
         };
-        let why = status.docker_error.as_ref().map(|error| format!(": {error}"));
+        let why = status.docker_error.as_ref().filter(|_| may_read);
+        let why = why.map(|error| format!(": {error}"));
         Err(Reply::error(503, "not ready").detail(since + &why.unwrap_or_default()))
     }
 
     fn change(&self, asked: &Asked, change: Change) -> Result<Reply, Reply> {
-        guard::check(asked, self.token.as_ref(), &self.control)?;
+        self.guard.change(asked)?;
         let command = bodies::command(change, &asked.body)?;
         let status = match &command {
             Command::Reload => 200,

@@ -1,14 +1,14 @@
 //! Where clients come in: TCP and the control socket. One request a connection, one thread each, as
 //! many as there is room for; the others are turned away at once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::unix;
 /// Those of the control socket are its own, so that a crowd on TCP locks no operator out.
 const TCP_CONNECTIONS: usize = 64;
 const CONTROL_CONNECTIONS: usize = 16;
+/// One client leaves room for others, however many it opens.
+const ADDRESS_CONNECTIONS: usize = 16;
 /// For whom there is no room.
 const FULL: u16 = 503;
 /// In place of what a client made up.
@@ -43,8 +45,8 @@ pub(crate) struct Hall {
     clock: Arc<dyn Clock>,
     inside: Inside,
     files: Arc<Files>,
-    tcp: Arc<AtomicUsize>,
-    control: Arc<AtomicUsize>,
+    tcp: Arc<Taken>,
+    control: Arc<Taken>,
     tally: Tally,
 }
 
@@ -134,7 +136,10 @@ pub(crate) fn keep(place: &Place, hall: &Arc<Hall>) {
     let room = room.min(room_by_limit());
     loop {
         match listener.accept() {
-            Ok((socket, _)) => welcome(place, hall, Slot::take(taken, room), socket),
+            Ok((socket, from)) => {
+                let from = from.as_socket().map(|from| host(from.ip()));
+                welcome(place, hall, Slot::take(taken, from, room), socket);
+            }
             Err(err) if err.kind() == ErrorKind::Interrupted => (),
             // One client's trouble, or too many open files: the next one may fare better.
             Err(_) => thread::park_timeout(ACCEPT_PAUSE),
@@ -193,20 +198,52 @@ fn method(asked: &str) -> &'static str {
     known.into_iter().find(|known| *known == asked).unwrap_or(OTHER)
 }
 
+/// Connections by whom they come from; `None` is the control socket, where nobody is told apart.
+#[derive(Debug, Default)]
+struct Taken(Mutex<BTreeMap<Option<IpAddr>, usize>>);
+
 /// One connection's room.
-struct Slot(Arc<AtomicUsize>);
+struct Slot {
+    taken: Arc<Taken>,
+    from: Option<IpAddr>,
+}
 
 impl Slot {
-    fn take(taken: &Arc<AtomicUsize>, room: usize) -> Option<Slot> {
-        let slot = Slot(taken.clone());
-        // Dropped, a slot that is one too many is given back as well.
-        (taken.fetch_add(1, Ordering::Relaxed) < room).then_some(slot)
+    fn take(taken: &Arc<Taken>, from: Option<IpAddr>, room: usize) -> Option<Slot> {
+        let mut all = lock(&taken.0);
+        let of_one = all.get(&from).copied().unwrap_or(0);
+        let is_crowd = from.is_some() && ADDRESS_CONNECTIONS <= of_one;
+        if is_crowd || room <= all.values().sum() {
+            return None;
+        }
+        all.insert(from, of_one + 1);
+        Some(Slot { taken: taken.clone(), from })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut all = lock(&self.taken.0);
+        let left = all.get(&self.from).copied().unwrap_or(0).saturating_sub(1);
+        match left {
+            0 => drop(all.remove(&self.from)),
+            _ => drop(all.insert(self.from, left)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whoever has one address of IPv6 has all of its network, which are 64 bits of it.
+fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => {
+            let network = ip.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
     }
 }
 
@@ -216,4 +253,33 @@ fn room_by_limit() -> usize {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
     soft.map_or(usize::MAX, |soft| (soft.saturating_sub(FILES_KEPT) / 2).max(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use crate::serve::door::{ADDRESS_CONNECTIONS, Slot, Taken, host};
+
+    #[test]
+    fn one_address_has_its_share_and_all_have_no_more_than_there_is() {
+        let taken = Arc::new(Taken::default());
+        let ip = |text: &str| Some(host(text.parse::<IpAddr>().unwrap()));
+        let take = |from| Slot::take(&taken, from, 40);
+        let mut held: Vec<Slot> = (0..16).map(|_| take(ip("10.0.0.1")).unwrap()).collect();
+        assert_eq!(held.len(), ADDRESS_CONNECTIONS);
+        assert!(take(ip("10.0.0.1")).is_none() && take(ip("::ffff:10.0.0.1")).is_none());
+        // One network of IPv6 is one client, and the next is another.
+        held.extend((0..16).map(|n| take(ip(&format!("2001:db8::{n}"))).unwrap()));
+        assert!(take(ip("2001:db8::1:2:3:4")).is_none());
+        held.extend((0..8).map(|_| take(ip("2001:db8:0:1::")).unwrap()));
+        assert!(take(ip("10.0.0.2")).is_none(), "40 are taken");
+        held.remove(0);
+        held.push(take(ip("10.0.0.1")).unwrap());
+        held.clear();
+        assert!(taken.0.lock().unwrap().is_empty());
+        // The control socket's clients have no address, and no share.
+        assert_eq!((0..50).map_while(|_| take(None)).collect::<Vec<_>>().len(), 40);
+    }
 }

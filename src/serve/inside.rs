@@ -188,7 +188,7 @@ fn asked(request: &mut tiny_http::Request) -> Option<Asked> {
         body: Vec::new(),
     };
     let mut reader = request.as_reader().take(BODY_BYTES_MAX as u64);
-    reader.read_to_end(&mut asked.body).ok()?;
+    io::copy(&mut reader, &mut asked.body).ok()?;
     Some(asked)
 }
 

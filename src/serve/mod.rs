@@ -33,6 +33,7 @@ use crate::outside::{Clock, Error, Result, Tally};
 pub(crate) use crate::serve::annals::Annals;
 use crate::serve::desk::Desk;
 use crate::serve::door::{Hall, Place};
+use crate::serve::guard::Guard;
 use crate::serve::inside::Inside;
 
 /// Where the latest status hangs. A reader keeps the sheet it took.
@@ -81,7 +82,7 @@ impl Front {
         tally: Tally,
     ) -> Result<Front> {
         let files = Arc::new(Files::default());
-        let desk = Desk::new(sources, clock.clone(), api.token.clone(), &api.socket);
+        let desk = Desk::new(sources, clock.clone(), Guard::of(api));
         let inside = Inside::new(private(&api.socket), files.clone(), clock.clone(), desk);
         let hall = Arc::new(Hall::new(clock, inside, files.clone(), tally));
         let tcp = api.listen.map(Place::Tcp);

@@ -31,7 +31,11 @@ pub(crate) fn status(status: &Status) -> Value {
         "dry_run": status.dry_run,
         "last_good_s": status.last_good.map(|at| status.now.since(at).as_secs_f64()),
         "docker": { "answers": status.docker_error.is_none(), "error": status.docker_error },
-        "haproxy": { "answers": status.old_proxies.is_some(), "old_processes": status.old_proxies },
+        "haproxy": {
+            "answers": status.old_proxies.is_some(),
+            "error": status.proxy_error,
+            "old_processes": status.old_proxies,
+        },
         "services": services,
         "orphans": status.orphans,
     })

@@ -90,7 +90,7 @@ impl Crew for MadeUpCrew {
             Action::Remove(_) => (3_000, 1_000),
             Action::Reload { .. } => (600, 200),
             Action::Amend { .. } => (200, 60),
-            Action::Steer { .. } | Action::Resize { .. } => (20, 4),
+            Action::Steer { .. } | Action::Resize { .. } | Action::EndProxies { .. } => (20, 4),
         };
         let half = state.nature.chance.between(2, longest / 2, usual / 2);
         let half = Duration::from_millis(half);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::model::action::{Effect, Removal, Steering};
 use crate::model::memory::Memory;
-use crate::model::owner::Owner;
 use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
-use crate::model::replica::{Container, ContainerId, ContainerState, Duty, ServerSeen};
+use crate::model::replica::{
+    Container, ContainerId, ContainerState, Duty, Ended, Ending, ServerSeen,
+};
 use crate::model::schedule::Wall;
-use crate::model::service::{Adopted, Service};
+use crate::model::service::{Adopted, Origin, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 use crate::outside::{
@@ -34,16 +35,21 @@ impl Engine for World {
         self.state().call("list", |state| {
             let container = |unit: &Unit| Container {
                 id: unit.id.clone(),
-                name: unit.name.clone(),
-                owner: Owner::Ours,
+                name: unit.called.clone(),
+                owner: unit.owner,
                 service: state.service().to_owned(),
                 number: unit.number,
                 created: 0,
-                spec: Some(unit.spec.clone()),
+                spec: Some(unit.spec.clone()).filter(|_| !unit.owner.is_composed()),
                 port: None,
                 state: unit.state,
                 exit: None,
-                ended: None,
+                ended: unit.ended.filter(|_| unit.state == ContainerState::Exited).map(
+                    |(by, at)| {
+                        let is_new = state.now.since(at) < Duration::from_secs(5);
+                        Ended { by, is_fresh: is_new && by == Ending::Stopped }
+                    },
+                ),
                 started: unit.started.map(|at| at.0),
                 restarts: 0,
                 own_health: None,
@@ -51,7 +57,8 @@ impl Engine for World {
                 address: unit.address,
             };
             let containers = state.containers.iter().map(container).collect();
-            Ok(Listing { containers, ..Listing::default() })
+            let strangers = state.strangers.clone();
+            Ok(Listing { containers, strangers, ..Listing::default() })
         })
     }
 
@@ -100,6 +107,11 @@ impl Engine for World {
                 if most <= count {
                     return Err(Error::new(format!("{count} containers exist, {most} are made")));
                 }
+                let is_pattern = |u: &Unit| u.state == ContainerState::Running;
+                let is_composed = matches!(service.container.origin, Origin::Compose { .. });
+                if is_composed && !state.containers.iter().any(is_pattern) {
+                    return Err(Error::new("no container of compose's runs"));
+                }
                 state.make(service, number);
             }
             Ok(())
@@ -134,9 +146,10 @@ impl Engine for World {
             state.note(format!("a replica of {service} is removed"));
         }
         // As it was when that was decided, or not at all.
+        state.check_removal(id);
         let unit = state.containers.iter().find(|u| u.id == *id);
         let is_same = |u: &Unit| {
-            let is_up = u.state == ContainerState::Running;
+            let is_up = matches!(u.state, ContainerState::Running | ContainerState::Paused);
             is_up == removal.is_up && u.started.map(|at| at.0) == removal.started
         };
         match unit {
@@ -186,7 +199,8 @@ impl Proxy for World {
             let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
             let is_amendable = state.is_amendable;
             let is_stale = false;
-            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, counts })
+            let lingering = Vec::new();
+            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, lingering, counts })
         });
         state.silent = seen.is_err();
         seen
@@ -275,6 +289,10 @@ impl Proxy for World {
             state.check_floor(before, "amend");
             Ok(Effect::Changed)
         })
+    }
+
+    fn kill(&self, _: &[u32]) -> Result<()> {
+        Ok(())
     }
 
     fn steer(&self, servers: &[Steering]) -> Result<()> {

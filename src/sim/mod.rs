@@ -13,6 +13,8 @@ mod healing;
 #[cfg(test)]
 mod ordeal;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod random;
 pub(crate) mod replay;
 mod rules;

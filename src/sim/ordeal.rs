@@ -9,7 +9,7 @@ use crate::config;
 use crate::model::config::Config;
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::metric::{Milli, Source};
-use crate::model::replica::ContainerState;
+use crate::model::replica::{ContainerState, Ending};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::{
     Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName,
@@ -19,6 +19,7 @@ use crate::outside::{Error, Result};
 use crate::sim::chance::Chance;
 use crate::sim::crew::MadeUpCrew;
 use crate::sim::demand::Demand;
+use crate::sim::people::Deed;
 use crate::sim::random::Random;
 use crate::sim::run::{Run, Stroke};
 use crate::sim::world::{Nature, START, State};
@@ -70,6 +71,8 @@ pub(crate) enum Fault {
     Image(&'static str),
     /// An operator has all replicas replaced.
     Restart,
+    /// Somebody does this to a container by hand.
+    Deed(Deed),
 }
 
 /// What is made from it never gets ready.
@@ -202,7 +205,7 @@ impl Run {
                 let mut units = state.containers.iter();
                 let victim = units.find(|u| u.state == ContainerState::Running);
                 if let Some(id) = victim.map(|u| u.id.clone()) {
-                    state.end(&id);
+                    state.end(&id, Ending::Crashed);
                 }
             }
             Fault::HaproxyDies => state.kill_haproxy(),
@@ -223,6 +226,7 @@ impl Run {
                 state.nature.service = service.clone();
                 self.config.services.insert(service.name.clone(), service);
             }
+            Fault::Deed(deed) => state.suffer_deed(deed),
             Fault::Restart => {
                 for memory in self.mind.memory.services.values_mut() {
                     memory.rollout.restart_up_to = memory.last_number;
@@ -232,7 +236,7 @@ impl Run {
             }
         }
         drop(state);
-        if matches!(fault, Fault::ReplicaDies | Fault::Image(_) | Fault::Restart) {
+        if matches!(fault, Fault::ReplicaDies | Fault::Image(_) | Fault::Restart | Fault::Deed(_)) {
             self.wake(now);
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
+use crate::model::owner::Owner;
 use crate::model::plan::{Plan, Step};
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerId, ContainerState, Duty};
-use crate::model::service::replica_name;
+use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
+use crate::model::service::{Origin, replica_name};
 use crate::sim::world::{Line, Process, START, State, Unit};
 use crate::tick::Turn;
 
@@ -17,9 +18,14 @@ impl State {
 
     /// How many serve that the daemon has no reason to think ill of.
     pub(crate) fn trusted(&self) -> usize {
+        // One that was started anew leaves until its health check has passed.
+        let is_unproven = |unit: &Unit| {
+            let proven = self.believed.known.get(&unit.id).and_then(|known| known.proven);
+            proven.zip(unit.started).is_some_and(|(proven, now)| proven != now.0)
+        };
         let is_shunned = |number: &u32| {
             let unit = self.containers.iter().find(|u| u.number == *number);
-            unit.is_some_and(|unit| self.believed.is_ill(&unit.id))
+            unit.is_some_and(|unit| self.believed.is_ill(&unit.id) || is_unproven(unit))
         };
         self.serving().iter().filter(|number| !is_shunned(number)).count()
     }
@@ -57,7 +63,7 @@ impl State {
     pub(crate) fn stop(&mut self, id: &ContainerId) {
         let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
         let Some(address) = unit.address.filter(|_| unit.state == ContainerState::Running) else {
-            return self.end(id);
+            return self.end(id, Ending::Stopped);
         };
         let name = replica_name(self.service(), unit.number);
         if !self.timed_out.contains(id) {
@@ -85,8 +91,32 @@ impl State {
             }
         }
         let before = self.trusted();
-        self.end(id);
+        self.end(id, Ending::Stopped);
         self.check_floor(before, &format!("stop of {name}"));
+    }
+
+    /// Compose's own go only when there are too many, and never the last of them.
+    pub(crate) fn check_removal(&mut self, id: &ContainerId) {
+        if self.strangers.iter().any(|stranger| stranger.id == *id) {
+            self.note(format!("{id}, which is a stranger, is removed"));
+        }
+        // Somebody may have been quicker.
+        let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
+        if unit.owner != Owner::Compose {
+            return;
+        }
+        let name = unit.name.clone();
+        let others = self.containers.iter().filter(|u| u.id != *id);
+        let (mut own, mut runs) = (0, 0);
+        for other in others {
+            own += u32::from(other.owner == Owner::Compose);
+            runs += u32::from(other.state == ContainerState::Running);
+        }
+        if own == 0 || runs < self.believed.wanted.unwrap_or(0) {
+            self.note(format!(
+                "{name} of compose's is removed beside {own} of its own, {runs} run"
+            ));
+        }
     }
 
     /// No more are started than the config allows above the number.
@@ -95,15 +125,23 @@ impl State {
         let starts = plan.actions.iter().filter(is_start).count();
         let made = |a: &&Action| match a {
             Action::Start { number, .. } => self.containers.iter().any(|u| u.number == *number),
-            Action::Remove { .. }
+            Action::Remove(_)
             | Action::Resize { .. }
             | Action::Reload { .. }
             | Action::Amend { .. }
-            | Action::Steer { .. } => false,
+            | Action::Steer { .. }
+            | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();
         let drained = |u: &Unit| plan.steps.contains(&Step::Drain { number: u.number });
-        let stays = |u: &&Unit| u.exists() && !before.drains.contains_key(&u.id) && !drained(u);
+        // Those of compose's that hold no seat are not started by us.
+        let is_idle = |u: &Unit| {
+            u.owner == Owner::Compose
+                && (u.state != ContainerState::Running || self.believed.is_ill(&u.id))
+        };
+        let stays = |u: &&Unit| {
+            u.exists() && !is_idle(u) && !before.drains.contains_key(&u.id) && !drained(u)
+        };
         let there = self.containers.iter().filter(stays).count();
         let surge = self.nature.service.rollout.max_surge;
         let most = usize::try_from(plan.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
@@ -119,7 +157,10 @@ impl State {
             self.note("a plan without a reason".to_owned());
         }
         let bounds = self.nature.service.timetable.at(self.wall()).bounds;
-        if turn.engine_error.is_none() && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
+        // What compose made of the number stands for a cooldown.
+        let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });
+        let is_ours = turn.engine_error.is_none() && !is_composed;
+        if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
             self.note(format!("{} is outside the bounds", plan.wanted));
         }
         self.check_surge(plan, before);

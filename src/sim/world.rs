@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
+use crate::model::owner::{Owner, Stranger};
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
-use crate::model::replica::{ContainerId, ContainerState, Duty};
+use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::schedule::Wall;
-use crate::model::service::Service;
+use crate::model::service::{Origin, Service};
 use crate::model::time::Moment;
 use crate::sim::chance::Chance;
 use crate::sim::demand::Demand;
@@ -44,6 +45,8 @@ pub(crate) struct State {
     pub(crate) now: Moment,
     pub(crate) nature: Nature,
     pub(crate) containers: Vec<Unit>,
+    /// Containers that only look like replicas.
+    pub(crate) strangers: Vec<Stranger>,
     next_id: u64,
     /// HAProxy takes servers while it runs.
     pub(crate) is_amendable: bool,
@@ -77,8 +80,11 @@ pub(crate) struct State {
 pub(crate) struct Unit {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
-    /// As container and as HAProxy's server.
+    pub(crate) owner: Owner,
+    /// As HAProxy's server.
     pub(crate) name: String,
+    /// As container.
+    pub(crate) called: String,
     /// What it was made from.
     pub(crate) spec: String,
     pub(crate) image: String,
@@ -86,6 +92,12 @@ pub(crate) struct Unit {
     pub(crate) address: Option<IpAddr>,
     /// When it was started last.
     pub(crate) started: Option<Moment>,
+    /// By whom it was ended last, and when.
+    pub(crate) ended: Option<(Ending, Moment)>,
+    /// Whoever stopped it starts it again then.
+    pub(crate) restart_at: Option<Moment>,
+    /// Somebody took it out of its network.
+    pub(crate) is_cut_off: bool,
     pub(crate) ready_at: Moment,
     /// It runs, and cannot serve.
     pub(crate) ill_until: Moment,
@@ -151,6 +163,7 @@ impl World {
                 now,
                 nature,
                 containers: Vec::new(),
+                strangers: Vec::new(),
                 next_id: 0,
                 is_amendable,
                 current: None,
@@ -207,6 +220,7 @@ impl State {
             unit.used_ns = unit.used_ns.saturating_add(rate.over(ns));
         }
         self.now = to;
+        self.restart();
         self.containers.retain(|u| u.gone_at.is_none_or(|at| to < at));
         self.sessions.retain(|s| to < s.ends);
         if 0 < ns {
@@ -218,6 +232,19 @@ impl State {
             let idle = p.has_idle_clients && to < p.told_at.plus(KEEP_ALIVE);
             idle || sessions.iter().any(|s| s.process == p.id)
         });
+    }
+
+    /// Those whose `docker restart` has come to its second half.
+    fn restart(&mut self) {
+        let now = self.now;
+        let due = |u: &&Unit| {
+            u.state == ContainerState::Exited && u.restart_at.is_some_and(|at| at <= now)
+        };
+        let mut due = self.containers.iter().filter(due).map(|u| u.id.clone());
+        if let Some(id) = due.next() {
+            self.launch_unit(&id);
+            self.restart();
+        }
     }
 
     /// Clients send requests where HAProxy lets them; those of an earlier process may once more.
@@ -310,12 +337,20 @@ impl State {
         self.containers.push(Unit {
             id: ContainerId(format!("{:064x}", self.next_id)),
             number,
+            owner: match &self.nature.service.container.origin {
+                Origin::Image(_) => Owner::Ours,
+                Origin::Compose { .. } => Owner::Clone,
+            },
             name: self.nature.service.replica_name(number),
+            called: self.nature.service.replica_name(number),
             spec: service.spec_hash(),
             image,
             state: ContainerState::Created,
             address: None,
             started: None,
+            ended: None,
+            restart_at: None,
+            is_cut_off: false,
             ready_at: self.now,
             ill_until: Moment::default(),
             used_ns: 0,
@@ -324,27 +359,43 @@ impl State {
     }
 
     /// As Docker does, the lowest address that is free is taken again.
-    pub(crate) fn launch(&mut self, number: u32) {
+    pub(crate) fn give_address(&mut self, id: &ContainerId) {
         let taken = self.by_address();
         // A network of 65,536: there are never half as many containers.
         let all = (2..u16::MAX).map(|n| Ipv4Addr::new(172, 17, (n >> 8) as u8, n as u8));
         let free = all.map(IpAddr::V4).find(|ip| !taken.contains_key(ip));
+        let unit = self.containers.iter_mut().find(|u| u.id == *id && !u.is_cut_off);
+        unit.into_iter().for_each(|unit| unit.address = free);
+    }
+
+    pub(crate) fn launch(&mut self, number: u32) {
+        let unit = self.containers.iter().find(|u| u.number == number);
+        if let Some(id) = unit.map(|u| u.id.clone()) {
+            self.launch_unit(&id);
+        }
+    }
+
+    pub(crate) fn launch_unit(&mut self, id: &ContainerId) {
+        self.give_address(id);
         let usual = u64::try_from(self.nature.start_up.as_millis()).unwrap_or(u64::MAX);
         let start_up = Duration::from_millis(self.nature.chance.between(100, 4_000, usual));
         let ready_at = self.now.plus(start_up);
-        for unit in self.containers.iter_mut().filter(|u| u.number == number) {
+        for unit in self.containers.iter_mut().filter(|u| u.id == *id) {
             unit.state = ContainerState::Running;
-            unit.address = free;
-            unit.started = Some(self.now);
+            (unit.started, unit.restart_at) = (Some(self.now), None);
             let is_broken = self.nature.broken_image == Some(unit.image.as_str());
             unit.ready_at = if is_broken { Moment(u64::MAX) } else { ready_at };
         }
     }
 
     /// It runs no more, whoever did that.
-    pub(crate) fn end(&mut self, id: &ContainerId) {
+    pub(crate) fn end(&mut self, id: &ContainerId, by: Ending) {
         let Some(unit) = self.containers.iter_mut().find(|u| u.id == *id) else { return };
+        if !matches!(unit.state, ContainerState::Running | ContainerState::Paused) {
+            return;
+        }
         unit.state = ContainerState::Exited;
+        unit.ended = Some((by, self.now));
         if let Some(address) = unit.address.take() {
             self.sessions.retain(|s| s.address != address);
         }

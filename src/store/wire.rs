@@ -72,7 +72,8 @@ struct KnownState {
     run: Option<u64>,
     proven: Option<u64>,
     restarts: u32,
-    is_away: bool,
+    away: Option<u64>,
+    paused: Option<u64>,
     is_ended: bool,
     /// Since when, and whether that was told.
     unaddressed: Option<(u64, bool)>,
@@ -164,17 +165,20 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
 }
 
 fn pack_known(known: &Known) -> KnownState {
-    let Known { name, number, run, proven, restarts, is_away, is_ended, unaddressed } =
+    let Known { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
         known.clone();
     let unaddressed = unaddressed.map(|Unaddressed { since, is_told }| (since.0, is_told));
-    KnownState { name, number, run, proven, restarts, is_away, is_ended, unaddressed }
+    let [away, paused] = [away, paused].map(|since| since.map(|since| since.0));
+    KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
 }
 
 fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> Known {
-    let KnownState { name, number, run, proven, restarts, is_away, is_ended, unaddressed } = state;
+    let KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
+        state;
     let unaddressed =
         unaddressed.map(|(since, is_told)| Unaddressed { since: past(since), is_told });
-    Known { name, number, run, proven, restarts, is_away, is_ended, unaddressed }
+    let [away, paused] = [away, paused].map(|since| since.map(&past));
+    Known { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
 }
 
 /// What lies in the future, because the clock was set back since, is taken to be now: nothing may
@@ -327,7 +331,8 @@ mod tests {
                     run: Some(11),
                     proven: Some(10),
                     restarts: 2,
-                    is_away: true,
+                    away: Some(Moment(905)),
+                    paused: Some(Moment(904)),
                     is_ended: true,
                     unaddressed: Some(Unaddressed { since: Moment(910), is_told: true }),
                 },

@@ -45,7 +45,8 @@ impl Member {
 
     pub(crate) fn load(&self, kind: Kind, path: &str, count: usize, pause_ms: u64) -> Load {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        Load::start_with_silence(address, clients(count, kind, path, pause_ms), secs(8))
+        let silence_max = if kind == Kind::Slow { secs(40) } else { secs(8) };
+        Load::start_with_silence(address, clients(count, kind, path, pause_ms), silence_max)
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) struct Fleet {
     pub(crate) site: Site,
     pub(crate) members: Vec<Member>,
     pub(crate) network: String,
-    image: String,
+    pub(crate) image: String,
     run: String,
     volumes: Mutex<Vec<String>>,
 }
@@ -89,9 +90,12 @@ impl Fleet {
 
     /// As `docker compose up` makes them, all at once, and their volumes noted.
     pub(crate) fn run_originals(&self) {
-        self.on_all(|member| {
-            (1..=member.originals).for_each(|n| self.run_original(member, n, &[]))
-        });
+        // So many at once as Docker takes without queueing.
+        for some in self.members.chunks(12) {
+            self.on(some, |member| {
+                (1..=member.originals).for_each(|n| self.run_original(member, n, &[]));
+            });
+        }
     }
 
     pub(crate) fn run_original(&self, member: &Member, number: u32, more: &[&str]) {
@@ -154,8 +158,9 @@ impl Fleet {
                 services,
                 r#"{comma}
     "{name}": {{
-      {from}, "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1, "drain_timeout": 12,
-      "health_check": {{ "path": "/health", "interval": 1, "timeout": 1, "start_period": 12 }},
+      {from}, "port": 8080, "listen": "127.0.0.1:{port}", "stop_timeout": 1, "drain_timeout": 20,
+      "health_check": {{ "path": "/health", "interval": 1, "timeout": 1, "start_period": 12,
+                        "unhealthy_after": 6 }},
       "cooldown_period": {{ "up": 3, "down": 1 }}, {keys}
     }}"#
             );
@@ -205,14 +210,9 @@ impl Fleet {
         rows.collect()
     }
 
-    /// On every member at once, each on a thread of its own.
-    pub(crate) fn on_all(&self, act: impl Fn(&Member) + Sync) {
-        self.on(&self.members, act);
-    }
-
+    /// On all at once, each on a thread of its own.
     pub(crate) fn on<T: Sync>(&self, of: &[T], act: impl Fn(&T) + Sync) {
-        // So many at once as Docker takes without queueing.
-        for some in of.chunks(12) {
+        for some in of.chunks(64) {
             thread::scope(|scope| {
                 for one in some {
                     let act = &act;
@@ -230,6 +230,11 @@ impl Fleet {
         format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
     }
 
+    /// What everything of it has to carry.
+    pub(crate) fn label(&self) -> (&str, &str) {
+        (RUN, &self.run)
+    }
+
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger::open(&format!("{RUN}={}", self.run))
     }
@@ -240,6 +245,11 @@ impl Drop for Fleet {
         let label = format!("label={RUN}={}", self.run);
         let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
+        // Docker 20.10 waits for ever for the end of a paused container on control groups v1.
+        let paused = ["ps", "-q", "--filter", &label, "--filter", "status=paused"];
+        for id in self.site.docker(&paused).unwrap_or_default().lines() {
+            drop(self.site.docker(&["unpause", id]));
+        }
         for some in ids.chunks(20) {
             drop(self.site.docker(&[&["rm", "-f", "-v"], some].concat()));
         }

@@ -82,7 +82,7 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
         ["kind=haproxy.reload_failed", "unknown keyword 'no_such_keyword'", "the file is refused"];
     daemon.wait(&failed, secs(10));
     let runs = || fs::read_to_string(site.dir.join("runs")).unwrap_or_default();
-    assert!(reached(secs(20), || 3 <= runs().lines().count()), "it is tried again");
+    assert!(reached(secs(20), || 6 <= runs().lines().count()), "it is tried again");
     assert_eq!(daemon.count(&failed), 1, "and told once: {:#?}", daemon.lines());
     assert_eq!(site.haproxy_pid(), pid, "the old process goes on");
     assert_eq!(fs::read(site.dir.join("haproxy.cfg")).unwrap(), good, "with its file");

@@ -16,6 +16,8 @@ use crate::load::{Client, Kind, Load};
 
 pub(crate) const IMAGE: &str = "plimsoll-demo-app:1";
 pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
+/// As contrib/setup.sh fetches it.
+pub(crate) const HAPROXY_3_0: &str = "/var/cache/plimsoll/haproxy-3.0/usr/sbin/haproxy";
 
 pub(crate) struct Site {
     pub(crate) dir: Dir,

@@ -124,6 +124,55 @@ fn every_route_answers_to_whom_it_should() {
 }
 
 #[test]
+fn no_page_reads_by_a_name_of_its_own_that_leads_here() {
+    let (mut stage, tcp, control) = stage("host");
+    stage.set("/api/hosts", json!(["plimsoll.lan"]));
+    let _daemon = start(&stage, &tcp);
+    for path in ["/", "/healthz", "/readyz", "/status", "/events", "/metrics", "/no-such-path"] {
+        for (host, is_ours) in
+            [("evil.example", false), ("evil.example:8000", false), ("plimsoll.lan:1", true)]
+        {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let answer = tcp.say(request.as_bytes()).unwrap();
+            assert_eq!(answer.status != 421, is_ours, "{path} {host}: {answer:?}");
+            assert!(is_ours || !answer.body.contains("web"), "{answer:?}");
+            assert_ne!(control.say(request.as_bytes()).unwrap().status, 421, "{path}");
+        }
+    }
+    let order = "POST /pause HTTP/1.1\r\nHost: evil.example\r\n";
+    let order = format!("{order}{AUTHORIZED}Content-Length: 0\r\n\r\n");
+    check(&tcp.say(order.as_bytes()).unwrap(), 421, "api.hosts");
+    check(&tcp.say(b"GET /status HTTP/1.1\r\n\r\n").unwrap(), 400, "one Host header");
+    assert_eq!(tcp.say(b"GET /status HTTP/1.0\r\n\r\n").unwrap().status, 200);
+    let old = b"GET /status HTTP/1.0\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(tcp.say(old).unwrap().status, 421);
+}
+
+#[test]
+fn with_protected_reads_only_the_probes_of_monitors_need_no_token() {
+    let (mut stage, tcp, control) = stage("reads");
+    stage.set("/api/protect_reads", json!(true));
+    let _daemon = start(&stage, &tcp);
+    for path in ["/", "/status", "/events", "/metrics", "/servers", "/course", "/services/web"] {
+        check(&tcp.get(path), 401, "this needs the token");
+        assert_eq!(tcp.ask(&format!("GET {path}"), AUTHORIZED, "").status, 200, "{path}");
+        assert_eq!(control.get(path).status, 200, "{path}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(tcp.get(path).status, 200, "{path}");
+    }
+    // The page itself shows nothing: it asks for the token.
+    let page = tcp.ask("GET /", "Accept: text/html\r\n", "");
+    assert_eq!((page.status, page.body.contains("web-1")), (200, false));
+    stage.docker.close();
+    let readyz = || tcp.get("/readyz");
+    assert!(reached(secs(30), || readyz().status == 503), "{:?}", readyz());
+    assert!(!readyz().body.to_lowercase().contains("docker"), "{:?}", readyz());
+    let told = tcp.ask("GET /readyz", AUTHORIZED, "");
+    assert!(told.body.contains("docker.sock"), "{told:?}");
+}
+
+#[test]
 fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     let (mut stage, tcp, control) = stage("auth");
     let daemon = start(&stage, &tcp);
@@ -131,12 +180,12 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     let forged = format!("{AUTHORIZED}X-Plimsoll-Via: control\r\n");
     let other = format!("{AUTHORIZED}Origin: http://elsewhere\r\n");
     let site = format!("{AUTHORIZED}Sec-Fetch-Site: cross-site\r\n");
-    let own = format!("{AUTHORIZED}Origin: http://here\r\nSec-Fetch-Site: same-origin\r\n");
+    let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n");
     for (headers, status, words) in [
-        (&none, 401, "changes need the token"),
-        (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "changes need the token"),
+        (&none, 401, "this needs the token"),
+        (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "this needs the token"),
         (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "not the token"),
-        (&"Authorization: Basic abc\r\n".to_owned(), 401, "need the token"),
+        (&"Authorization: Basic abc\r\n".to_owned(), 401, "needs the token"),
         (&other, 403, "another site"),
         (&site, 403, "another site"),
         (&own, 202, "scaling goes on"),

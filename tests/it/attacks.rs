@@ -7,10 +7,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::raw_http::{To, parse};
@@ -79,12 +82,22 @@ impl Siege {
 
     fn answers(&self) -> bool {
         let begun = Instant::now();
-        let answer = self.tcp().say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = self.tcp().say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         answer.is_some_and(|answer| answer.status == 200) && begun.elapsed() < secs(2)
     }
 
+    /// From one of many addresses, as one alone has no room for a crowd.
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect_timeout(&self.address, secs(5)).unwrap();
+        static TIMES: AtomicU8 = AtomicU8::new(0);
+        let from = 2 + TIMES.fetch_add(1, Ordering::Relaxed) % 32;
+        self.connect_from([127, 0, 0, from])
+    }
+
+    fn connect_from(&self, from: [u8; 4]) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect_timeout(&self.address.into(), secs(5)).unwrap();
+        let stream = TcpStream::from(OwnedFd::from(socket));
         stream.set_read_timeout(Some(secs(30))).unwrap();
         stream.set_write_timeout(Some(secs(5))).unwrap();
         stream
@@ -195,7 +208,7 @@ fn crowds_of_clients_leave_nothing_behind() {
     siege.suffer("4 times Content-Length, no body", |siege| {
         let ask = |_| {
             let mut stream = siege.connect();
-            let head = b"POST /pause HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n";
+            let head = b"POST /pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n";
             stream.write_all(head).unwrap();
             stream
         };
@@ -205,11 +218,36 @@ fn crowds_of_clients_leave_nothing_behind() {
 }
 
 #[test]
+fn one_address_locks_no_other_out() {
+    let mut siege = Siege::new("address", Command::new(PLIMSOLL));
+    siege.suffer("70 idle connections of one address", |siege| {
+        let held: Vec<_> = (0..70).map(|_| siege.connect_from([127, 0, 0, 1])).collect();
+        for number in [17, 70] {
+            let (mut stream, mut answer) = (&held[number - 1], Vec::new());
+            stream.read_to_end(&mut answer).unwrap();
+            assert_eq!(parse(&answer).unwrap().status, 503, "{number}");
+        }
+        // Meanwhile another address is answered.
+        let mut other = siege.connect_from([127, 0, 0, 2]);
+        other.write_all(b"GET /status HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        other.read_to_end(&mut answer).unwrap();
+        assert_eq!(parse(&answer).unwrap().status, 200);
+        // And the first 16 were not turned away: they are waited for.
+        let (mut stream, mut answer) = (&held[15], Vec::new());
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(parse(&answer).unwrap().status, 408);
+        held
+    });
+    siege.end();
+}
+
+#[test]
 fn requests_without_measure_are_refused_early() {
     let mut siege = Siege::new("measure", Command::new(PLIMSOLL));
     let line = vec![b'a'; 1 << 16];
     siege.suffer("a header line of 300 MB", |siege| {
-        let head = b"GET / HTTP/1.1\r\nHost: x\r\nX: ";
+        let head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
         let (sent, status) = pour(siege.connect(), head, &line, 300);
         assert!(sent < 20 << 20 && status.is_none_or(|s| s == 431), "{sent} {status:?}");
     });
@@ -220,13 +258,14 @@ fn requests_without_measure_are_refused_early() {
     });
     for length in ["9000000000000000000", "18446744073709551615"] {
         siege.suffer(&format!("Content-Length: {length}"), |siege| {
-            let request =
-                format!("POST /pause HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            let request = format!(
+                "POST /pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+            );
             assert_eq!(siege.status(request.as_bytes()), Some(413));
         });
     }
     siege.suffer("600,000 pipelined requests", |siege| {
-        let piece = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+        let piece = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
         let (sent, status) = pour(siege.connect(), b"", &piece, 20);
         assert!(sent < 10 << 20 && status.is_none_or(|s| s == 200), "{sent} {status:?}");
     });
@@ -239,7 +278,7 @@ fn requests_that_are_none_are_refused_with_a_status() {
     siege.suffer("HTTP/2.0, 20 times", |siege| {
         for _ in 0..20 {
             assert_eq!(siege.status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(505));
-            assert_eq!(siege.status(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"), Some(505));
+            assert_eq!(siege.status(b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n"), Some(505));
         }
     });
     siege.suffer("500 paths and methods made up", |siege| {
@@ -250,9 +289,9 @@ fn requests_that_are_none_are_refused_with_a_status() {
         let mut before = 0;
         for n in 0..500 {
             let letter = char::from(b'A' + (n % 26) as u8);
-            let line = format!("GET{letter} /services/s{n}/x HTTP/1.1\r\nHost: x\r\n\r\n");
+            let line = format!("GET{letter} /services/s{n}/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
             assert_eq!(siege.status(line.as_bytes()), Some(404));
-            let line = format!("GET /services/s{n} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let line = format!("GET /services/s{n} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             assert_eq!(siege.status(line.as_bytes()), Some(404));
             // Asking for the page is counted too, and shows on the next one.
             if n < 2 {
@@ -263,7 +302,7 @@ fn requests_that_are_none_are_refused_with_a_status() {
         assert_eq!(series(siege), before);
     });
     siege.suffer("two ways to frame a body", |siege| {
-        let inner = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        let inner = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         for (headers, want) in [
             ("Transfer-Encoding: identity\r\nContent-Length: 37", 411),
             ("Content-Length: 37\r\nTransfer-Encoding: chunked", 411),
@@ -272,7 +311,7 @@ fn requests_that_are_none_are_refused_with_a_status() {
             ("Content-Length: 37x", 400),
             ("Content-Length: 0x25", 400),
         ] {
-            let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{inner}");
+            let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{inner}");
             let answer = siege.tcp().say(request.as_bytes()).unwrap();
             assert_eq!(answer.status, want, "{headers}");
             assert!(!answer.body.contains("HTTP/1.1"), "two answers: {answer:?}");
@@ -289,7 +328,7 @@ fn requests_that_are_none_are_refused_with_a_status() {
         ] {
             assert_eq!(siege.status(bytes), Some(400), "{bytes:?}");
         }
-        for bytes in [&b"GET / HT"[..], b"", b"POST /pause HTTP/1.1\r\nHost: x\r\n"] {
+        for bytes in [&b"GET / HT"[..], b"", b"POST /pause HTTP/1.1\r\nHost: localhost\r\n"] {
             let mut stream = siege.connect();
             stream.write_all(bytes).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
@@ -297,7 +336,7 @@ fn requests_that_are_none_are_refused_with_a_status() {
             stream.read_to_end(&mut answer).unwrap();
             assert_eq!(answer, b"", "{bytes:?}");
         }
-        assert_eq!(siege.status(b"GET / HTTP/1.1\r\nHost: x"), Some(408));
+        assert_eq!(siege.status(b"GET / HTTP/1.1\r\nHost: localhost"), Some(408));
     });
     siege.end();
 }
@@ -307,7 +346,7 @@ fn ask_at_once(siege: &Siege, clients: usize, path: &str) -> Vec<TcpStream> {
     let ask = |_| {
         let mut stream = siege.connect();
         // Turned away meanwhile, it is one that does not read all the same.
-        drop(write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        drop(write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         stream
     };
     (0..clients).map(ask).collect()

@@ -37,6 +37,23 @@ fn check(stage: &Stage, check: &str, verdict: &str, words: &str) {
 }
 
 #[test]
+fn an_api_that_is_open_to_other_hosts_is_warned_of() {
+    let mut stage = Stage::new("open");
+    let port = free_address().rsplit_once(':').unwrap().1.to_owned();
+    stage.set("/api/listen", json!(format!("0.0.0.0:{port}")));
+    let (findings, _) = examined(&stage);
+    let of = |check: &str| {
+        let verdict = |f: &Value| f["verdict"].as_str().unwrap().to_owned();
+        findings.iter().find(|f| f["check"] == check).map(verdict)
+    };
+    // The config's own warning is one too.
+    assert_eq!((of("config"), of("api.token")), (Some("warning".into()), Some("warning".into())));
+    stage.set("/api/token", json!("0123456789abcdef"));
+    let (findings, _) = examined(&stage);
+    assert!(!findings.iter().any(|f| f["check"] == "api.token"), "{findings:#?}");
+}
+
+#[test]
 fn a_host_that_has_everything_is_well_with_and_without_a_daemon() {
     let stage = Stage::new("well");
     let (findings, status) = examined(&stage);

@@ -290,6 +290,15 @@ impl FakeDocker {
         all.emit("die", &id);
     }
 
+    /// It has another address from now on, as after its network was taken and given back.
+    pub(crate) fn move_to(&self, name: &str, address: &str) {
+        let mut all = self.lock();
+        let container = all.find(name).unwrap();
+        address.clone_into(&mut container.address);
+        let id = container.id.clone();
+        all.emit("start", &id);
+    }
+
     /// It stands in this state from now on, and Docker says so.
     pub(crate) fn turn(&self, name: &str, state: &str, event: &str) {
         let mut all = self.lock();

@@ -1,9 +1,12 @@
 //! The daemon when HAProxy's binary is missing, refuses, hangs, or its process goes away.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -233,4 +236,60 @@ fn a_service_that_comes_back_into_the_config_is_open_when_it_can_serve() {
     });
     assert_eq!(first, Some(200), "{:#?}", daemon.lines());
     end(daemon, "TERM", secs(3));
+}
+
+/// Answers at once, but what asks for `/hang`: that it answers when it is told to.
+fn start_hanging_app(asked: mpsc::Sender<mpsc::Sender<()>>) -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let asked = asked.clone();
+            thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let Some(request) = fake_http::read_request(&mut reader) else { return };
+                if request.path == "/hang" {
+                    let (go, gone) = mpsc::channel();
+                    asked.send(go).unwrap();
+                    // The end of the test is as good as a word.
+                    let _: Result<(), mpsc::RecvError> = gone.recv();
+                }
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                drop(stream.write_all(answer.as_bytes()));
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_request() {
+    let mut stage = Stage::new("moved");
+    let (tell, told) = mpsc::channel();
+    stage.set("/services/web/port", json!(start_hanging_app(tell)));
+    let daemon = stage.start();
+    stage.wait_served();
+    stage.wait_quiet();
+    let reloads = daemon.count(&["kind=haproxy.reloaded"]);
+    let (pids, _) = stage.haproxies();
+    let mut client = TcpStream::connect(&stage.front).unwrap();
+    client.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let go = told.recv_timeout(SOON).unwrap();
+    for address in ["127.9.0.2", "127.9.0.3", "127.9.0.2"] {
+        let from = daemon.lines().len();
+        stage.docker.move_to("web-1", address);
+        daemon.wait_from(from, &["kind=haproxy.amended"], SOON);
+        stage.wait_served();
+        let file = fs::read_to_string(stage.dir.join("haproxy.cfg")).unwrap();
+        assert!(file.contains(&format!("server web-1 {address}:")), "{file}");
+    }
+    go.send(()).unwrap();
+    let mut answer = String::new();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "what was asked before is answered: {answer}");
+    assert_eq!(daemon.count(&["kind=haproxy.amend_refused"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), reloads, "{:#?}", daemon.lines());
+    assert_eq!(stage.haproxies().0, pids);
+    end(daemon, "TERM", secs(5));
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -116,6 +117,44 @@ fn a_replica_that_serves_is_asked_on() {
     };
     assert!(reached(secs(20), || 10 <= asked()), "{}", asked());
     stage.wait_quiet();
+}
+
+/// No file may be opened any more: the limit is below those that are open.
+fn limit_files(pid: u32, soft: &str) {
+    let limit = format!("--nofile={soft}:");
+    let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
+    let (port, heads) = app(|_, _| Some(200));
+    let mut stage = Stage::new("want");
+    stage.set("/services/web/port", json!(port));
+    stage.set("/services/web/health_check/interval", json!("200ms"));
+    stage.set("/services/web/health_check/timeout", json!("200ms"));
+    let daemon = stage.start();
+    daemon.wait(&["kind=replica.started"], secs(10));
+    stage.wait_served();
+    let asked = |by_us: bool| {
+        let heads = heads.lock().unwrap();
+        heads.iter().filter(|head| head.contains("user-agent: plimsoll/") == by_us).count()
+    };
+    assert!(reached(secs(10), || 2 <= asked(true)));
+    limit_files(daemon.pid(), "3");
+    daemon.wait(&["kind=health.not_asked", "Too many open files"], secs(10));
+    // HAProxy asks as often as the daemon would.
+    let (ours, theirs) = (asked(true), asked(false));
+    assert!(reached(secs(20), || theirs + 20 <= asked(false)), "{:?}", daemon.lines());
+    assert_eq!(asked(true), ours);
+    assert_eq!(daemon.count(&["kind=health.not_asked"]), 1);
+    limit_files(daemon.pid(), "1024");
+    assert!(reached(secs(10), || ours < asked(true)), "{:?}", daemon.lines());
+    daemon.wait(&["kind=health.not_asked", "over: "], secs(30));
+    for kind in ["health.unhealthy", "health.replaced", "replica.removed", "replica.draining"] {
+        assert_eq!(daemon.count(&[&format!("kind={kind}")]), 0, "{:?}", daemon.lines());
+    }
+    assert!(stage.serves());
 }
 
 #[test]

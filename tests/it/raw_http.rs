@@ -57,7 +57,7 @@ impl To {
     pub(crate) fn ask(&self, line: &str, headers: &str, body: &str) -> Answer {
         let length = body.len();
         let request = format!(
-            "{line} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+            "{line} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         );
         self.say(request.as_bytes()).unwrap_or_else(|| panic!("no answer to {line}"))
     }

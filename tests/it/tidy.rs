@@ -20,10 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("act", &["model", "outside"]),
     ("report", &["model"]),
     ("serve", &["model", "outside", "unix"]),
-    ("docker", &["model", "outside", "unix"]),
+    ("docker", &["model", "outside", "unix", "exchange"]),
     ("haproxy", &["model", "outside", "unix", "plain"]),
-    ("net", &["model", "outside"]),
+    ("net", &["model", "outside", "exchange"]),
     ("unix", &[]),
+    ("exchange", &[]),
     ("plain", &[]),
     ("clock", &["model", "outside"]),
     ("store", &["model", "outside", "plain"]),
@@ -65,6 +66,20 @@ const PLAIN_NET: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
 
 const CLOCK_READS: &[&str] =
     &["Instant::now", "SystemTime::now", "Utc::now", "Local::now", ".elapsed()"];
+
+/// On a stream each waits for an end that the other side may never send: a deadline of the socket
+/// is one for each read. `unix::read_all` has one for all of it.
+const ENDLESS_READS: &[&str] = &[".read_to_end(", ".read_to_string("];
+
+/// Where what is read has an end of its own.
+const ENDING_READS: &[(&str, &str)] = &[
+    ("src/plain.rs", "a plain file, up to a bound"),
+    ("src/sim/trace.rs", "a file, up to a bound"),
+    ("src/store/events.rs", "a file, up to a bound"),
+    ("src/docker/client.rs", "a body up to a bound, in a call that has one deadline"),
+    ("src/serve/inside.rs", "what we ourselves wrote to our own socket"),
+    ("src/daemon/doctor/programs.rs", "of a child that has ended, up to a bound"),
+];
 
 /// In two parts each, or this file would be the first to hold them.
 const UNFINISHED: &[&str] = &[
@@ -312,8 +327,22 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
     let mut files = rust_below(&["src"]);
     files.retain(|(path, _)| path != Path::new("src/clock.rs"));
     check(&files, |_, text| words(text, CLOCK_READS));
-    files.retain(|(path, _)| path != Path::new("src/docker/transport.rs"));
+    let transports = ["src/exchange.rs", "src/docker/transport.rs"].map(Path::new);
+    files.retain(|(path, _)| !transports.contains(&path.as_path()));
     check(&files, |_, text| words(text, &["unversioned"]));
+}
+
+#[test]
+fn nothing_is_read_to_an_end_that_may_not_come() {
+    let mut files = rust_below(&["src"]);
+    files.retain(|(path, _)| !ENDING_READS.iter().any(|(file, _)| path == Path::new(file)));
+    // Tests of our own ends are not meant.
+    check(&files, |_, text| {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        words(code, ENDLESS_READS)
+    });
+    let bad = [("stream.read_to_end(&mut all)?;", "1: `.read_to_end(`")];
+    check_check(|t| words(t, ENDLESS_READS), "fs::read_to_string(path)", &bad);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::config;
+use crate::model::terminal;
 
 /// One service, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,7 +157,7 @@ fn literal(value: &Value) -> String {
 
 /// A comment ends with its line.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if terminal::is_plain(c) { c } else { ' ' }).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::cli::init::draft::Draft;
 use crate::cli::{ask, complain, say};
 use crate::config;
 use crate::daemon::live;
+use crate::model::terminal;
 
 pub(crate) fn init(asked: &InitAsked) -> ExitCode {
     let text = match &asked.compose {
@@ -26,8 +27,9 @@ pub(crate) fn init(asked: &InitAsked) -> ExitCode {
     };
     match (text, &asked.output) {
         (Err(message), _) => ask::failed(&message),
+        // A file is read on a terminal as well, and says the same.
         (Ok(text), None) => say(&text),
-        (Ok(text), Some(path)) => keep(&text, path),
+        (Ok(text), Some(path)) => keep(&terminal::plain(&text), path),
     }
 }
 

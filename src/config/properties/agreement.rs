@@ -13,7 +13,7 @@ const CONFIGS: u64 = 2500;
 const CHANGES: u64 = 10;
 
 /// At the edges of rules, or words that mean something somewhere.
-const TEXTS: [&str; 60] = [
+const TEXTS: [&str; 63] = [
     "",
     "a",
     "b c",
@@ -38,6 +38,9 @@ const TEXTS: [&str; 60] = [
     "/~0",
     "http://a",
     "http://a/?b",
+    "http://a:9:9",
+    "http://me:a/b@c",
+    "http://me:%40@[::1]:9#a",
     "https://a",
     "24:00",
     "00:00",

@@ -35,8 +35,12 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const ZONES: [&str; 6] =
     ["UTC", "Asia/Dhaka", "Europe/Berlin", "America/New_York", "Etc/GMT+1", "EST5EDT"];
 const EVENTS: [&str; 6] = ["scale.up", "scale.*", "*", "h*", "replica.not_ready", "config.rej*"];
-pub(super) const URLS: [&str; 4] =
-    ["http://127.0.0.1:9000/depth", "http://[::1]:9000/", "http://a?q=1", "http://shop.example"];
+pub(super) const URLS: [&str; 4] = [
+    "http://127.0.0.1:9000/depth",
+    "http://[::1]:9000/",
+    "http://a?q=1",
+    "http://me:p%2F@shop.example",
+];
 
 pub(super) fn text(value: &str) -> Spec {
     Spec::Text(value.to_owned())
@@ -362,6 +366,7 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
     keys.may("schedules", |r| Spec::List((0..r.below(4)).map(|i| schedule(r, i)).collect()));
     keys.may("health_check", health);
     keys.may("rollout", rollout);
+    keys.or("retry", text("connect"), |r| one_of(r, &["connect", "safe"]));
     keys.or("drain_timeout", ms(30 * SECOND), |r| span(r, 0, DAY));
     keys.or("stop_timeout", ms(10 * SECOND), |r| span(r, 0, HOUR));
     keys.done()
@@ -381,6 +386,7 @@ fn load_balancer(random: &mut Random) -> Spec {
     keys.may("stats_port", |r| number(r.within(8081, 65_534)));
     keys.need("cert_path", |r| path(r, 500));
     keys.or("https_enabled", Spec::Bool(false), flag);
+    keys.may("max_connections", |r| number(r.within(100, 1_000_000)));
     keys.or("hard_stop_after", ms(600 * SECOND), |r| span(r, SECOND, DAY));
     keys.or("min_reload_interval", ms(2 * SECOND), |r| span(r, 100, HOUR));
     keys.done()
@@ -428,12 +434,21 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         keys.done()
     });
     keys.may("api", |r| {
+        let protects = r.one_in(2);
         let mut keys = Keys::new(r);
         keys.or("listen", text("127.0.0.1:8000"), |r| {
             r.of(&[Spec::Null, text("[::1]:1"), text("0.0.0.0:65535")]).clone()
         });
         keys.or("socket", text("/run/plimsoll/plimsoll.sock"), |r| path(r, 102));
-        keys.may("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+        if protects {
+            keys.need("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+            keys.or("protect_reads", Spec::Bool(false), |_| Spec::Bool(true));
+        } else {
+            keys.may("token", |_| Spec::Secret("0123456789abcde${".to_owned()));
+        }
+        keys.or("hosts", Spec::List(Vec::new()), |r| {
+            list(r, 3, |r| r.of(&[text("a"), text("Plimsoll.lan."), text("x_1.y-2.z")]).clone())
+        });
         keys.done()
     });
     keys.may("load_balancer", load_balancer);

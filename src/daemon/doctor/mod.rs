@@ -280,6 +280,13 @@ fn doors(config: &Config) -> Vec<Finding> {
         Finding::good("daemon", format!("none answers on {socket}"))
     }];
     let Some(listen) = api.listen else { return found };
+    if !listen.ip().is_loopback() && api.token.is_none() {
+        let words = format!("whoever reaches {listen} may read all, also from other hosts");
+        found.push(
+            Finding::warning("api.token", words)
+                .remedy("set api.token and api.protect_reads, or listen on 127.0.0.1"),
+        );
+    }
     match TcpListener::bind(listen) {
         Ok(_) => found.push(Finding::good("api.listen", format!("{listen} is free"))),
         Err(_) if answers => found.push(Finding::good("api.listen", format!("{listen} is used"))),

@@ -14,7 +14,7 @@
 //! | `L` | released, still in HAProxy's list |
 //! | `G` | released, gone from HAProxy's list |
 //! | `X` | exited |
-//! | `F` | frozen: `docker pause` |
+//! | `F` | frozen: `docker pause`; `f`: since a moment ago |
 //! | `B` | exits because we remove it right now |
 //! | `I` | served, and its health check just began to fail |
 //! | `S` | ill, and out of HAProxy's list |
@@ -218,7 +218,7 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             });
         }
         "restarted" => memory.rollout.restart_up_to = number(value),
-        "known" | "away" | "run" | "clones" | "ended" => {
+        "known" | "away" | "abandoned" | "run" | "clones" | "ended" => {
             people::apply(key, value, snapshot, memory)
         }
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
@@ -351,6 +351,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
             (Replica { state, busy: true, ..plain }, released)
         }
         'F' => (Replica { state: ContainerState::Paused, ..ready }, None),
+        'f' => (Replica { state: ContainerState::Paused, is_held: true, ..ready }, None),
         'I' => (Replica { health: ill(), ..ready }, None),
         'S' => (Replica { health: ill(), ..plain }, None),
         'O' => (Replica { spec: other, ..ready }, None),
@@ -417,7 +418,10 @@ fn action_shown(action: &Action) -> String {
         Action::Start { number, .. } => format!("start {number}"),
         Action::Remove(removal) => format!("remove {}", removal.number),
         Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
-        Action::Reload { .. } | Action::Amend { .. } | Action::Steer { .. } => {
+        Action::Reload { .. }
+        | Action::Amend { .. }
+        | Action::Steer { .. }
+        | Action::EndProxies { .. } => {
             panic!("no service touches HAProxy")
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::tests::{id, number, sketch, table};
+use crate::decide::tests::{NOW, id, number, sketch, table};
 use crate::decide::{decide, lives};
 use crate::model::memory::{Known, ServiceMemory, Started};
 use crate::model::owner::Owner;
 use crate::model::plan::Step;
 use crate::model::replica::{ContainerId, Ended, Ending};
 use crate::model::snapshot::Snapshot;
+use crate::model::time::Moment;
 
 /// As if the last look had shown these numbers.
 fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
@@ -18,7 +19,8 @@ fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
         run: Some(1),
         proven: Some(1),
         restarts: 0,
-        is_away: false,
+        away: None,
+        paused: None,
         is_ended: false,
         unaddressed: None,
     };
@@ -31,8 +33,9 @@ pub(super) fn apply(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mu
     let numbers = || value.split(',').filter(|n| !n.is_empty()).map(number);
     match key {
         "known" => memory.known = known(numbers()),
-        "away" => numbers().for_each(|n| {
-            memory.known.get_mut(&id(n)).expect("known").is_away = true;
+        "away" | "abandoned" => numbers().for_each(|n| {
+            let ms = if key == "away" { 59_999 } else { 60_000 };
+            memory.known.get_mut(&id(n)).expect("known").away = Some(Moment(NOW.0 - ms));
         }),
         "run" => snapshot.replicas.iter_mut().for_each(|r| r.started = value.parse().ok()),
         "clones" => {
@@ -144,11 +147,28 @@ fn clones_go_first_and_composes_own_never_for_being_unhealthy() {
 fn what_is_paused_is_replaced_if_ours_and_left_if_composes() {
     table(
         "
+        Rf  50 1..9 2  known=1,2 given=2                 | 2 [] inside(50%)
+        Rf  50 1..9 2  compose known=1,2 clones= given=2 | 2 [] inside(50%)
         RF  50 1..9 2  known=1,2 given=2                 | 2 [ill 2, start 3] inside(50%)
         RF  50 1..9 2  compose known=1,2 clones= given=2 | 1 [paused 2] composed(1) inside(50%)
         RF  50 1..9 2  compose known=1,2 clones=2 given=2 | 2 [ill 2, start 3] inside(50%)
         RR 50 1..9 1 compose known=1,2 clones= away=2 given=2 | 2 [unpaused 2] composed(2) inside(50%)
     ",
+    );
+}
+
+#[test]
+fn a_clone_that_stays_stopped_beside_others_is_removed_and_composes_own_never() {
+    table(
+        "
+        RX 50 1..9 1 two clones=2 ended=2:stopped away=2      | 1 [] inside(50%)
+        RX 50 1..9 1 two clones=2 ended=2:stopped abandoned=2 | 1 [remove 2] inside(50%)
+        RX 50 1..9 1 two ended=2:stopped abandoned=2          | 1 [] inside(50%)
+        XX 50 1..9 1 two clones=2 ended=1:stopped ended=2:stopped abandoned=1,2 between | 1 [] zz
+    "
+        .replace("zz", "standing stopped")
+        .replace("two", "compose known=1,2 given=2 clones=")
+        .as_str(),
     );
 }
 
@@ -208,7 +228,7 @@ fn a_replica_without_an_address_is_told_after_ten_seconds_and_replaced_after_the
         (29_999, "2 [] inside(50%)"),
         (30_000, "2 [ill 2, start 3] inside(50%)"),
     ] {
-        snapshot.now = crate::model::time::Moment(begin.0 + ms);
+        snapshot.now = Moment(begin.0 + ms);
         let (plan, next) = decide(&snapshot, &memory);
         memory = next;
         assert_eq!(crate::decide::tests::shown(&plan), want, "after {ms} ms");

@@ -1,17 +1,17 @@
 //! When HAProxy is reloaded, when it is steered, and when it is left alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::proxy::{ProxyPlan, decide, remember, remember_amended};
+use crate::decide::proxy::{ProxyPlan, decide, keep_ports, remember, remember_amended};
 use crate::decide::tests::{NOW, S, address};
-use crate::model::action::Action;
-use crate::model::action::Aftermath;
+use crate::model::action::{Action, Aftermath, Trouble};
 use crate::model::health::HealthCheck;
 use crate::model::proxy::{
-    Backend, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
 use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, ServiceName};
+use crate::model::service::{Listen, Retry, ServiceName};
 use crate::model::time::Moment;
 
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -23,7 +23,8 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `amended=MS` are how
 /// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
 /// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
-/// `stale`, that it has an earlier certificate, `old=N` counts earlier processes.
+/// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`,
+/// that one of them, number 7, still listens so long after its successor serves.
 #[track_caller]
 fn table(rows: &str) {
     let mut bad = String::new();
@@ -42,6 +43,10 @@ fn table(rows: &str) {
                     let count = count.parse().unwrap();
                     seen.iter_mut().for_each(|seen| seen.old_processes = count);
                 }
+                ("lingering", ms) => {
+                    let lingering = Lingering { process: 7, since: ago(ms) };
+                    seen.iter_mut().for_each(|seen| seen.lingering.push(lingering));
+                }
                 ("stale", _) => seen.iter_mut().for_each(|seen| seen.is_stale = true),
                 ("unsteered", _) => memory.is_unsteered = true,
                 ("fixed", _) => seen.iter_mut().for_each(|seen| seen.is_amendable = false),
@@ -50,7 +55,9 @@ fn table(rows: &str) {
                         panic!("failed=COUNT/MS/LIST");
                     };
                     let (routes, count) = (routes(list), count.parse().unwrap());
-                    memory.failure = Some(ReloadFailure { routes, at: ago(ms), count });
+                    let (left_out, words) = (BTreeSet::new(), String::new());
+                    let at = ago(ms);
+                    memory.failure = Some(ReloadFailure { routes, left_out, words, at, count });
                 }
                 (other, _) => panic!("no such fact: {other}"),
             }
@@ -111,6 +118,8 @@ fn routes(list: &str) -> Routes {
         service: ServiceName::new("web").unwrap(),
         listen: Some(Listen { address: None, port: port.parse().unwrap() }),
         health: HealthCheck::default(),
+        retry: Retry::Connect,
+        is_single: false,
         servers: entries(list).into_iter().map(server).collect(),
     };
     Routes { backends: vec![backend] }
@@ -335,7 +344,9 @@ fn other_routes_than_those_that_failed_wait_for_no_retry() {
     );
 }
 
-const FAILED: Option<Aftermath> = Some(Aftermath::AsBefore);
+fn trouble(aftermath: Aftermath) -> Trouble {
+    Trouble { message: "no".to_owned(), aftermath }
+}
 
 #[test]
 fn the_end_of_a_reload_is_remembered() {
@@ -346,25 +357,30 @@ fn the_end_of_a_reload_is_remembered() {
     assert_eq!(good, want);
 
     let later = NOW.plus(S);
-    let failed = |count, list| Some(ReloadFailure { routes: routes(list), at: later, count });
-    let once = remember(later, &routes("1,3"), FAILED, &good);
+    let failed = |count, list| {
+        let (left_out, words) = (BTreeSet::new(), "no".to_owned());
+        Some(ReloadFailure { routes: routes(list), left_out, words, at: later, count })
+    };
+    let before = trouble(Aftermath::AsBefore);
+    let before = Some(&before);
+    let once = remember(later, &routes("1,3"), before, &good);
     assert_eq!(once.failure, failed(1, "1,3"));
     assert_eq!(
         (once.applied.as_ref(), once.reloaded_at),
         (None, Some(later)),
         "what runs is unsure"
     );
-    let twice = remember(later, &routes("1~,3"), FAILED, &once);
+    let twice = remember(later, &routes("1~,3"), before, &once);
     assert_eq!(twice.failure, failed(2, "1~,3"), "who drains is not in the file");
-    let other = remember(later, &routes("1,4"), FAILED, &twice);
+    let other = remember(later, &routes("1,4"), before, &twice);
     assert_eq!(other.failure, failed(1, "1,4"), "another list begins anew");
     assert_eq!(remember(later, &routes("1,4"), None, &other).failure, None);
 }
 
 #[test]
 fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
-    let partly = Some(Aftermath::DoneButForThat);
-    let memory = remember(NOW, &routes("1,2"), partly, &ProxyMemory::default());
+    let partly = trouble(Aftermath::DoneButForThat { left_out: BTreeSet::new() });
+    let memory = remember(NOW, &routes("1,2"), Some(&partly), &ProxyMemory::default());
     assert!(memory.applied.is_some() && memory.failure.is_some());
     let at = |ms: u64, wanted: &str, shown: Option<&str>| {
         let (now, seen) = (Moment(NOW.0 + ms), shown.and_then(seen));
@@ -377,6 +393,92 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     assert!(matches!(at(1, "1,2", None), ProxyPlan::Do(Action::Reload { .. })));
     assert!(matches!(at(1999, "1,3", Some("1")), ProxyPlan::Wait(_)));
     assert!(matches!(at(2000, "1,3", Some("1")), ProxyPlan::Do(Action::Reload { .. })));
+}
+
+#[test]
+fn an_earlier_process_that_still_listens_is_ended_after_two_seconds() {
+    table(
+        "
+        1      1        1     lingering=0                     | wait 2000
+        1      1        1     lingering=1999                  | wait 1
+        1      1        1     lingering=2000                  | end haproxy [7]
+        1      1        1     lingering=2000 lingering=1999   | end haproxy [7]
+        1      1        1     old=1                           | nothing
+        1,2~   1,2      1,2   lingering=2000                  | steer web-2=drain
+        1      1        1     lingering=1000 amended=0        | wait 1000
+        1:81   1        1     lingering=2000                  | end haproxy [7]
+        1:81   1        1     lingering=1999                  | reload
+        1      silent   1                                     | reload
+    ",
+    );
+}
+
+#[test]
+fn what_haproxy_does_not_take_is_not_waited_for() {
+    let mut both = routes("1");
+    both.backends.push(Backend {
+        service: ServiceName::new("bad").unwrap(),
+        ..routes("2").backends.remove(0)
+    });
+    let left_out: BTreeSet<String> = ["bad".to_owned()].into();
+    let trouble = trouble(Aftermath::DoneButForThat { left_out: left_out.clone() });
+    let memory = remember(NOW, &both, Some(&trouble), &ProxyMemory::default());
+    assert_eq!(memory.failure.as_ref().map(|f| &f.left_out), Some(&left_out));
+    let plan = |ms: u64, routes: &Routes| {
+        let now = Moment(NOW.0 + ms);
+        decide(now, routes, seen("1").as_ref(), &memory, MIN_RELOAD_INTERVAL)
+    };
+    // As often as a part that failed is tried again, and not in a row.
+    assert_eq!(plan(999, &both), ProxyPlan::Wait(Duration::from_millis(1)));
+    assert!(matches!(plan(1000, &both), ProxyPlan::Do(Action::Reload { .. })));
+    // In the config it is mended.
+    both.backends[1].health.interval *= 2;
+    assert!(matches!(plan(2000, &both), ProxyPlan::Do(Action::Reload { .. })));
+}
+
+#[test]
+fn a_port_stays_with_who_serves_it_until_its_successor_can() {
+    let named = |name: &str, list: &str| Backend {
+        service: ServiceName::new(name).unwrap(),
+        ..routes(list).backends.remove(0)
+    };
+    let old = |list: &str| Routes { backends: vec![named("old", list)] };
+    let run = |numbers: &[u32]| numbers.iter().map(|n| address(*n).ip()).collect();
+    let shown = |routes: &Routes| {
+        let one = |b: &Backend| {
+            let listen = b.listen.as_ref().map(|l| format!(":{}", l.port)).unwrap_or_default();
+            let servers: Vec<&str> = b.servers.iter().map(|s| s.name.as_str()).collect();
+            format!("{}{listen}={}", b.service, servers.join(","))
+        };
+        routes.backends.iter().map(one).collect::<Vec<_>>().join(" ")
+    };
+    for (wanted, applied, running, want) in [
+        ("-", Some(old("1,2~")), &[1, 2][..], "new= old:80=web-1,web-2"),
+        ("-", Some(old("1,2")), &[2], "new= old:80=web-2"),
+        ("-", Some(old("1,2")), &[], "new:80="),
+        ("-", Some(old("-")), &[1], "new:80="),
+        ("-", Some(old("1:81")), &[1], "new:80="),
+        ("-", None, &[1], "new:80="),
+        ("3", Some(old("1,2")), &[1, 2], "new:80=web-3"),
+        // It is in the config, with another port now.
+        ("-", Some(Routes { backends: vec![named("new", "1")] }), &[1], "new:80="),
+    ] {
+        let mut routes = Routes { backends: vec![named("new", wanted)] };
+        let kept = keep_ports(&mut routes, applied.as_ref(), &run(running));
+        assert_eq!(shown(&routes), want, "{wanted} {applied:?} {running:?}");
+        let told: Vec<String> = kept
+            .iter()
+            .map(|KeptPort { service, listen, successor }| {
+                format!("{service} {listen} {successor}")
+            })
+            .collect();
+        let is_kept = want.contains("old");
+        assert_eq!(told, if is_kept { vec!["old :80 new".to_owned()] } else { Vec::new() });
+        // What it was brought to says the same again.
+        let mut again = Routes { backends: vec![named("new", wanted)] };
+        keep_ports(&mut again, Some(&routes), &run(running));
+        assert_eq!(again, routes);
+    }
 }
 
 #[test]

@@ -170,7 +170,8 @@ impl Story {
                 Action::Resize { .. }
                 | Action::Reload { .. }
                 | Action::Amend { .. }
-                | Action::Steer { .. } => {
+                | Action::Steer { .. }
+                | Action::EndProxies { .. } => {
                     unreachable!("no service does")
                 }
             }

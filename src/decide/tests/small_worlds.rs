@@ -202,7 +202,8 @@ fn check_actions(
             Action::Resize { .. }
             | Action::Reload { .. }
             | Action::Amend { .. }
-            | Action::Steer { .. } => {
+            | Action::Steer { .. }
+            | Action::EndProxies { .. } => {
                 panic!("{}", broken("not a service's"))
             }
         }

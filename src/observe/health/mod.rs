@@ -15,6 +15,16 @@ use crate::model::service::Service;
 use crate::observe::Run;
 use crate::outside::{Net, Result};
 
+/// What came of asking a replica once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    /// Why.
+    Failed(String),
+    /// What this program lacked for it: neither a pass nor a failure.
+    NotAsked(String),
+}
+
 /// A replica to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {

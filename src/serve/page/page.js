@@ -34,7 +34,7 @@ const ROLLOUTS = {
   rolled_back: "A change was taken back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped)$/;
-const ODD_EVENT = /(not_ready|cut|exited|capped|unhealthy|suspect|orphaned)$/;
+const ODD_EVENT = /(not_ready|cut|exited|capped|unhealthy|suspect|not_asked|orphaned)$/;
 
 const byId = (id) => document.getElementById(id);
 
@@ -332,7 +332,8 @@ function showEvents(events, now) {
 }
 
 async function ask(path, options) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS), ...options });
+  const headers = token ? { Authorization: "Bearer " + token } : {};
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS), headers, ...options });
   const body = await answer.json();
   if (answer.ok) return body;
   const detail = typeof body.detail === "string" ? ": " + body.detail : "";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::load::{Counts, Kind, Load};
 use crate::site::clients;
@@ -44,6 +44,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) fn of(name: String, counts: Counts, took: Duration) -> Row {
+        Row { name, counts, seconds: took.as_secs_f64() }
+    }
+
     pub(crate) fn failed(&self) -> u64 {
         self.counts.failed()
     }

@@ -2,7 +2,8 @@
 //! by request, through the daemon, on the real Docker and the real HAProxy. The same clients then
 //! go through the naive way, so that it shows whether they would have seen a failure.
 //!
-//! `PLIMSOLL_BENCH_EVENTS` (200) and `PLIMSOLL_BENCH_RELOADS` (50) make it shorter or longer.
+//! `PLIMSOLL_BENCH_EVENTS` (200) and `PLIMSOLL_BENCH_RELOADS` (50) make it shorter or longer;
+//! with `PLIMSOLL_BENCH_DEATHS` only replicas die.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -10,6 +11,7 @@
 mod crowd;
 #[path = "../../common/daemon.rs"]
 mod daemon;
+mod deaths;
 #[allow(dead_code, reason = "made for tests, which use more of it")]
 #[path = "../../it/fake_docker.rs"]
 mod fake_docker;
@@ -31,9 +33,15 @@ mod stage;
 use std::process::ExitCode;
 
 use crate::crowd::Row;
+use crate::deaths::Deaths;
 use crate::fleet::{Fleet, Remains};
 
 fn main() -> ExitCode {
+    let deaths = deaths::measure();
+    if std::env::var_os("PLIMSOLL_BENCH_DEATHS").is_some() {
+        deaths::print(&deaths);
+        return deaths_are_good(&deaths);
+    }
     let events = from_env("PLIMSOLL_BENCH_EVENTS", 200);
     let reloads = from_env("PLIMSOLL_BENCH_RELOADS", 50);
     let fleet = Fleet::start();
@@ -42,6 +50,8 @@ fn main() -> ExitCode {
     let naive = naive_losses(fleet.stop(), events / 4);
     println!("\nfailures / requests, by method and kind of client");
     crowd::print(ours.iter().chain([&naive]));
+    println!("\nreplicas that die; what they had in hand is lost");
+    deaths::print(&deaths);
     println!();
     old::print(&old);
     println!();
@@ -60,7 +70,15 @@ fn main() -> ExitCode {
         eprintln!("\nthe naive way lost nothing, so that the other rows prove nothing");
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    deaths_are_good(&deaths)
+}
+
+fn deaths_are_good(deaths: &Deaths) -> ExitCode {
+    if deaths.unserved == 0 && deaths.poisoned == 1 && deaths.is_hung_gone {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("\nmore was lost than what replicas had in hand that died");
+    ExitCode::FAILURE
 }
 
 fn from_env(name: &str, default: u32) -> u32 {

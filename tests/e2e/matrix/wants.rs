@@ -8,6 +8,22 @@ use crate::matrix::{Range, Situation, Verb};
 /// The slowest is a replica without an address: ill after its `start_period` and then replaced.
 pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(50);
 
+pub(crate) const VERBS: [Verb; 13] = [
+    Verb::Stop,
+    Verb::Start,
+    Verb::Restart,
+    Verb::Kill,
+    Verb::Crash,
+    Verb::Pause,
+    Verb::Unpause,
+    Verb::Rename,
+    Verb::Remove,
+    Verb::Update,
+    Verb::Disconnect,
+    Verb::Reconnect,
+    Verb::Commit,
+];
+
 /// What became of the very container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {

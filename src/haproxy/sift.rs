@@ -1,0 +1,347 @@
+//! A file that HAProxy refuses because of some services: which they are, so that the others are
+//! served. The line that HAProxy names tells it, else leaving services out by halves does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::haproxy::process::{Refusal, Verdict};
+use crate::model::proxy::{Backend, Routes};
+use crate::outside::Result;
+
+/// HAProxy is asked so often at most: each time takes some tens of milliseconds.
+const TRIES_MAX: u32 = 24;
+/// How a line begins that says why a file is refused.
+const ALERT: &str = "[ALERT]";
+
+/// What HAProxy takes, and what was changed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sifted {
+    pub(crate) routes: Routes,
+    /// Services that are not in it, and why.
+    pub(crate) left_out: BTreeMap<String, String>,
+    /// Services that are in it with the settings that they had before, and why.
+    pub(crate) as_before: BTreeMap<String, String>,
+}
+
+/// Asks HAProxy about routes.
+pub(crate) trait Judge {
+    fn judge(&mut self, routes: &Routes) -> Result<Verdict>;
+    /// The service that this refusal of these routes names by a line of the file.
+    fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String>;
+    /// Whether the process that serves took the service just so: then something else is wrong, and
+    /// nobody is left out for it.
+    fn is_served_so(&self, routes: &Routes, service: &str) -> bool;
+}
+
+/// `None` when it does not come from single services, or cannot be told in time. `before` are
+/// routes that HAProxy took.
+pub(crate) fn sift(
+    routes: &Routes,
+    before: Option<&Routes>,
+    refusal: Refusal,
+    judge: &mut dyn Judge,
+) -> Result<Option<Sifted>> {
+    let [left_out, as_before] = [BTreeMap::new(), BTreeMap::new()];
+    let mut sieve = Sieve { judge, tries: 0 };
+    let mut sifted = Sifted { routes: routes.clone(), left_out, as_before };
+    let mut refusal = refusal;
+    while let Some(name) = sieve.judge.named(&sifted.routes, &refusal) {
+        if sieve.judge.is_served_so(&sifted.routes, &name) {
+            return Ok(None);
+        }
+        let place = sifted.routes.backends.iter().position(|b| b.service.as_str() == name);
+        let Some(place) = place else { break };
+        let former = before.and_then(|before| former(before, &sifted.routes.backends[place]));
+        let is_new = !sifted.as_before.contains_key(&name);
+        match former.filter(|_| is_new) {
+            Some(former) => {
+                sifted.routes.backends[place] = former;
+                sifted.as_before.insert(name, refusal.message);
+            }
+            None => {
+                sifted.routes.backends.retain(|b| b.service.as_str() != name);
+                sifted.as_before.remove(&name);
+                sifted.left_out.insert(name, refusal.message);
+            }
+        }
+        match sieve.judge(&sifted.routes)? {
+            Some(Verdict::Good) => return Ok(Some(sifted)),
+            Some(Verdict::Refused(next)) => refusal = next,
+            None => return Ok(None),
+        }
+    }
+    // One that did not get as far as the file says nothing of it.
+    if !refusal.said.contains(ALERT) {
+        return Ok(None);
+    }
+    sieve.by_halves(sifted)
+}
+
+/// With the servers of now.
+fn former(before: &Routes, now: &Backend) -> Option<Backend> {
+    let former = before.backends.iter().find(|b| b.service == now.service)?;
+    let former = Backend { servers: now.servers.clone(), ..former.clone() };
+    (former != *now).then_some(former)
+}
+
+struct Sieve<'a> {
+    judge: &'a mut dyn Judge,
+    tries: u32,
+}
+
+impl Sieve<'_> {
+    /// `None` when it was asked too often already.
+    fn judge(&mut self, routes: &Routes) -> Result<Option<Verdict>> {
+        self.tries += 1;
+        if TRIES_MAX < self.tries {
+            return Ok(None);
+        }
+        self.judge.judge(routes).map(Some)
+    }
+
+    /// Starts from none, and adds those with which the file is still taken.
+    fn by_halves(&mut self, sifted: Sifted) -> Result<Option<Sifted>> {
+        let Sifted { routes: all, mut left_out, as_before } = sifted;
+        let mut good = BTreeSet::new();
+        let Some(Verdict::Good) = self.judge(&Routes::default())? else { return Ok(None) };
+        let names = all.backends.iter().map(|b| b.service.as_str().to_owned()).collect();
+        let mut parts: Vec<Vec<String>> = vec![names];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let mut tried = good.clone();
+            tried.extend(part.iter().cloned());
+            match self.judge(&only(&all, &tried))? {
+                None => return Ok(None),
+                Some(Verdict::Good) => good = tried,
+                Some(Verdict::Refused(refusal)) => match &part[..] {
+                    [name] if self.judge.is_served_so(&all, name) => return Ok(None),
+                    [name] => drop(left_out.insert(name.clone(), refusal.message)),
+                    part => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.push(second.to_vec());
+                        parts.push(first.to_vec());
+                    }
+                },
+            }
+        }
+        let routes = only(&all, &good);
+        Ok(Some(Sifted { routes, left_out, as_before }))
+    }
+}
+
+fn only(routes: &Routes, names: &BTreeSet<String>) -> Routes {
+    let backends = routes.backends.iter().filter(|b| names.contains(b.service.as_str()));
+    Routes { backends: backends.cloned().collect() }
+}
+
+/// The service in whose section the first line is that HAProxy complains of. `text` stands in
+/// `file`. A line beyond its end was put there by somebody else.
+pub(crate) fn culprit(text: &str, file: &Path, said: &str) -> Option<String> {
+    let mark = format!("[{}:", file.display());
+    // Warnings refuse nothing.
+    let alerts = said.lines().filter(|line| line.contains(ALERT));
+    let numbers = alerts.flat_map(|line| {
+        line.split(&mark).skip(1).filter_map(|rest| {
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse::<usize>().ok()
+        })
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    let within = numbers.filter(|number| (1..=lines.len()).contains(number));
+    within.filter_map(|number| section(&lines[..number])).next()
+}
+
+/// What a file says of a service, but for its servers, which come and go.
+pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
+    let heads = [format!("frontend {service}"), format!("backend {service}")];
+    let mut is_inside = false;
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("    server "));
+    let inside = lines.filter(|line| {
+        if !line.starts_with(' ') {
+            is_inside = heads.iter().any(|head| head == line);
+        }
+        is_inside
+    });
+    inside.collect()
+}
+
+/// The service whose section the last of these lines is in.
+fn section(lines: &[&str]) -> Option<String> {
+    let head = lines.iter().rev().find(|line| !line.is_empty() && !line.starts_with([' ', '#']))?;
+    let name = head.strip_prefix("frontend ").or(head.strip_prefix("backend "))?;
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use crate::haproxy::process::{Refusal, Verdict};
+    use crate::haproxy::sift::{Judge, Sifted, culprit, settings, sift};
+    use crate::model::health::HealthCheck;
+    use crate::model::proxy::{Backend, Routes};
+    use crate::model::service::{Retry, ServiceName};
+    use crate::outside::Result;
+
+    const TEXT: &str = "# x\nglobal\n    a\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n\
+                        \nbackend api\n    d\n";
+
+    #[test]
+    fn the_service_is_that_in_whose_section_the_line_is() {
+        let file = Path::new("/s/haproxy.cfg.new");
+        let alert = |at: &str| format!("[ALERT]    (7) : config : parsing [{at}] : bad thing.");
+        for (said, want) in [
+            (alert("/s/haproxy.cfg.new:6"), Some("web")),
+            (alert("/s/haproxy.cfg.new:9"), Some("web")),
+            (alert("/s/haproxy.cfg.new:12"), Some("api")),
+            (alert("/s/haproxy.cfg.new:3"), None),
+            (alert("/s/haproxy.cfg.new:13"), None),
+            (alert("/s/haproxy.cfg.new:0"), None),
+            (alert("/s/base.cfg:9"), None),
+            (alert("/s/haproxy.cfg.new:9").replace("ALERT", "WARNING"), None),
+            ("[ALERT] (7) : config : no frontend".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(culprit(TEXT, file, &said).as_deref(), want, "{said}");
+        }
+    }
+
+    fn routes(names: &[&str], interval_s: u64) -> Routes {
+        let interval = std::time::Duration::from_secs(interval_s);
+        let health = HealthCheck { interval, ..HealthCheck::default() };
+        let backend = |name: &&str| Backend {
+            service: ServiceName::new(name).unwrap(),
+            listen: None,
+            health: health.clone(),
+            retry: Retry::Connect,
+            is_single: false,
+            servers: Vec::new(),
+        };
+        Routes { backends: names.iter().map(backend).collect() }
+    }
+
+    /// Refuses files with any of these services, or all, when its name is not known.
+    struct Picky {
+        bad: Vec<&'static str>,
+        names_them: bool,
+        likes_nothing: bool,
+        /// Served as it is.
+        served: Option<&'static str>,
+        tries: u32,
+    }
+
+    impl Judge for Picky {
+        fn judge(&mut self, routes: &Routes) -> Result<Verdict> {
+            self.tries += 1;
+            let bad = self.bad(routes);
+            let words = bad.clone().or(self.likes_nothing.then(|| "all".to_owned()));
+            Ok(words.map_or(Verdict::Good, |name| Verdict::Refused(refusal(&name))))
+        }
+
+        fn named(&self, routes: &Routes, _: &Refusal) -> Option<String> {
+            self.bad(routes).filter(|_| self.names_them)
+        }
+
+        fn is_served_so(&self, _: &Routes, service: &str) -> bool {
+            self.served == Some(service)
+        }
+    }
+
+    impl Picky {
+        /// What had an interval of 1 s was taken.
+        fn bad(&self, routes: &Routes) -> Option<String> {
+            let is_bad = |b: &&Backend| {
+                self.bad.contains(&b.service.as_str()) && b.health.interval.as_secs() != 1
+            };
+            routes.backends.iter().find(is_bad).map(|b| b.service.as_str().to_owned())
+        }
+    }
+
+    fn refusal(words: &str) -> Refusal {
+        Refusal { message: words.to_owned(), said: format!("[ALERT] {words}") }
+    }
+
+    #[test]
+    fn what_is_refused_is_left_out_and_nothing_else() {
+        let names: Vec<String> = (0..12).map(|n| format!("s{n:02}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for (bad, names_them, tries_max) in [
+            (vec!["s03"], true, 1),
+            (vec!["s00", "s11"], true, 2),
+            (vec!["s03"], false, 10),
+            (vec!["s00", "s11"], false, 16),
+        ] {
+            let mut judge = Picky {
+                bad: bad.clone(),
+                names_them,
+                likes_nothing: false,
+                served: None,
+                tries: 0,
+            };
+            let all = routes(&names, 9);
+            let Sifted { routes: got, left_out, as_before } =
+                sift(&all, None, refusal("x"), &mut judge).unwrap().unwrap();
+            let left: BTreeSet<&str> = left_out.keys().map(String::as_str).collect();
+            assert_eq!(left, bad.iter().copied().collect(), "{bad:?}");
+            assert_eq!(got.backends.len(), names.len() - bad.len(), "{bad:?}");
+            assert!(as_before.is_empty() && judge.tries <= tries_max, "{bad:?} {}", judge.tries);
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_out_for_what_is_not_its_own() {
+        for names_them in [true, false] {
+            let (bad, served) = (vec!["a", "b"], Some("b"));
+            let mut judge = Picky { bad, names_them, likes_nothing: false, served, tries: 0 };
+            let all = routes(&["a", "b", "c"], 9);
+            let sifted = sift(&all, None, refusal("x"), &mut judge).unwrap();
+            assert_eq!(sifted, None, "{names_them}");
+        }
+    }
+
+    #[test]
+    fn servers_are_no_settings() {
+        let text = "defaults\n    x\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n    \
+                    server a\n\nbackend web2\n    d\n";
+        let own = ["frontend web", "    bind :80", "backend web", "    c"];
+        assert_eq!(settings(text, "web"), own);
+        assert_eq!(settings(text, "web2"), ["backend web2", "    d"]);
+        assert_eq!(settings(text, "we"), [""; 0]);
+    }
+
+    #[test]
+    fn settings_that_worked_before_are_kept() {
+        let mut judge = Picky {
+            bad: vec!["b"],
+            names_them: true,
+            likes_nothing: false,
+            served: None,
+            tries: 0,
+        };
+        let (new, old) = (routes(&["a", "b"], 9), routes(&["a", "b"], 1));
+        let sifted = sift(&new, Some(&old), refusal("x"), &mut judge).unwrap().unwrap();
+        assert_eq!(sifted.as_before.keys().collect::<Vec<_>>(), ["b"]);
+        assert!(sifted.left_out.is_empty());
+        let kept = [new.backends[0].clone(), old.backends[1].clone()];
+        assert_eq!(sifted.routes.backends, kept);
+    }
+
+    #[test]
+    fn what_comes_from_no_service_is_not_sought_for_ever() {
+        let mut judge =
+            Picky { bad: vec![], names_them: false, likes_nothing: true, served: None, tries: 0 };
+        let all = routes(&["a", "b"], 9);
+        assert_eq!(sift(&all, None, refusal("x"), &mut judge).unwrap(), None);
+        assert_eq!(judge.tries, 1);
+        let names: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let bad = names.iter().map(|n| &*n.to_string().leak()).collect();
+        let mut judge =
+            Picky { bad, names_them: false, likes_nothing: false, served: None, tries: 0 };
+        assert_eq!(sift(&routes(&names, 9), None, refusal("x"), &mut judge).unwrap(), None);
+        assert_eq!(judge.tries, 24);
+    }
+}

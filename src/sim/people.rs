@@ -1,0 +1,248 @@
+//! What people do to containers by hand, in the made-up world: thousands of steps at random, of
+//! plimsoll's own replicas and of docker compose's. Nothing of theirs may be lost, and once they
+//! leave it alone all comes to rest.
+
+use std::time::Duration;
+
+use crate::model::owner::{Owner, Stranger};
+use crate::model::replica::{ContainerId, ContainerState, Ending};
+use crate::model::schedule::Timetable;
+use crate::model::service::{Bounds, Origin, Service};
+use crate::sim::ordeal::{Fault, Rate, web};
+use crate::sim::random::Random;
+use crate::sim::run::{Run, Stroke};
+use crate::sim::world::{START, State};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Stop,
+    Start,
+    Restart,
+    Kill,
+    Crash,
+    Pause,
+    Unpause,
+    Rename,
+    Remove,
+    Disconnect,
+    Connect,
+    /// `docker commit` of it, and `docker run` of the copy.
+    Copy,
+    /// `docker compose up`: everything of compose's runs again.
+    Up,
+    /// The host goes down and comes up again.
+    Reboot,
+}
+
+const DEEDS: [Deed; 14] = [
+    Deed::Stop,
+    Deed::Start,
+    Deed::Restart,
+    Deed::Kill,
+    Deed::Crash,
+    Deed::Pause,
+    Deed::Unpause,
+    Deed::Rename,
+    Deed::Remove,
+    Deed::Disconnect,
+    Deed::Connect,
+    Deed::Copy,
+    Deed::Up,
+    Deed::Reboot,
+];
+
+/// `docker restart` takes so long from the end to the start.
+const RESTART_TAKES: Duration = Duration::from_millis(300);
+
+impl State {
+    /// To a replica that the deed can be done to, if there is one.
+    pub(crate) fn suffer_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Up => return self.up(),
+            Deed::Reboot => {
+                let ids: Vec<ContainerId> = self.containers.iter().map(|u| u.id.clone()).collect();
+                return ids.iter().for_each(|id| self.end(id, Ending::Shutdown));
+            }
+            _ => (),
+        }
+        let fits = |state: ContainerState| match deed {
+            Deed::Start => state == ContainerState::Exited,
+            Deed::Unpause => state == ContainerState::Paused,
+            Deed::Pause | Deed::Restart | Deed::Crash | Deed::Disconnect | Deed::Connect => {
+                state == ContainerState::Running
+            }
+            Deed::Stop | Deed::Kill => {
+                matches!(state, ContainerState::Running | ContainerState::Paused)
+            }
+            Deed::Rename | Deed::Remove | Deed::Copy | Deed::Up | Deed::Reboot => {
+                state != ContainerState::Removing
+            }
+        };
+        let units = self.containers.iter().filter(|u| fits(u.state));
+        let ids: Vec<ContainerId> = units.map(|u| u.id.clone()).collect();
+        let Some(limit) = u64::try_from(ids.len()).ok().filter(|n| 0 < *n) else { return };
+        let id = &ids[usize::try_from(self.nature.chance.between(0, limit, 0)).unwrap()];
+        self.one(deed, id);
+    }
+
+    fn one(&mut self, deed: Deed, id: &ContainerId) {
+        let now = self.now;
+        match deed {
+            Deed::Stop => self.end(id, Ending::Stopped),
+            Deed::Kill => self.end(id, Ending::Killed),
+            Deed::Crash => self.end(id, Ending::Crashed),
+            Deed::Restart => self.end(id, Ending::Stopped),
+            Deed::Start => self.launch_unit(id),
+            Deed::Remove => {
+                self.end(id, Ending::Killed);
+                self.containers.retain(|u| u.id != *id);
+                return;
+            }
+            _ => (),
+        }
+        let strangers = self.strangers.len();
+        let Some(unit) = self.containers.iter_mut().find(|u| u.id == *id) else { return };
+        match deed {
+            Deed::Restart => unit.restart_at = Some(now.plus(RESTART_TAKES)),
+            Deed::Pause => unit.state = ContainerState::Paused,
+            Deed::Unpause => unit.state = ContainerState::Running,
+            Deed::Rename => unit.called = format!("renamed-{}", now.0),
+            Deed::Copy => {
+                let stranger = Stranger {
+                    id: ContainerId(format!("{strangers:f>64x}")),
+                    name: "copy".to_owned(),
+                    service: "web".to_owned(),
+                    why: "its labels are those of its image".to_owned(),
+                };
+                self.strangers.push(stranger);
+            }
+            Deed::Disconnect => {
+                unit.is_cut_off = true;
+                let address = unit.address.take();
+                self.sessions.retain(|s| Some(s.address) != address);
+            }
+            Deed::Connect if unit.is_cut_off => {
+                unit.is_cut_off = false;
+                self.give_address(id);
+            }
+            _ => (),
+        }
+    }
+
+    /// As compose starts whatever it does not find running.
+    fn up(&mut self) {
+        let composed = self.containers.iter().filter(|u| u.owner.is_composed());
+        let ids: Vec<_> = composed.map(|u| (u.id.clone(), u.state, u.is_cut_off)).collect();
+        for (id, state, is_cut_off) in ids {
+            let unit = self.containers.iter_mut().find(|u| u.id == id);
+            unit.into_iter().for_each(|u| u.is_cut_off &= u.state == ContainerState::Running);
+            match state {
+                ContainerState::Paused => self.one(Deed::Unpause, &id),
+                ContainerState::Exited | ContainerState::Created => self.launch_unit(&id),
+                ContainerState::Running if is_cut_off => self.one(Deed::Connect, &id),
+                _ => (),
+            }
+        }
+        let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });
+        if is_composed && !self.containers.iter().any(|u| u.owner == Owner::Compose) {
+            self.compose_makes();
+        }
+    }
+
+    /// One more container of compose's, which runs.
+    fn compose_makes(&mut self) {
+        let taken = |n: &u32| self.containers.iter().any(|u| u.number == *n);
+        let number = (1..).find(|n| !taken(n)).unwrap_or_default();
+        let service = self.nature.service.clone();
+        self.make(&service, number);
+        let unit = self.containers.last_mut().unwrap();
+        unit.owner = Owner::Compose;
+        let id = unit.id.clone();
+        self.launch_unit(&id);
+    }
+}
+
+fn composed() -> Service {
+    let mut service = web();
+    let (project, of) = ("shop".to_owned(), "web".to_owned());
+    service.container.origin = Origin::Compose { project, service: of };
+    service
+}
+
+const STEPS: u64 = 120;
+const ENDS: u64 = 300_000;
+/// The longest wait after failures in a row, the start period, a step down for each replica.
+const CALM: u64 = ENDS + 600_000;
+
+fn walk(seed: u64, service: Service, others: u64) -> Run {
+    let mut random = Random::new(seed);
+    let mut script = Vec::new();
+    for _ in 0..STEPS {
+        let stroke = match random.below(20) {
+            0 => Stroke::Fault(Fault::DaemonDies),
+            1 => Stroke::Fault(Fault::HaproxyDies),
+            2 => {
+                Stroke::Fault(Fault::DockerAway(Duration::from_millis(random.between(100, 8_000))))
+            }
+            3 | 4 => Stroke::Load(random.below(500_00) * 10),
+            _ => {
+                let deed = usize::try_from(random.below(DEEDS.len() as u64)).unwrap();
+                Stroke::Fault(Fault::Deed(DEEDS[deed]))
+            }
+        };
+        script.push((random.between(20_000, ENDS), stroke));
+    }
+    script.push((0, Stroke::Load(random.below(500_00) * 10)));
+    script.push((ENDS, Stroke::Load(random.below(400_00) * 10)));
+    script.push((ENDS + 1, Stroke::Fault(Fault::Deed(Deed::Up))));
+    script.sort_by_key(|(ms, _)| *ms);
+    let min = u32::try_from(random.between(1, 3)).unwrap();
+    let timetable = Timetable::always(Bounds::new(min, 6).unwrap());
+    let is_composed = matches!(service.container.origin, Origin::Compose { .. });
+    let run = Run::ordeal(seed, Service { timetable, ..service }, &script);
+    let mut state = run.world.state();
+    if is_composed {
+        (0..min).for_each(|_| state.compose_makes());
+    }
+    let rate = Rate { reloads: 40, others };
+    let until = crate::model::time::Moment(START.0 + ENDS);
+    state.faults.harm_rate = Some((until, rate));
+    drop(state);
+    run
+}
+
+const SEEDS: u64 = 10;
+
+#[track_caller]
+fn wander(service: &dyn Fn() -> Service) {
+    let mut bad = String::new();
+    let mut steps = 0;
+    for seed in 1..=SEEDS {
+        for others in [200, u64::MAX] {
+            let mut run = walk(seed, service(), others);
+            run.until(CALM);
+            let mut wrong = run.world.state().broken.clone();
+            wrong.extend(run.unsettled());
+            let before = run.effort().0;
+            run.until(CALM + 300_000);
+            if run.effort().0 != before {
+                wrong.push(format!("never still: {before:?} to {:?}", run.effort()));
+            }
+            if !wrong.is_empty() {
+                bad += &format!("\n  seed {seed}, one call in {others} fails: {wrong:?}");
+            }
+            steps += STEPS;
+        }
+    }
+    assert!(bad.is_empty(), "{steps} steps:{bad}");
+}
+
+#[test]
+fn whatever_people_do_to_our_replicas_all_comes_to_rest() {
+    wander(&web);
+}
+
+#[test]
+fn whatever_people_do_to_composes_replicas_nothing_of_theirs_is_lost() {
+    wander(&composed);
+}
