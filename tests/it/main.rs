@@ -37,6 +37,7 @@ mod page;
 mod simulate;
 mod metrics;
 mod pipeline;
+mod plants;
 mod monitoring;
 mod quickref;
 mod notify;
