@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
+use crate::child;
 use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
@@ -106,7 +107,7 @@ impl<'a> Processes<'a> {
 
     /// Whether HAProxy takes the file; its own words when it does not.
     pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<()> {
-        let mut command = Command::new(&self.config.binary);
+        let mut command = child::restricted(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
         self.run(turnstile, command, "the file is refused")
     }
@@ -118,7 +119,7 @@ impl<'a> Processes<'a> {
         old: &[u32],
         take_listeners: bool,
     ) -> Result<()> {
-        let mut command = Command::new(&self.config.binary);
+        let mut command = child::restricted(&self.config.binary);
         command.arg("-D").args(self.base()).arg("-f").arg(&self.config.config);
         command.arg("-p").arg(&self.config.pid_file);
         if take_listeners {

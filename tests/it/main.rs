@@ -22,6 +22,7 @@ mod events;
 mod fake_docker;
 mod fake_http;
 mod going_on;
+mod groups;
 mod golden;
 mod haproxy;
 mod health;
