@@ -10,9 +10,9 @@ const SETPRIV: &str = "/usr/bin/setpriv";
 /// Number of the capability to choose one's groups.
 const CAP_SETGID: u32 = 6;
 
-/// `program`, to be given its arguments. Without our supplementary groups, if we may part with them,
-/// and without the right to take others. A daemon of root's leaves that to HAProxy, which changes its
-/// user and its groups by itself.
+/// `program`, to be given its arguments. Without our supplementary groups, if we may part with
+/// them, and without the right to take others. A daemon of root's leaves that to HAProxy, which
+/// changes its user and its groups by itself.
 pub(crate) fn restricted(program: &Path) -> Command {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if !has_more(&status) || !Path::new(SETPRIV).exists() {

@@ -59,7 +59,9 @@ impl Store for FileStore {
         let (path, new) = (self.path(), self.dir.join("state.json.new"));
         // The environment of what worked last is in it.
         let text = wire::text(memory);
-        plain::replace(&path, &new, text.as_bytes())
-            .map_err(|err| Error::caused(format!("cannot write {}", new.display()), err))
+        plain::replace(&path, &new, text.as_bytes()).map_err(|err| {
+            let (path, new) = (path.display(), new.display());
+            Error::caused(format!("cannot store {path} by way of {new}"), err)
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! The daemon as the unit of contrib starts it: an account with a group that has Docker's socket, and
-//! two rights of root's. HAProxy gets neither the group nor the right to take it.
+//! The daemon as the unit of contrib starts it: an account with a group that has Docker's socket,
+//! and two rights of root's. HAProxy gets neither the group nor the right to take it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{Daemon, plimsoll, reached};
+use crate::daemon::{Daemon, Dir, PLIMSOLL, plimsoll, reached};
 use crate::stage::{Stage, each};
 
 /// It is told, or over, within this.
@@ -183,4 +183,26 @@ fn a_folder_that_others_may_write_to_is_refused_by_run_and_warned_of_by_check_an
         let made: Vec<_> = fs::read_dir(Path::new(&path)).unwrap().collect();
         assert!(made.is_empty(), "{key}: something was written: {made:?}");
     }
+}
+
+#[test]
+fn a_config_that_is_no_plain_file_is_refused_at_once() {
+    let dir = Dir::new("odd-config");
+    let pipe = dir.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), dir.path(), "/dev/zero".as_ref(), "/proc/kmsg".as_ref()] {
+        let mut check = Command::new("timeout");
+        check.args(["5", PLIMSOLL, "check", "--config"]).arg(path);
+        let out = check.output().unwrap();
+        let said = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{}: {said}", path.display());
+        // The last is a plain file by name, and may be root's alone.
+        let words = ["no plain file", "Permission denied", "Operation not permitted"];
+        assert!(words.iter().any(|words| said.contains(words)), "{}: {said}", path.display());
+    }
+    // A link is as good as what it leads to.
+    let (real, link) = (dir.write("real.json", r#"{ "services": {} }"#), dir.join("link.json"));
+    symlink(real, &link).unwrap();
+    let out = plimsoll(&["check", "--config", link.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
 }
