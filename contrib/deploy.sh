@@ -175,7 +175,7 @@ persist() {
 
 # shellcheck disable=SC2016 # scripts for over there
 {
-    receive='umask 077 && mkdir -p "$1/$2" && cd "$1/$2" && tar -xf - && sha256sum -c --quiet SHA256SUMS'
+    receive='umask 077 && mkdir -p "$1/$2" && cd "$1/$2" && tar -xof - && sha256sum -c --quiet SHA256SUMS'
     # The folder `begun` can be made once, so a second start, after a lost answer, starts nothing.
     start='cd "$1/$2" || exit; if mkdir begun 2>/dev/null; then shift; shift
         setsid sh ./target.sh "$@" >log 2>&1 </dev/null & fi'

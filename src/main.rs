@@ -14,6 +14,7 @@ mod report;
 mod serve;
 mod docker;
 mod haproxy;
+mod child;
 mod unix;
 mod exchange;
 mod plain;

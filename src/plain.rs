@@ -1,47 +1,211 @@
-//! Files that somebody else may have put there: only plain ones are opened, as opening a pipe waits
-//! for its other end and a device may never end, and they are read up to a bound.
+//! Files that somebody else may have put there. This module alone opens files to write them.
+//!
+//! A file is opened without waiting and is looked at once it is open: opening a pipe waits for its
+//! other end, and a device may never end. What we write is ours: no symbolic link is followed, and
+//! what is there has to be a file of our own with one name. Files are for their owner alone.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+pub(crate) mod folder;
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// The end of any file of text that we or HAProxy write.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// An error also when it is there and is no plain file.
-pub(crate) fn check(path: &Path) -> io::Result<()> {
-    let is_plain = fs::metadata(path)?.is_file();
-    if is_plain { Ok(()) } else { Err(io::Error::other("it is no plain file")) }
+/// Of `open`, by the kernel's `fcntl.h` for x86, RISC-V and ARM.
+const O_NONBLOCK: i32 = 0o4000;
+#[cfg(not(any(target_arch = "arm", target_arch = "aarch64")))]
+const O_NOFOLLOW: i32 = 0o400_000;
+#[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
+const O_NOFOLLOW: i32 = 0o100_000;
+
+/// Who may use what we write: it may hold secrets, and a lock is taken by whoever can read it.
+const MODE: u32 = 0o600;
+
+/// To be read. A symbolic link is followed: a config may be one.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_plain_file()) }
+}
+
+/// To be read, in a folder of ours: no symbolic link is followed.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    unless_link(path)?;
+    let file = File::options().read(true).custom_flags(O_NONBLOCK | O_NOFOLLOW).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_plain_file()) }
 }
 
 /// `None`: it is longer.
 pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
-    check(path)?;
-    let mut bytes = Vec::new();
-    let size = File::open(path)?.take(longest + 1).read_to_end(&mut bytes)?;
-    Ok((u64::try_from(size).unwrap_or(u64::MAX) <= longest).then_some(bytes))
+    bytes(open(path)?, longest)
 }
 
 pub(crate) fn text(path: &Path) -> io::Result<String> {
-    let bytes = read(path, TEXT_BYTES_MAX)?.ok_or(ErrorKind::FileTooLarge)?;
+    utf8(open(path)?)
+}
+
+/// Of a file in a folder of ours.
+pub(crate) fn own_text(path: &Path) -> io::Result<String> {
+    utf8(open_own(path)?)
+}
+
+/// Empty, to be filled. One of ours that is there, left by a process that was killed, is replaced.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    match create_new(path) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => (),
+        other => return other,
+    }
+    look(&fs::symlink_metadata(path)?)?;
+    fs::remove_file(path)?;
+    create_new(path)
+}
+
+/// `AlreadyExists`: something is there, be it a link that leads nowhere.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(MODE).open(path)
+}
+
+/// To be written on at its end; made if it is not there.
+pub(crate) fn append(path: &Path) -> io::Result<File> {
+    own(path, File::options().append(true))
+}
+
+/// To be locked, read and written; made if it is not there. One that more may open is narrowed:
+/// whoever can read a file can take its lock.
+pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+    let file = own(path, File::options().read(true).write(true))?;
+    if file.metadata()?.permissions().mode() & 0o7777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
+}
+
+/// Whole at any time: beside it first, and on the disk before this returns.
+pub(crate) fn replace(path: &Path, new: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = create(new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// What someone asked for on the command line: to any place that they name, a terminal too.
+pub(crate) fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    fs::write(path, text)
+}
+
+fn own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => look(&there)?,
+        Err(err) if err.kind() == ErrorKind::NotFound => (),
+        Err(err) => return Err(err),
+    }
+    let options = options.create(true).mode(MODE).custom_flags(O_NONBLOCK | O_NOFOLLOW);
+    let file = options.open(path)?;
+    // It may be another one by now.
+    look(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Whether what is there is a file of ours alone.
+fn look(there: &fs::Metadata) -> io::Result<()> {
+    let wrong = |what: String| Err(io::Error::other(what));
+    if there.is_symlink() {
+        return Err(link());
+    }
+    if !there.is_file() {
+        return wrong("it is no plain file; look who made it, and remove it".to_owned());
+    }
+    if 1 < there.nlink() {
+        let names = there.nlink();
+        return wrong(format!(
+            "it is a file with {names} names (hard links), one of which may be another's; look who \
+             made it, and remove this one"
+        ));
+    }
+    let (owner, us) = (there.uid(), folder::own_uid()?);
+    if owner != us {
+        return wrong(format!(
+            "it belongs to user {owner}, and this runs as user {us}; chown it to that one, or \
+             remove it"
+        ));
+    }
+    Ok(())
+}
+
+fn unless_link(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_symlink() { Err(link()) } else { Ok(()) }
+}
+
+fn link() -> io::Error {
+    let words =
+        "it is a symbolic link, which is not followed here; look who made it, and remove it";
+    io::Error::other(words)
+}
+
+fn no_plain_file() -> io::Error {
+    io::Error::other("it is no plain file")
+}
+
+/// `None`: it is longer.
+fn bytes(file: File, longest: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let size = file.take(longest + 1).read_to_end(&mut bytes).map_err(|err| match err.kind() {
+        // Some of the kernel's files are plain by name, and wait for news like a pipe.
+        ErrorKind::WouldBlock => io::Error::other("it is no plain file, reading it waits"),
+        _ => err,
+    })?;
+    Ok((u64::try_from(size).unwrap_or(u64::MAX) <= longest).then_some(bytes))
+}
+
+fn utf8(file: File) -> io::Result<String> {
+    let bytes = bytes(file, TEXT_BYTES_MAX)?.ok_or(ErrorKind::FileTooLarge)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Write};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::{env, fs, process};
 
-    use crate::plain::{TEXT_BYTES_MAX, read, text};
+    use crate::plain::{
+        TEXT_BYTES_MAX, append, create, lock_file, open_own, own_text, read, replace, text,
+    };
+
+    /// Gone when it is dropped.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = env::temp_dir().join(format!("plimsoll-plain-{}-{name}", process::id()));
+            fs::create_dir(&dir).unwrap();
+            Dir(dir)
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn make_pipe(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
 
     #[test]
-    fn what_is_plain_is_read_as_far_as_allowed_and_nothing_else_is_opened() {
-        let at = |name: &str| -> PathBuf {
-            env::temp_dir().join(format!("plimsoll-plain-{}-{name}", process::id()))
-        };
-        let (plain, pipe, long) = (at("file"), at("pipe"), at("long"));
+    fn what_is_plain_is_read_as_far_as_allowed_and_nothing_else_is_waited_for() {
+        let dir = Dir::new("read");
+        let (plain, pipe, long) = (dir.at("file"), dir.at("pipe"), dir.at("long"));
         fs::write(&plain, "abc").unwrap();
         assert_eq!(read(&plain, 3).unwrap(), Some(b"abc".to_vec()));
         assert_eq!(read(&plain, 2).unwrap(), None);
@@ -51,12 +215,78 @@ mod tests {
         // Nothing of it takes room on the disk.
         fs::File::create(&long).unwrap().set_len(TEXT_BYTES_MAX + 1).unwrap();
         assert_eq!(text(&long).unwrap_err().kind(), ErrorKind::FileTooLarge);
-        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        for other in [&pipe, &env::temp_dir(), Path::new("/dev/zero")] {
+        make_pipe(&pipe);
+        for other in [&pipe, &dir.0, Path::new("/dev/zero"), Path::new("/dev/full")] {
             let words = text(other).unwrap_err().to_string();
             assert_eq!(words, "it is no plain file", "{}", other.display());
         }
-        assert_eq!(text(&at("none")).unwrap_err().kind(), ErrorKind::NotFound);
-        [plain, pipe, long].iter().for_each(|file| fs::remove_file(file).unwrap());
+        assert_eq!(text(&dir.at("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_link_is_read_where_people_name_files_and_not_in_folders_of_ours() {
+        let dir = Dir::new("link");
+        let (plain, link) = (dir.at("file"), dir.at("link"));
+        fs::write(&plain, "abc").unwrap();
+        symlink(&plain, &link).unwrap();
+        assert_eq!(text(&link).unwrap(), "abc");
+        assert_eq!(own_text(&plain).unwrap(), "abc");
+        assert!(own_text(&link).unwrap_err().to_string().contains("symbolic link"));
+        assert_eq!(open_own(&dir.at("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_written_is_a_file_of_ours_alone() {
+        let dir = Dir::new("write");
+        let (foreign, new) = (dir.at("foreign"), dir.at("new"));
+        fs::write(&foreign, "foreign").unwrap();
+        type Make = fn(&Path, &Path);
+        let plants: [(&str, Make); 5] = [
+            ("symbolic link", |foreign, at| symlink(foreign, at).unwrap()),
+            ("symbolic link", |foreign, at| symlink(foreign.with_extension("no"), at).unwrap()),
+            ("2 names", |foreign, at| fs::hard_link(foreign, at).unwrap()),
+            ("no plain file", |_, at| make_pipe(at)),
+            ("no plain file", |_, at| fs::create_dir(at).unwrap()),
+        ];
+        for (words, plant) in plants {
+            let at = dir.at("at");
+            plant(&foreign, &at);
+            for tried in [create(&at), append(&at), lock_file(&at)] {
+                let told = tried.unwrap_err().to_string();
+                assert!(told.contains(words) && told.contains("remove"), "{words}: {told}");
+            }
+            assert!(replace(&new, &at, b"x").is_err(), "{words}");
+            assert!(!new.exists() && !foreign.with_extension("no").exists(), "{words}");
+            assert_eq!(fs::read_to_string(&foreign).unwrap(), "foreign", "{words}");
+            fs::remove_file(&at).or_else(|_| fs::remove_dir(&at)).unwrap();
+        }
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::chown(&foreign, Some(12_345), None).unwrap();
+            for tried in [create(&foreign), append(&foreign), lock_file(&foreign)] {
+                let told = tried.unwrap_err().to_string();
+                assert!(told.contains("belongs to user 12345"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_for_its_owner_alone() {
+        let dir = Dir::new("mode");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let at = |name| dir.at(name);
+        create(&at("a")).unwrap().write_all(b"left").unwrap();
+        assert_eq!(create(&at("a")).unwrap().metadata().unwrap().len(), 0);
+        append(&at("b")).unwrap().write_all(b"1").unwrap();
+        append(&at("b")).unwrap().write_all(b"2").unwrap();
+        assert_eq!(text(&at("b")).unwrap(), "12");
+        fs::write(at("c"), "kept").unwrap();
+        fs::set_permissions(at("c"), fs::Permissions::from_mode(0o644)).unwrap();
+        drop(lock_file(&at("c")).unwrap());
+        assert_eq!(text(&at("c")).unwrap(), "kept");
+        replace(&at("d"), &at("d.new"), b"d").unwrap();
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(mode(&at(name)), 0o600, "{name}");
+        }
+        assert!(!at("d.new").exists());
     }
 }

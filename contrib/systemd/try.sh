@@ -125,6 +125,9 @@ live() {
     within 60 "both replicas are ready, and systemctl status says so" is_ready
     within 10 "HAProxy serves on port 80" serves
     now "neither runs as root" inside sh -c '! pgrep -u root -x "plimsoll|haproxy"'
+    # shellcheck disable=SC2016 # for the shell inside
+    now "HAProxy is in no group of the daemon's" inside sh -c \
+        'for pid in $(pgrep -x haproxy); do grep -q "^Groups:[[:space:]]*$" /proc/$pid/status || exit 1; done'
     start_traffic
     inside systemctl reload plimsoll
     now "a reload ends" is ActiveState active

@@ -7,10 +7,16 @@ use serde_json::{Value, json};
 
 use crate::cli::{complain, say};
 use crate::config::{self, Loaded, Problem};
+use crate::daemon::folders;
 use crate::daemon::live::{self, Found};
 
 pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);
+    if let Some(config) = &loaded.config {
+        let open = folders::open_to_others(&config.fixed).into_iter();
+        let open: Vec<Problem> = open.map(|(key, words)| folder(file, key, &words)).collect();
+        loaded.problems.extend(open);
+    }
     if live && let Some(config) = &loaded.config {
         let found = live::look(config).into_iter().map(|found| concerning(file, found));
         loaded.problems.extend(found);
@@ -44,6 +50,13 @@ fn concerning(file: &Path, found: Found) -> Problem {
     let (file, path) = (file.display().to_string(), String::new());
     let Found { message, is_warning } = found;
     Problem { file, line: 0, column: 0, path, message, is_warning }
+}
+
+/// `plimsoll run` refuses it; the file itself is good.
+fn folder(file: &Path, key: &str, words: &str) -> Problem {
+    let message = format!("{words}; `plimsoll run` refuses it as it is");
+    let (file, path) = (file.display().to_string(), key.to_owned());
+    Problem { file, line: 0, column: 0, path, message, is_warning: true }
 }
 
 pub(crate) fn lines(problems: &[Problem]) -> String {

@@ -1,7 +1,6 @@
 //! `plimsoll simulate`: a load trace through the decisions of the daemon. Needs no daemon, no
 //! Docker and no HAProxy.
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::units;
 use crate::outside::Clock;
+use crate::plain;
 use crate::sim::demand::Basis;
 use crate::sim::replay::{Replay, Replayed, replay};
 use crate::sim::svg;
@@ -136,7 +136,7 @@ fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
         }
     };
     if let Some(file) = &asked.svg
-        && let Err(err) = fs::write(file, svg::draw(timeline))
+        && let Err(err) = plain::put(file, svg::draw(timeline).as_bytes())
     {
         complain(&format!("cannot write {}: {err}", file.display()));
         status = ExitCode::FAILURE;

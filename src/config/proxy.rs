@@ -36,7 +36,7 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
     out.base_config = path(section.get("base_config"));
     out.config = path(section.get("config")).unwrap_or(out.config);
     out.pid_file = path(section.get("pid_file")).unwrap_or(out.pid_file);
-    let socket = section.get("socket").and_then(|n| socket(n, HAPROXY_SOCKET_MAX));
+    let socket = section.get("socket").and_then(own_socket);
     out.socket = socket.unwrap_or(out.socket);
     out.certificate = certificate(&section);
     let port = section.get("stats_port").and_then(|n| n.whole(1..=65535));
@@ -141,6 +141,15 @@ pub(crate) fn beside<'a>(
             ));
         }
     }
+}
+
+/// HAProxy puts the environment's variables into the address of a socket, in whatever quotes.
+fn own_socket(node: Node) -> Option<PathBuf> {
+    if node.string.as_deref().is_some_and(|text| text.contains('$')) {
+        node.error("has a `$`, after which HAProxy would put in a variable; name it without");
+        return None;
+    }
+    socket(node, HAPROXY_SOCKET_MAX)
 }
 
 pub(crate) fn socket(node: Node, longest: usize) -> Option<PathBuf> {

@@ -76,7 +76,10 @@ impl Herald {
             }
             (Err(err), lost) => {
                 if lost.is_none() {
-                    let message = format!("events cannot be written to state_dir: {err}");
+                    let message = format!(
+                        "events cannot be written to {} (see autoscaler.state_dir): {err}",
+                        self.file.path().display()
+                    );
                     log::error!("message={message:?}");
                 }
                 self.unwritten = Some(lost.unwrap_or(0) + 1);

@@ -2,10 +2,12 @@
 //! what would be written. Changes nothing.
 
 use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fs, process};
+use std::{env, process};
 
 use crate::clock::SystemClock;
 use crate::docker::Docker;
@@ -219,7 +221,9 @@ impl Folder {
     /// Refuses one that is there, which may be another's.
     fn new() -> Result<Folder> {
         let path = env::temp_dir().join(format!("plimsoll-check-{}", process::id()));
-        fs::create_dir(&path)
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
             .map_err(|err| Error::caused(format!("cannot make {}", path.display()), err))?;
         Ok(Folder { path })
     }

@@ -1,6 +1,6 @@
 //! What one daemon keeps others away from.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{self, Path, PathBuf};
 use std::process;
@@ -17,13 +17,9 @@ pub(crate) struct Locks {
 
 impl Locks {
     /// Two daemons on one state would each undo what the other does; so would two that write one
-    /// HAProxy's file.
+    /// HAProxy's file. The folders are there.
     pub(crate) fn take(fixed: &Fixed, config_file: &Path) -> Result<Locks> {
         let dir = &fixed.state_dir;
-        fs::create_dir_all(dir).map_err(|err| {
-            let what = format!("cannot make {} (see autoscaler.state_dir)", dir.display());
-            Error::caused(what, err)
-        })?;
         let state = take(&state_lock(dir), "autoscaler.state_dir", dir, config_file)?;
         let written = &fixed.proxy.config;
         let mut name = written.clone().into_os_string();
@@ -40,8 +36,7 @@ fn state_lock(state_dir: &Path) -> PathBuf {
 /// `what` is locked by the file `lock`, and is named by `key` of the config.
 fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File> {
     let cannot = |err| Error::caused(format!("cannot write {} (see {key})", lock.display()), err);
-    let open = OpenOptions::new().create(true).truncate(false).write(true).open(lock);
-    let mut file = open.map_err(cannot)?;
+    let mut file = plain::lock_file(lock).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => (),
         Err(TryLockError::WouldBlock) => {
@@ -61,5 +56,5 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
 
 /// The number of the process that has it.
 fn read(lock: &Path) -> Option<u32> {
-    plain::text(lock).ok()?.lines().next()?.parse().ok()
+    plain::own_text(lock).ok()?.lines().next()?.parse().ok()
 }

@@ -5,6 +5,7 @@
 
 mod crew;
 pub(crate) mod doctor;
+pub(crate) mod folders;
 mod gauges;
 mod herald;
 mod hooks;
@@ -22,8 +23,7 @@ mod process;
 mod pulls;
 mod signals;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ use crate::docker::events::Follower;
 use crate::docker::journal::Journal;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
-use crate::model::config::{Config, Fixed};
+use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
 use crate::model::time::Moment;
 use crate::net::SystemNet;
@@ -69,7 +69,7 @@ const STREAM_RETRY: Duration = Duration::from_secs(1);
 /// Until told to stop. An error: it could not start, or `--once` could not do its one turn.
 pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
-    make_folders(&config.fixed)?;
+    folders::prepare(&config.fixed)?;
     let _locks = Locks::take(&config.fixed, &options.config_file)?;
     let opened = FileStore::open(&config.fixed.state_dir, clock.now());
     let (sender, inbox) = mpsc::sync_channel(INBOX);
@@ -153,22 +153,6 @@ fn metrics(
         let status = board.read();
         prometheus::text(&telemetry, status.as_deref(), &process::read(started))
     })
-}
-
-/// Those that our files and sockets go to.
-fn make_folders(fixed: &Fixed) -> Result<()> {
-    let proxy = &fixed.proxy;
-    for (path, key) in [
-        (&proxy.config, "load_balancer.config"),
-        (&proxy.pid_file, "load_balancer.pid_file"),
-        (&proxy.socket, "load_balancer.socket"),
-    ] {
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(dir).map_err(|err| {
-            Error::caused(format!("cannot make {} (see {key})", dir.display()), err)
-        })?;
-    }
-    Ok(())
 }
 
 fn listen_to_docker(

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::child;
 use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
@@ -92,7 +93,7 @@ impl<'a> Processes<'a> {
 
     /// Whether HAProxy takes the file; its own words when it does not.
     pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
-        let mut command = Command::new(&self.config.binary);
+        let mut command = child::restricted(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
         let what = "the file is refused";
         let (is_good, mut said) = self.run(turnstile, command, what)?;
@@ -113,7 +114,7 @@ impl<'a> Processes<'a> {
         old: &[u32],
         take_listeners: bool,
     ) -> Result<Said> {
-        let mut command = Command::new(&self.config.binary);
+        let mut command = child::restricted(&self.config.binary);
         command.arg("-D").args(self.base()).arg("-f").arg(&self.config.config);
         command.arg("-p").arg(&self.config.pid_file);
         if take_listeners {

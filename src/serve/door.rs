@@ -16,6 +16,7 @@ use socket2::Socket;
 
 use crate::model::counted::Counted;
 use crate::outside::{Clock, Tally};
+use crate::plain::folder;
 use crate::serve::desk::Via;
 use crate::serve::inside::Inside;
 use crate::serve::intake::{Line, Request};
@@ -86,7 +87,7 @@ impl Place {
         match self {
             Place::Tcp(address) => Ok(Socket::from(OwnedFd::from(TcpListener::bind(address)?))),
             Place::Control(path) => {
-                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                folder::make(path.parent().unwrap_or(Path::new("/")))?;
                 let socket = unix::listen(path, 0o660)?;
                 files.add(path);
                 Ok(socket)

@@ -2,7 +2,6 @@
 //! one a connection, in words that this program chose. It has no deadlines and no limits of its
 //! own, so both are kept here.
 
-use std::fs;
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,6 +16,7 @@ use tiny_http::{Header, Response, Server, StatusCode};
 
 use crate::model::time::Moment;
 use crate::outside::Clock;
+use crate::plain::folder;
 use crate::serve::desk::{Asked, Desk, Via};
 use crate::serve::head::BODY_BYTES_MAX;
 use crate::serve::intake::{Line, Request};
@@ -107,7 +107,7 @@ impl Inside {
     }
 
     fn start(&self) -> io::Result<Arc<Server>> {
-        fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
+        folder::make(self.path.parent().unwrap_or(Path::new("/")))?;
         // First, since a server that answers nobody would be taken for one that does.
         let handlers: Vec<SyncSender<Arc<Server>>> =
             (0..HANDLERS).map(|_| handler(self.desk.clone())).collect::<io::Result<_>>()?;

@@ -1,9 +1,8 @@
 //! Events as a file, `events.jsonl`: one JSON object a line, appended in one write. At its size it
 //! becomes `events.jsonl.1`, and the one before is gone. Nothing is read back but at the start.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat};
@@ -39,25 +38,21 @@ impl EventFile {
     /// Opened each time: whoever moves the file away, or clears it, is welcome to.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let line = format!("{}{}\n", if self.torn { "\n" } else { "" }, entry.json);
-        let open = || {
-            plain::check(&self.path).or_else(absent)?;
-            File::options().append(true).create(true).mode(0o640).open(&self.path)
-        };
-        let mut file = open()?;
+        let mut file = plain::append(&self.path)?;
         let have = file.metadata()?.len();
         if 0 < have && self.bytes_max < have.saturating_add(line.len() as u64) {
             fs::rename(&self.path, older(&self.path))?;
-            file = open()?;
+            file = plain::append(&self.path)?;
         }
         self.torn = true;
         file.write_all(line.as_bytes())?;
         self.torn = false;
         Ok(())
     }
-}
 
-fn absent(err: io::Error) -> io::Result<()> {
-    if err.kind() == ErrorKind::NotFound { Ok(()) } else { Err(err) }
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 fn older(path: &Path) -> PathBuf {
@@ -67,8 +62,7 @@ fn older(path: &Path) -> PathBuf {
 /// The end of a file as far as it makes sense, and whether its last line broke off.
 fn tail(path: &Path) -> (Vec<Entry>, bool) {
     let read = || -> io::Result<Vec<u8>> {
-        plain::check(path)?;
-        let mut file = File::open(path)?;
+        let mut file = plain::open_own(path)?;
         let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();

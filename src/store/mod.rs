@@ -4,9 +4,8 @@ pub(crate) mod events;
 mod rollout;
 mod wire;
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::model::memory::Memory;
@@ -34,7 +33,7 @@ impl FileStore {
         let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
         let mut missing = None;
-        let (memory, damage) = match plain::text(&path) {
+        let (memory, damage) = match plain::own_text(&path) {
             Ok(text) => match wire::parse(&text, now) {
                 Ok(memory) => (memory, None),
                 Err(why) => (Memory::default(), Some(set_aside(&path, &why))),
@@ -64,16 +63,11 @@ fn set_aside(path: &Path, why: &str) -> String {
 impl Store for FileStore {
     fn save(&self, memory: &Memory) -> Result<()> {
         let (path, new) = (self.path(), self.dir.join("state.json.new"));
-        let write = || {
-            // The environment of what worked last is in it.
-            let mut options = File::options();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(wire::text(memory).as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|err| Error::caused(format!("cannot store {}", path.display()), err))
+        // The environment of what worked last is in it.
+        let text = wire::text(memory);
+        plain::replace(&path, &new, text.as_bytes()).map_err(|err| {
+            let (path, new) = (path.display(), new.display());
+            Error::caused(format!("cannot store {path} by way of {new}"), err)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! `contrib/backup.sh`: what it saves comes back whole, and nothing of anybody else's is touched.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -107,7 +107,11 @@ fn what_was_saved_comes_back() {
     // To another place first: what is left out is not there.
     let root = site.at("root");
     fs::create_dir(&root).unwrap();
-    site.good(&["restore", archive, "--root", root.to_str().unwrap()]);
+    let to_root = ["restore", archive, "--root", root.to_str().unwrap()];
+    // An archive does not say alone where is written.
+    site.bad(&to_root, "the archive also holds ");
+    assert!(tree(&root).is_empty());
+    site.good(&[&to_root, &odd[..]].concat());
     let below = root.join(site.dir.path().strip_prefix("/").unwrap());
     let mut names = vec!["config.json"];
     names.extend(ODD);
@@ -130,13 +134,13 @@ fn what_was_saved_comes_back() {
     fs::write(site.at("etc here/config.json"), "broken").unwrap();
     fs::remove_file(site.at("state/state.json")).unwrap();
     let changed = tree(site.dir.path());
-    let said = site.good(&["restore", archive, "--dry-run"]);
+    let said = site.good(&[&["restore", archive, "--dry-run"], &odd[..]].concat());
     for word in ["config.json, which differs now", "state.json, which is not", "good, which is the"]
     {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(tree(site.dir.path()), changed, "a dry run writes nothing");
-    site.good(&["restore", archive]);
+    site.good(&[&["restore", archive], &odd[..]].concat());
     let kept = site.at("etc here/config.json.before-restore");
     assert_eq!(fs::read_to_string(&kept).unwrap(), "broken");
     fs::remove_file(kept).unwrap();
@@ -263,4 +267,126 @@ fn a_state_that_may_not_be_looked_at_is_not_taken_for_none() {
     let (status, said) = told(&save.output().unwrap());
     assert!(status == 1 && said.contains("cannot be looked into"), "{status}: {said}");
     fs::set_permissions(site.at("state"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// Number of the daemon's account, and of one that has nothing to do with it.
+const ACCOUNT: u32 = 12_345;
+
+/// The state as it is under the unit: of an account, which may put there what it likes.
+fn of_account(name: &str) -> (Site, PathBuf) {
+    let site = Site::new(name);
+    let state = site.at("state");
+    chown(&state, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    for file in fs::read_dir(&state).unwrap() {
+        chown(file.unwrap().path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    }
+    let foreign = site.dir.write("foreign", "of root alone\n");
+    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).unwrap();
+    (site, foreign)
+}
+
+#[test]
+fn what_the_account_put_in_the_place_of_its_files_is_not_saved() {
+    let (site, foreign) = of_account("backup-planted");
+    for name in ["state.json", "events.jsonl", "events.jsonl.1", "haproxy.cfg.good"] {
+        let at = site.at("state").join(name);
+        let aside = site.at("aside");
+        let was = fs::rename(&at, &aside).is_ok();
+        symlink(&foreign, &at).unwrap();
+        site.bad(&["save"], "is no plain file");
+        fs::remove_file(&at).unwrap();
+        assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
+        site.bad(&["save"], "is no plain file");
+        fs::remove_file(&at).unwrap();
+        fs::hard_link(&foreign, &at).unwrap();
+        site.bad(&["save"], "has 2 names");
+        fs::remove_file(&at).unwrap();
+        fs::File::create(&at).unwrap().set_len((64 << 20) + 1).unwrap();
+        site.bad(&["save"], "bytes, more than");
+        fs::remove_file(&at).unwrap();
+        if was {
+            fs::rename(&aside, &at).unwrap();
+        }
+    }
+    assert!(site.archives().is_empty());
+    site.good(&["save"]);
+}
+
+#[test]
+fn a_restore_as_root_follows_no_link_of_the_accounts() {
+    let (site, foreign) = of_account("backup-links");
+    site.good(&["save"]);
+    let archive = &site.archives()[0];
+    let state = site.at("state/state.json");
+    let before = fs::metadata(&foreign).unwrap();
+    fs::remove_file(&state).unwrap();
+    for name in ["state.json", "state.json.restoring", "state.json.before-restore"] {
+        symlink(&foreign, site.at("state").join(name)).unwrap();
+    }
+    fs::remove_file(site.at("state/events.jsonl")).unwrap();
+    symlink(site.at("made"), site.at("state/events.jsonl")).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(site.at("state/haproxy.cfg.good.before-restore"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    site.good(&["restore", archive]);
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "of root alone\n");
+    let after = fs::metadata(&foreign).unwrap();
+    assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    assert!(!site.at("made").exists());
+    for name in ["state.json", "events.jsonl"] {
+        let meta = fs::symlink_metadata(site.at("state").join(name)).unwrap();
+        assert!(meta.is_file(), "{name}");
+        assert_eq!(meta.uid(), ACCOUNT, "{name}");
+    }
+    assert_eq!(fs::read_to_string(&state).unwrap(), "{\"version\":1}\n");
+    let left = fs::read_dir(site.at("state")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with(".plimsoll")));
+}
+
+#[test]
+fn an_archive_writes_nothing_but_what_a_backup_may_hold() {
+    let (site, foreign) = of_account("backup-made-up");
+    site.good(&["save"]);
+    let archive = site.archives()[0].clone();
+    let before = tree(&site.at("state"));
+    // Each makes `x` another archive, whose sums are right.
+    for (script, word) in [
+        ("tar -rPf t ../escape", "lead out of it"),
+        ("tar -rPf t \"$dir/escape\"", "lead out of it"),
+        ("ln -s \"$dir/foreign\" x/link; tar -rf t -C x ./link", "more than files"),
+        ("ln x/SHA256SUMS x/link; tar -cf t -C x .", "more than files"),
+        ("mknod x/null c 1 3; tar -rf t -C x ./null", "more than files"),
+        ("mkfifo x/pipe; tar -rf t -C x ./pipe", "more than files"),
+        ("mkdir -p x/etc; echo >x/etc/passwd; sums; tar -cf t -C x .", "also holds /etc/passwd"),
+        ("truncate -s 300M x/large; tar -rf t -C x ./large", "unpacks to over 256 MiB"),
+    ] {
+        let whole = format!(
+            "set -e; dir=$1; cd \"$1\"; rm -rf work; mkdir -p work/x; echo >escape; cd work
+            echo >../escape; tar -xzf \"$2\" -C x; gzip -dc \"$2\" >t
+            sums() {{ (cd x && rm SHA256SUMS &&
+                find . -type f -exec sha256sum {{}} + >../s && mv ../s SHA256SUMS); }}
+            {script}; gzip -c t >../made-up.tar.gz; rm -f ../escape"
+        );
+        let mut make = Command::new("sh");
+        make.args(["-c", &whole, "sh"]).arg(site.dir.path()).arg(&archive);
+        assert!(make.status().unwrap().success(), "{script}");
+        site.bad(&["restore", site.at("made-up.tar.gz").to_str().unwrap()], word);
+        assert_eq!(tree(&site.at("state")), before, "{script}");
+        assert!(!site.at("escape").exists(), "{script}");
+    }
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "of root alone\n");
+    // A file that is known, with the right of root's.
+    let script = "set -e; cd \"$1\"; rm -rf work; mkdir -p work/x; cd work; tar -xzpf \"$2\" -C x
+        find x -name config.json -exec chown 0:0 {} + -exec chmod 6757 {} +
+        tar -czf ../made-up.tar.gz -C x .";
+    let mut make = Command::new("sh");
+    make.args(["-c", script, "sh"]).arg(site.dir.path()).arg(&archive);
+    assert!(make.status().unwrap().success());
+    site.good(&["restore", site.at("made-up.tar.gz").to_str().unwrap()]);
+    let config = fs::metadata(site.at("etc here/config.json")).unwrap();
+    assert_eq!(config.mode() & 0o7777, 0o755);
 }

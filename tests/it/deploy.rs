@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -220,6 +220,27 @@ fn a_new_version_and_a_new_config_are_put_in_place() {
     // Once more, as after an end that nobody saw.
     let (status, said) = host.deploy(&two, &[]);
     assert!(status == 0 && said.contains("in place already"), "{status}: {said}");
+    host.close();
+}
+
+#[test]
+fn what_is_sent_belongs_to_who_receives_it() {
+    let mut host = Host::new("deploy-owner");
+    fs::create_dir(host.at("path")).unwrap();
+    // The sender is another user than root over there.
+    let tar = "#!/bin/sh\nexec /bin/tar --owner=+12345 --group=+12345 \"$@\"\n";
+    host.write_script("path/tar", tar);
+    let two = host.stage.dir.write("two", &version("two", "true"));
+    let path = format!("{}:{}", host.at("path").display(), std::env::var("PATH").unwrap());
+    let (status, said) = told(host.command(&two, &[]).env("PATH", path), &host.text("key"));
+    assert_eq!(status, 0, "{said}");
+    let us = fs::metadata("/proc/self").unwrap().uid();
+    let run = fs::read_dir(host.at("deploys")).unwrap().map(|run| run.unwrap().path());
+    let sent: Vec<PathBuf> = run.map(|run| run.join("target.sh")).filter(|f| f.exists()).collect();
+    assert!(!sent.is_empty());
+    for file in sent.iter().chain([&host.at("bin/plimsoll")]) {
+        assert_eq!(fs::metadata(file).unwrap().uid(), us, "{}", file.display());
+    }
     host.close();
 }
 

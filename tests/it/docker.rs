@@ -149,7 +149,7 @@ fn a_socket_that_may_not_be_opened_is_told_with_the_way_out() {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if root {
         fs::copy(PLIMSOLL, stage.dir.join("plimsoll")).unwrap();
-        open("", 0o777);
+        std::os::unix::fs::chown(stage.dir.path(), Some(65534), Some(65534)).unwrap();
         command = Command::new(stage.dir.join("plimsoll"));
         command.uid(65534).gid(65534);
     } else {

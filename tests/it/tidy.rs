@@ -19,19 +19,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
-    ("serve", &["model", "outside", "unix"]),
+    ("serve", &["model", "outside", "unix", "plain"]),
     ("docker", &["model", "outside", "unix", "exchange"]),
-    ("haproxy", &["model", "outside", "unix", "plain"]),
+    ("haproxy", &["model", "outside", "unix", "plain", "child"]),
     ("net", &["model", "outside", "exchange"]),
     ("unix", &[]),
     ("exchange", &[]),
     ("plain", &[]),
+    ("child", &[]),
     ("clock", &["model", "outside"]),
     ("store", &["model", "outside", "plain"]),
     ("tick", &["model", "outside", "observe", "decide", "report"]),
     ("sim", &["model", "outside", "config", "observe", "act", "tick"]),
     ("daemon", DAEMON),
-    ("cli", &["model", "outside", "config", "clock", "serve", "daemon", "sim"]),
+    ("cli", &["model", "outside", "config", "clock", "serve", "daemon", "sim", "plain"]),
     ("main", &["cli"]),
 ];
 
@@ -80,6 +81,12 @@ const ENDING_READS: &[(&str, &str)] = &[
     ("src/serve/inside.rs", "what we ourselves wrote to our own socket"),
     ("src/daemon/doctor/programs.rs", "of a child that has ended, up to a bound"),
 ];
+/// What opens a file to write it. `plain` alone does: by a name that others may have put there, it
+/// follows no link and waits for nobody.
+const WRITES: &[&str] =
+    &["File::create", "File::options", "OpenOptions", "fs::write(", "fs::copy("];
+/// And HAProxy's files, which are to follow.
+const WRITERS: &[&str] = &["src/plain.rs", "src/haproxy/files.rs", "src/haproxy/process.rs"];
 
 /// In two parts each, or this file would be the first to hold them.
 const UNFINISHED: &[&str] = &[
@@ -330,6 +337,41 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
     let transports = ["src/exchange.rs", "src/docker/transport.rs"].map(Path::new);
     files.retain(|(path, _)| !transports.contains(&path.as_path()));
     check(&files, |_, text| words(text, &["unversioned"]));
+}
+
+/// Without the tests below it.
+fn program(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
+#[test]
+fn only_one_module_opens_files_to_write_them() {
+    let mut files = rust_below(&["src"]);
+    let is_of_tests = |path: &Path| {
+        let name = |part: &str| path.iter().any(|p| p == part);
+        name("tests") || name("tests.rs") || name("properties")
+    };
+    files.retain(|(path, _)| !is_of_tests(path) && !WRITERS.iter().any(|w| path == Path::new(w)));
+    check(&files, |_, text| words(program(text), WRITES));
+    for path in WRITERS {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(
+            !words(program(&text), WRITES).is_empty(),
+            "{path} opens none any more: take it out"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_opened_to_be_written_is_found() {
+    let good = "plain::create(path)?;\n\n#[cfg(test)]\nmod tests {\n    fs::write(path, text);\n}";
+    let bad = [
+        ("fn f() {\n    File::create(path)?;", "2: `File::create`"),
+        ("File::create_new(path)", "1: `File::create`"),
+        ("OpenOptions::new()", "1: `OpenOptions`"),
+        ("fs::write(path, text)", "1: `fs::write(`"),
+    ];
+    check_check(|text| words(program(text), WRITES), good, &bad);
 }
 
 #[test]

@@ -7,9 +7,7 @@ mod running;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +17,7 @@ use crate::cli::{ask, complain, say};
 use crate::config;
 use crate::daemon::live;
 use crate::model::terminal;
+use crate::plain;
 
 pub(crate) fn init(asked: &InitAsked) -> ExitCode {
     let text = match &asked.compose {
@@ -88,7 +87,7 @@ fn head(source: &str) -> Vec<String> {
 /// For the daemon alone: there may be secrets in what containers are given.
 fn keep(text: &str, path: &Path) -> ExitCode {
     let shown = path.display();
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let made = plain::create_new(path);
     match made.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => say(&format!("{shown} is written; next: `plimsoll check --config {shown}`\n")),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {

@@ -1,14 +1,16 @@
 //! Folders and files: whether they are there, let us in, have room, and keep others out.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
 use crate::daemon::doctor::{Finding, programs};
+use crate::daemon::folders;
 use crate::model::config::Fixed;
 use crate::outside::Clock;
+use crate::plain;
 
 /// State, events and HAProxy's files need less than this for years.
 const ROOM_LOW_KIB: u64 = 100 << 10;
@@ -43,6 +45,10 @@ pub(super) fn folders(fixed: &Fixed, clock: &dyn Clock) -> Vec<Finding> {
             seen.push(folder);
         }
     }
+    let open = folders::open_to_others(fixed).into_iter();
+    found.extend(open.map(|(key, words)| {
+        Finding::warning(key, words).remedy("`plimsoll run` refuses such a folder; keep others out")
+    }));
     found
 }
 
@@ -50,7 +56,7 @@ pub(super) fn folders(fixed: &Fixed, clock: &dyn Clock) -> Vec<Finding> {
 fn writable(key: &'static str, folder: &Path) -> Option<Finding> {
     let there = there(folder);
     let trial = there.join(format!(".plimsoll-doctor-{}", process::id()));
-    let tried = match File::create_new(&trial) {
+    let tried = match plain::create_new(&trial) {
         Ok(_) => fs::remove_file(&trial),
         Err(err) => Err(err),
     };

@@ -1,0 +1,129 @@
+//! Folders: whoever may write to one can put another file, or a link, in the place of ours.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+use std::sync::OnceLock;
+
+const ROOT: u32 = 0;
+const STICKY: u32 = 0o1000;
+
+/// Whose files those are that this process makes.
+pub(crate) fn own_uid() -> io::Result<u32> {
+    static UID: OnceLock<u32> = OnceLock::new();
+    if let Some(uid) = UID.get() {
+        return Ok(*uid);
+    }
+    let status = fs::read_to_string("/proc/self/status")?;
+    // Real, effective, saved, and the one for files.
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let uid = ids.and_then(|ids| ids.split_whitespace().nth(3)?.parse().ok());
+    let uid = uid.ok_or_else(|| io::Error::other("/proc/self/status does not tell our user"))?;
+    Ok(*UID.get_or_init(|| uid))
+}
+
+/// With all above it. Others may enter, as far as the umask allows: the files in it are for us.
+pub(crate) fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(folder)
+}
+
+/// Who else than `user` and root may change what is in a folder, with the remedy. A folder that is
+/// not there says nothing, nor one that cannot be looked at: using it will tell.
+pub(crate) fn open_to_others(folder: &Path, user: u32) -> Option<String> {
+    let real = fs::canonicalize(folder).ok()?;
+    let mut above = real.ancestors().map(|at| (at, fs::metadata(at)));
+    let own = match above.next()? {
+        (at, Ok(meta)) => in_it(at, &meta, user),
+        (_, Err(_)) => None,
+    };
+    // Whoever may write above it can rename it, and put another in its place.
+    own.or_else(|| above.find_map(|(at, meta)| above_it(at, &meta.ok()?)))
+}
+
+fn in_it(at: &Path, meta: &Metadata, user: u32) -> Option<String> {
+    let shown = at.display();
+    if meta.uid() != user && meta.uid() != ROOT {
+        let owner = meta.uid();
+        return Some(format!(
+            "{shown} belongs to user {owner}, who can replace any file in it, and not to user \
+             {user}; chown it, or name another folder"
+        ));
+    }
+    let who = who_writes(meta)?;
+    Some(format!(
+        "{who} may write to {shown} (mode {:o}), and replace any file in it; chmod go-w {shown}, \
+         or name a folder below it",
+        meta.mode() & 0o7777
+    ))
+}
+
+fn above_it(at: &Path, meta: &Metadata) -> Option<String> {
+    // In a sticky one, only the owner of what is in it can rename that.
+    let is_open = meta.mode() & 0o002 != 0 && meta.mode() & STICKY == 0;
+    let shown = at.display();
+    is_open.then(|| {
+        format!(
+            "everybody may write to {shown} (mode {:o}), and replace any folder in it; chmod o-w \
+             {shown}",
+            meta.mode() & 0o7777
+        )
+    })
+}
+
+fn who_writes(meta: &Metadata) -> Option<String> {
+    match meta.mode() {
+        mode if mode & 0o002 != 0 => Some("everybody".to_owned()),
+        // Its bits also bound those of an access control list.
+        mode if mode & 0o020 != 0 => Some(format!("group {}", meta.gid())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+    use std::{env, fs, process};
+
+    use crate::plain::folder::{make, open_to_others, own_uid};
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_told_with_a_remedy() {
+        let top = env::temp_dir().join(format!("plimsoll-folder-{}", process::id()));
+        let inner = top.join("inner");
+        make(&inner).unwrap();
+        let us = own_uid().unwrap();
+        assert_eq!(fs::metadata(&inner).unwrap().uid(), us);
+        let told = |outer: u32, mode: u32, user: u32| {
+            fs::set_permissions(&top, Permissions::from_mode(outer)).unwrap();
+            fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
+            open_to_others(&inner, user).unwrap_or_default()
+        };
+        for (outer, mode, words) in [
+            (0o755, 0o700, ""),
+            (0o755, 0o755, ""),
+            (0o755, 0o750, ""),
+            (0o755, 0o2755, ""),
+            (0o755, 0o775, "may write to"),
+            (0o755, 0o757, "everybody may write to"),
+            // A folder for all is none for us, sticky or not.
+            (0o755, 0o1777, "everybody may write to"),
+            // One below it is.
+            (0o1777, 0o755, ""),
+            (0o777, 0o755, "replace any folder in it"),
+            (0o775, 0o755, ""),
+        ] {
+            let said = told(outer, mode, us);
+            assert_eq!(said.is_empty(), words.is_empty(), "{outer:o} {mode:o}: {said}");
+            assert!(said.contains(words), "{outer:o} {mode:o}: {said}");
+            assert_eq!(said.contains("chmod"), !words.is_empty(), "{outer:o} {mode:o}: {said}");
+        }
+        let said = told(0o755, 0o755, us + 1);
+        assert_eq!(said.contains("belongs to user"), us != 0, "{said}");
+        assert_eq!(open_to_others(Path::new("/"), us), None);
+        assert_eq!(open_to_others(&top.join("none"), us), None);
+        fs::remove_dir_all(&top).unwrap();
+    }
+}

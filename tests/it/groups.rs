@@ -1,0 +1,81 @@
+//! The daemon as the unit of contrib starts it: an account with a group that has Docker's socket,
+//! and two rights of root's. HAProxy gets neither the group nor the right to take it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::daemon::{Daemon, PLIMSOLL, reached};
+use crate::stage::Stage;
+
+const ACCOUNT: u32 = 12_346;
+const DOCKER: u32 = 54_321;
+const CAP_SETGID: u64 = 1 << 6;
+const SOON: Duration = Duration::from_secs(20);
+
+/// Of `/proc/PID/status`.
+fn status(pid: u32, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap().trim().to_owned()
+}
+
+fn rights(pid: u32, key: &str) -> u64 {
+    u64::from_str_radix(&status(pid, key), 16).unwrap()
+}
+
+/// As `contrib/systemd/plimsoll.service` has it.
+fn rights_of_the_unit() -> String {
+    let unit = fs::read_to_string("contrib/systemd/plimsoll.service").unwrap();
+    let line = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();
+    let names = line.split(' ').map(|name| name.trim_start_matches("CAP_").to_lowercase());
+    names.map(|name| format!("+{name}")).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn haproxy_is_not_in_the_group_that_has_docker() {
+    let stage = Stage::new("groups");
+    let docker = stage.dir.join("docker.sock");
+    chown(&docker, Some(0), Some(DOCKER)).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o660)).unwrap();
+    let config = stage.write();
+    chown(stage.dir.path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    let rights_of_unit = rights_of_the_unit();
+    let mut program = Command::new("setpriv");
+    program.arg(format!("--reuid={ACCOUNT}")).arg(format!("--regid={ACCOUNT}"));
+    program.arg(format!("--groups={DOCKER}"));
+    program.arg(format!("--inh-caps=-all,{rights_of_unit}"));
+    program.arg(format!("--ambient-caps=-all,{rights_of_unit}"));
+    program.args(["--no-new-privs", PLIMSOLL]);
+    let daemon = Daemon::start_by(program, &config, &[]);
+    stage.wait_served();
+    assert_eq!(status(daemon.pid(), "Groups"), DOCKER.to_string());
+    let check = || {
+        let (real, _) = stage.haproxies();
+        assert!(!real.is_empty());
+        for pid in real {
+            assert_eq!(status(pid, "Groups"), "", "HAProxy {pid}");
+            assert_eq!(status(pid, "Uid").split_whitespace().next(), Some("12346"));
+            for key in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+                assert_eq!(rights(pid, key) & CAP_SETGID, 0, "HAProxy {pid}: {key}");
+            }
+            // Ports below 1024 are its business.
+            assert_ne!(rights(pid, "CapEff") & 1 << 10, 0, "HAProxy {pid}");
+        }
+    };
+    check();
+    // One that takes over from it as well.
+    let (before, _) = stage.haproxies();
+    let text = fs::read_to_string(&config).unwrap();
+    let changed = text.replace("\"interval\": \"1s\"", "\"interval\": \"2s\"");
+    assert_ne!(text, changed);
+    fs::write(&config, changed).unwrap();
+    daemon.signal("HUP");
+    let others = || stage.haproxies().0.iter().any(|pid| !before.contains(pid));
+    assert!(reached(SOON, others), "{:#?}", daemon.lines());
+    daemon.wait(&["kind=haproxy.reloaded"], SOON);
+    assert!(reached(SOON, || stage.haproxies().0.len() == 1), "{:?}", stage.haproxies());
+    check();
+    assert!(stage.serves());
+}
