@@ -1,12 +1,12 @@
 //! Files that are whole at any time, and that nobody else has a hand in.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::haproxy::identity;
 use crate::outside::{Error, Result};
+use crate::plain;
 
 /// `haproxy.cfg` and `new` give `haproxy.cfg.new`.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -21,48 +21,19 @@ pub(crate) const PRIVATE: u32 = 0o600;
 /// For an HAProxy in a container, which reads the file as an account of its own.
 pub(crate) const SHARED: u32 = 0o644;
 
-/// From Linux's `fcntl.h`: a symbolic link is not followed, and no pipe is waited for.
-const O_NOFOLLOW: i32 =
-    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 0o100_000 } else { 0o400_000 };
-const O_NONBLOCK: i32 = 0o4000;
-
 /// Written to a file beside, on the disk before this returns. Whatever stands there is taken away
 /// first, so that nothing is written through a link or into a pipe.
 pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> Result<PathBuf> {
     let new = beside(path, "new");
     remove(&new)?;
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&new)?;
+        let mut file = plain::create_new(&new)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
     write().map_err(|err| Error::caused(format!("cannot write {}", new.display()), err))?;
     Ok(new)
-}
-
-/// An empty file to lock, which stays. One that is there has to be plain, our own, under one name.
-pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    let file = options.mode(PRIVATE).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
-    let file = file.map_err(|err| match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.is_file() => other("it is no plain file; remove it"),
-        Ok(_) | Err(_) => err,
-    })?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(other("it is no plain file; remove it"));
-    }
-    if meta.nlink() != 1 || identity::own_uid().is_some_and(|own| own != meta.uid()) {
-        return Err(other("it belongs to somebody else or has a second name; remove it"));
-    }
-    file.set_permissions(Permissions::from_mode(PRIVATE))?;
-    Ok(file)
-}
-
-fn other(words: &str) -> io::Error {
-    io::Error::other(words)
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -110,7 +81,7 @@ mod tests {
     use std::process::Command;
     use std::{env, fs, process};
 
-    use crate::haproxy::files::{PRIVATE, SHARED, open_lock, replace};
+    use crate::haproxy::files::{PRIVATE, SHARED, replace};
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
@@ -143,34 +114,6 @@ mod tests {
                 assert_eq!(fs::read_to_string(&victim).unwrap(), "kept", "{name}");
             }
         }
-        fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn a_lock_is_a_plain_file_of_our_own_that_nobody_else_may_open() {
-        let dir = env::temp_dir().join(format!("plimsoll-lock-{}", process::id()));
-        fs::create_dir(&dir).unwrap();
-        let at = |name: &str| dir.join(name);
-        let (lock, victim) = (at("lock"), at("victim"));
-        fs::write(&victim, "kept").unwrap();
-        let wrong = |words: &str| {
-            let err = open_lock(&lock).unwrap_err().to_string();
-            assert!(err.contains(words), "{err}");
-            fs::remove_file(&lock).unwrap();
-        };
-        pipe(&lock);
-        wrong("no plain file");
-        symlink(&victim, &lock).unwrap();
-        wrong("no plain file");
-        fs::hard_link(&victim, &lock).unwrap();
-        wrong("a second name");
-        open_lock(&lock).unwrap();
-        assert_eq!(mode(&lock), PRIVATE);
-        // As an earlier version left it.
-        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
-        open_lock(&lock).unwrap();
-        assert_eq!(mode(&lock), PRIVATE);
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -119,33 +119,12 @@ pub(crate) fn look(
     sampler: &mut Sampler,
     last: &mut Last,
 ) -> Seen {
-    let ids = unique::known(known.memory);
-    let listed = engine.list(&known.config.adopted(), &ids);
-    let listed = listed.map(|listing| unique::settle(listing, &ids));
-    let (mut strangers, mut wait) = (None, None);
-    let counting = metric::counts_requests(known.config);
-    let is_absent = known.config.fixed.proxy.mode == ProxyMode::None;
-    let (seen, proxy_error) = if is_absent {
-        (None, "load_balancer.mode is none".to_owned())
-    } else {
-        match proxy.look(counting) {
-            Ok(seen) => (Some(seen), String::new()),
-            Err(err) => (None, err.to_string()),
-        }
-    };
+    let (seen, proxy_error) = look_at(proxy, known.config);
     sampler.count(known.now, known.config, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
-    let (standing, engine_error) = match listed {
-        Ok(listing) => {
-            let Listing { containers, unsettled, .. } = listing;
-            (strangers, wait) = (Some(listing.strangers), listing.wait);
-            (last.containers, last.unsettled) = (Some(containers), unsettled);
-            last.swarm.renew(known.config, known.due, engine);
-            (EngineSeen::Answers, None)
-        }
-        Err(err) => (EngineSeen::Lost, Some(err.to_string())),
-    };
+    let listed = list(known, engine, last);
+    let standing = if listed.error.is_some() { EngineSeen::Lost } else { EngineSeen::Answers };
     let containers = last.containers.as_deref().unwrap_or_default();
     let is_ours = |c: &&Container| known.config.service_of(c).is_some();
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
@@ -187,13 +166,46 @@ pub(crate) fn look(
         leaving,
         ever_listed,
         proxy: seen,
-        engine_error,
+        engine_error: listed.error,
         orphans,
         orphaned,
-        strangers,
-        wait,
+        strangers: listed.strangers,
+        wait: listed.wait,
         targets,
         nodes,
+    }
+}
+
+/// What the engine said beside its containers.
+#[derive(Default)]
+struct Listed {
+    error: Option<String>,
+    strangers: Option<Vec<Stranger>>,
+    wait: Option<Duration>,
+}
+
+fn list(known: &Known, engine: &dyn Engine, last: &mut Last) -> Listed {
+    let ids = unique::known(known.memory);
+    match engine.list(&known.config.adopted(), &ids) {
+        Ok(listing) => {
+            let Listing { containers, strangers, unsettled, wait } = unique::settle(listing, &ids);
+            last.containers = Some(containers);
+            last.unsettled = unsettled;
+            last.swarm.renew(known.config, known.due, engine);
+            Listed { error: None, strangers: Some(strangers), wait }
+        }
+        Err(err) => Listed { error: Some(err.to_string()), ..Listed::default() },
+    }
+}
+
+/// What HAProxy shows, or why it does not.
+fn look_at(proxy: &dyn Proxy, config: &Config) -> (Option<ProxySeen>, String) {
+    if config.fixed.proxy.mode == ProxyMode::None {
+        return (None, "load_balancer.mode is none".to_owned());
+    }
+    match proxy.look(metric::counts_requests(config)) {
+        Ok(seen) => (Some(seen), String::new()),
+        Err(err) => (None, err.to_string()),
     }
 }
 

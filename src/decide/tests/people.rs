@@ -118,14 +118,15 @@ fn composes_that_crashed_is_started_again_and_cloned_only_while_that_fails() {
     table(
         "
         RX 50 1..9 2 two ended=2:crashed | 2 [exited 2, start 2] inside(50%)
-        X   50 1..9 1  one ended=1:crashed  | 1 [exited 1, start 1] no_sample
-        X   50 1..9 1  one ended=1:shutdown | 1 [exited 1, start 1] no_sample
+        X   50 1..9 1  solo ended=1:crashed  | 1 [exited 1, start 1] no_sample
+        X   50 1..9 1  solo ended=1:shutdown | 1 [exited 1, start 1] no_sample
         RX 50 1..9 2 two ended=2:crashed failures=3/60000 | 2 [exited 2] inside(50%) crash(4,40000)
-        RX 50 1..9 2 two ended=2:shutdown failures=2/60000 | 2 [exited 2, start 2, start 3] inside(50%)
+        RX 50 1..9 2 two ended=2:shutdown late | 2 [exited 2, start 2, start 3] inside(50%)
         RX  50 1..9 2  two clones=2 ended=2:crashed | 2 [exited 2, start 2] inside(50%)
     "
         .replace("two", "compose known=1,2 given=2 clones=")
-        .replace("one", "compose known=1 given=1 clones=")
+        .replace("late", "failures=2/60000")
+        .replace("solo", "compose known=1 given=1 clones=")
         .as_str(),
     );
 }
@@ -152,8 +153,10 @@ fn what_is_paused_is_replaced_if_ours_and_left_if_composes() {
         RF  50 1..9 2  known=1,2 given=2                 | 2 [ill 2, start 3] inside(50%)
         RF  50 1..9 2  compose known=1,2 clones= given=2 | 1 [paused 2] composed(1) inside(50%)
         RF  50 1..9 2  compose known=1,2 clones=2 given=2 | 2 [ill 2, start 3] inside(50%)
-        RR 50 1..9 1 compose known=1,2 clones= away=2 given=2 | 2 [unpaused 2] composed(2) inside(50%)
-    ",
+        RR 50 1..9 1 shop away=2 | 2 [unpaused 2] composed(2) inside(50%)
+    "
+        .replace("shop", "compose known=1,2 given=2 clones=")
+        .as_str(),
     );
 }
 
