@@ -153,17 +153,32 @@ pub(crate) fn toward(
         because.push(Cause { rule, number: wanted });
     }
     cast.new.retain(|r| !next.drains.contains_key(&r.id));
+    let drop_new = droppable(&cast, moves.drop_new, next);
     let go = [
         (&cast.ill, moves.drop_ill),
         (&cast.old_idle, moves.drop_old_idle),
         (&cast.old, moves.drop_old),
-        (&cast.new, moves.drop_new),
+        (&cast.new, drop_new),
     ];
     for replica in go.iter().flat_map(|(whom, count)| whom.iter().take(*count)) {
         retire(snapshot, replica, next, work);
     }
     let kept = cast.new.into_iter().filter(|r| !next.drains.contains_key(&r.id));
     start(snapshot, moves.start, &kept.collect::<Vec<_>>(), target, next, work, because);
+}
+
+/// A clone goes before compose's own, but not one that serves while those do not: as many as are
+/// wanted serve first.
+fn droppable(cast: &Cast, most: usize, memory: &ServiceMemory) -> usize {
+    let serves = |r: &&&Replica| class(r, memory) == Class::Ready;
+    let mut serving = cast.new.iter().filter(serves).count() + cast.seats.old;
+    let floor = serving.min(cast.seats.wanted);
+    let may_go = |r: &&&Replica| {
+        let is_serving = serves(r);
+        serving -= usize::from(is_serving);
+        !is_serving || floor <= serving
+    };
+    cast.new.iter().take(most).take_while(may_go).count()
 }
 
 /// Replicas that can be put back as if nothing had been.

@@ -134,13 +134,14 @@ impl State {
         let composed = self.containers.iter().filter(|u| u.owner.is_composed());
         let ids: Vec<_> = composed.map(|u| (u.id.clone(), u.state, u.is_cut_off)).collect();
         for (id, state, is_cut_off) in ids {
-            let unit = self.containers.iter_mut().find(|u| u.id == id);
-            unit.into_iter().for_each(|u| u.is_cut_off &= u.state == ContainerState::Running);
             match state {
                 ContainerState::Paused => self.one(Deed::Unpause, &id),
                 ContainerState::Exited | ContainerState::Created => self.launch_unit(&id),
-                ContainerState::Running if is_cut_off => self.one(Deed::Connect, &id),
-                _ => (),
+                ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => {
+                }
+            }
+            if is_cut_off {
+                self.one(Deed::Connect, &id);
             }
         }
         let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });

@@ -136,6 +136,8 @@ fn clones_go_first_and_composes_own_never_for_being_unhealthy() {
     table(
         "
         RRR 50 1..9 2  compose known=1,2,3 clones=1 given=3 | 2 [drain 1] inside(50%) draining(1)
+        URU 50 1..9 2  compose known=1,2,3 clones=2 given=3 | 2 [] inside(50%)
+        URR 50 1..9 2  compose known=1,2,3 clones=2 given=3 | 2 [] inside(50%)
         RS  50 1..9 2  compose known=1,2 clones= given=2  | 2 [start 3] inside(50%)
         RS  50 1..9 2  compose known=1,2 clones=2 given=2 | 2 [start 3] inside(50%)
         RRS 50 1..9 2  compose known=1,2,3 clones= given=3  | 2 [] inside(50%)
