@@ -26,6 +26,7 @@ mod private_docker;
 mod relay;
 mod renaming;
 mod replacing;
+mod restarts;
 mod scaling;
 mod site;
 mod size;

@@ -75,14 +75,19 @@ fn a_command_line_makes_no_process_our_haproxy() {
     end(daemon, "TERM", secs(5));
 }
 
+/// All files of the daemon's, and the socket of its Docker.
+fn give_to_nobody(stage: &Stage) {
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let chown = Command::new("chown").args(["-R", &owner]).arg(stage.dir.path()).status();
+    assert!(chown.unwrap().success());
+}
+
 #[test]
 fn a_command_line_stops_no_reload_of_a_daemon_that_is_not_roots() {
     let mut stage = Stage::new("user");
     let _pretenders = [Pretender::new(&stage, 0), Pretender::new(&stage, NOBODY)];
-    for path in [stage.dir.path().to_owned(), stage.dir.join("docker.sock")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-    }
     let config = stage.write();
+    give_to_nobody(&stage);
     let mut program = Command::new(PLIMSOLL);
     program.uid(NOBODY).gid(NOBODY);
     let daemon = Daemon::start_by(program, &config, &[]);
@@ -101,10 +106,8 @@ fn a_haproxy_that_root_left_is_told_to_a_daemon_that_is_not_roots() {
     stage.wait_quiet();
     daemon.kill();
     let (left, _) = stage.haproxies();
-    let owner = format!("{NOBODY}:{NOBODY}");
-    let chown = Command::new("chown").args(["-R", &owner]).arg(stage.dir.path()).status();
-    assert!(chown.unwrap().success());
     let config = stage.write();
+    give_to_nobody(&stage);
     let mut program = Command::new(PLIMSOLL);
     program.uid(NOBODY).gid(NOBODY);
     let daemon = Daemon::start_by(program, &config, &[]);
