@@ -257,7 +257,16 @@ impl Proxy for Haproxy {
         let is_amendable = self.is_amendable(process);
         let (is_stale, lingering) = (self.is_stale(), self.lingering());
         let servers = look.servers;
-        Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, lingering, counts })
+        let connections = look.connections;
+        Ok(ProxySeen {
+            servers,
+            is_amendable,
+            is_stale,
+            old_processes,
+            lingering,
+            connections,
+            counts,
+        })
     }
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::haproxy::tables;
-use crate::model::proxy::{BackendCounts, SeenServer};
+use crate::model::proxy::{BackendCounts, Connections, SeenServer};
 use crate::outside::{Clock, Error, Result};
 use crate::unix;
 
@@ -25,6 +25,7 @@ pub(crate) struct Look {
     pub(crate) servers: Vec<SeenServer>,
     /// They do not say yet whose they are.
     pub(crate) counts: Vec<BackendCounts>,
+    pub(crate) connections: Connections,
 }
 
 /// Of an answer to `show info`.
@@ -78,6 +79,10 @@ impl Socket {
             process,
             servers: tables::servers(states, stats)?,
             counts: tables::counts(stats)?,
+            connections: Connections {
+                now: info_number(info, "CurrConns").unwrap_or(0),
+                most: info_number(info, "Maxconn").unwrap_or(0),
+            },
         })
     }
 

@@ -107,6 +107,7 @@ pub(crate) enum Kind {
     ProxyAmended,
     ProxyAmendRefused,
     ProxyReloadWaits,
+    ProxyFull,
     ProxyKilled,
     DockerLost,
     DockerBack,
@@ -125,7 +126,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 58] = [
+    pub(crate) const ALL: [Kind; 59] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -169,6 +170,7 @@ impl Kind {
         Kind::ProxyAmended,
         Kind::ProxyAmendRefused,
         Kind::ProxyReloadWaits,
+        Kind::ProxyFull,
         Kind::ProxyKilled,
         Kind::DockerLost,
         Kind::DockerBack,
@@ -231,6 +233,7 @@ impl Kind {
             Kind::ProxyAmended => "haproxy.amended",
             Kind::ProxyAmendRefused => "haproxy.amend_refused",
             Kind::ProxyReloadWaits => "haproxy.reload_waits",
+            Kind::ProxyFull => "haproxy.full",
             Kind::ProxyKilled => "haproxy.killed",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
@@ -274,6 +277,7 @@ impl Kind {
             | Kind::ScaleCapped
             | Kind::ProxyAmendRefused
             | Kind::ProxyReloadWaits
+            | Kind::ProxyFull
             | Kind::ProxyKilled
             | Kind::MetricFailed
             | Kind::StateMissing

@@ -152,6 +152,7 @@ pub(crate) struct ProxySeen {
     /// Those of them that still take new connections, which one that does its work gives up at
     /// once.
     pub(crate) lingering: Vec<Lingering>,
+    pub(crate) connections: Connections,
     /// Of each backend in each process that could be asked.
     pub(crate) counts: Vec<BackendCounts>,
 }
@@ -170,6 +171,14 @@ pub(crate) struct Lingering {
     pub(crate) process: u32,
     /// When its successor was seen to serve.
     pub(crate) since: Moment,
+}
+
+/// Of clients, in the process that serves. All zero: it does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connections {
+    pub(crate) now: u64,
+    /// No more are taken.
+    pub(crate) most: u64,
 }
 
 /// What one HAProxy process counted for one backend.

@@ -16,6 +16,7 @@ use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 use crate::report::ended::ended;
+use crate::report::full::Full;
 use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
 use crate::report::short::Short;
@@ -42,6 +43,7 @@ pub(crate) struct Told {
     capped: BTreeSet<String>,
     repeated: Repeated,
     crowded: bool,
+    pub(crate) full: Full,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.

@@ -2,6 +2,7 @@
 
 mod ended;
 pub(crate) mod events;
+mod full;
 mod orphans;
 pub(crate) mod prometheus;
 mod repeated;

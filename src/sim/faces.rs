@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::action::{Effect, Removal, Steering};
 use crate::model::memory::Memory;
-use crate::model::proxy::{ProxySeen, Routes, SeenServer, Server};
+use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
     Container, ContainerId, ContainerState, Duty, Ended, Ending, ServerSeen,
 };
@@ -200,7 +200,16 @@ impl Proxy for World {
             let is_amendable = state.is_amendable;
             let is_stale = false;
             let lingering = Vec::new();
-            Ok(ProxySeen { servers, is_amendable, is_stale, old_processes, lingering, counts })
+            let connections = Connections::default();
+            Ok(ProxySeen {
+                servers,
+                is_amendable,
+                is_stale,
+                old_processes,
+                lingering,
+                connections,
+                counts,
+            })
         });
         state.silent = seen.is_err();
         seen

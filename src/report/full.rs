@@ -1,0 +1,61 @@
+//! Whether HAProxy has as many connections as it takes: further clients wait until one ends.
+
+use crate::model::event::{Event, Kind};
+use crate::model::proxy::Connections;
+
+/// Percent of the most below which it is over: around the most it goes up and down.
+const OVER_BELOW: u64 = 90;
+
+#[derive(Debug, Default)]
+pub(crate) struct Full {
+    is_told: bool,
+}
+
+impl Full {
+    pub(crate) fn told(&mut self, connections: Connections) -> Option<Event> {
+        let Connections { now, most } = connections;
+        let is_full = 0 < most && most <= now;
+        let is_over = now.saturating_mul(100) < most.saturating_mul(OVER_BELOW);
+        match (self.is_told, is_full, is_over) {
+            (false, true, _) => {
+                self.is_told = true;
+                let message = format!(
+                    "HAProxy has the {most} connections that it takes, and further clients wait; \
+                     raise load_balancer.max_connections, or the limit of open files"
+                );
+                Some(Event::new(Kind::ProxyFull, message))
+            }
+            (true, _, true) => {
+                self.is_told = false;
+                Some(Event::over(Kind::ProxyFull, "HAProxy takes new connections at once"))
+            }
+            (true, _, false) | (false, false, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::proxy::Connections;
+    use crate::report::full::Full;
+
+    #[test]
+    fn it_is_told_when_no_connection_is_left_and_when_a_tenth_is_again() {
+        let mut full = Full::default();
+        for (now, most, want) in [
+            (99, 100, "-"),
+            (100, 100, "WARN haproxy.full HAProxy has the 100 connections"),
+            (100, 100, "-"),
+            (90, 100, "-"),
+            (89, 100, "INFO haproxy.full over: HAProxy takes new"),
+            (89, 100, "-"),
+            // A version that does not tell.
+            (5, 0, "-"),
+        ] {
+            let event = full.told(Connections { now, most });
+            let line = event.map(|e| format!("{} {} {}", e.level(), e.kind.word(), e.message));
+            let line = line.unwrap_or("-".to_owned());
+            assert!(line.starts_with(want), "{now} of {most}: {line}");
+        }
+    }
+}
