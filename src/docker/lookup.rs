@@ -153,6 +153,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
         }
     }
 
+    /// The engine gave no answer when it was asked last.
+    pub(crate) fn is_failing(&self, name: &str) -> bool {
+        self.shared.state().entries.get(name).is_some_and(|entry| 0 < entry.failures)
+    }
+
     /// How long until an answer that is missing may be there; `None`: none is missing.
     pub(crate) fn wait(&self, now: Moment) -> Option<Duration> {
         let state = self.shared.state();

@@ -14,7 +14,7 @@ use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
 use crate::docker::wire::Listed;
 use crate::docker::{Docker, LABEL_SERVICE};
 use crate::model::owner::Stranger;
-use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
+use crate::model::replica::{Container, ContainerId, ContainerState, Ended, Exit, OwnHealth};
 use crate::model::service::Adopted;
 use crate::outside::{Listing, Result};
 
@@ -119,17 +119,38 @@ impl Docker {
         self.inspected.renew(ids, &self.client, &self.clock, DETAILS_MAX);
         let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
         for (container, _) in replicas {
-            if let Answer::Is(inspected) = self.inspected.get(&container.id.0) {
-                self.complete(container, &inspected, up_ms);
+            let has_exited = container.state == ContainerState::Exited;
+            match self.inspected.get(&container.id.0) {
+                Answer::Is(inspected) if !(has_exited && inspected.is_up()) => {
+                    self.complete(container, &inspected, up_ms);
+                }
+                Answer::Is(_) | Answer::Absent | Answer::Pending | Answer::Failed => {
+                    container.ended = has_exited.then(|| self.ended_unseen(container));
+                }
             }
         }
+    }
+
+    /// Of one that exited and was not looked at since: by its events alone. As long as the engine
+    /// may still tell more, it was a moment ago.
+    fn ended_unseen(&self, container: &Container) -> Ended {
+        let now = self.clock.now();
+        let seen = Shown {
+            exit_code: container.exit.map_or(0, |exit| exit.code),
+            is_oom: false,
+            finished_ms: (!self.inspected.is_failing(&container.id.0)).then_some(now.0),
+            host_up_ms: 0,
+            engine_up_ms: 0,
+        };
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.ended(&container.id, &seen, now)
     }
 
     fn complete(&self, container: &mut Container, shown: &Inspected, up_ms: (u64, u64)) {
         let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         container.started = shown.started_ms();
         container.restarts = shown.restarts();
-        if container.state == ContainerState::Exited && !shown.is_up() {
+        if container.state == ContainerState::Exited {
             let exit = shown.exit();
             container.exit = Some(exit);
             let (host_up_ms, engine_up_ms) = up_ms;

@@ -238,7 +238,7 @@ impl SmallDisk {
     fn new(path: PathBuf) -> SmallDisk {
         fs::create_dir_all(&path).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k", "none"]).arg(&path);
+        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=0755", "none"]).arg(&path);
         assert!(mount.status().unwrap().success(), "cannot mount a tmpfs: is this root?");
         SmallDisk(path)
     }

@@ -35,7 +35,7 @@ impl Disk {
         let path = site.dir.join("disk");
         fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=128k", "plimsoll-test"]).arg(&path);
+        mount.args(["-t", "tmpfs", "-o", "size=128k,mode=0755", "plimsoll-test"]).arg(&path);
         assert!(mount.status().unwrap().success(), "cannot mount a tmpfs: is this root?");
         Disk { path }
     }
