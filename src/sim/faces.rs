@@ -46,7 +46,7 @@ impl Engine for World {
                 exit: None,
                 ended: unit.ended.filter(|_| unit.state == ContainerState::Exited).map(
                     |(by, at)| {
-                        let is_new = state.now.since(at) < Duration::from_secs(5);
+                        let is_new = state.now.since(at) < Duration::from_secs(10);
                         Ended { by, is_fresh: is_new && by == Ending::Stopped }
                     },
                 ),

@@ -1,5 +1,7 @@
 //! What must hold whatever happens: each breach is written down with its time.
 
+use std::time::Duration;
+
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
@@ -10,6 +12,9 @@ use crate::model::service::{Origin, replica_name};
 use crate::sim::world::{Line, Process, START, State, Unit};
 use crate::tick::Turn;
 
+/// The longest that a reload takes here.
+const LATELY: Duration = Duration::from_millis(600);
+
 impl State {
     pub(crate) fn note(&mut self, what: String) {
         let at = self.now.since(START).as_millis();
@@ -18,10 +23,12 @@ impl State {
 
     /// How many serve that the daemon has no reason to think ill of.
     pub(crate) fn trusted(&self) -> usize {
-        // One that was started anew leaves until its health check has passed.
+        // One that was started anew leaves until its health check has passed, and what was decided
+        // before it did may still be on its way.
         let is_unproven = |unit: &Unit| {
             let proven = self.believed.known.get(&unit.id).and_then(|known| known.proven);
-            proven.zip(unit.started).is_some_and(|(proven, now)| proven != now.0)
+            let is_other = proven.zip(unit.started).is_some_and(|(proven, now)| proven != now.0);
+            is_other || unit.started.is_some_and(|at| self.now.since(at) < LATELY)
         };
         let is_shunned = |number: &u32| {
             let unit = self.containers.iter().find(|u| u.number == *number);
