@@ -71,7 +71,9 @@ pub(crate) fn is_away(replica: &Replica) -> bool {
         // Compose makes containers before it starts them, and freezes them when it is told to.
         ContainerState::Created => !replica.owner.may_be_replaced(),
         ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
-        ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => false,
+        // Whoever removes it made it fewer; where it is us, it is on its way out already.
+        ContainerState::Removing => replica.owner.is_composed(),
+        ContainerState::Running | ContainerState::Restarting => false,
     }
 }
 
@@ -97,7 +99,7 @@ pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut N
         match old {
             None if !is_first && !is_ours && !is_away => others.came += 1,
             Some(old) if old.away.is_some() && !is_away && !is_ours => others.came += 1,
-            Some(old) if old.away.is_none() && is_away => others.went += 1,
+            Some(old) if old.away.is_none() && is_away && !is_ours => others.went += 1,
             Some(_) | None => (),
         }
         let known = one(snapshot, replica, old, is_ours, news);

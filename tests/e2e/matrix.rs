@@ -182,7 +182,7 @@ fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
                 })
             };
             // It may be gone by now, where it was replaced.
-            let _ = reached(secs(5), is_noticed);
+            let _ = reached(secs(20), is_noticed);
             drop(site.docker(&["start", id]));
         }
         Verb::Restart => assert!(run(&["restart", "-t", "0", id]), "restart {name}"),
