@@ -40,6 +40,7 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
                 number: replica.number,
                 id: replica.id.clone(),
                 is_up: is_up(replica),
+                is_paused: replica.state == ContainerState::Paused,
                 started: replica.started,
                 stop_timeout: snapshot.service.stop_timeout,
                 ill: next.ill.get(&replica.id).map(|illness| illness.error.clone()),

@@ -22,7 +22,8 @@ impl Docker {
             (Some(decided), Some(now)) => decided == now,
             (_, _) => true,
         };
-        if found.is_up() != removal.is_up || !is_same_run {
+        let is_as_it_was = (found.is_up(), found.is_paused()) == (removal.is_up, removal.is_paused);
+        if !is_as_it_was || !is_same_run {
             return Ok(Effect::Unchanged);
         }
         let Some(owner) = self.owner_of(&found, removal) else {

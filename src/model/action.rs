@@ -53,6 +53,7 @@ pub(crate) struct Removal {
     pub(crate) id: ContainerId,
     /// Its processes run, or are frozen.
     pub(crate) is_up: bool,
+    pub(crate) is_paused: bool,
     /// As `Container` has it.
     pub(crate) started: Option<u64>,
     pub(crate) stop_timeout: Duration,

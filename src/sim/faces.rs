@@ -150,7 +150,9 @@ impl Engine for World {
         let unit = state.containers.iter().find(|u| u.id == *id);
         let is_same = |u: &Unit| {
             let is_up = matches!(u.state, ContainerState::Running | ContainerState::Paused);
-            is_up == removal.is_up && u.started.map(|at| at.0) == removal.started
+            let is_paused = u.state == ContainerState::Paused;
+            (is_up, is_paused) == (removal.is_up, removal.is_paused)
+                && u.started.map(|at| at.0) == removal.started
         };
         match unit {
             Some(unit) if is_same(unit) => (),
