@@ -15,8 +15,8 @@ const KEPT_MAX: usize = 4096;
 /// A container that ends later than this after it was signalled did so by itself. As long as the
 /// longest `stop_timeout`.
 const SIGNAL_MEANT: Duration = Duration::from_secs(3600);
-/// `docker restart` starts a container again within a fraction of a second. An engine that was given
-/// forty orders at once took seven.
+/// `docker restart` starts a container again within a fraction of a second. An engine that was
+/// given forty orders at once took seven.
 const FRESH: Duration = Duration::from_secs(10);
 /// An engine that goes down stops its containers right before.
 const GOES_DOWN: Duration = Duration::from_secs(20);

@@ -40,7 +40,8 @@ impl Figures {
     fn is_near(self, start: Figures) -> bool {
         self.threads <= start.threads + 1
             && self.files <= start.files + 3
-            && self.rss_kib <= start.rss_kib + 4 * 1024
+            // A debug build keeps some megabytes of buffers; each attack sent far more.
+            && self.rss_kib <= start.rss_kib + 8 * 1024
     }
 }
 
