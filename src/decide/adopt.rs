@@ -53,7 +53,6 @@ pub(crate) fn adopt(
     }
     next.wanted = Some(number);
     next.changed_at = Some(snapshot.now);
-    next.adopted_at = Some(snapshot.now);
     Some(Cause { rule: Rule::Adopted(number), number })
 }
 

@@ -58,8 +58,6 @@ pub(crate) struct ServiceMemory {
     pub(crate) known: BTreeMap<ContainerId, Known>,
     /// Starts that succeeded and that no look has shown yet, by number.
     pub(crate) started: BTreeMap<u32, Started>,
-    /// When docker compose last changed the number.
-    pub(crate) adopted_at: Option<Moment>,
     /// When Docker's restart policy started replicas again, oldest first.
     pub(crate) restarts: Vec<Moment>,
 }

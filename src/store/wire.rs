@@ -60,8 +60,6 @@ struct ServiceState {
     #[serde(default)]
     started: BTreeMap<u32, (String, u32)>,
     #[serde(default)]
-    adopted_at: Option<u64>,
-    #[serde(default)]
     restarts: Vec<u64>,
 }
 
@@ -159,7 +157,6 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
         known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
         started: memory.started.iter().map(|(n, s)| (*n, (s.id.0.clone(), s.looks))).collect(),
-        adopted_at: memory.adopted_at.map(|m| m.0),
         restarts: memory.restarts.iter().map(|m| m.0).collect(),
     }
 }
@@ -236,7 +233,6 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
             .into_iter()
             .map(|(number, (id, looks))| (number, Started { id: ContainerId(id), looks }))
             .collect(),
-        adopted_at: state.adopted_at.map(past),
         restarts: state.restarts.into_iter().map(past).collect(),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
@@ -339,7 +335,6 @@ mod tests {
             )]
             .into(),
             started: [(7, Started { id: ContainerId("e".to_owned()), looks: 1 })].into(),
-            adopted_at: Some(Moment(890)),
             restarts: vec![Moment(880), Moment(885)],
         };
         Memory { services: [("web".to_owned(), web)].into() }
