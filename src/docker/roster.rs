@@ -208,9 +208,13 @@ fn host_up_ms() -> u64 {
     seconds.unwrap_or(0_u64).saturating_mul(1000)
 }
 
-/// The engine writes its pid file when it comes up, beside its socket where nobody moved either.
+/// When the engine came up, in milliseconds since 1970; 0: unknown. It writes its pid file then,
+/// beside its socket where nobody moved either, and makes the socket unless systemd holds that.
 fn engine_up_ms(socket: &Path) -> u64 {
-    let written = fs::metadata(socket.with_extension("pid")).and_then(|file| file.modified());
-    let since = written.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+    let made = [socket.to_path_buf(), socket.with_extension("pid")].map(|path| {
+        let written = fs::metadata(path).and_then(|file| file.modified());
+        let since = written.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        since.and_then(|since| u64::try_from(since.as_millis()).ok())
+    });
+    made.into_iter().flatten().max().unwrap_or(0)
 }

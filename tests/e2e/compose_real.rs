@@ -28,6 +28,8 @@ struct Step {
     /// None where compose stops all that could answer.
     failed_max: Option<u64>,
     status: &'static str,
+    /// Of what is written in the file, so that a step may change it.
+    colour: &'static str,
 }
 
 const fn step(
@@ -36,16 +38,25 @@ const fn step(
     keeps: bool,
     failed_max: Option<u64>,
 ) -> Step {
-    Step { args, serving, keeps, failed_max, status: "" }
+    Step { args, serving, keeps, failed_max, status: "", colour: "red" }
 }
+
+/// Clients whose requests take 200 ms, so that a server that is dead and therefore idle would be the
+/// first choice for all of them.
+const SLOW: usize = 6;
+const QUICK: usize = 2;
+/// One request of each client.
+const IN_HANDS: u64 = (SLOW + QUICK) as u64;
 
 const STOPPED: &str = "stopped by compose";
 
 fn steps() -> Vec<Step> {
     vec![
         // It takes away the clones, each with what it has in hand: one request of each client.
-        step(&["up", "-d"], 1..=3, false, Some(2)),
+        step(&["up", "-d"], 1..=3, false, Some(IN_HANDS)),
         step(&["up", "-d", "--scale", "web=3"], 3..=3, false, Some(0)),
+        // Compose makes all anew, one after the other or all at once, as its generation does.
+        Step { colour: "blue", ..step(&["up", "-d", "--scale", "web=3"], 3..=3, false, None) },
         step(&["restart", "-t", "1"], 3..=3, true, None),
         step(&["pause"], 0..=3, true, None),
         step(&["unpause"], 3..=3, true, None),
@@ -127,10 +138,13 @@ fn live_with(program: &'static str, name: &str) {
     assert!(reached(secs(60), || project.serving() == 1), "{:#?}", daemon.lines());
     let said = fleet.ask(&["scale", &member.name, "3"]);
     assert!(reached(secs(60), || project.serving() == 3), "{said}{:#?}", daemon.lines());
-    let load = member.load(Kind::KeepAlive, "/", 2, 50);
+    let quick = member.load(Kind::KeepAlive, "/", QUICK, 50);
+    let slow = member.load(Kind::Slow, "/slow?ms=200", SLOW, 0);
+    let counts = || (quick.counts().failed() + slow.counts().failed(), slow.counts());
     let mut complaints = Vec::new();
     for step in steps() {
-        let (ids, failed, line) = (project.ids(), load.counts().failed(), daemon.lines().len());
+        let (ids, failed, line) = (project.ids(), counts().0, daemon.lines().len());
+        project.write(step.colour);
         project.run(step.args);
         let is_so = || step.serving.contains(&project.serving());
         let mut complain = |what: String| complaints.push(format!("{:?}: {what}", step.args));
@@ -144,10 +158,10 @@ fn live_with(program: &'static str, name: &str) {
         if step.keeps && ids != project.ids() {
             complain("containers came or went".to_owned());
         }
-        let failed = load.counts().failed() - failed;
+        let failed = counts().0 - failed;
         println!("{name} {:?}: {failed} requests failed", step.args);
         if step.failed_max.is_some_and(|max| max < failed) {
-            complain(format!("{failed} requests failed: {}", load.counts()));
+            complain(format!("{failed} requests failed, of the slow: {}", counts().1));
         }
         // A stop is not taken for the last word at once: it may be half of a restart.
         let status = || fleet.ask(&["status", &member.name]);

@@ -87,10 +87,6 @@ fn populate(fleet: &mut Fleet, situation: Situation) {
             (Situation::Among | Situation::Draining, Owner::Clone) => (1, 3),
         };
         for verb in VERBS {
-            // Docker 20.10 itself hangs when it is to stop what is paused, and with it everybody.
-            if (situation, verb) == (Situation::Draining, Verb::Pause) {
-                continue;
-            }
             let name = format!("{owner:?}-{verb:?}").to_lowercase();
             fleet.add(&name, *owner, originals, replicas);
         }

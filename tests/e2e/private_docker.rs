@@ -1,7 +1,7 @@
 //! A dockerd of the test's own, that may be stopped and started: containers with and without
 //! live-restore, while clients are served.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -153,4 +153,78 @@ fn without_live_restore_the_replicas_come_back_with_docker() {
     };
     assert!(reached(secs(20), running), "{:?} {:#?}", site.containers(), daemon.lines());
     site.clean_up();
+}
+
+/// Containers as docker compose makes them, without a restart policy and with a volume each.
+fn run_composes(site: &Site, count: u32) {
+    for number in 1..=count {
+        let name = format!("{}-web-{number}", site.service);
+        let labels = [
+            format!("com.docker.compose.project={}", site.service),
+            "com.docker.compose.service=web".to_owned(),
+            format!("com.docker.compose.container-number={number}"),
+            "com.docker.compose.config-hash=5a5a".to_owned(),
+            "com.docker.compose.oneoff=False".to_owned(),
+        ];
+        let mut args = vec!["run", "-d", "--restart", "no", "--name", &name, "-v", "/data"];
+        args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
+        args.push(IMAGE);
+        assert!(site.docker(&args).is_some(), "{name} does not start");
+    }
+}
+
+fn composes(site: &Site) -> Vec<String> {
+    let out = site.docker(&["ps", "-aq", "--no-trunc"]).expect("docker answers");
+    let mut ids: Vec<String> = out.lines().map(str::to_owned).collect();
+    ids.sort();
+    ids
+}
+
+fn configure_composes(site: &Site) -> std::path::PathBuf {
+    let path = site.configure(TWO);
+    let text = fs::read_to_string(&path).unwrap();
+    let from = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, site.service);
+    let text = text.replace(&format!(r#""image": "{IMAGE}""#), &from);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// As after an upgrade of Docker, and as after a reboot, where the daemon went down as well.
+fn composes_are_started_again(name: &str, with_daemon: bool) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut dockerd = Dockerd::start(false);
+    let site = site_on(&dockerd, name);
+    run_composes(&site, 2);
+    let volumes = site.docker(&["volume", "ls", "-q"]);
+    let config = configure_composes(&site);
+    let mut daemon = Daemon::start(&config);
+    site.wait_serving(2, secs(30), &daemon);
+    let before = composes(&site);
+    if with_daemon {
+        drop(daemon);
+        dockerd.down();
+        dockerd.up();
+        daemon = Daemon::start(&config);
+    } else {
+        dockerd.down();
+        daemon.wait(&["kind=docker.lost"], secs(20));
+        dockerd.up();
+        daemon.wait(&["kind=docker.back"], secs(10));
+    }
+    let run = || site.docker(&["ps", "-q"]).unwrap_or_default().lines().count();
+    assert!(reached(secs(30), || run() == 2), "{} run: {:#?}", run(), daemon.lines());
+    site.wait_serving(2, secs(30), &daemon);
+    assert_eq!(composes(&site), before, "{:#?}", daemon.lines());
+    assert_eq!(site.docker(&["volume", "ls", "-q"]), volumes);
+    assert_eq!(daemon.count(&["kind=compose.stopped"]), 0, "{:#?}", daemon.lines());
+}
+
+#[test]
+fn what_compose_made_is_started_again_after_a_restart_of_docker() {
+    composes_are_started_again("upgrade", false);
+}
+
+#[test]
+fn what_compose_made_is_started_again_after_a_reboot() {
+    composes_are_started_again("reboot", true);
 }
