@@ -355,7 +355,7 @@ fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
         // The first question is still open.
         stage.docker.end("shop-1", 1, false, "");
         let is_told = || 0 < daemon.count(&["kind=replica.exited", "replica=shop-1"]);
-        assert!(until(secs(2), &|_| is_told() && runs("shop-2")), "{:#?}", daemon.lines());
+        assert!(until(secs(3), &|_| is_told() && runs("shop-2")), "{:#?}", daemon.lines());
         let first = stage.docker.inspections(&silent);
         assert!(until(secs(30), &|asked| 3 <= asked), "it is given up for good");
         let longest = looks.gaps().into_iter().max().unwrap();
