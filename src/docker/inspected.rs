@@ -25,6 +25,9 @@ impl ImageInspected {
 pub(crate) struct Inspected {
     #[serde(default)]
     name: String,
+    /// Its image, by id.
+    #[serde(default)]
+    image: String,
     #[serde(default)]
     restart_count: u32,
     #[serde(default)]
@@ -109,6 +112,10 @@ impl Inspected {
 
     pub(crate) fn name(&self) -> &str {
         self.name.trim_start_matches('/')
+    }
+
+    pub(crate) fn image_id(&self) -> &str {
+        &self.image
     }
 
     pub(crate) fn is_up(&self) -> bool {

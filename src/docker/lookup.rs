@@ -214,3 +214,142 @@ impl<T: DeserializeOwned> Shared<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::docker::client::Client;
+    use crate::docker::lookup::{Answer, Entry, Lookup, Shared};
+    use crate::model::schedule::Wall;
+    use crate::model::time::Moment;
+    use crate::outside::{Clock, Error, Result};
+
+    const NOW: Moment = Moment(1_000_000);
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Moment {
+            NOW
+        }
+
+        fn wall(&self) -> Wall {
+            Wall(0)
+        }
+    }
+
+    fn lookup(names: &[&str]) -> Lookup<u32> {
+        let lookup = Lookup::new(("/containers/", "/json"));
+        let entries = names.iter().map(|name| ((*name).to_owned(), Entry::default()));
+        lookup.shared.state().entries = entries.collect::<BTreeMap<_, _>>();
+        lookup
+    }
+
+    fn failed() -> Result<Option<u32>> {
+        Err(Error::new("no answer"))
+    }
+
+    /// As a thread does with what it was told of the question that it asked at `version`.
+    fn take_in(lookup: &Lookup<u32>, version: u32, answer: Result<Option<u32>>) {
+        Shared::take_in(&lookup.shared, "a", version, answer, NOW);
+    }
+
+    fn shown(lookup: &Lookup<u32>) -> String {
+        let value = match lookup.get("a") {
+            Answer::Is(value) => value.to_string(),
+            Answer::Absent => "absent".to_owned(),
+            Answer::Pending => "pending".to_owned(),
+            Answer::Failed => "failed".to_owned(),
+        };
+        let state = lookup.shared.state();
+        let current = state.entries.get("a").is_some_and(|entry| entry.is_current);
+        format!("{value}{}", if current { ", current" } else { "" })
+    }
+
+    #[test]
+    fn each_failure_doubles_the_wait_up_to_a_minute_and_an_answer_ends_it() {
+        let lookup = lookup(&["a"]);
+        let wait = || lookup.wait(NOW).map(|wait| wait.as_secs());
+        assert_eq!(wait(), Some(0));
+        for want in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            take_in(&lookup, 0, failed());
+            assert_eq!(wait(), Some(want));
+        }
+        // So many that doubling them would overflow.
+        for failures in [16, 17, 31, 32, 33, u32::MAX] {
+            lookup.shared.state().entries.get_mut("a").unwrap().failures = failures;
+            take_in(&lookup, 0, failed());
+            assert_eq!(wait(), Some(60), "{failures}");
+        }
+        assert!(lookup.is_failing("a"));
+        take_in(&lookup, 0, Ok(Some(7)));
+        assert!(!lookup.is_failing("a"));
+        assert_eq!(wait(), None, "nothing is missing");
+        lookup.outdate("a");
+        assert_eq!(wait(), Some(0), "asked at once");
+        take_in(&lookup, 1, failed());
+        assert_eq!(wait(), Some(1), "from the beginning");
+    }
+
+    #[test]
+    fn what_was_known_is_of_use_until_there_is_another_answer() {
+        let lookup = lookup(&["a"]);
+        assert_eq!(shown(&lookup), "pending");
+        take_in(&lookup, 0, failed());
+        assert_eq!(shown(&lookup), "failed");
+        take_in(&lookup, 0, Ok(Some(7)));
+        assert_eq!(shown(&lookup), "7, current");
+        lookup.outdate("a");
+        assert_eq!(shown(&lookup), "7");
+        take_in(&lookup, 1, failed());
+        assert_eq!(shown(&lookup), "7");
+        take_in(&lookup, 1, Ok(None));
+        assert_eq!(shown(&lookup), "absent, current");
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_is_out_of_date() {
+        let lookup = lookup(&["a", "b"]);
+        lookup.outdate("a");
+        take_in(&lookup, 0, Ok(Some(7)));
+        assert_eq!(shown(&lookup), "7", "it is asked again");
+        // A refresh is content with the answer that is to come.
+        lookup.refresh("a");
+        take_in(&lookup, 1, Ok(Some(8)));
+        assert_eq!(shown(&lookup), "8, current");
+        lookup.refresh("a");
+        assert_eq!(shown(&lookup), "8");
+        take_in(&lookup, 2, Ok(Some(9)));
+        assert_eq!(shown(&lookup), "9, current");
+        lookup.outdate_all();
+        take_in(&lookup, 2, Ok(Some(9)));
+        assert_eq!(shown(&lookup), "9");
+        assert_eq!(lookup.shared.state().entries["b"].version, 1);
+    }
+
+    #[test]
+    fn what_is_no_more_is_forgotten_and_what_failed_is_not_asked_before_its_time() {
+        let lookup = lookup(&["a", "gone", "asked"]);
+        lookup.shared.state().entries.get_mut("asked").unwrap().is_asked = true;
+        // Nobody answers there.
+        let client = Arc::new(Client::new(Path::new("/nowhere/docker.sock")));
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let state_of = |name: &str| {
+            let state = lookup.shared.state();
+            state.entries.get(name).map(|entry| (entry.is_asked, entry.failures))
+        };
+        for _ in 0..2 {
+            lookup.renew(["a"].into_iter(), &client, &clock, Duration::from_secs(5));
+            assert_eq!(state_of("a"), Some((false, 1)), "once, as the time stands still");
+            assert_eq!(state_of("gone"), None);
+            assert_eq!(state_of("asked"), Some((true, 0)), "its answer is to come");
+        }
+        // The answer about one that was forgotten meanwhile is nobody's.
+        Shared::take_in(&lookup.shared, "gone", 0, Ok(Some(1)), NOW);
+        assert!(matches!(lookup.get("gone"), Answer::Pending));
+    }
+}

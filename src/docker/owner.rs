@@ -61,8 +61,13 @@ pub(crate) struct Facts<'a> {
 }
 
 /// The service that the labels name, and whether they are compose's.
-fn claimed<'a>(labels: &'a Labels, adopted: &'a [Adopted]) -> Option<(&'a str, bool)> {
-    let label = |key: &str| labels.get(key).map(String::as_str);
+fn claimed<'a>(facts: &Facts<'a>, adopted: &'a [Adopted]) -> Option<(&'a str, bool)> {
+    let label = |key: &str| facts.labels.get(key).map(String::as_str);
+    if let Some(service) = label(LABEL_SERVICE)
+        && is_made_as_ours(facts, service)
+    {
+        return Some((service, false));
+    }
     let composed = label(LABEL_PROJECT)
         .zip(label(LABEL_OF))
         .filter(|_| label(LABEL_HASH).is_some() && label(LABEL_ONE_OFF) != Some("True"));
@@ -75,8 +80,23 @@ fn claimed<'a>(labels: &'a Labels, adopted: &'a [Adopted]) -> Option<(&'a str, b
     }
 }
 
+/// Whatever it has of compose's labels came with its image, which somebody committed from one of
+/// compose's containers. As long as that is not known, its name tells.
+fn is_made_as_ours(facts: &Facts, service: &str) -> bool {
+    let Some(number) = facts.labels.get(LABEL_REPLICA).and_then(|n| number_of(n)) else {
+        return false;
+    };
+    let is_called = |name: &String| name == facts.name;
+    let of_compose = facts.labels.get(LABEL_NUMBER).and_then(|n| number_of(n)).unwrap_or(0);
+    let by_image = matches!(facts.image, ImageLabels::Are(image)
+        if is_inherited(facts.labels, image, COMPOSES) && !is_inherited(facts.labels, image, OURS));
+    let by_name = is_called(&replica_name(service, number))
+        && !names_for(facts.labels, service, of_compose, true).iter().any(is_called);
+    by_image || by_name
+}
+
 pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
-    let Some((service, is_composed)) = claimed(facts.labels, adopted) else {
+    let Some((service, is_composed)) = claimed(facts, adopted) else {
         return Identity::Unrelated;
     };
     let service = service.to_owned();
@@ -109,13 +129,17 @@ pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
         return stranger(format!("it is not called {wanted}, as its labels say"));
     }
     let of_replica = facts.labels.get(LABEL_REPLICA).and_then(|n| number_of(n));
-    let owner = match is_composed {
-        false => Owner::Ours,
-        // A label that stands in the compose file has the same value in each container.
-        true if facts.labels.contains_key(LABEL_SERVICE) && of_replica == Some(number) => {
-            Owner::Clone
+    // A label that stands in the compose file has the same value in each container.
+    let is_like_clone = facts.labels.contains_key(LABEL_SERVICE) && of_replica == Some(number);
+    let owner = match (is_composed, facts.image) {
+        (false, _) => Owner::Ours,
+        (true, _) if !is_like_clone => Owner::Compose,
+        // A clone has volumes that nobody can miss, so its id does not make it one.
+        (true, ImageLabels::Pending) => return Identity::Pending { service },
+        (true, ImageLabels::Are(image)) if is_inherited(facts.labels, image, OURS) => {
+            Owner::Compose
         }
-        true => Owner::Compose,
+        (true, ImageLabels::Are(_) | ImageLabels::Unknown) => Owner::Clone,
     };
     Identity::Replica { service, number, owner }
 }
@@ -225,6 +249,32 @@ mod tests {
         check("stage-web-3", &other, "", false, "unrelated");
         let one_off = SHOP.replace("oneoff=False", "oneoff=True");
         check("shop-web-3", &one_off, "", false, "unrelated");
+    }
+
+    /// As where the image was committed from a container of compose's.
+    #[test]
+    fn labels_of_composes_that_an_image_brings_make_no_replica_of_ours_composes() {
+        let theirs = SHOP.replace("number=3", "number=1000000000");
+        let of_stage = theirs.replace("project=shop", "project=stage");
+        for image in [SHOP, &theirs, &of_stage] {
+            let own = format!("{image} {OURS}");
+            check("web-3", &own, image, false, "Ours web-3");
+            check("web-3", &own, "?", false, "Ours web-3");
+            check("web-3", &own, "-", false, "pending web");
+            check("web-3", &own, image, true, "Ours web-3");
+            check("web-3", &own, "-", true, "Ours web-3");
+        }
+    }
+
+    /// As where the image was committed from a clone.
+    #[test]
+    fn labels_of_ours_that_an_image_brings_make_no_container_of_composes_a_clone() {
+        let image = OURS.replace("service=web", "service=front");
+        let own = format!("{SHOP} {image}");
+        check("shop-web-3", &own, &image, false, "Compose front-3");
+        check("shop-web-3", &own, &image, true, "Compose front-3");
+        check("shop-web-3", &own, "-", true, "pending front");
+        check("shop-web-3", &own, "?", true, "Clone front-3");
     }
 
     #[test]

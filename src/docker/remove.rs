@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use crate::docker::client::{Call, Method};
 use crate::docker::inspected::Inspected;
-use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
+use crate::docker::owner::{Facts, Identity, Labels, identify};
 use crate::docker::{Docker, LABEL_SERVICE};
 use crate::model::action::{Effect, Removal};
 use crate::model::owner::Owner;
@@ -57,10 +57,12 @@ impl Docker {
     fn owner_of(&self, found: &Inspected, removal: &Removal) -> Option<Owner> {
         let none = Labels::new();
         let labels = found.labels().unwrap_or(&none);
-        let (name, image) = (found.name(), ImageLabels::Unknown);
-        let facts = Facts { labels, name, image, is_known: true };
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        match identify(&facts, &asked.0) {
+        let adopted = self.asked.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        let name = found.name();
+        let identity = self.by_image(found.image_id(), |image| {
+            identify(&Facts { labels, name, image, is_known: true }, &adopted)
+        });
+        match identity {
             Identity::Replica { service, number, owner } => {
                 (service == removal.service && number == removal.number).then_some(owner)
             }

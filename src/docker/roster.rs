@@ -81,14 +81,19 @@ impl Docker {
             |row: &&Listed| matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. });
         let images = rows.iter().filter(pending).map(Listed::image_id).filter(|id| !id.is_empty());
         self.images.renew(images, &self.client, &self.clock, DETAILS_MAX);
-        let none = Labels::new();
-        let one = |row: &Listed| match self.images.get(row.image_id()) {
-            _ if row.image_id().is_empty() => identity(row, ImageLabels::Unknown),
-            Answer::Is(image) => identity(row, ImageLabels::Are(image.labels().unwrap_or(&none))),
-            Answer::Absent | Answer::Failed => identity(row, ImageLabels::Unknown),
-            Answer::Pending => identity(row, ImageLabels::Pending),
-        };
+        let one = |row: &Listed| self.by_image(row.image_id(), |image| identity(row, image));
         rows.iter().map(one).collect()
+    }
+
+    /// With what is known of an image's labels.
+    pub(super) fn by_image<T>(&self, id: &str, of: impl Fn(ImageLabels) -> T) -> T {
+        let none = Labels::new();
+        match self.images.get(id) {
+            _ if id.is_empty() => of(ImageLabels::Unknown),
+            Answer::Is(image) => of(ImageLabels::Are(image.labels().unwrap_or(&none))),
+            Answer::Absent | Answer::Failed => of(ImageLabels::Unknown),
+            Answer::Pending => of(ImageLabels::Pending),
+        }
     }
 
     /// Adds what the list does not tell.

@@ -8,13 +8,13 @@ use crate::daemon::{Daemon, reached, secs};
 use crate::site::{IMAGE, Site, everyone};
 
 /// A project of one service `web`, with a network of its own. Gone when it is dropped.
-struct Project {
-    site: Site,
-    name: String,
+pub(crate) struct Project {
+    pub(crate) site: Site,
+    pub(crate) name: String,
 }
 
 impl Project {
-    fn new(name: &str) -> Project {
+    pub(crate) fn new(name: &str) -> Project {
         let site = Site::new(name);
         let name = site.service.clone();
         assert!(site.docker(&["network", "create", &name]).is_some());
@@ -22,7 +22,7 @@ impl Project {
     }
 
     /// As `docker compose up` makes it.
-    fn run(&self, number: u32, more: &[&str]) {
+    pub(crate) fn run(&self, number: u32, more: &[&str]) {
         let container = format!("{}-web-{number}", self.name);
         let labels = [
             ("project", self.name.clone()),
@@ -45,7 +45,7 @@ impl Project {
         assert!(self.site.docker(&["rm", "-f", "-v", &container]).is_some());
     }
 
-    fn configure(&self, keys: &str) -> PathBuf {
+    pub(crate) fn configure(&self, keys: &str) -> PathBuf {
         let path = self.site.configure(keys);
         let text = fs::read_to_string(&path).unwrap();
         let compose = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, self.name);
@@ -53,7 +53,7 @@ impl Project {
         path
     }
 
-    fn containers(&self) -> Vec<String> {
+    pub(crate) fn containers(&self) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.name);
         let out = self.site.docker(&["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]);
         let mut names: Vec<String> = out.unwrap().lines().map(str::to_owned).collect();

@@ -1,5 +1,9 @@
 //! Containers that only look like replicas: what their labels say costs nothing.
 
+use std::fs;
+use std::path::Path;
+
+use crate::compose::Project;
 use crate::daemon::{Daemon, reached, secs};
 use crate::site::{IMAGE, Site};
 
@@ -13,18 +17,140 @@ fn a_stranger_with_a_huge_number_starts_no_flood() {
     let mut run = vec!["run", "-d", "--name", &name, "--label", &service, "--label", number];
     run.push(IMAGE);
     let id = site.docker(&run).expect("docker run");
-    let daemon = Daemon::start(&site.configure(r#""min_replicas": 2, "max_replicas": 2"#));
+    let daemon = Daemon::start(&site.configure(TWO));
     site.wait_serving(2, secs(40), &daemon);
-    let look = format!("service={} wanted=", site.service);
+    // Two replicas, the stranger, and one more if it was ever taken for a replica that goes.
+    assert_few(&daemon, &site.service, 4, || site.containers().len());
+    let state = site.docker(&["inspect", "--format", "{{.State.Running}}", id.trim()]);
+    assert_eq!(state.as_deref().map(str::trim), Some("true"), "the stranger is gone");
+}
+
+const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
+
+/// For five looks there are never more containers than this.
+#[track_caller]
+fn assert_few(daemon: &Daemon, service: &str, few: usize, count: impl Fn() -> usize) {
+    let look = format!("service={service} wanted=");
     let looks = daemon.count(&[&look]);
     let mut most = 0;
     let looked = reached(secs(30), || {
-        most = most.max(site.containers().len());
+        most = most.max(count());
         looks + 5 <= daemon.count(&[&look])
     });
     assert!(looked, "{:#?}", daemon.lines());
-    // Two replicas, the stranger, and one more if it was ever taken for a replica that goes.
-    assert!(most <= 4, "{most} containers: {:#?}", daemon.lines());
-    let state = site.docker(&["inspect", "--format", "{{.State.Running}}", id.trim()]);
-    assert_eq!(state.as_deref().map(str::trim), Some("true"), "the stranger is gone");
+    assert!(most <= few, "{most} containers: {:#?}", daemon.lines());
+}
+
+/// An image as it is committed from a container of a project's, whose number is the highest that
+/// there may be. It goes with the project.
+struct Committed {
+    image: String,
+    project: Project,
+}
+
+impl Committed {
+    /// `more` are labels beside project, service and number of compose's and the service of ours.
+    fn new(name: &str, more: &[&str]) -> Committed {
+        let project = Project::new(name);
+        let site = &project.site;
+        let image = format!("{}:1", project.name);
+        let mut labels = vec![
+            format!("com.docker.compose.project={}", project.name),
+            "com.docker.compose.service=web".to_owned(),
+            "com.docker.compose.container-number=1000000000".to_owned(),
+            format!("io.plimsoll.service={}", site.service),
+        ];
+        labels.extend(more.iter().map(|label| (*label).to_owned()));
+        let id = site.docker(&["create", IMAGE]).expect("docker create");
+        let label = format!("LABEL {}", labels.join(" "));
+        let made = site.docker(&["commit", "--change", &label, id.trim(), &image]);
+        site.docker(&["rm", "-v", id.trim()]).expect("docker rm");
+        made.expect("docker commit");
+        Committed { image, project }
+    }
+
+    /// Started by hand under a name that the labels of its image would make it have.
+    fn run(&self, name: &str) -> String {
+        let args = ["run", "-d", "--name", name, "--network", &self.project.name, &self.image];
+        self.project.site.docker(&args).expect("docker run").trim().to_owned()
+    }
+
+    /// Neither ended, restarted nor renamed.
+    fn state(&self, id: &str) -> String {
+        let format = "{{.Name}} {{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}";
+        self.project.site.docker(&["inspect", "--format", format, id]).unwrap_or_default()
+    }
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        self.project.site.clean_up();
+        drop(self.project.site.docker(&["rmi", &self.image]));
+    }
+}
+
+const HASH: [&str; 2] = ["com.docker.compose.config-hash=5a5a", "com.docker.compose.oneoff=False"];
+const NUMBER: &str = "io.plimsoll.replica=1000000000";
+
+#[track_caller]
+fn assert_untouched(committed: &Committed, config: &Path, name: &str) {
+    let site = &committed.project.site;
+    let id = committed.run(name);
+    let before = committed.state(&id);
+    let daemon = Daemon::start(config);
+    site.wait_serving(2, secs(40), &daemon);
+    // Two replicas, the stranger, and one that is on its way.
+    assert_few(&daemon, &site.service, 4, || committed.project.containers().len());
+    assert_eq!(committed.state(&id), before, "{:#?}", daemon.lines());
+    assert!(!site.serving().contains(&name.to_owned()), "{:?}", site.serving());
+}
+
+#[test]
+fn a_container_whose_labels_came_with_its_image_is_no_replica_of_ours() {
+    for more in [&[][..], &[NUMBER], &[NUMBER, HASH[0], HASH[1]]] {
+        let committed = Committed::new("committed", more);
+        let site = &committed.project.site;
+        let name = format!("{}-1000000000", site.service);
+        let config = site.configure(TWO);
+        assert_untouched(&committed, &config, &name);
+    }
+}
+
+#[test]
+fn a_container_whose_labels_came_with_its_image_is_no_replica_of_composes() {
+    for more in [&[][..], &[NUMBER, HASH[0], HASH[1]]] {
+        let committed = Committed::new("committed-compose", more);
+        let project = &committed.project;
+        project.run(1, &[]);
+        let config = project.configure(TWO);
+        assert_untouched(&committed, &config, &format!("{}-web-1000000000", project.name));
+        let names = project.containers();
+        for number in [1, 2] {
+            let name = format!("{}-web-{number}", project.name);
+            assert!(names.contains(&name), "no {name} in {names:?}");
+        }
+    }
+}
+
+/// What compose's labels in the image say must not be taken for what its replicas are.
+#[test]
+fn a_service_whose_image_was_committed_from_a_container_of_composes_gets_its_replicas() {
+    let committed = Committed::new("committed-image", &HASH);
+    let site = &committed.project.site;
+    let config = site.configure(TWO);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(IMAGE, &committed.image)).unwrap();
+    let daemon = Daemon::start(&config);
+    site.wait_serving(2, secs(40), &daemon);
+    assert_few(&daemon, &site.service, 2, || committed.project.containers().len());
+    let names = ["1", "2"].map(|number| format!("{}-{number}", site.service));
+    assert_eq!(committed.project.containers(), names);
+    // The next daemon knows them by what they are, as the first one did.
+    daemon.kill();
+    fs::remove_dir_all(site.dir.join("state")).unwrap();
+    let daemon = Daemon::start(&config);
+    daemon.wait(&["kind=daemon.started"], secs(10));
+    site.wait_serving(2, secs(40), &daemon);
+    assert_few(&daemon, &site.service, 2, || committed.project.containers().len());
+    assert_eq!(committed.project.containers(), names);
 }

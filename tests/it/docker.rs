@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::fake_docker::{Fault, Route};
-use crate::stage::{Stage, each, end};
+use crate::stage::{Stage, each, end, free_address};
 
 /// The newest API that the program was tried against.
 const NEWEST: &str = "1.51";
@@ -305,4 +305,71 @@ fn load_comes_from_statistics_where_the_control_group_cannot_be_read() {
     stage.docker.make_busy(500);
     daemon.wait(&["kind=scale.up", "from=1 to=2", "reason="], SOON);
     wait_running(&stage, &["web-1", "web-2"]);
+}
+
+/// When something that is counted became more.
+#[derive(Default)]
+struct Times(Vec<Instant>);
+
+impl Times {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test reads the clock to bound what it measures"
+    )]
+    fn see(&mut self, count: usize) {
+        if self.0.len() < count {
+            self.0.resize(count, Instant::now());
+        }
+    }
+
+    fn gaps(&self) -> Vec<Duration> {
+        self.0.windows(2).map(|two| two[1].duration_since(two[0])).collect()
+    }
+}
+
+/// A question about one container has 5 s, and then waits: 1 s, 2 s and so on up to 60 s.
+#[test]
+fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
+    // One of no service of the config is only looked at. One of our own is to be removed as well,
+    // which inspects it too.
+    each(&["gone", "web"], |service| {
+        let mut stage = Stage::new("silent");
+        // Docker's own deadline is not to end the question earlier.
+        stage.set("/docker/timeout", json!(30));
+        let mut shop = stage.config["services"]["web"].clone();
+        shop["listen"] = json!(free_address());
+        stage.set("/services/shop", shop);
+        let silent = stage.docker.add(&format!("{service}-1"), Some((service, 1)), "exited");
+        stage.docker.fault(Route::Inspect, Fault::HangOn(silent.clone()));
+        let daemon = stage.start();
+        let (mut looks, mut asked) = (Times::default(), Times::default());
+        let mut until = |within: Duration, done: &dyn Fn(usize) -> bool| {
+            reached(within, || {
+                looks.see(stage.docker.count(Route::List));
+                asked.see(stage.docker.inspections(&silent));
+                done(asked.0.len())
+            })
+        };
+        let runs = |name: &str| stage.docker.names("running").iter().any(|n| n == name);
+        assert!(until(secs(4), &|_| runs("shop-1")), "{:#?}", daemon.lines());
+        // The first question is still open.
+        stage.docker.end("shop-1", 1, false, "");
+        let is_told = || 0 < daemon.count(&["kind=replica.exited", "replica=shop-1"]);
+        assert!(until(secs(3), &|_| is_told() && runs("shop-2")), "{:#?}", daemon.lines());
+        let first = stage.docker.inspections(&silent);
+        assert!(until(secs(30), &|asked| 3 <= asked), "it is given up for good");
+        let longest = looks.gaps().into_iter().max().unwrap();
+        assert!(longest < secs(3), "no look for {longest:?}: {:?}", looks.gaps());
+        assert_eq!(daemon.count(&["kind=daemon.slow"]), 0, "{:#?}", daemon.lines());
+        if *service == "gone" {
+            let (gaps, slack) = (asked.gaps(), Duration::from_millis(300));
+            assert_eq!(first, 1, "its answer was awaited all the while");
+            assert!(secs(5 + 1) <= gaps[0] + slack, "{gaps:?}");
+            assert!(secs(5 + 2) <= gaps[1] + slack, "{gaps:?}");
+        }
+        assert!(reached(SOON, || stage.serves()));
+        // The end waits for the removal that is under way.
+        stage.docker.heal();
+        end(daemon, "TERM", secs(3));
+    });
 }

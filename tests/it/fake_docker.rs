@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     Raw(String, usize),
     /// Nothing, until the fault is taken away.
     Hang,
+    /// The same about this container alone.
+    HangOn(String),
     /// The connection ends without a word, this often.
     Cut(u32),
     /// It is done, but the connection ends before the answer, this often.
@@ -214,11 +216,6 @@ impl FakeDocker {
         let id = all.make(name, labels, 0);
         all.find(name).unwrap().state = state.to_owned();
         id
-    }
-
-    /// `inspect` shows it without its labels from now on.
-    pub(crate) fn take_labels(&self, name: &str) {
-        self.lock().find(name).unwrap().relabelled = Some(BTreeMap::new());
     }
 
     pub(crate) fn containers(&self) -> Vec<Container> {
@@ -381,12 +378,12 @@ impl Shared {
 
     fn record(&self, line: String, route: Route) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
+        let fault = state.fault(route, &line);
         state.requests.push(line);
-        let fault = state.faults.get(&route).cloned();
         match state.faults.get_mut(&route) {
             Some(Fault::Cut(left) | Fault::Lose(left)) if 1 < *left => *left -= 1,
             Some(Fault::Cut(_) | Fault::Lose(_)) => drop(state.faults.remove(&route)),
-            Some(Fault::Refuse(..) | Fault::Raw(..) | Fault::Hang) | None => (),
+            Some(Fault::Refuse(..) | Fault::Raw(..) | Fault::Hang | Fault::HangOn(_)) | None => (),
         }
         fault
     }
@@ -423,10 +420,11 @@ impl Shared {
                 (0..megabytes).try_for_each(|_| stream.write_all(&blanks)).map_err(drop)?;
                 hang_up(stream)
             }
-            Fault::Hang => {
+            Fault::Hang | Fault::HangOn(_) => {
                 let state = self.state.lock().unwrap();
                 let hangs = |state: &mut State| {
-                    state.open && matches!(state.faults.get(&route), Some(Fault::Hang))
+                    let fault = state.faults.get(&route);
+                    state.open && matches!(fault, Some(Fault::Hang | Fault::HangOn(_)))
                 };
                 drop(self.changed.wait_while(state, hangs).unwrap());
                 hang_up(stream)

@@ -6,9 +6,31 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::fake_docker::swarm;
-use crate::fake_docker::{Container, LABEL_SERVICE, NO_PID, Route, Shared, State, refusal};
+use crate::fake_docker::{
+    Container, FakeDocker, Fault, LABEL_SERVICE, NO_PID, Route, Shared, State, refusal,
+};
+
+impl FakeDocker {
+    /// `inspect` shows it without its labels from now on.
+    pub(crate) fn take_labels(&self, name: &str) {
+        self.lock().find(name).unwrap().relabelled = Some(BTreeMap::new());
+    }
+
+    /// How often it was inspected.
+    pub(crate) fn inspections(&self, id: &str) -> usize {
+        let path = format!("/containers/{id}/json");
+        self.lock().requests.iter().filter(|line| line.ends_with(&path)).count()
+    }
+}
 
 impl State {
+    /// What is to go wrong with this request.
+    pub(super) fn fault(&self, route: Route, line: &str) -> Option<Fault> {
+        let fault = self.faults.get(&route)?;
+        let elsewhere = matches!(fault, Fault::HangOn(id) if !line.contains(id.as_str()));
+        (!elsewhere).then(|| fault.clone())
+    }
+
     pub(super) fn find(&mut self, id_or_name: &str) -> Option<&mut Container> {
         self.containers.iter_mut().find(|c| c.id == id_or_name || c.name == id_or_name)
     }
