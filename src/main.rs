@@ -1,8 +1,8 @@
 //! Keeps every service on a Docker host at its load line. Modules in reading order; start with
-//! `tick`, the column in the middle.
+//! `controller`, the column in the middle.
 
 mod cli;
-mod tick;
+mod controller;
 mod outside;
 mod model;
 mod config;
@@ -21,6 +21,7 @@ mod plain;
 mod net;
 mod clock;
 mod store;
+mod preflight;
 mod daemon;
 
 use std::process::ExitCode;

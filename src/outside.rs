@@ -1,5 +1,6 @@
 //! The outside world on one page: the only traits in the program. The real ones are `clock`,
-//! `net`, `docker`, `haproxy`, `store` and the daemon's workers; the tests have made-up ones.
+//! `net`, `docker`, `haproxy`, `store` and nothing else; the tests and the
+//! simulator have made-up ones.
 //! (Not called `ports`: in this program a port is a TCP port.)
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Claim, Effect, Removal, Steering};
+use crate::model::action::{Aftermath, Effect, Removal, Steering};
 use crate::model::counted::Counted;
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
@@ -228,11 +229,4 @@ pub(crate) trait Net: Send + Sync {
 
 pub(crate) trait Store: Send + Sync {
     fn save(&self, memory: &Memory) -> Result<()>;
-}
-
-/// Those who do what was decided, meanwhile.
-pub(crate) trait Crew {
-    /// False when there is no room for it now: the next turn asks again.
-    fn begin(&mut self, action: Action) -> bool;
-    fn claims(&self) -> BTreeSet<Claim>;
 }

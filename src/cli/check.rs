@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::{complain, say};
 use crate::config::{self, Loaded, Problem};
-use crate::daemon::folders;
-use crate::daemon::live::{self, Found};
+use crate::preflight::folders;
+use crate::preflight::live::{self, Found};
 
 pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);

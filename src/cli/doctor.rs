@@ -9,13 +9,13 @@ use crate::cli::paint::{Colour, Paint};
 use crate::cli::show_painted;
 use crate::cli::table::plain;
 use crate::config;
-use crate::daemon::doctor::{self, Finding, Verdict};
+use crate::preflight::{self, Finding, Verdict};
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
     // What a bad file does not tell is looked at where it is when nobody says.
     let config = loaded.config.clone().unwrap_or_else(config::defaults);
-    let found = doctor::examine(&loaded, &config);
+    let found = preflight::examine(&loaded, &config);
     let fails = found.iter().any(|finding| finding.verdict == Verdict::Fails);
     let paint = Paint::for_stdout();
     let said = if json { document(&found, fails) } else { lines(&found, paint) };
@@ -66,7 +66,7 @@ fn lines(found: &[Finding], paint: Paint) -> String {
 mod tests {
     use crate::cli::doctor::{document, lines};
     use crate::cli::paint::Paint;
-    use crate::daemon::doctor::{Finding, Verdict};
+    use crate::preflight::{Finding, Verdict};
 
     #[test]
     fn each_finding_has_a_verdict_and_what_is_not_well_a_remedy() {

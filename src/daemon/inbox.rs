@@ -1,32 +1,21 @@
-//! Everything that wakes the tick.
+//! Everything that wakes the event loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
-use crate::model::action::Done;
+use crate::controller::LoopEvent;
 use crate::model::command::{Answer, Command, Refusal};
-use crate::model::event as happening;
-use crate::model::metric::{Milli, Source};
-use crate::model::replica::ContainerId;
-use crate::model::time::Moment;
-use crate::observe::Run;
-use crate::observe::health::Outcome;
+use crate::model::event::Event;
 
-pub(crate) enum Event {
-    /// Something happened to one of our containers, or may have.
-    Docker,
-    /// Something that an operator may want to know.
-    Told(happening::Event),
-    /// An action ended.
-    Done(Done),
-    /// A probe ended.
-    Probed { id: ContainerId, run: Run, outcome: Outcome },
-    /// Somebody asked for something, and waits for the answer.
-    Command(Asked),
-    /// A remote metric answered, or did not in time; and when.
-    Gauged { source: Source, result: Result<Milli, String>, at: Moment },
+pub(crate) enum Incoming {
+    /// For the controller.
+    Loop(LoopEvent),
+    /// For the operator.
+    Report(Event),
+    /// Somebody sent a command, and waits for the answer.
+    Command(PendingCommand),
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
@@ -39,13 +28,13 @@ pub(crate) enum Event {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whoever asked goes away when nobody begins with it in time; then nobody may begin any more.
-pub(crate) struct Asked {
+pub(crate) struct PendingCommand {
     command: Command,
     reply: SyncSender<Answer>,
     claimed: Arc<AtomicBool>,
 }
 
-impl Asked {
+impl PendingCommand {
     pub(crate) fn answer(self, take: impl FnOnce(Command) -> Answer) {
         if claim(&self.claimed) {
             // Whoever asked may have gone meanwhile.
@@ -59,12 +48,12 @@ fn claim(claimed: &AtomicBool) -> bool {
 }
 
 /// Sends a command to the tick and waits. A refusal for want of time means that nothing was done.
-pub(crate) fn ask(inbox: &SyncSender<Event>, command: Command) -> Answer {
+pub(crate) fn ask(inbox: &SyncSender<Incoming>, command: Command) -> Answer {
     let (reply, answer) = mpsc::sync_channel(1);
     let claimed = Arc::new(AtomicBool::new(false));
-    let asked = Asked { command, reply, claimed: claimed.clone() };
+    let asked = PendingCommand { command, reply, claimed: claimed.clone() };
     let unavailable = |words: &str| Err(Refusal::Unavailable(words.to_owned()));
-    match inbox.try_send(Event::Command(asked)) {
+    match inbox.try_send(Incoming::Command(asked)) {
         Ok(()) => (),
         Err(TrySendError::Full(_)) => return unavailable("the daemon is busy; try again"),
         Err(TrySendError::Disconnected(_)) => return unavailable("the daemon is ending"),
@@ -86,7 +75,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use crate::daemon::inbox::{Event, ask};
+    use crate::daemon::inbox::{Incoming, ask};
     use crate::model::command::{Command, Refusal};
 
     #[test]
@@ -94,7 +83,7 @@ mod tests {
         let (sender, inbox) = mpsc::sync_channel(1);
         let refused = ask(&sender, Command::Reload);
         assert!(matches!(refused, Err(Refusal::Unavailable(words)) if words.contains("busy")));
-        let Ok(Event::Command(late)) = inbox.try_recv() else { panic!("nothing was sent") };
+        let Ok(Incoming::Command(late)) = inbox.try_recv() else { panic!("nothing was sent") };
         late.answer(|_| panic!("it was begun"));
     }
 
@@ -102,7 +91,7 @@ mod tests {
     fn an_order_is_answered_or_told_that_the_end_is_near() {
         let (sender, inbox) = mpsc::sync_channel(1);
         thread::spawn(move || {
-            if let Ok(Event::Command(asked)) = inbox.recv() {
+            if let Ok(Incoming::Command(asked)) = inbox.recv() {
                 asked.answer(|command| Ok(format!("{command:?}")));
             }
         });

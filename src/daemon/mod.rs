@@ -1,29 +1,26 @@
-//! Threads and lifetime: wires the real world to `tick` and keeps it turning.
+//! Threads and lifetime: drives the controller on the real world.
 //!
-//! `tick` alone owns what is remembered. Every other thread sends to its inbox: the crew (actions),
-//! the probes, the remote metrics, Docker's events, the signals.
+//! The thread of the event loop alone owns the controller. Every other thread sends to its inbox:
+//! the executor (actions), the probes, the remote metrics, Docker's events, the signals.
 
-mod crew;
-pub(crate) mod doctor;
-pub(crate) mod folders;
-mod gauges;
-mod herald;
-mod hooks;
+mod event_loop;
+mod event_recorder;
+mod executor;
 mod host;
 mod inbox;
-mod life;
-pub(crate) mod live;
 mod lock;
 pub(crate) mod logger;
+mod metric_threads;
 mod notify;
-mod pace;
+mod once;
 mod pool;
-mod probes;
+mod probe_threads;
 mod process;
 mod pulls;
 mod signals;
+mod webhooks;
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -31,14 +28,16 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::daemon::crew::WorkerCrew;
-use crate::daemon::gauges::Gauges;
-use crate::daemon::herald::Herald;
-use crate::daemon::inbox::Event as Incoming;
-use crate::daemon::life::{Life, Parts};
+use crate::controller::tick::ControllerState;
+use crate::controller::{Controller, LoopEvent};
+use crate::daemon::event_loop::{Components, EventLoop};
+use crate::daemon::event_recorder::EventRecorder;
+use crate::daemon::executor::Executor;
+use crate::daemon::inbox::Incoming;
 use crate::daemon::lock::Locks;
+use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
-use crate::daemon::probes::Probes;
+use crate::daemon::probe_threads::ProbeThreads;
 use crate::docker::events::Follower;
 use crate::docker::journal::Journal;
 use crate::docker::{self, Docker};
@@ -48,11 +47,11 @@ use crate::model::event::{Event, Kind};
 use crate::model::time::Moment;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Error, Result, Tally};
+use crate::preflight::folders;
 use crate::report::prometheus;
 use crate::report::telemetry::Telemetry;
 use crate::serve::{Annals, Board, Front, Sources};
 use crate::store::FileStore;
-use crate::tick::Mind;
 
 pub(crate) struct Options {
     pub(crate) config_file: PathBuf,
@@ -85,10 +84,10 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         listen_to_docker(&config, journal, clock.clone(), stop.clone(), sender.clone())?;
     }
     let asking = sender.clone();
-    let crew = WorkerCrew::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
+    let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
     let net = Arc::new(SystemNet::new());
-    let probes = Probes::new(net.clone(), clock.clone(), tally.clone(), sender.clone());
-    let gauges = Gauges::new(net, clock.clone(), sender)?;
+    let probes = ProbeThreads::new(net.clone(), clock.clone(), tally.clone(), sender.clone());
+    let metric_threads = MetricThreads::new(net, clock.clone(), sender)?;
     let message = format!(
         "plimsoll {}, config {}, {}",
         env!("CARGO_PKG_VERSION"),
@@ -96,11 +95,11 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         config.counted()
     );
     let annals = Arc::new(Annals::default());
-    let mut herald = Herald::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
-    herald.watch(&config.notifications);
-    herald.tell(&Event::new(Kind::DaemonStarted, message));
+    let mut recorder = EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
+    recorder.watch(&config.notifications);
+    recorder.record(&Event::new(Kind::DaemonStarted, message));
     let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
-    damage.iter().for_each(|event| herald.tell(event));
+    damage.iter().for_each(|event| recorder.record(event));
     let board = Arc::new(Board::default());
     let sources = Sources {
         board: board.clone(),
@@ -115,24 +114,28 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         .transpose()?;
     let store = opened.store;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
-    let parts = Parts {
+    let state = ControllerState::opened(opened.memory, opened.missing);
+    // Whoever reads it may be in another folder.
+    let file = path::absolute(&options.config_file).unwrap_or_else(|_| options.config_file.clone());
+    let (file, is_dry_run, now) = (file.display().to_string(), options.dry_run, clock.now());
+    let controller = Controller::new(config, file, is_dry_run, true, state, now);
+    let components = Components {
         clock,
         engine,
         proxy,
         store,
-        crew,
+        executor,
         probes,
-        gauges,
+        metrics: metric_threads,
         inbox,
         board,
         notify,
-        herald,
+        recorder,
         telemetry,
     };
-    let mind = Mind::opened(opened.memory, opened.missing);
-    let mut life = Life::new(config, options, parts, mind);
-    let ended = life.run();
-    life.end();
+    let mut event_loop = EventLoop::new(controller, options, components);
+    let ended = event_loop.run();
+    event_loop.end();
     drop(front);
     stop.store(true, Ordering::Relaxed);
     ended
@@ -165,8 +168,8 @@ fn listen_to_docker(
     let socket = config.fixed.docker.socket.clone();
     let of_all = !config.adopted().is_empty();
     let listen = move || {
-        // Full means that a turn is due anyway.
-        let wake = || drop(sender.try_send(Incoming::Docker));
+        // Full means that a tick follows anyway.
+        let wake = || drop(sender.try_send(Incoming::Loop(LoopEvent::Docker)));
         while !stop.load(Ordering::Relaxed) {
             let (journal, clock) = (&*journal, &*clock);
             let follower =

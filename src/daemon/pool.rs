@@ -1,10 +1,10 @@
-//! Threads that take jobs from one bounded queue and send what came of each to the tick.
+//! Threads that take jobs from one bounded queue and send the result of each to the event loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::daemon::inbox::Event as Incoming;
+use crate::daemon::inbox::Incoming;
 use crate::daemon::spawn;
 use crate::outside::Result;
 

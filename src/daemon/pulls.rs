@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::daemon::inbox::Event as Incoming;
+use crate::controller::LoopEvent;
+use crate::daemon::inbox::Incoming;
 use crate::daemon::{pool, spawn};
 use crate::docker::Docker;
 use crate::model::action::{Action, Aftermath, Claim, Done, Trouble};
 use crate::model::event::{Event, Kind};
-use crate::model::service::{Origin, Service};
+use crate::model::service::Origin;
 use crate::model::time::Moment;
 use crate::outside::Clock;
 
@@ -92,16 +93,12 @@ impl Pulls {
         None
     }
 
-    /// Lets go of the starts that nobody wants any more; gives their claims.
-    pub(crate) fn let_go(&self, is_wanted: &dyn Fn(&Service) -> bool) -> Vec<Claim> {
-        let is_outdated = |job: &mut Job| match &job.action {
-            Action::Start { service, .. } => !is_wanted(service),
-            _ => false,
-        };
+    /// Whether this start waited here; then it is cancelled.
+    pub(crate) fn cancel(&self, claim: &Claim) -> bool {
         let mut wanted = self.wanted();
         let jobs = wanted.jobs.values_mut();
-        let gone = jobs.flat_map(|jobs| jobs.extract_if(.., is_outdated));
-        gone.map(|job| job.action.claim()).collect()
+        let gone = jobs.flat_map(|jobs| jobs.extract_if(.., |job| job.action.claim() == *claim));
+        0 < gone.count()
     }
 
     fn fetch_all(&self) {
@@ -163,7 +160,7 @@ impl Pulls {
                     let trouble =
                         Trouble { message: words.clone(), aftermath: Aftermath::AsBefore };
                     let done = Done { action: job.action, took, result: Err(trouble) };
-                    drop(self.inbox.send(Incoming::Done(done)));
+                    drop(self.inbox.send(Incoming::Loop(LoopEvent::Done(done))));
                 }
             }
         }
@@ -171,6 +168,6 @@ impl Pulls {
 
     fn tell(&self, kind: Kind, message: String) {
         // At the end of the daemon nobody listens.
-        drop(self.inbox.send(Incoming::Told(Event::new(kind, message))));
+        drop(self.inbox.send(Incoming::Report(Event::new(kind, message))));
     }
 }

@@ -3,6 +3,7 @@
 //! only place that knows their order.
 
 mod adopt;
+pub(crate) mod backends;
 mod backoff;
 mod census;
 mod cooldown;

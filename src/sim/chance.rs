@@ -11,6 +11,10 @@ pub(crate) enum Chance {
 }
 
 impl Chance {
+    pub(crate) fn is_drawn(&self) -> bool {
+        !matches!(self, Chance::Usual)
+    }
+
     /// From `low` to below `high`.
     #[cfg_attr(not(test), expect(unused_variables, reason = "nothing is drawn"))]
     pub(crate) fn between(&mut self, low: u64, high: u64, usual: u64) -> u64 {

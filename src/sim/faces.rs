@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::action::{Effect, Removal, Steering};
+use crate::model::health::HealthKind;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
-    Container, ContainerId, ContainerState, Duty, Ended, Ending, ServerSeen,
+    Container, ContainerId, ContainerState, Duty, Ended, Ending, OwnHealth, ServerSeen,
 };
 use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Origin, Service};
@@ -28,6 +29,14 @@ impl Clock for World {
     fn wall(&self) -> Wall {
         self.state().wall()
     }
+}
+
+/// As Docker's own check shows it, where the service goes by that.
+fn own_health(unit: &Unit, state: &State) -> Option<OwnHealth> {
+    (state.nature.service.health.kind == HealthKind::Docker).then(|| {
+        let is_well = unit.is_well(state.now);
+        if is_well { OwnHealth::Healthy } else { OwnHealth::Starting }
+    })
 }
 
 impl Engine for World {
@@ -52,7 +61,7 @@ impl Engine for World {
                 ),
                 started: unit.started.map(|at| at.0),
                 restarts: 0,
-                own_health: None,
+                own_health: own_health(unit, state),
                 network: "bridge".to_owned(),
                 address: unit.address,
             };
@@ -101,6 +110,13 @@ impl Engine for World {
 
     fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId> {
         let mut state = self.state();
+        let image = service.container.origin.to_string();
+        if state.absent_images.contains(&image) {
+            state.call("pull", |state| {
+                state.absent_images.remove(&image);
+                Ok(())
+            })?;
+        }
         state.call("create", |state| {
             if !state.containers.iter().any(|u| u.number == number) {
                 let count = u32::try_from(state.containers.len()).unwrap_or(u32::MAX);
@@ -170,6 +186,7 @@ impl Engine for World {
                 unit.state = ContainerState::Removing;
                 unit.gone_at = Some(gone_at);
             }
+            state.docker_event = true;
             Ok(Effect::Changed)
         })
     }

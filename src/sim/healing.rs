@@ -105,11 +105,29 @@ fn sweep(fault: Fault) {
 }
 
 /// By then it is over, whatever it was.
-const SWEPT: u64 = 250;
+const SWEPT: u64 = 230;
 
 #[test]
 fn no_single_failure_stops_a_rollout() {
     sweep(Fault::Image("web:2"));
+}
+
+#[test]
+fn no_single_failure_stops_a_rollout_whose_image_is_pulled() {
+    sweep(Fault::AbsentImage("web:2"));
+}
+
+#[test]
+fn no_single_failure_stops_a_restart() {
+    sweep(Fault::Restart);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_does_nothing() {
+    let (run, _) = endure(1, service(), Fault::Reload, None);
+    assert_eq!(wrong(&run), [""; 0]);
+    let state = run.world.state();
+    assert_eq!(state.containers.iter().map(|u| u.number).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]

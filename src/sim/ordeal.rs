@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::act;
-use crate::config;
+use crate::config::{self, Loaded};
+use crate::controller::PROXY_WATCH;
+use crate::controller::tick::ControllerState;
+use crate::model::command::Order;
 use crate::model::config::Config;
-use crate::model::memory::{DrainStep, ServiceMemory};
+use crate::model::memory::DrainStep;
 use crate::model::metric::{Milli, Source};
 use crate::model::replica::{ContainerState, Ending};
 use crate::model::schedule::{Timetable, Wall};
@@ -17,13 +20,12 @@ use crate::model::service::{
 use crate::model::time::Moment;
 use crate::outside::{Error, Result};
 use crate::sim::chance::Chance;
-use crate::sim::crew::MadeUpCrew;
+use crate::sim::executor::SimExecutor;
 use crate::sim::demand::Demand;
 use crate::sim::people::Deed;
 use crate::sim::random::Random;
-use crate::sim::run::{Run, Stroke};
+use crate::sim::run::{Run, Stroke, adapters, controller};
 use crate::sim::world::{Nature, START, State};
-use crate::tick::Mind;
 
 /// Whoever looks after the daemon starts it again after this.
 const STARTED_AGAIN: Duration = Duration::from_secs(1);
@@ -69,6 +71,10 @@ pub(crate) enum Fault {
     ReplicaFallsIll,
     /// The config names another image from now on.
     Image(&'static str),
+    /// The same, of an image that has to be pulled first.
+    AbsentImage(&'static str),
+    /// The config is read again, and says the same.
+    Reload,
     /// An operator has all replicas replaced.
     Restart,
     /// Somebody does this to a container by hand.
@@ -148,7 +154,7 @@ impl State {
     /// Whether the one that is called is there.
     fn reach(&self, name: &str) -> Result<()> {
         let until = match name {
-            "list" | "usage" | "create" | "start" | "remove again" | "stop" | "remove" => {
+            "list" | "usage" | "pull" | "create" | "start" | "remove again" | "stop" | "remove" => {
                 self.faults.docker_away_until
             }
             "probe" => self.faults.probes_fail_until,
@@ -165,10 +171,9 @@ impl State {
     }
 }
 
-impl MadeUpCrew {
+impl SimExecutor {
     /// The daemon is gone. What was asked of Docker and HAProxy may still come to its end.
     fn abandon(&mut self, completed: bool) {
-        self.resting.clear();
         for job in std::mem::take(&mut self.jobs) {
             if completed && job.result.is_none() {
                 // Nobody is there to hear how it ended.
@@ -193,9 +198,7 @@ impl Run {
             demand: Demand { source: Source::Cpu, load: Milli(0), capacity },
             chance: Chance::Drawn(Random::new(seed)),
         };
-        let mut run = Run::new(nature, config, START, script.iter().map(at).collect());
-        run.is_watching = true;
-        run
+        Run::new(nature, config, START, script.iter().map(at).collect())
     }
 
     pub(crate) fn suffer(&mut self, fault: Fault, now: Moment) {
@@ -208,7 +211,11 @@ impl Run {
                     state.end(&id, Ending::Crashed);
                 }
             }
-            Fault::HaproxyDies => state.kill_haproxy(),
+            Fault::HaproxyDies => {
+                state.kill_haproxy();
+                // The daemon looks at least this often.
+                self.next_poll = self.next_poll.min(now.plus(PROXY_WATCH));
+            }
             Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
             Fault::ProbesFail(span) => state.faults.probes_fail_until = now.plus(span),
             Fault::DaemonDies => state.crash(true),
@@ -219,47 +226,65 @@ impl Run {
                 let victim = units.find(|u| Some(u.number) == serving);
                 victim.into_iter().for_each(|u| u.ill_until = Moment(u64::MAX));
             }
-            Fault::Image(image) => {
+            Fault::Image(image) | Fault::AbsentImage(image) => {
+                if matches!(fault, Fault::AbsentImage(_)) {
+                    state.absent_images.insert(image.to_owned());
+                }
                 let mut service = (*state.nature.service).clone();
                 service.container.origin = Origin::Image(image.to_owned());
                 let service = Arc::new(service);
                 state.nature.service = service.clone();
-                self.config.services.insert(service.name.clone(), service);
+                drop(state);
+                let mut config = self.controller.config().clone();
+                config.services.insert(service.name.clone(), service);
+                self.reload(config, now);
             }
             Fault::Deed(deed) => state.suffer_deed(deed),
+            Fault::Reload => {
+                drop(state);
+                self.reload(self.controller.config().clone(), now);
+            }
             Fault::Restart => {
-                for memory in self.mind.memory.services.values_mut() {
-                    memory.rollout.restart_up_to = memory.last_number;
-                    memory.rollout.rejected = None;
-                }
-                state.saved = self.mind.memory.clone();
+                drop(state);
+                self.command(&Order::Restart, now);
             }
         }
-        drop(state);
-        if matches!(fault, Fault::ReplicaDies | Fault::Image(_) | Fault::Restart | Fault::Deed(_)) {
-            self.wake(now);
+    }
+
+    fn reload(&mut self, config: Config, now: Moment) {
+        let (config, socket) = (Some(config), None);
+        let loaded = Loaded { config, problems: Vec::new(), socket, secret_files: Vec::new() };
+        let (result, _) = self.controller.reload(loaded, now);
+        assert!(result.is_ok(), "{result:?}");
+        self.next_poll = now;
+    }
+
+    /// An operator who is refused asks again.
+    fn command(&mut self, order: &Order, now: Moment) {
+        let world = self.world.clone();
+        for _ in 0..3 {
+            if world.state().crashed {
+                return;
+            }
+            if self.controller.command(None, order, &adapters(&world)).0.is_ok() {
+                break;
+            }
         }
+        self.next_poll = now;
     }
 
     pub(crate) fn start_again(&mut self, now: Moment) {
         let mut state = self.world.state();
         state.crashed = false;
         let completed = state.faults.completes;
-        self.mind = Mind::new(state.saved.clone());
+        let saved = state.saved.clone();
+        let config = self.controller.config().clone();
+        let begin = now.plus(STARTED_AGAIN);
+        self.controller = controller(&state.nature, config, ControllerState::new(saved), begin);
+        state.docker_event = false;
         drop(state);
-        self.crew.abandon(completed);
-        self.probed.clear();
-        self.asked.clear();
-        self.done.clear();
-        self.next_due = now.plus(STARTED_AGAIN);
-        self.next_turn = self.next_due;
-        self.last_turn = Moment::default();
-        self.proxy_was_alive = false;
-    }
-
-    pub(crate) fn memory(&self) -> ServiceMemory {
-        let state = self.world.state();
-        self.mind.memory.services.get(state.service()).cloned().unwrap_or_default()
+        self.executor.abandon(completed);
+        self.next_poll = begin;
     }
 
     /// The number after each change of it.
@@ -292,7 +317,7 @@ impl Run {
             };
             why.push(format!("{id} still {step}"));
         }
-        if state.saved != self.mind.memory {
+        if state.saved != *self.controller.memory() {
             why.push("what is known is not stored".to_owned());
         }
         let rollout = &memory.rollout;
@@ -309,7 +334,7 @@ impl Run {
         if state.containers.iter().any(|u| u.number <= rollout.restart_up_to) {
             why.push("an old one is left of a restart".to_owned());
         }
-        if !self.crew.jobs.is_empty() {
+        if !self.executor.jobs.is_empty() {
             why.push("actions are under way".to_owned());
         }
         why
@@ -317,7 +342,7 @@ impl Run {
 
     /// What there was to do, for comparing two moments.
     pub(crate) fn effort(&self) -> (u32, u32) {
-        (self.crew.begun, self.world.state().saves)
+        (self.executor.begun, self.world.state().saves)
     }
 }
 

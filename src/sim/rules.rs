@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::controller::tick::TickOutput;
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
@@ -10,7 +11,6 @@ use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::service::{Origin, replica_name};
 use crate::sim::world::{Line, Process, START, State, Unit};
-use crate::tick::Turn;
 
 /// The longest that a reload takes here.
 const LATELY: Duration = Duration::from_millis(600);
@@ -157,16 +157,16 @@ impl State {
         }
     }
 
-    /// The decision of a turn; `before` is what was remembered when it was taken.
-    pub(crate) fn check_turn(&mut self, turn: &Turn, before: &ServiceMemory) {
-        let Some(plan) = turn.plans.get(self.service()) else { return };
+    /// The decision of a tick; `before` is what was remembered when it was taken.
+    pub(crate) fn check_tick(&mut self, output: &TickOutput, before: &ServiceMemory) {
+        let Some(plan) = output.plans.get(self.service()) else { return };
         if plan.because.is_empty() {
             self.note("a plan without a reason".to_owned());
         }
         let bounds = self.nature.service.timetable.at(self.wall()).bounds;
         // What compose made of the number stands for a cooldown.
         let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });
-        let is_ours = turn.engine_error.is_none() && !is_composed;
+        let is_ours = output.engine_error.is_none() && !is_composed;
         if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
             self.note(format!("{} is outside the bounds", plan.wanted));
         }

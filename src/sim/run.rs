@@ -1,31 +1,21 @@
-//! Drives the production `tick` through a script, as the daemon's own loop does: a look at load at
-//! every interval, turns between when something waits, ended or answered.
+//! Drives the controller through a script in made-up time, as the daemon drives it on threads:
+//! hands it what happens, polls it when it is time, and carries out its effects.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::model::action::Done;
+use crate::controller::tick::{Adapters, ControllerState, TickOutput};
+use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::model::config::Config;
+use crate::model::memory::ServiceMemory;
 use crate::model::metric::Milli;
-use crate::model::replica::{ContainerId, ContainerState, Health};
+use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
-use crate::observe::Answers;
-use crate::observe::health::Target;
-use crate::observe::health::streak::Streak;
-use crate::observe::metric::{Heard, Hearing};
-use crate::outside::Proxy;
-use crate::sim::crew::MadeUpCrew;
+use crate::observe::health::{Outcome, Target};
+use crate::sim::executor::SimExecutor;
 #[cfg(test)]
 use crate::sim::ordeal::Fault;
 use crate::sim::timeline::Point;
 use crate::sim::world::{Nature, START, Unit, World};
-use crate::tick::{self, Inputs, Mind, Turn, tick};
-
-const BETWEEN_TURNS: Duration = Duration::from_millis(50);
-const RESYNC: Duration = Duration::from_secs(60);
-const WATCH: Duration = Duration::from_secs(1);
-const EAGER: Duration = Duration::from_millis(200);
 
 /// What comes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -36,44 +26,18 @@ pub(crate) enum Stroke {
     Fault(Fault),
 }
 
-/// A replica that is asked whether it can serve.
-pub(crate) struct Asked {
-    target: Target,
-    streak: Streak,
-    since: Moment,
-    /// `None`: never again.
-    next: Option<Moment>,
-}
-
-impl Asked {
-    fn new(target: Target, now: Moment) -> Asked {
-        let streak = Streak::new(target.is_served);
-        Asked { target, streak, since: now, next: Some(now) }
-    }
-}
-
 pub(crate) struct Run {
     pub(crate) world: Arc<World>,
-    pub(crate) config: Config,
     /// The next one is the last.
     script: Vec<(Moment, Stroke)>,
-    pub(crate) mind: Mind,
-    pub(crate) crew: MadeUpCrew,
-    pub(crate) probed: Answers,
-    /// What remote sources say.
-    pub(crate) heard: Heard,
-    pub(crate) asked: BTreeMap<ContainerId, Asked>,
-    /// Replicas that serve are asked again and again: they may fall ill.
-    pub(crate) is_watching: bool,
-    pub(crate) done: Vec<Done>,
-    pub(crate) next_due: Moment,
-    pub(crate) next_turn: Moment,
-    pub(crate) last_turn: Moment,
-    pub(crate) proxy_was_alive: bool,
+    pub(crate) controller: Controller,
+    pub(crate) executor: SimExecutor,
+    /// When the controller is polled next, unless something happens before.
+    pub(crate) next_poll: Moment,
     /// What was decided last.
     desired: u32,
     reason: &'static str,
-    /// From `START` on: each look, and each change between two.
+    /// From `START` on: each evaluation, and each change between two.
     pub(crate) points: Vec<Point>,
 }
 
@@ -86,22 +50,14 @@ impl Run {
         mut script: Vec<(Moment, Stroke)>,
     ) -> Run {
         script.reverse();
+        let controller = controller(&nature, config, ControllerState::default(), begin);
         let world = Arc::new(World::new(nature, begin));
         Run {
-            crew: MadeUpCrew::new(world.clone()),
+            controller,
+            executor: SimExecutor::new(world.clone()),
             world,
-            config,
             script,
-            mind: Mind::default(),
-            probed: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            is_watching: false,
-            done: Vec::new(),
-            next_due: begin,
-            next_turn: begin,
-            last_turn: Moment::default(),
-            proxy_was_alive: false,
+            next_poll: begin,
             desired: 0,
             reason: "",
             points: Vec::new(),
@@ -124,135 +80,110 @@ impl Run {
                     Stroke::Fault(fault) => self.suffer(fault, now),
                 }
             }
-            for done in self.crew.work(now) {
-                self.done.push(done);
-                self.wake(now);
+            let mut events: Vec<LoopEvent> =
+                self.executor.work(now).into_iter().map(LoopEvent::Done).collect();
+            if std::mem::take(&mut self.world.state().docker_event) {
+                events.push(LoopEvent::Docker);
             }
-            self.ask(now);
-            let alive = self.world.is_alive();
-            if std::mem::replace(&mut self.proxy_was_alive, alive) && !alive {
-                self.wake(now.plus(WATCH));
-            }
-            let due = self.next_due <= now;
-            if !self.world.state().crashed && (due || self.next_turn <= now) {
-                self.turn(now, due);
-            }
+            let is_woken = !events.is_empty();
+            events.into_iter().for_each(|event| self.handle(event, now));
+            let is_due = is_woken || self.next_poll <= now;
+            let is_evaluation = is_due && self.poll(now);
             #[cfg(test)]
             if self.world.state().crashed {
                 self.start_again(now);
             }
             if START <= now {
-                self.record(due);
+                self.record(is_evaluation);
             }
         }
     }
 
     fn next_moment(&self) -> Moment {
         let script = self.script.last().map(|(at, _)| *at);
-        let probe = self.asked.values().filter_map(|asked| asked.next).min();
-        let waits = [script, probe, self.crew.next()].into_iter().flatten();
-        waits.chain([self.next_due, self.next_turn]).min().unwrap_or_default()
+        let world = self.world.state().next_event();
+        let waits = [script, world, self.executor.next()].into_iter().flatten();
+        waits.fold(self.next_poll, Moment::min)
     }
 
-    pub(crate) fn wake(&mut self, now: Moment) {
-        self.next_turn = self.next_turn.min(now.max(self.last_turn.plus(BETWEEN_TURNS)));
+    /// What it reports to the operator is nobody's here.
+    pub(crate) fn handle(&mut self, event: LoopEvent, now: Moment) {
+        drop(self.controller.handle(event, now));
     }
 
-    /// Asks the replicas whose time it is whether they can serve.
-    fn ask(&mut self, now: Moment) {
-        let mut changed = false;
-        for (id, asked) in &mut self.asked {
-            if asked.next.is_none_or(|next| now < next) {
-                continue;
-            }
-            let (run, check) = (asked.target.run, &asked.target.service.health);
-            let answer = self.world.state().call("probe", |state| {
-                let passes = |u: &Unit| {
-                    u.address == Some(run.address.ip())
-                        && u.state == ContainerState::Running
-                        && u.is_well(now)
-                };
-                Ok(state.containers.iter().any(passes))
-            });
-            let age = now.since(asked.since);
-            if answer.unwrap_or(false) {
-                asked.streak.passed(check);
-            } else {
-                asked.streak.failed(check, now, age, "no answer".to_owned());
-            }
-            let health = asked.streak.health.clone();
-            asked.next = match health {
-                Health::Healthy if !self.is_watching => None,
-                Health::Unknown | Health::Starting if asked.streak.is_excused(check, age) => {
-                    Some(now.plus(EAGER))
+    /// Gives whether load was evaluated.
+    fn poll(&mut self, now: Moment) -> bool {
+        if self.world.state().crashed {
+            return false;
+        }
+        let before = self.memory();
+        let world = self.world.clone();
+        let adapters = adapters(&world);
+        let Poll { effects, tick } = self.controller.poll(&adapters, false);
+        let is_evaluation = tick.as_ref().is_some_and(|tick| tick.is_evaluation);
+        if let Some(Ticked { output, is_evaluation, .. }) = tick {
+            let after = self.memory();
+            let mut state = self.world.state();
+            state.check_tick(&output, &before);
+            state.believed = after;
+            drop(state);
+            self.learn(&output, is_evaluation);
+        }
+        effects.into_iter().for_each(|effect| self.carry_out(effect, now));
+        self.next_poll = now.plus(self.controller.idle(now));
+        is_evaluation
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Moment) {
+        match effect {
+            Effect::Begin(action) => self.executor.begin(action),
+            Effect::Cancel(claim) => {
+                if self.executor.cancel(&claim) {
+                    self.handle(LoopEvent::Cancelled(claim), now);
                 }
-                Health::Unknown | Health::Starting | Health::Healthy | Health::Unhealthy { .. } => {
-                    Some(now.plus(check.interval))
-                }
+            }
+            Effect::Probe(target) => {
+                let outcome = self.probe(&target, now);
+                let (id, run) = (target.id, target.run);
+                self.handle(LoopEvent::Probed { id, run, outcome }, now);
+            }
+            Effect::ReadMetric(read) => {
+                let state = self.world.state();
+                let said = state.nature.demand.said(state.serving().len());
+                drop(state);
+                let value = said.filter(|(source, _)| *source == read.source).map(|(_, value)| value);
+                let result = value.ok_or_else(|| "nobody answers".to_owned());
+                self.handle(LoopEvent::MetricRead { source: read.source, result, at: now }, now);
+            }
+            Effect::Emit(_) => (),
+        }
+    }
+
+    fn probe(&self, target: &Target, now: Moment) -> Outcome {
+        let passed = self.world.state().call("probe", |state| {
+            let passes = |u: &Unit| {
+                u.address == Some(target.run.address.ip())
+                    && u.state == ContainerState::Running
+                    && u.is_well(now)
             };
-            let before = self.probed.insert(id.clone(), (run, health.clone()));
-            let kind = |health: &Health| std::mem::discriminant(health);
-            changed |= before.is_none_or(|(_, before)| kind(&before) != kind(&health));
-        }
-        if changed {
-            self.wake(now);
+            Ok(state.containers.iter().any(passes))
+        });
+        match passed {
+            Ok(true) => Outcome::Passed,
+            Ok(false) | Err(_) => Outcome::Failed("no answer".to_owned()),
         }
     }
 
-    fn turn(&mut self, now: Moment, due: bool) {
-        let before = self.mind.memory.services.values().next().cloned().unwrap_or_default();
-        if due {
-            self.hear(now);
-        }
-        let mut outside = tick::World {
-            clock: &*self.world,
-            engine: &*self.world,
-            proxy: &*self.world,
-            store: &*self.world,
-            crew: &mut self.crew,
-        };
-        let done = std::mem::take(&mut self.done);
-        let (config, probed, heard) = (&self.config, &self.probed, &self.heard);
-        let inputs = Inputs { config, due, probed, heard, done };
-        let turn = tick(&mut outside, &mut self.mind, inputs);
-        let after = self.mind.memory.services.values().next().cloned().unwrap_or_default();
-        let mut state = self.world.state();
-        state.check_turn(&turn, &before);
-        state.believed = after;
-        drop(state);
-        self.learn(&turn, due);
-        self.probed.retain(|id, _| turn.known.contains(id));
-        let mut before = std::mem::take(&mut self.asked);
-        for target in turn.to_probe {
-            let same = before.remove(&target.id).filter(|old| {
-                old.target.run.is_same(&target.run)
-                    && old.target.service.health == target.service.health
-            });
-            let asked = match same {
-                Some(old) => Asked { target, ..old },
-                None => Asked::new(target, now),
-            };
-            self.asked.insert(asked.target.id.clone(), asked);
-        }
-        if due {
-            self.next_due = self.next_due.plus(self.config.check_interval);
-        }
-        self.last_turn = now;
-        self.next_turn = now.plus(turn.again.unwrap_or(RESYNC).max(BETWEEN_TURNS).min(RESYNC));
+    /// What the controller remembers of the service.
+    pub(crate) fn memory(&self) -> ServiceMemory {
+        let services = &self.controller.memory().services;
+        services.values().next().cloned().unwrap_or_default()
     }
 
-    /// As if every remote source had been asked right before.
-    fn hear(&mut self, now: Moment) {
-        let state = self.world.state();
-        let said = state.nature.demand.said(state.serving().len());
-        let hearing = |value| Hearing { since: now, said: Some((now, Ok(value))) };
-        self.heard.extend(said.map(|(source, value)| (source, hearing(value))));
-    }
-
-    /// Between two looks the reason of the last one stands, unless the number changes.
-    fn learn(&mut self, turn: &Turn, due: bool) {
-        let Some(plan) = turn.plans.values().next() else { return };
-        if due || plan.wanted != self.desired {
+    /// Between two evaluations the reason of the last one stands, unless the number changes.
+    fn learn(&mut self, output: &TickOutput, is_evaluation: bool) {
+        let Some(plan) = output.plans.values().next() else { return };
+        if is_evaluation || plan.wanted != self.desired {
             self.reason = plan.reason();
         }
         self.desired = plan.wanted;
@@ -281,4 +212,20 @@ impl Run {
             self.points.push(point);
         }
     }
+}
+
+/// Where no faults are drawn, no replica becomes unhealthy: probing healthy ones on would only cost
+/// time.
+pub(crate) fn controller(
+    nature: &Nature,
+    config: Config,
+    state: ControllerState,
+    now: Moment,
+) -> Controller {
+    let probes_healthy = nature.chance.is_drawn();
+    Controller::new(config, "made up".to_owned(), false, probes_healthy, state, now)
+}
+
+pub(crate) fn adapters(world: &World) -> Adapters<'_> {
+    Adapters { clock: world, engine: world, proxy: world, store: world }
 }

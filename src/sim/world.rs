@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::model::action::Action;
+use crate::model::health::HealthKind;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
 use crate::model::owner::{Owner, Stranger};
@@ -22,6 +24,8 @@ use crate::sim::ordeal::Faults;
 /// Where made-up time begins to count.
 pub(crate) const START: Moment = Moment(1_000_000_000_000);
 const REQUEST_MS: u64 = 1_000;
+/// Of an image that is absent.
+const PULL: Duration = Duration::from_secs(5);
 
 pub(crate) struct World {
     state: Mutex<State>,
@@ -59,6 +63,10 @@ pub(crate) struct State {
     pub(crate) session_longest_ms: u64,
     /// A part of a request.
     coming: u128,
+    /// Docker reported something since the controller heard of it last.
+    pub(crate) docker_event: bool,
+    /// Images that have to be pulled first.
+    pub(crate) absent_images: BTreeSet<String>,
     pub(crate) saved: Memory,
     /// What the daemon remembers, stored or not.
     pub(crate) believed: ServiceMemory,
@@ -171,6 +179,8 @@ impl World {
                 next_process: 0,
                 sessions: Vec::new(),
                 session_longest_ms: 3 * REQUEST_MS,
+                docker_event: false,
+                absent_images: BTreeSet::new(),
                 saved: Memory::default(),
                 believed: ServiceMemory::default(),
                 coming: 0,
@@ -221,7 +231,11 @@ impl State {
         }
         self.now = to;
         self.restart();
+        let count = self.containers.len();
         self.containers.retain(|u| u.gone_at.is_none_or(|at| to < at));
+        let turns_healthy = |u: &Unit| u.ready_at == to && 0 < ns;
+        self.docker_event |=
+            self.containers.len() < count || self.containers.iter().any(turns_healthy);
         self.sessions.retain(|s| to < s.ends);
         if 0 < ns {
             self.begin_sessions();
@@ -232,6 +246,25 @@ impl State {
             let idle = p.has_idle_clients && to < p.told_at.plus(KEEP_ALIVE);
             idle || sessions.iter().any(|s| s.process == p.id)
         });
+    }
+
+    /// When something happens by itself that Docker reports.
+    pub(crate) fn next_event(&self) -> Option<Moment> {
+        let checks = self.nature.service.health.kind == HealthKind::Docker;
+        let ready = self.containers.iter().filter(|_| checks).map(|u| u.ready_at);
+        let known = self.containers.iter().filter_map(|u| u.gone_at);
+        let restarts = self.containers.iter().filter_map(|u| u.restart_at);
+        ready.chain(known).chain(restarts).filter(|at| self.now < *at).min()
+    }
+
+    /// How long the image of this start has to be pulled; zero where it is there.
+    pub(crate) fn pull_time(&self, action: &Action) -> Duration {
+        if self.has_image(action) { Duration::ZERO } else { PULL }
+    }
+
+    pub(crate) fn has_image(&self, action: &Action) -> bool {
+        let Action::Start { service, .. } = action else { return true };
+        !self.absent_images.contains(&service.container.origin.to_string())
     }
 
     /// Those whose `docker restart` has come to its second half.
@@ -377,6 +410,7 @@ impl State {
 
     pub(crate) fn launch_unit(&mut self, id: &ContainerId) {
         self.give_address(id);
+        self.docker_event = true;
         let usual = u64::try_from(self.nature.start_up.as_millis()).unwrap_or(u64::MAX);
         let start_up = Duration::from_millis(self.nature.chance.between(100, 4_000, usual));
         let ready_at = self.now.plus(start_up);
@@ -396,6 +430,7 @@ impl State {
         }
         unit.state = ContainerState::Exited;
         unit.ended = Some((by, self.now));
+        self.docker_event = true;
         if let Some(address) = unit.address.take() {
             self.sessions.retain(|s| s.address != address);
         }

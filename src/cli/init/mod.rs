@@ -15,7 +15,7 @@ use crate::cli::args::InitAsked;
 use crate::cli::init::draft::Draft;
 use crate::cli::{ask, complain, say};
 use crate::config;
-use crate::daemon::live;
+use crate::preflight::live;
 use crate::model::terminal;
 use crate::plain;
 

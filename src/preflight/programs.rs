@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::daemon::doctor::Finding;
+use crate::preflight::Finding;
 use crate::model::config::ProxyConfig;
 use crate::outside::Clock;
 
@@ -78,7 +78,7 @@ mod tests {
     use std::process::Command;
 
     use crate::clock::SystemClock;
-    use crate::daemon::doctor::programs::{said, version};
+    use crate::preflight::programs::{said, version};
 
     #[test]
     fn haproxy_tells_its_version() {

@@ -182,7 +182,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::daemon::hooks::{Hook, Patience, QUEUE, end};
+    use crate::daemon::webhooks::{Hook, Patience, QUEUE, end};
     use crate::model::config::Webhook;
     use crate::model::event::Entry;
     use crate::model::secret::Secret;

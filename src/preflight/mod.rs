@@ -1,6 +1,8 @@
 //! Whether everything that the daemon needs of this host is there and lets it in. Needs no daemon,
 //! changes nothing, and begins nothing that is not gone again.
 
+pub(crate) mod folders;
+pub(crate) mod live;
 mod places;
 mod programs;
 
@@ -13,7 +15,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use crate::clock::SystemClock;
 use crate::config::Loaded;
-use crate::daemon::live::{self, Found};
+use crate::preflight::live::Found;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};

@@ -35,7 +35,7 @@ fn written(fixed: &Fixed) -> Vec<(&'static str, PathBuf)> {
 }
 
 /// Makes those that our files and sockets go to, and refuses what others may write to.
-pub(super) fn prepare(fixed: &Fixed) -> Result<()> {
+pub(crate) fn prepare(fixed: &Fixed) -> Result<()> {
     make(fixed)?;
     refuse_open(fixed)
 }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use crate::daemon::doctor::{Finding, programs};
-use crate::daemon::folders;
+use crate::preflight::{Finding, programs};
+use crate::preflight::folders;
 use crate::model::config::Fixed;
 use crate::outside::Clock;
 use crate::plain;
@@ -107,7 +107,7 @@ fn free_kib(df: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::daemon::doctor::places::free_kib;
+    use crate::preflight::places::free_kib;
 
     #[test]
     fn df_tells_what_is_free() {

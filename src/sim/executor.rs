@@ -1,22 +1,16 @@
-//! Workers whose work takes made-up time: half of it before anything happens, half after.
+//! Carries out actions in made-up time: half of it before anything happens, half after.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::act;
 use crate::model::action::{Action, Claim, Done, Effect, Trouble};
 use crate::model::time::Moment;
-use crate::outside::{Clock, Crew};
 use crate::sim::world::World;
 
-/// As the daemon's own.
-const REST: Duration = Duration::from_secs(5);
-
-pub(crate) struct MadeUpCrew {
+pub(crate) struct SimExecutor {
     pub(crate) world: Arc<World>,
     pub(crate) jobs: Vec<Job>,
-    pub(crate) resting: BTreeMap<Claim, Moment>,
     pub(crate) begun: u32,
 }
 
@@ -28,9 +22,9 @@ pub(crate) struct Job {
     pub(crate) result: Option<Result<Effect, Trouble>>,
 }
 
-impl MadeUpCrew {
-    pub(crate) fn new(world: Arc<World>) -> MadeUpCrew {
-        MadeUpCrew { world, jobs: Vec::new(), resting: BTreeMap::new(), begun: 0 }
+impl SimExecutor {
+    pub(crate) fn new(world: Arc<World>) -> SimExecutor {
+        SimExecutor { world, jobs: Vec::new(), begun: 0 }
     }
 
     /// When something happens next.
@@ -58,25 +52,18 @@ impl MadeUpCrew {
                 Some(_) | None => self.jobs.push(job),
             }
         }
-        for done in &done {
-            if done.result.is_err() && matches!(done.action, Action::Remove(_)) {
-                self.resting.insert(done.action.claim(), now.plus(REST));
-            }
-        }
         done
     }
-}
 
-impl Crew for MadeUpCrew {
-    fn begin(&mut self, action: Action) -> bool {
+    pub(crate) fn begin(&mut self, action: Action) {
         let mut state = self.world.state();
         if state.crashed {
-            return false;
+            return;
         }
         let claim = action.claim();
         if self.jobs.iter().any(|j| j.action.claim() == claim) {
             state.note(format!("{action} begun while {claim:?} is under way"));
-            return false;
+            return;
         }
         if let Action::Start { number, .. } = &action
             && !state.save_failed
@@ -95,16 +82,21 @@ impl Crew for MadeUpCrew {
         let half = state.nature.chance.between(2, longest / 2, usual / 2);
         let half = Duration::from_millis(half);
         let begun = state.now;
-        let (acts_at, ends_at) = (begun.plus(half), begun.plus(half * 2));
+        let pull = state.pull_time(&action);
+        let acts_at = begun.plus(pull).plus(half);
+        let ends_at = acts_at.plus(half);
         self.jobs.push(Job { action, begun, acts_at, ends_at, result: None });
         self.begun += 1;
-        true
     }
 
-    fn claims(&self) -> BTreeSet<Claim> {
-        let now = self.world.now();
-        let resting = self.resting.iter().filter(|(_, until)| now < **until);
-        let under_way = self.jobs.iter().map(|j| j.action.claim());
-        under_way.chain(resting.map(|(claim, _)| claim.clone())).collect()
+    /// Whether the start still waited for its image, and is cancelled.
+    pub(crate) fn cancel(&mut self, claim: &Claim) -> bool {
+        let state = self.world.state();
+        let waits = |job: &Job| {
+            job.action.claim() == *claim && job.result.is_none() && !state.has_image(&job.action)
+        };
+        let before = self.jobs.len();
+        self.jobs.retain(|job| !waits(job));
+        self.jobs.len() < before
     }
 }

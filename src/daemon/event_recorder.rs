@@ -1,11 +1,10 @@
-//! Tells an event to all who are told of events: the log, what counts them, the file, those who ask
-//! for them, webhooks.
+//! Fans each event out to the log, the metrics, `events.jsonl`, `GET /events` and webhooks.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock;
-use crate::daemon::hooks::{self, Hook};
+use crate::daemon::webhooks::{self, Hook};
 use crate::daemon::logger;
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, Event};
@@ -16,7 +15,7 @@ use crate::store::events::{self, EventFile};
 /// A clock that goes back by more than this was set.
 const STEP_MS: u64 = 1000;
 
-pub(crate) struct Herald {
+pub(crate) struct EventRecorder {
     telemetry: Arc<Telemetry>,
     annals: Arc<Annals>,
     file: EventFile,
@@ -26,16 +25,16 @@ pub(crate) struct Herald {
     unwritten: Option<u64>,
 }
 
-impl Herald {
+impl EventRecorder {
     /// `dir` is where the file is.
-    pub(crate) fn new(dir: &Path, telemetry: Arc<Telemetry>, annals: Arc<Annals>) -> Herald {
+    pub(crate) fn new(dir: &Path, telemetry: Arc<Telemetry>, annals: Arc<Annals>) -> EventRecorder {
         let (file, before) = EventFile::open(dir);
         let last_ms = before.last().map_or(0, |entry| entry.at_ms);
         before.into_iter().for_each(|entry| annals.push(entry));
-        Herald { telemetry, annals, file, hooks: Vec::new(), last_ms, unwritten: None }
+        EventRecorder { telemetry, annals, file, hooks: Vec::new(), last_ms, unwritten: None }
     }
 
-    /// From now on these are told, and no others.
+    /// From now on events go to these webhooks, and to no others.
     pub(crate) fn watch(&mut self, webhooks: &[Webhook]) {
         self.hooks.clear();
         for (at, webhook) in webhooks.iter().enumerate() {
@@ -46,7 +45,7 @@ impl Herald {
         }
     }
 
-    pub(crate) fn tell(&mut self, event: &Event) {
+    pub(crate) fn record(&mut self, event: &Event) {
         logger::event(event);
         self.telemetry.event(event);
         let entry = events::entry(self.stamp(), event);
@@ -65,7 +64,7 @@ impl Herald {
         self.last_ms
     }
 
-    /// Without the file, the others are told all the same.
+    /// A file that cannot be written keeps no event from the others.
     fn write(&mut self, entry: &Entry) {
         match (self.file.append(entry), self.unwritten) {
             (Ok(()), None) => (),
@@ -88,8 +87,8 @@ impl Herald {
         }
     }
 
-    /// What hooks were not sent yet is sent, within reason.
+    /// Sends what webhooks have not been sent yet, within a bound of time.
     pub(crate) fn end(&mut self) {
-        hooks::end(std::mem::take(&mut self.hooks));
+        webhooks::end(std::mem::take(&mut self.hooks));
     }
 }

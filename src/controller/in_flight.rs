@@ -1,0 +1,129 @@
+//! Actions that were begun and have not ended, and those that failed and rest before they are
+//! tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::action::{Action, Claim, Done};
+use crate::model::service::Service;
+use crate::model::time::Moment;
+
+/// Actions at once; the next tick decides anew about what had no room.
+pub(crate) const IN_FLIGHT_MAX: usize = 256;
+/// How long a failed action rests, where `decide` has no back-off for it.
+const REST_REMOVE: Duration = Duration::from_secs(5);
+const REST_STEER: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    begun: BTreeMap<Claim, Action>,
+    resting: BTreeMap<Claim, Moment>,
+}
+
+impl InFlight {
+    /// False when there is no room, or another action on the same thing has not ended.
+    pub(crate) fn begin(&mut self, action: &Action) -> bool {
+        let claim = action.claim();
+        if IN_FLIGHT_MAX <= self.begun.len() || self.begun.contains_key(&claim) {
+            return false;
+        }
+        self.begun.insert(claim, action.clone());
+        true
+    }
+
+    pub(crate) fn ended(&mut self, done: &Done, now: Moment) {
+        let claim = done.action.claim();
+        self.begun.remove(&claim);
+        let rest = match done.action {
+            Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
+            Action::Steer { .. } | Action::EndProxies { .. } => REST_STEER,
+            Action::Start { .. } | Action::Reload { .. } | Action::Amend { .. } => return,
+        };
+        self.resting.retain(|_, until| now < *until);
+        if done.result.is_err() {
+            self.resting.insert(claim, now.plus(rest));
+        }
+    }
+
+    /// It was never carried out.
+    pub(crate) fn cancelled(&mut self, claim: &Claim) {
+        self.begun.remove(claim);
+    }
+
+    /// What no other action may touch now.
+    pub(crate) fn claims(&self, now: Moment) -> BTreeSet<Claim> {
+        let resting = self.resting.iter().filter(|(_, until)| now < **until);
+        self.begun.keys().chain(resting.map(|(claim, _)| claim)).cloned().collect()
+    }
+
+    /// Starts of a replica of a service as `is_wanted` does not have it any more.
+    pub(crate) fn stale_starts(&self, is_wanted: impl Fn(&Service) -> bool) -> Vec<Claim> {
+        let is_stale = |action: &Action| match action {
+            Action::Start { service, .. } => !is_wanted(service),
+            Action::Remove(_)
+            | Action::Resize { .. }
+            | Action::Reload { .. }
+            | Action::Amend { .. }
+            | Action::Steer { .. }
+            | Action::EndProxies { .. } => false,
+        };
+        let stale = self.begun.iter().filter(|(_, action)| is_stale(action));
+        stale.map(|(claim, _)| claim.clone()).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::controller::in_flight::{IN_FLIGHT_MAX, InFlight};
+    use crate::model::action::{Action, Aftermath, Done, Effect, Trouble};
+    use crate::model::time::Moment;
+
+    fn resize(service: &str) -> Action {
+        let (service, swarm_service) = (service.to_owned(), service.to_owned());
+        Action::Resize { service, swarm_service, from: 1, to: 2 }
+    }
+
+    fn done(action: Action, is_good: bool) -> Done {
+        let trouble = Trouble { message: "no".to_owned(), aftermath: Aftermath::AsBefore };
+        let result = if is_good { Ok(Effect::Changed) } else { Err(trouble) };
+        Done { action, took: Duration::ZERO, result }
+    }
+
+    #[test]
+    fn what_failed_rests_and_what_went_well_does_not() {
+        let steer = || Action::Steer { servers: Vec::new() };
+        for (action, is_good, at, rests) in [
+            (resize("a"), true, 0, false),
+            (resize("a"), false, 4_999, true),
+            (resize("a"), false, 5_000, false),
+            (steer(), false, 999, true),
+            (steer(), false, 1_000, false),
+            (Action::EndProxies { processes: vec![1] }, false, 999, true),
+        ] {
+            let mut in_flight = InFlight::default();
+            assert!(in_flight.begin(&action));
+            assert!(!in_flight.begin(&action), "it has not ended");
+            in_flight.ended(&done(action.clone(), is_good), Moment(0));
+            assert!(in_flight.is_empty());
+            let claims = in_flight.claims(Moment(at));
+            assert_eq!(claims.contains(&action.claim()), rests, "{action} at {at}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_bound() {
+        let mut in_flight = InFlight::default();
+        for n in 0..IN_FLIGHT_MAX {
+            assert!(in_flight.begin(&resize(&n.to_string())));
+        }
+        assert!(!in_flight.begin(&resize("more")));
+        in_flight.cancelled(&resize("0").claim());
+        assert!(in_flight.begin(&resize("more")));
+    }
+}

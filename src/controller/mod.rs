@@ -1,0 +1,342 @@
+//! The control loop, apart from threads and sockets: what to do about each event that comes in, when
+//! to tick, whom to probe, which metrics to read. Two drivers run it: `daemon` on threads and the
+//! real world, `sim` in made-up time.
+//!
+//! A driver hands every event to [`Controller::handle`], calls [`Controller::poll`] when
+//! [`Controller::idle`] is over or an event came in, and carries out the effects that it returns.
+
+pub(crate) mod commands;
+pub(crate) mod in_flight;
+pub(crate) mod metric_poller;
+pub(crate) mod prober;
+pub(crate) mod schedule;
+pub(crate) mod tick;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::controller::in_flight::InFlight;
+use crate::controller::metric_poller::{Evaluation, MetricPoller, MetricRead};
+use crate::controller::prober::Prober;
+use crate::controller::schedule::{NextTick, TickSchedule};
+use crate::controller::tick::{Adapters, ControllerState, TickInput, TickOutput, tick};
+use crate::decide::rollout;
+use crate::model::action::{Action, Claim, Done};
+use crate::model::config::Config;
+use crate::model::event::Event;
+use crate::model::memory::Memory;
+use crate::model::metric::{Milli, Source};
+use crate::model::replica::ContainerId;
+use crate::model::service::Service;
+use crate::model::status::Status;
+use crate::model::time::Moment;
+use crate::observe::health::{Outcome, Target};
+use crate::observe::{self, Run};
+
+/// How often a driver polls at least, so that a death of HAProxy is noticed.
+pub(crate) const PROXY_WATCH: Duration = Duration::from_secs(1);
+/// Until the next tick when an action had no room.
+const CROWDED: Duration = Duration::from_millis(250);
+
+/// What wakes the controller.
+#[derive(Debug)]
+pub(crate) enum LoopEvent {
+    /// Something happened to one of our containers, or may have.
+    Docker,
+    /// An action ended.
+    Done(Done),
+    /// A start that waited for its image was cancelled before it was begun.
+    Cancelled(Claim),
+    Probed {
+        id: ContainerId,
+        run: Run,
+        outcome: Outcome,
+    },
+    /// A remote metric answered, or did not in time; and when.
+    MetricRead {
+        source: Source,
+        result: Result<Milli, String>,
+        at: Moment,
+    },
+}
+
+/// What a driver is to do.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Carry it out; it ends with [`LoopEvent::Done`].
+    Begin(Action),
+    /// Cancel this start if it still waits for its image.
+    Cancel(Claim),
+    /// Ends with [`LoopEvent::Probed`].
+    Probe(Target),
+    /// Ends with [`LoopEvent::MetricRead`].
+    ReadMetric(MetricRead),
+    /// Report it to the operator.
+    Emit(Event),
+}
+
+/// What a poll came to.
+pub(crate) struct Poll {
+    /// In this order.
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) tick: Option<Ticked>,
+}
+
+/// A tick, for whoever shows or checks it. Its events and actions are effects of the poll.
+pub(crate) struct Ticked {
+    pub(crate) output: TickOutput,
+    pub(crate) is_evaluation: bool,
+    pub(crate) took: Duration,
+}
+
+pub(crate) struct Controller {
+    config: Config,
+    /// As it is shown.
+    config_file: String,
+    /// Set on the command line: it outlives a reload of the config.
+    is_dry_run: bool,
+    state: ControllerState,
+    schedule: TickSchedule,
+    prober: Prober,
+    metric_poller: MetricPoller,
+    in_flight: InFlight,
+    /// Actions that ended since the last tick.
+    done: Vec<Done>,
+    proxy_was_alive: bool,
+    started: Moment,
+    /// The last evaluation at which the engine answered.
+    last_good: Option<Moment>,
+}
+
+impl Controller {
+    /// `probes_healthy` is whether healthy replicas are probed on.
+    pub(crate) fn new(
+        mut config: Config,
+        config_file: String,
+        is_dry_run: bool,
+        probes_healthy: bool,
+        state: ControllerState,
+        now: Moment,
+    ) -> Controller {
+        config.dry_run |= is_dry_run;
+        let mut metric_poller = MetricPoller::default();
+        metric_poller.watch(&config, now);
+        Controller {
+            schedule: TickSchedule::new(now, config.check_interval),
+            config,
+            config_file,
+            is_dry_run,
+            state,
+            prober: Prober::new(probes_healthy),
+            metric_poller,
+            in_flight: InFlight::default(),
+            done: Vec::new(),
+            proxy_was_alive: false,
+            started: now,
+            last_good: None,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.state.memory
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes in what happened; gives what the operator should know of it.
+    pub(crate) fn handle(&mut self, event: LoopEvent, now: Moment) -> Vec<Event> {
+        match event {
+            LoopEvent::Docker => self.schedule.wake_twice(now),
+            LoopEvent::Done(done) => {
+                self.in_flight.ended(&done, now);
+                self.done.push(done);
+                self.schedule.wake(now);
+            }
+            LoopEvent::Cancelled(claim) => {
+                self.in_flight.cancelled(&claim);
+                self.schedule.wake(now);
+            }
+            LoopEvent::Probed { id, run, outcome } => {
+                let (changed, events) = self.prober.answered(&id, run, outcome, now);
+                if changed {
+                    self.schedule.wake(now);
+                }
+                return events;
+            }
+            LoopEvent::MetricRead { source, result, at } => {
+                self.metric_poller.answered(&source, result, at);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Does what it is time for. `is_verbose`: the tick's output is to have its readings.
+    pub(crate) fn poll(&mut self, adapters: &Adapters, is_verbose: bool) -> Poll {
+        let now = adapters.clock.now();
+        self.watch_proxy(adapters, now);
+        let mut effects = Vec::new();
+        let tick = match self.schedule.next(now) {
+            NextTick::Evaluation => Some(self.tick(adapters, true, is_verbose, &mut effects)),
+            NextTick::Continuation => Some(self.tick(adapters, false, is_verbose, &mut effects)),
+            NextTick::NotYet => None,
+        };
+        effects.extend(self.due(adapters.clock.now()));
+        Poll { effects, tick }
+    }
+
+    /// Probes to send and metrics to read now.
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<Effect> {
+        let probes = self.prober.due(now).into_iter().map(Effect::Probe);
+        let reads = self.metric_poller.due(now, self.evaluation()).into_iter();
+        probes.chain(reads.map(Effect::ReadMetric)).collect()
+    }
+
+    /// How long until there is something to poll for.
+    pub(crate) fn idle(&self, now: Moment) -> Duration {
+        self.schedule.idle(now).min(self.until_due(now))
+    }
+
+    /// How long until `due` gives something.
+    pub(crate) fn until_due(&self, now: Moment) -> Duration {
+        let metrics = self.metric_poller.idle(now, self.evaluation());
+        metrics.into_iter().chain(self.prober.idle(now)).min().unwrap_or(Duration::MAX)
+    }
+
+    fn evaluation(&self) -> Evaluation {
+        let interval = self.config.check_interval;
+        Evaluation { at: self.schedule.next_evaluation(), interval }
+    }
+
+    /// An HAProxy that died is started at once, not at the next evaluation.
+    fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) {
+        let is_alive = adapters.proxy.is_alive();
+        if self.proxy_was_alive && !is_alive {
+            self.schedule.wake(now);
+        }
+        self.proxy_was_alive = is_alive;
+    }
+
+    fn tick(
+        &mut self,
+        adapters: &Adapters,
+        is_evaluation: bool,
+        is_verbose: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Ticked {
+        let begun = adapters.clock.fine();
+        let claims = self.in_flight.claims(adapters.clock.now());
+        let input = TickInput {
+            config: &self.config,
+            is_evaluation,
+            probed: &self.prober.results,
+            heard: &self.metric_poller.heard,
+            claims: &claims,
+            done: std::mem::take(&mut self.done),
+            is_verbose,
+        };
+        let mut output = tick(adapters, &mut self.state, input);
+        let took = adapters.clock.fine().saturating_sub(begun);
+        effects.extend(std::mem::take(&mut output.events).into_iter().map(Effect::Emit));
+        let mut requeue_after = output.requeue_after;
+        for action in std::mem::take(&mut output.actions) {
+            if self.in_flight.begin(&action) {
+                effects.push(Effect::Begin(action));
+            } else {
+                requeue_after = requeue_after.into_iter().chain([CROWDED]).min();
+            }
+        }
+        let now = adapters.clock.now();
+        let to_probe = std::mem::take(&mut output.to_probe);
+        let (changed, events) = self.prober.watch(to_probe, &output.known, now);
+        effects.extend(events.into_iter().map(Effect::Emit));
+        self.schedule.ticked(now, is_evaluation, requeue_after);
+        if changed {
+            self.schedule.wake(now);
+        }
+        if is_evaluation && output.engine_error.is_none() {
+            self.last_good = Some(now);
+        }
+        effects.extend(self.cancel_stale_starts());
+        Ticked { output, is_evaluation, took }
+    }
+
+    /// Starts that wait for an image which the config, or a roll-back, does not name any more.
+    fn cancel_stale_starts(&self) -> Vec<Effect> {
+        let is_wanted = |begun: &Service| {
+            let service = self.config.services.get(&begun.name);
+            let memory = self.state.memory.services.get(begun.name.as_str());
+            let now = service.map(|service| rollout::to_make(service, memory.map(|m| &m.rollout)));
+            now.is_some_and(|now| now.spec_hash() == begun.spec_hash())
+        };
+        self.in_flight.stale_starts(is_wanted).into_iter().map(Effect::Cancel).collect()
+    }
+
+    /// Everything that is shown of the daemon.
+    pub(crate) fn status(&self, adapters: &Adapters, output: TickOutput) -> Status {
+        Status {
+            config_file: self.config_file.clone(),
+            now: adapters.clock.now(),
+            at: adapters.clock.wall(),
+            started: self.started,
+            check_interval: self.config.check_interval,
+            dry_run: self.config.dry_run,
+            last_good: self.last_good,
+            docker_error: output.engine_error,
+            proxy_error: output.proxy_error,
+            old_proxies: output.old_proxies,
+            services: output.services,
+            orphans: output.orphans,
+            nodes: output.nodes,
+        }
+    }
+
+    /// Begins nothing more: cancels the starts that wait for an image.
+    pub(crate) fn shut_down(&self) -> Vec<Effect> {
+        self.in_flight.stale_starts(|_| false).into_iter().map(Effect::Cancel).collect()
+    }
+
+    /// An action ended, and no tick follows.
+    pub(crate) fn ended(&mut self, done: &Done, now: Moment) -> Vec<Event> {
+        self.in_flight.ended(done, now);
+        self.state.ended(done)
+    }
+
+    /// No action is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Every remote metric was read.
+    pub(crate) fn has_read_metrics(&self) -> bool {
+        self.metric_poller.is_idle()
+    }
+
+    /// Every replica is known to be healthy or unhealthy.
+    pub(crate) fn has_probed(&self) -> bool {
+        self.prober.is_settled()
+    }
+
+    /// Before a single tick: watches every replica, and one pass is enough, as there is no time for
+    /// more.
+    pub(crate) fn probe_all_once(&mut self, adapters: &Adapters) -> Vec<Event> {
+        let known = observe::known(&self.state.memory);
+        // The tick reports what is wrong with either.
+        let listed = adapters.engine.list(&self.config.adopted(), &known);
+        let containers = listed.unwrap_or_default().containers;
+        let proxy = adapters.proxy.look(false).ok();
+        let memory = &self.state.memory;
+        let mut targets = observe::targets(&self.config, &containers, proxy.as_ref(), memory);
+        for target in &mut targets {
+            Arc::make_mut(&mut target.service).health.healthy_after = 1;
+        }
+        let known: Vec<_> = containers.into_iter().map(|c| c.id).collect();
+        self.prober.watch(targets, &known, adapters.clock.now()).1
+    }
+
+    /// Replicas that gave no answer so far count as starting.
+    pub(crate) fn stop_probing(&mut self) {
+        self.prober.give_up();
+    }
+}

@@ -1,0 +1,430 @@
+//! One tick: observe, decide, remember, report, and say what to begin. Start reading here.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide;
+use crate::decide::backends::{self, ProxyInput, ProxyOutcome, ProxyState};
+use crate::model::action::{Action, Claim, Done, Effect};
+use crate::model::config::{Config, ProxyMode};
+use crate::model::event::Event;
+use crate::model::memory::{Memory, ServiceMemory, Started};
+use crate::model::plan::{Plan, Rule, Step};
+use crate::model::proxy::ProxyMemory;
+use crate::model::replica::ContainerId;
+use crate::model::service::Service;
+use crate::model::snapshot::Snapshot;
+use crate::model::status::ServiceStatus;
+use crate::model::swarm::SwarmNode;
+use crate::model::time::Moment;
+use crate::observe;
+use crate::observe::health::Target;
+use crate::observe::metric::{Heard, Sampler};
+use crate::observe::{Answers, Known, Last, Seen};
+use crate::outside::{Clock, Engine, Proxy, Store};
+use crate::report::events::{self, Told};
+use crate::report::status::{self, Past};
+
+/// The outside, as far as a tick needs it.
+pub(crate) struct Adapters<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) proxy: &'a dyn Proxy,
+    pub(crate) store: &'a dyn Store,
+}
+
+/// What one tick leaves for the next. Only `memory` outlives the daemon.
+#[derive(Default)]
+pub(crate) struct ControllerState {
+    pub(crate) memory: Memory,
+    /// `memory` as it was stored last, and when.
+    saved: Option<(Memory, Moment)>,
+    proxy: ProxyState,
+    sampler: Sampler,
+    last: Last,
+    told: Told,
+    past: Past,
+}
+
+impl ControllerState {
+    /// Events of an action that ended when no tick follows.
+    pub(crate) fn ended(&mut self, done: &Done) -> Vec<Event> {
+        self.told.done(done)
+    }
+
+    pub(crate) fn new(memory: Memory) -> ControllerState {
+        ControllerState { memory, ..ControllerState::default() }
+    }
+
+    /// `missing` is the file that it would have been read from.
+    pub(crate) fn opened(memory: Memory, missing: Option<PathBuf>) -> ControllerState {
+        let mut state = ControllerState::new(memory);
+        state.told.miss_state(missing);
+        state
+    }
+}
+
+/// What came in since the last tick.
+pub(crate) struct TickInput<'a> {
+    pub(crate) config: &'a Config,
+    /// The interval is over: load is read, and the number may change.
+    pub(crate) is_evaluation: bool,
+    pub(crate) probed: &'a Answers,
+    pub(crate) heard: &'a Heard,
+    /// What actions that have not ended keep others from touching.
+    pub(crate) claims: &'a BTreeSet<Claim>,
+    pub(crate) done: Vec<Done>,
+    /// Whether `TickOutput::readings` are wanted: they cost words.
+    pub(crate) is_verbose: bool,
+}
+
+pub(crate) struct TickOutput {
+    pub(crate) events: Vec<Event>,
+    pub(crate) plans: BTreeMap<String, Plan>,
+    /// To be begun, in this order.
+    pub(crate) actions: Vec<Action>,
+    /// What each metric showed, a line each for the log at level debug. Only of an evaluation.
+    pub(crate) readings: Vec<String>,
+    /// When to tick again if nothing wakes the controller before.
+    pub(crate) requeue_after: Option<Duration>,
+    /// Replicas that run.
+    pub(crate) to_probe: Vec<Target>,
+    /// Every replica there is.
+    pub(crate) known: Vec<ContainerId>,
+    pub(crate) services: Vec<ServiceStatus>,
+    /// Why the engine gave no list.
+    pub(crate) engine_error: Option<String>,
+    /// Why HAProxy does not serve what it should.
+    pub(crate) proxy_error: Option<String>,
+    /// Old processes that still finish; `None` when HAProxy does not answer.
+    pub(crate) old_proxies: Option<u32>,
+    pub(crate) orphans: Vec<String>,
+    /// Of the Swarm, where the config has a service of one.
+    pub(crate) nodes: Vec<SwarmNode>,
+    /// Messages of panics that were caught, each with its service.
+    pub(crate) panics: Vec<(String, String)>,
+}
+
+/// Memory is stored before the world is touched: a crash in between costs a wait that was not
+/// needed, never an action that was not remembered.
+pub(crate) fn tick(
+    adapters: &Adapters,
+    state: &mut ControllerState,
+    input: TickInput,
+) -> TickOutput {
+    let now = adapters.clock.now();
+    let config = input.config;
+    let mut events: Vec<Event> = input.done.iter().flat_map(|done| state.told.done(done)).collect();
+    let failed_starts = learn(state, now, &input.done);
+
+    // Observe.
+    let known = Known {
+        now,
+        wall: adapters.clock.wall(),
+        due: input.is_evaluation,
+        config,
+        memory: &state.memory,
+        proxied: &state.proxy.memory,
+        claims: input.claims,
+        probed: input.probed,
+        heard: input.heard,
+        failed_starts: &failed_starts,
+    };
+    let (sampler, last) = (&mut state.sampler, &mut state.last);
+    let mut seen = observe::look(&known, adapters.engine, adapters.proxy, sampler, last);
+    events.extend(seen_events(&mut state.told, now, &seen));
+
+    // Decide for each service, then for HAProxy as a whole.
+    let decided = decide_all(&mut seen, &state.memory, input.claims);
+    let Decided { plans, next, panics } = decided;
+    let services = stand(&mut state.past, &known, &seen, &plans, &next);
+    state.told.retain(|name| plans.contains_key(name));
+    // A dry run remembers nothing: between evaluations it would report the same again and again.
+    if input.is_evaluation || !config.dry_run {
+        events.extend(plan_events(adapters, state, config, &seen, &plans, &next));
+    }
+    let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
+    let proxy = proxy_outcome(now, config, input.claims, &seen, &plans, &mut state.proxy);
+    events.extend(state.told.ports_kept(proxy.kept_ports));
+    events.extend(proxy.deferred.and_then(|deferred| state.told.crowded(deferred)));
+    actions.extend(proxy.action);
+    let requeue = plans.values().filter_map(|plan| plan.again);
+    let requeue_after = requeue.chain(seen.wait).chain(proxy.requeue_after).min();
+
+    // Remember, before anything is begun.
+    if config.dry_run {
+        remember_asked(&mut state.memory, next);
+        actions.clear();
+    } else {
+        events.extend(remember(adapters.store, now, state, next));
+    }
+    let verbose = seen.snapshots.iter().filter(|_| input.is_verbose && input.is_evaluation);
+    TickOutput {
+        readings: verbose.flat_map(events::readings).collect(),
+        known: known_replicas(&seen),
+        proxy_error: proxy_error(config, &seen, &state.proxy.memory),
+        old_proxies: old_proxies(config, &seen),
+        to_probe: seen.targets,
+        orphans: seen.orphans.into_iter().collect(),
+        nodes: seen.nodes,
+        engine_error: seen.engine_error,
+        events,
+        plans,
+        actions,
+        requeue_after,
+        services,
+        panics,
+    }
+}
+
+fn plan_events(
+    adapters: &Adapters,
+    state: &mut ControllerState,
+    config: &Config,
+    seen: &Seen,
+    plans: &BTreeMap<String, Plan>,
+    next: &Memory,
+) -> Vec<Event> {
+    let words = observe::last_words(adapters.clock, adapters.engine, ended(seen, plans));
+    let mut events = Vec::new();
+    for (name, plan) in plans {
+        let failures = next.services.get(name).map_or(0, |memory| memory.failures.count);
+        let told = state.told.plan(name, plan, failures, &words);
+        events.extend(if config.dry_run { state.told.dry(name, told) } else { told });
+    }
+    events
+}
+
+fn proxy_outcome(
+    now: Moment,
+    config: &Config,
+    claims: &BTreeSet<Claim>,
+    seen: &Seen,
+    plans: &BTreeMap<String, Plan>,
+    state: &mut ProxyState,
+) -> ProxyOutcome {
+    if config.fixed.proxy.mode == ProxyMode::None {
+        return ProxyOutcome::default();
+    }
+    let input = ProxyInput {
+        now,
+        snapshots: &seen.snapshots,
+        plans,
+        seen: seen.proxy.as_ref(),
+        orphaned: &seen.orphaned,
+        is_busy: claims.contains(&Claim::Proxy),
+        ever_listed: seen.ever_listed,
+        min_reload_interval: config.fixed.proxy.min_reload_interval,
+    };
+    backends::plan(&input, state)
+}
+
+/// What begins and ends with what is seen, whatever is made of it.
+fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
+    let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
+    if seen.engine_error.is_none() && seen.ever_listed {
+        events.extend(told.missing(&seen.snapshots));
+    }
+    events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
+    events.extend(seen.strangers.iter().flat_map(|strangers| told.strangers(now, strangers)));
+    events.extend(seen.proxy.as_ref().and_then(|proxy| told.full.told(proxy.connections)));
+    for snapshot in &seen.snapshots {
+        events.extend(told.metrics(snapshot));
+        events.extend(told.swarm(snapshot));
+        events.extend(told.short.news(now, snapshot));
+        events.extend(told.stale.news(snapshot));
+    }
+    events
+}
+
+/// Replicas whose last words say why they are where they are.
+fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, ContainerId)> {
+    let mut ended = Vec::new();
+    for snapshot in &seen.snapshots {
+        let name = snapshot.service.name.as_str();
+        let steps = plans.get(name).map_or(&[][..], |plan| &plan.steps);
+        for step in steps {
+            let (Step::Exited { number, .. } | Step::FellIll { number, .. }) = step else {
+                continue;
+            };
+            let replica = snapshot.replicas.iter().find(|r| r.number == *number);
+            ended.extend(replica.map(|r| (name.to_owned(), *number, r.id.clone())));
+        }
+    }
+    ended
+}
+
+/// Of an HAProxy that there is none of, none is missed.
+fn old_proxies(config: &Config, seen: &Seen) -> Option<u32> {
+    let none = (config.fixed.proxy.mode == ProxyMode::None).then_some(0);
+    seen.proxy.as_ref().map(|proxy| proxy.old_processes).or(none)
+}
+
+/// Of a dry run nothing is expected.
+fn proxy_error(config: &Config, seen: &Seen, memory: &ProxyMemory) -> Option<String> {
+    if config.fixed.proxy.mode == ProxyMode::None || config.dry_run {
+        return None;
+    }
+    let failed = memory.failure.as_ref().map(|failure| failure.words.clone());
+    failed.or_else(|| seen.proxy.is_none().then(|| "haproxy does not answer".to_owned()))
+}
+
+fn known_replicas(seen: &Seen) -> Vec<ContainerId> {
+    seen.snapshots.iter().flat_map(|s| &s.replicas).map(|r| r.id.clone()).collect()
+}
+
+/// Takes in what ended; gives how many starts failed, by service.
+fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
+    let mut failed_starts = BTreeMap::new();
+    for done in done {
+        backends::remember(now, done, &mut state.proxy.memory);
+        let Action::Start { service, number, .. } = &done.action else { continue };
+        let name = service.name.as_str().to_owned();
+        match &done.result {
+            Err(_) => *failed_starts.entry(name).or_default() += 1,
+            Ok(Effect::Started(id)) => {
+                let started = Started { id: id.clone(), looks: 0 };
+                let memory = state.memory.services.entry(name).or_default();
+                memory.started.insert(*number, started);
+            }
+            Ok(Effect::Changed | Effect::Unchanged) => (),
+        }
+    }
+    failed_starts
+}
+
+/// What was decided for all services.
+struct Decided {
+    plans: BTreeMap<String, Plan>,
+    next: Memory,
+    panics: Vec<(String, String)>,
+}
+
+fn decide_all(
+    seen: &mut Seen,
+    memory: &Memory,
+    claims: &BTreeSet<Claim>,
+) -> Decided {
+    let (mut plans, mut panics) = (BTreeMap::new(), Vec::new());
+    let mut next = memory.clone();
+    let none = ServiceMemory::default();
+    let old = |name: &str| memory.services.get(name).unwrap_or(&none);
+    let promised = |s: &Snapshot| decide::headroom::promised(s, old(s.service.name.as_str()));
+    let mut taken = seen.snapshots.iter().map(promised).fold(0, u64::saturating_add);
+    for snapshot in seen.snapshots.iter_mut().chain(&mut seen.leaving) {
+        let name = snapshot.service.name.as_str().to_owned();
+        // What one service takes of the host's memory, another cannot have.
+        snapshot.free_memory = snapshot.free_memory.map(|free| free.saturating_sub(taken));
+        let (plan, new) = decide_one(snapshot, old(&name), &mut panics);
+        taken = plan.actions.iter().filter_map(memory_of).fold(taken, u64::saturating_add);
+        plans.insert(name.clone(), plan);
+        next.services.insert(name, new);
+    }
+    if seen.engine_error.is_none() {
+        // One whose start is under way has no container yet.
+        let starts = |name: &String| {
+            let is_its =
+                |claim: &Claim| matches!(claim, Claim::Start { service, .. } if service == name);
+            claims.iter().any(is_its)
+        };
+        let known =
+            |name: &String| plans.contains_key(name) || seen.orphans.contains(name) || starts(name);
+        next.services.retain(|name, _| known(name));
+    }
+    Decided { plans, next, panics }
+}
+
+/// Bytes that a start takes, as far as they are known.
+fn memory_of(action: &Action) -> Option<u64> {
+    match action {
+        Action::Start { service, .. } => service.container.memory,
+        Action::Remove(_)
+        | Action::Resize { .. }
+        | Action::Reload { .. }
+        | Action::Amend { .. }
+        | Action::Steer { .. }
+        | Action::EndProxies { .. } => None,
+    }
+}
+
+/// A bug that one service's state brings to light must not take the others down with it.
+fn decide_one(
+    snapshot: &Snapshot,
+    memory: &ServiceMemory,
+    panics: &mut Vec<(String, String)>,
+) -> (Plan, ServiceMemory) {
+    let decided = catch_unwind(AssertUnwindSafe(|| decide::decide(snapshot, memory)));
+    decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
+        let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
+        panics.push((snapshot.service.name.as_str().to_owned(), words));
+        (decide::keep(snapshot, memory, Rule::DecisionFailed), memory.clone())
+    })
+}
+
+fn stand(
+    past: &mut Past,
+    known: &Known,
+    seen: &Seen,
+    plans: &BTreeMap<String, Plan>,
+    next: &Memory,
+) -> Vec<ServiceStatus> {
+    if !seen.ever_listed {
+        return unseen(known, next);
+    }
+    past.retain(|name| plans.contains_key(name));
+    let one = |snapshot: &Snapshot| {
+        let name = snapshot.service.name.as_str();
+        Some(past.service(snapshot, plans.get(name)?, next.services.get(name)?))
+    };
+    seen.snapshots.iter().filter_map(one).collect()
+}
+
+/// Before the engine's first list nothing was decided, but the config and what was ordered hold.
+fn unseen(known: &Known, memory: &Memory) -> Vec<ServiceStatus> {
+    let one = |service: &Arc<Service>| {
+        let memory = memory.services.get(service.name.as_str());
+        let mut memory = memory.cloned().unwrap_or_default();
+        decide::orders::expire(known.now, &mut memory);
+        status::unseen(service, known.wall, &memory)
+    };
+    known.config.services.values().map(one).collect()
+}
+
+/// A dry run changes nothing, but what was asked for is what its next decisions look back on.
+fn remember_asked(memory: &mut Memory, next: Memory) {
+    for (name, next) in next.services {
+        memory.services.entry(name).or_default().history = next.history;
+    }
+}
+
+fn remember(store: &dyn Store, now: Moment, state: &mut ControllerState, next: Memory) -> Vec<Event> {
+    let mut events = events::over(&state.memory, &next);
+    state.memory = next;
+    events.extend(save(store, now, state));
+    events
+}
+
+/// What only tells again what was asked for before is not worth a write to the disk at every look:
+/// after a crash a window may end so much earlier.
+const SAME_AGAIN: Duration = Duration::from_secs(60);
+
+fn save(store: &dyn Store, now: Moment, state: &mut ControllerState) -> Option<Event> {
+    if let Some((saved, at)) = &state.saved
+        && (*saved == state.memory || now.since(*at) < SAME_AGAIN && saved.is_like(&state.memory))
+    {
+        return None;
+    }
+    match store.save(&state.memory) {
+        Ok(()) => {
+            state.saved = Some((state.memory.clone(), now));
+            state.told.saving(None)
+        }
+        // Not stored is no reason to leave a service without replicas; it is tried again.
+        Err(err) => state.told.saving(Some(err.to_string())),
+    }
+}

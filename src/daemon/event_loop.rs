@@ -1,0 +1,249 @@
+//! Drives the controller on the real world: receives events, polls, and carries out effects, until
+//! it is stopped.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::clock::SystemClock;
+use crate::config;
+use crate::controller::tick::Adapters;
+use crate::controller::{Controller, Effect, LoopEvent, PROXY_WATCH, Poll, Ticked};
+use crate::daemon::event_recorder::EventRecorder;
+use crate::daemon::executor::Executor;
+use crate::daemon::inbox::Incoming;
+use crate::daemon::metric_threads::MetricThreads;
+use crate::daemon::notify::Notify;
+use crate::daemon::probe_threads::ProbeThreads;
+use crate::daemon::{Options, logger};
+use crate::docker::Docker;
+use crate::haproxy::Haproxy;
+use crate::model::command::{Answer, Command, Refusal};
+use crate::model::event::{Event, Kind};
+use crate::model::time::Moment;
+use crate::outside::{Clock, Result};
+use crate::report::slow::Slow;
+use crate::report::telemetry::Telemetry;
+use crate::serve::Board;
+use crate::store::FileStore;
+
+/// How long the end waits for actions under way. What is cut off goes on at the next start.
+const LAST_ACTIONS: Duration = Duration::from_secs(10);
+
+pub(crate) struct Components {
+    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) engine: Arc<Docker>,
+    pub(crate) proxy: Arc<Haproxy>,
+    pub(crate) store: FileStore,
+    pub(crate) executor: Executor,
+    pub(crate) probes: ProbeThreads,
+    pub(crate) metrics: MetricThreads,
+    pub(crate) inbox: Receiver<Incoming>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) notify: Notify,
+    pub(crate) recorder: EventRecorder,
+    pub(crate) telemetry: Arc<Telemetry>,
+}
+
+impl Components {
+    pub(crate) fn adapters(&self) -> Adapters<'_> {
+        Adapters {
+            clock: &*self.clock,
+            engine: &*self.engine,
+            proxy: &*self.proxy,
+            store: &self.store,
+        }
+    }
+}
+
+pub(crate) struct EventLoop {
+    pub(crate) controller: Controller,
+    pub(crate) components: Components,
+    options: Options,
+    pub(crate) is_stopping: bool,
+    slow: Slow,
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        controller: Controller,
+        options: Options,
+        components: Components,
+    ) -> EventLoop {
+        EventLoop { controller, components, options, is_stopping: false, slow: Slow::default() }
+    }
+
+    pub(crate) fn run(&mut self) -> Result<()> {
+        if self.options.once {
+            return self.run_once();
+        }
+        while !self.is_stopping {
+            self.poll();
+            let now = self.now();
+            self.components.notify.alive(now);
+            self.receive(self.controller.idle(now).min(PROXY_WATCH));
+        }
+        self.components.notify.stopping();
+        let cancelled = self.controller.shut_down();
+        self.carry_out(cancelled);
+        self.wind_up(LAST_ACTIONS);
+        self.record(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
+        Ok(())
+    }
+
+    /// Sends what webhooks have not been sent yet; nothing is recorded afterwards.
+    pub(crate) fn end(&mut self) {
+        self.components.recorder.end();
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.components.clock.now()
+    }
+
+    /// Waits for one message at most this long, then takes all that are there.
+    pub(crate) fn receive(&mut self, longest: Duration) {
+        match self.components.inbox.recv_timeout(longest) {
+            Ok(message) => self.take(message),
+            // The signal thread holds a sender as long as the process lives.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        while let Ok(message) = self.components.inbox.try_recv() {
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Incoming) {
+        match message {
+            Incoming::Loop(event) => self.handle(event),
+            Incoming::Report(event) => self.record(&event),
+            Incoming::Command(pending) => pending.answer(|command| self.command(command)),
+            Incoming::Reload => drop(self.reload()),
+            Incoming::ToggleDebug => logger::toggle_debug(self.controller.config().log_level),
+            Incoming::Stop => self.is_stopping = true,
+        }
+    }
+
+    fn handle(&mut self, event: LoopEvent) {
+        if let LoopEvent::Done(done) = &event {
+            self.components.telemetry.done(done);
+        }
+        let now = self.now();
+        self.controller.handle(event, now).iter().for_each(|event| self.record(event));
+    }
+
+    /// Polls the controller; gives whether it ticked, and Docker answered.
+    pub(crate) fn poll(&mut self) -> Option<bool> {
+        let is_verbose = log::log_enabled!(log::Level::Debug);
+        let adapters = self.components.adapters();
+        let Poll { effects, tick } = self.controller.poll(&adapters, is_verbose);
+        self.carry_out(effects);
+        tick.map(|tick| self.ticked(tick))
+    }
+
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Emit(event) => self.record(&event),
+                Effect::Begin(action) => self.components.executor.begin(action),
+                Effect::Cancel(claim) => {
+                    if self.components.executor.cancel(&claim) {
+                        self.handle(LoopEvent::Cancelled(claim));
+                    }
+                }
+                Effect::Probe(target) => {
+                    let failed = self.components.probes.send(&target);
+                    failed.into_iter().for_each(|event| self.handle(event));
+                }
+                Effect::ReadMetric(read) => self.components.metrics.send(read),
+            }
+        }
+    }
+
+    /// Counts, logs and publishes a tick; gives whether Docker answered.
+    fn ticked(&mut self, tick: Ticked) -> bool {
+        let Ticked { output, is_evaluation, took } = tick;
+        let interval = self.controller.config().check_interval;
+        let slowest = self.components.telemetry.turn(took, interval);
+        let slow = self.slow.news(took, slowest);
+        slow.iter().for_each(|event| self.record(event));
+        let names: Vec<&str> = output.services.iter().map(|s| s.name.as_str()).collect();
+        self.components.telemetry.services(&names);
+        for (service, panic) in &output.panics {
+            log::error!("service={service} message=\"decision failed\" panic={panic:?}");
+        }
+        output.readings.iter().for_each(|line| log::debug!("{line}"));
+        if is_evaluation && log::log_enabled!(log::Level::Debug) {
+            for (service, plan) in &output.plans {
+                let rules: Vec<String> = plan.because.iter().map(|c| c.rule.to_string()).collect();
+                let (wanted, reason) = (plan.wanted, plan.reason());
+                log::debug!(
+                    "service={service} wanted={wanted} reason={reason} because={:?}",
+                    rules.join(", ")
+                );
+            }
+        }
+        let answered = output.engine_error.is_none();
+        let status = self.controller.status(&self.components.adapters(), output);
+        self.components.notify.took_turn(&status);
+        self.components.board.publish(status);
+        answered
+    }
+
+    /// Lets actions end that are under way, within a bound of time.
+    pub(crate) fn wind_up(&mut self, longest: Duration) -> usize {
+        let until = self.now().plus(longest);
+        let mut failed = 0;
+        while !self.controller.is_idle() && self.now() < until {
+            match self.components.inbox.recv_timeout(until.since(self.now())) {
+                Ok(Incoming::Loop(LoopEvent::Done(done))) => {
+                    self.components.telemetry.done(&done);
+                    failed += usize::from(done.result.is_err());
+                    let events = self.controller.ended(&done, self.now());
+                    events.iter().for_each(|event| self.record(event));
+                }
+                Ok(Incoming::Report(event)) => self.record(&event),
+                // All else is for a tick, and none follows.
+                Ok(_) | Err(_) => (),
+            }
+        }
+        failed
+    }
+
+    fn command(&mut self, command: Command) -> Answer {
+        match command {
+            Command::Reload => self.reload().map_err(Refusal::BadConfig),
+            Command::Order { service, order } => {
+                let adapters = self.components.adapters();
+                let (answer, events) =
+                    self.controller.command(service.as_deref(), &order, &adapters);
+                events.iter().for_each(|event| self.record(event));
+                answer
+            }
+        }
+    }
+
+    pub(crate) fn record(&mut self, event: &Event) {
+        self.components.recorder.record(event);
+    }
+
+    fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
+        self.components.notify.reloading();
+        let loaded = config::load(&self.options.config_file);
+        for warning in loaded.problems.iter().filter(|problem| problem.is_warning) {
+            log::warn!("message={:?}", warning.to_string());
+        }
+        let before = self.controller.config().notifications.clone();
+        let (result, events) = self.controller.reload(loaded, self.now());
+        if result.is_ok() {
+            let config = self.controller.config();
+            logger::set(config.log_level, config.log_format);
+            if config.notifications != before {
+                self.components.recorder.watch(&config.notifications);
+            }
+        }
+        events.iter().for_each(|event| self.record(event));
+        self.components.notify.reloaded();
+        self.components.telemetry.config_read(result.is_ok());
+        result
+    }
+}

@@ -1,0 +1,81 @@
+//! Threads that carry out actions. How each ended comes back through the inbox.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+
+use crate::act;
+use crate::controller::LoopEvent;
+use crate::controller::in_flight::IN_FLIGHT_MAX;
+use crate::daemon::inbox::Incoming;
+use crate::daemon::pool;
+use crate::daemon::pulls::{Job, Pulls};
+use crate::docker::Docker;
+use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
+use crate::outside::{Clock, Engine, Proxy, Result};
+
+const WORKERS: usize = 8;
+
+pub(crate) struct Executor {
+    engine_queue: SyncSender<Job>,
+    /// HAProxy must not wait for Docker.
+    proxy_queue: SyncSender<Job>,
+    pulls: Pulls,
+    clock: Arc<dyn Clock>,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        engine: Arc<Docker>,
+        proxy: Arc<dyn Proxy>,
+        clock: Arc<dyn Clock>,
+        inbox: SyncSender<Incoming>,
+    ) -> Result<Executor> {
+        let work = {
+            let clock = clock.clone();
+            let engine = engine.clone();
+            move |job| Incoming::Loop(LoopEvent::Done(perform(job, &*engine, &*proxy, &*clock)))
+        };
+        let workers = (0..WORKERS).map(|n| format!("worker-{n}"));
+        let (engine_queue, jobs) = mpsc::sync_channel(IN_FLIGHT_MAX);
+        let pulls = Pulls::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
+        let engine_work = {
+            let (work, pulls) = (work.clone(), pulls.clone());
+            move |job| pulls.park(job).map(&work)
+        };
+        pool::run(workers, jobs, &inbox, engine_work)?;
+        let proxy_queue = pool::start(["haproxy".to_owned()], 1, &inbox, work)?;
+        Ok(Executor { engine_queue, proxy_queue, pulls, clock })
+    }
+
+    pub(crate) fn begin(&self, action: Action) {
+        let queue = match action.claim() {
+            Claim::Proxy => &self.proxy_queue,
+            Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) => &self.engine_queue,
+        };
+        let job = Job { action, begun: self.clock.now(), is_prepared: false };
+        // There is room for as many as the controller begins; the threads end with the daemon.
+        drop(queue.try_send(job));
+    }
+
+    /// Whether the start still waited for its image, and is cancelled.
+    pub(crate) fn cancel(&self, claim: &Claim) -> bool {
+        self.pulls.cancel(claim)
+    }
+}
+
+/// A bug in one action must not take its worker away.
+fn perform(job: Job, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
+    let Job { action, begun, .. } = job;
+    let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
+    let result: std::result::Result<Effect, Trouble> = match performed {
+        Ok(result) => {
+            result.map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath })
+        }
+        Err(_) => Err(Trouble {
+            message: format!("`{action}` failed by a bug of plimsoll's, see the log"),
+            aftermath: Aftermath::AsBefore,
+        }),
+    };
+    Done { action, took: clock.now().since(begun), result }
+}

@@ -1,0 +1,49 @@
+//! `--once`: one evaluation with everything that can be known, its actions, and the end.
+
+use std::time::Duration;
+
+use crate::daemon::event_loop::EventLoop;
+use crate::outside::{Error, Result};
+
+/// How long remote metrics may take to answer.
+const METRICS: Duration = Duration::from_secs(5);
+/// How long replicas may take to pass: longer than a health check's usual timeout.
+const PROBES: Duration = Duration::from_secs(6);
+/// The actions of the one tick are all there is.
+const ACTIONS: Duration = Duration::from_secs(120);
+
+impl EventLoop {
+    pub(crate) fn run_once(&mut self) -> Result<()> {
+        // No later tick makes up for what this one does not know.
+        self.wait_until(METRICS, |this| this.controller.has_read_metrics());
+        let events = self.controller.probe_all_once(&self.components.adapters());
+        events.iter().for_each(|event| self.record(event));
+        self.wait_until(PROBES, |this| this.controller.has_probed());
+        self.controller.stop_probing();
+        let answered = self.poll().unwrap_or(false);
+        match (answered, self.wind_up(ACTIONS)) {
+            (false, _) => Err(Error::new("docker did not answer, see above")),
+            (true, 0) if !self.controller.is_idle() => Err(Error::new(format!(
+                "not all that was begun is done after {} s; look again with --once",
+                ACTIONS.as_secs()
+            ))),
+            (true, 0) => Ok(()),
+            (true, 1) => Err(Error::new("an action failed, see above")),
+            (true, failed) => Err(Error::new(format!("{failed} actions failed, see above"))),
+        }
+    }
+
+    /// Sends what is due and receives, without a tick.
+    fn wait_until(&mut self, longest: Duration, is_enough: impl Fn(&EventLoop) -> bool) {
+        let until = self.now().plus(longest);
+        loop {
+            let now = self.now();
+            let effects = self.controller.due(now);
+            self.carry_out(effects);
+            if self.is_stopping || until <= now || is_enough(self) {
+                return;
+            }
+            self.receive(self.controller.until_due(now).min(until.since(now)));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Sends probes, each on a thread of its own: one that hangs delays nobody. The controller bounds
+//! their number.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use crate::controller::LoopEvent;
+use crate::daemon::inbox::Incoming;
+use crate::daemon::{pool, spawn};
+use crate::model::counted::{Cause, Counted};
+use crate::observe::health::{self, Outcome, Target};
+use crate::outside::{Clock, Error, Net, Tally};
+
+pub(crate) struct ProbeThreads {
+    net: Arc<dyn Net>,
+    clock: Arc<dyn Clock>,
+    tally: Tally,
+    inbox: SyncSender<Incoming>,
+}
+
+impl ProbeThreads {
+    pub(crate) fn new(
+        net: Arc<dyn Net>,
+        clock: Arc<dyn Clock>,
+        tally: Tally,
+        inbox: SyncSender<Incoming>,
+    ) -> ProbeThreads {
+        ProbeThreads { net, clock, tally, inbox }
+    }
+
+    /// The result comes by the inbox, or is returned where no thread could be started.
+    pub(crate) fn send(&self, target: &Target) -> Option<LoopEvent> {
+        let (asked, net, inbox) = (target.clone(), self.net.clone(), self.inbox.clone());
+        let (clock, tally) = (self.clock.clone(), self.tally.clone());
+        let body = move || {
+            let probe = || Ok(timed(&*net, &asked, &*clock, &tally));
+            let outcome = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+            let outcome = outcome.unwrap_or_else(Outcome::NotAsked);
+            // At the end of the daemon nobody listens.
+            drop(inbox.send(Incoming::Loop(probed(&asked, outcome))));
+        };
+        let err = spawn("probe", body).err()?;
+        Some(probed(target, Outcome::NotAsked(err.to_string())))
+    }
+}
+
+fn probed(target: &Target, outcome: Outcome) -> LoopEvent {
+    LoopEvent::Probed { id: target.id.clone(), run: target.run, outcome }
+}
+
+/// What was not asked is not counted either.
+fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Outcome {
+    let (begun, service) = (clock.fine(), &target.service);
+    let result = health::probe(net, &service.health, target.run.address);
+    let took = clock.fine().saturating_sub(begun);
+    if let Some(err) = result.as_ref().err().filter(|err| err.is_own_want()) {
+        return Outcome::NotAsked(err.to_string());
+    }
+    let failure = result.as_ref().err().map(|err| cause(err, took, service.health.timeout));
+    tally(Counted::Probe { service: service.name.as_str(), took, failure });
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(err) => Outcome::Failed(err.to_string()),
+    }
+}
+
+/// An answer that came and was none to pass has nothing behind it.
+fn cause(err: &Error, took: Duration, timeout: Duration) -> Cause {
+    let source = std::error::Error::source(err);
+    let kind = source.and_then(|s| s.downcast_ref::<io::Error>()).map(|err| err.kind());
+    match (source, kind) {
+        _ if timeout <= took => Cause::Timeout,
+        (_, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock)) => Cause::Timeout,
+        (_, Some(ErrorKind::ConnectionRefused)) => Cause::Refused,
+        (Some(_), _) => Cause::Other,
+        (None, _) => Cause::Answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::mpsc::{self, Receiver};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use crate::config;
+    use crate::controller::LoopEvent;
+    use crate::controller::prober::Prober;
+    use crate::daemon::inbox::Incoming;
+    use crate::daemon::probe_threads::{ProbeThreads, cause};
+    use crate::model::counted::Cause;
+    use crate::model::event::{Event, Kind};
+    use crate::model::health::HttpCheck;
+    use crate::model::replica::{ContainerId, Health};
+    use crate::model::time::Moment;
+    use crate::observe::Run;
+    use crate::observe::health::Target;
+    use crate::outside::{Clock, Error, Net, Result};
+
+    /// The last answer is given again and again.
+    struct Script(Mutex<Vec<Answer>>);
+
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Pass,
+        Refused,
+        /// The number of an error of the system's.
+        Want(i32),
+        Bug,
+    }
+
+    impl Net for Script {
+        fn get_status(&self, _: SocketAddr, _: &HttpCheck, _: Duration) -> Result<u16> {
+            unreachable!("the check is a connection")
+        }
+        fn connect(&self, _: SocketAddr, _: Duration) -> Result<()> {
+            let answer = *self.0.lock().unwrap().last().unwrap();
+            let io = |err: io::Error| Err(Error::caused("connect", err));
+            match answer {
+                Answer::Pass => Ok(()),
+                Answer::Refused => io(io::ErrorKind::ConnectionRefused.into()),
+                Answer::Want(number) => io(io::Error::from_raw_os_error(number)),
+                Answer::Bug => panic!("a planted bug"),
+            }
+        }
+        fn get(&self, _: &str, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
+            unreachable!("a probe reads no body")
+        }
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Moment {
+            Moment(0)
+        }
+        fn wall(&self) -> crate::model::schedule::Wall {
+            crate::model::schedule::Wall(0)
+        }
+    }
+
+    fn probes(answers: &Arc<Script>) -> (Prober, ProbeThreads, Receiver<Incoming>) {
+        let text = r#"{ "services": { "web": { "image": "a", "port": 80, "max_replicas": 1,
+            "health_check": { "type": "tcp", "interval": "1s", "timeout": "1s" } } } }"#;
+        let config = config::parse("made up", text).config.unwrap();
+        let (sender, inbox) = mpsc::sync_channel(9);
+        let threads =
+            ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
+        let mut prober = Prober::new(true);
+        let target = Target {
+            id: ContainerId("a".to_owned()),
+            number: 1,
+            run: Run { address: "127.0.0.1:1".parse().unwrap(), started: None },
+            service: config.services.values().next().unwrap().clone(),
+            own_health: None,
+            is_served: true,
+        };
+        prober.watch(vec![target], &[ContainerId("a".to_owned())], Moment(0));
+        (prober, threads, inbox)
+    }
+
+    #[test]
+    fn what_could_not_be_asked_for_our_own_want_is_neither_a_pass_nor_a_failure() {
+        let script = Arc::new(Script(Mutex::default()));
+        let (mut prober, threads, inbox) = probes(&script);
+        let mut now = Moment(0);
+        let mut events: Vec<Event> = Vec::new();
+        let mut ask = |answer| {
+            script.0.lock().unwrap().push(answer);
+            now = now.plus(Duration::from_secs(2));
+            let due = prober.due(now);
+            assert_eq!(due.len(), 1);
+            assert!(threads.send(&due[0]).is_none() && prober.idle(now).is_none());
+            let Ok(Incoming::Loop(LoopEvent::Probed { id, run, outcome })) =
+                inbox.recv_timeout(Duration::from_secs(10))
+            else {
+                panic!("no probe came back");
+            };
+            events.extend(prober.answered(&id, run, outcome, now).1);
+            prober.results[&id].1.clone()
+        };
+        assert_eq!(ask(Answer::Pass), Health::Healthy);
+        // No memory, no files of this process or at all, no buffers; and what is no want.
+        for number in [12, 23, 24, 105, 12, 24] {
+            assert_eq!(ask(Answer::Want(number)), Health::Healthy, "{number}");
+        }
+        assert_eq!(ask(Answer::Bug), Health::Healthy);
+        // The failures that count are those in a row, whatever could not be asked between them.
+        assert_eq!(ask(Answer::Refused), Health::Healthy);
+        assert_eq!(ask(Answer::Want(24)), Health::Healthy);
+        assert_eq!(ask(Answer::Refused), Health::Healthy);
+        assert_eq!(ask(Answer::Want(24)), Health::Healthy);
+        assert!(matches!(ask(Answer::Want(111)), Health::Unhealthy { .. }));
+        // And one that is unhealthy stays so.
+        assert!(matches!(ask(Answer::Want(24)), Health::Unhealthy { .. }));
+        (0..5).for_each(|_| drop(ask(Answer::Pass)));
+        let told: Vec<String> = events.iter().map(Event::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(events.iter().all(|event| event.kind == Kind::HealthNotAsked), "{told:?}");
+        assert!(told[0].contains("Cannot allocate memory") && told[1].contains("over: "));
+    }
+
+    #[test]
+    fn a_failure_has_one_of_few_causes() {
+        let io = |kind: io::ErrorKind| Error::caused("GET", io::Error::from(kind));
+        let (soon, timeout) = (Duration::from_millis(999), Duration::from_secs(1));
+        for (err, took, want) in [
+            (Error::new("answered 500"), soon, Cause::Answer),
+            (Error::new("no answer within 1000 ms"), timeout, Cause::Timeout),
+            (io(io::ErrorKind::TimedOut), soon, Cause::Timeout),
+            (io(io::ErrorKind::ConnectionRefused), soon, Cause::Refused),
+            (io(io::ErrorKind::ConnectionReset), soon, Cause::Other),
+        ] {
+            assert_eq!(cause(&err, took, timeout), want, "{err}");
+        }
+    }
+}
