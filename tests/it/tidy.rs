@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Everything but those who use it, and `sim`, which is a world of its own.
 const DAEMON: &[&str] = &[
     "model", "outside", "config", "decide", "observe", "act", "report", "docker", "haproxy", "net",
-    "clock", "store", "tick", "serve", "unix", "plain",
+    "clock", "store", "tick", "serve", "unix", "plain", "child",
 ];
 
 const PURE: &[&str] = &["model", "decide"];

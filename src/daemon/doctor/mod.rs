@@ -14,6 +14,7 @@ use chrono::{DateTime, SecondsFormat};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::daemon::live::{self, Found};
+use crate::daemon::lock;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
@@ -246,6 +247,11 @@ fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> V
             return vec![Finding::good("haproxy", "there is to be none (load_balancer.mode)")];
         }
     };
+    if matches!(proxy.mode, ProxyMode::Process) {
+        let answers = unix::connect(&config.fixed.api.socket, ANSWER).is_ok();
+        let daemon = lock::holder(&config.fixed).filter(|_| answers);
+        found.extend(programs::groups(daemon));
+    }
     if found.iter().all(|finding| finding.verdict != Verdict::Fails) {
         found.extend(rehearsal(config, clock, engine));
     }
