@@ -24,17 +24,32 @@ pub(crate) fn restricted(program: &Path) -> Command {
     command
 }
 
+/// The groups that HAProxy would keep of a daemon with this `/proc/PID/status`, for want of this
+/// program; `None`: none.
+pub(crate) fn kept_groups(status: &str) -> Option<(String, &'static str)> {
+    kept(status, Path::new(SETPRIV).exists()).map(|groups| (groups, SETPRIV))
+}
+
+fn kept(status: &str, is_there: bool) -> Option<String> {
+    let groups = of(status, "Groups:").filter(|groups| !groups.is_empty())?;
+    (has_more(status) && !is_there).then(|| groups.to_owned())
+}
+
+fn of<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
+}
+
 /// By `/proc/PID/status`: not root, and able to part with groups.
 fn has_more(status: &str) -> bool {
-    let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let user = of("Uid:").and_then(|ids| ids.split_whitespace().nth(1));
-    let rights = of("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let user = of(status, "Uid:").and_then(|ids| ids.split_whitespace().nth(1));
+    let rights =
+        of(status, "CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
     user.is_some_and(|user| user != "0") && rights & 1 << CAP_SETGID != 0
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::child::has_more;
+    use crate::child::{has_more, kept};
 
     #[test]
     fn groups_are_parted_with_by_who_may_and_is_not_root() {
@@ -50,5 +65,22 @@ mod tests {
             assert_eq!(has_more(&status(user, rights)), want, "{user} {rights}");
         }
         assert!(!has_more(""));
+    }
+
+    #[test]
+    fn groups_are_kept_where_they_cannot_be_parted_with() {
+        let status = |user: u32, groups: &str| {
+            format!("Uid:\t{user}\t{user}\t{user}\t{user}\nGroups:\t{groups}\nCapEff:\t440\n")
+        };
+        for (user, groups, is_there, want) in [
+            (999, "108 ", false, Some("108")),
+            (999, "108 999 ", false, Some("108 999")),
+            (999, "108 ", true, None),
+            (999, " ", false, None),
+            (0, "108 ", false, None),
+        ] {
+            let got = kept(&status(user, groups), is_there);
+            assert_eq!(got.as_deref(), want, "{user} {groups} {is_there}");
+        }
     }
 }

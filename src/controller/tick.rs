@@ -230,7 +230,7 @@ fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
         events.extend(told.missing(&seen.snapshots));
     }
     events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
-    events.extend(seen.strangers.iter().flat_map(|strangers| told.strangers(now, strangers)));
+    events.extend(seen.strangers.iter().flat_map(|listed| told.strangers.news(now, listed)));
     events.extend(seen.proxy.as_ref().and_then(|proxy| told.full.told(proxy.connections)));
     for snapshot in &seen.snapshots {
         events.extend(told.metrics(snapshot));

@@ -3,6 +3,7 @@
 
 pub(crate) mod folders;
 pub(crate) mod live;
+pub(crate) mod lock;
 mod places;
 mod programs;
 
@@ -248,6 +249,11 @@ fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> V
             return vec![Finding::good("haproxy", "there is to be none (load_balancer.mode)")];
         }
     };
+    if matches!(proxy.mode, ProxyMode::Process) {
+        let answers = unix::connect(&config.fixed.api.socket, ANSWER).is_ok();
+        let daemon = lock::holder(&config.fixed).filter(|_| answers);
+        found.extend(programs::groups(daemon));
+    }
     if found.iter().all(|finding| finding.verdict != Verdict::Fails) {
         found.extend(rehearsal(config, clock, engine));
     }

@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::child;
 use crate::preflight::Finding;
 use crate::model::config::ProxyConfig;
 use crate::outside::Clock;
+use crate::plain;
 
 const RUN_MAX: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(10);
@@ -59,6 +61,18 @@ pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
         return Finding::fails("haproxy", format!("{binary} is {major}.{minor}")).remedy(remedy);
     }
     Finding::good("haproxy", format!("{binary} is {major}.{minor}"))
+}
+
+/// What HAProxy keeps of the daemon that runs, or would of one that this user starts.
+pub(super) fn groups(pid: Option<u32>) -> Option<Finding> {
+    let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let status = plain::text(Path::new(&format!("/proc/{process}/status"))).ok()?;
+    let (groups, program) = child::kept_groups(&status)?;
+    let words = format!(
+        "{program} is not there: HAProxy keeps the daemon's groups ({groups}), and with Docker's \
+         whoever takes it over from the network is as good as root"
+    );
+    Some(Finding::warning("haproxy.groups", words).remedy("install util-linux, which has it"))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -8,19 +8,19 @@ use crate::model::action::Done;
 use crate::model::event::{Event, Kind, OVER};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
-use crate::model::owner::{Owner, Stranger};
+use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Plan, Rule};
 use crate::model::proxy::KeptPort;
-use crate::model::replica::{ContainerId, Load, Replica};
+use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
-use crate::model::time::Moment;
 use crate::report::ended::ended;
 use crate::report::full::Full;
 use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
 use crate::report::short::Short;
 use crate::report::stale::Stale;
+use crate::report::strangers::Strangers;
 use crate::report::steps;
 
 /// What containers wrote last, by service and number.
@@ -37,7 +37,7 @@ pub(crate) struct Told {
     missing: Option<PathBuf>,
     not_saved: bool,
     orphans: BTreeSet<String>,
-    strangers: BTreeMap<ContainerId, Seen>,
+    pub(crate) strangers: Strangers,
     kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
@@ -55,16 +55,6 @@ pub(crate) struct Told {
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
-
-/// A container that was ignored.
-#[derive(Debug)]
-struct Seen {
-    since: Moment,
-    is_told: bool,
-}
-
-/// So long one is ignored before it is told.
-pub(crate) const STRANGE_FOR: Duration = Duration::from_secs(3);
 
 /// All of an event but its words, which tell a load that is another one at each look.
 type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
@@ -128,28 +118,6 @@ impl Told {
     pub(crate) fn orphans(&mut self, now: BTreeSet<String>, leaving: &[Snapshot]) -> Vec<Event> {
         let events = orphans::told(now.difference(&self.orphans), leaving);
         self.orphans = now;
-        events
-    }
-
-    /// Each once. Docker compose renames what it makes anew within a moment, so that one look is
-    /// not enough.
-    pub(crate) fn strangers(&mut self, now: Moment, seen: &[Stranger]) -> Vec<Event> {
-        let mut before = std::mem::take(&mut self.strangers);
-        let mut events = Vec::new();
-        for stranger in seen {
-            let old = before.remove(&stranger.id);
-            let mut sight = old.unwrap_or(Seen { since: now, is_told: false });
-            if !sight.is_told && STRANGE_FOR <= now.since(sight.since) {
-                sight.is_told = true;
-                let Stranger { name, service, why, .. } = stranger;
-                let message = format!(
-                    "container {name} carries labels of this service and is not its replica: \
-                     {why}; it is left alone"
-                );
-                events.push(Event::new(Kind::ContainerIgnored, message).service(service));
-            }
-            self.strangers.insert(stranger.id.clone(), sight);
-        }
         events
     }
 

@@ -12,4 +12,5 @@ pub(crate) mod short;
 pub(crate) mod slow;
 pub(crate) mod stale;
 mod steps;
+mod strangers;
 pub(crate) mod telemetry;

@@ -10,7 +10,7 @@ use crate::model::memory::{
     Drain, DrainStep, Failures, Hold, Illness, Known, Memory, Pause, ServiceMemory, Started,
     Suspicion, Unaddressed,
 };
-use crate::model::replica::ContainerId;
+use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 use crate::store::rollout::RolloutState;
@@ -236,7 +236,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         restarts: state.restarts.into_iter().map(past).collect(),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
         wanted: state.wanted,
-        last_number: state.last_number,
+        last_number: state.last_number.min(NUMBER_MAX),
         changed_at: state.changed_at.map(past),
         drains: state.drains.into_iter().map(drain).collect(),
         failures: Failures {

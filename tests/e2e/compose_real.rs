@@ -41,7 +41,7 @@ const fn step(
     Step { args, serving, keeps, failed_max, status: "", colour: "red" }
 }
 
-/// Clients whose requests take 200 ms, so that a server that is dead and therefore idle would be the
+/// Clients whose requests take 200 ms: a dead server, which is idle, would be the
 /// first choice for all of them.
 const SLOW: usize = 6;
 const QUICK: usize = 2;

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -16,6 +17,9 @@ use crate::site::{IMAGE, Site, clients, free_port};
 
 /// On everything that a fleet makes or has made, also on what is copied from that.
 const RUN: &str = "plimsoll.e2e.run";
+
+/// Orders that Docker takes at once without making one wait for long.
+const AT_ONCE: usize = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -90,12 +94,9 @@ impl Fleet {
 
     /// As `docker compose up` makes them, all at once, and their volumes noted.
     pub(crate) fn run_originals(&self) {
-        // So many at once as Docker takes without queueing.
-        for some in self.members.chunks(12) {
-            self.on(some, |member| {
-                (1..=member.originals).for_each(|n| self.run_original(member, n, &[]));
-            });
-        }
+        self.on(&self.members, |member| {
+            (1..=member.originals).for_each(|n| self.run_original(member, n, &[]));
+        });
     }
 
     pub(crate) fn run_original(&self, member: &Member, number: u32, more: &[&str]) {
@@ -210,16 +211,19 @@ impl Fleet {
         rows.collect()
     }
 
-    /// On all at once, each on a thread of its own.
+    /// On all, so many at once that the engine answers each within seconds.
     pub(crate) fn on<T: Sync>(&self, of: &[T], act: impl Fn(&T) + Sync) {
-        for some in of.chunks(64) {
-            thread::scope(|scope| {
-                for one in some {
-                    let act = &act;
-                    scope.spawn(move || act(one));
-                }
-            });
-        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(one) = of.get(next.fetch_add(1, Ordering::Relaxed)) {
+                act(one);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(of.len()) {
+                scope.spawn(work);
+            }
+        });
     }
 
     pub(crate) fn ask(&self, args: &[&str]) -> String {

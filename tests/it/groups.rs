@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PLIMSOLL, reached};
 use crate::stage::Stage;
@@ -33,21 +36,35 @@ fn rights_of_the_unit() -> String {
     names.map(|name| format!("+{name}")).collect::<Vec<_>>().join(",")
 }
 
-#[test]
-fn haproxy_is_not_in_the_group_that_has_docker() {
-    let stage = Stage::new("groups");
+/// To the account, but for Docker's socket. Gives the config.
+fn give(stage: &Stage) -> PathBuf {
     let docker = stage.dir.join("docker.sock");
     chown(&docker, Some(0), Some(DOCKER)).unwrap();
     fs::set_permissions(&docker, fs::Permissions::from_mode(0o660)).unwrap();
     let config = stage.write();
     chown(stage.dir.path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
-    let rights_of_unit = rights_of_the_unit();
+    config
+}
+
+/// What `setpriv` is told.
+fn as_the_unit() -> [String; 6] {
+    let rights = rights_of_the_unit();
+    [
+        format!("--reuid={ACCOUNT}"),
+        format!("--regid={ACCOUNT}"),
+        format!("--groups={DOCKER}"),
+        format!("--inh-caps=-all,{rights}"),
+        format!("--ambient-caps=-all,{rights}"),
+        "--no-new-privs".to_owned(),
+    ]
+}
+
+#[test]
+fn haproxy_is_not_in_the_group_that_has_docker() {
+    let stage = Stage::new("groups");
+    let config = give(&stage);
     let mut program = Command::new("setpriv");
-    program.arg(format!("--reuid={ACCOUNT}")).arg(format!("--regid={ACCOUNT}"));
-    program.arg(format!("--groups={DOCKER}"));
-    program.arg(format!("--inh-caps=-all,{rights_of_unit}"));
-    program.arg(format!("--ambient-caps=-all,{rights_of_unit}"));
-    program.args(["--no-new-privs", PLIMSOLL]);
+    program.args(as_the_unit()).arg(PLIMSOLL);
     let daemon = Daemon::start_by(program, &config, &[]);
     stage.wait_served();
     assert_eq!(status(daemon.pid(), "Groups"), DOCKER.to_string());
@@ -78,4 +95,33 @@ fn haproxy_is_not_in_the_group_that_has_docker() {
     assert!(reached(SOON, || stage.haproxies().0.len() == 1), "{:?}", stage.haproxies());
     check();
     assert!(stage.serves());
+}
+
+/// The program that takes the groups away is `/usr/bin/setpriv`, which is hidden here.
+#[test]
+fn doctor_warns_where_haproxy_would_keep_the_group_that_has_docker() {
+    let stage = Stage::new("kept-groups");
+    let config = give(&stage);
+    let setpriv = stage.dir.join("setpriv");
+    fs::copy("/usr/bin/setpriv", &setpriv).unwrap();
+    for (hide, want) in [("mount -t tmpfs none /usr/bin", true), ("true", false)] {
+        let script = format!("{hide} && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&setpriv).args(as_the_unit());
+        command.args([PLIMSOLL, "doctor", "--json", "--config"]).arg(&config);
+        let out = command.output().unwrap();
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let findings = document["findings"].as_array().unwrap();
+        let about = |f: &&Value| f["check"] == "haproxy.groups";
+        let found = findings.iter().find(about);
+        assert_eq!(found.is_some(), want, "{hide}: {document:#}");
+        if let Some(found) = found {
+            assert_eq!(
+                (&found["verdict"], &found["remedy"]),
+                (&json!("warning"), &json!("install util-linux, which has it"))
+            );
+            let message = found["message"].as_str().unwrap();
+            assert!(message.contains("keeps the daemon's groups (54321)"), "{message}");
+        }
+    }
 }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemon::{reached, secs};
 use crate::fake_docker::{Fault, Route};
-use crate::stage::{Stage, end};
+use crate::stage::{Stage, each, end};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -266,4 +266,57 @@ fn a_state_that_is_gone_beside_replicas_is_told_and_a_first_start_is_not() {
         assert_eq!(daemon.count(&["kind=state.missing"]), is_told, "{:#?}", daemon.lines());
         assert_eq!(daemon.count(&told), is_told, "{:#?}", daemon.lines());
     }
+}
+
+/// A number above a thousand million could not be read back.
+#[test]
+fn numbers_end_at_the_highest_that_can_be_read_back_and_begin_again_at_the_lowest() {
+    let rows: [(u32, [u32; 4]); 5] = [
+        (999_999_997, [1, 999_999_998, 999_999_999, 1_000_000_000]),
+        (999_999_999, [1, 2, 3, 1_000_000_000]),
+        (1_000_000_000, [1, 2, 3, 4]),
+        (1_000_000_001, [1, 2, 3, 4]),
+        (u32::MAX, [1, 2, 3, 4]),
+    ];
+    each(&rows, |(last, numbers)| {
+        let mut stage = Stage::new("numbers");
+        let file = stage.dir.join("state/state.json");
+        let stored = || -> Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+        let daemon = stage.start();
+        stage.wait_served();
+        end(daemon, "TERM", secs(3));
+        let mut state = stored();
+        assert_eq!(state["services"]["web"]["last_number"], 1);
+        state["services"]["web"]["last_number"] = json!(last);
+        fs::write(&file, state.to_string()).unwrap();
+        stage.set("/services/web/max_replicas", json!(4));
+        stage.set("/services/web/min_replicas", json!(4));
+        let daemon = stage.start();
+        let running = || {
+            let names = stage.docker.names("running");
+            let number = |name: &String| name.strip_prefix("web-").unwrap().parse().unwrap();
+            let mut running: Vec<u32> = names.iter().map(number).collect();
+            running.sort_unstable();
+            running
+        };
+        assert!(reached(SOON, || running() == *numbers), "{last}: {:?}", running());
+        // One that dies is replaced under a number that is free.
+        stage.docker.end("web-1", 1, false, "");
+        let is_replaced =
+            || running().len() == 4 && !stage.docker.names("exited").contains(&"web-1".to_owned());
+        assert!(reached(SOON, is_replaced), "{last}: {:?}", running());
+        let most = running().into_iter().max().unwrap();
+        assert!(most <= 1_000_000_000, "{last}: {most}");
+        end(daemon, "TERM", secs(3));
+        let number = stored()["services"]["web"]["last_number"].as_u64().unwrap();
+        assert!(number <= 1_000_000_000, "{last}: {number} is stored");
+        // The next daemon knows all of them, without the state too.
+        let made = stage.docker.count(Route::Create);
+        fs::remove_file(&file).unwrap();
+        let daemon = stage.start();
+        daemon.wait(&["kind=daemon.started"], SOON);
+        stage.wait_looks(3);
+        assert_eq!((stage.docker.count(Route::Create), running().len()), (made, 4));
+        end(daemon, "TERM", secs(3));
+    });
 }

@@ -29,20 +29,30 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("child", &[]),
     ("clock", &["model", "outside"]),
     ("store", &["model", "outside", "plain"]),
-    ("tick", &["model", "outside", "observe", "decide", "report"]),
-    ("sim", &["model", "outside", "config", "observe", "act", "tick"]),
+    ("controller", &["model", "outside", "config", "observe", "decide", "report"]),
+    ("sim", &["model", "outside", "config", "observe", "act", "controller"]),
+    ("preflight", PREFLIGHT),
     ("daemon", DAEMON),
-    ("cli", &["model", "outside", "config", "clock", "serve", "daemon", "sim", "plain"]),
+    ("cli", CLI),
     ("main", &["cli"]),
+];
+
+/// What it looks at before a start, and no loop.
+const PREFLIGHT: &[&str] = &[
+    "model", "outside", "config", "docker", "haproxy", "net", "clock", "unix", "plain", "child",
 ];
 
 /// Everything but those who use it, and `sim`, which is a world of its own.
 const DAEMON: &[&str] = &[
-    "model", "outside", "config", "decide", "observe", "act", "report", "docker", "haproxy", "net",
-    "clock", "store", "tick", "serve", "unix", "plain",
+    "model", "outside", "config", "observe", "act", "report", "docker", "haproxy", "net", "clock",
+    "store", "controller", "preflight", "serve", "unix", "plain",
 ];
 
-const PURE: &[&str] = &["model", "decide"];
+const CLI: &[&str] = &[
+    "model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "plain",
+];
+
+const PURE: &[&str] = &["model", "decide", "controller"];
 
 /// What makes a file impure.
 const IMPURE: &[&str] = &[

@@ -54,6 +54,11 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
     Ok(file)
 }
 
+/// The daemon that runs with this state, or ran last.
+pub(crate) fn holder(fixed: &Fixed) -> Option<u32> {
+    read(&state_lock(&fixed.state_dir))
+}
+
 /// The number of the process that has it.
 fn read(lock: &Path) -> Option<u32> {
     plain::own_text(lock).ok()?.lines().next()?.parse().ok()
