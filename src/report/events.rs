@@ -20,8 +20,8 @@ use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
 use crate::report::short::Short;
 use crate::report::stale::Stale;
-use crate::report::strangers::Strangers;
 use crate::report::steps;
+use crate::report::strangers::Strangers;
 
 /// What containers wrote last, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -60,7 +61,12 @@ struct Cell<'a> {
     /// Lines of the log, and containers made, before it.
     line: usize,
     made: usize,
+    /// How long Docker took for it.
+    took: OnceLock<Duration>,
 }
+
+/// A stop is waited for this long, as the first half of a restart; less what events take.
+const STOP_WAITED_FOR: Duration = Duration::from_secs(9);
 
 fn verb_of(member: &Member) -> Verb {
     let of = |verb: &&Verb| member.name.ends_with(&format!("-{verb:?}").to_lowercase());
@@ -218,6 +224,18 @@ fn stranger(member: &Member) -> String {
 }
 
 impl Cell<'_> {
+    /// A restart that Docker is too busy for is a stop, and a start after another one was begun.
+    fn want(&self) -> Want {
+        let mut want = want(self.verb, self.member, self.situation);
+        let is_late = self.took.get().is_some_and(|took| STOP_WAITED_FOR <= *took);
+        if self.verb == Verb::Restart && is_late {
+            println!("{}: Docker took {:?} for the restart", self.member.name, self.took);
+            (want.fate, want.beyond) = (Fate::Any, want.beyond.max(1));
+            want.made = 0..=(*want.made.end()).max(1);
+        }
+        want
+    }
+
     /// What is not as it should be; nothing, once it is.
     fn short_of(&self, want: &Want, rows: &[Row], serving: usize, daemon: &Daemon) -> Vec<String> {
         let mut short = Vec::new();
@@ -401,10 +419,15 @@ fn play(situation: Situation) {
             let victim = victim.unwrap_or_else(|| panic!("{name} is not in {rows:#?}"));
             let (before, made) = (load.counts(), ledger.count(&member.name, "create"));
             let verb = verb_of(member);
-            Cell { member, verb, situation, load, victim, before, line, made }
+            let took = OnceLock::new();
+            Cell { member, verb, situation, load, victim, before, line, made, took }
         })
         .collect();
-    fleet.on(&cells, |cell| act(&fleet, &daemon, cell));
+    fleet.on(&cells, |cell| {
+        let begun = Instant::now();
+        act(&fleet, &daemon, cell);
+        cell.took.set(begun.elapsed()).unwrap();
+    });
     let acted = begun.elapsed();
     let mut complaints = settle(&fleet, &cells, &daemon);
     let settled = begun.elapsed();
@@ -414,7 +437,7 @@ fn play(situation: Situation) {
     let (mut failed_all, mut sent_all) = (0, 0);
     let lost = lost(&fleet, &cells, &ledger, situation);
     for cell in &cells {
-        let want = want(cell.verb, cell.member, cell.situation);
+        let want = cell.want();
         let broken = cell.broken(&want, &fleet, &ledger, &daemon);
         complaints.extend(broken.into_iter().map(|b| format!("{}: {b}", cell.member.name)));
         sent_all += cell.load.counts().sent() - cell.before.sent();
@@ -448,7 +471,7 @@ fn settle_once(fleet: &Fleet, cells: &[Cell], daemon: &Daemon) -> Vec<String> {
     let (rows, serving) = (fleet.rows(), fleet.serving());
     let mut short = Vec::new();
     for cell in cells {
-        let want = want(cell.verb, cell.member, cell.situation);
+        let want = cell.want();
         let serving = serving.get(&cell.member.name).map_or(0, Vec::len);
         let of = cell.short_of(&want, &rows, serving, daemon);
         short.extend(of.into_iter().map(|s| format!("{}: {s}", cell.member.name)));
