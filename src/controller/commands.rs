@@ -79,14 +79,14 @@ impl Controller {
                            restart the daemon to change them";
             return (Err(vec![message.to_owned()]), vec![rejected(message.to_owned())]);
         }
-        new.dry_run |= self.is_dry_run;
+        new.dry_run |= self.settings.is_dry_run;
         self.schedule.set_interval(now, new.check_interval);
         self.schedule.wake(now);
         self.metric_poller.watch(&new, now);
         let changes = diff::changes(&self.config, &new);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
-        let message = format!("{}, {}: {changes}", self.config_file, new.counted());
+        let message = format!("{}, {}: {changes}", self.settings.config_file, new.counted());
         // What kept failing may work with the new config.
         self.state.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.config = new;

@@ -1,6 +1,6 @@
-//! The control loop, apart from threads and sockets: what to do about each event that comes in, when
-//! to tick, whom to probe, which metrics to read. Two drivers run it: `daemon` on threads and the
-//! real world, `sim` in made-up time.
+//! The control loop, apart from threads and sockets: what to do about each event that comes in,
+//! when to tick, whom to probe, which metrics to read. Two drivers run it: `daemon` on threads and
+//! the real world, `sim` in made-up time.
 //!
 //! A driver hands every event to [`Controller::handle`], calls [`Controller::poll`] when
 //! [`Controller::idle`] is over or an event came in, and carries out the effects that it returns.
@@ -89,12 +89,19 @@ pub(crate) struct Ticked {
     pub(crate) took: Duration,
 }
 
+/// What stays as it is from the start on.
+pub(crate) struct Settings {
+    /// As it is shown.
+    pub(crate) config_file: String,
+    /// Set on the command line: it outlives a reload of the config.
+    pub(crate) is_dry_run: bool,
+    /// Healthy replicas are probed on.
+    pub(crate) probes_healthy: bool,
+}
+
 pub(crate) struct Controller {
     config: Config,
-    /// As it is shown.
-    config_file: String,
-    /// Set on the command line: it outlives a reload of the config.
-    is_dry_run: bool,
+    settings: Settings,
     state: ControllerState,
     schedule: TickSchedule,
     prober: Prober,
@@ -109,25 +116,21 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// `probes_healthy` is whether healthy replicas are probed on.
     pub(crate) fn new(
         mut config: Config,
-        config_file: String,
-        is_dry_run: bool,
-        probes_healthy: bool,
+        settings: Settings,
         state: ControllerState,
         now: Moment,
     ) -> Controller {
-        config.dry_run |= is_dry_run;
+        config.dry_run |= settings.is_dry_run;
         let mut metric_poller = MetricPoller::default();
         metric_poller.watch(&config, now);
         Controller {
             schedule: TickSchedule::new(now, config.check_interval),
             config,
-            config_file,
-            is_dry_run,
+            prober: Prober::new(settings.probes_healthy),
+            settings,
             state,
-            prober: Prober::new(probes_healthy),
             metric_poller,
             in_flight: InFlight::default(),
             done: Vec::new(),
@@ -276,7 +279,7 @@ impl Controller {
     /// Everything that is shown of the daemon.
     pub(crate) fn status(&self, adapters: &Adapters, output: TickOutput) -> Status {
         Status {
-            config_file: self.config_file.clone(),
+            config_file: self.settings.config_file.clone(),
             now: adapters.clock.now(),
             at: adapters.clock.wall(),
             started: self.started,

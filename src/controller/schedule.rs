@@ -116,23 +116,38 @@ mod tests {
         let mut schedule = TickSchedule::new(T0, 15 * S);
         assert_eq!(schedule.next(T0), NextTick::Evaluation);
         schedule.ticked(at(20), true, None);
-        assert_eq!((schedule.next(at(14_999)), schedule.next(at(15_000))), (NextTick::NotYet, NextTick::Evaluation));
+        assert_eq!(
+            (schedule.next(at(14_999)), schedule.next(at(15_000))),
+            (NextTick::NotYet, NextTick::Evaluation)
+        );
         schedule.ticked(at(40_000), true, None);
         assert_eq!(schedule.next(at(40_000)), NextTick::Evaluation);
         // One is not made up for.
         schedule.ticked(at(40_010), true, None);
-        assert_eq!((schedule.next(at(54_999)), schedule.next(at(55_000))), (NextTick::NotYet, NextTick::Evaluation));
+        assert_eq!(
+            (schedule.next(at(54_999)), schedule.next(at(55_000))),
+            (NextTick::NotYet, NextTick::Evaluation)
+        );
     }
 
     #[test]
     fn what_waits_and_what_wakes_brings_a_tick_between() {
         let mut schedule = TickSchedule::new(T0, 600 * S);
         schedule.ticked(T0, true, Some(Duration::from_millis(250)));
-        assert_eq!((schedule.next(at(249)), schedule.next(at(250))), (NextTick::NotYet, NextTick::Continuation));
+        assert_eq!(
+            (schedule.next(at(249)), schedule.next(at(250))),
+            (NextTick::NotYet, NextTick::Continuation)
+        );
         schedule.wake(at(10));
-        assert_eq!((schedule.next(at(49)), schedule.next(at(50))), (NextTick::NotYet, NextTick::Continuation));
+        assert_eq!(
+            (schedule.next(at(49)), schedule.next(at(50))),
+            (NextTick::NotYet, NextTick::Continuation)
+        );
         schedule.ticked(at(50), false, None);
-        assert_eq!((schedule.next(at(60_049)), schedule.next(at(60_050))), (NextTick::NotYet, NextTick::Continuation));
+        assert_eq!(
+            (schedule.next(at(60_049)), schedule.next(at(60_050))),
+            (NextTick::NotYet, NextTick::Continuation)
+        );
         schedule.wake(at(500));
         assert_eq!(schedule.next(at(500)), NextTick::Continuation);
     }
@@ -145,7 +160,10 @@ mod tests {
         assert_eq!(schedule.next(at(1000)), NextTick::Continuation);
         schedule.ticked(at(1000), false, None);
         assert_eq!(schedule.idle(at(1000)), Duration::from_millis(250));
-        assert_eq!((schedule.next(at(1249)), schedule.next(at(1250))), (NextTick::NotYet, NextTick::Continuation));
+        assert_eq!(
+            (schedule.next(at(1249)), schedule.next(at(1250))),
+            (NextTick::NotYet, NextTick::Continuation)
+        );
         schedule.ticked(at(1250), false, None);
         assert_eq!(schedule.next(at(2000)), NextTick::NotYet);
     }
@@ -164,6 +182,9 @@ mod tests {
         let mut schedule = TickSchedule::new(T0, 600 * S);
         schedule.ticked(T0, true, None);
         schedule.set_interval(at(1000), 5 * S);
-        assert_eq!((schedule.next(at(5_999)), schedule.next(at(6_000))), (NextTick::NotYet, NextTick::Evaluation));
+        assert_eq!(
+            (schedule.next(at(5_999)), schedule.next(at(6_000))),
+            (NextTick::NotYet, NextTick::Evaluation)
+        );
     }
 }

@@ -304,11 +304,7 @@ struct Decided {
     panics: Vec<(String, String)>,
 }
 
-fn decide_all(
-    seen: &mut Seen,
-    memory: &Memory,
-    claims: &BTreeSet<Claim>,
-) -> Decided {
+fn decide_all(seen: &mut Seen, memory: &Memory, claims: &BTreeSet<Claim>) -> Decided {
     let (mut plans, mut panics) = (BTreeMap::new(), Vec::new());
     let mut next = memory.clone();
     let none = ServiceMemory::default();
@@ -402,7 +398,12 @@ fn remember_asked(memory: &mut Memory, next: Memory) {
     }
 }
 
-fn remember(store: &dyn Store, now: Moment, state: &mut ControllerState, next: Memory) -> Vec<Event> {
+fn remember(
+    store: &dyn Store,
+    now: Moment,
+    state: &mut ControllerState,
+    next: Memory,
+) -> Vec<Event> {
     let mut events = events::over(&state.memory, &next);
     state.memory = next;
     events.extend(save(store, now, state));

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock;
-use crate::daemon::webhooks::{self, Hook};
 use crate::daemon::logger;
+use crate::daemon::webhooks::{self, Hook};
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, Event};
 use crate::report::telemetry::Telemetry;

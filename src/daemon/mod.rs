@@ -28,12 +28,11 @@ use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::controller::tick::ControllerState;
-use crate::controller::{Controller, LoopEvent};
+use crate::controller::{Controller, LoopEvent, Settings};
 use crate::daemon::event_loop::{Components, EventLoop};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
 use crate::daemon::inbox::Incoming;
-use crate::preflight::lock::Locks;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
@@ -47,6 +46,7 @@ use crate::model::time::Moment;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Error, Result, Tally};
 use crate::preflight::folders;
+use crate::preflight::lock::Locks;
 use crate::report::prometheus;
 use crate::report::telemetry::Telemetry;
 use crate::serve::{Annals, Board, Front, Sources};
@@ -94,7 +94,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         config.counted()
     );
     let annals = Arc::new(Annals::default());
-    let mut recorder = EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
+    let mut recorder =
+        EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
     recorder.watch(&config.notifications);
     recorder.record(&Event::new(Kind::DaemonStarted, message));
     let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
@@ -111,18 +112,14 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let front = (!options.once)
         .then(|| Front::open(&config.fixed.api, clock.clone(), sources, tally))
         .transpose()?;
-    let store = opened.store;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
     let state = ControllerState::opened(opened.memory, opened.missing);
-    // Whoever reads it may be in another folder.
-    let file = path::absolute(&options.config_file).unwrap_or_else(|_| options.config_file.clone());
-    let (file, is_dry_run, now) = (file.display().to_string(), options.dry_run, clock.now());
-    let controller = Controller::new(config, file, is_dry_run, true, state, now);
+    let controller = Controller::new(config, settings(&options), state, clock.now());
     let components = Components {
         clock,
         engine,
         proxy,
-        store,
+        store: opened.store,
         executor,
         probes,
         metrics: metric_threads,
@@ -138,6 +135,16 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     drop(front);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn settings(options: &Options) -> Settings {
+    // Whoever reads it may be in another folder.
+    let file = path::absolute(&options.config_file).unwrap_or_else(|_| options.config_file.clone());
+    Settings {
+        config_file: file.display().to_string(),
+        is_dry_run: options.dry_run,
+        probes_healthy: true,
+    }
 }
 
 fn tally(telemetry: &Arc<Telemetry>) -> Tally {

@@ -148,8 +148,7 @@ mod tests {
             "health_check": { "type": "tcp", "interval": "1s", "timeout": "1s" } } } }"#;
         let config = config::parse("made up", text).config.unwrap();
         let (sender, inbox) = mpsc::sync_channel(9);
-        let threads =
-            ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
+        let threads = ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
         let mut prober = Prober::new(true);
         let target = Target {
             id: ContainerId("a".to_owned()),

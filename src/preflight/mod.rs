@@ -16,13 +16,13 @@ use chrono::{DateTime, SecondsFormat};
 
 use crate::clock::SystemClock;
 use crate::config::Loaded;
-use crate::preflight::live::Found;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
+use crate::preflight::live::Found;
 use crate::unix;
 
 /// One thing that was looked at.

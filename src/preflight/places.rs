@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use crate::preflight::{Finding, programs};
-use crate::preflight::folders;
 use crate::model::config::Fixed;
 use crate::outside::Clock;
 use crate::plain;
+use crate::preflight::folders;
+use crate::preflight::{Finding, programs};
 
 /// State, events and HAProxy's files need less than this for years.
 const ROOM_LOW_KIB: u64 = 100 << 10;

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::child;
-use crate::preflight::Finding;
 use crate::model::config::ProxyConfig;
 use crate::outside::Clock;
 use crate::plain;
+use crate::preflight::Finding;
 
 const RUN_MAX: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(10);

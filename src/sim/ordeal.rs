@@ -20,8 +20,8 @@ use crate::model::service::{
 use crate::model::time::Moment;
 use crate::outside::{Error, Result};
 use crate::sim::chance::Chance;
-use crate::sim::executor::SimExecutor;
 use crate::sim::demand::Demand;
+use crate::sim::executor::SimExecutor;
 use crate::sim::people::Deed;
 use crate::sim::random::Random;
 use crate::sim::run::{Run, Stroke, adapters, controller};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::controller::tick::{Adapters, ControllerState, TickOutput};
-use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
+use crate::controller::{Controller, Effect, LoopEvent, Poll, Settings, Ticked};
 use crate::model::config::Config;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::Milli;
@@ -151,7 +151,8 @@ impl Run {
                 let state = self.world.state();
                 let said = state.nature.demand.said(state.serving().len());
                 drop(state);
-                let value = said.filter(|(source, _)| *source == read.source).map(|(_, value)| value);
+                let value =
+                    said.filter(|(source, _)| *source == read.source).map(|(_, value)| value);
                 let result = value.ok_or_else(|| "nobody answers".to_owned());
                 self.handle(LoopEvent::MetricRead { source: read.source, result, at: now }, now);
             }
@@ -222,8 +223,12 @@ pub(crate) fn controller(
     state: ControllerState,
     now: Moment,
 ) -> Controller {
-    let probes_healthy = nature.chance.is_drawn();
-    Controller::new(config, "made up".to_owned(), false, probes_healthy, state, now)
+    let settings = Settings {
+        config_file: "made up".to_owned(),
+        is_dry_run: false,
+        probes_healthy: nature.chance.is_drawn(),
+    };
+    Controller::new(config, settings, state, now)
 }
 
 pub(crate) fn adapters(world: &World) -> Adapters<'_> {

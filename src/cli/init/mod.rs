@@ -15,9 +15,9 @@ use crate::cli::args::InitAsked;
 use crate::cli::init::draft::Draft;
 use crate::cli::{ask, complain, say};
 use crate::config;
-use crate::preflight::live;
 use crate::model::terminal;
 use crate::plain;
+use crate::preflight::live;
 
 pub(crate) fn init(asked: &InitAsked) -> ExitCode {
     let text = match &asked.compose {
