@@ -90,6 +90,7 @@ impl Controller {
         // What kept failing may work with the new config.
         self.state.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.config = new;
+        self.is_reloaded = true;
         (Ok(message.clone()), vec![Event::new(Kind::ConfigReloaded, message)])
     }
 }

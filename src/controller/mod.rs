@@ -109,6 +109,8 @@ pub(crate) struct Controller {
     in_flight: InFlight,
     /// Actions that ended since the last tick.
     done: Vec<Done>,
+    /// The config changed since the last tick.
+    is_reloaded: bool,
     proxy_was_alive: bool,
     started: Moment,
     /// The last evaluation at which the engine answered.
@@ -134,6 +136,7 @@ impl Controller {
             metric_poller,
             in_flight: InFlight::default(),
             done: Vec::new(),
+            is_reloaded: false,
             proxy_was_alive: false,
             started: now,
             last_good: None,
@@ -261,7 +264,9 @@ impl Controller {
         if is_evaluation && output.engine_error.is_none() {
             self.last_good = Some(now);
         }
-        effects.extend(self.cancel_stale_starts());
+        if is_evaluation || std::mem::take(&mut self.is_reloaded) {
+            effects.extend(self.cancel_stale_starts());
+        }
         Ticked { output, is_evaluation, took }
     }
 

@@ -270,6 +270,7 @@ impl Run {
                 break;
             }
         }
+        world.state().believed = self.memory();
         self.next_poll = now;
     }
 

@@ -229,8 +229,9 @@ mod tests {
     #[test]
     fn what_starts_serves_only_after_its_start_up() {
         let step = "0,50\n60,100\n300,100\n";
-        // A starting replica is probed often for 30 s, then at the interval of its check, 10 s.
-        for (start_up, probed_within) in [(0, 0), (20, 0), (23, 0), (29, 0), (31, 10), (100, 10)] {
+        // A starting replica is probed often for 30 s, then in its slot of the interval, 10 s: the
+        // first time up to one and a half intervals later.
+        for (start_up, probed_within) in [(0, 0), (20, 0), (23, 0), (29, 0), (31, 15), (100, 10)] {
             let replayed = run(BAND, step, start_up, None);
             let points = &replayed.timeline.points;
             let at = points.iter().find(|p| p.ready == 2).unwrap().at;

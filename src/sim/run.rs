@@ -116,7 +116,6 @@ impl Run {
         if self.world.state().crashed {
             return false;
         }
-        let before = self.memory();
         let world = self.world.clone();
         let adapters = adapters(&world);
         let Poll { effects, tick } = self.controller.poll(&adapters, false);
@@ -124,8 +123,8 @@ impl Run {
         if let Some(Ticked { output, is_evaluation, .. }) = tick {
             let after = self.memory();
             let mut state = self.world.state();
+            let before = std::mem::replace(&mut state.believed, after);
             state.check_tick(&output, &before);
-            state.believed = after;
             drop(state);
             self.learn(&output, is_evaluation);
         }
