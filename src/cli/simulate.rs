@@ -17,10 +17,10 @@ use crate::model::service::Service;
 use crate::model::units;
 use crate::outside::Clock;
 use crate::plain;
-use crate::sim::demand::Basis;
 use crate::sim::replay::{Replay, Replayed, replay};
 use crate::sim::svg;
 use crate::sim::trace::{Trace, parsed};
+use crate::sim::workload::LoadMetric;
 
 const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
@@ -66,7 +66,7 @@ fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
     let start_up = asked.start_up.as_deref().map(start_up).transpose().map_err(usage)?;
     let given = asked.capacity.as_deref().map(capacity).transpose().map_err(usage)?;
     let trace = Trace::read(&asked.load)?;
-    let first = Basis::first(&service);
+    let first = LoadMetric::first(&service);
     if first.is_none() {
         complain(&format!(
             "{} has nothing to scale by: its number follows its bounds alone, and its load is \
@@ -74,7 +74,7 @@ fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
             service.name
         ));
     }
-    let basis = first.unwrap_or_else(Basis::none);
+    let basis = first.unwrap_or_else(LoadMetric::none);
     if !basis.others.is_empty() {
         complain(&format!(
             "{} is simulated by {} alone; taken for 0 all the time: {}",
@@ -141,8 +141,8 @@ fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
         complain(&format!("cannot write {}: {err}", file.display()));
         status = ExitCode::FAILURE;
     }
-    for broken in &replayed.broken {
-        complain(&format!("a bug of plimsoll's: {broken}"));
+    for violations in &replayed.violations {
+        complain(&format!("a bug of plimsoll's: {violations}"));
         status = ExitCode::FAILURE;
     }
     status

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::config::Config;
 use crate::model::metric::{Milli, Source};
 use crate::model::time::Moment;
-use crate::observe::metric::{Heard, Hearing};
+use crate::observe::metric::{RemoteMetrics, RemoteReading};
 
 /// Reads at once.
 pub(crate) const AT_ONCE: usize = 64;
@@ -22,7 +22,7 @@ const CROWDED: Duration = Duration::from_millis(50);
 pub(crate) struct MetricPoller {
     watched: BTreeMap<Source, PollState>,
     /// What each showed last.
-    pub(crate) heard: Heard,
+    pub(crate) remote_metrics: RemoteMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +65,11 @@ impl MetricPoller {
             let mut watch = before.remove(source).unwrap_or_default();
             watch.at_once = true;
             self.watched.entry(source.clone()).or_insert(watch);
-            self.heard.entry(source.clone()).or_insert(Hearing { since: now, said: None });
+            self.remote_metrics
+                .entry(source.clone())
+                .or_insert(RemoteReading { since: now, said: None });
         }
-        self.heard.retain(|source, _| self.watched.contains_key(source));
+        self.remote_metrics.retain(|source, _| self.watched.contains_key(source));
     }
 
     /// What is to be read now. Each result comes back by `answered`.
@@ -107,7 +109,7 @@ impl MetricPoller {
     pub(crate) fn answered(&mut self, source: &Source, result: Result<Milli, String>, at: Moment) {
         // The config may not name it any more.
         if let (Some(watch), Some(hearing)) =
-            (self.watched.get_mut(source), self.heard.get_mut(source))
+            (self.watched.get_mut(source), self.remote_metrics.get_mut(source))
         {
             watch.is_under_way = false;
             hearing.said = Some((at, result));
@@ -163,7 +165,7 @@ mod tests {
         Evaluation { at: Moment(at), interval }
     }
 
-    /// Answers what is due; gives the addresses and timeouts, and how long nothing is due.
+    /// ProbeResults what is due; gives the addresses and timeouts, and how long nothing is due.
     fn asked(
         poller: &mut MetricPoller,
         (now, at): (u64, u64),
@@ -199,10 +201,10 @@ mod tests {
         poller.watch(&config(&[("a", &["u", "v"])]), Moment(0));
         asked(&mut poller, (0, 0), 15 * S);
         poller.watch(&config(&[("a", &["v", "w"])]), Moment(5_000));
-        let known: Vec<String> = poller.heard.keys().map(Source::to_string).collect();
+        let known: Vec<String> = poller.remote_metrics.keys().map(Source::to_string).collect();
         assert_eq!(known, ["http v", "http w"]);
-        assert_eq!(poller.heard[&http("v")].said, Some((Moment(0), Ok(Milli(5)))));
-        assert_eq!(poller.heard[&http("w")].since, Moment(5_000));
+        assert_eq!(poller.remote_metrics[&http("v")].said, Some((Moment(0), Ok(Milli(5)))));
+        assert_eq!(poller.remote_metrics[&http("w")].since, Moment(5_000));
         let both = vec!["http v 2000".to_owned(), "http w 2000".to_owned()];
         let first = asked(&mut poller, (5_000, 15_000), 15 * S);
         assert_eq!(first, (both.clone(), Some(9_000)), "at once");
@@ -210,7 +212,7 @@ mod tests {
         assert_eq!(second, (both, None), "and ahead of the look");
         // An answer of one that is forgotten comes late.
         poller.answered(&http("u"), Ok(Milli(1)), Moment(0));
-        assert!(!poller.heard.contains_key(&http("u")));
+        assert!(!poller.remote_metrics.contains_key(&http("u")));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::model::replica::ContainerId;
 use crate::model::service::Service;
 use crate::model::status::Status;
 use crate::model::time::Moment;
-use crate::observe::health::{Outcome, Target};
+use crate::observe::health::{Outcome, ProbeTarget};
 use crate::observe::{self, Run};
 
 /// How often a driver polls at least, so that a death of HAProxy is noticed.
@@ -68,7 +68,7 @@ pub(crate) enum Effect {
     /// Cancel this start if it still waits for its image.
     Cancel(Claim),
     /// Ends with [`LoopEvent::Probed`].
-    Probe(Target),
+    Probe(ProbeTarget),
     /// Ends with [`LoopEvent::MetricRead`].
     ReadMetric(MetricRead),
     /// Report it to the operator.
@@ -237,7 +237,7 @@ impl Controller {
             config: &self.config,
             is_evaluation,
             probed: &self.prober.results,
-            heard: &self.metric_poller.heard,
+            remote_metrics: &self.metric_poller.remote_metrics,
             claims: &claims,
             done: std::mem::take(&mut self.done),
             is_verbose,

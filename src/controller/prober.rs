@@ -10,9 +10,9 @@ use crate::model::health::HealthKind;
 use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
-use crate::observe::health::streak::Streak;
-use crate::observe::health::{Outcome, Target};
-use crate::observe::{Answers, Run};
+use crate::observe::health::tracker::HealthTracker;
+use crate::observe::health::{Outcome, ProbeTarget};
+use crate::observe::{ProbeResults, Run};
 
 /// Probes at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
 const AT_ONCE: usize = 64;
@@ -32,13 +32,13 @@ pub(crate) struct Prober {
     /// A healthy replica is probed on. Not where none can become unhealthy.
     probes_healthy: bool,
     /// What the results of each replica make of it.
-    pub(crate) results: Answers,
+    pub(crate) results: ProbeResults,
 }
 
 struct ProbeState {
-    target: Target,
+    target: ProbeTarget,
     since: Moment,
-    streak: Streak,
+    tracker: HealthTracker,
     /// `None` while a probe is under way, and for kinds that ask nobody.
     next: Option<Moment>,
     sent: Moment,
@@ -46,20 +46,27 @@ struct ProbeState {
 }
 
 impl ProbeState {
-    fn new(target: Target, now: Moment) -> ProbeState {
+    fn new(target: ProbeTarget, now: Moment) -> ProbeState {
         let asks = match target.service.health.kind {
             HealthKind::Http(_) | HealthKind::Tcp => true,
             HealthKind::Docker | HealthKind::None => false,
         };
-        let streak = Streak::new(target.is_served);
-        ProbeState { target, since: now, streak, next: asks.then_some(now), sent: now, told: false }
+        let tracker = HealthTracker::new(target.is_served);
+        ProbeState {
+            target,
+            since: now,
+            tracker,
+            next: asks.then_some(now),
+            sent: now,
+            told: false,
+        }
     }
 
     /// When to ask again after an answer.
     fn again(&self, now: Moment) -> Moment {
         let check = &self.target.service.health;
         let age = now.since(self.since);
-        if age < EAGER_FOR && self.streak.is_excused(check, age) {
+        if age < EAGER_FOR && self.tracker.is_excused(check, age) {
             return now.plus(EAGER);
         }
         slot(&self.target.id, self.sent.plus(check.interval / 2), check.interval).max(now)
@@ -96,7 +103,7 @@ impl Prober {
     /// Gives whether anything is known of one that was not, and what the operator should hear.
     pub(crate) fn watch(
         &mut self,
-        targets: Vec<Target>,
+        targets: Vec<ProbeTarget>,
         known: &[ContainerId],
         now: Moment,
     ) -> (bool, Vec<Event>) {
@@ -114,8 +121,8 @@ impl Prober {
                 None => ProbeState::new(target, now),
             };
             let (kind, own) = (&watch.target.service.health.kind, &watch.target.own_health);
-            watch.streak.heard(kind, own.as_ref(), now);
-            if *kind == HealthKind::Docker && watch.streak.health == Health::Starting {
+            watch.tracker.note_docker_health(kind, own.as_ref(), now);
+            if *kind == HealthKind::Docker && watch.tracker.health == Health::Starting {
                 let why = match own {
                     None => "the image has no HEALTHCHECK; give it another health_check.type",
                     Some(_) => "the image's own check did not pass yet",
@@ -130,7 +137,7 @@ impl Prober {
 
     /// Whether it is another health than before.
     fn note(&mut self, watch: &ProbeState) -> bool {
-        let (id, health) = (&watch.target.id, &watch.streak.health);
+        let (id, health) = (&watch.target.id, &watch.tracker.health);
         let new = (watch.target.run, health.clone());
         let old = self.results.insert(id.clone(), new);
         let kind = |health: &Health| std::mem::discriminant(health);
@@ -138,7 +145,7 @@ impl Prober {
     }
 
     /// Whom to probe now, the longest due first. Each result comes back by `answered`.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<Target> {
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<ProbeTarget> {
         let due = |w: &ProbeState| w.next.filter(|next| *next <= now);
         let mut ids: Vec<_> =
             self.watched.iter().filter_map(|(id, w)| Some((due(w)?, id.clone()))).collect();
@@ -194,16 +201,16 @@ impl Prober {
         if watch.target.run.is_same(&run) && watch.next.is_none() {
             let check = &watch.target.service.health;
             match outcome {
-                Outcome::Passed => watch.streak.passed(check),
+                Outcome::Passed => watch.tracker.passed(check),
                 Outcome::NotAsked(_) => (),
                 Outcome::Failed(error) => {
                     let age = now.since(watch.since);
-                    watch.streak.failed(check, now, age, error.clone());
-                    let is_starting = watch.streak.health == Health::Starting;
+                    watch.tracker.failed(check, now, age, error.clone());
+                    let is_starting = watch.tracker.health == Health::Starting;
                     events.extend(is_starting.then(|| watch.complaint(now, &error)).flatten());
                 }
             }
-            let is_settled = watch.streak.health == Health::Healthy && !self.probes_healthy;
+            let is_settled = watch.tracker.health == Health::Healthy && !self.probes_healthy;
             watch.next = (!is_settled).then(|| watch.again(now));
         }
         let changed = self.note(&watch);
@@ -224,7 +231,7 @@ impl Prober {
             Health::Healthy | Health::Unhealthy { .. } => true,
             Health::Unknown | Health::Starting => false,
         };
-        self.watched.values().all(|watch| settled(&watch.streak.health))
+        self.watched.values().all(|watch| settled(&watch.tracker.health))
     }
 }
 

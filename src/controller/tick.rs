@@ -22,9 +22,9 @@ use crate::model::status::ServiceStatus;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe;
-use crate::observe::health::Target;
-use crate::observe::metric::{Heard, Sampler};
-use crate::observe::{Answers, Known, Last, Seen};
+use crate::observe::health::ProbeTarget;
+use crate::observe::metric::{RemoteMetrics, Sampler};
+use crate::observe::{LastKnown, Observation, ObserveInput, ProbeResults};
 use crate::outside::{Clock, Engine, Proxy, Store};
 use crate::report::events::{self, Told};
 use crate::report::status::{self, Past};
@@ -45,7 +45,7 @@ pub(crate) struct ControllerState {
     saved: Option<(Memory, Moment)>,
     proxy: ProxyState,
     sampler: Sampler,
-    last: Last,
+    last: LastKnown,
     told: Told,
     past: Past,
 }
@@ -73,8 +73,8 @@ pub(crate) struct TickInput<'a> {
     pub(crate) config: &'a Config,
     /// The interval is over: load is read, and the number may change.
     pub(crate) is_evaluation: bool,
-    pub(crate) probed: &'a Answers,
-    pub(crate) heard: &'a Heard,
+    pub(crate) probed: &'a ProbeResults,
+    pub(crate) remote_metrics: &'a RemoteMetrics,
     /// What actions that have not ended keep others from touching.
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) done: Vec<Done>,
@@ -92,7 +92,7 @@ pub(crate) struct TickOutput {
     /// When to tick again if nothing wakes the controller before.
     pub(crate) requeue_after: Option<Duration>,
     /// Replicas that run.
-    pub(crate) to_probe: Vec<Target>,
+    pub(crate) to_probe: Vec<ProbeTarget>,
     /// Every replica there is.
     pub(crate) known: Vec<ContainerId>,
     pub(crate) services: Vec<ServiceStatus>,
@@ -122,7 +122,7 @@ pub(crate) fn tick(
     let failed_starts = learn(state, now, &input.done);
 
     // Observe.
-    let known = Known {
+    let known = ObserveInput {
         now,
         wall: adapters.clock.wall(),
         due: input.is_evaluation,
@@ -131,7 +131,7 @@ pub(crate) fn tick(
         proxied: &state.proxy.memory,
         claims: input.claims,
         probed: input.probed,
-        heard: input.heard,
+        remote_metrics: input.remote_metrics,
         failed_starts: &failed_starts,
     };
     let (sampler, last) = (&mut state.sampler, &mut state.last);
@@ -185,7 +185,7 @@ fn plan_events(
     adapters: &Adapters,
     state: &mut ControllerState,
     config: &Config,
-    seen: &Seen,
+    seen: &Observation,
     plans: &BTreeMap<String, Plan>,
     next: &Memory,
 ) -> Vec<Event> {
@@ -203,7 +203,7 @@ fn proxy_outcome(
     now: Moment,
     config: &Config,
     claims: &BTreeSet<Claim>,
-    seen: &Seen,
+    seen: &Observation,
     plans: &BTreeMap<String, Plan>,
     state: &mut ProxyState,
 ) -> ProxyOutcome {
@@ -224,7 +224,7 @@ fn proxy_outcome(
 }
 
 /// What begins and ends with what is seen, whatever is made of it.
-fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
+fn seen_events(told: &mut Told, now: Moment, seen: &Observation) -> Vec<Event> {
     let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
     if seen.engine_error.is_none() && seen.ever_listed {
         events.extend(told.missing(&seen.snapshots));
@@ -242,7 +242,7 @@ fn seen_events(told: &mut Told, now: Moment, seen: &Seen) -> Vec<Event> {
 }
 
 /// Replicas whose last words say why they are where they are.
-fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, ContainerId)> {
+fn ended(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, ContainerId)> {
     let mut ended = Vec::new();
     for snapshot in &seen.snapshots {
         let name = snapshot.service.name.as_str();
@@ -259,13 +259,13 @@ fn ended(seen: &Seen, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, Conta
 }
 
 /// Of an HAProxy that there is none of, none is missed.
-fn old_proxies(config: &Config, seen: &Seen) -> Option<u32> {
+fn old_proxies(config: &Config, seen: &Observation) -> Option<u32> {
     let none = (config.fixed.proxy.mode == ProxyMode::None).then_some(0);
     seen.proxy.as_ref().map(|proxy| proxy.old_processes).or(none)
 }
 
 /// Of a dry run nothing is expected.
-fn proxy_error(config: &Config, seen: &Seen, memory: &ProxyMemory) -> Option<String> {
+fn proxy_error(config: &Config, seen: &Observation, memory: &ProxyMemory) -> Option<String> {
     if config.fixed.proxy.mode == ProxyMode::None || config.dry_run {
         return None;
     }
@@ -273,7 +273,7 @@ fn proxy_error(config: &Config, seen: &Seen, memory: &ProxyMemory) -> Option<Str
     failed.or_else(|| seen.proxy.is_none().then(|| "haproxy does not answer".to_owned()))
 }
 
-fn known_replicas(seen: &Seen) -> Vec<ContainerId> {
+fn known_replicas(seen: &Observation) -> Vec<ContainerId> {
     seen.snapshots.iter().flat_map(|s| &s.replicas).map(|r| r.id.clone()).collect()
 }
 
@@ -304,7 +304,7 @@ struct Decided {
     panics: Vec<(String, String)>,
 }
 
-fn decide_all(seen: &mut Seen, memory: &Memory, claims: &BTreeSet<Claim>) -> Decided {
+fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>) -> Decided {
     let (mut plans, mut panics) = (BTreeMap::new(), Vec::new());
     let mut next = memory.clone();
     let none = ServiceMemory::default();
@@ -364,8 +364,8 @@ fn decide_one(
 
 fn stand(
     past: &mut Past,
-    known: &Known,
-    seen: &Seen,
+    known: &ObserveInput,
+    seen: &Observation,
     plans: &BTreeMap<String, Plan>,
     next: &Memory,
 ) -> Vec<ServiceStatus> {
@@ -381,7 +381,7 @@ fn stand(
 }
 
 /// Before the engine's first list nothing was decided, but the config and what was ordered hold.
-fn unseen(known: &Known, memory: &Memory) -> Vec<ServiceStatus> {
+fn unseen(known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
     let one = |service: &Arc<Service>| {
         let memory = memory.services.get(service.name.as_str());
         let mut memory = memory.cloned().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::daemon::logger;
-use crate::daemon::webhooks::{self, Hook};
+use crate::daemon::webhooks::{self, WebhookSender};
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, Event};
 use crate::report::telemetry::Telemetry;
@@ -19,7 +19,7 @@ pub(crate) struct EventRecorder {
     telemetry: Arc<Telemetry>,
     annals: Arc<Annals>,
     file: EventFile,
-    hooks: Vec<Hook>,
+    hooks: Vec<WebhookSender>,
     last_ms: u64,
     /// Events that the file did not take since it takes none.
     unwritten: Option<u64>,
@@ -38,7 +38,7 @@ impl EventRecorder {
     pub(crate) fn watch(&mut self, webhooks: &[Webhook]) {
         self.hooks.clear();
         for (at, webhook) in webhooks.iter().enumerate() {
-            match Hook::start(at, webhook, &self.telemetry) {
+            match WebhookSender::start(at, webhook, &self.telemetry) {
                 Ok(hook) => self.hooks.push(hook),
                 Err(err) => log::error!("message={:?}", err.to_string()),
             }

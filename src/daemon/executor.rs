@@ -7,9 +7,9 @@ use std::sync::mpsc::{self, SyncSender};
 use crate::act;
 use crate::controller::LoopEvent;
 use crate::controller::in_flight::IN_FLIGHT_MAX;
+use crate::daemon::image_puller::{ImagePuller, PendingAction};
 use crate::daemon::inbox::Incoming;
 use crate::daemon::pool;
-use crate::daemon::pulls::{Job, Pulls};
 use crate::docker::Docker;
 use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
 use crate::outside::{Clock, Engine, Proxy, Result};
@@ -17,10 +17,10 @@ use crate::outside::{Clock, Engine, Proxy, Result};
 const WORKERS: usize = 8;
 
 pub(crate) struct Executor {
-    engine_queue: SyncSender<Job>,
+    engine_queue: SyncSender<PendingAction>,
     /// HAProxy must not wait for Docker.
-    proxy_queue: SyncSender<Job>,
-    pulls: Pulls,
+    proxy_queue: SyncSender<PendingAction>,
+    pulls: ImagePuller,
     clock: Arc<dyn Clock>,
 }
 
@@ -38,7 +38,7 @@ impl Executor {
         };
         let workers = (0..WORKERS).map(|n| format!("worker-{n}"));
         let (engine_queue, jobs) = mpsc::sync_channel(IN_FLIGHT_MAX);
-        let pulls = Pulls::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
+        let pulls = ImagePuller::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
         let engine_work = {
             let (work, pulls) = (work.clone(), pulls.clone());
             move |job| pulls.park(job).map(&work)
@@ -53,7 +53,7 @@ impl Executor {
             Claim::Proxy => &self.proxy_queue,
             Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) => &self.engine_queue,
         };
-        let job = Job { action, begun: self.clock.now(), is_prepared: false };
+        let job = PendingAction { action, begun: self.clock.now(), is_prepared: false };
         // There is room for as many as the controller begins; the threads end with the daemon.
         drop(queue.try_send(job));
     }
@@ -65,8 +65,8 @@ impl Executor {
 }
 
 /// A bug in one action must not take its worker away.
-fn perform(job: Job, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
-    let Job { action, begun, .. } = job;
+fn perform(job: PendingAction, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
+    let PendingAction { action, begun, .. } = job;
     let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
     let result: std::result::Result<Effect, Trouble> = match performed {
         Ok(result) => {

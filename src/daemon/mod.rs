@@ -15,7 +15,7 @@ mod once;
 mod pool;
 mod probe_threads;
 mod process;
-mod pulls;
+mod image_puller;
 mod signals;
 mod webhooks;
 

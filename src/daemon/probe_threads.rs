@@ -10,7 +10,7 @@ use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::{pool, spawn};
 use crate::model::counted::{Cause, Counted};
-use crate::observe::health::{self, Outcome, Target};
+use crate::observe::health::{self, Outcome, ProbeTarget};
 use crate::outside::{Clock, Error, Net, Tally};
 
 pub(crate) struct ProbeThreads {
@@ -31,7 +31,7 @@ impl ProbeThreads {
     }
 
     /// The result comes by the inbox, or is returned where no thread could be started.
-    pub(crate) fn send(&self, target: &Target) -> Option<LoopEvent> {
+    pub(crate) fn send(&self, target: &ProbeTarget) -> Option<LoopEvent> {
         let (asked, net, inbox) = (target.clone(), self.net.clone(), self.inbox.clone());
         let (clock, tally) = (self.clock.clone(), self.tally.clone());
         let body = move || {
@@ -46,12 +46,12 @@ impl ProbeThreads {
     }
 }
 
-fn probed(target: &Target, outcome: Outcome) -> LoopEvent {
+fn probed(target: &ProbeTarget, outcome: Outcome) -> LoopEvent {
     LoopEvent::Probed { id: target.id.clone(), run: target.run, outcome }
 }
 
 /// What was not asked is not counted either.
-fn timed(net: &dyn Net, target: &Target, clock: &dyn Clock, tally: &Tally) -> Outcome {
+fn timed(net: &dyn Net, target: &ProbeTarget, clock: &dyn Clock, tally: &Tally) -> Outcome {
     let (begun, service) = (clock.fine(), &target.service);
     let result = health::probe(net, &service.health, target.run.address);
     let took = clock.fine().saturating_sub(begun);
@@ -98,7 +98,7 @@ mod tests {
     use crate::model::replica::{ContainerId, Health};
     use crate::model::time::Moment;
     use crate::observe::Run;
-    use crate::observe::health::Target;
+    use crate::observe::health::ProbeTarget;
     use crate::outside::{Clock, Error, Net, Result};
 
     /// The last answer is given again and again.
@@ -150,7 +150,7 @@ mod tests {
         let (sender, inbox) = mpsc::sync_channel(9);
         let threads = ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
         let mut prober = Prober::new(true);
-        let target = Target {
+        let target = ProbeTarget {
             id: ContainerId("a".to_owned()),
             number: 1,
             run: Run { address: "127.0.0.1:1".parse().unwrap(), started: None },

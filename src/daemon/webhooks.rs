@@ -15,7 +15,7 @@ use crate::report::telemetry::Telemetry;
 
 /// Events that wait for a hook.
 const QUEUE: usize = 256;
-const PATIENCE: Patience = Patience {
+const PATIENCE: RetryPolicy = RetryPolicy {
     tries: 8,
     first: Duration::from_secs(1),
     longest: Duration::from_secs(30),
@@ -26,7 +26,7 @@ const LAST_POSTS: Duration = Duration::from_secs(3);
 
 /// How often an event is sent, and what lies between two tries: twice as long each time.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct RetryPolicy {
     tries: u32,
     first: Duration,
     longest: Duration,
@@ -34,7 +34,7 @@ struct Patience {
 }
 
 /// Dropped, it sends what waits once each, until one fails.
-pub(crate) struct Hook {
+pub(crate) struct WebhookSender {
     events: Vec<String>,
     queue: SyncSender<Entry>,
     /// Gone with the hook, which its thread notices.
@@ -42,17 +42,21 @@ pub(crate) struct Hook {
     ended: Receiver<()>,
 }
 
-impl Hook {
-    pub(crate) fn start(at: usize, webhook: &Webhook, telemetry: &Arc<Telemetry>) -> Result<Hook> {
-        Hook::with(PATIENCE, at, webhook, telemetry)
-    }
-
-    fn with(
-        patience: Patience,
+impl WebhookSender {
+    pub(crate) fn start(
         at: usize,
         webhook: &Webhook,
         telemetry: &Arc<Telemetry>,
-    ) -> Result<Hook> {
+    ) -> Result<WebhookSender> {
+        WebhookSender::with(PATIENCE, at, webhook, telemetry)
+    }
+
+    fn with(
+        patience: RetryPolicy,
+        at: usize,
+        webhook: &Webhook,
+        telemetry: &Arc<Telemetry>,
+    ) -> Result<WebhookSender> {
         let (queue, waiting) = mpsc::sync_channel(QUEUE);
         let (_stays, leaves) = mpsc::sync_channel(0);
         let (ends, ended) = mpsc::sync_channel(1);
@@ -71,7 +75,7 @@ impl Hook {
             }
             drop(ends);
         })?;
-        Ok(Hook { events: webhook.events.clone(), queue, _stays, ended })
+        Ok(WebhookSender { events: webhook.events.clone(), queue, _stays, ended })
     }
 
     /// False when there was no room for it.
@@ -83,7 +87,7 @@ impl Hook {
 }
 
 /// Waits for all of them together, within reason.
-pub(crate) fn end(hooks: Vec<Hook>) {
+pub(crate) fn end(hooks: Vec<WebhookSender>) {
     let ended: Vec<Receiver<()>> = hooks.into_iter().map(|hook| hook.ended).collect();
     let share = LAST_POSTS / u32::try_from(ended.len().max(1)).unwrap_or(u32::MAX);
     for ended in ended {
@@ -96,7 +100,7 @@ struct Post {
     name: String,
     url: String,
     net: SystemNet,
-    patience: Patience,
+    patience: RetryPolicy,
     telemetry: Arc<Telemetry>,
     leaves: Receiver<()>,
     /// Events that were given up since it works no more.
@@ -182,14 +186,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::daemon::webhooks::{Hook, Patience, QUEUE, end};
+    use crate::daemon::webhooks::{QUEUE, RetryPolicy, WebhookSender, end};
     use crate::model::config::Webhook;
     use crate::model::event::Entry;
     use crate::model::secret::Secret;
     use crate::report::series::Series;
     use crate::report::telemetry::Telemetry;
 
-    const PATIENCE: Patience = Patience {
+    const PATIENCE: RetryPolicy = RetryPolicy {
         tries: 3,
         first: Duration::from_millis(5),
         longest: Duration::from_millis(10),
@@ -246,10 +250,10 @@ mod tests {
         drop(stream.write_all(answer.as_bytes()));
     }
 
-    fn hook(url: &str, events: &[&str], telemetry: &Arc<Telemetry>) -> Hook {
+    fn hook(url: &str, events: &[&str], telemetry: &Arc<Telemetry>) -> WebhookSender {
         let events = events.iter().map(|pattern| (*pattern).to_owned()).collect();
         let webhook = Webhook { url: Secret::new(url.to_owned()), events };
-        Hook::with(PATIENCE, 0, &webhook, telemetry).unwrap()
+        WebhookSender::with(PATIENCE, 0, &webhook, telemetry).unwrap()
     }
 
     fn entry(json: &str) -> Entry {

@@ -24,13 +24,13 @@ use crate::model::service::{Runs, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
-use crate::observe::health::Target;
-use crate::observe::metric::{Heard, Loads, Sampler};
-use crate::observe::swarm::Sight;
+use crate::observe::health::ProbeTarget;
+use crate::observe::metric::{Loads, RemoteMetrics, Sampler};
+use crate::observe::swarm::SwarmCache;
 use crate::outside::{Clock, Engine, Listing, Proxy};
 
 /// What probes make of each replica, and whom they asked.
-pub(crate) type Answers = BTreeMap<ContainerId, (Run, Health)>;
+pub(crate) type ProbeResults = BTreeMap<ContainerId, (Run, Health)>;
 
 /// Where a replica serves, and since when: an answer from another address, or from before it was
 /// started again, says nothing about this one.
@@ -50,7 +50,7 @@ impl Run {
 }
 
 pub(crate) fn answer(
-    answers: &Answers,
+    answers: &ProbeResults,
     id: &ContainerId,
     address: Option<SocketAddr>,
     started: Option<u64>,
@@ -60,7 +60,7 @@ pub(crate) fn answer(
 }
 
 /// What the daemon knows without asking anyone.
-pub(crate) struct Known<'a> {
+pub(crate) struct ObserveInput<'a> {
     pub(crate) now: Moment,
     pub(crate) wall: Wall,
     pub(crate) due: bool,
@@ -69,14 +69,14 @@ pub(crate) struct Known<'a> {
     /// What HAProxy was last brought to, and when.
     pub(crate) proxied: &'a ProxyMemory,
     pub(crate) claims: &'a BTreeSet<Claim>,
-    pub(crate) probed: &'a Answers,
-    pub(crate) heard: &'a Heard,
+    pub(crate) probed: &'a ProbeResults,
+    pub(crate) remote_metrics: &'a RemoteMetrics,
     /// By service: starts that failed since the last look.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
 
 /// Everything that was seen at one moment.
-pub(crate) struct Seen {
+pub(crate) struct Observation {
     pub(crate) snapshots: Vec<Snapshot>,
     /// Of services that left the config and are to be removed.
     pub(crate) leaving: Vec<Snapshot>,
@@ -95,30 +95,30 @@ pub(crate) struct Seen {
     /// Where containers of those services run.
     pub(crate) orphaned: BTreeSet<IpAddr>,
     /// Every replica that runs and has an address.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<ProbeTarget>,
     /// Of the Swarm, where one is looked at.
     pub(crate) nodes: Vec<SwarmNode>,
 }
 
 /// What was seen last, for a look that gets no answer.
 #[derive(Debug, Default)]
-pub(crate) struct Last {
+pub(crate) struct LastKnown {
     /// `None` when there was never a list: then nothing can be said about any service.
     containers: Option<Vec<Container>>,
     /// Services of containers of which it is not known yet whose they are.
     unsettled: BTreeSet<String>,
     proxy: Option<ProxySeen>,
-    swarm: Sight,
+    swarm: SwarmCache,
 }
 
 /// `last` is kept up to date here.
 pub(crate) fn look(
-    known: &Known,
+    known: &ObserveInput,
     engine: &dyn Engine,
     proxy: &dyn Proxy,
     sampler: &mut Sampler,
-    last: &mut Last,
-) -> Seen {
+    last: &mut LastKnown,
+) -> Observation {
     let (seen, proxy_error) = look_at(proxy, known.config);
     sampler.count(known.now, known.config, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
@@ -161,7 +161,7 @@ pub(crate) fn look(
     }
     let targets = targets(known.config, containers, last.proxy.as_ref(), known.memory);
     let nodes = last.swarm.nodes.clone();
-    Seen {
+    Observation {
         snapshots,
         leaving,
         ever_listed,
@@ -184,7 +184,7 @@ struct Listed {
     wait: Option<Duration>,
 }
 
-fn list(known: &Known, engine: &dyn Engine, last: &mut Last) -> Listed {
+fn list(known: &ObserveInput, engine: &dyn Engine, last: &mut LastKnown) -> Listed {
     let ids = unique::known(known.memory);
     match engine.list(&known.config.adopted(), &ids) {
         Ok(listing) => {
@@ -210,7 +210,7 @@ fn look_at(proxy: &dyn Proxy, config: &Config) -> (Option<ProxySeen>, String) {
 }
 
 /// Services that left the config and whose replicas are to go.
-fn gone(known: &Known, orphans: &BTreeSet<String>) -> impl Iterator<Item = Service> {
+fn gone(known: &ObserveInput, orphans: &BTreeSet<String>) -> impl Iterator<Item = Service> {
     // Whom this daemon never ran may be another daemon's.
     let is_known = |name: &&String| known.memory.services.contains_key(*name);
     let removed = orphans.iter().filter(is_known).filter(|_| known.config.remove_orphans);
@@ -244,7 +244,7 @@ pub(crate) fn targets(
     containers: &[Container],
     proxy: Option<&ProxySeen>,
     memory: &Memory,
-) -> Vec<Target> {
+) -> Vec<ProbeTarget> {
     let target = |container: &Container| {
         let service = config.service_of(container)?;
         let address = container.socket(service);
@@ -252,7 +252,7 @@ pub(crate) fn targets(
         let name = service.replica_name(container.number);
         let server = proxy.and_then(|p| p.server(service.name.as_str(), &name));
         let is_proven = !is_unproven(memory, container);
-        Some(Target {
+        Some(ProbeTarget {
             id: container.id.clone(),
             number: container.number,
             run: Run { address, started: container.started },
@@ -285,7 +285,7 @@ fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
 
 /// Those who passed their probe, or whom HAProxy serves.
 fn ready(
-    known: &Known,
+    known: &ObserveInput,
     proxy: Option<&ProxySeen>,
     containers: &[&Container],
 ) -> BTreeSet<ContainerId> {
@@ -301,7 +301,7 @@ fn ready(
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
 
-fn proxy_standing(known: &Known, seen: Option<&ProxySeen>) -> ProxyStanding {
+fn proxy_standing(known: &ObserveInput, seen: Option<&ProxySeen>) -> ProxyStanding {
     if known.config.fixed.proxy.mode == ProxyMode::None {
         return ProxyStanding::Absent;
     }
@@ -337,12 +337,12 @@ fn old_connections(
 }
 
 struct View<'a> {
-    known: &'a Known<'a>,
+    known: &'a ObserveInput<'a>,
     engine: EngineSeen,
     /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
     standing: ProxyStanding,
-    swarm: &'a Sight,
+    swarm: &'a SwarmCache,
     unsettled: &'a BTreeSet<String>,
     loads: &'a BTreeMap<ContainerId, Loads>,
     old: &'a BTreeMap<IpAddr, u64>,
@@ -425,7 +425,7 @@ impl View<'_> {
             return vec![Reading::Pending; service.metrics.len()];
         }
         let time = (self.known.now, self.known.config.check_interval);
-        self.sampler.readings(time, service, self.known.heard, self.counts)
+        self.sampler.readings(time, service, self.known.remote_metrics, self.counts)
     }
 
     fn replica(&self, service: &Service, container: &Container) -> Replica {

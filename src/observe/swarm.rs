@@ -13,13 +13,13 @@ use crate::outside::Engine;
 
 /// What was seen last, by the names that Swarm has, and why a service was not seen now.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct SwarmCache {
     pub(crate) nodes: Vec<SwarmNode>,
     services: BTreeMap<String, SwarmSeen>,
     troubles: BTreeMap<String, String>,
 }
 
-impl Sight {
+impl SwarmCache {
     /// One service that cannot be told holds up no other. What could not be told takes its time
     /// once for each look that is due, and not at every turn.
     pub(crate) fn renew(&mut self, config: &Config, due: bool, engine: &dyn Engine) {

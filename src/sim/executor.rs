@@ -62,14 +62,14 @@ impl SimExecutor {
         }
         let claim = action.claim();
         if self.jobs.iter().any(|j| j.action.claim() == claim) {
-            state.note(format!("{action} begun while {claim:?} is under way"));
+            state.record_violation(format!("{action} begun while {claim:?} is under way"));
             return;
         }
         if let Action::Start { number, .. } = &action
             && !state.save_failed
             && state.saved.services.get(state.service()).is_none_or(|s| s.last_number < *number)
         {
-            state.note(format!("{action} begun before it was stored"));
+            state.record_violation(format!("{action} begun before it was stored"));
         }
         // From half of the one to half of the other; the daemon's own log shows such times.
         let (longest, usual) = match &action {
@@ -79,7 +79,7 @@ impl SimExecutor {
             Action::Amend { .. } => (200, 60),
             Action::Steer { .. } | Action::Resize { .. } | Action::EndProxies { .. } => (20, 4),
         };
-        let half = state.nature.chance.between(2, longest / 2, usual / 2);
+        let half = state.scenario.chance.between(2, longest / 2, usual / 2);
         let half = Duration::from_millis(half);
         let begun = state.now;
         let pull = state.pull_time(&action);

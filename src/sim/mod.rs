@@ -1,23 +1,23 @@
 //! Runs the production controller in a made-up world with made-up time. The world is in `world.rs`,
-//! what must hold in it in `rules.rs`, what is asked of it in `demand.rs`; the controller sees it
-//! through `faces.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
+//! what must hold in it in `invariants.rs`, what is asked of it in `workload.rs`; the controller sees it
+//! through `adapters.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
 //! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
-//! `svg`. What only tests do to a world is in `ordeal.rs`.
+//! `svg`. What only tests do to a world is in `fault_injection.rs`.
 
-mod chance;
-pub(crate) mod demand;
+mod variation;
+pub(crate) mod workload;
 mod executor;
-mod faces;
+mod adapters;
 #[cfg(test)]
-mod healing;
+mod replacement;
 #[cfg(test)]
-mod ordeal;
+mod fault_injection;
 #[cfg(test)]
-mod people;
+mod user_actions;
 #[cfg(test)]
 mod random;
 pub(crate) mod replay;
-mod rules;
+mod invariants;
 mod run;
 pub(crate) mod svg;
 #[cfg(test)]

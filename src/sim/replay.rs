@@ -9,12 +9,12 @@ use crate::model::metric::{Milli, shortened};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::{Runs, Service};
 use crate::model::time::Moment;
-use crate::sim::chance::Chance;
-use crate::sim::demand::{Basis, Demand};
-use crate::sim::run::{Run, Stroke};
+use crate::sim::run::{Run, ScriptEvent};
 use crate::sim::timeline::{Span, Timeline};
 use crate::sim::trace::Trace;
-use crate::sim::world::{Nature, START};
+use crate::sim::variation::Chance;
+use crate::sim::workload::{Demand, LoadMetric};
+use crate::sim::world::{START, Scenario};
 
 /// So long the first load goes on before the trace begins, so that it begins settled.
 const SETTLE: Duration = Duration::from_secs(3600);
@@ -27,7 +27,7 @@ const UNIT_SHOWN: usize = 40;
 pub(crate) struct Replay<'a> {
     pub(crate) config: &'a Config,
     pub(crate) service: Arc<Service>,
-    pub(crate) basis: &'a Basis,
+    pub(crate) basis: &'a LoadMetric,
     pub(crate) trace: &'a Trace,
     /// When the trace begins.
     pub(crate) start: Wall,
@@ -40,7 +40,7 @@ pub(crate) struct Replay<'a> {
 pub(crate) struct Replayed {
     pub(crate) timeline: Timeline,
     /// What must not happen and did: a bug of ours.
-    pub(crate) broken: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
@@ -55,7 +55,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
             interval.as_millis()
         ));
     }
-    let nature = Nature {
+    let scenario = Scenario {
         service: service.clone(),
         wall: asked.start,
         start_up: asked.start_up,
@@ -69,7 +69,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     };
     let begin = begin(interval);
     let config = alone(asked.config, &service);
-    let mut run = Run::new(nature, config, begin, script(asked.trace, begin));
+    let mut run = Run::new(scenario, config, begin, script(asked.trace, begin));
     // The last row ends the trace: what would happen at that very moment is not in it.
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     run.until(ms.saturating_sub(1));
@@ -83,8 +83,8 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         windows: windows(&asked.service.timetable, asked.start, span),
         end: span,
     };
-    let broken = std::mem::take(&mut run.world.state().broken);
-    Ok(Replayed { timeline, broken })
+    let violations = std::mem::take(&mut run.world.state().violations);
+    Ok(Replayed { timeline, violations })
 }
 
 /// A whole number of looks before the start, so that there is one at it.
@@ -104,8 +104,8 @@ fn alone(config: &Config, service: &Arc<Service>) -> Config {
     alone
 }
 
-fn script(trace: &Trace, begin: Moment) -> Vec<(Moment, Stroke)> {
-    let load = |value: f64| Stroke::Load((value * 1000.0).round() as u64);
+fn script(trace: &Trace, begin: Moment) -> Vec<(Moment, ScriptEvent)> {
+    let load = |value: f64| ScriptEvent::Load((value * 1000.0).round() as u64);
     let rows = trace.rows().iter().map(|(at, value)| (START.plus(*at), load(*value)));
     let first = trace.rows().first().map(|(_, value)| (begin, load(*value)));
     first.into_iter().chain(rows).collect()
@@ -138,11 +138,11 @@ mod tests {
     use crate::config;
     use crate::model::metric::Milli;
     use crate::model::schedule::Wall;
-    use crate::sim::demand::Basis;
     use crate::sim::random::Random;
     use crate::sim::replay::{Replay, Replayed, replay};
     use crate::sim::timeline::Point;
     use crate::sim::trace::Trace;
+    use crate::sim::workload::LoadMetric;
 
     /// A Monday, midnight in Berlin.
     const MONDAY: Wall = Wall(1_772_406_000);
@@ -169,7 +169,7 @@ mod tests {
         let service = config.services.values().next().unwrap().clone();
         let asked = Replay {
             config: &config,
-            basis: &Basis::first(&service).unwrap_or_else(Basis::none),
+            basis: &LoadMetric::first(&service).unwrap_or_else(LoadMetric::none),
             service,
             trace: &Trace::parse(trace.as_bytes()).unwrap(),
             start: MONDAY,
@@ -177,7 +177,7 @@ mod tests {
             capacity: capacity.map(|n| Milli(n * 1000)),
         };
         let replayed = replay(&asked).unwrap();
-        assert_eq!(replayed.broken, [""; 0]);
+        assert_eq!(replayed.violations, [""; 0]);
         replayed
     }
 

@@ -10,16 +10,16 @@ use crate::model::memory::ServiceMemory;
 use crate::model::metric::Milli;
 use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
-use crate::observe::health::{Outcome, Target};
+use crate::observe::health::{Outcome, ProbeTarget};
 use crate::sim::executor::SimExecutor;
 #[cfg(test)]
-use crate::sim::ordeal::Fault;
+use crate::sim::fault_injection::Fault;
 use crate::sim::timeline::Point;
-use crate::sim::world::{Nature, START, Unit, World};
+use crate::sim::world::{START, Scenario, SimContainer, World};
 
 /// What comes from outside.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stroke {
+pub(crate) enum ScriptEvent {
     /// From now on, in thousandths of the metric's unit.
     Load(u64),
     #[cfg(test)]
@@ -29,7 +29,7 @@ pub(crate) enum Stroke {
 pub(crate) struct Run {
     pub(crate) world: Arc<World>,
     /// The next one is the last.
-    script: Vec<(Moment, Stroke)>,
+    script: Vec<(Moment, ScriptEvent)>,
     pub(crate) controller: Controller,
     pub(crate) executor: SimExecutor,
     /// When the controller is polled next, unless something happens before.
@@ -44,14 +44,14 @@ pub(crate) struct Run {
 impl Run {
     /// The config has the one service of the world. The script is in the order of its times.
     pub(crate) fn new(
-        nature: Nature,
+        scenario: Scenario,
         config: Config,
         begin: Moment,
-        mut script: Vec<(Moment, Stroke)>,
+        mut script: Vec<(Moment, ScriptEvent)>,
     ) -> Run {
         script.reverse();
-        let controller = controller(&nature, config, ControllerState::default(), begin);
-        let world = Arc::new(World::new(nature, begin));
+        let controller = controller(&scenario, config, ControllerState::default(), begin);
+        let world = Arc::new(World::new(scenario, begin));
         Run {
             controller,
             executor: SimExecutor::new(world.clone()),
@@ -75,9 +75,11 @@ impl Run {
             self.world.state().advance(now);
             while let Some((_, stroke)) = self.script.pop_if(|(at, _)| *at <= now) {
                 match stroke {
-                    Stroke::Load(load) => self.world.state().nature.demand.load = Milli(load),
+                    ScriptEvent::Load(load) => {
+                        self.world.state().scenario.demand.load = Milli(load)
+                    }
                     #[cfg(test)]
-                    Stroke::Fault(fault) => self.suffer(fault, now),
+                    ScriptEvent::Fault(fault) => self.inject(fault, now),
                 }
             }
             let mut events: Vec<LoopEvent> =
@@ -148,7 +150,7 @@ impl Run {
             }
             Effect::ReadMetric(read) => {
                 let state = self.world.state();
-                let said = state.nature.demand.said(state.serving().len());
+                let said = state.scenario.demand.said(state.serving().len());
                 drop(state);
                 let value =
                     said.filter(|(source, _)| *source == read.source).map(|(_, value)| value);
@@ -159,9 +161,9 @@ impl Run {
         }
     }
 
-    fn probe(&self, target: &Target, now: Moment) -> Outcome {
+    fn probe(&self, target: &ProbeTarget, now: Moment) -> Outcome {
         let passed = self.world.state().call("probe", |state| {
-            let passes = |u: &Unit| {
+            let passes = |u: &SimContainer| {
                 u.address == Some(target.run.address.ip())
                     && u.state == ContainerState::Running
                     && u.is_well(now)
@@ -191,12 +193,12 @@ impl Run {
 
     fn record(&mut self, is_look: bool) {
         let state = self.world.state();
-        let bounds = state.nature.service.timetable.at(state.wall()).bounds;
+        let bounds = state.scenario.service.timetable.at(state.wall()).bounds;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let point = Point {
             at: state.now.since(START),
             is_look,
-            value: state.nature.demand.load.0 as f64 / 1000.0,
+            value: state.scenario.demand.load.0 as f64 / 1000.0,
             ready: count(state.serving().len()),
             replicas: count(state.containers.iter().filter(|u| u.exists()).count()),
             desired: self.desired,
@@ -217,7 +219,7 @@ impl Run {
 /// Where no faults are drawn, no replica becomes unhealthy: probing healthy ones on would only cost
 /// time.
 pub(crate) fn controller(
-    nature: &Nature,
+    scenario: &Scenario,
     config: Config,
     state: ControllerState,
     now: Moment,
@@ -225,7 +227,7 @@ pub(crate) fn controller(
     let settings = Settings {
         config_file: "made up".to_owned(),
         is_dry_run: false,
-        probes_healthy: nature.chance.is_drawn(),
+        probes_healthy: scenario.chance.is_drawn(),
     };
     Controller::new(config, settings, state, now)
 }

@@ -16,10 +16,10 @@ use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
 use crate::model::time::Moment;
-use crate::sim::chance::Chance;
-use crate::sim::demand::Demand;
 #[cfg(test)]
-use crate::sim::ordeal::Faults;
+use crate::sim::fault_injection::Faults;
+use crate::sim::variation::Chance;
+use crate::sim::workload::Demand;
 
 /// Where made-up time begins to count.
 pub(crate) const START: Moment = Moment(1_000_000_000_000);
@@ -32,7 +32,7 @@ pub(crate) struct World {
 }
 
 /// What the world is like before anything happens.
-pub(crate) struct Nature {
+pub(crate) struct Scenario {
     /// The only one there is.
     pub(crate) service: Arc<Service>,
     /// What clocks show at `START`.
@@ -47,8 +47,8 @@ pub(crate) struct Nature {
 
 pub(crate) struct State {
     pub(crate) now: Moment,
-    pub(crate) nature: Nature,
-    pub(crate) containers: Vec<Unit>,
+    pub(crate) scenario: Scenario,
+    pub(crate) containers: Vec<SimContainer>,
     /// Containers that only look like replicas.
     pub(crate) strangers: Vec<Stranger>,
     next_id: u64,
@@ -79,13 +79,13 @@ pub(crate) struct State {
     /// Replicas whose drain ran out of time: their sessions may be cut.
     pub(crate) timed_out: BTreeSet<ContainerId>,
     /// What must not happen and did.
-    pub(crate) broken: Vec<String>,
+    pub(crate) violations: Vec<String>,
     #[cfg(test)]
     pub(crate) faults: Faults,
 }
 
 /// A container.
-pub(crate) struct Unit {
+pub(crate) struct SimContainer {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
     pub(crate) owner: Owner,
@@ -116,7 +116,7 @@ pub(crate) struct Unit {
 /// An HAProxy process.
 pub(crate) struct Process {
     pub(crate) id: u32,
-    pub(crate) servers: Vec<Line>,
+    pub(crate) servers: Vec<SimServer>,
     pub(crate) told_at: Moment,
     /// Clients of it stay connected without a request.
     pub(crate) has_idle_clients: bool,
@@ -125,7 +125,7 @@ pub(crate) struct Process {
 
 /// A server line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct SimServer {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) duty: Duty,
@@ -139,9 +139,9 @@ pub(crate) struct Session {
     ends: Moment,
 }
 
-impl Unit {
+impl SimContainer {
     /// Whether the line leads to it: an address that was another's before does not.
-    fn is_at(&self, line: &Line) -> bool {
+    fn is_at(&self, line: &SimServer) -> bool {
         self.state == ContainerState::Running
             && self.address == Some(line.address.ip())
             && line.name == self.name
@@ -164,12 +164,12 @@ impl Unit {
 }
 
 impl World {
-    pub(crate) fn new(mut nature: Nature, now: Moment) -> World {
-        let is_amendable = nature.chance.one_in(2, true);
+    pub(crate) fn new(mut scenario: Scenario, now: Moment) -> World {
+        let is_amendable = scenario.chance.one_in(2, true);
         World {
             state: Mutex::new(State {
                 now,
-                nature,
+                scenario,
                 containers: Vec::new(),
                 strangers: Vec::new(),
                 next_id: 0,
@@ -189,7 +189,7 @@ impl World {
                 silent: false,
                 crashed: false,
                 timed_out: BTreeSet::new(),
-                broken: Vec::new(),
+                violations: Vec::new(),
                 #[cfg(test)]
                 faults: Faults::default(),
             }),
@@ -215,17 +215,17 @@ impl State {
     pub(crate) fn wall(&self) -> Wall {
         let ms = i64::try_from(self.now.0).unwrap_or(i64::MAX);
         let passed = ms.saturating_sub_unsigned(START.0).div_euclid(1000);
-        Wall(self.nature.wall.0.saturating_add(passed))
+        Wall(self.scenario.wall.0.saturating_add(passed))
     }
 
     pub(crate) fn service(&self) -> &str {
-        self.nature.service.name.as_str()
+        self.scenario.service.name.as_str()
     }
 
     pub(crate) fn advance(&mut self, to: Moment) {
         let ns = u64::try_from(to.since(self.now).as_nanos()).unwrap_or(u64::MAX);
         let serving = self.serving();
-        let rate = self.nature.demand.processor(serving.len());
+        let rate = self.scenario.demand.processor(serving.len());
         for unit in self.containers.iter_mut().filter(|u| serving.contains(&u.number)) {
             unit.used_ns = unit.used_ns.saturating_add(rate.over(ns));
         }
@@ -233,7 +233,7 @@ impl State {
         self.restart();
         let count = self.containers.len();
         self.containers.retain(|u| u.gone_at.is_none_or(|at| to < at));
-        let turns_healthy = |u: &Unit| u.ready_at == to && 0 < ns;
+        let turns_healthy = |u: &SimContainer| u.ready_at == to && 0 < ns;
         self.docker_event |=
             self.containers.len() < count || self.containers.iter().any(turns_healthy);
         self.sessions.retain(|s| to < s.ends);
@@ -250,7 +250,7 @@ impl State {
 
     /// When something happens by itself that Docker reports.
     pub(crate) fn next_event(&self) -> Option<Moment> {
-        let checks = self.nature.service.health.kind == HealthKind::Docker;
+        let checks = self.scenario.service.health.kind == HealthKind::Docker;
         let ready = self.containers.iter().filter(|_| checks).map(|u| u.ready_at);
         let known = self.containers.iter().filter_map(|u| u.gone_at);
         let restarts = self.containers.iter().filter_map(|u| u.restart_at);
@@ -270,7 +270,7 @@ impl State {
     /// Those whose `docker restart` has come to its second half.
     fn restart(&mut self) {
         let now = self.now;
-        let due = |u: &&Unit| {
+        let due = |u: &&SimContainer| {
             u.state == ContainerState::Exited && u.restart_at.is_some_and(|at| at <= now)
         };
         let mut due = self.containers.iter().filter(due).map(|u| u.id.clone());
@@ -294,7 +294,7 @@ impl State {
             places.extend(alive.map(|s| (process.id, s.address.ip())));
         }
         for (process, address) in places {
-            let chance = &mut self.nature.chance;
+            let chance = &mut self.scenario.chance;
             if chance.one_in(2, true) {
                 let longest = match chance.one_in(16, false) {
                     true => self.session_longest_ms,
@@ -303,7 +303,7 @@ impl State {
                 let lasts = chance.between(10, longest, REQUEST_MS);
                 let ends = now.plus(Duration::from_millis(lasts));
                 self.sessions.push(Session { process, address, ends });
-                if !self.nature.demand.is_of(Field::RequestRate) {
+                if !self.scenario.demand.is_of(Field::RequestRate) {
                     let mut all = self.current.iter_mut().chain(&mut self.old);
                     let process = all.find(|p| p.id == process);
                     process.into_iter().for_each(|p| p.requests += 1);
@@ -314,8 +314,8 @@ impl State {
 
     /// Requests of a service that is simulated by their rate, in whole ones.
     fn receive(&mut self, ns: u64) {
-        if self.nature.demand.is_of(Field::RequestRate) {
-            let rate = u128::from(self.nature.demand.load.0);
+        if self.scenario.demand.is_of(Field::RequestRate) {
+            let rate = u128::from(self.scenario.demand.load.0);
             // Thousandths a second times nanoseconds.
             self.coming += rate * u128::from(ns);
             let whole = self.coming / 1_000_000_000_000;
@@ -330,7 +330,7 @@ impl State {
         let open = self.sessions.iter().filter(|s| s.process == process.id).count();
         let open = u64::try_from(open).unwrap_or(u64::MAX);
         let serving = u64::try_from(self.serving().len()).unwrap_or(u64::MAX);
-        let shown = |field| self.nature.demand.shown(field, serving).filter(|_| is_current);
+        let shown = |field| self.scenario.demand.shown(field, serving).filter(|_| is_current);
         BackendCounts {
             process: process.id,
             is_current,
@@ -345,7 +345,7 @@ impl State {
     }
 
     /// Those that run.
-    fn by_address(&self) -> BTreeMap<IpAddr, &Unit> {
+    fn by_address(&self) -> BTreeMap<IpAddr, &SimContainer> {
         // Not collected: that sorts first, and each kind of sort is several kilobytes of code.
         let mut units = BTreeMap::new();
         for unit in &self.containers {
@@ -358,24 +358,25 @@ impl State {
     pub(crate) fn serving(&self) -> Vec<u32> {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
         let units = self.by_address();
-        let serves = |line: &&Line| line.duty == Duty::Ready;
-        let is_there = |u: &&&Unit, line: &Line| u.is_at(line) && self.now >= u.ill_until;
-        let unit = |line: &Line| units.get(&line.address.ip()).filter(|u| is_there(u, line));
+        let serves = |line: &&SimServer| line.duty == Duty::Ready;
+        let is_there =
+            |u: &&&SimContainer, line: &SimServer| u.is_at(line) && self.now >= u.ill_until;
+        let unit = |line: &SimServer| units.get(&line.address.ip()).filter(|u| is_there(u, line));
         lines.iter().filter(serves).filter_map(unit).map(|u| u.number).collect()
     }
 
     pub(crate) fn make(&mut self, service: &Service, number: u32) {
         self.next_id += 1;
         let image = service.container.origin.to_string();
-        self.containers.push(Unit {
+        self.containers.push(SimContainer {
             id: ContainerId(format!("{:064x}", self.next_id)),
             number,
-            owner: match &self.nature.service.container.origin {
+            owner: match &self.scenario.service.container.origin {
                 Origin::Image(_) => Owner::Ours,
                 Origin::Compose { .. } => Owner::Clone,
             },
-            name: self.nature.service.replica_name(number),
-            called: self.nature.service.replica_name(number),
+            name: self.scenario.service.replica_name(number),
+            called: self.scenario.service.replica_name(number),
             spec: service.spec_hash(),
             image,
             state: ContainerState::Created,
@@ -411,13 +412,13 @@ impl State {
     pub(crate) fn launch_unit(&mut self, id: &ContainerId) {
         self.give_address(id);
         self.docker_event = true;
-        let usual = u64::try_from(self.nature.start_up.as_millis()).unwrap_or(u64::MAX);
-        let start_up = Duration::from_millis(self.nature.chance.between(100, 4_000, usual));
+        let usual = u64::try_from(self.scenario.start_up.as_millis()).unwrap_or(u64::MAX);
+        let start_up = Duration::from_millis(self.scenario.chance.between(100, 4_000, usual));
         let ready_at = self.now.plus(start_up);
         for unit in self.containers.iter_mut().filter(|u| u.id == *id) {
             unit.state = ContainerState::Running;
             (unit.started, unit.restart_at) = (Some(self.now), None);
-            let is_broken = self.nature.broken_image == Some(unit.image.as_str());
+            let is_broken = self.scenario.broken_image == Some(unit.image.as_str());
             unit.ready_at = if is_broken { Moment(u64::MAX) } else { ready_at };
         }
     }
@@ -437,9 +438,9 @@ impl State {
     }
 
     /// A new process takes over, or the first one begins.
-    pub(crate) fn take_over(&mut self, servers: Vec<Line>) {
+    pub(crate) fn take_over(&mut self, servers: Vec<SimServer>) {
         self.next_process += 1;
-        let has_idle_clients = self.nature.chance.one_in(2, true);
+        let has_idle_clients = self.scenario.chance.one_in(2, true);
         let (id, told_at) = (self.next_process, self.now);
         let new = Process { id, servers, told_at, has_idle_clients, requests: 0 };
         if let Some(mut old) = self.current.replace(new) {

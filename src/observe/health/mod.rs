@@ -3,7 +3,7 @@
 //! for it here.
 
 mod http;
-pub(crate) mod streak;
+pub(crate) mod tracker;
 mod tcp;
 
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
 
 /// A replica to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct ProbeTarget {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
     /// Where it serves, and since when.

@@ -12,7 +12,7 @@ use crate::model::time::Moment;
 use crate::observe::metric::GAP_INTERVALS;
 
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct RequestCounter {
     /// False until there was a first look: what was counted before it was counted for others.
     begun: bool,
     /// Requests by process and backend, at the last look.
@@ -30,7 +30,7 @@ struct Span {
     response_ms: Option<u64>,
 }
 
-impl Tally {
+impl RequestCounter {
     /// To be called at every look that had an answer, or a process may come and go unseen.
     pub(crate) fn add(&mut self, now: Moment, seen: &ProxySeen) {
         let before = std::mem::take(&mut self.last);
@@ -124,14 +124,14 @@ mod tests {
     use crate::model::metric::{Field, Milli, Reading};
     use crate::model::proxy::{BackendCounts, ProxySeen};
     use crate::model::time::Moment;
-    use crate::observe::metric::haproxy::Tally;
+    use crate::observe::metric::haproxy::RequestCounter;
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
     /// Looks as `ms process:requests[/answered/response_ms]…[!]`, the current process first; `!`
     /// takes a reading. Gives the readings of this field.
     fn readings(field: Field, looks: &str) -> Vec<Reading> {
-        let mut tally = Tally::default();
+        let mut tally = RequestCounter::default();
         let mut readings = Vec::new();
         for look in looks.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let mut words: Vec<&str> = look.split_whitespace().collect();
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_gone_is_a_failure() {
-        let mut tally = Tally::default();
+        let mut tally = RequestCounter::default();
         let counts = BackendCounts { backend: "web".to_owned(), ..BackendCounts::default() };
         let seen = |is_current| ProxySeen {
             counts: vec![BackendCounts { is_current, ..counts.clone() }],
@@ -252,7 +252,7 @@ mod tests {
             }],
             ..ProxySeen::default()
         };
-        let mut tally = Tally::default();
+        let mut tally = RequestCounter::default();
         tally.add(Moment(0), &counts(1, 5, 5, 40));
         let now = counts(2, requests, answered, ms);
         tally.add(Moment(10_000), &now);

@@ -25,10 +25,10 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const TEXT_SHOWN: usize = 40;
 
 /// What remote sources said, and since when they are asked.
-pub(crate) type Heard = BTreeMap<Source, Hearing>;
+pub(crate) type RemoteMetrics = BTreeMap<Source, RemoteReading>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hearing {
+pub(crate) struct RemoteReading {
     pub(crate) since: Moment,
     /// The last answer and when it came. A failure is one, in words for the operator: the value
     /// before it is not used any more.
@@ -56,7 +56,7 @@ pub(crate) struct Loads {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     cpu: cpu::Counters,
-    haproxy: haproxy::Tally,
+    haproxy: haproxy::RequestCounter,
 }
 
 impl Sampler {
@@ -95,7 +95,7 @@ impl Sampler {
     /// To be called at every look, due or not.
     pub(crate) fn count(&mut self, now: Moment, config: &Config, seen: Option<&ProxySeen>) {
         if !counts_requests(config) {
-            self.haproxy = haproxy::Tally::default();
+            self.haproxy = haproxy::RequestCounter::default();
         } else if let Some(seen) = seen {
             self.haproxy.add(now, seen);
         }
@@ -106,7 +106,7 @@ impl Sampler {
         &self,
         (now, interval): (Moment, Duration),
         service: &Service,
-        heard: &Heard,
+        remote_metrics: &RemoteMetrics,
         seen: std::result::Result<&ProxySeen, &str>,
     ) -> Vec<Reading> {
         let one = |source: &Source| match source {
@@ -115,7 +115,7 @@ impl Sampler {
                 self.haproxy.read((now, interval), service.name.as_str(), *field, seen)
             }
             Source::Http { .. } | Source::Prometheus { .. } => {
-                remote(now, interval, heard.get(source))
+                remote(now, interval, remote_metrics.get(source))
             }
         };
         service.metrics.iter().map(|metric| one(&metric.source)).collect()
@@ -133,8 +133,8 @@ pub(crate) fn counts_requests(config: &Config) -> bool {
     metrics.any(|m| matches!(m.source, Source::Haproxy(_)))
 }
 
-fn remote(now: Moment, interval: Duration, hearing: Option<&Hearing>) -> Reading {
-    let Some(Hearing { since, said }) = hearing else { return Reading::Pending };
+fn remote(now: Moment, interval: Duration, hearing: Option<&RemoteReading>) -> Reading {
+    let Some(RemoteReading { since, said }) = hearing else { return Reading::Pending };
     let silent = now.since(said.as_ref().map_or(*since, |(at, _)| *at));
     if interval * GAP_INTERVALS <= silent {
         return Reading::Failed(format!(
@@ -222,7 +222,7 @@ mod tests {
 
     use crate::model::metric::{Milli, Reading};
     use crate::model::time::Moment;
-    use crate::observe::metric::{Hearing, remote};
+    use crate::observe::metric::{RemoteReading, remote};
 
     #[test]
     fn an_answer_counts_for_three_intervals() {
@@ -242,7 +242,7 @@ mod tests {
             (None, 15_000, silence(15)),
         ] {
             let said = said.map(|(at, result)| (Moment(at), result));
-            let hearing = Hearing { since: Moment(0), said };
+            let hearing = RemoteReading { since: Moment(0), said };
             assert_eq!(remote(Moment(now), interval, Some(&hearing)), want, "{now}: {hearing:?}");
         }
         assert_eq!(remote(Moment(99_000), interval, None), Reading::Pending);

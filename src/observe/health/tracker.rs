@@ -8,17 +8,17 @@ use crate::model::replica::{Health, OwnHealth};
 use crate::model::time::Moment;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Streak {
+pub(crate) struct HealthTracker {
     passes: u32,
     failures: u32,
     has_passed: bool,
     pub(crate) health: Health,
 }
 
-impl Streak {
+impl HealthTracker {
     /// One that passed for somebody else before is not given time to start again.
-    pub(crate) fn new(has_passed: bool) -> Streak {
-        Streak { passes: 0, failures: 0, has_passed, health: Health::Unknown }
+    pub(crate) fn new(has_passed: bool) -> HealthTracker {
+        HealthTracker { passes: 0, failures: 0, has_passed, health: Health::Unknown }
     }
 
     /// It never passed and is in its start period: a failure means nothing yet.
@@ -59,7 +59,12 @@ impl Streak {
     }
 
     /// What is known without asking, for the kinds that ask nobody. Docker counts for itself.
-    pub(crate) fn heard(&mut self, kind: &HealthKind, own: Option<&OwnHealth>, now: Moment) {
+    pub(crate) fn note_docker_health(
+        &mut self,
+        kind: &HealthKind,
+        own: Option<&OwnHealth>,
+        now: Moment,
+    ) {
         match (kind, own) {
             (HealthKind::Http(_) | HealthKind::Tcp, _) => (),
             (HealthKind::None, _) | (HealthKind::Docker, Some(OwnHealth::Healthy)) => {
@@ -97,9 +102,9 @@ mod tests {
     use crate::model::health::{HealthCheck, HealthKind};
     use crate::model::replica::{Health, OwnHealth};
     use crate::model::time::Moment;
-    use crate::observe::health::streak::Streak;
+    use crate::observe::health::tracker::HealthTracker;
 
-    fn shown(streak: &Streak) -> String {
+    fn shown(streak: &HealthTracker) -> String {
         match &streak.health {
             Health::Unknown => "?".to_owned(),
             Health::Starting => "s".to_owned(),
@@ -117,7 +122,7 @@ mod tests {
             start_period: Duration::from_secs(start_s),
             ..HealthCheck::default()
         };
-        let mut streak = Streak::new(before);
+        let mut streak = HealthTracker::new(before);
         let mut got = Vec::new();
         for (answer, second) in answers.chars().zip(0..) {
             let now = Moment(second * 1000);
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn who_is_not_asked_is_what_docker_says() {
         let ill = |text: &str| Some(OwnHealth::Unhealthy(text.to_owned()));
-        let mut streak = Streak::new(false);
+        let mut streak = HealthTracker::new(false);
         for (second, kind, own, want) in [
             (1, HealthKind::Tcp, ill("no"), "?"),
             (2, HealthKind::None, ill("no"), "H"),
@@ -167,12 +172,12 @@ mod tests {
             (8, HealthKind::Docker, Some(OwnHealth::Healthy), "H"),
             (9, HealthKind::Docker, Some(OwnHealth::Stale(99)), "H"),
         ] {
-            streak.heard(&kind, own.as_ref(), Moment(second * 1000));
+            streak.note_docker_health(&kind, own.as_ref(), Moment(second * 1000));
             assert_eq!(shown(&streak), want, "{second}");
         }
         for (has_passed, want) in [(false, "s"), (true, "H")] {
-            let mut streak = Streak::new(has_passed);
-            streak.heard(&HealthKind::Docker, Some(&OwnHealth::Stale(99)), Moment(0));
+            let mut streak = HealthTracker::new(has_passed);
+            streak.note_docker_health(&HealthKind::Docker, Some(&OwnHealth::Stale(99)), Moment(0));
             assert_eq!(shown(&streak), want, "Docker's old word, has it passed: {has_passed}");
         }
     }

@@ -18,7 +18,7 @@ use crate::outside::Clock;
 const AT_ONCE: usize = 3;
 
 /// An action on its way.
-pub(crate) struct Job {
+pub(crate) struct PendingAction {
     pub(crate) action: Action,
     pub(crate) begun: Moment,
     /// Whatever it needs was looked for.
@@ -26,46 +26,46 @@ pub(crate) struct Job {
 }
 
 #[derive(Clone)]
-pub(crate) struct Pulls {
+pub(crate) struct ImagePuller {
     engine: Arc<Docker>,
     clock: Arc<dyn Clock>,
     inbox: SyncSender<Incoming>,
-    queue: SyncSender<Job>,
-    wanted: Arc<Mutex<Wanted>>,
+    queue: SyncSender<PendingAction>,
+    wanted: Arc<Mutex<PullQueue>>,
 }
 
 #[derive(Default)]
-struct Wanted {
+struct PullQueue {
     /// By image, those who wait for it: as many as there are replicas that start.
-    jobs: BTreeMap<String, Vec<Job>>,
+    jobs: BTreeMap<String, Vec<PendingAction>>,
     /// Images that nobody fetches yet.
     next: VecDeque<String>,
     threads: usize,
 }
 
-impl Wanted {
+impl PullQueue {
     fn waiting(&self, image: &str) -> usize {
         self.jobs.get(image).map_or(0, Vec::len)
     }
 }
 
-impl Pulls {
+impl ImagePuller {
     /// Jobs go to `queue` once their image is there.
     pub(crate) fn new(
         engine: Arc<Docker>,
         clock: Arc<dyn Clock>,
         inbox: SyncSender<Incoming>,
-        queue: SyncSender<Job>,
-    ) -> Pulls {
-        Pulls { engine, clock, inbox, queue, wanted: Arc::default() }
+        queue: SyncSender<PendingAction>,
+    ) -> ImagePuller {
+        ImagePuller { engine, clock, inbox, queue, wanted: Arc::default() }
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    fn wanted(&self) -> MutexGuard<'_, PullQueue> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a job whose image is absent. Gives it back when there is nothing to wait for.
-    pub(crate) fn park(&self, job: Job) -> Option<Job> {
+    pub(crate) fn park(&self, job: PendingAction) -> Option<PendingAction> {
         let Action::Start { service, .. } = &job.action else { return Some(job) };
         let Origin::Image(image) = &service.container.origin else { return Some(job) };
         // A Docker that gives no answer gives none to what comes next either.
@@ -154,7 +154,7 @@ impl Pulls {
         for job in jobs {
             match result {
                 // At the end of the daemon nobody takes it.
-                Ok(()) => drop(self.queue.send(Job { is_prepared: true, ..job })),
+                Ok(()) => drop(self.queue.send(PendingAction { is_prepared: true, ..job })),
                 Err(words) => {
                     let took = self.clock.now().since(job.begun);
                     let trouble =

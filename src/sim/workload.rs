@@ -15,9 +15,9 @@ pub(crate) struct Demand {
 }
 
 /// How fast a replica uses its processor, in thousandths of a percent of its limit.
-pub(crate) struct Pace(Milli);
+pub(crate) struct CpuRate(Milli);
 
-impl Pace {
+impl CpuRate {
     /// In nanoseconds of a limit of one core.
     pub(crate) fn over(&self, ns: u64) -> u64 {
         let used = u128::from(ns) * u128::from(self.0.0) / 100_000;
@@ -64,19 +64,19 @@ impl Demand {
     }
 
     /// Of a service that another metric drives, the processors are idle.
-    pub(crate) fn processor(&self, replicas: usize) -> Pace {
+    pub(crate) fn processor(&self, replicas: usize) -> CpuRate {
         match self.source {
-            Source::Cpu => Pace(self.share(replicas)),
+            Source::Cpu => CpuRate(self.share(replicas)),
             Source::Memory
             | Source::Haproxy(_)
             | Source::Http { .. }
-            | Source::Prometheus { .. } => Pace(Milli(0)),
+            | Source::Prometheus { .. } => CpuRate(Milli(0)),
         }
     }
 }
 
 /// By what a service is simulated.
-pub(crate) struct Basis {
+pub(crate) struct LoadMetric {
     pub(crate) source: Source,
     pub(crate) unit: String,
     /// What one replica is to carry; of a band the upper threshold. More than 0.
@@ -87,22 +87,22 @@ pub(crate) struct Basis {
 
 const WHOLE: Milli = Milli(100_000);
 
-impl Basis {
+impl LoadMetric {
     /// The first that the service is scaled by; `None` where there is nothing.
-    pub(crate) fn first(service: &Service) -> Option<Basis> {
+    pub(crate) fn first(service: &Service) -> Option<LoadMetric> {
         let upper = |percent: u64| Milli(percent.saturating_mul(10).max(1));
         let band = service.band.map(|band| (Source::Cpu, upper(band.upper().hundredths())));
         let metrics = service.metrics.iter().map(|m| (m.source.clone(), m.target));
         let mut all = band.into_iter().chain(metrics);
         let (source, target) = all.next()?;
         let others = all.map(|(source, _)| source.to_string()).collect();
-        Some(Basis { unit: unit(&source), source, target, others })
+        Some(LoadMetric { unit: unit(&source), source, target, others })
     }
 
     /// For the picture of a service that nothing scales.
-    pub(crate) fn none() -> Basis {
+    pub(crate) fn none() -> LoadMetric {
         let (source, others) = (Source::Cpu, Vec::new());
-        Basis { unit: unit(&source), source, target: WHOLE, others }
+        LoadMetric { unit: unit(&source), source, target: WHOLE, others }
     }
 
     /// What a replica can carry when nobody says: no more than its container is allowed to use.
@@ -131,7 +131,7 @@ fn unit(source: &Source) -> String {
 #[cfg(test)]
 mod tests {
     use crate::model::metric::{Milli, Source};
-    use crate::sim::demand::Demand;
+    use crate::sim::workload::Demand;
 
     #[test]
     fn load_is_shared_evenly_up_to_what_each_can_carry() {

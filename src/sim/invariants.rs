@@ -10,29 +10,32 @@ use crate::model::plan::{Plan, Step};
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::service::{Origin, replica_name};
-use crate::sim::world::{Line, Process, START, State, Unit};
+use crate::sim::world::{Process, START, SimContainer, SimServer, State};
 
 /// The longest that a reload takes here.
 const LATELY: Duration = Duration::from_millis(600);
 
 impl State {
-    pub(crate) fn note(&mut self, what: String) {
+    pub(crate) fn record_violation(&mut self, what: String) {
         let at = self.now.since(START).as_millis();
-        self.broken.push(format!("at {at} ms: {what}"));
+        self.violations.push(format!("at {at} ms: {what}"));
     }
 
     /// How many serve that the daemon has no reason to think ill of.
     pub(crate) fn trusted(&self) -> usize {
         // One that was started anew leaves until its health check has passed, and what was decided
         // before it did may still be on its way.
-        let is_unproven = |unit: &Unit| {
-            let proven = self.believed.known.get(&unit.id).and_then(|known| known.proven);
-            let is_other = proven.zip(unit.started).is_some_and(|(proven, now)| proven != now.0);
-            is_other || unit.started.is_some_and(|at| self.now.since(at) < LATELY)
+        let is_unproven = |container: &SimContainer| {
+            let proven = self.believed.known.get(&container.id).and_then(|known| known.proven);
+            let is_other =
+                proven.zip(container.started).is_some_and(|(proven, now)| proven != now.0);
+            is_other || container.started.is_some_and(|at| self.now.since(at) < LATELY)
         };
         let is_shunned = |number: &u32| {
-            let unit = self.containers.iter().find(|u| u.number == *number);
-            unit.is_some_and(|unit| self.believed.is_ill(&unit.id) || is_unproven(unit))
+            let container = self.containers.iter().find(|u| u.number == *number);
+            container.is_some_and(|container| {
+                self.believed.is_ill(&container.id) || is_unproven(container)
+            })
         };
         self.serving().iter().filter(|number| !is_shunned(number)).count()
     }
@@ -43,49 +46,51 @@ impl State {
         if before <= after {
             return;
         }
-        let service = &self.nature.service;
+        let service = &self.scenario.service;
         let min = service.timetable.at(self.wall()).bounds.min();
         let min = min.saturating_sub(service.rollout.max_unavailable);
         if after < before.min(usize::try_from(min).unwrap_or(usize::MAX)) {
-            self.note(format!("{what}: from {before} to {after} that serve"));
+            self.record_violation(format!("{what}: from {before} to {after} that serve"));
         }
     }
 
     /// A replica enters HAProxy only once it can serve.
-    pub(crate) fn check_entry(&mut self, lines: &[Line]) {
+    pub(crate) fn check_entry(&mut self, lines: &[SimServer]) {
         let before = self.current.as_ref().map_or(&[][..], |p| &p.servers);
         let is_known =
-            |l: &Line| before.iter().any(|o| o.address == l.address && o.duty != Duty::Maint);
-        let enters = |l: &&Line| l.duty == Duty::Ready && !is_known(l);
-        let is_early = |l: &&Line| {
-            let mut units = self.containers.iter();
-            units.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
+            |l: &SimServer| before.iter().any(|o| o.address == l.address && o.duty != Duty::Maint);
+        let enters = |l: &&SimServer| l.duty == Duty::Ready && !is_known(l);
+        let is_early = |l: &&SimServer| {
+            let mut containers = self.containers.iter();
+            containers.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
         };
         if let Some(line) = lines.iter().filter(enters).find(is_early) {
-            self.note(format!("{} enters before it can serve", line.name));
+            self.record_violation(format!("{} enters before it can serve", line.name));
         }
     }
 
     /// Stops a container, and writes down whom that cut.
     pub(crate) fn stop(&mut self, id: &ContainerId) {
-        let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
-        let Some(address) = unit.address.filter(|_| unit.state == ContainerState::Running) else {
+        let Some(container) = self.containers.iter().find(|u| u.id == *id) else { return };
+        let Some(address) =
+            container.address.filter(|_| container.state == ContainerState::Running)
+        else {
             return self.end(id, Ending::Stopped);
         };
-        let name = replica_name(self.service(), unit.number);
+        let name = replica_name(self.service(), container.number);
         if !self.timed_out.contains(id) {
             let open = self.sessions.iter().filter(|s| s.address == address).count();
             if 0 < open {
-                self.note(format!("{name} stopped with {open} sessions"));
+                self.record_violation(format!("{name} stopped with {open} sessions"));
             }
-            let own = |l: &&Line| l.name == name && l.address.ip() == address;
+            let own = |l: &&SimServer| l.name == name && l.address.ip() == address;
             let has = |p: &Process| p.servers.iter().any(|l| own(&l) && l.duty != Duty::Maint);
             if !self.silent && self.current.as_ref().is_some_and(has) {
-                self.note(format!("{name} stopped while HAProxy has it"));
+                self.record_violation(format!("{name} stopped while HAProxy has it"));
             }
             let current = self.current.iter().flat_map(|p| &p.servers);
             if current.filter(own).any(|l| l.duty == Duty::Ready) {
-                self.note(format!("{name} stopped while HAProxy sends it requests"));
+                self.record_violation(format!("{name} stopped while HAProxy sends it requests"));
             }
             let sends = |p: &Process| {
                 let mut open = p.servers.iter().filter(own);
@@ -94,7 +99,9 @@ impl State {
                     && open.any(|l| l.duty == Duty::Ready)
             };
             if self.old.iter().any(sends) {
-                self.note(format!("{name} stopped while an earlier HAProxy may send it requests"));
+                self.record_violation(format!(
+                    "{name} stopped while an earlier HAProxy may send it requests"
+                ));
             }
         }
         let before = self.trusted();
@@ -105,14 +112,14 @@ impl State {
     /// Compose's own go only when there are too many, and never the last of them.
     pub(crate) fn check_removal(&mut self, id: &ContainerId) {
         if self.strangers.iter().any(|stranger| stranger.id == *id) {
-            self.note(format!("{id}, which is a stranger, is removed"));
+            self.record_violation(format!("{id}, which is a stranger, is removed"));
         }
         // Somebody may have been quicker.
-        let Some(unit) = self.containers.iter().find(|u| u.id == *id) else { return };
-        if unit.owner != Owner::Compose {
+        let Some(container) = self.containers.iter().find(|u| u.id == *id) else { return };
+        if container.owner != Owner::Compose {
             return;
         }
-        let name = unit.name.clone();
+        let name = container.name.clone();
         let others = self.containers.iter().filter(|u| u.id != *id);
         let (mut own, mut runs) = (0, 0);
         for other in others {
@@ -120,7 +127,7 @@ impl State {
             runs += u32::from(other.state == ContainerState::Running);
         }
         if own == 0 || runs < self.believed.wanted.unwrap_or(0) {
-            self.note(format!(
+            self.record_violation(format!(
                 "{name} of compose's is removed beside {own} of its own, {runs} run"
             ));
         }
@@ -140,20 +147,20 @@ impl State {
             | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();
-        let drained = |u: &Unit| plan.steps.contains(&Step::Drain { number: u.number });
+        let drained = |u: &SimContainer| plan.steps.contains(&Step::Drain { number: u.number });
         // Those of compose's that hold no seat are not started by us.
-        let is_idle = |u: &Unit| {
+        let is_idle = |u: &SimContainer| {
             u.owner == Owner::Compose
                 && (u.state != ContainerState::Running || self.believed.is_ill(&u.id))
         };
-        let stays = |u: &&Unit| {
+        let stays = |u: &&SimContainer| {
             u.exists() && !is_idle(u) && !before.drains.contains_key(&u.id) && !drained(u)
         };
         let there = self.containers.iter().filter(stays).count();
-        let surge = self.nature.service.rollout.max_surge;
+        let surge = self.scenario.service.rollout.max_surge;
         let most = usize::try_from(plan.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
         if again < starts && most < there + starts - again {
-            self.note(format!("{starts} started beside {there}, for {}", plan.wanted));
+            self.record_violation(format!("{starts} started beside {there}, for {}", plan.wanted));
         }
     }
 
@@ -161,22 +168,22 @@ impl State {
     pub(crate) fn check_tick(&mut self, output: &TickOutput, before: &ServiceMemory) {
         let Some(plan) = output.plans.get(self.service()) else { return };
         if plan.because.is_empty() {
-            self.note("a plan without a reason".to_owned());
+            self.record_violation("a plan without a reason".to_owned());
         }
-        let bounds = self.nature.service.timetable.at(self.wall()).bounds;
+        let bounds = self.scenario.service.timetable.at(self.wall()).bounds;
         // What compose made of the number stands for a cooldown.
-        let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });
+        let is_composed = matches!(self.scenario.service.container.origin, Origin::Compose { .. });
         let is_ours = output.engine_error.is_none() && !is_composed;
         if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
-            self.note(format!("{} is outside the bounds", plan.wanted));
+            self.record_violation(format!("{} is outside the bounds", plan.wanted));
         }
         self.check_surge(plan, before);
         for step in &plan.steps {
             if let Step::Release { number, .. } = step {
-                let mut units = self.containers.iter().filter(|u| u.number == *number);
-                let id = units.next().map(|u| u.id.clone());
+                let mut containers = self.containers.iter().filter(|u| u.number == *number);
+                let id = containers.next().map(|u| u.id.clone());
                 let drain = id.and_then(|id| Some((before.drains.get(&id)?.since, id)));
-                let longest = self.nature.service.drain_timeout;
+                let longest = self.scenario.service.drain_timeout;
                 let now = self.now;
                 if let Some((_, id)) = drain.filter(|(since, _)| longest <= now.since(*since)) {
                     self.timed_out.insert(id);

@@ -19,7 +19,7 @@ use crate::outside::{
     Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store,
     Usage,
 };
-use crate::sim::world::{Line, State, Unit, World};
+use crate::sim::world::{SimContainer, SimServer, State, World};
 
 impl Clock for World {
     fn now(&self) -> Moment {
@@ -32,8 +32,8 @@ impl Clock for World {
 }
 
 /// As Docker's own check shows it, where the service goes by that.
-fn own_health(unit: &Unit, state: &State) -> Option<OwnHealth> {
-    (state.nature.service.health.kind == HealthKind::Docker).then(|| {
+fn own_health(unit: &SimContainer, state: &State) -> Option<OwnHealth> {
+    (state.scenario.service.health.kind == HealthKind::Docker).then(|| {
         let is_well = unit.is_well(state.now);
         if is_well { OwnHealth::Healthy } else { OwnHealth::Starting }
     })
@@ -42,7 +42,7 @@ fn own_health(unit: &Unit, state: &State) -> Option<OwnHealth> {
 impl Engine for World {
     fn list(&self, _: &[Adopted], _: &BTreeSet<ContainerId>) -> Result<Listing> {
         self.state().call("list", |state| {
-            let container = |unit: &Unit| Container {
+            let container = |unit: &SimContainer| Container {
                 id: unit.id.clone(),
                 name: unit.called.clone(),
                 owner: unit.owner,
@@ -100,7 +100,7 @@ impl Engine for World {
             let usage = |ask: &Ask| {
                 let unit = state.containers.iter().find(|u| u.id == ask.id)?;
                 let serving = state.serving().len();
-                let memory = ask.memory.then(|| state.nature.demand.memory(serving));
+                let memory = ask.memory.then(|| state.scenario.demand.memory(serving));
                 Some((ask.id.clone(), Usage { cpu: Some(counter(unit.used_ns)), memory }))
             };
             Ok(of.iter().filter_map(usage).collect())
@@ -123,7 +123,7 @@ impl Engine for World {
                 if most <= count {
                     return Err(Error::new(format!("{count} containers exist, {most} are made")));
                 }
-                let is_pattern = |u: &Unit| u.state == ContainerState::Running;
+                let is_pattern = |u: &SimContainer| u.state == ContainerState::Running;
                 let is_composed = matches!(service.container.origin, Origin::Compose { .. });
                 if is_composed && !state.containers.iter().any(is_pattern) {
                     return Err(Error::new("no container of compose's runs"));
@@ -159,12 +159,12 @@ impl Engine for World {
         let (id, service) = (&removal.id, &removal.service);
         let mut state = self.state();
         if *service != state.service() {
-            state.note(format!("a replica of {service} is removed"));
+            state.record_violation(format!("a replica of {service} is removed"));
         }
         // As it was when that was decided, or not at all.
         state.check_removal(id);
         let unit = state.containers.iter().find(|u| u.id == *id);
-        let is_same = |u: &Unit| {
+        let is_same = |u: &SimContainer| {
             let is_up = matches!(u.state, ContainerState::Running | ContainerState::Paused);
             let is_paused = u.state == ContainerState::Paused;
             (is_up, is_paused) == (removal.is_up, removal.is_paused)
@@ -181,7 +181,7 @@ impl Engine for World {
         })?;
         state.call("remove", |state| {
             let gone_at =
-                state.now.plus(Duration::from_millis(state.nature.chance.between(0, 300, 100)));
+                state.now.plus(Duration::from_millis(state.scenario.chance.between(0, 300, 100)));
             for unit in state.containers.iter_mut().filter(|u| u.id == *id) {
                 unit.state = ContainerState::Removing;
                 unit.gone_at = Some(gone_at);
@@ -201,7 +201,7 @@ impl Proxy for World {
             for session in state.sessions.iter().filter(|s| s.process == process.id) {
                 *sessions.entry(session.address).or_default() += 1;
             }
-            let seen = |line: &Line| SeenServer {
+            let seen = |line: &SimServer| SeenServer {
                 backend: state.service().to_owned(),
                 name: line.name.clone(),
                 seen: ServerSeen {
@@ -287,12 +287,12 @@ impl Proxy for World {
             state.check_entry(&wanted);
             let mut now = state.current.as_ref().map(|p| p.servers.clone());
             let shown = now.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
-            let is = |a: &Line, b: &Line| (&a.name, a.address) == (&b.name, b.address);
+            let is = |a: &SimServer, b: &SimServer| (&a.name, a.address) == (&b.name, b.address);
             for stranger in shown.iter_mut().filter(|s| !wanted.iter().any(|w| is(w, s))) {
                 stranger.duty = Duty::Maint;
             }
             let sessions = &state.sessions;
-            let chance = &mut state.nature.chance;
+            let chance = &mut state.scenario.chance;
             let names: Vec<_> = shown.iter().map(|l| (l.name.clone(), l.address)).collect();
             shown.retain(|l| {
                 // The address may be another's by now, and the sessions with it.
@@ -310,7 +310,7 @@ impl Proxy for World {
                 }
                 let look = Duration::from_millis(chance.between(10, 1_000, 500));
                 let checked_at = state.now.plus(look);
-                shown.push(Line { duty: Duty::Drain, checked_at, ..new });
+                shown.push(SimServer { duty: Duty::Drain, checked_at, ..new });
             }
             let shown = std::mem::take(shown);
             state.current.iter_mut().for_each(|p| p.servers = shown.clone());
@@ -336,7 +336,7 @@ impl Proxy for World {
                 line.duty = steering.duty;
             }
             for name in early {
-                state.note(format!("{name} gets requests before HAProxy looked at it"));
+                state.record_violation(format!("{name} gets requests before HAProxy looked at it"));
             }
             state.check_floor(before, "steer");
             Ok(())
@@ -345,9 +345,9 @@ impl Proxy for World {
 }
 
 /// `now`: HAProxy takes a server of its file for looked at.
-fn lines(routes: &Routes, now: Moment) -> Vec<Line> {
+fn lines(routes: &Routes, now: Moment) -> Vec<SimServer> {
     let servers = routes.backends.iter().flat_map(|b| &b.servers);
-    let line = |s: &Server| Line {
+    let line = |s: &Server| SimServer {
         name: s.name.clone(),
         address: s.address,
         duty: s.duty(),

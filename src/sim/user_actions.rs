@@ -8,13 +8,13 @@ use crate::model::owner::{Owner, Stranger};
 use crate::model::replica::{ContainerId, ContainerState, Ending};
 use crate::model::schedule::Timetable;
 use crate::model::service::{Bounds, Origin, Service};
-use crate::sim::ordeal::{Fault, Rate, web};
+use crate::sim::fault_injection::{Fault, Rate, web};
 use crate::sim::random::Random;
-use crate::sim::run::{Run, Stroke};
+use crate::sim::run::{Run, ScriptEvent};
 use crate::sim::world::{START, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum UserAction {
     Stop,
     Start,
     Restart,
@@ -34,21 +34,21 @@ pub(crate) enum Deed {
     Reboot,
 }
 
-const DEEDS: [Deed; 14] = [
-    Deed::Stop,
-    Deed::Start,
-    Deed::Restart,
-    Deed::Kill,
-    Deed::Crash,
-    Deed::Pause,
-    Deed::Unpause,
-    Deed::Rename,
-    Deed::Remove,
-    Deed::Disconnect,
-    Deed::Connect,
-    Deed::Copy,
-    Deed::Up,
-    Deed::Reboot,
+const DEEDS: [UserAction; 14] = [
+    UserAction::Stop,
+    UserAction::Start,
+    UserAction::Restart,
+    UserAction::Kill,
+    UserAction::Crash,
+    UserAction::Pause,
+    UserAction::Unpause,
+    UserAction::Rename,
+    UserAction::Remove,
+    UserAction::Disconnect,
+    UserAction::Connect,
+    UserAction::Copy,
+    UserAction::Up,
+    UserAction::Reboot,
 ];
 
 /// `docker restart` takes so long from the end to the start.
@@ -56,44 +56,48 @@ const RESTART_TAKES: Duration = Duration::from_millis(300);
 
 impl State {
     /// To a replica that the deed can be done to, if there is one.
-    pub(crate) fn suffer_deed(&mut self, deed: Deed) {
+    pub(crate) fn do_by_hand(&mut self, deed: UserAction) {
         match deed {
-            Deed::Up => return self.up(),
-            Deed::Reboot => {
+            UserAction::Up => return self.up(),
+            UserAction::Reboot => {
                 let ids: Vec<ContainerId> = self.containers.iter().map(|u| u.id.clone()).collect();
                 return ids.iter().for_each(|id| self.end(id, Ending::Shutdown));
             }
             _ => (),
         }
         let fits = |state: ContainerState| match deed {
-            Deed::Start => state == ContainerState::Exited,
-            Deed::Unpause => state == ContainerState::Paused,
-            Deed::Pause | Deed::Restart | Deed::Crash | Deed::Disconnect | Deed::Connect => {
-                state == ContainerState::Running
-            }
-            Deed::Stop | Deed::Kill => {
+            UserAction::Start => state == ContainerState::Exited,
+            UserAction::Unpause => state == ContainerState::Paused,
+            UserAction::Pause
+            | UserAction::Restart
+            | UserAction::Crash
+            | UserAction::Disconnect
+            | UserAction::Connect => state == ContainerState::Running,
+            UserAction::Stop | UserAction::Kill => {
                 matches!(state, ContainerState::Running | ContainerState::Paused)
             }
-            Deed::Rename | Deed::Remove | Deed::Copy | Deed::Up | Deed::Reboot => {
-                state != ContainerState::Removing
-            }
+            UserAction::Rename
+            | UserAction::Remove
+            | UserAction::Copy
+            | UserAction::Up
+            | UserAction::Reboot => state != ContainerState::Removing,
         };
         let units = self.containers.iter().filter(|u| fits(u.state));
         let ids: Vec<ContainerId> = units.map(|u| u.id.clone()).collect();
         let Some(limit) = u64::try_from(ids.len()).ok().filter(|n| 0 < *n) else { return };
-        let id = &ids[usize::try_from(self.nature.chance.between(0, limit, 0)).unwrap()];
+        let id = &ids[usize::try_from(self.scenario.chance.between(0, limit, 0)).unwrap()];
         self.one(deed, id);
     }
 
-    fn one(&mut self, deed: Deed, id: &ContainerId) {
+    fn one(&mut self, deed: UserAction, id: &ContainerId) {
         let now = self.now;
         match deed {
-            Deed::Stop => self.end(id, Ending::Stopped),
-            Deed::Kill => self.end(id, Ending::Killed),
-            Deed::Crash => self.end(id, Ending::Crashed),
-            Deed::Restart => self.end(id, Ending::Stopped),
-            Deed::Start => self.launch_unit(id),
-            Deed::Remove => {
+            UserAction::Stop => self.end(id, Ending::Stopped),
+            UserAction::Kill => self.end(id, Ending::Killed),
+            UserAction::Crash => self.end(id, Ending::Crashed),
+            UserAction::Restart => self.end(id, Ending::Stopped),
+            UserAction::Start => self.launch_unit(id),
+            UserAction::Remove => {
                 self.end(id, Ending::Killed);
                 self.containers.retain(|u| u.id != *id);
                 return;
@@ -103,11 +107,11 @@ impl State {
         let strangers = self.strangers.len();
         let Some(unit) = self.containers.iter_mut().find(|u| u.id == *id) else { return };
         match deed {
-            Deed::Restart => unit.restart_at = Some(now.plus(RESTART_TAKES)),
-            Deed::Pause => unit.state = ContainerState::Paused,
-            Deed::Unpause => unit.state = ContainerState::Running,
-            Deed::Rename => unit.called = format!("renamed-{}", now.0),
-            Deed::Copy => {
+            UserAction::Restart => unit.restart_at = Some(now.plus(RESTART_TAKES)),
+            UserAction::Pause => unit.state = ContainerState::Paused,
+            UserAction::Unpause => unit.state = ContainerState::Running,
+            UserAction::Rename => unit.called = format!("renamed-{}", now.0),
+            UserAction::Copy => {
                 let stranger = Stranger {
                     id: ContainerId(format!("{strangers:f>64x}")),
                     name: "copy".to_owned(),
@@ -116,12 +120,12 @@ impl State {
                 };
                 self.strangers.push(stranger);
             }
-            Deed::Disconnect => {
+            UserAction::Disconnect => {
                 unit.is_cut_off = true;
                 let address = unit.address.take();
                 self.sessions.retain(|s| Some(s.address) != address);
             }
-            Deed::Connect if unit.is_cut_off => {
+            UserAction::Connect if unit.is_cut_off => {
                 unit.is_cut_off = false;
                 self.give_address(id);
             }
@@ -135,16 +139,16 @@ impl State {
         let ids: Vec<_> = composed.map(|u| (u.id.clone(), u.state, u.is_cut_off)).collect();
         for (id, state, is_cut_off) in ids {
             match state {
-                ContainerState::Paused => self.one(Deed::Unpause, &id),
+                ContainerState::Paused => self.one(UserAction::Unpause, &id),
                 ContainerState::Exited | ContainerState::Created => self.launch_unit(&id),
                 ContainerState::Running | ContainerState::Restarting | ContainerState::Removing => {
                 }
             }
             if is_cut_off {
-                self.one(Deed::Connect, &id);
+                self.one(UserAction::Connect, &id);
             }
         }
-        let is_composed = matches!(self.nature.service.container.origin, Origin::Compose { .. });
+        let is_composed = matches!(self.scenario.service.container.origin, Origin::Compose { .. });
         if is_composed && !self.containers.iter().any(|u| u.owner == Owner::Compose) {
             self.compose_makes();
         }
@@ -154,7 +158,7 @@ impl State {
     fn compose_makes(&mut self) {
         let taken = |n: &u32| self.containers.iter().any(|u| u.number == *n);
         let number = (1..).find(|n| !taken(n)).unwrap_or_default();
-        let service = self.nature.service.clone();
+        let service = self.scenario.service.clone();
         self.make(&service, number);
         let unit = self.containers.last_mut().unwrap();
         unit.owner = Owner::Compose;
@@ -180,22 +184,22 @@ fn walk(seed: u64, service: Service, others: u64) -> Run {
     let mut script = Vec::new();
     for _ in 0..STEPS {
         let stroke = match random.below(20) {
-            0 => Stroke::Fault(Fault::DaemonDies),
-            1 => Stroke::Fault(Fault::HaproxyDies),
-            2 => {
-                Stroke::Fault(Fault::DockerAway(Duration::from_millis(random.between(100, 8_000))))
-            }
-            3 | 4 => Stroke::Load(random.below(500_00) * 10),
+            0 => ScriptEvent::Fault(Fault::DaemonDies),
+            1 => ScriptEvent::Fault(Fault::HaproxyDies),
+            2 => ScriptEvent::Fault(Fault::DockerAway(Duration::from_millis(
+                random.between(100, 8_000),
+            ))),
+            3 | 4 => ScriptEvent::Load(random.below(500_00) * 10),
             _ => {
                 let deed = usize::try_from(random.below(DEEDS.len() as u64)).unwrap();
-                Stroke::Fault(Fault::Deed(DEEDS[deed]))
+                ScriptEvent::Fault(Fault::UserAction(DEEDS[deed]))
             }
         };
         script.push((random.between(20_000, ENDS), stroke));
     }
-    script.push((0, Stroke::Load(random.below(500_00) * 10)));
-    script.push((ENDS, Stroke::Load(random.below(400_00) * 10)));
-    script.push((ENDS + 1, Stroke::Fault(Fault::Deed(Deed::Up))));
+    script.push((0, ScriptEvent::Load(random.below(500_00) * 10)));
+    script.push((ENDS, ScriptEvent::Load(random.below(400_00) * 10)));
+    script.push((ENDS + 1, ScriptEvent::Fault(Fault::UserAction(UserAction::Up))));
     script.sort_by_key(|(ms, _)| *ms);
     let min = u32::try_from(random.between(1, 3)).unwrap();
     let timetable = Timetable::always(Bounds::new(min, 6).unwrap());
@@ -207,7 +211,7 @@ fn walk(seed: u64, service: Service, others: u64) -> Run {
     }
     let rate = Rate { reloads: 40, others };
     let until = crate::model::time::Moment(START.0 + ENDS);
-    state.faults.harm_rate = Some((until, rate));
+    state.faults.call_fault_rate = Some((until, rate));
     drop(state);
     run
 }
@@ -222,7 +226,7 @@ fn wander(service: &dyn Fn() -> Service) {
         for others in [200, u64::MAX] {
             let mut run = walk(seed, service(), others);
             run.until(CALM);
-            let mut wrong = run.world.state().broken.clone();
+            let mut wrong = run.world.state().violations.clone();
             wrong.extend(run.unsettled());
             let before = run.effort().0;
             run.until(CALM + 300_000);

@@ -19,20 +19,20 @@ use crate::model::service::{
 };
 use crate::model::time::Moment;
 use crate::outside::{Error, Result};
-use crate::sim::chance::Chance;
-use crate::sim::demand::Demand;
 use crate::sim::executor::SimExecutor;
-use crate::sim::people::Deed;
 use crate::sim::random::Random;
-use crate::sim::run::{Run, Stroke, adapters, controller};
-use crate::sim::world::{Nature, START, State};
+use crate::sim::run::{Run, ScriptEvent, adapters, controller};
+use crate::sim::user_actions::UserAction;
+use crate::sim::variation::Chance;
+use crate::sim::workload::Demand;
+use crate::sim::world::{START, Scenario, State};
 
 /// Whoever looks after the daemon starts it again after this.
 const STARTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Harm {
+pub(crate) enum CallFault {
     /// It fails and does nothing.
     Refused,
     /// It does what it should, and fails.
@@ -78,19 +78,19 @@ pub(crate) enum Fault {
     /// An operator has all replicas replaced.
     Restart,
     /// Somebody does this to a container by hand.
-    Deed(Deed),
+    UserAction(UserAction),
 }
 
 /// What is made from it never gets ready.
-pub(crate) const BROKEN: &str = "web:broken";
+pub(crate) const BROKEN: &str = "web:violations";
 
 #[derive(Default)]
 pub(crate) struct Faults {
     pub(crate) calls: u64,
     /// Which call, counted from 1.
-    pub(crate) harm: Option<(u64, Harm)>,
+    pub(crate) call_fault: Option<(u64, CallFault)>,
     /// Until the moment, one call in so many is refused or loses its answer.
-    pub(crate) harm_rate: Option<(Moment, Rate)>,
+    pub(crate) call_fault_rate: Option<(Moment, Rate)>,
     docker_away_until: Moment,
     /// Replicas are too busy to answer our probes.
     probes_fail_until: Moment,
@@ -114,15 +114,15 @@ impl State {
             state.reach(name)?;
             effect(state)
         };
-        match self.harm_of_this_call(name) {
+        match self.call_fault_of_this_call(name) {
             None => effect(self),
-            Some(Harm::Refused) => Err(failed()),
-            Some(Harm::AnswerLost) => effect(self).and_then(|_| Err(failed())),
-            Some(Harm::CrashBefore) => {
+            Some(CallFault::Refused) => Err(failed()),
+            Some(CallFault::AnswerLost) => effect(self).and_then(|_| Err(failed())),
+            Some(CallFault::CrashBefore) => {
                 self.crash(false);
                 Err(failed())
             }
-            Some(Harm::CrashAfter) => {
+            Some(CallFault::CrashAfter) => {
                 let end = effect(self);
                 self.crash(true);
                 end.and_then(|_| Err(failed()))
@@ -135,17 +135,17 @@ impl State {
         self.faults.completes = completes;
     }
 
-    fn harm_of_this_call(&mut self, name: &str) -> Option<Harm> {
-        if let Some((call, harm)) = self.faults.harm
+    fn call_fault_of_this_call(&mut self, name: &str) -> Option<CallFault> {
+        if let Some((call, call_fault)) = self.faults.call_fault
             && call == self.faults.calls
         {
-            return Some(harm);
+            return Some(call_fault);
         }
-        let chance = &mut self.nature.chance;
-        match self.faults.harm_rate {
+        let chance = &mut self.scenario.chance;
+        match self.faults.call_fault_rate {
             Some((until, rate)) if self.now < until && chance.one_in(rate.of(name), false) => {
                 let lost = chance.one_in(2, false);
-                Some(if lost { Harm::AnswerLost } else { Harm::Refused })
+                Some(if lost { CallFault::AnswerLost } else { CallFault::Refused })
             }
             Some(_) | None => None,
         }
@@ -186,11 +186,11 @@ impl SimExecutor {
 impl Run {
     /// In a world of chances, in which one replica can carry 100 %. The script is in milliseconds
     /// from the start.
-    pub(crate) fn ordeal(seed: u64, service: Service, script: &[(u64, Stroke)]) -> Run {
-        let at = |(ms, stroke): &(u64, Stroke)| (Moment(START.0 + ms), *stroke);
+    pub(crate) fn ordeal(seed: u64, service: Service, script: &[(u64, ScriptEvent)]) -> Run {
+        let at = |(ms, stroke): &(u64, ScriptEvent)| (Moment(START.0 + ms), *stroke);
         let capacity = Some(Milli(100_000));
         let config = config(service);
-        let nature = Nature {
+        let scenario = Scenario {
             service: config.services.values().next().unwrap().clone(),
             wall: Wall(1_000_000_000),
             start_up: Duration::ZERO,
@@ -198,10 +198,10 @@ impl Run {
             demand: Demand { source: Source::Cpu, load: Milli(0), capacity },
             chance: Chance::Drawn(Random::new(seed)),
         };
-        Run::new(nature, config, START, script.iter().map(at).collect())
+        Run::new(scenario, config, START, script.iter().map(at).collect())
     }
 
-    pub(crate) fn suffer(&mut self, fault: Fault, now: Moment) {
+    pub(crate) fn inject(&mut self, fault: Fault, now: Moment) {
         let mut state = self.world.state();
         match fault {
             Fault::ReplicaDies => {
@@ -219,7 +219,7 @@ impl Run {
             Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
             Fault::ProbesFail(span) => state.faults.probes_fail_until = now.plus(span),
             Fault::DaemonDies => state.crash(true),
-            Fault::ClockSteps(seconds) => state.nature.wall.0 += seconds,
+            Fault::ClockSteps(seconds) => state.scenario.wall.0 += seconds,
             Fault::ReplicaFallsIll => {
                 let serving = state.serving().into_iter().max();
                 let mut units = state.containers.iter_mut();
@@ -230,16 +230,16 @@ impl Run {
                 if matches!(fault, Fault::AbsentImage(_)) {
                     state.absent_images.insert(image.to_owned());
                 }
-                let mut service = (*state.nature.service).clone();
+                let mut service = (*state.scenario.service).clone();
                 service.container.origin = Origin::Image(image.to_owned());
                 let service = Arc::new(service);
-                state.nature.service = service.clone();
+                state.scenario.service = service.clone();
                 drop(state);
                 let mut config = self.controller.config().clone();
                 config.services.insert(service.name.clone(), service);
                 self.reload(config, now);
             }
-            Fault::Deed(deed) => state.suffer_deed(deed),
+            Fault::UserAction(deed) => state.do_by_hand(deed),
             Fault::Reload => {
                 drop(state);
                 self.reload(self.controller.config().clone(), now);
@@ -281,7 +281,7 @@ impl Run {
         let saved = state.saved.clone();
         let config = self.controller.config().clone();
         let begin = now.plus(STARTED_AGAIN);
-        self.controller = controller(&state.nature, config, ControllerState::new(saved), begin);
+        self.controller = controller(&state.scenario, config, ControllerState::new(saved), begin);
         state.docker_event = false;
         drop(state);
         self.executor.abandon(completed);
@@ -325,7 +325,7 @@ impl Run {
         if rollout.under_way.is_some() || !memory.ill.is_empty() || memory.suspicion.is_some() {
             why.push(format!("it still rolls or is ill: {memory:?}"));
         }
-        let service = &state.nature.service;
+        let service = &state.scenario.service;
         let config = service.spec_hash();
         let good = rollout.good.as_ref().map(|good| good.applied_to(service).spec_hash());
         let spec = rollout.rejected.as_ref().and(good).unwrap_or(config);

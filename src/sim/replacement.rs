@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::model::service::{Rollout, Service};
-use crate::sim::ordeal::{BROKEN, Fault, Harm, web};
-use crate::sim::run::{Run, Stroke};
+use crate::sim::fault_injection::{BROKEN, CallFault, Fault, web};
+use crate::sim::run::{Run, ScriptEvent};
 
-const THREE: (u64, Stroke) = (0, Stroke::Load(200_000));
+const THREE: (u64, ScriptEvent) = (0, ScriptEvent::Load(200_000));
 /// Three serve by then.
 const BEGINS: u64 = 30_000;
 /// All waits after a single failure are over by then.
@@ -18,20 +18,25 @@ fn service() -> Service {
 }
 
 /// `fault` happens to three that serve; gives how it ended.
-fn endure(seed: u64, service: Service, fault: Fault, harm: Option<(u64, Harm)>) -> (Run, u64) {
-    let script = [THREE, (BEGINS, Stroke::Fault(fault))];
+fn run_with_fault(
+    seed: u64,
+    service: Service,
+    fault: Fault,
+    call_fault: Option<(u64, CallFault)>,
+) -> (Run, u64) {
+    let script = [THREE, (BEGINS, ScriptEvent::Fault(fault))];
     let mut run = Run::ordeal(seed, service, &script);
     run.until(BEGINS - 100);
     assert_eq!(run.unsettled(), [""; 0], "before it");
     let first = run.world.state().faults.calls;
-    run.world.state().faults.harm = harm.map(|(n, harm)| (first + n, harm));
+    run.world.state().faults.call_fault = call_fault.map(|(n, call_fault)| (first + n, call_fault));
     run.until(QUIET);
     let calls = run.world.state().faults.calls - first;
     (run, calls)
 }
 
 fn wrong(run: &Run) -> Vec<String> {
-    let mut wrong = run.world.state().broken.clone();
+    let mut wrong = run.world.state().violations.clone();
     wrong.extend(run.unsettled());
     if run.memory().wanted != Some(3) {
         wrong.push(format!("{:?} wanted", run.memory().wanted));
@@ -49,7 +54,7 @@ fn a_changed_image_goes_through_all_replicas_and_cuts_nobody() {
     for (max_surge, max_unavailable) in [(1, 0), (0, 1), (3, 0), (1, 2)] {
         let rollout = Rollout { max_surge, max_unavailable, ..Rollout::default() };
         let service = Service { rollout, ..web() };
-        let (mut run, _) = endure(1, service, Fault::Image("web:2"), None);
+        let (mut run, _) = run_with_fault(1, service, Fault::Image("web:2"), None);
         assert_eq!(wrong(&run), [""; 0], "{rollout:?}");
         assert_eq!(images(&run), ["web:2", "web:2", "web:2"]);
         let before = run.effort();
@@ -60,7 +65,7 @@ fn a_changed_image_goes_through_all_replicas_and_cuts_nobody() {
 
 #[test]
 fn a_broken_image_is_taken_back_and_never_served() {
-    let (run, _) = endure(1, service(), Fault::Image(BROKEN), None);
+    let (run, _) = run_with_fault(1, service(), Fault::Image(BROKEN), None);
     assert_eq!(wrong(&run), [""; 0]);
     assert_eq!(images(&run), ["web:1", "web:1", "web:1"]);
     assert!(run.memory().rollout.rejected.is_some());
@@ -68,37 +73,39 @@ fn a_broken_image_is_taken_back_and_never_served() {
 
 #[test]
 fn a_restart_replaces_all() {
-    let (run, _) = endure(1, service(), Fault::Restart, None);
+    let (run, _) = run_with_fault(1, service(), Fault::Restart, None);
     assert_eq!(wrong(&run), [""; 0]);
     assert_eq!(images(&run), ["web:1", "web:1", "web:1"]);
 }
 
 #[test]
 fn an_ill_replica_is_replaced() {
-    let (run, _) = endure(1, service(), Fault::ReplicaFallsIll, None);
+    let (run, _) = run_with_fault(1, service(), Fault::ReplicaFallsIll, None);
     assert_eq!(wrong(&run), [""; 0]);
 }
 
 #[test]
 fn when_all_are_ill_none_is_touched() {
-    let (mut run, _) = endure(1, service(), Fault::ProbesFail(Duration::from_secs(120)), None);
+    let (mut run, _) =
+        run_with_fault(1, service(), Fault::ProbesFail(Duration::from_secs(120)), None);
     assert_eq!(wrong(&run), [""; 0]);
     run.until(QUIET);
     let begun = run.world.state().containers.iter().map(|u| u.number).max();
     assert_eq!(begun, Some(3), "nothing was started");
 }
 
-/// Call after call from `fault` on is harmed, by turns in each way, until it is over.
+/// Call after call from `fault` on is faulted, by turns in each way, until it is over.
 #[track_caller]
 fn sweep(fault: Fault) {
-    let harms = [Harm::Refused, Harm::AnswerLost, Harm::CrashBefore, Harm::CrashAfter];
+    let call_faults =
+        [CallFault::Refused, CallFault::AnswerLost, CallFault::CrashBefore, CallFault::CrashAfter];
     let mut bad = String::new();
-    for (n, harm) in (1..=SWEPT).zip(harms.into_iter().cycle()) {
-        let (run, calls) = endure(1, service(), fault, Some((n, harm)));
+    for (n, call_fault) in (1..=SWEPT).zip(call_faults.into_iter().cycle()) {
+        let (run, calls) = run_with_fault(1, service(), fault, Some((n, call_fault)));
         assert!(n <= calls, "only {calls} calls");
         let wrong = wrong(&run);
         if !wrong.is_empty() {
-            bad += &format!("\n  {harm:?} of call {n}: {wrong:?}");
+            bad += &format!("\n  {call_fault:?} of call {n}: {wrong:?}");
         }
     }
     assert!(bad.is_empty(), "{fault:?}:{bad}");
@@ -124,7 +131,7 @@ fn no_single_failure_stops_a_restart() {
 
 #[test]
 fn a_reload_that_changes_nothing_does_nothing() {
-    let (run, _) = endure(1, service(), Fault::Reload, None);
+    let (run, _) = run_with_fault(1, service(), Fault::Reload, None);
     assert_eq!(wrong(&run), [""; 0]);
     let state = run.world.state();
     assert_eq!(state.containers.iter().map(|u| u.number).collect::<Vec<_>>(), [1, 2, 3]);
