@@ -45,7 +45,7 @@ impl InFlight {
         }
     }
 
-    /// It was never carried out.
+    /// The action was cancelled before it was begun.
     pub(crate) fn cancelled(&mut self, claim: &Claim) {
         self.begun.remove(claim);
     }
@@ -56,7 +56,7 @@ impl InFlight {
         self.begun.keys().chain(resting.map(|(claim, _)| claim)).cloned().collect()
     }
 
-    /// Starts of a replica of a service as `is_wanted` does not have it any more.
+    /// Starts of services that `is_wanted` rejects: their spec has changed since.
     pub(crate) fn stale_starts(&self, is_wanted: impl Fn(&Service) -> bool) -> Vec<Claim> {
         let is_stale = |action: &Action| match action {
             Action::Start { service, .. } => !is_wanted(service),

@@ -1,5 +1,5 @@
 //! When each remote metric is read: ahead of every evaluation, so that none waits for one. Pure:
-//! whoever drives the controller reads them.
+//! the driver of the controller does the reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const CROWDED: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(crate) struct MetricPoller {
     watched: BTreeMap<Source, PollState>,
-    /// What each showed last.
+    /// The last reading of each.
     pub(crate) remote_metrics: RemoteMetrics,
 }
 
@@ -47,7 +47,7 @@ impl Evaluation {
     }
 }
 
-/// One metric that is to be read now.
+/// A metric to read now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetricRead {
     pub(crate) source: Source,
@@ -72,7 +72,7 @@ impl MetricPoller {
         self.remote_metrics.retain(|source, _| self.watched.contains_key(source));
     }
 
-    /// What is to be read now. Each result comes back by `answered`.
+    /// The metrics to read now. Each result comes back by `answered`.
     pub(crate) fn due(&mut self, now: Moment, next: Evaluation) -> Vec<MetricRead> {
         let is_soon = next.at <= now.plus(next.lead());
         let timeout = TIMEOUT_MAX.min(next.interval / 2);
@@ -116,7 +116,7 @@ impl MetricPoller {
         }
     }
 
-    /// Nothing is to be read at once, and every read was answered.
+    /// No read is due at once, and every read was answered.
     pub(crate) fn is_idle(&self) -> bool {
         self.watched.values().all(|watch| !watch.is_under_way && !watch.at_once)
     }
@@ -165,7 +165,7 @@ mod tests {
         Evaluation { at: Moment(at), interval }
     }
 
-    /// ProbeResults what is due; gives the addresses and timeouts, and how long nothing is due.
+    /// Answers every read that is due; returns addresses and timeouts, and how long none is due.
     fn asked(
         poller: &mut MetricPoller,
         (now, at): (u64, u64),

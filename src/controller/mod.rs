@@ -82,14 +82,14 @@ pub(crate) struct Poll {
     pub(crate) tick: Option<Ticked>,
 }
 
-/// A tick, for whoever shows or checks it. Its events and actions are effects of the poll.
+/// The output of a tick, for display and checks. Its events and actions are effects of the poll.
 pub(crate) struct Ticked {
     pub(crate) output: TickOutput,
     pub(crate) is_evaluation: bool,
     pub(crate) took: Duration,
 }
 
-/// What stays as it is from the start on.
+/// Settings that no reload changes.
 pub(crate) struct Settings {
     /// As it is shown.
     pub(crate) config_file: String,
@@ -151,7 +151,7 @@ impl Controller {
         &self.config
     }
 
-    /// Takes in what happened; gives what the operator should know of it.
+    /// Handles an event; returns events to report to the operator.
     pub(crate) fn handle(&mut self, event: LoopEvent, now: Moment) -> Vec<Event> {
         match event {
             LoopEvent::Docker => self.schedule.wake_twice(now),
@@ -178,7 +178,7 @@ impl Controller {
         Vec::new()
     }
 
-    /// Does what it is time for. `is_verbose`: the tick's output is to have its readings.
+    /// Ticks if it is time, and collects what is due. `is_verbose`: the output includes readings.
     pub(crate) fn poll(&mut self, adapters: &Adapters, is_verbose: bool) -> Poll {
         let now = adapters.clock.now();
         self.watch_proxy(adapters, now);
@@ -281,7 +281,7 @@ impl Controller {
         self.in_flight.stale_starts(is_wanted).into_iter().map(Effect::Cancel).collect()
     }
 
-    /// Everything that is shown of the daemon.
+    /// The status that the API and the commands show.
     pub(crate) fn status(&self, adapters: &Adapters, output: TickOutput) -> Status {
         Status {
             config_file: self.settings.config_file.clone(),
@@ -330,7 +330,7 @@ impl Controller {
     /// more.
     pub(crate) fn probe_all_once(&mut self, adapters: &Adapters) -> Vec<Event> {
         let known = observe::known(&self.state.memory);
-        // The tick reports what is wrong with either.
+        // The tick reports errors of either.
         let listed = adapters.engine.list(&self.config.adopted(), &known);
         let containers = listed.unwrap_or_default().containers;
         let proxy = adapters.proxy.look(false).ok();

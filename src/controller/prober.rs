@@ -1,5 +1,5 @@
-//! Whom to probe and when, and what the results make of each replica: often while it starts, then
-//! at its own interval for as long as it lives. Pure: whoever drives the controller sends probes.
+//! Which replicas to probe and when, and their health by the results: often while they start, then
+//! at its own interval for as long as it lives. Pure: the driver of the controller sends them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) struct Prober {
     watched: BTreeMap<ContainerId, ProbeState>,
     /// A healthy replica is probed on. Not where none can become unhealthy.
     probes_healthy: bool,
-    /// What the results of each replica make of it.
+    /// Health of each replica by its results.
     pub(crate) results: ProbeResults,
 }
 
@@ -39,7 +39,7 @@ struct ProbeState {
     target: ProbeTarget,
     since: Moment,
     tracker: HealthTracker,
-    /// `None` while a probe is under way, and for kinds that ask nobody.
+    /// `None` while a probe is in flight, and for check types that send none.
     next: Option<Moment>,
     sent: Moment,
     told: bool,
@@ -62,7 +62,7 @@ impl ProbeState {
         }
     }
 
-    /// When to ask again after an answer.
+    /// When to probe again after a result.
     fn again(&self, now: Moment) -> Moment {
         let check = &self.target.service.health;
         let age = now.since(self.since);
@@ -72,7 +72,7 @@ impl ProbeState {
         slot(&self.target.id, self.sent.plus(check.interval / 2), check.interval).max(now)
     }
 
-    /// Told once, when it takes long to be ready for the first time.
+    /// Reported once, when a replica takes long to become ready for the first time.
     fn complaint(&mut self, now: Moment, why: &str) -> Option<Event> {
         if self.told || now.since(self.since) < PATIENCE {
             return None;
@@ -85,7 +85,7 @@ impl ProbeState {
     }
 }
 
-/// Every replica has its own place in the interval, so that many are not asked in one instant.
+/// Every replica has its own slot in the interval, so that many are not probed at one instant.
 fn slot(id: &ContainerId, earliest: Moment, interval: Duration) -> Moment {
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
     let phase = fnv1a(id.0.as_bytes()) % interval;
@@ -99,8 +99,8 @@ impl Prober {
         Prober { under_way: 0, wanting: None, watched, probes_healthy, results }
     }
 
-    /// Whom to ask from now on. The others are forgotten, but for the answers of those in `known`.
-    /// Gives whether anything is known of one that was not, and what the operator should hear.
+    /// Sets the replicas to probe. Others are forgotten, except the results of those in `known`.
+    /// Returns whether the health of any changed, and events to report.
     pub(crate) fn watch(
         &mut self,
         targets: Vec<ProbeTarget>,
@@ -135,7 +135,7 @@ impl Prober {
         (changed, events)
     }
 
-    /// Whether it is another health than before.
+    /// Whether its health changed.
     fn note(&mut self, watch: &ProbeState) -> bool {
         let (id, health) = (&watch.target.id, &watch.tracker.health);
         let new = (watch.target.run, health.clone());
@@ -144,7 +144,7 @@ impl Prober {
         old.map_or(kind(&Health::Unknown), |(_, old)| kind(&old)) != kind(health)
     }
 
-    /// Whom to probe now, the longest due first. Each result comes back by `answered`.
+    /// The replicas to probe now, the longest due first. Each result comes back by `answered`.
     pub(crate) fn due(&mut self, now: Moment) -> Vec<ProbeTarget> {
         let due = |w: &ProbeState| w.next.filter(|next| *next <= now);
         let mut ids: Vec<_> =
@@ -168,25 +168,25 @@ impl Prober {
         Some(next.since(now).max(if is_full { CROWDED } else { Duration::ZERO }))
     }
 
-    /// What is told when replicas cannot be asked, and when they can again. It is over when it was
-    /// not so for a while, as files that are short are there for one and not for another.
+    /// Reports when replicas cannot be probed, and when they can again. It is resolved when it was
+    /// not so for a while: when descriptors run short, some probes still get one.
     fn tell_want(&mut self, outcome: &Outcome, now: Moment) -> Option<Event> {
         let before = self.wanting;
         match outcome {
             Outcome::NotAsked(why) => {
                 self.wanting = Some(now);
-                let words = format!("a replica could not be asked, so its health stays: {why}");
+                let words = format!("cannot probe replicas, so their health stays as it is: {why}");
                 before.is_none().then(|| Event::new(Kind::HealthNotAsked, words))
             }
             Outcome::Passed | Outcome::Failed(_) => {
                 before.filter(|last| PATIENCE <= now.since(*last))?;
                 self.wanting = None;
-                Some(Event::over(Kind::HealthNotAsked, "all replicas can be asked again"))
+                Some(Event::over(Kind::HealthNotAsked, "all replicas can be probed again"))
             }
         }
     }
 
-    /// Whether the answer changes anything, and what the operator should hear of it.
+    /// Returns whether the result changes the replica's health, and events to report.
     pub(crate) fn answered(
         &mut self,
         id: &ContainerId,
@@ -197,7 +197,7 @@ impl Prober {
         self.under_way = self.under_way.saturating_sub(1);
         let mut events: Vec<Event> = self.tell_want(&outcome, now).into_iter().collect();
         let Some(mut watch) = self.watched.remove(id) else { return (false, events) };
-        // One that was meanwhile given another address or another check is asked anew.
+        // A result for an earlier run, address or check is ignored.
         if watch.target.run.is_same(&run) && watch.next.is_none() {
             let check = &watch.target.service.health;
             match outcome {
@@ -218,14 +218,14 @@ impl Prober {
         (changed, events)
     }
 
-    /// Whoever did not answer so far is taken as one that starts.
+    /// Replicas without a result so far count as starting.
     pub(crate) fn give_up(&mut self) {
         for (_, health) in self.results.values_mut().filter(|(_, h)| *h == Health::Unknown) {
             *health = Health::Starting;
         }
     }
 
-    /// Nothing more is to be learnt of anyone soon.
+    /// Every watched replica is known to be healthy or unhealthy.
     pub(crate) fn is_settled(&self) -> bool {
         let settled = |health: &Health| match health {
             Health::Healthy | Health::Unhealthy { .. } => true,

@@ -68,7 +68,7 @@ impl ControllerState {
     }
 }
 
-/// What came in since the last tick.
+/// Everything that a tick needs besides its state.
 pub(crate) struct TickInput<'a> {
     pub(crate) config: &'a Config,
     /// The interval is over: load is read, and the number may change.
@@ -78,7 +78,7 @@ pub(crate) struct TickInput<'a> {
     /// What actions that have not ended keep others from touching.
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) done: Vec<Done>,
-    /// Whether `TickOutput::readings` are wanted: they cost words.
+    /// Whether to fill `TickOutput::readings`.
     pub(crate) is_verbose: bool,
 }
 
@@ -223,7 +223,7 @@ fn proxy_outcome(
     backends::plan(&input, state)
 }
 
-/// What begins and ends with what is seen, whatever is made of it.
+/// Events about what is observed, whatever is decided.
 fn seen_events(told: &mut Told, now: Moment, seen: &Observation) -> Vec<Event> {
     let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
     if seen.engine_error.is_none() && seen.ever_listed {
@@ -241,7 +241,7 @@ fn seen_events(told: &mut Told, now: Moment, seen: &Observation) -> Vec<Event> {
     events
 }
 
-/// Replicas whose last words say why they are where they are.
+/// Replicas that just failed, whose logs explain it.
 fn ended(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32, ContainerId)> {
     let mut ended = Vec::new();
     for snapshot in &seen.snapshots {
@@ -258,13 +258,13 @@ fn ended(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32
     ended
 }
 
-/// Of an HAProxy that there is none of, none is missed.
+/// In mode `none` there are no old processes.
 fn old_proxies(config: &Config, seen: &Observation) -> Option<u32> {
     let none = (config.fixed.proxy.mode == ProxyMode::None).then_some(0);
     seen.proxy.as_ref().map(|proxy| proxy.old_processes).or(none)
 }
 
-/// Of a dry run nothing is expected.
+/// A dry run reports no error of HAProxy's.
 fn proxy_error(config: &Config, seen: &Observation, memory: &ProxyMemory) -> Option<String> {
     if config.fixed.proxy.mode == ProxyMode::None || config.dry_run {
         return None;
@@ -277,7 +277,7 @@ fn known_replicas(seen: &Observation) -> Vec<ContainerId> {
     seen.snapshots.iter().flat_map(|s| &s.replicas).map(|r| r.id.clone()).collect()
 }
 
-/// Takes in what ended; gives how many starts failed, by service.
+/// Records actions that ended; returns how many starts failed, by service.
 fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     let mut failed_starts = BTreeMap::new();
     for done in done {
@@ -313,7 +313,7 @@ fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>)
     let mut taken = seen.snapshots.iter().map(promised).fold(0, u64::saturating_add);
     for snapshot in seen.snapshots.iter_mut().chain(&mut seen.leaving) {
         let name = snapshot.service.name.as_str().to_owned();
-        // What one service takes of the host's memory, another cannot have.
+        // Memory promised to one service is not available to the next.
         snapshot.free_memory = snapshot.free_memory.map(|free| free.saturating_sub(taken));
         let (plan, new) = decide_one(snapshot, old(&name), &mut panics);
         taken = plan.actions.iter().filter_map(memory_of).fold(taken, u64::saturating_add);
@@ -321,7 +321,7 @@ fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>)
         next.services.insert(name, new);
     }
     if seen.engine_error.is_none() {
-        // One whose start is under way has no container yet.
+        // A service whose first start is in flight has no container yet.
         let starts = |name: &String| {
             let is_its =
                 |claim: &Claim| matches!(claim, Claim::Start { service, .. } if service == name);
@@ -334,7 +334,7 @@ fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>)
     Decided { plans, next, panics }
 }
 
-/// Bytes that a start takes, as far as they are known.
+/// Memory limit of a start in bytes, if it has one.
 fn memory_of(action: &Action) -> Option<u64> {
     match action {
         Action::Start { service, .. } => service.container.memory,
@@ -380,7 +380,7 @@ fn stand(
     seen.snapshots.iter().filter_map(one).collect()
 }
 
-/// Before the engine's first list nothing was decided, but the config and what was ordered hold.
+/// Before the engine's first list nothing was decided; config and operator commands still apply.
 fn unseen(known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
     let one = |service: &Arc<Service>| {
         let memory = memory.services.get(service.name.as_str());
@@ -391,7 +391,7 @@ fn unseen(known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
     known.config.services.values().map(one).collect()
 }
 
-/// A dry run changes nothing, but what was asked for is what its next decisions look back on.
+/// A dry run changes nothing, but its next decisions need the history of recommendations.
 fn remember_asked(memory: &mut Memory, next: Memory) {
     for (name, next) in next.services {
         memory.services.entry(name).or_default().history = next.history;
@@ -410,8 +410,8 @@ fn remember(
     events
 }
 
-/// What only tells again what was asked for before is not worth a write to the disk at every look:
-/// after a crash a window may end so much earlier.
+/// A history that only repeats the last recommendation is not written at every evaluation:
+/// after a crash a stabilization window may end earlier by this much.
 const SAME_AGAIN: Duration = Duration::from_secs(60);
 
 fn save(store: &dyn Store, now: Moment, state: &mut ControllerState) -> Option<Event> {
@@ -425,7 +425,7 @@ fn save(store: &dyn Store, now: Moment, state: &mut ControllerState) -> Option<E
             state.saved = Some((state.memory.clone(), now));
             state.told.saving(None)
         }
-        // Not stored is no reason to leave a service without replicas; it is tried again.
+        // A failed write must not leave a service without replicas; it is retried at the next tick.
         Err(err) => state.told.saving(Some(err.to_string())),
     }
 }

@@ -27,7 +27,7 @@ use crate::report::telemetry::Telemetry;
 use crate::serve::Board;
 use crate::store::FileStore;
 
-/// How long the end waits for actions under way. What is cut off goes on at the next start.
+/// How long a shutdown waits for running actions. The next start continues one that is cut off.
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Components {

@@ -12,7 +12,7 @@ use crate::report::telemetry::Telemetry;
 use crate::serve::Annals;
 use crate::store::events::{self, EventFile};
 
-/// A clock that goes back by more than this was set.
+/// A clock that goes back further than this was set by somebody.
 const STEP_MS: u64 = 1000;
 
 pub(crate) struct EventRecorder {
@@ -21,7 +21,7 @@ pub(crate) struct EventRecorder {
     file: EventFile,
     hooks: Vec<WebhookSender>,
     last_ms: u64,
-    /// Events that the file did not take since it takes none.
+    /// Number of events lost since the file could last be written.
     unwritten: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ impl EventRecorder {
         self.annals.push(entry);
     }
 
-    /// Each has a moment of its own: whoever saw one can ask for those after it.
+    /// Timestamps are unique, so that a client can ask for the events after the last one it saw.
     fn stamp(&mut self) -> u64 {
         let now = clock::unix_ms();
         let is_step = now.saturating_add(STEP_MS) < self.last_ms;

@@ -73,7 +73,9 @@ fn perform(job: PendingAction, engine: &dyn Engine, proxy: &dyn Proxy, clock: &d
             result.map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath })
         }
         Err(_) => Err(Trouble {
-            message: format!("`{action}` failed by a bug of plimsoll's, see the log"),
+            message: format!(
+                "`{action}` failed: internal error in plimsoll (please report); see the log"
+            ),
             aftermath: Aftermath::AsBefore,
         }),
     };

@@ -1,4 +1,4 @@
-//! What is told of the host. Docker is not asked more often than it has something new to say.
+//! What the API shows of the host. Docker is asked at most as often as its answer can change.
 
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::outside::{Clock, Engine};
 
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Whoever asks while another does is told the answer before, if there is one.
+/// A request that arrives while another one is being answered gets the previous answer, if any.
 pub(crate) fn teller(
     engine: Arc<Docker>,
     clock: Arc<SystemClock>,

@@ -38,7 +38,7 @@ pub(crate) struct ImagePuller {
 struct PullQueue {
     /// By image, those who wait for it: as many as there are replicas that start.
     jobs: BTreeMap<String, Vec<PendingAction>>,
-    /// Images that nobody fetches yet.
+    /// Images whose pull has not begun.
     next: VecDeque<String>,
     threads: usize,
 }
@@ -127,17 +127,21 @@ impl ImagePuller {
         }
     }
 
-    /// `None`: nobody waits for it.
+    /// `None`: no start waits for it.
     fn fetch(&self, image: &str) -> Result<Option<()>, String> {
         let is_wanted = || 0 < self.wanted().waiting(image);
         if !is_wanted() {
             return Ok(None);
         }
-        self.tell(Kind::ImagePulling, format!("{image} is not on this host, it is being pulled"));
+        self.tell(Kind::ImagePulling, format!("{image} is not on this host; pulling it"));
         let begun = self.clock.now();
         let progress = |words: String| self.tell(Kind::ImagePulling, format!("{image}: {words}"));
         let pull = || self.engine.pull(image, &progress, &is_wanted);
-        let Some(words) = pool::ask(pull, "the pull failed by a bug of plimsoll's")? else {
+        let Some(words) = pool::ask(
+            pull,
+            "internal error in plimsoll while pulling (please report); see the log",
+        )?
+        else {
             return Ok(None);
         };
         let took = self.clock.now().since(begun).as_secs();
@@ -153,7 +157,7 @@ impl ImagePuller {
         drop(wanted);
         for job in jobs {
             match result {
-                // At the end of the daemon nobody takes it.
+                // During shutdown the receiver may be gone.
                 Ok(()) => drop(self.queue.send(PendingAction { is_prepared: true, ..job })),
                 Err(words) => {
                     let took = self.clock.now().since(job.begun);
@@ -167,7 +171,7 @@ impl ImagePuller {
     }
 
     fn tell(&self, kind: Kind, message: String) {
-        // At the end of the daemon nobody listens.
+        // During shutdown the receiver may be gone.
         drop(self.inbox.send(Incoming::Report(Event::new(kind, message))));
     }
 }

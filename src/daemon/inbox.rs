@@ -24,10 +24,11 @@ pub(crate) enum Incoming {
     Stop,
 }
 
-/// How long an order waits to be begun, and how long to be done.
+/// How long a command may wait to be started, and then to finish.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whoever asked goes away when nobody begins with it in time; then nobody may begin any more.
+/// The caller gives up if the command is not started in time; a command that was given up is
+/// never started.
 pub(crate) struct PendingCommand {
     command: Command,
     reply: SyncSender<Answer>,
@@ -37,7 +38,7 @@ pub(crate) struct PendingCommand {
 impl PendingCommand {
     pub(crate) fn answer(self, take: impl FnOnce(Command) -> Answer) {
         if claim(&self.claimed) {
-            // Whoever asked may have gone meanwhile.
+            // The caller may have given up.
             drop(self.reply.try_send(take(self.command)));
         }
     }
@@ -47,7 +48,7 @@ fn claim(claimed: &AtomicBool) -> bool {
     !claimed.swap(true, Ordering::AcqRel)
 }
 
-/// Sends a command to the tick and waits. A refusal for want of time means that nothing was done.
+/// Sends a command to the event loop and waits. A timeout means that nothing was done.
 pub(crate) fn ask(inbox: &SyncSender<Incoming>, command: Command) -> Answer {
     let (reply, answer) = mpsc::sync_channel(1);
     let claimed = Arc::new(AtomicBool::new(false));
@@ -66,7 +67,7 @@ pub(crate) fn ask(inbox: &SyncSender<Incoming>, command: Command) -> Answer {
         }
         Err(RecvTimeoutError::Timeout) => (),
     }
-    let late = "the daemon took the order and is slow with it; its status will show it";
+    let late = "the daemon accepted the command but has not finished it; check `plimsoll status`";
     answer.recv_timeout(PATIENCE).unwrap_or_else(|_| unavailable(late))
 }
 

@@ -78,13 +78,13 @@ fn write(out: &mut Formatter, record: &Record) -> io::Result<()> {
     }
     let level = record.level().as_str().to_ascii_lowercase();
     let (at, words) = (clock::stamp(), record.args().to_string());
-    // A library's words may hold anything; ours are quoted where they are others'.
+    // A library's message may contain anything; our own messages quote foreign text.
     let words = terminal::plain_line(&words);
     if record.target() == FIELDS {
         writeln!(out, r#"{{"at":"{at}","level":"{level}",{words}}}"#)
     } else if is(LogFormat::Json) {
         let text = record.args().to_string();
-        // A library's own words may be no pairs.
+        // A library's message may not be key=value pairs.
         let told = || Map::from_iter([("message".to_owned(), Value::String(text.clone()))]);
         let object = Value::Object(pairs(&text).unwrap_or_else(told)).to_string();
         let object = terminal::plain_line(&object);

@@ -25,7 +25,7 @@ impl MetricThreads {
     ) -> Result<MetricThreads> {
         let work = move |MetricRead { source, timeout }| {
             let ask = || metric::ask(&*net, &source, timeout);
-            let result = pool::ask(ask, "it was asked with a bug of plimsoll's");
+            let result = pool::ask(ask, "internal error in plimsoll (please report); see the log");
             Incoming::Loop(LoopEvent::MetricRead { source, result, at: clock.now() })
         };
         let names = (0..THREADS).map(|n| format!("gauge-{n}"));

@@ -59,12 +59,12 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
 }
 
-/// As many messages may wait for a turn; a sender beyond waits itself.
+/// Messages that may wait; a sender blocks while the inbox is full.
 const INBOX: usize = 1024;
 /// Between two tries to open Docker's stream of events.
 const STREAM_RETRY: Duration = Duration::from_secs(1);
 
-/// Until told to stop. An error: it could not start, or `--once` could not do its one turn.
+/// Runs until it is stopped. Errors: it could not start, or `--once` could not complete its tick.
 pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     folders::prepare(&config.fixed)?;
@@ -138,7 +138,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
 }
 
 fn settings(options: &Options) -> Settings {
-    // Whoever reads it may be in another folder.
+    // The reader may have another working directory.
     let file = path::absolute(&options.config_file).unwrap_or_else(|_| options.config_file.clone());
     Settings {
         config_file: file.display().to_string(),
@@ -187,7 +187,7 @@ fn listen_to_docker(
     spawn("events", listen)
 }
 
-/// Named, so that a debugger and `/proc` tell who is who.
+/// Threads are named for debuggers and `/proc`.
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body);
     thread.map(drop).map_err(|err| Error::caused(format!("cannot start thread {name}"), err))

@@ -1,7 +1,7 @@
-//! What the service manager is told, by its protocol (sd_notify(3)): ready, reloading, ending,
-//! alive, and how things stand. Without `NOTIFY_SOCKET` in the environment nothing is told.
+//! Notifies the service manager by its protocol (sd_notify(3)): ready, reloading, stopping,
+//! watchdog, and a status line. Does nothing without `NOTIFY_SOCKET` in the environment.
 //!
-//! Only the tick's thread tells. So a tick that is stuck leaves the watchdog unfed, and is
+//! Only the event loop's thread notifies. A tick that is stuck starves the watchdog, and is
 //! restarted.
 
 use std::env;
@@ -17,14 +17,14 @@ use crate::clock;
 use crate::model::status::Status;
 use crate::model::time::Moment;
 
-/// A manager that does not read is no reason to wait; what matters is told again.
+/// Send timeout. A manager that does not read must not block the loop; state is sent again.
 const SEND_MAX: Duration = Duration::from_millis(100);
 
-/// Nothing counts as told that could not be sent: the next turn tells it again.
+/// State that could not be sent is sent again after the next tick.
 #[derive(Default)]
 pub(crate) struct Notify {
     manager: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it wants to hear that the tick turns; a third of what it puts up with.
+    /// Watchdog interval: a third of the manager's timeout.
     feed_every: Option<Duration>,
     fed: Option<Moment>,
     ready: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    /// An address that cannot be used is told in the log: the daemon's job does not hang on it.
+    /// An unusable address is logged and ignored: scaling does not depend on it.
     pub(crate) fn from_environment() -> Notify {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Notify::default() };
         match open(&address) {
@@ -51,7 +51,7 @@ impl Notify {
         }
     }
 
-    /// After a turn, also one at which Docker did not answer: the daemon then serves and says so,
+    /// After a tick, also one at which Docker did not answer: the daemon runs and reports that,
     /// and a manager that gave it up would change nothing.
     pub(crate) fn took_turn(&mut self, status: &Status) {
         let status = words(status);
@@ -88,7 +88,7 @@ impl Notify {
         self.tell("STOPPING=1\nSTATUS=ending; replicas and HAProxy run on");
     }
 
-    /// Whether nothing is left to tell. The first failure stands in the log, and no other.
+    /// Whether everything was sent. Only the first failure is logged.
     fn tell(&mut self, message: &str) -> bool {
         let Some((socket, manager)) = &self.manager else { return true };
         let sent = socket.send_to_addr(message.as_bytes(), manager);
@@ -96,7 +96,7 @@ impl Notify {
             && !self.complained
         {
             self.complained = true;
-            log::warn!("message={:?}", format!("the service manager cannot be told: {err}"));
+            log::warn!("message={:?}", format!("cannot notify the service manager: {err}"));
         }
         sent.is_ok()
     }

@@ -7,14 +7,14 @@ use crate::outside::{Error, Result};
 
 /// How long remote metrics may take to answer.
 const METRICS: Duration = Duration::from_secs(5);
-/// How long replicas may take to pass: longer than a health check's usual timeout.
+/// How long probes may take: longer than the usual timeout of a health check.
 const PROBES: Duration = Duration::from_secs(6);
-/// The actions of the one tick are all there is.
+/// How long the actions of the tick may take.
 const ACTIONS: Duration = Duration::from_secs(120);
 
 impl EventLoop {
     pub(crate) fn run_once(&mut self) -> Result<()> {
-        // No later tick makes up for what this one does not know.
+        // There is no later tick to use what this one does not know.
         self.wait_until(METRICS, |this| this.controller.has_read_metrics());
         let events = self.controller.probe_all_once(&self.components.adapters());
         events.iter().for_each(|event| self.record(event));
@@ -24,7 +24,7 @@ impl EventLoop {
         match (answered, self.wind_up(ACTIONS)) {
             (false, _) => Err(Error::new("docker did not answer, see above")),
             (true, 0) if !self.controller.is_idle() => Err(Error::new(format!(
-                "not all that was begun is done after {} s; look again with --once",
+                "some actions are still running after {} s; run --once again to check",
                 ACTIONS.as_secs()
             ))),
             (true, 0) => Ok(()),

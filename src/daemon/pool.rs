@@ -47,7 +47,7 @@ fn next<J>(jobs: &Mutex<Receiver<J>>) -> Option<J> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// A bug in one question must not take its thread away; `words` are then the answer.
+/// A panic must not end the thread; `words` are then the error.
 pub(crate) fn ask<T>(
     question: impl FnOnce() -> Result<T>,
     words: &str,

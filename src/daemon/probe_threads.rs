@@ -36,9 +36,10 @@ impl ProbeThreads {
         let (clock, tally) = (self.clock.clone(), self.tally.clone());
         let body = move || {
             let probe = || Ok(timed(&*net, &asked, &*clock, &tally));
-            let outcome = pool::ask(probe, "the probe failed by a bug of plimsoll's");
+            let outcome =
+                pool::ask(probe, "internal error in plimsoll (please report); see the log");
             let outcome = outcome.unwrap_or_else(Outcome::NotAsked);
-            // At the end of the daemon nobody listens.
+            // During shutdown the receiver may be gone.
             drop(inbox.send(Incoming::Loop(probed(&asked, outcome))));
         };
         let err = spawn("probe", body).err()?;
@@ -50,7 +51,7 @@ fn probed(target: &ProbeTarget, outcome: Outcome) -> LoopEvent {
     LoopEvent::Probed { id: target.id.clone(), run: target.run, outcome }
 }
 
-/// What was not asked is not counted either.
+/// A probe that could not be sent is not counted.
 fn timed(net: &dyn Net, target: &ProbeTarget, clock: &dyn Clock, tally: &Tally) -> Outcome {
     let (begun, service) = (clock.fine(), &target.service);
     let result = health::probe(net, &service.health, target.run.address);
@@ -66,7 +67,7 @@ fn timed(net: &dyn Net, target: &ProbeTarget, clock: &dyn Clock, tally: &Tally) 
     }
 }
 
-/// An answer that came and was none to pass has nothing behind it.
+/// An answer that does not pass the check has no source error.
 fn cause(err: &Error, took: Duration, timeout: Duration) -> Cause {
     let source = std::error::Error::source(err);
     let kind = source.and_then(|s| s.downcast_ref::<io::Error>()).map(|err| err.kind());

@@ -110,7 +110,7 @@ struct Post {
 /// What became of one try.
 enum Tried {
     Taken,
-    /// The same would be said of it again.
+    /// A retry would be refused again.
     Refused(String),
     Failed(String),
 }
@@ -159,7 +159,7 @@ impl Post {
         *self.failing.get_or_insert(0) += 1;
     }
 
-    /// Told when it begins. The path of an address often is a key, so it is not told.
+    /// Reported once when it begins. The URL's path often contains a secret, so it is not shown.
     fn fails(&mut self, why: &str) {
         if self.failing.is_none() {
             self.failing = Some(0);

@@ -29,7 +29,7 @@ use crate::observe::metric::{Loads, RemoteMetrics, Sampler};
 use crate::observe::swarm::SwarmCache;
 use crate::outside::{Clock, Engine, Listing, Proxy};
 
-/// What probes make of each replica, and whom they asked.
+/// Health of each replica by its probes, and which run of it was probed.
 pub(crate) type ProbeResults = BTreeMap<ContainerId, (Run, Health)>;
 
 /// Where a replica serves, and since when: an answer from another address, or from before it was
@@ -42,7 +42,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// What is not known tells no difference.
+    /// An unknown start time matches any.
     pub(crate) fn is_same(&self, other: &Run) -> bool {
         let is_other = |(a, b)| a != b;
         self.address == other.address && !self.started.zip(other.started).is_some_and(is_other)
@@ -71,7 +71,7 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a ProbeResults,
     pub(crate) remote_metrics: &'a RemoteMetrics,
-    /// By service: starts that failed since the last look.
+    /// By service: starts that failed since the last tick.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Observation {
     pub(crate) snapshots: Vec<Snapshot>,
     /// Of services that left the config and are to be removed.
     pub(crate) leaving: Vec<Snapshot>,
-    /// False until the engine gave a first list: then nothing can be said about any service.
+    /// False until the engine gave a first list: nothing is known of any service before.
     pub(crate) ever_listed: bool,
     /// `None` when HAProxy does not answer.
     pub(crate) proxy: Option<ProxySeen>,
@@ -100,10 +100,10 @@ pub(crate) struct Observation {
     pub(crate) nodes: Vec<SwarmNode>,
 }
 
-/// What was seen last, for a look that gets no answer.
+/// The last observation, for a tick that gets no answer.
 #[derive(Debug, Default)]
 pub(crate) struct LastKnown {
-    /// `None` when there was never a list: then nothing can be said about any service.
+    /// `None` when there was never a list.
     containers: Option<Vec<Container>>,
     /// Services of containers of which it is not known yet whose they are.
     unsettled: BTreeSet<String>,
@@ -176,7 +176,7 @@ pub(crate) fn look(
     }
 }
 
-/// What the engine said beside its containers.
+/// The engine's answer, without its containers.
 #[derive(Default)]
 struct Listed {
     error: Option<String>,
@@ -224,7 +224,7 @@ const LAST_LINES: usize = 20;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What each of these replicas wrote last. Read before anything is done to them, because it goes
-/// with the container; nobody waits long for it.
+/// with the container; the read has a short timeout.
 pub(crate) fn last_words(
     clock: &dyn Clock,
     engine: &dyn Engine,
@@ -275,7 +275,7 @@ fn is_unproven(memory: &Memory, container: &Container) -> bool {
 /// A pause that is longer than this is one that somebody meant.
 const PAUSE_MEANT: Duration = Duration::from_secs(3);
 
-/// What is free beside the reserve, where some service's replicas have a limit to hold against it.
+/// Memory that is free above the reserve; read only where a service's replicas have a memory limit.
 fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
     let is_limited = config.services.values().any(|s| s.container.memory.is_some());
     let host = is_limited.then(|| engine.host_memory()).flatten()?;
@@ -319,7 +319,7 @@ fn proxy_standing(known: &ObserveInput, seen: Option<&ProxySeen>) -> ProxyStandi
     }
 }
 
-/// Asked only while a replica empties and there are earlier processes that could reach it.
+/// Asked only while a replica drains and old processes exist that could reach it.
 fn old_connections(
     memory: &Memory,
     seen: Option<&ProxySeen>,
@@ -349,7 +349,7 @@ struct View<'a> {
     /// Bytes.
     free_memory: Option<u64>,
     sampler: &'a Sampler,
-    /// What HAProxy shows at this look, or why it does not.
+    /// What HAProxy shows, or why it does not answer.
     counts: Result<&'a ProxySeen, &'a str>,
 }
 
@@ -361,7 +361,7 @@ impl View<'_> {
         }
     }
 
-    /// Swarm looks after its tasks: there is nothing to begin, and nothing of theirs to measure.
+    /// Swarm manages its tasks: plimsoll starts nothing and measures nothing of theirs.
     fn of_tasks(&self, service: &Arc<Service>, name: &str) -> Snapshot {
         let busy = Claim::Number(service.name.as_str().to_owned());
         let busy = self.known.claims.contains(&busy);
@@ -388,7 +388,7 @@ impl View<'_> {
             Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) | Claim::Proxy => None,
         };
         let mut starting: Vec<u32> = self.known.claims.iter().filter_map(started).collect();
-        // What started shows at the next look.
+        // A container that was just started is listed at the next tick.
         let memory = self.known.memory.services.get(name);
         let unseen = memory.into_iter().flat_map(|memory| &memory.started);
         let unseen = unseen.filter(|(_, started)| !replicas.iter().any(|r| r.id == started.id));

@@ -20,8 +20,8 @@ pub(crate) struct SwarmCache {
 }
 
 impl SwarmCache {
-    /// One service that cannot be told holds up no other. What could not be told takes its time
-    /// once for each look that is due, and not at every turn.
+    /// A service that cannot be inspected delays no other. Its timeout is spent
+    /// once at each evaluation, not at every tick.
     pub(crate) fn renew(&mut self, config: &Config, due: bool, engine: &dyn Engine) {
         let names = config.of_swarm();
         let is_known = |n: &&str| self.services.contains_key(*n) || self.troubles.contains_key(*n);
@@ -52,7 +52,7 @@ impl SwarmCache {
         }
     }
 
-    /// Whether the last sweep told of it.
+    /// Whether the last sweep included it.
     pub(crate) fn tells(&self, name: &str) -> bool {
         self.services.contains_key(name) && !self.troubles.contains_key(name)
     }
@@ -64,7 +64,7 @@ impl SwarmCache {
         replicas
     }
 
-    /// `proxy` is what HAProxy shows. Where there is to be none, nobody misses a port.
+    /// `proxy` is what HAProxy shows. In mode `none` no port is required.
     pub(crate) fn standing(
         &self,
         service: &Service,
@@ -148,7 +148,7 @@ fn kept(proxy: &ProxySeen, service: &Service) -> Option<SocketAddr> {
 pub(crate) fn without_server(service: &Service, readings: &mut [Reading]) {
     for (metric, reading) in service.metrics.iter().zip(readings) {
         if is_of_haproxy(&metric.source) && *reading != Reading::Pending {
-            let why = "HAProxy has no server for it, for want of a published port";
+            let why = "HAProxy has no server for it: it has no published port";
             *reading = Reading::Failed(why.to_owned());
         }
     }

@@ -1,4 +1,4 @@
-//! The world as the daemon sees it: one made-up implementation of each trait.
+//! The world as the controller sees it: a simulated implementation of each trait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -251,7 +251,7 @@ impl Proxy for World {
         self.state().current.is_some()
     }
 
-    /// As the real one: what a server was told holds across the reload.
+    /// As the real one: a server's state holds across the reload.
     fn reload(&self, routes: &Routes) -> Result<Effect> {
         self.state().call("reload", |state| {
             let mut lines = lines(routes, state.now);

@@ -1,5 +1,5 @@
-//! What tests do to a world: any call may be told to fail, and anything may die at any time. Then
-//! all must come to rest again.
+//! Fault injection: any call can be made to fail, and anything may die at any time. Then
+//! everything must settle again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,15 @@ use crate::sim::variation::Chance;
 use crate::sim::workload::Demand;
 use crate::sim::world::{START, Scenario, State};
 
-/// Whoever looks after the daemon starts it again after this.
+/// The service manager restarts the daemon after this.
 const STARTED_AGAIN: Duration = Duration::from_secs(1);
 
-/// What becomes of one call.
+/// How one call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallFault {
-    /// It fails and does nothing.
+    /// It fails without an effect.
     Refused,
-    /// It does what it should, and fails.
+    /// It takes effect, and its answer is lost.
     AnswerLost,
     /// The daemon dies before it; what was under way is cut off.
     CrashBefore,
@@ -43,7 +43,7 @@ pub(crate) enum CallFault {
     CrashAfter,
 }
 
-/// One call in so many.
+/// One call in this many.
 #[derive(Clone, Copy)]
 pub(crate) struct Rate {
     pub(crate) reloads: u64,
@@ -65,9 +65,9 @@ pub(crate) enum Fault {
     DockerAway(Duration),
     ProbesFail(Duration),
     DaemonDies,
-    /// Somebody sets the clock, by so many seconds.
+    /// The wall clock is set forward by this many seconds.
     ClockSteps(i64),
-    /// The newest that serves cannot any more, and never will.
+    /// The newest serving replica becomes unhealthy for good.
     ReplicaFallsIll,
     /// The config names another image from now on.
     Image(&'static str),
@@ -81,7 +81,7 @@ pub(crate) enum Fault {
     UserAction(UserAction),
 }
 
-/// What is made from it never gets ready.
+/// Containers of this image never become ready.
 pub(crate) const BROKEN: &str = "web:violations";
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ pub(crate) struct Faults {
     pub(crate) calls: u64,
     /// Which call, counted from 1.
     pub(crate) call_fault: Option<(u64, CallFault)>,
-    /// Until the moment, one call in so many is refused or loses its answer.
+    /// Until the moment, calls fail at this rate.
     pub(crate) call_fault_rate: Option<(Moment, Rate)>,
     docker_away_until: Moment,
     /// Replicas are too busy to answer our probes.
@@ -172,11 +172,11 @@ impl State {
 }
 
 impl SimExecutor {
-    /// The daemon is gone. What was asked of Docker and HAProxy may still come to its end.
+    /// The daemon is gone. Docker and HAProxy may still finish what they were asked.
     fn abandon(&mut self, completed: bool) {
         for job in std::mem::take(&mut self.jobs) {
             if completed && job.result.is_none() {
-                // Nobody is there to hear how it ended.
+                // There is no daemon left to receive the result.
                 let _ = act::perform(&job.action, &*self.world, &*self.world);
             }
         }
@@ -213,7 +213,7 @@ impl Run {
             }
             Fault::HaproxyDies => {
                 state.kill_haproxy();
-                // The daemon looks at least this often.
+                // The daemon checks at least this often.
                 self.next_poll = self.next_poll.min(now.plus(PROXY_WATCH));
             }
             Fault::DockerAway(span) => state.faults.docker_away_until = now.plus(span),
@@ -295,7 +295,7 @@ impl Run {
         numbers
     }
 
-    /// What is not as it should be when nothing happens any more.
+    /// What is wrong once nothing happens any more.
     pub(crate) fn unsettled(&self) -> Vec<String> {
         let (memory, state) = (self.memory(), self.world.state());
         let mut why = Vec::new();
@@ -319,7 +319,7 @@ impl Run {
             why.push(format!("{id} still {step}"));
         }
         if state.saved != *self.controller.memory() {
-            why.push("what is known is not stored".to_owned());
+            why.push("the state is not stored".to_owned());
         }
         let rollout = &memory.rollout;
         if rollout.under_way.is_some() || !memory.ill.is_empty() || memory.suspicion.is_some() {
@@ -341,7 +341,7 @@ impl Run {
         why
     }
 
-    /// What there was to do, for comparing two moments.
+    /// Actions begun and states stored so far, to compare two moments.
     pub(crate) fn effort(&self) -> (u32, u32) {
         (self.executor.begun, self.world.state().saves)
     }

@@ -1,4 +1,4 @@
-//! What must hold whatever happens: each breach is written down with its time.
+//! Invariants: each violation is recorded with its time.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl State {
         self.violations.push(format!("at {at} ms: {what}"));
     }
 
-    /// How many serve that the daemon has no reason to think ill of.
+    /// How many serve that the controller has no reason to distrust.
     pub(crate) fn trusted(&self) -> usize {
         // One that was started anew leaves until its health check has passed, and what was decided
         // before it did may still be on its way.
@@ -40,7 +40,7 @@ impl State {
         self.serving().iter().filter(|number| !is_shunned(number)).count()
     }
 
-    /// Notes it when what was just done left fewer serving than there must be.
+    /// Records a violation when the last action left fewer serving than the minimum.
     pub(crate) fn check_floor(&mut self, before: usize, what: &str) {
         let after = self.trusted();
         if before <= after {
@@ -69,7 +69,7 @@ impl State {
         }
     }
 
-    /// Stops a container, and writes down whom that cut.
+    /// Stops a container, and records the sessions that this cut.
     pub(crate) fn stop(&mut self, id: &ContainerId) {
         let Some(container) = self.containers.iter().find(|u| u.id == *id) else { return };
         let Some(address) =

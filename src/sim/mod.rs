@@ -1,5 +1,5 @@
 //! Runs the production controller in a made-up world with made-up time. The world is in `world.rs`,
-//! what must hold in it in `invariants.rs`, what is asked of it in `workload.rs`; the controller sees it
+//! its invariants in `invariants.rs`, its load in `workload.rs`; the controller sees it
 //! through `adapters.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
 //! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
 //! `svg`. What only tests do to a world is in `fault_injection.rs`.

@@ -1,4 +1,4 @@
-//! What is made from something else, and what is ill, is replaced; whatever fails meanwhile.
+//! Outdated and unhealthy replicas are replaced, whatever fails meanwhile.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ fn when_all_are_ill_none_is_touched() {
     assert_eq!(begun, Some(3), "nothing was started");
 }
 
-/// Call after call from `fault` on is faulted, by turns in each way, until it is over.
+/// Each call from `fault` on fails once, in each way by turns.
 #[track_caller]
 fn sweep(fault: Fault) {
     let call_faults =

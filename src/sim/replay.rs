@@ -16,14 +16,14 @@ use crate::sim::variation::Chance;
 use crate::sim::workload::{Demand, LoadMetric};
 use crate::sim::world::{START, Scenario};
 
-/// So long the first load goes on before the trace begins, so that it begins settled.
+/// The first load is applied this long before the trace, so that it begins settled.
 const SETTLE: Duration = Duration::from_secs(3600);
 const SETTLE_LOOKS_MIN: u64 = 20;
 /// A year at 15 s is about two million.
 const LOOKS_MAX: u128 = 3_000_000;
 const UNIT_SHOWN: usize = 40;
 
-/// What is replayed.
+/// A trace and the service that it is replayed on.
 pub(crate) struct Replay<'a> {
     pub(crate) config: &'a Config,
     pub(crate) service: Arc<Service>,
@@ -44,7 +44,7 @@ pub(crate) struct Replayed {
 }
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
-    // What gives the number is the same, whoever runs the replicas.
+    // The decision is the same on Docker and Swarm.
     let service = Arc::new(Service { runs: Runs::Here, ..(*asked.service).clone() });
     let (span, interval) = (asked.trace.span(), asked.config.check_interval);
     let looks = span.as_millis() / interval.as_millis().max(1);
@@ -87,7 +87,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     Ok(Replayed { timeline, violations })
 }
 
-/// A whole number of looks before the start, so that there is one at it.
+/// A whole number of intervals before the start, so that an evaluation falls on it.
 fn begin(interval: Duration) -> Moment {
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
     let settle = u64::try_from(SETTLE.as_millis()).unwrap_or(u64::MAX);

@@ -108,7 +108,7 @@ impl Run {
         waits.fold(self.next_poll, Moment::min)
     }
 
-    /// What it reports to the operator is nobody's here.
+    /// Events for the operator are dropped.
     pub(crate) fn handle(&mut self, event: LoopEvent, now: Moment) {
         drop(self.controller.handle(event, now));
     }

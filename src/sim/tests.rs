@@ -1,4 +1,4 @@
-//! What the whole must do: settle, cut nobody, and go on after any failure.
+//! The whole settles, cuts no session, and continues after any failure.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What a run over a load trace was like: the points of it, their sum, and both as text. Knows
-//! neither tick nor world; whoever took the turns fills it.
+//! neither controller nor world; the run fills it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct Timeline {
     pub(crate) end: Duration,
 }
 
-/// How things stood after one turn.
+/// The state after one tick.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
     /// Since the start.
@@ -220,7 +220,7 @@ impl Timeline {
         out
     }
 
-    /// One object a line, for programs: each look, and each turn between that changed the number.
+    /// One JSON object a line: each evaluation, and each tick between that changed the number.
     pub(crate) fn json_lines(&self) -> Result<String, serde_json::Error> {
         let mut out = String::new();
         let mut desired = None;
@@ -286,7 +286,7 @@ pub(crate) fn short(value: f64) -> String {
     format!("{}E", decimal(value, 0))
 }
 
-/// With so many digits after the point. The standard library does the same exactly for any number,
+/// With this many digits after the point. The standard library does it exactly for any number,
 /// which takes more code than all of this file.
 pub(crate) fn decimal(value: f64, digits: u32) -> String {
     let all = (value * 10f64.powi(digits.cast_signed())).round() as i64;

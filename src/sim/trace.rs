@@ -11,7 +11,7 @@ use crate::model::metric::Milli;
 
 const BYTES_MAX: u64 = 32 << 20;
 const ROWS_MAX: usize = 1_000_000;
-/// A year of looks is as much as anybody waits for.
+/// A year of evaluations: longer simulations take too long to wait for.
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Some time in the year 5138: further on, a double holds no whole millisecond for long.
 const TIME_MAX: (f64, &str) = (1e11, "1e11");
@@ -29,7 +29,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// The error names file, line, what was found and what is allowed.
+    /// Errors name the file, the line, the value and what is allowed.
     pub(crate) fn read(path: &Path) -> Result<Trace, String> {
         let name = path.display();
         let wrong = |e| format!("{name}: {e}");

@@ -51,7 +51,7 @@ const DEEDS: [UserAction; 14] = [
     UserAction::Reboot,
 ];
 
-/// `docker restart` takes so long from the end to the start.
+/// Time from the stop to the start of a `docker restart`.
 const RESTART_TAKES: Duration = Duration::from_millis(300);
 
 impl State {

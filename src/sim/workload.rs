@@ -1,4 +1,4 @@
-//! How much is asked of the service as a whole, and how the replicas that serve share it. The one
+//! The load of the service as a whole, and how the serving replicas share it. The one
 //! place that turns a load into what a metric shows.
 
 use crate::model::metric::{Field, Milli, Source};
@@ -26,7 +26,7 @@ impl CpuRate {
 }
 
 impl Demand {
-    /// What `replicas` carry together: more than that is asked for in vain. This is what a metric
+    /// The load that `replicas` carry together; any more is unmet. This is what a metric
     /// of totals shows.
     fn carried(&self, replicas: u64) -> Milli {
         let most = self.capacity.map_or(u64::MAX, |c| c.0.saturating_mul(replicas));
@@ -81,7 +81,7 @@ pub(crate) struct LoadMetric {
     pub(crate) unit: String,
     /// What one replica is to carry; of a band the upper threshold. More than 0.
     pub(crate) target: Milli,
-    /// What is measured beside it, and shows nothing all the time.
+    /// Other metrics, which always show nothing.
     pub(crate) others: Vec<String>,
 }
 
@@ -105,7 +105,7 @@ impl LoadMetric {
         LoadMetric { unit: unit(&source), source, target: WHOLE, others }
     }
 
-    /// What a replica can carry when nobody says: no more than its container is allowed to use.
+    /// Capacity of a replica unless given: the limit of its container.
     pub(crate) fn capacity(&self, service: &Service) -> Option<Milli> {
         let container = &service.container;
         match self.source {

@@ -1,5 +1,5 @@
 //! A made-up host: containers, HAProxy's processes, the sessions of clients and the load that they
-//! bring. What our actions break for a client is written down, whoever runs the world.
+//! bring. Every client request that an action breaks is recorded as a violation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,15 +31,15 @@ pub(crate) struct World {
     state: Mutex<State>,
 }
 
-/// What the world is like before anything happens.
+/// The initial conditions.
 pub(crate) struct Scenario {
-    /// The only one there is.
+    /// The only service.
     pub(crate) service: Arc<Service>,
     /// What clocks show at `START`.
     pub(crate) wall: Wall,
     /// From the start of a container until it can serve.
     pub(crate) start_up: Duration,
-    /// What is made from this never gets ready.
+    /// Containers of this image never become ready.
     pub(crate) broken_image: Option<&'static str>,
     pub(crate) demand: Demand,
     pub(crate) chance: Chance,
@@ -49,14 +49,14 @@ pub(crate) struct State {
     pub(crate) now: Moment,
     pub(crate) scenario: Scenario,
     pub(crate) containers: Vec<SimContainer>,
-    /// Containers that only look like replicas.
+    /// Containers with labels of replicas that are none.
     pub(crate) strangers: Vec<Stranger>,
     next_id: u64,
     /// HAProxy takes servers while it runs.
     pub(crate) is_amendable: bool,
     /// The HAProxy that has the socket.
     pub(crate) current: Option<Process>,
-    /// Told to finish.
+    /// Old processes, which finish their sessions.
     pub(crate) old: Vec<Process>,
     next_process: u32,
     pub(crate) sessions: Vec<Session>,
@@ -72,13 +72,13 @@ pub(crate) struct State {
     pub(crate) believed: ServiceMemory,
     pub(crate) save_failed: bool,
     pub(crate) saves: u32,
-    /// HAProxy gave no answer when it was asked last.
+    /// HAProxy did not answer the last query.
     pub(crate) silent: bool,
     /// The daemon is dead. Only a test does that to it.
     pub(crate) crashed: bool,
     /// Replicas whose drain ran out of time: their sessions may be cut.
     pub(crate) timed_out: BTreeSet<ContainerId>,
-    /// What must not happen and did.
+    /// Violated invariants, with their times.
     pub(crate) violations: Vec<String>,
     #[cfg(test)]
     pub(crate) faults: Faults,
@@ -102,7 +102,7 @@ pub(crate) struct SimContainer {
     pub(crate) started: Option<Moment>,
     /// By whom it was ended last, and when.
     pub(crate) ended: Option<(Ending, Moment)>,
-    /// Whoever stopped it starts it again then.
+    /// When its owner starts it again.
     pub(crate) restart_at: Option<Moment>,
     /// Somebody took it out of its network.
     pub(crate) is_cut_off: bool,
@@ -129,7 +129,7 @@ pub(crate) struct SimServer {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) duty: Duty,
-    /// HAProxy's first look at it.
+    /// HAProxy's first health check of it.
     pub(crate) checked_at: Moment,
 }
 
@@ -338,7 +338,7 @@ impl State {
             sessions: shown(Field::Sessions).unwrap_or(open),
             queue: shown(Field::Queue).unwrap_or(0),
             requests: process.requests,
-            // Those that were cut too: nobody asks that closely.
+            // Cut requests are counted as answered too; no metric needs the difference.
             answered: process.requests.saturating_sub(open),
             response_ms: shown(Field::ResponseTimeMs).unwrap_or(REQUEST_MS),
         }
@@ -423,7 +423,7 @@ impl State {
         }
     }
 
-    /// It runs no more, whoever did that.
+    /// Ends a running container.
     pub(crate) fn end(&mut self, id: &ContainerId, by: Ending) {
         let Some(unit) = self.containers.iter_mut().find(|u| u.id == *id) else { return };
         if !matches!(unit.state, ContainerState::Running | ContainerState::Paused) {

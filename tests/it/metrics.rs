@@ -115,7 +115,7 @@ fn a_source_that_fails_is_told_once_and_again_when_it_is_back() {
     let place = format!("http http://{}/a /jobs/waiting", endpoint.address);
     daemon.wait(&[&place, "target=10 reading=\"7\""], SOON);
     endpoint.set(Mood::Ill);
-    let why = ": the answer is 503; 200 to 299 is wanted";
+    let why = ": the endpoint answered 503; expected 200 to 299";
     let failed = daemon.wait(&["kind=metric.failed", "service=web", &place, why], SOON);
     let more = daemon.count(&["reading=\"failed: the answer is 503"]) + 2;
     wait_count(&daemon, &["reading=\"failed: the answer is 503"], more);

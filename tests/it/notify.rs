@@ -144,7 +144,7 @@ fn a_manager_that_is_not_there_keeps_nothing_from_running() {
     let daemon = manager.starts(&stage, Some(secs(3)));
     stage.wait_served();
     stage.wait_looks(3);
-    assert_eq!(daemon.count(&["the service manager cannot be told: No such file"]), 1);
+    assert_eq!(daemon.count(&["cannot notify the service manager: No such file"]), 1);
     let odd = Manager { address: "vsock:2:1".into(), ..manager };
     drop(daemon);
     let daemon = odd.starts(&stage, None);

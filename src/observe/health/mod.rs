@@ -1,5 +1,5 @@
 //! Asks one replica whether it can serve: a file for each kind that asks. `streak.rs` is what the
-//! answers make of it. What an image's own check says Docker tells with its list, and nobody asks
+//! results. The result of an image's own HEALTHCHECK comes with Docker's list, and nothing probes
 //! for it here.
 
 mod http;
@@ -34,7 +34,7 @@ pub(crate) struct ProbeTarget {
     pub(crate) run: Run,
     pub(crate) service: Arc<Service>,
     pub(crate) own_health: Option<OwnHealth>,
-    /// HAProxy sends it traffic: it has passed before, whoever asked then.
+    /// HAProxy sends it traffic: it passed before, perhaps for an earlier daemon.
     pub(crate) is_served: bool,
 }
 

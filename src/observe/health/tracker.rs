@@ -1,4 +1,4 @@
-//! What a replica's answers make of its health: so many passes or failures in a row, and patience
+//! Health of a replica by its probe results: passes or failures in a row, and patience
 //! with one that starts.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct HealthTracker {
 }
 
 impl HealthTracker {
-    /// One that passed for somebody else before is not given time to start again.
+    /// A replica that passed for an earlier daemon gets no new start period.
     pub(crate) fn new(has_passed: bool) -> HealthTracker {
         HealthTracker { passes: 0, failures: 0, has_passed, health: Health::Unknown }
     }
@@ -58,7 +58,7 @@ impl HealthTracker {
         }
     }
 
-    /// What is known without asking, for the kinds that ask nobody. Docker counts for itself.
+    /// Health without a probe, for the check types `docker` and `none`. Docker counts failures.
     pub(crate) fn note_docker_health(
         &mut self,
         kind: &HealthKind,
@@ -141,7 +141,7 @@ mod tests {
         check(1, 3, 0, false, "+--+---", "H H H H H H U6:6");
         check(2, 1, 0, false, "+-++-", "s U1:1 U1:1 H U4:4");
         check(3, 2, 0, false, "++-+++", "s s s s s H");
-        // Ill it stays until it passes often enough, and since when does not move.
+        // It stays unhealthy until it passes often enough; since when does not change.
         check(2, 2, 0, false, "--+-++", "s U1:1 U1:1 U1:1 U1:1 H");
         check(1, 2, 0, false, "----", "s U1:1 U1:2 U1:3");
     }

@@ -17,8 +17,8 @@ impl Counters {
     /// What each used since the last call. A container without a counter now gets no entry.
     ///
     /// What a replica uses while it starts says nothing of its share of the load, as HPA has it:
-    /// its samples begin with the first look at which it could serve. And what it used within a
-    /// moment, as when a look comes right after a late one, is no load: there is none then, and the
+    /// its samples begin with the first tick at which it could serve. Usage within a
+    /// moment, as when an evaluation follows a late one, is no load: there is none then, and the
     /// next one is of all the time.
     pub(crate) fn loads(
         &mut self,
@@ -107,7 +107,7 @@ mod tests {
         let full = Load::Read(Percent::from_hundredths(100_00));
         for (at, can_serve, want) in [
             (1, false, Load::Missing),
-            // It became ready since the last look: what it used by then was for its start.
+            // It became ready since the last tick: its usage until then was for its start.
             (2, true, Load::Missing),
             (3, true, full),
             (4, false, full),

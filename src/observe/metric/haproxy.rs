@@ -1,7 +1,7 @@
 //! HAProxy's counts to readings, right across reloads.
 //!
 //! Each process counts for itself from 0. So requests are added up process by process, at every
-//! look; a process that was told to finish is in the counts until its last client has left.
+//! tick; an old process is counted until its last client has left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::observe::metric::GAP_INTERVALS;
 
 #[derive(Debug, Default)]
 pub(crate) struct RequestCounter {
-    /// False until there was a first look: what was counted before it was counted for others.
+    /// False until the first answer: earlier requests belong to no reading of ours.
     begun: bool,
-    /// Requests by process and backend, at the last look.
+    /// Requests by process and backend, at the last tick.
     last: BTreeMap<(u32, String), u64>,
     /// By backend.
     spans: BTreeMap<String, Span>,
@@ -31,7 +31,7 @@ struct Span {
 }
 
 impl RequestCounter {
-    /// To be called at every look that had an answer, or a process may come and go unseen.
+    /// Call it at every tick with an answer, or a process may come and go unseen.
     pub(crate) fn add(&mut self, now: Moment, seen: &ProxySeen) {
         let before = std::mem::take(&mut self.last);
         for counts in &seen.counts {
@@ -39,7 +39,7 @@ impl RequestCounter {
             let new = match before.get(&key) {
                 Some(old) if *old <= counts.requests => counts.requests - old,
                 // It fell: another process by the same number. Or a new one, all of whose
-                // requests came since the last look.
+                // requests came since the last tick.
                 Some(_) | None => counts.requests,
             };
             let empty = || Span { since: now, requests: 0, response_ms: None };
@@ -55,7 +55,7 @@ impl RequestCounter {
         self.begun = true;
     }
 
-    /// `seen` is what HAProxy showed at this look, or why it did not.
+    /// `seen` is what HAProxy showed at this tick, or why it did not answer.
     pub(crate) fn read(
         &self,
         (now, interval): (Moment, Duration),
@@ -197,7 +197,7 @@ mod tests {
         rates("0 1:50 !\n 10000 3:1 2:2 1:51 !", &[None, Some(400)]);
         // A process that has the number of an earlier one.
         rates("0 1:50 !\n 10000 1:7 !\n 20000 1:8 !", &[None, Some(700), Some(100)]);
-        // What earlier processes counted before the first look was not for us.
+        // Requests that old processes counted before the first tick are not ours.
         rates("0 2:9 1:50 !\n 10000 2:10 1:51 !", &[None, Some(200)]);
     }
 

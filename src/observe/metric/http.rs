@@ -1,4 +1,4 @@
-//! A number in a JSON document that is asked for with GET.
+//! A number in a JSON document that is fetched by GET.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::outside::{Error, Net, Result};
 pub(crate) fn ask(net: &dyn Net, url: &str, pointer: &str, timeout: Duration) -> Result<Milli> {
     let (status, body) = net.get(url, ANSWER_BYTES_MAX, timeout)?;
     if !(200..=299).contains(&status) {
-        return Err(Error::new(format!("the answer is {status}; 200 to 299 is wanted")));
+        return Err(Error::new(format!("the endpoint answered {status}; expected 200 to 299")));
     }
     let document: Value = serde_json::from_slice(&body)
         .map_err(|err| Error::caused("the answer is not JSON", err))?;
@@ -21,7 +21,9 @@ pub(crate) fn ask(net: &dyn Net, url: &str, pointer: &str, timeout: Duration) ->
         Some(Value::String(text)) => milli_of_text(text),
         Some(other) => {
             let kind = kind(other);
-            Err(Error::new(format!("{place} is {kind}; a number is wanted, or one as a text")))
+            Err(Error::new(format!(
+                "{place} is {kind}; expected a number, or a number as a string"
+            )))
         }
         None => Err(missing(&document, pointer)),
     }
@@ -38,7 +40,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Says how far the pointer leads, and what is there instead: a typing error is then plain to see.
+/// Names how far the pointer leads and what is there instead: a typing error is easy to see.
 fn missing(document: &Value, pointer: &str) -> Error {
     let mut ends = pointer.match_indices('/').map(|(at, _)| &pointer[..at]).rev();
     let parent = ends.find_map(|start| Some((start, document.pointer(start)?)));
@@ -88,11 +90,11 @@ mod tests {
     #[test]
     fn only_an_answer_of_200_to_299_counts() {
         for (status, want) in [
-            (199, Err("the answer is 199; 200 to 299 is wanted")),
+            (199, Err("the endpoint answered 199; expected 200 to 299")),
             (200, Ok(1000)),
             (299, Ok(1000)),
-            (300, Err("the answer is 300")),
-            (503, Err("the answer is 503")),
+            (300, Err("the endpoint answered 300")),
+            (503, Err("the endpoint answered 503")),
         ] {
             check(status, "1", "", want);
         }
@@ -126,8 +128,8 @@ mod tests {
             ("/foo/-", "there is no /foo/-"),
             ("/foo/0/x", "there is no /foo/0/x: /foo/0 is a number"),
             ("/bar/x", "there is no /bar/x: the document is an object with , "),
-            ("/foo", "/foo is a list; a number is wanted, or one as a text"),
-            ("", "the document is an object; a number is wanted"),
+            ("/foo", "/foo is a list; expected a number, or a number as a string"),
+            ("", "the document is an object; expected a number"),
         ] {
             check(200, document, pointer, Err(why));
         }
@@ -156,7 +158,7 @@ mod tests {
             (r#""inf""#, Err(r#""inf" is no number"#)),
             (r#""""#, Err(r#""" is no number"#)),
             (r#""5 jobs""#, Err(r#""5 jobs" is no number"#)),
-            ("null", Err("the document is null; a number is wanted")),
+            ("null", Err("the document is null; expected a number")),
             ("true", Err("is true or false")),
             ("[1]", Err("is a list")),
             ("", Err("the answer is not JSON")),

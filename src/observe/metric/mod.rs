@@ -1,4 +1,4 @@
-//! What services are scaled by: one file a source. What is kept from look to look is here.
+//! Metrics, one file for each source. State that is kept between ticks is here.
 
 pub(crate) mod cpu;
 pub(crate) mod haproxy;
@@ -17,20 +17,20 @@ use crate::model::service::Service;
 use crate::model::time::Moment;
 use crate::outside::{Ask, Engine, Error, Net, Result};
 
-/// What is older than so many intervals says nothing about now.
+/// A reading older than this many intervals is not used.
 pub(crate) const GAP_INTERVALS: u32 = 3;
 /// A document of this length is far more than a number needs.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Characters of a text that was to be a number.
 const TEXT_SHOWN: usize = 40;
 
-/// What remote sources said, and since when they are asked.
+/// Last readings of remote metrics, and since when they are read.
 pub(crate) type RemoteMetrics = BTreeMap<Source, RemoteReading>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteReading {
     pub(crate) since: Moment,
-    /// The last answer and when it came. A failure is one, in words for the operator: the value
+    /// The last result and when it came. An error is a message for the operator: the value
     /// before it is not used any more.
     pub(crate) said: Option<(Moment, std::result::Result<Milli, String>)>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn ask(net: &dyn Net, source: &Source, timeout: Duration) -> Result<M
         Source::Http { url, pointer } => http::ask(net, url, pointer, timeout),
         Source::Prometheus { url, query } => prometheus::ask(net, url, query, timeout),
         Source::Cpu | Source::Memory | Source::Haproxy(_) => {
-            unreachable!("{source} is not asked over the network")
+            unreachable!("{source} is not read over the network")
         }
     }
 }
@@ -92,7 +92,7 @@ impl Sampler {
         asks.into_iter().map(loads).collect()
     }
 
-    /// To be called at every look, due or not.
+    /// Call it at every tick.
     pub(crate) fn count(&mut self, now: Moment, config: &Config, seen: Option<&ProxySeen>) {
         if !counts_requests(config) {
             self.haproxy = haproxy::RequestCounter::default();
@@ -138,7 +138,7 @@ fn remote(now: Moment, interval: Duration, hearing: Option<&RemoteReading>) -> R
     let silent = now.since(said.as_ref().map_or(*since, |(at, _)| *at));
     if interval * GAP_INTERVALS <= silent {
         return Reading::Failed(format!(
-            "no answer for {} s, since all who could ask wait for others",
+            "not read for {} s: all metric workers are busy",
             silent.as_secs()
         ));
     }
@@ -173,7 +173,7 @@ fn milli_of_text(text: &str) -> Result<Milli> {
 
 #[cfg(test)]
 pub(crate) mod scripted {
-    //! A network with one answer for everyone, which keeps what it was asked.
+    //! A network that gives one answer to every request and records the requests.
 
     use std::net::SocketAddr;
     use std::sync::Mutex;
@@ -229,8 +229,7 @@ mod tests {
         let interval = Duration::from_secs(5);
         let (value, why) = (Ok(Milli(7)), Err("down".to_owned()));
         let silence = |seconds: u64| {
-            let why = "since all who could ask wait for others";
-            Reading::Failed(format!("no answer for {seconds} s, {why}"))
+            Reading::Failed(format!("not read for {seconds} s: all metric workers are busy"))
         };
         for (said, now, want) in [
             (Some((1_000, value.clone())), 1_000, Reading::Total(Milli(7))),
@@ -242,8 +241,8 @@ mod tests {
             (None, 15_000, silence(15)),
         ] {
             let said = said.map(|(at, result)| (Moment(at), result));
-            let hearing = RemoteReading { since: Moment(0), said };
-            assert_eq!(remote(Moment(now), interval, Some(&hearing)), want, "{now}: {hearing:?}");
+            let last = RemoteReading { since: Moment(0), said };
+            assert_eq!(remote(Moment(now), interval, Some(&last)), want, "{now}: {last:?}");
         }
         assert_eq!(remote(Moment(99_000), interval, None), Reading::Pending);
     }

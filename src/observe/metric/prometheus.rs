@@ -34,7 +34,7 @@ struct Series {
     value: Option<Sample>,
 }
 
-/// Characters of Prometheus' own words.
+/// Characters of Prometheus' own message that are shown.
 const WORDS_SHOWN: usize = 200;
 
 pub(crate) fn ask(net: &dyn Net, base: &str, query: &str, timeout: Duration) -> Result<Milli> {
@@ -56,7 +56,7 @@ pub(crate) fn ask(net: &dyn Net, base: &str, query: &str, timeout: Duration) -> 
         "vector" => only(serde_json::from_value::<Vec<Series>>(data.result).map_err(odd)?)?,
         other => {
             return Err(Error::new(format!(
-                "the query gives a {}; an instant vector of one series or a scalar is wanted",
+                "the query returns a {}; expected an instant vector of one series, or a scalar",
                 shortened(other, WORDS_SHOWN)
             )));
         }
@@ -79,13 +79,13 @@ fn only(series: Vec<Series>) -> Result<Sample> {
     let count = series.len();
     let mut series = series.into_iter();
     match (series.next(), count) {
-        (None, _) => Err(Error::new("the query gives no series; is the metric there at all?")),
+        (None, _) => Err(Error::new("the query returns no series; is the metric there at all?")),
         (Some(first), 1) => {
-            let why = "the query gives a histogram; take histogram_quantile() or the like of it";
+            let why = "the query returns a histogram; take histogram_quantile() or the like of it";
             first.value.ok_or_else(|| Error::new(why))
         }
         (Some(_), _) => Err(Error::new(format!(
-            "the query gives {count} series, one is wanted; put sum() or max() around it"
+            "the query returns {count} series, expected one; put sum() or max() around it"
         ))),
     }
 }
@@ -155,12 +155,12 @@ mod tests {
 
     #[test]
     fn no_series_and_several_are_errors_with_the_way_out() {
-        check_data("vector", "[]", Err("the query gives no series"));
+        check_data("vector", "[]", Err("the query returns no series"));
         let two = r#"[{"value":[1,"1"]},{"value":[1,"1"]}]"#;
-        check_data("vector", two, Err("gives 2 series, one is wanted; put sum() or max()"));
-        check_data("vector", r#"[{"histogram":[1,{}]}]"#, Err("the query gives a histogram"));
-        check_data("matrix", "[]", Err("the query gives a matrix; an instant vector"));
-        check_data("string", r#"[1,"x"]"#, Err("the query gives a string"));
+        check_data("vector", two, Err("returns 2 series, expected one; put sum() or max()"));
+        check_data("vector", r#"[{"histogram":[1,{}]}]"#, Err("the query returns a histogram"));
+        check_data("matrix", "[]", Err("the query returns a matrix; expected an instant vector"));
+        check_data("string", r#"[1,"x"]"#, Err("the query returns a string"));
     }
 
     #[test]
