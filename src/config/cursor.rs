@@ -12,7 +12,8 @@ use std::time::Duration;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
-use crate::config::{Problem, secret};
+use crate::config::problem::Problem;
+use crate::config::secret;
 use crate::model::secret::Secret;
 use crate::model::units;
 
