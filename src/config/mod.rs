@@ -30,7 +30,7 @@ use crate::config::cursor::{Findings, Section};
 use crate::config::problem::Problem;
 use crate::config::secret::Around;
 use crate::model::config::{Config, Fixed};
-use crate::plain;
+use crate::regular_file;
 
 /// A file over this is not a config.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -69,7 +69,7 @@ fn read(file: &Path) -> Result<String, String> {
 
 /// What is in a file, or why it is no use.
 pub(crate) fn text(file: &Path) -> Result<String, String> {
-    let bytes = plain::read(file, FILE_BYTES_MAX);
+    let bytes = regular_file::read(file, FILE_BYTES_MAX);
     let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
     let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
     let text = String::from_utf8(bytes)

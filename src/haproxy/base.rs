@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use crate::haproxy::{Haproxy, old};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 impl Haproxy {
     /// Asked before anybody is told to go.
@@ -21,7 +21,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => return Ok(()),
         }
         // One that cannot be read is told of by HAProxy.
-        let text = plain::text(base).unwrap_or_default();
+        let text = regular_file::text(base).unwrap_or_default();
         let cannot = |what: String, err| {
             Error::caused(format!("haproxy cannot {what} (see {})", base.display()), err)
         };

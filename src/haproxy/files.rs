@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::outside::{Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// `haproxy.cfg` and `new` give `haproxy.cfg.new`.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -27,7 +27,7 @@ pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> Result<PathBuf> {
     let new = beside(path, "new");
     remove(&new)?;
     let write = || {
-        let mut file = plain::create_new(&new)?;
+        let mut file = regular_file::create_new(&new)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()

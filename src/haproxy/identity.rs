@@ -11,7 +11,7 @@ use crate::haproxy::process::account_uid;
 use crate::haproxy::{files, render};
 use crate::model::config::ProxyConfig;
 use crate::outside::Result;
-use crate::plain;
+use crate::regular_file;
 
 /// The kernel counts start times in hundredths of a second, on every platform that we run on.
 const TICKS_PER_SECOND: u64 = 100;
@@ -50,7 +50,7 @@ impl Roster {
     /// writes that file itself, so it also names what a daemon began that was killed meanwhile.
     pub(crate) fn renew(&mut self, config: &ProxyConfig) {
         if !std::mem::replace(&mut self.is_read, true) {
-            let text = plain::text(&record(config)).unwrap_or_default();
+            let text = regular_file::text(&record(config)).unwrap_or_default();
             for (pid, started) in parse(&text) {
                 if started_if_running(pid) == Some(started) {
                     self.known.insert(pid, started);
@@ -91,7 +91,7 @@ impl Roster {
         let lines = self.known.iter().rev().take(RECORD_MAX);
         let text: String = lines.map(|(pid, started)| format!("{pid} {started}\n")).collect();
         let path = record(config);
-        if plain::text(&path).is_ok_and(|now| now == text) {
+        if regular_file::text(&path).is_ok_and(|now| now == text) {
             return Ok(());
         }
         files::replace(&path, &text, files::PRIVATE)
@@ -100,7 +100,7 @@ impl Roster {
 
 /// The process that was started last.
 pub(crate) fn in_pid_file(config: &ProxyConfig) -> Option<u32> {
-    plain::text(&config.pid_file).ok()?.trim().parse().ok()
+    regular_file::text(&config.pid_file).ok()?.trim().parse().ok()
 }
 
 /// An HAProxy that the pid file names and that runs as another user: as after a daemon that root

@@ -15,7 +15,7 @@ use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ impl<'a> Processes<'a> {
     pub(crate) fn turnstile(&self) -> Result<Turnstile> {
         let path = files::beside(&self.config.config, "lock");
         let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
-        let file = plain::lock_file(&path).map_err(cannot)?;
+        let file = regular_file::lock_file(&path).map_err(cannot)?;
         let patience = self.patience(RUN_MAX);
         loop {
             match file.try_lock() {

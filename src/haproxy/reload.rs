@@ -16,7 +16,7 @@ use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
 use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// How long a process that was started may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ impl Haproxy {
         let refused = self.unbindable(routes);
         let mut config = self.config.clone();
         config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
-        let good = plain::text(&self.good()).unwrap_or_default();
+        let good = regular_file::text(&self.good()).unwrap_or_default();
         let mut open = routes.clone();
         for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&listen_key(b))) {
             let old = render::listen_of(&good, &backend.service);
@@ -72,18 +72,18 @@ impl Haproxy {
 
     /// What stands in the file proves little: we may have been cut off before HAProxy read it.
     pub(crate) fn runs(&self, text: &str) -> bool {
-        let is_text = |path: &Path| plain::text(path).is_ok_and(|now| now == text);
+        let is_text = |path: &Path| regular_file::text(path).is_ok_and(|now| now == text);
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
     /// Those that clients come in at.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
-        let text = plain::text(&self.good()).unwrap_or_default();
+        let text = regular_file::text(&self.good()).unwrap_or_default();
         let mut binds = base::binds(&text);
         if binds.is_empty() {
             // Then the operator's own are all there are.
             let base = self.config.base_config.as_deref();
-            let text = base.and_then(|base| plain::text(base).ok()).unwrap_or_default();
+            let text = base.and_then(|base| regular_file::text(base).ok()).unwrap_or_default();
             binds = base::binds(&text);
         }
         binds.into_iter().map(|at| at.port()).collect()
@@ -102,7 +102,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => return BTreeMap::new(),
         };
         let known = [self.good(), self.config.config.clone()];
-        let read = known.iter().filter(|_| is_held).filter_map(|p| plain::text(p).ok());
+        let read = known.iter().filter(|_| is_held).filter_map(|p| regular_file::text(p).ok());
         let held: Vec<String> = read.collect();
         let mut errors = BTreeMap::new();
         let services =
@@ -209,7 +209,7 @@ impl Haproxy {
 
     /// Puts back the file that worked last, and starts it unless the old process still serves.
     fn roll_back(&self, turnstile: &Turnstile, failed: Error) -> Error {
-        let Ok(text) = plain::text(&self.good()) else { return failed };
+        let Ok(text) = regular_file::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
             files::replace(&self.config.config, &text, self.file_mode())?;
             let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
