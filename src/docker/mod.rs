@@ -19,7 +19,7 @@ mod roster;
 mod survey;
 mod swarm;
 mod transport;
-mod vessel;
+mod container_control;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,7 +33,7 @@ impl Haproxy {
         let ProxyMode::Container(container) = &self.config.mode else {
             return self.processes().validate(turnstile, file);
         };
-        if self.vessel.main_process(container)?.is_none() {
+        if self.container_control.main_process(container)?.is_none() {
             // It needs the file to start with.
             return Ok(Verdict::Good);
         }
@@ -42,11 +42,12 @@ impl Haproxy {
         let files: Vec<_> = files.iter().map(|p| p.to_string_lossy().into_owned()).collect();
         let named = files.iter().flat_map(|file| ["-f", file.as_str()]);
         let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();
-        let said = self.vessel.run(container, &command)?;
-        if said.is_good {
+        let output = self.container_control.run(container, &command)?;
+        if output.is_success {
             return Ok(Verdict::Good);
         }
-        let (said, words) = (said.words.clone(), words(&said.words));
+        let said = output.text;
+        let words = words(&said);
         let message = format!("haproxy: the file is refused in container {container}: {words}");
         Ok(Verdict::Refused(Refusal { message, said }))
     }
@@ -67,7 +68,7 @@ impl Haproxy {
             }
             ProxyMode::Container(container) => {
                 self.is_reloadable(container)?;
-                self.vessel.signal(container, "USR2").map(|()| None)
+                self.container_control.signal(container, "USR2").map(|()| None)
             }
             ProxyMode::None => Err(Error::new("haproxy: load_balancer.mode is none")),
         }
@@ -76,7 +77,7 @@ impl Haproxy {
     /// Before its workers are counted: another daemon may have known it.
     pub(crate) fn meet_master(&self) {
         if let ProxyMode::Container(container) = &self.config.mode
-            && let Ok(master) = self.vessel.main_process(container)
+            && let Ok(master) = self.container_control.main_process(container)
         {
             *self.master() = master;
         }
@@ -84,7 +85,7 @@ impl Haproxy {
 
     /// Only a master with workers reads its file again at a signal.
     pub(crate) fn is_reloadable(&self, container: &str) -> Result<()> {
-        let Some(master) = self.vessel.main_process(container)? else {
+        let Some(master) = self.container_control.main_process(container)? else {
             return Err(Error::new(format!(
                 "haproxy: container {container} does not run (see load_balancer.container); \
                  `docker start {container}` starts it"

@@ -29,12 +29,12 @@ use crate::model::action::{Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{BackendCounts, Lingering, ProxySeen, Routes};
 use crate::model::time::Moment;
-use crate::outside::{Clock, Error, Proxy, Result, Vessel};
+use crate::outside::{Clock, ContainerControl, Error, Proxy, Result};
 
 pub(crate) struct Haproxy {
     config: ProxyConfig,
     clock: Arc<dyn Clock>,
-    vessel: Arc<dyn Vessel>,
+    container_control: Arc<dyn ContainerControl>,
     socket: Socket,
     /// What HAProxy wrote of its servers' states before the last reload.
     state_file: PathBuf,
@@ -75,7 +75,7 @@ impl Haproxy {
     pub(crate) fn new(
         config: &ProxyConfig,
         clock: Arc<dyn Clock>,
-        vessel: Arc<dyn Vessel>,
+        container_control: Arc<dyn ContainerControl>,
     ) -> Haproxy {
         let names_account = match config.mode {
             ProxyMode::Process | ProxyMode::Systemd(_) => true,
@@ -86,7 +86,7 @@ impl Haproxy {
             config: limits::filled(config),
             socket: Socket::new(&config.socket, clock.clone()),
             clock,
-            vessel,
+            container_control,
             state_file: files::beside(&config.config, "state"),
             drops_root: names_account
                 && identity::own_uid() == Some(0)
