@@ -36,7 +36,7 @@ struct Shown {
 
 /// Start times by process number.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct OwnProcesses {
     known: BTreeMap<u32, u64>,
     is_read: bool,
 }
@@ -45,7 +45,7 @@ fn record(config: &ProxyConfig) -> PathBuf {
     files::beside(&config.pid_file, "known")
 }
 
-impl Roster {
+impl OwnProcesses {
     /// Takes in what an earlier daemon wrote down, once, and what the pid file names. HAProxy
     /// writes that file itself, so it also names what a daemon began that was killed meanwhile.
     pub(crate) fn renew(&mut self, config: &ProxyConfig) {
@@ -105,7 +105,7 @@ pub(crate) fn in_pid_file(config: &ProxyConfig) -> Option<u32> {
 
 /// An HAProxy that the pid file names and that runs as another user: as after a daemon that root
 /// ran by hand. It is the one that was started then, and no later one of the same number.
-pub(crate) fn anothers(config: &ProxyConfig) -> Option<u32> {
+pub(crate) fn foreign_process(config: &ProxyConfig) -> Option<u32> {
     let pid = in_pid_file(config)?;
     let shown = shown(pid)?;
     let written_s = u64::try_from(fs::metadata(&config.pid_file).ok()?.mtime()).ok()?;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::haproxy::Haproxy;
-use crate::haproxy::process::{Refusal, Said, Turnstile, Verdict, words};
+use crate::haproxy::process::{ChildOutput, Refusal, StartLock, Verdict, message_of};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
 
@@ -17,7 +17,7 @@ impl Haproxy {
     /// Another's HAProxy is left alone.
     pub(crate) fn owns(&self, process: u32) -> bool {
         match self.config.mode {
-            ProxyMode::Process => self.roster().admit(&self.config, process),
+            ProxyMode::Process => self.own_processes().admit(&self.config, process),
             // The socket is named in our file: whoever answers there has read it.
             ProxyMode::Systemd(_) | ProxyMode::Container(_) => true,
             ProxyMode::None => false,
@@ -29,9 +29,9 @@ impl Haproxy {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
+    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Verdict> {
         let ProxyMode::Container(container) = &self.config.mode else {
-            return self.processes().validate(turnstile, file);
+            return self.processes().validate(start_lock, file);
         };
         if self.container_control.main_process(container)?.is_none() {
             // It needs the file to start with.
@@ -46,25 +46,25 @@ impl Haproxy {
         if output.is_success {
             return Ok(Verdict::Good);
         }
-        let said = output.text;
-        let words = words(&said);
-        let message = format!("haproxy: the file is refused in container {container}: {words}");
-        Ok(Verdict::Refused(Refusal { message, said }))
+        let output = output.text;
+        let reason = message_of(&output);
+        let message = format!("haproxy: the file is refused in container {container}: {reason}");
+        Ok(Verdict::Refused(Refusal { message, output }))
     }
 
     /// Has a process read the file that is to serve in place of those in `old`. Gives what one of
     /// our own goes on to say.
-    pub(crate) fn begin(
+    pub(crate) fn start_reload(
         &self,
-        turnstile: &Turnstile,
+        start_lock: &StartLock,
         old: &[u32],
         serves: bool,
-    ) -> Result<Option<Said>> {
+    ) -> Result<Option<ChildOutput>> {
         match &self.config.mode {
-            ProxyMode::Process => self.processes().launch(turnstile, old, serves).map(Some),
+            ProxyMode::Process => self.processes().launch(start_lock, old, serves).map(Some),
             ProxyMode::Systemd(unit) => {
                 let verb = if serves { "reload" } else { "reload-or-restart" };
-                self.processes().systemctl(turnstile, verb, unit).map(|_| None)
+                self.processes().systemctl(start_lock, verb, unit).map(|_| None)
             }
             ProxyMode::Container(container) => {
                 self.is_reloadable(container)?;
@@ -75,7 +75,7 @@ impl Haproxy {
     }
 
     /// Before its workers are counted: another daemon may have known it.
-    pub(crate) fn meet_master(&self) {
+    pub(crate) fn refresh_master_pid(&self) {
         if let ProxyMode::Container(container) = &self.config.mode
             && let Ok(master) = self.container_control.main_process(container)
         {
@@ -111,9 +111,9 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let mut pids = self.pids();
-                let roster = self.roster();
-                pids.told.retain(|pid| roster.runs(*pid));
-                Some(pids.told.clone())
+                let own_processes = self.own_processes();
+                pids.old.retain(|pid| own_processes.runs(*pid));
+                Some(pids.old.clone())
             }
             ProxyMode::Systemd(_) => workers(parent(current?)?, current?),
             ProxyMode::Container(_) => {
@@ -129,7 +129,7 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let current = self.pids().current;
-                current.is_some_and(|pid| self.roster().runs(pid))
+                current.is_some_and(|pid| self.own_processes().runs(pid))
             }
             ProxyMode::Systemd(_) => self.pids().current.is_some_and(is_haproxy),
             ProxyMode::Container(_) => self.master().is_some_and(is_haproxy),
@@ -168,7 +168,7 @@ fn workers(master: u32, current: u32) -> Option<BTreeSet<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::keeper::field;
+    use crate::haproxy::supervisor::field;
 
     #[test]
     fn a_process_goes_by_its_number_in_the_innermost_namespace() {

@@ -26,7 +26,7 @@ fn duty(admin_state: u32) -> Duty {
 /// From `show servers state`, and what `show stat` counts for each server.
 pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     let counted = counted(stats)?;
-    let rows = Table::of(states, ' ').ok_or_else(|| odd("show servers state"))?;
+    let rows = Table::of(states, ' ').ok_or_else(|| unexpected_table("show servers state"))?;
     let server = |row: &Row| {
         let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
         // An operator's own server may be a Unix socket, or have no address yet.
@@ -43,7 +43,11 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
         Some(seen)
     };
     let servers: Option<Vec<Option<SeenServer>>> = rows.map(|row| server(&row)).collect();
-    Ok(servers.ok_or_else(|| odd("show servers state"))?.into_iter().flatten().collect())
+    Ok(servers
+        .ok_or_else(|| unexpected_table("show servers state"))?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,11 +62,13 @@ const UNCHECKED: [&str; 2] = ["INI", "UNK"];
 
 /// By backend and server.
 fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
-    let rows = Table::of(stats, ',').ok_or_else(|| odd("show stat"))?;
+    let rows = Table::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))?;
     let mut counted = BTreeMap::new();
     for row in rows {
-        let (backend, name) =
-            row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
+        let (backend, name) = row
+            .get("pxname")
+            .zip(row.get("svname"))
+            .ok_or_else(|| unexpected_table("show stat"))?;
         let count = |column| row.number::<u64>(column).unwrap_or(0);
         // A request in service counts in both `scur` and `used_conn_cur`.
         let sessions = count("scur").max(count("used_conn_cur")) + count("qcur");
@@ -79,9 +85,11 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut backends = Vec::new();
-    for row in Table::of(stats, ',').ok_or_else(|| odd("show stat"))? {
-        let (backend, name) =
-            row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
+    for row in Table::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))? {
+        let (backend, name) = row
+            .get("pxname")
+            .zip(row.get("svname"))
+            .ok_or_else(|| unexpected_table("show stat"))?;
         match name {
             "FRONTEND" => (),
             "BACKEND" => backends.extend(backend_counts(backend, &row)),
@@ -115,7 +123,7 @@ fn backend_counts(backend: &str, row: &Row) -> Option<BackendCounts> {
     })
 }
 
-fn odd(command: &str) -> Error {
+fn unexpected_table(command: &str) -> Error {
     Error::new(format!("haproxy: the answer to `{command}` is not the table it should be"))
 }
 
@@ -162,7 +170,7 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::tables::{counts, servers};
+    use crate::haproxy::stats_csv::{counts, servers};
 
     const STATES: &str = "1\n\
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
