@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
-use crate::haproxy::process::Verdict;
+use crate::haproxy::process::Validation;
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::Effect;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
@@ -40,7 +40,7 @@ impl Haproxy {
         let is_new = !self.runs(&text);
         if is_new {
             let new = files::write_new(&self.config.config, &text, self.file_mode())?;
-            if let Verdict::Refused(refusal) = self.validate(&start_lock, &new)? {
+            if let Validation::Refused(refusal) = self.validate(&start_lock, &new)? {
                 return Err(Error::new(refusal.message));
             }
             files::rename(&new, &self.config.config)?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::haproxy::process::{Refusal, Verdict};
+use crate::haproxy::process::{RefusedConfig, Validation};
 use crate::model::proxy::{Backend, Routes};
 use crate::outside::Result;
 
@@ -25,9 +25,9 @@ pub(crate) struct PartialConfig {
 
 /// Asks HAProxy about routes.
 pub(crate) trait Validator {
-    fn validate(&mut self, routes: &Routes) -> Result<Verdict>;
+    fn validate(&mut self, routes: &Routes) -> Result<Validation>;
     /// The service that this refusal of these routes names by a line of the file.
-    fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String>;
+    fn named(&self, routes: &Routes, refusal: &RefusedConfig) -> Option<String>;
     /// Whether the process that serves took the service just so: then something else is wrong, and
     /// nobody is left out for it.
     fn is_served_unchanged(&self, routes: &Routes, service: &str) -> bool;
@@ -38,7 +38,7 @@ pub(crate) trait Validator {
 pub(crate) fn find_accepted(
     routes: &Routes,
     before: Option<&Routes>,
-    refusal: Refusal,
+    refusal: RefusedConfig,
     validator: &mut dyn Validator,
 ) -> Result<Option<PartialConfig>> {
     let [left_out, as_before] = [BTreeMap::new(), BTreeMap::new()];
@@ -65,8 +65,8 @@ pub(crate) fn find_accepted(
             }
         }
         match search.validate(&partial.routes)? {
-            Some(Verdict::Good) => return Ok(Some(partial)),
-            Some(Verdict::Refused(next)) => refusal = next,
+            Some(Validation::Accepted) => return Ok(Some(partial)),
+            Some(Validation::Refused(next)) => refusal = next,
             None => return Ok(None),
         }
     }
@@ -91,7 +91,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// `None` when it was asked too often already.
-    fn validate(&mut self, routes: &Routes) -> Result<Option<Verdict>> {
+    fn validate(&mut self, routes: &Routes) -> Result<Option<Validation>> {
         self.tries += 1;
         if TRIES_MAX < self.tries {
             return Ok(None);
@@ -103,7 +103,9 @@ impl Search<'_> {
     fn by_halves(&mut self, partial: PartialConfig) -> Result<Option<PartialConfig>> {
         let PartialConfig { routes: all, mut left_out, as_before } = partial;
         let mut good = BTreeSet::new();
-        let Some(Verdict::Good) = self.validate(&Routes::default())? else { return Ok(None) };
+        let Some(Validation::Accepted) = self.validate(&Routes::default())? else {
+            return Ok(None);
+        };
         let names = all.backends.iter().map(|b| b.service.as_str().to_owned()).collect();
         let mut parts: Vec<Vec<String>> = vec![names];
         while let Some(part) = parts.pop() {
@@ -114,8 +116,8 @@ impl Search<'_> {
             tried.extend(part.iter().cloned());
             match self.validate(&only(&all, &tried))? {
                 None => return Ok(None),
-                Some(Verdict::Good) => good = tried,
-                Some(Verdict::Refused(refusal)) => match &part[..] {
+                Some(Validation::Accepted) => good = tried,
+                Some(Validation::Refused(refusal)) => match &part[..] {
                     [name] if self.validator.is_served_unchanged(&all, name) => return Ok(None),
                     [name] => drop(left_out.insert(name.clone(), refusal.message)),
                     part => {
@@ -182,7 +184,7 @@ mod tests {
     use crate::haproxy::partial_config::{
         PartialConfig, Validator, culprit, find_accepted, settings,
     };
-    use crate::haproxy::process::{Refusal, Verdict};
+    use crate::haproxy::process::{RefusedConfig, Validation};
     use crate::model::health::HealthCheck;
     use crate::model::proxy::{Backend, Routes};
     use crate::model::service::{Retry, ServiceName};
@@ -236,14 +238,14 @@ mod tests {
     }
 
     impl Validator for Picky {
-        fn validate(&mut self, routes: &Routes) -> Result<Verdict> {
+        fn validate(&mut self, routes: &Routes) -> Result<Validation> {
             self.tries += 1;
             let bad = self.bad(routes);
             let words = bad.clone().or(self.likes_nothing.then(|| "all".to_owned()));
-            Ok(words.map_or(Verdict::Good, |name| Verdict::Refused(refusal(&name))))
+            Ok(words.map_or(Validation::Accepted, |name| Validation::Refused(refusal(&name))))
         }
 
-        fn named(&self, routes: &Routes, _: &Refusal) -> Option<String> {
+        fn named(&self, routes: &Routes, _: &RefusedConfig) -> Option<String> {
             self.bad(routes).filter(|_| self.names_them)
         }
 
@@ -262,8 +264,8 @@ mod tests {
         }
     }
 
-    fn refusal(words: &str) -> Refusal {
-        Refusal { message: words.to_owned(), output: format!("[ALERT] {words}") }
+    fn refusal(words: &str) -> RefusedConfig {
+        RefusedConfig { message: words.to_owned(), output: format!("[ALERT] {words}") }
     }
 
     #[test]

@@ -93,16 +93,16 @@ impl<'a> Processes<'a> {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Verdict> {
+    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let mut command = child::restricted(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
         let what = "the file is refused";
         let (is_success, mut output) = self.run(start_lock, command, what)?;
         if is_success {
-            return Ok(Verdict::Good);
+            return Ok(Validation::Accepted);
         }
         let output = output.text();
-        Ok(Verdict::Refused(Refusal {
+        Ok(Validation::Refused(RefusedConfig {
             message: format!("haproxy: {what}: {}", message_of(&output)),
             output,
         }))
@@ -207,14 +207,14 @@ fn end(child: &mut Child) -> std::io::Result<()> {
 }
 
 /// What HAProxy makes of a file.
-pub(crate) enum Verdict {
-    Good,
-    Refused(Refusal),
+pub(crate) enum Validation {
+    Accepted,
+    Refused(RefusedConfig),
 }
 
 /// Why HAProxy refuses a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedConfig {
     /// For the operator.
     pub(crate) message: String,
     /// As HAProxy output it.

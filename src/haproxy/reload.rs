@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::partial_config::{PartialConfig, Validator};
-use crate::haproxy::process::{ChildOutput, Processes, Refusal, StartLock, Verdict};
+use crate::haproxy::process::{ChildOutput, Processes, RefusedConfig, StartLock, Validation};
 use crate::haproxy::{Haproxy, base_config, files, identity, partial_config, render};
 use crate::model::action::{Aftermath, Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
@@ -149,8 +149,8 @@ impl Haproxy {
         let validate = || {
             let new = files::write_new(&config.config, &text, files::PRIVATE)?;
             match elsewhere.validate(&elsewhere.start_lock()?, &new)? {
-                Verdict::Good => self.check_base_config(),
-                Verdict::Refused(refusal) => Err(Error::new(refusal.message)),
+                Validation::Accepted => self.check_base_config(),
+                Validation::Refused(refusal) => Err(Error::new(refusal.message)),
             }
         };
         errors.extend(validate().err());
@@ -281,8 +281,8 @@ impl ConfigUpdate<'_> {
             return Ok((Effect::Unchanged, whole(routes)));
         }
         let partial = match update.validate(routes)? {
-            Verdict::Good => whole(routes),
-            Verdict::Refused(refusal) => {
+            Validation::Accepted => whole(routes),
+            Validation::Refused(refusal) => {
                 let (message, before) = (refusal.message.clone(), proxy.applied().clone());
                 let is_common = update.is_common(&refusal);
                 let sift =
@@ -307,7 +307,7 @@ impl ConfigUpdate<'_> {
     }
 
     /// The certificate stands at every frontend, and is no service's own.
-    fn is_common(&self, refusal: &Refusal) -> bool {
+    fn is_common(&self, refusal: &RefusedConfig) -> bool {
         let certificate = self.config.certificate.as_ref();
         certificate.is_some_and(|file| refusal.output.contains(&*file.to_string_lossy()))
     }
@@ -352,7 +352,7 @@ impl ConfigUpdate<'_> {
 }
 
 impl Validator for ConfigUpdate<'_> {
-    fn validate(&mut self, routes: &Routes) -> Result<Verdict> {
+    fn validate(&mut self, routes: &Routes) -> Result<Validation> {
         let text = self.text(routes);
         let new = files::write_new(&self.proxy.config.config, &text, self.proxy.file_mode())?;
         self.proxy.validate(self.start_lock, &new)
@@ -365,7 +365,7 @@ impl Validator for ConfigUpdate<'_> {
                 == partial_config::settings(&self.good, service)
     }
 
-    fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String> {
+    fn named(&self, routes: &Routes, refusal: &RefusedConfig) -> Option<String> {
         let new = files::beside(&self.proxy.config.config, "new");
         partial_config::culprit(&self.text(routes), &new, &refusal.output)
     }

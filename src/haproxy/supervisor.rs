@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::haproxy::Haproxy;
-use crate::haproxy::process::{ChildOutput, Refusal, StartLock, Verdict, message_of};
+use crate::haproxy::process::{ChildOutput, RefusedConfig, StartLock, Validation, message_of};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
 
@@ -29,13 +29,13 @@ impl Haproxy {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Verdict> {
+    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let ProxyMode::Container(container) = &self.config.mode else {
             return self.processes().validate(start_lock, file);
         };
         if self.container_control.main_process(container)?.is_none() {
             // It needs the file to start with.
-            return Ok(Verdict::Good);
+            return Ok(Validation::Accepted);
         }
         let base = self.config.base_config.as_ref();
         let files: Vec<_> = base.into_iter().map(|p| p.as_path()).chain([file]).collect();
@@ -44,12 +44,12 @@ impl Haproxy {
         let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();
         let output = self.container_control.run(container, &command)?;
         if output.is_success {
-            return Ok(Verdict::Good);
+            return Ok(Validation::Accepted);
         }
         let output = output.text;
         let reason = message_of(&output);
         let message = format!("haproxy: the file is refused in container {container}: {reason}");
-        Ok(Verdict::Refused(Refusal { message, output }))
+        Ok(Validation::Refused(RefusedConfig { message, output }))
     }
 
     /// Has a process read the file that is to serve in place of those in `old`. Gives what one of
