@@ -17,7 +17,7 @@ mod haproxy;
 mod child;
 mod unix;
 mod exchange;
-mod plain;
+mod regular_file;
 mod net;
 mod clock;
 mod store;

@@ -200,20 +200,22 @@ pub(crate) trait Proxy: Send + Sync {
     fn kill(&self, processes: &[u32]) -> Result<()>;
 }
 
-/// The container that HAProxy runs in, where it is none of our processes.
-pub(crate) trait Vessel: Send + Sync {
-    /// The number on this host of its main process; `None` when it does not run.
+/// The container that HAProxy runs in (`load_balancer.mode` "container"). A trait with one
+/// implementation, so that `haproxy` does not depend on `docker`.
+pub(crate) trait ContainerControl: Send + Sync {
+    /// The host's process number of the container's main process; `None` when it is not running.
     fn main_process(&self, container: &str) -> Result<Option<u32>>;
+    /// `name` is a signal without its prefix, like `USR2`.
     fn signal(&self, container: &str, name: &str) -> Result<()>;
-    /// Runs a command in it to its end.
-    fn run(&self, container: &str, command: &[&str]) -> Result<Said>;
+    /// Runs a command in the container and waits for its end.
+    fn run(&self, container: &str, command: &[&str]) -> Result<CommandOutput>;
 }
 
-/// What a command said, and whether it ended well.
+/// What a command wrote (standard output and error, interleaved) and whether its exit code was 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) is_good: bool,
-    pub(crate) words: String,
+pub(crate) struct CommandOutput {
+    pub(crate) is_success: bool,
+    pub(crate) text: String,
 }
 
 /// Asks replicas whether they can serve, and others for a number. One call each, ended by the

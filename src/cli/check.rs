@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::{complain, say};
-use crate::config::{self, Loaded, Problem};
+use crate::config::problem::Problem;
+use crate::config::{self, Loaded};
 use crate::preflight::folders;
 use crate::preflight::live::{self, Found};
 

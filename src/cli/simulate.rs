@@ -16,7 +16,7 @@ use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::units;
 use crate::outside::Clock;
-use crate::plain;
+use crate::regular_file;
 use crate::sim::replay::{Replay, Replayed, replay};
 use crate::sim::svg;
 use crate::sim::trace::{Trace, parsed};
@@ -136,7 +136,7 @@ fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
         }
     };
     if let Some(file) = &asked.svg
-        && let Err(err) = plain::put(file, svg::draw(timeline).as_bytes())
+        && let Err(err) = regular_file::put(file, svg::draw(timeline).as_bytes())
     {
         complain(&format!("cannot write {}: {err}", file.display()));
         status = ExitCode::FAILURE;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::proxy;
+use crate::config::values::{self, secret_url};
 use crate::model::config::{Api, Webhook};
 use crate::model::event::{Kind, is_meant};
 use crate::model::secret::Secret;
-use crate::model::{units, url};
+use crate::model::units;
 
 /// Beside it stands one more, whose name is longer.
-const SOCKET_BYTES_MAX: usize = proxy::SUN_PATH_MAX - ".http".len();
+const SOCKET_BYTES_MAX: usize = values::SUN_PATH_MAX - ".http".len();
 /// By the rules of DNS.
 const HOST_BYTES_MAX: usize = 253;
 /// A shorter one is guessed sooner or later.
@@ -31,7 +31,7 @@ pub(crate) fn api(section: Option<Section>) -> Api {
     if let Some(node) = section.get("listen") {
         out.listen = listen(&node);
     }
-    let socket = section.get("socket").and_then(|n| proxy::socket(n, SOCKET_BYTES_MAX));
+    let socket = section.get("socket").and_then(|n| values::socket(n, SOCKET_BYTES_MAX));
     out.socket = socket.unwrap_or(out.socket);
     out.token = section.get("token").and_then(|n| token(&n));
     if let Some(node) = section.get("protect_reads") {
@@ -130,36 +130,4 @@ fn events(node: &Node) -> Option<Vec<String>> {
     };
     let events: Vec<String> = nodes.iter().filter_map(event).collect();
     (events.len() == nodes.len()).then_some(events)
-}
-
-/// Webhooks often carry their key in the address.
-fn secret_url(node: &Node) -> Option<Secret> {
-    let url = node.secret()?;
-    if let Err(fault) = url::check(url.expose()) {
-        node.error(wrong_url(fault, ""));
-        return None;
-    }
-    Some(url)
-}
-
-/// There is no TLS in this program: what it asks is on this host or on a network of its own.
-const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#;
-
-pub(crate) fn url(node: &Node) -> Option<String> {
-    let text = node.text()?;
-    let Err(fault) = url::check(&text) else { return Some(text.into_owned()) };
-    // It may hold a password or a key.
-    node.error(wrong_url(fault, &format!(", got \"{}\"", url::plain(&text))));
-    None
-}
-
-fn wrong_url(fault: url::Fault, got: &str) -> String {
-    match fault {
-        url::Fault::NoAddress => format!("must be {URL}{got}"),
-        url::Fault::TwoWays => {
-            "has an @ that may end a password or stand in a path: write %40 for \
-             it, and in a user or password %2F for /, %3F for ? and %23 for # as well"
-                .to_owned()
-        }
-    }
 }

@@ -250,7 +250,3 @@ fn memory(node: &Node) -> Option<u64> {
         .filter(|b| MEMORY_MIN <= *b)
         .or_else(|| node.wrong(r#"a size of at least 6m: bytes, or like "512m" or "2g""#))
 }
-
-pub(crate) fn port(node: &Node) -> Option<u16> {
-    node.whole(1..=65535).and_then(|n| u16::try_from(n).ok())
-}

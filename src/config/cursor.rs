@@ -12,7 +12,8 @@ use std::time::Duration;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
-use crate::config::{Problem, secret};
+use crate::config::problem::Problem;
+use crate::config::secret;
 use crate::model::secret::Secret;
 use crate::model::units;
 
@@ -23,19 +24,19 @@ pub(crate) struct Findings<'a> {
     file: &'a str,
     text: &'a str,
     around: &'a secret::Around<'a>,
-    found: RefCell<Found>,
+    found: RefCell<Collected>,
 }
 
 #[derive(Default)]
-struct Found {
-    listed: Vec<Finding>,
+struct Collected {
+    listed: Vec<FileFinding>,
     /// Offset and message of each, listed or not: a value that is read twice is wrong once.
     seen: BTreeSet<(usize, String)>,
     errors: usize,
     warnings: usize,
 }
 
-struct Finding {
+struct FileFinding {
     offset: usize,
     path: String,
     message: String,
@@ -72,18 +73,18 @@ impl<'a> Findings<'a> {
         let count = if is_warning { &mut found.warnings } else { &mut found.errors };
         *count += 1;
         if *count <= LISTED_MAX {
-            found.listed.push(Finding { offset, path: path.to_owned(), message, is_warning });
+            found.listed.push(FileFinding { offset, path: path.to_owned(), message, is_warning });
         }
     }
 
     /// In file order, in one walk over the text: a file may be long, and wrong everywhere.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
-        let Found { mut listed, errors, warnings, .. } = self.found.into_inner();
+        let Collected { mut listed, errors, warnings, .. } = self.found.into_inner();
         listed.sort_by_key(|finding| finding.offset);
         let unlisted = (errors + warnings).saturating_sub(listed.len());
         let (mut at, mut line, mut column) = (0, 1, 1);
         let mut problems = Vec::new();
-        for Finding { offset, path, message, is_warning } in listed {
+        for FileFinding { offset, path, message, is_warning } in listed {
             assert!(at <= offset, "findings are in file order");
             let passed = self.text.get(at..offset).unwrap_or_default();
             at += passed.len();

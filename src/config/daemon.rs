@@ -7,6 +7,7 @@ use log::LevelFilter;
 
 use crate::config::cursor::{Node, Section};
 use crate::config::hours::{self, Fallback};
+use crate::config::values::path;
 use crate::model::config::{DockerConfig, LogFormat};
 use crate::model::service::Percent;
 
@@ -79,11 +80,4 @@ pub(crate) fn docker(section: Option<Section>) -> DockerConfig {
     let span = section.get("timeout").and_then(|n| n.duration(SECOND..=longest));
     section.done();
     DockerConfig { socket: read.unwrap_or(socket), timeout: span.unwrap_or(timeout) }
-}
-
-/// Relative ones would mean something else for every folder the daemon is started in.
-pub(crate) fn path(node: Option<Node>) -> Option<PathBuf> {
-    let node = node?;
-    let text = node.text()?;
-    if text.starts_with('/') { Some(PathBuf::from(&*text)) } else { node.wrong("an absolute path") }
 }

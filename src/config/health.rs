@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::container;
 use crate::config::cursor::{Node, Section};
+use crate::config::values;
 use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
 use crate::model::secret::Secret;
 use crate::model::units;
@@ -15,7 +15,7 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
     let mut out = HealthCheck::default();
     let Some(section) = section else { return out };
     out.kind = kind(&section);
-    out.port = section.get("port").and_then(|n| container::port(&n));
+    out.port = section.get("port").and_then(|n| values::port(&n));
     let span =
         |key| section.get(key).map(|n: Node| (n.duration(Duration::from_millis(100)..=HOUR), n));
     out.interval = span("interval").and_then(|(span, _)| span).unwrap_or(out.interval);

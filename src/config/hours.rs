@@ -9,7 +9,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::service;
+use crate::config::values;
 use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Window};
 use crate::model::service::Bounds;
 use crate::model::units;
@@ -95,7 +95,7 @@ fn schedule(index: usize, node: &Node) -> Option<Schedule> {
     let section = node.section()?;
     let name = section.get("name").map(|n| n.text().map(Cow::into_owned));
     let window = window(&section, None);
-    let bounds = service::bounds(&section);
+    let bounds = values::bounds(&section);
     let prewarm = section.get("prewarm").map(|n| n.duration(Duration::ZERO..=DAY));
     section.done();
     Some(Schedule {

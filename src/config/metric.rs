@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::api;
 use crate::config::cursor::{Node, Section};
+use crate::config::values;
 use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
 use crate::model::metric::{Field, Metric, Milli, Source};
 
@@ -70,7 +70,7 @@ fn field(section: &Section) -> Option<Field> {
 }
 
 fn http(section: &Section) -> Option<Source> {
-    let url = section.need("url", "where the document is").and_then(|n| api::url(&n));
+    let url = section.need("url", "where the document is").and_then(|n| values::url(&n));
     let pointer = section.get("pointer").map(|n| pointer(&n));
     Some(Source::Http { url: url?, pointer: pointer.unwrap_or_else(|| Some(String::new()))? })
 }
@@ -89,7 +89,7 @@ fn pointer(node: &Node) -> Option<String> {
 }
 
 fn prometheus(section: &Section) -> Option<Source> {
-    let url = section.need("url", "where Prometheus is").and_then(|n| api::url(&n));
+    let url = section.need("url", "where Prometheus is").and_then(|n| values::url(&n));
     let query =
         section.need("query", "an instant query").and_then(|n| Some(n.text()?.into_owned()));
     Some(Source::Prometheus { url: url?, query: query? })

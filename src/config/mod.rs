@@ -9,6 +9,7 @@ pub(crate) mod diff;
 mod health;
 mod hours;
 mod metric;
+pub(crate) mod problem;
 #[cfg(test)]
 mod properties;
 mod proxy;
@@ -16,49 +17,23 @@ mod secret;
 mod service;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::cell::RefCell;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::config::cursor::{Findings, Section};
+use crate::config::problem::Problem;
 use crate::config::secret::Around;
 use crate::model::config::{Config, Fixed};
-use crate::plain;
+use crate::regular_file;
 
 /// A file over this is not a config.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Something in the file that is wrong, or only odd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) file: String,
-    /// Both count from 1; 0 when it concerns the file as a whole.
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    /// From the top, joined by dots; empty for the top itself.
-    pub(crate) path: String,
-    pub(crate) message: String,
-    /// The config can be used all the same.
-    pub(crate) is_warning: bool,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if 0 < self.line {
-            write!(f, ":{}:{}", self.line, self.column)?;
-        }
-        f.write_str(if self.is_warning { ": warning: " } else { ": " })?;
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
 
 /// A config, unless a problem is more than a warning.
 #[derive(Debug)]
@@ -94,7 +69,7 @@ fn read(file: &Path) -> Result<String, String> {
 
 /// What is in a file, or why it is no use.
 pub(crate) fn text(file: &Path) -> Result<String, String> {
-    let bytes = plain::read(file, FILE_BYTES_MAX);
+    let bytes = regular_file::read(file, FILE_BYTES_MAX);
     let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
     let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
     let text = String::from_utf8(bytes)

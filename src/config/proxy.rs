@@ -4,13 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::daemon::path;
+use crate::config::values::{path, socket};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::metric::Source;
 use crate::model::service::{Runs, Service};
 
-/// The kernel allows so many bytes for the name of a socket.
-pub(crate) const SUN_PATH_MAX: usize = 107;
 const HAPROXY_UNIT: &str = "haproxy.service";
 const HAPROXY_CONTAINER: &str = "haproxy";
 /// HAProxy first makes a socket under a longer name.
@@ -150,15 +148,6 @@ fn own_socket(node: Node) -> Option<PathBuf> {
         return None;
     }
     socket(node, HAPROXY_SOCKET_MAX)
-}
-
-pub(crate) fn socket(node: Node, longest: usize) -> Option<PathBuf> {
-    let length = node.string.as_deref().map_or(0, str::len);
-    if longest < length {
-        node.error(format!("is {length} bytes long; a socket's path may have {longest} at most"));
-        return None;
-    }
-    path(Some(node))
 }
 
 /// Each would overwrite what the other holds.

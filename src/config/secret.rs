@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::plain;
+use crate::regular_file;
 
 /// No token, webhook address or variable of a container is longer.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -21,8 +21,8 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Without the line end that editors put at the end of a file.
 pub(crate) fn file(path: &Path) -> Result<String, String> {
     let name = path.display();
-    let bytes =
-        plain::read(path, FILE_BYTES_MAX).map_err(|err| format!("{name} cannot be read: {err}"))?;
+    let bytes = regular_file::read(path, FILE_BYTES_MAX)
+        .map_err(|err| format!("{name} cannot be read: {err}"))?;
     let bytes = bytes.ok_or(format!("{name} is over 64 KiB, which no secret is"))?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
-use crate::config::container::{self, port};
+use crate::config::container;
 use crate::config::cursor::{Node, Section};
 use crate::config::hours::Fallback;
+use crate::config::values::{self, bounds, port};
 use crate::config::{health, hours, metric};
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
@@ -78,7 +79,7 @@ fn service(
     let runs = runs(&section);
     let container = container::container(&section, runs == Some(Runs::Here));
     let port = section.need("port", "the port that a replica listens on, in its container");
-    let port = port.and_then(|n| self::port(&n));
+    let port = port.and_then(|n| values::port(&n));
     let bounds = bounds(&section);
     let hours = hours::hours(&section, default_hours, bounds);
     let schedules = hours::schedules(section.get("schedules"));
@@ -258,19 +259,6 @@ fn taken<'n>(listens: &'n Listens, listen: &Listen) -> Option<&'n String> {
 fn collide(api: SocketAddr, listen: &Listen) -> bool {
     let is_same = |ip: IpAddr| ip == api.ip() || ip.is_unspecified() || api.ip().is_unspecified();
     api.port() == listen.port && listen.address.is_none_or(is_same)
-}
-
-pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
-    let min = section.get("min_replicas");
-    let max = section.need("max_replicas", "the most replicas there may be")?;
-    let low = min.as_ref().map_or(Some(1), |n| n.whole(0..=Bounds::MAX));
-    let high = max.whole(1..=Bounds::MAX);
-    let (low, high) = (low?, high?);
-    Bounds::new(low, high).or_else(|| {
-        let default = if min.is_none() { "the default of " } else { "" };
-        max.error(format!("{high} is less than {default}min_replicas ({low})"));
-        None
-    })
 }
 
 fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {

@@ -36,8 +36,8 @@ use crate::daemon::inbox::Incoming;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
-use crate::docker::events::Follower;
-use crate::docker::journal::Journal;
+use crate::docker::event_journal::Journal;
+use crate::docker::event_stream::Follower;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::Config;
@@ -74,7 +74,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
     let tally = tally(&telemetry);
-    let engine = Docker::new(&config.fixed.docker, clock.clone()).telling(tally.clone());
+    let engine = Docker::new(&config.fixed.docker, clock.clone()).reporting_to(tally.clone());
     let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
@@ -180,7 +180,7 @@ fn listen_to_docker(
             let (journal, clock) = (&*journal, &*clock);
             let follower =
                 Follower { socket: &socket, of_all, journal, clock, stop: &stop, wake: &wake };
-            docker::events::follow(&follower);
+            docker::event_stream::follow(&follower);
             thread::park_timeout(STREAM_RETRY);
         }
     };

@@ -8,7 +8,7 @@ use crate::outside::{Error, Result};
 /// An open counter of processor time. Reading it again costs one system call.
 pub(crate) struct CpuFile {
     file: File,
-    kind: Kind,
+    kind: CgroupVersion,
 }
 
 /// The open files that tell memory. Reading them again costs two system calls, one of which has
@@ -17,11 +17,11 @@ pub(crate) struct MemoryFiles {
     usage: File,
     /// `memory.stat`.
     table: File,
-    kind: Kind,
+    kind: CgroupVersion,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CgroupVersion {
     V1,
     V2,
 }
@@ -30,12 +30,12 @@ impl CpuFile {
     /// Of the group that this process is in.
     pub(crate) fn open(pid: u32) -> Result<CpuFile> {
         let candidates = groups("cpuacct", &groups_of(pid)?);
-        let open = |(kind, group): &(Kind, String)| {
+        let open = |(kind, group): &(CgroupVersion, String)| {
             let name = match kind {
                 // Nanoseconds, nothing else.
-                Kind::V1 => "cpuacct.usage",
+                CgroupVersion::V1 => "cpuacct.usage",
                 // A table, `usage_usec` among it.
-                Kind::V2 => "cpu.stat",
+                CgroupVersion::V2 => "cpu.stat",
             };
             let file = File::open(format!("{group}/{name}")).ok()?;
             Some(CpuFile { file, kind: *kind })
@@ -54,10 +54,10 @@ impl MemoryFiles {
     /// Of the group that this process is in.
     pub(crate) fn open(pid: u32) -> Result<MemoryFiles> {
         let candidates = groups("memory", &groups_of(pid)?);
-        let open = |(kind, group): &(Kind, String)| {
+        let open = |(kind, group): &(CgroupVersion, String)| {
             let name = match kind {
-                Kind::V1 => "memory.usage_in_bytes",
-                Kind::V2 => "memory.current",
+                CgroupVersion::V1 => "memory.usage_in_bytes",
+                CgroupVersion::V2 => "memory.current",
             };
             let usage = File::open(format!("{group}/{name}")).ok()?;
             let table = File::open(format!("{group}/memory.stat")).ok()?;
@@ -89,18 +89,18 @@ fn read(file: &File, what: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
-fn parse_cpu(kind: Kind, text: &str) -> Option<u64> {
+fn parse_cpu(kind: CgroupVersion, text: &str) -> Option<u64> {
     match kind {
-        Kind::V1 => text.trim().parse().ok(),
-        Kind::V2 => row(text, "usage_usec")?.checked_mul(1000),
+        CgroupVersion::V1 => text.trim().parse().ok(),
+        CgroupVersion::V2 => row(text, "usage_usec")?.checked_mul(1000),
     }
 }
 
-fn parse_memory(kind: Kind, usage: &str, table: &str) -> Option<u64> {
+fn parse_memory(kind: CgroupVersion, usage: &str, table: &str) -> Option<u64> {
     let cache = match kind {
         // With the groups below, as the usage is.
-        Kind::V1 => "total_inactive_file",
-        Kind::V2 => "inactive_file",
+        CgroupVersion::V1 => "total_inactive_file",
+        CgroupVersion::V2 => "inactive_file",
     };
     // The two are read one after the other, so the part may be more than the whole was.
     Some(usage.trim().parse::<u64>().ok()?.saturating_sub(row(table, cache)?))
@@ -114,7 +114,7 @@ fn row(table: &str, word: &str) -> Option<u64> {
 
 /// Folders of the group, likeliest first. With both versions mounted, version 1 holds the
 /// controllers.
-fn groups(controller: &str, proc_cgroup: &str) -> Vec<(Kind, String)> {
+fn groups(controller: &str, proc_cgroup: &str) -> Vec<(CgroupVersion, String)> {
     let mut found = Vec::new();
     let lines = proc_cgroup.lines().map(|l| l.splitn(3, ':').collect::<Vec<_>>());
     for parts in lines {
@@ -122,19 +122,19 @@ fn groups(controller: &str, proc_cgroup: &str) -> Vec<(Kind, String)> {
         if controllers.split(',').any(|c| c == controller) {
             // Some systems mount two controllers as one, in either order of their names.
             for mount in [controllers, controller, "cpu,cpuacct"] {
-                found.push((Kind::V1, format!("/sys/fs/cgroup/{mount}{group}")));
+                found.push((CgroupVersion::V1, format!("/sys/fs/cgroup/{mount}{group}")));
             }
         } else if number == "0" && controllers.is_empty() {
-            found.push((Kind::V2, format!("/sys/fs/cgroup{group}")));
+            found.push((CgroupVersion::V2, format!("/sys/fs/cgroup{group}")));
         }
     }
-    found.sort_by_key(|(kind, _)| *kind == Kind::V2);
+    found.sort_by_key(|(kind, _)| *kind == CgroupVersion::V2);
     found
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::cgroup::{Kind, groups, parse_cpu, parse_memory};
+    use crate::docker::cgroup::{CgroupVersion, groups, parse_cpu, parse_memory};
 
     #[test]
     fn the_group_is_found_in_either_version() {
@@ -163,10 +163,10 @@ mod tests {
 
     #[test]
     fn counters_are_nanoseconds() {
-        assert_eq!(parse_cpu(Kind::V1, "123\n"), Some(123));
-        assert_eq!(parse_cpu(Kind::V2, "usage_usec 12\nuser_usec 7\n"), Some(12_000));
-        assert_eq!(parse_cpu(Kind::V2, "user_usec 7\n"), None);
-        assert_eq!(parse_cpu(Kind::V1, ""), None);
+        assert_eq!(parse_cpu(CgroupVersion::V1, "123\n"), Some(123));
+        assert_eq!(parse_cpu(CgroupVersion::V2, "usage_usec 12\nuser_usec 7\n"), Some(12_000));
+        assert_eq!(parse_cpu(CgroupVersion::V2, "user_usec 7\n"), None);
+        assert_eq!(parse_cpu(CgroupVersion::V1, ""), None);
     }
 
     #[test]
@@ -174,13 +174,13 @@ mod tests {
         let v1 = "inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 9\n";
         let v2 = "anon 5\ninactive_file 30\nactive_file 9\n";
         for (kind, usage, table, want) in [
-            (Kind::V1, "100\n", v1, Some(70)),
-            (Kind::V2, "100\n", v2, Some(70)),
-            (Kind::V2, "30\n", v2, Some(0)),
-            (Kind::V2, "29\n", v2, Some(0)),
-            (Kind::V1, "100\n", v2, None),
-            (Kind::V2, "max\n", v2, None),
-            (Kind::V2, "100\n", "inactive_file_dirty 3\n", None),
+            (CgroupVersion::V1, "100\n", v1, Some(70)),
+            (CgroupVersion::V2, "100\n", v2, Some(70)),
+            (CgroupVersion::V2, "30\n", v2, Some(0)),
+            (CgroupVersion::V2, "29\n", v2, Some(0)),
+            (CgroupVersion::V1, "100\n", v2, None),
+            (CgroupVersion::V2, "max\n", v2, None),
+            (CgroupVersion::V2, "100\n", "inactive_file_dirty 3\n", None),
         ] {
             assert_eq!(parse_memory(kind, usage, table), want, "{kind:?} {usage}{table}");
         }

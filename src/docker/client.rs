@@ -28,7 +28,7 @@ const BODY_MAX: u64 = 32 << 20;
 const MESSAGE_MAX: u64 = 64 << 10;
 
 /// Characters of Docker's own words.
-pub(crate) const WORDS_MAX: usize = 400;
+pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
 
 /// As many calls may be under way at once: more would be connected anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -91,18 +91,18 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     body: Vec<u8>,
     what: String,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|err| self.odd(err))
+        serde_json::from_slice(&self.body).map_err(|err| self.unexpected(err))
     }
 
-    fn odd(&self, err: serde_json::Error) -> Error {
+    fn unexpected(&self, err: serde_json::Error) -> Error {
         Error::caused(format!("docker: {}: the answer is not what it should be", self.what), err)
     }
 
@@ -113,17 +113,17 @@ impl Answer {
     /// Docker's own words, which may be those of a registry or of an image.
     pub(crate) fn message(&self) -> String {
         #[derive(Deserialize)]
-        struct Refusal {
+        struct ErrorBody {
             message: String,
         }
-        let words = match serde_json::from_slice::<Refusal>(&self.body) {
+        let words = match serde_json::from_slice::<ErrorBody>(&self.body) {
             Ok(refusal) => refusal.message,
             Err(_) if self.is_by_proxy() => "a proxy before Docker answers, and not Docker; \
                 its rules have to allow this call"
                 .to_owned(),
             Err(_) => String::from_utf8_lossy(&self.body).trim().to_owned(),
         };
-        shortened(&words, WORDS_MAX)
+        shortened(&words, MESSAGE_CHARS_MAX)
     }
 
     /// Docker itself refuses in JSON, and never in HTML.
@@ -144,7 +144,7 @@ impl Answer {
         self.status == 400 && self.message().contains("client version")
     }
 
-    pub(crate) fn ok(self) -> Result<Answer> {
+    pub(crate) fn ok(self) -> Result<ApiResponse> {
         match self.status {
             200..=299 => Ok(self),
             status => {
@@ -189,28 +189,28 @@ impl Client {
         &self.socket
     }
 
-    pub(crate) fn telling(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
+    pub(crate) fn reporting_to(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
         Client { tally: Some((clock, tally)), ..self }
     }
 
-    pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<Answer> {
+    pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<ApiResponse> {
         let none = |_: &mut dyn Read| Ok(None::<()>);
         let asked = || self.ask(&call, timeout, &none);
-        self.told(op(&call), |(answer, _)| 500 <= answer.status, asked).map(|(answer, _)| answer)
+        self.counted(op(&call), |(answer, _)| 500 <= answer.status, asked).map(|(answer, _)| answer)
     }
 
     /// What a good answer holds, read as it comes: a list may be long, and little of it is kept.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: Call, timeout: Duration) -> Result<T> {
         let asked = || self.ask(&call, timeout, &json::<T>);
-        let (answer, read) = self.told(op(&call), |(answer, _)| 500 <= answer.status, asked)?;
+        let (answer, read) = self.counted(op(&call), |(answer, _)| 500 <= answer.status, asked)?;
         match (read, answer.ok()?) {
-            (Some(read), answer) => read.map_err(|err| answer.odd(err)),
+            (Some(read), answer) => read.map_err(|err| answer.unexpected(err)),
             (None, answer) => answer.json(),
         }
     }
 
     /// Asks, and has it counted.
-    fn told<T>(
+    fn counted<T>(
         &self,
         op: &'static str,
         is_failure: impl Fn(&T) -> bool,
@@ -229,8 +229,8 @@ impl Client {
         &self,
         call: &Call,
         timeout: Duration,
-        read: Reader<T>,
-    ) -> Result<(Answer, Option<T>)> {
+        read: ReadBody<T>,
+    ) -> Result<(ApiResponse, Option<T>)> {
         match self.exchange(call, &self.prefix(timeout)?, timeout, read) {
             Err(err) if call.idempotent && was_cut_off(&err) => self.forget(),
             Ok((answer, _)) if answer.is_outdated() => self.forget(),
@@ -245,7 +245,7 @@ impl Client {
             return Ok(version);
         }
         // Not under the lock: others have deadlines of their own, and may well ask twice.
-        let version = self.told("ping", |_| false, || self.negotiate(timeout))?;
+        let version = self.counted("ping", |_| false, || self.negotiate(timeout))?;
         *self.known() = Some(version);
         Ok(version)
     }
@@ -300,7 +300,7 @@ impl Client {
         &self,
         call: &Call,
         silence: Duration,
-    ) -> Result<std::result::Result<ureq::BodyReader<'static>, Answer>> {
+    ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
         let prefix = self.prefix(silence)?;
         // The pool is for short answers.
         let agent = agent(&self.socket, None);
@@ -315,7 +315,7 @@ impl Client {
             return Ok(Ok(response.into_body().into_reader()));
         }
         let body = drain(&mut response, MESSAGE_MAX).map_err(|err| self.explain(&err))?;
-        Ok(Err(Answer { status, body, what: String::new() }))
+        Ok(Err(ApiResponse { status, body, what: String::new() }))
     }
 
     fn exchange<T>(
@@ -323,8 +323,8 @@ impl Client {
         call: &Call,
         prefix: &str,
         timeout: Duration,
-        read: Reader<T>,
-    ) -> std::result::Result<(Answer, Option<T>), ureq::Error> {
+        read: ReadBody<T>,
+    ) -> std::result::Result<(ApiResponse, Option<T>), ureq::Error> {
         let builder = Request::builder().uri(uri(call, prefix));
         let builder = match call.method {
             Method::Get => builder.method("GET"),
@@ -351,7 +351,7 @@ impl Client {
             None => drain(&mut response, call.longest)?,
         };
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
-        Ok((Answer { status, body, what }, found))
+        Ok((ApiResponse { status, body, what }, found))
     }
 
     fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
@@ -427,7 +427,7 @@ fn uri(call: &Call, prefix: &str) -> String {
 }
 
 /// What reads a good answer as it comes; `None`: nothing does, and it is kept as it is.
-type Reader<'a, T> = &'a dyn Fn(&mut dyn Read) -> io::Result<Option<T>>;
+type ReadBody<'a, T> = &'a dyn Fn(&mut dyn Read) -> io::Result<Option<T>>;
 
 /// To the end of the body, as the parser looks for what stands behind the document.
 fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_json::Result<T>>> {

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::docker::Docker;
+use crate::docker::api_types::{Created, ListedContainer};
 use crate::docker::client::Call;
-use crate::docker::clone::{LABEL_HASH, Twin, twin};
+use crate::docker::compose_clone::{ContainerCopy, LABEL_HASH, container_copy};
 use crate::docker::create::refuse_more;
 use crate::docker::owner::Identity;
-use crate::docker::wire::{Created, Listed};
 use crate::model::replica::ContainerState;
 use crate::model::service::Adopted;
 use crate::outside::{Error, Result};
@@ -57,8 +57,13 @@ impl Docker {
         let changes = get(&format!("/containers/{template}/changes"))?;
         refuse_copied_files(&shown, &changes)?;
         let many_networks = self.client.version(timeout)?.is_of_engine_25();
-        let Twin { name, body, joins } =
-            twin(&shown, of.service.as_str(), number, &self.image_of(&shown)?, many_networks)?;
+        let ContainerCopy { name, body, joins } = container_copy(
+            &shown,
+            of.service.as_str(),
+            number,
+            &self.image_of(&shown)?,
+            many_networks,
+        )?;
         let made = self.make(&name, body.to_string().as_bytes())?.ok()?;
         let id = made.json::<Created>()?.id;
         let joined = joins.iter().try_for_each(|(network, endpoint)| {
@@ -79,8 +84,11 @@ impl Docker {
 
 /// The one of the lowest number that runs and is up to date: the latest was made by the compose
 /// file as it is now.
-fn template<'a>(of: &Adopted, siblings: &[(&'a Listed, u32)]) -> Result<&'a Listed> {
-    let hash = |row: &Listed| row.labels().get(LABEL_HASH).cloned();
+fn template<'a>(
+    of: &Adopted,
+    siblings: &[(&'a ListedContainer, u32)],
+) -> Result<&'a ListedContainer> {
+    let hash = |row: &ListedContainer| row.labels().get(LABEL_HASH).cloned();
     let newest = siblings.iter().max_by_key(|(row, number)| (row.created(), *number));
     let hash_now = newest.and_then(|(row, _)| hash(row));
     let fits = siblings

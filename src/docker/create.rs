@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::docker::client::{Answer, Call, Method};
+use crate::docker::Docker;
+use crate::docker::api_types::{self, Created, ListedContainer};
+use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::Identity;
-use crate::docker::wire::{self, Created, Listed};
-use crate::docker::{Docker, LABEL_SERVICE};
 use crate::model::owner::Owner;
 use crate::model::service::{Adopted, Service};
 use crate::model::url;
@@ -46,7 +47,7 @@ impl Docker {
         service: &str,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut making = self.create_locks.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = making.entry(service.to_owned()).or_default().clone();
         // A service that is gone leaves nothing behind.
         making.retain(|name, turn| name == service || 1 < Arc::strong_count(turn));
@@ -58,17 +59,17 @@ impl Docker {
     /// Each with whose it is, by what is known now.
     pub(super) fn identified(
         &self,
-        rows: Vec<Listed>,
+        rows: Vec<ListedContainer>,
         adopted: &[Adopted],
-    ) -> Vec<(Listed, Identity)> {
-        let known = self.asked.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+    ) -> Vec<(ListedContainer, Identity)> {
+        let known = self.last_query.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
         let identities = self.identities(&rows, adopted, &known);
         rows.into_iter().zip(identities).collect()
     }
 
     fn create(&self, service: &Service, number: u32) -> Result<String> {
         let name = service.replica_name(number);
-        let answer = self.make(&name, &wire::create_body(service, number)?)?;
+        let answer = self.make(&name, &api_types::create_body(service, number)?)?;
         match answer.status {
             404 if answer.message().contains("image") => Err(Error::new(format!(
                 "image {} is not on this host any more",
@@ -82,7 +83,7 @@ impl Docker {
         }
     }
 
-    pub(super) fn make(&self, name: &str, body: &[u8]) -> Result<Answer> {
+    pub(super) fn make(&self, name: &str, body: &[u8]) -> Result<ApiResponse> {
         let call = Call {
             method: Method::Post,
             query: &[("name", name)],
@@ -131,7 +132,11 @@ impl Docker {
 
 /// However wrong what is believed of the service, this many of its containers are never exceeded.
 /// One whose labels came with its image was made by somebody else.
-pub(super) fn refuse_more(service: &str, rows: &[(Listed, Identity)], most: u32) -> Result<()> {
+pub(super) fn refuse_more(
+    service: &str,
+    rows: &[(ListedContainer, Identity)],
+    most: u32,
+) -> Result<()> {
     let (mut count, mut by_hand) = (0_usize, Vec::new());
     for (row, identity) in rows {
         let its = match identity {

@@ -1,37 +1,38 @@
 //! `outside::Engine` by Docker's Engine API over its Unix socket.
 
-mod ahead;
+mod preconditions;
 mod cgroup;
 mod client;
-mod clone;
+mod compose_clone;
 mod compose;
 mod create;
-pub(crate) mod events;
+pub(crate) mod event_stream;
 mod inspected;
-pub(crate) mod journal;
+mod labels;
+pub(crate) mod event_journal;
 mod logs;
-mod lookup;
-mod meter;
+mod inspect_cache;
+mod usage;
 mod owner;
 mod pull;
 mod remove;
-mod roster;
-mod survey;
+mod list;
+mod inspect_all;
 mod swarm;
 mod transport;
-mod vessel;
-mod wire;
+mod container_control;
+mod api_types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::docker::api_types::{Created, Info, ListedContainer};
 use crate::docker::client::{Call, Client};
+use crate::docker::event_journal::Journal;
+use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
-use crate::docker::journal::Journal;
-use crate::docker::lookup::Lookup;
-use crate::docker::meter::Meters;
-use crate::docker::wire::{Created, Info, Listed};
+use crate::docker::usage::UsageReader;
 use crate::model::action::{Effect, Removal};
 use crate::model::config::DockerConfig;
 use crate::model::counted::Counted;
@@ -40,11 +41,6 @@ use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, Result, Tally, Usage};
-
-pub(crate) const LABEL_SERVICE: &str = "io.plimsoll.service";
-pub(crate) const LABEL_REPLICA: &str = "io.plimsoll.replica";
-pub(crate) const LABEL_SPEC: &str = "io.plimsoll.spec";
-pub(crate) const LABEL_PORT: &str = "io.plimsoll.port";
 
 /// A look that takes longer than this holds up a whole turn: then Docker counts as lost.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,18 +51,18 @@ pub(crate) struct Docker {
     client: Arc<Client>,
     timeout: Duration,
     clock: Arc<dyn Clock>,
-    meters: Mutex<Meters>,
-    inspected: Lookup<Inspected>,
-    images: Lookup<ImageInspected>,
+    usage_reader: Mutex<UsageReader>,
+    inspected: InspectCache<Inspected>,
+    images: InspectCache<ImageInspected>,
     /// What the engine's events told.
     journal: Arc<Mutex<Journal>>,
     /// How each replica stood at the last look.
-    conditions: Mutex<BTreeMap<ContainerId, String>>,
+    last_states: Mutex<BTreeMap<ContainerId, String>>,
     /// One container of a service is made at a time, so that all of them can be counted.
-    making: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     tally: Option<Tally>,
     /// What the last list was asked for.
-    asked: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
+    last_query: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
     /// Which node of a Swarm this is, as far as that was asked.
     node: Mutex<Option<String>>,
 }
@@ -76,13 +72,13 @@ impl Docker {
         Docker {
             client: Arc::new(Client::new(&config.socket)),
             timeout: config.timeout,
-            meters: Mutex::new(Meters::new(clock.clone())),
-            inspected: Lookup::new(("/containers/", "/json")),
-            images: Lookup::new(("/images/", "/json")),
+            usage_reader: Mutex::new(UsageReader::new(clock.clone())),
+            inspected: InspectCache::new(("/containers/", "/json")),
+            images: InspectCache::new(("/images/", "/json")),
             journal: Arc::default(),
-            conditions: Mutex::default(),
-            making: Mutex::default(),
-            asked: Mutex::default(),
+            last_states: Mutex::default(),
+            create_locks: Mutex::default(),
+            last_query: Mutex::default(),
             node: Mutex::default(),
             clock,
             tally: None,
@@ -90,9 +86,9 @@ impl Docker {
     }
 
     /// Each call is told there.
-    pub(crate) fn telling(self, tally: Tally) -> Docker {
+    pub(crate) fn reporting_to(self, tally: Tally) -> Docker {
         let client = Client::new(self.client.socket());
-        let client = Arc::new(client.telling(self.clock.clone(), tally.clone()));
+        let client = Arc::new(client.reporting_to(self.clock.clone(), tally.clone()));
         Docker { client, tally: Some(tally), ..self }
     }
 
@@ -108,7 +104,7 @@ impl Docker {
     }
 
     /// Every container that has this label, a key or `key=value`, running or not.
-    fn listed(&self, label: &str) -> Result<Vec<Listed>> {
+    fn listed(&self, label: &str) -> Result<Vec<ListedContainer>> {
         let filters = format!(r#"{{"label":["{label}"]}}"#);
         let query = [("all", "true"), ("filters", filters.as_str())];
         let call = Call { query: &query, ..Call::get("/containers/json") };
@@ -159,7 +155,7 @@ impl Docker {
         pull::pull(&self.client, &*self.clock, image, tell, wanted)
     }
 
-    /// Where `events::follow` notes what it hears.
+    /// Where `event_stream::follow` notes what it hears.
     pub(crate) fn journal(&self) -> Arc<Mutex<Journal>> {
         self.journal.clone()
     }
@@ -168,26 +164,28 @@ impl Docker {
 impl Engine for Docker {
     fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing> {
         let asked = (adopted.to_vec(), known.clone());
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-        self.roster(adopted, known)
+        *self.last_query.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        self.list_replicas(adopted, known)
     }
 
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.deadline();
         let shown = |id: &ContainerId| match self.inspected.get(&id.0) {
-            lookup::Answer::Is(inspected) => Some(inspected),
-            lookup::Answer::Absent | lookup::Answer::Pending | lookup::Answer::Failed => None,
+            inspect_cache::Cached::Is(inspected) => Some(inspected),
+            inspect_cache::Cached::Absent
+            | inspect_cache::Cached::Pending
+            | inspect_cache::Cached::Failed => None,
         };
-        let outdate = |id: &ContainerId| self.inspected.outdate(&id.0);
-        let mut usages = meters.read_files(of, &shown, &outdate);
+        let invalidate = |id: &ContainerId| self.inspected.invalidate(&id.0);
+        let mut usages = usage_reader.read_files(of, &shown, &invalidate);
         let is_whole = |ask: &&Ask| {
             usages
                 .get(&ask.id)
                 .is_some_and(|u| u.cpu.is_some() && (u.memory.is_some() || !ask.memory))
         };
         let rest: Vec<&Ask> = of.iter().filter(|ask| !is_whole(ask)).collect();
-        let read = meter::read_stats(&self.client, &rest, &meters, &left);
+        let read = usage::read_stats(&self.client, &rest, &usage_reader, &left);
         if let Some(tally) = &self.tally {
             tally(Counted::Load { files: of.len() - rest.len(), statistics: read.len() });
         }
@@ -201,7 +199,7 @@ impl Engine for Docker {
     }
 
     fn host_memory(&self) -> Option<HostMemory> {
-        meter::host_memory()
+        usage::host_memory()
     }
 
     fn swarm(&self, of: &[&str]) -> Result<Swarm> {

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::docker::clone::{
+use crate::docker::compose_clone::{
     LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT, number_of,
 };
-use crate::docker::{LABEL_REPLICA, LABEL_SERVICE};
+use crate::docker::labels::{LABEL_REPLICA, LABEL_SERVICE};
 use crate::model::owner::Owner;
 use crate::model::replica::NUMBER_MAX;
 use crate::model::service::{Adopted, replica_name};
 
-pub(crate) type Labels = BTreeMap<String, String>;
+pub(crate) type LabelMap = BTreeMap<String, String>;
 
 const OURS: &str = "io.plimsoll.";
 const COMPOSES: &str = "com.docker.compose.";
@@ -44,7 +44,7 @@ pub(crate) enum Identity {
 /// What is known of the labels of a container's image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ImageLabels<'a> {
-    Are(&'a Labels),
+    Are(&'a LabelMap),
     /// Not told so far.
     Pending,
     /// The engine does not have the image any more, or does not tell of it.
@@ -52,7 +52,7 @@ pub(crate) enum ImageLabels<'a> {
 }
 
 pub(crate) struct Facts<'a> {
-    pub(crate) labels: &'a Labels,
+    pub(crate) labels: &'a LabelMap,
     /// Without the slash in front.
     pub(crate) name: &'a str,
     pub(crate) image: ImageLabels<'a>,
@@ -145,7 +145,7 @@ pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
 }
 
 /// Every label of the kind that the container has stands in its image as well.
-fn is_inherited(labels: &Labels, image: &Labels, prefix: &str) -> bool {
+fn is_inherited(labels: &LabelMap, image: &LabelMap, prefix: &str) -> bool {
     labels
         .iter()
         .filter(|(key, _)| key.starts_with(prefix))
@@ -153,7 +153,7 @@ fn is_inherited(labels: &Labels, image: &Labels, prefix: &str) -> bool {
 }
 
 /// What its maker calls a container of these labels; compose's version 1 had underscores.
-fn names_for(labels: &Labels, service: &str, number: u32, is_composed: bool) -> Vec<String> {
+fn names_for(labels: &LabelMap, service: &str, number: u32, is_composed: bool) -> Vec<String> {
     match (labels.get(LABEL_PROJECT), labels.get(LABEL_OF)) {
         (Some(project), Some(of)) if is_composed => {
             vec![format!("{project}-{of}-{number}"), format!("{project}_{of}_{number}")]
@@ -164,7 +164,7 @@ fn names_for(labels: &Labels, service: &str, number: u32, is_composed: bool) -> 
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
+    use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
     use crate::model::service::{Adopted, ServiceName};
 
     const OURS: &str = "io.plimsoll.service=web io.plimsoll.replica=3";
@@ -172,7 +172,7 @@ mod tests {
         com.docker.compose.config-hash=5a com.docker.compose.oneoff=False \
         com.docker.compose.container-number=3";
 
-    fn labels(text: &str) -> Labels {
+    fn labels(text: &str) -> LabelMap {
         let pair = |word: &str| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
         text.split_whitespace().map(|word| pair(word).expect("key=value")).collect()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::docker::client::{Call, Client, Method, WORDS_MAX};
-use crate::docker::events::is_timeout;
+use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX, Method};
+use crate::docker::event_stream::is_timeout;
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
@@ -18,28 +18,28 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 const PULL_MAX: Duration = Duration::from_secs(6 * 3600);
 const LINE_MAX: u64 = 64 << 10;
 const LAYERS_MAX: usize = 1000;
-/// Between two words to the operator.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Interval between two progress reports.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Gives what came of it, in words; `None` when it is `wanted` no more. `tell` hears of the
+/// Gives what came of it, in words; `None` when it is `wanted` no more. `report` hears of the
 /// progress now and then.
 pub(crate) fn pull(
     client: &Client,
     clock: &dyn Clock,
     image: &str,
-    tell: &dyn Fn(String),
+    report: &dyn Fn(String),
     wanted: &dyn Fn() -> bool,
 ) -> Result<Option<String>> {
-    let failed = |words: &str| Error::new(format!("image {image} could not be pulled: {words}"));
+    let failed = |reason: &str| Error::new(format!("image {image} could not be pulled: {reason}"));
     let (name, tag) = split(image);
     let query = [("fromImage", name), ("tag", tag)];
     let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
     let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();
-    let (mut progress, mut told) = (Progress::default(), begun);
+    let (mut progress, mut message) = (PullProgress::default(), begun);
     while let Some(line) = next_line(&mut lines).map_err(|err| failed(&err))? {
-        progress.take(&line).map_err(|words| failed(&words))?;
+        progress.take(&line).map_err(|reason| failed(&reason))?;
         let now = clock.now();
         if !wanted() {
             // Without a listener Docker fetches no further.
@@ -48,9 +48,9 @@ pub(crate) fn pull(
         if PULL_MAX <= now.since(begun) {
             return Err(failed(&format!("{progress} after {} h", PULL_MAX.as_secs() / 3600)));
         }
-        if TELL_EVERY <= now.since(told) {
-            told = now;
-            tell(progress.to_string());
+        if REPORT_EVERY <= now.since(message) {
+            message = now;
+            report(progress.to_string());
         }
     }
     Ok(Some(progress.to_string()))
@@ -61,7 +61,7 @@ fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, S
     match lines.take(LINE_MAX).read_until(b'\n', &mut line) {
         Ok(0) => Ok(None),
         Ok(_) if line.ends_with(b"\n") || (line.len() as u64) < LINE_MAX => Ok(Some(line)),
-        Ok(_) => Err("Docker told of it in a line without end".to_owned()),
+        Ok(_) => Err("Docker message of it in a line without end".to_owned()),
         Err(err) if is_timeout(&err) => {
             Err(format!("nothing came for {} s", SILENCE_MAX.as_secs()))
         }
@@ -82,7 +82,7 @@ fn split(image: &str) -> (&str, &str) {
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct PullProgress {
     layers: BTreeMap<String, Layer>,
 }
 
@@ -96,65 +96,65 @@ struct Layer {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct PullMessage {
     #[serde(default)]
     status: String,
     #[serde(default)]
     id: String,
     error: Option<String>,
-    error_detail: Option<Detail>,
-    progress_detail: Option<Amount>,
+    error_detail: Option<ErrorDetail>,
+    progress_detail: Option<ProgressDetail>,
 }
 
 #[derive(Deserialize)]
-struct Detail {
+struct ErrorDetail {
     message: String,
 }
 
 #[derive(Deserialize)]
-struct Amount {
+struct ProgressDetail {
     #[serde(default)]
     current: u64,
     #[serde(default)]
     total: u64,
 }
 
-impl Progress {
+impl PullProgress {
     /// An error is Docker's own words.
     fn take(&mut self, line: &[u8]) -> std::result::Result<(), String> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        let Ok(told) = serde_json::from_slice::<Told>(line) else {
+        let Ok(message) = serde_json::from_slice::<PullMessage>(line) else {
             return Err("Docker's answer is not what it should be".to_owned());
         };
-        if let Some(words) = told.error_detail.map(|detail| detail.message).or(told.error) {
-            return Err(shortened(&words, WORDS_MAX));
+        if let Some(reason) = message.error_detail.map(|detail| detail.message).or(message.error) {
+            return Err(shortened(&reason, MESSAGE_CHARS_MAX));
         }
-        let is_layer = match told.status.as_str() {
+        let is_layer = match message.status.as_str() {
             "Pulling fs layer" | "Waiting" | "Downloading" | "Verifying Checksum"
             | "Download complete" | "Extracting" => Some(false),
             "Pull complete" | "Already exists" => Some(true),
             _ => None,
         };
-        let is_known = self.layers.contains_key(&told.id);
+        let is_known = self.layers.contains_key(&message.id);
         let Some(is_done) = is_layer.filter(|_| is_known || self.layers.len() < LAYERS_MAX) else {
             return Ok(());
         };
-        let layer = self.layers.entry(told.id).or_default();
+        let layer = self.layers.entry(message.id).or_default();
         layer.is_done |= is_done;
-        if let Some(amount) = told.progress_detail.filter(|_| told.status == "Downloading") {
+        if let Some(amount) = message.progress_detail.filter(|_| message.status == "Downloading") {
             layer.here = layer.here.max(amount.current);
             layer.all = layer.all.max(amount.total);
         }
-        if matches!(told.status.as_str(), "Download complete" | "Extracting") {
+        if matches!(message.status.as_str(), "Download complete" | "Extracting") {
             layer.here = layer.all;
         }
         Ok(())
     }
 }
 
-impl std::fmt::Display for Progress {
+impl std::fmt::Display for PullProgress {
     /// `2 of 5 layers, 12.3 of 40.0 MB`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let done = self.layers.values().filter(|layer| layer.is_done).count();
@@ -169,7 +169,7 @@ impl std::fmt::Display for Progress {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::pull::{LINE_MAX, Progress, next_line, split};
+    use crate::docker::pull::{LINE_MAX, PullProgress, next_line, split};
 
     #[test]
     fn an_image_is_a_name_and_a_tag_or_a_digest() {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn layers_and_bytes_are_summed_up() {
-        let mut progress = Progress::default();
+        let mut progress = PullProgress::default();
         for (line, want) in [
             (r#"{"status":"Pulling from library/web","id":"1"}"#, "0 of 0 layers"),
             (r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a"}"#, "0 of 1 layers"),
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_in_dockers_words() {
-        let take = |line: &str| Progress::default().take(line.as_bytes()).unwrap_err();
+        let take = |line: &str| PullProgress::default().take(line.as_bytes()).unwrap_err();
         let both = r#"{"errorDetail":{"message":"manifest unknown"},"error":"manifest"}"#;
         assert_eq!(take(both), "manifest unknown");
         assert_eq!(take(r#"{"error":"no such host"}"#), "no such host");

@@ -2,10 +2,11 @@
 
 use std::sync::PoisonError;
 
+use crate::docker::Docker;
 use crate::docker::client::{Call, Method};
 use crate::docker::inspected::Inspected;
-use crate::docker::owner::{Facts, Identity, Labels, identify};
-use crate::docker::{Docker, LABEL_SERVICE};
+use crate::docker::labels::LABEL_SERVICE;
+use crate::docker::owner::{Facts, Identity, LabelMap, identify};
 use crate::model::action::{Effect, Removal};
 use crate::model::owner::Owner;
 use crate::outside::{Error, Result};
@@ -55,9 +56,9 @@ impl Docker {
 
     /// By its own labels, whatever it is called: the decision was about this id.
     fn owner_of(&self, found: &Inspected, removal: &Removal) -> Option<Owner> {
-        let none = Labels::new();
+        let none = LabelMap::new();
         let labels = found.labels().unwrap_or(&none);
-        let adopted = self.asked.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        let adopted = self.last_query.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         let name = found.name();
         let identity = self.by_image(found.image_id(), |image| {
             identify(&Facts { labels, name, image, is_known: true }, &adopted)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::docker::Docker;
-use crate::docker::client::{Answer, Call, Method};
+use crate::docker::client::{ApiResponse, Call, Method};
 use crate::model::action::Effect;
 use crate::model::replica::ContainerId;
 use crate::model::swarm::{Swarm, SwarmNode, SwarmSeen, Task, TaskState};
@@ -32,8 +32,8 @@ struct NodeWire {
     #[serde(rename = "ID")]
     id: String,
     spec: NodeSpec,
-    description: Description,
-    status: State,
+    description: NodeDescription,
+    status: StatusWire,
     manager_status: Option<ManagerStatus>,
 }
 
@@ -45,7 +45,7 @@ struct NodeSpec {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct Description {
+struct NodeDescription {
     hostname: String,
     resources: Resources,
 }
@@ -60,7 +60,7 @@ struct Resources {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct State {
+struct StatusWire {
     state: String,
 }
 
@@ -88,25 +88,25 @@ struct OwnNode {
 struct ServiceWire {
     #[serde(rename = "ID")]
     id: String,
-    version: Version,
-    endpoint: Endpoint,
+    version: VersionWire,
+    endpoint: ServiceEndpoint,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct Version {
+struct VersionWire {
     index: u64,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct Endpoint {
-    ports: Option<Vec<Port>>,
+struct ServiceEndpoint {
+    ports: Option<Vec<PublishedPort>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct Port {
+struct PublishedPort {
     protocol: String,
     target_port: u16,
     published_port: u16,
@@ -121,7 +121,7 @@ struct TaskWire {
     slot: u32,
     #[serde(rename = "NodeID")]
     node_id: String,
-    status: State,
+    status: StatusWire,
 }
 
 impl TaskWire {
@@ -154,7 +154,7 @@ impl NodeWire {
     }
 }
 
-fn published(endpoint: Endpoint) -> BTreeMap<u16, u16> {
+fn published(endpoint: ServiceEndpoint) -> BTreeMap<u16, u16> {
     let ports = endpoint.ports.unwrap_or_default().into_iter();
     let everywhere = ports.filter(|p| p.protocol == "tcp" && p.publish_mode == "ingress");
     everywhere.map(|p| (p.target_port, p.published_port)).collect()
@@ -182,7 +182,7 @@ fn path_of(name: &str, rest: &str) -> String {
     path + rest
 }
 
-fn manager(answer: Answer) -> Result<Answer> {
+fn manager(answer: ApiResponse) -> Result<ApiResponse> {
     if answer.status == 503 && answer.message().contains(NO_MANAGER) {
         return Err(Error::new(
             "this node is not a swarm manager, so that nothing of Swarm can be seen or changed \
@@ -286,7 +286,9 @@ impl Docker {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::docker::swarm::{Endpoint, NodeWire, TaskWire, count, number, path_of, published};
+    use crate::docker::swarm::{
+        NodeWire, ServiceEndpoint, TaskWire, count, number, path_of, published,
+    };
     use crate::model::swarm::TaskState;
 
     #[test]
@@ -345,7 +347,7 @@ mod tests {
             port("udp", "ingress", 82)
         ]);
         let endpoint =
-            |ports| serde_json::from_value::<Endpoint>(json!({ "Ports": ports })).unwrap();
+            |ports| serde_json::from_value::<ServiceEndpoint>(json!({ "Ports": ports })).unwrap();
         assert_eq!(published(endpoint(ports)), [(80, 8080)].into());
         assert_eq!(published(endpoint(Value::Null)), [].into());
     }

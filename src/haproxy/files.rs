@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::outside::{Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// `haproxy.cfg` and `new` give `haproxy.cfg.new`.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -21,13 +21,13 @@ pub(crate) const PRIVATE: u32 = 0o600;
 /// For an HAProxy in a container, which reads the file as an account of its own.
 pub(crate) const SHARED: u32 = 0o644;
 
-/// Written to a file beside, on the disk before this returns. Whatever stands there is taken away
-/// first, so that nothing is written through a link or into a pipe.
+/// Writes `text` to `path` with `.new` appended, synced to disk. An existing file there is removed
+/// first, so that nothing is written through a link or into a FIFO.
 pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> Result<PathBuf> {
     let new = beside(path, "new");
     remove(&new)?;
     let write = || {
-        let mut file = plain::create_new(&new)?;
+        let mut file = regular_file::create_new(&new)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -51,7 +51,7 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
 }
 
 /// Tells a file from the one that replaces it; empty when it cannot be looked at.
-pub(crate) fn edition(path: &Path) -> String {
+pub(crate) fn fingerprint(path: &Path) -> String {
     let told = |meta: fs::Metadata| {
         format!(
             "{}.{:09}, {} bytes, inode {}",

@@ -11,7 +11,7 @@ use crate::haproxy::process::account_uid;
 use crate::haproxy::{files, render};
 use crate::model::config::ProxyConfig;
 use crate::outside::Result;
-use crate::plain;
+use crate::regular_file;
 
 /// The kernel counts start times in hundredths of a second, on every platform that we run on.
 const TICKS_PER_SECOND: u64 = 100;
@@ -22,7 +22,7 @@ const RECORD_MAX: usize = 64;
 
 /// What the kernel shows of a process that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Shown {
+struct ProcessInfo {
     /// Since the host's boot.
     started_ticks: u64,
     uid: u32,
@@ -36,7 +36,7 @@ struct Shown {
 
 /// Start times by process number.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct OwnProcesses {
     known: BTreeMap<u32, u64>,
     is_read: bool,
 }
@@ -45,12 +45,12 @@ fn record(config: &ProxyConfig) -> PathBuf {
     files::beside(&config.pid_file, "known")
 }
 
-impl Roster {
+impl OwnProcesses {
     /// Takes in what an earlier daemon wrote down, once, and what the pid file names. HAProxy
     /// writes that file itself, so it also names what a daemon began that was killed meanwhile.
     pub(crate) fn renew(&mut self, config: &ProxyConfig) {
         if !std::mem::replace(&mut self.is_read, true) {
-            let text = plain::text(&record(config)).unwrap_or_default();
+            let text = regular_file::text(&record(config)).unwrap_or_default();
             for (pid, started) in parse(&text) {
                 if started_if_running(pid) == Some(started) {
                     self.known.insert(pid, started);
@@ -69,10 +69,12 @@ impl Roster {
         if self.runs(pid) {
             return true;
         }
-        let Some(shown) = shown(pid).filter(|shown| is_haproxy(config, shown)) else {
+        let Some(process_info) =
+            process_info(pid).filter(|process_info| is_haproxy(config, process_info))
+        else {
             return false;
         };
-        self.known.insert(pid, shown.started_ticks);
+        self.known.insert(pid, process_info.started_ticks);
         true
     }
 
@@ -91,7 +93,7 @@ impl Roster {
         let lines = self.known.iter().rev().take(RECORD_MAX);
         let text: String = lines.map(|(pid, started)| format!("{pid} {started}\n")).collect();
         let path = record(config);
-        if plain::text(&path).is_ok_and(|now| now == text) {
+        if regular_file::text(&path).is_ok_and(|now| now == text) {
             return Ok(());
         }
         files::replace(&path, &text, files::PRIVATE)
@@ -100,19 +102,19 @@ impl Roster {
 
 /// The process that was started last.
 pub(crate) fn in_pid_file(config: &ProxyConfig) -> Option<u32> {
-    plain::text(&config.pid_file).ok()?.trim().parse().ok()
+    regular_file::text(&config.pid_file).ok()?.trim().parse().ok()
 }
 
 /// An HAProxy that the pid file names and that runs as another user: as after a daemon that root
 /// ran by hand. It is the one that was started then, and no later one of the same number.
-pub(crate) fn anothers(config: &ProxyConfig) -> Option<u32> {
+pub(crate) fn foreign_process(config: &ProxyConfig) -> Option<u32> {
     let pid = in_pid_file(config)?;
-    let shown = shown(pid)?;
+    let process_info = process_info(pid)?;
     let written_s = u64::try_from(fs::metadata(&config.pid_file).ok()?.mtime()).ok()?;
-    let started_s = boot_s()? + shown.started_ticks / TICKS_PER_SECOND;
-    let is_it = !is_user(config, &shown)
-        && !shown.is_nested
-        && is_executable(config, &shown)
+    let started_s = boot_s()? + process_info.started_ticks / TICKS_PER_SECOND;
+    let is_it = !is_user(config, &process_info)
+        && !process_info.is_nested
+        && is_executable(config, &process_info)
         && started_s <= written_s + CLOCK_SLACK_S;
     is_it.then_some(pid)
 }
@@ -124,22 +126,25 @@ fn parse(record: &str) -> impl Iterator<Item = (u32, u64)> {
     })
 }
 
-fn is_haproxy(config: &ProxyConfig, shown: &Shown) -> bool {
-    !shown.is_nested && is_user(config, shown) && is_executable(config, shown)
+fn is_haproxy(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
+    !process_info.is_nested && is_user(config, process_info) && is_executable(config, process_info)
 }
 
 /// Root's HAProxy goes on as the account of its package, or as whom the operator's file names.
-fn is_user(config: &ProxyConfig, shown: &Shown) -> bool {
+fn is_user(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
     let own = own_uid();
-    own == Some(shown.uid)
+    own == Some(process_info.uid)
         || own == Some(0)
-            && (config.base_config.is_some() || account_uid(render::ACCOUNT) == Some(shown.uid))
+            && (config.base_config.is_some()
+                || account_uid(render::ACCOUNT) == Some(process_info.uid))
 }
 
 /// The configured binary may be a script that executes HAProxy, and an upgrade may have replaced
 /// it meanwhile.
-fn is_executable(config: &ProxyConfig, shown: &Shown) -> bool {
-    let Some(executable) = &shown.executable else { return shown.command.starts_with("haproxy") };
+fn is_executable(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
+    let Some(executable) = &process_info.executable else {
+        return process_info.command.starts_with("haproxy");
+    };
     let path = executable.to_string_lossy();
     let path = Path::new(path.strip_suffix(" (deleted)").unwrap_or(&path));
     let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("haproxy"));
@@ -151,10 +156,10 @@ pub(crate) fn own_uid() -> Option<u32> {
     uid(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-fn shown(pid: u32) -> Option<Shown> {
+fn process_info(pid: u32) -> Option<ProcessInfo> {
     let started_ticks = started_if_running(pid)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(Shown {
+    Some(ProcessInfo {
         started_ticks,
         uid: uid(&status)?,
         is_nested: line(&status, "NSpid:").is_some_and(|pids| 1 < pids.split_whitespace().count()),
@@ -194,7 +199,7 @@ fn boot_s() -> Option<u64> {
 mod tests {
     use std::process;
 
-    use crate::haproxy::identity::{parse, shown, started, started_if_running};
+    use crate::haproxy::identity::{parse, process_info, started, started_if_running};
 
     #[test]
     fn a_start_time_is_found_whatever_a_process_calls_itself() {
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn we_ourselves_are_seen_as_what_we_are() {
-        let own = shown(process::id()).unwrap();
+        let own = process_info(process::id()).unwrap();
         assert_eq!(started_if_running(process::id()), Some(own.started_ticks));
         assert_eq!(own.executable, std::env::current_exe().ok());
         assert!(!own.is_nested);

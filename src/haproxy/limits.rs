@@ -11,7 +11,7 @@ const LEAST: u64 = 100;
 const BYTES_EACH: u64 = 40 << 10;
 
 /// The config with a number in it. An operator's own file may have one, and the first one counts.
-pub(crate) fn filled(config: &ProxyConfig) -> ProxyConfig {
+pub(crate) fn with_max_connections(config: &ProxyConfig) -> ProxyConfig {
     let mut config = config.clone();
     if config.base_config.is_none() {
         let most = config.max_connections.unwrap_or_else(|| connections(memory(), descriptors()));

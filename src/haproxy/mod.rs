@@ -1,19 +1,19 @@
 //! `outside::Proxy` by an HAProxy that we start and own, or that another runs for us.
 
-mod amend;
-mod base;
+mod dynamic_servers;
+mod base_config;
 mod files;
 mod identity;
-mod keeper;
-mod leaving;
+mod supervisor;
+mod old_worker_stats;
 mod limits;
-mod old;
+mod proc_net;
 mod process;
 mod reload;
 mod render;
-mod sift;
+mod partial_config;
 mod socket;
-mod tables;
+mod stats_csv;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,20 +21,20 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::haproxy::identity::Roster;
-use crate::haproxy::leaving::Line;
+use crate::haproxy::identity::OwnProcesses;
+use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{Effect, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{BackendCounts, Lingering, ProxySeen, Routes};
 use crate::model::time::Moment;
-use crate::outside::{Clock, Error, Proxy, Result, Vessel};
+use crate::outside::{Clock, ContainerControl, Error, Proxy, Result};
 
 pub(crate) struct Haproxy {
     config: ProxyConfig,
     clock: Arc<dyn Clock>,
-    vessel: Arc<dyn Vessel>,
+    container_control: Arc<dyn ContainerControl>,
     socket: Socket,
     /// What HAProxy wrote of its servers' states before the last reload.
     state_file: PathBuf,
@@ -42,21 +42,21 @@ pub(crate) struct Haproxy {
     drops_root: bool,
     pids: Mutex<Pids>,
     /// Our processes, whoever of us started them.
-    roster: Mutex<Roster>,
+    own_processes: Mutex<OwnProcesses>,
     /// Of the workers in a container, by its number on this host.
     master: Mutex<Option<u32>>,
     /// When the process before the current one was told to finish.
-    told_at: Mutex<Option<Moment>>,
+    reloaded_at: Mutex<Option<Moment>>,
     /// The process that was asked last, and whether it takes servers while it runs.
-    amendable: Mutex<Option<(u32, bool)>>,
+    dynamic_servers: Mutex<Option<(u32, bool)>>,
     /// Of the certificate, as HAProxy read it; `None` before the first reload.
-    edition: Mutex<Option<String>>,
+    fingerprint: Mutex<Option<String>>,
     /// To processes that finish, which each keeps alive until it is closed.
-    lines: Mutex<Vec<Line>>,
+    old_workers: Mutex<Vec<CliConnection>>,
     /// Whether the last look was of use for what those count.
     counting: AtomicBool,
     /// What was brought about last, as far as HAProxy took it.
-    taken: Mutex<Option<Routes>>,
+    applied: Mutex<Option<Routes>>,
 }
 
 /// Processes of ours, as far as this daemon brought them about or found them in order.
@@ -65,7 +65,7 @@ struct Pids {
     /// The one that owns the socket.
     current: Option<u32>,
     /// Told to finish, and still at it.
-    told: BTreeSet<u32>,
+    old: BTreeSet<u32>,
     /// Those of them that still listened when they were looked at last, and since when a successor
     /// serves.
     listening: BTreeMap<u32, Moment>,
@@ -75,7 +75,7 @@ impl Haproxy {
     pub(crate) fn new(
         config: &ProxyConfig,
         clock: Arc<dyn Clock>,
-        vessel: Arc<dyn Vessel>,
+        container_control: Arc<dyn ContainerControl>,
     ) -> Haproxy {
         let names_account = match config.mode {
             ProxyMode::Process | ProxyMode::Systemd(_) => true,
@@ -83,23 +83,23 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => false,
         };
         Haproxy {
-            config: limits::filled(config),
+            config: limits::with_max_connections(config),
             socket: Socket::new(&config.socket, clock.clone()),
             clock,
-            vessel,
+            container_control,
             state_file: files::beside(&config.config, "state"),
             drops_root: names_account
                 && identity::own_uid() == Some(0)
                 && process::account_uid(render::ACCOUNT).is_some(),
             pids: Mutex::default(),
-            roster: Mutex::default(),
+            own_processes: Mutex::default(),
             master: Mutex::default(),
-            told_at: Mutex::default(),
-            amendable: Mutex::default(),
-            edition: Mutex::default(),
-            lines: Mutex::default(),
+            reloaded_at: Mutex::default(),
+            dynamic_servers: Mutex::default(),
+            fingerprint: Mutex::default(),
+            old_workers: Mutex::default(),
             counting: AtomicBool::new(false),
-            taken: Mutex::default(),
+            applied: Mutex::default(),
         }
     }
 
@@ -111,15 +111,15 @@ impl Haproxy {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own_processes(&self) -> MutexGuard<'_, OwnProcesses> {
+        self.own_processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every process of ours that runs, as far as it is known.
     fn all_pids(&self) -> Vec<u32> {
-        let mut roster = self.roster();
-        roster.renew(&self.config);
-        roster.all()
+        let mut own_processes = self.own_processes();
+        own_processes.renew(&self.config);
+        own_processes.all()
     }
 
     /// The mode of files that HAProxy reads.
@@ -130,20 +130,20 @@ impl Haproxy {
         }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Option<Routes>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn applied(&self) -> MutexGuard<'_, Option<Routes>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edition(&self) -> MutexGuard<'_, Option<String>> {
-        self.edition.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fingerprint(&self) -> MutexGuard<'_, Option<String>> {
+        self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_pids(&self, current: u32, told: Option<&[u32]>) {
+    fn set_pids(&self, current: u32, old: Option<&[u32]>) {
         let now = self.clock.now();
         let mut pids = self.pids();
         pids.current = Some(current);
-        for pid in told.into_iter().flatten() {
-            pids.told.insert(*pid);
+        for pid in old.into_iter().flatten() {
+            pids.old.insert(*pid);
             if self.is_own_process() {
                 pids.listening.insert(*pid, now);
             }
@@ -158,8 +158,8 @@ impl Haproxy {
         }
         let ports = self.ports();
         listening.retain(|pid, _| {
-            let held = old::listening(&[*pid].into()).unwrap_or_default();
-            self.roster().runs(*pid) && !held.is_disjoint(&ports)
+            let held = proc_net::listening(&[*pid].into()).unwrap_or_default();
+            self.own_processes().runs(*pid) && !held.is_disjoint(&ports)
         });
         let mut pids = self.pids();
         pids.listening.retain(|pid, since| listening.get(pid) == Some(since));
@@ -168,10 +168,10 @@ impl Haproxy {
     }
 
     fn end_lingering(&self, processes: &[u32]) -> Result<()> {
-        let turnstile = self.processes().turnstile()?;
+        let start_lock = self.processes().start_lock()?;
         let lingering = self.lingering();
         for pid in processes.iter().filter(|pid| lingering.iter().any(|l| l.process == **pid)) {
-            self.processes().kill(&turnstile, *pid)?;
+            self.processes().kill(&start_lock, *pid)?;
         }
         Ok(())
     }
@@ -180,8 +180,8 @@ impl Haproxy {
         self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told_at(&self) -> MutexGuard<'_, Option<Moment>> {
-        self.told_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reloaded_at(&self) -> MutexGuard<'_, Option<Moment>> {
+        self.reloaded_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One that is out of sight counts as long as it may live.
@@ -191,7 +191,7 @@ impl Haproxy {
             None => {
                 let now = self.clock.now();
                 let lives = |told: Moment| now.since(told) < self.config.hard_stop_after;
-                u32::from(self.told_at().is_some_and(lives))
+                u32::from(self.reloaded_at().is_some_and(lives))
             }
         }
     }
@@ -203,40 +203,40 @@ impl Haproxy {
         if !self.is_own_process() {
             return Vec::new();
         }
-        let told = self.old_pids().unwrap_or_default();
+        let old = self.old_pids().unwrap_or_default();
         let all = self.all_pids().into_iter();
-        all.filter(|pid| *pid != current && !told.contains(pid)).collect()
+        all.filter(|pid| *pid != current && !old.contains(pid)).collect()
     }
 }
 
 impl Haproxy {
-    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn old_workers(&self) -> MutexGuard<'_, Vec<CliConnection>> {
+        self.old_workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What processes counted that finish. Their lines are not asked under the lock.
-    fn leaving(&self, current: u32, counting: bool) -> Vec<BackendCounts> {
+    /// What processes counted that finish. Their connections are not asked under the lock.
+    fn old_worker_counts(&self, current: u32, counting: bool) -> Vec<BackendCounts> {
         self.counting.store(counting, Ordering::Relaxed);
-        let mut lines = std::mem::take(&mut *self.lines());
+        let mut connections = std::mem::take(&mut *self.old_workers());
         if !counting {
-            lines.clear();
+            connections.clear();
         }
-        let counts = leaving::counts(&mut lines, current, &*self.clock);
+        let counts = old_worker_stats::counts(&mut connections, current, &*self.clock);
         // Others may have been opened meanwhile.
-        let mut kept = self.lines();
-        kept.drain(..).for_each(|line| leaving::keep(&mut lines, line));
-        *kept = lines;
+        let mut kept = self.old_workers();
+        kept.drain(..).for_each(|connection| old_worker_stats::add(&mut connections, connection));
+        *kept = connections;
         counts
     }
 
     /// From before it is told to finish: afterwards nobody can reach it.
-    fn stay_in_touch(&self, process: u32) {
+    fn keep_cli_open(&self, process: u32) {
         if !self.counting.load(Ordering::Relaxed) {
             return;
         }
         // Without, the requests that it still serves are not counted, which is no reason to wait.
-        if let Ok(line) = Line::open(&self.socket, process, &*self.clock) {
-            leaving::keep(&mut self.lines(), line);
+        if let Ok(connection) = CliConnection::open(&self.socket, process, &*self.clock) {
+            old_worker_stats::add(&mut self.old_workers(), connection);
         }
     }
 }
@@ -253,8 +253,8 @@ impl Proxy for Haproxy {
         let old_processes = self.count_old();
         let own = look.counts.into_iter();
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
-        let counts = own.chain(self.leaving(process, counting)).collect();
-        let is_amendable = self.is_amendable(process);
+        let counts = own.chain(self.old_worker_counts(process, counting)).collect();
+        let is_amendable = self.takes_dynamic_servers(process);
         let (is_stale, lingering) = (self.is_stale(), self.lingering());
         let servers = look.servers;
         let connections = look.connections;
@@ -272,7 +272,7 @@ impl Proxy for Haproxy {
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
         let pids = self.old_pids();
         let pids = pids.ok_or_else(|| Error::new("haproxy: its processes are out of sight"))?;
-        old::connections(&pids, to)
+        proc_net::connections(&pids, to)
     }
 
     fn is_alive(&self) -> bool {
@@ -280,11 +280,11 @@ impl Proxy for Haproxy {
     }
 
     fn reload(&self, routes: &Routes) -> Result<Effect> {
-        self.bring_to(routes)
+        self.apply(routes)
     }
 
     fn amend(&self, routes: &Routes) -> Result<Effect> {
-        self.amend_to(routes)
+        self.update_servers_to(routes)
     }
 
     fn kill(&self, processes: &[u32]) -> Result<()> {

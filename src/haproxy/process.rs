@@ -1,4 +1,4 @@
-//! Running HAProxy's binary, and what helps it, with a deadline and a bound on what is said.
+//! Running HAProxy's binary, and what helps it, with a deadline and a bound on what is output.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -15,23 +15,23 @@ use crate::haproxy::files;
 use crate::model::config::ProxyConfig;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
 const SYSTEMCTL: &str = "systemctl";
-/// So much of what HAProxy said goes into a message.
-const WORDS_MAX: usize = 1500;
+/// So much of what HAProxy output goes into a message.
+const MESSAGE_CHARS_MAX: usize = 1500;
 /// So much of the end of what a command says is kept.
-const SAID_MAX: usize = 64 << 10;
+const OUTPUT_KEPT_MAX: usize = 64 << 10;
 /// Whoever says more than this is ended: HAProxy says a few lines for each that it dislikes.
 const OUTPUT_MAX: usize = 16 << 20;
 
 /// One start of HAProxy at a time. Its lock is shared with the process that starts, as its
 /// standard input, until that one goes into the background: so it outlives a daemon that is killed,
 /// and the next daemon waits for what was begun rather than miss it.
-pub(crate) struct Turnstile {
+pub(crate) struct StartLock {
     file: File,
 }
 
@@ -41,12 +41,12 @@ pub(crate) struct Processes<'a> {
 }
 
 /// Time for something that gives no signal of its own.
-pub(crate) struct Patience<'a> {
+pub(crate) struct PollDeadline<'a> {
     clock: &'a dyn Clock,
     until: Moment,
 }
 
-impl Patience<'_> {
+impl PollDeadline<'_> {
     /// Until the next look; false when the time is over.
     pub(crate) fn wait(&self) -> bool {
         // A worker may wait; it wakes no later than this, and maybe earlier.
@@ -60,21 +60,21 @@ impl Patience<'_> {
 }
 
 impl<'a> Processes<'a> {
-    pub(crate) fn patience(&self, span: Duration) -> Patience<'a> {
-        Patience { clock: self.clock, until: self.clock.now().plus(span) }
+    pub(crate) fn deadline(&self, span: Duration) -> PollDeadline<'a> {
+        PollDeadline { clock: self.clock, until: self.clock.now().plus(span) }
     }
 
     /// Waits until nobody else starts an HAProxy of ours, and keeps others from it until dropped.
-    pub(crate) fn turnstile(&self) -> Result<Turnstile> {
+    pub(crate) fn start_lock(&self) -> Result<StartLock> {
         let path = files::beside(&self.config.config, "lock");
         let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
-        let file = plain::lock_file(&path).map_err(cannot)?;
-        let patience = self.patience(RUN_MAX);
+        let file = regular_file::lock_file(&path).map_err(cannot)?;
+        let deadline = self.deadline(RUN_MAX);
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Turnstile { file }),
+                Ok(()) => return Ok(StartLock { file }),
                 Err(TryLockError::Error(err)) => return Err(cannot(err)),
-                Err(TryLockError::WouldBlock) if patience.wait() => (),
+                Err(TryLockError::WouldBlock) if deadline.wait() => (),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(format!(
                         "haproxy: a start that another daemon began does not end; \
@@ -93,28 +93,28 @@ impl<'a> Processes<'a> {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
+    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let mut command = child::restricted(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
         let what = "the file is refused";
-        let (is_good, mut said) = self.run(turnstile, command, what)?;
-        if is_good {
-            return Ok(Verdict::Good);
+        let (is_success, mut output) = self.run(start_lock, command, what)?;
+        if is_success {
+            return Ok(Validation::Accepted);
         }
-        let said = said.text();
-        Ok(Verdict::Refused(Refusal {
-            message: format!("haproxy: {what}: {}", words(&said)),
-            said,
+        let output = output.text();
+        Ok(Validation::Refused(RefusedConfig {
+            message: format!("haproxy: {what}: {}", message_of(&output)),
+            output,
         }))
     }
 
     /// Starts a process in the background that takes over from `old`. Gives what it goes on to say.
     pub(crate) fn launch(
         &self,
-        turnstile: &Turnstile,
+        start_lock: &StartLock,
         old: &[u32],
         take_listeners: bool,
-    ) -> Result<Said> {
+    ) -> Result<ChildOutput> {
         let mut command = child::restricted(&self.config.binary);
         command.arg("-D").args(self.base()).arg("-f").arg(&self.config.config);
         command.arg("-p").arg(&self.config.pid_file);
@@ -124,38 +124,55 @@ impl<'a> Processes<'a> {
         if !old.is_empty() {
             command.arg("-sf").args(old.iter().map(u32::to_string));
         }
-        self.run_well(turnstile, command, "it does not start")
+        self.run_well(start_lock, command, "it does not start")
     }
 
     /// systemd's own client waits until its job is done.
-    pub(crate) fn systemctl(&self, turnstile: &Turnstile, verb: &str, unit: &str) -> Result<Said> {
+    pub(crate) fn systemctl(
+        &self,
+        start_lock: &StartLock,
+        verb: &str,
+        unit: &str,
+    ) -> Result<ChildOutput> {
         let mut command = Command::new(SYSTEMCTL);
         command.args([verb, unit]);
-        self.run_well(turnstile, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
+        self.run_well(start_lock, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
     }
 
     /// At once, and whatever it is doing.
-    pub(crate) fn kill(&self, turnstile: &Turnstile, pid: u32) -> Result<()> {
+    pub(crate) fn kill(&self, start_lock: &StartLock, pid: u32) -> Result<()> {
         // A part of every shell, while the program of that name is not everywhere.
         let mut command = Command::new("sh");
         command.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]);
-        self.run_well(turnstile, command, &format!("process {pid} cannot be killed")).map(drop)
+        self.run_well(start_lock, command, &format!("process {pid} cannot be killed")).map(drop)
     }
 
-    fn run_well(&self, turnstile: &Turnstile, command: Command, what: &str) -> Result<Said> {
-        match self.run(turnstile, command, what)? {
-            (true, said) => Ok(said),
-            (false, mut said) => Err(Error::new(format!("haproxy: {what}: {}", said.words()))),
+    fn run_well(
+        &self,
+        start_lock: &StartLock,
+        command: Command,
+        what: &str,
+    ) -> Result<ChildOutput> {
+        match self.run(start_lock, command, what)? {
+            (true, output) => Ok(output),
+            (false, mut output) => {
+                Err(Error::new(format!("haproxy: {what}: {}", output.message())))
+            }
         }
     }
 
-    /// Whether it ended well, and what it said. Nothing is said in a file, where it could fill a
+    /// Whether it ended well, and what it output. Nothing is output in a file, where it could fill a
     /// disk, and a background process that keeps the other end keeps nobody here.
-    fn run(&self, turnstile: &Turnstile, mut command: Command, what: &str) -> Result<(bool, Said)> {
+    fn run(
+        &self,
+        start_lock: &StartLock,
+        mut command: Command,
+        what: &str,
+    ) -> Result<(bool, ChildOutput)> {
         let cannot = |err| Error::caused("cannot listen to haproxy", err);
-        let (mut said, out, err) = Said::listen().map_err(cannot)?;
+        let (mut output, out, err) = ChildOutput::pair().map_err(cannot)?;
         let binary = command.get_program().to_string_lossy().into_owned();
-        let lock = turnstile.file.try_clone();
+        let lock = start_lock.file.try_clone();
         let lock = lock.map_err(|err| Error::caused("cannot share haproxy's lock", err))?;
         let child = command.stdin(lock).stdout(out).stderr(err).spawn();
         // It has ends of its own of what it says.
@@ -164,16 +181,16 @@ impl<'a> Processes<'a> {
             let key = if binary == SYSTEMCTL { "mode" } else { "binary" };
             Error::caused(format!("cannot run {binary} (see load_balancer.{key})"), err)
         })?;
-        let patience = self.patience(RUN_MAX);
+        let deadline = self.deadline(RUN_MAX);
         let fault = |err| Error::caused("cannot wait for haproxy", err);
         loop {
             if let Some(status) = child.try_wait().map_err(fault)? {
-                return Ok((status.success(), said));
+                return Ok((status.success(), output));
             }
-            let is_patient = said.hear(&patience);
-            if !is_patient || OUTPUT_MAX < said.length {
+            let has_time = output.receive(&deadline);
+            if !has_time || OUTPUT_MAX < output.length {
                 end(&mut child).map_err(fault)?;
-                let why = if is_patient {
+                let why = if has_time {
                     format!("says more than {} MB", OUTPUT_MAX >> 20)
                 } else {
                     format!("did not end within {} s", RUN_MAX.as_secs())
@@ -190,74 +207,74 @@ fn end(child: &mut Child) -> std::io::Result<()> {
 }
 
 /// What HAProxy makes of a file.
-pub(crate) enum Verdict {
-    Good,
-    Refused(Refusal),
+pub(crate) enum Validation {
+    Accepted,
+    Refused(RefusedConfig),
 }
 
-/// Why a file is not taken.
+/// Why HAProxy refuses a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedConfig {
     /// For the operator.
     pub(crate) message: String,
-    /// As HAProxy said it.
-    pub(crate) said: String,
+    /// As HAProxy output it.
+    pub(crate) output: String,
 }
 
 /// What a command says, and what it left in the background: the end of it.
-pub(crate) struct Said {
+pub(crate) struct ChildOutput {
     /// `None`: nobody is there any more who could say something.
     stream: Option<UnixStream>,
     end: Vec<u8>,
-    /// Of all that was said.
+    /// Of all that was output.
     length: usize,
 }
 
-impl Said {
-    fn listen() -> std::io::Result<(Said, Stdio, Stdio)> {
+impl ChildOutput {
+    fn pair() -> std::io::Result<(ChildOutput, Stdio, Stdio)> {
         let (ours, out) = UnixStream::pair()?;
         ours.set_read_timeout(Some(STEP))?;
         let err = out.try_clone()?;
-        let said = Said { stream: Some(ours), end: Vec::new(), length: 0 };
-        Ok((said, OwnedFd::from(out).into(), OwnedFd::from(err).into()))
+        let output = ChildOutput { stream: Some(ours), end: Vec::new(), length: 0 };
+        Ok((output, OwnedFd::from(out).into(), OwnedFd::from(err).into()))
     }
 
-    /// Until something is said or a step is over; false when the time is over.
-    fn hear(&mut self, patience: &Patience) -> bool {
-        let Some(stream) = &mut self.stream else { return patience.wait() };
+    /// Until something is output or a step is over; false when the time is over.
+    fn receive(&mut self, deadline: &PollDeadline) -> bool {
+        let Some(stream) = &mut self.stream else { return deadline.wait() };
         let mut part = [0; 16 << 10];
         match stream.read(&mut part) {
             Ok(0) => self.stream = None,
-            Ok(length) => self.take(&part[..length]),
+            Ok(length) => self.append(&part[..length]),
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => (),
             Err(_) => self.stream = None,
         }
-        patience.has_time()
+        deadline.has_time()
     }
 
-    fn take(&mut self, part: &[u8]) {
+    fn append(&mut self, part: &[u8]) {
         self.length = self.length.saturating_add(part.len());
         self.end.extend_from_slice(part);
-        let too_much = self.end.len().saturating_sub(SAID_MAX);
+        let too_much = self.end.len().saturating_sub(OUTPUT_KEPT_MAX);
         self.end.drain(..too_much);
     }
 
-    /// With what was said since, if that does not go on and on.
+    /// With what was output since, if that does not go on and on.
     pub(crate) fn text(&mut self) -> String {
         let mut part = [0; 16 << 10];
         while let Some(stream) = &mut self.stream
             && self.length < OUTPUT_MAX
         {
             match stream.read(&mut part) {
-                Ok(length) if 0 < length => self.take(&part[..length]),
+                Ok(length) if 0 < length => self.append(&part[..length]),
                 Ok(_) | Err(_) => break,
             }
         }
         String::from_utf8_lossy(&self.end).into_owned()
     }
 
-    pub(crate) fn words(&mut self) -> String {
-        words(&self.text())
+    pub(crate) fn message(&mut self) -> String {
+        message_of(&self.text())
     }
 }
 
@@ -274,12 +291,13 @@ pub(crate) fn account_uid(name: &str) -> Option<u32> {
 
 /// On one line, without HAProxy's marks of level and process. Its notices name its version and
 /// path, which is not why it refused.
-pub(crate) fn words(said: &str) -> String {
+pub(crate) fn message_of(output: &str) -> String {
     let plain = |line: &str| {
         let rest = line.strip_prefix('[').and_then(|l| l.split_once(" : "));
-        rest.map_or(line, |(_, words)| words).trim().to_owned()
+        rest.map_or(line, |(_, text)| text).trim().to_owned()
     };
-    let told = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
-    let lines: Vec<String> = told.map(plain).collect();
-    lines.join("; ").chars().take(WORDS_MAX).collect()
+    let shown =
+        output.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[NOTICE]"));
+    let lines: Vec<String> = shown.map(plain).collect();
+    lines.join("; ").chars().take(MESSAGE_CHARS_MAX).collect()
 }

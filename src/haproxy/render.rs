@@ -40,19 +40,19 @@ const STATS: &str = "_statistics";
 /// The account that a process of root's gives its rights up for; HAProxy's packages make it.
 pub(crate) const ACCOUNT: &str = "haproxy";
 
-/// `drops_root` where HAProxy is started by root and there is an account for it. `edition` tells
+/// `drops_root` where HAProxy is started by root and there is an account for it. `fingerprint` tells
 /// one certificate from the one that replaced it under its name.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,
     drops_root: bool,
-    edition: &str,
+    fingerprint: &str,
     routes: &Routes,
 ) -> String {
     let mut out =
         String::from("# Written by plimsoll. What is changed here is lost at the next reload.\n");
-    if !edition.is_empty() {
-        let _ = writeln!(out, "# The certificate is that of {edition}.");
+    if !fingerprint.is_empty() {
+        let _ = writeln!(out, "# The certificate is that of {fingerprint}.");
     }
     out.push_str("global\n");
     let socket = quoted(&config.socket.to_string_lossy());
@@ -253,7 +253,7 @@ mod tests {
         let backend = Backend { service, listen, health, retry, is_single: false, servers };
         let routes = Routes { backends: vec![backend] };
         let [old, new] = ["Monday", "Tuesday"]
-            .map(|edition| render(&config, Path::new("/s/state"), false, edition, &routes));
+            .map(|fingerprint| render(&config, Path::new("/s/state"), false, fingerprint, &routes));
         for text in [
             "\nlisten _statistics\n    bind 127.0.0.1:8404\n    stats enable\n",
             "\nfrontend web\n    bind :443 ssl crt '/etc/it'\\''s.pem'\n",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::haproxy::tables;
+use crate::haproxy::stats_csv;
 use crate::model::proxy::{BackendCounts, Connections, SeenServer};
 use crate::outside::{Clock, Error, Result};
 use crate::unix;
@@ -65,8 +65,8 @@ impl Socket {
         pid.ok_or_else(|| Error::new("haproxy: `show info` names no Pid"))
     }
 
-    /// Who owns the socket and what it shows, by one process: between two exchanges another may
-    /// have taken over.
+    /// The process that owns the socket and its servers, in one exchange: between two exchanges
+    /// another process may have taken over.
     pub(crate) fn look(&self) -> Result<Look> {
         let answer = self.ask("show info;show servers state;show stat")?;
         let odd = || Error::new("haproxy: three commands at once get no three answers");
@@ -77,8 +77,8 @@ impl Socket {
         let process = u32::try_from(process).map_err(|_| odd())?;
         Ok(Look {
             process,
-            servers: tables::servers(states, stats)?,
-            counts: tables::counts(stats)?,
+            servers: stats_csv::servers(states, stats)?,
+            counts: stats_csv::counts(stats)?,
             connections: Connections {
                 now: info_number(info, "CurrConns").unwrap_or(0),
                 most: info_number(info, "Maxconn").unwrap_or(0),
@@ -89,7 +89,7 @@ impl Socket {
     pub(crate) fn servers(&self) -> Result<Vec<SeenServer>> {
         let states = self.ask("show servers state")?;
         let stats = self.ask("show stat")?;
-        tables::servers(&states, &stats)
+        stats_csv::servers(&states, &stats)
     }
 
     /// In the form that a new process reads.

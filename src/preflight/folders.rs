@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::config::{Fixed, ProxyMode};
 use crate::outside::{Error, Result};
-use crate::plain::folder;
+use crate::regular_file::folder;
 
 /// Each once, under the first key that names it.
 fn written(fixed: &Fixed) -> Vec<(&'static str, PathBuf)> {

@@ -66,7 +66,7 @@ pub(super) fn refused(config: &Config, proxy: &Haproxy) -> Vec<String> {
     match Folder::new() {
         Err(err) => vec![err.to_string()],
         Ok(folder) => {
-            let refused = proxy.rehearse(&routes(config), &folder.path);
+            let refused = proxy.dry_run(&routes(config), &folder.path);
             refused.iter().map(Error::to_string).collect()
         }
     }

@@ -7,7 +7,7 @@ use std::process;
 
 use crate::model::config::Fixed;
 use crate::outside::{Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 /// As long as it lives, no other daemon has these folders.
 pub(crate) struct Locks {
@@ -36,7 +36,7 @@ fn state_lock(state_dir: &Path) -> PathBuf {
 /// `what` is locked by the file `lock`, and is named by `key` of the config.
 fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File> {
     let cannot = |err| Error::caused(format!("cannot write {} (see {key})", lock.display()), err);
-    let mut file = plain::lock_file(lock).map_err(cannot)?;
+    let mut file = regular_file::lock_file(lock).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => (),
         Err(TryLockError::WouldBlock) => {
@@ -61,5 +61,5 @@ pub(crate) fn holder(fixed: &Fixed) -> Option<u32> {
 
 /// The number of the process that has it.
 fn read(lock: &Path) -> Option<u32> {
-    plain::own_text(lock).ok()?.lines().next()?.parse().ok()
+    regular_file::own_text(lock).ok()?.lines().next()?.parse().ok()
 }

@@ -8,9 +8,9 @@ use std::process::{self, Command};
 
 use crate::model::config::Fixed;
 use crate::outside::Clock;
-use crate::plain;
 use crate::preflight::folders;
 use crate::preflight::{Finding, programs};
+use crate::regular_file;
 
 /// State, events and HAProxy's files need less than this for years.
 const ROOM_LOW_KIB: u64 = 100 << 10;
@@ -56,7 +56,7 @@ pub(super) fn folders(fixed: &Fixed, clock: &dyn Clock) -> Vec<Finding> {
 fn writable(key: &'static str, folder: &Path) -> Option<Finding> {
     let there = there(folder);
     let trial = there.join(format!(".plimsoll-doctor-{}", process::id()));
-    let tried = match plain::create_new(&trial) {
+    let tried = match regular_file::create_new(&trial) {
         Ok(_) => fs::remove_file(&trial),
         Err(err) => Err(err),
     };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::child;
 use crate::model::config::ProxyConfig;
 use crate::outside::Clock;
-use crate::plain;
 use crate::preflight::Finding;
+use crate::regular_file;
 
 const RUN_MAX: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(10);
@@ -66,7 +66,7 @@ pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
 /// What HAProxy keeps of the daemon that runs, or would of one that this user starts.
 pub(super) fn groups(pid: Option<u32>) -> Option<Finding> {
     let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
-    let status = plain::text(Path::new(&format!("/proc/{process}/status"))).ok()?;
+    let status = regular_file::text(Path::new(&format!("/proc/{process}/status"))).ok()?;
     let (groups, program) = child::kept_groups(&status)?;
     let words = format!(
         "{program} is not there: HAProxy keeps the daemon's groups ({groups}), and with Docker's \

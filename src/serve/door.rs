@@ -16,7 +16,7 @@ use socket2::Socket;
 
 use crate::model::counted::Counted;
 use crate::outside::{Clock, Tally};
-use crate::plain::folder;
+use crate::regular_file::folder;
 use crate::serve::desk::Via;
 use crate::serve::inside::Inside;
 use crate::serve::intake::{Line, Request};

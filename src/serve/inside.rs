@@ -16,7 +16,7 @@ use tiny_http::{Header, Response, Server, StatusCode};
 
 use crate::model::time::Moment;
 use crate::outside::Clock;
-use crate::plain::folder;
+use crate::regular_file::folder;
 use crate::serve::desk::{Asked, Desk, Via};
 use crate::serve::head::BODY_BYTES_MAX;
 use crate::serve::intake::{Line, Request};

@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::model::event::{Entry, Event};
-use crate::plain;
+use crate::regular_file;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// So much of the end is read at the start.
@@ -38,11 +38,11 @@ impl EventFile {
     /// Opened each time: whoever moves the file away, or clears it, is welcome to.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let line = format!("{}{}\n", if self.torn { "\n" } else { "" }, entry.json);
-        let mut file = plain::append(&self.path)?;
+        let mut file = regular_file::append(&self.path)?;
         let have = file.metadata()?.len();
         if 0 < have && self.bytes_max < have.saturating_add(line.len() as u64) {
             fs::rename(&self.path, older(&self.path))?;
-            file = plain::append(&self.path)?;
+            file = regular_file::append(&self.path)?;
         }
         self.torn = true;
         file.write_all(line.as_bytes())?;
@@ -62,7 +62,7 @@ fn older(path: &Path) -> PathBuf {
 /// The end of a file as far as it makes sense, and whether its last line broke off.
 fn tail(path: &Path) -> (Vec<Entry>, bool) {
     let read = || -> io::Result<Vec<u8>> {
-        let mut file = plain::open_own(path)?;
+        let mut file = regular_file::open_own(path)?;
         let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();

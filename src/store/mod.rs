@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::model::memory::Memory;
 use crate::model::time::Moment;
 use crate::outside::{Error, Result, Store};
-use crate::plain;
+use crate::regular_file;
 
 pub(crate) struct FileStore {
     dir: PathBuf,
@@ -33,7 +33,7 @@ impl FileStore {
         let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
         let mut missing = None;
-        let (memory, damage) = match plain::own_text(&path) {
+        let (memory, damage) = match regular_file::own_text(&path) {
             Ok(text) => match wire::parse(&text, now) {
                 Ok(memory) => (memory, None),
                 Err(why) => (Memory::default(), Some(set_aside(&path, &why))),
@@ -65,7 +65,7 @@ impl Store for FileStore {
         let (path, new) = (self.path(), self.dir.join("state.json.new"));
         // The environment of what worked last is in it.
         let text = wire::text(memory);
-        plain::replace(&path, &new, text.as_bytes()).map_err(|err| {
+        regular_file::replace(&path, &new, text.as_bytes()).map_err(|err| {
             let (path, new) = (path.display(), new.display());
             Error::caused(format!("cannot store {path} by way of {new}"), err)
         })

@@ -32,4 +32,4 @@ mod site;
 mod size;
 mod strangers;
 mod swarm;
-mod vessel;
+mod haproxy_container;

@@ -14,21 +14,21 @@ const LINE_COLUMNS_MAX: usize = 100;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("outside", &["model"]),
-    ("config", &["model", "plain"]),
+    ("config", &["model", "regular_file"]),
     ("decide", &["model"]),
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
-    ("serve", &["model", "outside", "unix", "plain"]),
+    ("serve", &["model", "outside", "unix", "regular_file"]),
     ("docker", &["model", "outside", "unix", "exchange"]),
-    ("haproxy", &["model", "outside", "unix", "plain", "child"]),
+    ("haproxy", &["model", "outside", "unix", "regular_file", "child"]),
     ("net", &["model", "outside", "exchange"]),
     ("unix", &[]),
     ("exchange", &[]),
-    ("plain", &[]),
+    ("regular_file", &[]),
     ("child", &[]),
     ("clock", &["model", "outside"]),
-    ("store", &["model", "outside", "plain"]),
+    ("store", &["model", "outside", "regular_file"]),
     ("controller", &["model", "outside", "config", "observe", "decide", "report"]),
     ("sim", &["model", "outside", "config", "observe", "act", "controller"]),
     ("preflight", PREFLIGHT),
@@ -38,8 +38,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What it looks at before a start, and no loop.
-const PREFLIGHT: &[&str] =
-    &["model", "outside", "config", "docker", "haproxy", "net", "clock", "unix", "plain", "child"];
+const PREFLIGHT: &[&str] = &[
+    "model",
+    "outside",
+    "config",
+    "docker",
+    "haproxy",
+    "net",
+    "clock",
+    "unix",
+    "regular_file",
+    "child",
+];
 
 /// Everything but those who use it, and `sim`, which is a world of its own.
 const DAEMON: &[&str] = &[
@@ -58,11 +68,11 @@ const DAEMON: &[&str] = &[
     "preflight",
     "serve",
     "unix",
-    "plain",
+    "regular_file",
 ];
 
 const CLI: &[&str] =
-    &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "plain"];
+    &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "regular_file"];
 
 const PURE: &[&str] = &["model", "decide", "controller"];
 
@@ -96,18 +106,18 @@ const ENDLESS_READS: &[&str] = &[".read_to_end(", ".read_to_string("];
 
 /// Where what is read has an end of its own.
 const ENDING_READS: &[(&str, &str)] = &[
-    ("src/plain.rs", "a plain file, up to a bound"),
+    ("src/regular_file.rs", "a regular file, up to a bound"),
     ("src/sim/trace.rs", "a file, up to a bound"),
     ("src/store/events.rs", "a file, up to a bound"),
     ("src/docker/client.rs", "a body up to a bound, in a call that has one deadline"),
     ("src/serve/inside.rs", "what we ourselves wrote to our own socket"),
     ("src/preflight/programs.rs", "of a child that has ended, up to a bound"),
 ];
-/// What opens a file to write it. `plain` alone does: by a name that others may have put there, it
-/// follows no link and waits for nobody.
+/// What opens a file to write it. Only `regular_file` may: at a path that others can write to, it
+/// follows no link and does not block.
 const WRITES: &[&str] =
     &["File::create", "File::options", "OpenOptions", "fs::write(", "fs::copy("];
-const WRITER: &str = "src/plain.rs";
+const WRITER: &str = "src/regular_file.rs";
 
 /// In two parts each, or this file would be the first to hold them.
 const UNFINISHED: &[&str] = &[
@@ -388,7 +398,8 @@ fn only_one_module_opens_files_to_write_them() {
 
 #[test]
 fn a_file_that_is_opened_to_be_written_is_found() {
-    let good = "plain::create(path)?;\n\n#[cfg(test)]\nmod tests {\n    fs::write(path, text);\n}";
+    let good =
+        "regular_file::create(path)?;\n\n#[cfg(test)]\nmod tests {\n    fs::write(path, text);\n}";
     let bad = [
         ("fn f() {\n    File::create(path)?;", "2: `File::create`"),
         ("File::create_new(path)", "1: `File::create`"),

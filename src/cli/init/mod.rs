@@ -16,8 +16,8 @@ use crate::cli::init::draft::Draft;
 use crate::cli::{ask, complain, say};
 use crate::config;
 use crate::model::terminal;
-use crate::plain;
 use crate::preflight::live;
+use crate::regular_file;
 
 pub(crate) fn init(asked: &InitAsked) -> ExitCode {
     let text = match &asked.compose {
@@ -87,7 +87,7 @@ fn head(source: &str) -> Vec<String> {
 /// For the daemon alone: there may be secrets in what containers are given.
 fn keep(text: &str, path: &Path) -> ExitCode {
     let shown = path.display();
-    let made = plain::create_new(path);
+    let made = regular_file::create_new(path);
     match made.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => say(&format!("{shown} is written; next: `plimsoll check --config {shown}`\n")),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {

@@ -10,8 +10,9 @@ mod valid;
 use std::fs;
 use std::path::Path;
 
+use crate::config::problem::Problem;
 use crate::config::secret::Around;
-use crate::config::{Loaded, Problem, parse_in};
+use crate::config::{Loaded, parse_in};
 
 /// By xorshift64*.
 pub(crate) struct Random(u64);

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::docker::clone::LABEL_HASH;
+use crate::docker::Docker;
+use crate::docker::api_types::ListedContainer;
+use crate::docker::compose_clone::LABEL_HASH;
+use crate::docker::event_journal::ExitSeen;
+use crate::docker::inspect_cache::Cached;
 use crate::docker::inspected::Inspected;
-use crate::docker::journal::Shown;
-use crate::docker::lookup::Answer;
-use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
-use crate::docker::wire::Listed;
-use crate::docker::{Docker, LABEL_SERVICE};
+use crate::docker::labels::LABEL_SERVICE;
+use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
 use crate::model::owner::Stranger;
 use crate::model::replica::{Container, ContainerId, ContainerState, Ended, Exit, OwnHealth};
 use crate::model::service::Adopted;
@@ -22,7 +23,7 @@ use crate::outside::{Listing, Result};
 const DETAILS_MAX: Duration = Duration::from_millis(300);
 
 impl Docker {
-    pub(super) fn roster(
+    pub(super) fn list_replicas(
         &self,
         adopted: &[Adopted],
         known: &BTreeSet<ContainerId>,
@@ -56,11 +57,11 @@ impl Docker {
     }
 
     /// Every container that carries our label or one of compose's, each once.
-    pub(super) fn rows(&self, adopted: &[Adopted]) -> Result<Vec<Listed>> {
+    pub(super) fn rows(&self, adopted: &[Adopted]) -> Result<Vec<ListedContainer>> {
         let mut rows = self.listed(LABEL_SERVICE)?;
         if !adopted.is_empty() {
             // Clones carry both labels.
-            let new = |row: &Listed| !row.labels().contains_key(LABEL_SERVICE);
+            let new = |row: &ListedContainer| !row.labels().contains_key(LABEL_SERVICE);
             rows.extend(self.listed(LABEL_HASH)?.into_iter().filter(new));
         }
         Ok(rows)
@@ -68,31 +69,34 @@ impl Docker {
 
     pub(super) fn identities(
         &self,
-        rows: &[Listed],
+        rows: &[ListedContainer],
         adopted: &[Adopted],
         known: &BTreeSet<ContainerId>,
     ) -> Vec<Identity> {
-        let identity = |row: &Listed, image: ImageLabels| {
+        let identity = |row: &ListedContainer, image: ImageLabels| {
             let is_known = known.contains(&ContainerId(row.id().to_owned()));
             identify(&Facts { labels: row.labels(), name: row.name(), image, is_known }, adopted)
         };
         // An image that has no name any more has the same labels: asked once for all of its time.
-        let pending =
-            |row: &&Listed| matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. });
-        let images = rows.iter().filter(pending).map(Listed::image_id).filter(|id| !id.is_empty());
-        self.images.renew(images, &self.client, &self.clock, DETAILS_MAX);
-        let one = |row: &Listed| self.by_image(row.image_id(), |image| identity(row, image));
+        let pending = |row: &&ListedContainer| {
+            matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. })
+        };
+        let images =
+            rows.iter().filter(pending).map(ListedContainer::image_id).filter(|id| !id.is_empty());
+        self.images.update(images, &self.client, &self.clock, DETAILS_MAX);
+        let one =
+            |row: &ListedContainer| self.by_image(row.image_id(), |image| identity(row, image));
         rows.iter().map(one).collect()
     }
 
     /// With what is known of an image's labels.
     pub(super) fn by_image<T>(&self, id: &str, of: impl Fn(ImageLabels) -> T) -> T {
-        let none = Labels::new();
+        let none = LabelMap::new();
         match self.images.get(id) {
             _ if id.is_empty() => of(ImageLabels::Unknown),
-            Answer::Is(image) => of(ImageLabels::Are(image.labels().unwrap_or(&none))),
-            Answer::Absent | Answer::Failed => of(ImageLabels::Unknown),
-            Answer::Pending => of(ImageLabels::Pending),
+            Cached::Is(image) => of(ImageLabels::Are(image.labels().unwrap_or(&none))),
+            Cached::Absent | Cached::Failed => of(ImageLabels::Unknown),
+            Cached::Pending => of(ImageLabels::Pending),
         }
     }
 
@@ -100,16 +104,16 @@ impl Docker {
     fn detail(&self, replicas: &mut [(Container, String)]) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         match journal.take_changed() {
-            Some(ids) => ids.iter().for_each(|id| self.inspected.outdate(&id.0)),
-            None => self.inspected.outdate_all(),
+            Some(ids) => ids.iter().for_each(|id| self.inspected.invalidate(&id.0)),
+            None => self.inspected.invalidate_all(),
         }
         drop(journal);
-        let mut before = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.last_states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut conditions = BTreeMap::new();
         for (container, condition) in &mut *replicas {
             let condition = std::mem::take(condition);
             if before.get(&container.id).is_some_and(|before| *before != condition) {
-                self.inspected.outdate(&container.id.0);
+                self.inspected.invalidate(&container.id.0);
             }
             conditions.insert(container.id.clone(), condition);
         }
@@ -121,15 +125,15 @@ impl Docker {
             }
         }
         let ids = replicas.iter().map(|(container, _)| container.id.0.as_str());
-        self.inspected.renew(ids, &self.client, &self.clock, DETAILS_MAX);
+        self.inspected.update(ids, &self.client, &self.clock, DETAILS_MAX);
         let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
         for (container, _) in replicas {
             let has_exited = container.state == ContainerState::Exited;
             match self.inspected.get(&container.id.0) {
-                Answer::Is(inspected) if !(has_exited && inspected.is_up()) => {
+                Cached::Is(inspected) if !(has_exited && inspected.is_up()) => {
                     self.complete(container, &inspected, up_ms);
                 }
-                Answer::Is(_) | Answer::Absent | Answer::Pending | Answer::Failed => {
+                Cached::Is(_) | Cached::Absent | Cached::Pending | Cached::Failed => {
                     container.ended = has_exited.then(|| self.ended_unseen(container));
                 }
             }
@@ -140,7 +144,7 @@ impl Docker {
     /// may still tell more, it was a moment ago.
     fn ended_unseen(&self, container: &Container) -> Ended {
         let now = self.clock.now();
-        let seen = Shown {
+        let seen = ExitSeen {
             exit_code: container.exit.map_or(0, |exit| exit.code),
             is_oom: false,
             finished_ms: (!self.inspected.is_failing(&container.id.0)).then_some(now.0),
@@ -159,7 +163,7 @@ impl Docker {
             let exit = shown.exit();
             container.exit = Some(exit);
             let (host_up_ms, engine_up_ms) = up_ms;
-            let seen = Shown {
+            let seen = ExitSeen {
                 exit_code: exit.code,
                 is_oom: exit.oom,
                 finished_ms: shown.finished_ms(),
@@ -196,12 +200,12 @@ impl Docker {
     /// Docker tells of no check that passes as the one before, so that it is asked when the last
     /// one that is known is too old: once in as long as that may be.
     fn look_again(&self, id: &ContainerId) {
-        let Answer::Is(shown) = self.inspected.get(&id.0) else { return };
+        let Cached::Is(shown) = self.inspected.get(&id.0) else { return };
         let Some((age, longest)) = self.unchecked(id, &shown) else { return };
         let known_for = self.inspected.age(&id.0, self.clock.now());
         let is_due = if longest < age { longest <= known_for } else { longest < age + known_for };
         if is_due {
-            self.inspected.refresh(&id.0);
+            self.inspected.invalidate_if_current(&id.0);
         }
     }
 }

@@ -10,18 +10,18 @@ use crate::model::url;
 use crate::outside::Result;
 
 /// No container and no service has it.
-const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Image {
+struct ExposedImage {
     #[serde(default)]
-    config: Option<Settings>,
+    config: Option<ExposedSettings>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Settings {
+struct ExposedSettings {
     exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -31,8 +31,8 @@ impl Docker {
     /// what is to be made cannot be read.
     pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
         let (start, remove) =
-            (format!("/containers/{NOBODY}/start"), format!("/containers/{NOBODY}"));
-        let update = format!("/services/{NOBODY}/update");
+            (format!("/containers/{ABSENT_ID}/start"), format!("/containers/{ABSENT_ID}"));
+        let update = format!("/services/{ABSENT_ID}/update");
         const UNREADABLE: Option<&[u8]> = Some(b"{");
         let calls = if of_swarm {
             vec![(Method::Post, update.as_str(), "POST /services/ID/update", UNREADABLE)]
@@ -74,7 +74,7 @@ impl Docker {
         if answer.status == 404 {
             return Ok(Vec::new());
         }
-        let image: Image = answer.ok()?.json()?;
+        let image: ExposedImage = answer.ok()?.json()?;
         let ports = image.config.and_then(|config| config.exposed_ports).unwrap_or_default();
         Ok(ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect())
     }

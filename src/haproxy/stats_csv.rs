@@ -26,15 +26,15 @@ fn duty(admin_state: u32) -> Duty {
 /// From `show servers state`, and what `show stat` counts for each server.
 pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     let counted = counted(stats)?;
-    let rows = Table::of(states, ' ').ok_or_else(|| odd("show servers state"))?;
-    let server = |row: &Row| {
+    let rows = CsvTable::of(states, ' ').ok_or_else(|| unexpected_table("show servers state"))?;
+    let server = |row: &CsvRow| {
         let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
         // An operator's own server may be a Unix socket, or have no address yet.
         let ip = row.get("srv_addr")?.parse().ok();
         let port = row.number("srv_port")?;
         let duty = duty(row.number("srv_admin_state")?);
         let key = (backend.to_owned(), name.to_owned());
-        let Counted { sessions, is_checked } = counted.get(&key).copied().unwrap_or_default();
+        let ServerStats { sessions, is_checked } = counted.get(&key).copied().unwrap_or_default();
         let seen = ip.map(|ip| {
             let address = SocketAddr::new(ip, port);
             let seen = ServerSeen { address, duty, is_checked, sessions };
@@ -43,11 +43,15 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
         Some(seen)
     };
     let servers: Option<Vec<Option<SeenServer>>> = rows.map(|row| server(&row)).collect();
-    Ok(servers.ok_or_else(|| odd("show servers state"))?.into_iter().flatten().collect())
+    Ok(servers
+        .ok_or_else(|| unexpected_table("show servers state"))?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct ServerStats {
     /// Requests being served, those queued, and connections in use.
     sessions: u64,
     is_checked: bool,
@@ -57,12 +61,14 @@ struct Counted {
 const UNCHECKED: [&str; 2] = ["INI", "UNK"];
 
 /// By backend and server.
-fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
-    let rows = Table::of(stats, ',').ok_or_else(|| odd("show stat"))?;
+fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
+    let rows = CsvTable::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))?;
     let mut counted = BTreeMap::new();
     for row in rows {
-        let (backend, name) =
-            row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
+        let (backend, name) = row
+            .get("pxname")
+            .zip(row.get("svname"))
+            .ok_or_else(|| unexpected_table("show stat"))?;
         let count = |column| row.number::<u64>(column).unwrap_or(0);
         // A request in service counts in both `scur` and `used_conn_cur`.
         let sessions = count("scur").max(count("used_conn_cur")) + count("qcur");
@@ -70,7 +76,7 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
         let status = row.get("check_status").unwrap_or_default().trim_start_matches("* ");
         let is_checked = !UNCHECKED.contains(&status);
         let key = (backend.to_owned(), name.to_owned());
-        counted.insert(key, Counted { sessions, is_checked });
+        counted.insert(key, ServerStats { sessions, is_checked });
     }
     Ok(counted)
 }
@@ -79,9 +85,11 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), Counted>> {
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut backends = Vec::new();
-    for row in Table::of(stats, ',').ok_or_else(|| odd("show stat"))? {
-        let (backend, name) =
-            row.get("pxname").zip(row.get("svname")).ok_or_else(|| odd("show stat"))?;
+    for row in CsvTable::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))? {
+        let (backend, name) = row
+            .get("pxname")
+            .zip(row.get("svname"))
+            .ok_or_else(|| unexpected_table("show stat"))?;
         match name {
             "FRONTEND" => (),
             "BACKEND" => backends.extend(backend_counts(backend, &row)),
@@ -104,7 +112,7 @@ pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
 
 /// `stot` counts a request when it comes in, `req_tot` when it is over: while the answers take
 /// long, only the first tells how many are asked for.
-fn backend_counts(backend: &str, row: &Row) -> Option<BackendCounts> {
+fn backend_counts(backend: &str, row: &CsvRow) -> Option<BackendCounts> {
     Some(BackendCounts {
         backend: backend.to_owned(),
         queue: row.number("qcur")?,
@@ -115,41 +123,41 @@ fn backend_counts(backend: &str, row: &Row) -> Option<BackendCounts> {
     })
 }
 
-fn odd(command: &str) -> Error {
+fn unexpected_table(command: &str) -> Error {
     Error::new(format!("haproxy: the answer to `{command}` is not the table it should be"))
 }
 
-struct Table<'a> {
+struct CsvTable<'a> {
     columns: Vec<&'a str>,
     lines: std::str::Lines<'a>,
     separator: char,
 }
 
-struct Row<'a> {
+struct CsvRow<'a> {
     columns: Vec<&'a str>,
     fields: Vec<&'a str>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> CsvTable<'a> {
     /// The header is the first line that starts with a hash.
-    fn of(text: &'a str, separator: char) -> Option<Table<'a>> {
+    fn of(text: &'a str, separator: char) -> Option<CsvTable<'a>> {
         let mut lines = text.lines();
         let header = lines.find_map(|l| l.strip_prefix("# "))?;
-        Some(Table { columns: header.split(separator).collect(), lines, separator })
+        Some(CsvTable { columns: header.split(separator).collect(), lines, separator })
     }
 }
 
-impl<'a> Iterator for Table<'a> {
-    type Item = Row<'a>;
+impl<'a> Iterator for CsvTable<'a> {
+    type Item = CsvRow<'a>;
 
-    fn next(&mut self) -> Option<Row<'a>> {
+    fn next(&mut self) -> Option<CsvRow<'a>> {
         let line = self.lines.find(|l| !l.trim().is_empty())?;
         let fields = line.split(self.separator).collect();
-        Some(Row { columns: self.columns.clone(), fields })
+        Some(CsvRow { columns: self.columns.clone(), fields })
     }
 }
 
-impl Row<'_> {
+impl CsvRow<'_> {
     fn get(&self, column: &str) -> Option<&str> {
         let at = self.columns.iter().position(|c| *c == column)?;
         self.fields.get(at).copied().filter(|f| !f.is_empty())
@@ -162,7 +170,7 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::tables::{counts, servers};
+    use crate::haproxy::stats_csv::{counts, servers};
 
     const STATES: &str = "1\n\
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\

@@ -71,7 +71,7 @@ const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 
 #[test]
 fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
-    let site = Site::new("vessel");
+    let site = Site::new("haproxy_container");
     in_container(&site, ONE, "");
     let daemon = Daemon::start(&site.dir.join("config.json"));
     let absent = ["kind=haproxy.reload_failed", "no container"];

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::docker::Docker;
 use crate::docker::client::Call;
-use crate::docker::{Docker, LABEL_SERVICE};
+use crate::docker::labels::LABEL_SERVICE;
 use crate::model::running::{Port, Running};
 use crate::outside::Result;
 
@@ -14,24 +15,24 @@ const CONTAINERS_MAX: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+struct RunningRow {
     id: String,
     labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Whole {
+struct ContainerDetails {
     name: String,
     image: String,
-    config: Settings,
-    host_config: Host,
-    network_settings: Networks,
+    config: ContainerSettings,
+    host_config: HostSettings,
+    network_settings: NetworkDetails,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Settings {
+struct ContainerSettings {
     image: String,
     env: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
@@ -41,40 +42,40 @@ struct Settings {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Host {
+struct HostSettings {
     binds: Option<Vec<String>>,
     #[serde(default)]
     nano_cpus: u64,
     #[serde(default)]
     memory: u64,
     #[serde(default)]
-    restart_policy: Policy,
+    restart_policy: RestartPolicyName,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Policy {
+struct RestartPolicyName {
     name: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Networks {
-    ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+struct NetworkDetails {
+    ports: Option<BTreeMap<String, Option<Vec<PortBinding>>>>,
     networks: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Binding {
+struct PortBinding {
     host_ip: String,
     host_port: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Image {
-    config: Option<Settings>,
+struct ImageDetails {
+    config: Option<ContainerSettings>,
 }
 
 impl Docker {
@@ -82,7 +83,7 @@ impl Docker {
     pub(crate) fn running(&self) -> Result<Vec<Running>> {
         let timeout = self.look_timeout();
         let call = |path: &str| self.client.call(Call::get(path), timeout);
-        let rows: Vec<Row> = call("/containers/json")?.ok()?.json()?;
+        let rows: Vec<RunningRow> = call("/containers/json")?.ok()?.json()?;
         let mut all = Vec::new();
         for row in rows.into_iter().take(CONTAINERS_MAX) {
             let labels = row.labels.unwrap_or_default();
@@ -94,19 +95,23 @@ impl Docker {
             if answer.status == 404 {
                 continue;
             }
-            let whole: Whole = answer.ok()?.json()?;
+            let details: ContainerDetails = answer.ok()?.json()?;
             // Without it, all that the container has counts as its own.
-            let image = call(&format!("/images/{}/json", whole.image)).and_then(|a| a.ok());
-            let image = image.and_then(|answer| answer.json::<Image>()).ok();
+            let image = call(&format!("/images/{}/json", details.image)).and_then(|a| a.ok());
+            let image = image.and_then(|answer| answer.json::<ImageDetails>()).ok();
             let image = image.and_then(|image| image.config).unwrap_or_default();
-            all.push(running(whole, image, &labels));
+            all.push(running(details, image, &labels));
         }
         Ok(all)
     }
 }
 
-fn running(whole: Whole, image: Settings, labels: &BTreeMap<String, String>) -> Running {
-    let Whole { name, config, host_config, network_settings, .. } = whole;
+fn running(
+    details: ContainerDetails,
+    image: ContainerSettings,
+    labels: &BTreeMap<String, String>,
+) -> Running {
+    let ContainerDetails { name, config, host_config, network_settings, .. } = details;
     let label = |name: &str| labels.get(&format!("com.docker.compose.{name}")).cloned();
     let theirs = image.env.unwrap_or_default();
     let own = config.env.unwrap_or_default().into_iter().filter(|env| !theirs.contains(env));

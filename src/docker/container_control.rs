@@ -1,25 +1,25 @@
-//! `outside::Vessel`: HAProxy's own container.
+//! `outside::ContainerControl` for the container that HAProxy runs in.
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::docker::Docker;
 use crate::docker::client::{Call, Method};
-use crate::outside::{Error, Result, Said, Vessel};
+use crate::outside::{CommandOutput, ContainerControl, Error, Result};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Begun {
+struct CreatedExec {
     id: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Ended {
+struct ExecState {
     exit_code: Option<i64>,
 }
 
-impl Vessel for Docker {
+impl ContainerControl for Docker {
     fn main_process(&self, container: &str) -> Result<Option<u32>> {
         let found = self.inspect(container, self.look_timeout())?;
         let found = found.ok_or_else(|| {
@@ -32,26 +32,27 @@ impl Vessel for Docker {
         let path = format!("/containers/{container}/kill");
         let query = [("signal", name)];
         let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
-        // Twice would be two reloads.
+        // Sent twice, it would reload HAProxy twice.
         self.client.call(Call { idempotent: false, ..call }, self.timeout)?.ok().map(drop)
     }
 
-    fn run(&self, container: &str, command: &[&str]) -> Result<Said> {
+    fn run(&self, container: &str, command: &[&str]) -> Result<CommandOutput> {
         let post = |path: &str, body: &serde_json::Value| {
             let body = body.to_string();
             let call =
                 Call { method: Method::Post, body: Some(body.as_bytes()), ..Call::get(path) };
             self.client.call(Call { idempotent: false, ..call }, self.timeout)?.ok()
         };
-        // With a terminal, what is said comes as it is, without frames around it.
-        let order =
+        // With a terminal, Docker sends the output as it is, without its framing of two streams.
+        let exec =
             json!({ "AttachStdout": true, "AttachStderr": true, "Tty": true, "Cmd": command });
-        let begun: Begun = post(&format!("/containers/{container}/exec"), &order)?.json()?;
+        let created: CreatedExec = post(&format!("/containers/{container}/exec"), &exec)?.json()?;
         let start = json!({ "Detach": false, "Tty": true });
-        let said = post(&format!("/exec/{}/start", begun.id), &start)?;
-        let words = String::from_utf8_lossy(said.body()).into_owned();
-        let path = format!("/exec/{}/json", begun.id);
-        let ended: Ended = self.client.call(Call::get(&path), self.look_timeout())?.ok()?.json()?;
-        Ok(Said { is_good: ended.exit_code == Some(0), words })
+        let output = post(&format!("/exec/{}/start", created.id), &start)?;
+        let text = String::from_utf8_lossy(output.body()).into_owned();
+        let path = format!("/exec/{}/json", created.id);
+        let state: ExecState =
+            self.client.call(Call::get(&path), self.look_timeout())?.ok()?.json()?;
+        Ok(CommandOutput { is_success: state.exit_code == Some(0), text })
     }
 }

@@ -6,14 +6,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use crate::haproxy::{Haproxy, old};
+use crate::haproxy::{Haproxy, proc_net};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
-use crate::plain;
+use crate::regular_file;
 
 impl Haproxy {
     /// Asked before anybody is told to go.
-    pub(crate) fn try_base(&self) -> Result<()> {
+    pub(crate) fn check_base_config(&self) -> Result<()> {
         let Some(base) = &self.config.base_config else { return Ok(()) };
         match self.config.mode {
             ProxyMode::Process | ProxyMode::Systemd(_) => (),
@@ -21,7 +21,7 @@ impl Haproxy {
             ProxyMode::Container(_) | ProxyMode::None => return Ok(()),
         }
         // One that cannot be read is told of by HAProxy.
-        let text = plain::text(base).unwrap_or_default();
+        let text = regular_file::text(base).unwrap_or_default();
         let cannot = |what: String, err| {
             Error::caused(format!("haproxy cannot {what} (see {})", base.display()), err)
         };
@@ -39,7 +39,7 @@ impl Haproxy {
         let serving = self.socket.pid().ok();
         let pids: BTreeSet<u32> = self.all_pids().into_iter().chain(serving).collect();
         // Where that cannot be told, HAProxy finds out by itself.
-        let Ok(held) = old::listening(&pids) else { return Ok(()) };
+        let Ok(held) = proc_net::listening(&pids) else { return Ok(()) };
         for address in listeners.into_iter().filter(|a| !held.contains(&a.port())) {
             if let Err(err) = TcpListener::bind(address)
                 && matches!(err.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
@@ -88,7 +88,7 @@ fn address(place: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::base::{binds, chroot};
+    use crate::haproxy::base_config::{binds, chroot};
 
     #[test]
     fn a_chroot_is_found_where_it_is_plain() {

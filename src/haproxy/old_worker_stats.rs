@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::haproxy::socket::{Socket, info_number};
-use crate::haproxy::tables;
+use crate::haproxy::stats_csv;
 use crate::model::proxy::BackendCounts;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
@@ -18,39 +18,39 @@ use crate::unix;
 /// Of all earlier processes together, each look.
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// So many are kept in touch with, the latest ones.
-const LINES_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 32;
 const ANSWER_MAX: usize = 16 << 20;
 
 /// A connection to the Runtime API of one process.
-pub(crate) struct Line {
+pub(crate) struct CliConnection {
     pub(crate) process: u32,
     stream: UnixStream,
 }
 
-impl Line {
+impl CliConnection {
     /// To the process that owns the socket now.
-    pub(crate) fn open(socket: &Socket, process: u32, clock: &dyn Clock) -> Result<Line> {
+    pub(crate) fn open(socket: &Socket, process: u32, clock: &dyn Clock) -> Result<CliConnection> {
         let until = clock.now().plus(LOOK_MAX);
         let stream = unix::connect(socket.path(), LOOK_MAX)
             .map_err(|err| Error::caused("haproxy takes no connection", err))?;
-        let mut line = Line { process, stream };
-        line.ask("prompt", until, clock)?;
+        let mut connection = CliConnection { process, stream };
+        connection.ask("prompt", until, clock)?;
         // HAProxy hangs up on an idle connection after 10 s unless it is told otherwise.
-        line.ask("set timeout cli 10m", until, clock)?;
-        Ok(line)
+        connection.ask("set timeout cli 10m", until, clock)?;
+        Ok(connection)
     }
 
     fn ask(&mut self, command: &str, until: Moment, clock: &dyn Clock) -> Result<String> {
         const PROMPT: &[u8] = b"\n> ";
-        let trouble = |err| Error::caused("an earlier haproxy does not answer", err);
-        self.stream.write_all(format!("{command}\n").as_bytes()).map_err(trouble)?;
+        let failed = |err| Error::caused("an earlier haproxy does not answer", err);
+        self.stream.write_all(format!("{command}\n").as_bytes()).map_err(failed)?;
         let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
         while !answer.ends_with(PROMPT) {
             if ANSWER_MAX < answer.len() {
                 return Err(Error::new("an earlier haproxy gives an answer without end"));
             }
             let left = until.since(clock.now());
-            match unix::read_some(&mut self.stream, &mut part, left).map_err(trouble)? {
+            match unix::read_some(&mut self.stream, &mut part, left).map_err(failed)? {
                 0 => return Err(Error::new("an earlier haproxy has ended")),
                 length => answer.extend_from_slice(&part[..length]),
             }
@@ -65,31 +65,35 @@ impl Line {
         let clients = info_number(&self.ask("show info", until, clock)?, "CurrConns");
         // Backends and servers only.
         let stats = self.ask("show stat -1 6 -1", until, clock)?;
-        Ok((tables::counts(&stats)?, clients == Some(0)))
+        Ok((stats_csv::counts(&stats)?, clients == Some(0)))
     }
 }
 
 /// Of every process but `current`. Lines to those that have ended, or do not answer, are given up.
-pub(crate) fn counts(lines: &mut Vec<Line>, current: u32, clock: &dyn Clock) -> Vec<BackendCounts> {
+pub(crate) fn counts(
+    connections: &mut Vec<CliConnection>,
+    current: u32,
+    clock: &dyn Clock,
+) -> Vec<BackendCounts> {
     let until = clock.now().plus(LOOK_MAX);
     let mut all = Vec::new();
-    lines.retain_mut(|line| {
-        if line.process == current {
+    connections.retain_mut(|connection| {
+        if connection.process == current {
             // It is about to be told, or the one that was to follow it did not start.
             return true;
         }
-        let Ok((counts, last)) = line.counts(until, clock) else { return false };
-        let process = line.process;
+        let Ok((counts, last)) = connection.counts(until, clock) else { return false };
+        let process = connection.process;
         all.extend(counts.into_iter().map(|c| BackendCounts { process, ..c }));
         !last
     });
     all
 }
 
-/// One line a process, and a bound on all of them.
-pub(crate) fn keep(lines: &mut Vec<Line>, line: Line) {
-    lines.retain(|known| known.process != line.process);
-    lines.push(line);
-    let too_many = lines.len().saturating_sub(LINES_MAX);
-    lines.drain(..too_many);
+/// One connection a process, and a bound on all of them.
+pub(crate) fn add(connections: &mut Vec<CliConnection>, connection: CliConnection) {
+    connections.retain(|known| known.process != connection.process);
+    connections.push(connection);
+    let too_many = connections.len().saturating_sub(CONNECTIONS_MAX);
+    connections.drain(..too_many);
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
 
+use crate::docker::api_types::Stats;
 use crate::docker::cgroup::{CpuFile, MemoryFiles};
 use crate::docker::client::{Call, Client};
 use crate::docker::inspected::Inspected;
-use crate::docker::wire::Stats;
 use crate::model::replica::ContainerId;
 use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage};
 
@@ -18,43 +18,43 @@ use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, U
 const AT_ONCE: usize = 8;
 const AT_ONCE_SLOW: usize = 128;
 
-pub(crate) struct Meters {
+pub(crate) struct UsageReader {
     clock: Arc<dyn Clock>,
     /// Bytes. `None`: the kernel does not tell.
     host_memory: Option<u64>,
-    known: BTreeMap<ContainerId, Meter>,
+    known: BTreeMap<ContainerId, UsageFiles>,
 }
 
-struct Meter {
+struct UsageFiles {
     pid: u32,
-    cpu: Files<CpuFile>,
-    memory: Files<MemoryFiles>,
+    cpu: LazyFiles<CpuFile>,
+    memory: LazyFiles<MemoryFiles>,
     limit_nano_cpus: u64,
     memory_limit: Option<u64>,
 }
 
 /// Opened when they are asked for first: memory often is not.
-enum Files<T> {
+enum LazyFiles<T> {
     NotYet,
     Open(T),
     Unreadable,
 }
 
-impl<T> Files<T> {
+impl<T> LazyFiles<T> {
     /// An error: what was open can be read no more. `None`: it never could be.
     fn read<N>(
         &mut self,
         open: impl FnOnce() -> Option<T>,
         read: impl Fn(&T) -> Option<N>,
     ) -> Result<Option<N>, Gone> {
-        if matches!(self, Files::NotYet) {
+        if matches!(self, LazyFiles::NotYet) {
             // Files in a form that we cannot read must not look like a container that is gone.
             let readable = open().filter(|files| read(files).is_some());
-            *self = readable.map_or(Files::Unreadable, Files::Open);
+            *self = readable.map_or(LazyFiles::Unreadable, LazyFiles::Open);
         }
         match self {
-            Files::Open(files) => read(files).map(Some).ok_or(Gone),
-            Files::Unreadable | Files::NotYet => Ok(None),
+            LazyFiles::Open(files) => read(files).map(Some).ok_or(Gone),
+            LazyFiles::Unreadable | LazyFiles::NotYet => Ok(None),
         }
     }
 }
@@ -62,10 +62,10 @@ impl<T> Files<T> {
 /// A container that was restarted has a new group under its old name.
 struct Gone;
 
-impl Meters {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Meters {
+impl UsageReader {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> UsageReader {
         let host_memory = host_memory().map(|host| host.total);
-        Meters { clock, host_memory, known: BTreeMap::new() }
+        UsageReader { clock, host_memory, known: BTreeMap::new() }
     }
 
     /// Files stay open from one sweep to the next, for as long as the container has the process
@@ -74,17 +74,17 @@ impl Meters {
         &mut self,
         of: &[Ask],
         shown: &dyn Fn(&ContainerId) -> Option<Arc<Inspected>>,
-        outdate: &dyn Fn(&ContainerId),
+        invalidate: &dyn Fn(&ContainerId),
     ) -> BTreeMap<ContainerId, Usage> {
         self.known.retain(|id, _| of.iter().any(|ask| ask.id == *id));
         let mut usages = BTreeMap::new();
         for ask in of {
             let known = self.known.remove(&ask.id);
-            let Some(new) = shown(&ask.id).and_then(|inspected| Meter::of(&inspected)) else {
+            let Some(new) = shown(&ask.id).and_then(|inspected| UsageFiles::of(&inspected)) else {
                 continue;
             };
             let mut meter = match known.filter(|known| known.pid == new.pid) {
-                Some(Meter { cpu, memory, .. }) => Meter { cpu, memory, ..new },
+                Some(UsageFiles { cpu, memory, .. }) => UsageFiles { cpu, memory, ..new },
                 None => new,
             };
             match meter.read(ask.memory, self.host_memory, &*self.clock) {
@@ -92,7 +92,7 @@ impl Meters {
                     self.known.insert(ask.id.clone(), meter);
                     usages.insert(ask.id.clone(), usage);
                 }
-                Err(Gone) => outdate(&ask.id),
+                Err(Gone) => invalidate(&ask.id),
             }
         }
         usages
@@ -111,12 +111,12 @@ fn memory_of(meminfo: &str) -> Option<HostMemory> {
     Some(HostMemory { total: line("MemTotal:")?, available: line("MemAvailable:")? })
 }
 
-impl Meter {
-    fn of(inspected: &Inspected) -> Option<Meter> {
-        Some(Meter {
+impl UsageFiles {
+    fn of(inspected: &Inspected) -> Option<UsageFiles> {
+        Some(UsageFiles {
             pid: inspected.pid()?,
-            cpu: Files::NotYet,
-            memory: Files::NotYet,
+            cpu: LazyFiles::NotYet,
+            memory: LazyFiles::NotYet,
             limit_nano_cpus: inspected.limit_nano_cpus(),
             memory_limit: inspected.memory_limit(),
         })
@@ -153,7 +153,7 @@ impl Meter {
 pub(crate) fn read_stats(
     client: &Client,
     of: &[&Ask],
-    meters: &Meters,
+    usage_reader: &UsageReader,
     left: &(dyn Fn() -> Option<Duration> + Sync),
 ) -> BTreeMap<ContainerId, Usage> {
     if of.is_empty() {
@@ -164,7 +164,7 @@ pub(crate) fn read_stats(
     let lanes = if quick { AT_ONCE } else { AT_ONCE_SLOW };
     let lanes = lanes.min(of.len());
     let one = |ask: &Ask| {
-        let meter = meters.known.get(&ask.id)?;
+        let meter = usage_reader.known.get(&ask.id)?;
         let path = format!("/containers/{}/stats", ask.id.0);
         let query = [("stream", "false"), ("one-shot", "true")];
         let call = Call { query: &query, ..Call::get(&path) };
@@ -174,7 +174,7 @@ pub(crate) fn read_stats(
         Some(Usage {
             cpu: Some(CpuCounter { used_ns, read_ns, source, limit_nano_cpus }),
             memory: meter
-                .memory_use(stats.memory_used().filter(|_| ask.memory), meters.host_memory),
+                .memory_use(stats.memory_used().filter(|_| ask.memory), usage_reader.host_memory),
         })
     };
     let lane = |first: usize| {
@@ -190,7 +190,7 @@ pub(crate) fn read_stats(
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::meter::memory_of;
+    use crate::docker::usage::memory_of;
     use crate::outside::HostMemory;
 
     #[test]

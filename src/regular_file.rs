@@ -173,7 +173,7 @@ mod tests {
     use std::process::Command;
     use std::{env, fs, process};
 
-    use crate::plain::{
+    use crate::regular_file::{
         TEXT_BYTES_MAX, append, create, lock_file, open_own, own_text, read, replace, text,
     };
 
@@ -182,7 +182,8 @@ mod tests {
 
     impl Dir {
         fn new(name: &str) -> Dir {
-            let dir = env::temp_dir().join(format!("plimsoll-plain-{}-{name}", process::id()));
+            let dir =
+                env::temp_dir().join(format!("plimsoll-regular-file-{}-{name}", process::id()));
             fs::create_dir(&dir).unwrap();
             Dir(dir)
         }

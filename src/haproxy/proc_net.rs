@@ -96,7 +96,7 @@ fn address(field: &str) -> Option<IpAddr> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::haproxy::old::{count, ports};
+    use crate::haproxy::proc_net::{count, ports};
 
     #[test]
     fn only_established_connections_of_these_sockets_count() {

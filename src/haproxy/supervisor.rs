@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::haproxy::Haproxy;
-use crate::haproxy::process::{Refusal, Said, Turnstile, Verdict, words};
+use crate::haproxy::process::{ChildOutput, RefusedConfig, StartLock, Validation, message_of};
 use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
 
@@ -17,7 +17,7 @@ impl Haproxy {
     /// Another's HAProxy is left alone.
     pub(crate) fn owns(&self, process: u32) -> bool {
         match self.config.mode {
-            ProxyMode::Process => self.roster().admit(&self.config, process),
+            ProxyMode::Process => self.own_processes().admit(&self.config, process),
             // The socket is named in our file: whoever answers there has read it.
             ProxyMode::Systemd(_) | ProxyMode::Container(_) => true,
             ProxyMode::None => false,
@@ -29,54 +29,55 @@ impl Haproxy {
     }
 
     /// Whether HAProxy takes the file; its own words when it does not.
-    pub(crate) fn validate(&self, turnstile: &Turnstile, file: &Path) -> Result<Verdict> {
+    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let ProxyMode::Container(container) = &self.config.mode else {
-            return self.processes().validate(turnstile, file);
+            return self.processes().validate(start_lock, file);
         };
-        if self.vessel.main_process(container)?.is_none() {
+        if self.container_control.main_process(container)?.is_none() {
             // It needs the file to start with.
-            return Ok(Verdict::Good);
+            return Ok(Validation::Accepted);
         }
         let base = self.config.base_config.as_ref();
         let files: Vec<_> = base.into_iter().map(|p| p.as_path()).chain([file]).collect();
         let files: Vec<_> = files.iter().map(|p| p.to_string_lossy().into_owned()).collect();
         let named = files.iter().flat_map(|file| ["-f", file.as_str()]);
         let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();
-        let said = self.vessel.run(container, &command)?;
-        if said.is_good {
-            return Ok(Verdict::Good);
+        let output = self.container_control.run(container, &command)?;
+        if output.is_success {
+            return Ok(Validation::Accepted);
         }
-        let (said, words) = (said.words.clone(), words(&said.words));
-        let message = format!("haproxy: the file is refused in container {container}: {words}");
-        Ok(Verdict::Refused(Refusal { message, said }))
+        let output = output.text;
+        let reason = message_of(&output);
+        let message = format!("haproxy: the file is refused in container {container}: {reason}");
+        Ok(Validation::Refused(RefusedConfig { message, output }))
     }
 
     /// Has a process read the file that is to serve in place of those in `old`. Gives what one of
     /// our own goes on to say.
-    pub(crate) fn begin(
+    pub(crate) fn start_reload(
         &self,
-        turnstile: &Turnstile,
+        start_lock: &StartLock,
         old: &[u32],
         serves: bool,
-    ) -> Result<Option<Said>> {
+    ) -> Result<Option<ChildOutput>> {
         match &self.config.mode {
-            ProxyMode::Process => self.processes().launch(turnstile, old, serves).map(Some),
+            ProxyMode::Process => self.processes().launch(start_lock, old, serves).map(Some),
             ProxyMode::Systemd(unit) => {
                 let verb = if serves { "reload" } else { "reload-or-restart" };
-                self.processes().systemctl(turnstile, verb, unit).map(|_| None)
+                self.processes().systemctl(start_lock, verb, unit).map(|_| None)
             }
             ProxyMode::Container(container) => {
                 self.is_reloadable(container)?;
-                self.vessel.signal(container, "USR2").map(|()| None)
+                self.container_control.signal(container, "USR2").map(|()| None)
             }
             ProxyMode::None => Err(Error::new("haproxy: load_balancer.mode is none")),
         }
     }
 
     /// Before its workers are counted: another daemon may have known it.
-    pub(crate) fn meet_master(&self) {
+    pub(crate) fn refresh_master_pid(&self) {
         if let ProxyMode::Container(container) = &self.config.mode
-            && let Ok(master) = self.vessel.main_process(container)
+            && let Ok(master) = self.container_control.main_process(container)
         {
             *self.master() = master;
         }
@@ -84,7 +85,7 @@ impl Haproxy {
 
     /// Only a master with workers reads its file again at a signal.
     pub(crate) fn is_reloadable(&self, container: &str) -> Result<()> {
-        let Some(master) = self.vessel.main_process(container)? else {
+        let Some(master) = self.container_control.main_process(container)? else {
             return Err(Error::new(format!(
                 "haproxy: container {container} does not run (see load_balancer.container); \
                  `docker start {container}` starts it"
@@ -110,9 +111,9 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let mut pids = self.pids();
-                let roster = self.roster();
-                pids.told.retain(|pid| roster.runs(*pid));
-                Some(pids.told.clone())
+                let own_processes = self.own_processes();
+                pids.old.retain(|pid| own_processes.runs(*pid));
+                Some(pids.old.clone())
             }
             ProxyMode::Systemd(_) => workers(parent(current?)?, current?),
             ProxyMode::Container(_) => {
@@ -128,7 +129,7 @@ impl Haproxy {
         match self.config.mode {
             ProxyMode::Process => {
                 let current = self.pids().current;
-                current.is_some_and(|pid| self.roster().runs(pid))
+                current.is_some_and(|pid| self.own_processes().runs(pid))
             }
             ProxyMode::Systemd(_) => self.pids().current.is_some_and(is_haproxy),
             ProxyMode::Container(_) => self.master().is_some_and(is_haproxy),
@@ -167,7 +168,7 @@ fn workers(master: u32, current: u32) -> Option<BTreeSet<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::haproxy::keeper::field;
+    use crate::haproxy::supervisor::field;
 
     #[test]
     fn a_process_goes_by_its_number_in_the_innermost_namespace() {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::haproxy::process::{Refusal, Verdict};
+use crate::haproxy::process::{RefusedConfig, Validation};
 use crate::model::proxy::{Backend, Routes};
 use crate::outside::Result;
 
@@ -15,7 +15,7 @@ const ALERT: &str = "[ALERT]";
 
 /// What HAProxy takes, and what was changed for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sifted {
+pub(crate) struct PartialConfig {
     pub(crate) routes: Routes,
     /// Services that are not in it, and why.
     pub(crate) left_out: BTreeMap<String, String>,
@@ -24,57 +24,57 @@ pub(crate) struct Sifted {
 }
 
 /// Asks HAProxy about routes.
-pub(crate) trait Judge {
-    fn judge(&mut self, routes: &Routes) -> Result<Verdict>;
+pub(crate) trait Validator {
+    fn validate(&mut self, routes: &Routes) -> Result<Validation>;
     /// The service that this refusal of these routes names by a line of the file.
-    fn named(&self, routes: &Routes, refusal: &Refusal) -> Option<String>;
+    fn named(&self, routes: &Routes, refusal: &RefusedConfig) -> Option<String>;
     /// Whether the process that serves took the service just so: then something else is wrong, and
     /// nobody is left out for it.
-    fn is_served_so(&self, routes: &Routes, service: &str) -> bool;
+    fn is_served_unchanged(&self, routes: &Routes, service: &str) -> bool;
 }
 
 /// `None` when it does not come from single services, or cannot be told in time. `before` are
 /// routes that HAProxy took.
-pub(crate) fn sift(
+pub(crate) fn find_accepted(
     routes: &Routes,
     before: Option<&Routes>,
-    refusal: Refusal,
-    judge: &mut dyn Judge,
-) -> Result<Option<Sifted>> {
+    refusal: RefusedConfig,
+    validator: &mut dyn Validator,
+) -> Result<Option<PartialConfig>> {
     let [left_out, as_before] = [BTreeMap::new(), BTreeMap::new()];
-    let mut sieve = Sieve { judge, tries: 0 };
-    let mut sifted = Sifted { routes: routes.clone(), left_out, as_before };
+    let mut search = Search { validator, tries: 0 };
+    let mut partial = PartialConfig { routes: routes.clone(), left_out, as_before };
     let mut refusal = refusal;
-    while let Some(name) = sieve.judge.named(&sifted.routes, &refusal) {
-        if sieve.judge.is_served_so(&sifted.routes, &name) {
+    while let Some(name) = search.validator.named(&partial.routes, &refusal) {
+        if search.validator.is_served_unchanged(&partial.routes, &name) {
             return Ok(None);
         }
-        let place = sifted.routes.backends.iter().position(|b| b.service.as_str() == name);
+        let place = partial.routes.backends.iter().position(|b| b.service.as_str() == name);
         let Some(place) = place else { break };
-        let former = before.and_then(|before| former(before, &sifted.routes.backends[place]));
-        let is_new = !sifted.as_before.contains_key(&name);
+        let former = before.and_then(|before| former(before, &partial.routes.backends[place]));
+        let is_new = !partial.as_before.contains_key(&name);
         match former.filter(|_| is_new) {
             Some(former) => {
-                sifted.routes.backends[place] = former;
-                sifted.as_before.insert(name, refusal.message);
+                partial.routes.backends[place] = former;
+                partial.as_before.insert(name, refusal.message);
             }
             None => {
-                sifted.routes.backends.retain(|b| b.service.as_str() != name);
-                sifted.as_before.remove(&name);
-                sifted.left_out.insert(name, refusal.message);
+                partial.routes.backends.retain(|b| b.service.as_str() != name);
+                partial.as_before.remove(&name);
+                partial.left_out.insert(name, refusal.message);
             }
         }
-        match sieve.judge(&sifted.routes)? {
-            Some(Verdict::Good) => return Ok(Some(sifted)),
-            Some(Verdict::Refused(next)) => refusal = next,
+        match search.validate(&partial.routes)? {
+            Some(Validation::Accepted) => return Ok(Some(partial)),
+            Some(Validation::Refused(next)) => refusal = next,
             None => return Ok(None),
         }
     }
     // One that did not get as far as the file says nothing of it.
-    if !refusal.said.contains(ALERT) {
+    if !refusal.output.contains(ALERT) {
         return Ok(None);
     }
-    sieve.by_halves(sifted)
+    search.by_halves(partial)
 }
 
 /// With the servers of now.
@@ -84,26 +84,28 @@ fn former(before: &Routes, now: &Backend) -> Option<Backend> {
     (former != *now).then_some(former)
 }
 
-struct Sieve<'a> {
-    judge: &'a mut dyn Judge,
+struct Search<'a> {
+    validator: &'a mut dyn Validator,
     tries: u32,
 }
 
-impl Sieve<'_> {
+impl Search<'_> {
     /// `None` when it was asked too often already.
-    fn judge(&mut self, routes: &Routes) -> Result<Option<Verdict>> {
+    fn validate(&mut self, routes: &Routes) -> Result<Option<Validation>> {
         self.tries += 1;
         if TRIES_MAX < self.tries {
             return Ok(None);
         }
-        self.judge.judge(routes).map(Some)
+        self.validator.validate(routes).map(Some)
     }
 
-    /// Starts from none, and adds those with which the file is still taken.
-    fn by_halves(&mut self, sifted: Sifted) -> Result<Option<Sifted>> {
-        let Sifted { routes: all, mut left_out, as_before } = sifted;
+    /// Starts from no service and adds those with which HAProxy still accepts the file.
+    fn by_halves(&mut self, partial: PartialConfig) -> Result<Option<PartialConfig>> {
+        let PartialConfig { routes: all, mut left_out, as_before } = partial;
         let mut good = BTreeSet::new();
-        let Some(Verdict::Good) = self.judge(&Routes::default())? else { return Ok(None) };
+        let Some(Validation::Accepted) = self.validate(&Routes::default())? else {
+            return Ok(None);
+        };
         let names = all.backends.iter().map(|b| b.service.as_str().to_owned()).collect();
         let mut parts: Vec<Vec<String>> = vec![names];
         while let Some(part) = parts.pop() {
@@ -112,11 +114,11 @@ impl Sieve<'_> {
             }
             let mut tried = good.clone();
             tried.extend(part.iter().cloned());
-            match self.judge(&only(&all, &tried))? {
+            match self.validate(&only(&all, &tried))? {
                 None => return Ok(None),
-                Some(Verdict::Good) => good = tried,
-                Some(Verdict::Refused(refusal)) => match &part[..] {
-                    [name] if self.judge.is_served_so(&all, name) => return Ok(None),
+                Some(Validation::Accepted) => good = tried,
+                Some(Validation::Refused(refusal)) => match &part[..] {
+                    [name] if self.validator.is_served_unchanged(&all, name) => return Ok(None),
                     [name] => drop(left_out.insert(name.clone(), refusal.message)),
                     part => {
                         let (first, second) = part.split_at(part.len() / 2);
@@ -127,7 +129,7 @@ impl Sieve<'_> {
             }
         }
         let routes = only(&all, &good);
-        Ok(Some(Sifted { routes, left_out, as_before }))
+        Ok(Some(PartialConfig { routes, left_out, as_before }))
     }
 }
 
@@ -138,10 +140,10 @@ fn only(routes: &Routes, names: &BTreeSet<String>) -> Routes {
 
 /// The service in whose section the first line is that HAProxy complains of. `text` stands in
 /// `file`. A line beyond its end was put there by somebody else.
-pub(crate) fn culprit(text: &str, file: &Path, said: &str) -> Option<String> {
+pub(crate) fn culprit(text: &str, file: &Path, output: &str) -> Option<String> {
     let mark = format!("[{}:", file.display());
     // Warnings refuse nothing.
-    let alerts = said.lines().filter(|line| line.contains(ALERT));
+    let alerts = output.lines().filter(|line| line.contains(ALERT));
     let numbers = alerts.flat_map(|line| {
         line.split(&mark).skip(1).filter_map(|rest| {
             let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -179,8 +181,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use crate::haproxy::process::{Refusal, Verdict};
-    use crate::haproxy::sift::{Judge, Sifted, culprit, settings, sift};
+    use crate::haproxy::partial_config::{
+        PartialConfig, Validator, culprit, find_accepted, settings,
+    };
+    use crate::haproxy::process::{RefusedConfig, Validation};
     use crate::model::health::HealthCheck;
     use crate::model::proxy::{Backend, Routes};
     use crate::model::service::{Retry, ServiceName};
@@ -233,25 +237,25 @@ mod tests {
         tries: u32,
     }
 
-    impl Judge for Picky {
-        fn judge(&mut self, routes: &Routes) -> Result<Verdict> {
+    impl Validator for Picky {
+        fn validate(&mut self, routes: &Routes) -> Result<Validation> {
             self.tries += 1;
             let bad = self.bad(routes);
             let words = bad.clone().or(self.likes_nothing.then(|| "all".to_owned()));
-            Ok(words.map_or(Verdict::Good, |name| Verdict::Refused(refusal(&name))))
+            Ok(words.map_or(Validation::Accepted, |name| Validation::Refused(refusal(&name))))
         }
 
-        fn named(&self, routes: &Routes, _: &Refusal) -> Option<String> {
+        fn named(&self, routes: &Routes, _: &RefusedConfig) -> Option<String> {
             self.bad(routes).filter(|_| self.names_them)
         }
 
-        fn is_served_so(&self, _: &Routes, service: &str) -> bool {
+        fn is_served_unchanged(&self, _: &Routes, service: &str) -> bool {
             self.served == Some(service)
         }
     }
 
     impl Picky {
-        /// What had an interval of 1 s was taken.
+        /// With an interval of 1 s every service is accepted.
         fn bad(&self, routes: &Routes) -> Option<String> {
             let is_bad = |b: &&Backend| {
                 self.bad.contains(&b.service.as_str()) && b.health.interval.as_secs() != 1
@@ -260,8 +264,8 @@ mod tests {
         }
     }
 
-    fn refusal(words: &str) -> Refusal {
-        Refusal { message: words.to_owned(), said: format!("[ALERT] {words}") }
+    fn refusal(words: &str) -> RefusedConfig {
+        RefusedConfig { message: words.to_owned(), output: format!("[ALERT] {words}") }
     }
 
     #[test]
@@ -274,7 +278,7 @@ mod tests {
             (vec!["s03"], false, 10),
             (vec!["s00", "s11"], false, 16),
         ] {
-            let mut judge = Picky {
+            let mut validator = Picky {
                 bad: bad.clone(),
                 names_them,
                 likes_nothing: false,
@@ -282,12 +286,16 @@ mod tests {
                 tries: 0,
             };
             let all = routes(&names, 9);
-            let Sifted { routes: got, left_out, as_before } =
-                sift(&all, None, refusal("x"), &mut judge).unwrap().unwrap();
+            let PartialConfig { routes: got, left_out, as_before } =
+                find_accepted(&all, None, refusal("x"), &mut validator).unwrap().unwrap();
             let left: BTreeSet<&str> = left_out.keys().map(String::as_str).collect();
             assert_eq!(left, bad.iter().copied().collect(), "{bad:?}");
             assert_eq!(got.backends.len(), names.len() - bad.len(), "{bad:?}");
-            assert!(as_before.is_empty() && judge.tries <= tries_max, "{bad:?} {}", judge.tries);
+            assert!(
+                as_before.is_empty() && validator.tries <= tries_max,
+                "{bad:?} {}",
+                validator.tries
+            );
         }
     }
 
@@ -295,10 +303,10 @@ mod tests {
     fn nobody_is_left_out_for_what_is_not_its_own() {
         for names_them in [true, false] {
             let (bad, served) = (vec!["a", "b"], Some("b"));
-            let mut judge = Picky { bad, names_them, likes_nothing: false, served, tries: 0 };
+            let mut validator = Picky { bad, names_them, likes_nothing: false, served, tries: 0 };
             let all = routes(&["a", "b", "c"], 9);
-            let sifted = sift(&all, None, refusal("x"), &mut judge).unwrap();
-            assert_eq!(sifted, None, "{names_them}");
+            let partial = find_accepted(&all, None, refusal("x"), &mut validator).unwrap();
+            assert_eq!(partial, None, "{names_them}");
         }
     }
 
@@ -314,7 +322,7 @@ mod tests {
 
     #[test]
     fn settings_that_worked_before_are_kept() {
-        let mut judge = Picky {
+        let mut validator = Picky {
             bad: vec!["b"],
             names_them: true,
             likes_nothing: false,
@@ -322,26 +330,30 @@ mod tests {
             tries: 0,
         };
         let (new, old) = (routes(&["a", "b"], 9), routes(&["a", "b"], 1));
-        let sifted = sift(&new, Some(&old), refusal("x"), &mut judge).unwrap().unwrap();
-        assert_eq!(sifted.as_before.keys().collect::<Vec<_>>(), ["b"]);
-        assert!(sifted.left_out.is_empty());
+        let partial =
+            find_accepted(&new, Some(&old), refusal("x"), &mut validator).unwrap().unwrap();
+        assert_eq!(partial.as_before.keys().collect::<Vec<_>>(), ["b"]);
+        assert!(partial.left_out.is_empty());
         let kept = [new.backends[0].clone(), old.backends[1].clone()];
-        assert_eq!(sifted.routes.backends, kept);
+        assert_eq!(partial.routes.backends, kept);
     }
 
     #[test]
     fn what_comes_from_no_service_is_not_sought_for_ever() {
-        let mut judge =
+        let mut validator =
             Picky { bad: vec![], names_them: false, likes_nothing: true, served: None, tries: 0 };
         let all = routes(&["a", "b"], 9);
-        assert_eq!(sift(&all, None, refusal("x"), &mut judge).unwrap(), None);
-        assert_eq!(judge.tries, 1);
+        assert_eq!(find_accepted(&all, None, refusal("x"), &mut validator).unwrap(), None);
+        assert_eq!(validator.tries, 1);
         let names: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let bad = names.iter().map(|n| &*n.to_string().leak()).collect();
-        let mut judge =
+        let mut validator =
             Picky { bad, names_them: false, likes_nothing: false, served: None, tries: 0 };
-        assert_eq!(sift(&routes(&names, 9), None, refusal("x"), &mut judge).unwrap(), None);
-        assert_eq!(judge.tries, 24);
+        assert_eq!(
+            find_accepted(&routes(&names, 9), None, refusal("x"), &mut validator).unwrap(),
+            None
+        );
+        assert_eq!(validator.tries, 24);
     }
 }

@@ -25,7 +25,7 @@ const CAME_BACK: Duration = Duration::from_secs(180);
 
 /// An event of Docker's, as far as it matters here.
 #[derive(Deserialize)]
-pub(crate) struct Line {
+pub(crate) struct EngineEvent {
     #[serde(rename = "Action")]
     action: String,
     #[serde(rename = "Actor")]
@@ -51,7 +51,7 @@ struct Attributes {
 }
 
 #[derive(Debug, Default)]
-struct Life {
+struct ContainerHistory {
     /// The first signal that ends a process, since the container was started.
     signalled: Option<(Signal, Moment)>,
     died: Option<(Option<Signal>, Moment)>,
@@ -84,7 +84,7 @@ impl Signal {
 
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    lives: BTreeMap<ContainerId, Life>,
+    histories: BTreeMap<ContainerId, ContainerHistory>,
     /// Those about which something changed since they were asked for.
     changed: BTreeSet<ContainerId>,
     /// Events may have been missed: whatever is known of any container may be out of date.
@@ -95,44 +95,44 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// `false`: nobody needs to look because of it.
-    pub(crate) fn note(&mut self, line: &Line, now: Moment) -> bool {
-        self.newest_ns = self.newest_ns.max(line.time_ns);
+    pub(crate) fn note(&mut self, event: &EngineEvent, now: Moment) -> bool {
+        self.newest_ns = self.newest_ns.max(event.time_ns);
         // By the engine's clock, which is the host's.
-        let now = if line.time_ns == 0 { now } else { now.min(Moment(line.time_ns / 1_000_000)) };
-        let id = ContainerId(line.actor.id.clone());
-        if matches!(line.action.as_str(), "destroy" | "remove") {
-            self.lives.remove(&id);
+        let now = if event.time_ns == 0 { now } else { now.min(Moment(event.time_ns / 1_000_000)) };
+        let id = ContainerId(event.actor.id.clone());
+        if matches!(event.action.as_str(), "destroy" | "remove") {
+            self.histories.remove(&id);
             self.changed.remove(&id);
             return true;
         }
-        if !self.lives.contains_key(&id) && KEPT_MAX <= self.lives.len() {
+        if !self.histories.contains_key(&id) && KEPT_MAX <= self.histories.len() {
             self.is_stale = true;
             return true;
         }
-        let life = self.lives.entry(id.clone()).or_default();
-        if line.time_ns < life.time_ns {
+        let history = self.histories.entry(id.clone()).or_default();
+        if event.time_ns < history.time_ns {
             // It came again, as after a new connection.
             return true;
         }
-        life.time_ns = line.time_ns;
-        match line.action.as_str() {
+        history.time_ns = event.time_ns;
+        match event.action.as_str() {
             "kill" => {
-                let signal = line.actor.attributes.signal.as_deref().and_then(Signal::read);
-                if life.signalled.is_none() {
-                    life.signalled = signal.map(|signal| (signal, now));
+                let signal = event.actor.attributes.signal.as_deref().and_then(Signal::read);
+                if history.signalled.is_none() {
+                    history.signalled = signal.map(|signal| (signal, now));
                 }
                 return false;
             }
             "die" => {
-                let meant = life.signalled.take();
+                let meant = history.signalled.take();
                 let meant = meant.filter(|(_, at)| now.since(*at) <= SIGNAL_MEANT);
-                life.died = Some((meant.map(|(signal, _)| signal), now));
-                let code = line.actor.attributes.exit_code.as_deref();
-                life.exit_code = code.and_then(|code| code.parse().ok());
+                history.died = Some((meant.map(|(signal, _)| signal), now));
+                let code = event.actor.attributes.exit_code.as_deref();
+                history.exit_code = code.and_then(|code| code.parse().ok());
             }
             "start" => {
-                let Life { time_ns, exit_code, .. } = *life;
-                *life = Life { time_ns, exit_code, ..Life::default() };
+                let ContainerHistory { time_ns, exit_code, .. } = *history;
+                *history = ContainerHistory { time_ns, exit_code, ..ContainerHistory::default() };
             }
             _ => (),
         }
@@ -143,9 +143,9 @@ impl Journal {
     /// The stream of events ended: what died right before went down with the engine, if that did.
     pub(crate) fn lost(&mut self, now: Moment) {
         self.is_stale = true;
-        for life in self.lives.values_mut() {
-            let died = life.died.filter(|(_, at)| now.since(*at) <= GOES_DOWN);
-            life.with_engine |= died.is_some_and(|(signal, _)| signal == Some(Signal::Stop));
+        for history in self.histories.values_mut() {
+            let died = history.died.filter(|(_, at)| now.since(*at) <= GOES_DOWN);
+            history.with_engine |= died.is_some_and(|(signal, _)| signal == Some(Signal::Stop));
         }
     }
 
@@ -162,15 +162,15 @@ impl Journal {
 
     /// With which code a container ended last.
     pub(crate) fn exit_code(&self, id: &ContainerId) -> Option<i64> {
-        self.lives.get(id)?.exit_code
+        self.histories.get(id)?.exit_code
     }
 
     /// How a container that exited came to that.
-    pub(crate) fn ended(&self, id: &ContainerId, shown: &Shown, now: Moment) -> Ended {
-        let life = self.lives.get(id);
-        let died = life.and_then(|life| life.died);
+    pub(crate) fn ended(&self, id: &ContainerId, shown: &ExitSeen, now: Moment) -> Ended {
+        let history = self.histories.get(id);
+        let died = history.and_then(|history| history.died);
         let is_late = |at: u64| shown.finished_ms.is_some_and(|finished| finished < at);
-        if is_late(shown.host_up_ms) || life.is_some_and(|life| life.with_engine) {
+        if is_late(shown.host_up_ms) || history.is_some_and(|history| history.with_engine) {
             return Ended { by: Ending::Shutdown, is_fresh: false };
         }
         if let Some((signal, at)) = died {
@@ -200,7 +200,7 @@ impl Journal {
 }
 
 /// What a look shows of a container that exited.
-pub(crate) struct Shown {
+pub(crate) struct ExitSeen {
     pub(crate) exit_code: i64,
     pub(crate) is_oom: bool,
     /// When it ended, in milliseconds since 1970, as the others are.
@@ -213,11 +213,11 @@ pub(crate) struct Shown {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::journal::{Journal, Line, Shown};
+    use crate::docker::event_journal::{EngineEvent, ExitSeen, Journal};
     use crate::model::replica::{ContainerId, Ended, Ending};
     use crate::model::time::Moment;
 
-    fn line(text: &str, ms: u64) -> Line {
+    fn line(text: &str, ms: u64) -> EngineEvent {
         let (action, signal) = text.split_once(':').unwrap_or((text, ""));
         let text = format!(
             r#"{{"Type":"container","Action":"{action}","timeNano":{}000000,
@@ -230,7 +230,7 @@ mod tests {
     const NOW: u64 = 1_020_000;
 
     /// Events as `word@ms`, `lost` for the end of the stream; looked at `NOW`, ten seconds later.
-    fn ended(events: &str, shown: Shown) -> Ended {
+    fn ended(events: &str, shown: ExitSeen) -> Ended {
         let mut journal = Journal::default();
         for event in events.split_whitespace() {
             let (word, ms) = event.split_once('@').unwrap();
@@ -243,9 +243,9 @@ mod tests {
         journal.ended(&ContainerId("a".to_owned()), &shown, Moment(NOW))
     }
 
-    fn shown(exit_code: i64) -> Shown {
+    fn shown(exit_code: i64) -> ExitSeen {
         let (host_up_ms, engine_up_ms) = (500_000, 500_000);
-        Shown {
+        ExitSeen {
             exit_code,
             is_oom: false,
             finished_ms: Some(NOW - 15_000),
@@ -297,7 +297,7 @@ mod tests {
             (0, false, NOW - 200_000, 0, NOW - 20_000, Ending::Stopped, false),
         ] {
             let finished_ms = Some(finished_ms);
-            let shown = Shown { exit_code, is_oom, finished_ms, host_up_ms, engine_up_ms };
+            let shown = ExitSeen { exit_code, is_oom, finished_ms, host_up_ms, engine_up_ms };
             assert_eq!(ended("", shown), Ended { by, is_fresh }, "{exit_code} {finished_ms:?}");
         }
     }

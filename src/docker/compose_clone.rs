@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::docker::{LABEL_REPLICA, LABEL_SERVICE};
+use crate::docker::labels::{LABEL_REPLICA, LABEL_SERVICE};
 use crate::model::replica::NUMBER_MAX;
 use crate::outside::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(crate) fn number_of(label: &str) -> Option<u32> {
 
 /// A container to be made.
 #[derive(Debug)]
-pub(crate) struct Twin {
+pub(crate) struct ContainerCopy {
     pub(crate) name: String,
     pub(crate) body: Value,
     /// Networks to join before it starts, each with its endpoint.
@@ -39,16 +39,16 @@ pub(crate) struct Twin {
 /// `service` is its name in the config, and `image` what the template was made from: its tag if
 /// that still is that image, else the id.
 /// Engines before API 1.44 make a container in one network: then `many_networks` is false.
-pub(crate) fn twin(
+pub(crate) fn container_copy(
     template: &Value,
     service: &str,
     number: u32,
     image: &str,
     many_networks: bool,
-) -> Result<Twin> {
+) -> Result<ContainerCopy> {
     let old_name = text(template, "/Name").trim_start_matches('/');
-    if let Some(trap) = trap(template) {
-        return Err(Error::new(format!("{old_name} cannot have a second one: {trap}")));
+    if let Some(reason) = why_not_cloneable(template) {
+        return Err(Error::new(format!("{old_name} cannot have a second one: {reason}")));
     }
     let name = next_name(template, old_name, number)?;
     let first = text(template, "/HostConfig/NetworkMode");
@@ -69,7 +69,7 @@ pub(crate) fn twin(
     }
     body.insert("HostConfig".to_owned(), Value::Object(host));
     body.insert("NetworkingConfig".to_owned(), json!({ "EndpointsConfig": endpoints }));
-    Ok(Twin { name, body: Value::Object(body), joins })
+    Ok(ContainerCopy { name, body: Value::Object(body), joins })
 }
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
@@ -85,7 +85,7 @@ fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
 }
 
 /// Why there can be no second one, and what to do about it.
-fn trap(template: &Value) -> Option<String> {
+fn why_not_cloneable(template: &Value) -> Option<String> {
     let labels = object(template, "/Config/Labels");
     if labels.get(LABEL_ONE_OFF).and_then(Value::as_str) == Some("True")
         || template.pointer("/HostConfig/AutoRemove") == Some(&Value::Bool(true))
@@ -234,7 +234,7 @@ fn endpoints(template: &Value, old_name: &str, name: &str) -> Map<String, Value>
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::docker::clone::{number_of, twin};
+    use crate::docker::compose_clone::{container_copy, number_of};
 
     fn id() -> String {
         "0123456789ab".repeat(5) + "cdef"
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn it_is_like_the_other_but_for_what_belongs_to_that_one() {
-        let made = twin(&template(), "web", 3, "shop/web", true).unwrap();
+        let made = container_copy(&template(), "web", 3, "shop/web", true).unwrap();
         assert_eq!(made.name, "shop-web-3");
         assert!(made.joins.is_empty());
         let body = &made.body;
@@ -332,13 +332,13 @@ mod tests {
     fn a_host_name_that_somebody_chose_is_kept() {
         let mut template = template();
         template["Config"]["Hostname"] = json!("web");
-        let made = twin(&template, "web", 2, "shop/web", true).unwrap();
+        let made = container_copy(&template, "web", 2, "shop/web", true).unwrap();
         assert_eq!(made.body["Hostname"], "web");
     }
 
     #[test]
     fn an_old_engine_makes_it_in_one_network_and_it_joins_the_others() {
-        let made = twin(&template(), "web", 2, "shop/web", false).unwrap();
+        let made = container_copy(&template(), "web", 2, "shop/web", false).unwrap();
         let made_in = made.body.pointer("/NetworkingConfig/EndpointsConfig").unwrap();
         assert_eq!(made_in.as_object().unwrap().keys().collect::<Vec<_>>(), ["shop_default"]);
         let joins: Vec<&str> = made.joins.iter().map(|(name, _)| name.as_str()).collect();
@@ -350,7 +350,7 @@ mod tests {
         let mut template = template();
         template["HostConfig"]["NetworkMode"] = json!("default");
         template["NetworkSettings"]["Networks"] = json!({ "bridge": { "Aliases": null } });
-        let made = twin(&template, "web", 2, "shop/web", false).unwrap();
+        let made = container_copy(&template, "web", 2, "shop/web", false).unwrap();
         let networks = made.body.pointer("/NetworkingConfig/EndpointsConfig").unwrap();
         assert_eq!((networks, made.joins.len()), (&json!({ "bridge": {} }), 0));
     }
@@ -359,7 +359,7 @@ mod tests {
     fn both_spellings_of_names_are_counted_on() {
         let mut template = template();
         template["Name"] = json!("/shop_web_1");
-        assert_eq!(twin(&template, "web", 12, "i", true).unwrap().name, "shop_web_12");
+        assert_eq!(container_copy(&template, "web", 12, "i", true).unwrap().name, "shop_web_12");
     }
 
     #[test]
@@ -383,13 +383,13 @@ mod tests {
             let mut template = template();
             let (parent, key) = at.rsplit_once('/').unwrap();
             template.pointer_mut(parent).unwrap()[key] = value;
-            let refused = twin(&template, "web", 2, "i", true).unwrap_err().to_string();
+            let refused = container_copy(&template, "web", 2, "i", true).unwrap_err().to_string();
             assert!(refused.contains(why), "{refused:?} has no {why:?}");
         }
         for free in [json!({}), json!(null), json!({ "80/tcp": [{ "HostPort": "" }] })] {
             let mut template = template();
             template["HostConfig"]["PortBindings"] = free;
-            twin(&template, "web", 2, "i", true).unwrap();
+            container_copy(&template, "web", 2, "i", true).unwrap();
         }
     }
 }

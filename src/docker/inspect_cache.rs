@@ -20,7 +20,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// What is known of one thing.
-pub(crate) enum Answer<T> {
+pub(crate) enum Cached<T> {
     Is(Arc<T>),
     /// The engine says that there is no such thing.
     Absent,
@@ -30,24 +30,24 @@ pub(crate) enum Answer<T> {
     Failed,
 }
 
-pub(crate) struct Lookup<T> {
-    shared: Arc<Shared<T>>,
+pub(crate) struct InspectCache<T> {
+    shared: Arc<SharedCache<T>>,
 }
 
-struct Shared<T> {
+struct SharedCache<T> {
     /// What a path begins and ends with.
     around: (&'static str, &'static str),
-    state: Mutex<State<T>>,
+    state: Mutex<CacheState<T>>,
     answered: Condvar,
 }
 
-struct State<T> {
-    entries: BTreeMap<String, Entry<T>>,
+struct CacheState<T> {
+    entries: BTreeMap<String, CacheEntry<T>>,
     queue: VecDeque<String>,
     threads: usize,
 }
 
-struct Entry<T> {
+struct CacheEntry<T> {
     /// `Some(None)`: there is none.
     value: Option<Option<Arc<T>>>,
     is_current: bool,
@@ -59,43 +59,51 @@ struct Entry<T> {
     answered_at: Moment,
 }
 
-impl<T> Default for Entry<T> {
-    fn default() -> Entry<T> {
+impl<T> Default for CacheEntry<T> {
+    fn default() -> CacheEntry<T> {
         let retry_at = Moment::default();
         let (is_current, is_asked) = (false, false);
         let answered_at = retry_at;
-        Entry { value: None, is_current, is_asked, version: 0, failures: 0, retry_at, answered_at }
+        CacheEntry {
+            value: None,
+            is_current,
+            is_asked,
+            version: 0,
+            failures: 0,
+            retry_at,
+            answered_at,
+        }
     }
 }
 
-impl<T> Entry<T> {
-    fn outdate(&mut self) {
+impl<T> CacheEntry<T> {
+    fn invalidate(&mut self) {
         self.is_current = false;
         self.version = self.version.wrapping_add(1);
     }
 }
 
-impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
-    pub(crate) fn new(around: (&'static str, &'static str)) -> Lookup<T> {
+impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
+    pub(crate) fn new(around: (&'static str, &'static str)) -> InspectCache<T> {
         let (entries, queue, threads) = (BTreeMap::new(), VecDeque::new(), 0);
-        let state = Mutex::new(State { entries, queue, threads });
-        Lookup { shared: Arc::new(Shared { around, state, answered: Condvar::new() }) }
+        let state = Mutex::new(CacheState { entries, queue, threads });
+        InspectCache { shared: Arc::new(SharedCache { around, state, answered: Condvar::new() }) }
     }
 
     /// The next question about it goes to the engine. What is known is of use until then.
-    pub(crate) fn outdate(&self, name: &str) {
-        self.shared.state().entries.get_mut(name).into_iter().for_each(Entry::outdate);
+    pub(crate) fn invalidate(&self, name: &str) {
+        self.shared.state().entries.get_mut(name).into_iter().for_each(CacheEntry::invalidate);
     }
 
-    pub(crate) fn outdate_all(&self) {
-        self.shared.state().entries.values_mut().for_each(Entry::outdate);
+    pub(crate) fn invalidate_all(&self) {
+        self.shared.state().entries.values_mut().for_each(CacheEntry::invalidate);
     }
 
-    /// As `outdate`, but not while a question is under way or is to be asked anyhow.
-    pub(crate) fn refresh(&self, name: &str) {
+    /// As `invalidate`, but not while a question is under way or is to be asked anyhow.
+    pub(crate) fn invalidate_if_current(&self, name: &str) {
         let mut state = self.shared.state();
         let entry = state.entries.get_mut(name).filter(|entry| entry.is_current);
-        entry.into_iter().for_each(Entry::outdate);
+        entry.into_iter().for_each(CacheEntry::invalidate);
     }
 
     /// How old what is known of it is.
@@ -106,7 +114,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
 
     /// Forgets whatever is not among these, and asks for those that are new or out of date. Waits
     /// for those that were never asked for in vain, together for as long as `within`.
-    pub(crate) fn renew<'a>(
+    pub(crate) fn update<'a>(
         &self,
         names: impl Iterator<Item = &'a str> + Clone,
         client: &Arc<Client>,
@@ -118,7 +126,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
         let wanted: std::collections::BTreeSet<&str> = names.collect();
         state.entries.retain(|name, entry| wanted.contains(name.as_str()) || entry.is_asked);
         let now = clock.now();
-        let State { entries, queue, .. } = &mut *state;
+        let CacheState { entries, queue, .. } = &mut *state;
         for name in wanted {
             let entry = entries.entry(name.to_owned()).or_default();
             if !entry.is_current && !entry.is_asked && entry.retry_at <= now {
@@ -129,27 +137,27 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
         while state.threads < THREADS.min(state.queue.len()) {
             let (shared, client, clock) = (shared.clone(), client.clone(), clock.clone());
             let body = move || shared.work(&client, &*clock);
-            let thread = thread::Builder::new().name("lookup".to_owned()).stack_size(512 << 10);
+            let thread = thread::Builder::new().name("inspect".to_owned()).stack_size(512 << 10);
             if thread.spawn(body).is_err() {
                 // Those that run take the rest; with none, the next look tries again.
                 break;
             }
             state.threads += 1;
         }
-        let is_awaited = |state: &mut State<T>| {
+        let is_awaited = |state: &mut CacheState<T>| {
             0 < state.threads && state.entries.values().any(|e| e.is_asked && e.failures == 0)
         };
         drop(shared.answered.wait_timeout_while(state, within, is_awaited));
     }
 
-    pub(crate) fn get(&self, name: &str) -> Answer<T> {
+    pub(crate) fn get(&self, name: &str) -> Cached<T> {
         let state = self.shared.state();
-        let Some(entry) = state.entries.get(name) else { return Answer::Pending };
+        let Some(entry) = state.entries.get(name) else { return Cached::Pending };
         match &entry.value {
-            Some(Some(value)) => Answer::Is(value.clone()),
-            Some(None) => Answer::Absent,
-            None if entry.failures == 0 => Answer::Pending,
-            None => Answer::Failed,
+            Some(Some(value)) => Cached::Is(value.clone()),
+            Some(None) => Cached::Absent,
+            None if entry.failures == 0 => Cached::Pending,
+            None => Cached::Failed,
         }
     }
 
@@ -166,8 +174,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Lookup<T> {
     }
 }
 
-impl<T: DeserializeOwned> Shared<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+impl<T: DeserializeOwned> SharedCache<T> {
+    fn state(&self) -> MutexGuard<'_, CacheState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -223,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::docker::client::Client;
-    use crate::docker::lookup::{Answer, Entry, Lookup, Shared};
+    use crate::docker::inspect_cache::{CacheEntry, Cached, InspectCache, SharedCache};
     use crate::model::schedule::Wall;
     use crate::model::time::Moment;
     use crate::outside::{Clock, Error, Result};
@@ -242,11 +250,11 @@ mod tests {
         }
     }
 
-    fn lookup(names: &[&str]) -> Lookup<u32> {
-        let lookup = Lookup::new(("/containers/", "/json"));
-        let entries = names.iter().map(|name| ((*name).to_owned(), Entry::default()));
-        lookup.shared.state().entries = entries.collect::<BTreeMap<_, _>>();
-        lookup
+    fn cache(names: &[&str]) -> InspectCache<u32> {
+        let cache = InspectCache::new(("/containers/", "/json"));
+        let entries = names.iter().map(|name| ((*name).to_owned(), CacheEntry::default()));
+        cache.shared.state().entries = entries.collect::<BTreeMap<_, _>>();
+        cache
     }
 
     fn failed() -> Result<Option<u32>> {
@@ -254,102 +262,102 @@ mod tests {
     }
 
     /// As a thread does with what it was told of the question that it asked at `version`.
-    fn take_in(lookup: &Lookup<u32>, version: u32, answer: Result<Option<u32>>) {
-        Shared::take_in(&lookup.shared, "a", version, answer, NOW);
+    fn take_in(cache: &InspectCache<u32>, version: u32, answer: Result<Option<u32>>) {
+        SharedCache::take_in(&cache.shared, "a", version, answer, NOW);
     }
 
-    fn shown(lookup: &Lookup<u32>) -> String {
-        let value = match lookup.get("a") {
-            Answer::Is(value) => value.to_string(),
-            Answer::Absent => "absent".to_owned(),
-            Answer::Pending => "pending".to_owned(),
-            Answer::Failed => "failed".to_owned(),
+    fn shown(cache: &InspectCache<u32>) -> String {
+        let value = match cache.get("a") {
+            Cached::Is(value) => value.to_string(),
+            Cached::Absent => "absent".to_owned(),
+            Cached::Pending => "pending".to_owned(),
+            Cached::Failed => "failed".to_owned(),
         };
-        let state = lookup.shared.state();
+        let state = cache.shared.state();
         let current = state.entries.get("a").is_some_and(|entry| entry.is_current);
         format!("{value}{}", if current { ", current" } else { "" })
     }
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_a_minute_and_an_answer_ends_it() {
-        let lookup = lookup(&["a"]);
-        let wait = || lookup.wait(NOW).map(|wait| wait.as_secs());
+        let cache = cache(&["a"]);
+        let wait = || cache.wait(NOW).map(|wait| wait.as_secs());
         assert_eq!(wait(), Some(0));
         for want in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            take_in(&lookup, 0, failed());
+            take_in(&cache, 0, failed());
             assert_eq!(wait(), Some(want));
         }
         // So many that doubling them would overflow.
         for failures in [16, 17, 31, 32, 33, u32::MAX] {
-            lookup.shared.state().entries.get_mut("a").unwrap().failures = failures;
-            take_in(&lookup, 0, failed());
+            cache.shared.state().entries.get_mut("a").unwrap().failures = failures;
+            take_in(&cache, 0, failed());
             assert_eq!(wait(), Some(60), "{failures}");
         }
-        assert!(lookup.is_failing("a"));
-        take_in(&lookup, 0, Ok(Some(7)));
-        assert!(!lookup.is_failing("a"));
+        assert!(cache.is_failing("a"));
+        take_in(&cache, 0, Ok(Some(7)));
+        assert!(!cache.is_failing("a"));
         assert_eq!(wait(), None, "nothing is missing");
-        lookup.outdate("a");
+        cache.invalidate("a");
         assert_eq!(wait(), Some(0), "asked at once");
-        take_in(&lookup, 1, failed());
+        take_in(&cache, 1, failed());
         assert_eq!(wait(), Some(1), "from the beginning");
     }
 
     #[test]
     fn what_was_known_is_of_use_until_there_is_another_answer() {
-        let lookup = lookup(&["a"]);
-        assert_eq!(shown(&lookup), "pending");
-        take_in(&lookup, 0, failed());
-        assert_eq!(shown(&lookup), "failed");
-        take_in(&lookup, 0, Ok(Some(7)));
-        assert_eq!(shown(&lookup), "7, current");
-        lookup.outdate("a");
-        assert_eq!(shown(&lookup), "7");
-        take_in(&lookup, 1, failed());
-        assert_eq!(shown(&lookup), "7");
-        take_in(&lookup, 1, Ok(None));
-        assert_eq!(shown(&lookup), "absent, current");
+        let cache = cache(&["a"]);
+        assert_eq!(shown(&cache), "pending");
+        take_in(&cache, 0, failed());
+        assert_eq!(shown(&cache), "failed");
+        take_in(&cache, 0, Ok(Some(7)));
+        assert_eq!(shown(&cache), "7, current");
+        cache.invalidate("a");
+        assert_eq!(shown(&cache), "7");
+        take_in(&cache, 1, failed());
+        assert_eq!(shown(&cache), "7");
+        take_in(&cache, 1, Ok(None));
+        assert_eq!(shown(&cache), "absent, current");
     }
 
     #[test]
     fn an_answer_to_a_question_from_before_is_out_of_date() {
-        let lookup = lookup(&["a", "b"]);
-        lookup.outdate("a");
-        take_in(&lookup, 0, Ok(Some(7)));
-        assert_eq!(shown(&lookup), "7", "it is asked again");
+        let cache = cache(&["a", "b"]);
+        cache.invalidate("a");
+        take_in(&cache, 0, Ok(Some(7)));
+        assert_eq!(shown(&cache), "7", "it is asked again");
         // A refresh is content with the answer that is to come.
-        lookup.refresh("a");
-        take_in(&lookup, 1, Ok(Some(8)));
-        assert_eq!(shown(&lookup), "8, current");
-        lookup.refresh("a");
-        assert_eq!(shown(&lookup), "8");
-        take_in(&lookup, 2, Ok(Some(9)));
-        assert_eq!(shown(&lookup), "9, current");
-        lookup.outdate_all();
-        take_in(&lookup, 2, Ok(Some(9)));
-        assert_eq!(shown(&lookup), "9");
-        assert_eq!(lookup.shared.state().entries["b"].version, 1);
+        cache.invalidate_if_current("a");
+        take_in(&cache, 1, Ok(Some(8)));
+        assert_eq!(shown(&cache), "8, current");
+        cache.invalidate_if_current("a");
+        assert_eq!(shown(&cache), "8");
+        take_in(&cache, 2, Ok(Some(9)));
+        assert_eq!(shown(&cache), "9, current");
+        cache.invalidate_all();
+        take_in(&cache, 2, Ok(Some(9)));
+        assert_eq!(shown(&cache), "9");
+        assert_eq!(cache.shared.state().entries["b"].version, 1);
     }
 
     #[test]
     fn what_is_no_more_is_forgotten_and_what_failed_is_not_asked_before_its_time() {
-        let lookup = lookup(&["a", "gone", "asked"]);
-        lookup.shared.state().entries.get_mut("asked").unwrap().is_asked = true;
+        let cache = cache(&["a", "gone", "asked"]);
+        cache.shared.state().entries.get_mut("asked").unwrap().is_asked = true;
         // Nobody answers there.
         let client = Arc::new(Client::new(Path::new("/nowhere/docker.sock")));
         let clock: Arc<dyn Clock> = Arc::new(Still);
         let state_of = |name: &str| {
-            let state = lookup.shared.state();
+            let state = cache.shared.state();
             state.entries.get(name).map(|entry| (entry.is_asked, entry.failures))
         };
         for _ in 0..2 {
-            lookup.renew(["a"].into_iter(), &client, &clock, Duration::from_secs(5));
+            cache.update(["a"].into_iter(), &client, &clock, Duration::from_secs(5));
             assert_eq!(state_of("a"), Some((false, 1)), "once, as the time stands still");
             assert_eq!(state_of("gone"), None);
             assert_eq!(state_of("asked"), Some((true, 0)), "its answer is to come");
         }
         // The answer about one that was forgotten meanwhile is nobody's.
-        Shared::take_in(&lookup.shared, "gone", 0, Ok(Some(1)), NOW);
-        assert!(matches!(lookup.get("gone"), Answer::Pending));
+        SharedCache::take_in(&cache.shared, "gone", 0, Ok(Some(1)), NOW);
+        assert!(matches!(cache.get("gone"), Cached::Pending));
     }
 }

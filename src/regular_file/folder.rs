@@ -87,7 +87,7 @@ mod tests {
     use std::path::Path;
     use std::{env, fs, process};
 
-    use crate::plain::folder::{make, open_to_others, own_uid};
+    use crate::regular_file::folder::{make, open_to_others, own_uid};
 
     #[test]
     fn a_folder_that_others_may_write_to_is_told_with_a_remedy() {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 
-use crate::haproxy::process::Verdict;
+use crate::haproxy::process::Validation;
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::Effect;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
@@ -13,8 +13,8 @@ use crate::outside::{Error, Result};
 
 impl Haproxy {
     /// What a version can is found by asking it, once a process.
-    pub(crate) fn is_amendable(&self, process: u32) -> bool {
-        let mut known = self.amendable.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn takes_dynamic_servers(&self, process: u32) -> bool {
+        let mut known = self.dynamic_servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, amendable)) = known.filter(|(asked, _)| *asked == process) {
             return amendable;
         }
@@ -25,8 +25,8 @@ impl Haproxy {
         amendable
     }
 
-    pub(crate) fn amend_to(&self, routes: &Routes) -> Result<Effect> {
-        let turnstile = self.processes().turnstile()?;
+    pub(crate) fn update_servers_to(&self, routes: &Routes) -> Result<Effect> {
+        let start_lock = self.processes().start_lock()?;
         let process = self.socket.pid()?;
         if !self.owns(process) {
             return Err(Error::new(format!(
@@ -34,13 +34,13 @@ impl Haproxy {
             )));
         }
         // That HAProxy has an earlier certificate is not forgotten by what it gets now.
-        let edition = self.edition().clone().unwrap_or_default();
+        let fingerprint = self.fingerprint().clone().unwrap_or_default();
         let (state, drops_root) = (&self.state_file, self.drops_root);
-        let text = render::render(&self.config, state, drops_root, &edition, routes);
+        let text = render::render(&self.config, state, drops_root, &fingerprint, routes);
         let is_new = !self.runs(&text);
         if is_new {
             let new = files::write_new(&self.config.config, &text, self.file_mode())?;
-            if let Verdict::Refused(refusal) = self.validate(&turnstile, &new)? {
+            if let Validation::Refused(refusal) = self.validate(&start_lock, &new)? {
                 return Err(Error::new(refusal.message));
             }
             files::rename(&new, &self.config.config)?;
@@ -48,8 +48,8 @@ impl Haproxy {
         let shown = self.socket.servers()?;
         for stranger in routes.strangers(&shown) {
             match routes.address_of(stranger) {
-                Some(address) => self.move_to(stranger, address)?,
-                None => self.take_away(stranger)?,
+                Some(address) => self.change_address(stranger, address)?,
+                None => self.delete_server(stranger)?,
             }
         }
         for backend in &routes.backends {
@@ -59,18 +59,18 @@ impl Haproxy {
                 shown.iter().any(|s| s.backend == name && s.name == server.name)
             };
             for server in backend.servers.iter().filter(|server| !is_shown(server)) {
-                self.bring_in(backend, server)?;
+                self.add_server(backend, server)?;
             }
         }
         if !is_new {
             return Ok(Effect::Unchanged);
         }
         files::replace(&self.good(), &text, self.file_mode())?;
-        *self.taken() = Some(routes.clone());
+        *self.applied() = Some(routes.clone());
         Ok(Effect::Changed)
     }
 
-    fn take_away(&self, server: &SeenServer) -> Result<()> {
+    fn delete_server(&self, server: &SeenServer) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
         if server.seen.duty != Duty::Maint {
             self.tell(&format!("set server {name} state maint"), "")?;
@@ -87,7 +87,7 @@ impl Haproxy {
     /// A replica that came back has its name, and may have another address. While clients hold on
     /// to its server, that cannot be deleted, and none of its name can be added: it gets the
     /// address. Idle connections to the old one are closed by HAProxy itself.
-    fn move_to(&self, server: &SeenServer, address: SocketAddr) -> Result<()> {
+    fn change_address(&self, server: &SeenServer, address: SocketAddr) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
         if server.seen.duty != Duty::Maint {
             self.tell(&format!("set server {name} state maint"), "")?;
@@ -101,8 +101,8 @@ impl Haproxy {
         self.tell(&format!("set server {name} state drain"), "")
     }
 
-    /// Until HAProxy's own health check has passed it drains: it is taken for healthy before.
-    fn bring_in(&self, backend: &Backend, server: &Server) -> Result<()> {
+    /// It drains until HAProxy's own health check has passed: before, HAProxy assumes it is healthy.
+    fn add_server(&self, backend: &Backend, server: &Server) -> Result<()> {
         let (name, options) = (&server.name, render::server_options(backend));
         let name = format!("{}/{name}", backend.service);
         let add = format!("add server {name} {} {options}", server.address);

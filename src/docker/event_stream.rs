@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::docker::LABEL_SERVICE;
 use crate::docker::client::{Call, Client, agent};
-use crate::docker::journal::Journal;
+use crate::docker::event_journal::Journal;
+use crate::docker::labels::LABEL_SERVICE;
 use crate::model::url;
 use crate::outside::Clock;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
 use crate::model::service::{Origin, Restart, Service};
@@ -13,7 +13,7 @@ use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Listed {
+pub(crate) struct ListedContainer {
     id: String,
     #[serde(default)]
     names: Vec<String>,
@@ -44,17 +44,17 @@ struct ListedHost {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct NetworkSettings {
-    networks: Option<BTreeMap<String, Endpoint>>,
+    networks: Option<BTreeMap<String, ListedEndpoint>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Endpoint {
+struct ListedEndpoint {
     #[serde(rename = "IPAddress")]
     ip_address: String,
 }
 
-impl Listed {
+impl ListedContainer {
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
@@ -278,7 +278,7 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::wire::{Listed, Stats};
+    use crate::docker::api_types::{ListedContainer, Stats};
     use crate::model::owner::Owner;
     use crate::model::replica::{Container, ContainerState, Exit, OwnHealth};
 
@@ -288,7 +288,7 @@ mod tests {
                 "HostConfig":{{"NetworkMode":"default"}},
                 "NetworkSettings":{{"Networks":{networks}}}}}"#
         );
-        let listed = serde_json::from_str::<Listed>(&text).unwrap();
+        let listed = serde_json::from_str::<ListedContainer>(&text).unwrap();
         listed.into_container("web".to_owned(), 3, Owner::Ours)
     }
 
@@ -327,7 +327,7 @@ mod tests {
                 r#"{{"Id":"ab","Names":["/web-3"],"State":"{state}","Status":"{status}",
                     "Labels":{labels}}}"#
             );
-            let listed = serde_json::from_str::<Listed>(&text).unwrap();
+            let listed = serde_json::from_str::<ListedContainer>(&text).unwrap();
             listed.into_container("web".to_owned(), 3, Owner::Ours)
         };
         let exit = |code| Some(Exit { code, oom: false });

@@ -1,0 +1,31 @@
+//! What is wrong with a config file, and where.
+
+use std::fmt;
+
+/// Something in the file that is wrong, or only odd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) file: String,
+    /// Both count from 1; 0 when it concerns the file as a whole.
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    /// From the top, joined by dots; empty for the top itself.
+    pub(crate) path: String,
+    pub(crate) message: String,
+    /// The config can be used all the same.
+    pub(crate) is_warning: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if 0 < self.line {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        f.write_str(if self.is_warning { ": warning: " } else { ": " })?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
