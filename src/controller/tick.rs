@@ -353,7 +353,7 @@ fn decide_one(
     memory: &ServiceMemory,
     panics: &mut Vec<(String, String)>,
 ) -> (Plan, ServiceMemory) {
-    let decided = catch_unwind(AssertUnwindSafe(|| decide::decide(snapshot, memory)));
+    let decided = catch_unwind(AssertUnwindSafe(|| decide::plan_service(snapshot, memory)));
     decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
         let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
         let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
@@ -385,7 +385,7 @@ fn unseen(known: &Known, memory: &Memory) -> Vec<ServiceStatus> {
     let one = |service: &Arc<Service>| {
         let memory = memory.services.get(service.name.as_str());
         let mut memory = memory.cloned().unwrap_or_default();
-        decide::orders::expire(known.now, &mut memory);
+        decide::commands::expire(known.now, &mut memory);
         status::unseen(service, known.wall, &memory)
     };
     known.config.services.values().map(one).collect()

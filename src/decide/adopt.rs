@@ -2,8 +2,8 @@
 //! makes of the number is taken over, and changed again only after a cooldown: two that put the
 //! same thing right in turn would never come to rest.
 
-use crate::decide::census::Census;
-use crate::decide::lives::{Others, is_away};
+use crate::decide::classify::ReplicaCounts;
+use crate::decide::lifecycle::{ExternalChanges, is_away};
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::{Cause, Rule};
 use crate::model::replica::{ContainerState, Replica};
@@ -27,11 +27,11 @@ pub(crate) fn is_asleep(snapshot: &Snapshot) -> bool {
 /// The number that compose made, if it made one.
 pub(crate) fn adopt(
     snapshot: &Snapshot,
-    others: Others,
+    others: ExternalChanges,
     next: &mut ServiceMemory,
 ) -> Option<Cause> {
     let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
-    let found = Census::take(snapshot, next).size();
+    let found = ReplicaCounts::take(snapshot, next).size();
     let is_new =
         |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
     let grew = wanted < found && (0 < others.came || snapshot.replicas.iter().any(is_new));

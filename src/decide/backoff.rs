@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::decide::census::Census;
-use crate::decide::lives::{Fate, fate, is_abandoned};
-use crate::decide::steps::Work;
+use crate::decide::classify::ReplicaCounts;
+use crate::decide::lifecycle::{AfterExit, after_exit, is_abandoned};
+use crate::decide::reconcile::Work;
 use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::replica::{ContainerState, Ending, Health, Replica};
@@ -27,9 +27,10 @@ pub(crate) fn count(
     work: &mut Work,
 ) {
     let mut failed = has_failed || 0 < snapshot.failed_starts;
-    let staying = Census::take(snapshot, next).size();
+    let staying = ReplicaCounts::take(snapshot, next).size();
     let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
-    let is_over = |r: &&Replica| r.state == ContainerState::Exited && fate(r) == Fate::Replaced;
+    let is_over =
+        |r: &&Replica| r.state == ContainerState::Exited && after_exit(r) == AfterExit::Replaced;
     for replica in snapshot.replicas.iter().filter(is_over) {
         if !replica.busy && !next.drains.contains_key(&replica.id) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Ended };

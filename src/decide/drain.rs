@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::decide::steps::Work;
+use crate::decide::reconcile::Work;
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::Step;

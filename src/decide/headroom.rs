@@ -4,7 +4,7 @@
 //! at the limit of its container. A service without a memory limit cannot be counted, and is not
 //! capped.
 
-use crate::decide::census::Census;
+use crate::decide::classify::ReplicaCounts;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::Rule;
 use crate::model::snapshot::Snapshot;
@@ -12,7 +12,9 @@ use crate::model::snapshot::Snapshot;
 /// Bytes that the service's replicas that are not ready may still take.
 pub(crate) fn promised(snapshot: &Snapshot, memory: &ServiceMemory) -> u64 {
     let each = snapshot.service.container.memory;
-    each.map_or(0, |each| each.saturating_mul(u64::from(Census::take(snapshot, memory).unready)))
+    each.map_or(0, |each| {
+        each.saturating_mul(u64::from(ReplicaCounts::take(snapshot, memory).unready))
+    })
 }
 
 /// `free_memory` is what is left beside all that was promised.

@@ -5,35 +5,35 @@
 mod adopt;
 pub(crate) mod backends;
 mod backoff;
-mod census;
+mod classify;
 mod cooldown;
 mod drain;
 pub(crate) mod headroom;
 mod hpa;
-mod illness;
-mod limit;
-mod lives;
-mod merge;
+mod health;
+mod bounds;
+mod lifecycle;
+mod combine;
 mod metrics;
-pub(crate) mod orders;
+pub(crate) mod commands;
 pub(crate) mod proxy;
-mod rate;
-mod recommend;
-mod restrain;
+mod policies;
+mod threshold;
+mod normalize;
 pub(crate) mod rollout;
-mod seats;
+mod rolling_update;
 mod stabilize;
-mod steps;
+mod reconcile;
 mod swarm;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use crate::decide::census::Census;
-use crate::decide::merge::Verdict;
-use crate::decide::restrain::Request;
-use crate::decide::rollout::Target;
+use crate::decide::classify::ReplicaCounts;
+use crate::decide::combine::Combined;
+use crate::decide::normalize::NormalizationArg;
+use crate::decide::rollout::DesiredRevision;
 use crate::model::history::History;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Cause, Plan, Rule};
@@ -42,20 +42,20 @@ use crate::model::schedule::{Standing, Wall};
 use crate::model::service::{Bounds, Service};
 use crate::model::snapshot::{EngineSeen, Snapshot};
 
-pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
+pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
     let mut next = memory.clone();
-    orders::expire(snapshot.now, &mut next);
+    commands::expire(snapshot.now, &mut next);
     if let Some(why) = silence(snapshot.engine) {
         return (keep(snapshot, memory, why), next);
     }
     next.swarm.take_if(|_| snapshot.swarm.is_none());
     if let Some(swarm) = &snapshot.swarm {
-        return swarm::decide(snapshot, swarm, next);
+        return swarm::plan_swarm_service(snapshot, swarm, next);
     }
     drain::forget(snapshot, &mut next);
-    let mut news = illness::judge(snapshot, &mut next);
-    let others = lives::follow(snapshot, &mut next, &mut news);
-    let target = Target::choose(&snapshot.service, &mut next.rollout);
+    let mut news = health::judge(snapshot, &mut next);
+    let others = lifecycle::follow(snapshot, &mut next, &mut news);
+    let target = DesiredRevision::choose(&snapshot.service, &mut next.rollout);
     let adopted = adopt::adopt(snapshot, others, &mut next);
     let judged = next.clone();
     let mut course = Course::begin(snapshot, &judged);
@@ -69,7 +69,7 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
     }
     let room = headroom::room(snapshot);
     if let Some((room, rule)) = room {
-        let back = steps::returnable(snapshot, &target, &next).count();
+        let back = reconcile::returnable(snapshot, &target, &next).count();
         course.keep_to_room(room, rule, back, from);
     }
     let Course { number: wanted, mut because, census, measured, is_by_load, .. } = course;
@@ -77,25 +77,25 @@ pub(crate) fn decide(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, Serv
         next.changed_at = Some(snapshot.now);
     }
     let behavior = snapshot.service.behavior.as_ref();
-    rate::remember(&mut next.history, snapshot.now, behavior, from, wanted);
+    policies::remember(&mut next.history, snapshot.now, behavior, from, wanted);
     next.wanted = Some(wanted);
 
     let has_failed = news.failed;
-    let mut work = steps::Work::new(snapshot, room, news);
+    let mut work = reconcile::Work::new(snapshot, room, news);
     backoff::count(snapshot, has_failed, &mut next, &mut work);
     drain::advance(snapshot, &mut next, &mut work);
     let target = rollout::advance(snapshot, wanted, target, &mut next, &mut work);
-    steps::toward(snapshot, wanted, &target, &mut next, &mut work, &mut because);
+    reconcile::reconcile_replicas(snapshot, wanted, &target, &mut next, &mut work, &mut because);
     if from == wanted {
         because.extend(still_draining(&next, &because));
     }
-    let servers = steps::servers(snapshot, &next);
-    let again = work.again(&next).into_iter().chain(until_next_edge(snapshot));
-    let again = again.chain(orders::again(snapshot.now, &next));
-    let again = again.chain(illness::again(snapshot.now, &next));
-    let again = again.chain(lives::again(snapshot, &next)).min();
-    let (counts, sightings) = (census.counts(), census::sightings(snapshot, &judged));
-    let steps::Work { actions, steps, milestones, .. } = work;
+    let servers = reconcile::servers(snapshot, &next);
+    let again = work.requeue_after(&next).into_iter().chain(until_next_edge(snapshot));
+    let again = again.chain(commands::requeue_after(snapshot.now, &next));
+    let again = again.chain(health::requeue_after(snapshot.now, &next));
+    let again = again.chain(lifecycle::requeue_after(snapshot, &next)).min();
+    let (counts, sightings) = (census.counts(), classify::sightings(snapshot, &judged));
+    let reconcile::Work { actions, steps, milestones, .. } = work;
     let plan = Plan {
         from,
         wanted,
@@ -135,7 +135,7 @@ fn still_draining(next: &ServiceMemory, because: &[Cause]) -> Option<Cause> {
 struct Course<'a> {
     snapshot: &'a Snapshot,
     memory: &'a ServiceMemory,
-    census: Census,
+    census: ReplicaCounts,
     number: u32,
     because: Vec<Cause>,
     measured: Vec<Measured>,
@@ -150,7 +150,7 @@ fn follows_windows(service: &Service) -> bool {
 
 impl<'a> Course<'a> {
     fn begin(snapshot: &'a Snapshot, memory: &'a ServiceMemory) -> Course<'a> {
-        let census = Census::take(snapshot, memory);
+        let census = ReplicaCounts::take(snapshot, memory);
         let (because, measured) = (Vec::new(), Vec::new());
         let (number, is_by_load) = (0, false);
         let mut course = Course { snapshot, memory, census, number, because, measured, is_by_load };
@@ -173,7 +173,7 @@ impl<'a> Course<'a> {
     fn run(&mut self, standing: &Standing, next: &mut ServiceMemory) {
         let (now, bounds) = (self.snapshot.now, standing.bounds);
         let service = &self.snapshot.service;
-        let ordered = orders::number(service, now, self.number, next);
+        let ordered = commands::number(service, now, self.number, next);
         let leader = self.snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
         if let Some(elsewhere) = leader {
             self.measure();
@@ -181,7 +181,7 @@ impl<'a> Course<'a> {
         } else if !ordered.is_empty() {
             self.measure();
             ordered.into_iter().for_each(|cause| self.note(cause.rule, cause.number));
-        } else if let Some(rule) = limit::correction(self.number, bounds) {
+        } else if let Some(rule) = bounds::correction(self.number, bounds) {
             self.correct(rule, bounds);
         } else if !standing.scaling {
             self.measure();
@@ -227,7 +227,7 @@ impl<'a> Course<'a> {
         let (snapshot, current) = (self.snapshot, self.number);
         if snapshot.due {
             let band = snapshot.service.band;
-            let band = band.map(|band| recommend::from_band(band, &self.census, current));
+            let band = band.map(|band| threshold::from_band(band, &self.census, current));
             self.measured.extend(band);
             self.measured.extend(metrics::measure(snapshot, self.memory, current));
         }
@@ -244,15 +244,16 @@ impl<'a> Course<'a> {
         let mut number = self.number;
         let behavior = service.behavior.as_ref();
         if !follows_windows(service) {
-            number = limit::to_bounds(number, bounds, &mut self.because);
+            number = bounds::to_bounds(number, bounds, &mut self.because);
         } else {
             if next.history.recommendations.is_empty() {
                 let begun = History::begun(snapshot.now, current);
                 next.history.recommendations = begun.recommendations;
             }
             let desired = number;
-            let request = Request { now: snapshot.now, current, desired, bounds, behavior };
-            let allowed = restrain::restrain(&request, &mut next.history);
+            let request =
+                NormalizationArg { now: snapshot.now, current, desired, bounds, behavior };
+            let allowed = normalize::normalize(&request, &mut next.history);
             self.because.extend(allowed.because);
             number = allowed.replicas;
         }
@@ -263,9 +264,9 @@ impl<'a> Course<'a> {
     fn ask(&mut self, current: u32) {
         let proposals: Vec<Option<u32>> = self.measured.iter().map(|m| m.proposal).collect();
         let rule_of = |i: usize| self.measured.get(i).map_or(Rule::NoMetric, |m| m.rule);
-        match merge::merge(current, &proposals) {
-            Verdict::Largest { replicas, metric } => self.note(rule_of(metric), replicas),
-            Verdict::Blocked { replicas, metric, failed } => {
+        match combine::combine(current, &proposals) {
+            Combined::Largest { replicas, metric } => self.note(rule_of(metric), replicas),
+            Combined::Blocked { replicas, metric, failed } => {
                 let (asks, fails) = (rule_of(metric), rule_of(failed));
                 self.note(asks, replicas);
                 let metric = match fails {
@@ -274,7 +275,7 @@ impl<'a> Course<'a> {
                 };
                 self.note(Rule::Unsure { metric }, current);
             }
-            Verdict::Blind => self.note(rule_of(0), current),
+            Combined::NoProposal => self.note(rule_of(0), current),
         }
     }
 }
@@ -296,14 +297,14 @@ pub(crate) fn keep(snapshot: &Snapshot, memory: &ServiceMemory, why: Rule) -> Pl
         from: wanted,
         wanted,
         standing: snapshot.service.timetable.at(snapshot.wall),
-        counts: Census::take(snapshot, memory).counts(),
-        sightings: census::sightings(snapshot, memory),
+        counts: ReplicaCounts::take(snapshot, memory).counts(),
+        sightings: classify::sightings(snapshot, memory),
         measured: Vec::new(),
         because: vec![Cause { rule: why, number: wanted }],
         actions: Vec::new(),
         steps: Vec::new(),
         milestones: Vec::new(),
-        servers: steps::servers(snapshot, memory),
+        servers: reconcile::servers(snapshot, memory),
         again: None,
     }
 }

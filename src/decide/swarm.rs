@@ -1,7 +1,7 @@
 //! A service that Docker Swarm runs. The same stages give its number; Swarm starts, places, heals
 //! and stops, so that nothing else is decided here.
 
-use crate::decide::{Course, census, orders, rate, until_next_edge};
+use crate::decide::{Course, classify, commands, policies, until_next_edge};
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::{Cause, Plan, Rule};
@@ -10,7 +10,7 @@ use crate::model::snapshot::Snapshot;
 use crate::model::swarm::{SwarmMemory, SwarmStanding};
 
 /// `next` is the memory without orders that are over.
-pub(crate) fn decide(
+pub(crate) fn plan_swarm_service(
     snapshot: &Snapshot,
     swarm: &SwarmStanding,
     next: ServiceMemory,
@@ -39,19 +39,20 @@ pub(crate) fn decide(
         next.changed_at = Some(snapshot.now);
     }
     let behavior = snapshot.service.behavior.as_ref();
-    rate::remember(&mut next.history, snapshot.now, behavior, from, wanted);
+    policies::remember(&mut next.history, snapshot.now, behavior, from, wanted);
     next.wanted = Some(wanted);
     let actions: Vec<Action> = resize(snapshot, swarm, wanted).into_iter().collect();
     if let Some(memory) = next.swarm.as_mut().filter(|_| !actions.is_empty()) {
         memory.asked = Some(wanted);
     }
-    let again = until_next_edge(snapshot).into_iter().chain(orders::again(snapshot.now, &next));
+    let again =
+        until_next_edge(snapshot).into_iter().chain(commands::requeue_after(snapshot.now, &next));
     let plan = Plan {
         from,
         wanted,
         standing,
         counts: seen.counts(),
-        sightings: census::sightings(snapshot, &judged),
+        sightings: classify::sightings(snapshot, &judged),
         measured,
         because,
         actions,

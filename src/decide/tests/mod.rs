@@ -28,7 +28,7 @@ mod drains;
 mod hpa;
 mod hpa_history;
 mod hpa_worlds;
-mod illness;
+mod health;
 mod metrics;
 mod numbers;
 mod people;
@@ -43,7 +43,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::history::Recommendation;
@@ -75,7 +75,7 @@ fn table(rows: &str) {
     for row in rows.lines().map(str::trim).filter(|r| !r.is_empty()) {
         let (input, want) = row.split_once('|').expect("a row is `world | plan`");
         let (snapshot, memory) = sketch(input);
-        let got = shown(&decide(&snapshot, &memory).0);
+        let got = shown(&plan_service(&snapshot, &memory).0);
         if got != want.trim() {
             bad += &format!("\n  {input}| {got}\n    but the table says {want}");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{NOW, S, band, replica, service};
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
@@ -123,11 +123,11 @@ fn world(
 }
 
 fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
-    let (plan, next) = decide(snapshot, memory);
+    let (plan, next) = plan_service(snapshot, memory);
     let broken = |rule: &str| -> String {
         format!("{rule}\nsnapshot: {snapshot:#?}\nmemory: {memory:#?}\nplan: {plan:#?}")
     };
-    assert_eq!((plan.clone(), next.clone()), decide(snapshot, memory), "the same twice");
+    assert_eq!((plan.clone(), next.clone()), plan_service(snapshot, memory), "the same twice");
     assert!(!plan.because.is_empty(), "{}", broken("a plan without a reason"));
     match snapshot.engine {
         EngineSeen::Lost | EngineSeen::Untold => {

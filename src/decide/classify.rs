@@ -1,6 +1,6 @@
 //! Who counts as what.
 
-use crate::decide::lives::{self, Fate};
+use crate::decide::lifecycle::{self, AfterExit};
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::Source;
 use crate::model::record::{Counts, Sighting, Weight};
@@ -9,7 +9,7 @@ use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum ReplicaClass {
     /// Can serve: our probe passed, or HAProxy sends it traffic already.
     Ready,
     /// Made or running, not known to serve yet.
@@ -26,38 +26,38 @@ pub(crate) enum Class {
 /// Failures in a row until another one is started beside one that is started again.
 const RESTARTS_MAX: u32 = 2;
 
-pub(crate) fn class(replica: &Replica, memory: &ServiceMemory) -> Class {
+pub(crate) fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
     if replica.busy || memory.drains.contains_key(&replica.id) {
-        return Class::Leaving;
+        return ReplicaClass::Leaving;
     }
-    if lives::is_away(replica) {
-        return Class::Away;
+    if lifecycle::is_away(replica) {
+        return ReplicaClass::Away;
     }
     match replica.state {
-        ContainerState::Exited => match lives::fate(replica) {
-            Fate::Waits => Class::Unready,
-            Fate::Restarts if memory.failures.count < RESTARTS_MAX => Class::Unready,
-            Fate::Restarts | Fate::LeftAlone => Class::Away,
-            Fate::Replaced => Class::Leaving,
+        ContainerState::Exited => match lifecycle::after_exit(replica) {
+            AfterExit::Waits => ReplicaClass::Unready,
+            AfterExit::Restarts if memory.failures.count < RESTARTS_MAX => ReplicaClass::Unready,
+            AfterExit::Restarts | AfterExit::LeftAlone => ReplicaClass::Away,
+            AfterExit::Replaced => ReplicaClass::Leaving,
         },
-        ContainerState::Removing => Class::Leaving,
-        ContainerState::Created | ContainerState::Restarting => Class::Unready,
-        ContainerState::Paused if replica.is_held && replica.is_served() => Class::Ready,
-        ContainerState::Paused if replica.is_held => Class::Unready,
+        ContainerState::Removing => ReplicaClass::Leaving,
+        ContainerState::Created | ContainerState::Restarting => ReplicaClass::Unready,
+        ContainerState::Paused if replica.is_held && replica.is_served() => ReplicaClass::Ready,
+        ContainerState::Paused if replica.is_held => ReplicaClass::Unready,
         // It answers nobody, whatever its check is worth.
-        ContainerState::Paused => Class::Ill,
+        ContainerState::Paused => ReplicaClass::Ill,
         // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
         ContainerState::Running if replica.address.is_none() => match replica.health {
-            Health::Healthy => Class::Ready,
-            _ if memory.is_ill(&replica.id) => Class::Ill,
-            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => Class::Unready,
+            Health::Healthy => ReplicaClass::Ready,
+            _ if memory.is_ill(&replica.id) => ReplicaClass::Ill,
+            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
         },
         ContainerState::Running => match memory.ill.get(&replica.id) {
-            Some(illness) if !illness.doubted => Class::Ill,
-            Some(illness) if illness.served => Class::Ready,
-            Some(_) => Class::Unready,
-            None if replica.is_served() || replica.health == Health::Healthy => Class::Ready,
-            None => Class::Unready,
+            Some(illness) if !illness.doubted => ReplicaClass::Ill,
+            Some(illness) if illness.served => ReplicaClass::Ready,
+            Some(_) => ReplicaClass::Unready,
+            None if replica.is_served() || replica.health == Health::Healthy => ReplicaClass::Ready,
+            None => ReplicaClass::Unready,
         },
     }
 }
@@ -70,11 +70,11 @@ pub(crate) fn sightings(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Sigh
     let by_memory = scales_by(&Source::Memory);
     let sighting = |r: &Replica| {
         let lacks = by_cpu && r.load == Load::Missing || by_memory && r.memory == Load::Missing;
-        let weight = match class(r, memory) {
-            Class::Ready if lacks => Weight::Missing,
-            Class::Ready => Weight::Ready,
-            Class::Unready | Class::Ill => Weight::Unready,
-            Class::Leaving | Class::Away => Weight::Ignored,
+        let weight = match classify(r, memory) {
+            ReplicaClass::Ready if lacks => Weight::Missing,
+            ReplicaClass::Ready => Weight::Ready,
+            ReplicaClass::Unready | ReplicaClass::Ill => Weight::Unready,
+            ReplicaClass::Leaving | ReplicaClass::Away => Weight::Ignored,
         };
         Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
     };
@@ -89,7 +89,7 @@ pub(crate) fn hidden(snapshot: &Snapshot) -> impl Iterator<Item = u32> {
 
 /// How many replicas stand where, and what the ready ones carry.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
+pub(crate) struct ReplicaCounts {
     /// Ready, with a sample.
     pub(crate) sampled: u32,
     /// Ready, without one.
@@ -102,17 +102,17 @@ pub(crate) struct Census {
     pub(crate) total: u64,
 }
 
-impl Census {
-    pub(crate) fn take(snapshot: &Snapshot, memory: &ServiceMemory) -> Census {
-        let mut census = Census::default();
+impl ReplicaCounts {
+    pub(crate) fn take(snapshot: &Snapshot, memory: &ServiceMemory) -> ReplicaCounts {
+        let mut census = ReplicaCounts::default();
         for replica in &snapshot.replicas {
-            match (class(replica, memory), replica.load) {
-                (Class::Leaving, _) => census.leaving += 1,
-                (Class::Unready, _) => census.unready += 1,
-                (Class::Ill, _) => census.ill += 1,
-                (Class::Away, _) => (),
-                (Class::Ready, Load::Missing) => census.missing += 1,
-                (Class::Ready, Load::Read(load)) => {
+            match (classify(replica, memory), replica.load) {
+                (ReplicaClass::Leaving, _) => census.leaving += 1,
+                (ReplicaClass::Unready, _) => census.unready += 1,
+                (ReplicaClass::Ill, _) => census.ill += 1,
+                (ReplicaClass::Away, _) => (),
+                (ReplicaClass::Ready, Load::Missing) => census.missing += 1,
+                (ReplicaClass::Ready, Load::Read(load)) => {
                     census.sampled += 1;
                     census.total = census.total.saturating_add(load.hundredths());
                 }
@@ -123,7 +123,7 @@ impl Census {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let Census { sampled, missing, unready, ill, leaving, .. } = *self;
+        let ReplicaCounts { sampled, missing, unready, ill, leaving, .. } = *self;
         Counts { ready: sampled + missing, unready, ill, leaving }
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::decide::illness::News;
+use crate::decide::health::News;
 use crate::model::memory::{Known, ServiceMemory, Unaddressed};
 use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Step};
@@ -38,7 +38,7 @@ pub(crate) fn is_abandoned(snapshot: &Snapshot, replica: &Replica, memory: &Serv
 
 /// What becomes of a container that exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum AfterExit {
     /// Whoever stopped it may be about to start it again.
     Waits,
     /// Its owner did not mean it to end: it is started again.
@@ -49,25 +49,25 @@ pub(crate) enum Fate {
     Replaced,
 }
 
-pub(crate) fn fate(replica: &Replica) -> Fate {
+pub(crate) fn after_exit(replica: &Replica) -> AfterExit {
     let Some(ended) = replica.ended else {
         let is_own = !replica.owner.is_composed();
-        return if is_own { Fate::Replaced } else { Fate::Waits };
+        return if is_own { AfterExit::Replaced } else { AfterExit::Waits };
     };
     if ended.is_fresh {
-        return Fate::Waits;
+        return AfterExit::Waits;
     }
     match ended.by {
-        _ if !replica.owner.is_composed() => Fate::Replaced,
-        Ending::Stopped | Ending::Killed => Fate::LeftAlone,
-        Ending::Crashed | Ending::Shutdown => Fate::Restarts,
+        _ if !replica.owner.is_composed() => AfterExit::Replaced,
+        Ending::Stopped | Ending::Killed => AfterExit::LeftAlone,
+        Ending::Crashed | Ending::Shutdown => AfterExit::Restarts,
     }
 }
 
 /// Nothing is done to it and nothing is expected of it until its owner does something.
 pub(crate) fn is_away(replica: &Replica) -> bool {
     match replica.state {
-        ContainerState::Exited => fate(replica) == Fate::LeftAlone,
+        ContainerState::Exited => after_exit(replica) == AfterExit::LeftAlone,
         // Compose makes containers before it starts them, and freezes them when it is told to.
         ContainerState::Created => !replica.owner.may_be_replaced(),
         ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
@@ -79,16 +79,20 @@ pub(crate) fn is_away(replica: &Replica) -> bool {
 
 /// What somebody else made of the number since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Others {
+pub(crate) struct ExternalChanges {
     /// Came, or are there again.
     pub(crate) came: u32,
     /// Were taken away, stopped or paused.
     pub(crate) went: u32,
 }
 
-pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> Others {
+pub(crate) fn follow(
+    snapshot: &Snapshot,
+    next: &mut ServiceMemory,
+    news: &mut News,
+) -> ExternalChanges {
     let before = std::mem::take(&mut next.known);
-    let mut others = Others::default();
+    let mut others = ExternalChanges::default();
     let is_first = before.is_empty();
     for replica in &snapshot.replicas {
         let old = before.get(&replica.id);
@@ -183,7 +187,8 @@ fn away(replica: &Replica) -> Option<Step> {
 
 /// One that ended and is started again: told, and counted when it did so by itself.
 fn end(replica: &Replica, known: &mut Known, is_ours: bool, news: &mut News) {
-    let restarts = replica.state == ContainerState::Exited && fate(replica) == Fate::Restarts;
+    let restarts =
+        replica.state == ContainerState::Exited && after_exit(replica) == AfterExit::Restarts;
     if restarts && !is_ours && !std::mem::replace(&mut known.is_ended, true) {
         let by = replica.ended.map(|ended| ended.by);
         let (number, exit) = (replica.number, replica.exit);
@@ -263,7 +268,7 @@ fn started(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) {
 }
 
 /// Until something here is to be decided, if nothing else happens.
-pub(crate) fn again(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
+pub(crate) fn requeue_after(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
     const SOON: Duration = Duration::from_millis(250);
     let now = snapshot.now;
     let start_period = snapshot.service.health.start_period;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::decide::lives;
+use crate::decide::lifecycle;
 use crate::model::memory::{Illness, ServiceMemory, Suspicion};
 use crate::model::plan::{Milestone, Step};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
@@ -86,7 +86,7 @@ fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> bo
         let error = match replica.state {
             ContainerState::Paused => "its processes are paused".to_owned(),
             _ if snapshot.service.health.start_period <= waits && known.is_some() => {
-                lives::no_address(replica)
+                lifecycle::no_address(replica)
             }
             _ => continue,
         };
@@ -158,6 +158,6 @@ fn is_well(replica: &Replica) -> bool {
 }
 
 /// Until the check is trusted again.
-pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
+pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
     Some(memory.suspicion?.until?.since(now))
 }

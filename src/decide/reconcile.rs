@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::decide::census::{Class, class};
-use crate::decide::illness::News;
-use crate::decide::lives::{self, Fate};
-use crate::decide::rollout::Target;
-use crate::decide::seats::Seats;
+use crate::decide::classify::{ReplicaClass, classify};
+use crate::decide::health::News;
+use crate::decide::lifecycle::{self, AfterExit};
+use crate::decide::rolling_update::GroupSizes;
+use crate::decide::rollout::DesiredRevision;
 use crate::decide::{adopt, backoff, swarm};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
@@ -39,7 +39,7 @@ impl Work {
     }
 
     /// When to look again, if nothing wakes us before.
-    pub(crate) fn again(&self, next: &ServiceMemory) -> Option<Duration> {
+    pub(crate) fn requeue_after(&self, next: &ServiceMemory) -> Option<Duration> {
         if next.drains.is_empty() { self.held_back } else { Some(LOOK_AGAIN) }
     }
 }
@@ -47,30 +47,31 @@ impl Work {
 /// The replicas by what becomes of them; each in the order in which they would go, the most
 /// recently started first, because the oldest have the warmest caches.
 #[derive(Default)]
-struct Cast<'a> {
+struct ReplicaGroups<'a> {
     /// As they should be, those that do not serve yet in front.
     new: Vec<&'a Replica>,
     old: Vec<&'a Replica>,
     old_idle: Vec<&'a Replica>,
     ill: Vec<&'a Replica>,
-    seats: Seats,
+    seats: GroupSizes,
 }
 
-impl<'a> Cast<'a> {
+impl<'a> ReplicaGroups<'a> {
     fn of(
         snapshot: &'a Snapshot,
         memory: &ServiceMemory,
-        target: &Target,
+        target: &DesiredRevision,
         starting: &[u32],
-    ) -> Cast<'a> {
-        let mut cast = Cast::default();
+    ) -> ReplicaGroups<'a> {
+        let mut cast = ReplicaGroups::default();
         let is_shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
         let hidden = starting.iter().filter(|n| !is_shown(n)).count();
         cast.seats.pending = hidden;
         cast.seats.under_way = hidden;
         for replica in snapshot.replicas.iter().rev() {
-            let class = class(replica, memory);
-            let is_leaving = class == Class::Leaving && replica.state == ContainerState::Running;
+            let class = classify(replica, memory);
+            let is_leaving =
+                class == ReplicaClass::Leaving && replica.state == ContainerState::Running;
             cast.seats.ill_leave |= is_leaving && memory.is_ill(&replica.id);
             cast.seat(replica, class, target, starting);
         }
@@ -78,57 +79,66 @@ impl<'a> Cast<'a> {
         // while the check is doubted.
         let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
         let stays = |r: &Replica| !r.owner.may_be_replaced();
-        cast.new.sort_by_key(|r| (stays(r), class(r, memory) == Class::Ready, passes(r)));
+        cast.new.sort_by_key(|r| (stays(r), classify(r, memory) == ReplicaClass::Ready, passes(r)));
         cast.old.sort_by_key(|r| (r.is_served(), passes(r)));
-        let Cast { old, old_idle, ill, seats, .. } = &mut cast;
+        let ReplicaGroups { old, old_idle, ill, seats, .. } = &mut cast;
         (seats.old, seats.old_idle, seats.ill) = (old.len(), old_idle.len(), ill.len());
         cast
     }
 
-    fn seat(&mut self, replica: &'a Replica, class: Class, target: &Target, starting: &[u32]) {
-        let (is_old, is_starting) = (target.is_old(replica), starting.contains(&replica.number));
+    fn seat(
+        &mut self,
+        replica: &'a Replica,
+        class: ReplicaClass,
+        target: &DesiredRevision,
+        starting: &[u32],
+    ) {
+        let (is_outdated, is_starting) =
+            (target.is_outdated(replica), starting.contains(&replica.number));
         let is_known = replica.health != Health::Unknown;
         // A start that failed takes away what it made before it is told to have ended.
         let is_undone = replica.state == ContainerState::Removing;
         match class {
-            _ if is_starting && (class != Class::Leaving || is_undone) => {
+            _ if is_starting && (class != ReplicaClass::Leaving || is_undone) => {
                 self.seats.pending += 1;
                 self.seats.under_way += 1;
                 return;
             }
-            Class::Away => return,
+            ReplicaClass::Away => return,
             // Compose's own is left to compose; another one takes its seat meanwhile.
-            Class::Ill if !replica.owner.may_be_replaced() => return,
-            Class::Leaving => {
+            ReplicaClass::Ill if !replica.owner.may_be_replaced() => return,
+            ReplicaClass::Leaving => {
                 let runs = replica.state == ContainerState::Running;
                 self.seats.leaving += usize::from(runs);
-                self.seats.rolls |= runs && is_old;
+                self.seats.rolls |= runs && is_outdated;
                 return;
             }
-            Class::Ill => self.ill.push(replica),
-            Class::Ready if is_old => self.old.push(replica),
-            Class::Unready if is_old && (is_known || replica.state == ContainerState::Created) => {
+            ReplicaClass::Ill => self.ill.push(replica),
+            ReplicaClass::Ready if is_outdated => self.old.push(replica),
+            ReplicaClass::Unready
+                if is_outdated && (is_known || replica.state == ContainerState::Created) =>
+            {
                 self.old_idle.push(replica);
             }
             // Nobody knows yet what it does.
-            Class::Unready if is_old => self.old.push(replica),
-            Class::Ready => {
+            ReplicaClass::Unready if is_outdated => self.old.push(replica),
+            ReplicaClass::Ready => {
                 self.seats.ready += 1;
                 self.new.push(replica);
             }
-            Class::Unready => {
+            ReplicaClass::Unready => {
                 self.seats.pending += 1;
                 self.new.push(replica);
             }
         }
-        self.seats.rolls |= is_old;
+        self.seats.rolls |= is_outdated;
     }
 }
 
-pub(crate) fn toward(
+pub(crate) fn reconcile_replicas(
     snapshot: &Snapshot,
     wanted: u32,
-    target: &Target,
+    target: &DesiredRevision,
     next: &mut ServiceMemory,
     work: &mut Work,
     because: &mut Vec<Cause>,
@@ -136,7 +146,7 @@ pub(crate) fn toward(
     // Of all that are seen: a number must not come again when its replica is gone.
     let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
     next.last_number = seen.fold(next.last_number, u32::max);
-    let mut cast = Cast::of(snapshot, next, target, &work.starting);
+    let mut cast = ReplicaGroups::of(snapshot, next, target, &work.starting);
     let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
     let rollout = snapshot.service.rollout;
     let seats = &mut cast.seats;
@@ -169,8 +179,8 @@ pub(crate) fn toward(
 
 /// A clone goes before compose's own, but not one that serves while those do not: as many as are
 /// wanted serve first.
-fn droppable(cast: &Cast, most: usize, memory: &ServiceMemory) -> usize {
-    let serves = |r: &&&Replica| class(r, memory) == Class::Ready;
+fn droppable(cast: &ReplicaGroups, most: usize, memory: &ServiceMemory) -> usize {
+    let serves = |r: &&&Replica| classify(r, memory) == ReplicaClass::Ready;
     let mut serving = cast.new.iter().filter(serves).count() + cast.seats.old;
     let floor = serving.min(cast.seats.wanted);
     let may_go = |r: &&&Replica| {
@@ -184,7 +194,7 @@ fn droppable(cast: &Cast, most: usize, memory: &ServiceMemory) -> usize {
 /// Replicas that can be put back as if nothing had been.
 pub(crate) fn returnable<'a>(
     snapshot: &'a Snapshot,
-    target: &Target,
+    target: &DesiredRevision,
     memory: &ServiceMemory,
 ) -> impl Iterator<Item = &'a Replica> {
     snapshot.replicas.iter().filter(move |r| {
@@ -193,7 +203,7 @@ pub(crate) fn returnable<'a>(
             && r.state == ContainerState::Running
             && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
             && !r.busy
-            && !target.is_old(r)
+            && !target.is_outdated(r)
             && !matches!(r.health, Health::Unhealthy { .. })
             // After a restart of the daemon its health is not known yet.
             && !memory.is_ill(&r.id)
@@ -204,7 +214,7 @@ pub(crate) fn returnable<'a>(
 fn put_back(
     snapshot: &Snapshot,
     most: usize,
-    target: &Target,
+    target: &DesiredRevision,
     next: &mut ServiceMemory,
     work: &mut Work,
 ) -> usize {
@@ -222,7 +232,7 @@ fn start(
     snapshot: &Snapshot,
     missing: usize,
     new: &[&Replica],
-    target: &Target,
+    target: &DesiredRevision,
     next: &mut ServiceMemory,
     work: &mut Work,
     because: &mut Vec<Cause>,
@@ -259,7 +269,7 @@ fn start(
 /// Compose's own that ended by itself or with the host, and the clones of it.
 fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     replica.state == ContainerState::Exited
-        && lives::fate(replica) == Fate::Restarts
+        && lifecycle::after_exit(replica) == AfterExit::Restarts
         && !replica.busy
         && !memory.drains.contains_key(&replica.id)
         && !snapshot.starting.contains(&replica.number)
@@ -286,10 +296,10 @@ fn most(snapshot: &Snapshot, memory: &ServiceMemory) -> u32 {
     let service = &snapshot.service;
     let wanted = memory.wanted.unwrap_or(0).max(service.timetable.most());
     // Those that hold no seat: they go, or their owner has stopped them.
-    let idle = |r: &&Replica| match class(r, memory) {
-        Class::Leaving | Class::Away => true,
-        Class::Ill => !r.owner.may_be_replaced(),
-        Class::Ready | Class::Unready => false,
+    let idle = |r: &&Replica| match classify(r, memory) {
+        ReplicaClass::Leaving | ReplicaClass::Away => true,
+        ReplicaClass::Ill => !r.owner.may_be_replaced(),
+        ReplicaClass::Ready | ReplicaClass::Unready => false,
     };
     let idle = snapshot.replicas.iter().filter(idle).count();
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
@@ -300,12 +310,12 @@ fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work
     let may_serve = snapshot.proxy == ProxyStanding::Silent
         && replica.state == ContainerState::Running
         && replica.address.is_some();
-    let step = match class(replica, next) {
+    let step = match classify(replica, next) {
         // An ill one has left HAProxy's list, but what it has in hand it may finish.
-        Class::Ready | Class::Ill => DrainStep::Emptying { quiet: 0 },
+        ReplicaClass::Ready | ReplicaClass::Ill => DrainStep::Emptying { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
-        Class::Unready if may_serve => return,
-        Class::Unready | Class::Leaving | Class::Away => DrainStep::Released,
+        ReplicaClass::Unready if may_serve => return,
+        ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Released,
     };
     next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
     work.steps.push(Step::Drain { number: replica.number });
@@ -322,7 +332,7 @@ pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server
             Some(DrainStep::Released | DrainStep::Ended) => return None,
             Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,
             Some(DrainStep::Emptying { .. }) => true,
-            None if class(r, memory) == Class::Ready => false,
+            None if classify(r, memory) == ReplicaClass::Ready => false,
             None => return None,
         };
         let name = snapshot.service.replica_name(r.number);
