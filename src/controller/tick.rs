@@ -358,7 +358,7 @@ fn decide_one(
         let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
         let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
         panics.push((snapshot.service.name.as_str().to_owned(), words));
-        (decide::keep(snapshot, memory, Rule::DecisionFailed), memory.clone())
+        (decide::keep_service(snapshot, memory, Rule::DecisionFailed), memory.clone())
     })
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum ReplicaClass {
 /// Failures in a row until another one is started beside one that is started again.
 const RESTARTS_MAX: u32 = 2;
 
-pub(crate) fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
+fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
     if replica.busy || memory.drains.contains_key(&replica.id) {
         return ReplicaClass::Leaving;
     }
@@ -62,15 +62,31 @@ pub(crate) fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClas
     }
 }
 
-/// What is seen of each replica, in the words of the record.
-pub(crate) fn sightings(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Sighting> {
+/// The replicas of one snapshot with their classes, as HPA's `groupPods` groups pods.
+pub(crate) struct Classified<'a> {
+    /// Oldest first, as in the snapshot.
+    pub(crate) replicas: Vec<(ReplicaClass, &'a Replica)>,
+    pub(crate) counts: ReplicaCounts,
+}
+
+impl<'a> Classified<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, memory: &ServiceMemory) -> Classified<'a> {
+        let replicas = snapshot.replicas.iter().map(|r| (classify(r, memory), r));
+        let replicas: Vec<_> = replicas.collect();
+        let counts = ReplicaCounts::of(&replicas, snapshot);
+        Classified { replicas, counts }
+    }
+}
+
+/// How each replica counted, for the decision's record.
+pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sighting> {
     let service = &snapshot.service;
     let scales_by = |source: &Source| service.metrics.iter().any(|m| m.source == *source);
     let by_cpu = service.band.is_some() || scales_by(&Source::Cpu);
     let by_memory = scales_by(&Source::Memory);
-    let sighting = |r: &Replica| {
+    let sample = |(class, r): &(ReplicaClass, &Replica)| {
         let lacks = by_cpu && r.load == Load::Missing || by_memory && r.memory == Load::Missing;
-        let weight = match classify(r, memory) {
+        let weight = match class {
             ReplicaClass::Ready if lacks => Weight::Missing,
             ReplicaClass::Ready => Weight::Ready,
             ReplicaClass::Unready | ReplicaClass::Ill => Weight::Unready,
@@ -78,7 +94,7 @@ pub(crate) fn sightings(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Sigh
         };
         Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
     };
-    snapshot.replicas.iter().map(sighting).collect()
+    classified.replicas.iter().map(sample).collect()
 }
 
 /// Numbers of starts under way that no container shows for yet.
@@ -103,26 +119,26 @@ pub(crate) struct ReplicaCounts {
 }
 
 impl ReplicaCounts {
-    pub(crate) fn take(snapshot: &Snapshot, memory: &ServiceMemory) -> ReplicaCounts {
-        let mut census = ReplicaCounts::default();
-        for replica in &snapshot.replicas {
-            match (classify(replica, memory), replica.load) {
-                (ReplicaClass::Leaving, _) => census.leaving += 1,
-                (ReplicaClass::Unready, _) => census.unready += 1,
-                (ReplicaClass::Ill, _) => census.ill += 1,
+    fn of(replicas: &[(ReplicaClass, &Replica)], snapshot: &Snapshot) -> ReplicaCounts {
+        let mut counts = ReplicaCounts::default();
+        for (class, replica) in replicas {
+            match (class, replica.load) {
+                (ReplicaClass::Leaving, _) => counts.leaving += 1,
+                (ReplicaClass::Unready, _) => counts.unready += 1,
+                (ReplicaClass::Ill, _) => counts.ill += 1,
                 (ReplicaClass::Away, _) => (),
-                (ReplicaClass::Ready, Load::Missing) => census.missing += 1,
+                (ReplicaClass::Ready, Load::Missing) => counts.missing += 1,
                 (ReplicaClass::Ready, Load::Read(load)) => {
-                    census.sampled += 1;
-                    census.total = census.total.saturating_add(load.hundredths());
+                    counts.sampled += 1;
+                    counts.total = counts.total.saturating_add(load.hundredths());
                 }
             }
         }
-        census.unready += u32::try_from(hidden(snapshot).count()).unwrap_or(u32::MAX);
-        census
+        counts.unready += u32::try_from(hidden(snapshot).count()).unwrap_or(u32::MAX);
+        counts
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn by_state(&self) -> Counts {
         let ReplicaCounts { sampled, missing, unready, ill, leaving, .. } = *self;
         Counts { ready: sampled + missing, unready, ill, leaving }
     }

@@ -1,10 +1,9 @@
 //! What each metric asks for.
 
-use crate::decide::classify::{self, ReplicaClass, classify};
+use crate::decide::classify::{self, Classified, ReplicaClass};
 use crate::decide::hpa::{
     self, Measure, NoProposal, Outcome, Proposal, ProposalInput, Sample, Tolerance,
 };
-use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::plan::{Gauge, Rule};
 use crate::model::record::Measured;
@@ -17,7 +16,7 @@ const TOLERANCE: u32 = 10;
 const WHOLE: Milli = Milli(100_000);
 
 /// One answer for each metric, in their order.
-pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32) -> Vec<Measured> {
+pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32) -> Vec<Measured> {
     let behavior = snapshot.service.behavior.as_ref();
     let tolerance = Tolerance::from_hundredths(behavior.map_or(TOLERANCE, |b| b.tolerance));
     let pairs = snapshot.service.metrics.iter().zip(&snapshot.readings);
@@ -29,7 +28,7 @@ pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32)
             Reading::Failed(why) => return untold(metric, why.clone()),
             Reading::Pending => return untold(metric, "nothing was read yet".to_owned()),
         };
-        let samples = samples(snapshot, memory, &metric.source);
+        let samples = samples(snapshot, classified, &metric.source);
         let target = metric.target;
         match hpa::propose(&ProposalInput {
             measure,
@@ -45,20 +44,20 @@ pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32)
     pairs.map(one).collect()
 }
 
-fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<Sample> {
+fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec<Sample> {
     let load = |r: &Replica| match source {
         Source::Memory => r.memory,
         Source::Cpu | Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => {
             r.load
         }
     };
-    let sample = |r: &Replica| {
+    let sample = |(class, r): &(ReplicaClass, &Replica)| {
         let used = match load(r) {
             Load::Read(percent) => Some(Milli(percent.hundredths().saturating_mul(10))),
             Load::Missing => None,
         };
         // An ill one is replaced: its successor will carry a share, and carries nothing yet.
-        let class = match classify(r, memory) {
+        let class = match *class {
             ReplicaClass::Ill => ReplicaClass::Unready,
             ReplicaClass::Away => ReplicaClass::Leaving,
             class @ (ReplicaClass::Ready | ReplicaClass::Unready | ReplicaClass::Leaving) => class,
@@ -67,7 +66,7 @@ fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<
     };
     let hidden = Sample { class: ReplicaClass::Unready, used: None, allowed: Some(WHOLE) };
     let hidden = classify::hidden(snapshot).map(|_| hidden);
-    snapshot.replicas.iter().map(sample).chain(hidden).collect()
+    classified.replicas.iter().map(sample).chain(hidden).collect()
 }
 
 fn unit(source: &Source) -> &'static str {

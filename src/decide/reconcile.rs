@@ -1,269 +1,198 @@
-//! From a number to what has to be done.
+//! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says how
+//! many of each group; this file chooses which ones.
 
-use std::time::Duration;
-
-use crate::decide::classify::{ReplicaClass, classify};
-use crate::decide::health::News;
+use crate::decide::classify::{ReplicaClass, hidden};
 use crate::decide::lifecycle::{self, AfterExit};
+use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::rolling_update::GroupSizes;
 use crate::decide::rollout::DesiredRevision;
-use crate::decide::{adopt, backoff, swarm};
+use crate::decide::{adopt, backoff, drain};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Cause, Milestone, Rule, Step};
-use crate::model::proxy::Server;
+use crate::model::plan::{Rule, Step};
 use crate::model::replica::{ContainerState, Health, NUMBER_MAX, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
-/// Between two looks at a replica that empties.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A replica and its class.
+type Classed<'a> = (ReplicaClass, &'a Replica);
 
-/// What this turn begins.
-pub(crate) struct Work {
-    pub(crate) actions: Vec<Action>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) milestones: Vec<Milestone>,
-    /// How long no replica may be started yet.
-    held_back: Option<Duration>,
-    /// How many may be started, and what allows no more.
-    room: Option<(u32, Rule)>,
-    /// By number. Where both run, `snapshot.starting` knows of starts before containers do.
-    starting: Vec<u32>,
-}
-
-impl Work {
-    pub(crate) fn new(snapshot: &Snapshot, room: Option<(u32, Rule)>, news: News) -> Work {
-        let (starting, actions) = (snapshot.starting.clone(), Vec::new());
-        let News { steps, milestones, .. } = news;
-        Work { actions, steps, milestones, held_back: None, room, starting }
-    }
-
-    /// When to look again, if nothing wakes us before.
-    pub(crate) fn requeue_after(&self, next: &ServiceMemory) -> Option<Duration> {
-        if next.drains.is_empty() { self.held_back } else { Some(LOOK_AGAIN) }
-    }
-}
-
-/// The replicas by what becomes of them; each in the order in which they would go, the most
-/// recently started first, because the oldest have the warmest caches.
+/// The replicas by what becomes of them. Each group is in removal order: the most recently started
+/// first, because the oldest have the warmest caches.
 #[derive(Default)]
 struct ReplicaGroups<'a> {
-    /// As they should be, those that do not serve yet in front.
-    new: Vec<&'a Replica>,
-    old: Vec<&'a Replica>,
-    old_idle: Vec<&'a Replica>,
-    ill: Vec<&'a Replica>,
-    seats: GroupSizes,
+    /// Of the desired revision; those that do not serve yet in front.
+    new: Vec<Classed<'a>>,
+    old: Vec<Classed<'a>>,
+    old_idle: Vec<Classed<'a>>,
+    ill: Vec<Classed<'a>>,
+    sizes: GroupSizes,
 }
 
 impl<'a> ReplicaGroups<'a> {
-    fn of(
-        snapshot: &'a Snapshot,
-        memory: &ServiceMemory,
-        target: &DesiredRevision,
-        starting: &[u32],
-    ) -> ReplicaGroups<'a> {
-        let mut cast = ReplicaGroups::default();
-        let is_shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
-        let hidden = starting.iter().filter(|n| !is_shown(n)).count();
-        cast.seats.pending = hidden;
-        cast.seats.under_way = hidden;
-        for replica in snapshot.replicas.iter().rev() {
-            let class = classify(replica, memory);
+    fn of(plan: &PlanBuilder<'a>, revision: &DesiredRevision) -> ReplicaGroups<'a> {
+        let (snapshot, memory) = (plan.snapshot, &plan.next);
+        let mut groups = ReplicaGroups::default();
+        let hidden = hidden(snapshot).count();
+        groups.sizes.pending = hidden;
+        groups.sizes.under_way = hidden;
+        for (class, replica) in plan.classified.replicas.iter().rev() {
             let is_leaving =
-                class == ReplicaClass::Leaving && replica.state == ContainerState::Running;
-            cast.seats.ill_leave |= is_leaving && memory.is_ill(&replica.id);
-            cast.seat(replica, class, target, starting);
+                *class == ReplicaClass::Leaving && replica.state == ContainerState::Running;
+            groups.sizes.ill_leave |= is_leaving && memory.is_ill(&replica.id);
+            groups.add((*class, replica), revision, &snapshot.starting);
         }
-        // Compose's own go after all clones. Whoever serves and passes its check goes last, also
-        // while the check is doubted.
+        // Compose's own go after all clones. A replica that serves and passes its check goes last,
+        // also in panic mode.
         let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
         let stays = |r: &Replica| !r.owner.may_be_replaced();
-        cast.new.sort_by_key(|r| (stays(r), classify(r, memory) == ReplicaClass::Ready, passes(r)));
-        cast.old.sort_by_key(|r| (r.is_served(), passes(r)));
-        let ReplicaGroups { old, old_idle, ill, seats, .. } = &mut cast;
-        (seats.old, seats.old_idle, seats.ill) = (old.len(), old_idle.len(), ill.len());
-        cast
+        groups.new.sort_by_key(|(class, r)| (stays(r), *class == ReplicaClass::Ready, passes(r)));
+        groups.old.sort_by_key(|(_, r)| (r.is_served(), passes(r)));
+        groups.measure(plan);
+        groups
     }
 
-    fn seat(
-        &mut self,
-        replica: &'a Replica,
-        class: ReplicaClass,
-        target: &DesiredRevision,
-        starting: &[u32],
-    ) {
-        let (is_outdated, is_starting) =
-            (target.is_outdated(replica), starting.contains(&replica.number));
+    /// The order of the arms matters: a start under way counts as pending whatever its class, and
+    /// only what stays is told apart by revision.
+    fn add(&mut self, classed: Classed<'a>, revision: &DesiredRevision, starting: &[u32]) {
+        let (class, replica) = classed;
+        let is_outdated = revision.is_outdated(replica);
+        let is_starting = starting.contains(&replica.number);
         let is_known = replica.health != Health::Unknown;
-        // A start that failed takes away what it made before it is told to have ended.
+        // A start that failed removes its container before the failure is reported.
         let is_undone = replica.state == ContainerState::Removing;
         match class {
             _ if is_starting && (class != ReplicaClass::Leaving || is_undone) => {
-                self.seats.pending += 1;
-                self.seats.under_way += 1;
+                self.sizes.pending += 1;
+                self.sizes.under_way += 1;
                 return;
             }
             ReplicaClass::Away => return,
-            // Compose's own is left to compose; another one takes its seat meanwhile.
+            // Compose's own is left to compose; another one takes its place meanwhile.
             ReplicaClass::Ill if !replica.owner.may_be_replaced() => return,
             ReplicaClass::Leaving => {
                 let runs = replica.state == ContainerState::Running;
-                self.seats.leaving += usize::from(runs);
-                self.seats.rolls |= runs && is_outdated;
+                self.sizes.leaving += usize::from(runs);
+                self.sizes.rolls |= runs && is_outdated;
                 return;
             }
-            ReplicaClass::Ill => self.ill.push(replica),
-            ReplicaClass::Ready if is_outdated => self.old.push(replica),
+            ReplicaClass::Ill => self.ill.push(classed),
+            ReplicaClass::Ready if is_outdated => self.old.push(classed),
             ReplicaClass::Unready
                 if is_outdated && (is_known || replica.state == ContainerState::Created) =>
             {
-                self.old_idle.push(replica);
+                self.old_idle.push(classed);
             }
-            // Nobody knows yet what it does.
-            ReplicaClass::Unready if is_outdated => self.old.push(replica),
+            // Not probed yet: it may serve.
+            ReplicaClass::Unready if is_outdated => self.old.push(classed),
             ReplicaClass::Ready => {
-                self.seats.ready += 1;
-                self.new.push(replica);
+                self.sizes.ready += 1;
+                self.new.push(classed);
             }
             ReplicaClass::Unready => {
-                self.seats.pending += 1;
-                self.new.push(replica);
+                self.sizes.pending += 1;
+                self.new.push(classed);
             }
         }
-        self.seats.rolls |= is_outdated;
+        self.sizes.rolls |= is_outdated;
+    }
+
+    fn measure(&mut self, plan: &PlanBuilder) {
+        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let rollout = plan.snapshot.service.rollout;
+        let sizes = &mut self.sizes;
+        sizes.old = self.old.len();
+        sizes.old_idle = self.old_idle.len();
+        sizes.ill = self.ill.len();
+        sizes.wanted = count(plan.wanted);
+        sizes.max_surge = count(rollout.max_surge);
+        sizes.max_unavailable = count(rollout.max_unavailable);
+        sizes.room = plan.room.map(|(room, _)| count(room));
+    }
+
+    /// How many of the first `most` new ones may stop. A clone goes before compose's own, but one
+    /// that serves does not go before those that do not: as many as are wanted serve first.
+    fn stoppable(&self, most: usize) -> usize {
+        let serves = |(class, _): &Classed| *class == ReplicaClass::Ready;
+        let mut serving = self.new.iter().filter(|r| serves(r)).count() + self.sizes.old;
+        let floor = serving.min(self.sizes.wanted);
+        let may_go = |classed: &&Classed| {
+            let is_serving = serves(classed);
+            serving -= usize::from(is_serving);
+            !is_serving || floor <= serving
+        };
+        self.new.iter().take(most).take_while(may_go).count()
     }
 }
 
-pub(crate) fn reconcile_replicas(
-    snapshot: &Snapshot,
-    wanted: u32,
-    target: &DesiredRevision,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-    because: &mut Vec<Cause>,
-) {
+/// Cancels drains, then stops, then starts.
+pub(crate) fn reconcile_replicas(plan: &mut PlanBuilder, revision: &DesiredRevision) {
+    let snapshot = plan.snapshot;
     // Of all that are seen: a number must not come again when its replica is gone.
-    let seen = snapshot.replicas.iter().map(|r| r.number).chain(work.starting.iter().copied());
-    next.last_number = seen.fold(next.last_number, u32::max);
-    let mut cast = ReplicaGroups::of(snapshot, next, target, &work.starting);
-    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    let rollout = snapshot.service.rollout;
-    let seats = &mut cast.seats;
-    seats.wanted = count(wanted);
-    seats.max_surge = count(rollout.max_surge);
-    seats.max_unavailable = count(rollout.max_unavailable);
-    seats.room = work.room.map(|(room, _)| count(room));
-    let missing = seats.wanted.saturating_sub(seats.total());
-    let back = put_back(snapshot, missing, target, next, work);
-    cast.seats.ready += back;
-    cast.seats.leaving -= back;
-    let moves = cast.seats.moves();
-    if let Some((_, rule)) = work.room.filter(|_| 0 < moves.no_room) {
-        because.push(Cause { rule, number: wanted });
+    let seen = snapshot.replicas.iter().map(|r| r.number).chain(snapshot.starting.iter().copied());
+    plan.next.last_number = seen.fold(plan.next.last_number, u32::max);
+    let mut groups = ReplicaGroups::of(plan, revision);
+    let missing = groups.sizes.wanted.saturating_sub(groups.sizes.total());
+    let cancelled = cancel_drains(plan, missing, revision);
+    groups.sizes.ready += cancelled;
+    groups.sizes.leaving -= cancelled;
+    let moves = groups.sizes.moves();
+    if let Some((_, rule)) = plan.room.filter(|_| 0 < moves.no_room) {
+        plan.set_number(rule, plan.wanted);
     }
-    cast.new.retain(|r| !next.drains.contains_key(&r.id));
-    let drop_new = droppable(&cast, moves.drop_new, next);
-    let go = [
-        (&cast.ill, moves.drop_ill),
-        (&cast.old_idle, moves.drop_old_idle),
-        (&cast.old, moves.drop_old),
-        (&cast.new, drop_new),
+    let stop_new = groups.stoppable(moves.drop_new);
+    let stops = [
+        (&groups.ill, moves.drop_ill),
+        (&groups.old_idle, moves.drop_old_idle),
+        (&groups.old, moves.drop_old),
+        (&groups.new, stop_new),
     ];
-    for replica in go.iter().flat_map(|(whom, count)| whom.iter().take(*count)) {
-        retire(snapshot, replica, next, work);
+    for classed in stops.iter().flat_map(|(group, count)| group.iter().take(*count)) {
+        stop(plan, *classed);
     }
-    let kept = cast.new.into_iter().filter(|r| !next.drains.contains_key(&r.id));
-    start(snapshot, moves.start, &kept.collect::<Vec<_>>(), target, next, work, because);
+    plan.classify();
+    let kept = groups.new.iter().filter(|(_, r)| !plan.next.drains.contains_key(&r.id));
+    let created = kept.filter(|(_, r)| r.state == ContainerState::Created);
+    let created: Vec<u32> = created.rev().map(|(_, r)| r.number).collect();
+    start(plan, moves.start, created, revision);
 }
 
-/// A clone goes before compose's own, but not one that serves while those do not: as many as are
-/// wanted serve first.
-fn droppable(cast: &ReplicaGroups, most: usize, memory: &ServiceMemory) -> usize {
-    let serves = |r: &&&Replica| classify(r, memory) == ReplicaClass::Ready;
-    let mut serving = cast.new.iter().filter(serves).count() + cast.seats.old;
-    let floor = serving.min(cast.seats.wanted);
-    let may_go = |r: &&&Replica| {
-        let is_serving = serves(r);
-        serving -= usize::from(is_serving);
-        !is_serving || floor <= serving
-    };
-    cast.new.iter().take(most).take_while(may_go).count()
-}
-
-/// Replicas that can be put back as if nothing had been.
-pub(crate) fn returnable<'a>(
-    snapshot: &'a Snapshot,
-    target: &DesiredRevision,
-    memory: &ServiceMemory,
-) -> impl Iterator<Item = &'a Replica> {
-    snapshot.replicas.iter().filter(move |r| {
-        let emptying = memory.drains.get(&r.id).map(|d| d.step);
-        matches!(emptying, Some(DrainStep::Emptying { .. }))
-            && r.state == ContainerState::Running
-            && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
-            && !r.busy
-            && !target.is_outdated(r)
-            && !matches!(r.health, Health::Unhealthy { .. })
-            // After a restart of the daemon its health is not known yet.
-            && !memory.is_ill(&r.id)
-    })
-}
-
-/// A drain that has not been released yet is the quickest new replica.
-fn put_back(
-    snapshot: &Snapshot,
-    most: usize,
-    target: &DesiredRevision,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) -> usize {
-    let back = returnable(snapshot, target, next).take(most);
+/// A drain that is cancelled is the quickest new replica. Returns how many were.
+fn cancel_drains(plan: &mut PlanBuilder, most: usize, revision: &DesiredRevision) -> usize {
+    let PlanBuilder { snapshot, next, steps, .. } = plan;
+    let back = drain::cancellable(snapshot, revision, next).take(most);
     let back: Vec<_> = back.map(|r| (&r.id, r.number)).collect();
     for (id, number) in &back {
         next.drains.remove(*id);
-        work.steps.push(Step::PutBack { number: *number });
+        steps.push(Step::PutBack { number: *number });
     }
     back.len()
 }
 
-/// `missing` new ones, and those that were made but never started.
-fn start(
-    snapshot: &Snapshot,
-    missing: usize,
-    new: &[&Replica],
-    target: &DesiredRevision,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-    because: &mut Vec<Cause>,
-) {
-    let made = new.iter().filter(|r| r.state == ContainerState::Created);
-    let mut numbers: Vec<u32> = made.rev().map(|r| r.number).collect();
+/// Starts `missing` new replicas, and those that were `created` but never started. Compose sleeps
+/// and the backoff are asked in this order: a service that sleeps does not wait for anything.
+fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &DesiredRevision) {
+    let snapshot = plan.snapshot;
+    let mut numbers = created;
     // First choice, also where another one is started beside it.
-    let ended = snapshot.replicas.iter().filter(|r| is_to_restart(r, snapshot, next));
+    let ended = snapshot.replicas.iter().filter(|r| is_to_restart(r, snapshot, &plan.next));
     numbers.extend(ended.map(|r| r.number));
     if missing == 0 && numbers.is_empty() {
         return;
     }
-    let is_asleep = numbers.is_empty() && adopt::is_asleep(snapshot);
-    if is_asleep {
-        let number = next.wanted.unwrap_or_default();
-        because.push(Cause { rule: Rule::StoppedByCompose, number });
-        return;
+    if numbers.is_empty() && adopt::is_asleep(snapshot) {
+        return plan.set_number(Rule::StoppedByCompose, plan.wanted);
     }
-    if let Some(left) = backoff::left(snapshot, next.failures) {
-        let number = next.wanted.unwrap_or_default();
-        let rule = Rule::CrashLoop { failures: next.failures.count, left };
-        because.push(Cause { rule, number });
-        work.held_back = Some(left);
-        return;
+    let failures = plan.next.failures;
+    if let Some(left) = backoff::left(snapshot, failures) {
+        plan.start_delay = Some(left);
+        return plan.set_number(Rule::CrashLoop { failures: failures.count, left }, plan.wanted);
     }
     for _ in 0..missing {
-        numbers.push(give_number(snapshot, &numbers, next));
+        numbers.push(give_number(snapshot, &numbers, &mut plan.next));
     }
-    let (service, most) = (&target.service, most(snapshot, next));
+    let (service, most) = (&revision.service, containers_max(plan));
     let start = |number| Action::Start { service: service.clone(), number, most };
-    work.actions.extend(numbers.into_iter().map(start));
+    plan.actions.extend(numbers.into_iter().map(start));
 }
 
 /// Compose's own that ended by itself or with the host, and the clones of it.
@@ -291,52 +220,34 @@ fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> 
     (1..NUMBER_MAX).find(|n| !is_taken(n)).unwrap_or(NUMBER_MAX)
 }
 
-/// Containers that the service may have in all, whatever is known of them.
-fn most(snapshot: &Snapshot, memory: &ServiceMemory) -> u32 {
-    let service = &snapshot.service;
-    let wanted = memory.wanted.unwrap_or(0).max(service.timetable.most());
-    // Those that hold no seat: they go, or their owner has stopped them.
-    let idle = |r: &&Replica| match classify(r, memory) {
+/// Containers that the service may have in all, whatever their state. `Action::Start` carries it as
+/// a last limit.
+fn containers_max(plan: &PlanBuilder) -> u32 {
+    let service = &plan.snapshot.service;
+    let wanted = plan.wanted.max(service.timetable.most());
+    // Those that do not count towards the number: they go, or their owner has stopped them.
+    let idle = |(class, r): &&Classed| match class {
         ReplicaClass::Leaving | ReplicaClass::Away => true,
         ReplicaClass::Ill => !r.owner.may_be_replaced(),
         ReplicaClass::Ready | ReplicaClass::Unready => false,
     };
-    let idle = snapshot.replicas.iter().filter(idle).count();
+    let idle = plan.classified.replicas.iter().filter(idle).count();
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
     wanted.saturating_add(service.rollout.max_surge.max(1)).saturating_add(idle)
 }
 
-fn retire(snapshot: &Snapshot, replica: &Replica, next: &mut ServiceMemory, work: &mut Work) {
+fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
+    let PlanBuilder { snapshot, next, steps, .. } = plan;
     let may_serve = snapshot.proxy == ProxyStanding::Silent
         && replica.state == ContainerState::Running
         && replica.address.is_some();
-    let step = match classify(replica, next) {
-        // An ill one has left HAProxy's list, but what it has in hand it may finish.
+    let step = match class {
+        // An ill one has left HAProxy's list, but it may finish its open requests.
         ReplicaClass::Ready | ReplicaClass::Ill => DrainStep::Emptying { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
         ReplicaClass::Unready if may_serve => return,
         ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Released,
     };
     next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
-    work.steps.push(Step::Drain { number: replica.number });
-}
-
-/// What HAProxy is to have: everyone who can serve, and those who still empty.
-pub(crate) fn servers(snapshot: &Snapshot, memory: &ServiceMemory) -> Vec<Server> {
-    if let Some(swarm) = &snapshot.swarm {
-        return swarm::servers(snapshot, swarm);
-    }
-    let server = |r: &Replica| {
-        let address = r.address.filter(|_| r.state == ContainerState::Running || r.is_held)?;
-        let draining = match memory.drains.get(&r.id).map(|d| d.step) {
-            Some(DrainStep::Released | DrainStep::Ended) => return None,
-            Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,
-            Some(DrainStep::Emptying { .. }) => true,
-            None if classify(r, memory) == ReplicaClass::Ready => false,
-            None => return None,
-        };
-        let name = snapshot.service.replica_name(r.number);
-        Some(Server { name, address, draining })
-    };
-    snapshot.replicas.iter().filter_map(server).collect()
+    steps.push(Step::Drain { number: replica.number });
 }

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::classify::{ReplicaClass, classify};
-use crate::decide::reconcile::Work;
+use crate::decide::classify::{Classified, ReplicaClass};
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Failures, ServiceMemory};
 use crate::model::plan::Milestone;
 use crate::model::replica::Replica;
 use crate::model::rollout::{Progress, Recipe, RolloutMemory};
 use crate::model::service::Service;
-use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
 /// A turn comes at least every minute. Where none came for so long, nobody was there to see
@@ -79,17 +78,16 @@ struct RolloutCounts {
 }
 
 impl RolloutCounts {
-    fn of(snapshot: &Snapshot, memory: &ServiceMemory, target: &DesiredRevision) -> RolloutCounts {
+    fn of(classified: &Classified, target: &DesiredRevision) -> RolloutCounts {
         let mut counts = RolloutCounts { new: 0, old: 0, other: 0 };
-        for replica in &snapshot.replicas {
-            let class = classify(replica, memory);
+        for (class, replica) in &classified.replicas {
             if matches!(class, ReplicaClass::Leaving | ReplicaClass::Away) {
                 continue;
             }
             if target.is_outdated(replica) {
                 counts.old += 1;
                 counts.other += u32::from(target.has_other_spec(replica));
-            } else if class == ReplicaClass::Ready {
+            } else if *class == ReplicaClass::Ready {
                 counts.new += 1;
             }
         }
@@ -98,44 +96,41 @@ impl RolloutCounts {
 }
 
 /// Notes progress or the want of it; gives what new replicas are made from in this turn.
-pub(crate) fn advance(
-    snapshot: &Snapshot,
-    wanted: u32,
-    target: DesiredRevision,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) -> DesiredRevision {
-    let (now, service) = (snapshot.now, &snapshot.service);
-    let counts = RolloutCounts::of(snapshot, next, &target);
+pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> DesiredRevision {
+    let (now, service) = (plan.snapshot.now, &plan.snapshot.service);
+    let wanted = plan.wanted;
+    let counts = RolloutCounts::of(&plan.classified, &target);
     let is_enough = wanted <= counts.new.saturating_add(service.rollout.max_unavailable)
         && (0 < counts.new || wanted == 0);
     let is_complete = counts.old == 0 && is_enough;
-    let mut progress = match next.rollout.under_way.take() {
+    let rollout = &mut plan.next.rollout;
+    let mut progress = match rollout.under_way.take() {
         Some(progress) if progress.spec == target.spec => progress,
         // Where none is wanted all go anyway.
         None if counts.old == 0 || wanted == 0 => {
             if is_complete {
-                remember(service, &counts, &mut next.rollout);
+                remember(service, &counts, rollout);
             }
             return target;
         }
         Some(_) | None => {
-            work.milestones.push(Milestone::RolloutStarted { old: counts.old });
+            plan.milestones.push(Milestone::RolloutStarted { old: counts.old });
             Progress::begun(target.spec.clone(), now)
         }
     };
     if is_complete {
-        let (took, is_back) = (now.since(progress.began), next.rollout.rejected.is_some());
-        work.milestones.push(Milestone::RolloutFinished { took, is_back });
-        remember(service, &counts, &mut next.rollout);
+        let took = now.since(progress.began);
+        let is_back = rollout.rejected.is_some();
+        plan.milestones.push(Milestone::RolloutFinished { took, is_back });
+        remember(service, &counts, rollout);
         return target;
     }
     note(&mut progress, &counts, now);
     let idle = now.since(progress.moved);
     if service.rollout.progress_deadline <= idle {
-        return give_up(snapshot, target, progress, &counts, next, work);
+        return give_up(plan, target, progress, &counts);
     }
-    next.rollout.under_way = Some(progress);
+    rollout.under_way = Some(progress);
     target
 }
 
@@ -162,14 +157,14 @@ fn note(progress: &mut Progress, counts: &RolloutCounts, now: Moment) {
 }
 
 fn give_up(
-    snapshot: &Snapshot,
+    plan: &mut PlanBuilder,
     target: DesiredRevision,
     mut progress: Progress,
     counts: &RolloutCounts,
-    next: &mut ServiceMemory,
-    work: &mut Work,
 ) -> DesiredRevision {
-    let (service, rollout) = (&snapshot.service, &mut next.rollout);
+    let PlanBuilder { snapshot, next, milestones, .. } = plan;
+    let service = &snapshot.service;
+    let rollout = &mut next.rollout;
     let idle = snapshot.now.since(progress.moved);
     let may = service.rollout.rollback && rollout.rejected.is_none();
     let good = rollout.good.clone().filter(|_| may);
@@ -177,15 +172,15 @@ fn give_up(
     let (new, old) = (counts.new, counts.old);
     if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
         let to = Some(good.container.origin.to_string());
-        work.milestones.push(Milestone::RolledBack { idle, new, old, to });
+        milestones.push(Milestone::RolledBack { idle, new, old, to });
         rollout.rejected = Some(target.spec);
         rollout.under_way = Some(Progress::begun(spec, snapshot.now));
     } else if may && counts.other == 0 {
         // A restart: what runs is good, what should have replaced it is not.
-        work.milestones.push(Milestone::RolledBack { idle, new, old, to: None });
+        milestones.push(Milestone::RolledBack { idle, new, old, to: None });
     } else {
         if !std::mem::replace(&mut progress.is_stalled, true) {
-            work.milestones.push(Milestone::RolloutStalled { idle, new, old });
+            milestones.push(Milestone::RolloutStalled { idle, new, old });
         }
         rollout.under_way = Some(progress);
         return target;
