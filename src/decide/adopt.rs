@@ -2,10 +2,11 @@
 //! makes of the number is taken over, and changed again only after a cooldown: two that put the
 //! same thing right in turn would never come to rest.
 
-use crate::decide::lifecycle::{ExternalChanges, is_away};
+use crate::decide::after_exit::is_away;
+use crate::decide::lifecycle::ExternalChanges;
 use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::Rule;
+use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Replica};
 use crate::model::service::Origin;
 use crate::model::snapshot::Snapshot;

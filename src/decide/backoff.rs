@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::decide::lifecycle::{AfterExit, after_exit, is_abandoned};
+use crate::decide::after_exit::{AfterExit, after_exit};
+use crate::decide::lifecycle::is_abandoned;
 use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;

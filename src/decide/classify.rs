@@ -1,9 +1,9 @@
 //! Who counts as what.
 
-use crate::decide::lifecycle::{self, AfterExit};
+use crate::decide::after_exit::{self, AfterExit};
+use crate::model::decision::{Counts, Sighting, Weight};
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::Source;
-use crate::model::record::{Counts, Sighting, Weight};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
@@ -30,11 +30,11 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
     if replica.busy || memory.drains.contains_key(&replica.id) {
         return ReplicaClass::Leaving;
     }
-    if lifecycle::is_away(replica) {
+    if after_exit::is_away(replica) {
         return ReplicaClass::Away;
     }
     match replica.state {
-        ContainerState::Exited => match lifecycle::after_exit(replica) {
+        ContainerState::Exited => match after_exit::after_exit(replica) {
             AfterExit::Waits => ReplicaClass::Unready,
             AfterExit::Restarts if memory.failures.count < RESTARTS_MAX => ReplicaClass::Unready,
             AfterExit::Restarts | AfterExit::LeftAlone => ReplicaClass::Away,

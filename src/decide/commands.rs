@@ -6,7 +6,7 @@ use crate::decide::rollout;
 use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
-use crate::model::plan::{Cause, Rule};
+use crate::model::reason::{Cause, Rule};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -177,11 +177,11 @@ fn step(service: &Service, memory: &ServiceMemory, wall: Wall, up: bool) -> Resu
 mod tests {
     use crate::decide::commands::{AppliedCommand, apply};
     use crate::decide::tests::{NOW, S, service};
+    use crate::model::bounds::Bounds;
     use crate::model::command::{Count, Order, Refusal};
     use crate::model::event::Kind;
     use crate::model::memory::{Hold, ServiceMemory};
     use crate::model::schedule::Wall;
-    use crate::model::service::Bounds;
 
     fn ordered(wanted: u32, order: &Order) -> Result<AppliedCommand, Refusal> {
         let service = service(Bounds::new(1, 4).unwrap(), None);

@@ -9,7 +9,7 @@ use crate::decide::drain;
 use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::rollout::DesiredRevision;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::Rule;
+use crate::model::reason::Rule;
 use crate::model::snapshot::Snapshot;
 
 /// Bytes that the service's replicas that are not ready may still take.

@@ -4,9 +4,9 @@ use crate::decide::classify::{self, Classified, ReplicaClass};
 use crate::decide::hpa::{
     self, Measure, NoProposal, Outcome, Proposal, ProposalInput, Sample, Tolerance,
 };
+use crate::model::decision::Measured;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::plan::{Gauge, Rule};
-use crate::model::record::Measured;
+use crate::model::reason::{Gauge, Rule};
 use crate::model::replica::{Load, Replica};
 use crate::model::snapshot::Snapshot;
 

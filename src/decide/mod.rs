@@ -2,6 +2,7 @@
 //! logging, no error. Every phase has a file of its own; this file alone knows their order.
 
 mod adopt;
+mod after_exit;
 pub(crate) mod backends;
 mod backoff;
 mod bounds;
@@ -35,7 +36,8 @@ use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::replica_calculation::ReplicaCalculation;
 use crate::decide::rollout::DesiredRevision;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::{Plan, Rule};
+use crate::model::plan::Plan;
+use crate::model::reason::Rule;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 
 /// Plans one service: the number of replicas and why, the actions that lead there, HAProxy's

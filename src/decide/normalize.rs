@@ -5,9 +5,9 @@ use crate::decide::policies::{self, RateLimit};
 use crate::decide::stabilize::{self, Held, Windows};
 
 use crate::model::behavior::Behavior;
+use crate::model::bounds::Bounds;
 use crate::model::history::History;
-use crate::model::plan::{Cause, Rule};
-use crate::model::service::Bounds;
+use crate::model::reason::{Cause, Rule};
 use crate::model::time::Moment;
 
 #[derive(Clone, Copy, Debug)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::decide::classify::{Classified, samples};
 use crate::decide::{policies, servers};
 use crate::model::action::Action;
+use crate::model::decision::{Counts, Decision, Measured, Sighting};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Cause, Milestone, Plan, Rule, Step};
-use crate::model::record::{Counts, Measured, Sighting};
+use crate::model::plan::{Milestone, Plan, Step};
+use crate::model::reason::{Cause, Rule};
 use crate::model::snapshot::Snapshot;
 
 pub(crate) struct PlanBuilder<'a> {
@@ -118,7 +119,7 @@ impl<'a> PlanBuilder<'a> {
     }
 
     fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
-        let plan = Plan {
+        let decision = Decision {
             from: self.from(),
             wanted: self.wanted,
             standing: self.snapshot.service.timetable.at(self.snapshot.wall),
@@ -126,6 +127,9 @@ impl<'a> PlanBuilder<'a> {
             sightings: self.sightings,
             measured: self.measured,
             because: self.because,
+        };
+        let plan = Plan {
+            decision,
             actions: self.actions,
             steps: self.steps,
             milestones: self.milestones,

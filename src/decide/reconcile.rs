@@ -1,15 +1,16 @@
 //! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says how
 //! many of each group; this file chooses which ones.
 
+use crate::decide::after_exit::{self, AfterExit};
 use crate::decide::classify::{ReplicaClass, hidden};
-use crate::decide::lifecycle::{self, AfterExit};
 use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::rolling_update::GroupSizes;
 use crate::decide::rollout::DesiredRevision;
 use crate::decide::{adopt, backoff, drain};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Rule, Step};
+use crate::model::plan::Step;
+use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, NUMBER_MAX, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
@@ -198,7 +199,7 @@ fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &D
 /// Compose's own that ended by itself or with the host, and the clones of it.
 fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     replica.state == ContainerState::Exited
-        && lifecycle::after_exit(replica) == AfterExit::Restarts
+        && after_exit::after_exit(replica) == AfterExit::Restarts
         && !replica.busy
         && !memory.drains.contains_key(&replica.id)
         && !snapshot.starting.contains(&replica.number)

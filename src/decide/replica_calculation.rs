@@ -6,10 +6,11 @@ use crate::decide::combine::{self, Combined};
 use crate::decide::normalize::{self, NormalizationArg};
 use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::{adopt, bounds, commands, cooldown, metrics, stabilize, threshold};
+use crate::model::bounds::Bounds;
 use crate::model::history::History;
-use crate::model::plan::Rule;
+use crate::model::reason::Rule;
 use crate::model::schedule::Standing;
-use crate::model::service::{Bounds, Service};
+use crate::model::service::Service;
 
 pub(crate) struct ReplicaCalculation<'p, 'a> {
     plan: &'p mut PlanBuilder<'a>,

@@ -6,7 +6,8 @@ use crate::decide::replica_calculation::ReplicaCalculation;
 use crate::decide::requeue::requeue_after;
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::{Plan, Rule};
+use crate::model::plan::Plan;
+use crate::model::reason::Rule;
 use crate::model::swarm::{SwarmMemory, SwarmStanding};
 
 /// Commands that expired have left the plan's memory already.

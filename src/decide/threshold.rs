@@ -5,9 +5,9 @@
 //! fully loaded, and one not ready does not count.
 
 use crate::decide::classify::ReplicaCounts;
+use crate::model::decision::Measured;
 use crate::model::metric::Milli;
-use crate::model::plan::Rule;
-use crate::model::record::Measured;
+use crate::model::reason::Rule;
 use crate::model::service::{Band, Percent};
 
 const FULL: u64 = 100_00;

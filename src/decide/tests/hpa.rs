@@ -14,9 +14,9 @@ use crate::decide::stabilize::{self, Windows};
 use crate::decide::tests::NOW;
 use crate::decide::tests::cases::{check, load};
 use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
+use crate::model::bounds::Bounds;
 use crate::model::history::{Change, History, Recommendation};
 use crate::model::metric::Milli;
-use crate::model::service::Bounds;
 use crate::model::time::Moment;
 
 fn behavior_cases() -> Value {

@@ -8,9 +8,9 @@ use crate::decide::policies;
 use crate::decide::stabilize::{self, Windows};
 use crate::decide::tests::{NOW, S};
 use crate::model::behavior::{Amount, Behavior, Cap, Policy, Rules, Select};
+use crate::model::bounds::Bounds;
 use crate::model::history::{Change, History, Recommendation};
-use crate::model::plan::{Cause, Rule};
-use crate::model::service::Bounds;
+use crate::model::reason::{Cause, Rule};
 use crate::model::time::Moment;
 
 /// Numbers that look like chance, the same on every run.

@@ -180,7 +180,7 @@ impl Story {
             }
         }
         let running = replicas.iter().filter(|r| r.state == ContainerState::Running).count();
-        let most = plan.wanted + self.snapshot.service.rollout.max_surge;
+        let most = plan.decision.wanted + self.snapshot.service.rollout.max_surge;
         assert!(running <= usize::try_from(most).unwrap(), "{replicas:?}");
     }
 
@@ -254,7 +254,7 @@ fn what_makes_no_progress_is_taken_back_and_not_tried_again() {
     story.told(&[]);
     // Load asks for more: they are made from what worked.
     story.config(|service| {
-        service.timetable.bounds = crate::model::service::Bounds::new(4, 4).unwrap();
+        service.timetable.bounds = crate::model::bounds::Bounds::new(4, 4).unwrap();
     });
     story.live(10, is_first);
     story.told(&[]);

@@ -107,7 +107,7 @@ fn what_plimsoll_remembers_of_containers_here_is_of_no_use_there() {
     // The service was run here before, with other replicas.
     let (plan, next) = decided("RR - 1..9 7 swarm=2 given=9 failures=3/1 by=total:60/30");
     assert_eq!(shown(&plan), "2 [] found(2) on(30)");
-    assert_eq!((plan.from, next.last_number, next.failures.count), (2, 0, 0));
+    assert_eq!((plan.decision.from, next.last_number, next.failures.count), (2, 0, 0));
     // And back.
     let (_, next) = decided("RR 50 1..9 2 was=2");
     assert_eq!(next.swarm, None);
@@ -138,26 +138,30 @@ fn every_small_world_changes_one_number_when_it_may_and_comes_to_rest() {
         let told = format!("{snapshot:?} {memory:?}");
         let (plan, mut next) = plan_service(&snapshot, &memory);
         let swarm = snapshot.swarm.clone().unwrap();
-        let is_due = swarm.leads && !swarm.busy && plan.wanted != swarm.desired;
-        let (from, to) = (swarm.desired, plan.wanted);
+        let is_due = swarm.leads && !swarm.busy && plan.decision.wanted != swarm.desired;
+        let (from, to) = (swarm.desired, plan.decision.wanted);
         let (service, swarm_service) = ("web".to_owned(), "shop_web".to_owned());
         let resize = Action::Resize { service, swarm_service, from, to };
         let want: Vec<Action> = is_due.then_some(resize).into_iter().collect();
         assert_eq!(plan.actions, want, "{told}");
-        assert!(!plan.because.is_empty() && plan.steps.is_empty(), "{told}");
-        assert_eq!(next.wanted, Some(plan.wanted), "{told}");
+        assert!(!plan.decision.because.is_empty() && plan.steps.is_empty(), "{told}");
+        assert_eq!(next.wanted, Some(plan.decision.wanted), "{told}");
         // What is asked for is done, time goes by, and nothing else happens.
         snapshot.due = true;
         let mut last = plan;
         for _ in 0..8 {
             let swarm = snapshot.swarm.as_mut().unwrap();
-            swarm.desired = if last.actions.is_empty() { swarm.desired } else { last.wanted };
+            swarm.desired =
+                if last.actions.is_empty() { swarm.desired } else { last.decision.wanted };
             (swarm.busy, snapshot.now) = (false, snapshot.now.plus(61 * S));
             (last, next) = plan_service(&snapshot, &next);
         }
         let swarm = snapshot.swarm.as_ref().unwrap();
-        assert!(last.actions.is_empty() && last.wanted == swarm.desired, "{last:?} after {told}");
-        assert!(!swarm.leads || (1..=4).contains(&last.wanted), "{last:?} after {told}");
+        assert!(
+            last.actions.is_empty() && last.decision.wanted == swarm.desired,
+            "{last:?} after {told}"
+        );
+        assert!(!swarm.leads || (1..=4).contains(&last.decision.wanted), "{last:?} after {told}");
         count += 1;
     }
     assert_eq!(count, 5_u32.pow(5) * 4);
