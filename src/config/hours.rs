@@ -10,8 +10,8 @@ use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
 use crate::config::values;
+use crate::model::bounds::Bounds;
 use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Window};
-use crate::model::service::Bounds;
 use crate::model::units;
 
 const DAYS: [(&str, Weekday); 7] = [

@@ -12,10 +12,11 @@ use crate::config::cursor::{Node, Section};
 use crate::config::hours::Fallback;
 use crate::config::values::{self, bounds, port};
 use crate::config::{health, hours, metric};
+use crate::model::bounds::Bounds;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Bounds, Cooldown, Listen, Percent, Retry, Rollout, Runs, Service, ServiceName,
+    Band, Cooldown, Listen, Percent, Retry, Rollout, Runs, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

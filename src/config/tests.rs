@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::config::{Loaded, parse};
+use crate::model::bounds::Bounds;
 use crate::model::health::{HealthKind, HttpCheck};
 use crate::model::schedule::Timetable;
 use crate::model::secret::Secret;
-use crate::model::service::{Bounds, Percent};
+use crate::model::service::Percent;
 
 fn service(extra: &str) -> String {
     format!(r#"{{"services": {{"web": {{"image": "a:1", "port": 80, {extra}}}}}}}"#)

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::cursor::{Node, Section};
+use crate::model::bounds::Bounds;
 use crate::model::secret::Secret;
-use crate::model::service::Bounds;
 use crate::model::url;
 
 /// The kernel allows so many bytes for the name of a socket.

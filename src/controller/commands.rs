@@ -3,7 +3,7 @@
 use crate::config::{Loaded, diff};
 use crate::controller::Controller;
 use crate::controller::tick::Adapters;
-use crate::decide::orders;
+use crate::decide::commands;
 use crate::model::command::{Answer, Order, Refusal};
 use crate::model::event::{Event, Kind};
 use crate::model::memory::Failures;
@@ -49,7 +49,7 @@ impl Controller {
         for service in services {
             let name = service.name.as_str();
             let old = memory.services.entry(name.to_owned()).or_default();
-            let taken = orders::take(&service, old, times, order)?;
+            let taken = commands::apply(&service, old, times, order)?;
             *old = taken.memory;
             answers.push(format!("{name}: {}", taken.words));
             events.extend(taken.kind.map(|kind| Event::new(kind, taken.words).service(name)));

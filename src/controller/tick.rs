@@ -13,8 +13,9 @@ use crate::model::action::{Action, Claim, Done, Effect};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory, Started};
-use crate::model::plan::{Plan, Rule, Step};
+use crate::model::plan::{Plan, Step};
 use crate::model::proxy::ProxyMemory;
+use crate::model::reason::Rule;
 use crate::model::replica::ContainerId;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
@@ -353,12 +354,12 @@ fn decide_one(
     memory: &ServiceMemory,
     panics: &mut Vec<(String, String)>,
 ) -> (Plan, ServiceMemory) {
-    let decided = catch_unwind(AssertUnwindSafe(|| decide::decide(snapshot, memory)));
+    let decided = catch_unwind(AssertUnwindSafe(|| decide::plan_service(snapshot, memory)));
     decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
         let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
         let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
         panics.push((snapshot.service.name.as_str().to_owned(), words));
-        (decide::keep(snapshot, memory, Rule::DecisionFailed), memory.clone())
+        (decide::keep_service(snapshot, memory, Rule::DecisionFailed), memory.clone())
     })
 }
 
@@ -385,7 +386,7 @@ fn unseen(known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
     let one = |service: &Arc<Service>| {
         let memory = memory.services.get(service.name.as_str());
         let mut memory = memory.cloned().unwrap_or_default();
-        decide::orders::expire(known.now, &mut memory);
+        decide::commands::expire(known.now, &mut memory);
         status::unseen(service, known.wall, &memory)
     };
     known.config.services.values().map(one).collect()

@@ -174,8 +174,9 @@ impl EventLoop {
         output.readings.iter().for_each(|line| log::debug!("{line}"));
         if is_evaluation && log::log_enabled!(log::Level::Debug) {
             for (service, plan) in &output.plans {
-                let rules: Vec<String> = plan.because.iter().map(|c| c.rule.to_string()).collect();
-                let (wanted, reason) = (plan.wanted, plan.reason());
+                let rules: Vec<String> =
+                    plan.decision.because.iter().map(|c| c.rule.to_string()).collect();
+                let (wanted, reason) = (plan.decision.wanted, plan.decision.reason());
                 log::debug!(
                     "service={service} wanted={wanted} reason={reason} because={:?}",
                     rules.join(", ")

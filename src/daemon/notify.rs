@@ -123,8 +123,8 @@ fn feed_every(usec: Option<u64>, pid: Option<u64>, own: u64) -> Option<Duration>
 /// One line for `systemctl status`.
 fn words(status: &Status) -> String {
     let count = status.services.len();
-    let ready: u32 = status.services.iter().map(|s| s.counts.ready).sum();
-    let wanted: u32 = status.services.iter().map(|s| s.wanted).sum();
+    let ready: u32 = status.services.iter().map(|s| s.decision.counts.ready).sum();
+    let wanted: u32 = status.services.iter().map(|s| s.decision.wanted).sum();
     let mut out = match count {
         1 => format!("1 service, {ready} of {wanted} replicas ready"),
         _ => format!("{count} services, {ready} of {wanted} replicas ready"),

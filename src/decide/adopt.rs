@@ -2,10 +2,11 @@
 //! makes of the number is taken over, and changed again only after a cooldown: two that put the
 //! same thing right in turn would never come to rest.
 
-use crate::decide::census::Census;
-use crate::decide::lives::{Others, is_away};
+use crate::decide::after_exit::is_away;
+use crate::decide::lifecycle::ExternalChanges;
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::{Cause, Rule};
+use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Replica};
 use crate::model::service::Origin;
 use crate::model::snapshot::Snapshot;
@@ -24,36 +25,41 @@ pub(crate) fn is_asleep(snapshot: &Snapshot) -> bool {
     is_composed && !snapshot.replicas.iter().any(is_pattern)
 }
 
-/// The number that compose made, if it made one.
-pub(crate) fn adopt(
-    snapshot: &Snapshot,
-    others: Others,
-    next: &mut ServiceMemory,
-) -> Option<Cause> {
+/// Takes over the number that compose made, if it made one.
+pub(crate) fn adopt(plan: &mut PlanBuilder, external: ExternalChanges) {
+    let Some(number) = adopted_number(plan, external) else { return };
+    plan.next.wanted = Some(number);
+    plan.next.changed_at = Some(plan.snapshot.now);
+    plan.set_number(Rule::Adopted(number), number);
+}
+
+fn adopted_number(plan: &PlanBuilder, external: ExternalChanges) -> Option<u32> {
+    let PlanBuilder { snapshot, next, .. } = plan;
     let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
-    let found = Census::take(snapshot, next).size();
+    let found = plan.classified.counts.size();
+    let ExternalChanges { came, went } = external;
     let is_new =
         |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
-    let grew = wanted < found && (0 < others.came || snapshot.replicas.iter().any(is_new));
-    let shrank = found < wanted && (0 < others.went || is_calm(snapshot, next));
-    // What else is missing, this daemon is about to put right.
+    let grew = wanted < found && (0 < came || snapshot.replicas.iter().any(is_new));
+    let shrank = found < wanted && (0 < went || is_calm(snapshot, next));
+    // What else is missing, this daemon replaces.
     let number = match (grew, shrank) {
         (true, _) => found,
-        (false, true) if 0 < others.went => {
-            wanted.saturating_sub(others.went).saturating_add(others.came).max(found)
-        }
+        (false, true) if 0 < went => wanted.saturating_sub(went).saturating_add(came).max(found),
         (false, true) => found,
         (false, false) => return None,
     };
-    // Of a service that sleeps one is wanted, so that it goes on as soon as compose starts it.
-    let is_swarm = snapshot.swarm.is_some();
-    let number = if is_swarm { number } else { number.max(1) };
-    if number == wanted {
-        return None;
+    // A service that sleeps has a number of one, so that it goes on as soon as compose starts it.
+    let number = number.max(1);
+    (number != wanted).then_some(number)
+}
+
+/// A service of compose never goes to zero: without a container of compose there is no pattern
+/// for the next one.
+pub(crate) fn keep_one(plan: &mut PlanBuilder) {
+    if plan.wanted == 0 && is_shared(plan.snapshot) {
+        plan.set_number(Rule::BelowMin(1), 1);
     }
-    next.wanted = Some(number);
-    next.changed_at = Some(snapshot.now);
-    Some(Cause { rule: Rule::Adopted(number), number })
 }
 
 /// Nothing that this daemon does, or that happened to a replica, explains that one is missing.

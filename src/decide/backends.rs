@@ -90,7 +90,7 @@ fn choose(
     let kept = proxy::keep_ports(&mut routes, state.memory.applied.as_ref(), input.orphaned);
     let held = withhold_unprobed(input, state, &mut routes);
     let interval = input.min_reload_interval;
-    let plan = proxy::decide(input.now, &routes, input.seen, &state.memory, interval);
+    let plan = proxy::plan_proxy(input.now, &routes, input.seen, &state.memory, interval);
     (plan, held, kept)
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::decide::census::Census;
-use crate::decide::lives::{Fate, fate, is_abandoned};
-use crate::decide::steps::Work;
+use crate::decide::after_exit::{AfterExit, after_exit};
+use crate::decide::lifecycle::is_abandoned;
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::replica::{ContainerState, Ending, Health, Replica};
@@ -20,23 +20,21 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// Failures of one look count as one: what they share is most likely the cause. A replica that
 /// exited goes to the leaving ones, so that it is counted once.
-pub(crate) fn count(
-    snapshot: &Snapshot,
-    has_failed: bool,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) {
-    let mut failed = has_failed || 0 < snapshot.failed_starts;
-    let staying = Census::take(snapshot, next).size();
+pub(crate) fn count_failures(plan: &mut PlanBuilder) {
+    let staying = plan.classified.counts.size();
+    let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
+    let snapshot: &Snapshot = snapshot;
+    let mut failed = *has_failed || 0 < snapshot.failed_starts;
     let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
-    let is_over = |r: &&Replica| r.state == ContainerState::Exited && fate(r) == Fate::Replaced;
+    let is_over =
+        |r: &&Replica| r.state == ContainerState::Exited && after_exit(r) == AfterExit::Replaced;
     for replica in snapshot.replicas.iter().filter(is_over) {
         if !replica.busy && !next.drains.contains_key(&replica.id) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Ended };
             next.drains.insert(replica.id.clone(), drain);
             let by = replica.ended.map(|ended| ended.by);
             let (number, exit) = (replica.number, replica.exit);
-            work.steps.push(Step::Exited { number, exit, by, is_restarted: false });
+            steps.push(Step::Exited { number, exit, by, is_restarted: false });
             // Whoever has the engine stop one is no failure of the service.
             failed |= by.is_none_or(|by| by == Ending::Crashed);
             // Another one takes its place, as that of one whose health check fails.

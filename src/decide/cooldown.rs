@@ -1,7 +1,7 @@
 //! Holding still after a change.
 
 use crate::model::memory::ServiceMemory;
-use crate::model::plan::{Cause, Rule};
+use crate::model::reason::{Cause, Rule};
 use crate::model::snapshot::Snapshot;
 
 /// The span that counts is that of the change which is about to come.

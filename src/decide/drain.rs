@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use crate::decide::steps::Work;
+use crate::decide::plan_builder::PlanBuilder;
+use crate::decide::rollout::DesiredRevision;
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::Step;
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerState, Duty, Replica, ServerSeen};
+use crate::model::replica::{ContainerState, Duty, Health, Replica, ServerSeen};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 const QUIET_LOOKS: u32 = 2;
@@ -19,8 +20,8 @@ const QUIET_LOOKS: u32 = 2;
 /// hold now is one it will not make either.
 const IDLE_CLIENTS_GONE: Duration = KEEP_ALIVE.saturating_add(Duration::from_secs(1));
 
-pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut Work) {
-    forget(snapshot, next);
+pub(crate) fn advance(plan: &mut PlanBuilder) {
+    let PlanBuilder { snapshot, next, actions, steps, .. } = plan;
     for replica in &snapshot.replicas {
         let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
         if let DrainStep::Emptying { quiet } = drain.step {
@@ -28,14 +29,14 @@ pub(crate) fn advance(snapshot: &Snapshot, next: &mut ServiceMemory, work: &mut 
             if !is_told(snapshot, replica) {
                 *drain = Drain { since: snapshot.now, step: DrainStep::Emptying { quiet: 0 } };
             }
-            drain.step = emptying(snapshot, replica, drain, quiet, work);
+            drain.step = emptying(snapshot, replica, drain, quiet, steps);
         }
         let may_go = match drain.step {
             DrainStep::Emptying { .. } => false,
             DrainStep::Released | DrainStep::Ended => may_stop(snapshot, replica, drain),
         };
         if may_go {
-            work.actions.push(Action::Remove(Removal {
+            actions.push(Action::Remove(Removal {
                 service: snapshot.service.name.as_str().to_owned(),
                 number: replica.number,
                 id: replica.id.clone(),
@@ -55,6 +56,25 @@ pub(crate) fn forget(snapshot: &Snapshot, next: &mut ServiceMemory) {
         let replica = snapshot.replicas.iter().find(|r| r.id == *id);
         replica.is_some_and(|r| drain.step != DrainStep::Ended || !is_up(r))
     });
+}
+
+/// Replicas whose drain can be cancelled without a trace.
+pub(crate) fn cancellable<'a>(
+    snapshot: &'a Snapshot,
+    target: &DesiredRevision,
+    memory: &ServiceMemory,
+) -> impl Iterator<Item = &'a Replica> {
+    snapshot.replicas.iter().filter(move |r| {
+        let emptying = memory.drains.get(&r.id).map(|d| d.step);
+        matches!(emptying, Some(DrainStep::Emptying { .. }))
+            && r.state == ContainerState::Running
+            && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
+            && !r.busy
+            && !target.is_outdated(r)
+            && !matches!(r.health, Health::Unhealthy { .. })
+            // After a restart of the daemon its health is not known yet.
+            && !memory.is_ill(&r.id)
+    })
 }
 
 fn is_up(replica: &Replica) -> bool {
@@ -87,7 +107,7 @@ fn emptying(
     replica: &Replica,
     drain: &Drain,
     quiet: u32,
-    work: &mut Work,
+    steps: &mut Vec<Step>,
 ) -> DrainStep {
     if replica.state != ContainerState::Running {
         return DrainStep::Released;
@@ -107,10 +127,10 @@ fn emptying(
     };
     let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
     if QUIET_LOOKS <= quiet {
-        work.steps.push(Step::Release { number: replica.number, cut: 0 });
+        steps.push(Step::Release { number: replica.number, cut: 0 });
         DrainStep::Released
     } else if snapshot.service.drain_timeout <= waited {
-        work.steps.push(Step::Release { number: replica.number, cut });
+        steps.push(Step::Release { number: replica.number, cut });
         DrainStep::Released
     } else {
         DrainStep::Emptying { quiet }

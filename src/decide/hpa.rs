@@ -5,14 +5,14 @@
 //! it becomes a float. Where HPA rounds, this rounds, in the same order: a number that differs by
 //! one in the last place can be a replica more.
 
-use crate::decide::census::Class;
+use crate::decide::classify::ReplicaClass;
 use crate::model::metric::Milli;
 
 /// Percent are thousandths of a percent here, as everywhere in `Milli`.
 const FULL: Milli = Milli(100_000);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question<'a> {
+pub(crate) struct ProposalInput<'a> {
     pub(crate) measure: Measure,
     /// More than 0.
     pub(crate) target: Milli,
@@ -40,7 +40,7 @@ pub(crate) enum Measure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
-    pub(crate) class: Class,
+    pub(crate) class: ReplicaClass,
     /// `None` is a missing reading.
     pub(crate) used: Option<Milli>,
     /// Only utilization asks for it, and then of every replica.
@@ -72,12 +72,12 @@ pub(crate) struct Proposal {
     pub(crate) value: Milli,
     /// Of this value to the target.
     pub(crate) ratio: f64,
-    pub(crate) course: Course,
+    pub(crate) outcome: Outcome,
 }
 
 /// How the ratio became a number. `filled` is the ratio once gaps were counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Course {
+pub(crate) enum Outcome {
     Followed,
     /// Kept: too close to the target.
     Tolerated,
@@ -102,7 +102,7 @@ pub(crate) enum Course {
 
 /// Why there is no proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blind {
+pub(crate) enum NoProposal {
     NoReplica,
     NoReading,
     /// There are readings, but none of a replica that is ready.
@@ -111,11 +111,11 @@ pub(crate) enum Blind {
     NoLimit,
 }
 
-pub(crate) fn propose(question: &Question) -> Result<Proposal, Blind> {
-    match question.measure {
-        Measure::Utilization | Measure::Average => from_samples(question),
-        Measure::Shared(total) => Ok(from_total(question, total)),
-        Measure::Common(value) => Ok(from_value(question, value)),
+pub(crate) fn propose(input: &ProposalInput) -> Result<Proposal, NoProposal> {
+    match input.measure {
+        Measure::Utilization | Measure::Average => from_samples(input),
+        Measure::Shared(total) => Ok(from_total(input, total)),
+        Measure::Common(value) => Ok(from_value(input, value)),
     }
 }
 
@@ -136,9 +136,9 @@ impl Sums {
     }
 
     /// The value and its ratio to the target; `None` when it is a share of nothing.
-    fn ratio(&self, question: &Question) -> Option<(Milli, f64)> {
-        let target = question.target.0.max(1) as f64;
-        match question.measure {
+    fn ratio(&self, input: &ProposalInput) -> Option<(Milli, f64)> {
+        let target = input.target.0.max(1) as f64;
+        match input.measure {
             Measure::Utilization => {
                 let percent = self.used.saturating_mul(100).checked_div(self.allowed)?;
                 let percent = percent.min(u128::from(COUNT_MAX)) as u64;
@@ -155,75 +155,75 @@ impl Sums {
     }
 }
 
-fn from_samples(question: &Question) -> Result<Proposal, Blind> {
-    let Question { current, tolerance, samples, .. } = *question;
-    let read = read(question)?;
-    let (value, ratio) = read.ratio(question).ok_or(Blind::NoLimit)?;
-    let proposal = |replicas, course| Ok(Proposal { replicas, value, ratio, course });
+fn from_samples(input: &ProposalInput) -> Result<Proposal, NoProposal> {
+    let ProposalInput { current, tolerance, samples, .. } = *input;
+    let read = read(input)?;
+    let (value, ratio) = read.ratio(input).ok_or(NoProposal::NoLimit)?;
+    let proposal = |replicas, outcome| Ok(Proposal { replicas, value, ratio, outcome });
 
     let missing = samples.iter().any(is_missing);
     let unready = samples.iter().any(is_unready) && 1.0 < ratio;
     if !missing && !unready {
         if tolerance.covers(ratio) {
-            return proposal(current, Course::Tolerated);
+            return proposal(current, Outcome::Tolerated);
         }
-        return proposal(count(ratio * f64::from(read.count)), Course::Followed);
+        return proposal(count(ratio * f64::from(read.count)), Outcome::Followed);
     }
 
-    let sums = fill(question, read, ratio);
-    let (_, filled) = sums.ratio(question).ok_or(Blind::NoLimit)?;
+    let sums = fill(input, read, ratio);
+    let (_, filled) = sums.ratio(input).ok_or(NoProposal::NoLimit)?;
     if tolerance.covers(filled) {
-        return proposal(current, Course::ToleratedFilled { filled });
+        return proposal(current, Outcome::ToleratedFilled { filled });
     }
     if (ratio < 1.0 && 1.0 < filled) || (1.0 < ratio && filled < 1.0) {
-        return proposal(current, Course::RatioTurned { filled });
+        return proposal(current, Outcome::RatioTurned { filled });
     }
     let count = count(filled * f64::from(sums.count));
     if (filled < 1.0 && current < count) || (1.0 < filled && count < current) {
-        return proposal(current, Course::CountTurned { filled, count });
+        return proposal(current, Outcome::CountTurned { filled, count });
     }
-    proposal(count, Course::FollowedFilled { filled })
+    proposal(count, Outcome::FollowedFilled { filled })
 }
 
 fn is_missing(sample: &Sample) -> bool {
-    sample.class == Class::Ready && sample.used.is_none()
+    sample.class == ReplicaClass::Ready && sample.used.is_none()
 }
 
 /// With or without a reading: that of a replica that does not serve yet tells of its start, not of
 /// the load.
 fn is_unready(sample: &Sample) -> bool {
-    sample.class == Class::Unready
+    sample.class == ReplicaClass::Unready
 }
 
-fn read(question: &Question) -> Result<Sums, Blind> {
-    let samples = question.samples;
+fn read(input: &ProposalInput) -> Result<Sums, NoProposal> {
+    let samples = input.samples;
     if samples.is_empty() {
-        return Err(Blind::NoReplica);
+        return Err(NoProposal::NoReplica);
     }
     let mut sums = Sums::default();
-    for sample in samples.iter().filter(|s| s.class == Class::Ready) {
+    for sample in samples.iter().filter(|s| s.class == ReplicaClass::Ready) {
         if let Some(used) = sample.used {
             sums.add(u128::from(used.0), sample);
         }
     }
     if sums.count == 0 {
         let read = samples.iter().any(|s| s.used.is_some());
-        return Err(if read { Blind::NoneReady } else { Blind::NoReading });
+        return Err(if read { NoProposal::NoneReady } else { NoProposal::NoReading });
     }
     let limited = samples.iter().all(|s| s.allowed.is_some());
-    if question.measure == Measure::Utilization && !limited {
-        return Err(Blind::NoLimit);
+    if input.measure == Measure::Utilization && !limited {
+        return Err(NoProposal::NoLimit);
     }
     Ok(sums)
 }
 
 /// Every gap is counted against the direction in which the ratio points. At 1.0 it points nowhere.
-fn fill(question: &Question, read: Sums, ratio: f64) -> Sums {
+fn fill(input: &ProposalInput, read: Sums, ratio: f64) -> Sums {
     let mut sums = read;
     let (up, down) = (1.0 < ratio, ratio < 1.0);
-    for sample in question.samples {
+    for sample in input.samples {
         if is_missing(sample) && down {
-            sums.add(full(question, sample), sample);
+            sums.add(full(input, sample), sample);
         } else if up && (is_missing(sample) || is_unready(sample)) {
             sums.add(0, sample);
         }
@@ -232,21 +232,21 @@ fn fill(question: &Question, read: Sums, ratio: f64) -> Sums {
 }
 
 /// What a replica without a reading is taken to use on the way down.
-fn full(question: &Question, sample: &Sample) -> u128 {
-    match question.measure {
+fn full(input: &ProposalInput, sample: &Sample) -> u128 {
+    match input.measure {
         Measure::Utilization => {
             let allowed = u128::from(sample.allowed.unwrap_or_default().0);
-            let percent = u128::from(question.target.max(FULL).0);
+            let percent = u128::from(input.target.max(FULL).0);
             // Both are below 2^64.
             allowed * percent / u128::from(FULL.0)
         }
-        Measure::Average | Measure::Shared(_) | Measure::Common(_) => u128::from(question.target.0),
+        Measure::Average | Measure::Shared(_) | Measure::Common(_) => u128::from(input.target.0),
     }
 }
 
-fn from_total(question: &Question, total: Milli) -> Proposal {
-    let Question { current, tolerance, .. } = *question;
-    let (total, target) = (total.min(QUANTITY_MAX), question.target.0.max(1) as f64);
+fn from_total(input: &ProposalInput, total: Milli) -> Proposal {
+    let ProposalInput { current, tolerance, .. } = *input;
+    let (total, target) = (total.min(QUANTITY_MAX), input.target.0.max(1) as f64);
     let alone = total.0 as f64 / target;
     // None to share with: whatever there is asks for as many as it takes.
     let ratio = if current == 0 { alone } else { total.0 as f64 / (target * f64::from(current)) };
@@ -256,23 +256,23 @@ fn from_total(question: &Question, total: Milli) -> Proposal {
         Milli((total.0 as f64 / f64::from(current)).ceil() as u64)
     };
     if current != 0 && tolerance.covers(ratio) {
-        return Proposal { replicas: current, value, ratio, course: Course::Tolerated };
+        return Proposal { replicas: current, value, ratio, outcome: Outcome::Tolerated };
     }
-    Proposal { replicas: count(alone), value, ratio, course: Course::Followed }
+    Proposal { replicas: count(alone), value, ratio, outcome: Outcome::Followed }
 }
 
-fn from_value(question: &Question, value: Milli) -> Proposal {
-    let Question { current, tolerance, .. } = *question;
-    let ratio = value.0 as f64 / question.target.0.max(1) as f64;
-    let (replicas, course) = if current == 0 {
-        (count(ratio), Course::Followed)
+fn from_value(input: &ProposalInput, value: Milli) -> Proposal {
+    let ProposalInput { current, tolerance, .. } = *input;
+    let ratio = value.0 as f64 / input.target.0.max(1) as f64;
+    let (replicas, outcome) = if current == 0 {
+        (count(ratio), Outcome::Followed)
     } else if tolerance.covers(ratio) {
-        (current, Course::Tolerated)
+        (current, Outcome::Tolerated)
     } else {
-        let ready = question.samples.iter().filter(|s| s.class == Class::Ready).count();
-        (count(ratio * ready as f64), Course::Followed)
+        let ready = input.samples.iter().filter(|s| s.class == ReplicaClass::Ready).count();
+        (count(ratio * ready as f64), Outcome::Followed)
     };
-    Proposal { replicas, value, ratio, course }
+    Proposal { replicas, value, ratio, outcome }
 }
 
 /// The most that HPA's counts can hold.

@@ -1,11 +1,12 @@
 //! What each metric asks for.
 
-use crate::decide::census::{self, Class, class};
-use crate::decide::hpa::{self, Blind, Course, Measure, Proposal, Question, Sample, Tolerance};
-use crate::model::memory::ServiceMemory;
+use crate::decide::classify::{self, Classified, ReplicaClass};
+use crate::decide::hpa::{
+    self, Measure, NoProposal, Outcome, Proposal, ProposalInput, Sample, Tolerance,
+};
+use crate::model::decision::Measured;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::plan::{Gauge, Rule};
-use crate::model::record::Measured;
+use crate::model::reason::{Gauge, Rule};
 use crate::model::replica::{Load, Replica};
 use crate::model::snapshot::Snapshot;
 
@@ -15,7 +16,7 @@ const TOLERANCE: u32 = 10;
 const WHOLE: Milli = Milli(100_000);
 
 /// One answer for each metric, in their order.
-pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32) -> Vec<Measured> {
+pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32) -> Vec<Measured> {
     let behavior = snapshot.service.behavior.as_ref();
     let tolerance = Tolerance::from_hundredths(behavior.map_or(TOLERANCE, |b| b.tolerance));
     let pairs = snapshot.service.metrics.iter().zip(&snapshot.readings);
@@ -27,9 +28,15 @@ pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32)
             Reading::Failed(why) => return untold(metric, why.clone()),
             Reading::Pending => return untold(metric, "nothing was read yet".to_owned()),
         };
-        let samples = samples(snapshot, memory, &metric.source);
+        let samples = samples(snapshot, classified, &metric.source);
         let target = metric.target;
-        match hpa::propose(&Question { measure, target, samples: &samples, current, tolerance }) {
+        match hpa::propose(&ProposalInput {
+            measure,
+            target,
+            samples: &samples,
+            current,
+            tolerance,
+        }) {
             Ok(proposal) => told(metric, &proposal),
             Err(blind) => untold(metric, words(blind).to_owned()),
         }
@@ -37,29 +44,29 @@ pub(crate) fn measure(snapshot: &Snapshot, memory: &ServiceMemory, current: u32)
     pairs.map(one).collect()
 }
 
-fn samples(snapshot: &Snapshot, memory: &ServiceMemory, source: &Source) -> Vec<Sample> {
+fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec<Sample> {
     let load = |r: &Replica| match source {
         Source::Memory => r.memory,
         Source::Cpu | Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => {
             r.load
         }
     };
-    let sample = |r: &Replica| {
+    let sample = |(class, r): &(ReplicaClass, &Replica)| {
         let used = match load(r) {
             Load::Read(percent) => Some(Milli(percent.hundredths().saturating_mul(10))),
             Load::Missing => None,
         };
         // An ill one is replaced: its successor will carry a share, and carries nothing yet.
-        let class = match class(r, memory) {
-            Class::Ill => Class::Unready,
-            Class::Away => Class::Leaving,
-            class @ (Class::Ready | Class::Unready | Class::Leaving) => class,
+        let class = match *class {
+            ReplicaClass::Ill => ReplicaClass::Unready,
+            ReplicaClass::Away => ReplicaClass::Leaving,
+            class @ (ReplicaClass::Ready | ReplicaClass::Unready | ReplicaClass::Leaving) => class,
         };
         Sample { class, used, allowed: Some(WHOLE) }
     };
-    let hidden = Sample { class: Class::Unready, used: None, allowed: Some(WHOLE) };
-    let hidden = census::hidden(snapshot).map(|_| hidden);
-    snapshot.replicas.iter().map(sample).chain(hidden).collect()
+    let hidden = Sample { class: ReplicaClass::Unready, used: None, allowed: Some(WHOLE) };
+    let hidden = classify::hidden(snapshot).map(|_| hidden);
+    classified.replicas.iter().map(sample).chain(hidden).collect()
 }
 
 fn unit(source: &Source) -> &'static str {
@@ -72,15 +79,15 @@ fn unit(source: &Source) -> &'static str {
 fn told(metric: &Metric, proposal: &Proposal) -> Measured {
     let (value, unit) = (proposal.value, unit(&metric.source));
     let gauge = Gauge { metric: metric.source.name(), value, target: metric.target, unit };
-    let rule = match proposal.course {
-        Course::Followed | Course::FollowedFilled { .. } if metric.target < value => {
+    let rule = match proposal.outcome {
+        Outcome::Followed | Outcome::FollowedFilled { .. } if metric.target < value => {
             Rule::AboveTarget(gauge)
         }
-        Course::Followed | Course::FollowedFilled { .. } => Rule::BelowTarget(gauge),
-        Course::Tolerated => Rule::OnTarget(gauge),
-        Course::ToleratedFilled { .. }
-        | Course::RatioTurned { .. }
-        | Course::CountTurned { .. } => Rule::GapsExplain(gauge),
+        Outcome::Followed | Outcome::FollowedFilled { .. } => Rule::BelowTarget(gauge),
+        Outcome::Tolerated => Rule::OnTarget(gauge),
+        Outcome::ToleratedFilled { .. }
+        | Outcome::RatioTurned { .. }
+        | Outcome::CountTurned { .. } => Rule::GapsExplain(gauge),
     };
     Measured {
         name: metric.source.to_string(),
@@ -108,11 +115,11 @@ fn untold(metric: &Metric, why: String) -> Measured {
     }
 }
 
-fn words(blind: Blind) -> &'static str {
+fn words(blind: NoProposal) -> &'static str {
     match blind {
-        Blind::NoReplica => "there is no replica to measure",
-        Blind::NoReading => "no replica gave a sample",
-        Blind::NoneReady => "no replica that is ready gave a sample",
-        Blind::NoLimit => "a replica's limit is not known",
+        NoProposal::NoReplica => "there is no replica to measure",
+        NoProposal::NoReading => "no replica gave a sample",
+        NoProposal::NoneReady => "no replica that is ready gave a sample",
+        NoProposal::NoLimit => "a replica's limit is not known",
     }
 }

@@ -71,7 +71,7 @@ pub(crate) enum ProxyPlan {
 }
 
 /// `seen` is `None` when HAProxy does not answer. Call it only while nothing is under way on it.
-pub(crate) fn decide(
+pub(crate) fn plan_proxy(
     now: Moment,
     routes: &Routes,
     seen: Option<&ProxySeen>,

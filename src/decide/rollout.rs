@@ -1,19 +1,18 @@
 //! What replicas should be made from, which ones are not, and how far that has come.
 //!
-//! Nothing here starts or stops a replica: `seats.rs` does that for as long as there are old ones.
+//! Nothing here starts or stops a replica: `rolling_update.rs` does that for as long as there are old ones.
 //! So a change may be cut off anywhere, and goes on from what is there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::census::{Class, class};
-use crate::decide::steps::Work;
+use crate::decide::classify::{Classified, ReplicaClass};
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Failures, ServiceMemory};
 use crate::model::plan::Milestone;
 use crate::model::replica::Replica;
 use crate::model::rollout::{Progress, Recipe, RolloutMemory};
 use crate::model::service::Service;
-use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
 /// A turn comes at least every minute. Where none came for so long, nobody was there to see
@@ -21,25 +20,25 @@ use crate::model::time::Moment;
 const UNWATCHED: Duration = Duration::from_secs(120);
 
 /// What new replicas are made from.
-pub(crate) struct Target {
+pub(crate) struct DesiredRevision {
     pub(crate) service: Arc<Service>,
     spec: String,
     restart_up_to: u32,
 }
 
-impl Target {
+impl DesiredRevision {
     /// Forgets a rejection that is out of date.
-    pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> Target {
+    pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> DesiredRevision {
         let spec = service.spec_hash();
         let is_outdated =
             |rejected: &mut String| *rejected != spec && *rejected != service.portless_hash();
         memory.rejected.take_if(is_outdated);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
-            None => Target { service: service.clone(), spec, restart_up_to },
+            None => DesiredRevision { service: service.clone(), spec, restart_up_to },
             Some(good) => {
                 let service = Arc::new(good.applied_to(service));
-                Target { spec: service.spec_hash(), service, restart_up_to }
+                DesiredRevision { spec: service.spec_hash(), service, restart_up_to }
             }
         }
     }
@@ -47,12 +46,12 @@ impl Target {
     /// It was made before that was said of replicas, or from something else. Who bears no mark, as
     /// those of earlier versions, is taken for what should be there; so is docker compose's own,
     /// which compose replaces.
-    pub(crate) fn is_old(&self, replica: &Replica) -> bool {
-        let is_old = replica.number <= self.restart_up_to || self.is_other(replica);
-        is_old && replica.owner.may_be_replaced()
+    pub(crate) fn is_outdated(&self, replica: &Replica) -> bool {
+        let is_outdated = replica.number <= self.restart_up_to || self.has_other_spec(replica);
+        is_outdated && replica.owner.may_be_replaced()
     }
 
-    fn is_other(&self, replica: &Replica) -> bool {
+    fn has_other_spec(&self, replica: &Replica) -> bool {
         replica.spec.as_ref().is_some_and(|spec| *spec != self.spec)
     }
 }
@@ -60,7 +59,7 @@ impl Target {
 /// What a new replica is made from, as far as it is remembered.
 pub(crate) fn to_make(service: &Arc<Service>, memory: Option<&RolloutMemory>) -> Arc<Service> {
     let mut memory = memory.cloned().unwrap_or_default();
-    Target::choose(service, &mut memory).service
+    DesiredRevision::choose(service, &mut memory).service
 }
 
 /// An operator wants all replicas replaced, whatever they are made from.
@@ -70,7 +69,7 @@ pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment
     memory.rollout.under_way = Some(Progress::begun(service.spec_hash(), now));
 }
 
-struct Tally {
+struct RolloutCounts {
     /// Ready, and as they should be.
     new: u32,
     old: u32,
@@ -78,114 +77,110 @@ struct Tally {
     other: u32,
 }
 
-impl Tally {
-    fn of(snapshot: &Snapshot, memory: &ServiceMemory, target: &Target) -> Tally {
-        let mut tally = Tally { new: 0, old: 0, other: 0 };
-        for replica in &snapshot.replicas {
-            let class = class(replica, memory);
-            if matches!(class, Class::Leaving | Class::Away) {
+impl RolloutCounts {
+    fn of(classified: &Classified, target: &DesiredRevision) -> RolloutCounts {
+        let mut counts = RolloutCounts { new: 0, old: 0, other: 0 };
+        for (class, replica) in &classified.replicas {
+            if matches!(class, ReplicaClass::Leaving | ReplicaClass::Away) {
                 continue;
             }
-            if target.is_old(replica) {
-                tally.old += 1;
-                tally.other += u32::from(target.is_other(replica));
-            } else if class == Class::Ready {
-                tally.new += 1;
+            if target.is_outdated(replica) {
+                counts.old += 1;
+                counts.other += u32::from(target.has_other_spec(replica));
+            } else if *class == ReplicaClass::Ready {
+                counts.new += 1;
             }
         }
-        tally
+        counts
     }
 }
 
 /// Notes progress or the want of it; gives what new replicas are made from in this turn.
-pub(crate) fn advance(
-    snapshot: &Snapshot,
-    wanted: u32,
-    target: Target,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) -> Target {
-    let (now, service) = (snapshot.now, &snapshot.service);
-    let tally = Tally::of(snapshot, next, &target);
-    let is_enough = wanted <= tally.new.saturating_add(service.rollout.max_unavailable)
-        && (0 < tally.new || wanted == 0);
-    let is_complete = tally.old == 0 && is_enough;
-    let mut progress = match next.rollout.under_way.take() {
+pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> DesiredRevision {
+    let (now, service) = (plan.snapshot.now, &plan.snapshot.service);
+    let wanted = plan.wanted;
+    let counts = RolloutCounts::of(&plan.classified, &target);
+    let is_enough = wanted <= counts.new.saturating_add(service.rollout.max_unavailable)
+        && (0 < counts.new || wanted == 0);
+    let is_complete = counts.old == 0 && is_enough;
+    let rollout = &mut plan.next.rollout;
+    let mut progress = match rollout.under_way.take() {
         Some(progress) if progress.spec == target.spec => progress,
         // Where none is wanted all go anyway.
-        None if tally.old == 0 || wanted == 0 => {
+        None if counts.old == 0 || wanted == 0 => {
             if is_complete {
-                remember(service, &tally, &mut next.rollout);
+                remember(service, &counts, rollout);
             }
             return target;
         }
         Some(_) | None => {
-            work.milestones.push(Milestone::RolloutStarted { old: tally.old });
+            plan.milestones.push(Milestone::RolloutStarted { old: counts.old });
             Progress::begun(target.spec.clone(), now)
         }
     };
     if is_complete {
-        let (took, is_back) = (now.since(progress.began), next.rollout.rejected.is_some());
-        work.milestones.push(Milestone::RolloutFinished { took, is_back });
-        remember(service, &tally, &mut next.rollout);
+        let took = now.since(progress.began);
+        let is_back = rollout.rejected.is_some();
+        plan.milestones.push(Milestone::RolloutFinished { took, is_back });
+        remember(service, &counts, rollout);
         return target;
     }
-    note(&mut progress, &tally, now);
+    note(&mut progress, &counts, now);
     let idle = now.since(progress.moved);
     if service.rollout.progress_deadline <= idle {
-        return give_up(snapshot, target, progress, &tally, next, work);
+        return give_up(plan, target, progress, &counts);
     }
-    next.rollout.under_way = Some(progress);
+    rollout.under_way = Some(progress);
     target
 }
 
 /// What the config says has proven itself.
-fn remember(service: &Service, tally: &Tally, memory: &mut RolloutMemory) {
+fn remember(service: &Service, counts: &RolloutCounts, memory: &mut RolloutMemory) {
     let is_known = memory.good.as_ref().is_some_and(|good| good.is_of(service));
-    if 0 < tally.new && memory.rejected.is_none() && !is_known {
+    if 0 < counts.new && memory.rejected.is_none() && !is_known {
         memory.good = Some(Arc::new(Recipe::of(service)));
     }
 }
 
-fn note(progress: &mut Progress, tally: &Tally, now: Moment) {
+fn note(progress: &mut Progress, counts: &RolloutCounts, now: Moment) {
     let gap = now.since(progress.watched);
     if UNWATCHED < gap {
         progress.moved = progress.moved.plus(gap).min(now);
     }
     progress.watched = now;
-    if progress.most_new < tally.new || tally.old < progress.fewest_old {
-        progress.most_new = progress.most_new.max(tally.new);
-        progress.fewest_old = progress.fewest_old.min(tally.old);
+    if progress.most_new < counts.new || counts.old < progress.fewest_old {
+        progress.most_new = progress.most_new.max(counts.new);
+        progress.fewest_old = progress.fewest_old.min(counts.old);
         progress.moved = now;
         progress.is_stalled = false;
     }
 }
 
 fn give_up(
-    snapshot: &Snapshot,
-    target: Target,
+    plan: &mut PlanBuilder,
+    target: DesiredRevision,
     mut progress: Progress,
-    tally: &Tally,
-    next: &mut ServiceMemory,
-    work: &mut Work,
-) -> Target {
-    let (service, rollout) = (&snapshot.service, &mut next.rollout);
+    counts: &RolloutCounts,
+) -> DesiredRevision {
+    let PlanBuilder { snapshot, next, milestones, .. } = plan;
+    let service = &snapshot.service;
+    let rollout = &mut next.rollout;
     let idle = snapshot.now.since(progress.moved);
     let may = service.rollout.rollback && rollout.rejected.is_none();
     let good = rollout.good.clone().filter(|_| may);
     let good = good.map(|good| (good.applied_to(service).spec_hash(), good));
-    let (new, old) = (tally.new, tally.old);
+    let (new, old) = (counts.new, counts.old);
     if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
         let to = Some(good.container.origin.to_string());
-        work.milestones.push(Milestone::RolledBack { idle, new, old, to });
+        milestones.push(Milestone::RolledBack { idle, new, old, to });
         rollout.rejected = Some(target.spec);
         rollout.under_way = Some(Progress::begun(spec, snapshot.now));
-    } else if may && tally.other == 0 {
+    } else if may && counts.other == 0 {
         // A restart: what runs is good, what should have replaced it is not.
-        work.milestones.push(Milestone::RolledBack { idle, new, old, to: None });
+        milestones.push(Milestone::RolledBack { idle, new, old, to: None });
     } else {
         if !std::mem::replace(&mut progress.is_stalled, true) {
-            work.milestones.push(Milestone::RolloutStalled { idle, new, old });
+            milestones.push(Milestone::RolloutStalled { idle, new, old });
         }
         rollout.under_way = Some(progress);
         return target;
@@ -193,5 +188,5 @@ fn give_up(
     rollout.restart_up_to = 0;
     // What is known to work does not wait for what failed without it.
     next.failures = Failures::default();
-    Target::choose(service, &mut next.rollout)
+    DesiredRevision::choose(service, &mut next.rollout)
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod action;
 pub(crate) mod behavior;
+pub(crate) mod bounds;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod counted;
+pub(crate) mod decision;
 pub(crate) mod event;
 pub(crate) mod hash;
 pub(crate) mod health;
@@ -16,7 +18,7 @@ pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod process;
 pub(crate) mod proxy;
-pub(crate) mod record;
+pub(crate) mod reason;
 pub(crate) mod replica;
 pub(crate) mod rollout;
 pub(crate) mod running;

@@ -248,10 +248,11 @@ pub(crate) struct ReloadFailure {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::bounds::Bounds;
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::Backend;
     use crate::model::schedule::Timetable;
-    use crate::model::service::{Bounds, ContainerSpec, Origin, Runs, Service, ServiceName};
+    use crate::model::service::{ContainerSpec, Origin, Runs, Service, ServiceName};
 
     #[test]
     fn behind_swarms_port_no_other_one_is_asked() {

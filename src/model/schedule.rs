@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::{GapInfo, Tz};
 
-use crate::model::service::Bounds;
+use crate::model::bounds::Bounds;
 
 /// Seconds since the Unix epoch, of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,10 +226,10 @@ mod tests {
     use chrono::{DateTime, NaiveDate, Weekday};
     use chrono_tz::Tz;
 
+    use crate::model::bounds::Bounds;
     use crate::model::schedule::{
         Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
     };
-    use crate::model::service::Bounds;
 
     fn wall(text: &str) -> Wall {
         Wall(DateTime::parse_from_rfc3339(text).unwrap().timestamp())

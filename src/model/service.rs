@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::behavior::Behavior;
+use crate::model::bounds::Bounds;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::metric::Metric;
@@ -30,35 +31,6 @@ impl ServiceName {
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// How many replicas a service may have. Invariant: `min <= max <= 1000`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    min: u32,
-    max: u32,
-}
-
-impl Bounds {
-    pub(crate) const MAX: u32 = 1000;
-
-    pub(crate) fn new(min: u32, max: u32) -> Option<Bounds> {
-        (min <= max && max <= Self::MAX).then_some(Bounds { min, max })
-    }
-
-    /// Neither fewer nor more; at most `Bounds::MAX`.
-    pub(crate) fn exactly(count: u32) -> Bounds {
-        let count = count.min(Self::MAX);
-        Bounds { min: count, max: count }
-    }
-
-    pub(crate) fn min(self) -> u32 {
-        self.min
-    }
-
-    pub(crate) fn max(self) -> u32 {
-        self.max
     }
 }
 
@@ -397,11 +369,10 @@ pub(crate) fn replica_name(service: &str, number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::bounds::Bounds;
     use crate::model::schedule::Timetable;
     use crate::model::secret::Secret;
-    use crate::model::service::{
-        Bounds, ContainerSpec, Origin, Percent, Restart, Service, ServiceName,
-    };
+    use crate::model::service::{ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
 
     #[test]
     fn a_spec_has_one_hash_for_ever_and_another_after_any_change() {

@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
-use crate::model::plan::Cause;
-use crate::model::record::{Counts, Measured, Sighting};
 use crate::model::replica::Load;
-use crate::model::schedule::{Standing, Wall};
+use crate::model::schedule::Wall;
 use crate::model::service::Listen;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
@@ -44,16 +43,12 @@ pub(crate) struct Status {
 pub(crate) struct ServiceStatus {
     pub(crate) name: String,
     pub(crate) listen: Option<Listen>,
-    pub(crate) wanted: u32,
-    pub(crate) standing: Standing,
+    /// Of the last tick. Between two evaluations its rules are those of the last evaluation.
+    pub(crate) decision: Decision,
     /// Names of its schedules; any of them may be `standing`'s.
     pub(crate) windows: Vec<String>,
     /// Only some hours of the week are business hours.
     pub(crate) has_hours: bool,
-    pub(crate) counts: Counts,
-    /// Of the last turn.
-    pub(crate) because: Vec<Cause>,
-    pub(crate) reason: &'static str,
     pub(crate) hold: Option<Hold>,
     pub(crate) pause: Option<Pause>,
     pub(crate) rollout: Option<RolloutStatus>,
@@ -123,14 +118,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) at: Wall,
-    pub(crate) from: u32,
-    pub(crate) wanted: u32,
-    pub(crate) standing: Standing,
-    pub(crate) counts: Counts,
-    pub(crate) sightings: Vec<Sighting>,
-    pub(crate) measured: Vec<Measured>,
-    pub(crate) because: Vec<Cause>,
-    pub(crate) reason: &'static str,
+    pub(crate) decision: Decision,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

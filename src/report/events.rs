@@ -9,8 +9,9 @@ use crate::model::event::{Event, Kind, OVER};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
-use crate::model::plan::{Milestone, Plan, Rule};
+use crate::model::plan::{Milestone, Plan};
 use crate::model::proxy::KeptPort;
+use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
@@ -225,7 +226,8 @@ impl Told {
         failures: u32,
         words: &LastWords,
     ) -> Vec<Event> {
-        let mut events: Vec<Event> = self.standing(service, &plan.standing).into_iter().collect();
+        let mut events: Vec<Event> =
+            self.standing(service, &plan.decision.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(plan.steps.iter().filter_map(|step| steps::stepped(service, step, words)));
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
@@ -254,7 +256,7 @@ impl Told {
 }
 
 fn cause(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> Option<&Rule> {
-    plan.because.iter().map(|cause| &cause.rule).find(|rule| is_it(rule))
+    plan.decision.because.iter().map(|cause| &cause.rule).find(|rule| is_it(rule))
 }
 
 fn has(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> bool {
@@ -303,14 +305,19 @@ fn standing_shown(standing: &Standing) -> String {
 }
 
 fn scaling(service: &str, plan: &Plan) -> Option<Event> {
-    let kind = match plan.from.cmp(&plan.wanted) {
+    let kind = match plan.decision.from.cmp(&plan.decision.wanted) {
         std::cmp::Ordering::Less => Kind::ScaleUp,
         std::cmp::Ordering::Greater => Kind::ScaleDown,
         std::cmp::Ordering::Equal => return None,
     };
-    let rules: Vec<String> = plan.because.iter().map(|cause| cause.rule.to_string()).collect();
+    let rules: Vec<String> =
+        plan.decision.because.iter().map(|cause| cause.rule.to_string()).collect();
     let event = Event::new(kind, rules.join(", ")).service(service);
-    Some(Event { reason: Some(plan.reason()), change: Some((plan.from, plan.wanted)), ..event })
+    Some(Event {
+        reason: Some(plan.decision.reason()),
+        change: Some((plan.decision.from, plan.decision.wanted)),
+        ..event
+    })
 }
 
 fn reached(service: &str, milestone: &Milestone) -> Event {
@@ -385,17 +392,18 @@ fn samples(snapshot: &Snapshot, load: impl Fn(&Replica) -> Load) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::bounds::Bounds;
+    use crate::model::decision::{Counts, Decision};
     use crate::model::event::Event;
-    use crate::model::plan::{Cause, Plan, Rule};
-    use crate::model::record::Counts;
+    use crate::model::plan::Plan;
+    use crate::model::reason::{Cause, Rule};
     use crate::model::schedule::Standing;
-    use crate::model::service::Bounds;
     use crate::report::events::{LastWords, Told};
 
     fn plan(rule: Rule) -> Plan {
         let (wanted, ready) = (2, 2);
         let bounds = Bounds::exactly(wanted);
-        Plan {
+        let decision = Decision {
             from: wanted,
             wanted,
             standing: Standing { bounds, scaling: true, window: None },
@@ -403,6 +411,9 @@ mod tests {
             sightings: Vec::new(),
             measured: Vec::new(),
             because: vec![Cause { rule, number: wanted }],
+        };
+        Plan {
+            decision,
             actions: Vec::new(),
             steps: Vec::new(),
             milestones: Vec::new(),

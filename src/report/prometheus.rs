@@ -1,9 +1,9 @@
 //! Prometheus' text format 0.0.4: the status and what was counted, as samples.
 
+use crate::model::decision::Measured;
 use crate::model::metric::Milli;
-use crate::model::plan::REASONS;
 use crate::model::process::Process;
-use crate::model::record::Measured;
+use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ServiceStatus, Status};
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
@@ -34,9 +34,9 @@ fn samples(
     match series {
         Series::Build => page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
         Series::Replicas => services.iter().for_each(|s| replicas(page, s)),
-        Series::Desired => page.each(services, |s| f64::from(s.wanted)),
-        Series::Min => page.each(services, |s| f64::from(s.standing.bounds.min())),
-        Series::Max => page.each(services, |s| f64::from(s.standing.bounds.max())),
+        Series::Desired => page.each(services, |s| f64::from(s.decision.wanted)),
+        Series::Min => page.each(services, |s| f64::from(s.decision.standing.bounds.min())),
+        Series::Max => page.each(services, |s| f64::from(s.decision.standing.bounds.max())),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
@@ -165,7 +165,7 @@ fn replicas(page: &mut Page, service: &ServiceStatus) {
 fn reasons(page: &mut Page, service: &ServiceStatus) {
     for reason in REASONS {
         let labels = [("service", service.name.as_str()), ("reason", reason)];
-        page.sample(&labels, flag(service.reason == reason));
+        page.sample(&labels, flag(service.decision.reason() == reason));
     }
 }
 
@@ -183,17 +183,17 @@ fn windows(page: &mut Page, service: &ServiceStatus) {
         page.sample(&labels, flag(holds));
     };
     for schedule in &service.windows {
-        window(schedule, service.standing.window.as_ref() == Some(schedule));
+        window(schedule, service.decision.standing.window.as_ref() == Some(schedule));
     }
     if service.has_hours && !service.windows.iter().any(|name| name == HOURS) {
-        window(HOURS, service.standing.scaling);
+        window(HOURS, service.decision.standing.scaling);
     }
 }
 
 /// Each with a name of its own: two queries may begin alike.
 fn measured(service: &ServiceStatus) -> Vec<(String, &Measured)> {
     let mut named: Vec<(String, &Measured)> = Vec::new();
-    for shown in service.record.iter().flat_map(|record| &record.measured) {
+    for shown in service.record.iter().flat_map(|record| &record.decision.measured) {
         let alike = named.iter().filter(|(_, other)| other.name == shown.name).count();
         let name = match alike {
             0 => shown.name.clone(),
@@ -210,13 +210,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::model::bounds::Bounds;
     use crate::model::counted::Counted;
+    use crate::model::decision::{Counts, Decision, Measured};
     use crate::model::metric::Milli;
-    use crate::model::plan::Rule;
     use crate::model::process::Process;
-    use crate::model::record::{Counts, Measured};
+    use crate::model::reason::{Cause, Rule};
     use crate::model::schedule::{Standing, Wall};
-    use crate::model::service::Bounds;
     use crate::model::status::{Record, ServiceStatus};
     use crate::model::time::Moment;
     use crate::report::prometheus::{Page, metrics, text, windows};
@@ -252,27 +252,23 @@ mod tests {
             rule: Rule::NoSample,
             failure: None,
         };
-        let record = Record {
-            at: Wall(0),
+        let decision = |window, measured| Decision {
             from: 1,
             wanted: 1,
-            standing: standing(None),
+            standing: standing(window),
             counts: Counts::default(),
             sightings: Vec::new(),
-            measured: names.iter().map(measured).collect(),
-            because: Vec::new(),
-            reason: "Held",
+            measured,
+            because: vec![Cause { rule: Rule::Held { left: None }, number: 1 }],
         };
+        let measured = names.iter().map(measured).collect();
+        let record = Record { at: Wall(0), decision: decision(None, measured) };
         ServiceStatus {
             name: "web".to_owned(),
             listen: None,
-            wanted: 1,
-            standing: standing(Some("night")),
+            decision: decision(Some("night"), Vec::new()),
             windows: Vec::new(),
             has_hours: true,
-            counts: Counts::default(),
-            because: Vec::new(),
-            reason: "Held",
             hold: None,
             pause: None,
             rollout: None,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::decision::{Counts, Decision};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::metric::Milli;
-use crate::model::plan::{Cause, Plan, Rule};
-use crate::model::record::Counts;
+use crate::model::plan::Plan;
+use crate::model::reason::{Cause, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::schedule::Wall;
@@ -41,37 +42,34 @@ impl Past {
     ) -> ServiceStatus {
         let (name, at) = (snapshot.service.name.as_str(), snapshot.wall);
         if snapshot.due {
-            self.records.insert(name.to_owned(), Arc::new(record(at, plan)));
+            self.records
+                .insert(name.to_owned(), Arc::new(Record { at, decision: plan.decision.clone() }));
             let course = Arc::make_mut(self.courses.entry(name.to_owned()).or_default());
-            course.push_back(point(at, plan));
+            course.push_back(point(at, &plan.decision));
             course.drain(..course.len().saturating_sub(COURSE_POINTS));
             self.loads.retain(|(service, _), _| service != name);
             let loads = snapshot.replicas.iter().map(|r| (r.number, (r.load, r.memory)));
             self.loads.extend(loads.map(|(number, loads)| ((name.to_owned(), number), loads)));
         }
-        if plan.from != plan.wanted {
-            self.changes.insert(name.to_owned(), change(at, plan));
+        if plan.decision.from != plan.decision.wanted {
+            self.changes.insert(name.to_owned(), change(at, &plan.decision));
         }
         // A turn between two looks says nothing of load: the last look does.
-        let stands = plan.because.last().is_some_and(|cause| cause.rule == Rule::Standing);
+        let stands = plan.decision.because.last().is_some_and(|cause| cause.rule == Rule::Standing);
         let record = self.records.get(name);
-        let (because, reason) = match record.filter(|_| stands) {
-            Some(record) => (record.because.clone(), record.reason),
-            None => (plan.because.clone(), plan.reason()),
-        };
+        let mut decision = plan.decision.clone();
+        if let Some(record) = record.filter(|_| stands) {
+            decision.because.clone_from(&record.decision.because);
+        }
         let replicas = snapshot.replicas.iter().map(|r| self.replica(snapshot, r, memory));
         let replicas = replicas.collect();
         let timetable = &snapshot.service.timetable;
         ServiceStatus {
             name: name.to_owned(),
             listen: snapshot.service.listen.clone(),
-            wanted: plan.wanted,
-            standing: plan.standing.clone(),
+            decision,
             windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
             has_hours: timetable.hours.is_some(),
-            counts: plan.counts,
-            because,
-            reason,
             hold: memory.hold.clone(),
             pause: memory.pause,
             rollout: rollout(snapshot.now, &memory.rollout),
@@ -119,16 +117,21 @@ impl Past {
 pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
     let (rule, wanted) = (Rule::EngineLost, memory.wanted.unwrap_or(0));
     let timetable = &service.timetable;
+    let decision = Decision {
+        from: wanted,
+        wanted,
+        standing: timetable.at(at),
+        counts: Counts::default(),
+        sightings: Vec::new(),
+        measured: Vec::new(),
+        because: vec![Cause { rule, number: wanted }],
+    };
     ServiceStatus {
         name: service.name.as_str().to_owned(),
         listen: service.listen.clone(),
-        wanted,
-        standing: timetable.at(at),
+        decision,
         windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
         has_hours: timetable.hours.is_some(),
-        counts: Counts::default(),
-        because: vec![Cause { rule, number: wanted }],
-        reason: rule.word(),
         hold: memory.hold.clone(),
         pause: memory.pause,
         rollout: None,
@@ -156,31 +159,17 @@ fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {
     Some(RolloutStatus { state, new, old, idle })
 }
 
-fn record(at: Wall, plan: &Plan) -> Record {
-    Record {
-        at,
-        from: plan.from,
-        wanted: plan.wanted,
-        standing: plan.standing.clone(),
-        counts: plan.counts,
-        sightings: plan.sightings.clone(),
-        measured: plan.measured.clone(),
-        because: plan.because.clone(),
-        reason: plan.reason(),
-    }
-}
-
-fn point(at: Wall, plan: &Plan) -> Point {
-    let loads = plan.measured.iter().filter_map(|measured| {
+fn point(at: Wall, decision: &Decision) -> Point {
+    let loads = decision.measured.iter().filter_map(|measured| {
         let target = measured.target.0.max(1);
         measured.value.map(|value| Milli(value.0.saturating_mul(1000) / target))
     });
-    Point { at, load: loads.max(), ready: plan.counts.ready, wanted: plan.wanted }
+    Point { at, load: loads.max(), ready: decision.counts.ready, wanted: decision.wanted }
 }
 
-fn change(at: Wall, plan: &Plan) -> Change {
-    let words: Vec<String> = plan.because.iter().map(|cause| cause.rule.to_string()).collect();
-    let (from, to, reason) = (plan.from, plan.wanted, plan.reason());
+fn change(at: Wall, decision: &Decision) -> Change {
+    let words: Vec<String> = decision.because.iter().map(|cause| cause.rule.to_string()).collect();
+    let (from, to, reason) = (decision.from, decision.wanted, decision.reason());
     Change { at, from, to, reason, words: words.join(", ") }
 }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
+use crate::model::decision::{Counts, Measured, Sighting};
 use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
-use crate::model::plan::Cause;
-use crate::model::record::{Counts, Measured, Sighting};
+use crate::model::reason::Cause;
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::service::replica_name;
@@ -94,18 +94,18 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
-        "wanted": service.wanted,
-        "reason": service.reason,
-        "because": rules(&service.because),
+        "wanted": service.decision.wanted,
+        "reason": service.decision.reason(),
+        "because": rules(&service.decision.because),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
         "last_change": service.last_change.as_ref().map(change),
-        "metrics": service.record.as_ref().map(|r| metrics(&r.measured)).unwrap_or_default(),
+        "metrics": service.record.as_ref().map(|r| metrics(&r.decision.measured)).unwrap_or_default(),
     });
-    merge(&mut out, counts(service.counts));
-    merge(&mut out, standing(&service.standing));
+    merge(&mut out, counts(service.decision.counts));
+    merge(&mut out, standing(&service.decision.standing));
     out
 }
 
@@ -131,19 +131,19 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
     let mut out = json!({
         "service": service.name,
         "at": stamp(record.at),
-        "from": record.from,
-        "wanted": record.wanted,
-        "reason": record.reason,
-        "metrics": metrics(&record.measured),
-        "rules": rules(&record.because),
-        "replicas": counts(record.counts),
-        "seen": sightings(&service.name, &record.sightings),
+        "from": record.decision.from,
+        "wanted": record.decision.wanted,
+        "reason": record.decision.reason(),
+        "metrics": metrics(&record.decision.measured),
+        "rules": rules(&record.decision.because),
+        "replicas": counts(record.decision.counts),
+        "seen": sightings(&service.name, &record.decision.sightings),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
     });
-    merge(&mut out, standing(&record.standing));
+    merge(&mut out, standing(&record.decision.standing));
     Some(out)
 }
 

@@ -8,15 +8,14 @@ use crate::act;
 use crate::config::{self, Loaded};
 use crate::controller::PROXY_WATCH;
 use crate::controller::tick::ControllerState;
+use crate::model::bounds::Bounds;
 use crate::model::command::Order;
 use crate::model::config::Config;
 use crate::model::memory::DrainStep;
 use crate::model::metric::{Milli, Source};
 use crate::model::replica::{ContainerState, Ending};
 use crate::model::schedule::{Timetable, Wall};
-use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName,
-};
+use crate::model::service::{Band, ContainerSpec, Cooldown, Origin, Percent, Service, ServiceName};
 use crate::model::time::Moment;
 use crate::outside::{Error, Result};
 use crate::sim::executor::SimExecutor;

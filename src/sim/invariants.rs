@@ -158,24 +158,28 @@ impl State {
         };
         let there = self.containers.iter().filter(stays).count();
         let surge = self.scenario.service.rollout.max_surge;
-        let most = usize::try_from(plan.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
+        let most =
+            usize::try_from(plan.decision.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
         if again < starts && most < there + starts - again {
-            self.record_violation(format!("{starts} started beside {there}, for {}", plan.wanted));
+            self.record_violation(format!(
+                "{starts} started beside {there}, for {}",
+                plan.decision.wanted
+            ));
         }
     }
 
     /// The decision of a tick; `before` is what was remembered when it was taken.
     pub(crate) fn check_tick(&mut self, output: &TickOutput, before: &ServiceMemory) {
         let Some(plan) = output.plans.get(self.service()) else { return };
-        if plan.because.is_empty() {
+        if plan.decision.because.is_empty() {
             self.record_violation("a plan without a reason".to_owned());
         }
         let bounds = self.scenario.service.timetable.at(self.wall()).bounds;
         // What compose made of the number stands for a cooldown.
         let is_composed = matches!(self.scenario.service.container.origin, Origin::Compose { .. });
         let is_ours = output.engine_error.is_none() && !is_composed;
-        if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.wanted) {
-            self.record_violation(format!("{} is outside the bounds", plan.wanted));
+        if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.decision.wanted) {
+            self.record_violation(format!("{} is outside the bounds", plan.decision.wanted));
         }
         self.check_surge(plan, before);
         for step in &plan.steps {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::model::bounds::Bounds;
 use crate::model::schedule::Timetable;
-use crate::model::service::{Bounds, Rollout, Service};
+use crate::model::service::{Rollout, Service};
 use crate::model::time::Moment;
 use crate::sim::fault_injection::{BROKEN, CallFault, Fault, Rate, web};
 use crate::sim::random::Random;

@@ -162,7 +162,7 @@ fn rust_below(dirs: &[&str]) -> Vec<(PathBuf, String)> {
     rust.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// `src/decide/limit.rs` and `src/decide.rs` are both in layer `decide`.
+/// `src/decide/bounds.rs` and `src/decide.rs` are both in layer `decide`.
 fn layer(path: &Path) -> String {
     let first = path.components().nth(1).unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{address, id, sketch};
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
@@ -24,11 +24,11 @@ fn table(rows: &str) {
     for row in rows.lines().map(str::trim).filter(|r| !r.is_empty()) {
         let (looks, want) = row.split_once('|').expect("a row is `looks | answers`");
         let (base, memory) = sketch("RR 50 1..4 1");
-        let mut memory = decide(&base, &memory).1;
+        let mut memory = plan_service(&base, &memory).1;
         let mut got = Vec::new();
         for look in looks.split_whitespace() {
             let snapshot = seen(look, &base);
-            let (plan, next) = decide(&snapshot, &memory);
+            let (plan, next) = plan_service(&snapshot, &memory);
             got.push(answer(&plan.steps, &plan.actions, &next));
             memory = next;
         }
@@ -290,7 +290,7 @@ fn haproxy_has_those_that_can_serve_and_those_that_empty() {
         let (mut snapshot, memory) = sketch(&format!("{strip} 50 0..9 ?"));
         for engine in [EngineSeen::Answers, EngineSeen::Lost] {
             snapshot.engine = engine;
-            let servers = decide(&snapshot, &memory).0.servers;
+            let servers = plan_service(&snapshot, &memory).0.servers;
             let name = |s: &Server| {
                 let number = s.name.strip_prefix("web-").unwrap();
                 format!("{number}{}", if s.draining { "~" } else { "" })
@@ -312,7 +312,7 @@ fn what_empties_is_looked_at_again_soon() {
         ("RD 50 1..4 3 failures=2/4000", Some(6_000)),
     ] {
         let (snapshot, memory) = sketch(input);
-        let again = decide(&snapshot, &memory).0.again;
+        let again = plan_service(&snapshot, &memory).0.again;
         assert_eq!(again, want_ms.map(Duration::from_millis), "{input}");
     }
 }

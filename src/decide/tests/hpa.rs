@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::decide::census::Class;
-use crate::decide::hpa::{Blind, Measure, Question, Sample, Tolerance, propose};
-use crate::decide::merge::{Verdict, merge};
-use crate::decide::rate;
-use crate::decide::restrain::{Request, restrain};
+use crate::decide::classify::ReplicaClass;
+use crate::decide::combine::{Combined, combine};
+use crate::decide::hpa::{Measure, NoProposal, ProposalInput, Sample, Tolerance, propose};
+use crate::decide::normalize::{NormalizationArg, normalize};
+use crate::decide::policies;
 use crate::decide::stabilize::{self, Windows};
 use crate::decide::tests::NOW;
 use crate::decide::tests::cases::{check, load};
 use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
+use crate::model::bounds::Bounds;
 use crate::model::history::{Change, History, Recommendation};
 use crate::model::metric::Milli;
-use crate::model::service::Bounds;
 use crate::model::time::Moment;
 
 fn behavior_cases() -> Value {
@@ -55,14 +55,14 @@ fn the_calculator_answers_as_hpas() {
     check(&file, "cases", |case| {
         let samples = samples(case, count(&case["pod_count"]));
         let unit = if is_utilization(case) { 1000 } else { 1 };
-        let question = Question {
+        let input = ProposalInput {
             measure: measure(case),
             target: Milli(milli(&case["target"]).unwrap().0 * unit),
             samples: &samples,
             current: count(&case["current_replicas"]),
             tolerance: tolerance(case),
         };
-        let got = propose(&question);
+        let got = propose(&input);
         if let Some(text) = case["expected_error"].as_str() {
             let blind = got.err().ok_or_else(|| format!("{got:?}, HPA has {text}"))?;
             let fits = errors(text).contains(&blind);
@@ -102,9 +102,9 @@ fn samples(case: &Value, replicas: u32) -> Vec<Sample> {
     };
     let sample = |i: usize| {
         let class = match (named("ignored", i), named("unready", i)) {
-            (true, _) => Class::Leaving,
-            (false, true) => Class::Unready,
-            (false, false) => Class::Ready,
+            (true, _) => ReplicaClass::Leaving,
+            (false, true) => ReplicaClass::Unready,
+            (false, false) => ReplicaClass::Ready,
         };
         // Samples of something that is no replica have no place in this list.
         let there = !case["usage_per_replica"][i].is_null() && !named("missing", i);
@@ -124,14 +124,15 @@ fn tolerance(case: &Value) -> Tolerance {
 
 /// What it may be called here. A sample without its replica is none here; there it is a sample
 /// that the requests do not match.
-fn errors(text: &str) -> &'static [Blind] {
-    let all = &[Blind::NoReplica, Blind::NoReading, Blind::NoneReady, Blind::NoLimit];
-    let known: [(&str, &'static [Blind]); 5] = [
-        ("no metrics returned from", &[Blind::NoReading]),
-        ("matched known pods", &[Blind::NoReading, Blind::NoLimit]),
-        ("did not receive metrics", &[Blind::NoneReady, Blind::NoReading]),
-        ("missing request", &[Blind::NoLimit]),
-        ("no pods returned", &[Blind::NoReplica]),
+fn errors(text: &str) -> &'static [NoProposal] {
+    let all =
+        &[NoProposal::NoReplica, NoProposal::NoReading, NoProposal::NoneReady, NoProposal::NoLimit];
+    let known: [(&str, &'static [NoProposal]); 5] = [
+        ("no metrics returned from", &[NoProposal::NoReading]),
+        ("matched known pods", &[NoProposal::NoReading, NoProposal::NoLimit]),
+        ("did not receive metrics", &[NoProposal::NoneReady, NoProposal::NoReading]),
+        ("missing request", &[NoProposal::NoLimit]),
+        ("no pods returned", &[NoProposal::NoReplica]),
     ];
     known.iter().find(|(words, _)| text.contains(words)).map_or(all, |(_, blind)| blind)
 }
@@ -201,7 +202,7 @@ fn rates_limit_as_hpas() {
 
 fn limited(case: &Value) -> Result<(), String> {
     let behavior = behavior(case);
-    let request = Request {
+    let request = NormalizationArg {
         now: NOW,
         current: count(&case["current"]),
         desired: count(&case["desired"]),
@@ -210,7 +211,7 @@ fn limited(case: &Value) -> Result<(), String> {
     };
     let (ups, downs) = (events(&case["scale_up_events"]), events(&case["scale_down_events"]));
     let mut history = History { ups, downs, ..History::default() };
-    let got = restrain(&request, &mut history);
+    let got = normalize(&request, &mut history);
     same("the number", got.replicas, count(&case["expected"]))?;
     case["expected_condition"].as_str().map_or(Ok(()), |word| same("the word", got.word(), word))
 }
@@ -255,7 +256,7 @@ fn the_least_of_several_rates_is_hpas() {
         let up = case["direction"] == "up";
         let default = if up { Rules::up() } else { Rules::down() };
         let rules = rules(&case["rules"], default);
-        let limit = if up { rate::ceiling } else { rate::floor };
+        let limit = if up { policies::ceiling } else { policies::floor };
         let got = limit(&history, NOW, current, &rules).replicas;
         same("the limit", got, count(&case["expected_limit"]))
     });
@@ -270,20 +271,20 @@ fn changes_are_kept_as_hpas() {
         let change = count(&case["replica_change"]);
         for (from, to) in [(10, 10 + change), (10 + change, 10)] {
             let before = events(&case["events_before"]);
-            let lately = rate::changed(&before, NOW, Duration::from_secs(60));
+            let lately = policies::changed(&before, NOW, Duration::from_secs(60));
             let want = case["expected_change_in_last_60s"].as_i64();
             want.map_or(Ok(()), |want| same("the change", lately, want))?;
 
             let up = from < to;
             let mut history = History::default();
             *(if up { &mut history.ups } else { &mut history.downs }) = before;
-            rate::remember(&mut history, NOW, both.as_ref(), from, to);
+            policies::remember(&mut history, NOW, both.as_ref(), from, to);
             let (log, other) =
                 if up { (history.ups, history.downs) } else { (history.downs, history.ups) };
             same("the other direction", other, Vec::new())?;
             let policies = both.iter().flat_map(|b| &b.scale_up.policies);
             let longest = policies.map(|p| p.period).max().unwrap_or_default();
-            let got = log.iter().map(|c| (c.replicas, rate::is_outdated(c, NOW, longest)));
+            let got = log.iter().map(|c| (c.replicas, policies::is_outdated(c, NOW, longest)));
             let want = list(&case["events_after"]).iter();
             let want = want.map(|e| (count(&e["change"]), e["outdated"] == true));
             same("the log", got.collect::<Vec<_>>(), want.collect())?;
@@ -320,22 +321,27 @@ fn reconcile(case: &Value) -> (u32, Vec<&'static str>) {
     let mut proposals = Vec::new();
     if let Some(Milli(percent)) = milli(&case["cpu_target_percent"]) {
         let target = Milli(percent * 1000);
-        let question = Question { measure, target, samples, current, tolerance };
-        proposals.push(propose(&question).ok().map(|p| p.replicas));
+        let input = ProposalInput { measure, target, samples, current, tolerance };
+        proposals.push(propose(&input).ok().map(|p| p.replicas));
     }
     if !case["second_metric"].is_null() {
         proposals.push(None);
     }
-    let Verdict::Largest { replicas, .. } = merge(current, &proposals) else {
+    let Combined::Largest { replicas, .. } = combine(current, &proposals) else {
         return (current, vec!["FailedGetResourceMetric", "FailedGetExternalMetric"]);
     };
-    let request =
-        Request { now: NOW, current, desired: replicas, bounds, behavior: behavior.as_ref() };
+    let request = NormalizationArg {
+        now: NOW,
+        current,
+        desired: replicas,
+        bounds,
+        behavior: behavior.as_ref(),
+    };
     let mut history = match &case["recommendations"] {
         Value::Null => History::begun(NOW, current),
         _ => History { recommendations: recommendations(case), ..History::default() },
     };
-    let allowed = restrain(&request, &mut history);
+    let allowed = normalize(&request, &mut history);
     let mut words: Vec<_> = allowed.because.iter().map(|c| c.rule.word()).collect();
     if !words.iter().any(|w| w.ends_with("Stabilized")) {
         words.push("ReadyForNewScale");

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::decide::rate;
-use crate::decide::restrain::{Request, restrain};
+use crate::decide::normalize::{NormalizationArg, normalize};
+use crate::decide::policies;
 use crate::decide::stabilize::{self, Windows};
 use crate::decide::tests::{NOW, S};
 use crate::model::behavior::{Amount, Behavior, Cap, Policy, Rules, Select};
+use crate::model::bounds::Bounds;
 use crate::model::history::{Change, History, Recommendation};
-use crate::model::plan::{Cause, Rule};
-use crate::model::service::Bounds;
+use crate::model::reason::{Cause, Rule};
 use crate::model::time::Moment;
 
 /// Numbers that look like chance, the same on every run.
@@ -143,7 +143,7 @@ fn what_is_just_as_old_as_the_window_keeps_its_place() {
         stabilize::with_behavior(&mut history, NOW, 3, 2, windows);
         assert_eq!(history.recommendations.len(), length, "{age}");
         let change = Change { at, replicas: 1 };
-        assert_eq!(rate::is_outdated(&change, NOW, S * 300), length == 1, "{age}");
+        assert_eq!(policies::is_outdated(&change, NOW, S * 300), length == 1, "{age}");
     }
 }
 
@@ -154,8 +154,8 @@ fn a_decision_leaves_a_thin_history() {
     let bounds = Bounds::new(1, 9).unwrap();
     for i in 0..100 {
         let now = NOW.plus(S * i);
-        let request = Request { now, current: 3, desired: 3, bounds, behavior: None };
-        restrain(&request, &mut history);
+        let request = NormalizationArg { now, current: 3, desired: 3, bounds, behavior: None };
+        normalize(&request, &mut history);
     }
     assert_eq!(history, History::begun(NOW.plus(S * 99), 3));
 }
@@ -167,10 +167,10 @@ fn a_clock_that_was_ahead_holds_nothing_for_long() {
     history.downs.push(Change { at: ahead, replicas: 9 });
     let windows = Windows { up: S, down: S * 60 };
     assert_eq!(turn(&mut history, NOW, 9, 3, windows), 9);
-    rate::thin_out(&mut history, NOW);
+    policies::thin_out(&mut history, NOW);
     let later = NOW.plus(S * 60);
     assert_eq!(turn(&mut history, later, 9, 3, windows), 3);
-    assert_eq!(rate::changed(&history.downs, later, S * 60), 0);
+    assert_eq!(policies::changed(&history.downs, later, S * 60), 0);
 }
 
 fn behavior(up: &[Policy], down: &[Policy], select: Select) -> Behavior {
@@ -189,8 +189,9 @@ fn a_limit_names_the_policy_that_gave_it() {
     let limit = |current, desired, select| {
         let behavior = behavior(&[TWO, HALF], &[TWO, HALF], select);
         let bounds = Bounds::new(0, 1000).unwrap();
-        let request = Request { now: NOW, current, desired, bounds, behavior: Some(&behavior) };
-        restrain(&request, &mut History::default())
+        let request =
+            NormalizationArg { now: NOW, current, desired, bounds, behavior: Some(&behavior) };
+        normalize(&request, &mut History::default())
     };
     let by = |number, policy| (number, Cap::Policy(policy));
     let closed = |number| (number, Cap::Disabled);
@@ -233,14 +234,14 @@ fn a_limit_names_the_policy_that_gave_it() {
     ];
     for (current, desired, (min, max), behavior, want) in table {
         let bounds = Bounds::new(min, max).unwrap();
-        let request = Request { now: NOW, current, desired, bounds, behavior };
-        let got = restrain(&request, &mut History::default());
+        let request = NormalizationArg { now: NOW, current, desired, bounds, behavior };
+        let got = normalize(&request, &mut History::default());
         assert_eq!(got.because, [want], "{current} to {desired} within {min}..{max}");
     }
     // 1.1 is a little more than 1.1 in binary: fifty times it is more than 55.
     let tenth = Policy { amount: Amount::Percent(10), period: S };
     let rules = behavior(&[tenth], &[], Select::Max).scale_up;
-    assert_eq!(rate::ceiling(&History::default(), NOW, 50, &rules).replicas, 56, "as HPA");
+    assert_eq!(policies::ceiling(&History::default(), NOW, 50, &rules).replicas, 56, "as HPA");
 }
 
 #[test]
@@ -251,36 +252,36 @@ fn changes_of_both_ways_count_until_just_before_the_period_ends() {
         let log = vec![Change { at: Moment(NOW.0 - age), replicas: 2 }];
         let added = History { ups: log.clone(), ..History::default() };
         let taken = History { downs: log.clone(), ..History::default() };
-        assert_eq!(rate::ceiling(&added, NOW, 10, &up).replicas, ceiling, "{age}");
-        assert_eq!(rate::floor(&taken, NOW, 10, &down).replicas, floor, "{age}");
+        assert_eq!(policies::ceiling(&added, NOW, 10, &up).replicas, ceiling, "{age}");
+        assert_eq!(policies::floor(&taken, NOW, 10, &down).replicas, floor, "{age}");
         // What went the other way meanwhile is given back.
         let both = History { ups: log.clone(), downs: log, ..History::default() };
-        assert_eq!(rate::ceiling(&both, NOW, 10, &up).replicas, 12, "{age}");
-        assert_eq!(rate::floor(&both, NOW, 10, &down).replicas, 8, "{age}");
+        assert_eq!(policies::ceiling(&both, NOW, 10, &up).replicas, 12, "{age}");
+        assert_eq!(policies::floor(&both, NOW, 10, &down).replicas, 8, "{age}");
     }
 }
 
 #[test]
 fn the_log_of_changes_is_bounded_and_forgets_nothing_within_a_period() {
-    let period = rate::PERIOD_MAX;
+    let period = policies::PERIOD_MAX;
     let always = Policy { amount: Amount::Replicas(1), period };
     let behavior = behavior(&[always], &[always], Select::Max);
     let (mut history, mut now) = (History::default(), NOW);
     for i in 0..4000_u32 {
         now = now.plus(S);
-        rate::remember(&mut history, now, Some(&behavior), 5, if i % 2 == 0 { 6 } else { 4 });
-        rate::thin_out(&mut history, now);
+        policies::remember(&mut history, now, Some(&behavior), 5, if i % 2 == 0 { 6 } else { 4 });
+        policies::thin_out(&mut history, now);
         for log in [&history.ups, &history.downs] {
-            assert!(log.len() <= rate::KEPT_MAX);
+            assert!(log.len() <= policies::KEPT_MAX);
             let want = i64::from((i / 2).min(899));
-            let got = rate::changed(log, now, period);
+            let got = policies::changed(log, now, period);
             assert!((want..=want + 10).contains(&got), "{i}: {got}, not {want}");
         }
     }
     let before = history.clone();
-    rate::remember(&mut history, now, Some(&behavior), 5, 5);
+    policies::remember(&mut history, now, Some(&behavior), 5, 5);
     assert_eq!(history, before, "no change is no event");
-    rate::thin_out(&mut history, now.plus(period));
+    policies::thin_out(&mut history, now.plus(period));
     assert_eq!((history.ups, history.downs), (vec![], vec![]));
 }
 
@@ -291,8 +292,8 @@ fn a_hold_names_the_recommendation_and_the_window() {
     let log = vec![entry(9000, 4), entry(5000, 8), entry(7000, 8), entry(3000, 2)];
     let history = History { recommendations: log, ..History::default() };
     let ask = |current, desired, behavior: Option<&Behavior>| {
-        let request = Request { now: NOW, current, desired, bounds, behavior };
-        restrain(&request, &mut history.clone())
+        let request = NormalizationArg { now: NOW, current, desired, bounds, behavior };
+        normalize(&request, &mut history.clone())
     };
     // The later of two equal ones: it holds longest.
     let rule = Rule::ScaleDownStabilized { proposed: 8, window: S * 300 };
@@ -335,8 +336,8 @@ fn in_every_small_world_the_number_stays_in_bounds_and_goes_the_way_it_was_asked
                     };
                     let bounds = Bounds::new(min, max).unwrap();
                     let behavior = behavior.as_ref();
-                    let request = Request { now: NOW, current, desired, bounds, behavior };
-                    let got = restrain(&request, &mut history);
+                    let request = NormalizationArg { now: NOW, current, desired, bounds, behavior };
+                    let got = normalize(&request, &mut history);
                     let told = format!("{request:?} {got:?} {history:?}");
                     assert!((min..=max).contains(&got.replicas), "out of bounds: {told}");
                     let last = history.recommendations.last().unwrap().replicas;

@@ -1,30 +1,32 @@
 //! What must hold for one metric's proposal in every small world, whether HPA's tables have it or
 //! not.
 
-use crate::decide::census::Class;
-use crate::decide::hpa::{Blind, Course, Measure, Proposal, Question, Sample, Tolerance, propose};
-use crate::decide::merge::{Verdict, merge};
+use crate::decide::classify::ReplicaClass;
+use crate::decide::combine::{Combined, combine};
+use crate::decide::hpa::{
+    Measure, NoProposal, Outcome, Proposal, ProposalInput, Sample, Tolerance, propose,
+};
 use crate::model::metric::Milli;
 
 const TENTH: Tolerance = Tolerance { down: 0.1, up: 0.1 };
 
-fn sample(class: Class, used: Option<u64>) -> Sample {
+fn sample(class: ReplicaClass, used: Option<u64>) -> Sample {
     Sample { class, used: used.map(Milli), allowed: Some(Milli(1000)) }
 }
 
 /// A reading in percent for one that is ready, `-` for a gap, `u` for unready, `x` for leaving.
 fn samples(text: &str) -> Vec<Sample> {
     let one = |word: &str| match word {
-        "-" => sample(Class::Ready, None),
-        "u" => sample(Class::Unready, Some(9_990)),
-        "x" => sample(Class::Leaving, Some(9_990)),
-        percent => sample(Class::Ready, Some(percent.parse::<u64>().unwrap() * 10)),
+        "-" => sample(ReplicaClass::Ready, None),
+        "u" => sample(ReplicaClass::Unready, Some(9_990)),
+        "x" => sample(ReplicaClass::Leaving, Some(9_990)),
+        percent => sample(ReplicaClass::Ready, Some(percent.parse::<u64>().unwrap() * 10)),
     };
     text.split_whitespace().map(one).collect()
 }
 
-fn utilization(text: &str, percent: u64, current: u32) -> Result<Proposal, Blind> {
-    propose(&Question {
+fn utilization(text: &str, percent: u64, current: u32) -> Result<Proposal, NoProposal> {
+    propose(&ProposalInput {
         measure: Measure::Utilization,
         target: Milli(percent * 1000),
         samples: &samples(text),
@@ -68,27 +70,27 @@ fn each_course_has_a_row_on_both_sides() {
         ("70 70 70 -", 100, 2, 2, "CountTurned"),
         ("300 u", 100, 9, 9, "CountTurned"),
     ];
-    for (text, percent, current, want, course) in table {
+    for (text, percent, current, want, outcome) in table {
         let got = utilization(text, percent, current).unwrap();
-        let told = format!("{:?}", got.course);
+        let told = format!("{:?}", got.outcome);
         assert_eq!(got.replicas, want, "{text} at {percent}: {got:?}");
-        assert!(told.split(' ').next() == Some(course), "{text} at {percent}: {got:?}");
+        assert!(told.split(' ').next() == Some(outcome), "{text} at {percent}: {got:?}");
     }
     assert_eq!(Tolerance::from_hundredths(10), TENTH);
     let half = Tolerance { down: 0.5, up: 0.0 };
     let text = samples("50 50");
     let (measure, target) = (Measure::Utilization, Milli(100_000));
-    let question = Question { measure, target, samples: &text, current: 2, tolerance: half };
-    assert_eq!(propose(&question).unwrap().course, Course::Tolerated);
+    let input = ProposalInput { measure, target, samples: &text, current: 2, tolerance: half };
+    assert_eq!(propose(&input).unwrap().outcome, Outcome::Tolerated);
 }
 
 #[test]
 fn what_is_not_known_has_a_name() {
     let table = [
-        ("", Blind::NoReplica),
-        ("- -", Blind::NoReading),
-        ("u u", Blind::NoneReady),
-        ("u x -", Blind::NoneReady),
+        ("", NoProposal::NoReplica),
+        ("- -", NoProposal::NoReading),
+        ("u u", NoProposal::NoneReady),
+        ("u x -", NoProposal::NoneReady),
     ];
     for (text, want) in table {
         assert_eq!(utilization(text, 50, 2), Err(want), "{text}");
@@ -98,11 +100,11 @@ fn what_is_not_known_has_a_name() {
         (some[0].allowed, some[1].allowed) = (ready.map(Milli), leaving.map(Milli));
         let (target, tolerance) = (Milli(50_000), TENTH);
         let (measure, samples) = (Measure::Utilization, &some[..]);
-        let question = Question { measure, target, samples, current: 2, tolerance };
+        let input = ProposalInput { measure, target, samples, current: 2, tolerance };
         // One without a limit is enough, even if nothing else of it counts.
-        assert_eq!(propose(&question), Err(Blind::NoLimit), "{ready:?} {leaving:?}");
-        let question = Question { measure: Measure::Average, target: Milli(500), ..question };
-        assert_eq!(propose(&question).unwrap().value, Milli(500), "an average asks for no limit");
+        assert_eq!(propose(&input), Err(NoProposal::NoLimit), "{ready:?} {leaving:?}");
+        let input = ProposalInput { measure: Measure::Average, target: Milli(500), ..input };
+        assert_eq!(propose(&input).unwrap().value, Milli(500), "an average asks for no limit");
     }
 }
 
@@ -111,8 +113,8 @@ fn a_number_for_all_is_shared_or_common() {
     let replicas = samples("1 1 u x -");
     let row = |measure, target: u64, current| {
         let (target, samples) = (Milli(target), &replicas[..]);
-        let question = Question { measure, target, samples, current, tolerance: TENTH };
-        let got = propose(&question).unwrap();
+        let input = ProposalInput { measure, target, samples, current, tolerance: TENTH };
+        let got = propose(&input).unwrap();
         (got.replicas, got.value.0)
     };
     let shared = |total| Measure::Shared(Milli(total));
@@ -140,25 +142,25 @@ fn no_figure_is_too_large() {
         for (target, current) in extreme.iter().flat_map(|t| [0, 1, u32::MAX].map(|c| (*t, c))) {
             let (total, big) = (Measure::Shared(Milli(a)), Measure::Common(Milli(a)));
             for measure in [Measure::Utilization, Measure::Average, total, big] {
-                let mut some = vec![sample(Class::Ready, Some(a)); 3];
+                let mut some = vec![sample(ReplicaClass::Ready, Some(a)); 3];
                 some[0].allowed = Some(Milli(b));
                 some[1].used = Some(Milli(b));
                 some[2].used = None;
-                some.push(sample(Class::Unready, None));
+                some.push(sample(ReplicaClass::Unready, None));
                 let target = Milli(target);
-                let question =
-                    Question { measure, target, samples: &some, current, tolerance: TENTH };
-                if let Ok(got) = propose(&question) {
-                    assert!(got.replicas <= current.max(i32::MAX as u32), "{question:?}");
-                    assert!(!got.ratio.is_nan(), "{question:?}");
+                let input =
+                    ProposalInput { measure, target, samples: &some, current, tolerance: TENTH };
+                if let Ok(got) = propose(&input) {
+                    assert!(got.replicas <= current.max(i32::MAX as u32), "{input:?}");
+                    assert!(!got.ratio.is_nan(), "{input:?}");
                 }
             }
         }
     }
     let (target, tolerance) = (Milli(1), TENTH);
     let measure = Measure::Shared(Milli(u64::MAX));
-    let question = Question { measure, target, samples: &[], current: 3, tolerance };
-    let got = propose(&question).unwrap();
+    let input = ProposalInput { measure, target, samples: &[], current: 3, tolerance };
+    let got = propose(&input).unwrap();
     assert_eq!((got.replicas, got.value.0), (i32::MAX as u32, i64::MAX as u64), "as HPA caps it");
 }
 
@@ -183,8 +185,8 @@ fn check_world(words: &[&str], measure: Measure) -> usize {
     let current = u32::try_from(words.len()).unwrap();
     let target = if measure == Measure::Average { Milli(1000) } else { Milli(100_000) };
     let ask = |samples: &[Sample]| {
-        let question = Question { measure, target, samples, current, tolerance: TENTH };
-        propose(&question).ok()
+        let input = ProposalInput { measure, target, samples, current, tolerance: TENTH };
+        propose(&input).ok()
     };
     let here = samples(&words.join(" "));
     let Some(got) = ask(&here) else { return 1 };
@@ -202,7 +204,7 @@ fn check_world(words: &[&str], measure: Measure) -> usize {
     );
     for i in 0..here.len() {
         let mut more = here.clone();
-        if let (Class::Ready, Some(used)) = (here[i].class, here[i].used) {
+        if let (ReplicaClass::Ready, Some(used)) = (here[i].class, here[i].used) {
             more[i].used = Some(Milli(used.0 + 300));
             let then = ask(&more).unwrap().replicas;
             assert!(got.replicas <= then, "more load, fewer: {words:?} {i} {got:?} {then}");
@@ -222,18 +224,18 @@ fn check_world(words: &[&str], measure: Measure) -> usize {
 
 #[test]
 fn the_largest_wins_and_a_failed_one_blocks_the_way_down_only() {
-    let table: [(&[Option<u32>], Verdict); 9] = [
-        (&[], Verdict::Blind),
-        (&[None, None], Verdict::Blind),
-        (&[Some(3)], Verdict::Largest { replicas: 3, metric: 0 }),
-        (&[Some(3), Some(4), Some(4)], Verdict::Largest { replicas: 4, metric: 1 }),
-        (&[Some(6), None], Verdict::Largest { replicas: 6, metric: 0 }),
-        (&[None, Some(5)], Verdict::Largest { replicas: 5, metric: 1 }),
-        (&[Some(4), None], Verdict::Blocked { replicas: 4, metric: 0, failed: 1 }),
-        (&[None, Some(0), None], Verdict::Blocked { replicas: 0, metric: 1, failed: 0 }),
-        (&[Some(0), Some(0)], Verdict::Largest { replicas: 0, metric: 0 }),
+    let table: [(&[Option<u32>], Combined); 9] = [
+        (&[], Combined::NoProposal),
+        (&[None, None], Combined::NoProposal),
+        (&[Some(3)], Combined::Largest { replicas: 3, metric: 0 }),
+        (&[Some(3), Some(4), Some(4)], Combined::Largest { replicas: 4, metric: 1 }),
+        (&[Some(6), None], Combined::Largest { replicas: 6, metric: 0 }),
+        (&[None, Some(5)], Combined::Largest { replicas: 5, metric: 1 }),
+        (&[Some(4), None], Combined::Blocked { replicas: 4, metric: 0, failed: 1 }),
+        (&[None, Some(0), None], Combined::Blocked { replicas: 0, metric: 1, failed: 0 }),
+        (&[Some(0), Some(0)], Combined::Largest { replicas: 0, metric: 0 }),
     ];
     for (proposals, want) in table {
-        assert_eq!(merge(5, proposals), want, "{proposals:?}");
+        assert_eq!(combine(5, proposals), want, "{proposals:?}");
     }
 }

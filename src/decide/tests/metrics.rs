@@ -1,7 +1,7 @@
 //! Metrics beside and instead of the band, orders of operators, the host's memory. The notation is
 //! in `mod.rs`.
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{sketch, table};
 use crate::model::replica::Load;
 
@@ -114,7 +114,7 @@ fn what_load_asks_for_is_measured_also_while_it_changes_nothing() {
         ("paused by=failed/40", "3 -"),
     ] {
         let (snapshot, memory) = sketch(&format!("RR 90 1..9 2 {facts}"));
-        let measured = decide(&snapshot, &memory).0.measured;
+        let measured = plan_service(&snapshot, &memory).0.decision.measured;
         let asks = |n: Option<u32>| n.map_or("-".to_owned(), |n| n.to_string());
         let asks: Vec<String> = measured.iter().map(|m| asks(m.proposal)).collect();
         assert_eq!(asks.join(" "), want, "{facts}");
@@ -135,7 +135,7 @@ fn the_record_tells_how_each_replica_counted() {
         ("R      40    1..9 1 lost", "ready 40%"),
     ] {
         let (snapshot, memory) = sketch(world);
-        let seen = decide(&snapshot, &memory).0.sightings;
+        let seen = plan_service(&snapshot, &memory).0.decision.sightings;
         let cpu = |load| match load {
             Load::Read(percent) => percent.to_string(),
             Load::Missing => "-".to_owned(),

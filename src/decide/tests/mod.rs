@@ -28,7 +28,7 @@ mod drains;
 mod hpa;
 mod hpa_history;
 mod hpa_worlds;
-mod illness;
+mod health;
 mod metrics;
 mod numbers;
 mod people;
@@ -43,21 +43,23 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
+use crate::model::bounds::Bounds;
 use crate::model::history::Recommendation;
 use crate::model::memory::{
     Drain, DrainStep, Failures, Hold, Illness, Pause, ServiceMemory, Suspicion,
 };
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
-use crate::model::plan::{Milestone, Plan, Rule, Step};
+use crate::model::plan::{Milestone, Plan, Step};
+use crate::model::reason::Rule;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
 use crate::model::service::{
-    Band, Bounds, ContainerSpec, Cooldown, Origin, Percent, Rollout, Runs, Service, ServiceName,
+    Band, ContainerSpec, Cooldown, Origin, Percent, Rollout, Runs, Service, ServiceName,
 };
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::swarm::{SwarmMemory, SwarmStanding};
@@ -75,7 +77,7 @@ fn table(rows: &str) {
     for row in rows.lines().map(str::trim).filter(|r| !r.is_empty()) {
         let (input, want) = row.split_once('|').expect("a row is `world | plan`");
         let (snapshot, memory) = sketch(input);
-        let got = shown(&decide(&snapshot, &memory).0);
+        let got = shown(&plan_service(&snapshot, &memory).0);
         if got != want.trim() {
             bad += &format!("\n  {input}| {got}\n    but the table says {want}");
         }
@@ -377,8 +379,9 @@ fn shown(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(step_shown);
     let steps = steps.chain(plan.milestones.iter().map(milestone_shown));
     let what: Vec<String> = steps.chain(plan.actions.iter().map(action_shown)).collect();
-    let why: Vec<String> = plan.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
-    format!("{} [{}] {}", plan.wanted, what.join(", "), why.join(" "))
+    let why: Vec<String> =
+        plan.decision.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
+    format!("{} [{}] {}", plan.decision.wanted, what.join(", "), why.join(" "))
 }
 
 fn step_shown(step: &Step) -> String {

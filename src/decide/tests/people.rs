@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::tests::{NOW, id, number, sketch, table};
-use crate::decide::{decide, lives};
+use crate::decide::{lifecycle, plan_service};
 use crate::model::memory::{Known, ServiceMemory, Started};
 use crate::model::owner::Owner;
 use crate::model::plan::Step;
@@ -78,7 +78,7 @@ fn ours_that_somebody_restarts_is_waited_for_and_one_that_is_stopped_is_replaced
 fn only_a_crash_is_a_failure_of_the_service() {
     for (how, want) in [("crashed", 1), ("stopped", 0), ("killed", 0), ("shutdown", 0)] {
         let (snapshot, memory) = sketch(&format!("RX 50 1..9 2 known=1,2 ended=2:{how}"));
-        assert_eq!(decide(&snapshot, &memory).1.failures.count, want, "{how}");
+        assert_eq!(plan_service(&snapshot, &memory).1.failures.count, want, "{how}");
     }
 }
 
@@ -183,10 +183,10 @@ fn a_start_that_no_look_shows_holds_its_seat_for_three_looks() {
     let id = ContainerId("e".repeat(64));
     memory.started.insert(2, Started { id, looks: 0 });
     for looks in 1..=2 {
-        memory = decide(&snapshot, &memory).1;
+        memory = plan_service(&snapshot, &memory).1;
         assert_eq!((memory.started[&2].looks, memory.failures.count), (looks, 0));
     }
-    let (plan, memory) = decide(&snapshot, &memory);
+    let (plan, memory) = plan_service(&snapshot, &memory);
     assert!(plan.steps.contains(&Step::Lost { number: 2 }), "{:?}", plan.steps);
     assert!(memory.started.is_empty());
     assert_eq!(memory.failures.count, 1);
@@ -210,7 +210,7 @@ fn docker_restarting_a_replica_is_told_each_time_and_five_times_in_ten_minutes_i
     for restarts in 1..=6 {
         snapshot.replicas[0].restarts = restarts;
         snapshot.now.0 += 10_000;
-        let (plan, next) = decide(&snapshot, &memory);
+        let (plan, next) = plan_service(&snapshot, &memory);
         memory = next;
         let exits = plan.steps.iter().filter(|s| matches!(s, Step::Exited { .. })).count();
         assert_eq!((exits, memory.failures.count), (1, 0));
@@ -218,7 +218,7 @@ fn docker_restarting_a_replica_is_told_each_time_and_five_times_in_ten_minutes_i
     }
     assert_eq!(told, [0, 0, 0, 0, 1, 0]);
     snapshot.now.0 += 600_000;
-    let (plan, memory) = decide(&snapshot, &memory);
+    let (plan, memory) = plan_service(&snapshot, &memory);
     assert_eq!((plan.milestones.len(), memory.restarts.len()), (1, 0));
 }
 
@@ -234,11 +234,11 @@ fn a_replica_without_an_address_is_told_after_ten_seconds_and_replaced_after_the
         (30_000, "2 [ill 2, start 3] inside(50%)"),
     ] {
         snapshot.now = Moment(begin.0 + ms);
-        let (plan, next) = decide(&snapshot, &memory);
+        let (plan, next) = plan_service(&snapshot, &memory);
         memory = next;
         assert_eq!(crate::decide::tests::shown(&plan), want, "after {ms} ms");
     }
     let replica = &snapshot.replicas[1];
-    let words = lives::no_address(replica);
+    let words = lifecycle::no_address(replica);
     assert!(words.contains("network bridge") && words.contains("connect bridge web-2"), "{words}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::proxy::{ProxyPlan, decide, keep_ports, remember, remember_amended};
+use crate::decide::proxy::{ProxyPlan, keep_ports, plan_proxy, remember, remember_amended};
 use crate::decide::tests::{NOW, S, address};
 use crate::model::action::{Action, Aftermath, Trouble};
 use crate::model::health::HealthCheck;
@@ -62,7 +62,7 @@ fn table(rows: &str) {
                 (other, _) => panic!("no such fact: {other}"),
             }
         }
-        let got = decide(NOW, &ours, seen.as_ref(), &memory, MIN_RELOAD_INTERVAL);
+        let got = plan_proxy(NOW, &ours, seen.as_ref(), &memory, MIN_RELOAD_INTERVAL);
         let got = shown(&got, &ours);
         if got != want.trim() {
             bad += &format!("\n  {input}| {got}\n    but the table says {want}");
@@ -384,7 +384,7 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     assert!(memory.applied.is_some() && memory.failure.is_some());
     let at = |ms: u64, wanted: &str, shown: Option<&str>| {
         let (now, seen) = (Moment(NOW.0 + ms), shown.and_then(seen));
-        decide(now, &routes(wanted), seen.as_ref(), &memory, Duration::from_secs(2))
+        plan_proxy(now, &routes(wanted), seen.as_ref(), &memory, Duration::from_secs(2))
     };
     assert_eq!(at(999, "1,2", Some("1,2")), ProxyPlan::Wait(Duration::from_millis(1)));
     assert!(matches!(at(1000, "1,2", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
@@ -426,7 +426,7 @@ fn what_haproxy_does_not_take_is_not_waited_for() {
     assert_eq!(memory.failure.as_ref().map(|f| &f.left_out), Some(&left_out));
     let plan = |ms: u64, routes: &Routes| {
         let now = Moment(NOW.0 + ms);
-        decide(now, routes, seen("1").as_ref(), &memory, MIN_RELOAD_INTERVAL)
+        plan_proxy(now, routes, seen("1").as_ref(), &memory, MIN_RELOAD_INTERVAL)
     };
     // As often as a part that failed is tried again, and not in a row.
     assert_eq!(plan(999, &both), ProxyPlan::Wait(Duration::from_millis(1)));
@@ -490,7 +490,7 @@ fn what_haproxy_refused_while_it_ran_is_put_right_by_a_reload() {
     let refused = remember_amended(later, &routes("1,2"), true, &before);
     let plan = |shown: &str, memory: &ProxyMemory| {
         let at = NOW.plus(S * 3);
-        decide(at, &routes("1,2"), seen(shown).as_ref(), memory, MIN_RELOAD_INTERVAL)
+        plan_proxy(at, &routes("1,2"), seen(shown).as_ref(), memory, MIN_RELOAD_INTERVAL)
     };
     assert!(matches!(plan("1", &refused), ProxyPlan::Do(Action::Reload { .. })));
     assert!(matches!(plan("1,2", &refused), ProxyPlan::Do(Action::Reload { .. })));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::decide;
-use crate::decide::orders::take;
+use crate::decide::commands::apply;
+use crate::decide::plan_service;
 use crate::decide::tests::{NOW, S, shown, sketch, table};
 use crate::model::action::Action;
 use crate::model::command::{Order, Refusal};
@@ -59,11 +59,14 @@ fn old_ones_that_never_served_go_at_once_and_are_not_started() {
     );
     let (mut snapshot, memory) = sketch("RC 50 1..9 2");
     snapshot.replicas[1].spec = Some("other".to_owned());
-    assert_eq!(shown(&decide(&snapshot, &memory).0), "2 [drain 2, roll 1, start 3] inside(50%)");
+    assert_eq!(
+        shown(&plan_service(&snapshot, &memory).0),
+        "2 [drain 2, roll 1, start 3] inside(50%)"
+    );
     // Nobody asked it yet, as after a start of the daemon: it may well serve.
     let (mut snapshot, memory) = sketch("OQ 50 1..9 2");
     snapshot.replicas[1].health = Health::Unknown;
-    assert_eq!(shown(&decide(&snapshot, &memory).0), "2 [roll 2, start 3] inside(50%)");
+    assert_eq!(shown(&plan_service(&snapshot, &memory).0), "2 [roll 2, start 3] inside(50%)");
 }
 
 #[test]
@@ -103,10 +106,10 @@ fn a_restart_is_of_the_replicas_there_were_when_it_was_ordered() {
     );
     let (snapshot, memory) = sketch("RR 50 1..9 2 given=2 between");
     let order =
-        |memory: &ServiceMemory| take(&snapshot.service, memory, (NOW, Wall(0)), &Order::Restart);
+        |memory: &ServiceMemory| apply(&snapshot.service, memory, (NOW, Wall(0)), &Order::Restart);
     let taken = order(&memory).unwrap();
     assert_eq!(taken.words, "restart, one after the other: 2");
-    assert_eq!(shown(&decide(&snapshot, &taken.memory).0), "2 [start 3] standing");
+    assert_eq!(shown(&plan_service(&snapshot, &taken.memory).0), "2 [start 3] standing");
     let unknown = order(&ServiceMemory::default());
     assert!(matches!(unknown, Err(Refusal::Conflict(_))), "{unknown:?}");
 }
@@ -137,7 +140,7 @@ impl Story {
     fn live(&mut self, seconds: u32, works: impl Fn(&Service) -> bool) {
         for _ in 0..seconds {
             self.snapshot.now = self.snapshot.now.plus(S);
-            let (plan, next) = decide(&self.snapshot, &self.memory);
+            let (plan, next) = plan_service(&self.snapshot, &self.memory);
             self.memory = next;
             self.told.extend(plan.milestones.iter().map(|m| format!("{m:?}")));
             self.happen(&plan, &works);
@@ -177,7 +180,7 @@ impl Story {
             }
         }
         let running = replicas.iter().filter(|r| r.state == ContainerState::Running).count();
-        let most = plan.wanted + self.snapshot.service.rollout.max_surge;
+        let most = plan.decision.wanted + self.snapshot.service.rollout.max_surge;
         assert!(running <= usize::try_from(most).unwrap(), "{replicas:?}");
     }
 
@@ -251,7 +254,7 @@ fn what_makes_no_progress_is_taken_back_and_not_tried_again() {
     story.told(&[]);
     // Load asks for more: they are made from what worked.
     story.config(|service| {
-        service.timetable.bounds = crate::model::service::Bounds::new(4, 4).unwrap();
+        service.timetable.bounds = crate::model::bounds::Bounds::new(4, 4).unwrap();
     });
     story.live(10, is_first);
     story.told(&[]);
@@ -269,7 +272,7 @@ fn an_operators_restart_tries_again_what_was_taken_back() {
     story.live(660, is_first);
     story.told(&["RolloutStarted", "RolledBack", "RolloutFinished"]);
     let now = (story.snapshot.now, Wall(0));
-    let taken = take(&story.snapshot.service, &story.memory, now, &Order::Restart).unwrap();
+    let taken = apply(&story.snapshot.service, &story.memory, now, &Order::Restart).unwrap();
     story.memory = taken.memory;
     story.live(100, always);
     story.told(&["RolloutFinished"]);
@@ -281,7 +284,7 @@ fn an_operators_restart_tries_again_what_was_taken_back() {
 fn a_restart_without_progress_leaves_the_others_as_they_are() {
     let mut story = with_spec(settled());
     let now = (story.snapshot.now, Wall(0));
-    let taken = take(&story.snapshot.service, &story.memory, now, &Order::Restart).unwrap();
+    let taken = apply(&story.snapshot.service, &story.memory, now, &Order::Restart).unwrap();
     story.memory = taken.memory;
     story.live(700, |_| false);
     story.told(&["RolledBack { idle: 600s, new: 0, old: 3, to: None }"]);
@@ -338,7 +341,7 @@ fn time_that_nobody_watched_does_not_count() {
         let begun = Progress::begun(spec, moved);
         memory.rollout.under_way =
             Some(Progress { watched: crate::model::time::Moment(watched), fewest_old: 2, ..begun });
-        let plan = decide(&snapshot, &memory).0;
+        let plan = plan_service(&snapshot, &memory).0;
         let is_back = plan.milestones.iter().any(|m| matches!(m, Milestone::RolledBack { .. }));
         assert_eq!(is_back, is_taken_back, "{gap}");
     }

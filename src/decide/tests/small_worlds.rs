@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{NOW, S, band, replica, service};
 use crate::model::action::{Action, Removal};
+use crate::model::bounds::Bounds;
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
-use crate::model::plan::{Plan, Rule, Step};
+use crate::model::plan::{Plan, Step};
+use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
-use crate::model::service::{Band, Bounds, Service};
+use crate::model::service::{Band, Service};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
@@ -123,12 +125,12 @@ fn world(
 }
 
 fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
-    let (plan, next) = decide(snapshot, memory);
+    let (plan, next) = plan_service(snapshot, memory);
     let broken = |rule: &str| -> String {
         format!("{rule}\nsnapshot: {snapshot:#?}\nmemory: {memory:#?}\nplan: {plan:#?}")
     };
-    assert_eq!((plan.clone(), next.clone()), decide(snapshot, memory), "the same twice");
-    assert!(!plan.because.is_empty(), "{}", broken("a plan without a reason"));
+    assert_eq!((plan.clone(), next.clone()), plan_service(snapshot, memory), "the same twice");
+    assert!(!plan.decision.because.is_empty(), "{}", broken("a plan without a reason"));
     match snapshot.engine {
         EngineSeen::Lost | EngineSeen::Untold => {
             let idle = plan.actions.is_empty() && plan.steps.is_empty() && next == *memory;
@@ -136,9 +138,14 @@ fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
         }
         EngineSeen::Answers => {
             let bounds = snapshot.service.timetable.bounds;
-            let within = (bounds.min()..=bounds.max()).contains(&plan.wanted);
+            let within = (bounds.min()..=bounds.max()).contains(&plan.decision.wanted);
             assert!(within, "{}", broken("a number outside the bounds"));
-            assert_eq!(next.wanted, Some(plan.wanted), "{}", broken("another number kept"));
+            assert_eq!(
+                next.wanted,
+                Some(plan.decision.wanted),
+                "{}",
+                broken("another number kept")
+            );
         }
     }
     check_number(snapshot, &plan, &broken);
@@ -152,11 +159,11 @@ fn check_number(snapshot: &Snapshot, plan: &Plan, broken: &dyn Fn(&str) -> Strin
     let mut loads = snapshot.replicas.iter().filter(ready).map(|r| r.load);
     let blind = loads.all(|l| l == Load::Missing)
         && snapshot.replicas.iter().all(|r| r.server.is_some() || r.load == Load::Missing);
-    let corrected = plan.because.iter().any(|c| matches!(c.rule, Rule::AboveMax(_)));
-    let fewer = plan.wanted < plan.from && !corrected;
+    let corrected = plan.decision.because.iter().any(|c| matches!(c.rule, Rule::AboveMax(_)));
+    let fewer = plan.decision.wanted < plan.decision.from && !corrected;
     assert!(!(blind && fewer), "{}", broken("fewer without a sample"));
     assert!(!fewer || snapshot.due, "{}", broken("fewer between two looks"));
-    let by_one = plan.from - plan.wanted.min(plan.from) <= 1;
+    let by_one = plan.decision.from - plan.decision.wanted.min(plan.decision.from) <= 1;
     assert!(by_one || corrected, "{}", broken("more than one fewer at once"));
 }
 
@@ -232,7 +239,7 @@ fn check_ready(
     let (before, after) = (count(memory), count(next));
     let starts = plan.actions.iter().any(|a| matches!(a, Action::Start { .. }));
     assert!(!(starts && after < before), "{}", broken("starts and drains at once"));
-    let wanted = usize::try_from(plan.wanted).unwrap();
+    let wanted = usize::try_from(plan.decision.wanted).unwrap();
     assert!(before.min(wanted) <= after, "{}", broken("drains one that is needed"));
     let put_back = plan.steps.iter().any(|s| matches!(s, Step::PutBack { .. }));
     assert!(!(put_back && after <= before), "{}", broken("puts one back and drains another"));

@@ -1,6 +1,6 @@
 //! Which replicas are started, put back and chosen to go. The notation is in `mod.rs`.
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{NOW, id, shown, sketch, table};
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
@@ -24,7 +24,7 @@ fn numbers_only_grow() {
 #[test]
 fn a_number_seen_is_never_given_again() {
     let (snapshot, memory) = sketch("RRR 0 1..9 3");
-    let after = decide(&snapshot, &memory).1;
+    let after = plan_service(&snapshot, &memory).1;
     assert_eq!(after.last_number, 3, "its replica may be gone at the next look");
 }
 
@@ -60,7 +60,7 @@ fn a_start_that_fails_is_one_until_it_is_told_to_have_ended() {
     for (starting, want) in [("starting=2", "2 [] inside(50%)"), ("", "2 [start 3] inside(50%)")] {
         let (mut snapshot, memory) = sketch(&format!("RC 50 1..9 2 {starting}"));
         snapshot.replicas[1].state = ContainerState::Removing;
-        assert_eq!(shown(&decide(&snapshot, &memory).0), want, "{starting}");
+        assert_eq!(shown(&plan_service(&snapshot, &memory).0), want, "{starting}");
     }
 }
 
@@ -134,7 +134,7 @@ fn an_unready_one_goes_without_a_drain_and_a_ready_one_does_not() {
         ("RRC 50 1..9 2", 3, DrainStep::Released),
     ] {
         let (snapshot, memory) = sketch(input);
-        let next = decide(&snapshot, &memory).1;
+        let next = plan_service(&snapshot, &memory).1;
         let drain = next.drains.get(&id(number)).unwrap_or_else(|| panic!("{input}: no drain"));
         assert_eq!((drain.step, drain.since), (step, NOW), "{input}");
     }
@@ -168,7 +168,7 @@ fn starts_wait_ever_longer_after_failures() {
 fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
     let check = |input: &str, count: u32, ago: u64| {
         let (snapshot, memory) = sketch(input);
-        let next = decide(&snapshot, &memory).1.failures;
+        let next = plan_service(&snapshot, &memory).1.failures;
         let last = if count == 0 { Moment::default() } else { Moment(NOW.0 - ago) };
         assert_eq!((next.count, next.last), (count, last), "{input}");
         next.well_since.map(|since| next.short_since.unwrap_or(NOW).since(since).as_millis())
@@ -210,7 +210,7 @@ fn a_replica_that_exits_is_replaced_when_it_is_missed() {
         ("X   50 0..0 0", "-"),
     ] {
         let (snapshot, memory) = sketch(world);
-        let (plan, _) = decide(&snapshot, &memory);
+        let (plan, _) = plan_service(&snapshot, &memory);
         let ill = |action: &Action| match action {
             Action::Remove(Removal { ill, .. }) => Some(ill.clone().unwrap_or("-".to_owned())),
             _ => None,
@@ -236,16 +236,16 @@ fn the_second_failure_in_a_row_is_the_first_that_waits() {
 #[test]
 fn a_replica_that_exited_is_counted_once_and_removed_and_replaced() {
     let (mut snapshot, memory) = sketch("RX 50 1..9 2");
-    let (first, next) = decide(&snapshot, &memory);
+    let (first, next) = plan_service(&snapshot, &memory);
     assert_eq!((first.steps.len(), first.actions.len(), next.failures.count), (1, 2, 1));
     snapshot.starting = vec![3];
-    let (second, next) = decide(&snapshot, &next);
+    let (second, next) = plan_service(&snapshot, &next);
     assert!(second.steps.is_empty(), "told again: {:?}", second.steps);
     assert_eq!((second.actions.len(), next.failures.count), (1, 1), "it is still to be removed");
     snapshot.replicas[1].busy = true;
-    let (third, next) = decide(&snapshot, &next);
+    let (third, next) = plan_service(&snapshot, &next);
     assert!(third.actions.is_empty() && third.steps.is_empty(), "{third:?}");
     snapshot.replicas.pop();
-    let next: ServiceMemory = decide(&snapshot, &next).1;
+    let next: ServiceMemory = plan_service(&snapshot, &next).1;
     assert!(next.drains.is_empty(), "what is gone is forgotten");
 }

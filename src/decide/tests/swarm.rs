@@ -1,6 +1,6 @@
 //! A service that Docker Swarm runs. The notation is in `mod.rs`.
 
-use crate::decide::decide;
+use crate::decide::plan_service;
 use crate::decide::tests::{S, shown, sketch, table};
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
@@ -70,7 +70,7 @@ fn where_another_node_leads_or_nothing_is_told_nothing_is_changed() {
 
 fn decided(row: &str) -> (Plan, ServiceMemory) {
     let (snapshot, memory) = sketch(row);
-    decide(&snapshot, &memory)
+    plan_service(&snapshot, &memory)
 }
 
 #[test]
@@ -81,10 +81,10 @@ fn a_number_that_was_asked_for_is_known_again_when_it_comes() {
     let (mut snapshot, _) = sketch("RRR - 1..9 3 swarm=3/2 by=total:120/30 busy");
     // While it is under way load asks for one more, and what was begun is seen to be done.
     let next = ServiceMemory { changed_at: None, ..next };
-    let (plan, next) = decide(&snapshot, &next);
+    let (plan, next) = plan_service(&snapshot, &next);
     assert_eq!(shown(&plan), "4 [] over(40)");
     snapshot.swarm.as_mut().unwrap().busy = false;
-    let (plan, next) = decide(&snapshot, &next);
+    let (plan, next) = plan_service(&snapshot, &next);
     assert_eq!(shown(&plan), "4 [resize 3 to 4] on(30)");
     assert_eq!(next.swarm, Some(SwarmMemory { seen: 3, asked: Some(4) }));
 }
@@ -92,7 +92,7 @@ fn a_number_that_was_asked_for_is_known_again_when_it_comes() {
 #[test]
 fn haproxy_has_one_server_where_a_port_is_published_and_else_none() {
     let (snapshot, memory) = sketch("RR - 1..9 2 swarm=2/2 by=total:60/30");
-    assert_eq!(decide(&snapshot, &memory).0.servers, []);
+    assert_eq!(plan_service(&snapshot, &memory).0.servers, []);
     for look in ["", "untold", "lost", "follows"] {
         let row = format!("RR - 1..9 2 swarm=2/2 port=30080 {look} by=total:60/30");
         let servers = decided(&row).0.servers;
@@ -107,7 +107,7 @@ fn what_plimsoll_remembers_of_containers_here_is_of_no_use_there() {
     // The service was run here before, with other replicas.
     let (plan, next) = decided("RR - 1..9 7 swarm=2 given=9 failures=3/1 by=total:60/30");
     assert_eq!(shown(&plan), "2 [] found(2) on(30)");
-    assert_eq!((plan.from, next.last_number, next.failures.count), (2, 0, 0));
+    assert_eq!((plan.decision.from, next.last_number, next.failures.count), (2, 0, 0));
     // And back.
     let (_, next) = decided("RR 50 1..9 2 was=2");
     assert_eq!(next.swarm, None);
@@ -136,28 +136,32 @@ fn every_small_world_changes_one_number_when_it_may_and_comes_to_rest() {
     let mut count = 0;
     for (mut snapshot, memory) in worlds() {
         let told = format!("{snapshot:?} {memory:?}");
-        let (plan, mut next) = decide(&snapshot, &memory);
+        let (plan, mut next) = plan_service(&snapshot, &memory);
         let swarm = snapshot.swarm.clone().unwrap();
-        let is_due = swarm.leads && !swarm.busy && plan.wanted != swarm.desired;
-        let (from, to) = (swarm.desired, plan.wanted);
+        let is_due = swarm.leads && !swarm.busy && plan.decision.wanted != swarm.desired;
+        let (from, to) = (swarm.desired, plan.decision.wanted);
         let (service, swarm_service) = ("web".to_owned(), "shop_web".to_owned());
         let resize = Action::Resize { service, swarm_service, from, to };
         let want: Vec<Action> = is_due.then_some(resize).into_iter().collect();
         assert_eq!(plan.actions, want, "{told}");
-        assert!(!plan.because.is_empty() && plan.steps.is_empty(), "{told}");
-        assert_eq!(next.wanted, Some(plan.wanted), "{told}");
+        assert!(!plan.decision.because.is_empty() && plan.steps.is_empty(), "{told}");
+        assert_eq!(next.wanted, Some(plan.decision.wanted), "{told}");
         // What is asked for is done, time goes by, and nothing else happens.
         snapshot.due = true;
         let mut last = plan;
         for _ in 0..8 {
             let swarm = snapshot.swarm.as_mut().unwrap();
-            swarm.desired = if last.actions.is_empty() { swarm.desired } else { last.wanted };
+            swarm.desired =
+                if last.actions.is_empty() { swarm.desired } else { last.decision.wanted };
             (swarm.busy, snapshot.now) = (false, snapshot.now.plus(61 * S));
-            (last, next) = decide(&snapshot, &next);
+            (last, next) = plan_service(&snapshot, &next);
         }
         let swarm = snapshot.swarm.as_ref().unwrap();
-        assert!(last.actions.is_empty() && last.wanted == swarm.desired, "{last:?} after {told}");
-        assert!(!swarm.leads || (1..=4).contains(&last.wanted), "{last:?} after {told}");
+        assert!(
+            last.actions.is_empty() && last.decision.wanted == swarm.desired,
+            "{last:?} after {told}"
+        );
+        assert!(!swarm.leads || (1..=4).contains(&last.decision.wanted), "{last:?} after {told}");
         count += 1;
     }
     assert_eq!(count, 5_u32.pow(5) * 4);

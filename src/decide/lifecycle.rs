@@ -2,13 +2,15 @@
 //! took away. Whatever is new is a step that is told once; what is remembered is how each replica
 //! was seen last.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::decide::illness::News;
+use crate::decide::after_exit::{AfterExit, after_exit, is_away};
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Known, ServiceMemory, Unaddressed};
 use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Step};
-use crate::model::replica::{ContainerState, Ending, Health, Replica};
+use crate::model::replica::{ContainerId, ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
@@ -36,64 +38,24 @@ pub(crate) fn is_abandoned(snapshot: &Snapshot, replica: &Replica, memory: &Serv
         && snapshot.replicas.iter().any(serves)
 }
 
-/// What becomes of a container that exited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Whoever stopped it may be about to start it again.
-    Waits,
-    /// Its owner did not mean it to end: it is started again.
-    Restarts,
-    /// Its owner stopped it.
-    LeftAlone,
-    /// Another one takes its place, and it is removed.
-    Replaced,
-}
-
-pub(crate) fn fate(replica: &Replica) -> Fate {
-    let Some(ended) = replica.ended else {
-        let is_own = !replica.owner.is_composed();
-        return if is_own { Fate::Replaced } else { Fate::Waits };
-    };
-    if ended.is_fresh {
-        return Fate::Waits;
-    }
-    match ended.by {
-        _ if !replica.owner.is_composed() => Fate::Replaced,
-        Ending::Stopped | Ending::Killed => Fate::LeftAlone,
-        Ending::Crashed | Ending::Shutdown => Fate::Restarts,
-    }
-}
-
-/// Nothing is done to it and nothing is expected of it until its owner does something.
-pub(crate) fn is_away(replica: &Replica) -> bool {
-    match replica.state {
-        ContainerState::Exited => fate(replica) == Fate::LeftAlone,
-        // Compose makes containers before it starts them, and freezes them when it is told to.
-        ContainerState::Created => !replica.owner.may_be_replaced(),
-        ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
-        // Whoever removes it made it fewer; where it is us, it is on its way out already.
-        ContainerState::Removing => replica.owner.is_composed(),
-        ContainerState::Running | ContainerState::Restarting => false,
-    }
-}
-
 /// What somebody else made of the number since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Others {
+pub(crate) struct ExternalChanges {
     /// Came, or are there again.
     pub(crate) came: u32,
     /// Were taken away, stopped or paused.
     pub(crate) went: u32,
 }
 
-pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> Others {
-    let before = std::mem::take(&mut next.known);
-    let mut others = Others::default();
+pub(crate) fn follow(plan: &mut PlanBuilder) -> ExternalChanges {
+    let snapshot = plan.snapshot;
+    let before = std::mem::take(&mut plan.next.known);
+    let mut others = ExternalChanges::default();
     let is_first = before.is_empty();
     for replica in &snapshot.replicas {
         let old = before.get(&replica.id);
         let is_ours = snapshot.starting.contains(&replica.number)
-            || next.drains.contains_key(&replica.id)
+            || plan.next.drains.contains_key(&replica.id)
             || replica.busy;
         let is_away = is_away(replica);
         match old {
@@ -102,27 +64,22 @@ pub(crate) fn follow(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut N
             Some(old) if old.away.is_none() && is_away && !is_ours => others.went += 1,
             Some(_) | None => (),
         }
-        let known = one(snapshot, replica, old, is_ours, news);
-        next.known.insert(replica.id.clone(), known);
+        let known = one(replica, old, is_ours, plan);
+        plan.next.known.insert(replica.id.clone(), known);
     }
     for (id, old) in &before {
         let is_gone = !snapshot.replicas.iter().any(|r| r.id == *id);
-        let is_ours = next.drains.contains_key(id) || snapshot.starting.contains(&old.number);
+        let is_ours = plan.next.drains.contains_key(id) || snapshot.starting.contains(&old.number);
         others.went += u32::from(is_gone && !is_ours && old.away.is_none());
     }
-    restarts(snapshot, &before, next, news);
-    started(snapshot, next, news);
+    count_restarts(&before, plan);
+    expire_started(plan);
     others
 }
 
 /// What is new about one replica, and how it is remembered.
-fn one(
-    snapshot: &Snapshot,
-    replica: &Replica,
-    old: Option<&Known>,
-    is_ours: bool,
-    news: &mut News,
-) -> Known {
+fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBuilder) -> Known {
+    let snapshot = plan.snapshot;
     let number = replica.number;
     let is_up = matches!(replica.state, ContainerState::Running | ContainerState::Paused);
     let mut known = old.cloned().unwrap_or_else(|| Known {
@@ -139,7 +96,7 @@ fn one(
     if known.name != replica.name {
         let to = replica.name.clone();
         let from = std::mem::replace(&mut known.name, to.clone());
-        news.steps.push(Step::Renamed { number, from, to });
+        plan.steps.push(Step::Renamed { number, from, to });
     }
     known.number = number;
     let is_new_run = known.run.zip(replica.started).is_some_and(|(a, b)| a != b);
@@ -147,9 +104,9 @@ fn one(
     if is_up {
         known.is_ended = false;
         if is_new_run && !is_ours && replica.restarts <= known.restarts {
-            news.steps.push(Step::Restarted { number });
+            plan.steps.push(Step::Restarted { number });
         } else if was_away && !is_new_run && replica.state == ContainerState::Running {
-            news.steps.push(Step::Unpaused { number });
+            plan.steps.push(Step::Unpaused { number });
         }
     }
     known.run = replica.started.or(known.run);
@@ -161,10 +118,10 @@ fn one(
     known.paused = is_paused.then(|| known.paused.unwrap_or(snapshot.now));
     known.away = is_away(replica).then(|| known.away.unwrap_or(snapshot.now));
     if known.away.is_some() && !was_away && old.is_some() {
-        news.steps.extend(away(replica));
+        plan.steps.extend(away(replica));
     }
-    end(replica, &mut known, is_ours, news);
-    known.unaddressed = unaddressed(snapshot, replica, known.unaddressed, news);
+    end(replica, &mut known, is_ours, plan);
+    known.unaddressed = unaddressed(replica, known.unaddressed, plan);
     known
 }
 
@@ -182,22 +139,23 @@ fn away(replica: &Replica) -> Option<Step> {
 }
 
 /// One that ended and is started again: told, and counted when it did so by itself.
-fn end(replica: &Replica, known: &mut Known, is_ours: bool, news: &mut News) {
-    let restarts = replica.state == ContainerState::Exited && fate(replica) == Fate::Restarts;
+fn end(replica: &Replica, known: &mut Known, is_ours: bool, plan: &mut PlanBuilder) {
+    let restarts =
+        replica.state == ContainerState::Exited && after_exit(replica) == AfterExit::Restarts;
     if restarts && !is_ours && !std::mem::replace(&mut known.is_ended, true) {
         let by = replica.ended.map(|ended| ended.by);
         let (number, exit) = (replica.number, replica.exit);
-        news.steps.push(Step::Exited { number, exit, by, is_restarted: true });
-        news.failed |= by != Some(Ending::Shutdown);
+        plan.steps.push(Step::Exited { number, exit, by, is_restarted: true });
+        plan.has_failed |= by != Some(Ending::Shutdown);
     }
 }
 
 fn unaddressed(
-    snapshot: &Snapshot,
     replica: &Replica,
     before: Option<Unaddressed>,
-    news: &mut News,
+    plan: &mut PlanBuilder,
 ) -> Option<Unaddressed> {
+    let snapshot = plan.snapshot;
     let lacks = replica.state == ContainerState::Running && replica.address.is_none();
     if !lacks || snapshot.swarm.is_some() {
         return None;
@@ -207,7 +165,7 @@ fn unaddressed(
     let is_told = UNADDRESSED_TOLD <= snapshot.now.since(since);
     if is_told && !was_told {
         let why = no_address(replica);
-        news.steps.push(Step::NotReady { number: replica.number, why });
+        plan.steps.push(Step::NotReady { number: replica.number, why });
     }
     Some(Unaddressed { since, is_told })
 }
@@ -218,12 +176,8 @@ pub(crate) fn no_address(replica: &Replica) -> String {
 }
 
 /// Docker's own restart policy is at work. The same replica goes on, but each death is told.
-fn restarts(
-    snapshot: &Snapshot,
-    before: &std::collections::BTreeMap<crate::model::replica::ContainerId, Known>,
-    next: &mut ServiceMemory,
-    news: &mut News,
-) {
+fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder) {
+    let PlanBuilder { snapshot, next, steps, milestones, .. } = plan;
     let now = snapshot.now;
     let was_loop = next.restarts.len() == LOOP;
     next.restarts.retain(|at| now.since(*at) < LOOP_SPAN);
@@ -232,7 +186,7 @@ fn restarts(
         let more = replica.restarts.saturating_sub(old.restarts);
         if 0 < more && replica.state != ContainerState::Exited {
             let (number, exit) = (replica.number, replica.exit);
-            news.steps.push(Step::Exited { number, exit, by: None, is_restarted: true });
+            steps.push(Step::Exited { number, exit, by: None, is_restarted: true });
             let more = usize::try_from(more).unwrap_or(LOOP).min(LOOP);
             next.restarts.extend(std::iter::repeat_n(now, more));
         }
@@ -240,14 +194,15 @@ fn restarts(
     let surplus = next.restarts.len().saturating_sub(LOOP);
     next.restarts.drain(..surplus);
     match (was_loop, next.restarts.len() == LOOP) {
-        (false, true) => news.milestones.push(Milestone::RestartLoop),
-        (true, false) => news.milestones.push(Milestone::RestartLoopOver),
+        (false, true) => milestones.push(Milestone::RestartLoop),
+        (true, false) => milestones.push(Milestone::RestartLoopOver),
         (true, true) | (false, false) => (),
     }
 }
 
 /// Starts that succeeded hold their seats until a look shows them.
-fn started(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) {
+fn expire_started(plan: &mut PlanBuilder) {
+    let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
     next.started.retain(|number, started| {
         if snapshot.replicas.iter().any(|r| r.id == started.id) {
             return false;
@@ -255,15 +210,15 @@ fn started(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) {
         started.looks += 1;
         let is_lost = LOOKS_MAX <= started.looks;
         if is_lost {
-            news.steps.push(Step::Lost { number: *number });
-            news.failed = true;
+            steps.push(Step::Lost { number: *number });
+            *has_failed = true;
         }
         !is_lost
     });
 }
 
 /// Until something here is to be decided, if nothing else happens.
-pub(crate) fn again(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
+pub(crate) fn requeue_after(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
     const SOON: Duration = Duration::from_millis(250);
     let now = snapshot.now;
     let start_period = snapshot.service.health.start_period;

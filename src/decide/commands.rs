@@ -6,7 +6,7 @@ use crate::decide::rollout;
 use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
-use crate::model::plan::{Cause, Rule};
+use crate::model::reason::{Cause, Rule};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -46,7 +46,7 @@ pub(crate) fn number(
 }
 
 /// Until the next of them is over.
-pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
+pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
     let hold = memory.hold.as_ref().and_then(|hold| hold.until);
     let pause = memory.pause.and_then(|pause| pause.until);
     hold.into_iter().chain(pause).min().map(|until| until.since(now))
@@ -54,19 +54,19 @@ pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
 
 /// An order that was taken: what is remembered from now on, and what is told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct AppliedCommand {
     pub(crate) memory: ServiceMemory,
     /// `None`: it stood like that already, which is no event.
     pub(crate) kind: Option<Kind>,
     pub(crate) words: String,
 }
 
-pub(crate) fn take(
+pub(crate) fn apply(
     service: &Service,
     memory: &ServiceMemory,
     (now, wall): (Moment, Wall),
     order: &Order,
-) -> Result<Taken, Refusal> {
+) -> Result<AppliedCommand, Refusal> {
     let mut next = memory.clone();
     let (kind, words) = match order {
         Order::Hold { count, span, reason } => {
@@ -115,7 +115,7 @@ pub(crate) fn take(
             (Some(Kind::RolloutStarted), format!("restart, one after the other: {wanted}"))
         }
     };
-    Ok(Taken { memory: next, kind, words })
+    Ok(AppliedCommand { memory: next, kind, words })
 }
 
 fn shown(span: Option<Duration>, reason: Option<&str>) -> String {
@@ -175,18 +175,18 @@ fn step(service: &Service, memory: &ServiceMemory, wall: Wall, up: bool) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::decide::orders::{Taken, take};
+    use crate::decide::commands::{AppliedCommand, apply};
     use crate::decide::tests::{NOW, S, service};
+    use crate::model::bounds::Bounds;
     use crate::model::command::{Count, Order, Refusal};
     use crate::model::event::Kind;
     use crate::model::memory::{Hold, ServiceMemory};
     use crate::model::schedule::Wall;
-    use crate::model::service::Bounds;
 
-    fn ordered(wanted: u32, order: &Order) -> Result<Taken, Refusal> {
+    fn ordered(wanted: u32, order: &Order) -> Result<AppliedCommand, Refusal> {
         let service = service(Bounds::new(1, 4).unwrap(), None);
         let memory = ServiceMemory { wanted: Some(wanted), ..ServiceMemory::default() };
-        take(&service, &memory, (NOW, Wall(0)), order)
+        apply(&service, &memory, (NOW, Wall(0)), order)
     }
 
     fn hold(count: Count) -> Order {
@@ -235,15 +235,16 @@ mod tests {
         let mut memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
         // No turn comes between.
         for want in [2, 3, 4] {
-            memory = take(&service, &memory, (NOW, Wall(0)), &hold(Count::More(1))).unwrap().memory;
+            memory =
+                apply(&service, &memory, (NOW, Wall(0)), &hold(Count::More(1))).unwrap().memory;
             assert_eq!(memory.hold.clone().unwrap().count, want);
         }
-        let taken = take(&service, &memory, (NOW, Wall(0)), &Order::Step { up: false }).unwrap();
+        let taken = apply(&service, &memory, (NOW, Wall(0)), &Order::Step { up: false }).unwrap();
         let held = taken.memory.hold.unwrap();
         assert_eq!((held.count, held.until), (3, None));
         let unknown = ServiceMemory::default();
         for order in [hold(Count::More(1)), Order::Step { up: true }] {
-            let got = take(&service, &unknown, (NOW, Wall(0)), &order);
+            let got = apply(&service, &unknown, (NOW, Wall(0)), &order);
             assert!(matches!(got, Err(Refusal::Conflict(_))), "{got:?}");
         }
     }
@@ -260,7 +261,7 @@ mod tests {
             let hold = Hold { count: 2, until, reason: Some("sale".to_owned()) };
             let memory = ServiceMemory { hold: Some(hold), ..ServiceMemory::default() };
             let step = Order::Step { up: true };
-            let taken = take(&service, &memory, (NOW, Wall(0)), &step).unwrap();
+            let taken = apply(&service, &memory, (NOW, Wall(0)), &step).unwrap();
             let hold = Hold { count: 3, until: want.map(|span| NOW.plus(span)), reason: None };
             assert_eq!((taken.memory.hold, taken.words.as_str()), (Some(hold), words));
         }
@@ -271,7 +272,7 @@ mod tests {
         let mut service = service(Bounds::new(1, 4).unwrap(), None);
         service.cooldown.up = std::time::Duration::ZERO;
         let memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
-        let taken = take(&service, &memory, (NOW, Wall(0)), &Order::Step { up: true }).unwrap();
+        let taken = apply(&service, &memory, (NOW, Wall(0)), &Order::Step { up: true }).unwrap();
         assert_eq!(taken.memory.hold.unwrap().until, Some(NOW.plus(10 * S)));
     }
 
@@ -280,11 +281,11 @@ mod tests {
         let taken = ordered(2, &Order::Pause { span: Some(5 * S) }).unwrap();
         assert_eq!(taken.memory.pause.unwrap().until, Some(NOW.plus(5 * S)));
         let service = service(Bounds::new(1, 4).unwrap(), None);
-        let back = take(&service, &taken.memory, (NOW, Wall(0)), &Order::Resume).unwrap();
+        let back = apply(&service, &taken.memory, (NOW, Wall(0)), &Order::Resume).unwrap();
         assert_eq!((back.memory.pause, back.words.as_str()), (None, "scaling goes on"));
         let held = ordered(2, &hold(Count::Exactly(3))).unwrap();
         assert_eq!(held.words, "3 replicas, until further notice");
-        let back = take(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
+        let back = apply(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
         assert_eq!((back.memory.hold, back.words.as_str()), (None, "by order"));
         assert_eq!(back.kind, Some(Kind::HoldReleased));
         for (order, words) in

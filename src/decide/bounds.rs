@@ -1,7 +1,7 @@
 //! The bounds that the operator set. They win over every earlier stage.
 
-use crate::model::plan::{Cause, Rule};
-use crate::model::service::Bounds;
+use crate::model::bounds::Bounds;
+use crate::model::reason::{Cause, Rule};
 
 /// A number outside the bounds is put right at once, without a look at load or cooldown.
 pub(crate) fn correction(current: u32, bounds: Bounds) -> Option<Rule> {

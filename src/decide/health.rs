@@ -6,24 +6,18 @@
 
 use std::time::Duration;
 
-use crate::decide::lives;
+use crate::decide::lifecycle;
+use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Illness, ServiceMemory, Suspicion};
 use crate::model::plan::{Milestone, Step};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
-/// What is new since the turn before.
-#[derive(Debug, Default)]
-pub(crate) struct News {
-    pub(crate) steps: Vec<Step>,
-    pub(crate) milestones: Vec<Milestone>,
-    /// Some replica fell ill, and the check is not doubted.
-    pub(crate) failed: bool,
-}
-
-pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
-    let mut news = News::default();
+/// Updates who is unhealthy, and whether the health check is trusted.
+pub(crate) fn judge(plan: &mut PlanBuilder) {
+    let PlanBuilder { snapshot, next, steps, .. } = plan;
+    let snapshot: &Snapshot = snapshot;
     let drains = &next.drains;
     let stays = |r: &Replica| runs(r) || is_useless(snapshot, r) || drains.contains_key(&r.id);
     next.ill.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
@@ -36,7 +30,7 @@ pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
                 None if next.drains.contains_key(id) => (),
                 None => {
                     let (since, error) = (*since, error.clone());
-                    news.steps.push(Step::FellIll { number, error: error.clone() });
+                    steps.push(Step::FellIll { number, error: error.clone() });
                     let (served, doubted) = (replica.is_served(), next.suspicion.is_some());
                     next.ill.insert(id.clone(), Illness { since, error, served, doubted });
                 }
@@ -45,17 +39,16 @@ pub(crate) fn judge(snapshot: &Snapshot, next: &mut ServiceMemory) -> News {
             Health::Healthy if next.drains.contains_key(id) => (),
             Health::Healthy => {
                 let was_ill = next.ill.remove(id).is_some();
-                news.steps.extend(was_ill.then_some(Step::Recovered { number }));
+                steps.extend(was_ill.then_some(Step::Recovered { number }));
             }
             // It was not asked since a restart of the daemon: what was known stands.
             Health::Unknown | Health::Starting => (),
         }
     }
-    let fell_ill = news.steps.iter().any(|step| matches!(step, Step::FellIll { .. }));
-    news.failed = useless(snapshot, next, &mut news);
-    news.milestones.extend(suspect(snapshot, next, fell_ill));
-    news.failed |= fell_ill && next.suspicion.is_none();
-    news
+    let fell_ill = steps.iter().any(|step| matches!(step, Step::FellIll { .. }));
+    let is_useless = useless(snapshot, next, steps);
+    plan.milestones.extend(suspect(snapshot, next, fell_ill));
+    plan.has_failed = is_useless || fell_ill && plan.next.suspicion.is_none();
 }
 
 /// It runs, or seems to, and can serve nobody: that takes no health check. Docker compose's own
@@ -73,7 +66,7 @@ fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
 }
 
 /// Whether some replica became useless and is to be replaced.
-fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> bool {
+fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, steps: &mut Vec<Step>) -> bool {
     let mut failed = false;
     for replica in snapshot.replicas.iter().filter(|r| is_useless(snapshot, r)) {
         let (id, number) = (&replica.id, replica.number);
@@ -86,11 +79,11 @@ fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, news: &mut News) -> bo
         let error = match replica.state {
             ContainerState::Paused => "its processes are paused".to_owned(),
             _ if snapshot.service.health.start_period <= waits && known.is_some() => {
-                lives::no_address(replica)
+                lifecycle::no_address(replica)
             }
             _ => continue,
         };
-        news.steps.push(Step::FellIll { number, error: error.clone() });
+        steps.push(Step::FellIll { number, error: error.clone() });
         let (since, served) = (snapshot.now, replica.is_served());
         next.ill.insert(id.clone(), Illness { since, error, served, doubted: false });
         failed = true;
@@ -158,6 +151,6 @@ fn is_well(replica: &Replica) -> bool {
 }
 
 /// Until the check is trusted again.
-pub(crate) fn again(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
+pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
     Some(memory.suspicion?.until?.since(now))
 }

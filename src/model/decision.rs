@@ -1,8 +1,32 @@
 //! What one decision saw, number by number. The answer to "why does it not scale?".
 
 use crate::model::metric::Milli;
-use crate::model::plan::Rule;
+use crate::model::reason::{Cause, Rule};
 use crate::model::replica::Load;
+use crate::model::schedule::Standing;
+
+/// The number of replicas of one service, and all that led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// The number before and after.
+    pub(crate) from: u32,
+    pub(crate) wanted: u32,
+    pub(crate) standing: Standing,
+    pub(crate) counts: Counts,
+    pub(crate) sightings: Vec<Sighting>,
+    /// One for each metric, also where a rule above load gave the number. Empty between two
+    /// evaluations, and where the bounds alone gave the number.
+    pub(crate) measured: Vec<Measured>,
+    /// Every rule that gave or changed the number, in order; never empty.
+    pub(crate) because: Vec<Cause>,
+}
+
+impl Decision {
+    /// The one word for the whole decision: that of the last rule.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
+    }
+}
 
 /// How many replicas stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! How many to start and how many to let go, from how many there are of each kind. Arithmetic
-//! alone: who it is, is chosen in `steps.rs`.
+//! alone: who it is, is chosen in `reconcile.rs`.
 //!
 //! A seat is one of the wanted number. An old or ill replica keeps its seat until a new one that is
 //! ready takes it, so that what serves is never fewer because of us.
 
 /// How many there are. Those on their way out count only as `leaving`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seats {
+pub(crate) struct GroupSizes {
     pub(crate) wanted: usize,
     /// Made from what they should be made from, and ready.
     pub(crate) ready: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Seats {
 
 /// What may be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moves {
+pub(crate) struct StartsAndStops {
     /// New ones to start, as far as there is room.
     pub(crate) start: usize,
     /// How many of `start` the host has no memory for.
@@ -46,8 +46,8 @@ pub(crate) struct Moves {
     pub(crate) drop_new: usize,
 }
 
-impl Seats {
-    pub(crate) fn moves(&self) -> Moves {
+impl GroupSizes {
+    pub(crate) fn moves(&self) -> StartsAndStops {
         let drop_ill = self.ill_to_drop();
         let drop_old_idle = self.old_idle;
         let floor = self.wanted.saturating_sub(self.max_unavailable);
@@ -71,7 +71,7 @@ impl Seats {
         let asked = missing.min(if is_tight { above } else { empty.max(above) });
         let start = self.room.map_or(asked, |room| asked.min(room));
         let no_room = asked - start;
-        Moves { start, no_room, drop_ill, drop_old_idle, drop_old, drop_new }
+        StartsAndStops { start, no_room, drop_ill, drop_old_idle, drop_old, drop_new }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -90,21 +90,29 @@ impl Seats {
 
 #[cfg(test)]
 mod tests {
-    use crate::decide::seats::{Moves, Seats};
+    use crate::decide::rolling_update::{GroupSizes, StartsAndStops};
 
     /// `wanted: ready pending old old_idle ill leaving` with the surge and what may be missing.
-    fn seats(counts: [usize; 7], max_surge: usize, max_unavailable: usize) -> Seats {
+    fn seats(counts: [usize; 7], max_surge: usize, max_unavailable: usize) -> GroupSizes {
         let [wanted, ready, pending, old, old_idle, ill, leaving] = counts;
         let (under_way, rolls, room) = (0, 0 < old + old_idle, None);
-        let rest = Seats { under_way, rolls, room, max_surge, max_unavailable, ..Seats::default() };
+        let rest = GroupSizes {
+            under_way,
+            rolls,
+            room,
+            max_surge,
+            max_unavailable,
+            ..GroupSizes::default()
+        };
         let ill_leave = 0 < leaving && 0 < ill;
-        Seats { wanted, ready, pending, old, old_idle, ill, ill_leave, leaving, ..rest }
+        GroupSizes { wanted, ready, pending, old, old_idle, ill, ill_leave, leaving, ..rest }
     }
 
     #[track_caller]
-    fn check(seats: Seats, start: usize, drops: [usize; 4]) {
+    fn check(seats: GroupSizes, start: usize, drops: [usize; 4]) {
         let [drop_ill, drop_old_idle, drop_old, drop_new] = drops;
-        let want = Moves { start, no_room: 0, drop_ill, drop_old_idle, drop_old, drop_new };
+        let want =
+            StartsAndStops { start, no_room: 0, drop_ill, drop_old_idle, drop_old, drop_new };
         assert_eq!(seats.moves(), want, "{seats:?}");
     }
 
@@ -114,7 +122,7 @@ mod tests {
         check(seats([3, 1, 1, 0, 0, 0, 5], 1, 0), 1, [0; 4]);
         check(seats([1, 3, 0, 0, 0, 0, 0], 1, 0), 0, [0, 0, 0, 2]);
         check(seats([1, 1, 2, 0, 0, 0, 0], 1, 1), 0, [0, 0, 0, 2]);
-        let under_way = Seats { under_way: 1, ..seats([1, 2, 1, 0, 0, 0, 0], 1, 0) };
+        let under_way = GroupSizes { under_way: 1, ..seats([1, 2, 1, 0, 0, 0, 0], 1, 0) };
         check(under_way, 0, [0, 0, 0, 1]);
     }
 
@@ -161,17 +169,17 @@ mod tests {
 
     #[test]
     fn without_memory_for_another_that_is_said_and_an_ill_one_makes_room() {
-        let full = |counts| Seats { room: Some(0), ..seats(counts, 1, 0) };
+        let full = |counts| GroupSizes { room: Some(0), ..seats(counts, 1, 0) };
         let old = full([2, 0, 0, 2, 0, 0, 0]).moves();
-        assert_eq!(old, Moves { no_room: 1, ..Moves::default() });
+        assert_eq!(old, StartsAndStops { no_room: 1, ..StartsAndStops::default() });
         let ill = full([2, 1, 0, 0, 0, 1, 0]).moves();
-        assert_eq!(ill, Moves { no_room: 1, drop_ill: 1, ..Moves::default() });
-        let few = Seats { room: Some(1), ..seats([3, 0, 0, 0, 0, 0, 0], 1, 0) }.moves();
-        assert_eq!(few, Moves { start: 1, no_room: 2, ..Moves::default() });
+        assert_eq!(ill, StartsAndStops { no_room: 1, drop_ill: 1, ..StartsAndStops::default() });
+        let few = GroupSizes { room: Some(1), ..seats([3, 0, 0, 0, 0, 0, 0], 1, 0) }.moves();
+        assert_eq!(few, StartsAndStops { start: 1, no_room: 2, ..StartsAndStops::default() });
     }
 
     /// The moves are made, what goes is gone and what started is ready, again and again.
-    fn settle(mut seats: Seats) -> Seats {
+    fn settle(mut seats: GroupSizes) -> GroupSizes {
         let mut before = None;
         for turn in 0.. {
             assert!(turn < 100, "never still: {seats:?}");
@@ -202,7 +210,7 @@ mod tests {
         seats
     }
 
-    fn hold_to_the_rules(seats: &Seats, moves: &Moves) {
+    fn hold_to_the_rules(seats: &GroupSizes, moves: &StartsAndStops) {
         let told = format!("{seats:?}: {moves:?}");
         let serve = seats.ready + seats.old;
         let idle_new = seats.pending - seats.under_way;
@@ -230,7 +238,7 @@ mod tests {
             for (max_surge, max_unavailable) in [(1, 0), (0, 1), (1, 1), (2, 0), (3, 2)] {
                 let world = seats(counts, max_surge, max_unavailable);
                 let end = settle(world);
-                let want = Seats {
+                let want = GroupSizes {
                     ready: world.wanted,
                     ..seats([world.wanted, 0, 0, 0, 0, 0, 0], max_surge, max_unavailable)
                 };

@@ -15,18 +15,18 @@ const SPAN_MS: u64 = 10_000;
 
 /// The farthest number allowed, and what allows no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct RateLimit {
     pub(crate) replicas: u32,
     pub(crate) by: Cap,
 }
 
 /// The cap where no behavior is set: one wrong sample must not start a hundred replicas.
-pub(crate) fn growth(current: u32) -> Limit {
-    Limit { replicas: current.saturating_mul(2).max(4), by: Cap::Growth }
+pub(crate) fn growth(current: u32) -> RateLimit {
+    RateLimit { replicas: current.saturating_mul(2).max(4), by: Cap::Growth }
 }
 
 /// The most replicas that `rules` allow now; never fewer than there are.
-pub(crate) fn ceiling(history: &History, now: Moment, current: u32, rules: &Rules) -> Limit {
+pub(crate) fn ceiling(history: &History, now: Moment, current: u32, rules: &Rules) -> RateLimit {
     let farthest = |policy: &Policy| {
         let start = start(history, now, current, policy.period);
         match policy.amount {
@@ -43,14 +43,14 @@ pub(crate) fn ceiling(history: &History, now: Moment, current: u32, rules: &Rule
     };
     match chosen {
         Some((number, policy)) => {
-            Limit { replicas: whole(number).max(current), by: Cap::Policy(*policy) }
+            RateLimit { replicas: whole(number).max(current), by: Cap::Policy(*policy) }
         }
-        None => Limit { replicas: current, by: Cap::Disabled },
+        None => RateLimit { replicas: current, by: Cap::Disabled },
     }
 }
 
 /// The fewest replicas that `rules` allow now; never more than there are.
-pub(crate) fn floor(history: &History, now: Moment, current: u32, rules: &Rules) -> Limit {
+pub(crate) fn floor(history: &History, now: Moment, current: u32, rules: &Rules) -> RateLimit {
     let farthest = |policy: &Policy| {
         let start = start(history, now, current, policy.period);
         match policy.amount {
@@ -67,9 +67,9 @@ pub(crate) fn floor(history: &History, now: Moment, current: u32, rules: &Rules)
     };
     match chosen {
         Some((number, policy)) => {
-            Limit { replicas: whole(number).min(current), by: Cap::Policy(*policy) }
+            RateLimit { replicas: whole(number).min(current), by: Cap::Policy(*policy) }
         }
-        None => Limit { replicas: current, by: Cap::Disabled },
+        None => RateLimit { replicas: current, by: Cap::Disabled },
     }
 }
 

@@ -2,7 +2,7 @@
 //! `mod.rs`.
 
 use crate::decide::tests::{NOW, S, ill, illness, shown, sketch, table};
-use crate::decide::{decide, rollout};
+use crate::decide::{plan_service, rollout};
 use crate::model::memory::{Drain, DrainStep, Suspicion};
 use crate::model::plan::Milestone;
 use crate::model::replica::Health;
@@ -63,7 +63,7 @@ fn one_that_recovered_serves_again_and_its_successor_goes() {
     );
     let (mut snapshot, memory) = sketch("RS 50 1..9 2 between");
     snapshot.replicas[1].health = Health::Healthy;
-    let (plan, next) = decide(&snapshot, &memory);
+    let (plan, next) = plan_service(&snapshot, &memory);
     assert!(next.ill.is_empty() && plan.actions.is_empty(), "{plan:?}");
     assert_eq!(plan.servers.len(), 2);
 }
@@ -83,7 +83,7 @@ fn the_ill_go_first_then_those_that_never_served_then_the_newest() {
 fn it_leaves_haproxy_at_once_and_is_never_put_back() {
     for (input, want) in [("RI 50 1..9 2", 1), ("RS 50 1..9 2", 1), ("RSR 50 1..9 2", 2)] {
         let (snapshot, memory) = sketch(input);
-        let (plan, next) = decide(&snapshot, &memory);
+        let (plan, next) = plan_service(&snapshot, &memory);
         assert_eq!(plan.servers.len(), want, "{input}");
         let emptying = |drain: &Drain| matches!(drain.step, DrainStep::Emptying { .. });
         assert!(next.drains.values().all(emptying), "what it has in hand it may finish: {input}");
@@ -98,7 +98,7 @@ fn what_was_known_stands_until_it_passes_again() {
     {
         let (mut snapshot, memory) = sketch("RRS 50 1..9 3");
         snapshot.replicas[2].health = health.clone();
-        let next = decide(&snapshot, &memory).1;
+        let next = plan_service(&snapshot, &memory).1;
         assert_eq!(!next.ill.is_empty(), is_ill, "{health:?}");
     }
 }
@@ -112,7 +112,7 @@ fn one_that_goes_because_it_is_ill_is_not_put_back_by_a_daemon_that_does_not_kno
         snapshot.replicas[1].health = Health::Unknown;
         let illness = illness('S').filter(|_| is_ill);
         memory.ill.extend(illness.map(|illness| (snapshot.replicas[1].id.clone(), illness)));
-        assert_eq!(shown(&decide(&snapshot, &memory).0), want);
+        assert_eq!(shown(&plan_service(&snapshot, &memory).0), want);
     }
 }
 
@@ -153,7 +153,7 @@ fn those_that_never_served_are_ill_and_nothing_is_doubted() {
         let (mut snapshot, memory) = sketch("II - 1..9 2");
         snapshot.replicas.iter_mut().for_each(|replica| replica.server = None);
         snapshot.proxy = proxy;
-        assert_eq!(shown(&decide(&snapshot, &memory).0), want, "{proxy:?}");
+        assert_eq!(shown(&plan_service(&snapshot, &memory).0), want, "{proxy:?}");
     }
 }
 
@@ -168,7 +168,7 @@ fn haproxy_keeps_its_list_while_the_check_is_doubted() {
         ("SII 50 1..9 3", 2),
     ] {
         let (snapshot, memory) = sketch(input);
-        assert_eq!(decide(&snapshot, &memory).0.servers.len(), want, "{input}");
+        assert_eq!(plan_service(&snapshot, &memory).0.servers.len(), want, "{input}");
     }
 }
 
@@ -177,12 +177,12 @@ fn an_operator_has_the_doubted_replaced_and_what_passes_ends_the_doubt() {
     let (snapshot, mut memory) = sketch("SS - 1..9 2 suspected");
     memory.last_number = 2;
     rollout::restart(&snapshot.service, &mut memory, snapshot.now);
-    let (plan, memory) = decide(&snapshot, &memory);
+    let (plan, memory) = plan_service(&snapshot, &memory);
     assert_eq!(shown(&plan), "2 [start 3] no_sample");
     assert_eq!(plan.servers.len(), 2, "HAProxy keeps them meanwhile");
     let (mut snapshot, _) = sketch("SSR 50 1..9 3");
     snapshot.now = NOW.plus(S * 60);
-    let (plan, memory) = decide(&snapshot, &memory);
+    let (plan, memory) = plan_service(&snapshot, &memory);
     assert!(memory.suspicion.is_some_and(|s| s.until.is_some()), "{}", shown(&plan));
 }
 
@@ -194,7 +194,7 @@ fn at_once_is_within_an_interval_of_the_check() {
         let first = Moment(NOW.0 - seconds * 1000);
         memory.ill.values_mut().for_each(|illness| illness.since = first);
         snapshot.replicas[0].health = Health::Unhealthy { since: first, error: String::new() };
-        let (plan, next) = decide(&snapshot, &memory);
+        let (plan, next) = plan_service(&snapshot, &memory);
         assert_eq!(next.suspicion.is_some(), suspected, "{seconds}");
         assert_eq!(plan.milestones.is_empty(), !suspected, "{seconds}");
     }
@@ -208,7 +208,7 @@ fn after_the_first_recovered_the_others_have_the_time_to() {
         for (i, replica) in snapshot.replicas.iter_mut().enumerate() {
             replica.health = if healthy.contains(&i) { Health::Healthy } else { ill() };
         }
-        let (plan, next) = decide(&snapshot, &memory);
+        let (plan, next) = plan_service(&snapshot, &memory);
         memory = next;
         (memory.suspicion, plan.milestones.contains(&Milestone::Trusted))
     };
@@ -232,7 +232,7 @@ fn an_illness_counts_as_a_failure_unless_the_check_is_doubted() {
         ("RI 50 1..9 2 failures=2/1000", 3),
     ] {
         let (snapshot, memory) = sketch(input);
-        assert_eq!(decide(&snapshot, &memory).1.failures.count, want, "{input}");
+        assert_eq!(plan_service(&snapshot, &memory).1.failures.count, want, "{input}");
     }
     table(
         "

@@ -4,15 +4,15 @@
 //! without a sample, or not ready yet, carries nothing; on the way down one without a sample is
 //! fully loaded, and one not ready does not count.
 
-use crate::decide::census::Census;
+use crate::decide::classify::ReplicaCounts;
+use crate::model::decision::Measured;
 use crate::model::metric::Milli;
-use crate::model::plan::Rule;
-use crate::model::record::Measured;
+use crate::model::reason::Rule;
 use crate::model::service::{Band, Percent};
 
 const FULL: u64 = 100_00;
 
-pub(crate) fn from_band(band: Band, census: &Census, current: u32) -> Measured {
+pub(crate) fn from_band(band: Band, census: &ReplicaCounts, current: u32) -> Measured {
     let average = census.average();
     let proposed = average.map(|value| {
         if band.upper() <= value {
@@ -38,7 +38,7 @@ pub(crate) fn from_band(band: Band, census: &Census, current: u32) -> Measured {
     }
 }
 
-fn up(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) {
+fn up(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32, Rule) {
     let upper = band.upper();
     let everyone = u64::from(census.size().max(current)).max(1);
     if census.total < upper.hundredths().saturating_mul(everyone) {
@@ -50,7 +50,7 @@ fn up(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) 
     (wanted, Rule::AboveBand { value, upper })
 }
 
-fn down(census: &Census, band: Band, current: u32, value: Percent) -> (u32, Rule) {
+fn down(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32, Rule) {
     let (lower, upper) = (band.lower(), band.upper());
     if current <= 1 {
         return (current, Rule::LastOne);

@@ -1,17 +1,17 @@
 //! From what is proposed to what is allowed: windows, then rates, then bounds.
 
-use crate::decide::limit;
-use crate::decide::rate::{self, Limit};
+use crate::decide::bounds;
+use crate::decide::policies::{self, RateLimit};
 use crate::decide::stabilize::{self, Held, Windows};
 
 use crate::model::behavior::Behavior;
+use crate::model::bounds::Bounds;
 use crate::model::history::History;
-use crate::model::plan::{Cause, Rule};
-use crate::model::service::Bounds;
+use crate::model::reason::{Cause, Rule};
 use crate::model::time::Moment;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct NormalizationArg<'a> {
     pub(crate) now: Moment,
     /// Within the bounds: a number outside of them is put right before any metric is asked.
     pub(crate) current: u32,
@@ -21,14 +21,14 @@ pub(crate) struct Request<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Allowed {
+pub(crate) struct Normalized {
     pub(crate) replicas: u32,
     /// Everything that changed the number, in order.
     pub(crate) because: Vec<Cause>,
 }
 
 #[cfg(test)]
-impl Allowed {
+impl Normalized {
     /// The one word for all of it: that of the last restraint.
     pub(crate) fn word(&self) -> &'static str {
         self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
@@ -36,8 +36,8 @@ impl Allowed {
 }
 
 /// Remembers what was asked for. What is done in the end may differ, so the caller tells
-/// `rate::remember`.
-pub(crate) fn restrain(request: &Request, history: &mut History) -> Allowed {
+/// `policies::remember`.
+pub(crate) fn normalize(request: &NormalizationArg, history: &mut History) -> Normalized {
     let mut because = Vec::new();
     let stabilized = match request.behavior {
         None => {
@@ -48,26 +48,26 @@ pub(crate) fn restrain(request: &Request, history: &mut History) -> Allowed {
         Some(behavior) => stabilized(request, behavior, history, &mut because),
     };
     stabilize::thin_out(history, request.now);
-    rate::thin_out(history, request.now);
+    policies::thin_out(history, request.now);
 
     let limited = match request.behavior {
         None => {
-            let ceiling = rate::growth(request.current);
+            let ceiling = policies::growth(request.current);
             to_ceiling(stabilized, request.bounds, ceiling, &mut because)
         }
         Some(behavior) => at_rate(request, behavior, history, stabilized, &mut because),
     };
-    let replicas = limit::to_bounds(limited, request.bounds, &mut because);
-    Allowed { replicas, because }
+    let replicas = bounds::to_bounds(limited, request.bounds, &mut because);
+    Normalized { replicas, because }
 }
 
 fn stabilized(
-    request: &Request,
+    request: &NormalizationArg,
     behavior: &Behavior,
     history: &mut History,
     because: &mut Vec<Cause>,
 ) -> u32 {
-    let Request { now, current, desired, .. } = *request;
+    let NormalizationArg { now, current, desired, .. } = *request;
     let (up, down) = (behavior.scale_up.stabilization, behavior.scale_down.stabilization);
     let windows = Windows { up, down };
     let answer = stabilize::with_behavior(history, now, current, desired, windows);
@@ -88,19 +88,19 @@ fn held((number, held): (u32, Option<Held>), is_up: bool, because: &mut Vec<Caus
 }
 
 fn at_rate(
-    request: &Request,
+    request: &NormalizationArg,
     behavior: &Behavior,
     history: &History,
     number: u32,
     because: &mut Vec<Cause>,
 ) -> u32 {
-    let Request { now, current, bounds, .. } = *request;
+    let NormalizationArg { now, current, bounds, .. } = *request;
     if current < number {
-        let ceiling = rate::ceiling(history, now, current, &behavior.scale_up);
+        let ceiling = policies::ceiling(history, now, current, &behavior.scale_up);
         return to_ceiling(number, bounds, ceiling, because);
     }
     if number < current {
-        let floor = rate::floor(history, now, current, &behavior.scale_down);
+        let floor = policies::floor(history, now, current, &behavior.scale_down);
         if bounds.min() < floor.replicas && number < floor.replicas {
             because.push(Cause { rule: Rule::ScaleDownLimit(floor.by), number: floor.replicas });
             return floor.replicas;
@@ -110,7 +110,7 @@ fn at_rate(
 }
 
 /// Of the bound and the rate, the tighter one gives the reason; the bound when they are equal.
-fn to_ceiling(number: u32, bounds: Bounds, ceiling: Limit, because: &mut Vec<Cause>) -> u32 {
+fn to_ceiling(number: u32, bounds: Bounds, ceiling: RateLimit, because: &mut Vec<Cause>) -> u32 {
     if ceiling.replicas < bounds.max() && ceiling.replicas < number {
         because.push(Cause { rule: Rule::ScaleUpLimit(ceiling.by), number: ceiling.replicas });
         return ceiling.replicas;

@@ -1,0 +1,156 @@
+//! Who counts as what.
+
+use crate::decide::after_exit::{self, AfterExit};
+use crate::model::decision::{Counts, Sighting, Weight};
+use crate::model::memory::ServiceMemory;
+use crate::model::metric::Source;
+use crate::model::replica::{ContainerState, Health, Load, Replica};
+use crate::model::service::Percent;
+use crate::model::snapshot::Snapshot;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaClass {
+    /// Can serve: our probe passed, or HAProxy sends it traffic already.
+    Ready,
+    /// Made or running, not known to serve yet.
+    Unready,
+    /// Its health check fails: HAProxy is to have it no more.
+    Ill,
+    /// Drained, stopped, or exited.
+    Leaving,
+    /// Its owner stopped or paused it, or it is started again and again in vain: it is not counted
+    /// on.
+    Away,
+}
+
+/// Failures in a row until another one is started beside one that is started again.
+const RESTARTS_MAX: u32 = 2;
+
+fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
+    if replica.busy || memory.drains.contains_key(&replica.id) {
+        return ReplicaClass::Leaving;
+    }
+    if after_exit::is_away(replica) {
+        return ReplicaClass::Away;
+    }
+    match replica.state {
+        ContainerState::Exited => match after_exit::after_exit(replica) {
+            AfterExit::Waits => ReplicaClass::Unready,
+            AfterExit::Restarts if memory.failures.count < RESTARTS_MAX => ReplicaClass::Unready,
+            AfterExit::Restarts | AfterExit::LeftAlone => ReplicaClass::Away,
+            AfterExit::Replaced => ReplicaClass::Leaving,
+        },
+        ContainerState::Removing => ReplicaClass::Leaving,
+        ContainerState::Created | ContainerState::Restarting => ReplicaClass::Unready,
+        ContainerState::Paused if replica.is_held && replica.is_served() => ReplicaClass::Ready,
+        ContainerState::Paused if replica.is_held => ReplicaClass::Unready,
+        // It answers nobody, whatever its check is worth.
+        ContainerState::Paused => ReplicaClass::Ill,
+        // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
+        ContainerState::Running if replica.address.is_none() => match replica.health {
+            Health::Healthy => ReplicaClass::Ready,
+            _ if memory.is_ill(&replica.id) => ReplicaClass::Ill,
+            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
+        },
+        ContainerState::Running => match memory.ill.get(&replica.id) {
+            Some(illness) if !illness.doubted => ReplicaClass::Ill,
+            Some(illness) if illness.served => ReplicaClass::Ready,
+            Some(_) => ReplicaClass::Unready,
+            None if replica.is_served() || replica.health == Health::Healthy => ReplicaClass::Ready,
+            None => ReplicaClass::Unready,
+        },
+    }
+}
+
+/// The replicas of one snapshot with their classes, as HPA's `groupPods` groups pods.
+pub(crate) struct Classified<'a> {
+    /// Oldest first, as in the snapshot.
+    pub(crate) replicas: Vec<(ReplicaClass, &'a Replica)>,
+    pub(crate) counts: ReplicaCounts,
+}
+
+impl<'a> Classified<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, memory: &ServiceMemory) -> Classified<'a> {
+        let replicas = snapshot.replicas.iter().map(|r| (classify(r, memory), r));
+        let replicas: Vec<_> = replicas.collect();
+        let counts = ReplicaCounts::of(&replicas, snapshot);
+        Classified { replicas, counts }
+    }
+}
+
+/// How each replica counted, for the decision's record.
+pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sighting> {
+    let service = &snapshot.service;
+    let scales_by = |source: &Source| service.metrics.iter().any(|m| m.source == *source);
+    let by_cpu = service.band.is_some() || scales_by(&Source::Cpu);
+    let by_memory = scales_by(&Source::Memory);
+    let sample = |(class, r): &(ReplicaClass, &Replica)| {
+        let lacks = by_cpu && r.load == Load::Missing || by_memory && r.memory == Load::Missing;
+        let weight = match class {
+            ReplicaClass::Ready if lacks => Weight::Missing,
+            ReplicaClass::Ready => Weight::Ready,
+            ReplicaClass::Unready | ReplicaClass::Ill => Weight::Unready,
+            ReplicaClass::Leaving | ReplicaClass::Away => Weight::Ignored,
+        };
+        Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
+    };
+    classified.replicas.iter().map(sample).collect()
+}
+
+/// Numbers of starts under way that no container shows for yet.
+pub(crate) fn hidden(snapshot: &Snapshot) -> impl Iterator<Item = u32> {
+    let shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
+    snapshot.starting.iter().copied().filter(move |n| !shown(n))
+}
+
+/// How many replicas stand where, and what the ready ones carry.
+#[derive(Debug, Default)]
+pub(crate) struct ReplicaCounts {
+    /// Ready, with a sample.
+    pub(crate) sampled: u32,
+    /// Ready, without one.
+    pub(crate) missing: u32,
+    /// Not ready yet, among them starts under way that no container shows for yet.
+    pub(crate) unready: u32,
+    pub(crate) ill: u32,
+    pub(crate) leaving: u32,
+    /// Of the sampled ones, in hundredths of a percent.
+    pub(crate) total: u64,
+}
+
+impl ReplicaCounts {
+    fn of(replicas: &[(ReplicaClass, &Replica)], snapshot: &Snapshot) -> ReplicaCounts {
+        let mut counts = ReplicaCounts::default();
+        for (class, replica) in replicas {
+            match (class, replica.load) {
+                (ReplicaClass::Leaving, _) => counts.leaving += 1,
+                (ReplicaClass::Unready, _) => counts.unready += 1,
+                (ReplicaClass::Ill, _) => counts.ill += 1,
+                (ReplicaClass::Away, _) => (),
+                (ReplicaClass::Ready, Load::Missing) => counts.missing += 1,
+                (ReplicaClass::Ready, Load::Read(load)) => {
+                    counts.sampled += 1;
+                    counts.total = counts.total.saturating_add(load.hundredths());
+                }
+            }
+        }
+        counts.unready += u32::try_from(hidden(snapshot).count()).unwrap_or(u32::MAX);
+        counts
+    }
+
+    pub(crate) fn by_state(&self) -> Counts {
+        let ReplicaCounts { sampled, missing, unready, ill, leaving, .. } = *self;
+        Counts { ready: sampled + missing, unready, ill, leaving }
+    }
+
+    /// Everything that serves or soon will, and those that are replaced because they do not.
+    pub(crate) fn size(&self) -> u32 {
+        self.sampled + self.missing + self.unready + self.ill
+    }
+
+    /// Over the replicas that gave a sample; `None` when none did.
+    pub(crate) fn average(&self) -> Option<Percent> {
+        let total = self.total.checked_div(u64::from(self.sampled))?;
+        Some(Percent::from_hundredths(total))
+    }
+}

@@ -1,0 +1,141 @@
+//! One service's plan while it is built. Each phase reads what the phases before it left here and
+//! adds its own part; the phases and their order are in `mod.rs`.
+
+use std::time::Duration;
+
+use crate::decide::classify::{Classified, samples};
+use crate::decide::{policies, servers};
+use crate::model::action::Action;
+use crate::model::decision::{Counts, Decision, Measured, Sighting};
+use crate::model::memory::{Drain, DrainStep, ServiceMemory};
+use crate::model::plan::{Milestone, Plan, Step};
+use crate::model::reason::{Cause, Rule};
+use crate::model::snapshot::Snapshot;
+
+pub(crate) struct PlanBuilder<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    /// What the next tick gets. A phase that adds or removes a drain, an unhealthy replica or a
+    /// failure changes classes: `classify` follows it.
+    pub(crate) next: ServiceMemory,
+    pub(crate) classified: Classified<'a>,
+    /// The number before this tick; `None` when there was none.
+    pub(crate) before: Option<u32>,
+    /// The number after the rules so far.
+    pub(crate) wanted: u32,
+    /// Load gave the number, and not the bounds, the hours or an operator.
+    pub(crate) is_by_load: bool,
+    pub(crate) because: Vec<Cause>,
+    pub(crate) measured: Vec<Measured>,
+    /// What the number was calculated from.
+    counts: Counts,
+    sightings: Vec<Sighting>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) milestones: Vec<Milestone>,
+    /// A replica failed since the last tick, and its health check is trusted.
+    pub(crate) has_failed: bool,
+    /// How many replicas may be started, and the rule that allows no more. `None`: no limit known.
+    pub(crate) room: Option<(u32, Rule)>,
+    /// How long the backoff delays the next start.
+    pub(crate) start_delay: Option<Duration>,
+}
+
+impl<'a> PlanBuilder<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, memory: &ServiceMemory) -> PlanBuilder<'a> {
+        let classified = Classified::new(snapshot, memory);
+        PlanBuilder {
+            snapshot,
+            next: memory.clone(),
+            before: memory.wanted,
+            wanted: memory.wanted.unwrap_or(0),
+            is_by_load: false,
+            because: Vec::new(),
+            measured: Vec::new(),
+            counts: classified.counts.by_state(),
+            sightings: samples(snapshot, &classified),
+            classified,
+            actions: Vec::new(),
+            steps: Vec::new(),
+            milestones: Vec::new(),
+            has_failed: false,
+            room: None,
+            start_delay: None,
+        }
+    }
+
+    /// Adapts the classes to the memory as it is now.
+    pub(crate) fn classify(&mut self) {
+        self.classified = Classified::new(self.snapshot, &self.next);
+    }
+
+    /// The counts and samples that the number is calculated from, for the decision's record.
+    pub(crate) fn record_samples(&mut self) {
+        self.counts = self.classified.counts.by_state();
+        self.sightings = samples(self.snapshot, &self.classified);
+    }
+
+    pub(crate) fn set_number(&mut self, rule: Rule, number: u32) {
+        self.wanted = number;
+        self.because.push(Cause { rule, number });
+    }
+
+    /// The number before this tick, or the one that the first tick found.
+    pub(crate) fn from(&self) -> u32 {
+        self.before.unwrap_or(self.wanted)
+    }
+
+    /// No rule changes the number any more: it is remembered for cooldowns and scaling policies.
+    pub(crate) fn commit_number(&mut self) {
+        let (from, wanted) = (self.from(), self.wanted);
+        let now = self.snapshot.now;
+        if self.is_by_load && from != wanted {
+            self.next.changed_at = Some(now);
+        }
+        let behavior = self.snapshot.service.behavior.as_ref();
+        policies::remember(&mut self.next.history, now, behavior, from, wanted);
+        self.next.wanted = Some(wanted);
+    }
+
+    /// Begins nothing: HAProxy keeps the servers that it has.
+    pub(crate) fn unchanged(mut self, rule: Rule) -> (Plan, ServiceMemory) {
+        self.set_number(rule, self.wanted);
+        self.assemble(None)
+    }
+
+    pub(crate) fn finish(mut self, requeue_after: Option<Duration>) -> (Plan, ServiceMemory) {
+        if self.from() == self.wanted {
+            self.because.extend(self.still_draining());
+        }
+        self.assemble(requeue_after)
+    }
+
+    /// The number is reached, but some replicas still drain. Any other reason says more.
+    fn still_draining(&self) -> Option<Cause> {
+        let last = self.because.last().filter(|c| c.rule.word() == "DesiredWithinRange")?;
+        let is_draining = |drain: &&Drain| matches!(drain.step, DrainStep::Emptying { .. });
+        let count = self.next.drains.values().filter(is_draining).count();
+        let rule = Rule::Draining(u32::try_from(count).unwrap_or(u32::MAX));
+        (0 < count).then_some(Cause { rule, number: last.number })
+    }
+
+    fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
+        let decision = Decision {
+            from: self.from(),
+            wanted: self.wanted,
+            standing: self.snapshot.service.timetable.at(self.snapshot.wall),
+            counts: self.counts,
+            sightings: self.sightings,
+            measured: self.measured,
+            because: self.because,
+        };
+        let plan = Plan {
+            decision,
+            actions: self.actions,
+            steps: self.steps,
+            milestones: self.milestones,
+            servers: servers::desired(self.snapshot, &self.next, &self.classified),
+            again,
+        };
+        (plan, self.next)
+    }
+}

@@ -1,0 +1,156 @@
+//! How many replicas a service should have. The first rule that applies gives the number: the
+//! leader of the Swarm, an operator, the bounds, the business hours, and only then load. Docker and
+//! Swarm services share it.
+
+use crate::decide::combine::{self, Combined};
+use crate::decide::normalize::{self, NormalizationArg};
+use crate::decide::plan_builder::PlanBuilder;
+use crate::decide::{adopt, bounds, commands, cooldown, metrics, stabilize, threshold};
+use crate::model::bounds::Bounds;
+use crate::model::history::History;
+use crate::model::reason::Rule;
+use crate::model::schedule::Standing;
+use crate::model::service::Service;
+
+pub(crate) struct ReplicaCalculation<'p, 'a> {
+    plan: &'p mut PlanBuilder<'a>,
+}
+
+/// A service with thresholds alone has no stabilization windows and no scaling policies, only a
+/// cooldown.
+fn has_behavior(service: &Service) -> bool {
+    !service.metrics.is_empty() || service.behavior.is_some()
+}
+
+impl ReplicaCalculation<'_, '_> {
+    pub(crate) fn run(plan: &mut PlanBuilder) {
+        plan.record_samples();
+        ReplicaCalculation { plan }.calculate();
+    }
+
+    fn calculate(&mut self) {
+        let snapshot = self.plan.snapshot;
+        self.start_number();
+        let service = &snapshot.service;
+        let standing: Standing = service.timetable.at(snapshot.wall);
+        let bounds = standing.bounds;
+        let current = self.plan.wanted;
+        let commanded = commands::number(service, snapshot.now, current, &self.plan.next);
+        let leader = snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
+        if let Some(elsewhere) = leader {
+            self.measure();
+            self.plan.set_number(Rule::NotLeader, elsewhere.desired);
+        } else if !commanded.is_empty() {
+            self.measure();
+            commanded.into_iter().for_each(|c| self.plan.set_number(c.rule, c.number));
+        } else if let Some(rule) = bounds::correction(current, bounds) {
+            self.correct(rule, bounds);
+        } else if !standing.scaling {
+            self.measure();
+            self.plan.set_number(Rule::OutsideHours, current);
+        } else if !snapshot.due {
+            self.plan.set_number(Rule::Standing, current);
+        } else {
+            return self.by_load(bounds);
+        }
+        // Load did not give this number, but stabilization looks back on it: when load gives the
+        // number again, nothing scales down at once.
+        if snapshot.due && has_behavior(service) {
+            stabilize::note(&mut self.plan.next.history, snapshot.now, self.plan.wanted);
+        }
+    }
+
+    /// The number of the last tick; at the first tick, that of the replicas that run.
+    fn start_number(&mut self) {
+        let plan = &mut self.plan;
+        match plan.next.wanted {
+            Some(wanted) => plan.wanted = wanted,
+            None => {
+                let of_swarm = plan.snapshot.swarm.as_ref().map(|swarm| swarm.desired);
+                let found = of_swarm.unwrap_or_else(|| plan.classified.counts.size());
+                plan.before = Some(found);
+                plan.set_number(Rule::Found(found), found);
+            }
+        }
+    }
+
+    /// A number outside the bounds is corrected at once; where docker compose or Swarm may have set
+    /// it, only after the cooldown.
+    fn correct(&mut self, rule: Rule, bounds: Bounds) {
+        let current = self.plan.wanted;
+        let number = current.clamp(bounds.min(), bounds.max());
+        if adopt::is_shared(self.plan.snapshot) && self.after_cooldown(current, number) == current {
+            return;
+        }
+        self.plan.set_number(rule, number);
+    }
+
+    fn after_cooldown(&mut self, current: u32, number: u32) -> u32 {
+        let PlanBuilder { snapshot, next, because, .. } = &mut *self.plan;
+        cooldown::hold(snapshot, next, current, number, because)
+    }
+
+    /// Evaluates every metric, also where a rule above load gives the number: an operator who holds
+    /// the number wants to see what load would make of it.
+    fn measure(&mut self) {
+        let PlanBuilder { snapshot, classified, .. } = &*self.plan;
+        if !snapshot.due {
+            return;
+        }
+        let current = self.plan.wanted;
+        let band = snapshot.service.band;
+        let band = band.map(|band| threshold::from_band(band, &classified.counts, current));
+        let measured = metrics::measure(snapshot, classified, current);
+        self.plan.measured.extend(band.into_iter().chain(measured));
+    }
+
+    /// The phases of HPA's `reconcileAutoscaler`: propose, normalize, then our own cooldown.
+    fn by_load(&mut self, bounds: Bounds) {
+        let snapshot = self.plan.snapshot;
+        let current = self.plan.wanted;
+        self.plan.is_by_load = true;
+        self.measure();
+        if self.plan.measured.is_empty() {
+            return self.plan.set_number(Rule::NoMetric, current);
+        }
+        self.propose(current);
+        let desired = self.plan.wanted;
+        let PlanBuilder { next, because, .. } = &mut *self.plan;
+        let number = if !has_behavior(&snapshot.service) {
+            bounds::to_bounds(desired, bounds, because)
+        } else {
+            if next.history.recommendations.is_empty() {
+                let begun = History::begun(snapshot.now, current);
+                next.history.recommendations = begun.recommendations;
+            }
+            let behavior = snapshot.service.behavior.as_ref();
+            let arg = NormalizationArg { now: snapshot.now, current, desired, bounds, behavior };
+            let normalized = normalize::normalize(&arg, &mut next.history);
+            because.extend(normalized.because);
+            normalized.replicas
+        };
+        self.plan.wanted = self.after_cooldown(current, number);
+    }
+
+    /// The largest proposal of all metrics.
+    fn propose(&mut self, current: u32) {
+        let measured = &self.plan.measured;
+        let proposals: Vec<Option<u32>> = measured.iter().map(|m| m.proposal).collect();
+        let rules: Vec<Rule> = measured.iter().map(|m| m.rule).collect();
+        let rule_of = |i: usize| rules.get(i).copied().unwrap_or(Rule::NoMetric);
+        match combine::combine(current, &proposals) {
+            Combined::Largest { replicas, metric } => {
+                self.plan.set_number(rule_of(metric), replicas);
+            }
+            Combined::Blocked { replicas, metric, failed } => {
+                self.plan.set_number(rule_of(metric), replicas);
+                let metric = match rule_of(failed) {
+                    Rule::Untold { metric } => metric,
+                    _ => "cpu",
+                };
+                self.plan.set_number(Rule::Unsure { metric }, current);
+            }
+            Combined::NoProposal => self.plan.set_number(rule_of(0), current),
+        }
+    }
+}
