@@ -18,7 +18,6 @@ mod remove;
 mod roster;
 mod survey;
 mod swarm;
-mod transport;
 mod vessel;
 mod wire;
 

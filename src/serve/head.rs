@@ -52,18 +52,23 @@ pub(crate) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// `bytes` are a whole head, with its empty line.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Head, Bad> {
-    let odd = Bad(400, "the head holds a byte that does not belong there");
-    let mut lines = bytes.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r"));
-    let first = lines.next().flatten().ok_or(odd)?;
-    let (method, target, version) = request_line(first)?;
+    let mut room = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut room);
+    let parsed = request.parse(bytes).map_err(refusal)?;
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+    else {
+        return Err(REQUEST_LINE);
+    };
+    if parsed.is_partial() || !is_plain(method, target) {
+        return Err(REQUEST_LINE);
+    }
+    let (method, target) = (method.to_owned(), target.to_owned());
     let mut head = Head { method, target, ..Head::default() };
     let mut length: Option<&[u8]> = None;
-    let (mut hosts, mut coded) = (0, false);
-    for (i, line) in lines.flatten().filter(|line| !line.is_empty()).enumerate() {
-        if HEADERS_MAX <= i {
-            return Err(Bad(431, "a request has 100 headers at most"));
-        }
-        let (name, value) = header(line)?;
+    let mut hosts = 0;
+    let mut coded = false;
+    for httparse::Header { name, value } in request.headers.iter() {
+        let name = name.to_ascii_lowercase();
         match name.as_str() {
             "content-length" if length.is_some() => {
                 return Err(Bad(400, "there are two Content-Length headers"));
@@ -76,57 +81,37 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Head, Bad> {
             _ => (),
         }
         if let Some(passed) = PASSED.iter().find(|passed| **passed == name) {
-            head.headers.push((passed, text(value).ok_or(odd)?));
+            head.headers.push((passed, text(value).ok_or(HEADER)?));
         }
     }
     if coded {
         return Err(Bad(411, "a body has a Content-Length and no Transfer-Encoding"));
     }
-    if 1 < hosts || (hosts == 0 && version == b"HTTP/1.1") {
+    if 1 < hosts || (hosts == 0 && minor == HTTP_1_1) {
         return Err(Bad(400, "a request has one Host header"));
     }
     head.body_bytes = length.map(body_bytes).transpose()?.unwrap_or(0);
     Ok(head)
 }
 
-fn request_line(line: &[u8]) -> Result<(String, String, &[u8]), Bad> {
-    let bad = Bad(400, "the request line is not `METHOD /path HTTP/1.1`");
-    let mut words = line.split(|b| *b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(bad);
-    };
-    let number = version.strip_prefix(b"HTTP/").ok_or(bad)?;
-    let is_number = |b: &u8| b.is_ascii_digit() || *b == b'.';
-    if number.is_empty() || !number.iter().all(is_number) {
-        return Err(bad);
+const REQUEST_LINE: Bad = Bad(400, "the request line is not `METHOD /path HTTP/1.1`");
+const HEADER: Bad = Bad(400, "a header is not `Name: value` on one line, in ASCII");
+/// As the parser gives it: the minor version.
+const HTTP_1_1: u8 = 1;
+
+fn refusal(err: httparse::Error) -> Bad {
+    match err {
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => HEADER,
+        httparse::Error::TooManyHeaders => Bad(431, "a request has 100 headers at most"),
+        httparse::Error::Version => Bad(505, "only HTTP/1.1 and HTTP/1.0 are supported"),
+        httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token => REQUEST_LINE,
     }
-    if number != b"1.1" && number != b"1.0" {
-        return Err(Bad(505, "HTTP/1.1 and HTTP/1.0 are spoken here"));
-    }
-    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
-        return Err(bad);
-    }
-    if !target.starts_with(b"/") || !target.iter().all(u8::is_ascii_graphic) {
-        return Err(bad);
-    }
-    Ok((text(method).ok_or(bad)?, text(target).ok_or(bad)?, version))
 }
 
-/// The name in lower case, the value without the blanks around it.
-fn header(line: &[u8]) -> Result<(String, &[u8]), Bad> {
-    let bad = Bad(400, "a header is not `Name: value` on one line");
-    let colon = line.iter().position(|b| *b == b':').ok_or(bad)?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    if name.is_empty() || !name.iter().all(is_token) {
-        return Err(bad);
-    }
-    if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
-        return Err(bad);
-    }
-    Ok((text(name).ok_or(bad)?.to_ascii_lowercase(), value))
+/// The parser takes any token for a method, and any text without spaces for a target.
+fn is_plain(method: &str, target: &str) -> bool {
+    let is_method = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+    is_method && target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -174,9 +159,9 @@ mod tests {
             ("GET * HTTP/1.1|Host: x", 400),
             ("GET http://x/ HTTP/1.1|Host: x", 400),
             ("Get / HTTP/1.1|Host: x", 400),
-            ("GET / HTTX/1.1|Host: x", 400),
-            ("GET / HTTP/one|Host: x", 400),
-            ("GET / HTTP/|Host: x", 400),
+            ("GET / HTTX/1.1|Host: x", 505),
+            ("GET / HTTP/one|Host: x", 505),
+            ("GET / HTTP/|Host: x", 505),
             ("GET /", 400),
             ("GET / HTTP/2.0", 505),
             ("PRI * HTTP/2.0", 505),

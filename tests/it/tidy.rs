@@ -19,12 +19,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
-    ("serve", &["model", "outside", "unix", "plain"]),
-    ("docker", &["model", "outside", "unix", "exchange"]),
+    ("serve", &["model", "outside", "unix", "plain", "http_client"]),
+    ("docker", &["model", "outside", "http_client"]),
     ("haproxy", &["model", "outside", "unix", "plain", "child"]),
-    ("net", &["model", "outside", "exchange"]),
+    ("net", &["model", "outside", "http_client"]),
     ("unix", &[]),
-    ("exchange", &[]),
+    ("http_client", &["unix"]),
     ("plain", &[]),
     ("child", &[]),
     ("clock", &["model", "outside"]),
@@ -363,8 +363,7 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
     let mut files = rust_below(&["src"]);
     files.retain(|(path, _)| path != Path::new("src/clock.rs"));
     check(&files, |_, text| words(text, CLOCK_READS));
-    let transports = ["src/exchange.rs", "src/docker/transport.rs"].map(Path::new);
-    files.retain(|(path, _)| !transports.contains(&path.as_path()));
+    files.retain(|(path, _)| path != Path::new("src/http_client.rs"));
     check(&files, |_, text| words(text, &["unversioned"]));
 }
 
