@@ -1,8 +1,8 @@
-//! The HTTP client of the whole program: ureq over TCP and over Unix sockets, with limits that it
-//! lacks. One deadline holds for all reads of an answer and one for all writes of a request, however
-//! little each of them moves, and the heads of an answer have a size limit. ureq's transport traits
-//! may change in a minor release: this is the only file that names them, and Cargo.toml pins the
-//! minor.
+//! The HTTP client of the whole program: ureq over TCP and over Unix sockets, with the limits that
+//! it lacks. One deadline holds for all reads of an answer and one for all writes of a request,
+//! however little each of them moves. The heads of an answer have a size limit. The transport
+//! traits of ureq may change in a minor release: this is the only file that names them, and
+//! Cargo.toml pins the minor.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
