@@ -16,7 +16,7 @@ mod docker;
 mod haproxy;
 mod child;
 mod unix;
-mod exchange;
+mod http_client;
 mod regular_file;
 mod net;
 mod clock;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::exchange::{Names, Tcp};
+use crate::http_client::tcp_agent;
 use crate::model::health::{HEALTH_HOST, HttpCheck};
 use crate::model::url;
 use crate::outside::{Error, Net, Result};
@@ -20,20 +20,7 @@ pub(crate) struct SystemNet {
 
 impl SystemNet {
     pub(crate) fn new() -> SystemNet {
-        // A connection is used once: what it answers is about now. The environment's proxies
-        // know nothing of our networks, and a redirect is an answer like any other.
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
-            .input_buffer_size(16 << 10)
-            .output_buffer_size(4 << 10)
-            .max_idle_connections(0)
-            .build();
-        let connector = Tcp { rest_max: REST_BYTES_MAX };
-        SystemNet { agent: Agent::with_parts(config, connector, Names::default()) }
+        SystemNet { agent: tcp_agent(REST_BYTES_MAX) }
     }
 }
 

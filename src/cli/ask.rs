@@ -33,8 +33,7 @@ pub(crate) fn send(
     body: Option<&Value>,
 ) -> Asked<(u16, Value)> {
     let daemon = Daemon::of(to)?;
-    client::ask(&daemon.socket, &daemon.clock, method, path, body)
-        .map_err(|err| failed(&err.to_string()))
+    client::send(&daemon.socket, method, path, body).map_err(|err| failed(&err.to_string()))
 }
 
 /// One that is asked again and again. Nothing is told: its failures may pass.
@@ -50,7 +49,7 @@ impl Daemon {
 
     /// What it shows at this path, or why not.
     pub(crate) fn get(&self, path: &str) -> Result<Value, String> {
-        let answer = client::ask(&self.socket, &self.clock, "GET", path, None);
+        let answer = client::send(&self.socket, "GET", path, None);
         let (status, document) = answer.map_err(|err| err.to_string())?;
         if (200..300).contains(&status) { Ok(document) } else { Err(words(&document)) }
     }

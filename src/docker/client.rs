@@ -11,8 +11,7 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Request, Response};
 
-use crate::docker::transport::{NoResolver, UnixConnector};
-use crate::exchange;
+use crate::http_client::{self, unix_agent};
 use crate::model::counted::Counted;
 use crate::model::metric::shortened;
 use crate::model::url;
@@ -163,26 +162,10 @@ pub(crate) struct Client {
     tally: Option<(Arc<dyn Clock>, Tally)>,
 }
 
-/// Proxies of the environment and redirects are nothing to a local socket; a status is an answer.
-pub(crate) fn agent(socket: &Path, rest_max: Option<u64>) -> Agent {
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
-        .input_buffer_size(16 << 10)
-        .output_buffer_size(8 << 10)
-        .max_idle_connections(IDLE_CONNECTIONS)
-        .max_idle_connections_per_host(IDLE_CONNECTIONS)
-        .build();
-    Agent::with_parts(config, UnixConnector { path: socket.to_owned(), rest_max }, NoResolver)
-}
-
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
-        let (socket, version) = (socket.to_owned(), Mutex::new(None));
-        Client { agent: agent(&socket, Some(2 * BODY_MAX)), socket, version, tally: None }
+        let agent = unix_agent(socket, Some(2 * BODY_MAX), IDLE_CONNECTIONS);
+        Client { agent, socket: socket.to_owned(), version: Mutex::new(None), tally: None }
     }
 
     pub(crate) fn socket(&self) -> &Path {
@@ -303,7 +286,7 @@ impl Client {
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
         let prefix = self.prefix(silence)?;
         // The pool is for short answers.
-        let agent = agent(&self.socket, None);
+        let agent = unix_agent(&self.socket, None, 0);
         let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
             let request = agent.configure_request(request);
@@ -442,7 +425,7 @@ fn drain(
     response: &mut Response<ureq::Body>,
     longest: u64,
 ) -> std::result::Result<Vec<u8>, ureq::Error> {
-    Ok(exchange::beginning(&mut response.body_mut().as_reader(), longest)?)
+    Ok(http_client::read_up_to(&mut response.body_mut().as_reader(), longest)?)
 }
 
 /// The engine went away between two calls, so this one was not begun or not finished.
@@ -455,7 +438,31 @@ fn was_cut_off(err: &ureq::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::client::{ApiVersion, Call, Method, NEWEST, OLDEST, op};
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+    use std::{env, fs, process, thread};
+
+    use crate::docker::client::{ApiVersion, Call, Client, Method, NEWEST, OLDEST, op};
+
+    #[test]
+    fn interim_heads_without_end_are_cut_off_long_before_the_deadline() {
+        let path = env::temp_dir().join(format!("plimsoll-heads-{}", process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (piece, mut sent) = (b"HTTP/1.1 100 C\r\n\r\n".repeat(200), 0);
+            while stream.write_all(&piece).is_ok() {
+                sent += piece.len();
+            }
+            sent
+        });
+        let asked = Client::new(&path).version(Duration::from_secs(60));
+        let words = asked.unwrap_err().to_string();
+        assert!(words.ends_with("the heads of the answer are longer than 64 KiB"), "{words}");
+        assert!(server.join().unwrap() < 4 << 20);
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_call_is_counted_by_what_it_asks() {

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::docker::client::{Call, Client, agent};
+use crate::docker::client::{Call, Client};
 use crate::docker::event_journal::Journal;
 use crate::docker::labels::LABEL_SERVICE;
+use crate::http_client::unix_agent;
 use crate::model::url;
 use crate::outside::Clock;
 
@@ -54,7 +55,7 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
 fn read_stream(follower: &Follower) -> bool {
     let Follower { socket, of_all, stop, wake, .. } = *follower;
     let client = Client::new(socket);
-    let agent = agent(socket, None);
+    let agent = unix_agent(socket, None, 0);
     let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
     let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return false };

@@ -19,7 +19,6 @@ mod remove;
 mod list;
 mod inspect_all;
 mod swarm;
-mod transport;
 mod container_control;
 mod api_types;
 

@@ -1,80 +1,84 @@
-//! How a command asks the daemon, over its control socket.
+//! Sends one request of a command to the daemon, over its control socket.
 
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use socket2::Socket;
+use ureq::http::{Request, Response};
+use ureq::{AsSendBody, Body};
 
-use crate::outside::{Clock, Error, Result};
-use crate::serve::intake::Line;
-use crate::serve::reply;
-use crate::unix;
+use crate::http_client::unix_agent;
+use crate::outside::{Error, Result};
 
-/// An order may take 10 s inside.
-const TIME: Duration = Duration::from_secs(15);
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// The daemon may work on a command for 10 s.
+const TIMEOUT: Duration = Duration::from_secs(15);
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
-/// Status and document. An error says what to do about it.
-pub(crate) fn ask(
+/// Gives status and document. An error says what to do about it.
+pub(crate) fn send(
     socket: &Path,
-    clock: &dyn Clock,
     method: &str,
     path: &str,
     body: Option<&Value>,
 ) -> Result<(u16, Value)> {
-    let stream = unix::connect(socket, CONNECT_TIME).map_err(|err| unreachable(socket, err))?;
-    let peer = Socket::from(OwnedFd::from(stream));
-    let line = Line::new(&peer, clock);
-    let until = clock.now().plus(TIME);
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
-    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-    // What turned us away may have answered before it closed.
-    let written = line.write(request.as_bytes(), until);
-    let answer = line.all(ANSWER_BYTES_MAX, until).map_err(|err| silent(socket, err))?;
-    if answer.is_empty() {
-        written.map_err(|err| silent(socket, err))?;
-    }
-    let parsed = reply::parse(&answer).and_then(|(status, _, body)| {
-        let document = serde_json::from_slice(body).ok()?;
-        Some((status, document))
-    });
-    parsed.ok_or_else(|| {
-        let socket = socket.display();
-        Error::new(format!("what answers on {socket} is no plimsoll; see api.socket"))
-    })
+    let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+    let answer = match body {
+        Some(body) => request.body(body.to_string()).map(|request| run(socket, request)),
+        None => request.body(()).map(|request| run(socket, request)),
+    };
+    let mut answer = answer
+        .map_err(|err| Error::caused(format!("cannot ask for {path}"), err))?
+        .map_err(|err| explained(socket, err))?;
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    let text = text.map_err(|err| explained(socket, err))?;
+    let document = serde_json::from_slice(&text).map_err(|_| stranger(socket))?;
+    Ok((status, document))
 }
 
-fn unreachable(socket: &Path, err: io::Error) -> Error {
+fn run(
+    socket: &Path,
+    request: Request<impl AsSendBody>,
+) -> std::result::Result<Response<Body>, ureq::Error> {
+    let agent = unix_agent(socket, Some(ANSWER_BYTES_MAX), 0);
+    let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
+    agent.run(request)
+}
+
+fn explained(socket: &Path, err: ureq::Error) -> Error {
     let shown = socket.display();
-    match err.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::new(format!(
-            "no daemon answers on {shown} (api.socket of its config); `plimsoll run` starts one"
+    match err {
+        ureq::Error::Io(err) => match err.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::new(format!(
+                "no daemon answers on {shown} (api.socket of its config); \
+                 start one with `plimsoll run`"
+            )),
+            ErrorKind::PermissionDenied => Error::new(format!(
+                "no permission to use {shown}; run this as root or as a member of {}",
+                group(socket)
+            )),
+            _ => Error::caused(format!("the daemon on {shown} closed the connection"), err),
+        },
+        ureq::Error::Timeout(_) => Error::new(format!(
+            "the daemon on {shown} did not answer within {} s; see its log",
+            TIMEOUT.as_secs()
         )),
-        ErrorKind::PermissionDenied => {
-            let group = fs::metadata(socket).map(|meta| format!("of group {}", meta.gid()));
-            let group = group.unwrap_or("of the group of its folder".to_owned());
-            Error::new(format!(
-                "may not use {shown}; run this as root, or as a member {group}, whose socket it is"
-            ))
-        }
-        _ => Error::caused(format!("cannot reach the daemon on {shown}"), err),
+        ureq::Error::Protocol(_) => stranger(socket),
+        err => Error::caused(format!("cannot ask the daemon on {shown}"), err),
     }
 }
 
-fn silent(socket: &Path, err: io::Error) -> Error {
-    let shown = socket.display();
-    match err.kind() {
-        ErrorKind::TimedOut => Error::new(format!(
-            "the daemon on {shown} does not answer within {} s; its log may tell why",
-            TIME.as_secs()
-        )),
-        _ => Error::caused(format!("the daemon on {shown} broke off"), err),
+fn group(socket: &Path) -> String {
+    match fs::metadata(socket) {
+        Ok(meta) => format!("group {}", meta.gid()),
+        Err(_) => "the group of its folder".to_owned(),
     }
+}
+
+fn stranger(socket: &Path) -> Error {
+    let shown = socket.display();
+    Error::new(format!("the program that answers on {shown} is not plimsoll; check api.socket"))
 }

@@ -1,7 +1,7 @@
 //! The dashboard: one page that asks the other routes, for browsers.
 
-use crate::serve::desk::Asked;
-use crate::serve::reply::Reply;
+use crate::serve::request::ApiRequest;
+use crate::serve::response::Response;
 
 const MARKUP: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -15,14 +15,14 @@ const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     script-src 'sha256-wMJ1eOmViT5ckl4xTb1foo7PPzP+U+8KtI+Z6ClwTfg='";
 
 /// A browser asks for HTML by name; other clients take anything.
-pub(crate) fn is_wanted(asked: &Asked) -> bool {
+pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {
     let accept = asked.accept.as_deref().unwrap_or_default();
     accept.split(',').any(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "text/html"))
 }
 
-pub(crate) fn page() -> Reply {
+pub(crate) fn page() -> Response {
     let text = MARKUP.replace("{style}", STYLE).replace("{script}", SCRIPT);
-    Reply::plain("text/html; charset=utf-8", text)
+    Response::plain("text/html; charset=utf-8", text)
         .header("Content-Security-Policy", POLICY)
         .header("Referrer-Policy", "no-referrer")
         .header("X-Content-Type-Options", "nosniff")

@@ -3,12 +3,12 @@
 /// What is asked for. Names are as they were sent; nobody looked them up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    Show(Show),
-    Change(Change),
+    Resource(Resource),
+    Mutation(Mutation),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum Resource {
     Root,
     Health,
     Ready,
@@ -20,12 +20,12 @@ pub(crate) enum Show {
     Service(String),
     Stats(String),
     Explain(String),
-    Course,
+    History,
 }
 
 /// `None` is every service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum Mutation {
     Scale(String),
     Step { service: String, up: bool },
     Pause(Option<String>),
@@ -39,33 +39,33 @@ impl Route {
     pub(crate) fn of(target: &str) -> Option<Route> {
         let path = target.split('?').next().unwrap_or(target);
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        let show = |show: Show| Some(Route::Show(show));
-        let change = |change: Change| Some(Route::Change(change));
+        let show = |show: Resource| Some(Route::Resource(show));
+        let change = |change: Mutation| Some(Route::Mutation(change));
         match *parts.as_slice() {
-            [""] => show(Show::Root),
-            ["healthz"] => show(Show::Health),
-            ["readyz"] => show(Show::Ready),
-            ["status"] => show(Show::Status),
-            ["metrics"] => show(Show::Metrics),
-            ["events"] => show(Show::Events),
-            ["servers"] => show(Show::Servers),
-            ["course"] => show(Show::Course),
-            ["services"] => show(Show::Services),
-            ["pause"] => change(Change::Pause(None)),
-            ["resume"] => change(Change::Resume(None)),
-            ["config", "reload"] => change(Change::Reload),
+            [""] => show(Resource::Root),
+            ["healthz"] => show(Resource::Health),
+            ["readyz"] => show(Resource::Ready),
+            ["status"] => show(Resource::Status),
+            ["metrics"] => show(Resource::Metrics),
+            ["events"] => show(Resource::Events),
+            ["servers"] => show(Resource::Servers),
+            ["course"] => show(Resource::History),
+            ["services"] => show(Resource::Services),
+            ["pause"] => change(Mutation::Pause(None)),
+            ["resume"] => change(Mutation::Resume(None)),
+            ["config", "reload"] => change(Mutation::Reload),
             ["services", name, ref rest @ ..] if !name.is_empty() => {
                 let name = name.to_owned();
                 match *rest {
-                    [] => show(Show::Service(name)),
-                    ["stats"] => show(Show::Stats(name)),
-                    ["explain"] => show(Show::Explain(name)),
-                    ["scale"] => change(Change::Scale(name)),
-                    ["scale", "up"] => change(Change::Step { service: name, up: true }),
-                    ["scale", "down"] => change(Change::Step { service: name, up: false }),
-                    ["pause"] => change(Change::Pause(Some(name))),
-                    ["resume"] => change(Change::Resume(Some(name))),
-                    ["restart"] => change(Change::Restart(name)),
+                    [] => show(Resource::Service(name)),
+                    ["stats"] => show(Resource::Stats(name)),
+                    ["explain"] => show(Resource::Explain(name)),
+                    ["scale"] => change(Mutation::Scale(name)),
+                    ["scale", "up"] => change(Mutation::Step { service: name, up: true }),
+                    ["scale", "down"] => change(Mutation::Step { service: name, up: false }),
+                    ["pause"] => change(Mutation::Pause(Some(name))),
+                    ["resume"] => change(Mutation::Resume(Some(name))),
+                    ["restart"] => change(Mutation::Restart(name)),
                     _ => None,
                 }
             }
@@ -76,35 +76,35 @@ impl Route {
     /// As documents write it: one word for all that it may stand for.
     pub(crate) fn pattern(&self) -> &'static str {
         match self {
-            Route::Show(Show::Root) => "/",
-            Route::Show(Show::Health) => "/healthz",
-            Route::Show(Show::Ready) => "/readyz",
-            Route::Show(Show::Status) => "/status",
-            Route::Show(Show::Metrics) => "/metrics",
-            Route::Show(Show::Events) => "/events",
-            Route::Show(Show::Servers) => "/servers",
-            Route::Show(Show::Course) => "/course",
-            Route::Show(Show::Services) => "/services",
-            Route::Show(Show::Service(_)) => "/services/{name}",
-            Route::Show(Show::Stats(_)) => "/services/{name}/stats",
-            Route::Show(Show::Explain(_)) => "/services/{name}/explain",
-            Route::Change(Change::Scale(_)) => "/services/{name}/scale",
-            Route::Change(Change::Step { up: true, .. }) => "/services/{name}/scale/up",
-            Route::Change(Change::Step { up: false, .. }) => "/services/{name}/scale/down",
-            Route::Change(Change::Pause(Some(_))) => "/services/{name}/pause",
-            Route::Change(Change::Pause(None)) => "/pause",
-            Route::Change(Change::Resume(Some(_))) => "/services/{name}/resume",
-            Route::Change(Change::Resume(None)) => "/resume",
-            Route::Change(Change::Restart(_)) => "/services/{name}/restart",
-            Route::Change(Change::Reload) => "/config/reload",
+            Route::Resource(Resource::Root) => "/",
+            Route::Resource(Resource::Health) => "/healthz",
+            Route::Resource(Resource::Ready) => "/readyz",
+            Route::Resource(Resource::Status) => "/status",
+            Route::Resource(Resource::Metrics) => "/metrics",
+            Route::Resource(Resource::Events) => "/events",
+            Route::Resource(Resource::Servers) => "/servers",
+            Route::Resource(Resource::History) => "/course",
+            Route::Resource(Resource::Services) => "/services",
+            Route::Resource(Resource::Service(_)) => "/services/{name}",
+            Route::Resource(Resource::Stats(_)) => "/services/{name}/stats",
+            Route::Resource(Resource::Explain(_)) => "/services/{name}/explain",
+            Route::Mutation(Mutation::Scale(_)) => "/services/{name}/scale",
+            Route::Mutation(Mutation::Step { up: true, .. }) => "/services/{name}/scale/up",
+            Route::Mutation(Mutation::Step { up: false, .. }) => "/services/{name}/scale/down",
+            Route::Mutation(Mutation::Pause(Some(_))) => "/services/{name}/pause",
+            Route::Mutation(Mutation::Pause(None)) => "/pause",
+            Route::Mutation(Mutation::Resume(Some(_))) => "/services/{name}/resume",
+            Route::Mutation(Mutation::Resume(None)) => "/resume",
+            Route::Mutation(Mutation::Restart(_)) => "/services/{name}/restart",
+            Route::Mutation(Mutation::Reload) => "/config/reload",
         }
     }
 
     /// Methods that it takes.
     pub(crate) fn allow(&self) -> &'static str {
         match self {
-            Route::Show(_) => "GET, HEAD",
-            Route::Change(_) => "POST",
+            Route::Resource(_) => "GET, HEAD",
+            Route::Mutation(_) => "POST",
         }
     }
 }
@@ -129,17 +129,17 @@ mod tests {
     #[test]
     fn paths_have_a_meaning_or_none() {
         for (path, want) in [
-            ("/", "Show(Root)"),
-            ("/?x=/status", "Show(Root)"),
-            ("/status?a", "Show(Status)"),
-            ("/services", "Show(Services)"),
-            ("/services/a", "Show(Service(\"a\"))"),
-            ("/services/a/stats", "Show(Stats(\"a\"))"),
-            ("/services/scale/scale", "Change(Scale(\"scale\"))"),
-            ("/services/a/scale/down", "Change(Step { service: \"a\", up: false })"),
-            ("/services/a/pause", "Change(Pause(Some(\"a\")))"),
-            ("/resume", "Change(Resume(None))"),
-            ("/config/reload", "Change(Reload)"),
+            ("/", "Resource(Root)"),
+            ("/?x=/status", "Resource(Root)"),
+            ("/status?a", "Resource(Status)"),
+            ("/services", "Resource(Services)"),
+            ("/services/a", "Resource(Service(\"a\"))"),
+            ("/services/a/stats", "Resource(Stats(\"a\"))"),
+            ("/services/scale/scale", "Mutation(Scale(\"scale\"))"),
+            ("/services/a/scale/down", "Mutation(Step { service: \"a\", up: false })"),
+            ("/services/a/pause", "Mutation(Pause(Some(\"a\")))"),
+            ("/resume", "Mutation(Resume(None))"),
+            ("/config/reload", "Mutation(Reload)"),
             ("/services/", ""),
             ("/services//stats", ""),
             ("/services/a/", ""),

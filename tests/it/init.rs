@@ -84,14 +84,16 @@ fn a_file_is_written_once_and_for_its_owner() {
 }
 
 #[test]
-fn what_is_no_compose_file_is_told() {
+fn what_is_no_compose_file_is_refused() {
     let dir = Dir::new("no-compose");
     dir.write("empty.yaml", "");
     dir.write("bad.json", "{");
+    dir.write("tab.yaml", "services:\n  web:\n\timage: x\n");
     for (name, words) in [
         ("missing.yaml", "cannot be read"),
         ("empty.yaml", "has no `services`"),
-        ("bad.json", "is no JSON"),
+        ("bad.json", "is not valid JSON"),
+        ("tab.yaml", "is not valid YAML: line 3, column 2: "),
     ] {
         let out = plimsoll(&["init", "--compose", dir.join(name).to_str().unwrap()]);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -19,12 +19,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
-    ("serve", &["model", "outside", "unix", "regular_file"]),
-    ("docker", &["model", "outside", "unix", "exchange"]),
+    ("serve", &["model", "outside", "unix", "regular_file", "http_client"]),
+    ("docker", &["model", "outside", "http_client"]),
     ("haproxy", &["model", "outside", "unix", "regular_file", "child"]),
-    ("net", &["model", "outside", "exchange"]),
+    ("net", &["model", "outside", "http_client"]),
     ("unix", &[]),
-    ("exchange", &[]),
+    ("http_client", &["unix"]),
     ("regular_file", &[]),
     ("child", &[]),
     ("clock", &["model", "outside"]),
@@ -373,8 +373,7 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
     let mut files = rust_below(&["src"]);
     files.retain(|(path, _)| path != Path::new("src/clock.rs"));
     check(&files, |_, text| words(text, CLOCK_READS));
-    let transports = ["src/exchange.rs", "src/docker/transport.rs"].map(Path::new);
-    files.retain(|(path, _)| !transports.contains(&path.as_path()));
+    files.retain(|(path, _)| path != Path::new("src/http_client.rs"));
     check(&files, |_, text| words(text, &["unversioned"]));
 }
 

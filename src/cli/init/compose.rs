@@ -10,8 +10,8 @@ use crate::cli::init::yaml;
 
 pub(crate) struct Composed {
     pub(crate) drafts: Vec<Draft>,
-    /// What was not understood, one line each.
-    pub(crate) unread: Vec<String>,
+    /// What was left out of them, one line each.
+    pub(crate) ignored: Vec<String>,
 }
 
 /// Images whose replicas each keep data of their own: more of them are not more of the same.
@@ -43,13 +43,15 @@ pub(crate) fn read(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Composed, String> {
-    let (document, mut unread) = if text.trim_start().starts_with('{') {
-        let document = serde_json::from_str(text).map_err(|err| format!("is no JSON: {err}"))?;
+    // JSON is nearly YAML, but its own reader has the better messages.
+    let (document, mut ignored) = if text.trim_start().starts_with('{') {
+        let document =
+            serde_json::from_str(text).map_err(|err| format!("is not valid JSON: {err}"))?;
         (document, Vec::new())
     } else {
-        let read = yaml::read(text);
-        let told = |(line, what): (usize, String)| format!("{}:{line}: {what}", file.display());
-        (read.value, read.unread.into_iter().map(told).collect())
+        let read = yaml::read(text).map_err(|err| format!("is not valid YAML: {err}"))?;
+        let placed = |(line, what): (usize, String)| format!("{}:{line}: {what}", file.display());
+        (read.value, read.ignored.into_iter().map(placed).collect())
     };
     let Some(services) = document["services"].as_object().filter(|all| !all.is_empty()) else {
         return Err("has no `services`; is it a compose file?".to_owned());
@@ -58,12 +60,12 @@ pub(crate) fn read(
     let mut drafts = Vec::new();
     for (name, service) in services {
         let Some(service) = service.as_object() else {
-            unread.push(format!("services.{name}: is no map"));
+            ignored.push(format!("services.{name} is not a map; the service is left out"));
             continue;
         };
         drafts.push(source.draft(name, service));
     }
-    Ok(Composed { drafts, unread })
+    Ok(Composed { drafts, ignored })
 }
 
 /// As compose names it: `COMPOSE_PROJECT_NAME`, else the file's `name`, else its folder.

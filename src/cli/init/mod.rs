@@ -2,7 +2,6 @@
 
 mod compose;
 mod draft;
-mod flow;
 mod running;
 mod yaml;
 
@@ -38,7 +37,7 @@ fn from_compose(file: &Path) -> Result<String, String> {
     let beside = dot_env(file);
     let variable = |name: &str| std::env::var(name).ok().or_else(|| beside.get(name).cloned());
     let composed = compose::read(file, &text, &variable).map_err(|why| format!("{shown} {why}"))?;
-    for line in composed.unread {
+    for line in composed.ignored {
         complain(&line);
     }
     Ok(draft::write(&head(&format!("from {shown}")), composed.drafts))

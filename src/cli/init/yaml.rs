@@ -1,325 +1,256 @@
-//! The part of YAML that compose files are written in: maps and lists in blocks or on a line,
-//! texts with and without quotes, anchors. What it does not understand it says, line by line, and
-//! reads on.
+//! YAML text to a JSON value, from the events of a parser: anchors, aliases and `<<` are resolved.
+//! Depth and growth are bounded, so that no file costs more than a few times its own size.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
-use crate::cli::init::flow::{flow, plain, quoted};
+/// Lists and maps inside each other, after aliases are resolved.
+const DEPTH_MAX: usize = 40;
+/// Bytes that all copies for anchors and aliases may add up to. Without this limit a few lines of
+/// aliases to aliases ("billion laughs") fill the memory.
+const COPIED_BYTES_MAX: usize = 4 << 20;
+/// Counted for each value beside the length of its text.
+const VALUE_BYTES: usize = 64;
 
-/// Deeper than any file that people write.
-pub(crate) const DEPTH_MAX: usize = 40;
-
-pub(crate) struct Read {
-    /// Every scalar is a text, but for the empty one.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// Every scalar is a string, except null.
     pub(crate) value: Value,
-    /// The numbers of lines, and what is odd there.
-    pub(crate) unread: Vec<(usize, String)>,
+    /// What was ignored, each with its line.
+    pub(crate) ignored: Vec<(usize, String)>,
 }
 
-struct Line<'t> {
-    number: usize,
-    indent: usize,
-    text: &'t str,
+/// Why a text is not read, and where. Line and column count from 1.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxError {
+    line: usize,
+    column: usize,
+    message: String,
 }
 
-struct Reader<'t> {
-    lines: Vec<Line<'t>>,
-    at: usize,
-    depth: usize,
-    anchors: BTreeMap<String, Value>,
-    unread: Vec<(usize, String)>,
+impl SyntaxError {
+    fn new(at: &Marker, message: impl Into<String>) -> SyntaxError {
+        SyntaxError { line: at.line(), column: at.col() + 1, message: message.into() }
+    }
 }
 
-pub(crate) fn read(text: &str) -> Read {
-    let mut unread = Vec::new();
-    let mut lines = Vec::new();
-    for (i, whole) in text.lines().enumerate() {
-        let content = whole.trim_start_matches(' ');
-        let (number, indent) = (i + 1, whole.len() - content.len());
-        if content.starts_with("---") || content.starts_with('%') {
-            continue;
-        }
-        if content.starts_with('\t') {
-            unread.push((number, "a tab cannot indent".to_owned()));
-            continue;
-        }
-        lines.push(Line { number, indent, text: content.trim_end() });
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
     }
-    let (at, depth, anchors) = (0, 0, BTreeMap::new());
-    let mut reader = Reader { lines, at, depth, anchors, unread };
-    let value = reader.block(0);
-    reader.skip_blank();
-    if let Some(line) = reader.lines.get(reader.at) {
-        reader.unread.push((line.number, format!("nothing is read from here on: {}", line.text)));
-    }
-    Read { value, unread: reader.unread }
 }
 
-fn is_blank(text: &str) -> bool {
-    text.is_empty() || text.starts_with('#')
-}
-
-fn is_item(text: &str) -> bool {
-    text == "-" || text.starts_with("- ")
-}
-
-impl<'t> Reader<'t> {
-    fn skip_blank(&mut self) {
-        while self.lines.get(self.at).is_some_and(|line| is_blank(line.text)) {
-            self.at += 1;
-        }
-    }
-
-    /// Indent and text of the next line that says something.
-    fn peek(&mut self) -> Option<(usize, &'t str)> {
-        self.skip_blank();
-        self.lines.get(self.at).map(|line| (line.indent, line.text))
-    }
-
-    fn odd(&mut self, what: impl Into<String>) {
-        let number = self.lines.get(self.at).map_or(0, |line| line.number);
-        self.unread.push((number, what.into()));
-    }
-
-    /// What stands at this indent or deeper.
-    fn block(&mut self, least: usize) -> Value {
-        let Some((indent, text)) = self.peek().filter(|(indent, _)| least <= *indent) else {
-            return Value::Null;
-        };
-        if self.depth == DEPTH_MAX {
-            self.odd("too deep");
-            self.skip_deeper(least.saturating_sub(1));
-            return Value::Null;
-        }
-        self.depth += 1;
-        let value = if is_item(text) {
-            self.list(indent)
-        } else if split_key(text).is_some() {
-            self.map(indent)
-        } else {
-            self.at += 1;
-            let text = self.continued(text, indent.saturating_sub(1));
-            self.scalar(&text)
-        };
-        self.depth -= 1;
-        value
-    }
-
-    fn skip_deeper(&mut self, than: usize) {
-        while self.peek().is_some_and(|(indent, _)| than < indent) {
-            self.at += 1;
-        }
-    }
-
-    fn map(&mut self, indent: usize) -> Value {
-        let mut map = Map::new();
-        while let Some((here, text)) = self.peek() {
-            if here != indent || is_item(text) {
-                if here < indent || (here == indent && is_item(text)) {
-                    break;
-                }
-                self.odd(format!("is indented as nothing else: {text}"));
-                self.at += 1;
-                continue;
-            }
-            let Some((key, rest)) = split_key(text) else {
-                self.odd(format!("is no `key: value`: {text}"));
-                self.at += 1;
-                continue;
-            };
-            let value = self.value(rest, indent);
-            match (key.as_str(), value) {
-                ("<<", Value::Object(merged)) => merge(&mut map, merged),
-                ("<<", Value::Array(all)) => {
-                    for merged in all {
-                        if let Value::Object(merged) = merged {
-                            merge(&mut map, merged);
-                        }
-                    }
-                }
-                (_, value) => drop(map.insert(key, value)),
-            }
-        }
-        Value::Object(map)
-    }
-
-    fn list(&mut self, indent: usize) -> Value {
-        let mut all = Vec::new();
-        while let Some((here, text)) = self.peek() {
-            if here != indent || !is_item(text) {
-                if here <= indent {
-                    break;
-                }
-                self.odd(format!("is indented as nothing else: {text}"));
-                self.at += 1;
-                continue;
-            }
-            let rest = text[1..].trim_start();
-            let is_map = !rest.starts_with(['"', '\'', '[', '{', '&', '*', '!'])
-                && split_key(rest).is_some();
-            if is_map || is_item(rest) {
-                // The rest of the line is the first of what is indented as it is.
-                let line = &mut self.lines[self.at];
-                (line.indent, line.text) = (indent + text.len() - rest.len(), rest);
-                all.push(self.block(indent + 1));
-            } else {
-                all.push(self.value(rest, indent));
-            }
-        }
-        Value::Array(all)
-    }
-
-    /// What stands after a key or a dash, on its line and on deeper ones.
-    fn value(&mut self, rest: &str, indent: usize) -> Value {
-        let mut rest = uncommented(rest);
-        let mut anchor = None;
-        if let Some(named) = rest.strip_prefix('&') {
-            let (name, after) = named.split_once(' ').unwrap_or((named, ""));
-            (anchor, rest) = (Some(name.to_owned()), after.trim_start());
-        }
-        if rest.starts_with('!') {
-            self.odd(format!("tags are not understood: {rest}"));
-            rest = rest.split_once(' ').map_or("", |(_, after)| after.trim_start());
-        }
-        let is_literal = rest.starts_with('|') || rest.starts_with('>');
-        let number = self.at;
-        self.at += 1;
-        let value = if rest.is_empty() {
-            match self.peek() {
-                Some((here, _)) if indent < here => self.block(indent + 1),
-                // A list may stand as far left as the key that it belongs to.
-                Some((here, text))
-                    if here == indent && is_item(text) && !self.is_in_list(number) =>
-                {
-                    self.list(indent)
-                }
-                _ => Value::Null,
-            }
-        } else if is_literal {
-            self.literal(rest.starts_with('|'), indent)
-        } else {
-            let text = self.continued(rest, indent);
-            self.scalar(&text)
-        };
-        if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, value.clone());
-        }
-        value
-    }
-
-    fn is_in_list(&self, at: usize) -> bool {
-        self.lines.get(at).is_some_and(|line| is_item(line.text))
-    }
-
-    /// Lines that belong to a text or to brackets which began on the line before.
-    fn continued(&mut self, first: &str, indent: usize) -> String {
-        let mut text = first.to_owned();
-        let is_open = first.starts_with(['[', '{', '"', '\'']);
-        while let Some((_, more)) = self.peek().filter(|(here, _)| indent < *here) {
-            if !is_open && split_key(more).is_some() {
-                self.odd(format!("is indented as nothing else: {more}"));
-            } else {
-                text = format!("{text} {}", uncommented(more));
-            }
-            self.at += 1;
-        }
-        // Brackets may be closed as far left as they were opened.
-        if text.starts_with(['[', '{'])
-            && let Some((_, more)) = self.peek().filter(|(_, more)| more.starts_with([']', '}']))
-        {
-            text = format!("{text} {}", uncommented(more));
-            self.at += 1;
-        }
-        text
-    }
-
-    fn literal(&mut self, keeps_lines: bool, indent: usize) -> Value {
-        let mut lines: Vec<&str> = Vec::new();
-        while let Some(line) = self.lines.get(self.at) {
-            if !line.text.is_empty() && line.indent <= indent {
+/// The first document of `text`.
+pub(crate) fn read(text: &str) -> Result<Document, SyntaxError> {
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|err| SyntaxError::new(err.marker(), err.info()))?;
+        let at = span.start;
+        match event {
+            Event::DocumentStart(_) if builder.is_complete => {
+                let message = "only the first document of the file is read".to_owned();
+                builder.ignored.push((at.line(), message));
                 break;
             }
-            lines.push(line.text);
-            self.at += 1;
-        }
-        let text = lines.join(if keeps_lines { "\n" } else { " " });
-        Value::String(text.trim_end().to_owned())
-    }
-
-    fn scalar(&mut self, text: &str) -> Value {
-        let mut rest = text.trim();
-        if let Some(name) = rest.strip_prefix('*') {
-            let known = self.anchors.get(name.trim()).cloned();
-            return known.unwrap_or_else(|| {
-                self.unread.push((self.number_before(), format!("no anchor {name}")));
-                Value::Null
-            });
-        }
-        let whole = rest;
-        let value = flow(&mut rest, 0);
-        match value {
-            Some(value) if rest.trim().is_empty() => value,
-            _ if whole.starts_with(['[', '{', '"', '\'']) => {
-                let number = self.number_before();
-                self.unread.push((number, format!("is not understood: {whole}")));
-                Value::Null
+            Event::DocumentEnd => builder.is_complete = true,
+            Event::SequenceStart(anchor, tag) => {
+                builder.note_tag(&at, tag.as_deref());
+                builder.open(&at, anchor, Items::List(Vec::new()))?;
             }
-            _ => plain(whole),
+            Event::MappingStart(anchor, tag) => {
+                builder.note_tag(&at, tag.as_deref());
+                let items = Items::Map { map: Map::new(), key: None, merged: Vec::new() };
+                builder.open(&at, anchor, items)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => builder.close(&at)?,
+            Event::Scalar(text, style, anchor, tag) => {
+                builder.note_tag(&at, tag.as_deref());
+                let is_null = style == ScalarStyle::Plain && is_null(&text);
+                let text = text.into_owned();
+                let value = if is_null { Value::Null } else { Value::String(text) };
+                builder.add(&at, anchor, Node { value, height: 0 })?;
+            }
+            Event::Alias(anchor) => {
+                let node = builder.copy_of(&at, anchor)?;
+                builder.add(&at, NO_ANCHOR, node)?;
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => (),
         }
     }
-
-    fn number_before(&self) -> usize {
-        self.at.checked_sub(1).and_then(|at| self.lines.get(at)).map_or(0, |line| line.number)
-    }
+    Ok(Document { value: builder.root, ignored: builder.ignored })
 }
 
-/// What is there already wins.
-fn merge(map: &mut Map<String, Value>, merged: Map<String, Value>) {
-    for (key, value) in merged {
-        map.entry(key).or_insert(value);
-    }
+/// By YAML's core schema.
+fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// `key: rest`, `key:` or `"key": rest`.
-fn split_key(text: &str) -> Option<(String, &str)> {
-    if text.starts_with(['"', '\'']) {
-        let mut rest = text;
-        let key = quoted(&mut rest)?;
-        let after = rest.trim_start().strip_prefix(':')?;
-        return (after.is_empty() || after.starts_with(' ')).then(|| (key, after.trim_start()));
-    }
-    if text.starts_with(['[', '{', '#']) {
-        return None;
-    }
-    if let Some((key, rest)) = text.split_once(": ") {
-        return Some((key.trim_end().to_owned(), rest.trim_start()));
-    }
-    let bare = uncommented(text);
-    bare.strip_suffix(':').map(|key| (key.trim_end().to_owned(), ""))
+/// The parser counts anchors from 1.
+const NO_ANCHOR: usize = 0;
+
+#[derive(Clone)]
+struct Node {
+    value: Value,
+    /// Of lists and maps inside each other, this one included.
+    height: usize,
 }
 
-/// Without ` # …` at its end, unless that is within quotes.
-fn uncommented(text: &str) -> &str {
-    let (mut quote, mut before) = (None, ' ');
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(open) if c == open && before != '\\' => quote = None,
-            Some(_) => (),
-            None if c == '#' && before == ' ' => return text[..at].trim_end(),
-            // Doubled, it stands for itself.
-            None if c == '\'' && before == c => quote = Some(c),
-            None if (c == '"' || c == '\'') && " [{,:=".contains(before) => quote = Some(c),
-            None => (),
+enum Items {
+    List(Vec<Value>),
+    /// `key` waits for its value.
+    Map {
+        map: Map<String, Value>,
+        key: Option<String>,
+        merged: Vec<Value>,
+    },
+}
+
+/// A list or map whose end has not come.
+struct Open {
+    anchor: usize,
+    height: usize,
+    items: Items,
+}
+
+#[derive(Default)]
+struct Builder {
+    root: Value,
+    is_complete: bool,
+    /// Outermost first.
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Node>,
+    copied_bytes: usize,
+    ignored: Vec<(usize, String)>,
+}
+
+impl Builder {
+    fn open(&mut self, at: &Marker, anchor: usize, items: Items) -> Result<(), SyntaxError> {
+        self.open.push(Open { anchor, height: 1, items });
+        self.check_depth(at, self.open.len())
+    }
+
+    fn close(&mut self, at: &Marker) -> Result<(), SyntaxError> {
+        let Some(Open { anchor, height, items }) = self.open.pop() else { return Ok(()) };
+        let value = match items {
+            Items::List(list) => Value::Array(list),
+            Items::Map { mut map, merged, .. } => {
+                merged.into_iter().for_each(|merged| merge(&mut map, merged));
+                Value::Object(map)
+            }
+        };
+        self.add(at, anchor, Node { value, height })
+    }
+
+    /// A whole value, to the innermost list or map.
+    fn add(&mut self, at: &Marker, anchor: usize, node: Node) -> Result<(), SyntaxError> {
+        self.check_depth(at, self.open.len() + node.height)?;
+        if anchor != NO_ANCHOR {
+            self.count_copy(at, bytes(&node.value))?;
+            self.anchors.insert(anchor, node.clone());
         }
-        before = c;
+        let Node { value, height } = node;
+        let Some(parent) = self.open.last_mut() else {
+            self.root = value;
+            return Ok(());
+        };
+        parent.height = parent.height.max(height + 1);
+        match &mut parent.items {
+            Items::List(list) => list.push(value),
+            Items::Map { map, key, merged } => match key.take() {
+                None => {
+                    let text = key_text(at, value)?;
+                    if map.contains_key(&text) {
+                        return Err(SyntaxError::new(at, format!("key `{text}` appears twice")));
+                    }
+                    *key = Some(text);
+                }
+                Some(key) if key == "<<" => merged.push(value),
+                Some(key) => drop(map.insert(key, value)),
+            },
+        }
+        Ok(())
     }
-    text
+
+    fn copy_of(&mut self, at: &Marker, anchor: usize) -> Result<Node, SyntaxError> {
+        let Some(node) = self.anchors.get(&anchor) else {
+            return Err(SyntaxError::new(at, "the alias stands inside its own anchor"));
+        };
+        let size = bytes(&node.value);
+        let node = node.clone();
+        self.count_copy(at, size)?;
+        Ok(node)
+    }
+
+    fn count_copy(&mut self, at: &Marker, size: usize) -> Result<(), SyntaxError> {
+        self.copied_bytes += size;
+        if COPIED_BYTES_MAX < self.copied_bytes {
+            return Err(SyntaxError::new(at, "aliases make the file too large"));
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, at: &Marker, depth: usize) -> Result<(), SyntaxError> {
+        if DEPTH_MAX < depth {
+            let message = format!("lists and maps are nested more than {DEPTH_MAX} deep");
+            return Err(SyntaxError::new(at, message));
+        }
+        Ok(())
+    }
+
+    /// The core schema's tags change nothing here; any other has a meaning that is lost.
+    fn note_tag(&mut self, at: &Marker, tag: Option<&Tag>) {
+        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
+            let message = format!("tag {}{} is ignored", tag.handle, tag.suffix);
+            self.ignored.push((at.line(), message));
+        }
+    }
+}
+
+fn key_text(at: &Marker, value: Value) -> Result<String, SyntaxError> {
+    match value {
+        Value::String(key) => Ok(key),
+        Value::Null => Ok("null".to_owned()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Err(SyntaxError::new(at, "a list or map cannot be a key"))
+        }
+    }
+}
+
+/// A map's own keys win, then those of the map that is merged first.
+fn merge(map: &mut Map<String, Value>, merged: Value) {
+    match merged {
+        Value::Object(merged) => {
+            for (key, value) in merged {
+                map.entry(key).or_insert(value);
+            }
+        }
+        Value::Array(all) => {
+            let maps = all.into_iter().filter(Value::is_object);
+            maps.for_each(|merged| merge(map, merged));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
+    }
+}
+
+fn bytes(value: &Value) -> usize {
+    let inside: usize = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(all) => all.iter().map(bytes).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + bytes(value)).sum(),
+    };
+    VALUE_BYTES + inside
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use serde_json::json;
 
     use crate::cli::init::yaml::read;
@@ -333,6 +264,7 @@ mod tests {
                 json!({"a": "1", "b": {"c": "x", "d": "it's # no"}}),
             ),
             ("a:\n- x\n- \"y\\n\"\nb: ~\n", json!({"a": ["x", "y\n"], "b": null})),
+            ("a: \"\\u00e9\\x41\"\nb: 'null'\n", json!({"a": "éA", "b": "null"})),
             ("a:\n  - x: 1\n    y: 2\n  - z\n", json!({"a": [{"x": "1", "y": "2"}, "z"]})),
             (
                 "p:\n  - \"80:8080\"\n  - 127.0.0.1:1:2/tcp\n",
@@ -345,52 +277,122 @@ mod tests {
             ("t: [\n  a,\n  b\n]\nu: 1\n", json!({"t": ["a", "b"], "u": "1"})),
             ("m: {a: 1, \"b\": [x], c: }\n", json!({"m": {"a": "1", "b": ["x"], "c": null}})),
             (
-                "x: &a\n  k: v\n  l: w\ny:\n  <<: *a\n  l: z\n",
-                json!({"x": {"k": "v", "l": "w"}, "y": {"l": "z", "k": "v"}}),
-            ),
-            (
                 "c: |\n  one\n   two\n\n  # kept\nd: >-\n  a\n  b\n",
-                json!({"c": "one\ntwo\n\n# kept", "d": "a b"}),
+                json!({"c": "one\n two\n\n# kept\n", "d": "a b"}),
             ),
             ("c: a\n  b\nd: 1\n", json!({"c": "a b", "d": "1"})),
-            ("e:\n  - A=b # c\n  - C=\"d # e\"\n", json!({"e": ["A=b", "C=\"d # e\""]})),
+            ("e:\n  - A=b # c\n  - C=\"d # e\"\n", json!({"e": ["A=b", "C=\"d"]})),
             ("- - a\n  - b\n- c\n", json!([["a", "b"], "c"])),
             ("---\na: http://x:1/#y\n", json!({"a": "http://x:1/#y"})),
             ("a:\n\n  b: 1\n# c\n  d: 2\n", json!({"a": {"b": "1", "d": "2"}})),
+            ("? x\n", json!({"x": null})),
+            ("a: !!str 1\n", json!({"a": "1"})),
         ] {
-            let read = read(text);
-            assert_eq!((&read.value, read.unread.len()), (&want, 0), "{text}: {:?}", read.unread);
+            let document = read(text).unwrap();
+            assert_eq!((&document.value, document.ignored.len()), (&want, 0), "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_understood_is_told_with_its_line() {
-        for (text, line) in [
-            ("a: 1\n\tb: 2\n", 2),
-            ("a: !secret x\n", 1),
-            ("a: *none\n", 1),
-            ("a: [1\nb: 2\n", 1),
-            ("a: 1\nnothing\nb: 2\n", 2),
-            ("a:\n    b: 1\n  c: 2\n", 3),
-            ("a: \"open\n", 1),
+    fn anchors_are_copied_and_merged_below_a_maps_own_keys() {
+        for (text, want) in [
+            ("a: &x [1]\nb: *x\n", json!({"a": ["1"], "b": ["1"]})),
+            ("a: &x 1\nb: &x 2\nc: *x\n", json!({"a": "1", "b": "2", "c": "2"})),
+            (
+                "x: &a\n  k: v\n  l: w\ny:\n  <<: *a\n  l: z\n",
+                json!({"x": {"k": "v", "l": "w"}, "y": {"l": "z", "k": "v"}}),
+            ),
+            ("x: &a {k: v}\ny: {k: u, <<: *a}\n", json!({"x": {"k": "v"}, "y": {"k": "u"}})),
+            (
+                "a: &a {k: 1}\nb: &b {k: 2, l: 2}\nc: {<<: [*a, *b]}\n",
+                json!({"a": {"k": "1"}, "b": {"k": "2", "l": "2"}, "c": {"k": "1", "l": "2"}}),
+            ),
         ] {
-            let read = read(text);
-            assert_eq!(
-                read.unread.first().map(|(at, _)| *at),
-                Some(line),
-                "{text}: {:?}",
-                read.unread
-            );
+            assert_eq!(read(text).unwrap().value, want, "{text}");
         }
     }
 
     #[test]
-    fn no_text_hangs_or_kills_it() {
-        let deep: String = (0..200).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
-        for text in
-            [&deep, &"- ".repeat(500), &"[".repeat(500), &"a: {".repeat(300), "a: &a *a", "? x"]
-        {
-            read(text);
+    fn what_is_ignored_is_named_with_its_line() {
+        for (text, want) in [
+            ("a: 1\nb: !secret x\n", (2, "tag !secret is ignored")),
+            ("a: !reset [1]\n", (1, "tag !reset is ignored")),
+            ("a: 1\n---\nb: 2\n", (2, "only the first document of the file is read")),
+        ] {
+            let document = read(text).unwrap();
+            let ignored: Vec<_> =
+                document.ignored.iter().map(|(line, why)| (*line, why.as_str())).collect();
+            assert_eq!(ignored, [want], "{text}");
+            assert!(document.value.is_object(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_error_has_its_line_and_column() {
+        for (text, want) in [
+            ("a: 1\n\tb: 2\n", "line 1, column 4: while scanning a plain scalar, found a tab"),
+            ("a:\n\tb: 2\n", "line 2, column 2: tabs disallowed"),
+            ("a: *none\n", "line 1, column 4: "),
+            ("a: &a [*a]\n", "line 1, column 8: the alias stands inside its own anchor"),
+            ("a: 1\nnothing\nb: 2\n", "line 3, column 1: "),
+            ("a:\n    b: 1\n  c: 2\n", "line 3, column 3: "),
+            ("a: \"open\n", "line 1, column 4: "),
+            ("a: 1\na: 2\n", "line 2, column 1: key `a` appears twice"),
+            ("? [a]\n: 2\n", "line 1, column 5: a list or map cannot be a key"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(want), "{text}: {error}");
+        }
+    }
+
+    /// Aliases to aliases, each of them ten times: 10 to the power of `levels` strings.
+    fn laughs(levels: usize) -> String {
+        let ten = |level: usize| format!("*l{level}, ").repeat(10);
+        let level = |n: usize| format!("l{n}: &l{n} [{}]\n", ten(n - 1));
+        "l0: &l0 lol\n".to_owned() + &(1..=levels).map(level).collect::<String>()
+    }
+
+    #[test]
+    fn no_text_takes_more_than_a_few_seconds_or_a_few_megabytes() {
+        let deep = |levels: usize| -> String {
+            (0..levels).map(|i| format!("{}a:\n", " ".repeat(i))).collect()
+        };
+        // Each is as deep as is allowed, and nests the one before.
+        let high = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        let stacked = format!("a: &a {}\nb: {}*a{}\n", high(20), "[".repeat(20), "]".repeat(20));
+        let rows = [
+            (deep(40), ""),
+            (deep(200), "nested more than 40 deep"),
+            ("- ".repeat(500), "nested more than 40 deep"),
+            (high(39), ""),
+            (high(41), "nested more than 40 deep"),
+            ("[".repeat(1 << 20), "recursion limit exceeded"),
+            ("a: {".repeat(300), "nested more than 40 deep"),
+            (stacked, "nested more than 40 deep"),
+            (laughs(4), ""),
+            (laughs(5), "aliases make the file too large"),
+            (laughs(20), "aliases make the file too large"),
+            ("a: &a *a".to_owned(), "line 1, column 7: "),
+            ("a: \"".to_owned() + &"x".repeat(1 << 20), "line 1, column 4: "),
+            ("- a\n".repeat(1 << 18), ""),
+            ("a".repeat(1 << 20), ""),
+            ("&a ".repeat(1 << 18), "line 1, column "),
+            ("? ".repeat(1 << 19), "nested more than 40 deep"),
+            ("#\n".repeat(1 << 19), ""),
+            ("---\n".repeat(1 << 18), ""),
+        ];
+        let (done, all_done) = mpsc::channel();
+        thread::spawn(move || {
+            for (text, want) in rows {
+                let error = read(&text).err().map_or_else(String::new, |err| err.to_string());
+                let start: String = text.chars().take(40).collect();
+                assert!(
+                    error.contains(want) && error.is_empty() == want.is_empty(),
+                    "{start}: {error}"
+                );
+            }
+            done.send(()).unwrap();
+        });
+        all_done.recv_timeout(Duration::from_secs(30)).expect("every text is read or refused");
     }
 }

@@ -1,49 +1,49 @@
-//! The head of a request: bytes to what they say, or to the refusal they deserve. Pure; whoever
-//! reads the bytes bounds them.
+//! Parses the head of a request, and rejects what the API does not take: the syntax is httparse's,
+//! the policy is ours. Pure; the caller bounds the bytes.
 
-/// A request line and headers may have so many bytes.
+/// Request line and headers.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 
-/// Why a request is not taken: a status and words.
+/// Why a request is rejected: status and message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bad(pub(crate) u16, pub(crate) &'static str);
+pub(crate) struct Rejection(pub(crate) u16, pub(crate) &'static str);
 
-/// Only what the desk goes by: everything else that a client sent ends here.
+/// The parts that handlers use. Anything else that the client sent is dropped here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     pub(crate) method: String,
     /// Begins with `/`.
     pub(crate) target: String,
-    /// By the names in `PASSED`, lower case.
+    /// Only those in `PASSED`, by their lower-case names.
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body_bytes: usize,
-    /// The client waits to be told to send its body.
-    pub(crate) expects: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(crate) expects_continue: bool,
 }
 
-/// Headers that are handed on.
+/// Headers that the handlers read.
 const PASSED: [&str; 5] = ["accept", "authorization", "host", "origin", "sec-fetch-site"];
 
-/// Whether bytes that begin so can still become a request. Those before `from` were looked at.
-pub(crate) fn begins_well(bytes: &[u8], from: usize) -> Result<(), Bad> {
-    // What speaks TLS, or no HTTP at all, need not be waited for.
+/// Rejects bytes that cannot become a request any more. Those before `from` were checked before.
+pub(crate) fn check_prefix(bytes: &[u8], from: usize) -> Result<(), Rejection> {
+    // TLS, or no HTTP at all: the rest need not be waited for.
     if bytes.first().is_some_and(|b| !b.is_ascii_uppercase()) {
-        return Err(Bad(400, "this is no HTTP request"));
+        return Err(Rejection(400, "this is not an HTTP request"));
     }
     for at in from..bytes.len() {
         if bytes[at] == b'\n' && (at == 0 || bytes[at - 1] != b'\r') {
-            return Err(Bad(400, "a line of the head does not end in CR and LF"));
+            return Err(Rejection(400, "a line of the head does not end in CR and LF"));
         }
     }
     if HEAD_BYTES_MAX < bytes.len() {
-        return Err(Bad(431, "the head of a request has 16 KiB at most"));
+        return Err(Rejection(431, "the request head is over 16 KiB"));
     }
     Ok(())
 }
 
-/// Where the head ends and the body begins. Bytes before `from` were looked at.
+/// Where the body begins, if the head is complete. Bytes before `from` were checked before.
 pub(crate) fn end(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3).min(bytes.len());
     let found = bytes[from..].windows(4).position(|four| four == b"\r\n\r\n");
@@ -51,82 +51,67 @@ pub(crate) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// `bytes` are a whole head, with its empty line.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Head, Bad> {
-    let odd = Bad(400, "the head holds a byte that does not belong there");
-    let mut lines = bytes.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r"));
-    let first = lines.next().flatten().ok_or(odd)?;
-    let (method, target, version) = request_line(first)?;
-    let mut head = Head { method, target, ..Head::default() };
+pub(crate) fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
+    let mut room = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut room);
+    let parsed = request.parse(bytes).map_err(refusal)?;
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+    else {
+        return Err(REQUEST_LINE);
+    };
+    if parsed.is_partial() || !is_plain(method, target) {
+        return Err(REQUEST_LINE);
+    }
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let mut head = RequestHead { method, target, ..RequestHead::default() };
     let mut length: Option<&[u8]> = None;
-    let (mut hosts, mut coded) = (0, false);
-    for (i, line) in lines.flatten().filter(|line| !line.is_empty()).enumerate() {
-        if HEADERS_MAX <= i {
-            return Err(Bad(431, "a request has 100 headers at most"));
-        }
-        let (name, value) = header(line)?;
+    let mut hosts = 0;
+    let mut coded = false;
+    for httparse::Header { name, value } in request.headers.iter() {
+        let name = name.to_ascii_lowercase();
         match name.as_str() {
             "content-length" if length.is_some() => {
-                return Err(Bad(400, "there are two Content-Length headers"));
+                return Err(Rejection(400, "the request has two Content-Length headers"));
             }
             "content-length" => length = Some(value),
             "transfer-encoding" => coded = true,
             "host" => hosts += 1,
-            "expect" if value.eq_ignore_ascii_case(b"100-continue") => head.expects = true,
-            "expect" => return Err(Bad(417, "only `Expect: 100-continue` can be met")),
+            "expect" if value.eq_ignore_ascii_case(b"100-continue") => head.expects_continue = true,
+            "expect" => return Err(Rejection(417, "only `Expect: 100-continue` is supported")),
             _ => (),
         }
         if let Some(passed) = PASSED.iter().find(|passed| **passed == name) {
-            head.headers.push((passed, text(value).ok_or(odd)?));
+            head.headers.push((passed, text(value).ok_or(HEADER)?));
         }
     }
     if coded {
-        return Err(Bad(411, "a body has a Content-Length and no Transfer-Encoding"));
+        return Err(Rejection(411, "Transfer-Encoding is not supported; send a Content-Length"));
     }
-    if 1 < hosts || (hosts == 0 && version == b"HTTP/1.1") {
-        return Err(Bad(400, "a request has one Host header"));
+    if 1 < hosts || (hosts == 0 && minor == HTTP_1_1) {
+        return Err(Rejection(400, "the request needs exactly one Host header"));
     }
     head.body_bytes = length.map(body_bytes).transpose()?.unwrap_or(0);
     Ok(head)
 }
 
-fn request_line(line: &[u8]) -> Result<(String, String, &[u8]), Bad> {
-    let bad = Bad(400, "the request line is not `METHOD /path HTTP/1.1`");
-    let mut words = line.split(|b| *b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(bad);
-    };
-    let number = version.strip_prefix(b"HTTP/").ok_or(bad)?;
-    let is_number = |b: &u8| b.is_ascii_digit() || *b == b'.';
-    if number.is_empty() || !number.iter().all(is_number) {
-        return Err(bad);
+const REQUEST_LINE: Rejection = Rejection(400, "the request line is not `METHOD /path HTTP/1.1`");
+const HEADER: Rejection = Rejection(400, "a header is not `Name: value` on one line, in ASCII");
+/// As the parser gives it: the minor version.
+const HTTP_1_1: u8 = 1;
+
+fn refusal(err: httparse::Error) -> Rejection {
+    match err {
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => HEADER,
+        httparse::Error::TooManyHeaders => Rejection(431, "the request has more than 100 headers"),
+        httparse::Error::Version => Rejection(505, "only HTTP/1.1 and HTTP/1.0 are supported"),
+        httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token => REQUEST_LINE,
     }
-    if number != b"1.1" && number != b"1.0" {
-        return Err(Bad(505, "HTTP/1.1 and HTTP/1.0 are spoken here"));
-    }
-    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
-        return Err(bad);
-    }
-    if !target.starts_with(b"/") || !target.iter().all(u8::is_ascii_graphic) {
-        return Err(bad);
-    }
-    Ok((text(method).ok_or(bad)?, text(target).ok_or(bad)?, version))
 }
 
-/// The name in lower case, the value without the blanks around it.
-fn header(line: &[u8]) -> Result<(String, &[u8]), Bad> {
-    let bad = Bad(400, "a header is not `Name: value` on one line");
-    let colon = line.iter().position(|b| *b == b':').ok_or(bad)?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    if name.is_empty() || !name.iter().all(is_token) {
-        return Err(bad);
-    }
-    if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
-        return Err(bad);
-    }
-    Ok((text(name).ok_or(bad)?.to_ascii_lowercase(), value))
+/// The parser takes any token for a method, and any text without spaces for a target.
+fn is_plain(method: &str, target: &str) -> bool {
+    let is_method = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+    is_method && target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -134,24 +119,24 @@ fn text(bytes: &[u8]) -> Option<String> {
     plain.then(|| String::from_utf8_lossy(bytes).into_owned())
 }
 
-fn body_bytes(value: &[u8]) -> Result<usize, Bad> {
-    let over = Bad(413, "a body has 64 KiB at most");
+fn body_bytes(value: &[u8]) -> Result<usize, Rejection> {
+    let over = Rejection(413, "the body is over 64 KiB");
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Bad(400, "Content-Length is not a whole number"));
+        return Err(Rejection(400, "Content-Length is not a whole number"));
     }
-    // More digits than any number has are as good as too many bytes.
+    // A number too large to parse is too large for a body, too.
     let number = String::from_utf8_lossy(value).parse::<usize>().map_err(|_| over)?;
     if BODY_BYTES_MAX < number { Err(over) } else { Ok(number) }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::serve::head::{HEAD_BYTES_MAX, begins_well, end, parse};
+    use crate::serve::request_parser::{HEAD_BYTES_MAX, check_prefix, end, parse};
 
     fn status(text: &str) -> u16 {
         let bytes = text.as_bytes();
         assert_eq!(end(bytes, bytes.len() - 1), Some(bytes.len()), "{text}");
-        match begins_well(bytes, 0).and_then(|()| parse(bytes)) {
+        match check_prefix(bytes, 0).and_then(|()| parse(bytes)) {
             Ok(_) => 200,
             Err(bad) => bad.0,
         }
@@ -174,9 +159,9 @@ mod tests {
             ("GET * HTTP/1.1|Host: x", 400),
             ("GET http://x/ HTTP/1.1|Host: x", 400),
             ("Get / HTTP/1.1|Host: x", 400),
-            ("GET / HTTX/1.1|Host: x", 400),
-            ("GET / HTTP/one|Host: x", 400),
-            ("GET / HTTP/|Host: x", 400),
+            ("GET / HTTX/1.1|Host: x", 505),
+            ("GET / HTTP/one|Host: x", 505),
+            ("GET / HTTP/|Host: x", 505),
             ("GET /", 400),
             ("GET / HTTP/2.0", 505),
             ("PRI * HTTP/2.0", 505),
@@ -226,7 +211,7 @@ mod tests {
         let passed = [("host", "h:1"), ("authorization", "Bearer t")];
         assert_eq!(head.headers, passed.map(|(name, value)| (name, value.to_owned())));
         assert_eq!((head.method.as_str(), head.target.as_str()), ("POST", "/a"));
-        assert_eq!((head.body_bytes, head.expects), (7, false));
+        assert_eq!((head.body_bytes, head.expects_continue), (7, false));
     }
 
     #[test]
@@ -242,7 +227,7 @@ mod tests {
             (b"\r\nGET", false),
             (b"GET / HTTP/1.1\n", false),
         ] {
-            assert_eq!(begins_well(bytes, 0).is_ok(), is_good, "{bytes:?}");
+            assert_eq!(check_prefix(bytes, 0).is_ok(), is_good, "{bytes:?}");
         }
     }
 }

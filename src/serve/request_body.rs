@@ -1,5 +1,5 @@
-//! What came with a change, to the command it stands for. Unknown keys are errors, as they are in
-//! the config: a misspelt `for` would hold a number until further notice.
+//! The JSON body of a change, to the command that it stands for. Unknown keys are errors, as they
+//! are in the config: with a misspelt `for`, a hold would have no end.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,35 +12,35 @@ use serde_json::{Map, Value};
 use crate::model::command::{Command, Count, Order};
 use crate::model::metric::shortened;
 use crate::model::units;
-use crate::serve::reply::Reply;
-use crate::serve::routes::Change;
+use crate::serve::response::Response;
+use crate::serve::routes::Mutation;
 
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const REASON_CHARS_MAX: usize = 200;
 const KEY_SHOWN: usize = 60;
 
-pub(crate) fn command(change: Change, body: &[u8]) -> Result<Command, Reply> {
-    let mut body = Body::read(body)?;
+pub(crate) fn command(change: Mutation, body: &[u8]) -> Result<Command, Response> {
+    let mut body = BodyFields::read(body)?;
     let (service, order) = match change {
-        Change::Reload => {
+        Mutation::Reload => {
             body.done(&[])?;
             return Ok(Command::Reload);
         }
-        Change::Scale(service) => (Some(service), scale(&mut body)?),
-        Change::Step { service, up } => {
+        Mutation::Scale(service) => (Some(service), scale(&mut body)?),
+        Mutation::Step { service, up } => {
             body.done(&[])?;
             (Some(service), Order::Step { up })
         }
-        Change::Pause(service) => {
+        Mutation::Pause(service) => {
             let span = body.span()?;
             body.done(&["for"])?;
             (service, Order::Pause { span })
         }
-        Change::Resume(service) => {
+        Mutation::Resume(service) => {
             body.done(&[])?;
             (service, Order::Resume)
         }
-        Change::Restart(service) => {
+        Mutation::Restart(service) => {
             body.done(&[])?;
             (Some(service), Order::Restart)
         }
@@ -48,7 +48,7 @@ pub(crate) fn command(change: Change, body: &[u8]) -> Result<Command, Reply> {
     Ok(Command::Order { service, order })
 }
 
-fn scale(body: &mut Body) -> Result<Order, Reply> {
+fn scale(body: &mut BodyFields) -> Result<Order, Response> {
     let forms = r#"one of {"replicas":4}, {"by":1} or {"by":-1}, and {"auto":true} is needed"#;
     let keys = ["replicas", "by", "auto"];
     let given = keys.iter().filter(|key| body.0.contains_key(**key)).count();
@@ -69,10 +69,10 @@ fn scale(body: &mut Body) -> Result<Order, Reply> {
     let (span, reason) = if release { (None, None) } else { (body.span()?, body.reason()?) };
     body.done(if release { &["auto"] } else { &["replicas", "by", "auto", "for", "reason"] })?;
     match (count, release) {
-        _ if given != 1 => Err(Reply::error(422, forms)),
+        _ if given != 1 => Err(Response::error(422, forms)),
         (Some(count), false) => Ok(Order::Hold { count, span, reason }),
         (None, true) => Ok(Order::Release),
-        (Some(_), true) | (None, false) => Err(Reply::error(422, forms)),
+        (Some(_), true) | (None, false) => Err(Response::error(422, forms)),
     }
 }
 
@@ -80,7 +80,7 @@ fn whole(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|number| u32::try_from(number).ok())
 }
 
-fn step(value: &Value) -> Result<Count, Reply> {
+fn step(value: &Value) -> Result<Count, Response> {
     let by = value.as_i64().filter(|by| *by != 0);
     let size = by.and_then(|by| u32::try_from(by.unsigned_abs()).ok());
     match (by, size) {
@@ -90,23 +90,22 @@ fn step(value: &Value) -> Result<Count, Reply> {
     }
 }
 
-fn wrong(key: &str, found: &Value, allowed: &str) -> Reply {
-    Reply::error(422, format!("`{key}` must be {allowed}, not {found}"))
+fn wrong(key: &str, found: &Value, allowed: &str) -> Response {
+    Response::error(422, format!("`{key}` must be {allowed}, not {found}"))
 }
 
-/// The first key that an object has twice. Which of the two is meant nobody knows, and readers of
-/// JSON differ in which they take.
+/// The first key that an object has twice. JSON parsers differ in which of the two they take.
 fn doubled(object: &[u8]) -> Option<String> {
-    struct Keys(Option<String>);
-    struct Reader;
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Keys;
+    struct UniqueKeys(Option<String>);
+    struct KeyVisitor;
+    impl<'de> Visitor<'de> for KeyVisitor {
+        type Value = UniqueKeys;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
             let (mut seen, mut doubled) = (BTreeSet::new(), None);
             while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
                 if seen.contains(&key) {
@@ -115,36 +114,36 @@ fn doubled(object: &[u8]) -> Option<String> {
                     seen.insert(key);
                 }
             }
-            Ok(Keys(doubled))
+            Ok(UniqueKeys(doubled))
         }
     }
-    impl<'de> Deserialize<'de> for Keys {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
-            deserializer.deserialize_map(Reader)
+    impl<'de> Deserialize<'de> for UniqueKeys {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UniqueKeys, D::Error> {
+            deserializer.deserialize_map(KeyVisitor)
         }
     }
-    serde_json::from_slice::<Keys>(object).ok()?.0
+    serde_json::from_slice::<UniqueKeys>(object).ok()?.0
 }
 
-/// The keys that nobody took yet.
-struct Body(Map<String, Value>);
+/// The keys that were not taken yet.
+struct BodyFields(Map<String, Value>);
 
-impl Body {
-    /// None at all is as good as an empty one.
-    fn read(bytes: &[u8]) -> Result<Body, Reply> {
+impl BodyFields {
+    /// An absent body is an empty object.
+    fn read(bytes: &[u8]) -> Result<BodyFields, Response> {
         if bytes.trim_ascii().is_empty() {
-            return Ok(Body(Map::new()));
+            return Ok(BodyFields(Map::new()));
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) => match doubled(bytes) {
                 Some(key) => {
                     let key = shortened(&key, KEY_SHOWN);
-                    Err(Reply::error(400, format!("the key `{key}` stands there twice")))
+                    Err(Response::error(400, format!("the key `{key}` appears twice")))
                 }
-                None => Ok(Body(map)),
+                None => Ok(BodyFields(map)),
             },
-            Ok(_) => Err(Reply::error(422, "the body must be one object, { ... }")),
-            Err(err) => Err(Reply::error(400, "the body is not JSON").detail(err.to_string())),
+            Ok(_) => Err(Response::error(422, "the body must be a JSON object, { ... }")),
+            Err(err) => Err(Response::error(400, "the body is not JSON").detail(err.to_string())),
         }
     }
 
@@ -153,7 +152,7 @@ impl Body {
     }
 
     /// As in the config: a whole number of seconds, or a text with a unit or without.
-    fn span(&mut self) -> Result<Option<Duration>, Reply> {
+    fn span(&mut self) -> Result<Option<Duration>, Response> {
         let Some(value) = self.take("for") else { return Ok(None) };
         let seconds = value.as_u64().map(Duration::from_secs);
         let span = seconds.or_else(|| value.as_str().and_then(units::span));
@@ -164,7 +163,7 @@ impl Body {
         Ok(Some(span))
     }
 
-    fn reason(&mut self) -> Result<Option<String>, Reply> {
+    fn reason(&mut self) -> Result<Option<String>, Response> {
         let Some(value) = self.take("reason") else { return Ok(None) };
         let is_plain = |text: &&str| {
             text.chars().count() <= REASON_CHARS_MAX && !text.chars().any(char::is_control)
@@ -177,24 +176,24 @@ impl Body {
     }
 
     /// `known` keys may stand here; all of them were taken.
-    fn done(&self, known: &[&str]) -> Result<(), Reply> {
+    fn done(&self, known: &[&str]) -> Result<(), Response> {
         let Some(key) = self.0.keys().next() else { return Ok(()) };
         let hint = match units::nearest_key(key, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => "none is known here".to_owned(),
             None => format!("known here: {}", known.join(", ")),
         };
-        Err(Reply::error(422, format!("unknown key `{key}`; {hint}")))
+        Err(Response::error(422, format!("unknown key `{key}`; {hint}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::serve::bodies::command;
-    use crate::serve::routes::Change;
+    use crate::serve::request_body::command;
+    use crate::serve::routes::Mutation;
 
     #[track_caller]
-    fn check(change: Change, rows: &[(&str, &str)]) {
+    fn check(change: Mutation, rows: &[(&str, &str)]) {
         for (body, want) in rows {
             let got = match command(change.clone(), body.as_bytes()) {
                 Ok(command) => format!("{command:?}"),
@@ -246,7 +245,7 @@ mod tests {
             ("{", "400 \"the body is not JSON"),
             ("\u{fffd}", "400 \"the body is not JSON"),
         ];
-        check(Change::Scale("web".to_owned()), &rows);
+        check(Mutation::Scale("web".to_owned()), &rows);
     }
 
     #[test]
@@ -256,11 +255,11 @@ mod tests {
             (r#"{"for":"10m"}"#, "span: Some(600s)"),
             (r#"{"replicas":1}"#, "unknown key `replicas`; known here: for"),
         ];
-        check(Change::Pause(None), &pause);
-        check(Change::Resume(Some("a".to_owned())), &[("{}", "Resume"), (r#"{"for":1}"#, "422")]);
-        check(Change::Reload, &[("", "Reload"), (r#"{"a":1}"#, "none is known here")]);
-        check(Change::Restart("a".to_owned()), &[("", "Restart"), (r#"{"for":1}"#, "422")]);
-        let step = Change::Step { service: "a".to_owned(), up: true };
+        check(Mutation::Pause(None), &pause);
+        check(Mutation::Resume(Some("a".to_owned())), &[("{}", "Resume"), (r#"{"for":1}"#, "422")]);
+        check(Mutation::Reload, &[("", "Reload"), (r#"{"a":1}"#, "none is known here")]);
+        check(Mutation::Restart("a".to_owned()), &[("", "Restart"), (r#"{"for":1}"#, "422")]);
+        let step = Mutation::Step { service: "a".to_owned(), up: true };
         check(step, &[(" ", "Step { up: true }"), (r#"{"by":1}"#, "422")]);
     }
 }

@@ -1,4 +1,4 @@
-//! The last events, and which of them are asked for.
+//! The last events, for `GET /events`, and its query.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use chrono::DateTime;
 use crate::model::event::{Entry, is_meant};
 use crate::model::schedule::Wall;
 use crate::model::units;
-use crate::serve::reply::Reply;
+use crate::serve::response::Response;
 
 const ENTRIES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
-const LIMIT: usize = 100;
+const LIMIT_DEFAULT: usize = 100;
 
-/// So many of the last events as there is room for.
+/// The last events, up to 1000 and 1 MiB of JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Annals {
-    kept: Mutex<Kept>,
+    kept: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Entries {
     /// Oldest first.
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -39,12 +39,12 @@ impl Annals {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Entries> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A JSON array, newest first.
-    pub(crate) fn read(&self, wish: &Wish) -> String {
+    pub(crate) fn read(&self, wish: &EventQuery) -> String {
         let kept = self.kept();
         let wished = kept.entries.iter().rev().filter(|entry| wish.is_met_by(entry));
         let wished: Vec<&str> = wished.take(wish.limit).map(|entry| entry.json.as_str()).collect();
@@ -52,25 +52,25 @@ impl Annals {
     }
 }
 
-/// What the query of an address asks for.
+/// The query part of `GET /events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct EventQuery {
     limit: usize,
     since_ms: u64,
     service: Option<String>,
     kind: Option<String>,
 }
 
-impl Wish {
-    /// `target` is a path with its query. What is not understood is refused: whoever misspells
-    /// `since` must not take all events for the last ones.
-    pub(crate) fn of(target: &str, now: Wall) -> Result<Wish, Reply> {
-        let mut wish = Wish { limit: LIMIT, since_ms: 0, service: None, kind: None };
+impl EventQuery {
+    /// `target` is a path with its query. Unknown keys are errors: with a misspelt `since`, the
+    /// caller would take old events for new ones.
+    pub(crate) fn of(target: &str, now: Wall) -> Result<EventQuery, Response> {
+        let mut wish = EventQuery { limit: LIMIT_DEFAULT, since_ms: 0, service: None, kind: None };
         let query = target.split_once('?').map_or("", |(_, query)| query);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value).ok_or_else(|| {
-                Reply::error(400, format!("the query's `{key}` is no text of UTF-8"))
+                Response::error(400, format!("`{key}` in the query is not valid UTF-8"))
             })?;
             match key {
                 "limit" => wish.limit = limit(&value)?,
@@ -82,10 +82,10 @@ impl Wish {
                     let near = units::nearest_key(key, keys);
                     let hint = match near {
                         Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("known here: {}", keys.join(", ")),
+                        None => format!("allowed: {}", keys.join(", ")),
                     };
-                    let what = format!("the query has an unknown key `{key}`; {hint}");
-                    return Err(Reply::error(400, what));
+                    let what = format!("unknown query key `{key}`; {hint}");
+                    return Err(Response::error(400, what));
                 }
             }
         }
@@ -99,31 +99,31 @@ impl Wish {
     }
 }
 
-/// More than there are is as good as all, however many digits it has.
-fn limit(value: &str) -> Result<usize, Reply> {
+/// Any number above the capacity is the capacity, however many digits it has.
+fn limit(value: &str) -> Result<usize, Response> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let limit = is_number.then(|| value.parse().unwrap_or(usize::MAX).min(ENTRIES_MAX));
     limit.filter(|limit| 0 < *limit).ok_or_else(|| {
         let what = format!("`limit` must be a whole number, at least 1, not {value:?}");
-        Reply::error(400, what)
+        Response::error(400, what)
     })
 }
 
 /// Milliseconds since 1970.
-fn since(value: &str, now: Wall) -> Result<u64, Reply> {
+fn since(value: &str, now: Wall) -> Result<u64, Response> {
     let span = units::span(value);
     let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     let moment = || DateTime::parse_from_rfc3339(value).ok().map(|at| at.timestamp_millis());
     let ago = |span| now.0.saturating_mul(1000).saturating_sub(ms(span));
     let since = span.map(ago).or_else(moment);
-    // What is before 1970 is before all events.
+    // Every event is after 1970.
     since.map(|ms| u64::try_from(ms).unwrap_or(0)).ok_or_else(|| {
-        let allowed = r#"a time like "10m" or "2h", or a moment like "2026-11-26T03:00:00Z""#;
-        Reply::error(400, format!("`since` must be {allowed}, not {value:?}"))
+        let allowed = r#"a time like "10m" or "2h", or a timestamp like "2026-11-26T03:00:00Z""#;
+        Response::error(400, format!("`since` must be {allowed}, not {value:?}"))
     })
 }
 
-/// A plus stays one: it stands in moments, and blanks do not.
+/// Percent-decoding. A plus stays a plus: times contain one, and no value contains spaces.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -135,7 +135,7 @@ fn decoded(text: &str) -> Option<String> {
         }
         let (digits, after) = rest.split_at_checked(2)?;
         let digits = std::str::from_utf8(digits).ok()?;
-        // A sign would pass for a part of a number.
+        // `from_str_radix` would take a sign.
         let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
         bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
         rest = after;
@@ -147,7 +147,7 @@ fn decoded(text: &str) -> Option<String> {
 mod tests {
     use crate::model::event::Entry;
     use crate::model::schedule::Wall;
-    use crate::serve::annals::{Annals, BYTES_MAX, ENTRIES_MAX, Wish};
+    use crate::serve::event_log::{Annals, BYTES_MAX, ENTRIES_MAX, EventQuery};
 
     const NOW: Wall = Wall(1_000);
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn read(annals: &Annals, target: &str) -> String {
-        match Wish::of(target, NOW) {
+        match EventQuery::of(target, NOW) {
             Ok(wish) => annals.read(&wish).replace(['[', ']', '\n'], ""),
             Err(reply) => format!("{} {}", reply.status, reply.text()),
         }
@@ -204,11 +204,11 @@ mod tests {
             ("since=yesterday", "`since` must be a time like"),
             ("since=2026-11-26", "`since` must be"),
             ("since=", "`since` must be"),
-            ("sinc=1h", "unknown key `sinc`; did you mean `since`?"),
-            ("after=1", "unknown key `after`; known here: limit, since, service, kind"),
-            ("service=%f", "is no text"),
-            ("service=%+1", "is no text"),
-            ("service=%ff", "is no text"),
+            ("sinc=1h", "unknown query key `sinc`; did you mean `since`?"),
+            ("after=1", "unknown query key `after`; allowed: limit, since, service, kind"),
+            ("service=%f", "is not valid UTF-8"),
+            ("service=%+1", "is not valid UTF-8"),
+            ("service=%ff", "is not valid UTF-8"),
         ] {
             let got = read(&annals, &format!("/events?{query}"));
             assert!(got.starts_with("400 ") && got.contains(want), "{query}: {got}");

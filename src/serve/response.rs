@@ -1,8 +1,8 @@
-//! An answer, as bytes and back.
+//! An answer of the API, to bytes and back.
 
 use serde_json::{Value, json};
 
-/// Headers that go out; what else tiny_http adds stays inside.
+/// Headers that reach the client. tiny_http adds others.
 const PASSED: [&str; 10] = [
     "allow",
     "cache-control",
@@ -19,60 +19,60 @@ const PASSED: [&str; 10] = [
 pub(crate) const JSON: &str = "application/json";
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Reply {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
-    body: Body,
+    content: Content,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Body {
+enum Content {
     Json(Value),
     Text(String),
 }
 
-impl Reply {
-    pub(crate) fn new(status: u16, body: Value) -> Reply {
-        Reply::of(JSON, status, Body::Json(body))
+impl Response {
+    pub(crate) fn new(status: u16, body: Value) -> Response {
+        Response::of(JSON, status, Content::Json(body))
     }
 
-    /// Of that Content-Type.
-    pub(crate) fn plain(content_type: &str, text: String) -> Reply {
-        Reply::of(content_type, 200, Body::Text(text))
+    /// Status 200.
+    pub(crate) fn plain(content_type: &str, text: String) -> Response {
+        Response::of(content_type, 200, Content::Text(text))
     }
 
-    fn of(content_type: &str, status: u16, body: Body) -> Reply {
+    fn of(content_type: &str, status: u16, content: Content) -> Response {
         let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
         let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
-        Reply { status, headers, body }
+        Response { status, headers, content }
     }
 
-    pub(crate) fn error(status: u16, what: impl Into<String>) -> Reply {
-        Reply::new(status, json!({ "error": what.into(), "detail": null }))
+    pub(crate) fn error(status: u16, what: impl Into<String>) -> Response {
+        Response::new(status, json!({ "error": what.into(), "detail": null }))
     }
 
-    /// What a person or program can do about it, or all of what is wrong.
-    pub(crate) fn detail(mut self, detail: impl Into<Value>) -> Reply {
-        if let Body::Json(body) = &mut self.body {
+    /// How to fix it, or the list of problems.
+    pub(crate) fn detail(mut self, detail: impl Into<Value>) -> Response {
+        if let Content::Json(body) = &mut self.content {
             body["detail"] = detail.into();
         }
         self
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// For now.
-    pub(crate) fn busy(what: impl Into<String>) -> Reply {
-        Reply::error(503, what).header("Retry-After", "1")
+    /// Temporarily unavailable.
+    pub(crate) fn busy(what: impl Into<String>) -> Response {
+        Response::error(503, what).header("Retry-After", "1")
     }
 
     pub(crate) fn text(&self) -> String {
-        match &self.body {
-            Body::Json(body) => format!("{body}\n"),
-            Body::Text(text) => text.clone(),
+        match &self.content {
+            Content::Json(body) => format!("{body}\n"),
+            Content::Text(text) => text.clone(),
         }
     }
 
@@ -95,7 +95,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         202 => "Accepted",
-        400 => "Bad Request",
+        400 => "Rejection Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
@@ -112,12 +112,12 @@ fn phrase(status: u16) -> &'static str {
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
-        // A phrase says nothing that the number does not.
-        _ => "Answer",
+        // Clients go by the number.
+        _ => "Unknown",
     }
 }
 
-/// Status, header lines and body of an answer; `None`: it is none, or not whole.
+/// Status, header lines and body. `None`: the bytes are not a complete answer.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(u16, &str, &[u8])> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -126,13 +126,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(u16, &str, &[u8])> {
     Some((status, headers, &bytes[end + 4..]))
 }
 
-/// Of an answer that goes out.
+/// 500 for an answer that cannot be parsed.
 pub(crate) fn status(answer: &[u8]) -> u16 {
     parse(answer).map_or(500, |(status, ..)| status)
 }
 
-/// What was answered inside, as it goes out.
-pub(crate) fn pass_on(bytes: &[u8]) -> Option<Vec<u8>> {
+/// tiny_http's answer with only the headers that reach the client.
+pub(crate) fn filtered(bytes: &[u8]) -> Option<Vec<u8>> {
     let (status, headers, body) = parse(bytes)?;
     let passed = |line: &&str| {
         let name = line.split(':').next().unwrap_or_default();
@@ -146,11 +146,11 @@ pub(crate) fn pass_on(bytes: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use serde_json::json;
 
-    use crate::serve::reply::{Reply, parse, pass_on};
+    use crate::serve::response::{Response, filtered, parse};
 
     #[test]
     fn an_answer_is_closed_and_says_its_length() {
-        let bytes = Reply::error(409, "no").detail("why").header("Allow", "GET").bytes();
+        let bytes = Response::error(409, "no").detail("why").header("Allow", "GET").bytes();
         let text = String::from_utf8(bytes.clone()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let want = "HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\n\
@@ -167,9 +167,9 @@ mod tests {
         let inside = b"HTTP/1.1 200 OK\r\nServer: x\r\nDate: d\r\ncontent-length: 2\r\n\r\nab";
         let outside = "HTTP/1.1 200 OK\r\nDate: d\r\ncontent-length: 2\r\n\
                        Connection: close\r\n\r\nab";
-        assert_eq!(pass_on(inside).unwrap(), outside.as_bytes());
+        assert_eq!(filtered(inside).unwrap(), outside.as_bytes());
         for cut in [&inside[..20], b"", b"HTTP/1.1 2x0 OK\r\n\r\n"] {
-            assert_eq!(pass_on(cut), None);
+            assert_eq!(filtered(cut), None);
         }
     }
 }

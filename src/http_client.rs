@@ -1,12 +1,14 @@
-//! HTTP over one socket for ureq, with limits that it lacks: one deadline for all reads of an
-//! answer and one for all writes of a request, however little each moves, and a number of bytes for
-//! all heads of an exchange. Its transport traits may change in a minor release, so this file and
-//! `docker/transport.rs` are the only ones that name them, and Cargo.toml pins the minor.
+//! The HTTP client of the whole program: ureq over TCP and over Unix sockets, with the limits that
+//! it lacks. One deadline holds for all reads of an answer and one for all writes of a request,
+//! however little each of them moves. The heads of an answer have a size limit. The transport
+//! traits of ureq may change in a minor release: this is the only file that names them, and
+//! Cargo.toml pins the minor.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -14,7 +16,6 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::Socket;
-use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -22,83 +23,123 @@ use ureq::unversioned::transport::time::Instant;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
+use ureq::{Agent, Error};
 
-/// Of all heads of one exchange: there may be any number of interim ones (1xx) before the last.
+use crate::unix;
+
+/// All heads of one answer, in bytes: any number of interim ones (1xx) may precede the last.
 const HEADS_BYTES_MAX: u64 = 64 << 10;
-/// Less than this a socket cannot wait.
+/// The shortest deadline that a socket takes.
 const WAIT_MIN: Duration = Duration::from_millis(1);
-/// Lookups of names under way: one whose caller has given up may last longer.
-const LOOKUPS: usize = 16;
-/// As many addresses of one name are tried.
+/// A peer on the same host accepts a connection at once or not at all.
+const UNIX_CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Name lookups under way at once. One whose caller gave up may still run.
+const LOOKUPS_MAX: usize = 16;
+/// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
-const PIECE: usize = 16 << 10;
+const CHUNK_BYTES: usize = 16 << 10;
 
-/// `longest` bytes of it at most. The deadline is the reader's.
-pub(crate) fn beginning(reader: &mut dyn Read, longest: u64) -> io::Result<Vec<u8>> {
-    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
+/// Connects to any host by TCP, anew for each request. `body_max` is the limit for an answer
+/// without its heads, in bytes as they are sent.
+pub(crate) fn tcp_agent(body_max: u64) -> Agent {
+    Agent::with_parts(agent_config(0), TcpConnector { body_max }, DeadlineResolver::default())
+}
+
+/// Connects to this socket, whatever host the address of a request names. `body_max` as in
+/// [`tcp_agent`]; `None` is a stream without an end. Up to `idle_max` connections are kept.
+pub(crate) fn unix_agent(socket: &Path, body_max: Option<u64>, idle_max: usize) -> Agent {
+    let connector = UnixConnector { path: socket.to_owned(), body_max };
+    Agent::with_parts(agent_config(idle_max), connector, NoResolver)
+}
+
+/// The environment's proxies know nothing of our networks. A redirect and an error status are
+/// answers like any other.
+fn agent_config(idle_max: usize) -> Config {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
+        .input_buffer_size(16 << 10)
+        .output_buffer_size(8 << 10)
+        .max_idle_connections(idle_max)
+        .max_idle_connections_per_host(idle_max)
+        .build()
+}
+
+/// Reads to the end, or `bytes_max` bytes. The deadline is the reader's.
+pub(crate) fn read_up_to(reader: &mut dyn Read, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
     loop {
-        let left = longest.saturating_sub(bytes.len() as u64);
-        let room = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        match reader.read(&mut piece[..room])? {
+        let left = bytes_max.saturating_sub(bytes.len() as u64);
+        let room = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        match reader.read(&mut chunk[..room])? {
             0 => return Ok(bytes),
-            read => bytes.extend_from_slice(&piece[..read]),
+            read => bytes.extend_from_slice(&chunk[..read]),
         }
     }
 }
 
-/// One connection. After its head an answer may have so many bytes as `rest_max`, with what
-/// chunks and trailers add; `None`: it is a stream without an end.
-pub(crate) struct Wire {
+/// One connection, with the limits.
+struct LimitedTransport {
     socket: Socket,
     buffers: LazyBuffers,
     now: Arc<dyn Fn() -> Instant + Send + Sync>,
-    heads: Heads,
-    rest_max: Option<u64>,
-    rest: u64,
+    heads: HeadCounter,
+    /// Chunk sizes and trailers count as body. `None` is a stream without an end.
+    body_max: Option<u64>,
+    body_bytes: u64,
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for LimitedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("LimitedTransport").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
-impl Wire {
+impl LimitedTransport {
     pub(crate) fn new(
         socket: Socket,
         details: &ConnectionDetails,
-        rest_max: Option<u64>,
-    ) -> Result<Wire, Error> {
-        let (input, output) =
-            (details.config.input_buffer_size(), details.config.output_buffer_size());
-        let (buffers, now) = (LazyBuffers::new(input, output), details.current_time.clone());
-        Ok(Wire { socket, buffers, now, heads: Heads::default(), rest_max, rest: 0 })
+        body_max: Option<u64>,
+    ) -> LimitedTransport {
+        let input_bytes = details.config.input_buffer_size();
+        let output_bytes = details.config.output_buffer_size();
+        LimitedTransport {
+            socket,
+            buffers: LazyBuffers::new(input_bytes, output_bytes),
+            now: details.current_time.clone(),
+            heads: HeadCounter::default(),
+            body_max,
+            body_bytes: 0,
+        }
     }
 
-    /// What came is within the limits.
+    /// Counts the last `amount` bytes of the input against the limits.
     fn count(&mut self, amount: usize) -> Result<(), Error> {
         let input = self.buffers.input();
         let new = &input[input.len().saturating_sub(amount)..];
         let of_heads = self.heads.take(new);
-        self.rest += (new.len() - of_heads) as u64;
+        self.body_bytes += (new.len() - of_heads) as u64;
         if HEADS_BYTES_MAX < self.heads.bytes {
             let kib = HEADS_BYTES_MAX >> 10;
-            return Err(over(format!("the heads of the answer are longer than {kib} KiB")));
+            return Err(over_limit(format!("the heads of the answer are longer than {kib} KiB")));
         }
-        match self.rest_max {
-            Some(most) if most < self.rest => {
-                Err(over(format!("the answer is longer than {most} bytes as it was sent")))
+        match self.body_max {
+            Some(most) if most < self.body_bytes => {
+                Err(over_limit(format!("the answer is longer than {most} bytes as it was sent")))
             }
             Some(_) | None => Ok(()),
         }
     }
 }
 
-fn over(words: String) -> Error {
-    Error::Io(io::Error::other(words))
+fn over_limit(message: String) -> Error {
+    Error::Io(io::Error::other(message))
 }
 
-/// A span that ends at one moment, whatever is done meanwhile.
+/// One deadline for any number of socket calls.
 struct Deadline<'a> {
     now: &'a (dyn Fn() -> Instant + Send + Sync),
     begun: Instant,
@@ -110,7 +151,7 @@ impl Deadline<'_> {
         Deadline { now, begun: now(), timeout }
     }
 
-    /// `None` waits for ever, which only a stream without a deadline asks for.
+    /// `None` is no deadline, which only a stream has.
     fn left(&self) -> Result<Option<Duration>, Error> {
         if self.timeout.after.is_not_happening() {
             return Ok(None);
@@ -126,19 +167,19 @@ impl Deadline<'_> {
     }
 }
 
-/// A signal came, or a socket has waited long enough: the clock tells which.
+/// A signal, or the deadline of the socket: the caller asks the clock which.
 fn is_pause(err: &io::Error) -> bool {
     matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-impl Transport for Wire {
+impl Transport for LimitedTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        // What is answered to this has heads of its own.
-        (self.heads, self.rest) = (Heads::default(), 0);
+        self.heads = HeadCounter::default();
+        self.body_bytes = 0;
         let deadline = Deadline::new(&*self.now, timeout.for_write());
         let mut output = &self.buffers.output()[..amount];
         while !output.is_empty() {
@@ -147,6 +188,9 @@ impl Transport for Wire {
                 Ok(0) => return Err(Error::Io(ErrorKind::WriteZero.into())),
                 Ok(written) => output = &output[written..],
                 Err(err) if is_pause(&err) => (),
+                // A server that rejects a connection may have answered before it closed it. If
+                // not, the next read fails.
+                Err(err) if err.kind() == ErrorKind::BrokenPipe => return Ok(()),
                 Err(err) => return Err(Error::Io(err)),
             }
         }
@@ -181,9 +225,9 @@ impl Transport for Wire {
     }
 }
 
-/// Where the heads of an answer end: the first that is not interim is the last.
+/// Finds the end of the heads of an answer: the first that is not interim is the last.
 #[derive(Debug, Default)]
-struct Heads {
+struct HeadCounter {
     bytes: u64,
     /// The beginning of the status line, as far as its number.
     status: Vec<u8>,
@@ -196,8 +240,8 @@ struct Heads {
 /// `HTTP/1.1 100`
 const STATUS_BYTES: usize = 12;
 
-impl Heads {
-    /// How many of these bytes are of heads.
+impl HeadCounter {
+    /// The number of these bytes that belong to heads.
     fn take(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.is_over {
@@ -231,25 +275,24 @@ impl Heads {
     }
 }
 
-/// To any host, by TCP.
 #[derive(Debug)]
-pub(crate) struct Tcp {
-    pub(crate) rest_max: u64,
+struct TcpConnector {
+    body_max: u64,
 }
 
-impl Connector<()> for Tcp {
-    type Out = Wire;
+impl Connector<()> for TcpConnector {
+    type Out = LimitedTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _chained: Option<()>,
-    ) -> Result<Option<Wire>, Error> {
+    ) -> Result<Option<LimitedTransport>, Error> {
         let deadline = Deadline::new(&*details.current_time, details.timeout);
         let addresses: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let mut failure = Error::HostNotFound;
         for (address, others) in addresses.iter().zip((1..=addresses.len()).rev()) {
-            // One that is silent leaves some of the time to those behind it.
+            // An address that does not answer leaves time for those after it.
             let share = deadline.left()?.map(|left| left / u32::try_from(others).unwrap_or(1));
             let stream = match share {
                 Some(share) => TcpStream::connect_timeout(address, share.max(WAIT_MIN)),
@@ -258,7 +301,8 @@ impl Connector<()> for Tcp {
             match stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
                 Ok(stream) => {
                     let socket = Socket::from(OwnedFd::from(stream));
-                    return Wire::new(socket, details, Some(self.rest_max)).map(Some);
+                    let body_max = Some(self.body_max);
+                    return Ok(Some(LimitedTransport::new(socket, details, body_max)));
                 }
                 Err(err) if is_pause(&err) => failure = Error::Timeout(details.timeout.reason),
                 Err(err) => failure = Error::Io(err),
@@ -268,13 +312,54 @@ impl Connector<()> for Tcp {
     }
 }
 
-/// An address that is written as such is no question, and needs no thread.
+#[derive(Debug)]
+struct UnixConnector {
+    path: PathBuf,
+    body_max: Option<u64>,
+}
+
+impl Connector<()> for UnixConnector {
+    type Out = LimitedTransport;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _chained: Option<()>,
+    ) -> Result<Option<LimitedTransport>, Error> {
+        let timeout = details.timeout;
+        if timeout.after.is_zero() {
+            return Err(Error::Timeout(timeout.reason));
+        }
+        let left = timeout.not_zero().map_or(UNIX_CONNECT_TIME, |left| *left);
+        let stream = unix::connect(&self.path, left.min(UNIX_CONNECT_TIME));
+        let stream = stream.map_err(|err| match err.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Timeout(timeout.reason),
+            _ => Error::Io(err),
+        })?;
+        let socket = Socket::from(OwnedFd::from(stream));
+        Ok(Some(LimitedTransport::new(socket, details, self.body_max)))
+    }
+}
+
+/// ureq wants an address before it connects; the connector ignores it.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let mut addresses = self.empty();
+        addresses.push(([0, 0, 0, 0], 0).into());
+        Ok(addresses)
+    }
+}
+
+/// Looks names up with a deadline. A literal IP address needs no thread.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+struct DeadlineResolver {
     under_way: Arc<AtomicUsize>,
 }
 
-impl Resolver for Names {
+impl Resolver for DeadlineResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -297,8 +382,8 @@ impl Resolver for Names {
     }
 }
 
-impl Names {
-    /// The system's lookup has no deadline, so a thread waits for it.
+impl DeadlineResolver {
+    /// The system's lookup has no deadline, so it runs on a thread of its own.
     fn look_up(
         &self,
         host: String,
@@ -306,8 +391,9 @@ impl Names {
         timeout: NextTimeout,
     ) -> Result<Vec<SocketAddr>, Error> {
         let lookup = Lookup(self.under_way.clone());
-        if LOOKUPS <= self.under_way.fetch_add(1, Ordering::Relaxed) {
-            let words = format!("{LOOKUPS} lookups of names hang; see the DNS of this host");
+        if LOOKUPS_MAX <= self.under_way.fetch_add(1, Ordering::Relaxed) {
+            let words =
+                format!("{LOOKUPS_MAX} name lookups do not return; check the DNS of this host");
             return Err(Error::Io(io::Error::other(words)));
         }
         let (sender, answer) = mpsc::sync_channel(1);
@@ -316,7 +402,7 @@ impl Names {
             .spawn(move || {
                 let _lookup = lookup;
                 let found = (host.as_str(), port).to_socket_addrs();
-                // Whoever asked may have been out of time.
+                // The caller may have given up.
                 drop(sender.send(found.map(Iterator::collect)));
             })
             .map_err(|err| Error::Io(no_thread(&err)))?;
@@ -331,7 +417,7 @@ impl Names {
     }
 }
 
-/// The kernel says "try again" of a thread and of a socket that has nothing yet: told apart.
+/// The kernel's error for a thread is the same "try again" as for a socket without data.
 fn no_thread(err: &io::Error) -> io::Error {
     io::Error::new(ErrorKind::OutOfMemory, format!("no thread could be started: {err}"))
 }
@@ -347,7 +433,7 @@ impl Drop for Lookup {
 
 #[cfg(test)]
 mod tests {
-    use crate::exchange::{Heads, beginning};
+    use crate::http_client::{HeadCounter, read_up_to};
 
     #[test]
     fn interim_heads_are_counted_with_the_last_one_and_a_body_is_not() {
@@ -363,9 +449,9 @@ mod tests {
         ] {
             let all = format!("{heads}{rest}");
             // In one piece, and a byte a time.
-            let mut at_once = Heads::default();
+            let mut at_once = HeadCounter::default();
             assert_eq!(at_once.take(all.as_bytes()), heads.len(), "{all:?}");
-            let mut each = Heads::default();
+            let mut each = HeadCounter::default();
             let taken: usize = all.as_bytes().chunks(1).map(|byte| each.take(byte)).sum();
             assert_eq!((taken, each.bytes), (heads.len(), heads.len() as u64), "{all:?}");
         }
@@ -374,10 +460,10 @@ mod tests {
     #[test]
     fn an_answer_is_read_to_its_limit_and_not_beyond() {
         let text = vec![b'x'; 40_000];
-        for (longest, read) in
+        for (bytes_max, read) in
             [(0, 0), (1, 1), (39_999, 39_999), (40_000, 40_000), (50_000, 40_000)]
         {
-            assert_eq!(beginning(&mut text.as_slice(), longest).unwrap().len(), read);
+            assert_eq!(read_up_to(&mut text.as_slice(), bytes_max).unwrap().len(), read);
         }
     }
 }

@@ -117,7 +117,7 @@ pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Valu
 }
 
 /// By service, each point as `[at, load, ready, wanted]`: there are many.
-pub(crate) fn courses(status: &Status) -> Value {
+pub(crate) fn histories(status: &Status) -> Value {
     let point = |p: &Point| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
     let course = |service: &ServiceStatus| {
         (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())

@@ -1,0 +1,37 @@
+//! What the rest of the daemon hands to the API.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::command::{Answer, Command};
+use crate::model::host::Host;
+use crate::model::status::Status;
+use crate::serve::event_log::Annals;
+
+/// The latest published status. A reader keeps the one that it took.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    latest: Mutex<Option<Arc<Status>>>,
+}
+
+impl Board {
+    pub(crate) fn publish(&self, status: Status) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(status));
+    }
+
+    /// `None` before the first tick.
+    pub(crate) fn read(&self) -> Option<Arc<Status>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where the handlers read, and where they send commands.
+pub(crate) struct Sources {
+    pub(crate) board: Arc<Board>,
+    /// Sends a command to the controller and waits for its answer, 10 s at most.
+    pub(crate) ask: Box<dyn Fn(Command) -> Answer + Send + Sync>,
+    pub(crate) annals: Arc<Annals>,
+    /// The host that the containers run on. May ask Docker.
+    pub(crate) host: Box<dyn Fn() -> Host + Send + Sync>,
+    /// In Prometheus' text format.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
