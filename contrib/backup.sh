@@ -116,7 +116,7 @@ is_written() {
     return 1
 }
 
-# A state that is not there yet is told, and no failure.
+# A missing state file is reported and is no error: the daemon may not have run yet.
 take_all() {
     local file
     take "$config"

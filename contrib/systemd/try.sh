@@ -161,7 +161,7 @@ live() {
 leave() {
     inside systemctl stop plimsoll
     inside systemctl kill plimsoll
-    within 30 "HAProxy ends when it is told to" inside sh -c '! pgrep haproxy'
+    within 30 "HAProxy ends on SIGTERM" inside sh -c '! pgrep haproxy'
     inside sh -c 'cd /root/plimsoll-*/ && contrib/install.sh uninstall'
     now "the program is gone" inside sh -c '! command -v plimsoll'
     now "the config is not" inside test -e /etc/plimsoll/config.json

@@ -76,7 +76,7 @@ impl Stage {
         self.daemon.as_ref().map(Child::id)
     }
 
-    /// It has no reason to end before it is told to.
+    /// An error when the daemon has ended by itself.
     pub(crate) fn check_daemon(&mut self) -> Result<(), String> {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         let Some(status) = exited(daemon)? else { return Ok(()) };

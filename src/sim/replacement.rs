@@ -89,7 +89,8 @@ fn when_all_are_ill_none_is_touched() {
     let (mut run, _) =
         run_with_fault(1, service(), Fault::ProbesFail(Duration::from_secs(120)), None);
     assert_eq!(wrong(&run), [""; 0]);
-    run.until(QUIET);
+    run.until(QUIET + 3_600_000);
+    assert_eq!(wrong(&run), [""; 0], "an hour later");
     let begun = run.world.state().containers.iter().map(|u| u.number).max();
     assert_eq!(begun, Some(3), "nothing was started");
 }

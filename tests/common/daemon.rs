@@ -1,5 +1,5 @@
-//! Runs the built program as an operator would, and waits for what it logs. Nothing here sleeps
-//! for the sake of time: every wait has a state it waits for and a bound.
+//! Runs the built program as an operator would, and waits for what it logs. A test waits for a
+//! state, with a bound; only a peer that is slow on purpose waits for time to pass (`delay`).
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "a test reads the clock to bound its waits")]
@@ -55,18 +55,28 @@ impl Drop for Dir {
     }
 }
 
-/// Polls `reached` until it is true; false when it was not within `within`.
-pub(crate) fn reached(within: Duration, mut reached: impl FnMut() -> bool) -> bool {
+/// Polls `is_so` every 20 ms until it is true; false when it was not within `within`.
+pub(crate) fn reached(within: Duration, is_so: impl FnMut() -> bool) -> bool {
+    polled(within, Duration::from_millis(20), is_so)
+}
+
+/// The same for a state that is costly to read: once every `pause`.
+pub(crate) fn polled(within: Duration, pause: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + within;
     loop {
-        if reached() {
+        if is_so() {
             return true;
         }
         if end <= Instant::now() {
             return false;
         }
-        thread::park_timeout(Duration::from_millis(20));
+        thread::park_timeout(pause);
     }
+}
+
+/// Makes a fake peer slow. A test itself waits with `reached`.
+pub(crate) fn delay(span: Duration) {
+    polled(span, span, || false);
 }
 
 pub(crate) fn secs(n: u64) -> Duration {

@@ -23,6 +23,7 @@ use crate::site::{IMAGE, Site, clients};
 /// Long enough that what is quick is not so by a look that happened to come.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOKS_MAX: u32 = 3;
+const SAMPLED_EVERY: Duration = Duration::from_millis(50);
 
 fn configure(site: &Site, replicas: u32) -> PathBuf {
     let keys =
@@ -99,13 +100,12 @@ fn suffer(
     let mut figures = (String::new(), Duration::ZERO);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while !reached(SAMPLED_EVERY, || done.load(Ordering::Relaxed)) {
                 let up = site.serving().len();
                 // No answer says nothing.
                 if 0 < up {
                     lowest.fetch_min(up, Ordering::Relaxed);
                 }
-                thread::park_timeout(Duration::from_millis(50));
             }
         });
         let note = body(&mut daemon);

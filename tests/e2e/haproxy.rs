@@ -126,7 +126,7 @@ fn the_operators_own_file_is_served_beside_ours() {
         let counts = load.stop();
         assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     }
-    // One that HAProxy refuses is told in HAProxy's words, and what serves goes on.
+    // A refused file is reported with HAProxy's message; the running HAProxy goes on serving.
     fs::write(&base, "global\n    no_such_keyword\n").unwrap();
     fs::write(&config, fs::read_to_string(&config).unwrap().replacen(two, ONE, 1)).unwrap();
     let load = everyone(&site);

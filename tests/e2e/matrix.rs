@@ -5,12 +5,12 @@
 #![allow(clippy::disallowed_methods, reason = "a test measures and bounds its waits")]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
-use crate::daemon::{Daemon, reached, secs};
+use crate::daemon::{Daemon, polled, reached, secs};
 use crate::fleet::{Fleet, Ledger, Member, Owner, Row};
 use crate::load::{Counts, Kind, Load};
 use crate::matrix::wants::{Fate, VERBS, Want, want};
@@ -481,14 +481,12 @@ fn settle_once(fleet: &Fleet, cells: &[Cell], daemon: &Daemon) -> Vec<String> {
 
 /// Until all are as they should be, or a bound of time each has is over.
 fn settle(fleet: &Fleet, cells: &[Cell], daemon: &Daemon) -> Vec<String> {
-    let begun = Instant::now();
-    loop {
-        let short = settle_once(fleet, cells, daemon);
-        if short.is_empty() || wants::SETTLED_WITHIN <= begun.elapsed() {
-            return short;
-        }
-        thread::park_timeout(Duration::from_millis(250));
-    }
+    let mut short = Vec::new();
+    polled(wants::SETTLED_WITHIN, Duration::from_millis(250), || {
+        short = settle_once(fleet, cells, daemon);
+        short.is_empty()
+    });
+    short
 }
 
 pub(crate) type Range = RangeInclusive<usize>;

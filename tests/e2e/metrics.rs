@@ -149,7 +149,7 @@ fn a_real_prometheus_gives_a_value_or_says_why_not() {
     let list: Vec<&str> = list.iter().map(String::as_str).collect();
     let daemon = Daemon::start(&site.configure(&metrics(&list)));
     for (query, reading) in rows {
-        // What follows a quote is told with more of them.
+        // The log escapes quotes, so that only the part before the first one is compared.
         let start = query.split('\\').next().unwrap();
         let end = if start == query { "\" target=" } else { "" };
         let metric = format!("/ {start}{end}");
@@ -231,7 +231,7 @@ fn sessions_are_those_of_every_process_and_an_idle_service_responds_in_no_time()
     daemon.wait(&["haproxy response_time_ms", "reading=\"0 on average\""], secs(10));
     let slow = Load::start(site.address(), clients(3, Kind::Slow, "/slow?ms=6000", 0));
     let open = daemon.wait(&["haproxy sessions", "reading=\"3\""], secs(10));
-    // A process that is told to finish keeps them.
+    // A process that finishes after a reload keeps its sessions.
     site.configure_with(&replicas(2), &site.other(free_port()));
     daemon.signal("HUP");
     let reloaded = daemon.wait_from(open, &["kind=haproxy.reloaded"], secs(10));

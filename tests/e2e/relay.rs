@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::daemon::signal;
+use crate::daemon::{delay, signal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
@@ -107,7 +107,7 @@ fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
                 }
                 continue;
             }
-            Mood::Slow(span) => thread::park_timeout(span),
+            Mood::Slow(span) => delay(span),
             Mood::Well | Mood::Refuses => (),
         }
         if !request.starts_with(b"GET ") {

@@ -1,4 +1,4 @@
-//! Docker's own restart policy: the replica stays, and each death is told.
+//! Docker's own restart policy: the replica stays, and each death is reported.
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::load::{Kind, Load};

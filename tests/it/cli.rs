@@ -145,9 +145,11 @@ fn a_file_that_cannot_be_a_config_is_told() {
 }
 
 #[test]
-fn every_rule_of_the_config_has_a_bad_file() {
+fn bad_files_fail() {
     let dir = Path::new(CONFIGS).join("bad");
-    for file in json_files(&dir) {
+    let files = json_files(&dir);
+    assert!(190 <= files.len(), "only {} files", files.len());
+    for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
         let out = command(&dir, &["check", "--config", name]).output().unwrap();
         assert_eq!(out.status.code(), Some(1), "{name} passes");
@@ -157,6 +159,27 @@ fn every_rule_of_the_config_has_a_bad_file() {
     for text in texts.filter(|path| path.extension().is_some_and(|e| e == "txt")) {
         assert!(text.with_extension("json").exists(), "{} belongs to nothing", text.display());
     }
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_reported() {
+    let dir = Dir::new("cli");
+    let token = |name: &str| {
+        format!("{{\"api\": {{\"token\": {{\"file\": \"{name}\"}}}}, \"services\": {{}}}}")
+    };
+    fs::write(dir.join("bytes"), b"0123456789abcdef\xff").unwrap();
+    dir.write("over", &"a".repeat((64 << 10) + 1));
+    let mut got = String::new();
+    for name in ["bytes", "over", "missing"] {
+        let path = dir.join(name);
+        dir.write("config.json", &token(path.to_str().unwrap()));
+        got += &shown(
+            &["check"],
+            &command(dir.path(), &["check", "--config", "config.json"]).output().unwrap(),
+        );
+    }
+    let got = got.replace(dir.path().to_str().unwrap(), "DIR");
+    golden::check(Path::new("tests/it/golden/secret-files.txt"), &got);
 }
 
 #[test]

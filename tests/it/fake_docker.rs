@@ -78,7 +78,7 @@ pub(crate) struct Container {
     status: String,
     /// When its own check ran last; empty: nothing is shown of it.
     checked: &'static str,
-    /// The code and whether it was for want of memory, once it ended.
+    /// Exit code, and whether the kernel killed it because memory ran out.
     exit: (i64, bool),
     /// What it wrote to its standard error.
     wrote: String,

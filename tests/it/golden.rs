@@ -3,9 +3,17 @@
 use std::path::Path;
 use std::{env, fs};
 
+/// Whether to rewrite. In CI (which sets `CI`) that would let every golden test pass.
+#[track_caller]
+pub(crate) fn is_update() -> bool {
+    let is_update = env::var_os("UPDATE").is_some();
+    assert!(!(is_update && env::var_os("CI").is_some()), "UPDATE is set in CI; unset it");
+    is_update
+}
+
 #[track_caller]
 pub(crate) fn check(path: &Path, got: &str) {
-    if env::var_os("UPDATE").is_some() {
+    if is_update() {
         fs::write(path, got).unwrap();
         return;
     }

@@ -46,7 +46,7 @@ fn give(stage: &Stage) -> PathBuf {
     config
 }
 
-/// What `setpriv` is told.
+/// The arguments of `setpriv`.
 fn as_the_unit() -> [String; 6] {
     let rights = rights_of_the_unit();
     [

@@ -238,7 +238,7 @@ fn a_service_that_comes_back_into_the_config_is_open_when_it_can_serve() {
     end(daemon, "TERM", secs(3));
 }
 
-/// Answers at once, but what asks for `/hang`: that it answers when it is told to.
+/// Answers at once, except requests for `/hang`: the test decides when these are answered.
 fn start_hanging_app(asked: mpsc::Sender<mpsc::Sender<()>>) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -232,7 +232,7 @@ fn a_dry_run_changes_nothing() {
     daemon.signal("HUP");
     daemon.wait(&["kind=config.reloaded"], SOON);
     stage.wait_looks(3);
-    // What it would do is told once, though it is decided at each look.
+    // A dry run reports each planned action once, though every evaluation plans it again.
     for kind in ["kind=scale.up", "kind=replica.exited"] {
         assert_eq!(daemon.count(&[kind]), 1, "{:#?}", daemon.lines());
     }

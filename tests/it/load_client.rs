@@ -1,8 +1,8 @@
 //! The load client itself: it must tell every way to fail apart, or a test that rests on it proves
 //! nothing. Each target is a scripted server on a port of its own.
-#![allow(clippy::disallowed_methods, reason = "the pause inside a slow answer is the traffic")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+use crate::daemon::delay;
 use crate::load::{Client, Counts, Failure, Kind, Load};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -79,7 +79,7 @@ fn serve(mut client: TcpStream, part: Serve, requests: &Sender<String>) {
             Serve::Halves(first, second) => {
                 client.write_all(first.as_bytes()).unwrap();
                 let _ = requests.send(String::new());
-                thread::sleep(Duration::from_millis(100));
+                delay(Duration::from_millis(100));
                 return client.write_all(second.as_bytes()).unwrap();
             }
             Serve::Silence | Serve::Unread => {}

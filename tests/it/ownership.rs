@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{Daemon, PLIMSOLL, plimsoll, reached, secs, signal};
+use crate::daemon::{Daemon, PLIMSOLL, delay, plimsoll, reached, secs, signal};
 use crate::fake_http;
 use crate::stage::{Stage, end, free_address};
 
@@ -155,7 +155,7 @@ fn a_socket_that_answers_a_byte_at_a_time_holds_no_turn_up() {
         for mut stream in listener.incoming().flatten() {
             thread::spawn(move || {
                 while stream.write_all(b"x").is_ok() {
-                    thread::park_timeout(Duration::from_millis(1500));
+                    delay(Duration::from_millis(1500));
                 }
             });
         }

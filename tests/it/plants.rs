@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::daemon::{Daemon, Dir, PLIMSOLL, plimsoll, reached};
 use crate::stage::{Stage, each};
 
-/// It is told, or over, within this.
+/// The longest until a problem, or its end, is reported.
 const SOON: Duration = Duration::from_secs(5);
 const FOREIGN: &str = "somebody else's\n";
 

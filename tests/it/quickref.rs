@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::docs::{document, literals_of, source};
 use crate::schema;
 
-/// The tables of config keys, and where the schema has these keys.
-const KEY_TABLES: &[(&str, &str)] = &[
-    ("`autoscaler`", "autoscaler"),
-    ("`docker`", "docker"),
-    ("`api`", "api"),
-    ("`load_balancer`", "load_balancer"),
-    ("`services.NAME`", "services.*"),
+/// The tables of config keys, where the schema has these keys, and how many there are at least.
+const KEY_TABLES: &[(&str, &str, usize)] = &[
+    ("`autoscaler`", "autoscaler", 8),
+    ("`docker`", "docker", 2),
+    ("`api`", "api", 5),
+    ("`load_balancer`", "load_balancer", 12),
+    ("`services.NAME`", "services.*", 25),
 ];
 
 /// One table: the first cell of its head, and of each of its rows.
@@ -185,8 +185,8 @@ fn every_reason_has_its_remedy() {
 #[test]
 fn every_config_key_has_its_row() {
     let keys = schema::keys();
-    for (head, place) in KEY_TABLES {
-        check(head, 2, &keys[*place]);
+    for (head, place, at_least) in KEY_TABLES {
+        check(head, *at_least, &keys[*place]);
     }
 }
 

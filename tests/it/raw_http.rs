@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to, over TCP or a Unix socket.
+//! A client that sends exactly the bytes of the test, over TCP or a Unix socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -323,7 +323,9 @@ fn it_refuses_every_bad_config_that_it_can() {
 /// The way from each example to the schema, as an editor takes it.
 #[test]
 fn the_examples_name_it() {
-    for (name, file) in configs("contrib/examples") {
+    let examples = configs("contrib/examples");
+    assert!(4 <= examples.len(), "only {} examples", examples.len());
+    for (name, file) in examples {
         let config = read(&file).unwrap();
         let named = config["$schema"].as_str().unwrap_or_else(|| panic!("{name} has no $schema"));
         let found = file.parent().unwrap().join(named);

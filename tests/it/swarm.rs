@@ -173,7 +173,7 @@ fn an_update_that_somebody_forestalls_is_read_and_written_again() {
     wait_replicas(&stage, &daemon, 4);
     assert_eq!(stage.docker.count(Route::Resize), 4);
     assert_eq!(daemon.count(&["kind=swarm.trouble"]), 0, "{:#?}", daemon.lines());
-    // One who never lets up is told, and outlasted.
+    // A manager that keeps overwriting the number is reported, and wins until it stops.
     stage.docker.forestall(6);
     jobs.set(50);
     daemon.wait(&["kind=swarm.trouble", "make it 5", "changed by somebody else"], SOON);

@@ -138,7 +138,7 @@ fn a_password_in_an_address_reaches_nothing_that_is_shown() {
     stage.set("/api/listen", json!(address));
     stage.set("/services/web/max_replicas", json!(3));
     let metric = |url: &str| json!([{ "source": "http", "url": url, "target": 40 }]);
-    // Nobody answers there, so that all of it fails and is told.
+    // Nobody answers there: every request fails and is reported.
     stage.set("/services/web/metrics", metric("http://me:sEcReT%2Fword@127.0.0.1:9/a?key=sEcReT"));
     let hook = json!([{ "url": "http://me:sEcReT%2Fword@127.0.0.1:9/sEcReT" }]);
     stage.config["notifications"] = hook;

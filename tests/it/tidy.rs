@@ -119,6 +119,14 @@ const WRITES: &[&str] =
     &["File::create", "File::options", "OpenOptions", "fs::write(", "fs::copy("];
 const WRITER: &str = "src/regular_file.rs";
 
+/// A test waits for a state with `reached`, never for time alone.
+const WAITS: &[&str] = &[concat!("park_", "timeout("), concat!("thread::", "sleep(")];
+/// Each of these is bounded, and says what it waits for.
+const WAITERS: &[(&str, &str)] = &[
+    ("tests/common/daemon.rs", "`reached`, `polled` and `delay`, which the tests call"),
+    ("tests/bench/haproxy/deaths.rs", "the pause between two deaths is part of the measurement"),
+];
+
 /// In two parts each, or this file would be the first to hold them.
 const UNFINISHED: &[&str] = &[
     concat!("TO", "DO"),
@@ -140,7 +148,7 @@ const PRIVATE: &[&str] = &[
     concat!("crates", ".io"),
 ];
 
-fn files_below(dir: &str) -> Vec<PathBuf> {
+pub(crate) fn files_below(dir: &str) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![PathBuf::from(dir)], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in folder.read_dir().unwrap().map(|e| e.unwrap().path()) {
@@ -156,7 +164,7 @@ fn files_below(dir: &str) -> Vec<PathBuf> {
     files
 }
 
-fn rust_below(dirs: &[&str]) -> Vec<(PathBuf, String)> {
+pub(crate) fn rust_below(dirs: &[&str]) -> Vec<(PathBuf, String)> {
     let files = dirs.iter().flat_map(|dir| files_below(dir));
     let rust = files.filter(|path| path.extension().is_some_and(|e| e == "rs"));
     rust.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
@@ -169,7 +177,7 @@ fn layer(path: &Path) -> String {
 }
 
 /// With its number, without comments that take a whole line.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
@@ -378,7 +386,7 @@ fn only_the_clock_reads_a_clock_and_only_the_transport_names_unversioned_traits(
 }
 
 /// Without the tests below it.
-fn program(text: &str) -> &str {
+pub(crate) fn program(text: &str) -> &str {
     text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
@@ -419,6 +427,19 @@ fn nothing_is_read_to_an_end_that_may_not_come() {
     });
     let bad = [("stream.read_to_end(&mut all)?;", "1: `.read_to_end(`")];
     check_check(|t| words(t, ENDLESS_READS), "fs::read_to_string(path)", &bad);
+}
+
+#[test]
+fn tests_wait_for_a_state_and_not_for_time() {
+    let mut files = rust_below(&["tests"]);
+    files.retain(|(path, _)| !WAITERS.iter().any(|(file, _)| path == Path::new(file)));
+    check(&files, |_, text| words(text, WAITS));
+    for (file, _) in WAITERS {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(!words(&text, WAITS).is_empty(), "{file} waits no longer; remove it from WAITERS");
+    }
+    let planted = concat!("f();\nthread::park_", "timeout(secs(1));");
+    check_check(|text| words(text, WAITS), "reached(secs(1), is_up)", &[(planted, "2: ")]);
 }
 
 #[test]

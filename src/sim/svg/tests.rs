@@ -275,12 +275,14 @@ fn no_text_touches_another_or_leaves_the_picture() {
 fn every_class_has_a_style_and_every_colour_a_dark_one() {
     let (light, dark) = STYLE.split_once("@media").unwrap();
     let svg = draw(&day());
-    for element in svg.split('<') {
-        if let Some(class) = attribute(element, "class") {
-            assert!(light.contains(&format!("\n.{class}{{")), "{class}");
-        }
+    let classes: Vec<_> = svg.split('<').filter_map(|e| attribute(e, "class")).collect();
+    assert!(10 <= classes.len(), "{classes:?}");
+    for class in classes {
+        assert!(light.contains(&format!("\n.{class}{{")), "{class}");
     }
-    for rule in light.lines().filter(|rule| rule.contains('#')) {
+    let coloured: Vec<_> = light.lines().filter(|rule| rule.contains('#')).collect();
+    assert!(5 <= coloured.len(), "{coloured:?}");
+    for rule in coloured {
         let name = rule.split('{').next().unwrap();
         let again = dark.lines().filter(|rule| rule.contains('#'));
         let names = again.flat_map(|rule| rule.split('{').next().unwrap().split(','));

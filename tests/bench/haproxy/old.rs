@@ -12,8 +12,8 @@ pub(crate) const MOST: usize = 10;
 const SAMPLES: u32 = 5;
 /// An answer takes 12 s.
 const LONG: &str = "/stream?chunks=120&ms=100";
-/// One more at each reload up to here, so that each process has one of them when it is told to
-/// finish.
+/// One more at each reload up to here, so that each process has one of them when it gets the
+/// signal to finish.
 const CLIENTS: usize = 25;
 
 pub(crate) struct Old {
