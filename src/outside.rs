@@ -1,7 +1,6 @@
-//! The outside world on one page: the only traits in the program. The real ones are `clock`,
-//! `net`, `docker`, `haproxy`, `store` and nothing else; the tests and the
-//! simulator have made-up ones.
-//! (Not called `ports`: in this program a port is a TCP port.)
+//! The outside world on one page: the only traits in the program. `clock`, `net`, `docker`,
+//! `haproxy` and `store` implement them for the real world, `sim` and the tests for a simulated
+//! one. (Not called `ports`: in this program a port is a TCP port.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error;
@@ -25,12 +24,12 @@ use crate::model::time::Moment;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// ENOMEM, ENFILE, EMFILE and ENOBUFS: no memory, no file, no buffer. EAGAIN is left to whoever
-/// starts a thread: of a socket it says that nothing came.
+/// ENOMEM, ENFILE, EMFILE and ENOBUFS: no memory, no file, no buffer. EAGAIN is not among
+/// them: on a socket it means that no data came.
 const WANTS: [i32; 4] = [12, 23, 24, 105];
 
-/// Something outside did not do what was asked. Says what and the way out, once; what a library
-/// said stays its source.
+/// A call to the outside failed. The message names the problem and the fix, once; a library's
+/// error stays the source.
 #[derive(Debug)]
 pub(crate) struct Error {
     message: String,
@@ -51,7 +50,7 @@ impl Error {
         Error { message, source, aftermath: Aftermath::AsBefore }
     }
 
-    /// What we lack ourselves stood in the way, so nothing is known of whoever was to be asked.
+    /// Our own shortage of memory or descriptors caused it: it says nothing about the other side.
     pub(crate) fn is_own_want(&self) -> bool {
         let source = self.source.as_deref().and_then(|s| s.downcast_ref::<io::Error>());
         source.is_some_and(|err| {
@@ -82,121 +81,119 @@ impl error::Error for Error {
 
 pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Moment;
-    /// The time of day, as the system's clock has it.
+    /// The wall clock.
     fn wall(&self) -> Wall;
-    /// Goes with `now`, as finely as the clock can tell: to measure what is over soon.
+    /// The same clock as `now` at its full resolution, to measure short spans.
     fn fine(&self) -> Duration {
         Duration::from_millis(self.now().0)
     }
 }
 
-/// Where what an exchange came to is told. Takes no time worth the name, and answers nothing.
+/// Records one observation for our own metrics. Must be cheap; cannot fail.
 pub(crate) type Tally = Arc<dyn Fn(Counted) + Send + Sync>;
 
-/// A container whose use is asked for.
+/// A container whose usage is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) id: ContainerId,
-    /// Its memory too: reading that costs more than the processor's counter.
+    /// Read its memory too, which costs more than the CPU counter.
     pub(crate) memory: bool,
 }
 
-/// What a container uses. What could not be read is `None`.
+/// Usage of a container. `None` for values that could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) cpu: Option<CpuCounter>,
     pub(crate) memory: Option<MemoryUse>,
 }
 
-/// Bytes now.
+/// In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryUse {
-    /// Without the pages of files that the kernel would give up first.
+    /// Without page cache that the kernel reclaims first (inactive file pages).
     pub(crate) used: u64,
-    /// Its limit, else all that the host has.
+    /// Its limit, else the host's memory.
     pub(crate) limit: u64,
 }
 
-/// Bytes.
+/// In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HostMemory {
     pub(crate) total: u64,
-    /// What could be given to processes without swapping, by the kernel's own estimate.
+    /// MemAvailable: what the kernel estimates to be available without swapping.
     pub(crate) available: u64,
 }
 
-/// Processor time that a container has used in all.
+/// CPU time that a container has used since it was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CpuCounter {
     pub(crate) used_ns: u64,
-    /// When it was read, in nanoseconds of a clock that only goes with counters of this source.
+    /// When it was read, in nanoseconds; comparable only with counters of the same source.
     pub(crate) read_ns: u64,
     pub(crate) source: CpuSource,
-    /// Billionths of a core that it may use: its limit, else one core.
+    /// Its CPU limit in billionths of a core, else one core.
     pub(crate) limit_nano_cpus: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CpuSource {
-    /// The control group's own files.
+    /// The files of its control group.
     Files,
-    /// The Engine's statistics.
+    /// Docker's stats endpoint.
     Stats,
 }
 
-/// What an engine lists.
+/// The engine's list of containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     pub(crate) containers: Vec<Container>,
     pub(crate) strangers: Vec<Stranger>,
-    /// Services of containers of which it is not known yet whose they are.
+    /// Services with containers whose owner is not known yet.
     pub(crate) unsettled: BTreeSet<String>,
-    /// How long until more may be known. `None`: all is.
+    /// How long until more may be known. `None`: everything is known.
     pub(crate) wait: Option<Duration>,
 }
 
-/// Runs containers. Every call ends within the engine's own timeout.
+/// Runs containers. Every call ends within the engine's timeout.
 pub(crate) trait Engine: Send + Sync {
     /// Every container that carries our label or belongs to one of these, running or not. `known`
-    /// are those that were replicas before, whatever they are called by now.
+    /// are ids that were replicas before, even if renamed since.
     fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing>;
-    /// All in one sweep. A container without an answer is left out.
+    /// Reads all at once. A container without an answer is left out.
     fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
-    /// Of the host that the containers run on; `None` when it could not be told.
+    /// Of the host that the containers run on; `None` if it cannot be read.
     fn host_memory(&self) -> Option<HostMemory>;
-    /// The last lines that it wrote, oldest first and fit for a log, if they come `within`.
+    /// The last lines of its log, oldest first, escaped; fails if they do not come `within`.
     fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>>;
-    /// Makes the container of this number unless it is there, and starts it unless it runs; gives
-    /// its id. What was made and could not be started is removed again. None is made when the
-    /// service has `most` containers.
+    /// Creates the container of this number unless it exists, and starts it unless it runs;
+    /// returns its id. A created container that cannot be started is removed again. Creates none
+    /// when the service has `most` containers.
     fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId>;
-    /// Stops and removes it; one that is gone already is no error. Nothing is changed when it is
-    /// not any more as it was when that was decided.
+    /// Stops and removes it; one that is gone already is no error. Does nothing if its state
+    /// differs from the state that the removal was decided on.
     fn remove(&self, removal: &Removal) -> Result<Effect>;
-    /// The nodes of the Swarm and these services of it, in one sweep. An error is that of a node
-    /// that is no manager.
+    /// The nodes of the Swarm and these services. Fails on a node that is no manager.
     fn swarm(&self, of: &[&str]) -> Result<Swarm>;
-    /// Gives a Swarm service the number `to`. One that has another than `from` by then is left.
+    /// Sets the replicas of a Swarm service to `to`, unless they are not `from` any more.
     fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<Effect>;
 }
 
 /// Sends traffic to containers.
 pub(crate) trait Proxy: Send + Sync {
-    /// An error when it does not answer. `counting` is whether earlier processes are asked for
-    /// their counts too; without, those are not kept up for it.
+    /// Fails if it does not answer. `counting`: also read the counters of old processes, which
+    /// keeps those alive for it.
     fn look(&self, counting: bool) -> Result<ProxySeen>;
-    /// Connections that earlier processes hold to each of these addresses. An error when it
-    /// could not be told.
+    /// Connections that old processes hold to each of these addresses.
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>>;
-    /// Cheap: whether the process is there at all.
+    /// Cheap: whether the process exists.
     fn is_alive(&self) -> bool;
-    /// Brings the file and the process to `routes`, or puts back what worked before.
+    /// Applies `routes` to the file and the process, or restores the last good config.
     fn reload(&self, routes: &Routes) -> Result<Effect>;
-    /// Brings the servers of the process that runs to `routes`, and the file. One that idle
-    /// clients hold on to may stay, out of use. After an error it is half done.
+    /// Applies the servers of `routes` to the running process and the file. A server that idle
+    /// clients keep busy may stay in maintenance. After an error it may be applied in part.
     fn amend(&self, routes: &Routes) -> Result<Effect>;
     fn steer(&self, servers: &[Steering]) -> Result<()>;
-    /// Ends those of these earlier processes that still listen, at once.
+    /// Kills those of these old processes that still listen.
     fn kill(&self, processes: &[u32]) -> Result<()>;
 }
 
@@ -218,14 +215,13 @@ pub(crate) struct CommandOutput {
     pub(crate) text: String,
 }
 
-/// Asks replicas whether they can serve, and others for a number. One call each, ended by the
-/// timeout.
+/// Probes replicas and reads remote metrics. Each call ends within its timeout.
 pub(crate) trait Net: Send + Sync {
-    /// The status of the answer to what `check` asks.
+    /// The HTTP status of the answer to `check`.
     fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16>;
     fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()>;
-    /// Status and body of the answer to GET, whatever the status. A body of more than
-    /// `longest_bytes` is an error, and no error names the address, which may hold secrets.
+    /// Status and body of the answer to GET, whatever the status. A body over `longest_bytes` is
+    /// an error. No error contains the URL, which may hold secrets.
     fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)>;
 }
 

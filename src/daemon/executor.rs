@@ -67,7 +67,7 @@ impl Executor {
 /// A bug in one action must not take its worker away.
 fn perform(job: PendingAction, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
     let PendingAction { action, begun, .. } = job;
-    let performed = catch_unwind(AssertUnwindSafe(|| act::perform(&action, engine, proxy)));
+    let performed = catch_unwind(AssertUnwindSafe(|| act::execute(&action, engine, proxy)));
     let result: std::result::Result<Effect, Trouble> = match performed {
         Ok(result) => {
             result.map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath })

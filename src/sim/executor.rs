@@ -36,7 +36,7 @@ impl SimExecutor {
     /// Does what it is time for, and gives what has ended.
     pub(crate) fn work(&mut self, now: Moment) -> Vec<Done> {
         for job in self.jobs.iter_mut().filter(|j| j.acts_at <= now && j.result.is_none()) {
-            let result = act::perform(&job.action, &*self.world, &*self.world);
+            let result = act::execute(&job.action, &*self.world, &*self.world);
             job.result = Some(
                 result
                     .map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath }),

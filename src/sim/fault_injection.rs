@@ -176,7 +176,7 @@ impl SimExecutor {
         for job in std::mem::take(&mut self.jobs) {
             if completed && job.result.is_none() {
                 // There is no daemon left to receive the result.
-                let _ = act::perform(&job.action, &*self.world, &*self.world);
+                let _ = act::execute(&job.action, &*self.world, &*self.world);
             }
         }
     }

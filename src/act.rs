@@ -1,9 +1,10 @@
-//! Actions to effects. Chooses nothing: what fails is told, and the next turn looks afresh.
+//! Maps each action to one call outside. Decides nothing: a failure is returned, and the next tick
+//! decides anew.
 
 use crate::model::action::{Action, Effect};
 use crate::outside::{Engine, Proxy, Result};
 
-pub(crate) fn perform(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
+pub(crate) fn execute(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
     match action {
         Action::Start { service, number, most } => {
             return engine.start(service, *number, *most).map(Effect::Started);
