@@ -31,7 +31,7 @@ pub(crate) struct Normalized {
 impl Normalized {
     /// The one word for all of it: that of the last restraint.
     pub(crate) fn word(&self) -> &'static str {
-        self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
+        self.because.last().map_or(crate::model::reason::WITHIN_RANGE, |cause| cause.rule.word())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::action::Done;
-use crate::model::event::{Event, Kind, OVER};
+use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
@@ -21,11 +21,8 @@ use crate::report::orphans;
 use crate::report::repeated::{News, Repeated};
 use crate::report::short::Short;
 use crate::report::stale::Stale;
-use crate::report::steps;
+use crate::report::steps::{self, LastWords};
 use crate::report::strangers::Strangers;
-
-/// What containers wrote last, by service and number.
-pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
 
 /// Troubles that are kept of one service. One may name what differs each time.
 const TROUBLES_MAX: usize = 16;
@@ -96,7 +93,7 @@ impl Told {
         }
         Some(match error {
             Some(error) => Event::new(Kind::StateNotSaved, error),
-            None => Event::over(Kind::StateNotSaved, "all that is known is stored again"),
+            None => Event::resolved(Kind::StateNotSaved, "all that is known is stored again"),
         })
     }
 
@@ -107,7 +104,7 @@ impl Told {
             return None;
         }
         let Some(old_processes) = old_processes else {
-            return Some(Event::over(Kind::ProxyReloadWaits, "no reload waits any more"));
+            return Some(Event::resolved(Kind::ProxyReloadWaits, "no reload waits any more"));
         };
         let message = format!(
             "{old_processes} earlier HAProxy processes still finish their sessions, for \
@@ -245,12 +242,8 @@ impl Told {
 
     fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
-        // Where load has no say, nothing is said of what it would have.
-        let unsure = |rule: &Rule| {
-            let words = ["MetricsMissing", "CoolingDown", "Paused", "Held", "OutsideHours"];
-            matches!(rule, Rule::Standing) || words.contains(&rule.word())
-        };
-        let over = (!has(plan, unsure)).then_some("the host has room for all");
+        // Whether load would ask for more than the host has is unknown then.
+        let over = (!has(plan, Rule::is_without_load)).then_some("the host has room for all");
         turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
     }
 }
@@ -290,7 +283,7 @@ fn turned(
         (Some(rule), _) if told.insert(service.to_owned()) => {
             Event { reason: Some(rule.word()), ..Event::new(kind, rule.to_string()) }
         }
-        (None, Some(how)) if told.remove(service) => Event::over(kind, how),
+        (None, Some(how)) if told.remove(service) => Event::resolved(kind, how),
         (Some(_) | None, _) => return None,
     };
     Some(event.service(service))
@@ -333,10 +326,10 @@ fn reached(service: &str, milestone: &Milestone) -> Event {
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
         ),
-        Milestone::RestartLoopOver => (
-            Kind::CrashLoop,
-            format!("{OVER}Docker restarted its replicas less than 5 times within 10 minutes"),
-        ),
+        Milestone::RestartLoopOver => {
+            let how = "Docker restarted its replicas less than 5 times within 10 minutes";
+            return Event::resolved(Kind::CrashLoop, how).service(service);
+        }
         Milestone::Trusted => {
             (Kind::HealthRecovered, "the health check is believed again".to_owned())
         }
@@ -398,7 +391,8 @@ mod tests {
     use crate::model::plan::Plan;
     use crate::model::reason::{Cause, Rule};
     use crate::model::schedule::Standing;
-    use crate::report::events::{LastWords, Told};
+    use crate::report::events::Told;
+    use crate::report::steps::LastWords;
 
     fn plan(rule: Rule) -> Plan {
         let (wanted, ready) = (2, 2);
@@ -438,7 +432,7 @@ mod tests {
             // It is tried, serves, and fails again.
             (Rule::NoMetric, 2, "-"),
             (crash, 3, "-"),
-            (Rule::Standing, 0, "INFO health.crash_loop over: starts wait no more"),
+            (Rule::Standing, 0, "INFO health.crash_loop resolved: starts wait no more"),
             (Rule::Standing, 0, "-"),
             (room, 0, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
             (Rule::Standing, 0, "-"),
@@ -447,7 +441,7 @@ mod tests {
             (Rule::Paused { left: None }, 0, "-"),
             (Rule::OutsideHours, 0, "-"),
             (room, 0, "-"),
-            (Rule::NoMetric, 0, "INFO scale.capped over: the host has room for all"),
+            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has room for all"),
             (Rule::NoMetric, 0, "-"),
         ] {
             let events = told.plan("web", &plan(rule), failures, &LastWords::new());
@@ -463,7 +457,7 @@ mod tests {
             (None, "-"),
             (Some("full"), "ERROR state.not_saved full"),
             (Some("full"), "-"),
-            (None, "INFO state.not_saved over: all that is known is stored again"),
+            (None, "INFO state.not_saved resolved: all that is known is stored again"),
         ] {
             assert_eq!(line(told.saving(error.map(str::to_owned))), want);
         }
@@ -472,7 +466,7 @@ mod tests {
         assert_eq!(line(told.crowded(Some(11))), "-");
         assert_eq!(
             line(told.crowded(None)),
-            "INFO haproxy.reload_waits over: no reload waits any more"
+            "INFO haproxy.reload_waits resolved: no reload waits any more"
         );
         assert_eq!(line(told.crowded(None)), "-");
     }

@@ -3,7 +3,7 @@
 use crate::model::event::{Event, Kind};
 use crate::model::proxy::Connections;
 
-/// Percent of the most below which it is over: around the most it goes up and down.
+/// Percent of the most below which it is resolved: around the most it goes up and down.
 const OVER_BELOW: u64 = 90;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Full {
             }
             (true, _, true) => {
                 self.is_told = false;
-                Some(Event::over(Kind::ProxyFull, "HAProxy takes new connections at once"))
+                Some(Event::resolved(Kind::ProxyFull, "HAProxy takes new connections at once"))
             }
             (true, _, false) | (false, false, _) => None,
         }
@@ -47,7 +47,7 @@ mod tests {
             (100, 100, "WARN haproxy.full HAProxy has the 100 connections"),
             (100, 100, "-"),
             (90, 100, "-"),
-            (89, 100, "INFO haproxy.full over: HAProxy takes new"),
+            (89, 100, "INFO haproxy.full resolved: HAProxy takes new"),
             (89, 100, "-"),
             // A version that does not tell.
             (5, 0, "-"),

@@ -40,7 +40,7 @@ impl Short {
         if desired <= running {
             let was = self.services.remove(name)?;
             let how = format!("{running} of {desired} tasks run");
-            return was.is_told.then(|| Event::over(Kind::SwarmShort, &how).service(name));
+            return was.is_told.then(|| Event::resolved(Kind::SwarmShort, &how).service(name));
         }
         let since = Since { at: now, desired, is_told: false };
         let since = self.services.entry(name.to_owned()).or_insert(since);

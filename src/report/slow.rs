@@ -30,7 +30,7 @@ impl Slow {
         }
         (self.others, self.is_told) = (0, is_slow);
         if !is_slow {
-            return Some(Event::over(
+            return Some(Event::resolved(
                 Kind::DaemonSlow,
                 "turns are as short again as they should be",
             ));
@@ -70,7 +70,7 @@ mod tests {
             (5000, 1, None),
             (10, 1, None),
             (10, 1, None),
-            (1000, 1, Some("over: ")),
+            (1000, 1, Some("resolved: ")),
             (5000, 1, None),
             (5000, 1, None),
             (5000, 1, Some("the last one 5.0s: it was not Docker")),

@@ -31,7 +31,7 @@ impl Stale {
                     );
                     (!was).then(|| Event::new(Kind::HealthStale, message))
                 }
-                None => was.then(|| Event::over(Kind::HealthStale, "the check runs again")),
+                None => was.then(|| Event::resolved(Kind::HealthStale, "the check runs again")),
             };
             let told = |e: Event| e.service(name).replica(service.replica_name(replica.number));
             events.extend(event.map(told));

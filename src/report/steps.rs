@@ -1,10 +1,14 @@
 //! What became of single replicas, as events.
 
+use std::collections::BTreeMap;
+
 use crate::model::event::{Event, Kind};
 use crate::model::plan::Step;
 use crate::model::replica::{Ending, Exit};
 use crate::model::service::replica_name;
-use crate::report::events::LastWords;
+
+/// The last lines that containers logged, by service and number.
+pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
 
 pub(super) fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
     let (kind, number, message) = match step {
