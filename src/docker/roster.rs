@@ -13,9 +13,9 @@ use crate::docker::lookup::Answer;
 use crate::docker::owner::{Facts, Identity, ImageLabels, Labels, identify};
 use crate::docker::wire::Listed;
 use crate::docker::{Docker, LABEL_SERVICE};
-use crate::model::owner::Stranger;
 use crate::model::replica::{Container, ContainerId, ContainerState, Ended, Exit, OwnHealth};
 use crate::model::service::Adopted;
+use crate::model::stranger::Stranger;
 use crate::outside::{Listing, Result};
 
 /// A look waits so long for what single containers have to tell, and goes on without.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::event::{Event, Kind};
-use crate::model::owner::Stranger;
 use crate::model::replica::ContainerId;
+use crate::model::stranger::Stranger;
 use crate::model::time::Moment;
 
 /// Docker compose renames what it makes anew within a moment, so that one look is not enough.
@@ -49,8 +49,8 @@ impl Strangers {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::owner::Stranger;
     use crate::model::replica::ContainerId;
+    use crate::model::stranger::Stranger;
     use crate::model::time::Moment;
     use crate::report::strangers::Strangers;
 
