@@ -28,9 +28,6 @@ pub(crate) struct ProposalInput<'a> {
 pub(crate) enum Measure {
     /// Percent of what the replicas with a reading may use together.
     Utilization,
-    /// The average of the replicas' own readings.
-    #[cfg_attr(not(test), expect(dead_code, reason = "HPA's cases have it, no source yet"))]
-    Average,
     /// One number for all, to be shared: the target is for each replica.
     Shared(Milli),
     /// One number that stands for each replica, as a response time does: the target is for the
@@ -113,7 +110,7 @@ pub(crate) enum NoProposal {
 
 pub(crate) fn propose(input: &ProposalInput) -> Result<Proposal, NoProposal> {
     match input.measure {
-        Measure::Utilization | Measure::Average => from_samples(input),
+        Measure::Utilization => from_samples(input),
         Measure::Shared(total) => Ok(from_total(input, total)),
         Measure::Common(value) => Ok(from_value(input, value)),
     }
@@ -146,7 +143,7 @@ impl Sums {
                 let ratio = percent as f64 / (target / 1000.0);
                 Some((Milli(percent * 1000), ratio))
             }
-            Measure::Average | Measure::Shared(_) | Measure::Common(_) => {
+            Measure::Shared(_) | Measure::Common(_) => {
                 let average = self.used.checked_div(u128::from(self.count))?;
                 let average = u64::try_from(average).unwrap_or(u64::MAX);
                 Some((Milli(average), average as f64 / target))
@@ -240,7 +237,7 @@ fn full(input: &ProposalInput, sample: &Sample) -> u128 {
             // Both are below 2^64.
             allowed * percent / u128::from(FULL.0)
         }
-        Measure::Average | Measure::Shared(_) | Measure::Common(_) => u128::from(input.target.0),
+        Measure::Shared(_) | Measure::Common(_) => u128::from(input.target.0),
     }
 }
 

@@ -30,9 +30,7 @@ impl DesiredRevision {
     /// Forgets a rejection that is out of date.
     pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> DesiredRevision {
         let spec = service.spec_hash();
-        let is_outdated =
-            |rejected: &mut String| *rejected != spec && *rejected != service.portless_hash();
-        memory.rejected.take_if(is_outdated);
+        memory.rejected.take_if(|rejected| *rejected != spec);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
             None => DesiredRevision { service: service.clone(), spec, restart_up_to },

@@ -1,7 +1,7 @@
 //! Whose a container is, and thereby what may be done to it.
 
 /// Who made a container that serves as a replica. Everything destructive asks it. A container of
-/// anybody else is a [`crate::model::stranger::Stranger`], to which nothing is done.
+/// anybody else is a `Stranger`, to which nothing is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     /// Made by plimsoll from the config.

@@ -442,7 +442,7 @@ impl View<'_> {
             name: container.name.clone(),
             owner: container.owner,
             number: container.number,
-            spec: container.spec(service),
+            spec: container.spec.clone(),
             state: container.state,
             exit: container.exit,
             ended: container.ended,
