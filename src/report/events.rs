@@ -15,41 +15,41 @@ use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
-use crate::report::ended::ended;
-use crate::report::full::Full;
+use crate::report::action_events::events_of;
+use crate::report::dedup::{Deduplicator, Novelty};
+use crate::report::ignored_containers::IgnoredContainers;
 use crate::report::orphans;
-use crate::report::repeated::{News, Repeated};
-use crate::report::short::Short;
-use crate::report::stale::Stale;
-use crate::report::steps::{self, LastWords};
-use crate::report::strangers::Strangers;
+use crate::report::proxy_full::ProxyFull;
+use crate::report::stale_health_checks::StaleHealthChecks;
+use crate::report::swarm_shortage::SwarmShortage;
+use crate::report::transitions::{self, LastWords};
 
 /// Troubles that are kept of one service. One may name what differs each time.
 const TROUBLES_MAX: usize = 16;
 
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Conditions {
     engine_lost: bool,
     /// The state file that was not there at the start, until replicas were looked for.
     missing: Option<PathBuf>,
     not_saved: bool,
     orphans: BTreeSet<String>,
-    pub(crate) strangers: Strangers,
+    pub(crate) strangers: IgnoredContainers,
     kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
-    repeated: Repeated,
+    repeated: Deduplicator,
     crowded: bool,
-    pub(crate) full: Full,
+    pub(crate) full: ProxyFull,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
     standings: BTreeMap<String, Standing>,
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
-    pub(crate) short: Short,
-    pub(crate) stale: Stale,
+    pub(crate) short: SwarmShortage,
+    pub(crate) stale: StaleHealthChecks,
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Told {
 /// All of an event but its words, which tell a load that is another one at each look.
 type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
 
-impl Told {
+impl Conditions {
     pub(crate) fn engine(&mut self, error: Option<&str>) -> Option<Event> {
         let lost = error.is_some();
         if std::mem::replace(&mut self.engine_lost, lost) == lost {
@@ -136,10 +136,10 @@ impl Told {
 
     /// How an action ended; of one that fails again for the same reason, nothing more.
     pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
-        match self.repeated.news(done) {
-            News::Plain => ended(done, 0),
-            News::Again => Vec::new(),
-            News::Over(failures) => ended(done, failures),
+        match self.repeated.novelty(done) {
+            Novelty::New => events_of(done, 0),
+            Novelty::Repeated => Vec::new(),
+            Novelty::Resolved(failures) => events_of(done, failures),
         }
     }
 
@@ -226,7 +226,9 @@ impl Told {
         let mut events: Vec<Event> =
             self.standing(service, &plan.decision.standing).into_iter().collect();
         events.extend(scaling(service, plan));
-        events.extend(plan.steps.iter().filter_map(|step| steps::stepped(service, step, words)));
+        events.extend(
+            plan.steps.iter().filter_map(|step| transitions::event_of(service, step, words)),
+        );
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
         events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
@@ -391,8 +393,8 @@ mod tests {
     use crate::model::plan::Plan;
     use crate::model::reason::{Cause, Rule};
     use crate::model::schedule::Standing;
-    use crate::report::events::Told;
-    use crate::report::steps::LastWords;
+    use crate::report::events::Conditions;
+    use crate::report::transitions::LastWords;
 
     fn plan(rule: Rule) -> Plan {
         let (wanted, ready) = (2, 2);
@@ -424,7 +426,7 @@ mod tests {
     fn what_holds_a_service_back_is_told_when_it_begins_and_when_it_is_over() {
         let crash = Rule::CrashLoop { failures: 2, left: std::time::Duration::from_secs(10) };
         let room = Rule::NoHeadroom { free: 0, needed: 1 << 20 };
-        let mut told = Told::default();
+        let mut told = Conditions::default();
         let cools = Rule::CoolingDown { left: std::time::Duration::from_secs(9) };
         for (rule, failures, want) in [
             (crash, 2, "WARN health.crash_loop 2 failures in a row, next start in 10s"),
@@ -452,7 +454,7 @@ mod tests {
 
     #[test]
     fn what_concerns_all_services_is_told_when_it_begins_and_when_it_is_over() {
-        let mut told = Told::default();
+        let mut told = Conditions::default();
         for (error, want) in [
             (None, "-"),
             (Some("full"), "ERROR state.not_saved full"),

@@ -10,7 +10,7 @@ use crate::model::service::replica_name;
 /// The last lines that containers logged, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
 
-pub(super) fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
+pub(super) fn event_of(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
     let (kind, number, message) = match step {
         Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
         Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),

@@ -7,12 +7,12 @@ use crate::model::snapshot::{EngineSeen, Snapshot};
 
 /// Their numbers, by service.
 #[derive(Debug, Default)]
-pub(crate) struct Stale {
+pub(crate) struct StaleHealthChecks {
     services: BTreeMap<String, BTreeSet<u32>>,
 }
 
-impl Stale {
-    pub(crate) fn news(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+impl StaleHealthChecks {
+    pub(crate) fn update(&mut self, snapshot: &Snapshot) -> Vec<Event> {
         if snapshot.engine == EngineSeen::Lost {
             return Vec::new();
         }
