@@ -15,7 +15,7 @@ pub(crate) enum ReplicaClass {
     /// Made or running, not known to serve yet.
     Unready,
     /// Its health check fails: HAProxy is to have it no more.
-    Ill,
+    Unhealthy,
     /// Drained, stopped, or exited.
     Leaving,
     /// Its owner stopped or paused it, or it is started again and again in vain: it is not counted
@@ -45,15 +45,15 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
         ContainerState::Paused if replica.is_held && replica.is_served() => ReplicaClass::Ready,
         ContainerState::Paused if replica.is_held => ReplicaClass::Unready,
         // It answers nobody, whatever its check is worth.
-        ContainerState::Paused => ReplicaClass::Ill,
+        ContainerState::Paused => ReplicaClass::Unhealthy,
         // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => ReplicaClass::Ready,
-            _ if memory.is_ill(&replica.id) => ReplicaClass::Ill,
+            _ if memory.is_ill(&replica.id) => ReplicaClass::Unhealthy,
             Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
         },
         ContainerState::Running => match memory.ill.get(&replica.id) {
-            Some(illness) if !illness.doubted => ReplicaClass::Ill,
+            Some(illness) if !illness.doubted => ReplicaClass::Unhealthy,
             Some(illness) if illness.served => ReplicaClass::Ready,
             Some(_) => ReplicaClass::Unready,
             None if replica.is_served() || replica.health == Health::Healthy => ReplicaClass::Ready,
@@ -89,7 +89,7 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sight
         let weight = match class {
             ReplicaClass::Ready if lacks => Weight::Missing,
             ReplicaClass::Ready => Weight::Ready,
-            ReplicaClass::Unready | ReplicaClass::Ill => Weight::Unready,
+            ReplicaClass::Unready | ReplicaClass::Unhealthy => Weight::Unready,
             ReplicaClass::Leaving | ReplicaClass::Away => Weight::Ignored,
         };
         Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
@@ -125,7 +125,7 @@ impl ReplicaCounts {
             match (class, replica.load) {
                 (ReplicaClass::Leaving, _) => counts.leaving += 1,
                 (ReplicaClass::Unready, _) => counts.unready += 1,
-                (ReplicaClass::Ill, _) => counts.ill += 1,
+                (ReplicaClass::Unhealthy, _) => counts.ill += 1,
                 (ReplicaClass::Away, _) => (),
                 (ReplicaClass::Ready, Load::Missing) => counts.missing += 1,
                 (ReplicaClass::Ready, Load::Read(load)) => {

@@ -58,7 +58,7 @@ fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec
         };
         // An ill one is replaced: its successor will carry a share, and carries nothing yet.
         let class = match *class {
-            ReplicaClass::Ill => ReplicaClass::Unready,
+            ReplicaClass::Unhealthy => ReplicaClass::Unready,
             ReplicaClass::Away => ReplicaClass::Leaving,
             class @ (ReplicaClass::Ready | ReplicaClass::Unready | ReplicaClass::Leaving) => class,
         };
