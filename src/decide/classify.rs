@@ -1,4 +1,5 @@
-//! Who counts as what.
+//! The class of each replica, and how many are of each class. HPA groups pods alike (`groupPods`:
+//! ready, unready, missing, ignored).
 
 use crate::decide::after_exit::{self, AfterExit};
 use crate::model::decision::{Counts, Sighting, Weight};
@@ -12,18 +13,18 @@ use crate::model::snapshot::Snapshot;
 pub(crate) enum ReplicaClass {
     /// Can serve: our probe passed, or HAProxy sends it traffic already.
     Ready,
-    /// Made or running, not known to serve yet.
+    /// Created or running, not known to serve yet.
     Unready,
-    /// Its health check fails: HAProxy is to have it no more.
+    /// Its health check fails and is trusted: HAProxy must not have it.
     Unhealthy,
     /// Drained, stopped, or exited.
     Leaving,
-    /// Its owner stopped or paused it, or it is started again and again in vain: it is not counted
-    /// on.
+    /// Its owner stopped or paused it, or it keeps crashing: it does not count towards the
+    /// number.
     Away,
 }
 
-/// Failures in a row until another one is started beside one that is started again.
+/// Failures in a row until another replica is started beside one that keeps crashing.
 const RESTARTS_MAX: u32 = 2;
 
 fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
@@ -44,9 +45,9 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
         ContainerState::Created | ContainerState::Restarting => ReplicaClass::Unready,
         ContainerState::Paused if replica.is_held && replica.is_served() => ReplicaClass::Ready,
         ContainerState::Paused if replica.is_held => ReplicaClass::Unready,
-        // It answers nobody, whatever its check is worth.
+        // A paused container answers no request, whatever its last check said.
         ContainerState::Paused => ReplicaClass::Unhealthy,
-        // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
+        // Nobody can probe it without an address. Swarm tasks have none: Swarm probes them.
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => ReplicaClass::Ready,
             _ if memory.is_ill(&replica.id) => ReplicaClass::Unhealthy,
@@ -97,24 +98,24 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sight
     classified.replicas.iter().map(sample).collect()
 }
 
-/// Numbers of starts under way that no container shows for yet.
+/// Numbers of starts that have not ended and have no container yet.
 pub(crate) fn hidden(snapshot: &Snapshot) -> impl Iterator<Item = u32> {
     let shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
     snapshot.starting.iter().copied().filter(move |n| !shown(n))
 }
 
-/// How many replicas stand where, and what the ready ones carry.
+/// How many replicas are of each class, and the CPU load of the ready ones.
 #[derive(Debug, Default)]
 pub(crate) struct ReplicaCounts {
     /// Ready, with a sample.
     pub(crate) sampled: u32,
     /// Ready, without one.
     pub(crate) missing: u32,
-    /// Not ready yet, among them starts under way that no container shows for yet.
+    /// Not ready yet, including starts without a container so far.
     pub(crate) unready: u32,
     pub(crate) ill: u32,
     pub(crate) leaving: u32,
-    /// Of the sampled ones, in hundredths of a percent.
+    /// CPU of the sampled ones together, in hundredths of a percent.
     pub(crate) total: u64,
 }
 
@@ -143,12 +144,13 @@ impl ReplicaCounts {
         Counts { ready: sampled + missing, unready, ill, leaving }
     }
 
-    /// Everything that serves or soon will, and those that are replaced because they do not.
+    /// What counts towards the number: replicas that serve or soon will, and unhealthy ones until
+    /// they are replaced.
     pub(crate) fn size(&self) -> u32 {
         self.sampled + self.missing + self.unready + self.ill
     }
 
-    /// Over the replicas that gave a sample; `None` when none did.
+    /// CPU over the replicas with a sample; `None` without any.
     pub(crate) fn average(&self) -> Option<Percent> {
         let total = self.total.checked_div(u64::from(self.sampled))?;
         Some(Percent::from_hundredths(total))

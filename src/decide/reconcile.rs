@@ -1,5 +1,5 @@
-//! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says how
-//! many of each group; this file chooses which ones.
+//! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says
+//! how many of each group; this file chooses which ones.
 
 use crate::decide::after_exit::{self, AfterExit};
 use crate::decide::classify::{ReplicaClass, hidden};
@@ -42,8 +42,8 @@ impl<'a> ReplicaGroups<'a> {
             groups.sizes.unhealthy_leave |= is_leaving && memory.is_ill(&replica.id);
             groups.add((*class, replica), revision, &snapshot.starting);
         }
-        // Compose's own go after all clones. A replica that serves and passes its check goes last,
-        // also in panic mode.
+        // Compose's containers go after all clones. A replica that serves and passes its check goes
+        // last, also in panic mode.
         let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
         let stays = |r: &Replica| !r.owner.may_be_replaced();
         groups.new.sort_by_key(|(class, r)| (stays(r), *class == ReplicaClass::Ready, passes(r)));
@@ -169,8 +169,8 @@ fn cancel_drains(plan: &mut PlanBuilder, most: usize, revision: &DesiredRevision
     back.len()
 }
 
-/// Starts `missing` new replicas, and those that were `created` but never started. Compose sleeps
-/// and the backoff are asked in this order: a service that sleeps does not wait for anything.
+/// Starts `missing` new replicas, those that were `created` but never started, and compose's own
+/// that exited. Nothing starts while compose has stopped the service, or during the backoff.
 fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &DesiredRevision) {
     let snapshot = plan.snapshot;
     let mut numbers = created;
@@ -196,7 +196,7 @@ fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &D
     plan.actions.extend(numbers.into_iter().map(start));
 }
 
-/// Compose's own that ended by itself or with the host, and the clones of it.
+/// A container of compose, or a clone of one, that exited without its owner stopping it.
 fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     replica.state == ContainerState::Exited
         && after_exit::after_exit(replica) == AfterExit::Restarts
@@ -205,8 +205,8 @@ fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory)
         && !snapshot.starting.contains(&replica.number)
 }
 
-/// The next one. Where that could not be read back, the lowest that is free; then no number tells
-/// any more who was there before a restart was ordered.
+/// The next number. Above `NUMBER_MAX` it could not be read back from a name: then the lowest free
+/// number, and numbers no longer tell which replicas are older than a requested restart.
 fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> u32 {
     if next.last_number < NUMBER_MAX {
         next.last_number += 1;

@@ -1,48 +1,49 @@
-//! How many to start and how many to let go, from how many there are of each kind. Arithmetic
-//! alone: who it is, is chosen in `reconcile.rs`.
+//! How many replicas to start and to stop, from the size of each group. Arithmetic alone:
+//! `reconcile.rs` chooses which replicas. It corresponds to `NewRSNewReplicas` and
+//! `cleanupUnhealthyReplicas` of Kubernetes' Deployment controller.
 //!
-//! A seat is one of the wanted number. An old or ill replica keeps its seat until a new one that is
-//! ready takes it, so that what serves is never fewer because of us.
+//! An outdated or unhealthy replica counts towards the wanted number until a new one is ready, so
+//! that the daemon never reduces the number of replicas that serve.
 
-/// How many there are. Those on their way out count only as `leaving`.
+/// The size of each group. Replicas that drain or stop count only as `leaving`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupSizes {
     pub(crate) wanted: usize,
-    /// Made from what they should be made from, and ready.
+    /// Of the desired revision, and ready.
     pub(crate) ready: usize,
-    /// The same, not ready yet; starts that nothing shows for yet among them.
+    /// Of the desired revision, not ready yet; also starts without a container so far.
     pub(crate) pending: usize,
-    /// Those of `pending` whose start is under way: it is let finish.
+    /// The part of `pending` whose start has not ended: it is not interrupted.
     pub(crate) starting: usize,
-    /// Made from something else, and ready or not known not to be.
+    /// Of another revision; ready, or not probed yet.
     pub(crate) outdated: usize,
-    /// Made from something else, and known not to serve.
+    /// Of another revision, and known not to serve.
     pub(crate) outdated_idle: usize,
-    /// Ill, whatever they are made from.
+    /// Unhealthy, of any revision.
     pub(crate) unhealthy: usize,
-    /// Draining or released, and still running.
+    /// Draining or drained, and still running.
     pub(crate) leaving: usize,
-    /// Some are made from something else, be it that they are on their way out.
+    /// At least one replica is outdated, including those in `leaving`.
     pub(crate) has_outdated: bool,
-    /// Some of `leaving` are ill.
+    /// At least one of `leaving` is unhealthy.
     pub(crate) unhealthy_leave: bool,
     pub(crate) max_surge: usize,
     pub(crate) max_unavailable: usize,
-    /// How many more the host has memory for, as far as that is known.
+    /// How many more the host has memory for. `None`: unknown.
     pub(crate) room: Option<usize>,
 }
 
-/// What may be done now.
+/// What may start and stop now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StartsAndStops {
-    /// New ones to start, as far as there is room.
+    /// New replicas to start, at most `room`.
     pub(crate) start: usize,
-    /// How many of `start` the host has no memory for.
+    /// How many more would start if the host had memory for them.
     pub(crate) lacks_memory: usize,
     pub(crate) stop_unhealthy: usize,
     pub(crate) stop_outdated_idle: usize,
     pub(crate) stop_outdated: usize,
-    /// Of those that are as they should be: there are too many.
+    /// Surplus replicas of the desired revision.
     pub(crate) stop_new: usize,
 }
 
@@ -50,21 +51,24 @@ impl GroupSizes {
     pub(crate) fn moves(&self) -> StartsAndStops {
         let stop_unhealthy = self.unhealthy_to_stop();
         let stop_outdated_idle = self.outdated_idle;
+        // `max_unavailable` replicas may be missing, and no more because of us.
         let floor = self.wanted.saturating_sub(self.max_unavailable);
         let stop_outdated = self.outdated.min((self.ready + self.outdated).saturating_sub(floor));
         let stop_new =
             (self.ready + self.pending).saturating_sub(self.wanted).saturating_sub(self.starting);
         let dropped = stop_unhealthy + stop_outdated_idle + stop_outdated;
         let left = self.total() - dropped - stop_new;
-        // What is replaced runs until it has drained; more than `max_surge` above the wanted
-        // number is nowhere planned for.
+        // A replaced replica runs until it has drained. While one does, all that runs counts
+        // against the wanted number and the surge.
         let is_at_surge_limit = self.has_outdated || self.unhealthy_leave || 0 < stop_unhealthy;
         let surge = match (self.has_outdated, is_at_surge_limit || 0 < self.unhealthy) {
             (true, _) => self.max_surge,
-            // One ill replica is replaced at a time: a check that is wrong would have them all.
+            // One unhealthy replica at a time: a wrong check would replace all of them at once.
             (false, true) => self.max_surge.min(1),
             (false, false) => 0,
         };
+        // `above`: starts that keep everything that runs, also what drains, within the surge.
+        // `empty`: starts that fill up the wanted number, not counting what drains.
         let above = (self.wanted + surge).saturating_sub(left + self.leaving + dropped);
         let empty = self.wanted.saturating_sub(left);
         let missing = self.wanted.saturating_sub(self.ready + self.pending);
@@ -85,8 +89,8 @@ impl GroupSizes {
         self.ready + self.pending + self.outdated + self.outdated_idle + self.unhealthy
     }
 
-    /// An ill one goes when another sits in its place. Where no more than the wanted number may
-    /// be there, one of them makes room first, and no second before its successor is ready.
+    /// An unhealthy replica stops when another one is ready in its place. Without surge or memory,
+    /// one stops first, and the next one only after the successor is ready.
     fn unhealthy_to_stop(&self) -> usize {
         let replaced = (self.unhealthy + self.ready + self.outdated).saturating_sub(self.wanted);
         let is_full = self.max_surge == 0 || self.room == Some(0);
@@ -99,7 +103,7 @@ impl GroupSizes {
 mod tests {
     use crate::decide::rolling_update::{GroupSizes, StartsAndStops};
 
-    /// `wanted: ready pending old outdated_idle ill leaving` with the surge and what may be missing.
+    /// Sizes in the order of the fields, `max_surge` and `max_unavailable`.
     fn sizes(counts: [usize; 7], max_surge: usize, max_unavailable: usize) -> GroupSizes {
         let [wanted, ready, pending, outdated, outdated_idle, unhealthy, leaving] = counts;
         let (starting, has_outdated, room) = (0, 0 < outdated + outdated_idle, None);
