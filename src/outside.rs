@@ -14,11 +14,11 @@ use crate::model::action::{Aftermath, Effect, Removal, Steering};
 use crate::model::counted::Counted;
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
-use crate::model::owner::Stranger;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Service};
+use crate::model::stranger::Stranger;
 use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 

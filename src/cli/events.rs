@@ -12,7 +12,7 @@ use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::word;
 use crate::cli::turns::Turns;
 use crate::cli::{complain, show, show_painted};
-use crate::model::event::{Kind, OVER};
+use crate::model::event::Kind;
 use crate::outside::Clock;
 
 /// As many are shown when nobody says since when: of all, or before those that follow.
@@ -135,8 +135,8 @@ fn at(event: &Value) -> Option<DateTime<Utc>> {
 fn line(event: &Value, paint: Paint) -> String {
     let kind = word(&event["kind"]);
     let known = Kind::ALL.into_iter().find(|known| known.word() == kind);
-    let is_over = event["message"].as_str().is_some_and(|words| words.starts_with(OVER));
-    let known = known.filter(|_| !is_over);
+    let is_resolved = event["phase"] == "resolved";
+    let known = known.filter(|_| !is_resolved);
     let colour = known.and_then(|kind| match kind.level() {
         log::Level::Error => Some(Colour::Bad),
         log::Level::Warn => Some(Colour::Odd),
@@ -176,6 +176,15 @@ mod tests {
         (event["kind"], event["message"]) = (json!("docker.back"), json!(""));
         let want = "2026-11-23T10:18:57Z  docker.back           -\n";
         assert_eq!(line(&event, Paint::none()), want);
+    }
+
+    #[test]
+    fn the_end_of_a_condition_has_no_colour() {
+        let paint = Paint::all();
+        let mut event = json!({ "at": "", "kind": "scale.capped", "message": "x" });
+        let started = line(&event, paint);
+        event["phase"] = json!("resolved");
+        assert_ne!(started, line(&event, paint));
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Paint {
         Paint { is_on: false }
     }
 
+    #[cfg(test)]
+    pub(crate) fn all() -> Paint {
+        Paint { is_on: true }
+    }
+
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Good => GOOD,

@@ -181,7 +181,7 @@ impl Prober {
             Outcome::Passed | Outcome::Failed(_) => {
                 before.filter(|last| PATIENCE <= now.since(*last))?;
                 self.wanting = None;
-                Some(Event::over(Kind::HealthNotAsked, "all replicas can be probed again"))
+                Some(Event::resolved(Kind::HealthNotAsked, "all replicas can be probed again"))
             }
         }
     }

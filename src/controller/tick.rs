@@ -27,8 +27,8 @@ use crate::observe::health::ProbeTarget;
 use crate::observe::metric::{RemoteMetrics, Sampler};
 use crate::observe::{LastKnown, Observation, ObserveInput, ProbeResults};
 use crate::outside::{Clock, Engine, Proxy, Store};
-use crate::report::events::{self, Told};
-use crate::report::status::{self, Past};
+use crate::report::events::{self, Conditions};
+use crate::report::status::{self, StatusHistory};
 
 /// The outside, as far as a tick needs it.
 pub(crate) struct Adapters<'a> {
@@ -47,14 +47,14 @@ pub(crate) struct ControllerState {
     proxy: ProxyState,
     sampler: Sampler,
     last: LastKnown,
-    told: Told,
-    past: Past,
+    conditions: Conditions,
+    history: StatusHistory,
 }
 
 impl ControllerState {
     /// Events of an action that ended when no tick follows.
     pub(crate) fn ended(&mut self, done: &Done) -> Vec<Event> {
-        self.told.done(done)
+        self.conditions.done(done)
     }
 
     pub(crate) fn new(memory: Memory) -> ControllerState {
@@ -64,7 +64,7 @@ impl ControllerState {
     /// `missing` is the file that it would have been read from.
     pub(crate) fn opened(memory: Memory, missing: Option<PathBuf>) -> ControllerState {
         let mut state = ControllerState::new(memory);
-        state.told.miss_state(missing);
+        state.conditions.miss_state(missing);
         state
     }
 }
@@ -119,7 +119,8 @@ pub(crate) fn tick(
 ) -> TickOutput {
     let now = adapters.clock.now();
     let config = input.config;
-    let mut events: Vec<Event> = input.done.iter().flat_map(|done| state.told.done(done)).collect();
+    let mut events: Vec<Event> =
+        input.done.iter().flat_map(|done| state.conditions.done(done)).collect();
     let failed_starts = learn(state, now, &input.done);
 
     // Observe.
@@ -137,21 +138,21 @@ pub(crate) fn tick(
     };
     let (sampler, last) = (&mut state.sampler, &mut state.last);
     let mut seen = observe::look(&known, adapters.engine, adapters.proxy, sampler, last);
-    events.extend(seen_events(&mut state.told, now, &seen));
+    events.extend(seen_events(&mut state.conditions, now, &seen));
 
     // Decide for each service, then for HAProxy as a whole.
     let decided = decide_all(&mut seen, &state.memory, input.claims);
     let Decided { plans, next, panics } = decided;
-    let services = stand(&mut state.past, &known, &seen, &plans, &next);
-    state.told.retain(|name| plans.contains_key(name));
+    let services = stand(&mut state.history, &known, &seen, &plans, &next);
+    state.conditions.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing: between evaluations it would report the same again and again.
     if input.is_evaluation || !config.dry_run {
         events.extend(plan_events(adapters, state, config, &seen, &plans, &next));
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let proxy = proxy_outcome(now, config, input.claims, &seen, &plans, &mut state.proxy);
-    events.extend(state.told.ports_kept(proxy.kept_ports));
-    events.extend(proxy.deferred.and_then(|deferred| state.told.crowded(deferred)));
+    events.extend(state.conditions.ports_kept(proxy.kept_ports));
+    events.extend(proxy.deferred.and_then(|deferred| state.conditions.crowded(deferred)));
     actions.extend(proxy.action);
     let requeue = plans.values().filter_map(|plan| plan.again);
     let requeue_after = requeue.chain(seen.wait).chain(proxy.requeue_after).min();
@@ -194,8 +195,8 @@ fn plan_events(
     let mut events = Vec::new();
     for (name, plan) in plans {
         let failures = next.services.get(name).map_or(0, |memory| memory.failures.count);
-        let told = state.told.plan(name, plan, failures, &words);
-        events.extend(if config.dry_run { state.told.dry(name, told) } else { told });
+        let told = state.conditions.plan(name, plan, failures, &words);
+        events.extend(if config.dry_run { state.conditions.dry(name, told) } else { told });
     }
     events
 }
@@ -225,19 +226,21 @@ fn proxy_outcome(
 }
 
 /// Events about what is observed, whatever is decided.
-fn seen_events(told: &mut Told, now: Moment, seen: &Observation) -> Vec<Event> {
-    let mut events: Vec<Event> = told.engine(seen.engine_error.as_deref()).into_iter().collect();
+fn seen_events(conditions: &mut Conditions, now: Moment, seen: &Observation) -> Vec<Event> {
+    let mut events: Vec<Event> =
+        conditions.engine(seen.engine_error.as_deref()).into_iter().collect();
     if seen.engine_error.is_none() && seen.ever_listed {
-        events.extend(told.missing(&seen.snapshots));
+        events.extend(conditions.missing(&seen.snapshots));
     }
-    events.extend(told.orphans(seen.orphans.clone(), &seen.leaving));
-    events.extend(seen.strangers.iter().flat_map(|listed| told.strangers.news(now, listed)));
-    events.extend(seen.proxy.as_ref().and_then(|proxy| told.full.told(proxy.connections)));
+    events.extend(conditions.orphans(seen.orphans.clone(), &seen.leaving));
+    events
+        .extend(seen.strangers.iter().flat_map(|listed| conditions.strangers.update(now, listed)));
+    events.extend(seen.proxy.as_ref().and_then(|proxy| conditions.full.update(proxy.connections)));
     for snapshot in &seen.snapshots {
-        events.extend(told.metrics(snapshot));
-        events.extend(told.swarm(snapshot));
-        events.extend(told.short.news(now, snapshot));
-        events.extend(told.stale.news(snapshot));
+        events.extend(conditions.metrics(snapshot));
+        events.extend(conditions.swarm(snapshot));
+        events.extend(conditions.short.update(now, snapshot));
+        events.extend(conditions.stale.update(snapshot));
     }
     events
 }
@@ -364,7 +367,7 @@ fn decide_one(
 }
 
 fn stand(
-    past: &mut Past,
+    history: &mut StatusHistory,
     known: &ObserveInput,
     seen: &Observation,
     plans: &BTreeMap<String, Plan>,
@@ -373,10 +376,10 @@ fn stand(
     if !seen.ever_listed {
         return unseen(known, next);
     }
-    past.retain(|name| plans.contains_key(name));
+    history.retain(|name| plans.contains_key(name));
     let one = |snapshot: &Snapshot| {
         let name = snapshot.service.name.as_str();
-        Some(past.service(snapshot, plans.get(name)?, next.services.get(name)?))
+        Some(history.service(snapshot, plans.get(name)?, next.services.get(name)?))
     };
     seen.snapshots.iter().filter_map(one).collect()
 }
@@ -424,9 +427,9 @@ fn save(store: &dyn Store, now: Moment, state: &mut ControllerState) -> Option<E
     match store.save(&state.memory) {
         Ok(()) => {
             state.saved = Some((state.memory.clone(), now));
-            state.told.saving(None)
+            state.conditions.saving(None)
         }
         // A failed write must not leave a service without replicas; it is retried at the next tick.
-        Err(err) => state.told.saving(Some(err.to_string())),
+        Err(err) => state.conditions.saving(Some(err.to_string())),
     }
 }

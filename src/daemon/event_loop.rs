@@ -22,7 +22,7 @@ use crate::model::command::{Answer, Command, Refusal};
 use crate::model::event::{Event, Kind};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Result};
-use crate::report::slow::Slow;
+use crate::report::slow_ticks::SlowTicks;
 use crate::report::telemetry::Telemetry;
 use crate::serve::Board;
 use crate::store::FileStore;
@@ -61,7 +61,7 @@ pub(crate) struct EventLoop {
     pub(crate) components: Components,
     options: Options,
     pub(crate) is_stopping: bool,
-    slow: Slow,
+    slow: SlowTicks,
 }
 
 impl EventLoop {
@@ -70,7 +70,13 @@ impl EventLoop {
         options: Options,
         components: Components,
     ) -> EventLoop {
-        EventLoop { controller, components, options, is_stopping: false, slow: Slow::default() }
+        EventLoop {
+            controller,
+            components,
+            options,
+            is_stopping: false,
+            slow: SlowTicks::default(),
+        }
     }
 
     pub(crate) fn run(&mut self) -> Result<()> {
@@ -164,7 +170,7 @@ impl EventLoop {
         let Ticked { output, is_evaluation, took } = tick;
         let interval = self.controller.config().check_interval;
         let slowest = self.components.telemetry.turn(took, interval);
-        let slow = self.slow.news(took, slowest);
+        let slow = self.slow.update(took, slowest);
         slow.iter().for_each(|event| self.record(event));
         let names: Vec<&str> = output.services.iter().map(|s| s.name.as_str()).collect();
         self.components.telemetry.services(&names);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::model::config::LogFormat;
-use crate::model::event::Event;
+use crate::model::event::{Event, Phase};
 use crate::model::terminal;
 
 /// Of our own lines; what libraries say at their levels is of no use to an operator.
@@ -168,6 +168,7 @@ fn fields(event: &Event) -> Map<String, Value> {
         out.extend(value.map(|value| (key.to_owned(), value)));
     };
     put("kind", Some(event.kind.word().into()));
+    put("phase", (event.phase == Phase::Resolved).then(|| "resolved".into()));
     put("service", event.service.clone().map(Value::String));
     put("replica", event.replica.clone().map(Value::String));
     put("reason", event.reason.map(Value::from));

@@ -201,7 +201,7 @@ mod tests {
         let told: Vec<String> = events.iter().map(Event::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(events.iter().all(|event| event.kind == Kind::HealthNotAsked), "{told:?}");
-        assert!(told[0].contains("Cannot allocate memory") && told[1].contains("over: "));
+        assert!(told[0].contains("Cannot allocate memory") && told[1].contains("resolved: "));
     }
 
     #[test]

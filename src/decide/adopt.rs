@@ -1,6 +1,6 @@
-//! Docker compose starts and stops containers of its services as its own commands say. What it
-//! makes of the number is taken over, and changed again only after a cooldown: two that put the
-//! same thing right in turn would never come to rest.
+//! Docker compose starts and stops containers of its services by its own commands. The number that
+//! it leaves is taken over, and changed again only after a cooldown: two controllers that correct
+//! each other at once would never come to rest.
 
 use crate::decide::after_exit::is_away;
 use crate::decide::lifecycle::ExternalChanges;
@@ -17,8 +17,8 @@ pub(crate) fn is_shared(snapshot: &Snapshot) -> bool {
     is_composed || snapshot.swarm.is_some()
 }
 
-/// No container of compose's runs, so that there is no pattern for another one, and compose is not
-/// about to start one again. What it took down it may bring up.
+/// No container of compose runs, so there is no pattern to copy for another one. Only compose
+/// starts the service again.
 pub(crate) fn is_asleep(snapshot: &Snapshot) -> bool {
     let is_composed = matches!(snapshot.service.container.origin, Origin::Compose { .. });
     let is_pattern = |r: &Replica| r.state == ContainerState::Running;
@@ -62,7 +62,7 @@ pub(crate) fn keep_one(plan: &mut PlanBuilder) {
     }
 }
 
-/// Nothing that this daemon does, or that happened to a replica, explains that one is missing.
+/// No action of this daemon and no failure explains a missing replica.
 fn is_calm(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     snapshot.starting.is_empty()
         && snapshot.failed_starts == 0

@@ -5,13 +5,13 @@ use crate::model::replica::{ContainerState, Ending, Replica};
 /// What becomes of a container that exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterExit {
-    /// Whoever stopped it may be about to start it again.
+    /// It may be started again in a moment.
     Waits,
-    /// Its owner did not mean it to end: it is started again.
+    /// Its owner did not stop it: it is started again.
     Restarts,
     /// Its owner stopped it.
     LeftAlone,
-    /// Another one takes its place, and it is removed.
+    /// It is removed, and another one replaces it.
     Replaced,
 }
 
@@ -30,14 +30,14 @@ pub(crate) fn after_exit(replica: &Replica) -> AfterExit {
     }
 }
 
-/// Nothing is done to it and nothing is expected of it until its owner does something.
+/// Its owner stopped or paused it: it neither counts nor is it touched until its owner acts.
 pub(crate) fn is_away(replica: &Replica) -> bool {
     match replica.state {
         ContainerState::Exited => after_exit(replica) == AfterExit::LeftAlone,
-        // Compose makes containers before it starts them, and freezes them when it is told to.
+        // Compose creates containers before it starts them, and pauses them on request.
         ContainerState::Created => !replica.owner.may_be_replaced(),
         ContainerState::Paused => !replica.is_held && !replica.owner.may_be_replaced(),
-        // Whoever removes it made it fewer; where it is us, it is on its way out already.
+        // Somebody removes it and so lowers the number; our own removals have a drain entry.
         ContainerState::Removing => replica.owner.is_composed(),
         ContainerState::Running | ContainerState::Restarting => false,
     }

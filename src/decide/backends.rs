@@ -1,5 +1,5 @@
-//! Which backends HAProxy is to have now, and what follows from that. A list made before replicas
-//! were probed would leave serving ones out, so some of it waits.
+//! The backends that HAProxy should have now, and the next action on it. A list made before the
+//! first probes would leave out replicas that serve, so some backends wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -149,7 +149,7 @@ pub(crate) fn remember(now: Moment, done: &Done, memory: &mut ProxyMemory) {
             *memory = proxy::remember(now, routes, done.result.as_ref().err(), memory);
         }
         Action::Amend { routes } => {
-            *memory = proxy::remember_amended(now, routes, done.result.is_err(), memory);
+            *memory = proxy::remember_update(now, routes, done.result.is_err(), memory);
         }
         Action::Steer { .. } => memory.is_unsteered = done.result.is_err(),
         Action::Start { .. }

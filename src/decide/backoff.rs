@@ -1,4 +1,5 @@
-//! A service whose replicas keep failing is started ever more slowly.
+//! Exponential backoff: a service whose replicas keep failing starts them ever more slowly, as
+//! kubelet does with `CrashLoopBackOff`.
 
 use std::time::Duration;
 
@@ -11,15 +12,19 @@ use crate::model::replica::{ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
+/// After the second failure in a row. It doubles with each further one.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
-/// As many as are wanted serve for so long in all, and everything is forgotten. Without a failure
-/// is not enough: one that takes long to fail, after a long wait, would begin anew each time. And
-/// while load makes it more there are fewer for a moment, so that it need not be in one piece.
+/// The failure count is reset once the service has run at full size for 10 minutes in total.
+/// Counting only failure-free time would reset it too early for a container that takes minutes to
+/// crash. The 10 minutes need not be contiguous, because scaling up briefly leaves fewer ready
+/// replicas than desired.
 const FORGIVEN: Duration = Duration::from_secs(600);
 
-/// Failures of one look count as one: what they share is most likely the cause. A replica that
-/// exited goes to the leaving ones, so that it is counted once.
+/// Counts failures since the last tick and resets the count after enough time at full size. All
+/// failures of one tick count as one: they most likely share a cause. An exited replica gets a
+/// drain entry, so that it is counted once, and is marked unhealthy if it is replaced, so that its
+/// removal is reported as `health.replaced`.
 pub(crate) fn count_failures(plan: &mut PlanBuilder) {
     let staying = plan.classified.counts.size();
     let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
@@ -35,9 +40,9 @@ pub(crate) fn count_failures(plan: &mut PlanBuilder) {
             let by = replica.ended.map(|ended| ended.by);
             let (number, exit) = (replica.number, replica.exit);
             steps.push(Step::Exited { number, exit, by, is_restarted: false });
-            // Whoever has the engine stop one is no failure of the service.
+            // `docker stop`, `docker kill` or a shutdown is no failure of the service.
             failed |= by.is_none_or(|by| by == Ending::Crashed);
-            // Another one takes its place, as that of one whose health check fails.
+            // A replica is missing, so another one replaces it.
             if 0 < missed {
                 missed -= 1;
                 next.ill.insert(replica.id.clone(), ended(snapshot.now, replica));
@@ -83,7 +88,7 @@ fn ended(now: Moment, replica: &Replica) -> Illness {
     Illness { since: now, error, served: replica.is_served(), doubted: false }
 }
 
-/// How much longer no replica may be started. The first failure costs nothing.
+/// How long the next start is delayed. The first failure delays nothing.
 pub(crate) fn left(snapshot: &Snapshot, failures: Failures) -> Option<Duration> {
     let doublings = failures.count.checked_sub(2)?.min(16);
     let span = FIRST.saturating_mul(1 << doublings).min(LONGEST);

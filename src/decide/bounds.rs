@@ -1,9 +1,9 @@
-//! The bounds that the operator set. They win over every earlier stage.
+//! The configured bounds. They win over every earlier stage.
 
 use crate::model::bounds::Bounds;
 use crate::model::reason::{Cause, Rule};
 
-/// A number outside the bounds is put right at once, without a look at load or cooldown.
+/// The rule that corrects a number outside the bounds, whatever load and cooldown say.
 pub(crate) fn correction(current: u32, bounds: Bounds) -> Option<Rule> {
     if current < bounds.min() {
         Some(Rule::BelowMin(bounds.min()))

@@ -1,4 +1,5 @@
-//! Who counts as what.
+//! The class of each replica, and how many are of each class. HPA groups pods alike (`groupPods`:
+//! ready, unready, missing, ignored).
 
 use crate::decide::after_exit::{self, AfterExit};
 use crate::model::decision::{Counts, Sighting, Weight};
@@ -12,18 +13,18 @@ use crate::model::snapshot::Snapshot;
 pub(crate) enum ReplicaClass {
     /// Can serve: our probe passed, or HAProxy sends it traffic already.
     Ready,
-    /// Made or running, not known to serve yet.
+    /// Created or running, not known to serve yet.
     Unready,
-    /// Its health check fails: HAProxy is to have it no more.
-    Ill,
+    /// Its health check fails and is trusted: HAProxy must not have it.
+    Unhealthy,
     /// Drained, stopped, or exited.
     Leaving,
-    /// Its owner stopped or paused it, or it is started again and again in vain: it is not counted
-    /// on.
+    /// Its owner stopped or paused it, or it keeps crashing: it does not count towards the
+    /// number.
     Away,
 }
 
-/// Failures in a row until another one is started beside one that is started again.
+/// Failures in a row until another replica is started beside one that keeps crashing.
 const RESTARTS_MAX: u32 = 2;
 
 fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
@@ -44,16 +45,16 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
         ContainerState::Created | ContainerState::Restarting => ReplicaClass::Unready,
         ContainerState::Paused if replica.is_held && replica.is_served() => ReplicaClass::Ready,
         ContainerState::Paused if replica.is_held => ReplicaClass::Unready,
-        // It answers nobody, whatever its check is worth.
-        ContainerState::Paused => ReplicaClass::Ill,
-        // Without an address nobody could ask it, but Swarm, whose tasks have none of their own.
+        // A paused container answers no request, whatever its last check said.
+        ContainerState::Paused => ReplicaClass::Unhealthy,
+        // Nobody can probe it without an address. Swarm tasks have none: Swarm probes them.
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => ReplicaClass::Ready,
-            _ if memory.is_ill(&replica.id) => ReplicaClass::Ill,
+            _ if memory.is_ill(&replica.id) => ReplicaClass::Unhealthy,
             Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
         },
         ContainerState::Running => match memory.ill.get(&replica.id) {
-            Some(illness) if !illness.doubted => ReplicaClass::Ill,
+            Some(illness) if !illness.doubted => ReplicaClass::Unhealthy,
             Some(illness) if illness.served => ReplicaClass::Ready,
             Some(_) => ReplicaClass::Unready,
             None if replica.is_served() || replica.health == Health::Healthy => ReplicaClass::Ready,
@@ -89,7 +90,7 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sight
         let weight = match class {
             ReplicaClass::Ready if lacks => Weight::Missing,
             ReplicaClass::Ready => Weight::Ready,
-            ReplicaClass::Unready | ReplicaClass::Ill => Weight::Unready,
+            ReplicaClass::Unready | ReplicaClass::Unhealthy => Weight::Unready,
             ReplicaClass::Leaving | ReplicaClass::Away => Weight::Ignored,
         };
         Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
@@ -97,24 +98,24 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sight
     classified.replicas.iter().map(sample).collect()
 }
 
-/// Numbers of starts under way that no container shows for yet.
+/// Numbers of starts that have not ended and have no container yet.
 pub(crate) fn hidden(snapshot: &Snapshot) -> impl Iterator<Item = u32> {
     let shown = |n: &u32| snapshot.replicas.iter().any(|r| r.number == *n);
     snapshot.starting.iter().copied().filter(move |n| !shown(n))
 }
 
-/// How many replicas stand where, and what the ready ones carry.
+/// How many replicas are of each class, and the CPU load of the ready ones.
 #[derive(Debug, Default)]
 pub(crate) struct ReplicaCounts {
     /// Ready, with a sample.
     pub(crate) sampled: u32,
     /// Ready, without one.
     pub(crate) missing: u32,
-    /// Not ready yet, among them starts under way that no container shows for yet.
+    /// Not ready yet, including starts without a container so far.
     pub(crate) unready: u32,
     pub(crate) ill: u32,
     pub(crate) leaving: u32,
-    /// Of the sampled ones, in hundredths of a percent.
+    /// CPU of the sampled ones together, in hundredths of a percent.
     pub(crate) total: u64,
 }
 
@@ -125,7 +126,7 @@ impl ReplicaCounts {
             match (class, replica.load) {
                 (ReplicaClass::Leaving, _) => counts.leaving += 1,
                 (ReplicaClass::Unready, _) => counts.unready += 1,
-                (ReplicaClass::Ill, _) => counts.ill += 1,
+                (ReplicaClass::Unhealthy, _) => counts.ill += 1,
                 (ReplicaClass::Away, _) => (),
                 (ReplicaClass::Ready, Load::Missing) => counts.missing += 1,
                 (ReplicaClass::Ready, Load::Read(load)) => {
@@ -143,12 +144,13 @@ impl ReplicaCounts {
         Counts { ready: sampled + missing, unready, ill, leaving }
     }
 
-    /// Everything that serves or soon will, and those that are replaced because they do not.
+    /// What counts towards the number: replicas that serve or soon will, and unhealthy ones until
+    /// they are replaced.
     pub(crate) fn size(&self) -> u32 {
         self.sampled + self.missing + self.unready + self.ill
     }
 
-    /// Over the replicas that gave a sample; `None` when none did.
+    /// CPU over the replicas with a sample; `None` without any.
     pub(crate) fn average(&self) -> Option<Percent> {
         let total = self.total.checked_div(u64::from(self.sampled))?;
         Some(Percent::from_hundredths(total))

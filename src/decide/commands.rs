@@ -1,4 +1,4 @@
-//! What an operator ordered: a number to hold, or no scaling for a while.
+//! Operator commands: hold a number, step it, pause scaling, restart all replicas.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
-/// A step is held at least so long, even without a cooldown: less would be over before it is seen.
+/// A step is held at least this long, even without a cooldown, so that the operator sees its
+/// effect.
 const STEP_MIN: Duration = Duration::from_secs(10);
 
-/// Forgets what is over.
+/// Removes a hold and a pause whose time is over.
 pub(crate) fn expire(now: Moment, next: &mut ServiceMemory) {
     let is_over = |until: Option<Moment>| until.is_some_and(|until| until <= now);
     next.hold.take_if(|hold| is_over(hold.until));
     next.pause.take_if(|pause| is_over(pause.until));
 }
 
-/// A hold outranks a pause: who asks for a number wants that number. Empty: nobody ordered any.
+/// The number that a hold or a pause sets, and why. A hold outranks a pause. Empty: neither is set.
 pub(crate) fn number(
     service: &Service,
     now: Moment,
@@ -32,7 +33,7 @@ pub(crate) fn number(
     if let Some(hold) = &memory.hold {
         let mut because =
             vec![Cause { rule: Rule::Held { left: left(hold.until) }, number: hold.count }];
-        // The config may have changed since the order was taken.
+        // The config may have changed since the command.
         let most = service.timetable.most();
         if most < hold.count {
             because.push(Cause { rule: Rule::AboveMax(most), number: most });
@@ -45,18 +46,18 @@ pub(crate) fn number(
     paused.into_iter().collect()
 }
 
-/// Until the next of them is over.
+/// How long until the hold or the pause is over.
 pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
     let hold = memory.hold.as_ref().and_then(|hold| hold.until);
     let pause = memory.pause.and_then(|pause| pause.until);
     hold.into_iter().chain(pause).min().map(|until| until.since(now))
 }
 
-/// An order that was taken: what is remembered from now on, and what is told of it.
+/// The effect of a command: the new memory, and the text of its event and answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AppliedCommand {
     pub(crate) memory: ServiceMemory,
-    /// `None`: it stood like that already, which is no event.
+    /// `None`: nothing changed, so there is no event.
     pub(crate) kind: Option<Kind>,
     pub(crate) words: String,
 }
@@ -80,7 +81,7 @@ pub(crate) fn apply(
             let count = step(service, memory, wall, *up)?;
             let span = if *up { service.cooldown.up } else { service.cooldown.down };
             let until = now.plus(span.max(STEP_MIN));
-            // What was held for longer stays held for as long. Why, went with the number.
+            // A longer hold keeps its time. Its reason was about the old number.
             let until = match &next.hold {
                 Some(old) => old.until.map(|old| old.max(until)),
                 None => Some(until),
@@ -124,7 +125,7 @@ fn shown(span: Option<Duration>, reason: Option<&str>) -> String {
     span + &reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// What more and fewer are counted from: several orders may come between two turns.
+/// The number that a relative command starts from. Several commands may come between two ticks.
 fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
     let held = memory.hold.as_ref().map(|hold| hold.count);
     held.or(memory.wanted).ok_or_else(|| {

@@ -1,10 +1,10 @@
-//! Holding still after a change.
+//! The cooldown: no change by load for a time after the last one.
 
 use crate::model::memory::ServiceMemory;
 use crate::model::reason::{Cause, Rule};
 use crate::model::snapshot::Snapshot;
 
-/// The span that counts is that of the change which is about to come.
+/// Returns the number after the cooldown. The direction of the new change says which span counts.
 pub(crate) fn hold(
     snapshot: &Snapshot,
     memory: &ServiceMemory,

@@ -1,8 +1,11 @@
-//! Taking a server away without cutting a request.
+//! Removes a server without cutting a request, in steps:
 //!
-//! HAProxy gives a draining server no new sessions. Once it shows none left, twice, and no earlier
-//! HAProxy process can reach it any more, it is released: it leaves HAProxy's list, and only when
-//! it is seen to have left is the container stopped. Every shorter way was measured to fail.
+//! 1. Draining: HAProxy gives the server no new sessions.
+//! 2. Drained: two polls in a row show no session, and no old HAProxy process can reach the server.
+//! 3. The server leaves HAProxy's list.
+//! 4. Only when HAProxy shows that it has left, the container is stopped.
+//!
+//! Every shorter sequence lost requests when measured.
 
 use std::time::Duration;
 
@@ -16,8 +19,8 @@ use crate::model::replica::{ContainerState, Duty, Health, Replica, ServerSeen};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 
 const QUIET_LOOKS: u32 = 2;
-/// After so long an earlier process has closed its idle clients, so that a connection it does not
-/// hold now is one it will not make either.
+/// After this time an old HAProxy process has closed its idle client connections: a server that it
+/// has no connection to now gets none later.
 const IDLE_CLIENTS_GONE: Duration = KEEP_ALIVE.saturating_add(Duration::from_secs(1));
 
 pub(crate) fn advance(plan: &mut PlanBuilder) {
@@ -25,8 +28,8 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
     for replica in &snapshot.replicas {
         let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
         if let DrainStep::Emptying { quiet } = drain.step {
-            // The time runs from when HAProxy is seen to know, not from when we decided.
-            if !is_told(snapshot, replica) {
+            // `drain_timeout` counts from when HAProxy shows the state, not from our decision.
+            if !is_out_of_rotation(snapshot, replica) {
                 *drain = Drain { since: snapshot.now, step: DrainStep::Emptying { quiet: 0 } };
             }
             drain.step = emptying(snapshot, replica, drain, quiet, steps);
@@ -50,7 +53,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
     }
 }
 
-/// Those that are gone, and those that ended and that somebody started again.
+/// Forgets drains of replicas that are gone, and of exited ones that somebody started again.
 pub(crate) fn forget(snapshot: &Snapshot, next: &mut ServiceMemory) {
     next.drains.retain(|id, drain| {
         let replica = snapshot.replicas.iter().find(|r| r.id == *id);
@@ -72,7 +75,7 @@ pub(crate) fn cancellable<'a>(
             && !r.busy
             && !target.is_outdated(r)
             && !matches!(r.health, Health::Unhealthy { .. })
-            // After a restart of the daemon its health is not known yet.
+            // Its health is unknown after a restart of the daemon; this is remembered.
             && !memory.is_ill(&r.id)
     })
 }
@@ -84,8 +87,8 @@ fn is_up(replica: &Replica) -> bool {
     }
 }
 
-/// HAProxy sends it nothing new. While it does not answer nobody knows.
-fn is_told(snapshot: &Snapshot, replica: &Replica) -> bool {
+/// HAProxy sends the replica no new sessions. While HAProxy does not answer, that is unknown.
+fn is_out_of_rotation(snapshot: &Snapshot, replica: &Replica) -> bool {
     match snapshot.proxy {
         ProxyStanding::Settled { .. } | ProxyStanding::Changing => {
             replica.state != ContainerState::Running || replica.server.is_none_or(gets_nothing_new)
@@ -121,7 +124,7 @@ fn emptying(
             quiet + 1
         }
         ProxyStanding::Settled { .. } => 0,
-        // Who sends it requests, and whether some are left, is known to nobody here.
+        // Without HAProxy nothing knows of open sessions: the drain lasts `drain_timeout`.
         ProxyStanding::Absent => 0,
         ProxyStanding::Changing | ProxyStanding::Silent => quiet,
     };
@@ -137,8 +140,9 @@ fn emptying(
     }
 }
 
-/// `undisturbed` is how long it has been draining without a reload in between: a process that was
-/// told to finish in that time may never have been told who drains.
+/// Whether no session is left and none can come. `undisturbed` is how long the replica has drained
+/// without a reload in between: a process that began to finish in that time may not know of the
+/// drain.
 fn is_empty(replica: &Replica, old_processes: u32, undisturbed: Duration) -> bool {
     let here = replica.server.is_none_or(|s| gets_nothing_new(s) && s.sessions == 0);
     let elsewhere = old_processes == 0
@@ -146,18 +150,20 @@ fn is_empty(replica: &Replica, old_processes: u32, undisturbed: Duration) -> boo
     here && elsewhere
 }
 
-/// A container that runs is stopped only where it is known that nothing reaches it any more.
+/// Whether the container may be stopped. One that runs must have left every HAProxy process: the
+/// current one shows `maint` without sessions, and old ones have no connection to it. After
+/// `drain_timeout`, sessions that are left are cut.
 fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
     let out_of_time = snapshot.service.drain_timeout <= snapshot.now.since(drain.since);
     let left_haproxy = match snapshot.proxy {
-        // An earlier process may know its address by another name: addresses are used again.
+        // An old process may have the address under another name: Docker reuses addresses.
         ProxyStanding::Settled { old, .. } => {
             let is_free = old == 0 || replica.old_connections == Some(0);
-            // HAProxy keeps a server in its list while idle clients hold on to it.
+            // HAProxy keeps a server in its list while idle client connections use it.
             let is_out = |s: ServerSeen| s.duty == Duty::Maint && (s.sessions == 0 || out_of_time);
             replica.server.is_none_or(is_out) && (is_free || out_of_time)
         }
-        // It waited for as long as it may.
+        // It has waited for `drain_timeout`.
         ProxyStanding::Absent => true,
         ProxyStanding::Changing | ProxyStanding::Silent => false,
     };

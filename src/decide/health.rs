@@ -1,8 +1,9 @@
-//! Who is ill, and when the health check is to be doubted rather than the replicas.
+//! Which replicas are unhealthy, and when the health check is ignored (panic mode).
 //!
-//! A replica that fell ill leaves HAProxy's list at once and keeps its seat until another one took
-//! it. When all fall ill at once it is more likely the check that is wrong, or something that all
-//! of them need: then none is touched and HAProxy keeps its list.
+//! An unhealthy replica leaves HAProxy's list at once and counts towards the number until another
+//! one is ready. When all replicas become unhealthy at once, the check or a common dependency is
+//! the likely cause: no replica is replaced and HAProxy keeps its list. Envoy's panic threshold
+//! does the same for a share of the hosts.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(crate) fn judge(plan: &mut PlanBuilder) {
         match &replica.health {
             Health::Unhealthy { since, error } => match next.ill.get_mut(id) {
                 Some(illness) => illness.error.clone_from(error),
-                // Whoever goes anyway is not worth a word.
+                // It is being removed already.
                 None if next.drains.contains_key(id) => (),
                 None => {
                     let (since, error) = (*since, error.clone());
@@ -35,13 +36,13 @@ pub(crate) fn judge(plan: &mut PlanBuilder) {
                     next.ill.insert(id.clone(), Illness { since, error, served, doubted });
                 }
             },
-            // There is no way back for one that is on its way out.
+            // A replica that drains because it was unhealthy is removed even if it recovers.
             Health::Healthy if next.drains.contains_key(id) => (),
             Health::Healthy => {
                 let was_ill = next.ill.remove(id).is_some();
                 steps.extend(was_ill.then_some(Step::Recovered { number }));
             }
-            // It was not asked since a restart of the daemon: what was known stands.
+            // Not probed since the daemon started: the stored result still holds.
             Health::Unknown | Health::Starting => (),
         }
     }
@@ -51,8 +52,8 @@ pub(crate) fn judge(plan: &mut PlanBuilder) {
     plan.has_failed = is_useless || fell_ill && plan.next.suspicion.is_none();
 }
 
-/// It runs, or seems to, and can serve nobody: that takes no health check. Docker compose's own
-/// are told by what happened to them, and left.
+/// It runs and cannot serve, whatever its health check says: it is paused, or has no address.
+/// Containers of docker compose are reported, but left alone.
 fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
     replica.owner.may_be_replaced()
         && match replica.state {
@@ -65,7 +66,7 @@ fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
         }
 }
 
-/// Whether some replica became useless and is to be replaced.
+/// Marks replicas that cannot serve as unhealthy. Returns whether there was a new one.
 fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, steps: &mut Vec<Step>) -> bool {
     let mut failed = false;
     for replica in snapshot.replicas.iter().filter(|r| is_useless(snapshot, r)) {
@@ -95,15 +96,23 @@ fn runs(replica: &Replica) -> bool {
     replica.state == ContainerState::Running && replica.address.is_some()
 }
 
+/// Enters and leaves panic mode. The states, and what leads from one to the next:
+///
+/// ```text
+/// trusted     -> panic       two or more became unhealthy within one interval, none is healthy
+/// panic       -> recovering  one is healthy again: the others get `healthy_after` checks
+/// recovering  -> panic       none is healthy any more
+/// recovering  -> trusted     the time is over: replicas that still fail are replaced
+/// ```
 fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Option<Milestone> {
-    // A replica that never could serve says nothing about those that do.
+    // A replica that never served says nothing about the health check.
     let is_well = |r: &Replica| {
         let stays = !next.drains.contains_key(&r.id) && !next.ill.contains_key(&r.id);
         stays && runs(r) && is_well(r)
     };
     let none_is_well = !snapshot.replicas.iter().any(is_well);
     let (check, now) = (&snapshot.service.health, snapshot.now);
-    // And one that never served is no less ill for it.
+    // Replicas that never served do not count towards panic mode; without HAProxy, all count.
     let is_absent = snapshot.proxy == ProxyStanding::Absent;
     let is_asked = |id: &ContainerId| snapshot.replicas.iter().any(|r| r.id == *id && runs(r));
     let counts = |id: &ContainerId, illness: &Illness| {
@@ -111,7 +120,7 @@ fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Opt
     };
     let ill = next.ill.iter().filter(|(id, illness)| counts(id, illness));
     let Some(suspicion) = &mut next.suspicion else {
-        // Who was ill before does not belong to it.
+        // Replicas that were unhealthy before have a cause of their own.
         let span = check.interval.saturating_add(check.timeout);
         let last = ill.clone().map(|(_, illness)| illness.since).max()?;
         let together = ill.filter(|(_, illness)| last.since(illness.since) <= span);
@@ -131,7 +140,7 @@ fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Opt
         suspicion.until = None;
         return None;
     }
-    // The others get the time to recover as well.
+    // The other replicas get time to recover as well.
     let grace = check.interval.saturating_mul(check.healthy_after);
     let until = *suspicion.until.get_or_insert(now.plus(grace.saturating_add(check.timeout)));
     if now < until {
@@ -150,7 +159,7 @@ fn is_well(replica: &Replica) -> bool {
     }
 }
 
-/// Until the check is trusted again.
+/// How long until the check is trusted again.
 pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
     Some(memory.suspicion?.until?.since(now))
 }

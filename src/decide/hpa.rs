@@ -1,14 +1,17 @@
-//! How many replicas one metric asks for, as Kubernetes' HPA counts them. Holds nothing back: what
-//! was asked for earlier, and how fast the number may change, is for later stages.
+//! The number of replicas that one metric proposes, as Kubernetes' HPA calculates it
+//! (`ReplicaCalculator` in `pkg/controller/podautoscaler/replica_calculator.go`:
+//! `GetResourceReplicas`, `calcPlainMetricReplicas`, `GetObjectMetricReplicas`,
+//! `GetExternalPerPodMetricReplicas`). `tests/hpa` holds HPA's own answers. Stabilization, scaling
+//! policies and bounds come later, in `normalize.rs`.
 //!
-//! Sums are exact, then the quotient is cut to a whole percent or a whole thousandth, and only then
-//! it becomes a float. Where HPA rounds, this rounds, in the same order: a number that differs by
-//! one in the last place can be a replica more.
+//! Sums are exact; the quotient is cut to a whole percent or thousandth, and only then becomes a
+//! float. This rounds where HPA rounds and in the same order: a difference in the last place can
+//! be a replica more.
 
 use crate::decide::classify::ReplicaClass;
 use crate::model::metric::Milli;
 
-/// Percent are thousandths of a percent here, as everywhere in `Milli`.
+/// 100 %. A percentage in `Milli` is in thousandths of a percent.
 const FULL: Milli = Milli(100_000);
 
 #[derive(Clone, Copy, Debug)]
@@ -18,23 +21,20 @@ pub(crate) struct ProposalInput<'a> {
     pub(crate) target: Milli,
     /// One for each replica, with or without a reading.
     pub(crate) samples: &'a [Sample],
-    /// How many replicas were last decided on.
+    /// The number before this decision.
     pub(crate) current: u32,
     pub(crate) tolerance: Tolerance,
 }
 
-/// What was measured, and what the target is for.
+/// What was measured, and what the target applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
     /// Percent of what the replicas with a reading may use together.
     Utilization,
-    /// The average of the replicas' own readings.
-    #[cfg_attr(not(test), expect(dead_code, reason = "HPA's cases have it, no source yet"))]
-    Average,
-    /// One number for all, to be shared: the target is for each replica.
+    /// One total for all replicas; the target is per replica.
     Shared(Milli),
-    /// One number that stands for each replica, as a response time does: the target is for the
-    /// number itself.
+    /// One value that holds for every replica, as a response time does; the target is for the
+    /// value itself.
     Common(Milli),
 }
 
@@ -43,11 +43,12 @@ pub(crate) struct Sample {
     pub(crate) class: ReplicaClass,
     /// `None` is a missing reading.
     pub(crate) used: Option<Milli>,
-    /// Only utilization asks for it, and then of every replica.
+    /// The limit. Utilization needs it of every replica, other measures do not.
     pub(crate) allowed: Option<Milli>,
 }
 
-/// A ratio of value to target from `1 - down` to `1 + up`, both included, changes nothing.
+/// A ratio of value to target from `1 - down` to `1 + up`, both included, changes nothing. HPA has
+/// one tolerance for each direction; the config has one for both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Tolerance {
     pub(crate) down: f64,
@@ -68,14 +69,14 @@ impl Tolerance {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Proposal {
     pub(crate) replicas: u32,
-    /// In the unit of the target; of the readings there were, not of those made up for gaps.
+    /// In the unit of the target. Without the values assumed for missing readings.
     pub(crate) value: Milli,
-    /// Of this value to the target.
+    /// `value` divided by the target.
     pub(crate) ratio: f64,
     pub(crate) outcome: Outcome,
 }
 
-/// How the ratio became a number. `filled` is the ratio once gaps were counted.
+/// How the ratio became a number. `filled` is the ratio with assumed values for missing readings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Followed,
@@ -84,16 +85,16 @@ pub(crate) enum Outcome {
     FollowedFilled {
         filled: f64,
     },
-    /// Kept: the gaps explain the difference.
+    /// Kept: the missing readings may explain the difference.
     ToleratedFilled {
         filled: f64,
     },
-    /// Kept: counting the gaps turns the direction around.
+    /// Kept: with the missing readings the ratio points the other way.
     RatioTurned {
         filled: f64,
     },
-    /// Kept: more or fewer replicas were looked at than were decided on, so that the count would
-    /// go against the ratio.
+    /// Kept: the number of replicas observed differs from the number decided on, so that the
+    /// proposal would go against the ratio.
     CountTurned {
         filled: f64,
         count: u32,
@@ -105,21 +106,21 @@ pub(crate) enum Outcome {
 pub(crate) enum NoProposal {
     NoReplica,
     NoReading,
-    /// There are readings, but none of a replica that is ready.
+    /// There are readings, but none of a ready replica.
     NoneReady,
-    /// Percent of nothing.
+    /// A replica has no limit to take a percentage of.
     NoLimit,
 }
 
 pub(crate) fn propose(input: &ProposalInput) -> Result<Proposal, NoProposal> {
     match input.measure {
-        Measure::Utilization | Measure::Average => from_samples(input),
+        Measure::Utilization => from_samples(input),
         Measure::Shared(total) => Ok(from_total(input, total)),
         Measure::Common(value) => Ok(from_value(input, value)),
     }
 }
 
-/// What a number of readings come to; those made up for gaps are added later.
+/// The sum of readings. Assumed values for missing ones are added later.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     used: u128,
@@ -135,7 +136,7 @@ impl Sums {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The value and its ratio to the target; `None` when it is a share of nothing.
+    /// The value and its ratio to the target; `None` when the limit is 0.
     fn ratio(&self, input: &ProposalInput) -> Option<(Milli, f64)> {
         let target = input.target.0.max(1) as f64;
         match input.measure {
@@ -146,7 +147,7 @@ impl Sums {
                 let ratio = percent as f64 / (target / 1000.0);
                 Some((Milli(percent * 1000), ratio))
             }
-            Measure::Average | Measure::Shared(_) | Measure::Common(_) => {
+            Measure::Shared(_) | Measure::Common(_) => {
                 let average = self.used.checked_div(u128::from(self.count))?;
                 let average = u64::try_from(average).unwrap_or(u64::MAX);
                 Some((Milli(average), average as f64 / target))
@@ -189,8 +190,8 @@ fn is_missing(sample: &Sample) -> bool {
     sample.class == ReplicaClass::Ready && sample.used.is_none()
 }
 
-/// With or without a reading: that of a replica that does not serve yet tells of its start, not of
-/// the load.
+/// With or without a reading: the reading of a replica that does not serve yet shows its start,
+/// not the load.
 fn is_unready(sample: &Sample) -> bool {
     sample.class == ReplicaClass::Unready
 }
@@ -217,7 +218,8 @@ fn read(input: &ProposalInput) -> Result<Sums, NoProposal> {
     Ok(sums)
 }
 
-/// Every gap is counted against the direction in which the ratio points. At 1.0 it points nowhere.
+/// Adds an assumed value for every missing reading, against the direction of the ratio: full load
+/// on the way down, none on the way up. A ratio of 1.0 has no direction.
 fn fill(input: &ProposalInput, read: Sums, ratio: f64) -> Sums {
     let mut sums = read;
     let (up, down) = (1.0 < ratio, ratio < 1.0);
@@ -231,7 +233,7 @@ fn fill(input: &ProposalInput, read: Sums, ratio: f64) -> Sums {
     sums
 }
 
-/// What a replica without a reading is taken to use on the way down.
+/// The assumed load of a replica without a reading on the way down.
 fn full(input: &ProposalInput, sample: &Sample) -> u128 {
     match input.measure {
         Measure::Utilization => {
@@ -240,7 +242,7 @@ fn full(input: &ProposalInput, sample: &Sample) -> u128 {
             // Both are below 2^64.
             allowed * percent / u128::from(FULL.0)
         }
-        Measure::Average | Measure::Shared(_) | Measure::Common(_) => u128::from(input.target.0),
+        Measure::Shared(_) | Measure::Common(_) => u128::from(input.target.0),
     }
 }
 
@@ -248,7 +250,7 @@ fn from_total(input: &ProposalInput, total: Milli) -> Proposal {
     let ProposalInput { current, tolerance, .. } = *input;
     let (total, target) = (total.min(QUANTITY_MAX), input.target.0.max(1) as f64);
     let alone = total.0 as f64 / target;
-    // None to share with: whatever there is asks for as many as it takes.
+    // From zero replicas, the total alone gives the number.
     let ratio = if current == 0 { alone } else { total.0 as f64 / (target * f64::from(current)) };
     let value = if current == 0 || total == QUANTITY_MAX {
         total
@@ -275,9 +277,9 @@ fn from_value(input: &ProposalInput, value: Milli) -> Proposal {
     Proposal { replicas, value, ratio, outcome }
 }
 
-/// The most that HPA's counts can hold.
+/// HPA's replica counts are `int32`.
 const COUNT_MAX: u32 = i32::MAX as u32;
-/// The most that a Kubernetes quantity can hold.
+/// A Kubernetes quantity is an `int64`.
 const QUANTITY_MAX: Milli = Milli(i64::MAX as u64);
 
 fn count(replicas: f64) -> u32 {

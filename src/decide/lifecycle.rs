@@ -1,6 +1,6 @@
-//! What people and the engine did to replicas since the last look: stopped, restarted, renamed,
-//! took away. Whatever is new is a step that is told once; what is remembered is how each replica
-//! was seen last.
+//! What others did to replicas since the last tick: people, docker compose and the engine stop,
+//! restart, rename and remove containers. Each change is reported once. `ServiceMemory::known`
+//! keeps the last observed state of each replica.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::model::time::Moment;
 /// Restarts by Docker's policy within [`LOOP_SPAN`] that are worth a warning.
 const LOOP: usize = 5;
 const LOOP_SPAN: Duration = Duration::from_secs(600);
-/// Without an address for so long is worth a line in the log.
+/// A replica without an address is reported after this time.
 const UNADDRESSED_TOLD: Duration = Duration::from_secs(10);
-/// A start that succeeded and that so many looks did not show has failed.
+/// A start that succeeded and that this many lists did not show has failed.
 const LOOKS_MAX: u32 = 3;
 
-/// A clone that somebody stopped is removed after so long, where others of its service run. When
-/// compose stops them all, it is soon asleep, and what it knows stays as it is.
+/// A clone that somebody stopped is removed after this time if another replica of its service is
+/// healthy. When compose stops the whole service, its clones stay.
 const STOPPED_FOR: Duration = Duration::from_secs(60);
 
-/// Clones whose owner, whoever that is, has no more use for them.
+/// A clone that somebody stopped for good.
 pub(crate) fn is_abandoned(snapshot: &Snapshot, replica: &Replica, memory: &ServiceMemory) -> bool {
     let away = memory.known.get(&replica.id).and_then(|known| known.away);
     let is_long = away.is_some_and(|since| STOPPED_FOR <= snapshot.now.since(since));
@@ -38,12 +38,12 @@ pub(crate) fn is_abandoned(snapshot: &Snapshot, replica: &Replica, memory: &Serv
         && snapshot.replicas.iter().any(serves)
 }
 
-/// What somebody else made of the number since the last look.
+/// How others changed the number of replicas since the last tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExternalChanges {
-    /// Came, or are there again.
+    /// New, or running again.
     pub(crate) came: u32,
-    /// Were taken away, stopped or paused.
+    /// Removed, stopped or paused.
     pub(crate) went: u32,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn follow(plan: &mut PlanBuilder) -> ExternalChanges {
     others
 }
 
-/// What is new about one replica, and how it is remembered.
+/// Reports what changed about one replica, and returns its state for the next tick.
 fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBuilder) -> Known {
     let snapshot = plan.snapshot;
     let number = replica.number;
@@ -125,7 +125,7 @@ fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBui
     known
 }
 
-/// One that was made and is not started yet is nothing new.
+/// A container that was created and not started yet is nothing to report.
 fn away(replica: &Replica) -> Option<Step> {
     let number = replica.number;
     match replica.state {
@@ -138,7 +138,8 @@ fn away(replica: &Replica) -> Option<Step> {
     }
 }
 
-/// One that ended and is started again: told, and counted when it did so by itself.
+/// A replica that exited and is started again: reported once, and a failure unless the host or
+/// Docker shut it down.
 fn end(replica: &Replica, known: &mut Known, is_ours: bool, plan: &mut PlanBuilder) {
     let restarts =
         replica.state == ContainerState::Exited && after_exit(replica) == AfterExit::Restarts;
@@ -175,7 +176,7 @@ pub(crate) fn no_address(replica: &Replica) -> String {
     format!("it has no address in network {network}; `docker network connect {network} {name}`")
 }
 
-/// Docker's own restart policy is at work. The same replica goes on, but each death is told.
+/// Docker's restart policy started a replica again. The replica stays, but each exit is reported.
 fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder) {
     let PlanBuilder { snapshot, next, steps, milestones, .. } = plan;
     let now = snapshot.now;
@@ -200,7 +201,7 @@ fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder)
     }
 }
 
-/// Starts that succeeded hold their seats until a look shows them.
+/// A start that succeeded counts as a replica until a list shows it, or too many did not.
 fn expire_started(plan: &mut PlanBuilder) {
     let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
     next.started.retain(|number, started| {
@@ -217,7 +218,7 @@ fn expire_started(plan: &mut PlanBuilder) {
     });
 }
 
-/// Until something here is to be decided, if nothing else happens.
+/// How long until one of the times above is over.
 pub(crate) fn requeue_after(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<Duration> {
     const SOON: Duration = Duration::from_millis(250);
     let now = snapshot.now;

@@ -1,4 +1,4 @@
-//! What each metric asks for.
+//! The proposal of each metric.
 
 use crate::decide::classify::{self, Classified, ReplicaClass};
 use crate::decide::hpa::{
@@ -10,12 +10,12 @@ use crate::model::reason::{Gauge, Rule};
 use crate::model::replica::{Load, Replica};
 use crate::model::snapshot::Snapshot;
 
-/// Where no behavior says otherwise, as HPA has it.
+/// Percent. HPA's default (`--horizontal-pod-autoscaler-tolerance`).
 const TOLERANCE: u32 = 10;
-/// What a replica may use, in thousandths of a percent: loads are shares of it already.
+/// The limit of a replica. Loads are shares of the limit already, so it is 100 %.
 const WHOLE: Milli = Milli(100_000);
 
-/// One answer for each metric, in their order.
+/// One result for each metric, in the order of the config.
 pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32) -> Vec<Measured> {
     let behavior = snapshot.service.behavior.as_ref();
     let tolerance = Tolerance::from_hundredths(behavior.map_or(TOLERANCE, |b| b.tolerance));
@@ -25,8 +25,8 @@ pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32
             Reading::Replicas => Measure::Utilization,
             Reading::Total(total) => Measure::Shared(*total),
             Reading::Average(value) => Measure::Common(*value),
-            Reading::Failed(why) => return untold(metric, why.clone()),
-            Reading::Pending => return untold(metric, "nothing was read yet".to_owned()),
+            Reading::Failed(why) => return unavailable(metric, why.clone()),
+            Reading::Pending => return unavailable(metric, "not read yet".to_owned()),
         };
         let samples = samples(snapshot, classified, &metric.source);
         let target = metric.target;
@@ -37,8 +37,8 @@ pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32
             current,
             tolerance,
         }) {
-            Ok(proposal) => told(metric, &proposal),
-            Err(blind) => untold(metric, words(blind).to_owned()),
+            Ok(proposal) => available(metric, &proposal),
+            Err(blind) => unavailable(metric, words(blind).to_owned()),
         }
     };
     pairs.map(one).collect()
@@ -56,9 +56,9 @@ fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec
             Load::Read(percent) => Some(Milli(percent.hundredths().saturating_mul(10))),
             Load::Missing => None,
         };
-        // An ill one is replaced: its successor will carry a share, and carries nothing yet.
+        // An unhealthy replica is replaced: its successor will carry load, but does not yet.
         let class = match *class {
-            ReplicaClass::Ill => ReplicaClass::Unready,
+            ReplicaClass::Unhealthy => ReplicaClass::Unready,
             ReplicaClass::Away => ReplicaClass::Leaving,
             class @ (ReplicaClass::Ready | ReplicaClass::Unready | ReplicaClass::Leaving) => class,
         };
@@ -76,7 +76,7 @@ fn unit(source: &Source) -> &'static str {
     }
 }
 
-fn told(metric: &Metric, proposal: &Proposal) -> Measured {
+fn available(metric: &Metric, proposal: &Proposal) -> Measured {
     let (value, unit) = (proposal.value, unit(&metric.source));
     let gauge = Gauge { metric: metric.source.name(), value, target: metric.target, unit };
     let rule = match proposal.outcome {
@@ -102,7 +102,7 @@ fn told(metric: &Metric, proposal: &Proposal) -> Measured {
     }
 }
 
-fn untold(metric: &Metric, why: String) -> Measured {
+fn unavailable(metric: &Metric, why: String) -> Measured {
     Measured {
         name: metric.source.to_string(),
         unit: unit(&metric.source),
@@ -117,9 +117,9 @@ fn untold(metric: &Metric, why: String) -> Measured {
 
 fn words(blind: NoProposal) -> &'static str {
     match blind {
-        NoProposal::NoReplica => "there is no replica to measure",
+        NoProposal::NoReplica => "no replica runs",
         NoProposal::NoReading => "no replica gave a sample",
-        NoProposal::NoneReady => "no replica that is ready gave a sample",
-        NoProposal::NoLimit => "a replica's limit is not known",
+        NoProposal::NoneReady => "no ready replica gave a sample",
+        NoProposal::NoLimit => "the limit of a replica is unknown",
     }
 }

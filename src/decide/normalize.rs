@@ -1,4 +1,5 @@
-//! From what is proposed to what is allowed: windows, then rates, then bounds.
+//! From the proposed number to the allowed one: stabilization windows, then scaling policies, then
+//! bounds. HPA's `normalizeDesiredReplicas` and `normalizeDesiredReplicasWithBehaviors`.
 
 use crate::decide::bounds;
 use crate::decide::policies::{self, RateLimit};
@@ -13,7 +14,7 @@ use crate::model::time::Moment;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormalizationArg<'a> {
     pub(crate) now: Moment,
-    /// Within the bounds: a number outside of them is put right before any metric is asked.
+    /// Within the bounds: a number outside of them is corrected before any metric is evaluated.
     pub(crate) current: u32,
     pub(crate) desired: u32,
     pub(crate) bounds: Bounds,
@@ -31,12 +32,11 @@ pub(crate) struct Normalized {
 impl Normalized {
     /// The one word for all of it: that of the last restraint.
     pub(crate) fn word(&self) -> &'static str {
-        self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
+        self.because.last().map_or(crate::model::reason::WITHIN_RANGE, |cause| cause.rule.word())
     }
 }
 
-/// Remembers what was asked for. What is done in the end may differ, so the caller tells
-/// `policies::remember`.
+/// Logs the proposal. The final number may differ: the caller logs it with `policies::remember`.
 pub(crate) fn normalize(request: &NormalizationArg, history: &mut History) -> Normalized {
     let mut because = Vec::new();
     let stabilized = match request.behavior {
@@ -109,7 +109,7 @@ fn at_rate(
     number
 }
 
-/// Of the bound and the rate, the tighter one gives the reason; the bound when they are equal.
+/// The tighter one of the bound and the policy gives the reason; the bound if they are equal.
 fn to_ceiling(number: u32, bounds: Bounds, ceiling: RateLimit, because: &mut Vec<Cause>) -> u32 {
     if ceiling.replicas < bounds.max() && ceiling.replicas < number {
         because.push(Cause { rule: Rule::ScaleUpLimit(ceiling.by), number: ceiling.replicas });

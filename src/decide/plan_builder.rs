@@ -111,7 +111,7 @@ impl<'a> PlanBuilder<'a> {
 
     /// The number is reached, but some replicas still drain. Any other reason says more.
     fn still_draining(&self) -> Option<Cause> {
-        let last = self.because.last().filter(|c| c.rule.word() == "DesiredWithinRange")?;
+        let last = self.because.last().filter(|cause| cause.rule.is_within_range())?;
         let is_draining = |drain: &&Drain| matches!(drain.step, DrainStep::Emptying { .. });
         let count = self.next.drains.values().filter(is_draining).count();
         let rule = Rule::Draining(u32::try_from(count).unwrap_or(u32::MAX));

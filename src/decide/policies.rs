@@ -1,4 +1,5 @@
-//! How far the number may go in one step, given how far it went lately.
+//! Scaling policies: how far the number may change now, given its changes within the periods. HPA's
+//! `calculateScaleUpLimitWithScalingRules` and `calculateScaleDownLimitWithBehaviors`.
 
 use std::time::Duration;
 
@@ -6,21 +7,22 @@ use crate::model::behavior::{Amount, Behavior, Cap, Policy, Rules, Select};
 use crate::model::history::{Change, History};
 use crate::model::time::Moment;
 
-/// No period may be longer, so nothing older is kept.
+/// The longest period that the config allows. Older entries are dropped.
 pub(crate) const PERIOD_MAX: Duration = Duration::from_secs(1800);
 /// More changes than this within one period are unlikely with any cooldown.
 pub(crate) const KEPT_MAX: usize = 256;
-/// By so much one may then count too long: one in each of 180 spans fits.
+/// An entry may then count up to 10 s too long: one in each of 180 spans fits.
 const SPAN_MS: u64 = 10_000;
 
-/// The farthest number allowed, and what allows no more.
+/// The farthest number allowed, and the policy that sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateLimit {
     pub(crate) replicas: u32,
     pub(crate) by: Cap,
 }
 
-/// The cap where no behavior is set: one wrong sample must not start a hundred replicas.
+/// The cap without a behavior, as HPA's `calculateScaleUpLimit`: one wrong sample must not start a
+/// hundred replicas.
 pub(crate) fn growth(current: u32) -> RateLimit {
     RateLimit { replicas: current.saturating_mul(2).max(4), by: Cap::Growth }
 }
@@ -77,21 +79,21 @@ fn whole(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
-/// How many replicas there were when the period began. Below zero only when somebody else took
-/// away what was added.
+/// How many replicas there were when the period began. Negative only if somebody else removed
+/// replicas that were added since.
 fn start(history: &History, now: Moment, current: u32, period: Duration) -> i64 {
     let added = changed(&history.ups, now, period);
     let taken = changed(&history.downs, now, period);
     i64::from(current).saturating_sub(added).saturating_add(taken)
 }
 
-/// By how much the number changed within the period; what is just as old no longer counts.
+/// By how much the number changed within the period. A change exactly as old no longer counts.
 pub(crate) fn changed(log: &[Change], now: Moment, period: Duration) -> i64 {
     let within = log.iter().filter(|c| now.since(c.at) < period);
     within.fold(0, |sum: i64, c| sum.saturating_add(i64::from(c.replicas)))
 }
 
-/// Keeps what was done, to count it in the next decisions. Without a behavior nothing counts it.
+/// Logs a change for later decisions. Without a behavior no policy reads the log.
 pub(crate) fn remember(
     history: &mut History,
     now: Moment,
@@ -116,17 +118,18 @@ pub(crate) fn remember(
     }
 }
 
-/// No policy of the direction counts it any more, so its place can be taken.
+/// No policy of this direction counts the entry any more, so it can be overwritten.
 pub(crate) fn is_outdated(change: &Change, now: Moment, longest: Duration) -> bool {
     longest < now.since(change.at)
 }
 
-/// Drops what no period can count again. When too many are left, those close together become one,
-/// which then counts a while longer.
+/// Drops entries that no period covers. If more than `KEPT_MAX` are left, entries close in time are
+/// joined, which may count a little longer.
 pub(crate) fn thin_out(history: &mut History, now: Moment) {
     for log in [&mut history.ups, &mut history.downs] {
         for change in log.iter_mut() {
-            // The clock was ahead before a restart. Else this would count until it is there again.
+            // The clock was set back: an entry from the future would count until the clock
+            // reaches it.
             change.at = change.at.min(now);
         }
         log.sort_by_key(|c| c.at);

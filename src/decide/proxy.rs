@@ -1,5 +1,5 @@
-//! How HAProxy gets from what it shows to what it is to have: it is told who drains, amended while
-//! it runs where nothing but servers changes, and reloaded where it has to be.
+//! How HAProxy gets from its observed state to the desired one: server states by `set server`,
+//! changed servers at run time (dynamic servers), everything else by a reload.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,21 +15,21 @@ use crate::model::time::Moment;
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
-/// Between two looks at a server whose first health check HAProxy has not done yet.
+/// Between two polls while a server waits for its first health check by HAProxy.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// A server that is out of use stays in HAProxy's list while idle clients hold on to it.
+/// Between two attempts to delete a server that idle client connections keep in HAProxy's list.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// An earlier process gives up its listeners as soon as it is told to finish. One that still takes
-/// connections after so long does not answer: each that it takes hangs.
+/// An old process closes its listeners as soon as it is asked to finish. One that still accepts
+/// connections after this time hangs, and so does every connection that it accepts.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// So many earlier processes may finish at once: each has the memory of a whole HAProxy.
+/// Old processes that may finish at once: each has the memory of a whole HAProxy.
 const OLD_MAX: u32 = 10;
 
-/// A service that left the config keeps its port as long as the one that has it now has nobody to
-/// serve it, as after a change of its name. `running` are addresses of containers that no service
-/// of the config has. Gives who keeps a port, which, and for whom.
+/// A service that left the config keeps its port until the service that has the port now has a
+/// server, as after a change of the service's name. `running` holds the addresses of containers
+/// that belong to no service of the config. Returns the ports that are kept.
 pub(crate) fn keep_ports(
     routes: &mut Routes,
     applied: Option<&Routes>,
@@ -52,25 +52,25 @@ pub(crate) fn keep_ports(
         let (service, successor) = (old.service.clone(), backend.service.clone());
         kept.push((KeptPort { service, listen, successor }, old));
     }
-    let (told, backends): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+    let (ports, backends): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
     routes.backends.extend(backends);
     routes.backends.sort_by(|a, b| a.service.cmp(&b.service));
-    told
+    ports
 }
 
-/// What is to be done now, or how long to wait with it.
+/// What to do now, or how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyPlan {
     Nothing,
     Do(Action),
     Wait(Duration),
-    /// A reload waits until some of the earlier processes have finished.
+    /// A reload is deferred until some of the old processes have finished.
     Crowded {
         old_processes: u32,
     },
 }
 
-/// `seen` is `None` when HAProxy does not answer. Call it only while nothing is under way on it.
+/// `seen` is `None` when HAProxy does not answer. No action on HAProxy may be running.
 pub(crate) fn plan_proxy(
     now: Moment,
     routes: &Routes,
@@ -78,14 +78,14 @@ pub(crate) fn plan_proxy(
     memory: &ProxyMemory,
     min_reload_interval: Duration,
 ) -> ProxyPlan {
-    let plan = decide_routes(now, routes, seen, memory, min_reload_interval);
+    let plan = plan_routes(now, routes, seen, memory, min_reload_interval);
     let lingering = seen.map_or(&[][..], |seen| &seen.lingering);
     let left = |l: &Lingering| left(now, Some(l.since), LINGER_MAX);
     let over = lingering.iter().filter(|l| left(l).is_none());
     let processes: Vec<u32> = over.map(|l| l.process).collect();
-    // Who must get nothing more is told first.
-    let is_steering = matches!(plan, ProxyPlan::Do(Action::Steer { .. }));
-    if !processes.is_empty() && !is_steering {
+    // Setting server states comes first: a drain must not wait.
+    let sets_states = matches!(plan, ProxyPlan::Do(Action::Steer { .. }));
+    if !processes.is_empty() && !sets_states {
         return ProxyPlan::Do(Action::EndProxies { processes });
     }
     match (plan, lingering.iter().filter_map(left).min()) {
@@ -95,7 +95,14 @@ pub(crate) fn plan_proxy(
     }
 }
 
-fn decide_routes(
+/// The order of the checks is the order of urgency:
+///
+/// 1. Server states: a server that must get no new sessions, before anything that may fail.
+/// 2. HAProxy agrees with the desired state: retry a part that was left out, else settle.
+/// 3. Only servers differ: update them at run time.
+/// 4. Too many old processes: the reload is deferred.
+/// 5. A reload, after the retry backoff or the minimal interval between two reloads.
+fn plan_routes(
     now: Moment,
     routes: &Routes,
     seen: Option<&ProxySeen>,
@@ -106,26 +113,25 @@ fn decide_routes(
     let failure = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let retry_in = failure.and_then(|f| left(now, Some(f.at), retry_after(f)));
     if let Some(seen) = seen {
-        // Who must get nothing more is told before anything that may take long or fail.
-        let steered = steer(seen, routes);
-        // What HAProxy does not take it is not expected to show.
+        let states = states_to_set(seen, routes);
+        // Backends that HAProxy refused are not expected to be there.
         let agrees = loaded
             && match failure {
                 Some(f) => routes.without(&f.left_out).agree(seen.in_use()),
                 None => routes.agree(seen.in_use()),
             };
-        if !steered.is_empty() && (agrees || !memory.is_unsteered) {
-            return ProxyPlan::Do(Action::Steer { servers: steered });
+        if !states.is_empty() && (agrees || !memory.is_unsteered) {
+            return ProxyPlan::Do(Action::Steer { servers: states });
         }
         if agrees && !seen.is_stale {
             return match (failure, retry_in) {
-                // All but a part of it was done: the part is tried again.
+                // Partially applied: the rest is tried again.
                 (Some(_), None) => ProxyPlan::Do(reload(routes, Some(seen))),
                 (Some(_), Some(wait)) => ProxyPlan::Wait(wait),
                 (None, _) => settle(now, seen, routes, memory),
             };
         }
-        if !agrees && seen.is_amendable && is_amendment(routes, memory) {
+        if !agrees && seen.is_amendable && changes_servers_only(routes, memory) {
             return ProxyPlan::Do(Action::Amend { routes: routes.clone() });
         }
         if OLD_MAX <= seen.old_processes {
@@ -134,7 +140,7 @@ fn decide_routes(
     }
     let pause = match failure {
         Some(_) if !loaded => retry_in,
-        // A process that is not there is worth no waiting.
+        // No process runs: nothing to be careful with.
         _ if seen.is_none() => None,
         _ => left(now, memory.reloaded_at, min_reload_interval),
     };
@@ -144,8 +150,8 @@ fn decide_routes(
     }
 }
 
-/// A server that is new, or that still drains from before, serves only after a reload. Until then
-/// nobody who serves is told to drain by it.
+/// A new server, or one that still drains from before, serves only after the reload. Until all of a
+/// backend's servers do, the reload itself drains none that serves.
 fn reload(routes: &Routes, seen: Option<&ProxySeen>) -> Action {
     let mut routes = routes.clone();
     let Some(seen) = seen else { return Action::Reload { routes } };
@@ -159,12 +165,12 @@ fn reload(routes: &Routes, seen: Option<&ProxySeen>) -> Action {
     Action::Reload { routes }
 }
 
-/// Nothing but servers changes. A reload that did all but a part is to be tried again whole.
-fn is_amendment(routes: &Routes, memory: &ProxyMemory) -> bool {
+/// Whether only servers change. After a partially applied reload, a whole one is due.
+fn changes_servers_only(routes: &Routes, memory: &ProxyMemory) -> bool {
     memory.failure.is_none() && memory.applied.as_ref().is_some_and(|a| a.same_but_servers(routes))
 }
 
-/// All is as it should be, but for what takes its time.
+/// HAProxy has the desired state; only first health checks and deletions are left.
 fn settle(now: Moment, seen: &ProxySeen, routes: &Routes, memory: &ProxyMemory) -> ProxyPlan {
     if routes.backends.iter().any(|backend| !is_in_service(backend, seen)) {
         return ProxyPlan::Wait(LOOK_AGAIN);
@@ -188,18 +194,18 @@ fn retry_after(failure: &ReloadFailure) -> Duration {
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
 }
 
-/// What running servers have to be told, each under the address that it should have.
-fn steer(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
+/// The admin states to set, on servers that have the desired address.
+fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
     let mut servers = Vec::new();
     for backend in &routes.backends {
         let is_in_service = is_in_service(backend, seen);
         for server in &backend.servers {
             let Some(now) = shown(backend, server, seen) else { continue };
             let is_due = match server.duty() {
-                // HAProxy takes one for healthy until it has looked.
+                // Until its first health check HAProxy assumes that a server is up.
                 Duty::Ready => now.seen.is_checked,
-                // Whoever goes stays until those have come that take its place, however long that
-                // takes. Whoever is ill is not among them.
+                // A server drains only once its replacements serve, however long that takes.
+                // Unhealthy ones are not in the desired list at all.
                 Duty::Drain | Duty::Maint => is_in_service || now.seen.duty == Duty::Maint,
             };
             if now.seen.duty != server.duty() && is_due {
@@ -207,7 +213,7 @@ fn steer(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
             }
         }
     }
-    // Its address may be another container's by now, in any service.
+    // Their addresses may belong to other containers by now, of any service.
     let strangers = routes.strangers(&seen.servers).filter(|s| s.seen.duty != Duty::Maint);
     servers.extend(strangers.map(|stranger| order(stranger, Duty::Maint)));
     servers
@@ -225,7 +231,7 @@ fn shown<'a>(backend: &Backend, server: &Server, seen: &'a ProxySeen) -> Option<
     })
 }
 
-/// Every server that is to get requests does.
+/// Every server that should get requests does.
 fn is_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
     backend.servers.iter().filter(|server| !server.draining).all(|s| serves(backend, s, seen))
 }
@@ -234,7 +240,7 @@ fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
     shown(backend, server, seen).is_some_and(|s| s.seen.duty == Duty::Ready)
 }
 
-/// What a reload that ended leaves for the next one; `trouble` is `None` when all went well.
+/// The memory after a reload; `trouble` is `None` when it succeeded.
 pub(crate) fn remember(
     now: Moment,
     routes: &Routes,
@@ -256,8 +262,8 @@ pub(crate) fn remember(
     ProxyMemory { applied, reloaded_at: Some(now), failure, ..ProxyMemory::default() }
 }
 
-/// The same of an amendment. What a refused one left half done, a reload puts right.
-pub(crate) fn remember_amended(
+/// The memory after a run-time update of servers. A reload repairs one that failed halfway.
+pub(crate) fn remember_update(
     now: Moment,
     routes: &Routes,
     is_refused: bool,

@@ -1,5 +1,5 @@
-//! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says how
-//! many of each group; this file chooses which ones.
+//! From the number of replicas to the starts and stops that lead there. `rolling_update.rs` says
+//! how many of each group; this file chooses which ones.
 
 use crate::decide::after_exit::{self, AfterExit};
 use crate::decide::classify::{ReplicaClass, hidden};
@@ -23,9 +23,9 @@ type Classed<'a> = (ReplicaClass, &'a Replica);
 struct ReplicaGroups<'a> {
     /// Of the desired revision; those that do not serve yet in front.
     new: Vec<Classed<'a>>,
-    old: Vec<Classed<'a>>,
-    old_idle: Vec<Classed<'a>>,
-    ill: Vec<Classed<'a>>,
+    outdated: Vec<Classed<'a>>,
+    outdated_idle: Vec<Classed<'a>>,
+    unhealthy: Vec<Classed<'a>>,
     sizes: GroupSizes,
 }
 
@@ -35,19 +35,19 @@ impl<'a> ReplicaGroups<'a> {
         let mut groups = ReplicaGroups::default();
         let hidden = hidden(snapshot).count();
         groups.sizes.pending = hidden;
-        groups.sizes.under_way = hidden;
+        groups.sizes.starting = hidden;
         for (class, replica) in plan.classified.replicas.iter().rev() {
             let is_leaving =
                 *class == ReplicaClass::Leaving && replica.state == ContainerState::Running;
-            groups.sizes.ill_leave |= is_leaving && memory.is_ill(&replica.id);
+            groups.sizes.unhealthy_leave |= is_leaving && memory.is_ill(&replica.id);
             groups.add((*class, replica), revision, &snapshot.starting);
         }
-        // Compose's own go after all clones. A replica that serves and passes its check goes last,
-        // also in panic mode.
+        // Compose's containers go after all clones. A replica that serves and passes its check goes
+        // last, also in panic mode.
         let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
         let stays = |r: &Replica| !r.owner.may_be_replaced();
         groups.new.sort_by_key(|(class, r)| (stays(r), *class == ReplicaClass::Ready, passes(r)));
-        groups.old.sort_by_key(|(_, r)| (r.is_served(), passes(r)));
+        groups.outdated.sort_by_key(|(_, r)| (r.is_served(), passes(r)));
         groups.measure(plan);
         groups
     }
@@ -64,27 +64,27 @@ impl<'a> ReplicaGroups<'a> {
         match class {
             _ if is_starting && (class != ReplicaClass::Leaving || is_undone) => {
                 self.sizes.pending += 1;
-                self.sizes.under_way += 1;
+                self.sizes.starting += 1;
                 return;
             }
             ReplicaClass::Away => return,
             // Compose's own is left to compose; another one takes its place meanwhile.
-            ReplicaClass::Ill if !replica.owner.may_be_replaced() => return,
+            ReplicaClass::Unhealthy if !replica.owner.may_be_replaced() => return,
             ReplicaClass::Leaving => {
                 let runs = replica.state == ContainerState::Running;
                 self.sizes.leaving += usize::from(runs);
-                self.sizes.rolls |= runs && is_outdated;
+                self.sizes.has_outdated |= runs && is_outdated;
                 return;
             }
-            ReplicaClass::Ill => self.ill.push(classed),
-            ReplicaClass::Ready if is_outdated => self.old.push(classed),
+            ReplicaClass::Unhealthy => self.unhealthy.push(classed),
+            ReplicaClass::Ready if is_outdated => self.outdated.push(classed),
             ReplicaClass::Unready
                 if is_outdated && (is_known || replica.state == ContainerState::Created) =>
             {
-                self.old_idle.push(classed);
+                self.outdated_idle.push(classed);
             }
             // Not probed yet: it may serve.
-            ReplicaClass::Unready if is_outdated => self.old.push(classed),
+            ReplicaClass::Unready if is_outdated => self.outdated.push(classed),
             ReplicaClass::Ready => {
                 self.sizes.ready += 1;
                 self.new.push(classed);
@@ -94,16 +94,16 @@ impl<'a> ReplicaGroups<'a> {
                 self.new.push(classed);
             }
         }
-        self.sizes.rolls |= is_outdated;
+        self.sizes.has_outdated |= is_outdated;
     }
 
     fn measure(&mut self, plan: &PlanBuilder) {
         let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let rollout = plan.snapshot.service.rollout;
         let sizes = &mut self.sizes;
-        sizes.old = self.old.len();
-        sizes.old_idle = self.old_idle.len();
-        sizes.ill = self.ill.len();
+        sizes.outdated = self.outdated.len();
+        sizes.outdated_idle = self.outdated_idle.len();
+        sizes.unhealthy = self.unhealthy.len();
         sizes.wanted = count(plan.wanted);
         sizes.max_surge = count(rollout.max_surge);
         sizes.max_unavailable = count(rollout.max_unavailable);
@@ -114,7 +114,7 @@ impl<'a> ReplicaGroups<'a> {
     /// that serves does not go before those that do not: as many as are wanted serve first.
     fn stoppable(&self, most: usize) -> usize {
         let serves = |(class, _): &Classed| *class == ReplicaClass::Ready;
-        let mut serving = self.new.iter().filter(|r| serves(r)).count() + self.sizes.old;
+        let mut serving = self.new.iter().filter(|r| serves(r)).count() + self.sizes.outdated;
         let floor = serving.min(self.sizes.wanted);
         let may_go = |classed: &&Classed| {
             let is_serving = serves(classed);
@@ -137,14 +137,14 @@ pub(crate) fn reconcile_replicas(plan: &mut PlanBuilder, revision: &DesiredRevis
     groups.sizes.ready += cancelled;
     groups.sizes.leaving -= cancelled;
     let moves = groups.sizes.moves();
-    if let Some((_, rule)) = plan.room.filter(|_| 0 < moves.no_room) {
+    if let Some((_, rule)) = plan.room.filter(|_| 0 < moves.lacks_memory) {
         plan.set_number(rule, plan.wanted);
     }
-    let stop_new = groups.stoppable(moves.drop_new);
+    let stop_new = groups.stoppable(moves.stop_new);
     let stops = [
-        (&groups.ill, moves.drop_ill),
-        (&groups.old_idle, moves.drop_old_idle),
-        (&groups.old, moves.drop_old),
+        (&groups.unhealthy, moves.stop_unhealthy),
+        (&groups.outdated_idle, moves.stop_outdated_idle),
+        (&groups.outdated, moves.stop_outdated),
         (&groups.new, stop_new),
     ];
     for classed in stops.iter().flat_map(|(group, count)| group.iter().take(*count)) {
@@ -169,8 +169,8 @@ fn cancel_drains(plan: &mut PlanBuilder, most: usize, revision: &DesiredRevision
     back.len()
 }
 
-/// Starts `missing` new replicas, and those that were `created` but never started. Compose sleeps
-/// and the backoff are asked in this order: a service that sleeps does not wait for anything.
+/// Starts `missing` new replicas, those that were `created` but never started, and compose's own
+/// that exited. Nothing starts while compose has stopped the service, or during the backoff.
 fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &DesiredRevision) {
     let snapshot = plan.snapshot;
     let mut numbers = created;
@@ -196,7 +196,7 @@ fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &D
     plan.actions.extend(numbers.into_iter().map(start));
 }
 
-/// Compose's own that ended by itself or with the host, and the clones of it.
+/// A container of compose, or a clone of one, that exited without its owner stopping it.
 fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     replica.state == ContainerState::Exited
         && after_exit::after_exit(replica) == AfterExit::Restarts
@@ -205,8 +205,8 @@ fn is_to_restart(replica: &Replica, snapshot: &Snapshot, memory: &ServiceMemory)
         && !snapshot.starting.contains(&replica.number)
 }
 
-/// The next one. Where that could not be read back, the lowest that is free; then no number tells
-/// any more who was there before a restart was ordered.
+/// The next number. Above `NUMBER_MAX` it could not be read back from a name: then the lowest free
+/// number, and numbers no longer tell which replicas are older than a requested restart.
 fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> u32 {
     if next.last_number < NUMBER_MAX {
         next.last_number += 1;
@@ -229,7 +229,7 @@ fn containers_max(plan: &PlanBuilder) -> u32 {
     // Those that do not count towards the number: they go, or their owner has stopped them.
     let idle = |(class, r): &&Classed| match class {
         ReplicaClass::Leaving | ReplicaClass::Away => true,
-        ReplicaClass::Ill => !r.owner.may_be_replaced(),
+        ReplicaClass::Unhealthy => !r.owner.may_be_replaced(),
         ReplicaClass::Ready | ReplicaClass::Unready => false,
     };
     let idle = plan.classified.replicas.iter().filter(idle).count();
@@ -244,7 +244,7 @@ fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
         && replica.address.is_some();
     let step = match class {
         // An ill one has left HAProxy's list, but it may finish its open requests.
-        ReplicaClass::Ready | ReplicaClass::Ill => DrainStep::Emptying { quiet: 0 },
+        ReplicaClass::Ready | ReplicaClass::Unhealthy => DrainStep::Emptying { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
         ReplicaClass::Unready if may_serve => return,
         ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Released,

@@ -1,7 +1,7 @@
-//! What replicas should be made from, which ones are not, and how far that has come.
+//! The desired revision, which replicas are outdated, and the progress of a rollout.
 //!
-//! Nothing here starts or stops a replica: `rolling_update.rs` does that for as long as there are old ones.
-//! So a change may be cut off anywhere, and goes on from what is there.
+//! Nothing here starts or stops a replica: `rolling_update.rs` does, as long as there are outdated
+//! ones. A rollout that is interrupted anywhere goes on from the replicas that run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::model::rollout::{Progress, Recipe, RolloutMemory};
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
-/// A turn comes at least every minute. Where none came for so long, nobody was there to see
-/// progress or to make it.
+/// Ticks come at least once a minute. A longer gap means that the daemon did not run: it does not
+/// count as time without progress.
 const UNWATCHED: Duration = Duration::from_secs(120);
 
-/// What new replicas are made from.
+/// The revision that new replicas are made from.
 pub(crate) struct DesiredRevision {
     pub(crate) service: Arc<Service>,
     spec: String,
@@ -27,12 +27,11 @@ pub(crate) struct DesiredRevision {
 }
 
 impl DesiredRevision {
-    /// Forgets a rejection that is out of date.
+    /// The config's revision; the last good one while the config's is rejected. A rejection ends
+    /// when the config has another revision.
     pub(crate) fn choose(service: &Arc<Service>, memory: &mut RolloutMemory) -> DesiredRevision {
         let spec = service.spec_hash();
-        let is_outdated =
-            |rejected: &mut String| *rejected != spec && *rejected != service.portless_hash();
-        memory.rejected.take_if(is_outdated);
+        memory.rejected.take_if(|rejected| *rejected != spec);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
             None => DesiredRevision { service: service.clone(), spec, restart_up_to },
@@ -43,9 +42,8 @@ impl DesiredRevision {
         }
     }
 
-    /// It was made before that was said of replicas, or from something else. Who bears no mark, as
-    /// those of earlier versions, is taken for what should be there; so is docker compose's own,
-    /// which compose replaces.
+    /// It has another revision, or is older than a requested restart. A replica without the label
+    /// counts as up to date; so do containers of docker compose, which compose replaces.
     pub(crate) fn is_outdated(&self, replica: &Replica) -> bool {
         let is_outdated = replica.number <= self.restart_up_to || self.has_other_spec(replica);
         is_outdated && replica.owner.may_be_replaced()
@@ -56,13 +54,13 @@ impl DesiredRevision {
     }
 }
 
-/// What a new replica is made from, as far as it is remembered.
+/// The revision of a new replica outside a tick, as for a start that begins later.
 pub(crate) fn to_make(service: &Arc<Service>, memory: Option<&RolloutMemory>) -> Arc<Service> {
     let mut memory = memory.cloned().unwrap_or_default();
     DesiredRevision::choose(service, &mut memory).service
 }
 
-/// An operator wants all replicas replaced, whatever they are made from.
+/// An operator requested that all replicas are replaced, whatever their revision.
 pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment) {
     memory.rollout.restart_up_to = memory.last_number;
     memory.rollout.rejected = None;
@@ -70,10 +68,10 @@ pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment
 }
 
 struct RolloutCounts {
-    /// Ready, and as they should be.
+    /// Ready, and of the desired revision.
     new: u32,
     old: u32,
-    /// Those of the old ones that are made from something else.
+    /// The part of `old` that has another revision.
     other: u32,
 }
 
@@ -95,7 +93,12 @@ impl RolloutCounts {
     }
 }
 
-/// Notes progress or the want of it; gives what new replicas are made from in this turn.
+/// Starts, advances or ends the rollout. Returns the revision that new replicas get in this tick.
+///
+/// 1. No rollout is under way and none is needed: a complete service confirms its revision.
+/// 2. The revision changed: a new rollout starts.
+/// 3. All replicas are new and ready: it is finished, and the revision is remembered as good.
+/// 4. No progress within `progress_deadline`: rollback, or stalled.
 pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> DesiredRevision {
     let (now, service) = (plan.snapshot.now, &plan.snapshot.service);
     let wanted = plan.wanted;
@@ -106,7 +109,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
     let rollout = &mut plan.next.rollout;
     let mut progress = match rollout.under_way.take() {
         Some(progress) if progress.spec == target.spec => progress,
-        // Where none is wanted all go anyway.
+        // With a number of zero all replicas stop anyway.
         None if counts.old == 0 || wanted == 0 => {
             if is_complete {
                 remember(service, &counts, rollout);
@@ -134,7 +137,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
     target
 }
 
-/// What the config says has proven itself.
+/// Remembers the config's revision as good: replicas of it served.
 fn remember(service: &Service, counts: &RolloutCounts, memory: &mut RolloutMemory) {
     let is_known = memory.good.as_ref().is_some_and(|good| good.is_of(service));
     if 0 < counts.new && memory.rejected.is_none() && !is_known {
@@ -142,6 +145,7 @@ fn remember(service: &Service, counts: &RolloutCounts, memory: &mut RolloutMemor
     }
 }
 
+/// Updates the progress clock, which leaves out the time that the daemon did not run.
 fn note(progress: &mut Progress, counts: &RolloutCounts, now: Moment) {
     let gap = now.since(progress.watched);
     if UNWATCHED < gap {
@@ -156,6 +160,8 @@ fn note(progress: &mut Progress, counts: &RolloutCounts, now: Moment) {
     }
 }
 
+/// Without progress there are three outcomes: back to the last good revision; for a restart, the
+/// replicas that run are kept; else the rollout is stalled and goes on trying.
 fn give_up(
     plan: &mut PlanBuilder,
     target: DesiredRevision,
@@ -176,7 +182,7 @@ fn give_up(
         rollout.rejected = Some(target.spec);
         rollout.under_way = Some(Progress::begun(spec, snapshot.now));
     } else if may && counts.other == 0 {
-        // A restart: what runs is good, what should have replaced it is not.
+        // A restart of the same revision: the replicas that run work, their successors do not.
         milestones.push(Milestone::RolledBack { idle, new, old, to: None });
     } else {
         if !std::mem::replace(&mut progress.is_stalled, true) {
@@ -186,7 +192,7 @@ fn give_up(
         return target;
     }
     rollout.restart_up_to = 0;
-    // What is known to work does not wait for what failed without it.
+    // The good revision does not wait for the backoff of the failed one.
     next.failures = Failures::default();
     DesiredRevision::choose(service, &mut next.rollout)
 }

@@ -1,30 +1,33 @@
-//! Stabilization: of all that was proposed within a window, the most cautious counts.
+//! Stabilization: of all proposals within a window, the most cautious one counts. It is HPA's
+//! `stabilizeRecommendation` (without a behavior) and `stabilizeRecommendationWithBehaviors` (with
+//! one), in `pkg/controller/podautoscaler/horizontal.go`.
 //!
-//! Answers come from the log of recommendations. It is kept as HPA keeps it, one entry more or one
-//! too old overwritten each time, and then thinned out to what can still give an answer.
+//! The log of recommendations is kept as HPA keeps it: each evaluation appends an entry or
+//! overwrites one that is too old. Then it is thinned out to the entries that can still matter.
 
 use std::time::Duration;
 
 use crate::model::history::{History, Recommendation};
 use crate::model::time::Moment;
 
-/// Of the number on the way down, where no behavior says otherwise.
+/// The window for scaling down without a behavior: HPA's
+/// `--horizontal-pod-autoscaler-downscale-stabilization`.
 pub(crate) const DOWN_DEFAULT: Duration = Duration::from_secs(300);
-/// No window may be longer, so nothing older is kept.
+/// The longest window that the config allows. Older entries are dropped.
 pub(crate) const WINDOW_MAX: Duration = Duration::from_secs(3600);
-/// Reached only by proposals that go one way for minutes, with a new number each time.
+/// Reached only when proposals change in one direction for minutes, with a new number each time.
 pub(crate) const KEPT_MAX: usize = 256;
-/// By so much one may then hold too long: a high one and a low one in each of 120 spans fit.
+/// An entry may then count up to 30 s too long: a high and a low one in each of 120 spans fit.
 const SPAN_MS: u64 = 30_000;
 
-/// What kept the number from following the proposal.
+/// The recommendation that held the number back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) by: Recommendation,
     pub(crate) window: Duration,
 }
 
-/// Without a behavior only the way down has a window, and what is just as old still counts.
+/// Only scaling down has a window, and an entry exactly as old as the window still counts.
 pub(crate) fn without_behavior(
     history: &mut History,
     now: Moment,
@@ -46,8 +49,8 @@ pub(crate) struct Windows {
     pub(crate) down: Duration,
 }
 
-/// With a behavior, what is just as old as the window no longer counts. The answer lies between
-/// `current` and `desired`: an old proposal holds a change back, it never makes one.
+/// An entry exactly as old as the window no longer counts. The answer lies between `current` and
+/// `desired`: an old proposal holds a change back, it never makes one.
 pub(crate) fn with_behavior(
     history: &mut History,
     now: Moment,
@@ -75,17 +78,17 @@ pub(crate) fn with_behavior(
     };
     remember(history, now, desired, |age| up < age && down < age);
     let (number, held) = answer;
-    // A low proposal holds nothing back from what is there already.
+    // A proposal below the current number holds nothing back.
     (number, held.filter(|_| number != desired))
 }
 
-/// Of a number that nobody asked for by load.
+/// Logs a number that load did not give.
 pub(crate) fn note(history: &mut History, now: Moment, number: u32) {
     remember(history, now, number, |age| WINDOW_MAX < age);
     thin_out(history, now);
 }
 
-/// Of several that are equal, the one that will count longest.
+/// Of several equal entries, the one that will count longest.
 fn highest<'a>(log: impl Iterator<Item = &'a Recommendation>) -> Option<Recommendation> {
     log.max_by_key(|r| (r.replicas, r.at)).copied()
 }
@@ -103,15 +106,15 @@ fn remember(history: &mut History, now: Moment, desired: u32, too_old: impl Fn(D
     }
 }
 
-/// Drops what no window can ever ask for again: what is older than the longest, and what a later
-/// recommendation that is as high and one that is as low stand for. The answers stay the same.
+/// Drops entries that cannot matter any more: those older than the longest window, and those with a
+/// later entry at least as high and another at least as low. The answers stay the same.
 ///
-/// Only when still too many are left, those close together become one, which then holds a while
-/// longer.
+/// Only if more than `KEPT_MAX` are left, entries close in time are joined, which may hold a number
+/// a little longer.
 pub(crate) fn thin_out(history: &mut History, now: Moment) {
     let log = &mut history.recommendations;
     for entry in log.iter_mut() {
-        // The clock was ahead before a restart. Else this would count until it is there again.
+        // The clock was set back: an entry from the future would count until the clock reaches it.
         entry.at = entry.at.min(now);
     }
     log.sort_by_key(|r| r.at);
@@ -132,9 +135,11 @@ pub(crate) fn thin_out(history: &mut History, now: Moment) {
     *log = kept;
 }
 
-/// Of the entries of one span, the oldest stands for the others, as if it were as young as they.
-/// Each entry left by `thin_out` is the highest since its time or the lowest; only those of a kind
-/// can stand for each other, and the newest, which is of both kinds, stays.
+/// Joins the entries of each 30 s span: the first one stays, with the time of the last one.
+///
+/// After `thin_out`, each entry is the highest or the lowest since its time, so there are two
+/// kinds, above and below the newest entry. A high entry holds back scaling down, a low one scaling
+/// up, so only entries of one kind are joined. The newest is of both kinds and stays.
 fn join_by_span(log: &mut Vec<Recommendation>) {
     let Some(newest) = log.pop() else { return };
     let kind = |r: &Recommendation| (newest.replicas < r.replicas, r.at.0 / SPAN_MS);

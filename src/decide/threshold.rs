@@ -1,8 +1,8 @@
-//! How many replicas the thresholds ask for: a band on the average CPU load.
+//! The number of replicas by the CPU thresholds: a band on the average load.
 //!
-//! What is not known is counted against a change, as Kubernetes' HPA does: on the way up a replica
-//! without a sample, or not ready yet, carries nothing; on the way down one without a sample is
-//! fully loaded, and one not ready does not count.
+//! Missing samples count against a change, as in Kubernetes' HPA: on the way up, a replica without
+//! a sample or not ready yet counts as idle; on the way down, one without a sample counts as fully
+//! loaded, and one not ready does not count.
 
 use crate::decide::classify::ReplicaCounts;
 use crate::model::decision::Measured;

@@ -14,9 +14,9 @@ use crate::docker::inspect_cache::Cached;
 use crate::docker::inspected::Inspected;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
-use crate::model::owner::Stranger;
 use crate::model::replica::{Container, ContainerId, ContainerState, Ended, Exit, OwnHealth};
 use crate::model::service::Adopted;
+use crate::model::stranger::Stranger;
 use crate::outside::{Listing, Result};
 
 /// A look waits so long for what single containers have to tell, and goes on without.

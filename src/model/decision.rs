@@ -1,7 +1,7 @@
 //! What one decision saw, number by number. The answer to "why does it not scale?".
 
 use crate::model::metric::Milli;
-use crate::model::reason::{Cause, Rule};
+use crate::model::reason::{Cause, Rule, WITHIN_RANGE};
 use crate::model::replica::Load;
 use crate::model::schedule::Standing;
 
@@ -24,7 +24,7 @@ pub(crate) struct Decision {
 impl Decision {
     /// The one word for the whole decision: that of the last rule.
     pub(crate) fn reason(&self) -> &'static str {
-        self.because.last().map_or("DesiredWithinRange", |cause| cause.rule.word())
+        self.because.last().map_or(WITHIN_RANGE, |cause| cause.rule.word())
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-/// What the message begins with where the same kind tells the beginning of a condition and its end.
-pub(crate) const OVER: &str = "over: ";
+/// Whether an event reports that something happened, or that a condition of its kind has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Started,
+    Resolved,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) kind: Kind,
+    pub(crate) phase: Phase,
     pub(crate) service: Option<String>,
     pub(crate) replica: Option<String>,
     pub(crate) reason: Option<&'static str>,
@@ -18,18 +23,23 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Event {
+        let phase = Phase::Started;
         let message = message.into();
-        Event { kind, service: None, replica: None, reason: None, message, change: None }
+        Event { kind, phase, service: None, replica: None, reason: None, message, change: None }
     }
 
-    /// A condition that was told of as `kind` has ended.
-    pub(crate) fn over(kind: Kind, how: &str) -> Event {
-        Event::new(kind, format!("{OVER}{how}"))
+    /// A condition that was reported as `kind` has ended. The words of Prometheus' Alertmanager:
+    /// who reads the message alone sees it too.
+    pub(crate) fn resolved(kind: Kind, how: &str) -> Event {
+        Event { phase: Phase::Resolved, ..Event::new(kind, format!("resolved: {how}")) }
     }
 
-    /// That something has ended is no trouble any more.
+    /// The end of a condition is nothing to act on.
     pub(crate) fn level(&self) -> log::Level {
-        if self.message.starts_with(OVER) { log::Level::Info } else { self.kind.level() }
+        match self.phase {
+            Phase::Started => self.kind.level(),
+            Phase::Resolved => log::Level::Info,
+        }
     }
 
     pub(crate) fn service(mut self, name: &str) -> Event {

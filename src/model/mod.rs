@@ -27,6 +27,7 @@ pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod snapshot;
 pub(crate) mod status;
+pub(crate) mod stranger;
 pub(crate) mod swarm;
 pub(crate) mod terminal;
 pub(crate) mod time;

@@ -1,9 +1,7 @@
 //! Whose a container is, and thereby what may be done to it.
 
-use crate::model::replica::ContainerId;
-
 /// Who made a container that serves as a replica. Everything destructive asks it. A container of
-/// anybody else is a [`Stranger`], to which nothing is done.
+/// anybody else is a `Stranger`, to which nothing is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     /// Made by plimsoll from the config.
@@ -41,17 +39,4 @@ impl Owner {
             Owner::Compose => false,
         }
     }
-}
-
-/// A container that carries labels of a service and is not its replica. It is told once and never
-/// touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stranger {
-    pub(crate) id: ContainerId,
-    /// Docker's name for it.
-    pub(crate) name: String,
-    /// The service that its labels name.
-    pub(crate) service: String,
-    /// Why it is not taken for a replica.
-    pub(crate) why: String,
 }

@@ -118,9 +118,12 @@ pub(crate) enum Rule {
     },
 }
 
-/// Every word that a decision can end with.
+/// The reason where nothing limits the number. HPA's condition `ScalingLimited` has the same word.
+pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
+
+/// Every reason that a decision can have.
 pub(crate) const REASONS: [&str; 16] = [
-    "DesiredWithinRange",
+    WITHIN_RANGE,
     "TooFewReplicas",
     "TooManyReplicas",
     "ScaleUpStabilized",
@@ -170,7 +173,7 @@ impl Rule {
             | Rule::LastOne
             | Rule::AboveTarget(_)
             | Rule::BelowTarget(_)
-            | Rule::OnTarget(_) => "DesiredWithinRange",
+            | Rule::OnTarget(_) => WITHIN_RANGE,
             Rule::ScaleUpStabilized { .. } => "ScaleUpStabilized",
             Rule::ScaleDownStabilized { .. } => "ScaleDownStabilized",
             Rule::ScaleUpLimit(_) => "ScaleUpLimit",
@@ -193,6 +196,55 @@ impl Rule {
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
             Rule::StoppedByCompose => "StoppedByCompose",
+        }
+    }
+}
+
+impl Rule {
+    /// The number is as desired: no limit, command or missing reading explains it.
+    pub(crate) fn is_within_range(&self) -> bool {
+        self.word() == WITHIN_RANGE
+    }
+
+    /// Load did not decide on the number, or not on current readings.
+    pub(crate) fn is_without_load(&self) -> bool {
+        match self {
+            Rule::Standing
+            | Rule::OutsideHours
+            | Rule::Held { .. }
+            | Rule::Paused { .. }
+            | Rule::NotLeader
+            | Rule::CoolingDown { .. }
+            | Rule::GapsOutweigh { .. }
+            | Rule::NoSample
+            | Rule::GapsExplain(_)
+            | Rule::Untold { .. }
+            | Rule::Unsure { .. }
+            | Rule::EngineLost
+            | Rule::SwarmUntold
+            | Rule::DecisionFailed => true,
+            Rule::Found(_)
+            | Rule::BelowMin(_)
+            | Rule::AboveMax(_)
+            | Rule::NoHeadroom { .. }
+            | Rule::Adopted(_)
+            | Rule::Rescaled(_)
+            | Rule::Draining(_)
+            | Rule::NoMetric
+            | Rule::InsideBand { .. }
+            | Rule::AboveBand { .. }
+            | Rule::BelowBand { .. }
+            | Rule::WouldBounce { .. }
+            | Rule::LastOne
+            | Rule::AboveTarget(_)
+            | Rule::BelowTarget(_)
+            | Rule::OnTarget(_)
+            | Rule::ScaleUpStabilized { .. }
+            | Rule::ScaleDownStabilized { .. }
+            | Rule::ScaleUpLimit(_)
+            | Rule::ScaleDownLimit(_)
+            | Rule::StoppedByCompose
+            | Rule::CrashLoop { .. } => false,
         }
     }
 }

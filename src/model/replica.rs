@@ -140,13 +140,6 @@ impl Container {
             Some(_) | None => None,
         }
     }
-
-    /// What it was made from, as it would be said now: earlier versions did not tell the port.
-    pub(crate) fn spec(&self, service: &Service) -> Option<String> {
-        let spec = self.spec.clone()?;
-        let is_same = self.port.is_none() && spec == service.portless_hash();
-        Some(if is_same { service.spec_hash() } else { spec })
-    }
 }
 
 /// What the service's health check makes of a replica.

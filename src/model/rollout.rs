@@ -9,23 +9,22 @@ use crate::model::time::Moment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipe {
     pub(crate) container: ContainerSpec,
-    /// `Service::port` of it. `None`: an earlier version noted it, for which any was as good.
-    pub(crate) port: Option<u16>,
+    /// `Service::port` of it.
+    pub(crate) port: u16,
 }
 
 impl Recipe {
     pub(crate) fn of(service: &Service) -> Recipe {
-        Recipe { container: service.container.clone(), port: Some(service.port) }
+        Recipe { container: service.container.clone(), port: service.port }
     }
 
     pub(crate) fn is_of(&self, service: &Service) -> bool {
-        self.port == Some(service.port) && self.container == service.container
+        self.port == service.port && self.container == service.container
     }
 
     /// The service as it is, but made by this recipe.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
-        let port = self.port.unwrap_or(service.port);
-        Service { container: self.container.clone(), port, ..service.clone() }
+        Service { container: self.container.clone(), port: self.port, ..service.clone() }
     }
 }
 

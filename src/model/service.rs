@@ -331,17 +331,12 @@ impl Service {
     /// The label `io.plimsoll.spec`: equal for containers that are made alike, and another one as
     /// soon as the config would make them otherwise.
     pub(crate) fn spec_hash(&self) -> String {
-        // Of compose's containers the config tells nothing but where to find them.
-        if self.adopted().is_some() {
-            return self.portless_hash();
+        let mut text = self.container.canonical();
+        // Compose decides where its containers listen, not the config.
+        if self.adopted().is_none() {
+            text += &format!("port {}\n", self.port);
         }
-        let text = format!("{}port {}\n", self.container.canonical(), self.port);
         format!("{:016x}", fnv1a(text.as_bytes()))
-    }
-
-    /// The same label on replicas without one for the port, which earlier versions made.
-    pub(crate) fn portless_hash(&self) -> String {
-        format!("{:016x}", fnv1a(self.container.canonical().as_bytes()))
     }
 
     /// `None`: plimsoll makes its containers, or Swarm does.
@@ -413,9 +408,6 @@ mod tests {
         let hashes: Vec<String> = specs.iter().map(|spec| hash(spec, 80)).collect();
         // It stands on containers that run: a new version that gives another one replaces them all.
         assert_eq!(hashes[0], "c8bee59327ed5aa5");
-        let always = Timetable::always(Bounds::exactly(1));
-        let service = Service::new(ServiceName::new("web").unwrap(), plain(), 80, always);
-        assert_eq!(service.portless_hash(), "c86cd356b0e48214");
         for (i, one) in hashes.iter().enumerate() {
             assert!(!hashes[..i].contains(one), "{:?}", specs[i]);
             // Where compose's containers listen is found out by us, not decided.

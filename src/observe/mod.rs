@@ -16,12 +16,12 @@ use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
-use crate::model::owner::Stranger;
 use crate::model::proxy::{ProxyMemory, ProxySeen};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Runs, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::stranger::Stranger;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe::health::ProbeTarget;
@@ -442,7 +442,7 @@ impl View<'_> {
             name: container.name.clone(),
             owner: container.owner,
             number: container.number,
-            spec: container.spec(service),
+            spec: container.spec.clone(),
             state: container.state,
             exit: container.exit,
             ended: container.ended,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::memory::Memory;
-use crate::model::owner::Stranger;
 use crate::model::replica::{Container, ContainerId};
+use crate::model::stranger::Stranger;
 use crate::outside::Listing;
 
 /// Those that were replicas before, or were started as such.

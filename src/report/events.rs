@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::action::Done;
-use crate::model::event::{Event, Kind, OVER};
+use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
@@ -15,44 +15,41 @@ use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::Standing;
 use crate::model::snapshot::{EngineSeen, Snapshot};
-use crate::report::ended::ended;
-use crate::report::full::Full;
+use crate::report::action_events::events_of;
+use crate::report::dedup::{Deduplicator, Novelty};
+use crate::report::ignored_containers::IgnoredContainers;
 use crate::report::orphans;
-use crate::report::repeated::{News, Repeated};
-use crate::report::short::Short;
-use crate::report::stale::Stale;
-use crate::report::steps;
-use crate::report::strangers::Strangers;
-
-/// What containers wrote last, by service and number.
-pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
+use crate::report::proxy_full::ProxyFull;
+use crate::report::stale_health_checks::StaleHealthChecks;
+use crate::report::swarm_shortage::SwarmShortage;
+use crate::report::transitions::{self, LastWords};
 
 /// Troubles that are kept of one service. One may name what differs each time.
 const TROUBLES_MAX: usize = 16;
 
 /// Conditions that were told and have not ended.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Conditions {
     engine_lost: bool,
     /// The state file that was not there at the start, until replicas were looked for.
     missing: Option<PathBuf>,
     not_saved: bool,
     orphans: BTreeSet<String>,
-    pub(crate) strangers: Strangers,
+    pub(crate) strangers: IgnoredContainers,
     kept_ports: BTreeSet<KeptPort>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
-    repeated: Repeated,
+    repeated: Deduplicator,
     crowded: bool,
-    pub(crate) full: Full,
+    pub(crate) full: ProxyFull,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
     standings: BTreeMap<String, Standing>,
     /// What keeps Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
-    pub(crate) short: Short,
-    pub(crate) stale: Stale,
+    pub(crate) short: SwarmShortage,
+    pub(crate) stale: StaleHealthChecks,
     /// What a dry run decided at its last look, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -60,7 +57,7 @@ pub(crate) struct Told {
 /// All of an event but its words, which tell a load that is another one at each look.
 type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
 
-impl Told {
+impl Conditions {
     pub(crate) fn engine(&mut self, error: Option<&str>) -> Option<Event> {
         let lost = error.is_some();
         if std::mem::replace(&mut self.engine_lost, lost) == lost {
@@ -96,7 +93,7 @@ impl Told {
         }
         Some(match error {
             Some(error) => Event::new(Kind::StateNotSaved, error),
-            None => Event::over(Kind::StateNotSaved, "all that is known is stored again"),
+            None => Event::resolved(Kind::StateNotSaved, "all that is known is stored again"),
         })
     }
 
@@ -107,7 +104,7 @@ impl Told {
             return None;
         }
         let Some(old_processes) = old_processes else {
-            return Some(Event::over(Kind::ProxyReloadWaits, "no reload waits any more"));
+            return Some(Event::resolved(Kind::ProxyReloadWaits, "no reload waits any more"));
         };
         let message = format!(
             "{old_processes} earlier HAProxy processes still finish their sessions, for \
@@ -139,10 +136,10 @@ impl Told {
 
     /// How an action ended; of one that fails again for the same reason, nothing more.
     pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
-        match self.repeated.news(done) {
-            News::Plain => ended(done, 0),
-            News::Again => Vec::new(),
-            News::Over(failures) => ended(done, failures),
+        match self.repeated.novelty(done) {
+            Novelty::New => events_of(done, 0),
+            Novelty::Repeated => Vec::new(),
+            Novelty::Resolved(failures) => events_of(done, failures),
         }
     }
 
@@ -229,7 +226,9 @@ impl Told {
         let mut events: Vec<Event> =
             self.standing(service, &plan.decision.standing).into_iter().collect();
         events.extend(scaling(service, plan));
-        events.extend(plan.steps.iter().filter_map(|step| steps::stepped(service, step, words)));
+        events.extend(
+            plan.steps.iter().filter_map(|step| transitions::event_of(service, step, words)),
+        );
         events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
         events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
@@ -245,12 +244,8 @@ impl Told {
 
     fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
-        // Where load has no say, nothing is said of what it would have.
-        let unsure = |rule: &Rule| {
-            let words = ["MetricsMissing", "CoolingDown", "Paused", "Held", "OutsideHours"];
-            matches!(rule, Rule::Standing) || words.contains(&rule.word())
-        };
-        let over = (!has(plan, unsure)).then_some("the host has room for all");
+        // Whether load would ask for more than the host has is unknown then.
+        let over = (!has(plan, Rule::is_without_load)).then_some("the host has room for all");
         turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
     }
 }
@@ -290,7 +285,7 @@ fn turned(
         (Some(rule), _) if told.insert(service.to_owned()) => {
             Event { reason: Some(rule.word()), ..Event::new(kind, rule.to_string()) }
         }
-        (None, Some(how)) if told.remove(service) => Event::over(kind, how),
+        (None, Some(how)) if told.remove(service) => Event::resolved(kind, how),
         (Some(_) | None, _) => return None,
     };
     Some(event.service(service))
@@ -333,10 +328,10 @@ fn reached(service: &str, milestone: &Milestone) -> Event {
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
         ),
-        Milestone::RestartLoopOver => (
-            Kind::CrashLoop,
-            format!("{OVER}Docker restarted its replicas less than 5 times within 10 minutes"),
-        ),
+        Milestone::RestartLoopOver => {
+            let how = "Docker restarted its replicas less than 5 times within 10 minutes";
+            return Event::resolved(Kind::CrashLoop, how).service(service);
+        }
         Milestone::Trusted => {
             (Kind::HealthRecovered, "the health check is believed again".to_owned())
         }
@@ -398,7 +393,8 @@ mod tests {
     use crate::model::plan::Plan;
     use crate::model::reason::{Cause, Rule};
     use crate::model::schedule::Standing;
-    use crate::report::events::{LastWords, Told};
+    use crate::report::events::Conditions;
+    use crate::report::transitions::LastWords;
 
     fn plan(rule: Rule) -> Plan {
         let (wanted, ready) = (2, 2);
@@ -430,7 +426,7 @@ mod tests {
     fn what_holds_a_service_back_is_told_when_it_begins_and_when_it_is_over() {
         let crash = Rule::CrashLoop { failures: 2, left: std::time::Duration::from_secs(10) };
         let room = Rule::NoHeadroom { free: 0, needed: 1 << 20 };
-        let mut told = Told::default();
+        let mut told = Conditions::default();
         let cools = Rule::CoolingDown { left: std::time::Duration::from_secs(9) };
         for (rule, failures, want) in [
             (crash, 2, "WARN health.crash_loop 2 failures in a row, next start in 10s"),
@@ -438,7 +434,7 @@ mod tests {
             // It is tried, serves, and fails again.
             (Rule::NoMetric, 2, "-"),
             (crash, 3, "-"),
-            (Rule::Standing, 0, "INFO health.crash_loop over: starts wait no more"),
+            (Rule::Standing, 0, "INFO health.crash_loop resolved: starts wait no more"),
             (Rule::Standing, 0, "-"),
             (room, 0, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
             (Rule::Standing, 0, "-"),
@@ -447,7 +443,7 @@ mod tests {
             (Rule::Paused { left: None }, 0, "-"),
             (Rule::OutsideHours, 0, "-"),
             (room, 0, "-"),
-            (Rule::NoMetric, 0, "INFO scale.capped over: the host has room for all"),
+            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has room for all"),
             (Rule::NoMetric, 0, "-"),
         ] {
             let events = told.plan("web", &plan(rule), failures, &LastWords::new());
@@ -458,12 +454,12 @@ mod tests {
 
     #[test]
     fn what_concerns_all_services_is_told_when_it_begins_and_when_it_is_over() {
-        let mut told = Told::default();
+        let mut told = Conditions::default();
         for (error, want) in [
             (None, "-"),
             (Some("full"), "ERROR state.not_saved full"),
             (Some("full"), "-"),
-            (None, "INFO state.not_saved over: all that is known is stored again"),
+            (None, "INFO state.not_saved resolved: all that is known is stored again"),
         ] {
             assert_eq!(line(told.saving(error.map(str::to_owned))), want);
         }
@@ -472,7 +468,7 @@ mod tests {
         assert_eq!(line(told.crowded(Some(11))), "-");
         assert_eq!(
             line(told.crowded(None)),
-            "INFO haproxy.reload_waits over: no reload waits any more"
+            "INFO haproxy.reload_waits resolved: no reload waits any more"
         );
         assert_eq!(line(told.crowded(None)), "-");
     }

@@ -1,16 +1,16 @@
 //! Turns to what people and programs read.
 
-mod ended;
+mod action_events;
 pub(crate) mod events;
-mod full;
+mod proxy_full;
 mod orphans;
 pub(crate) mod prometheus;
-mod repeated;
+mod dedup;
 pub(crate) mod series;
 pub(crate) mod status;
-pub(crate) mod short;
-pub(crate) mod slow;
-pub(crate) mod stale;
-mod steps;
-mod strangers;
+pub(crate) mod swarm_shortage;
+pub(crate) mod slow_ticks;
+pub(crate) mod stale_health_checks;
+mod transitions;
+mod ignored_containers;
 pub(crate) mod telemetry;

@@ -24,7 +24,7 @@ const COURSE_POINTS: usize = 120;
 
 /// What one turn alone does not tell.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
+pub(crate) struct StatusHistory {
     records: BTreeMap<String, Arc<Record>>,
     changes: BTreeMap<String, Change>,
     /// CPU and memory of each replica at the last look; a turn between two looks reads neither.
@@ -32,7 +32,7 @@ pub(crate) struct Past {
     courses: BTreeMap<String, Arc<VecDeque<Point>>>,
 }
 
-impl Past {
+impl StatusHistory {
     /// How one service stands after a turn. `memory` is the next one.
     pub(crate) fn service(
         &mut self,

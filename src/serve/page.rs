@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("page/page.js");
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-rLPvJRRkvUJA/8FoXhS87B0z+FzaFVzFD+hSMU2yDlY='; \
-    script-src 'sha256-wMJ1eOmViT5ckl4xTb1foo7PPzP+U+8KtI+Z6ClwTfg='";
+    script-src 'sha256-ASErj20l0KfSB8DFP97+/GuzQCV7ffhlNlU0isnOgpc='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

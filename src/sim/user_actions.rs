@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use crate::model::bounds::Bounds;
-use crate::model::owner::{Owner, Stranger};
+use crate::model::owner::Owner;
 use crate::model::replica::{ContainerId, ContainerState, Ending};
 use crate::model::schedule::Timetable;
 use crate::model::service::{Origin, Service};
+use crate::model::stranger::Stranger;
 use crate::sim::fault_injection::{Fault, Rate, web};
 use crate::sim::random::Random;
 use crate::sim::run::{Run, ScriptEvent};

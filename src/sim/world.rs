@@ -10,11 +10,12 @@ use crate::model::action::Action;
 use crate::model::health::HealthKind;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
-use crate::model::owner::{Owner, Stranger};
+use crate::model::owner::Owner;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
+use crate::model::stranger::Stranger;
 use crate::model::time::Moment;
 #[cfg(test)]
 use crate::sim::fault_injection::Faults;

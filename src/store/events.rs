@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::model::event::{Entry, Event};
+use crate::model::event::{Entry, Event, Phase};
 use crate::regular_file;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -90,11 +90,12 @@ fn parse(line: &[u8]) -> Option<Entry> {
     })
 }
 
-/// As it is stored, shown and sent: the same eight keys always.
+/// As it is stored, shown and sent. The same eight keys always; `phase` is a ninth, only where a
+/// condition has ended.
 pub(crate) fn entry(at_ms: u64, event: &Event) -> Entry {
     let at = i64::try_from(at_ms).ok().and_then(DateTime::from_timestamp_millis);
     let message: String = event.message.chars().take(MESSAGE_CHARS_MAX).collect();
-    let json = json!({
+    let mut json = json!({
         "at": at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
         "kind": event.kind.word(),
         "service": event.service,
@@ -104,6 +105,10 @@ pub(crate) fn entry(at_ms: u64, event: &Event) -> Entry {
         "from": event.change.map(|(from, _)| from),
         "to": event.change.map(|(_, to)| to),
     });
+    match event.phase {
+        Phase::Started => (),
+        Phase::Resolved => json["phase"] = json!("resolved"),
+    }
     let (kind, service) = (event.kind.word().to_owned(), event.service.clone());
     Entry { at_ms, kind, service, json: json.to_string() }
 }
@@ -149,6 +154,8 @@ mod tests {
         let want = r#"{"at":"2026-11-26T03:00:00.007Z","from":1,"kind":"scale.up","#.to_owned()
             + r#""message":"x","reason":null,"replica":null,"service":"web","to":2}"#;
         assert_eq!(entry(1_795_662_000_007, &event).json, want);
+        let resolved = entry(0, &Event::resolved(Kind::ScaleCapped, "x")).json;
+        assert!(resolved.contains(r#""phase":"resolved""#), "{resolved}");
         let long = Event::new(Kind::DockerLost, "ä".repeat(MESSAGE_CHARS_MAX + 1));
         assert_eq!(entry(0, &long).json.matches('ä').count(), MESSAGE_CHARS_MAX);
     }

@@ -12,8 +12,7 @@ use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::time::Moment;
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct RolloutState {
     restart_up_to: u32,
     good: Option<RecipeState>,
@@ -32,7 +31,6 @@ struct ProgressState {
     is_stalled: bool,
 }
 
-/// What a later version adds has to have a default.
 #[derive(Serialize, Deserialize)]
 struct RecipeState {
     origin: OriginState,
@@ -45,8 +43,7 @@ struct RecipeState {
     labels: BTreeMap<String, String>,
     user: Option<String>,
     restart: RestartState,
-    #[serde(default)]
-    port: Option<u16>,
+    port: u16,
 }
 
 #[derive(Serialize, Deserialize)]

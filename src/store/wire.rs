@@ -31,35 +31,21 @@ struct ServiceState {
     drains: BTreeMap<String, DrainState>,
     failures: u32,
     failed_at: u64,
-    #[serde(default)]
     well_since: Option<u64>,
-    #[serde(default)]
     short_since: Option<u64>,
-    #[serde(default)]
     hold: Option<HoldState>,
-    #[serde(default)]
     pause: Option<PauseState>,
     /// Pairs of a moment and a number, oldest first.
-    #[serde(default)]
     recommendations: Vec<(u64, u32)>,
-    #[serde(default)]
     ups: Vec<(u64, u32)>,
-    #[serde(default)]
     downs: Vec<(u64, u32)>,
-    #[serde(default)]
     ill: BTreeMap<String, IllnessState>,
-    #[serde(default)]
     suspicion: Option<SuspicionState>,
-    #[serde(default)]
     rollout: RolloutState,
-    #[serde(default)]
     swarm: Option<SwarmState>,
-    #[serde(default)]
     known: BTreeMap<String, KnownState>,
     /// By number: the id of the container, and how many looks did not show it.
-    #[serde(default)]
     started: BTreeMap<u32, (String, u32)>,
-    #[serde(default)]
     restarts: Vec<u64>,
 }
 
@@ -112,7 +98,6 @@ struct PauseState {
 struct DrainState {
     since: u64,
     released: bool,
-    #[serde(default)]
     ended: bool,
 }
 
@@ -280,7 +265,7 @@ mod tests {
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
         };
-        Recipe { container, port: Some(7) }
+        Recipe { container, port: 7 }
     }
 
     fn sample() -> Memory {
@@ -350,14 +335,6 @@ mod tests {
         let memory = parse(&text(&sample()), Moment(950)).unwrap();
         assert_eq!(memory.services["web"].changed_at, Some(Moment(950)));
         assert_eq!(memory.services["web"].failures.last, Moment(800));
-    }
-
-    #[test]
-    fn what_an_earlier_version_stored_is_taken() {
-        let old = r#"{"version": 1, "services": {"web": {"wanted": 2, "last_number": 3,
-            "changed_at": null, "drains": {}, "failures": 0, "failed_at": 0}}}"#;
-        let want = ServiceMemory { wanted: Some(2), last_number: 3, ..ServiceMemory::default() };
-        assert_eq!(parse(old, Moment(0)).unwrap().services["web"], want);
     }
 
     #[test]

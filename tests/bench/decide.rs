@@ -20,13 +20,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
+use crate::model::bounds::Bounds;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{Timetable, Wall};
-use crate::model::service::{
-    Band, Bounds, ContainerSpec, Origin, Percent, Restart, Service, ServiceName,
-};
+use crate::model::service::{Band, ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
@@ -64,7 +63,7 @@ fn measure(services: u32, by_metric: bool) -> f64 {
         let start = Instant::now();
         for _ in 0..repeats {
             for (snapshot, memory) in &cases {
-                black_box(decide::decide(black_box(snapshot), black_box(memory)));
+                black_box(decide::plan_service(black_box(snapshot), black_box(memory)));
             }
         }
         start.elapsed()

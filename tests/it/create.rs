@@ -41,7 +41,7 @@ fn starts_are_tidied_up_and_tried_again_later() {
         stage.wait_served();
         // That what failed was mended is said by a reload, or shown by ten good minutes.
         daemon.signal("HUP");
-        daemon.wait(&["info kind=health.crash_loop", "over: starts wait no more"], SOON);
+        daemon.wait(&["info kind=health.crash_loop", "resolved: starts wait no more"], SOON);
     });
 }
 
@@ -78,7 +78,7 @@ fn a_host_without_room_is_told_and_nothing_is_started() {
     stage.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
-    daemon.wait(&["info kind=scale.capped", "over: the host has room for all"], SOON);
+    daemon.wait(&["info kind=scale.capped", "resolved: the host has room for all"], SOON);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
     assert_eq!(daemon.count(&["kind=health.not_asked"]), 1);
     limit_files(daemon.pid(), "1024");
     assert!(reached(secs(10), || ours < asked(true)), "{:?}", daemon.lines());
-    daemon.wait(&["kind=health.not_asked", "over: "], secs(30));
+    daemon.wait(&["kind=health.not_asked", "resolved: "], secs(30));
     for kind in ["health.unhealthy", "health.replaced", "replica.removed", "replica.draining"] {
         assert_eq!(daemon.count(&[&format!("kind={kind}")]), 0, "{:?}", daemon.lines());
     }
@@ -189,7 +189,7 @@ fn docker_that_looks_no_more() {
     assert!(!stage.serves(), "an old word let it in");
     stage.docker.check_ran("web-1", new, "healthy");
     stage.wait_served();
-    daemon.wait(&["kind=health.stale", "over: "], secs(10));
+    daemon.wait(&["kind=health.stale", "resolved: "], secs(10));
     stage.docker.check_ran("web-1", old, "healthy");
     assert!(reached(secs(10), || daemon.count(&told) == 2), "{:?}", daemon.lines());
     stage.wait_looks(5);

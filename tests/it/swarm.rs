@@ -123,7 +123,7 @@ fn tasks_that_do_not_run_are_told_after_a_start_period_and_when_they_do() {
         ["kind=swarm.short", "service=web", "2 of 3 tasks run", "docker service ps shop_web"];
     daemon.wait(&told, SOON);
     stage.docker.run_tasks("shop_web", 3);
-    daemon.wait(&["kind=swarm.short", "over: 3 of 3 tasks run"], SOON);
+    daemon.wait(&["kind=swarm.short", "resolved: 3 of 3 tasks run"], SOON);
     assert_eq!(daemon.count(&["kind=swarm.short"]), 2, "{:#?}", daemon.lines());
 }
 

@@ -53,6 +53,10 @@ fn ago(value: &Value) -> Moment {
 fn the_calculator_answers_as_hpas() {
     let file = load("PLIMSOLL_HPA_CASES", "hpa_cases.json");
     check(&file, "cases", |case| {
+        // No source gives absolute readings of single replicas: CPU and memory are shares.
+        if case["metric_kind"] == "pod_raw" {
+            return Ok(());
+        }
         let samples = samples(case, count(&case["pod_count"]));
         let unit = if is_utilization(case) { 1000 } else { 1 };
         let input = ProposalInput {
@@ -89,7 +93,6 @@ fn measure(case: &Value) -> Measure {
     let sum = Milli(readings.fold(0, |sum, r| sum.saturating_add(r.0)));
     match case["metric_kind"].as_str().unwrap() {
         "resource_utilization" => Measure::Utilization,
-        "pod_raw" => Measure::Average,
         "object_value" | "external_value" => Measure::Common(sum),
         "object_per_pod" | "external_per_pod" => Measure::Shared(sum),
         other => panic!("no such metric_kind: {other}"),

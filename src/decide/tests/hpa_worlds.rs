@@ -103,8 +103,6 @@ fn what_is_not_known_has_a_name() {
         let input = ProposalInput { measure, target, samples, current: 2, tolerance };
         // One without a limit is enough, even if nothing else of it counts.
         assert_eq!(propose(&input), Err(NoProposal::NoLimit), "{ready:?} {leaving:?}");
-        let input = ProposalInput { measure: Measure::Average, target: Milli(500), ..input };
-        assert_eq!(propose(&input).unwrap().value, Milli(500), "an average asks for no limit");
     }
 }
 
@@ -141,7 +139,7 @@ fn no_figure_is_too_large() {
     for (a, b) in extreme.iter().flat_map(|a| extreme.map(|b| (*a, b))) {
         for (target, current) in extreme.iter().flat_map(|t| [0, 1, u32::MAX].map(|c| (*t, c))) {
             let (total, big) = (Measure::Shared(Milli(a)), Measure::Common(Milli(a)));
-            for measure in [Measure::Utilization, Measure::Average, total, big] {
+            for measure in [Measure::Utilization, total, big] {
                 let mut some = vec![sample(ReplicaClass::Ready, Some(a)); 3];
                 some[0].allowed = Some(Milli(b));
                 some[1].used = Some(Milli(b));
@@ -173,17 +171,15 @@ fn in_every_small_world_more_load_never_means_fewer() {
         for code in 0..9_usize.pow(length) {
             let word = |i| WORDS[code / 9_usize.pow(i) % 9];
             let words: Vec<&str> = (0..length).map(word).collect();
-            for measure in [Measure::Utilization, Measure::Average] {
-                worlds += check_world(&words, measure);
-            }
+            worlds += check_world(&words);
         }
     }
-    assert_eq!(worlds, 2 * (9 + 81 + 729 + 6561));
+    assert_eq!(worlds, 9 + 81 + 729 + 6561);
 }
 
-fn check_world(words: &[&str], measure: Measure) -> usize {
+fn check_world(words: &[&str]) -> usize {
     let current = u32::try_from(words.len()).unwrap();
-    let target = if measure == Measure::Average { Milli(1000) } else { Milli(100_000) };
+    let (measure, target) = (Measure::Utilization, Milli(100_000));
     let ask = |samples: &[Sample]| {
         let input = ProposalInput { measure, target, samples, current, tolerance: TENTH };
         propose(&input).ok()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::proxy::{ProxyPlan, keep_ports, plan_proxy, remember, remember_amended};
+use crate::decide::proxy::{ProxyPlan, keep_ports, plan_proxy, remember, remember_update};
 use crate::decide::tests::{NOW, S, address};
 use crate::model::action::{Action, Aftermath, Trouble};
 use crate::model::health::HealthCheck;
@@ -485,9 +485,9 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
 fn what_haproxy_refused_while_it_ran_is_put_right_by_a_reload() {
     let before = remember(NOW, &routes("1"), None, &ProxyMemory::default());
     let later = NOW.plus(S);
-    let good = remember_amended(later, &routes("1,2"), false, &before);
+    let good = remember_update(later, &routes("1,2"), false, &before);
     assert_eq!((&good.applied, good.reloaded_at), (&Some(routes("1,2")), Some(NOW)));
-    let refused = remember_amended(later, &routes("1,2"), true, &before);
+    let refused = remember_update(later, &routes("1,2"), true, &before);
     let plan = |shown: &str, memory: &ProxyMemory| {
         let at = NOW.plus(S * 3);
         plan_proxy(at, &routes("1,2"), seen(shown).as_ref(), memory, MIN_RELOAD_INTERVAL)

@@ -9,9 +9,8 @@ use crate::decide::tests::{NOW, S, shown, sketch, table};
 use crate::model::action::Action;
 use crate::model::command::{Order, Refusal};
 use crate::model::memory::{Failures, ServiceMemory};
-use crate::model::owner::Owner;
 use crate::model::plan::{Milestone, Plan};
-use crate::model::replica::{Container, ContainerState, Health};
+use crate::model::replica::{ContainerState, Health};
 use crate::model::rollout::{Progress, Recipe};
 use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
@@ -334,7 +333,7 @@ fn time_that_nobody_watched_does_not_count() {
     for (gap, is_taken_back) in [(119, true), (121, false), (7200, false)] {
         let (snapshot, mut memory) = sketch("OOU 50 1..9 2 between");
         let spec = snapshot.service.spec_hash();
-        let good = Recipe { port: Some(1), ..Recipe::of(&snapshot.service) };
+        let good = Recipe { port: 1, ..Recipe::of(&snapshot.service) };
         memory.rollout.good = Some(Arc::new(good));
         let watched = NOW.0 - gap * 1000;
         let moved = crate::model::time::Moment(watched - (601_000 - gap.min(600) * 1000));
@@ -345,43 +344,6 @@ fn time_that_nobody_watched_does_not_count() {
         let is_back = plan.milestones.iter().any(|m| matches!(m, Milestone::RolledBack { .. }));
         assert_eq!(is_back, is_taken_back, "{gap}");
     }
-}
-
-/// It was noted by a version that did not count the port.
-#[test]
-fn what_was_taken_back_before_is_not_tried_again_by_a_later_version() {
-    let mut story = with_spec(settled());
-    let good = Recipe { port: None, ..Recipe::of(&story.snapshot.service) };
-    story.image("web:2");
-    let service = story.snapshot.service.clone();
-    story.memory.rollout.good = Some(Arc::new(good));
-    story.memory.rollout.rejected = Some(service.portless_hash());
-    let before = story.specs().iter().map(|spec| (*spec).to_owned()).collect::<Vec<_>>();
-    story.live(60, always);
-    story.told(&[]);
-    assert_eq!(story.specs(), before);
-    // And replicas without the label of the port are what the config says.
-    let container = Container {
-        id: story.snapshot.replicas[0].id.clone(),
-        name: "web-1".to_owned(),
-        owner: Owner::Ours,
-        service: "web".to_owned(),
-        number: 1,
-        created: 0,
-        spec: Some(service.portless_hash()),
-        port: None,
-        state: ContainerState::Running,
-        exit: None,
-        ended: None,
-        started: None,
-        restarts: 0,
-        network: "bridge".to_owned(),
-        own_health: None,
-        address: None,
-    };
-    assert_eq!(container.spec(&service), Some(service.spec_hash()));
-    let other = Container { spec: Some("other".to_owned()), ..container };
-    assert_eq!(other.spec(&service), Some("other".to_owned()));
 }
 
 #[test]

@@ -320,7 +320,7 @@ function showEvents(events, now) {
     const at = Date.parse(event.at) / 1000;
     const when = el("td", "", span(Math.max(0, now - at)) + " ago");
     when.title = event.at;
-    const tone = event.message.startsWith("over: ") ? ""
+    const tone = event.phase === "resolved" ? ""
       : BAD_EVENT.test(event.kind) ? "bad" : ODD_EVENT.test(event.kind) ? "odd" : "";
     const change = event.from === null || event.to === null ? "" : event.from + " → " + event.to + "  ";
     row.append(when, el("td", tone, event.kind), el("td", "", event.replica || event.service || ""));

@@ -10,27 +10,27 @@ const LONG: Duration = Duration::from_secs(1);
 const IN_A_ROW: u32 = 3;
 
 #[derive(Debug, Default)]
-pub(crate) struct Slow {
+pub(crate) struct SlowTicks {
     /// Turns in a row that are not as those before.
     others: u32,
-    is_told: bool,
+    is_reported: bool,
 }
 
-impl Slow {
+impl SlowTicks {
     /// `slowest` is what Docker was asked and took longest to answer.
-    pub(crate) fn news(
+    pub(crate) fn update(
         &mut self,
         took: Duration,
         slowest: Option<(&'static str, Duration)>,
     ) -> Option<Event> {
         let is_slow = LONG < took;
-        self.others = if is_slow == self.is_told { 0 } else { self.others + 1 };
+        self.others = if is_slow == self.is_reported { 0 } else { self.others + 1 };
         if self.others < IN_A_ROW {
             return None;
         }
-        (self.others, self.is_told) = (0, is_slow);
+        (self.others, self.is_reported) = (0, is_slow);
         if !is_slow {
-            return Some(Event::over(
+            return Some(Event::resolved(
                 Kind::DaemonSlow,
                 "turns are as short again as they should be",
             ));
@@ -52,11 +52,11 @@ impl Slow {
 mod tests {
     use std::time::Duration;
 
-    use crate::report::slow::Slow;
+    use crate::report::slow_ticks::SlowTicks;
 
     #[test]
     fn three_in_a_row_begin_it_and_three_end_it() {
-        let mut slow = Slow::default();
+        let mut slow = SlowTicks::default();
         for (took, list, want) in [
             (1001, 900, None),
             (1001, 900, None),
@@ -70,13 +70,13 @@ mod tests {
             (5000, 1, None),
             (10, 1, None),
             (10, 1, None),
-            (1000, 1, Some("over: ")),
+            (1000, 1, Some("resolved: ")),
             (5000, 1, None),
             (5000, 1, None),
             (5000, 1, Some("the last one 5.0s: it was not Docker")),
         ] {
             let ms = Duration::from_millis;
-            let event = slow.news(ms(took), Some(("list", ms(list))));
+            let event = slow.update(ms(took), Some(("list", ms(list))));
             match (want, &event) {
                 (None, None) => (),
                 (Some(words), Some(event)) => assert!(event.message.contains(words), "{event:?}"),

@@ -9,12 +9,12 @@ use crate::model::action::{Action, Done};
 const REASONS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
-pub(crate) struct Repeated {
-    failing: BTreeMap<Doing, Failing>,
+pub(crate) struct Deduplicator {
+    failing: BTreeMap<ActionKey, Failing>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Doing {
+enum ActionKey {
     /// Of a service, the replica of this number.
     Remove(String, u32),
     /// The number of a Swarm service.
@@ -32,43 +32,47 @@ struct Failing {
 
 /// What is to be told of an action that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Novelty {
     /// How it ended.
-    Plain,
+    New,
     /// Nothing: that was told before.
-    Again,
+    Repeated,
     /// That it succeeded after so many failures in a row.
-    Over(u32),
+    Resolved(u32),
 }
 
-impl Repeated {
-    pub(crate) fn news(&mut self, done: &Done) -> News {
+impl Deduplicator {
+    pub(crate) fn novelty(&mut self, done: &Done) -> Novelty {
         let doing = match &done.action {
-            Action::Remove(removal) => Doing::Remove(removal.service.clone(), removal.number),
-            Action::Resize { service, .. } => Doing::Resize(service.clone()),
-            Action::Reload { .. } => Doing::Reload,
-            Action::Steer { .. } => Doing::Steer,
-            Action::EndProxies { .. } => Doing::EndProxies,
+            Action::Remove(removal) => ActionKey::Remove(removal.service.clone(), removal.number),
+            Action::Resize { service, .. } => ActionKey::Resize(service.clone()),
+            Action::Reload { .. } => ActionKey::Reload,
+            Action::Steer { .. } => ActionKey::Steer,
+            Action::EndProxies { .. } => ActionKey::EndProxies,
             // Each is of a replica of its own, or was told with the reload that follows.
-            Action::Start { .. } | Action::Amend { .. } => return News::Plain,
+            Action::Start { .. } | Action::Amend { .. } => return Novelty::New,
         };
         let Err(trouble) = &done.result else {
             let over = self.failing.remove(&doing);
-            return over.map_or(News::Plain, |failing| News::Over(failing.times));
+            return over.map_or(Novelty::New, |failing| Novelty::Resolved(failing.times));
         };
         let failing = self.failing.entry(doing).or_default();
         failing.times = failing.times.saturating_add(1);
         if REASONS_MAX <= failing.reasons.len() {
             failing.reasons.clear();
         }
-        if failing.reasons.insert(trouble.message.clone()) { News::Plain } else { News::Again }
+        if failing.reasons.insert(trouble.message.clone()) {
+            Novelty::New
+        } else {
+            Novelty::Repeated
+        }
     }
 
     /// Of services that are gone nothing is kept.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failing.retain(|doing, _| match doing {
-            Doing::Remove(service, _) | Doing::Resize(service) => is_there(service),
-            Doing::Reload | Doing::Steer | Doing::EndProxies => true,
+            ActionKey::Remove(service, _) | ActionKey::Resize(service) => is_there(service),
+            ActionKey::Reload | ActionKey::Steer | ActionKey::EndProxies => true,
         });
     }
 }
@@ -79,7 +83,7 @@ mod tests {
 
     use crate::model::action::{Action, Aftermath, Done, Effect, Trouble};
     use crate::model::proxy::Routes;
-    use crate::report::repeated::{News, REASONS_MAX, Repeated};
+    use crate::report::dedup::{Deduplicator, Novelty, REASONS_MAX};
 
     fn reload(result: Result<Effect, &str>) -> Done {
         ended(Action::Reload { routes: Routes::default() }, result)
@@ -93,37 +97,37 @@ mod tests {
 
     #[test]
     fn each_reason_is_told_once_until_it_is_over() {
-        let mut repeated = Repeated::default();
+        let mut repeated = Deduplicator::default();
         for (result, news) in [
-            (Ok(Effect::Changed), News::Plain),
-            (Err("full"), News::Plain),
-            (Err("full"), News::Again),
-            (Err("taken"), News::Plain),
-            (Err("full"), News::Again),
-            (Ok(Effect::Unchanged), News::Over(4)),
-            (Ok(Effect::Changed), News::Plain),
-            (Err("full"), News::Plain),
-            (Ok(Effect::Changed), News::Over(1)),
+            (Ok(Effect::Changed), Novelty::New),
+            (Err("full"), Novelty::New),
+            (Err("full"), Novelty::Repeated),
+            (Err("taken"), Novelty::New),
+            (Err("full"), Novelty::Repeated),
+            (Ok(Effect::Unchanged), Novelty::Resolved(4)),
+            (Ok(Effect::Changed), Novelty::New),
+            (Err("full"), Novelty::New),
+            (Ok(Effect::Changed), Novelty::Resolved(1)),
         ] {
-            assert_eq!(repeated.news(&reload(result.clone())), news, "{result:?}");
+            assert_eq!(repeated.novelty(&reload(result.clone())), news, "{result:?}");
         }
     }
 
     #[test]
     fn one_failure_hides_no_other() {
-        let mut repeated = Repeated::default();
+        let mut repeated = Deduplicator::default();
         let steer = || Action::Steer { servers: Vec::new() };
-        assert_eq!(repeated.news(&reload(Err("full"))), News::Plain);
-        assert_eq!(repeated.news(&ended(steer(), Err("full"))), News::Plain);
-        assert_eq!(repeated.news(&ended(steer(), Ok(Effect::Changed))), News::Over(1));
-        assert_eq!(repeated.news(&reload(Err("full"))), News::Again);
+        assert_eq!(repeated.novelty(&reload(Err("full"))), Novelty::New);
+        assert_eq!(repeated.novelty(&ended(steer(), Err("full"))), Novelty::New);
+        assert_eq!(repeated.novelty(&ended(steer(), Ok(Effect::Changed))), Novelty::Resolved(1));
+        assert_eq!(repeated.novelty(&reload(Err("full"))), Novelty::Repeated);
     }
 
     #[test]
     fn reasons_without_end_take_no_memory_without_end() {
-        let mut repeated = Repeated::default();
+        let mut repeated = Deduplicator::default();
         for n in 0..10 * REASONS_MAX {
-            assert_eq!(repeated.news(&reload(Err(&n.to_string()))), News::Plain);
+            assert_eq!(repeated.novelty(&reload(Err(&n.to_string()))), Novelty::New);
         }
         let kept: usize = repeated.failing.values().map(|failing| failing.reasons.len()).sum();
         assert!(kept <= REASONS_MAX, "{kept}");

@@ -9,7 +9,7 @@ use crate::model::time::Moment;
 
 /// By service, those that run fewer.
 #[derive(Debug, Default)]
-pub(crate) struct Short {
+pub(crate) struct SwarmShortage {
     services: BTreeMap<String, Since>,
 }
 
@@ -17,12 +17,12 @@ pub(crate) struct Short {
 struct Since {
     at: Moment,
     desired: u32,
-    is_told: bool,
+    is_reported: bool,
 }
 
-impl Short {
+impl SwarmShortage {
     /// Tells it when it lasts longer than a start may take, and when it is over.
-    pub(crate) fn news(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
+    pub(crate) fn update(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
         let service = &snapshot.service;
         let name = service.name.as_str();
         // Of a Swarm that could not be told, nothing is known.
@@ -40,19 +40,19 @@ impl Short {
         if desired <= running {
             let was = self.services.remove(name)?;
             let how = format!("{running} of {desired} tasks run");
-            return was.is_told.then(|| Event::over(Kind::SwarmShort, &how).service(name));
+            return was.is_reported.then(|| Event::resolved(Kind::SwarmShort, &how).service(name));
         }
-        let since = Since { at: now, desired, is_told: false };
+        let since = Since { at: now, desired, is_reported: false };
         let since = self.services.entry(name.to_owned()).or_insert(since);
-        if since.desired < desired && !since.is_told {
+        if since.desired < desired && !since.is_reported {
             since.at = now;
         }
         since.desired = desired;
         let is_late = service.health.start_period <= now.since(since.at);
-        if since.is_told || !is_late {
+        if since.is_reported || !is_late {
             return None;
         }
-        since.is_told = true;
+        since.is_reported = true;
         let message = format!(
             "{running} of {desired} tasks run; `docker service ps {}` tells why",
             service.runs.swarm().unwrap_or(name)

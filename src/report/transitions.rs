@@ -1,12 +1,16 @@
 //! What became of single replicas, as events.
 
+use std::collections::BTreeMap;
+
 use crate::model::event::{Event, Kind};
 use crate::model::plan::Step;
 use crate::model::replica::{Ending, Exit};
 use crate::model::service::replica_name;
-use crate::report::events::LastWords;
 
-pub(super) fn stepped(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
+/// The last lines that containers logged, by service and number.
+pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
+
+pub(super) fn event_of(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
     let (kind, number, message) = match step {
         Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
         Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),

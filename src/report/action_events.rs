@@ -5,7 +5,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::service::replica_name;
 
 /// `failures` is how often it failed before, if that was told.
-pub(crate) fn ended(done: &Done, failures: u32) -> Vec<Event> {
+pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
     let trouble = done.result.as_ref().err();
     let words = match (trouble, failures) {
         (Some(trouble), _) => trouble.message.clone(),

@@ -7,12 +7,12 @@ use crate::model::snapshot::{EngineSeen, Snapshot};
 
 /// Their numbers, by service.
 #[derive(Debug, Default)]
-pub(crate) struct Stale {
+pub(crate) struct StaleHealthChecks {
     services: BTreeMap<String, BTreeSet<u32>>,
 }
 
-impl Stale {
-    pub(crate) fn news(&mut self, snapshot: &Snapshot) -> Vec<Event> {
+impl StaleHealthChecks {
+    pub(crate) fn update(&mut self, snapshot: &Snapshot) -> Vec<Event> {
         if snapshot.engine == EngineSeen::Lost {
             return Vec::new();
         }
@@ -31,7 +31,7 @@ impl Stale {
                     );
                     (!was).then(|| Event::new(Kind::HealthStale, message))
                 }
-                None => was.then(|| Event::over(Kind::HealthStale, "the check runs again")),
+                None => was.then(|| Event::resolved(Kind::HealthStale, "the check runs again")),
             };
             let told = |e: Event| e.service(name).replica(service.replica_name(replica.number));
             events.extend(event.map(told));

@@ -3,22 +3,22 @@
 use crate::model::event::{Event, Kind};
 use crate::model::proxy::Connections;
 
-/// Percent of the most below which it is over: around the most it goes up and down.
+/// Percent of the most below which it is resolved: around the most it goes up and down.
 const OVER_BELOW: u64 = 90;
 
 #[derive(Debug, Default)]
-pub(crate) struct Full {
-    is_told: bool,
+pub(crate) struct ProxyFull {
+    is_reported: bool,
 }
 
-impl Full {
-    pub(crate) fn told(&mut self, connections: Connections) -> Option<Event> {
+impl ProxyFull {
+    pub(crate) fn update(&mut self, connections: Connections) -> Option<Event> {
         let Connections { now, most } = connections;
         let is_full = 0 < most && most <= now;
         let is_over = now.saturating_mul(100) < most.saturating_mul(OVER_BELOW);
-        match (self.is_told, is_full, is_over) {
+        match (self.is_reported, is_full, is_over) {
             (false, true, _) => {
-                self.is_told = true;
+                self.is_reported = true;
                 let message = format!(
                     "HAProxy has the {most} connections that it takes, and further clients wait; \
                      raise load_balancer.max_connections, or the limit of open files"
@@ -26,8 +26,8 @@ impl Full {
                 Some(Event::new(Kind::ProxyFull, message))
             }
             (true, _, true) => {
-                self.is_told = false;
-                Some(Event::over(Kind::ProxyFull, "HAProxy takes new connections at once"))
+                self.is_reported = false;
+                Some(Event::resolved(Kind::ProxyFull, "HAProxy takes new connections at once"))
             }
             (true, _, false) | (false, false, _) => None,
         }
@@ -37,22 +37,22 @@ impl Full {
 #[cfg(test)]
 mod tests {
     use crate::model::proxy::Connections;
-    use crate::report::full::Full;
+    use crate::report::proxy_full::ProxyFull;
 
     #[test]
-    fn it_is_told_when_no_connection_is_left_and_when_a_tenth_is_again() {
-        let mut full = Full::default();
+    fn it_is_reported_when_no_connection_is_left_and_when_a_tenth_is_again() {
+        let mut full = ProxyFull::default();
         for (now, most, want) in [
             (99, 100, "-"),
             (100, 100, "WARN haproxy.full HAProxy has the 100 connections"),
             (100, 100, "-"),
             (90, 100, "-"),
-            (89, 100, "INFO haproxy.full over: HAProxy takes new"),
+            (89, 100, "INFO haproxy.full resolved: HAProxy takes new"),
             (89, 100, "-"),
             // A version that does not tell.
             (5, 0, "-"),
         ] {
-            let event = full.told(Connections { now, most });
+            let event = full.update(Connections { now, most });
             let line = event.map(|e| format!("{} {} {}", e.level(), e.kind.word(), e.message));
             let line = line.unwrap_or("-".to_owned());
             assert!(line.starts_with(want), "{now} of {most}: {line}");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::event::{Event, Kind};
-use crate::model::owner::Stranger;
 use crate::model::replica::ContainerId;
+use crate::model::stranger::Stranger;
 use crate::model::time::Moment;
 
 /// Docker compose renames what it makes anew within a moment, so that one look is not enough.
@@ -14,7 +14,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(3);
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
-pub(crate) struct Strangers {
+pub(crate) struct IgnoredContainers {
     seen: BTreeMap<ContainerId, Ignored>,
 }
 
@@ -25,8 +25,8 @@ struct Ignored {
     is_reported: bool,
 }
 
-impl Strangers {
-    pub(crate) fn news(&mut self, now: Moment, listed: &[Stranger]) -> Vec<Event> {
+impl IgnoredContainers {
+    pub(crate) fn update(&mut self, now: Moment, listed: &[Stranger]) -> Vec<Event> {
         let mut events = Vec::new();
         for stranger in listed {
             let new = Ignored { since: now, last: now, is_reported: false };
@@ -49,10 +49,10 @@ impl Strangers {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::owner::Stranger;
     use crate::model::replica::ContainerId;
+    use crate::model::stranger::Stranger;
     use crate::model::time::Moment;
-    use crate::report::strangers::Strangers;
+    use crate::report::ignored_containers::IgnoredContainers;
 
     #[test]
     fn each_is_reported_once_however_often_it_is_listed() {
@@ -63,7 +63,7 @@ mod tests {
             why: "its labels are those of its image".to_owned(),
         };
         let listed = [stranger];
-        let mut strangers = Strangers::default();
+        let mut strangers = IgnoredContainers::default();
         for (at, is_listed, reported) in [
             (0, true, 0),
             (2_999, true, 0),
@@ -78,7 +78,7 @@ mod tests {
             (607_000, true, 1),
         ] {
             let listed = if is_listed { &listed[..] } else { &[] };
-            assert_eq!(strangers.news(Moment(at), listed).len(), reported, "at {at} ms");
+            assert_eq!(strangers.update(Moment(at), listed).len(), reported, "at {at} ms");
         }
     }
 }
