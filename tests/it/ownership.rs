@@ -112,7 +112,7 @@ fn a_haproxy_that_root_left_is_told_to_a_daemon_that_is_not_roots() {
     program.uid(NOBODY).gid(NOBODY);
     let daemon = Daemon::start_by(program, &config, &[]);
     let pid = left[0].to_string();
-    let words = ["kind=haproxy.reload_failed", "runs as another user", &pid];
+    let words = ["kind=haproxy.reload_failed", "belongs to another user", &pid];
     daemon.wait(&words, secs(15));
     assert!(stage.serves(), "it serves on");
     signal(left[0], "USR1");
