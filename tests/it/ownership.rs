@@ -178,7 +178,8 @@ fn a_binary_that_prints_without_end_takes_neither_the_disk_nor_the_memory() {
         let mut stage = Stage::new("prints");
         put_script(&mut stage, body);
         let daemon = stage.start();
-        let words = if body.contains("head") { "the file is refused: y" } else { "wrote more than" };
+        let words =
+            if body.contains("head") { "the file is refused: y" } else { "wrote more than" };
         daemon.wait(&["kind=haproxy.reload_failed", words], secs(20));
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();

@@ -205,7 +205,7 @@ fn a_node_that_is_no_manager_is_told_once_and_keeps_nobody_else_waiting() {
     stage.docker.fault(Route::Nodes, Fault::Refuse(500, "context deadline exceeded"));
     daemon.wait(&["kind=swarm.trouble", "context deadline exceeded"], SOON);
     stage.docker.fault(Route::Nodes, Fault::Hang);
-    daemon.wait(&["kind=swarm.trouble", "Swarm gives no answer in time"], SOON);
+    daemon.wait(&["kind=swarm.trouble", "Swarm does not answer in time"], SOON);
     // HAProxy keeps what it has all the while, also of a daemon that never saw the service.
     assert!(stage.serves());
     drop(daemon.kill());
