@@ -284,7 +284,7 @@ fn a_service_without_a_port_or_a_number_is_told_with_the_way_out() {
     stage.docker.add_swarm_service("shop_web", 3, Some(own));
     daemon.wait(&["kind=swarm.trouble", "which is the port of `listen`"], SOON);
     stage.docker.make_global("shop_web");
-    daemon.wait(&["kind=swarm.trouble", "of mode Global", "only replicated services"], SOON);
+    daemon.wait(&["kind=swarm.trouble", "has mode Global", "only replicated services"], SOON);
     assert_eq!(daemon.count(&told), 1, "{:#?}", daemon.lines());
 }
 
