@@ -1,4 +1,4 @@
-//! `api` and `notifications`: whom the daemon answers, and whom it tells.
+//! `api` and `notifications`: where the daemon listens, and the webhooks that it calls.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use crate::model::event::{Kind, is_meant};
 use crate::model::secret::Secret;
 use crate::model::units;
 
-/// Beside it stands one more, whose name is longer.
+/// plimsoll creates a second socket beside it, with this longer name.
 const SOCKET_BYTES_MAX: usize = values::SUN_PATH_MAX - ".http".len();
-/// By the rules of DNS.
+/// Limit of DNS names.
 const HOST_BYTES_MAX: usize = 253;
-/// A shorter one is guessed sooner or later.
+/// A shorter token is easy to guess.
 const TOKEN_BYTES_GOOD: usize = 16;
 
 pub(crate) fn api(section: Option<Section>) -> Api {
@@ -37,7 +37,7 @@ pub(crate) fn api(section: Option<Section>) -> Api {
     if let Some(node) = section.get("protect_reads") {
         out.protect_reads = node.boolean().unwrap_or(false);
         if out.protect_reads && !section.has("token") {
-            node.error("needs `token`, which is what a read then has to show");
+            node.error("needs `token`, which clients then send with every read");
         }
     }
     out.hosts = section.get("hosts").and_then(|n| hosts(&n)).unwrap_or_default();
@@ -46,8 +46,8 @@ pub(crate) fn api(section: Option<Section>) -> Api {
         && let Some(node) = section.get("listen")
     {
         node.warning(format!(
-            "{listen} is for other hosts too, and whoever reaches it may read all; give it a \
-             `token` and `protect_reads`, or listen on 127.0.0.1"
+            "{listen} is reachable from other hosts, which can read everything without a token; \
+             set `token` and `protect_reads`, or listen on 127.0.0.1"
         ));
     }
     section.done();
@@ -62,7 +62,7 @@ fn hosts(node: &Node) -> Option<Vec<String>> {
     (hosts.len() == nodes.len()).then_some(hosts)
 }
 
-/// Of letters, digits, `-` and `_`, in parts with dots between them.
+/// Letters, digits, `-` and `_`, in parts separated by dots.
 fn is_host(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let is_part = |part: &str| {
@@ -71,7 +71,7 @@ fn is_host(text: &str) -> bool {
     text.len() <= HOST_BYTES_MAX && text.split('.').all(is_part)
 }
 
-/// `null` is nowhere.
+/// `null`: no TCP listener.
 fn listen(node: &Node) -> Option<SocketAddr> {
     if matches!(node.value, Value::NullKeyword(_)) {
         return None;
@@ -86,13 +86,15 @@ fn token(node: &Node) -> Option<Secret> {
     let token = node.secret()?;
     let text = token.expose();
     let make = "`openssl rand -hex 32` makes one";
-    // What it is must not be said.
+    // The message must not show the token.
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        node.error(format!("a token is letters, digits or signs of ASCII, no spaces; {make}"));
+        node.error(format!("the token must be printable ASCII without spaces; {make}"));
         return None;
     }
     if text.len() < TOKEN_BYTES_GOOD {
-        node.warning(format!("fewer than {TOKEN_BYTES_GOOD} signs are guessed soon; {make}"));
+        node.warning(format!(
+            "a token shorter than {TOKEN_BYTES_GOOD} characters is easy to guess; {make}"
+        ));
     }
     Some(token)
 }
@@ -122,7 +124,7 @@ fn events(node: &Node) -> Option<Vec<String>> {
         let near = units::nearest(&pattern, kinds.map(|kind| kind.word()), 3);
         let near = near.map(|word| format!("; did you mean \"{word}\"?"));
         node.error(format!(
-            "{} is no event, nor does one begin so, as with \"health.*\"{}",
+            "unknown event kind or pattern {} (patterns look like \"health.*\"){}",
             node.found(),
             near.unwrap_or_default()
         ));

@@ -1,4 +1,4 @@
-//! What the containers of a service are made from.
+//! Keys of a service that say how its containers are created.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::units;
 
-/// Docker refuses less.
+/// Docker's minimum, in bytes.
 const MEMORY_MIN: u64 = 6 << 20;
-/// What Docker understands after the second colon of a volume.
+/// Options that Docker accepts after the second colon of a volume.
 const VOLUME_OPTIONS: [&str; 11] =
     ["ro", "rw", "z", "Z", "nocopy", "shared", "slave", "private", "rshared", "rslave", "rprivate"];
-/// Labels that tell whose a container is are not the operator's to set.
+/// Prefixes of labels that mark the owner of a container; the operator cannot set them.
 const LABELS_TAKEN: [&str; 3] = ["io.plimsoll.", "com.docker.compose.", "com.docker.swarm."];
 
-/// What a container is made with, beside its image.
+/// Keys that apply to containers created from `image`.
 pub(super) const MAKE: [&str; 9] = [
     "command",
     "environment",
@@ -58,7 +58,7 @@ fn origin(section: &Section, is_needed: bool) -> Option<Origin> {
     if let (Some(_), Some(_)) = (&image, &compose)
         && let Some(node) = section.get("compose")
     {
-        node.error("there is an `image` as well; a service has one of the two");
+        node.error("a service has either `image` or `compose`, not both");
     }
     match (image, compose) {
         (Some(image), _) => image,
@@ -69,8 +69,8 @@ fn origin(section: &Section, is_needed: bool) -> Option<Origin> {
         (None, None) if section.get("compose").is_some() => None,
         (None, None) if is_needed => {
             section.error(
-                "`image` is missing: the image that its containers are made from \
-                 (or `compose`, the service that docker compose started)",
+                "`image` is missing: the image of its containers (or `compose`, the service that \
+                 docker compose started)",
             );
             None
         }
@@ -87,17 +87,17 @@ fn image(node: &Node) -> Option<Origin> {
     }
 }
 
-/// What compose's containers are like is its file's to say, and each of them is made like another.
+/// With `compose`, the compose file defines the containers, and new ones are copies of those.
 fn of_compose(section: &Section) {
     for key in MAKE {
         if let Some(node) = section.get(key) {
-            node.error("goes with `image`; set it in the compose file");
+            node.error("cannot be used with `compose`; set it in the compose file");
         }
     }
     if let Some(min) = section.get("min_replicas")
         && min.number() == Some("0")
     {
-        min.error("one container of docker compose's has to stay as the pattern; the least is 1");
+        min.error("must be 1 or more with `compose`: one container has to stay as the template");
     }
 }
 
@@ -123,7 +123,7 @@ fn environment(node: Option<Node>) -> BTreeMap<String, Secret> {
     let mut out = BTreeMap::new();
     for (key, node) in section.entries() {
         if !is_variable(key) {
-            node.bad_name("the name of a variable is not empty and has no `=`");
+            node.bad_name("the name of a variable must not be empty or contain `=`");
             continue;
         }
         out.extend(variable(&node).map(|value| (key.to_owned(), value)));
@@ -138,12 +138,12 @@ fn environment_list(node: &Node) -> BTreeMap<String, Secret> {
         let Some((name, value)) =
             parts.filter(|(name, value)| is_variable(name) && !value.contains('\0'))
         else {
-            // What stands there may be a secret.
+            // The value may be a secret, so the message does not show it.
             node.complain(r#"must be a text like "NAME=value""#);
             continue;
         };
         if out.insert(name.to_owned(), Secret::new(value.to_owned())).is_some() {
-            node.error(format!("{name} stands here twice; one of the two would be lost"));
+            node.error(format!("{name} is defined twice; remove one of the two"));
         }
     }
     out
@@ -153,7 +153,7 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-/// Other than our own texts, a container's variable may be empty.
+/// Unlike other texts, a variable may be empty.
 fn variable(node: &Node) -> Option<Secret> {
     match node.value {
         Value::BooleanLit(lit) => Some(Secret::new(lit.value.to_string())),
@@ -161,13 +161,13 @@ fn variable(node: &Node) -> Option<Secret> {
         Value::StringLit(_) | Value::Object(_) => {
             let value = node.secret()?;
             if value.expose().contains('\0') {
-                node.error("must be a text without NUL");
+                node.error("must be a text without NUL characters");
                 return None;
             }
             Some(value)
         }
         Value::Array(_) | Value::NullKeyword(_) => {
-            node.wrong(r#"a text, or {"file": "/path"} for what is in a file"#)
+            node.wrong(r#"a text, or {"file": "/path"} to read it from a file"#)
         }
     }
 }
@@ -202,7 +202,7 @@ fn is_volume(source: &str, target: &str) -> bool {
     (source.starts_with('/') || named) && target.starts_with('/')
 }
 
-/// In these a container has no address of its own, so that HAProxy could never reach it.
+/// Refuses networks in which a container has no address of its own, so HAProxy cannot reach it.
 fn networks(node: Option<Node>) -> Vec<String> {
     let nodes = node.and_then(|n| n.list()).unwrap_or_default();
     let network = |node: &Node| {
@@ -221,8 +221,8 @@ fn labels(section: Option<Section>) -> BTreeMap<String, String> {
     for (name, node) in section.entries() {
         if name.is_empty() || LABELS_TAKEN.iter().any(|taken| name.starts_with(taken)) {
             node.bad_name(
-                "a label has a name, which does not begin like those of plimsoll (io.plimsoll.), \
-                 compose (com.docker.compose.) or Swarm (com.docker.swarm.)",
+                "a label needs a name, without the reserved prefixes io.plimsoll., \
+                 com.docker.compose. and com.docker.swarm.",
             );
             continue;
         }

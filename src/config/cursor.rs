@@ -1,5 +1,5 @@
-//! Walks the parsed file and keeps every finding with its place. A key that nobody asked for, or
-//! that stands twice, is one.
+//! A cursor over the parsed file that collects every problem with its position. An unknown key and
+//! a duplicate key are problems too.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -17,7 +17,7 @@ use crate::config::secret;
 use crate::model::secret::Secret;
 use crate::model::units;
 
-/// Of errors, and of warnings: nobody reads a longer list.
+/// Errors, and warnings, that are listed.
 const LISTED_MAX: usize = 1000;
 
 pub(crate) struct Findings<'a> {
@@ -30,7 +30,7 @@ pub(crate) struct Findings<'a> {
 #[derive(Default)]
 struct Collected {
     listed: Vec<FileFinding>,
-    /// Offset and message of each, listed or not: a value that is read twice is wrong once.
+    /// Offset and message of each, listed or not: a value that is read twice gives one problem.
     seen: BTreeSet<(usize, String)>,
     errors: usize,
     warnings: usize,
@@ -60,7 +60,7 @@ impl<'a> Findings<'a> {
         self.add(offset, path, message, true);
     }
 
-    /// Whether one more error would be listed; if not, looking for a hint is not worth its time.
+    /// Whether one more error would be listed; if not, a hint need not be computed.
     fn has_room(&self) -> bool {
         self.found.borrow().errors < LISTED_MAX
     }
@@ -77,7 +77,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// In file order, in one walk over the text: a file may be long, and wrong everywhere.
+    /// In file order. One pass over the text, since a long file may have many problems.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         let Collected { mut listed, errors, warnings, .. } = self.found.into_inner();
         listed.sort_by_key(|finding| finding.offset);
@@ -98,7 +98,7 @@ impl<'a> Findings<'a> {
         }
         if 0 < unlisted {
             let (file, path, line, column) = (self.file.to_owned(), String::new(), 0, 0);
-            let message = format!("and {unlisted} more that are not listed");
+            let message = format!("and {unlisted} more problems");
             let is_warning = errors <= LISTED_MAX;
             problems.push(Problem { file, line, column, path, message, is_warning });
         }
@@ -106,7 +106,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// A problem is one line, whatever stands in the file.
+/// Escapes control characters, so that a problem is one line.
 fn plain(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
@@ -116,15 +116,15 @@ fn plain(text: String) -> String {
     text.chars().map(show).collect()
 }
 
-/// One value and where it stands. Each reader reports what is wrong and gives `None`.
+/// One value and its position. Each reader reports a wrong value and returns `None`.
 pub(crate) struct Node<'a> {
     pub(crate) path: String,
     pub(crate) value: &'a Value<'a>,
-    /// Of a string: with what the environment has for each `${NAME}`.
+    /// The value of a string, with each `${NAME}` replaced from the environment.
     pub(crate) string: Option<Cow<'a, str>>,
-    /// Reported as useless already: nothing more is said about what it must be.
+    /// Already reported as unusable: no further problem is reported.
     is_bad: bool,
-    /// Where its key starts; in a list, where it starts itself.
+    /// Offset of its key; in a list, of the value.
     starts: usize,
     findings: &'a Findings<'a>,
 }
@@ -157,7 +157,7 @@ impl<'a> Node<'a> {
         self.findings.warning(self.value.range().start, &self.path, message.to_string());
     }
 
-    /// Where its key is what is wrong.
+    /// A problem with its key.
     pub(crate) fn bad_name(&self, message: impl Display) {
         self.findings.error(self.starts, &self.path, message.to_string());
     }
@@ -166,8 +166,8 @@ impl<'a> Node<'a> {
         self.findings.has_room()
     }
 
-    /// The value as it stands in the file, short enough for a message. What stood for `${NAME}` is
-    /// not in it.
+    /// The value as written in the file, shortened for a message. `${NAME}` is not replaced, since
+    /// its value may be a secret.
     pub(crate) fn found(&self) -> String {
         match self.value {
             Value::Object(_) => "an object".to_owned(),
@@ -181,7 +181,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Unless it was reported already.
+    /// An error, unless the value was reported already.
     pub(crate) fn complain(&self, message: impl Display) {
         if !self.is_bad {
             self.error(message);
@@ -214,23 +214,23 @@ impl<'a> Node<'a> {
         if is_one(&text) { Some(text.into_owned()) } else { self.wrong(what) }
     }
 
-    /// One of a few words; the reader gives what a word stands for.
+    /// One of a few words; `read` converts it.
     pub(crate) fn word<T>(&self, allowed: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         read(&self.text()?).or_else(|| self.wrong(allowed))
     }
 
-    /// A text, or `{"file": PATH}` for what is in that file. May be empty.
+    /// A text, or `{"file": PATH}` to read it from a file. May be empty.
     pub(crate) fn secret(&self) -> Option<Secret> {
         if let Some(text) = &self.string {
             return Some(Secret::new(text.clone().into_owned()));
         }
         let Value::Object(_) = self.value else {
-            // Without what stands there, which may be the secret.
-            self.complain(r#"must be a text, or {"file": "/path"} for what is in a file"#);
+            // The value may be the secret, so the message does not show it.
+            self.complain(r#"must be a text, or {"file": "/path"} to read it from a file"#);
             return None;
         };
         let section = self.section()?;
-        let file = section.need("file", "the file that has it");
+        let file = section.need("file", "the path of the file");
         section.done();
         let file = file?;
         let path = file.text()?;
@@ -246,7 +246,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// As it is written.
+    /// A number as written in the file.
     pub(crate) fn number(&self) -> Option<&'a str> {
         match self.value {
             Value::NumberLit(lit) => Some(lit.value),
@@ -289,7 +289,7 @@ impl<'a> Node<'a> {
                 }
             };
             let (low, high) = (plain(*allowed.start()), plain(*allowed.end()));
-            self.wrong(format!("a number{unit} from {low} to {high}, with {word} decimals at most"))
+            self.wrong(format!("a number{unit} from {low} to {high}, with at most {word} decimals"))
         })
     }
 
@@ -330,7 +330,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// One object. Ask for every key that may stand in it, then call `done`.
+/// One object. Read every key that it may have, then call `done`, which reports all others.
 pub(crate) struct Section<'a> {
     path: String,
     object: &'a Object<'a>,
@@ -361,12 +361,12 @@ impl<'a> Section<'a> {
         self.object.properties.iter().find(|p| p.name.as_str() == key).map(|p| self.node(p))
     }
 
-    /// It has to be there.
-    /// Whether it stands there, whatever it is.
+    /// Whether the key is there, whatever its value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.object.properties.iter().any(|p| p.name.as_str() == key)
     }
 
+    /// A required key; reports an error when it is missing.
     pub(crate) fn need(&self, key: &'static str, what: &str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {
@@ -379,22 +379,21 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(key);
     }
 
-    /// A key of the system that this one replaces, which has no place here: what it holds is not
-    /// looked at.
+    /// A key of the system that plimsoll replaces. Its value is ignored.
     pub(crate) fn retired(&self, key: &'static str, instead: &str) {
         if let Some(node) = self.get(key) {
-            node.warning(format!("is not used here: {instead}"));
+            node.warning(format!("is ignored: {instead}"));
         }
     }
 
-    /// A key that another one makes useless.
+    /// A key that has no effect because of another one.
     pub(crate) fn unused(&self, key: &'static str, why: &str) {
         if let Some(node) = self.get(key) {
             node.warning(why);
         }
     }
 
-    /// Of the section as a whole.
+    /// A problem of the section as a whole.
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.object.range.start, &self.path, message.to_string());
     }
@@ -403,14 +402,14 @@ impl<'a> Section<'a> {
         self.get(key)?.section()
     }
 
-    /// Every entry of an object whose keys are the operator's own, in file order.
+    /// Every entry of an object whose keys are chosen by the operator, in file order.
     pub(crate) fn entries(&self) -> Vec<(&'a str, Node<'a>)> {
         self.report_twice();
         let entry = |p: &'a ObjectProp<'a>| (p.name.as_str(), self.node(p));
         self.object.properties.iter().map(entry).collect()
     }
 
-    /// Keys that nobody asked for, with the nearest one that somebody did.
+    /// Reports keys that were not read, with the nearest known key.
     pub(crate) fn done(self) {
         self.report_twice();
         let asked = self.asked.borrow();
@@ -430,18 +429,18 @@ impl<'a> Section<'a> {
         for prop in &self.object.properties {
             let key = prop.name.as_str();
             if !seen.insert(key) {
-                let message = "stands here twice; one of the two would be lost".to_owned();
+                let message = "is defined twice; remove one of the two".to_owned();
                 self.findings.error(prop.range.start, &self.at(key), message);
             }
         }
     }
 }
 
-/// Which key may be meant, or all that there are.
+/// The nearest known key, or all known keys.
 fn hint(key: &str, asked: &BTreeSet<&'static str>) -> String {
     if let Some(near) = units::nearest_key(key, asked.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     let known: Vec<&str> = asked.iter().copied().filter(|k| *k != "$schema").collect();
-    format!("known here: {}", known.join(", "))
+    format!("known keys: {}", known.join(", "))
 }

@@ -1,4 +1,4 @@
-//! `autoscaler` and `docker`: the daemon's own settings.
+//! `autoscaler` and `docker`: settings of the daemon itself.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Autoscaler {
     pub(crate) dry_run: bool,
     pub(crate) memory_reserve: Percent,
     pub(crate) remove_orphans: bool,
-    /// Of every service that has none of its own.
+    /// Default of services without `business_hours`.
     pub(crate) business_hours: Fallback,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     if let Some(node) = section.get("business_hours") {
         out.business_hours = hours::business_hours(&node).map_or(Fallback::Bad, Fallback::Window);
     }
-    section.retired("backup", "contrib has a timer that makes backups");
+    section.retired("backup", "use the systemd timer in contrib for backups");
     section.done();
     out
 }

@@ -1,11 +1,11 @@
-//! What a reload changes, in the words of the config's own keys.
+//! What a reload of the config changes, by config keys.
 
 use std::collections::BTreeSet;
 
 use crate::model::config::Config;
 use crate::model::service::Service;
 
-/// One entry for each thing that differs; empty when nothing does.
+/// One entry for each difference; empty when there is none.
 pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut out = Vec::new();
     let mut note = |differs: bool, key: &str| {
@@ -42,7 +42,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
     let differs = [
         ("image", from.origin != to.origin),
         ("command", from.command != to.command),
-        // Its values may be secrets; that it changed is none.
+        // Its values may be secrets, so only the key is named.
         ("environment", from.environment != to.environment),
         ("volumes", from.volumes != to.volumes),
         ("cpus", from.nano_cpus != to.nano_cpus),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_of_a_service_is_told_by_its_name() {
+    fn each_key_of_a_service_is_named() {
         let window = r#""start": "09:00", "end": "10:00""#;
         for (with, want) in [
             (r#""command": ["x"]"#.to_owned(), "command"),

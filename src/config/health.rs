@@ -1,4 +1,4 @@
-//! `health_check`: how a replica is asked whether it can serve.
+//! `health_check`: how a replica is checked.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
         && let Some((_, node)) = &wait
     {
         let (timeout, interval) = (units::show(out.timeout), units::show(out.interval));
-        node.error(format!("{timeout} is more than interval ({interval})"));
+        node.error(format!("must be at most interval ({interval}), got {timeout}"));
     }
     let times = |key| section.get(key).and_then(|n: Node| n.whole(1..=100));
     out.healthy_after = times("healthy_after").unwrap_or(out.healthy_after);
@@ -49,7 +49,7 @@ fn kind(section: &Section) -> HealthKind {
     if word != "http" {
         for key in http_only {
             if let Some(node) = section.get(key) {
-                node.error(format!("a health check of type {word} asks no {key}"));
+                node.error(format!("cannot be used with a health check of type {word}"));
             }
         }
     }
@@ -77,7 +77,7 @@ fn path(node: &Node) -> Option<String> {
     node.wrong("a path like \"/health\": it starts with `/` and has no spaces, quotes, `\\` or `#`")
 }
 
-/// `200`, `"200-399"`, or several of them with commas between.
+/// `200`, `"200-399"`, or a comma-separated list of them.
 fn expect(node: &Node) -> Option<Vec<(u16, u16)>> {
     let allowed = r#"statuses from 100 to 599, like 200, "200-399" or "200-299,401""#;
     let status = |text: &str| text.trim().parse().ok().filter(|s| (100..=599).contains(s));
@@ -94,21 +94,21 @@ fn expect(node: &Node) -> Option<Vec<(u16, u16)>> {
     ranges.or_else(|| node.wrong(allowed))
 }
 
-/// Names are tokens of RFC 9110; values are printable ASCII, which every server takes.
+/// Names are tokens of RFC 9110; values are printable ASCII, which every server accepts.
 fn headers(section: Option<Section>) -> Vec<(String, Secret)> {
     let Some(section) = section else { return Vec::new() };
     let mut out = Vec::new();
     for (name, node) in section.entries() {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(token) {
-            node.bad_name("the name of a header has letters, digits and `-` only");
+            node.bad_name("a header name must consist of letters, digits and `-`");
             continue;
         }
         let Some(value) = node.secret() else { continue };
         if value.expose().bytes().all(|b| (b' '..=b'~').contains(&b)) {
             out.push((name.to_owned(), value));
         } else {
-            node.error("the value of a header is printable ASCII, on one line");
+            node.error("a header value must be printable ASCII on one line");
         }
     }
     out

@@ -25,15 +25,15 @@ const DAYS: [(&str, Weekday); 7] = [
 ];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The business hours of services that have none of their own.
+/// `autoscaler.business_hours`, the default of services that have none.
 pub(crate) enum Fallback {
     None,
-    /// There are some, and they are wrong, which was told.
+    /// Present but wrong, which was reported.
     Bad,
     Window(Window),
 }
 
-/// Of `autoscaler` or of one service. What is left out is 09:00 to 17:00, UTC, every day.
+/// `business_hours` of `autoscaler` or of a service. The default is 09:00 to 17:00, UTC, every day.
 pub(crate) fn business_hours(node: &Node) -> Option<Window> {
     let section = node.section()?;
     let window = window(&section, Some((9 * 60, 17 * 60)));
@@ -41,7 +41,7 @@ pub(crate) fn business_hours(node: &Node) -> Option<Window> {
     window
 }
 
-/// When a service may scale; the outer `None`: something in it is wrong.
+/// When a service may scale. The outer `None`: a key is wrong.
 pub(crate) fn hours(
     section: &Section,
     fallback: &Fallback,
@@ -61,7 +61,7 @@ pub(crate) fn hours(
     }
     let outside = outside.unwrap_or(Some(Outside::Hold))?;
     if let (None, Fallback::None, Some(only)) = (&window, fallback, only) {
-        only.error("there are no business_hours, neither here nor under autoscaler");
+        only.error("needs business_hours, in this service or in autoscaler");
     }
     Some(Some(Hours { window: window?, outside }))
 }
@@ -85,7 +85,10 @@ pub(crate) fn schedules(node: Option<Node>) -> Vec<Schedule> {
     let mut names = BTreeSet::new();
     for (schedule, node) in schedules.iter().zip(&nodes) {
         if !names.insert(schedule.name.as_str()) {
-            node.error(format!("a schedule before it is called `{}` already", schedule.name));
+            node.error(format!(
+                "another schedule of this service has the name `{}`",
+                schedule.name
+            ));
         }
     }
     schedules
@@ -106,7 +109,7 @@ fn schedule(index: usize, node: &Node) -> Option<Schedule> {
     })
 }
 
-/// Without a default both ends have to be there.
+/// Without a default both ends are required.
 fn window(section: &Section, default: Option<(u16, u16)>) -> Option<Window> {
     let end = |key, fallback: Option<u16>, last| {
         let node = match fallback {
@@ -147,7 +150,7 @@ fn zone(node: &Node) -> Option<Tz> {
     }
     let plain = |name: &str| name.to_ascii_lowercase().replace(' ', "_");
     let wanted = plain(&text);
-    // Its last part alone is what people remember: `Berlin`.
+    // Also compares the last part alone, as people write `Berlin`.
     let far = |zone: &Tz| {
         let name = plain(zone.name());
         let city = name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -157,7 +160,7 @@ fn zone(node: &Node) -> Option<Tz> {
     let near = zones.filter_map(|z| Some((far(z)?, z))).min_by_key(|(far, _)| *far);
     let hint = near.map(|(_, z)| format!("; did you mean \"{}\"?", z.name())).unwrap_or_default();
     node.error(format!(
-        "{} is no time zone of the IANA database, like \"Asia/Dhaka\"{hint}",
+        "unknown time zone {} (IANA names look like \"Asia/Dhaka\"){hint}",
         node.found()
     ));
     None
@@ -166,7 +169,7 @@ fn zone(node: &Node) -> Option<Tz> {
 fn days(node: &Node) -> Option<Weekdays> {
     let nodes = node.list()?;
     if nodes.is_empty() {
-        return node.wrong("a list with at least one day: without any the window is empty");
+        return node.wrong("a list with at least one day");
     }
     let day = |node: &Node| {
         let names: Vec<&str> = DAYS.iter().map(|(name, _)| *name).collect();
@@ -182,9 +185,9 @@ fn holidays(node: &Node) -> Option<BTreeSet<NaiveDate>> {
     let date = |node: &Node| {
         let text = node.text()?;
         let date = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok();
-        // It takes signs, spaces and short numbers as well.
+        // chrono also accepts signs, spaces and short numbers.
         date.filter(|date| text.len() == 10 && date.to_string() == *text)
-            .or_else(|| node.wrong(r#"a date that exists, like "2026-12-25""#))
+            .or_else(|| node.wrong(r#"a valid date like "2026-12-25""#))
     };
     let dates: Vec<NaiveDate> = nodes.iter().filter_map(date).collect();
     (dates.len() == nodes.len()).then(|| dates.into_iter().collect())

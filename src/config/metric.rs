@@ -1,4 +1,4 @@
-//! `metrics` and `behavior`: what a service is scaled by, and how fast the number may follow.
+//! `metrics` and `behavior`: what a service scales by, and how fast.
 
 use std::time::Duration;
 
@@ -8,30 +8,27 @@ use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
 use crate::model::metric::{Field, Metric, Milli, Source};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Kubernetes allows policies to look back so far.
+/// The limit of `periodSeconds` in Kubernetes.
 const PERIOD_MAX: Duration = Duration::from_secs(1800);
-/// Thousandths: a thousand million, which no figure of one replica comes near to.
+/// In thousandths: a target of a thousand million, far above any real value.
 const TARGET_MAX: u64 = 1_000_000_000_000;
-/// Of one service; each is asked at every look.
+/// Metrics of one service; each is read at every evaluation.
 const METRICS_MAX: usize = 16;
 const POLICIES_MAX: usize = 16;
-/// Hundredths of the target.
+/// Default of `tolerance`, in hundredths of the target, as in Kubernetes.
 const TOLERANCE: u32 = 10;
 
 pub(crate) fn metrics(node: Option<Node>) -> Vec<Metric> {
     let Some(node) = node else { return Vec::new() };
     let nodes = node.list().unwrap_or_default();
     if METRICS_MAX < nodes.len() {
-        node.error(format!(
-            "a service has {METRICS_MAX} metrics at most, here are {}",
-            nodes.len()
-        ));
+        node.error(format!("a service has at most {METRICS_MAX} metrics, got {}", nodes.len()));
     }
     let metrics: Vec<Metric> = nodes.iter().filter_map(metric).collect();
     let all = metrics.len() == nodes.len() && nodes.len() <= METRICS_MAX;
     for (i, metric) in metrics.iter().enumerate().filter(|_| all) {
         if metrics[..i].iter().any(|m| m.source == metric.source) {
-            nodes[i].error(format!("{} stands in this list already", metric.source));
+            nodes[i].error(format!("{} is in this list twice", metric.source));
         }
     }
     metrics
@@ -51,7 +48,7 @@ fn metric(node: &Node) -> Option<Metric> {
         Some(_) => source.and_then(|n| n.wrong(what)),
         None => None,
     };
-    let target = section.need("target", "the value to hold, for each replica");
+    let target = section.need("target", "the target value for each replica");
     let target = target.and_then(|n| n.thousandths(1..=TARGET_MAX, ""));
     section.done();
     Some(Metric { source: read?, target: Milli(target?) })
@@ -70,7 +67,7 @@ fn field(section: &Section) -> Option<Field> {
 }
 
 fn http(section: &Section) -> Option<Source> {
-    let url = section.need("url", "where the document is").and_then(|n| values::url(&n));
+    let url = section.need("url", "the address of the document").and_then(|n| values::url(&n));
     let pointer = section.get("pointer").map(|n| pointer(&n));
     Some(Source::Http { url: url?, pointer: pointer.unwrap_or_else(|| Some(String::new()))? })
 }
@@ -89,7 +86,7 @@ fn pointer(node: &Node) -> Option<String> {
 }
 
 fn prometheus(section: &Section) -> Option<Source> {
-    let url = section.need("url", "where Prometheus is").and_then(|n| values::url(&n));
+    let url = section.need("url", "the address of Prometheus").and_then(|n| values::url(&n));
     let query =
         section.need("query", "an instant query").and_then(|n| Some(n.text()?.into_owned()));
     Some(Source::Prometheus { url: url?, query: query? })
@@ -114,7 +111,7 @@ fn rules(section: Section, default: Rules) -> Option<Rules> {
     let select = select.unwrap_or(Some(default.select))?;
     let is_empty = policies.as_ref().is_some_and(|p| p.as_ref().is_some_and(Vec::is_empty));
     if let Some(node) = section.get("policies").filter(|_| is_empty && select != Select::Disabled) {
-        node.error(r#"allows no change at all; leave it out, or set "select": "disabled""#);
+        node.error(r#"an empty list allows no change; remove it, or set "select": "disabled""#);
     }
     section.done();
     Some(Rules {
@@ -136,7 +133,7 @@ fn select(word: &str) -> Option<Select> {
 fn policies(node: &Node) -> Option<Vec<Policy>> {
     let nodes = node.list()?;
     if POLICIES_MAX < nodes.len() {
-        node.error(format!("there are {POLICIES_MAX} policies at most, here are {}", nodes.len()));
+        node.error(format!("at most {POLICIES_MAX} policies are allowed, got {}", nodes.len()));
     }
     let policies: Vec<Policy> = nodes.iter().filter_map(policy).collect();
     (policies.len() == nodes.len()).then_some(policies)
@@ -145,8 +142,10 @@ fn policies(node: &Node) -> Option<Vec<Policy>> {
 fn policy(node: &Node) -> Option<Policy> {
     let section = node.section()?;
     let kind = section.need("type", "percent or replicas");
-    let value = section.need("value", "how much at most").and_then(|n| n.whole(1..=100_000));
-    let period = section.need("period", "the span that the limit is for");
+    let value = section
+        .need("value", "the largest change in one period")
+        .and_then(|n| n.whole(1..=100_000));
+    let period = section.need("period", "the time that the limit applies to");
     let period = period.and_then(|n| n.duration(Duration::from_secs(1)..=PERIOD_MAX));
     section.done();
     let amount = kind?.word("percent or replicas", |word| match word {

@@ -1,5 +1,5 @@
-//! Text to model, once. Every problem of a file in one run, each with path, line and column; what
-//! passes this door is not checked again.
+//! Parses and validates the config file. Reports every problem in one run, each with path, line and
+//! column. What passes is not validated again.
 
 mod api;
 mod container;
@@ -32,19 +32,19 @@ use crate::config::secret::Around;
 use crate::model::config::{Config, Fixed};
 use crate::regular_file;
 
-/// A file over this is not a config.
+/// Bytes of a config file at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// A config, unless a problem is more than a warning.
+/// The result of loading a file; without a config when a problem is more than a warning.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Option<Config>,
     /// In file order.
     pub(crate) problems: Vec<Problem>,
-    /// Where a daemon with this file is asked; told as long as the file is JSON, since a daemon may
-    /// run with what stood there before.
+    /// The control socket of a daemon with this file. Also set when the file has errors but is
+    /// JSON, since a daemon may run with an earlier version of it.
     pub(crate) socket: Option<PathBuf>,
-    /// Files that stand for a secret.
+    /// Files that secrets are read from.
     pub(crate) secret_files: Vec<PathBuf>,
 }
 
@@ -67,11 +67,11 @@ fn read(file: &Path) -> Result<String, String> {
     }
 }
 
-/// What is in a file, or why it is no use.
+/// The content of a file, or why it cannot be used.
 pub(crate) fn text(file: &Path) -> Result<String, String> {
     let bytes = regular_file::read(file, FILE_BYTES_MAX);
     let bytes = bytes.map_err(|err| format!("cannot be read: {err}"))?;
-    let bytes = bytes.ok_or("is over 1 MiB, which no config is")?;
+    let bytes = bytes.ok_or("is larger than 1 MiB, the limit of a config file")?;
     let text = String::from_utf8(bytes)
         .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))?;
     // Some editors put a byte order mark in front.
@@ -79,12 +79,12 @@ pub(crate) fn text(file: &Path) -> Result<String, String> {
 }
 
 const ABSENT: &str =
-    "is not there; --config FILE names another, `plimsoll init` writes a first one";
+    "does not exist; name another with --config FILE, or create one with `plimsoll init`";
 
-/// What people have who come from elsewhere.
-const YAML: &str = "; a config is one object, { ... }, and YAML has to be turned into JSON";
+/// Hint for files that do not start like JSON.
+const YAML: &str = "; a config is one JSON object, { ... }; convert YAML to JSON";
 
-/// JSON, and of its extensions only comments and trailing commas.
+/// JSON with comments and trailing commas.
 fn syntax() -> ParseOptions {
     ParseOptions {
         allow_comments: true,
@@ -110,7 +110,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
     Loaded { secret_files: secret_files.into_inner(), ..loaded }
 }
 
-/// What holds where nobody says anything.
+/// The defaults of all keys.
 pub(crate) fn defaults() -> Config {
     let config = parse("", r#"{"services": {}}"#).config;
     config.unwrap_or_else(|| unreachable!("every key but `services` has a default"))
@@ -155,8 +155,8 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
         let services = services.iter().flat_map(|services| services.values());
         proxy::beside(&section, &proxy, services.map(|service| &**service));
     }
-    section.retired("servers", "more hosts than one are Docker Swarm's, see `engine` of a service");
-    section.retired("monitoring", "Prometheus and Grafana have files of their own in contrib");
+    section.retired("servers", "for several hosts use Docker Swarm, see `engine` of a service");
+    section.retired("monitoring", "use the Prometheus and Grafana files in contrib");
     section.done();
     Some(Config {
         check_interval: autoscaler.check_interval,

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-/// Something in the file that is wrong, or only odd.
+/// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) file: String,
-    /// Both count from 1; 0 when it concerns the file as a whole.
+    /// Line and column count from 1; 0 for a problem of the whole file.
     pub(crate) line: usize,
     pub(crate) column: usize,
-    /// From the top, joined by dots; empty for the top itself.
+    /// Keys from the top, joined by dots; empty for the top itself.
     pub(crate) path: String,
     pub(crate) message: String,
-    /// The config can be used all the same.
+    /// The config is usable in spite of it.
     pub(crate) is_warning: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `load_balancer`: the HAProxy that has the replicas, and who runs it.
+//! `load_balancer`: the HAProxy in front of the replicas, and who runs it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::model::service::{Runs, Service};
 
 const HAPROXY_UNIT: &str = "haproxy.service";
 const HAPROXY_CONTAINER: &str = "haproxy";
-/// HAProxy first makes a socket under a longer name.
+/// HAProxy first creates its socket under a longer name.
 const HAPROXY_SOCKET_MAX: usize = 97;
 
 pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
@@ -58,7 +58,7 @@ fn mode(section: &Section) -> Option<ProxyMode> {
         name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@:\\".contains(c))
             && !name.starts_with('-')
     };
-    let unit = section.get("unit").and_then(|n| n.text_that(is_unit, "the name of a unit"));
+    let unit = section.get("unit").and_then(|n| n.text_that(is_unit, "the name of a systemd unit"));
     let is_container = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
@@ -79,10 +79,10 @@ fn mode(section: &Section) -> Option<ProxyMode> {
         None => ProxyMode::Process,
     };
     if !matches!(mode, ProxyMode::Systemd(_)) {
-        section.unused("unit", "is of mode \"systemd\" only");
+        section.unused("unit", "has no effect unless mode is \"systemd\"");
     }
     if !matches!(mode, ProxyMode::Container(_)) {
-        section.unused("container", "is of mode \"container\" only");
+        section.unused("container", "has no effect unless mode is \"container\"");
     }
     Some(match mode {
         ProxyMode::Systemd(default) => ProxyMode::Systemd(unit.unwrap_or(default)),
@@ -96,7 +96,7 @@ fn certificate(section: &Section) -> Option<PathBuf> {
     let is_on = https.as_ref().and_then(|n| n.boolean()).unwrap_or(false);
     let file = path(section.get("cert_path"));
     if https.is_none() {
-        section.unused("cert_path", "is used with `https_enabled` only");
+        section.unused("cert_path", "has no effect without `https_enabled`");
     }
     if !is_on {
         return None;
@@ -107,7 +107,7 @@ fn certificate(section: &Section) -> Option<PathBuf> {
     file
 }
 
-/// What does not go together with the services.
+/// Checks that need the services.
 pub(crate) fn beside<'a>(
     section: &Section,
     proxy: &ProxyConfig,
@@ -118,14 +118,16 @@ pub(crate) fn beside<'a>(
         if let (Some(node), Some(listen)) = (section.get("stats_port"), &service.listen)
             && proxy.stats_port == Some(listen.port)
         {
-            node.error(format!("is the port of services.{name}.listen"));
+            node.error(format!("is also the port of services.{name}.listen; choose another"));
         }
         if let Some(node) = section.get("mode").filter(|_| proxy.mode == ProxyMode::None) {
             if service.listen.is_some() {
-                node.warning(format!("with none, nothing opens services.{name}.listen"));
+                node.warning(format!("with mode \"none\", services.{name}.listen is not opened"));
             }
             if service.metrics.iter().any(|m| matches!(m.source, Source::Haproxy(_))) {
-                node.error(format!("with none, services.{name}.metrics cannot ask haproxy"));
+                node.error(format!(
+                    "with mode \"none\", services.{name}.metrics cannot use source haproxy"
+                ));
             }
         }
         if let Some(node) = section.get("hard_stop_after")
@@ -133,24 +135,24 @@ pub(crate) fn beside<'a>(
             && proxy.hard_stop_after < service.drain_timeout
         {
             node.warning(format!(
-                "is shorter than services.{name}.drain_timeout ({} s): after a reload, a request \
-                 may be cut before",
+                "is shorter than services.{name}.drain_timeout ({} s): after a reload, requests \
+                 may be cut before that time",
                 service.drain_timeout.as_secs()
             ));
         }
     }
 }
 
-/// HAProxy puts the environment's variables into the address of a socket, in whatever quotes.
+/// HAProxy expands environment variables in a socket's path, even in quotes.
 fn own_socket(node: Node) -> Option<PathBuf> {
     if node.string.as_deref().is_some_and(|text| text.contains('$')) {
-        node.error("has a `$`, after which HAProxy would put in a variable; name it without");
+        node.error("must not contain `$`, which HAProxy expands as a variable");
         return None;
     }
     socket(node, HAPROXY_SOCKET_MAX)
 }
 
-/// Each would overwrite what the other holds.
+/// Two files of the same path would overwrite each other.
 fn same_file(section: &Section, proxy: &ProxyConfig) {
     let files =
         [("config", &proxy.config), ("pid_file", &proxy.pid_file), ("socket", &proxy.socket)];

@@ -1,16 +1,16 @@
-//! What a config takes from around it: the environment's variables and files with secrets.
+//! Environment variables and secret files that a config refers to.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use crate::regular_file;
 
-/// No token, webhook address or variable of a container is longer.
+/// Bytes of a secret file at most.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
 pub(crate) struct Around<'a> {
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
-    /// What is in a file, or why it is no use.
+    /// The content of a file, or why it cannot be used.
     pub(crate) file: &'a dyn Fn(&Path) -> Result<String, String>,
 }
 
@@ -18,18 +18,18 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Without the line end that editors put at the end of a file.
+/// The content of a secret file, without a line end at its end.
 pub(crate) fn file(path: &Path) -> Result<String, String> {
     let name = path.display();
     let bytes = regular_file::read(path, FILE_BYTES_MAX)
         .map_err(|err| format!("{name} cannot be read: {err}"))?;
-    let bytes = bytes.ok_or(format!("{name} is over 64 KiB, which no secret is"))?;
+    let bytes = bytes.ok_or(format!("{name} is larger than 64 KiB, the limit of a secret"))?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// Puts in what the environment has for each `${NAME}`; `$${` stands for `${` itself.
+/// Replaces each `${NAME}` with the environment variable NAME; `$${` stands for a literal `${`.
 pub(crate) fn expand<'t>(text: &'t str, around: &Around) -> Result<Cow<'t, str>, String> {
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
@@ -47,14 +47,14 @@ pub(crate) fn expand<'t>(text: &'t str, around: &Around) -> Result<Cow<'t, str>,
         out += before;
         let Some((name, after)) = from[2..].split_once('}').filter(|(name, _)| is_name(name))
         else {
-            return Err("has `${` without a variable's name and `}` after it; \
-                        write `$${` for the two signs themselves"
+            return Err("has `${` without a variable's name and a closing `}`; \
+                        write `$${` for a literal `${`"
                 .to_owned());
         };
         let Some(value) = (around.variable)(name) else {
             return Err(format!(
-                "the environment has no variable {name}; set it, or write `$${{` \
-                                for the two signs themselves"
+                "the environment variable {name} is not set; set it, or write `$${{` for a \
+                 literal `${{`"
             ));
         };
         out += &value;

@@ -1,4 +1,4 @@
-//! `services`: what is to run, how many of it, and how it is asked whether it can serve.
+//! `services`: what runs, how many replicas, and how they are checked and replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,30 +21,29 @@ use crate::model::service::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Who has which port, and on which address; `None`, which is all of them, comes first.
+/// The service of each port and address. `None` is every address and sorts first.
 type Listens = BTreeMap<(u16, Option<IpAddr>), String>;
 
-/// `hours` are the business hours of services that have none of their own; `api` is where the
-/// daemon itself listens.
+/// `hours` is `autoscaler.business_hours`; `api` is `api.listen`.
 pub(crate) fn services(
     root: &Section,
     hours: &Fallback,
     api: Option<SocketAddr>,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
-    let need = root.need("services", "an object that names what is to run")?;
+    let need = root.need("services", "an object with the services to run")?;
     let section = need.section()?;
     let mut services = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut listens = Listens::new();
     for (name, node) in section.entries() {
-        // One that stands twice was told already; what it says is looked at once.
+        // A duplicate was reported already.
         if !seen.insert(name) {
             continue;
         }
         let Some(good) = ServiceName::new(name) else {
             node.bad_name(
-                "a service name starts with a letter or digit and has letters, digits, \
-                 `_`, `.` and `-` only, 63 at most",
+                "a service name must start with a letter or digit and consist of at most 63 \
+                 letters, digits, `_`, `.` and `-`",
             );
             continue;
         };
@@ -52,10 +51,12 @@ pub(crate) fn services(
         let listen = body.get("listen").map(|n| (listen(&n), n));
         if let Some((Some(listen), node)) = &listen {
             if let Some(other) = taken(&listens, listen) {
-                node.error(format!("{listen} is taken by services.{other} already"));
+                node.error(format!("{listen} is already used by services.{other}"));
             }
             if let Some(api) = api.filter(|api| collide(*api, listen)) {
-                node.warning(format!("{api} is api.listen: only one of the two can be opened"));
+                node.warning(format!(
+                    "{api} is also api.listen: only one of the two can be opened"
+                ));
             }
             let place = (listen.port, listen.address);
             listens.entry(place).or_insert_with(|| name.to_owned());
@@ -63,7 +64,9 @@ pub(crate) fn services(
         let listen = listen.and_then(|(listen, _)| listen);
         if let Some(service) = service(good.clone(), listen, hours, body) {
             if let Some(other) = twin(&services, &service) {
-                node.warning(format!("services.{other} scales the same Swarm service"));
+                node.warning(format!(
+                    "services.{other} scales the same Swarm service; remove one of the two"
+                ));
             }
             services.insert(good, Arc::new(service));
         }
@@ -77,9 +80,11 @@ fn service(
     default_hours: &Fallback,
     section: Section,
 ) -> Option<Service> {
+    // Every key is read before the first `?`, which ends this function: so that every problem is
+    // reported, and `done` knows every key.
     let runs = runs(&section);
     let container = container::container(&section, runs == Some(Runs::Here));
-    let port = section.need("port", "the port that a replica listens on, in its container");
+    let port = section.need("port", "the port that a replica listens on in its container");
     let port = port.and_then(|n| values::port(&n));
     let bounds = bounds(&section);
     let hours = hours::hours(&section, default_hours, bounds);
@@ -124,28 +129,28 @@ fn runs(section: &Section) -> Option<Runs> {
     match engine.unwrap_or(Some("docker"))? {
         "swarm" => {
             of_swarm(section);
-            let what = "the Swarm service whose replicas are counted, like shop_web";
+            let what = "the name of the Swarm service to scale, like shop_web";
             let name = section.need("swarm_service", what)?.text()?;
             Some(Runs::Swarm(name.into_owned()))
         }
         _ => {
             if let Some(node) = swarm {
-                node.error(r#"goes with "engine": "swarm""#);
+                node.error(r#"needs "engine": "swarm""#);
             }
             Some(Runs::Here)
         }
     }
 }
 
-/// What Swarm's containers are like, and how they come and go, is its service's own affair.
+/// With engine swarm, the Swarm service defines the containers and how they are replaced.
 fn of_swarm(section: &Section) {
     let come_and_go = ["image", "compose", "rollout", "drain_timeout", "stop_timeout"];
     for key in come_and_go.into_iter().chain(container::MAKE) {
-        section.unused(key, "is not used with engine swarm: set it in the Swarm service itself");
+        section.unused(key, "has no effect with engine swarm: set it in the Swarm service");
     }
 }
 
-/// Another one that Swarm knows by the same name: two would never agree on one number.
+/// Another service with the same Swarm service: the two would overwrite each other's number.
 fn twin<'s>(
     services: &'s BTreeMap<ServiceName, Arc<Service>>,
     service: &Service,
@@ -155,7 +160,7 @@ fn twin<'s>(
     services.values().find(same).map(|other| &other.name)
 }
 
-/// There has to be something to scale by, and it has to be measurable.
+/// Checks that there is something to scale by, and that it can be measured.
 fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], runs: Option<&Runs>) {
     let has = |key| section.get(key).is_some();
     let has_band = has("scale_up_threshold") || has("scale_down_threshold");
@@ -175,8 +180,8 @@ fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], run
         && (has_band || metrics.iter().any(of_replicas))
     {
         section.error(
-            "a Swarm manager sees no other node's containers, so CPU and memory cannot be read: \
-             scale by metrics of haproxy, http or prometheus",
+            "a Swarm manager cannot read CPU and memory of containers on other nodes; scale by \
+             metrics of haproxy, http or prometheus",
         );
     }
     let sleeps = !metrics.iter().any(wakes) && (has_band || !metrics.is_empty());
@@ -184,15 +189,14 @@ fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], run
         && bounds.is_some_and(|b| b.min() == 0)
     {
         min.warning(
-            "with no replica there is nothing of it to measure, so none is ever started by load; \
-             set 1 unless a schedule starts the first, or scale by haproxy request_rate, http or \
-             prometheus as well",
+            "with 0 replicas there is no load to measure, so load never starts one; set 1 unless a \
+             schedule starts the first, or also scale by haproxy request_rate, http or prometheus",
         );
     }
 }
 
-/// Whether it shows anything while there is no replica. HAProxy then refuses requests at once, so
-/// that none is in service or waits, and counts them all the same.
+/// Whether the metric has a value while there is no replica. HAProxy then refuses requests at once:
+/// sessions and queue stay 0, but the requests are counted.
 fn wakes(metric: &Metric) -> bool {
     match metric.source {
         Source::Haproxy(field) => field == Field::RequestRate,
@@ -208,7 +212,10 @@ fn rollout(section: Option<Section>) -> Rollout {
     out.max_surge = count("max_surge").unwrap_or(out.max_surge);
     out.max_unavailable = count("max_unavailable").unwrap_or(out.max_unavailable);
     if out.max_surge == 0 && out.max_unavailable == 0 {
-        section.error("max_surge and max_unavailable are both 0: no replica could ever be changed");
+        section.error(
+            "max_surge and max_unavailable are both 0, so no replica could be replaced; set one of \
+             them to 1",
+        );
     }
     let (second, day) = (Duration::from_secs(1), 24 * HOUR);
     let deadline = section.get("progress_deadline").and_then(|n| n.duration(second..=day));
@@ -246,7 +253,7 @@ fn listen(node: &Node) -> Option<Listen> {
     }
 }
 
-/// The service that has the place already, or a part of it.
+/// The service that already uses the port on this address, or on every address.
 fn taken<'n>(listens: &'n Listens, listen: &Listen) -> Option<&'n String> {
     let everywhere = (listen.port, None);
     if listen.address.is_some() {
@@ -274,7 +281,7 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
         (None, None) => return None,
         (Some(_), None) | (None, Some(_)) => {
             let node = upper_node.or(lower_node)?;
-            node.error("needs its counterpart: set scale_up_threshold and scale_down_threshold");
+            node.error("set both scale_up_threshold and scale_down_threshold");
             return None;
         }
         (Some(upper), Some(lower)) => (upper?, lower?),
@@ -283,7 +290,7 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
     let node = lower_node?;
     let band = Band::new(lower, upper);
     if band.is_none() {
-        node.error(format!("{lower} is not less than scale_up_threshold ({upper})"));
+        node.error(format!("must be less than scale_up_threshold ({upper}), got {lower}"));
     }
     if let Some(bounds) = bounds.filter(|b| b.min() < b.max() && band.is_some()) {
         warn_of_bounce(&node, bounds, lower, upper);
@@ -291,14 +298,14 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
     band
 }
 
-/// At the lower threshold, the last step down concentrates the load most.
+/// Checks the last step down, which raises the load of the remaining replicas most.
 fn warn_of_bounce(node: &Node, bounds: Bounds, lower: Percent, upper: Percent) {
     let to = u64::from(bounds.min().max(1));
     let projected = Percent::from_hundredths(lower.hundredths() * (to + 1) / to);
     if upper <= projected && to < u64::from(bounds.max()) {
         node.warning(format!(
-            "at {lower} on {} replicas, {to} would carry {projected}, which is not under \
-             scale_up_threshold ({upper}): the step is not taken until load falls further",
+            "{lower} on {} replicas is {projected} on {to}, which is not below scale_up_threshold \
+             ({upper}): plimsoll scales down to {to} only at a lower load",
             to + 1
         ));
     }

@@ -101,13 +101,13 @@ fn a_problem_has_its_place() {
         parse("config.json", text).problems.iter().map(|p| p.to_string()).collect();
     assert_eq!(shown.len(), 2, "{shown:?}");
     assert!(
-        shown[0].starts_with("config.json:3:5: services.wéb: a service name starts"),
+        shown[0].starts_with("config.json:3:5: services.wéb: a service name must start"),
         "{}",
         shown[0]
     );
     assert_eq!(
         shown[1],
-        "config.json:4:74: services.web.max_replicas: 2 is less than min_replicas (3)"
+        "config.json:4:74: services.web.max_replicas: must be at least min_replicas (3), got 2"
     );
 }
 
@@ -138,11 +138,11 @@ fn bounds() {
     );
     check_bad(
         &service(r#""min_replicas": 2, "max_replicas": 1"#),
-        "services.web.max_replicas: 1 is less than min_replicas (2)",
+        "services.web.max_replicas: must be at least min_replicas (2), got 1",
     );
     check_bad(
         &service(r#""cpus": 1"#),
-        "services.web: `max_replicas` is missing: the most replicas there may be",
+        "services.web: `max_replicas` is missing: the largest number of replicas",
     );
 }
 
@@ -163,9 +163,9 @@ fn thresholds() {
     check_good(&with("60", "29.99"));
     check_bad(
         &with("75", "75"),
-        "services.web.scale_down_threshold: 75% is not less than scale_up_threshold (75%)",
+        "services.web.scale_down_threshold: must be less than scale_up_threshold (75%), got 75%",
     );
-    let number = "must be a number in percent from 0 to 10000, with two decimals at most, got";
+    let number = "must be a number in percent from 0 to 10000, with at most two decimals, got";
     check_bad(
         &with("10000.01", "5"),
         &format!("services.web.scale_up_threshold: {number} 10000.01"),
@@ -173,7 +173,7 @@ fn thresholds() {
     check_bad(&with("75", "-1"), &format!("services.web.scale_down_threshold: {number} -1"));
     check_bad(
         &service(r#""max_replicas": 4, "scale_up_threshold": 75"#),
-        "services.web.scale_up_threshold: needs its counterpart: set scale_up_threshold and \
+        "services.web.scale_up_threshold: set both scale_up_threshold and \
          scale_down_threshold",
     );
     check_bad(
@@ -184,7 +184,7 @@ fn thresholds() {
     let bouncing = parse("c", &with("60", "30"));
     assert!(bouncing.config.is_some() && bouncing.problems[0].is_warning);
     assert!(
-        said(&bouncing)[0].contains("at 30% on 2 replicas, 1 would carry 60%"),
+        said(&bouncing)[0].contains("30% on 2 replicas is 60% on 1"),
         "{:?}",
         said(&bouncing)
     );
@@ -225,7 +225,7 @@ fn health_checks() {
     );
     check_bad(
         &with(r#""interval": 5, "timeout": 6"#),
-        "services.web.health_check.timeout: 6s is more than interval (5s)",
+        "services.web.health_check.timeout: must be at most interval (5s), got 6s",
     );
     for path in ["health", "/a b", "/a'b", "/a#b"] {
         let loaded = parse("c", &with(&format!(r#""path": "{path}""#)));
@@ -250,14 +250,14 @@ fn no_two_services_listen_at_one_place() {
     };
     check_good(&two("80", "81"));
     check_good(&two("\"127.0.0.1:80\"", "\"127.0.0.2:80\""));
-    check_bad(&two("80", "80"), "services.b.listen: :80 is taken by services.a already");
+    check_bad(&two("80", "80"), "services.b.listen: :80 is already used by services.a");
     check_bad(
         &two("80", "\"127.0.0.1:80\""),
-        "services.b.listen: 127.0.0.1:80 is taken by services.a already",
+        "services.b.listen: 127.0.0.1:80 is already used by services.a",
     );
     check_bad(
         &two("\"127.0.0.1:80\"", "80"),
-        "services.b.listen: :80 is taken by services.a already",
+        "services.b.listen: :80 is already used by services.a",
     );
     check_bad(&two("0", "81"), "services.a.listen: must be a whole number from 1 to 65535, got 0");
     let like = r#"a port like 80, or an address and port like "127.0.0.1:80""#;
@@ -273,15 +273,15 @@ fn unknown_and_doubled_keys() {
     );
     check_bad(
         r#"{"services": {}, "docker": {"zzz": 1}}"#,
-        "docker.zzz: unknown key; known here: socket, timeout",
+        "docker.zzz: unknown key; known keys: socket, timeout",
     );
     check_bad(
         &service(r#""max_replicas": 1, "max_replicas": 400"#),
-        "services.web.max_replicas: stands here twice; one of the two would be lost",
+        "services.web.max_replicas: is defined twice; remove one of the two",
     );
     check_bad(
         r#"{"services": {}, "services": {}}"#,
-        "services: stands here twice; one of the two would be lost",
+        "services: is defined twice; remove one of the two",
     );
     check_good(r#"{"$schema": "x", "services": {}}"#);
 }
@@ -307,8 +307,8 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         &with(r#""cpus": 0"#),
-        "services.web.cpus: must be a number of cores from 0.01 to 1024, with three decimals at \
-         most, got 0",
+        "services.web.cpus: must be a number of cores from 0.01 to 1024, with at most \
+         three decimals, got 0",
     );
     let like = r#"a size of at least 6m: bytes, or like "512m" or "2g""#;
     check_bad(
@@ -317,7 +317,7 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         &with(r#""environment": {"A=B": "c"}"#),
-        "services.web.environment.A=B: the name of a variable is not empty and has no `=`",
+        "services.web.environment.A=B: the name of a variable must not be empty or contain `=`",
     );
     check_bad(
         &with(r#""command": ["a", 1]"#),
@@ -325,8 +325,8 @@ fn the_rest_of_a_service() {
     );
     check_bad(
         r#"{"services": {"a": {"port": 1, "max_replicas": 1}}}"#,
-        "services.a: `image` is missing: the image that its containers are made from \
-         (or `compose`, the service that docker compose started)",
+        "services.a: `image` is missing: the image of its containers (or `compose`, the \
+         service that docker compose started)",
     );
     check_bad(
         r#"{"load_balancer": {"socket": "run/x"}, "services": {}}"#,
@@ -335,7 +335,7 @@ fn the_rest_of_a_service() {
     let long = format!("/{}", "a".repeat(97));
     check_bad(
         &format!(r#"{{"load_balancer": {{"socket": "{long}"}}, "services": {{}}}}"#),
-        "load_balancer.socket: is 98 bytes long; a socket's path may have 97 at most",
+        "load_balancer.socket: is 98 bytes long; a socket's path has at most 97",
     );
 }
 

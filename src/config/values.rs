@@ -7,18 +7,18 @@ use crate::model::bounds::Bounds;
 use crate::model::secret::Secret;
 use crate::model::url;
 
-/// The kernel allows so many bytes for the name of a socket.
+/// Bytes of a Unix socket's path, by the kernel's limit.
 pub(crate) const SUN_PATH_MAX: usize = 107;
 
 pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
     let min = section.get("min_replicas");
-    let max = section.need("max_replicas", "the most replicas there may be")?;
+    let max = section.need("max_replicas", "the largest number of replicas")?;
     let low = min.as_ref().map_or(Some(1), |n| n.whole(0..=Bounds::MAX));
     let high = max.whole(1..=Bounds::MAX);
     let (low, high) = (low?, high?);
     Bounds::new(low, high).or_else(|| {
         let default = if min.is_none() { "the default of " } else { "" };
-        max.error(format!("{high} is less than {default}min_replicas ({low})"));
+        max.error(format!("must be at least {default}min_replicas ({low}), got {high}"));
         None
     })
 }
@@ -27,7 +27,7 @@ pub(crate) fn port(node: &Node) -> Option<u16> {
     node.whole(1..=65535).and_then(|n| u16::try_from(n).ok())
 }
 
-/// Relative ones would mean something else for every folder the daemon is started in.
+/// A relative path would depend on the directory that the daemon is started in.
 pub(crate) fn path(node: Option<Node>) -> Option<PathBuf> {
     let node = node?;
     let text = node.text()?;
@@ -37,13 +37,13 @@ pub(crate) fn path(node: Option<Node>) -> Option<PathBuf> {
 pub(crate) fn socket(node: Node, longest: usize) -> Option<PathBuf> {
     let length = node.string.as_deref().map_or(0, str::len);
     if longest < length {
-        node.error(format!("is {length} bytes long; a socket's path may have {longest} at most"));
+        node.error(format!("is {length} bytes long; a socket's path has at most {longest}"));
         return None;
     }
     path(Some(node))
 }
 
-/// Webhooks often carry their key in the address.
+/// Webhook addresses often contain a key.
 pub(crate) fn secret_url(node: &Node) -> Option<Secret> {
     let url = node.secret()?;
     if let Err(fault) = url::check(url.expose()) {
@@ -53,13 +53,13 @@ pub(crate) fn secret_url(node: &Node) -> Option<Secret> {
     Some(url)
 }
 
-/// There is no TLS in this program: what it asks is on this host or on a network of its own.
+/// plimsoll has no TLS client: it asks services on this host or in a private network.
 const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#;
 
 pub(crate) fn url(node: &Node) -> Option<String> {
     let text = node.text()?;
     let Err(fault) = url::check(&text) else { return Some(text.into_owned()) };
-    // It may hold a password or a key.
+    // The address may contain a password or a key.
     node.error(wrong_url(fault, &format!(", got \"{}\"", url::plain(&text))));
     None
 }
@@ -68,8 +68,8 @@ fn wrong_url(fault: url::Fault, got: &str) -> String {
     match fault {
         url::Fault::NoAddress => format!("must be {URL}{got}"),
         url::Fault::TwoWays => {
-            "has an @ that may end a password or stand in a path: write %40 for \
-             it, and in a user or password %2F for /, %3F for ? and %23 for # as well"
+            "has an ambiguous @, which may end a password or belong to the path: write it as %40, \
+             and in a user or password also / as %2F, ? as %3F and # as %23"
                 .to_owned()
         }
     }

@@ -1,4 +1,4 @@
-//! What goes over Docker's socket, and its conversion to the model. Nothing else sees these types.
+//! Engine API types and their conversion to the model. Only `src/docker` uses these types.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ pub(crate) struct ListedContainer {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct ListedHost {
-    /// The network that it was made in; others came after.
+    /// The network that the container was created in.
     network_mode: String,
 }
 
@@ -67,7 +67,7 @@ impl ListedContainer {
         &self.labels
     }
 
-    /// The image that it was made from.
+    /// The id of its image.
     pub(crate) fn image_id(&self) -> &str {
         &self.image_id
     }
@@ -88,13 +88,13 @@ impl ListedContainer {
         }
     }
 
-    /// Another one means that what an inspection showed is out of date.
+    /// State, health and exit code; when it changes, the inspect is out of date.
     pub(crate) fn condition(&self) -> String {
         let health = own_health_of(&self.status);
         format!("{} {:?} {health:?}", self.state, exit_of(&self.status).map(|exit| exit.code))
     }
 
-    /// Without what only an inspection tells.
+    /// Without the fields that only an inspect shows.
     pub(crate) fn into_container(self, service: String, number: u32, owner: Owner) -> Container {
         let state = self.state();
         let networks = self.network_settings.networks.unwrap_or_default();
@@ -124,13 +124,13 @@ impl ListedContainer {
     }
 }
 
-/// Whether it ran out of memory stands elsewhere.
+/// Whether it ran out of memory, only an inspect shows.
 fn exit_of(status: &str) -> Option<Exit> {
     let (code, _) = status.strip_prefix("Exited (")?.split_once(')')?;
     Some(Exit { code: code.parse().ok()?, oom: false })
 }
 
-/// What the check wrote stands elsewhere.
+/// The output of the check, only an inspect shows.
 fn own_health_of(status: &str) -> Option<OwnHealth> {
     let (_, word) = status.strip_suffix(')')?.rsplit_once('(')?;
     match word {
@@ -147,7 +147,7 @@ pub(crate) struct Created {
     pub(crate) id: String,
 }
 
-/// What the engine says of its host.
+/// `GET /info`.
 #[derive(Deserialize)]
 pub(crate) struct Info {
     #[serde(rename = "Name")]
@@ -158,7 +158,7 @@ pub(crate) struct Info {
     pub(crate) containers: u64,
     #[serde(rename = "ContainersRunning")]
     pub(crate) running: u64,
-    /// Where it keeps images and containers; empty: it does not say.
+    /// Where the engine keeps images and containers; empty: unknown.
     #[serde(rename = "DockerRootDir", default)]
     pub(crate) root_dir: String,
 }
@@ -190,8 +190,8 @@ struct CpuUsage {
 }
 
 impl Stats {
-    /// Nanoseconds used in all, and when that was. `None` for a container that does not run: its
-    /// statistics are zeros of the year 1.
+    /// CPU time used in all and time of the reading, both in nanoseconds. `None` for a container
+    /// that is not running: its statistics are zeros of the year 1.
     pub(crate) fn counter(&self) -> Option<(u64, u64)> {
         let read = chrono::DateTime::parse_from_rfc3339(&self.read).ok()?.timestamp_nanos_opt()?;
         Some((self.cpu_stats.cpu_usage.total_usage, u64::try_from(read).ok()?))
@@ -253,7 +253,7 @@ impl RestartPolicy {
 pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     let spec = &service.container;
     let Origin::Image(image) = &spec.origin else {
-        return Err(Error::new("docker compose says what its containers are made from"));
+        return Err(Error::new("internal error: a compose service has no image of its own"));
     };
     let mut body = Create {
         image,

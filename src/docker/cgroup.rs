@@ -1,18 +1,18 @@
-//! What a container uses, from its control group, version 1 or 2, whichever driver.
+//! CPU and memory use of a container from its control group, version 1 or 2, any driver.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use crate::outside::{Error, Result};
 
-/// An open counter of processor time. Reading it again costs one system call.
+/// An open CPU time counter. Each read costs one system call.
 pub(crate) struct CpuFile {
     file: File,
     kind: CgroupVersion,
 }
 
-/// The open files that tell memory. Reading them again costs two system calls, one of which has
-/// the kernel write a table.
+/// The open files with memory use. Each read costs two system calls, one of which makes the kernel
+/// write a table.
 pub(crate) struct MemoryFiles {
     usage: File,
     /// `memory.stat`.
@@ -70,7 +70,7 @@ impl MemoryFiles {
     pub(crate) fn read(&self) -> Result<u64> {
         let (usage, table) = (read(&self.usage, "memory")?, read(&self.table, "memory.stat")?);
         parse_memory(self.kind, &usage, &table)
-            .ok_or_else(|| Error::new("the memory of a control group is told in another form"))
+            .ok_or_else(|| Error::new("unknown format of the memory files of a control group"))
     }
 }
 
@@ -102,11 +102,11 @@ fn parse_memory(kind: CgroupVersion, usage: &str, table: &str) -> Option<u64> {
         CgroupVersion::V1 => "total_inactive_file",
         CgroupVersion::V2 => "inactive_file",
     };
-    // The two are read one after the other, so the part may be more than the whole was.
+    // The files are read one after the other, so the cache may exceed the usage.
     Some(usage.trim().parse::<u64>().ok()?.saturating_sub(row(table, cache)?))
 }
 
-/// The number after this word, of a table of words and numbers.
+/// The number after this word in a table of words and numbers.
 fn row(table: &str, word: &str) -> Option<u64> {
     let rest = table.lines().find_map(|l| l.strip_prefix(word)?.strip_prefix(' '))?;
     rest.trim().parse().ok()

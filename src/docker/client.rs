@@ -1,4 +1,4 @@
-//! One call of the Engine API: version, deadline, retry, and Docker's own words when it refuses.
+//! Calls of the Engine API: version, deadline, retry, and Docker's own message when it refuses.
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -17,19 +17,19 @@ use crate::model::metric::shortened;
 use crate::model::url;
 use crate::outside::{Clock, Error, Result, Tally};
 
-/// The newest API that this program was tried against, and the oldest that it can live with.
+/// The newest API version that plimsoll was tested with, and the oldest that it supports.
 const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 51 };
 const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 
-/// An answer is never read beyond this. 1000 containers list as about 2 MB.
+/// Bytes of an answer at most. 1000 containers list as about 2 MB.
 const BODY_MAX: u64 = 32 << 20;
-/// Nor is a refusal of what else would be a stream.
+/// Bytes of an error answer to a streaming call at most.
 const MESSAGE_MAX: u64 = 64 << 10;
 
-/// Characters of Docker's own words.
+/// Characters of Docker's own message that are shown.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
 
-/// As many calls may be under way at once: more would be connected anew each time.
+/// Connections that are kept for reuse. More parallel calls connect anew each time.
 const IDLE_CONNECTIONS: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +44,8 @@ impl ApiVersion {
         Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 
-    /// From then on a container may be made in several networks at once, and a one-shot reading of
-    /// the statistics does not wait a second.
+    /// Engine 25 and later (API 1.44): a container can be created in several networks, and one-shot
+    /// statistics do not take a second.
     pub(crate) fn is_of_engine_25(self) -> bool {
         (ApiVersion { major: 1, minor: 44 }) <= self
     }
@@ -67,13 +67,13 @@ pub(crate) enum Method {
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
-    /// Without the version, each part of it already safe in a URL.
+    /// Without the version prefix. Its parts are already URL-encoded.
     pub(crate) path: &'a str,
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<&'a [u8]>,
-    /// Doing it twice does no more than doing it once.
+    /// May be repeated after a cut connection.
     pub(crate) idempotent: bool,
-    /// An answer is cut off there, in bytes.
+    /// Bytes of the answer that are read at most.
     pub(crate) longest: u64,
 }
 
@@ -102,14 +102,14 @@ impl ApiResponse {
     }
 
     fn unexpected(&self, err: serde_json::Error) -> Error {
-        Error::caused(format!("docker: {}: the answer is not what it should be", self.what), err)
+        Error::caused(format!("docker: {}: unexpected answer", self.what), err)
     }
 
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Docker's own words, which may be those of a registry or of an image.
+    /// Docker's own message, which may quote a registry or an image.
     pub(crate) fn message(&self) -> String {
         #[derive(Deserialize)]
         struct ErrorBody {
@@ -117,28 +117,28 @@ impl ApiResponse {
         }
         let words = match serde_json::from_slice::<ErrorBody>(&self.body) {
             Ok(refusal) => refusal.message,
-            Err(_) if self.is_by_proxy() => "a proxy before Docker answers, and not Docker; \
-                its rules have to allow this call"
+            Err(_) if self.is_by_proxy() => "a proxy in front of Docker refused this call; \
+                allow it in the proxy's rules"
                 .to_owned(),
             Err(_) => String::from_utf8_lossy(&self.body).trim().to_owned(),
         };
         shortened(&words, MESSAGE_CHARS_MAX)
     }
 
-    /// Docker itself refuses in JSON, and never in HTML.
+    /// Docker itself answers errors in JSON, never in HTML.
     fn is_by_proxy(&self) -> bool {
         let is_denied = matches!(self.status, 401 | 403 | 405 | 407);
         let is_html = self.body.trim_ascii_start().starts_with(b"<");
         is_html || (is_denied && serde_json::from_slice::<serde_json::Value>(&self.body).is_err())
     }
 
-    /// Whether the call was refused for what it is, whatever it asks for.
+    /// Whether this kind of call is forbidden, whatever its arguments.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.status, 401 | 403 | 405 | 407) || self.is_by_proxy()
     }
 
-    /// The engine speaks another version than it did: `client version 1.45 is too new. Maximum
-    /// supported API version is 1.43`. It looked at nothing else of the call.
+    /// The engine's API version changed since it was negotiated: `client version 1.45 is too new.
+    /// Maximum supported API version is 1.43`. The engine did not execute the call.
     fn is_outdated(&self) -> bool {
         self.status == 400 && self.message().contains("client version")
     }
@@ -156,9 +156,9 @@ impl ApiResponse {
 pub(crate) struct Client {
     agent: Agent,
     socket: PathBuf,
-    /// Negotiated on the first call, and again once the engine may be another one.
+    /// Negotiated at the first call, and again after the connection was lost.
     version: Mutex<Option<ApiVersion>>,
-    /// Where each call is told, and by whose time.
+    /// The clock that measures calls, and the sink that they are reported to.
     tally: Option<(Arc<dyn Clock>, Tally)>,
 }
 
@@ -182,7 +182,7 @@ impl Client {
         self.counted(op(&call), |(answer, _)| 500 <= answer.status, asked).map(|(answer, _)| answer)
     }
 
-    /// What a good answer holds, read as it comes: a list may be long, and little of it is kept.
+    /// The parsed answer, parsed as it arrives: a list may be long, and little of it is kept.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: Call, timeout: Duration) -> Result<T> {
         let asked = || self.ask(&call, timeout, &json::<T>);
         let (answer, read) = self.counted(op(&call), |(answer, _)| 500 <= answer.status, asked)?;
@@ -192,7 +192,7 @@ impl Client {
         }
     }
 
-    /// Asks, and has it counted.
+    /// Runs `ask` and reports its duration and result.
     fn counted<T>(
         &self,
         op: &'static str,
@@ -222,12 +222,12 @@ impl Client {
         self.exchange(call, &self.prefix(timeout)?, timeout, read).map_err(|err| self.lost(&err))
     }
 
-    /// The version that both sides speak.
+    /// The API version that both sides support.
     pub(crate) fn version(&self, timeout: Duration) -> Result<ApiVersion> {
         if let Some(version) = *self.known() {
             return Ok(version);
         }
-        // Not under the lock: others have deadlines of their own, and may well ask twice.
+        // Not under the lock: other calls have their own deadlines, and asking twice does no harm.
         let version = self.counted("ping", |_| false, || self.negotiate(timeout))?;
         *self.known() = Some(version);
         Ok(version)
@@ -237,7 +237,7 @@ impl Client {
         self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What every path begins with: without it the engine takes its newest version.
+    /// The prefix of every path. Without it the engine uses its newest version.
     pub(crate) fn prefix(&self, timeout: Duration) -> Result<String> {
         let version = self.version(timeout)?;
         Ok(format!("/v{version}"))
@@ -254,20 +254,20 @@ impl Client {
         let socket = self.socket.display();
         let offered = offered.ok_or_else(|| {
             Error::new(format!(
-                "{socket} does not answer like Docker (no Api-Version); see docker.socket"
+                "{socket} is not a Docker socket (no Api-Version in its answer); see docker.socket"
             ))
         })?;
         if offered < OLDEST {
             return Err(Error::new(format!(
-                "Docker at {socket} speaks API {offered}, at least {OLDEST} is needed \
+                "Docker at {socket} has API {offered}; plimsoll needs {OLDEST} or newer \
                  (Docker 20.10)"
             )));
         }
         Ok(offered.min(NEWEST))
     }
 
-    /// An answer that is read bit by bit, each within `silence`. What is refused is an error in
-    /// Docker's own words.
+    /// A streamed answer, each read of which takes `silence` at most. A refused call is an error
+    /// with Docker's own message.
     pub(crate) fn open(&self, call: Call, silence: Duration) -> Result<ureq::BodyReader<'static>> {
         let opened = match self.stream(&call, silence)? {
             Err(refusal) if refusal.is_outdated() => {
@@ -285,7 +285,7 @@ impl Client {
         silence: Duration,
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
         let prefix = self.prefix(silence)?;
-        // The pool is for short answers.
+        // The connection pool is for short answers.
         let agent = unix_agent(&self.socket, None, 0);
         let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
@@ -346,7 +346,7 @@ impl Client {
         self.explain(err)
     }
 
-    /// Whoever answers next may be another version.
+    /// The next engine on this socket may have another version.
     fn forget(&self) {
         *self.known() = None;
     }
@@ -370,7 +370,7 @@ impl Client {
     }
 }
 
-/// One word for what is asked, whatever it is asked of.
+/// The operation of a call, for metrics; independent of the container that it is for.
 fn op(call: &Call) -> &'static str {
     let parts: Vec<&str> = call.path.split('/').skip(1).collect();
     match (call.method, parts.as_slice()) {
@@ -409,10 +409,10 @@ fn uri(call: &Call, prefix: &str) -> String {
     uri
 }
 
-/// What reads a good answer as it comes; `None`: nothing does, and it is kept as it is.
+/// Reads the body of a successful answer; returns `None` if the body is to be kept unparsed.
 type ReadBody<'a, T> = &'a dyn Fn(&mut dyn Read) -> io::Result<Option<T>>;
 
-/// To the end of the body, as the parser looks for what stands behind the document.
+/// Reads to the end of the body: the parser checks that nothing follows the document.
 fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_json::Result<T>>> {
     match serde_json::from_reader(BufReader::new(body)) {
         Err(err) if err.is_io() => Err(err.into()),
@@ -420,7 +420,7 @@ fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_jso
     }
 }
 
-/// Every body is read to its end, or its connection cannot be used again.
+/// Reads a body to its end; otherwise its connection could not be reused.
 fn drain(
     response: &mut Response<ureq::Body>,
     longest: u64,
@@ -428,7 +428,7 @@ fn drain(
     Ok(http_client::read_up_to(&mut response.body_mut().as_reader(), longest)?)
 }
 
-/// The engine went away between two calls, so this one was not begun or not finished.
+/// The engine closed the connection, as at a restart: the call was not started or not finished.
 fn was_cut_off(err: &ureq::Error) -> bool {
     matches!(err, ureq::Error::Io(err) if matches!(
         err.kind(),

@@ -1,4 +1,4 @@
-//! Replicas of a service that docker compose started: seen, cloned and taken away as its own.
+//! Replicas of a service that docker compose started: clones that compose takes for its own.
 
 use serde_json::{Value, json};
 
@@ -12,14 +12,14 @@ use crate::model::replica::ContainerState;
 use crate::model::service::Adopted;
 use crate::outside::{Error, Result};
 
-/// Compose copies what a file has inline to where these begin, after it made the container: an
-/// inspect does not show them, so that a second container would lack them.
+/// Compose copies inline secrets and configs to these places after it created the container. An
+/// inspect does not show them, so a clone would lack them.
 const COPIED_TO: [&str; 2] = ["/run/secrets/", "/var/run/secrets/"];
-/// As Docker numbers what became of a file.
+/// Docker's number for an added file (`GET /containers/ID/changes`).
 const ADDED: u64 = 1;
 
 impl Docker {
-    /// One that is there and does not run is started; else one more is made, like the others.
+    /// Starts the container of this number if it exists, else a clone of the others.
     pub(super) fn start_composed(&self, of: &Adopted, number: u32, most: u32) -> Result<String> {
         let service = of.service.as_str();
         let made = self.one_at_a_time(service, || {
@@ -73,7 +73,8 @@ impl Docker {
         self.or_removed(&id, joined).map(|()| id)
     }
 
-    /// Its tag, as long as that still is the same image: else the clone would be another program.
+    /// The image's tag if it still names the same image, else its id: a clone must run the same
+    /// program.
     fn image_of(&self, shown: &Value) -> Result<String> {
         let text = |at| shown.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (tag, id) = (text("/Config/Image"), text("/Image"));
@@ -82,8 +83,8 @@ impl Docker {
     }
 }
 
-/// The one of the lowest number that runs and is up to date: the latest was made by the compose
-/// file as it is now.
+/// The container to copy: the lowest number that is running and up to date. Up to date is the
+/// config hash of the newest container, which compose created from the current file.
 fn template<'a>(
     of: &Adopted,
     siblings: &[(&'a ListedContainer, u32)],
@@ -113,8 +114,8 @@ fn refuse_copied_files(shown: &Value, changes: &Value) -> Result<()> {
             let name = shown.get("Name").and_then(Value::as_str).unwrap_or_default();
             let name = name.trim_start_matches('/');
             Err(Error::new(format!(
-                "{name} cannot have a second one: docker compose copied {path} into it; give the \
-                 secret a `file:` in the compose file, which is mounted"
+                "{name} cannot be copied: docker compose copied {path} into it; give the \
+                 secret a `file:` in the compose file, so that it is mounted"
             )))
         }
     }

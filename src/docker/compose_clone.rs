@@ -1,8 +1,8 @@
-//! One more of what docker compose started: a container like the inspected one, under the next
-//! number. Compose then takes it for its own, because it compares labels and nothing else.
+//! A copy of a docker compose container under the next number. Compose takes the copy for its own,
+//! because it compares labels only.
 //!
-//! Which fields may be copied was measured on engines 20.10 to 29: an inspect holds things that
-//! were given to that one container, and some that a second one must not share.
+//! Which fields may be copied was measured on engines 20.10 to 29: an inspect also shows values
+//! that were assigned to that one container, and some that two containers must not share.
 
 use serde_json::{Map, Value, json};
 
@@ -15,19 +15,19 @@ pub(crate) const LABEL_OF: &str = "com.docker.compose.service";
 pub(crate) const LABEL_NUMBER: &str = "com.docker.compose.container-number";
 pub(crate) const LABEL_HASH: &str = "com.docker.compose.config-hash";
 pub(crate) const LABEL_ONE_OFF: &str = "com.docker.compose.oneoff";
-/// Names the container that compose makes it in place of.
+/// Names the container that compose replaces with it.
 const LABEL_REPLACE: &str = "com.docker.compose.replace";
 
-/// What Docker gives every container that has no other network.
+/// The network of every container that names no other.
 const DEFAULT_BRIDGE: &str = "bridge";
 
-/// As a label has it. Numbers only grow, so that one which somebody set to the highest there is
-/// would leave none for the next.
+/// The number in a label. Numbers only grow, so one above NUMBER_MAX is invalid: it would leave
+/// none for the next container.
 pub(crate) fn number_of(label: &str) -> Option<u32> {
     label.parse().ok().filter(|number| *number <= NUMBER_MAX)
 }
 
-/// A container to be made.
+/// A container to be created.
 #[derive(Debug)]
 pub(crate) struct ContainerCopy {
     pub(crate) name: String,
@@ -36,9 +36,9 @@ pub(crate) struct ContainerCopy {
     pub(crate) joins: Vec<(String, Value)>,
 }
 
-/// `service` is its name in the config, and `image` what the template was made from: its tag if
-/// that still is that image, else the id.
-/// Engines before API 1.44 make a container in one network: then `many_networks` is false.
+/// `service` is the name in the config. `image` is the template's image: its tag if that still
+/// names the same image, else its id. `many_networks` is false for engines before API 1.44, which create
+/// a container in one network only.
 pub(crate) fn container_copy(
     template: &Value,
     service: &str,
@@ -48,7 +48,7 @@ pub(crate) fn container_copy(
 ) -> Result<ContainerCopy> {
     let old_name = text(template, "/Name").trim_start_matches('/');
     if let Some(reason) = why_not_cloneable(template) {
-        return Err(Error::new(format!("{old_name} cannot have a second one: {reason}")));
+        return Err(Error::new(format!("{old_name} cannot be copied: {reason}")));
     }
     let name = next_name(template, old_name, number)?;
     let first = text(template, "/HostConfig/NetworkMode");
@@ -84,28 +84,28 @@ fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Why there can be no second one, and what to do about it.
+/// Why the container cannot be copied, with the fix.
 fn why_not_cloneable(template: &Value) -> Option<String> {
     let labels = object(template, "/Config/Labels");
     if labels.get(LABEL_ONE_OFF).and_then(Value::as_str) == Some("True")
         || template.pointer("/HostConfig/AutoRemove") == Some(&Value::Bool(true))
     {
-        return Some("it is a one-off, of `docker compose run`".to_owned());
+        return Some("it is a one-off container of `docker compose run`".to_owned());
     }
     let managed =
         |key: &&String| ["com.docker.swarm.", "io.kubernetes."].iter().any(|p| key.starts_with(p));
     if let Some(label) = labels.keys().find(managed) {
-        return Some(format!("its label {label} says that another system runs it"));
+        return Some(format!("its label {label} belongs to another orchestrator"));
     }
     if let Some(port) = fixed_port(template) {
         return Some(format!(
-            "it has host port {port} to itself; take `ports` out of the compose file, HAProxy \
-             reaches replicas without, or give a range"
+            "it publishes the fixed host port {port}; remove `ports` from the compose file, \
+             which HAProxy does not need, or give a range"
         ));
     }
     let mode = text(template, "/HostConfig/NetworkMode");
     if matches!(mode, "host" | "none") || mode.starts_with("container:") {
-        return Some(format!("its network_mode is {mode}, which gives it no address of its own"));
+        return Some(format!("its network_mode is {mode}, in which it has no address of its own"));
     }
     let networks = object(template, "/NetworkSettings/Networks");
     let fixed = |endpoint: &Value| {
@@ -117,11 +117,11 @@ fn why_not_cloneable(template: &Value) -> Option<String> {
     };
     let (network, address) = networks.iter().find_map(|(name, e)| Some((name, fixed(e)?)))?;
     Some(format!(
-        "its address {address} in network {network} is fixed; take it out of the compose file"
+        "its address {address} in network {network} is fixed; remove it from the compose file"
     ))
 }
 
-/// A range is none: Docker takes the next that is free.
+/// The first fixed host port. A range is not fixed: Docker takes the next free port.
 fn fixed_port(template: &Value) -> Option<String> {
     let bindings = object(template, "/HostConfig/PortBindings");
     let ports = bindings.values().filter_map(Value::as_array).flatten();
@@ -129,7 +129,7 @@ fn fixed_port(template: &Value) -> Option<String> {
     ports.filter(|port| port.parse::<u16>().is_ok_and(|port| port != 0)).map(str::to_owned).next()
 }
 
-/// Compose calls them `project-service-1`, older ones `project_service_1`.
+/// Compose's names are `project-service-1`; version 1 had `project_service_1`.
 fn next_name(template: &Value, old: &str, number: u32) -> Result<String> {
     let labels = object(template, "/Config/Labels");
     let old_number = labels.get(LABEL_NUMBER).and_then(Value::as_str).unwrap_or_default();
@@ -137,8 +137,8 @@ fn next_name(template: &Value, old: &str, number: u32) -> Result<String> {
     match stem.filter(|_| !old_number.is_empty()) {
         Some(stem) => Ok(format!("{stem}{number}")),
         None => Err(Error::new(format!(
-            "{old} cannot have a second one: its name does not end with its number, so it has a \
-             container_name; take that out of the compose file"
+            "{old} cannot be copied: its name does not end with its number, so it has a \
+             container_name; remove that from the compose file"
         ))),
     }
 }
@@ -146,7 +146,7 @@ fn next_name(template: &Value, old: &str, number: u32) -> Result<String> {
 fn config(template: &Value, service: &str, number: u32, image: &str) -> Map<String, Value> {
     let mut config = object(template, "/Config");
     let id = text(template, "/Id");
-    // Docker's own choice, not the operator's.
+    // Chosen by Docker, not by the operator.
     if config.get("Hostname").and_then(Value::as_str) == id.get(..12) {
         config.remove("Hostname");
     }
@@ -156,14 +156,14 @@ fn config(template: &Value, service: &str, number: u32, image: &str) -> Map<Stri
     let mut labels = object(template, "/Config/Labels");
     labels.remove(LABEL_REPLACE);
     labels.insert(LABEL_NUMBER.to_owned(), json!(number.to_string()));
-    // Compose compares none of these; they tell who made it.
+    // Compose ignores these; they mark the container as a clone.
     labels.insert(LABEL_SERVICE.to_owned(), json!(service));
     labels.insert(LABEL_REPLICA.to_owned(), json!(number.to_string()));
     config.insert("Labels".to_owned(), Value::Object(labels));
     config
 }
 
-/// And the volumes without a name, by where they are mounted: each container gets one of its own.
+/// Also returns the anonymous volumes, by mount point: each container gets its own.
 fn host(template: &Value) -> (Map<String, Value>, Map<String, Value>) {
     let mut host = object(template, "/HostConfig");
     host.remove("ContainerIDFile");
@@ -184,7 +184,7 @@ fn host(template: &Value) -> (Map<String, Value>, Map<String, Value>) {
             !is_own
         });
     }
-    // After compose made a container anew, the volume stands here under its generated name.
+    // After compose recreated a container, an anonymous volume is here under its generated name.
     for mount in host.get_mut("Mounts").and_then(Value::as_array_mut).into_iter().flatten() {
         if is_anonymous(text(mount, "/Source"))
             && let Some(mount) = mount.as_object_mut()
@@ -195,7 +195,7 @@ fn host(template: &Value) -> (Map<String, Value>, Map<String, Value>) {
     (host, anonymous)
 }
 
-/// Docker generates 64 hexadecimal digits.
+/// Docker names anonymous volumes with 64 hexadecimal digits.
 fn is_anonymous(volume: &str) -> bool {
     volume.len() == 64 && volume.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -216,7 +216,7 @@ fn endpoints(template: &Value, old_name: &str, name: &str) -> Map<String, Value>
                 endpoint.insert(key.to_owned(), value.clone());
             }
         }
-        // Engines refuse names on the default bridge.
+        // Engines refuse aliases on the default bridge.
         if network != DEFAULT_BRIDGE {
             let known = list(shown, "/Aliases").iter().filter_map(Value::as_str);
             let kept =
@@ -366,7 +366,7 @@ mod tests {
     fn what_there_can_be_one_of_only_is_refused_with_the_way_out() {
         let port = json!({ "80/tcp": [{ "HostIp": "", "HostPort": "8080" }] });
         for (at, value, why) in [
-            ("/HostConfig/PortBindings", port, "it has host port 8080 to itself"),
+            ("/HostConfig/PortBindings", port, "it publishes the fixed host port 8080"),
             ("/HostConfig/NetworkMode", json!("host"), "its network_mode is host"),
             ("/HostConfig/NetworkMode", json!("container:ab"), "its network_mode is container:ab"),
             ("/HostConfig/NetworkMode", json!("none"), "its network_mode is none"),

@@ -1,4 +1,4 @@
-//! Making a replica from the config, and starting it.
+//! Creates a replica from the config and starts it.
 
 use std::sync::{Arc, PoisonError};
 
@@ -40,23 +40,23 @@ impl Docker {
         Ok(id)
     }
 
-    /// Containers of one service are made one after the other: each is to be counted before the
-    /// next one is made.
+    /// Runs `make` while no other container of the service is being created, so that each is
+    /// counted before the next one is created.
     pub(super) fn one_at_a_time<T>(
         &self,
         service: &str,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let mut making = self.create_locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = making.entry(service.to_owned()).or_default().clone();
-        // A service that is gone leaves nothing behind.
-        making.retain(|name, turn| name == service || 1 < Arc::strong_count(turn));
-        drop(making);
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.create_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = locks.entry(service.to_owned()).or_default().clone();
+        // Locks of removed services are dropped.
+        locks.retain(|name, lock| name == service || 1 < Arc::strong_count(lock));
+        drop(locks);
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         make()
     }
 
-    /// Each with whose it is, by what is known now.
+    /// Each container with its identity, by what is known now.
     pub(super) fn identified(
         &self,
         rows: Vec<ListedContainer>,
@@ -72,7 +72,7 @@ impl Docker {
         let answer = self.make(&name, &api_types::create_body(service, number)?)?;
         match answer.status {
             404 if answer.message().contains("image") => Err(Error::new(format!(
-                "image {} is not on this host any more",
+                "image {} is no longer on this host",
                 service.container.origin
             ))),
             409 => Err(Error::new(format!(
@@ -94,7 +94,8 @@ impl Docker {
         self.client.call(call, self.timeout)
     }
 
-    /// The first network is the one that it was made in. Engines before API 1.44 take one only.
+    /// Joins the networks after the first, in which the container was created. Engines before API
+    /// 1.44 can create a container in one network only.
     fn join_networks(&self, id: &str, service: &Service) -> Result<()> {
         for network in service.container.networks.iter().skip(1) {
             self.join(network, format!(r#"{{"Container":"{id}"}}"#).as_bytes())?;
@@ -108,7 +109,7 @@ impl Docker {
         let path = format!("/networks/{name}/connect");
         let call = Call { method: Method::Post, body: Some(body), ..Call::get(&path) };
         let answer = self.client.call(Call { idempotent: false, ..call }, self.timeout)?;
-        // It is in there already, as after a start that was cut off.
+        // Already a member, as after an interrupted start.
         let is_in = answer.status == 403 && answer.message().contains("already exists");
         if is_in { Ok(()) } else { answer.ok().map(drop) }
     }
@@ -117,11 +118,11 @@ impl Docker {
         let path = format!("/containers/{id}/start");
         let call = Call { method: Method::Post, ..Call::get(&path) };
         let answer = self.client.call(call, self.timeout)?;
-        // 304: it runs already.
+        // 304: already running.
         if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
     }
 
-    /// What was made now and could not be started goes again.
+    /// Removes a container that was created now and could not be started.
     pub(super) fn or_removed(&self, id: &str, started: Result<()>) -> Result<()> {
         started.map_err(|err| match self.delete(id, true) {
             Ok(()) => err,
@@ -130,8 +131,8 @@ impl Docker {
     }
 }
 
-/// However wrong what is believed of the service, this many of its containers are never exceeded.
-/// One whose labels came with its image was made by somebody else.
+/// An error when the service has `most` containers or more, whatever the state of the service says.
+/// Containers whose labels come from their image were made by somebody else and do not count.
 pub(super) fn refuse_more(
     service: &str,
     rows: &[(ListedContainer, Identity)],
@@ -160,9 +161,9 @@ pub(super) fn refuse_more(
     let hint = if named.is_empty() {
         String::new()
     } else {
-        format!("; {named} carry its labels without being replicas: remove them")
+        format!("; {named} have its labels but are no replicas: remove them")
     };
     Err(Error::new(format!(
-        "{count} containers of service {service} exist, and no more than {most} are made{hint}"
+        "service {service} has {count} containers, and the limit is {most}{hint}"
     )))
 }

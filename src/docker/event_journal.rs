@@ -1,6 +1,6 @@
-//! What Docker's events tell of containers beyond their state: who ended them, and that something
-//! about them changed. Events may be lost, doubled or late, so all of it is a hint that a look at
-//! the container itself is held against.
+//! What Docker's events add to a container's state: who ended it, and that something about it
+//! changed. Events may be lost, repeated or late, so all of it is a hint; the container's own state
+//! decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde::Deserialize;
 use crate::model::replica::{ContainerId, Ended, Ending};
 use crate::model::time::Moment;
 
-/// More containers are not kept track of.
+/// Containers whose events are recorded.
 const KEPT_MAX: usize = 4096;
-/// A container that ends later than this after it was signalled did so by itself. As long as the
-/// longest `stop_timeout`.
+/// A container that ends later than this after a signal ended by itself. Equals the longest
+/// `stop_timeout`.
 const SIGNAL_MEANT: Duration = Duration::from_secs(3600);
-/// `docker restart` starts a container again within a fraction of a second. An engine that was
-/// given forty orders at once took seven.
+/// A stop that is fresher than this may be the first half of `docker restart`, which starts the
+/// container again within a fraction of a second; with forty requests at once it took 7 s.
 const FRESH: Duration = Duration::from_secs(10);
-/// An engine that goes down stops its containers right before.
+/// An engine that shuts down stops its containers at most this long before.
 const GOES_DOWN: Duration = Duration::from_secs(20);
-/// The same, by what a later look shows: the engine came up again within this.
+/// The same without events: the engine came up again within this time.
 const CAME_BACK: Duration = Duration::from_secs(180);
 
-/// An event of Docker's, as far as it matters here.
+/// The fields of a Docker event that the journal uses.
 #[derive(Deserialize)]
 pub(crate) struct EngineEvent {
     #[serde(rename = "Action")]
@@ -52,26 +52,26 @@ struct Attributes {
 
 #[derive(Debug, Default)]
 struct ContainerHistory {
-    /// The first signal that ends a process, since the container was started.
+    /// The first terminating signal since the container was started.
     signalled: Option<(Signal, Moment)>,
     died: Option<(Option<Signal>, Moment)>,
-    /// Of its last death, also when it was started again since.
+    /// Exit code of its last end, also if it was started again since.
     exit_code: Option<i64>,
-    /// The engine went down with it.
+    /// It ended because the engine shut down.
     with_engine: bool,
-    /// Of the last event that was taken in.
+    /// Time of the last recorded event.
     time_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signal {
     Kill,
-    /// One that a process may act on.
+    /// A signal that the process can handle.
     Stop,
 }
 
 impl Signal {
-    /// As Docker tells it, a number. `None`: it does not mean that the process should end.
+    /// From a signal number or name. `None`: the signal does not ask the process to end.
     fn read(text: &str) -> Option<Signal> {
         match text {
             "9" | "SIGKILL" | "KILL" => Some(Signal::Kill),
@@ -85,16 +85,16 @@ impl Signal {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     histories: BTreeMap<ContainerId, ContainerHistory>,
-    /// Those about which something changed since they were asked for.
+    /// Containers that changed since the last `take_changed`.
     changed: BTreeSet<ContainerId>,
-    /// Events may have been missed: whatever is known of any container may be out of date.
+    /// Events may have been missed: everything known of any container may be out of date.
     is_stale: bool,
-    /// Of the newest event.
+    /// Time of the newest event.
     newest_ns: u64,
 }
 
 impl Journal {
-    /// `false`: nobody needs to look because of it.
+    /// Records an event. `false`: the containers need not be listed anew.
     pub(crate) fn note(&mut self, event: &EngineEvent, now: Moment) -> bool {
         self.newest_ns = self.newest_ns.max(event.time_ns);
         // By the engine's clock, which is the host's.
@@ -111,7 +111,7 @@ impl Journal {
         }
         let history = self.histories.entry(id.clone()).or_default();
         if event.time_ns < history.time_ns {
-            // It came again, as after a new connection.
+            // A repeated event, as after a reconnect.
             return true;
         }
         history.time_ns = event.time_ns;
@@ -140,7 +140,7 @@ impl Journal {
         true
     }
 
-    /// The stream of events ended: what died right before went down with the engine, if that did.
+    /// The event stream ended. Containers that were stopped right before ended with the engine.
     pub(crate) fn lost(&mut self, now: Moment) {
         self.is_stale = true;
         for history in self.histories.values_mut() {
@@ -154,18 +154,18 @@ impl Journal {
         self.newest_ns
     }
 
-    /// Whose details are out of date; `None`: everybody's.
+    /// Containers whose details are out of date; `None`: all of them.
     pub(crate) fn take_changed(&mut self) -> Option<BTreeSet<ContainerId>> {
         let changed = std::mem::take(&mut self.changed);
         (!std::mem::take(&mut self.is_stale)).then_some(changed)
     }
 
-    /// With which code a container ended last.
+    /// The exit code of its last end.
     pub(crate) fn exit_code(&self, id: &ContainerId) -> Option<i64> {
         self.histories.get(id)?.exit_code
     }
 
-    /// How a container that exited came to that.
+    /// Why a container exited.
     pub(crate) fn ended(&self, id: &ContainerId, shown: &ExitSeen, now: Moment) -> Ended {
         let history = self.histories.get(id);
         let died = history.and_then(|history| history.died);
@@ -182,7 +182,7 @@ impl Journal {
             let is_fresh = by == Ending::Stopped && now.since(at) < FRESH;
             return Ended { by, is_fresh };
         }
-        // Nobody heard it die. The event may be on its way still.
+        // No event of its end. It may still arrive.
         let finished = shown.finished_ms.map(Moment);
         let is_fresh = finished.is_some_and(|at| now.since(at) < FRESH);
         let before_engine = finished.is_some_and(|at| {
@@ -191,7 +191,7 @@ impl Journal {
         });
         let by = match shown.exit_code {
             _ if before_engine => Ending::Shutdown,
-            // As a process ends that was asked to: by itself, or by SIGINT, SIGKILL, SIGTERM.
+            // Exit codes after a stop: 0, or by SIGINT, SIGKILL, SIGTERM.
             0 | 130 | 137 | 143 if !shown.is_oom => Ending::Stopped,
             _ => Ending::Crashed,
         };
@@ -199,7 +199,7 @@ impl Journal {
     }
 }
 
-/// What a look shows of a container that exited.
+/// What an inspect shows of a container that exited.
 pub(crate) struct ExitSeen {
     pub(crate) exit_code: i64,
     pub(crate) is_oom: bool,

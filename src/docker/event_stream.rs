@@ -1,5 +1,5 @@
-//! Docker's stream of events. Events may be lost, doubled or out of order: whoever is woken looks
-//! at everything afresh, and what the journal notes of them is a hint.
+//! Docker's event stream. Events may be lost, repeated or out of order: a wake-up only means that
+//! the containers have to be listed anew, and what the journal records is a hint.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -14,21 +14,21 @@ use crate::http_client::unix_agent;
 use crate::model::url;
 use crate::outside::Clock;
 
-/// After each of them but `kill` a look at the containers tells something new.
-/// `remove` is Podman's word for `destroy`.
+/// Events after which containers may differ; `kill` is for the journal only. `remove` is Podman's
+/// name of `destroy`.
 const EVENTS: &str = r#"["start","die","oom","health_status","destroy","remove","kill","pause",
     "unpause","rename","update"]"#;
-/// Bytes of one event, which has all labels of its container; a longer one is not read.
+/// Bytes of one event, which has all labels of its container. The rest of a longer one is skipped.
 const LINE_MAX: usize = 1 << 20;
-/// What happened right before the stream was opened tells who ended what.
+/// Seconds of history to read: events right before the stream was opened tell who stopped what.
 const BACKWARDS: i64 = 600;
-/// How often the stop flag is looked at while the stream is silent.
+/// Interval at which the stop flag is checked while the stream is silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// A frozen engine leaves the stream open and silent, so that only another call tells.
+/// Silent reads before a ping: a frozen engine leaves the stream open and silent.
 const SILENT_READS_MAX: u32 = 10;
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whose events are followed, and who hears of them.
+/// What `follow` needs.
 pub(crate) struct Follower<'a> {
     pub(crate) socket: &'a Path,
     /// Docker compose's containers do not carry our label.
@@ -39,8 +39,9 @@ pub(crate) struct Follower<'a> {
     pub(crate) wake: &'a dyn Fn(),
 }
 
-/// Follows one stream until it breaks, it is told to stop, or the engine no longer answers. Wakes
-/// once it is open, because of what may have been missed before, and for what happens.
+/// Follows one stream until it ends, `stop` is set, or the engine no longer answers. Calls `wake`
+/// once the stream is open, because events may have been missed before, and for each event that
+/// may change a container.
 pub(crate) fn follow(follower: &Follower) {
     if read_stream(follower) {
         journal(follower).lost(follower.clock.now());
@@ -51,9 +52,9 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
     follower.journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether it was open.
+/// Returns whether the stream was open.
 fn read_stream(follower: &Follower) -> bool {
-    let Follower { socket, of_all, stop, wake, .. } = *follower;
+    let Follower { socket, of_all, wake, .. } = *follower;
     let client = Client::new(socket);
     let agent = unix_agent(socket, None, 0);
     let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
@@ -74,35 +75,39 @@ fn read_stream(follower: &Follower) -> bool {
         return false;
     }
     wake();
-    let mut body = response.into_body().into_reader();
-    let mut silent_reads = 0;
-    let (mut bytes, mut line) = ([0; 4096], Vec::new());
-    while !stop.load(Ordering::Relaxed) {
-        match body.read(&mut bytes) {
-            Ok(0) => return true,
-            Ok(read) => {
-                silent_reads = 0;
-                if take_in(follower, &mut line, &bytes[..read]) {
-                    wake();
-                }
-            }
-            Err(err) if is_timeout(&err) => {
-                silent_reads += 1;
-                if SILENT_READS_MAX <= silent_reads {
-                    silent_reads = 0;
-                    if client.call(Call::get("/_ping"), PING_TIMEOUT).is_err() {
-                        return true;
-                    }
-                }
-            }
-            Err(_) => return true,
-        }
-    }
+    read_events(follower, &client, &mut response.into_body().into_reader());
     true
 }
 
-/// Bytes of the stream, and what is left of those before. Whether somebody has to look.
-fn take_in(follower: &Follower, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
+/// Returns when the stream ends, `stop` is set, or a silent engine does not answer a ping.
+fn read_events(follower: &Follower, client: &Client, body: &mut dyn Read) {
+    let mut silent_reads = 0;
+    let mut bytes = [0; 4096];
+    let mut line = Vec::new();
+    while !follower.stop.load(Ordering::Relaxed) {
+        match body.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(read) => {
+                silent_reads = 0;
+                if record(follower, &mut line, &bytes[..read]) {
+                    (follower.wake)();
+                }
+            }
+            Err(err) if is_timeout(&err) => silent_reads += 1,
+            Err(_) => return,
+        }
+        if SILENT_READS_MAX <= silent_reads {
+            silent_reads = 0;
+            if client.call(Call::get("/_ping"), PING_TIMEOUT).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Records the events in `bytes`; `line` is the incomplete event from before. Returns whether the
+/// containers have to be listed anew.
+fn record(follower: &Follower, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
     let mut is_news = false;
     for part in bytes.split_inclusive(|b| *b == b'\n') {
         if line.len() < LINE_MAX {
@@ -110,7 +115,7 @@ fn take_in(follower: &Follower, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
         }
         if part.ends_with(b"\n") {
             let event = serde_json::from_slice(line);
-            // What cannot be read may be anything.
+            // An unreadable event may be any event.
             is_news |=
                 event.map_or(true, |event| journal(follower).note(&event, follower.clock.now()));
             line.clear();

@@ -1,4 +1,4 @@
-//! Containers that are not ours, read whole: what others could be made from.
+//! Running containers that are not ours, for `plimsoll init`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::docker::labels::LABEL_SERVICE;
 use crate::model::running::{Port, Running};
 use crate::outside::Result;
 
-/// More are not looked at: a config is begun by hand.
+/// Containers that are read at most.
 const CONTAINERS_MAX: usize = 200;
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ struct ImageDetails {
 }
 
 impl Docker {
-    /// Those that run and that we did not make.
+    /// Running containers that plimsoll did not create.
     pub(crate) fn running(&self) -> Result<Vec<Running>> {
         let timeout = self.look_timeout();
         let call = |path: &str| self.client.call(Call::get(path), timeout);
@@ -91,12 +91,12 @@ impl Docker {
                 continue;
             }
             let answer = call(&format!("/containers/{}/json", row.id))?;
-            // It ended meanwhile.
+            // It was removed meanwhile.
             if answer.status == 404 {
                 continue;
             }
             let details: ContainerDetails = answer.ok()?.json()?;
-            // Without it, all that the container has counts as its own.
+            // Without its image, all settings count as the container's own.
             let image = call(&format!("/images/{}/json", details.image)).and_then(|a| a.ok());
             let image = image.and_then(|answer| answer.json::<ImageDetails>()).ok();
             let image = image.and_then(|image| image.config).unwrap_or_default();
@@ -140,7 +140,7 @@ fn running(
         environment: environment.collect(),
         command: if config.cmd == image.cmd { Vec::new() } else { config.cmd.unwrap_or_default() },
         volumes: host_config.binds.unwrap_or_default(),
-        // The one that nobody has to name.
+        // The default network need not be named.
         networks: networks.filter(|name| name != "bridge").collect(),
         user: word(config.user).filter(|_| is_own_user),
         restart: word(host_config.restart_policy.name).filter(|name| name != "no"),

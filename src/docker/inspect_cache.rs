@@ -1,5 +1,5 @@
-//! Answers about single containers and images, asked for off the tick: one that the engine does not
-//! answer about holds up nobody, and is asked about ever less often.
+//! A cache of inspects of containers and images, which are fetched off the tick. An inspect that
+//! the engine does not answer delays nothing and is retried with back-off.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,21 @@ use crate::docker::client::{Call, Client};
 use crate::model::time::Moment;
 use crate::outside::{Clock, Result};
 
-/// An answer takes a millisecond; an engine that is busy may take longer.
+/// Timeout of one inspect. It takes a millisecond; a busy engine may take longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions at once. Threads live only while there is something to ask.
+/// Parallel inspects. Threads live only while the queue is not empty.
 const THREADS: usize = 6;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
-/// What is known of one thing.
+/// What is known of one name.
 pub(crate) enum Cached<T> {
     Is(Arc<T>),
-    /// The engine says that there is no such thing.
+    /// It does not exist (404).
     Absent,
-    /// Not asked to an end yet.
+    /// Not answered yet.
     Pending,
-    /// The engine gives no answer, or none that can be read.
+    /// No answer, or an unreadable one.
     Failed,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct InspectCache<T> {
 }
 
 struct SharedCache<T> {
-    /// What a path begins and ends with.
+    /// Prefix and suffix of the path.
     around: (&'static str, &'static str),
     state: Mutex<CacheState<T>>,
     answered: Condvar,
@@ -48,11 +48,11 @@ struct CacheState<T> {
 }
 
 struct CacheEntry<T> {
-    /// `Some(None)`: there is none.
+    /// `Some(None)`: it does not exist.
     value: Option<Option<Arc<T>>>,
     is_current: bool,
     is_asked: bool,
-    /// How often it was out of date: an answer to a question from before is so as well.
+    /// Counts invalidations: an answer to a question from before the last one is out of date.
     version: u32,
     failures: u32,
     retry_at: Moment,
@@ -90,7 +90,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
         InspectCache { shared: Arc::new(SharedCache { around, state, answered: Condvar::new() }) }
     }
 
-    /// The next question about it goes to the engine. What is known is of use until then.
+    /// Marks the entry as out of date, to be fetched at the next `update`. It can be used until
+    /// then.
     pub(crate) fn invalidate(&self, name: &str) {
         self.shared.state().entries.get_mut(name).into_iter().for_each(CacheEntry::invalidate);
     }
@@ -99,21 +100,21 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
         self.shared.state().entries.values_mut().for_each(CacheEntry::invalidate);
     }
 
-    /// As `invalidate`, but not while a question is under way or is to be asked anyhow.
+    /// As `invalidate`, unless the entry is being fetched or already marked.
     pub(crate) fn invalidate_if_current(&self, name: &str) {
         let mut state = self.shared.state();
         let entry = state.entries.get_mut(name).filter(|entry| entry.is_current);
         entry.into_iter().for_each(CacheEntry::invalidate);
     }
 
-    /// How old what is known of it is.
+    /// Age of the entry.
     pub(crate) fn age(&self, name: &str, now: Moment) -> Duration {
         let state = self.shared.state();
         state.entries.get(name).map_or(Duration::ZERO, |entry| now.since(entry.answered_at))
     }
 
-    /// Forgets whatever is not among these, and asks for those that are new or out of date. Waits
-    /// for those that were never asked for in vain, together for as long as `within`.
+    /// Drops all entries but these, and fetches those that are new or out of date. Waits `within`
+    /// at most for those that did not fail before.
     pub(crate) fn update<'a>(
         &self,
         names: impl Iterator<Item = &'a str> + Clone,
@@ -139,7 +140,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
             let body = move || shared.work(&client, &*clock);
             let thread = thread::Builder::new().name("inspect".to_owned()).stack_size(512 << 10);
             if thread.spawn(body).is_err() {
-                // Those that run take the rest; with none, the next look tries again.
+                // Running threads take the rest; without any, the next update tries again.
                 break;
             }
             state.threads += 1;
@@ -161,12 +162,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
         }
     }
 
-    /// The engine gave no answer when it was asked last.
+    /// Whether the last fetch failed.
     pub(crate) fn is_failing(&self, name: &str) -> bool {
         self.shared.state().entries.get(name).is_some_and(|entry| 0 < entry.failures)
     }
 
-    /// How long until an answer that is missing may be there; `None`: none is missing.
+    /// Time until the next retry of a missing answer; `None`: none is missing.
     pub(crate) fn wait(&self, now: Moment) -> Option<Duration> {
         let state = self.shared.state();
         let missing = state.entries.values().filter(|entry| !entry.is_current);
@@ -179,7 +180,7 @@ impl<T: DeserializeOwned> SharedCache<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until there is nothing left to ask.
+    /// Runs until the queue is empty.
     fn work(&self, client: &Client, clock: &dyn Clock) {
         loop {
             let mut state = self.state();

@@ -1,4 +1,4 @@
-//! What the engine shows of one container or image, as far as it matters here.
+//! Engine API types of inspects of containers and images.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,19 +90,19 @@ struct InspectedHost {
     memory: u64,
 }
 
-/// Docker writes what never was as the year 1.
+/// From RFC 3339. Docker writes "never" as the year 1, which gives `None`.
 fn milliseconds(time: &str) -> Option<u64> {
     let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
     u64::try_from(time.timestamp_millis()).ok()
 }
 
-/// Of a check that says nothing else.
+/// Docker's default interval and timeout of a health check.
 const CHECK_DEFAULT: Duration = Duration::from_secs(30);
-/// A busy engine is late by a few seconds.
+/// Tolerance for a busy engine.
 const CHECK_SLACK: Duration = Duration::from_secs(10);
 
 const ONE_CORE: u64 = 1_000_000_000;
-/// Characters of what a check wrote that an operator is shown.
+/// Characters of a health check's output that are shown.
 const COMPLAINT_MAX: usize = 200;
 
 impl Inspected {
@@ -127,7 +127,7 @@ impl Inspected {
         self.state.status == "paused"
     }
 
-    /// In milliseconds since 1970; `None`: it never was.
+    /// In milliseconds since 1970; `None`: it was never started.
     pub(crate) fn started_ms(&self) -> Option<u64> {
         milliseconds(&self.state.started_at)
     }
@@ -144,7 +144,7 @@ impl Inspected {
         Exit { code: self.state.exit_code, oom: self.state.oom_killed }
     }
 
-    /// What its own check said last.
+    /// Result and output of the last health check.
     pub(crate) fn complaint(&self) -> String {
         let health = self.state.health.as_ref();
         let Some(run) = health.and_then(|h| h.log.as_ref()?.last()) else { return String::new() };
@@ -152,8 +152,8 @@ impl Inspected {
         format!("exit code {}: {output}", run.exit_code)
     }
 
-    /// When Docker ran the check last, in milliseconds since 1970, and how long after that it must
-    /// have run it again. `None`: it has no check that says so.
+    /// Time of Docker's last health check, in milliseconds since 1970, and the longest normal time
+    /// until the next one. `None`: it has no health check.
     pub(crate) fn checked(&self) -> Option<(u64, Duration)> {
         let health = self.state.health.as_ref()?;
         let last = health.log.as_ref().and_then(|log| milliseconds(&log.last()?.end));

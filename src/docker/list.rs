@@ -1,4 +1,4 @@
-//! From what the engine lists to the containers that are replicas, and those that only look it.
+//! Sorts the listed containers into replicas and strangers, and adds details from inspects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +19,7 @@ use crate::model::service::Adopted;
 use crate::model::stranger::Stranger;
 use crate::outside::{Listing, Result};
 
-/// A look waits so long for what single containers have to tell, and goes on without.
+/// Time that a tick waits for inspects; then it goes on without them.
 const DETAILS_MAX: Duration = Duration::from_millis(300);
 
 impl Docker {
@@ -56,7 +56,7 @@ impl Docker {
         Ok(listing)
     }
 
-    /// Every container that carries our label or one of compose's, each once.
+    /// Every container that has our label or compose's, each once.
     pub(super) fn rows(&self, adopted: &[Adopted]) -> Result<Vec<ListedContainer>> {
         let mut rows = self.listed(LABEL_SERVICE)?;
         if !adopted.is_empty() {
@@ -77,7 +77,7 @@ impl Docker {
             let is_known = known.contains(&ContainerId(row.id().to_owned()));
             identify(&Facts { labels: row.labels(), name: row.name(), image, is_known }, adopted)
         };
-        // An image that has no name any more has the same labels: asked once for all of its time.
+        // By image id: the labels of an id never change, so each is inspected once.
         let pending = |row: &&ListedContainer| {
             matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. })
         };
@@ -89,7 +89,7 @@ impl Docker {
         rows.iter().map(one).collect()
     }
 
-    /// With what is known of an image's labels.
+    /// Calls `of` with what is known of the image's labels.
     pub(super) fn by_image<T>(&self, id: &str, of: impl Fn(ImageLabels) -> T) -> T {
         let none = LabelMap::new();
         match self.images.get(id) {
@@ -100,7 +100,7 @@ impl Docker {
         }
     }
 
-    /// Adds what the list does not tell.
+    /// Adds what only an inspect shows.
     fn detail(&self, replicas: &mut [(Container, String)]) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         match journal.take_changed() {
@@ -140,8 +140,8 @@ impl Docker {
         }
     }
 
-    /// Of one that exited and was not looked at since: by its events alone. As long as the engine
-    /// may still tell more, it was a moment ago.
+    /// Why a container exited that was not inspected since, by its events alone. While the inspect
+    /// may still succeed, the end counts as just now.
     fn ended_unseen(&self, container: &Container) -> Ended {
         let now = self.clock.now();
         let seen = ExitSeen {
@@ -187,9 +187,9 @@ impl Docker {
         }
     }
 
-    /// How long Docker had not run the check when it was asked, and how long that may be. After
-    /// dockerd began anew beside containers that ran on, it runs none any more and goes on to call
-    /// them healthy.
+    /// Time since Docker's last health check at the time of the inspect, and the longest normal
+    /// time. After a restart of dockerd with live-restore, Docker no longer runs checks of
+    /// containers that kept running, and still reports them healthy.
     fn unchecked(&self, id: &ContainerId, shown: &Inspected) -> Option<(Duration, Duration)> {
         let (last_ms, longest) = shown.checked()?;
         let now_ms = u64::try_from(self.clock.wall().0).ok()?.saturating_mul(1000);
@@ -197,8 +197,8 @@ impl Docker {
         Some((age.saturating_sub(self.inspected.age(&id.0, self.clock.now())), longest))
     }
 
-    /// Docker tells of no check that passes as the one before, so that it is asked when the last
-    /// one that is known is too old: once in as long as that may be.
+    /// Docker sends no event for a check with an unchanged result. So a container whose last known
+    /// check is too old is inspected again, once in the longest normal time.
     fn look_again(&self, id: &ContainerId) {
         let Cached::Is(shown) = self.inspected.get(&id.0) else { return };
         let Some((age, longest)) = self.unchecked(id, &shown) else { return };
@@ -210,15 +210,15 @@ impl Docker {
     }
 }
 
-/// In milliseconds since 1970; 0: the kernel does not tell.
+/// Boot time of the host, in milliseconds since 1970; 0: unknown.
 fn host_up_ms() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let seconds = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
     seconds.unwrap_or(0_u64).saturating_mul(1000)
 }
 
-/// When the engine came up, in milliseconds since 1970; 0: unknown. It writes its pid file then,
-/// beside its socket where nobody moved either, and makes the socket unless systemd holds that.
+/// Start time of the engine, in milliseconds since 1970; 0: unknown. At its start it writes its pid
+/// file, by default beside its socket, and creates the socket unless systemd holds it.
 fn engine_up_ms(socket: &Path) -> u64 {
     let made = [socket.to_path_buf(), socket.with_extension("pid")].map(|path| {
         let written = fs::metadata(path).and_then(|file| file.modified());

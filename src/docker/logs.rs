@@ -1,14 +1,14 @@
-//! What a container wrote, as lines that are fit for a log of ours.
+//! The last lines of a container's log, made safe for our own log.
 
 use crate::model::terminal;
 
-/// Characters of one line, and of all together, that are shown.
+/// Characters of one line, and of all lines together.
 const LINE_MAX: usize = 300;
 const ALL_MAX: usize = 2000;
-/// Before each piece: which stream it is of, three zeros, and its length.
+/// Docker's header of each frame: stream number, three zeros, length.
 const HEADER: usize = 8;
 
-/// The last lines, oldest first. `body` is one stream, or two that take turns.
+/// The last lines, oldest first. `body` is one raw stream, or frames of two streams.
 pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {
     let written = joined(body).unwrap_or_else(|| body.to_vec());
     let text = String::from_utf8_lossy(&written);
@@ -23,7 +23,7 @@ pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {
     lines
 }
 
-/// `None` when these are no pieces: a container with a terminal has one stream, as it is.
+/// `None` when the body has no frames: a container with a terminal has one raw stream.
 fn joined(mut body: &[u8]) -> Option<Vec<u8>> {
     let (mut out, is_short) = (Vec::new(), body.len() < HEADER);
     while let Some((header, rest)) = body.split_at_checked(HEADER) {
@@ -37,7 +37,7 @@ fn joined(mut body: &[u8]) -> Option<Vec<u8>> {
     (!is_short).then_some(out)
 }
 
-/// Nothing in it moves a terminal's cursor or colours what comes after.
+/// Escapes control characters, which could move the cursor or change colours of a terminal.
 fn plain(line: &str) -> String {
     let mut out = String::new();
     for (i, c) in line.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! `outside::Engine` by Docker's Engine API over its Unix socket.
+//! `outside::Engine` for Docker, through the Engine API on its Unix socket.
 
 mod preconditions;
 mod cgroup;
@@ -41,9 +41,9 @@ use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, Result, Tally, Usage};
 
-/// A look that takes longer than this holds up a whole turn: then Docker counts as lost.
+/// Timeout of calls that a tick waits for. After it Docker counts as unreachable.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a container's log that are read at most; lines of a megabyte are no lines.
+/// Bytes of a container's log that are read at most.
 const LOGS_MAX: u64 = 256 << 10;
 
 pub(crate) struct Docker {
@@ -53,16 +53,17 @@ pub(crate) struct Docker {
     usage_reader: Mutex<UsageReader>,
     inspected: InspectCache<Inspected>,
     images: InspectCache<ImageInspected>,
-    /// What the engine's events told.
+    /// What Docker's events reported.
     journal: Arc<Mutex<Journal>>,
-    /// How each replica stood at the last look.
+    /// State of each replica at the last list, to notice changes that no event reported.
     last_states: Mutex<BTreeMap<ContainerId, String>>,
-    /// One container of a service is made at a time, so that all of them can be counted.
+    /// A lock for each service: one container of it is created at a time, so that
+    /// the existing ones can be counted.
     create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     tally: Option<Tally>,
-    /// What the last list was asked for.
+    /// Arguments of the last `list`.
     last_query: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
-    /// Which node of a Swarm this is, as far as that was asked.
+    /// Id of this Swarm node; `None` until it was asked for.
     node: Mutex<Option<String>>,
 }
 
@@ -84,7 +85,7 @@ impl Docker {
         }
     }
 
-    /// Each call is told there.
+    /// Reports every call to `tally`.
     pub(crate) fn reporting_to(self, tally: Tally) -> Docker {
         let client = Client::new(self.client.socket());
         let client = Arc::new(client.reporting_to(self.clock.clone(), tally.clone()));
@@ -95,8 +96,8 @@ impl Docker {
         self.timeout.min(LOOK_TIMEOUT)
     }
 
-    /// One for many calls: a turn must not wait for each container that gives no answer. Gives what
-    /// is left of it.
+    /// One deadline for many calls, so that a tick does not wait for each container that does not
+    /// answer. The closure returns the time that is left, `None` if none is.
     fn deadline(&self) -> impl Fn() -> Option<Duration> {
         let until = self.clock.now().plus(self.look_timeout());
         move || Some(until.since(self.clock.now())).filter(|left| !left.is_zero())
@@ -116,22 +117,22 @@ impl Docker {
         if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
     }
 
-    /// That both sides speak.
+    /// The API version that both sides support.
     pub(crate) fn api_version(&self) -> Result<String> {
         self.client.version(self.look_timeout()).map(|version| version.to_string())
     }
 
-    /// Costs the engine more than a list does.
+    /// `GET /info`. Costs the engine more than a list.
     pub(crate) fn info(&self) -> Result<Info> {
         self.client.call(Call::get("/info"), self.look_timeout())?.ok()?.json()
     }
 
-    /// Whether containers can be made from it without a pull.
+    /// Whether the image is on this host, so that no pull is needed.
     pub(crate) fn has_image(&self, image: &str) -> Result<bool> {
         Ok(self.image_id(image)?.is_some())
     }
 
-    /// `None` when there is no such image here.
+    /// `None` when the image is not on this host.
     fn image_id(&self, image: &str) -> Result<Option<String>> {
         let mut name = String::new();
         url::encode(image, &mut name);
@@ -143,18 +144,18 @@ impl Docker {
         Ok(Some(answer.ok()?.json::<Created>()?.id))
     }
 
-    /// Fetches it from its registry, which may take hours; gives what came of it, in words, or
-    /// `None` when it is `wanted` no more. `tell` hears of the progress now and then.
+    /// Pulls an image, which may take hours. Returns the final progress as text, or `None` when
+    /// `is_wanted` returned false. `report` is called with the progress every 10 s.
     pub(crate) fn pull(
         &self,
         image: &str,
-        tell: &dyn Fn(String),
-        wanted: &dyn Fn() -> bool,
+        report: &dyn Fn(String),
+        is_wanted: &dyn Fn() -> bool,
     ) -> Result<Option<String>> {
-        pull::pull(&self.client, &*self.clock, image, tell, wanted)
+        pull::pull(&self.client, &*self.clock, image, report, is_wanted)
     }
 
-    /// Where `event_stream::follow` notes what it hears.
+    /// The journal that `event_stream::follow` writes.
     pub(crate) fn journal(&self) -> Arc<Mutex<Journal>> {
         self.journal.clone()
     }
@@ -189,7 +190,7 @@ impl Engine for Docker {
             tally(Counted::Load { files: of.len() - rest.len(), statistics: read.len() });
         }
         for (id, read) in read {
-            // What the files gave stays: counters of two sources do not go together.
+            // A value from files is kept: counters of two sources cannot be compared.
             let usage: &mut Usage = usages.entry(id).or_default();
             usage.cpu = usage.cpu.or(read.cpu);
             usage.memory = usage.memory.or(read.memory);

@@ -1,8 +1,8 @@
-//! Whose a container is, by its labels, its name and its id.
+//! The owner of a container, by its labels, name and id.
 //!
-//! Labels alone prove little: a container gets those of its image, and `docker commit` puts those
-//! of a container into an image. So a label counts only where the image does not have the same, and
-//! a container has to be called what its maker calls it, or be known by its id.
+//! Labels alone prove little: a container inherits those of its image, and `docker commit` copies
+//! those of a container into an image. So a label counts only if the image does not have the same,
+//! and the container must have the name that its maker gives, or a known id.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) type LabelMap = BTreeMap<String, String>;
 const OURS: &str = "io.plimsoll.";
 const COMPOSES: &str = "com.docker.compose.";
 
-/// What a container's labels, name and id make of it.
+/// What a container is, by its labels, name and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
     Replica {
@@ -30,7 +30,7 @@ pub(crate) enum Identity {
     Stranger {
         service: String,
         why: String,
-        /// Its labels came with its image, so that it is none that plimsoll made.
+        /// Its labels come from its image, so plimsoll did not create it.
         is_copy: bool,
     },
     /// The labels of its image are not known yet.
@@ -41,13 +41,13 @@ pub(crate) enum Identity {
     Unrelated,
 }
 
-/// What is known of the labels of a container's image.
+/// The labels of a container's image, as far as they are known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ImageLabels<'a> {
     Are(&'a LabelMap),
-    /// Not told so far.
+    /// Not answered yet.
     Pending,
-    /// The engine does not have the image any more, or does not tell of it.
+    /// The image was removed, or the engine does not answer.
     Unknown,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) is_known: bool,
 }
 
-/// The service that the labels name, and whether they are compose's.
+/// The service that the labels name, and whether by compose's labels.
 fn claimed<'a>(facts: &Facts<'a>, adopted: &'a [Adopted]) -> Option<(&'a str, bool)> {
     let label = |key: &str| facts.labels.get(key).map(String::as_str);
     if let Some(service) = label(LABEL_SERVICE)
@@ -80,8 +80,9 @@ fn claimed<'a>(facts: &Facts<'a>, adopted: &'a [Adopted]) -> Option<(&'a str, bo
     }
 }
 
-/// Whatever it has of compose's labels came with its image, which somebody committed from one of
-/// compose's containers. As long as that is not known, its name tells.
+/// Whether the container is ours although it has compose's labels: they come from its image, which
+/// somebody committed from a compose container. While the image's labels are unknown, the name
+/// decides.
 fn is_made_as_ours(facts: &Facts, service: &str) -> bool {
     let Some(number) = facts.labels.get(LABEL_REPLICA).and_then(|n| number_of(n)) else {
         return false;
@@ -107,9 +108,8 @@ pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
         match facts.image {
             ImageLabels::Pending => return Identity::Pending { service },
             ImageLabels::Are(image) if is_inherited(facts.labels, image, prefix) => {
-                let why = format!(
-                    "its {prefix}* labels are those of its image, as after `docker commit`"
-                );
+                let why =
+                    format!("its {prefix}* labels come from its image, as after `docker commit`");
                 return Identity::Stranger { service, why, is_copy: true };
             }
             ImageLabels::Are(_) | ImageLabels::Unknown => (),
@@ -126,15 +126,15 @@ pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
     let names = names_for(facts.labels, &service, number, is_composed);
     if !facts.is_known && !names.iter().any(|name| name == facts.name) {
         let wanted = names.first().map_or("", String::as_str);
-        return stranger(format!("it is not called {wanted}, as its labels say"));
+        return stranger(format!("its labels require the name {wanted}"));
     }
     let of_replica = facts.labels.get(LABEL_REPLICA).and_then(|n| number_of(n));
-    // A label that stands in the compose file has the same value in each container.
+    // A label from the compose file has the same value in each container, so the number must match.
     let is_like_clone = facts.labels.contains_key(LABEL_SERVICE) && of_replica == Some(number);
     let owner = match (is_composed, facts.image) {
         (false, _) => Owner::Ours,
         (true, _) if !is_like_clone => Owner::Compose,
-        // A clone has volumes that nobody can miss, so its id does not make it one.
+        // A clone's volumes are deleted with it, so a known id alone is not enough.
         (true, ImageLabels::Pending) => return Identity::Pending { service },
         (true, ImageLabels::Are(image)) if is_inherited(facts.labels, image, OURS) => {
             Owner::Compose
@@ -144,7 +144,7 @@ pub(crate) fn identify(facts: &Facts, adopted: &[Adopted]) -> Identity {
     Identity::Replica { service, number, owner }
 }
 
-/// Every label of the kind that the container has stands in its image as well.
+/// Whether the image has every label with this prefix that the container has.
 fn is_inherited(labels: &LabelMap, image: &LabelMap, prefix: &str) -> bool {
     labels
         .iter()
@@ -152,7 +152,7 @@ fn is_inherited(labels: &LabelMap, image: &LabelMap, prefix: &str) -> bool {
         .all(|label| image.get(label.0) == Some(label.1))
 }
 
-/// What its maker calls a container of these labels; compose's version 1 had underscores.
+/// The names that the maker gives a container with these labels; compose version 1 had underscores.
 fn names_for(labels: &LabelMap, service: &str, number: u32, is_composed: bool) -> Vec<String> {
     match (labels.get(LABEL_PROJECT), labels.get(LABEL_OF)) {
         (Some(project), Some(of)) if is_composed => {
@@ -207,8 +207,8 @@ mod tests {
         check("web-3", OURS, "-", false, "pending web");
         check("web-old", OURS, "", true, "Ours web-3");
         check("web-old", OURS, "-", true, "Ours web-3");
-        check("web-old", OURS, "", false, "stranger to web: it is not called web-3");
-        check("web-3", OURS, OURS, false, "stranger to web: its io.plimsoll.* labels are those");
+        check("web-old", OURS, "", false, "stranger to web: its labels require the name web-3");
+        check("web-3", OURS, OURS, false, "stranger to web: its io.plimsoll.* labels come from");
         check("web-3", OURS, OURS, true, "Ours web-3");
         // The image was committed from another replica, and is what the service is made from now.
         let image = "io.plimsoll.service=web io.plimsoll.replica=1";
@@ -238,8 +238,20 @@ mod tests {
         check("shop_web_3", SHOP, "", false, "Compose front-3");
         check("shop-web-3", SHOP, "-", false, "pending front");
         check("old", SHOP, "", true, "Compose front-3");
-        check("front-3", SHOP, "", false, "stranger to front: it is not called shop-web-3");
-        check("0a1b2c_shop-web-3", SHOP, "", false, "stranger to front: it is not called");
+        check(
+            "front-3",
+            SHOP,
+            "",
+            false,
+            "stranger to front: its labels require the name shop-web-3",
+        );
+        check(
+            "0a1b2c_shop-web-3",
+            SHOP,
+            "",
+            false,
+            "stranger to front: its labels require the name",
+        );
         check("shop-web-3", SHOP, SHOP, false, "stranger to front: its com.docker.compose.*");
         // Compose made it from an image that was committed from one of its own.
         let image = format!("{SHOP} com.docker.compose.image=sha256:1");

@@ -1,4 +1,4 @@
-//! What a start would find, asked before anything is started. Changes nothing.
+//! Questions of the preflight checks: permissions, networks and images. Changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::docker::client::{Call, Method};
 use crate::model::url;
 use crate::outside::Result;
 
-/// No container and no service has it.
+/// An id that no container and no service has.
 const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[derive(Deserialize)]
@@ -26,9 +26,9 @@ struct ExposedSettings {
 }
 
 impl Docker {
-    /// Calls that change something and are refused whatever they are asked of, as by a proxy that
-    /// lets only reading through. None of these can do anything: what they name is not there, and
-    /// what is to be made cannot be read.
+    /// The calls that a start needs and that are forbidden, for instance by a proxy that allows
+    /// reading only. The calls made here change nothing: they name an absent id, or their body is
+    /// invalid JSON.
     pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
         let (start, remove) =
             (format!("/containers/{ABSENT_ID}/start"), format!("/containers/{ABSENT_ID}"));
@@ -64,8 +64,7 @@ impl Docker {
         if answer.status == 404 { Ok(false) } else { answer.ok().map(|_| true) }
     }
 
-    /// What an image says that its containers listen on over TCP. Empty: it says nothing, or is not
-    /// here.
+    /// TCP ports that an image exposes. Empty: none, or the image is not on this host.
     pub(crate) fn exposed(&self, image: &str) -> Result<Vec<u16>> {
         let mut name = String::new();
         url::encode(image, &mut name);

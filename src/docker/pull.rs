@@ -1,5 +1,5 @@
-//! Fetches an image that is not on the host, and understands how Docker tells of it: a stream of
-//! JSON objects, in which a failure comes with status 200.
+//! Pulls an image. Docker reports progress as a stream of JSON objects, in which a failure comes
+//! with status 200.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -12,17 +12,17 @@ use crate::docker::event_stream::is_timeout;
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
-/// A download may take hours; one that says nothing for so long has come to a stop.
+/// A pull without any message for this long has stalled.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// And one that says something for so long gets nowhere.
+/// Longest time of a pull.
 const PULL_MAX: Duration = Duration::from_secs(6 * 3600);
 const LINE_MAX: u64 = 64 << 10;
 const LAYERS_MAX: usize = 1000;
 /// Interval between two progress reports.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Gives what came of it, in words; `None` when it is `wanted` no more. `report` hears of the
-/// progress now and then.
+/// Returns the final progress as text; `None` when `wanted` returned false. `report` is called with
+/// the progress every REPORT_EVERY.
 pub(crate) fn pull(
     client: &Client,
     clock: &dyn Clock,
@@ -42,7 +42,7 @@ pub(crate) fn pull(
         progress.take(&line).map_err(|reason| failed(&reason))?;
         let now = clock.now();
         if !wanted() {
-            // Without a listener Docker fetches no further.
+            // Docker stops the download when the connection is closed.
             return Ok(None);
         }
         if PULL_MAX <= now.since(begun) {
@@ -61,10 +61,8 @@ fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, S
     match lines.take(LINE_MAX).read_until(b'\n', &mut line) {
         Ok(0) => Ok(None),
         Ok(_) if line.ends_with(b"\n") || (line.len() as u64) < LINE_MAX => Ok(Some(line)),
-        Ok(_) => Err("Docker message of it in a line without end".to_owned()),
-        Err(err) if is_timeout(&err) => {
-            Err(format!("nothing came for {} s", SILENCE_MAX.as_secs()))
-        }
+        Ok(_) => Err("a progress message of Docker is too long".to_owned()),
+        Err(err) if is_timeout(&err) => Err(format!("no progress for {} s", SILENCE_MAX.as_secs())),
         Err(err) => Err(err.to_string()),
     }
 }
@@ -75,7 +73,7 @@ fn split(image: &str) -> (&str, &str) {
         return parts;
     }
     match image.rsplit_once(':') {
-        // A colon before a slash is that of the registry's port.
+        // A colon before a slash belongs to the registry's port.
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         Some(_) | None => (image, "latest"),
     }
@@ -120,13 +118,13 @@ struct ProgressDetail {
 }
 
 impl PullProgress {
-    /// An error is Docker's own words.
+    /// An error is Docker's own message.
     fn take(&mut self, line: &[u8]) -> std::result::Result<(), String> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
         let Ok(message) = serde_json::from_slice::<PullMessage>(line) else {
-            return Err("Docker's answer is not what it should be".to_owned());
+            return Err("unexpected answer of Docker".to_owned());
         };
         if let Some(reason) = message.error_detail.map(|detail| detail.message).or(message.error) {
             return Err(shortened(&reason, MESSAGE_CHARS_MAX));
@@ -224,7 +222,7 @@ mod tests {
         assert_eq!(take(r#"{"error":"no such host"}"#), "no such host");
         let long = format!(r#"{{"error":"{}"}}"#, "ä".repeat(401));
         assert_eq!(take(&long), "ä".repeat(400) + "…");
-        assert_eq!(take("<html>"), "Docker's answer is not what it should be");
+        assert_eq!(take("<html>"), "unexpected answer of Docker");
         let endless = vec![b' '; usize::try_from(LINE_MAX).unwrap() + 1];
         assert!(next_line(&mut endless.as_slice()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Taking a container away, if it is still the one that was decided on.
+//! Removes a container, if it is still in the state that the decision was based on.
 
 use std::sync::PoisonError;
 
@@ -12,8 +12,8 @@ use crate::model::owner::Owner;
 use crate::outside::{Error, Result};
 
 impl Docker {
-    /// Looked at again right before: somebody may have started it, or made another one in its
-    /// place. Then nothing is done, and the next decision goes by what is there.
+    /// Inspects the container right before: somebody may have started or replaced it. Then nothing
+    /// is done, and the next tick decides anew.
     pub(super) fn remove_replica(&self, removal: &Removal) -> Result<Effect> {
         let id = &removal.id;
         let Some(found) = self.inspect(&id.0, self.look_timeout())? else {
@@ -29,21 +29,21 @@ impl Docker {
         }
         let Some(owner) = self.owner_of(&found, removal) else {
             return Err(Error::new(format!(
-                "container {} ({id}) does not carry {LABEL_SERVICE}={} and the number {}; it is \
-                 left alone",
+                "container {} ({id}) does not have the label {LABEL_SERVICE}={} and the number {}; \
+                 it is left alone",
                 found.name(),
                 removal.service,
                 removal.number
             )));
         };
         if found.is_paused() {
-            // An engine that has to stop a paused one may never come to an end with it.
+            // Stopping a paused container may hang in the engine.
             let path = format!("/containers/{}/unpause", id.0);
             let call = Call { method: Method::Post, ..Call::get(&path) };
             self.client.call(call, self.timeout)?;
         }
         let path = format!("/containers/{}/stop", id.0);
-        // Docker takes whole seconds; 0 would be no time at all.
+        // Docker takes whole seconds; 0 would kill the container at once.
         let seconds = removal.stop_timeout.as_millis().div_ceil(1000).to_string();
         let query = [("t", seconds.as_str())];
         let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
@@ -54,7 +54,7 @@ impl Docker {
         self.delete(&id.0, owner.volumes_go()).map(|()| Effect::Changed)
     }
 
-    /// By its own labels, whatever it is called: the decision was about this id.
+    /// By labels only, whatever its name: the decision was about this id.
     fn owner_of(&self, found: &Inspected, removal: &Removal) -> Option<Owner> {
         let none = LabelMap::new();
         let labels = found.labels().unwrap_or(&none);
@@ -76,7 +76,7 @@ impl Docker {
         let query = [("force", "true"), ("v", if volumes { "true" } else { "false" })];
         let call = Call { method: Method::Delete, query: &query, ..Call::get(&path) };
         let answer = self.client.call(call, self.timeout)?;
-        // 409: a removal is under way already.
+        // 409: it is already being removed.
         if matches!(answer.status, 404 | 409) { Ok(()) } else { answer.ok().map(drop) }
     }
 }

@@ -1,4 +1,4 @@
-//! Services of Docker Swarm: what a manager shows of them, and the one number that is changed.
+//! Docker Swarm services: reads nodes, services and tasks from a manager, and sets `Replicas`.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -15,14 +15,15 @@ use crate::model::swarm::{Swarm, SwarmNode, SwarmSeen, Task, TaskState};
 use crate::model::url;
 use crate::outside::{Error, Result};
 
-/// For all services together: a Swarm without a quorum gives no answer, and others are not to wait.
+/// Time for all services together: a Swarm without a quorum does not answer, and the tick must go
+/// on.
 const SWEEP: Duration = Duration::from_secs(2);
-/// Who ends with less than this left was ended by it.
+/// A call that ends this close to the deadline is treated as timed out.
 const NEARLY: Duration = Duration::from_millis(20);
-const LATE: &str = "Swarm gives no answer in time, as when too few of its managers are up";
-/// So often a number is written before somebody else who writes all the time has the last word.
+const LATE: &str = "Swarm does not answer in time; perhaps too few of its managers are up";
+/// Write attempts while somebody else changes the service at the same time.
 const TRIES: u32 = 5;
-/// How Swarm says that the service was changed since it was read; the status is 500, as of a fault.
+/// Swarm's message when the service was changed since it was read. Its status is 500.
 const OUT_OF_SEQUENCE: &str = "update out of sequence";
 const NO_MANAGER: &str = "not a swarm manager";
 
@@ -160,14 +161,14 @@ fn published(endpoint: ServiceEndpoint) -> BTreeMap<u16, u16> {
     everywhere.map(|p| (p.target_port, p.published_port)).collect()
 }
 
-/// Where the number stands in a service. One of another mode has none.
+/// The `Replicas` of a service; only replicated services have it.
 fn number<'a>(name: &str, service: &'a mut Value) -> Result<&'a mut Value> {
     let modes = service.pointer("/Spec/Mode").and_then(Value::as_object);
     let mode = modes.and_then(|modes| modes.keys().next()).cloned().unwrap_or_default();
     service.pointer_mut("/Spec/Mode/Replicated/Replicas").filter(|n| n.is_u64()).ok_or_else(|| {
         Error::new(format!(
-            "the Swarm service {name} is of mode {mode}, which has no number to change; \
-             only replicated services are scaled"
+            "the Swarm service {name} has mode {mode}, which has no number of replicas; only \
+             replicated services can be scaled"
         ))
     })
 }
@@ -185,14 +186,14 @@ fn path_of(name: &str, rest: &str) -> String {
 fn manager(answer: ApiResponse) -> Result<ApiResponse> {
     if answer.status == 503 && answer.message().contains(NO_MANAGER) {
         return Err(Error::new(
-            "this node is not a swarm manager, so that nothing of Swarm can be seen or changed \
-             from here; run plimsoll on the manager that leads",
+            "this node is not a swarm manager, so it cannot read or change services; run plimsoll \
+             on the leading manager",
         ));
     }
     answer.ok()
 }
 
-/// Gives what is left of the time for one sweep.
+/// Returns the time that is left for one sweep.
 type Left<'a> = &'a dyn Fn() -> Result<Duration>;
 
 impl Docker {
@@ -200,7 +201,7 @@ impl Docker {
         let until = self.clock.now().plus(SWEEP.min(self.look_timeout()));
         let rest = || until.since(self.clock.now());
         let left = || Some(rest()).filter(|r| !r.is_zero()).ok_or_else(|| Error::new(LATE));
-        // It is Docker that was reached; what is not there is a majority of the managers.
+        // Docker itself answers; a majority of the managers is missing.
         let late = |err| if rest() <= NEARLY { Error::new(LATE) } else { err };
         let nodes = self.nodes(&left).map_err(late)?;
         let seen = |name: &&str| {
@@ -214,7 +215,7 @@ impl Docker {
         let answer = manager(self.client.call(Call::get("/nodes"), left()?)?)?;
         let nodes: Vec<NodeWire> = answer.json()?;
         let known = self.node.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // A node that leaves and comes back has another name; to ask costs more than a list.
+        // A node that leaves and rejoins has another id; `info` costs more than a list.
         let own = match known.filter(|own| nodes.iter().any(|node| node.id == *own)) {
             Some(own) => own,
             None => {
@@ -238,7 +239,7 @@ impl Docker {
         Ok(SwarmSeen { desired, published: published(wire.endpoint), tasks })
     }
 
-    /// What we know of it, and all of it: what is written back has to be whole.
+    /// The service, parsed and as it is: an update must write back all of it.
     fn read_service(&self, name: &str, timeout: Duration) -> Result<(ServiceWire, Value)> {
         let answer = self.client.call(Call::get(&path_of(name, "")), timeout)?;
         if answer.status == 404 {
@@ -250,8 +251,8 @@ impl Docker {
         Ok((answer.json()?, answer.json()?))
     }
 
-    /// Between the reading and the writing somebody else may write: then it is read again, and a
-    /// number that is another one by then is left for the next look.
+    /// If somebody else writes between our read and write, the service is read again. If its number
+    /// is no longer `from`, it is left for the next tick.
     pub(super) fn resize_swarm(&self, name: &str, from: u32, to: u32) -> Result<Effect> {
         for _ in 0..TRIES {
             let (wire, mut service) = self.read_service(name, self.look_timeout())?;
@@ -276,8 +277,8 @@ impl Docker {
             }
         }
         Err(Error::new(format!(
-            "the Swarm service {name} was changed by somebody else each of {TRIES} times that it \
-             was to be changed; it is tried again"
+            "the Swarm service {name} was changed by somebody else during each of {TRIES} updates; \
+             plimsoll retries at the next check"
         )))
     }
 }
@@ -362,7 +363,7 @@ mod tests {
         assert_eq!(good, service(json!({ "Replicated": { "Replicas": 4 } })));
         for mode in ["Global", "ReplicatedJob", "GlobalJob"] {
             let refused = number("web", &mut service(json!({ mode: {} }))).unwrap_err();
-            assert!(refused.to_string().contains(&format!("of mode {mode},")), "{refused}");
+            assert!(refused.to_string().contains(&format!("has mode {mode},")), "{refused}");
         }
         assert!(number("web", &mut json!({})).is_err());
     }

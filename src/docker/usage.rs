@@ -1,5 +1,5 @@
-//! What many containers use: from their control groups' files where those can be read, else from
-//! the Engine's statistics.
+//! CPU and memory use of many containers: from their control groups' files if those are readable,
+//! else from the Engine's statistics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::docker::inspected::Inspected;
 use crate::model::replica::ContainerId;
 use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage};
 
-/// Statistics that are asked for at once. Measured: more gain nothing with an engine that answers
-/// at once, while one that waits a second for each answer wants to be asked for all together.
+/// Parallel calls for statistics. Measured: more gain nothing with an engine that answers at once
+/// (25 and later); older ones take a second for each answer, so they are asked for all at once.
 const AT_ONCE: usize = 8;
 const AT_ONCE_SLOW: usize = 128;
 
 pub(crate) struct UsageReader {
     clock: Arc<dyn Clock>,
-    /// Bytes. `None`: the kernel does not tell.
+    /// Bytes. `None`: not readable.
     host_memory: Option<u64>,
     known: BTreeMap<ContainerId, UsageFiles>,
 }
@@ -33,7 +33,7 @@ struct UsageFiles {
     memory_limit: Option<u64>,
 }
 
-/// Opened when they are asked for first: memory often is not.
+/// Files that are opened at the first read: memory is often never read.
 enum LazyFiles<T> {
     NotYet,
     Open(T),
@@ -41,14 +41,14 @@ enum LazyFiles<T> {
 }
 
 impl<T> LazyFiles<T> {
-    /// An error: what was open can be read no more. `None`: it never could be.
+    /// An error: the open files are no longer readable. `None`: they never were.
     fn read<N>(
         &mut self,
         open: impl FnOnce() -> Option<T>,
         read: impl Fn(&T) -> Option<N>,
     ) -> Result<Option<N>, Gone> {
         if matches!(self, LazyFiles::NotYet) {
-            // Files in a form that we cannot read must not look like a container that is gone.
+            // Files in an unknown format must not look like a container that is gone.
             let readable = open().filter(|files| read(files).is_some());
             *self = readable.map_or(LazyFiles::Unreadable, LazyFiles::Open);
         }
@@ -59,7 +59,7 @@ impl<T> LazyFiles<T> {
     }
 }
 
-/// A container that was restarted has a new group under its old name.
+/// The files are gone: a restarted container has a new control group.
 struct Gone;
 
 impl UsageReader {
@@ -68,8 +68,8 @@ impl UsageReader {
         UsageReader { clock, host_memory, known: BTreeMap::new() }
     }
 
-    /// Files stay open from one sweep to the next, for as long as the container has the process
-    /// that is `shown` for it. When one that could be read fails, that is out of date.
+    /// Files stay open from one sweep to the next, while the main process of the container is the
+    /// same. `shown` returns the cached inspect; when open files fail, it is invalidated.
     pub(crate) fn read_files(
         &mut self,
         of: &[Ask],

@@ -1,5 +1,5 @@
-//! What of the operator's own file `haproxy -c` does not look at, and a start stumbles over when
-//! the old process has been asked to make room: its clients would notice.
+//! Checks of the operator's base config that `haproxy -c` does not make. Otherwise HAProxy would
+//! fail after it asked the old process to pause its listeners, which clients notice.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,20 +12,20 @@ use crate::outside::{Error, Result};
 use crate::regular_file;
 
 impl Haproxy {
-    /// Asked before anybody is told to go.
+    /// To be called before the old process is asked to finish.
     pub(crate) fn check_base_config(&self) -> Result<()> {
         let Some(base) = &self.config.base_config else { return Ok(()) };
         match self.config.mode {
             ProxyMode::Process | ProxyMode::Systemd(_) => (),
-            // Its files and its network may be others than ours.
+            // It may have other files and another network than plimsoll.
             ProxyMode::Container(_) | ProxyMode::None => return Ok(()),
         }
-        // One that cannot be read is told of by HAProxy.
+        // HAProxy itself reports a file that cannot be read.
         let text = regular_file::text(base).unwrap_or_default();
         let cannot = |what: String, err| {
-            Error::caused(format!("haproxy cannot {what} (see {})", base.display()), err)
+            Error::caused(format!("haproxy: cannot {what} (see {})", base.display()), err)
         };
-        // HAProxy may have rights that we lack: what it must fail at counts, and nothing else.
+        // HAProxy may have permissions that plimsoll lacks, so only certain failures count.
         if let Some(jail) = chroot(&text)
             && let Err(err) = fs::metadata(jail)
             && err.kind() == ErrorKind::NotFound
@@ -38,7 +38,7 @@ impl Haproxy {
         }
         let serving = self.socket.pid().ok();
         let pids: BTreeSet<u32> = self.all_pids().into_iter().chain(serving).collect();
-        // Where that cannot be told, HAProxy finds out by itself.
+        // If the listeners cannot be read, HAProxy finds out by itself.
         let Ok(held) = proc_net::listening(&pids) else { return Ok(()) };
         for address in listeners.into_iter().filter(|a| !held.contains(&a.port())) {
             if let Err(err) = TcpListener::bind(address)
@@ -51,8 +51,7 @@ impl Haproxy {
     }
 }
 
-/// The folder that a file names, the last one if it names several. What takes more than reading to
-/// understand is left to HAProxy.
+/// The directory of the last `chroot` line. Variables and other expressions are left to HAProxy.
 fn chroot(text: &str) -> Option<&str> {
     let jail = text.lines().rev().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -62,8 +61,8 @@ fn chroot(text: &str) -> Option<&str> {
     (jail.starts_with('/') && !jail.contains(['$', '\\', '"', '\''])).then_some(jail)
 }
 
-/// Addresses in plain numbers; sockets of other kinds, ranges, names and variables are left to
-/// HAProxy, and so is what is bound to an interface or a namespace of its own.
+/// Numeric addresses of `bind` lines. Other sockets, port ranges, names, variables, and addresses
+/// bound to an interface or a namespace are left to HAProxy.
 pub(crate) fn binds(text: &str) -> Vec<SocketAddr> {
     let plain = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

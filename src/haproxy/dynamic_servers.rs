@@ -1,5 +1,5 @@
-//! Servers that come and go in the process that runs: no reload, no second process, no counter
-//! that begins anew. The file is written to match, so that the next reload agrees.
+//! Adds and deletes servers in the running process (HAProxy's dynamic servers): no reload, no
+//! second process, no reset counters. The file is written to match, so that the next reload agrees.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
@@ -12,7 +12,7 @@ use crate::model::replica::Duty;
 use crate::outside::{Error, Result};
 
 impl Haproxy {
-    /// What a version can is found by asking it, once a process.
+    /// Whether this HAProxy has `add server` and `del server`. Each process is asked once.
     pub(crate) fn takes_dynamic_servers(&self, process: u32) -> bool {
         let mut known = self.dynamic_servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, amendable)) = known.filter(|(asked, _)| *asked == process) {
@@ -30,10 +30,11 @@ impl Haproxy {
         let process = self.socket.pid()?;
         if !self.owns(process) {
             return Err(Error::new(format!(
-                "haproxy: process {process} serves, which is not ours"
+                "haproxy: the stats socket is owned by process {process}, which plimsoll did not \
+                 start"
             )));
         }
-        // That HAProxy has an earlier certificate is not forgotten by what it gets now.
+        // HAProxy keeps the certificate that it read, whatever the file holds by now.
         let fingerprint = self.fingerprint().clone().unwrap_or_default();
         let (state, drops_root) = (&self.state_file, self.drops_root);
         let text = render::render(&self.config, state, drops_root, &fingerprint, routes);
@@ -55,7 +56,7 @@ impl Haproxy {
         for backend in &routes.backends {
             let name = backend.service.as_str();
             let is_shown = |server: &&Server| {
-                // Under another address it was moved.
+                // One with another address was changed above.
                 shown.iter().any(|s| s.backend == name && s.name == server.name)
             };
             for server in backend.servers.iter().filter(|server| !is_shown(server)) {
@@ -73,53 +74,55 @@ impl Haproxy {
     fn delete_server(&self, server: &SeenServer) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
         if server.seen.duty != Duty::Maint {
-            self.tell(&format!("set server {name} state maint"), "")?;
+            self.run_command(&format!("set server {name} state maint"), "")?;
         }
         let command = format!("del server {name}");
         let answer = self.socket.ask(&command)?;
-        // Clients hold on to it, if only idle ones. It is out of use, and goes when they have gone.
+        // Clients are still connected, if only idle ones. In maintenance it gets no requests; it is
+        // deleted by a later update.
         if answer.contains("still has connections") {
             return Ok(());
         }
-        expect(&command, &answer, "Server deleted.")
+        check_answer(&command, &answer, "Server deleted.")
     }
 
-    /// A replica that came back has its name, and may have another address. While clients hold on
-    /// to its server, that cannot be deleted, and none of its name can be added: it gets the
-    /// address. Idle connections to the old one are closed by HAProxy itself.
+    /// A replica that came back keeps its server's name but may have another address. While clients
+    /// are connected, the server can neither be deleted nor added again, so its address is changed.
+    /// HAProxy itself closes idle connections to the old address.
     fn change_address(&self, server: &SeenServer, address: SocketAddr) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
         if server.seen.duty != Duty::Maint {
-            self.tell(&format!("set server {name} state maint"), "")?;
+            self.run_command(&format!("set server {name} state maint"), "")?;
         }
         let (ip, port) = (address.ip(), address.port());
         let command = format!("set server {name} addr {ip} port {port}");
         let answer = self.socket.ask(&command)?;
         if !answer.contains("changed from") && !answer.contains("no need to change") {
-            return expect(&command, &answer, "");
+            return check_answer(&command, &answer, "");
         }
-        self.tell(&format!("set server {name} state drain"), "")
+        self.run_command(&format!("set server {name} state drain"), "")
     }
 
-    /// It drains until HAProxy's own health check has passed: before, HAProxy assumes it is healthy.
+    /// The server drains until HAProxy's own health check has passed: until then HAProxy assumes
+    /// that it is healthy.
     fn add_server(&self, backend: &Backend, server: &Server) -> Result<()> {
         let (name, options) = (&server.name, render::server_options(backend));
         let name = format!("{}/{name}", backend.service);
         let add = format!("add server {name} {} {options}", server.address);
-        self.tell(&add, "New server registered.")?;
-        self.tell(&format!("enable health {name}"), "")?;
-        self.tell(&format!("set server {name} state drain"), "")
+        self.run_command(&add, "New server registered.")?;
+        self.run_command(&format!("enable health {name}"), "")?;
+        self.run_command(&format!("set server {name} state drain"), "")
     }
 
-    /// HAProxy answers in words, and with nothing where there is nothing to say.
-    pub(crate) fn tell(&self, command: &str, want: &str) -> Result<()> {
-        expect(command, &self.socket.ask(command)?, want)
+    /// Runs a command. HAProxy answers success with `expected`, often an empty text.
+    pub(crate) fn run_command(&self, command: &str, expected: &str) -> Result<()> {
+        check_answer(command, &self.socket.ask(command)?, expected)
     }
 }
 
-fn expect(command: &str, answer: &str, want: &str) -> Result<()> {
+fn check_answer(command: &str, answer: &str, expected: &str) -> Result<()> {
     let answer = answer.trim();
-    if answer == want {
+    if answer == expected {
         return Ok(());
     }
     Err(Error::new(format!("haproxy: `{command}`: {answer}")))

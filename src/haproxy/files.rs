@@ -1,4 +1,4 @@
-//! Files that are whole at any time, and that nobody else has a hand in.
+//! Writing the files that HAProxy reads: complete at any time, and through no link of others.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -16,9 +16,9 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What is written may hold secrets: headers of a health check.
+/// Mode of our files, which may hold secrets: headers of a health check.
 pub(crate) const PRIVATE: u32 = 0o600;
-/// For an HAProxy in a container, which reads the file as an account of its own.
+/// Mode for an HAProxy in a container, which reads the files as another user.
 pub(crate) const SHARED: u32 = 0o644;
 
 /// Writes `text` to `path` with `.new` appended, synced to disk. An existing file there is removed
@@ -50,9 +50,9 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     rename(&new, path)
 }
 
-/// Tells a file from the one that replaces it; empty when it cannot be looked at.
+/// Changes when the file is changed or replaced; empty when it cannot be read.
 pub(crate) fn fingerprint(path: &Path) -> String {
-    let told = |meta: fs::Metadata| {
+    let shown = |meta: fs::Metadata| {
         format!(
             "{}.{:09}, {} bytes, inode {}",
             meta.mtime(),
@@ -61,10 +61,10 @@ pub(crate) fn fingerprint(path: &Path) -> String {
             meta.ino()
         )
     };
-    fs::metadata(path).map(told).unwrap_or_default()
+    fs::metadata(path).map(shown).unwrap_or_default()
 }
 
-/// One that is not there is as well.
+/// A file that does not exist is no error.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(err) if err.kind() != ErrorKind::NotFound => {

@@ -1,6 +1,6 @@
-//! Which processes are our HAProxy. A process is known by its number and its start time, since
-//! numbers are used again; both stand in a record beside the pid file for the next daemon. What a
-//! process calls itself proves nothing: anybody may choose a command line.
+//! Which processes are our HAProxy. A process is identified by number and start time, since numbers
+//! are reused; both are recorded beside the pid file for the next daemon. A command line proves
+//! nothing: any process can choose its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +13,14 @@ use crate::model::config::ProxyConfig;
 use crate::outside::Result;
 use crate::regular_file;
 
-/// The kernel counts start times in hundredths of a second, on every platform that we run on.
+/// Unit of start times in /proc (USER_HZ), the same on every platform that plimsoll supports.
 const TICKS_PER_SECOND: u64 = 100;
-/// Between the start of a process and the pid file that names it, a clock may be a bit off.
+/// Tolerance between the start time of a process and the time of its pid file.
 const CLOCK_SLACK_S: u64 = 2;
-/// More processes than ever finish at once.
+/// Processes in the record; more never finish at once.
 const RECORD_MAX: usize = 64;
 
-/// What the kernel shows of a process that runs.
+/// What /proc shows of a running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessInfo {
     /// Since the host's boot.
@@ -28,9 +28,9 @@ struct ProcessInfo {
     uid: u32,
     /// It has another pid namespace than the one whose `/proc` this is.
     is_nested: bool,
-    /// `None`: we may not see it.
+    /// `None`: not readable for us.
     executable: Option<PathBuf>,
-    /// The file name of what it executed, which it may have changed.
+    /// The process name (`Name` in status), which the process can change.
     command: String,
 }
 
@@ -46,8 +46,8 @@ fn record(config: &ProxyConfig) -> PathBuf {
 }
 
 impl OwnProcesses {
-    /// Takes in what an earlier daemon wrote down, once, and what the pid file names. HAProxy
-    /// writes that file itself, so it also names what a daemon began that was killed meanwhile.
+    /// Reads the record of an earlier daemon, once, and the pid file. HAProxy writes the pid file
+    /// itself, so it also names a process whose daemon was killed during the start.
     pub(crate) fn renew(&mut self, config: &ProxyConfig) {
         if !std::mem::replace(&mut self.is_read, true) {
             let text = regular_file::text(&record(config)).unwrap_or_default();
@@ -63,8 +63,8 @@ impl OwnProcesses {
         self.known.retain(|pid, started| started_if_running(*pid) == Some(*started));
     }
 
-    /// Whether it is ours. One that we did not know is looked at: `pid` has to come from our own
-    /// socket or pid file.
+    /// Whether the process is ours. An unknown one is examined and remembered; `pid` must come from
+    /// our own socket or pid file.
     pub(crate) fn admit(&mut self, config: &ProxyConfig, pid: u32) -> bool {
         if self.runs(pid) {
             return true;
@@ -78,7 +78,7 @@ impl OwnProcesses {
         true
     }
 
-    /// It is one of ours, and has not ended.
+    /// Whether it is a known process of ours and still running.
     pub(crate) fn runs(&self, pid: u32) -> bool {
         let known = self.known.get(&pid);
         known.is_some_and(|started| started_if_running(pid) == Some(*started))
@@ -88,7 +88,7 @@ impl OwnProcesses {
         self.known.keys().copied().collect()
     }
 
-    /// For the next daemon.
+    /// Writes the record for the next daemon.
     pub(crate) fn write(&self, config: &ProxyConfig) -> Result<()> {
         let lines = self.known.iter().rev().take(RECORD_MAX);
         let text: String = lines.map(|(pid, started)| format!("{pid} {started}\n")).collect();
@@ -105,8 +105,8 @@ pub(crate) fn in_pid_file(config: &ProxyConfig) -> Option<u32> {
     regular_file::text(&config.pid_file).ok()?.trim().parse().ok()
 }
 
-/// An HAProxy that the pid file names and that runs as another user: as after a daemon that root
-/// ran by hand. It is the one that was started then, and no later one of the same number.
+/// An HAProxy that the pid file names and that runs as another user, for instance after root ran
+/// the daemon by hand. Its start time is compared with the file's, since numbers are reused.
 pub(crate) fn foreign_process(config: &ProxyConfig) -> Option<u32> {
     let pid = in_pid_file(config)?;
     let process_info = process_info(pid)?;
@@ -130,7 +130,7 @@ fn is_haproxy(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
     !process_info.is_nested && is_user(config, process_info) && is_executable(config, process_info)
 }
 
-/// Root's HAProxy goes on as the account of its package, or as whom the operator's file names.
+/// HAProxy started by root changes to its package's account, or to the base config's `user`.
 fn is_user(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
     let own = own_uid();
     own == Some(process_info.uid)
@@ -139,8 +139,7 @@ fn is_user(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
                 || account_uid(render::ACCOUNT) == Some(process_info.uid))
 }
 
-/// The configured binary may be a script that executes HAProxy, and an upgrade may have replaced
-/// it meanwhile.
+/// The configured binary may be a script that executes HAProxy, or an upgrade may have replaced it.
 fn is_executable(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
     let Some(executable) = &process_info.executable else {
         return process_info.command.starts_with("haproxy");
@@ -151,7 +150,7 @@ fn is_executable(config: &ProxyConfig, process_info: &ProcessInfo) -> bool {
     named || fs::canonicalize(&config.binary).is_ok_and(|binary| binary == path)
 }
 
-/// Ourselves as the kernel sees us.
+/// The effective user id of this process.
 pub(crate) fn own_uid() -> Option<u32> {
     uid(&fs::read_to_string("/proc/self/status").ok()?)
 }
@@ -172,17 +171,17 @@ fn line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
-/// The effective one.
+/// The effective user id in `/proc/PID/status`.
 fn uid(status: &str) -> Option<u32> {
     line(status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A process that ended and was not waited for does not run.
+/// The start time of a running process. A zombie is not running.
 fn started_if_running(pid: u32) -> Option<u64> {
     started(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name stands in brackets and may hold any character.
+/// The start time in `/proc/PID/stat`. The process name is in brackets and may hold any character.
 fn started(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();

@@ -1,5 +1,5 @@
-//! How many clients one HAProxy process takes when nobody says. Without a number HAProxy makes
-//! itself as large as the limit of descriptors, which may be a billion.
+//! The default of `load_balancer.max_connections`. Without `maxconn`, HAProxy allocates memory for
+//! the limit of file descriptors, which may be a billion.
 
 use std::fs;
 
@@ -7,10 +7,11 @@ use crate::model::config::ProxyConfig;
 
 const MOST: u64 = 20_000;
 const LEAST: u64 = 100;
-/// Buffers of both sides, and what the kernel keeps of both sockets.
+/// Memory of one connection: buffers of both sides and the kernel's share of both sockets.
 const BYTES_EACH: u64 = 40 << 10;
 
-/// The config with a number in it. An operator's own file may have one, and the first one counts.
+/// The config with `max_connections` set. With a base config it is left alone: that file may have
+/// `maxconn`, and HAProxy takes the first one.
 pub(crate) fn with_max_connections(config: &ProxyConfig) -> ProxyConfig {
     let mut config = config.clone();
     if config.base_config.is_none() {
@@ -20,8 +21,9 @@ pub(crate) fn with_max_connections(config: &ProxyConfig) -> ProxyConfig {
     config
 }
 
-/// A quarter of the memory, and of the descriptors: a client needs two of them, one whose requests
-/// pass HAProxy twice four, and servers and their checks have some. What is unknown limits nothing.
+/// A quarter of the memory and of the descriptors. A client needs two descriptors, or four if its
+/// requests pass HAProxy twice (`retry: "safe"`), and servers and health checks need some. An
+/// unknown amount is no limit.
 fn connections(memory: Option<u64>, descriptors: Option<u64>) -> u32 {
     let by_memory = memory.map_or(MOST, |bytes| bytes / 4 / BYTES_EACH);
     let by_descriptors = descriptors.map_or(MOST, |count| count / 4);
@@ -29,14 +31,14 @@ fn connections(memory: Option<u64>, descriptors: Option<u64>) -> u32 {
     u32::try_from(most).unwrap_or(u32::MAX)
 }
 
-/// Bytes of the host.
+/// Memory of the host, in bytes.
 fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// That a process which this one starts may have at most. `unlimited` is no number.
+/// The limit of file descriptors for child processes; `None` if it is `unlimited`.
 fn descriptors() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;

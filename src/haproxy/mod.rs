@@ -1,4 +1,8 @@
-//! `outside::Proxy` by an HAProxy that we start and own, or that another runs for us.
+//! `outside::Proxy` for an HAProxy that plimsoll starts, or that systemd or a container runs.
+//!
+//! Lock order: `pids` before `own_processes`; every other mutex is taken alone. No lock is held
+//! across a call to HAProxy or Docker, except `dynamic_servers` while `help` is asked. The start
+//! lock (`process::StartLock`), a file lock, is taken before any of them.
 
 mod dynamic_servers;
 mod base_config;
@@ -36,37 +40,38 @@ pub(crate) struct Haproxy {
     clock: Arc<dyn Clock>,
     container_control: Arc<dyn ContainerControl>,
     socket: Socket,
-    /// What HAProxy wrote of its servers' states before the last reload.
+    /// The servers' states, saved before a reload for the new process (`server-state-file`).
     state_file: PathBuf,
-    /// Root starts HAProxy, which then goes on as its own account.
+    /// HAProxy is started as root and changes to its own account.
     drops_root: bool,
+    /// Which process serves and which ones finish. Written after a reload, read at each look.
     pids: Mutex<Pids>,
-    /// Our processes, whoever of us started them.
+    /// Every HAProxy process of ours, including those that an earlier daemon started.
     own_processes: Mutex<OwnProcesses>,
-    /// Of the workers in a container, by its number on this host.
+    /// Mode `container`: the host's process number of the master.
     master: Mutex<Option<u32>>,
-    /// When the process before the current one was told to finish.
+    /// Time of the last reload, when the process before the current one was asked to finish.
     reloaded_at: Mutex<Option<Moment>>,
-    /// The process that was asked last, and whether it takes servers while it runs.
+    /// The process that was asked last, and whether it supports dynamic servers (`add server`).
     dynamic_servers: Mutex<Option<(u32, bool)>>,
-    /// Of the certificate, as HAProxy read it; `None` before the first reload.
+    /// Fingerprint of the certificate file that HAProxy read; `None` before the first reload.
     fingerprint: Mutex<Option<String>>,
-    /// To processes that finish, which each keeps alive until it is closed.
+    /// Connections to finishing processes. Each keeps its process alive until it is closed.
     old_workers: Mutex<Vec<CliConnection>>,
-    /// Whether the last look was of use for what those count.
+    /// Whether the last look asked for the counts of old processes.
     counting: AtomicBool,
-    /// What was brought about last, as far as HAProxy took it.
+    /// The routes that HAProxy accepted last.
     applied: Mutex<Option<Routes>>,
 }
 
-/// Processes of ours, as far as this daemon brought them about or found them in order.
+/// Processes that this daemon started, or found in the expected state.
 #[derive(Debug, Default)]
 struct Pids {
     /// The one that owns the socket.
     current: Option<u32>,
-    /// Told to finish, and still at it.
+    /// Asked to finish, and still running.
     old: BTreeSet<u32>,
-    /// Those of them that still listened when they were looked at last, and since when a successor
+    /// Those of `old` that still listened at the last look, with the time since when a successor
     /// serves.
     listening: BTreeMap<u32, Moment>,
 }
@@ -79,7 +84,7 @@ impl Haproxy {
     ) -> Haproxy {
         let names_account = match config.mode {
             ProxyMode::Process | ProxyMode::Systemd(_) => true,
-            // Accounts there are its own.
+            // A container has its own accounts.
             ProxyMode::Container(_) | ProxyMode::None => false,
         };
         Haproxy {
@@ -115,7 +120,7 @@ impl Haproxy {
         self.own_processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every process of ours that runs, as far as it is known.
+    /// Every known process of ours that is running.
     fn all_pids(&self) -> Vec<u32> {
         let mut own_processes = self.own_processes();
         own_processes.renew(&self.config);
@@ -150,7 +155,7 @@ impl Haproxy {
         }
     }
 
-    /// Earlier processes that still listen. One that does not any more never will again.
+    /// Old processes that still listen. One that stopped listening never starts again.
     fn lingering(&self) -> Vec<Lingering> {
         let mut listening = self.pids().listening.clone();
         if listening.is_empty() {
@@ -184,7 +189,8 @@ impl Haproxy {
         self.reloaded_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One that is out of sight counts as long as it may live.
+    /// How many old processes are running. If they cannot be seen, as in another pid namespace, one
+    /// is assumed until `hard_stop_after` has passed.
     fn count_old(&self) -> u32 {
         match self.old_pids() {
             Some(pids) => u32::try_from(pids.len()).unwrap_or(u32::MAX),
@@ -196,9 +202,9 @@ impl Haproxy {
         }
     }
 
-    /// Processes that serve beside the current one and were never told to finish: a daemon that
-    /// was killed while it started one leaves such. They know nothing of what drains. A master
-    /// leaves none.
+    /// Processes that serve beside the current one and were never asked to finish. A daemon that
+    /// is killed during a reload leaves such; they do not know which servers drain. A master leaves
+    /// none.
     fn strays(&self, current: u32) -> Vec<u32> {
         if !self.is_own_process() {
             return Vec::new();
@@ -214,7 +220,7 @@ impl Haproxy {
         self.old_workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What processes counted that finish. Their connections are not asked under the lock.
+    /// The counts of finishing processes. The lock is not held while they are asked.
     fn old_worker_counts(&self, current: u32, counting: bool) -> Vec<BackendCounts> {
         self.counting.store(counting, Ordering::Relaxed);
         let mut connections = std::mem::take(&mut *self.old_workers());
@@ -222,19 +228,19 @@ impl Haproxy {
             connections.clear();
         }
         let counts = old_worker_stats::counts(&mut connections, current, &*self.clock);
-        // Others may have been opened meanwhile.
+        // A reload may have opened others meanwhile.
         let mut kept = self.old_workers();
         kept.drain(..).for_each(|connection| old_worker_stats::add(&mut connections, connection));
         *kept = connections;
         counts
     }
 
-    /// From before it is told to finish: afterwards nobody can reach it.
+    /// Opens a connection before the process is asked to finish: afterwards it is unreachable.
     fn keep_cli_open(&self, process: u32) {
         if !self.counting.load(Ordering::Relaxed) {
             return;
         }
-        // Without, the requests that it still serves are not counted, which is no reason to wait.
+        // On failure the requests that it still serves are not counted; the reload goes on.
         if let Ok(connection) = CliConnection::open(&self.socket, process, &*self.clock) {
             old_worker_stats::add(&mut self.old_workers(), connection);
         }
@@ -247,7 +253,8 @@ impl Proxy for Haproxy {
         let process = look.process;
         if current.is_some_and(|current| current != process) {
             return Err(Error::new(format!(
-                "haproxy: process {process} serves, which is not ours"
+                "haproxy: the stats socket is owned by process {process}, which plimsoll did not \
+                 start"
             )));
         }
         let old_processes = self.count_old();
@@ -271,7 +278,11 @@ impl Proxy for Haproxy {
 
     fn old_connections(&self, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
         let pids = self.old_pids();
-        let pids = pids.ok_or_else(|| Error::new("haproxy: its processes are out of sight"))?;
+        let pids = pids.ok_or_else(|| {
+            Error::new(
+                "haproxy: its old processes are not visible from here, as in another pid namespace",
+            )
+        })?;
         proc_net::connections(&pids, to)
     }
 
@@ -294,7 +305,7 @@ impl Proxy for Haproxy {
     fn steer(&self, servers: &[Steering]) -> Result<()> {
         for server in servers {
             let Steering { backend, server, duty } = server;
-            self.tell(&format!("set server {backend}/{server} state {}", duty.word()), "")?;
+            self.run_command(&format!("set server {backend}/{server} state {}", duty.word()), "")?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Earlier processes, asked for their counts while they finish.
+//! Counts of old HAProxy processes while they finish.
 //!
-//! A process that was told to finish has given its socket away, so nobody can connect to it any
-//! more. One connection that was made before stays open, and keeps the process up until it is
-//! closed: so the last counts can be read when the last client has left.
+//! A process that was asked to finish has handed its socket over, so nobody can connect to it any
+//! more. A connection made before stays open and keeps the process alive until it is closed, so its
+//! last counts can be read after its last client has left.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -15,43 +15,43 @@ use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
 use crate::unix;
 
-/// Of all earlier processes together, each look.
+/// Time for all old processes together, at each look.
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// So many are kept in touch with, the latest ones.
+/// Connections that are kept, the newest ones.
 const CONNECTIONS_MAX: usize = 32;
 const ANSWER_MAX: usize = 16 << 20;
 
-/// A connection to the Runtime API of one process.
+/// A connection to the command line (Runtime API) of one process.
 pub(crate) struct CliConnection {
     pub(crate) process: u32,
     stream: UnixStream,
 }
 
 impl CliConnection {
-    /// To the process that owns the socket now.
+    /// Connects to the process that owns the socket now.
     pub(crate) fn open(socket: &Socket, process: u32, clock: &dyn Clock) -> Result<CliConnection> {
         let until = clock.now().plus(LOOK_MAX);
         let stream = unix::connect(socket.path(), LOOK_MAX)
-            .map_err(|err| Error::caused("haproxy takes no connection", err))?;
+            .map_err(|err| Error::caused("haproxy: cannot connect to its socket", err))?;
         let mut connection = CliConnection { process, stream };
         connection.ask("prompt", until, clock)?;
-        // HAProxy hangs up on an idle connection after 10 s unless it is told otherwise.
+        // By default HAProxy closes an idle connection after 10 s.
         connection.ask("set timeout cli 10m", until, clock)?;
         Ok(connection)
     }
 
     fn ask(&mut self, command: &str, until: Moment, clock: &dyn Clock) -> Result<String> {
         const PROMPT: &[u8] = b"\n> ";
-        let failed = |err| Error::caused("an earlier haproxy does not answer", err);
+        let failed = |err| Error::caused("haproxy: an old process does not answer", err);
         self.stream.write_all(format!("{command}\n").as_bytes()).map_err(failed)?;
         let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
         while !answer.ends_with(PROMPT) {
             if ANSWER_MAX < answer.len() {
-                return Err(Error::new("an earlier haproxy gives an answer without end"));
+                return Err(Error::new("haproxy: the answer of an old process is too long"));
             }
             let left = until.since(clock.now());
             match unix::read_some(&mut self.stream, &mut part, left).map_err(failed)? {
-                0 => return Err(Error::new("an earlier haproxy has ended")),
+                0 => return Err(Error::new("haproxy: an old process has ended")),
                 length => answer.extend_from_slice(&part[..length]),
             }
         }
@@ -59,9 +59,9 @@ impl CliConnection {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// And whether they are the last: no client is left, and none can come.
+    /// Also returns whether these are the last counts: no client is left, and none can connect.
     fn counts(&mut self, until: Moment, clock: &dyn Clock) -> Result<(Vec<BackendCounts>, bool)> {
-        // In this order: who left before the counts are read is in them.
+        // In this order, the counts include every client that has left.
         let clients = info_number(&self.ask("show info", until, clock)?, "CurrConns");
         // Backends and servers only.
         let stats = self.ask("show stat -1 6 -1", until, clock)?;
@@ -69,7 +69,8 @@ impl CliConnection {
     }
 }
 
-/// Of every process but `current`. Lines to those that have ended, or do not answer, are given up.
+/// The counts of every process except `current`. A connection to a process that has ended or
+/// does not answer is dropped.
 pub(crate) fn counts(
     connections: &mut Vec<CliConnection>,
     current: u32,
@@ -79,7 +80,7 @@ pub(crate) fn counts(
     let mut all = Vec::new();
     connections.retain_mut(|connection| {
         if connection.process == current {
-            // It is about to be told, or the one that was to follow it did not start.
+            // It is about to be asked to finish, or its successor did not start.
             return true;
         }
         let Ok((counts, last)) = connection.counts(until, clock) else { return false };
@@ -90,7 +91,7 @@ pub(crate) fn counts(
     all
 }
 
-/// One connection a process, and a bound on all of them.
+/// Keeps one connection for each process, and CONNECTIONS_MAX in all.
 pub(crate) fn add(connections: &mut Vec<CliConnection>, connection: CliConnection) {
     connections.retain(|known| known.process != connection.process);
     connections.push(connection);

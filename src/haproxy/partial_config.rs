@@ -1,5 +1,5 @@
-//! A file that HAProxy refuses because of some services: which they are, so that the others are
-//! served. The line that HAProxy names tells it, else leaving services out by halves does.
+//! Finds the services that make HAProxy refuse a file, so that all others are served. HAProxy's
+//! message usually names a line of the service; otherwise the services are bisected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,33 +8,33 @@ use crate::haproxy::process::{RefusedConfig, Validation};
 use crate::model::proxy::{Backend, Routes};
 use crate::outside::Result;
 
-/// HAProxy is asked so often at most: each time takes some tens of milliseconds.
+/// Validations at most. Each takes some tens of milliseconds.
 const TRIES_MAX: u32 = 24;
-/// How a line begins that says why a file is refused.
+/// Marks the lines of HAProxy's output that say why a file is refused.
 const ALERT: &str = "[ALERT]";
 
-/// What HAProxy takes, and what was changed for it.
+/// Routes that HAProxy accepts, and what was changed for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartialConfig {
     pub(crate) routes: Routes,
-    /// Services that are not in it, and why.
+    /// Services that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<String, String>,
-    /// Services that are in it with the settings that they had before, and why.
+    /// Services that keep their former settings, each with the reason.
     pub(crate) as_before: BTreeMap<String, String>,
 }
 
-/// Asks HAProxy about routes.
+/// Validates routes with HAProxy. A trait, so that the tests can search without HAProxy.
 pub(crate) trait Validator {
     fn validate(&mut self, routes: &Routes) -> Result<Validation>;
-    /// The service that this refusal of these routes names by a line of the file.
+    /// The service in whose lines this refusal of these routes is.
     fn named(&self, routes: &Routes, refusal: &RefusedConfig) -> Option<String>;
-    /// Whether the process that serves took the service just so: then something else is wrong, and
-    /// nobody is left out for it.
+    /// Whether HAProxy already serves the service with these settings. Then something else is at
+    /// fault, and no service is left out.
     fn is_served_unchanged(&self, routes: &Routes, service: &str) -> bool;
 }
 
-/// `None` when it does not come from single services, or cannot be told in time. `before` are
-/// routes that HAProxy took.
+/// The largest part of `routes` that HAProxy accepts. `None` when no single service is at fault,
+/// or TRIES_MAX is reached. `before` are the routes that HAProxy accepted last.
 pub(crate) fn find_accepted(
     routes: &Routes,
     before: Option<&Routes>,
@@ -70,14 +70,14 @@ pub(crate) fn find_accepted(
             None => return Ok(None),
         }
     }
-    // One that did not get as far as the file says nothing of it.
+    // Without an alert, HAProxy failed before it read the file.
     if !refusal.output.contains(ALERT) {
         return Ok(None);
     }
     search.by_halves(partial)
 }
 
-/// With the servers of now.
+/// The former settings of a service with its current servers; `None` if they are the same.
 fn former(before: &Routes, now: &Backend) -> Option<Backend> {
     let former = before.backends.iter().find(|b| b.service == now.service)?;
     let former = Backend { servers: now.servers.clone(), ..former.clone() };
@@ -90,7 +90,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// `None` when it was asked too often already.
+    /// `None` when TRIES_MAX is reached.
     fn validate(&mut self, routes: &Routes) -> Result<Option<Validation>> {
         self.tries += 1;
         if TRIES_MAX < self.tries {
@@ -138,11 +138,11 @@ fn only(routes: &Routes, names: &BTreeSet<String>) -> Routes {
     Routes { backends: backends.cloned().collect() }
 }
 
-/// The service in whose section the first line is that HAProxy complains of. `text` stands in
-/// `file`. A line beyond its end was put there by somebody else.
+/// The service in whose section HAProxy's first alert is. `text` is the content of `file`; a line
+/// number beyond its end is not ours.
 pub(crate) fn culprit(text: &str, file: &Path, output: &str) -> Option<String> {
     let mark = format!("[{}:", file.display());
-    // Warnings refuse nothing.
+    // A warning is no reason to refuse a file.
     let alerts = output.lines().filter(|line| line.contains(ALERT));
     let numbers = alerts.flat_map(|line| {
         line.split(&mark).skip(1).filter_map(|rest| {
@@ -155,7 +155,7 @@ pub(crate) fn culprit(text: &str, file: &Path, output: &str) -> Option<String> {
     within.filter_map(|number| section(&lines[..number])).next()
 }
 
-/// What a file says of a service, but for its servers, which come and go.
+/// The lines of a service, without its servers.
 pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
     let heads = [format!("frontend {service}"), format!("backend {service}")];
     let mut is_inside = false;
@@ -169,7 +169,7 @@ pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
     inside.collect()
 }
 
-/// The service whose section the last of these lines is in.
+/// The service in whose section the last of these lines is.
 fn section(lines: &[&str]) -> Option<String> {
     let head = lines.iter().rev().find(|line| !line.is_empty() && !line.starts_with([' ', '#']))?;
     let name = head.strip_prefix("frontend ").or(head.strip_prefix("backend "))?;

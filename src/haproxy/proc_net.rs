@@ -1,4 +1,5 @@
-//! What earlier HAProxy processes still hold: their sessions do not show on the new one's socket.
+//! Connections and listeners of old HAProxy processes, from `/proc/PID/net/tcp`: the new process's
+//! socket does not show them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::outside::{Error, Result};
 
-/// Open connections of these processes to each address. An address of IPv6 gets no answer.
+/// Open connections of these processes to each address. IPv6 addresses are not counted.
 pub(crate) fn connections(pids: &BTreeSet<u32>, to: &[IpAddr]) -> Result<BTreeMap<IpAddr, u64>> {
     let mut all = count("", &BTreeSet::new(), to);
     for pid in pids {
         let inodes = sockets(*pid)?;
-        // Of its own network, which in a container is another than ours.
+        // From its own network namespace, which in a container is not ours.
         let path = format!("/proc/{pid}/net/tcp");
         let table = match fs::read_to_string(&path) {
             Ok(table) => table,
@@ -25,7 +26,7 @@ pub(crate) fn connections(pids: &BTreeSet<u32>, to: &[IpAddr]) -> Result<BTreeMa
     Ok(all)
 }
 
-/// The inodes of a process's sockets. One that just ended has none.
+/// The inodes of a process's sockets. A process that just ended has none.
 fn sockets(pid: u32) -> Result<BTreeSet<String>> {
     let dir = format!("/proc/{pid}/fd");
     let entries = match fs::read_dir(&dir) {

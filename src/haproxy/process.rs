@@ -1,4 +1,4 @@
-//! Running HAProxy's binary, and what helps it, with a deadline and a bound on what is output.
+//! Runs HAProxy's binary, `systemctl` and `kill`, with a deadline and a bound on their output.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -17,20 +17,20 @@ use crate::model::time::Moment;
 use crate::outside::{Clock, Error, Result};
 use crate::regular_file;
 
-/// A bind that fails is tried again by HAProxy for about 2.5 s before it gives up.
+/// HAProxy retries a failed bind for about 2.5 s before it gives up.
 const RUN_MAX: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
 const SYSTEMCTL: &str = "systemctl";
-/// So much of what HAProxy output goes into a message.
+/// Characters of HAProxy's output in an error message.
 const MESSAGE_CHARS_MAX: usize = 1500;
-/// So much of the end of what a command says is kept.
+/// Bytes that are kept of the end of a command's output.
 const OUTPUT_KEPT_MAX: usize = 64 << 10;
-/// Whoever says more than this is ended: HAProxy says a few lines for each that it dislikes.
+/// Bytes after which a command is killed. HAProxy writes a few lines for each problem.
 const OUTPUT_MAX: usize = 16 << 20;
 
-/// One start of HAProxy at a time. Its lock is shared with the process that starts, as its
-/// standard input, until that one goes into the background: so it outlives a daemon that is killed,
-/// and the next daemon waits for what was begun rather than miss it.
+/// A file lock that allows one start of HAProxy at a time. The starting process inherits it as
+/// standard input and holds it until it goes into the background. So the lock outlives a daemon
+/// that is killed, and the next daemon waits for the start instead of missing it.
 pub(crate) struct StartLock {
     file: File,
 }
@@ -40,16 +40,16 @@ pub(crate) struct Processes<'a> {
     pub(crate) clock: &'a dyn Clock,
 }
 
-/// Time for something that gives no signal of its own.
+/// A deadline for something that has to be polled.
 pub(crate) struct PollDeadline<'a> {
     clock: &'a dyn Clock,
     until: Moment,
 }
 
 impl PollDeadline<'_> {
-    /// Until the next look; false when the time is over.
+    /// Waits until the next poll; false when the time is over.
     pub(crate) fn wait(&self) -> bool {
-        // A worker may wait; it wakes no later than this, and maybe earlier.
+        // Only worker threads wait here. They wake after STEP at the latest.
         thread::park_timeout(STEP);
         self.has_time()
     }
@@ -64,7 +64,7 @@ impl<'a> Processes<'a> {
         PollDeadline { clock: self.clock, until: self.clock.now().plus(span) }
     }
 
-    /// Waits until nobody else starts an HAProxy of ours, and keeps others from it until dropped.
+    /// Waits until nobody else starts an HAProxy of ours. Others wait until it is dropped.
     pub(crate) fn start_lock(&self) -> Result<StartLock> {
         let path = files::beside(&self.config.config, "lock");
         let cannot = |err| Error::caused(format!("cannot lock {}", path.display()), err);
@@ -77,8 +77,8 @@ impl<'a> Processes<'a> {
                 Err(TryLockError::WouldBlock) if deadline.wait() => (),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(format!(
-                        "haproxy: a start that another daemon began does not end; \
-                         `fuser {}` tells which process it is",
+                        "haproxy: another daemon's start of HAProxy does not end; `fuser {}` shows \
+                         the process that holds the lock",
                         path.display()
                     )));
                 }
@@ -86,13 +86,13 @@ impl<'a> Processes<'a> {
         }
     }
 
-    /// The operator's own file is read before ours.
+    /// The operator's base config is read before our file.
     fn base(&self) -> Vec<&OsStr> {
         let base = self.config.base_config.as_deref();
         base.map(|base| vec![OsStr::new("-f"), base.as_os_str()]).unwrap_or_default()
     }
 
-    /// Whether HAProxy takes the file; its own words when it does not.
+    /// Runs `haproxy -c` on the file.
     pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let mut command = child::restricted(&self.config.binary);
         command.arg("-c").args(self.base()).arg("-f").arg(file);
@@ -108,7 +108,7 @@ impl<'a> Processes<'a> {
         }))
     }
 
-    /// Starts a process in the background that takes over from `old`. Gives what it goes on to say.
+    /// Starts a process in the background that takes over from `old`. Returns its further output.
     pub(crate) fn launch(
         &self,
         start_lock: &StartLock,
@@ -124,10 +124,10 @@ impl<'a> Processes<'a> {
         if !old.is_empty() {
             command.arg("-sf").args(old.iter().map(u32::to_string));
         }
-        self.run_well(start_lock, command, "it does not start")
+        self.run_well(start_lock, command, "HAProxy does not start")
     }
 
-    /// systemd's own client waits until its job is done.
+    /// `systemctl` waits until its job is done.
     pub(crate) fn systemctl(
         &self,
         start_lock: &StartLock,
@@ -139,9 +139,9 @@ impl<'a> Processes<'a> {
         self.run_well(start_lock, command, &format!("`{SYSTEMCTL} {verb} {unit}` fails"))
     }
 
-    /// At once, and whatever it is doing.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(&self, start_lock: &StartLock, pid: u32) -> Result<()> {
-        // A part of every shell, while the program of that name is not everywhere.
+        // `kill` is built into every shell; the program of that name is not on every host.
         let mut command = Command::new("sh");
         command.args(["-c", "kill -KILL \"$0\"", &pid.to_string()]);
         self.run_well(start_lock, command, &format!("process {pid} cannot be killed")).map(drop)
@@ -161,28 +161,30 @@ impl<'a> Processes<'a> {
         }
     }
 
-    /// Whether it ended well, and what it output. Nothing is output in a file, where it could fill a
-    /// disk, and a background process that keeps the other end keeps nobody here.
+    /// Runs the command to its end and returns whether its exit code was 0, with its output. The
+    /// output goes through a socket: a file could fill the disk. A background process that keeps
+    /// its end of the socket does not block this call.
     fn run(
         &self,
         start_lock: &StartLock,
         mut command: Command,
         what: &str,
     ) -> Result<(bool, ChildOutput)> {
-        let cannot = |err| Error::caused("cannot listen to haproxy", err);
+        let cannot = |err| Error::caused("haproxy: cannot read the output of its command", err);
         let (mut output, out, err) = ChildOutput::pair().map_err(cannot)?;
         let binary = command.get_program().to_string_lossy().into_owned();
         let lock = start_lock.file.try_clone();
-        let lock = lock.map_err(|err| Error::caused("cannot share haproxy's lock", err))?;
+        let lock =
+            lock.map_err(|err| Error::caused("haproxy: cannot share the start lock", err))?;
         let child = command.stdin(lock).stdout(out).stderr(err).spawn();
-        // It has ends of its own of what it says.
+        // Closes our copies of the child's ends of the socket.
         drop(command);
         let mut child = child.map_err(|err| {
             let key = if binary == SYSTEMCTL { "mode" } else { "binary" };
             Error::caused(format!("cannot run {binary} (see load_balancer.{key})"), err)
         })?;
         let deadline = self.deadline(RUN_MAX);
-        let fault = |err| Error::caused("cannot wait for haproxy", err);
+        let fault = |err| Error::caused("haproxy: cannot wait for its command", err);
         loop {
             if let Some(status) = child.try_wait().map_err(fault)? {
                 return Ok((status.success(), output));
@@ -191,7 +193,7 @@ impl<'a> Processes<'a> {
             if !has_time || OUTPUT_MAX < output.length {
                 end(&mut child).map_err(fault)?;
                 let why = if has_time {
-                    format!("says more than {} MB", OUTPUT_MAX >> 20)
+                    format!("wrote more than {} MB of output", OUTPUT_MAX >> 20)
                 } else {
                     format!("did not end within {} s", RUN_MAX.as_secs())
                 };
@@ -206,7 +208,7 @@ fn end(child: &mut Child) -> std::io::Result<()> {
     child.wait().map(drop)
 }
 
-/// What HAProxy makes of a file.
+/// The result of `haproxy -c`.
 pub(crate) enum Validation {
     Accepted,
     Refused(RefusedConfig),
@@ -217,16 +219,16 @@ pub(crate) enum Validation {
 pub(crate) struct RefusedConfig {
     /// For the operator.
     pub(crate) message: String,
-    /// As HAProxy output it.
+    /// HAProxy's output, unchanged.
     pub(crate) output: String,
 }
 
-/// What a command says, and what it left in the background: the end of it.
+/// The end of the output of a command and of the background process that it left.
 pub(crate) struct ChildOutput {
-    /// `None`: nobody is there any more who could say something.
+    /// `None`: every process that could write to it has ended.
     stream: Option<UnixStream>,
     end: Vec<u8>,
-    /// Of all that was output.
+    /// Bytes of all output, kept or not.
     length: usize,
 }
 
@@ -239,7 +241,7 @@ impl ChildOutput {
         Ok((output, OwnedFd::from(out).into(), OwnedFd::from(err).into()))
     }
 
-    /// Until something is output or a step is over; false when the time is over.
+    /// Waits for output, for STEP at most; false when the time is over.
     fn receive(&mut self, deadline: &PollDeadline) -> bool {
         let Some(stream) = &mut self.stream else { return deadline.wait() };
         let mut part = [0; 16 << 10];
@@ -259,7 +261,7 @@ impl ChildOutput {
         self.end.drain(..too_much);
     }
 
-    /// With what was output since, if that does not go on and on.
+    /// All output so far, up to OUTPUT_MAX.
     pub(crate) fn text(&mut self) -> String {
         let mut part = [0; 16 << 10];
         while let Some(stream) = &mut self.stream
@@ -278,7 +280,7 @@ impl ChildOutput {
     }
 }
 
-/// Of an account that there is as user and as group.
+/// The user id of an account, if there is also a group of its name.
 pub(crate) fn account_uid(name: &str) -> Option<u32> {
     let line = |path| {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -289,8 +291,8 @@ pub(crate) fn account_uid(name: &str) -> Option<u32> {
     line("/etc/passwd")?.split(':').nth(2)?.parse().ok()
 }
 
-/// On one line, without HAProxy's marks of level and process. Its notices name its version and
-/// path, which is not why it refused.
+/// HAProxy's output on one line, without its prefixes of level and process. Notices are left out:
+/// they name its version and path, not the reason.
 pub(crate) fn message_of(output: &str) -> String {
     let plain = |line: &str| {
         let rest = line.strip_prefix('[').and_then(|l| l.split_once(" : "));

@@ -1,7 +1,20 @@
-//! From one configuration to the next: write, validate, swap, take over, verify; or roll back.
+//! Applies a configuration: write, validate, swap, hand over, verify; or roll back.
 //!
-//! That HAProxy takes a file says little: it may start and still not serve. So a reload counts as
-//! done when the new process answers with the servers that it should have, and not before.
+//! `haproxy -c` accepting a file proves little: HAProxy may start and still not serve. A reload is
+//! done when the new process shows the expected servers on its socket. The steps, numbered as in
+//! ARCHITECTURE:
+//!
+//! 1. Take the start lock, so that no other daemon starts HAProxy meanwhile.
+//! 2. Bind every new listener for a moment.
+//! 3. Write the file under another name and sync it.
+//! 4. Validate it with `haproxy -c`; leave out or keep unchanged the services it refuses.
+//! 5. Rename it to the configured name.
+//! 6. Save the servers' states for the new process.
+//! 7. Start the new process, or have its master start it.
+//! 8. Wait until the new process shows the expected servers.
+//! 9. Keep the file as the last good one, and drain the servers that are to drain.
+//!
+//! A failure after step 5 restores the last good file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -18,15 +31,18 @@ use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
 use crate::regular_file;
 
-/// How long a process that was started may take to answer.
+/// Time that a new process has to show the expected servers.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl Haproxy {
-    /// A frontend that cannot be opened keeps its old address, if it has one, and a service that
-    /// HAProxy refuses is left out; both are told: the others must not wait for it.
+    /// Brings HAProxy to `routes`. A frontend whose address cannot be bound keeps its old address,
+    /// if it has one. A service that HAProxy refuses keeps its former settings or is left out.
+    /// Either is an error with `Aftermath::DoneButForThat`: all other services are up to date.
     pub(crate) fn apply(&self, routes: &Routes) -> Result<Effect> {
+        // Step 1.
         let start_lock = self.processes().start_lock()?;
         let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
+        // Step 2.
         let refused = self.unbindable(routes);
         let mut config = self.config.clone();
         config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
@@ -34,8 +50,9 @@ impl Haproxy {
         let mut open = routes.clone();
         for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&listen_key(b))) {
             let old = render::listen_of(&good, &backend.service);
-            let wants = |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
-            backend.listen = old.filter(|old| !wants(old));
+            let is_claimed =
+                |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
+            backend.listen = old.filter(|old| !is_claimed(old));
         }
         let (start_lock, fingerprint, is_serving) = (&start_lock, "", serving.is_some());
         let mut update = ConfigUpdate {
@@ -47,26 +64,27 @@ impl Haproxy {
             is_serving,
         };
         let (effect, partial) = update.apply_config(&open, serving)?;
-        let mut words: Vec<String> = refused.values().map(Error::to_string).collect();
-        let told = partial.left_out.iter().map(|(name, why)| {
-            format!("service {name} is left out, as HAProxy does not take it: {why}")
+        let mut problems: Vec<String> = refused.values().map(Error::to_string).collect();
+        let left_out = partial.left_out.iter().map(|(name, why)| {
+            format!("service {name} is left out because HAProxy refuses it: {why}")
         });
-        words.extend(told);
-        let told = partial.as_before.iter().map(|(name, why)| {
+        problems.extend(left_out);
+        let as_before = partial.as_before.iter().map(|(name, why)| {
             format!(
-                "service {name} keeps its former settings, as HAProxy does not take the new: {why}"
+                "service {name} keeps its former settings because HAProxy refuses the new ones: \
+                 {why}"
             )
         });
-        words.extend(told);
-        if words.is_empty() {
+        problems.extend(as_before);
+        if problems.is_empty() {
             return Ok(effect);
         }
         let left_out = partial.left_out.into_keys().collect();
-        let message = format!("{}; all else is served", words.join("; "));
+        let message = format!("{}; all else is up to date", problems.join("; "));
         Err(Error::new(message).with(Aftermath::DoneButForThat { left_out }))
     }
 
-    /// Whether the certificate is another one than HAProxy has.
+    /// Whether the certificate file changed since HAProxy read it.
     pub(crate) fn is_stale(&self) -> bool {
         let Some(file) = &self.config.certificate else { return false };
         self.fingerprint()
@@ -74,23 +92,24 @@ impl Haproxy {
             .is_some_and(|fingerprint| *fingerprint != files::fingerprint(file))
     }
 
-    /// The configuration that was last seen to serve.
+    /// The last good file: the configuration that was last seen to serve.
     pub(crate) fn good(&self) -> PathBuf {
         files::beside(&self.config.config, "good")
     }
 
-    /// What stands in the file proves little: we may have been cut off before HAProxy read it.
+    /// Whether HAProxy runs with this configuration. The configured file alone does not prove it:
+    /// the daemon may have been killed before HAProxy read the file.
     pub(crate) fn runs(&self, text: &str) -> bool {
         let is_text = |path: &Path| regular_file::text(path).is_ok_and(|now| now == text);
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
-    /// Those that clients come in at.
+    /// The ports that clients connect to.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         let text = regular_file::text(&self.good()).unwrap_or_default();
         let mut binds = base_config::binds(&text);
         if binds.is_empty() {
-            // Then the operator's own are all there are.
+            // Only the operator's base config has listeners.
             let base = self.config.base_config.as_deref();
             let text = base.and_then(|base| regular_file::text(base).ok()).unwrap_or_default();
             binds = base_config::binds(&text);
@@ -98,16 +117,16 @@ impl Haproxy {
         binds.into_iter().map(|at| at.port()).collect()
     }
 
-    /// Listeners that cannot be opened. A process that cannot bind first asks the old one to pause
-    /// its own, which clients would notice for seconds. So what HAProxy does not hold yet is bound
-    /// by us for a moment.
+    /// Listeners that cannot be bound, by config key. An HAProxy that cannot bind asks the old
+    /// process to pause its listeners, which clients notice for seconds. So plimsoll first binds
+    /// for a moment every address that HAProxy does not hold yet.
     fn unbindable(&self, routes: &Routes) -> BTreeMap<String, Error> {
-        // A process holds its listeners whether its socket answers or not, and it may have been
-        // started by one of our own that did not live to see it serve.
+        // A process holds its listeners even while its socket does not answer, and a daemon that
+        // was killed may have started it.
         let is_held = match self.config.mode {
             ProxyMode::Process => !self.all_pids().is_empty(),
             ProxyMode::Systemd(_) => self.socket.pid().is_ok(),
-            // Its network may be another than ours.
+            // It may be in another network namespace.
             ProxyMode::Container(_) | ProxyMode::None => return BTreeMap::new(),
         };
         let known = [self.good(), self.config.config.clone()];
@@ -122,24 +141,24 @@ impl Haproxy {
         for (key, listen) in services.chain(stats) {
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
-            // HAProxy shares a port with itself, whatever the address, as long as this host has
-            // that; nobody else may.
+            // HAProxy processes share a port with each other (SO_REUSEPORT), on any address of this
+            // host; no other process can. So for a held port only the address is tried.
             let is_own = |line| render::binds(line, listen.port);
             let is_held = held.iter().flat_map(|t| t.lines()).any(is_own);
             let tried = if is_held { SocketAddr::new(address.ip(), 0) } else { address };
             if let Err(err) = TcpListener::bind(tried) {
-                let message = format!("haproxy cannot bind {address} (see {key})");
+                let message = format!("haproxy: cannot bind {address} (see {key})");
                 errors.insert(key, Error::caused(message, err));
             }
         }
         errors
     }
 
-    /// What of these routes HAProxy would refuse, without touching the one that runs. Its files go
-    /// to `dir`.
+    /// What HAProxy would refuse of these routes. Does not touch the running HAProxy; writes its
+    /// files to `dir`.
     pub(crate) fn dry_run(&self, routes: &Routes, dir: &Path) -> Vec<Error> {
         if let ProxyMode::Container(container) = &self.config.mode {
-            // What it would say of the file can be asked only where it sees that.
+            // Only that container can validate the file, and it does not see `dir`.
             return self.is_reloadable(container).err().into_iter().collect();
         }
         let mut errors: Vec<Error> = self.unbindable(routes).into_values().collect();
@@ -157,41 +176,45 @@ impl Haproxy {
         errors
     }
 
-    /// A new process takes over the listeners of the one that serves, if any does.
+    /// Has a new process take over the listeners of the `serving` one, if there is one, and waits
+    /// until `is_right` accepts the servers that it shows. Steps 6 to 8.
     fn hand_over(
         &self,
         start_lock: &StartLock,
         serving: Option<u32>,
         is_right: impl Fn(&[SeenServer]) -> bool,
     ) -> Result<()> {
+        // Step 6.
         if let Some(pid) = serving {
             files::replace(&self.state_file, &self.socket.states()?, self.file_mode())?;
             self.keep_cli_open(pid);
         }
         let own = self.is_own_process();
         let old = if own { self.all_pids() } else { serving.into_iter().collect() };
-        // As after a daemon that root ran by hand: it would serve beside the new one for ever, with
-        // servers that go.
+        // For instance after root ran the daemon by hand. That process would keep serving beside
+        // the new one, with servers that are removed later.
         if let Some(pid) = identity::foreign_process(&self.config).filter(|_| own) {
             return Err(Error::new(format!(
-                "haproxy: process {pid} runs as another user, who alone may end it; as root \
-                 `kill -USR1 {pid}`, and one of ours takes its place"
+                "haproxy: the running process {pid} belongs to another user, so plimsoll cannot \
+                 replace it; as root run `kill -USR1 {pid}`, and plimsoll starts a new one"
             )));
         }
         if own {
-            // The pid file is about to name another one.
+            // The pid file is about to be overwritten.
             self.own_processes().write(&self.config)?;
         }
+        // Step 7.
         let mut output = self.start_reload(start_lock, &old, serving.is_some())?;
         *self.reloaded_at() = serving.map(|_| self.clock.now());
         let launched = identity::in_pid_file(&self.config).filter(|_| own);
         let deadline = self.processes().deadline(ANSWER_MAX);
+        // Step 8.
         loop {
             if launched.is_some_and(|pid| !self.owns(pid)) {
-                let what = "haproxy: the new process ended as soon as it had started";
-                let words = output.as_mut().map(ChildOutput::message).unwrap_or_default();
-                let colon = if words.is_empty() { "" } else { ": " };
-                return Err(Error::new(format!("{what}{colon}{words}")));
+                let what = "haproxy: the new process ended right after its start";
+                let reason = output.as_mut().map(ChildOutput::message).unwrap_or_default();
+                let colon = if reason.is_empty() { "" } else { ": " };
+                return Err(Error::new(format!("{what}{colon}{reason}")));
             }
             let pid = self.socket.pid();
             let servers = self.socket.servers();
@@ -201,8 +224,8 @@ impl Haproxy {
             {
                 self.set_pids(*pid, Some(&old));
                 if own {
-                    // It serves; a record that cannot be written is written with the next one, and
-                    // until then the pid file tells.
+                    // It serves. A failed write is repeated with the next reload; until then the
+                    // pid file names the process.
                     drop(self.own_processes().write(&self.config));
                 }
                 return Ok(());
@@ -210,13 +233,15 @@ impl Haproxy {
             if !deadline.wait() {
                 return Err(match pid.and(servers.map(drop)) {
                     Err(err) => Error::caused("haproxy: the new process does not serve", err),
-                    Ok(()) => Error::new("haproxy: the new process does not show its servers"),
+                    Ok(()) => {
+                        Error::new("haproxy: the new process does not show the expected servers")
+                    }
                 });
             }
         }
     }
 
-    /// Puts back the file that worked last, and starts it unless the old process still serves.
+    /// Restores the last good file, and starts HAProxy with it unless the old process still serves.
     fn roll_back(&self, start_lock: &StartLock, failed: Error) -> Error {
         let Ok(text) = regular_file::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
@@ -225,24 +250,26 @@ impl Haproxy {
             match serving {
                 None => self.hand_over(start_lock, None, |_| true),
                 Some(_) if self.is_own_process() => Ok(()),
-                // The master may wait for a better file. What serves goes on in any case.
+                // The master may be waiting for a valid file. The old worker serves in any case.
                 Some(pid) => self.hand_over(start_lock, Some(pid), |_| true).or(Ok(())),
             }
         };
         match restore() {
             Ok(()) => failed.with(Aftermath::RolledBack),
-            Err(err) => Error::caused(format!("{failed}; and what worked before fails too"), err),
+            Err(err) => {
+                Error::caused(format!("{failed}; restoring the last good config failed too"), err)
+            }
         }
     }
 }
 
-/// One bringing about, with what is open at it.
+/// One run of `Haproxy::apply`, with what its steps share.
 struct ConfigUpdate<'a> {
     proxy: &'a Haproxy,
     start_lock: &'a StartLock,
     config: &'a ProxyConfig,
     fingerprint: &'a str,
-    /// The file that was last seen to serve.
+    /// Text of the last good file.
     good: String,
     is_serving: bool,
 }
@@ -285,9 +312,9 @@ impl ConfigUpdate<'_> {
             Validation::Refused(refusal) => {
                 let (message, before) = (refusal.message.clone(), proxy.applied().clone());
                 let is_common = update.is_common(&refusal);
-                let sift =
+                let find =
                     || partial_config::find_accepted(routes, before.as_ref(), refusal, &mut update);
-                match if is_common { None } else { sift()? } {
+                match if is_common { None } else { find()? } {
                     Some(partial) => partial,
                     None => {
                         update.keep_refused(routes)?;
@@ -306,19 +333,19 @@ impl ConfigUpdate<'_> {
         Ok((effect, partial))
     }
 
-    /// The certificate stands at every frontend, and is no service's own.
+    /// Whether the certificate is at fault. Every frontend has it, so no service is left out.
     fn is_common(&self, refusal: &RefusedConfig) -> bool {
         let certificate = self.config.certificate.as_ref();
         certificate.is_some_and(|file| refusal.output.contains(&*file.to_string_lossy()))
     }
 
-    /// Where HAProxy's words say that it is, for the operator to look at.
+    /// Leaves the refused file where HAProxy's message says it is, for the operator to read.
     fn keep_refused(&self, routes: &Routes) -> Result<()> {
         let (text, proxy) = (self.text(routes), self.proxy);
         files::write_new(&proxy.config.config, &text, proxy.file_mode()).map(drop)
     }
 
-    /// `haproxy -c` accepted the file.
+    /// Steps 5 to 9, with a text that `haproxy -c` accepted.
     fn swap(&self, text: &str, routes: &Routes, serving: Option<u32>) -> Result<Effect> {
         let (proxy, start_lock) = (self.proxy, self.start_lock);
         if let Some(pid) = serving
@@ -326,25 +353,27 @@ impl ConfigUpdate<'_> {
             && proxy.strays(pid).is_empty()
             && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
         {
-            // What was left out before is left out again.
+            // The same services were left out last time: HAProxy already runs with this text.
             proxy.steer(&drains(routes))?;
             proxy.set_pids(pid, None);
             return Ok(Effect::Unchanged);
         }
         proxy.check_base_config()?;
         let new = files::write_new(&proxy.config.config, text, proxy.file_mode())?;
+        // Step 5.
         files::rename(&new, &proxy.config.config)?;
         if serving.is_none() {
-            // What servers were like when an earlier process was reloaded is over.
+            // The states saved for an earlier reload are out of date.
             files::remove(&proxy.state_file)?;
         }
         proxy
             .hand_over(start_lock, serving, |servers| routes.agree(servers.iter()))
             .map_err(|err| proxy.roll_back(start_lock, err))?;
         if !proxy.is_own_process() {
-            // A worker that others start later must not go by what servers were like now.
+            // A worker that somebody else starts later must not load these states.
             files::remove(&proxy.state_file)?;
         }
+        // Step 9.
         files::replace(&proxy.good(), text, proxy.file_mode())?;
         proxy.steer(&drains(routes))?;
         Ok(Effect::Changed)
@@ -352,6 +381,7 @@ impl ConfigUpdate<'_> {
 }
 
 impl Validator for ConfigUpdate<'_> {
+    /// Steps 3 and 4.
     fn validate(&mut self, routes: &Routes) -> Result<Validation> {
         let text = self.text(routes);
         let new = files::write_new(&self.proxy.config.config, &text, self.proxy.file_mode())?;

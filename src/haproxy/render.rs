@@ -1,5 +1,5 @@
-//! Routes to HAProxy's configuration. Everything that stands in it was checked before: names are
-//! plain, addresses and numbers are typed, paths and texts go in quotes that nothing escapes from.
+//! Renders routes as HAProxy's configuration. All input is validated before: names are plain,
+//! addresses and numbers are typed, paths and texts are quoted.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use crate::model::health::{HEALTH_HOST, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
 use crate::model::service::{Listen, Retry, ServiceName};
 
-/// Figures and choices behind the fixed lines: idle-close-on-response keeps idle clients of a
-/// finishing process from being closed under their next request; the server state file keeps a
-/// server that is down or drains so. Each request has a connection of its own to its replica: on
-/// one that is kept, a replica that closes it cannot be told from one that died of the request. A
-/// try that is refused waits for as long as a connection may take, then goes to another replica.
+/// The fixed lines. idle-close-on-response: a finishing process does not close an idle client
+/// connection under its next request. load-server-state-from-file: a server that is down or drains
+/// stays so in the next process. http-server-close: each request has its own connection to the
+/// replica, because on a kept connection a close by the replica looks like a crash. redispatch and
+/// retries: after `timeout connect` a refused try goes to another replica.
 const DEFAULTS: &str = "\
     mode http
     balance leastconn
@@ -34,14 +34,14 @@ const DEFAULTS: &str = "\
     timeout tunnel 1h
 ";
 
-/// No service can be called so.
+/// Not a valid service name, so no service has it.
 const STATS: &str = "_statistics";
 
-/// The account that a process of root's gives its rights up for; HAProxy's packages make it.
+/// The account that HAProxy changes to when root starts it; HAProxy's packages create it.
 pub(crate) const ACCOUNT: &str = "haproxy";
 
-/// `drops_root` where HAProxy is started by root and there is an account for it. `fingerprint` tells
-/// one certificate from the one that replaced it under its name.
+/// `drops_root`: HAProxy is started by root and there is an account for it. `fingerprint` is that
+/// of the certificate; with it the text changes when the certificate file does.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,
@@ -49,10 +49,9 @@ pub(crate) fn render(
     fingerprint: &str,
     routes: &Routes,
 ) -> String {
-    let mut out =
-        String::from("# Written by plimsoll. What is changed here is lost at the next reload.\n");
+    let mut out = String::from("# Written by plimsoll. Changes are lost at the next reload.\n");
     if !fingerprint.is_empty() {
-        let _ = writeln!(out, "# The certificate is that of {fingerprint}.");
+        let _ = writeln!(out, "# Certificate: {fingerprint}");
     }
     out.push_str("global\n");
     let socket = quoted(&config.socket.to_string_lossy());
@@ -65,7 +64,7 @@ pub(crate) fn render(
     if let Some(most) = config.max_connections {
         let _ = writeln!(out, "    maxconn {most}");
     }
-    // Whose the operator's own file runs it as is said there.
+    // A base config sets the account itself.
     if drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
@@ -88,16 +87,16 @@ pub(crate) fn render(
     out
 }
 
-/// The socket inside of HAProxy by which a GET comes back for its one second try. Its name is in a
-/// space that all HAProxy processes of a host share.
+/// The abstract socket through which HAProxy passes a GET to itself for its second try. All
+/// HAProxy processes of a host share the namespace of these names.
 fn again(config: &ProxyConfig, backend: &Backend) -> Option<String> {
     backend.listen.as_ref().filter(|_| backend.retry == Retry::Safe)?;
     let site = fnv1a(config.socket.as_os_str().as_encoded_bytes());
     Some(format!("abns@plimsoll-{site:016x}-{}", backend.service))
 }
 
-/// The clients that a frontend may have whose requests need two of HAProxy's connections. If these
-/// frontends could take all of them, none would be left for the second one.
+/// `maxconn` of a frontend whose requests take two connections. Without it, first connections
+/// could use up all of `maxconn`, and none would be left for the second pass.
 fn share(config: &ProxyConfig, routes: &Routes) -> Option<u32> {
     let count = routes.backends.iter().filter(|b| again(config, b).is_some()).count();
     let each = u32::try_from(count).ok().filter(|count| 0 < *count)?.saturating_mul(2);
@@ -126,10 +125,11 @@ fn render_frontend(
     let _ = writeln!(out, "\n    default_backend {name}");
 }
 
-/// HAProxy counts tries to connect and tries to send alike, and one limit for both would either
-/// send a request to many replicas or give up where several are gone. So a GET passes it twice: the
-/// outer pass sends it once more when it gets no answer, the inner one looks for a replica that
-/// takes the connection. Its own 502, which tells of a replica that ended, is no answer.
+/// HAProxy has one limit for connection retries and request retries. One limit for both would
+/// either send a request to many replicas or give up when several are gone. So a GET passes HAProxy
+/// twice: the outer pass repeats it once when there is no answer, the inner pass finds a replica
+/// that accepts the connection. The inner 502 for a crashed replica is suppressed, so that the
+/// outer pass sees no answer.
 fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     let name = &backend.service;
     let _ = write!(
@@ -185,17 +185,17 @@ pub(crate) fn server_options(backend: &Backend) -> String {
     )
 }
 
-/// What a line of what we rendered binds.
+/// The address in a `bind` line that we rendered.
 fn bound(line: &str) -> Option<&str> {
     line.strip_prefix("    bind ")?.split(' ').next()
 }
 
-/// Whether a line of what we rendered is that of a frontend on this port.
+/// Whether a line that we rendered binds this port.
 pub(crate) fn binds(line: &str, port: u16) -> bool {
     bound(line).and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
 }
 
-/// The address of a service's frontend in what we rendered.
+/// The address of a service's frontend in a text that we rendered.
 pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
     let head = format!("frontend {service}");
     let at = bound(text.lines().skip_while(|line| *line != head).nth(1)?)?;
@@ -208,8 +208,8 @@ pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
     }
 }
 
-/// In HAProxy's strong quotes every byte but the quote itself stands for itself; a quote is set
-/// between two quoted parts.
+/// In HAProxy's strong quotes only the quote itself is special; it is written between two quoted
+/// parts.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

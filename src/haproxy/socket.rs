@@ -1,4 +1,4 @@
-//! HAProxy's Runtime API: one command a connection, each with a deadline and a bounded answer.
+//! HAProxy's Runtime API: one connection for each command, with a deadline and a bounded answer.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use crate::model::proxy::{BackendCounts, Connections, SeenServer};
 use crate::outside::{Clock, Error, Result};
 use crate::unix;
 
-/// Of a whole exchange; HAProxy answers in well under a millisecond.
+/// Time for a whole exchange. HAProxy answers in well under a millisecond.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// 1000 servers show as about 400 KB.
+/// Bytes of an answer. 1000 servers take about 400 KB.
 const ANSWER_MAX: usize = 16 << 20;
 
 pub(crate) struct Socket {
@@ -23,12 +23,12 @@ pub(crate) struct Socket {
 pub(crate) struct Look {
     pub(crate) process: u32,
     pub(crate) servers: Vec<SeenServer>,
-    /// They do not say yet whose they are.
+    /// Without `process` and `is_current`, which the caller sets.
     pub(crate) counts: Vec<BackendCounts>,
     pub(crate) connections: Connections,
 }
 
-/// Of an answer to `show info`.
+/// A number in the answer to `show info`.
 pub(crate) fn info_number(info: &str, key: &str) -> Option<u64> {
     let value = |l: &str| l.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok();
     info.lines().find_map(value)
@@ -47,7 +47,7 @@ impl Socket {
         let until = self.clock.now().plus(TIMEOUT);
         let exchange = || -> std::io::Result<String> {
             let mut stream = unix::connect(&self.path, TIMEOUT)?;
-            // A command is short, and goes out at once.
+            // A command is short, so writing it does not block.
             stream.write_all(format!("{command}\n").as_bytes())?;
             let left = || until.since(self.clock.now());
             let answer = unix::read_all(&mut stream, ANSWER_MAX, left)?;
@@ -58,7 +58,7 @@ impl Socket {
         })
     }
 
-    /// Of the process that owns the socket.
+    /// The number of the process that owns the socket.
     pub(crate) fn pid(&self) -> Result<u32> {
         let info = self.ask("show info")?;
         let pid = info_number(&info, "Pid").and_then(|pid| u32::try_from(pid).ok());
@@ -69,7 +69,8 @@ impl Socket {
     /// another process may have taken over.
     pub(crate) fn look(&self) -> Result<Look> {
         let answer = self.ask("show info;show servers state;show stat")?;
-        let odd = || Error::new("haproxy: three commands at once get no three answers");
+        let odd =
+            || Error::new("haproxy: unexpected answer to `show info;show servers state;show stat`");
         let mut parts = answer.split("\n\n");
         let (info, rest) = (parts.next().ok_or_else(odd)?, (parts.next(), parts.next()));
         let (states, stats) = rest.0.zip(rest.1).ok_or_else(odd)?;
@@ -92,7 +93,7 @@ impl Socket {
         stats_csv::servers(&states, &stats)
     }
 
-    /// In the form that a new process reads.
+    /// The servers' states, as a new process reads them (`server-state-file`).
     pub(crate) fn states(&self) -> Result<String> {
         self.ask("show servers state")
     }

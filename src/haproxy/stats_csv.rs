@@ -1,4 +1,5 @@
-//! HAProxy's tables. Columns are found by their names: which there are differs with the version.
+//! Parsers of `show stat` and `show servers state`. Columns are found by name: which there are
+//! depends on HAProxy's version.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,13 +24,13 @@ fn duty(admin_state: u32) -> Duty {
     }
 }
 
-/// From `show servers state`, and what `show stat` counts for each server.
+/// The servers of `show servers state`, with the counts of `show stat`.
 pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     let counted = counted(stats)?;
     let rows = CsvTable::of(states, ' ').ok_or_else(|| unexpected_table("show servers state"))?;
     let server = |row: &CsvRow| {
         let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
-        // An operator's own server may be a Unix socket, or have no address yet.
+        // A server of the base config may be a Unix socket, or have no address yet.
         let ip = row.get("srv_addr")?.parse().ok();
         let port = row.number("srv_port")?;
         let duty = duty(row.number("srv_admin_state")?);
@@ -57,10 +58,10 @@ struct ServerStats {
     is_checked: bool,
 }
 
-/// What a health check shows that has not given an answer yet.
+/// Status of a health check that has no result yet.
 const UNCHECKED: [&str; 2] = ["INI", "UNK"];
 
-/// By backend and server.
+/// Server rows of `show stat`, by backend and server.
 fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
     let rows = CsvTable::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))?;
     let mut counted = BTreeMap::new();
@@ -70,9 +71,9 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
             .zip(row.get("svname"))
             .ok_or_else(|| unexpected_table("show stat"))?;
         let count = |column| row.number::<u64>(column).unwrap_or(0);
-        // A request in service counts in both `scur` and `used_conn_cur`.
+        // A request in progress counts in both `scur` and `used_conn_cur`.
         let sessions = count("scur").max(count("used_conn_cur")) + count("qcur");
-        // A star is set before the last answer while the next check is under way.
+        // While the next check is running, HAProxy puts a star before the last result.
         let status = row.get("check_status").unwrap_or_default().trim_start_matches("* ");
         let is_checked = !UNCHECKED.contains(&status);
         let key = (backend.to_owned(), name.to_owned());
@@ -81,7 +82,7 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
     Ok(counted)
 }
 
-/// Of each backend in `show stat`. A backend whose row lacks a column is left out.
+/// The counts of each backend in `show stat`. A backend whose row lacks a column is left out.
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut backends = Vec::new();
@@ -102,16 +103,16 @@ pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     }
     for counts in &mut backends {
         let (sessions, queue) = servers.get(&counts.backend).copied().unwrap_or_default();
-        // What waits for no server in particular is in the backend's row alone; its `scur` also
-        // counts what waits.
+        // Requests that wait for any server are in the backend's row only. Its `scur` includes
+        // waiting requests, so the sum over the servers is used.
         counts.sessions = sessions;
         counts.queue += queue;
     }
     Ok(backends)
 }
 
-/// `stot` counts a request when it comes in, `req_tot` when it is over: while the answers take
-/// long, only the first tells how many are asked for.
+/// `stot` counts a request when it arrives, `req_tot` when it ends. With slow answers only `stot`
+/// shows the request rate.
 fn backend_counts(backend: &str, row: &CsvRow) -> Option<BackendCounts> {
     Some(BackendCounts {
         backend: backend.to_owned(),
@@ -124,7 +125,9 @@ fn backend_counts(backend: &str, row: &CsvRow) -> Option<BackendCounts> {
 }
 
 fn unexpected_table(command: &str) -> Error {
-    Error::new(format!("haproxy: the answer to `{command}` is not the table it should be"))
+    Error::new(format!(
+        "haproxy: unexpected answer to `{command}` (no table, or a column is missing)"
+    ))
 }
 
 struct CsvTable<'a> {

@@ -1,8 +1,9 @@
-//! Who runs HAProxy: how it is told to read its file again, and which processes are its.
+//! The three ways to run HAProxy (`load_balancer.mode`): how each reloads, and which processes
+//! belong to it.
 //!
-//! Our own process is followed by one that we start. Under systemd and in a container HAProxy runs
-//! as a master with workers: it brings a new worker by itself, and the one that answers on the
-//! socket is the worker that serves.
+//! In mode `process` plimsoll starts each new process itself. Under systemd and in a container,
+//! HAProxy runs as a master with workers: the master starts a new worker, and the worker that
+//! answers on the socket is the one that serves.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,11 +15,11 @@ use crate::model::config::ProxyMode;
 use crate::outside::{Error, Result};
 
 impl Haproxy {
-    /// Another's HAProxy is left alone.
+    /// Whether the process is ours. An HAProxy of somebody else is left alone.
     pub(crate) fn owns(&self, process: u32) -> bool {
         match self.config.mode {
             ProxyMode::Process => self.own_processes().admit(&self.config, process),
-            // The socket is named in our file: whoever answers there has read it.
+            // Only our file names the socket, so the process that answers there has read our file.
             ProxyMode::Systemd(_) | ProxyMode::Container(_) => true,
             ProxyMode::None => false,
         }
@@ -28,13 +29,13 @@ impl Haproxy {
         self.config.mode == ProxyMode::Process
     }
 
-    /// Whether HAProxy takes the file; its own words when it does not.
+    /// Runs `haproxy -c` on the file, in the container if HAProxy runs in one.
     pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
         let ProxyMode::Container(container) = &self.config.mode else {
             return self.processes().validate(start_lock, file);
         };
         if self.container_control.main_process(container)?.is_none() {
-            // It needs the file to start with.
+            // It is not running and needs the file to start, so it cannot be asked.
             return Ok(Validation::Accepted);
         }
         let base = self.config.base_config.as_ref();
@@ -52,8 +53,8 @@ impl Haproxy {
         Ok(Validation::Refused(RefusedConfig { message, output }))
     }
 
-    /// Has a process read the file that is to serve in place of those in `old`. Gives what one of
-    /// our own goes on to say.
+    /// Starts the process that replaces those in `old`, or has systemd or the master start it. In
+    /// mode `process` returns its further output.
     pub(crate) fn start_reload(
         &self,
         start_lock: &StartLock,
@@ -70,11 +71,14 @@ impl Haproxy {
                 self.is_reloadable(container)?;
                 self.container_control.signal(container, "USR2").map(|()| None)
             }
-            ProxyMode::None => Err(Error::new("haproxy: load_balancer.mode is none")),
+            ProxyMode::None => {
+                Err(Error::new("haproxy: nothing to reload, load_balancer.mode is \"none\""))
+            }
         }
     }
 
-    /// Before its workers are counted: another daemon may have known it.
+    /// Looks up the master before its workers are counted: it may be known to an earlier daemon
+    /// only.
     pub(crate) fn refresh_master_pid(&self) {
         if let ProxyMode::Container(container) = &self.config.mode
             && let Ok(master) = self.container_control.main_process(container)
@@ -83,29 +87,30 @@ impl Haproxy {
         }
     }
 
-    /// Only a master with workers reads its file again at a signal.
+    /// An error unless the container runs a master with workers (`-W`): only a master reloads on a
+    /// signal.
     pub(crate) fn is_reloadable(&self, container: &str) -> Result<()> {
         let Some(master) = self.container_control.main_process(container)? else {
             return Err(Error::new(format!(
-                "haproxy: container {container} does not run (see load_balancer.container); \
-                 `docker start {container}` starts it"
+                "haproxy: container {container} is not running (see load_balancer.container); run \
+                 `docker start {container}`"
             )));
         };
         *self.master() = Some(master);
-        // Out of sight from a container of our own: then the reload shows it.
+        // Not visible if plimsoll itself runs in a container; then the reload shows it.
         let Ok(line) = fs::read(format!("/proc/{master}/cmdline")) else { return Ok(()) };
         let mut arguments = line.split(|b| *b == 0);
         if arguments.any(|a| a == b"-W" || a == b"-Ws") {
             return Ok(());
         }
         Err(Error::new(format!(
-            "haproxy: container {container} runs HAProxy without -W, so that it cannot read its \
-             file again; run it as `haproxy -W -db -f {}`",
+            "haproxy: container {container} runs HAProxy without -W, so it cannot reload; start it \
+             with `haproxy -W -db -f {}`",
             self.config.config.display()
         )))
     }
 
-    /// The earlier processes that still finish. `None`: they are out of sight.
+    /// The old processes that are still finishing. `None`: they are not visible from here.
     pub(crate) fn old_pids(&self) -> Option<BTreeSet<u32>> {
         let current = self.pids().current;
         match self.config.mode {
@@ -124,7 +129,7 @@ impl Haproxy {
         }
     }
 
-    /// Cheap: whether the process that serves is there at all.
+    /// Whether the serving process exists. Cheap: reads /proc only.
     pub(crate) fn is_there(&self) -> bool {
         match self.config.mode {
             ProxyMode::Process => {
@@ -153,13 +158,13 @@ fn field(status: &str, name: &str) -> Option<u32> {
     line.split_whitespace().last()?.parse().ok()
 }
 
-/// Of the master, but `current`, which goes by its number in the innermost namespace.
+/// The workers of the master except `current`, which is a number of the innermost pid namespace.
 fn workers(master: u32, current: u32) -> Option<BTreeSet<u32>> {
     let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).ok()?;
     let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
     let is_old = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        // One that ended and was not waited for has no connection any more.
+        // A zombie has no connections any more.
         let is_gone = status.lines().any(|l| l.starts_with("State:\tZ")) || status.is_empty();
         !is_gone && is_haproxy(*pid) && field(&status, "NSpid:") != Some(current)
     };

@@ -178,7 +178,7 @@ fn a_new_process_that_dies_is_followed_by_the_last_good_configuration() {
     site.dir.write("doom", "");
     site.configure_with(r#""min_replicas": 2, "max_replicas": 2"#, &site.other(free_port()));
     daemon.signal("HUP");
-    let failed = ["kind=haproxy.reload_failed", "the new process ended as soon as it had started"];
+    let failed = ["kind=haproxy.reload_failed", "the new process ended right after its start"];
     let failed = daemon.wait(&failed, secs(20));
     let back = daemon.wait_from(failed, &["kind=haproxy.rolled_back"], secs(1));
     site.wait_serving(2, secs(20), &daemon);

@@ -131,13 +131,13 @@ const ROWS: [Row; 6] = [
     },
     Row {
         name: "a chroot that is missing",
-        words: "haproxy cannot chroot to ",
+        words: "haproxy: cannot chroot to ",
         spoil: |case| fs::remove_dir(case.site.dir.join("jail")).unwrap(),
         mend: |case| fs::create_dir(case.site.dir.join("jail")).unwrap(),
     },
     Row {
         name: "a port of the operator's that somebody else has",
-        words: "haproxy cannot bind 127.0.0.1:",
+        words: "haproxy: cannot bind 127.0.0.1:",
         spoil: |case| {
             let place = case.taken.local_addr().unwrap();
             let front = format!("defaults\n    timeout client 5s\nlisten own\n    bind {place}\n");

@@ -19,7 +19,7 @@ fn starts_are_tidied_up_and_tried_again_later() {
     let image = "No such image: demo:1";
     let network = "driver failed programming external connectivity";
     let rows = [
-        ("image", Route::Create, 404, image, "image demo:1 is not on this host any more"),
+        ("image", Route::Create, 404, image, "image demo:1 is no longer on this host"),
         ("start", Route::Start, 500, network, network),
         ("limit", Route::Create, 400, "too little memory", "400 too little memory"),
     ];
@@ -231,7 +231,8 @@ fn a_container_that_is_ours_no_more_is_left_alone() {
     stage.docker.add("web-2", Some(("web", 2)), "running");
     stage.docker.take_labels("web-2");
     let daemon = stage.start();
-    let words = "does not carry io.plimsoll.service=web and the number 2; it is left alone";
+    let words =
+        "does not have the label io.plimsoll.service=web and the number 2; it is left alone";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
     stage.wait_looks(3);
     assert_eq!(stage.docker.names("running"), ["web-1", "web-2"]);

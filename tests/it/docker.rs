@@ -76,13 +76,13 @@ fn an_engine_that_is_too_old_or_none_loses_docker_and_no_more() {
     };
     let whole = |body: &str| of(body.len(), body);
     let heads = |lines: &str| raw(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n[]"));
-    let odd = "the answer is not what it should be";
-    let none = "does not answer like Docker (no Api-Version); see docker.socket";
+    let odd = "unexpected answer";
+    let none = "is not a Docker socket (no Api-Version in its answer); see docker.socket";
     let full = "get /containers/json: 500 the disk is full";
     let rows = [
-        ("1.40", None, "speaks API 1.40, at least 1.41 is needed (Docker 20.10)"),
+        ("1.40", None, "has API 1.40; plimsoll needs 1.41 or newer (Docker 20.10)"),
         ("", None, none),
-        ("x.y", None, "does not answer like Docker"),
+        ("x.y", None, "is not a Docker socket"),
         ("1.45", Some((Route::Ping, raw("220 mail.example ESMTP\r\n\r\n"))), "cannot reach Docker"),
         ("1.45", Some((Route::Ping, Fault::Cut(1000))), "cannot reach Docker at"),
         ("1.45", Some((Route::Ping, Fault::Hang)), "no answer in time (see docker.timeout)"),

@@ -61,9 +61,9 @@ fn failures_are_told_and_healed() {
             Some(refuses.to_owned()),
             "the file is refused: config : parsing [x:1] : unknown keyword 'foo'",
         ),
-        (Some(validates_then("echo no memory\nexit 1")), "it does not start: no memory"),
+        (Some(validates_then("echo no memory\nexit 1")), "HAProxy does not start: no memory"),
         (Some(validates_then("exit 0")), "haproxy: the new process does not serve: haproxy does"),
-        (Some(validates_then(leaves_a_dead_one)), "as soon as it had started: Cannot fork."),
+        (Some(validates_then(leaves_a_dead_one)), "right after its start: Cannot fork."),
         (Some(hang()), "did not end within 10 s and was killed"),
     ];
     each(&rows, |(script, words)| {
@@ -206,7 +206,7 @@ fn an_address_that_this_host_has_not_is_told_and_all_else_served() {
     stage.set("/services/near/listen", json!(near));
     stage.write();
     daemon.signal("HUP");
-    daemon.wait(&["kind=haproxy.reload_failed", &far, "all else is served"], SOON);
+    daemon.wait(&["kind=haproxy.reload_failed", &far, "all else is up to date"], SOON);
     assert!(reached(SOON, || fake_http::get(&near) == Some(200)), "{:#?}", daemon.lines());
     assert!(stage.serves(), "the old address goes on");
     end(daemon, "TERM", secs(5));

@@ -112,7 +112,7 @@ fn a_haproxy_that_root_left_is_told_to_a_daemon_that_is_not_roots() {
     program.uid(NOBODY).gid(NOBODY);
     let daemon = Daemon::start_by(program, &config, &[]);
     let pid = left[0].to_string();
-    let words = ["kind=haproxy.reload_failed", "runs as another user", &pid];
+    let words = ["kind=haproxy.reload_failed", "belongs to another user", &pid];
     daemon.wait(&words, secs(15));
     assert!(stage.serves(), "it serves on");
     signal(left[0], "USR1");
@@ -178,7 +178,8 @@ fn a_binary_that_prints_without_end_takes_neither_the_disk_nor_the_memory() {
         let mut stage = Stage::new("prints");
         put_script(&mut stage, body);
         let daemon = stage.start();
-        let words = if body.contains("head") { "the file is refused: y" } else { "says more than" };
+        let words =
+            if body.contains("head") { "the file is refused: y" } else { "wrote more than" };
         daemon.wait(&["kind=haproxy.reload_failed", words], secs(20));
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();

@@ -193,7 +193,7 @@ fn known_to_the_program() -> BTreeMap<String, BTreeSet<String>> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, place) in places {
         let message = problems.get(&path).map(String::as_str).unwrap_or_default();
-        if let Some((_, keys)) = message.split_once("known here: ") {
+        if let Some((_, keys)) = message.split_once("known keys: ") {
             known.entry(place).or_default().extend(keys.split(", ").map(str::to_owned));
         }
     }

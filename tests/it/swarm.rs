@@ -205,7 +205,7 @@ fn a_node_that_is_no_manager_is_told_once_and_keeps_nobody_else_waiting() {
     stage.docker.fault(Route::Nodes, Fault::Refuse(500, "context deadline exceeded"));
     daemon.wait(&["kind=swarm.trouble", "context deadline exceeded"], SOON);
     stage.docker.fault(Route::Nodes, Fault::Hang);
-    daemon.wait(&["kind=swarm.trouble", "Swarm gives no answer in time"], SOON);
+    daemon.wait(&["kind=swarm.trouble", "Swarm does not answer in time"], SOON);
     // HAProxy keeps what it has all the while, also of a daemon that never saw the service.
     assert!(stage.serves());
     drop(daemon.kill());
@@ -284,7 +284,7 @@ fn a_service_without_a_port_or_a_number_is_told_with_the_way_out() {
     stage.docker.add_swarm_service("shop_web", 3, Some(own));
     daemon.wait(&["kind=swarm.trouble", "which is the port of `listen`"], SOON);
     stage.docker.make_global("shop_web");
-    daemon.wait(&["kind=swarm.trouble", "of mode Global", "only replicated services"], SOON);
+    daemon.wait(&["kind=swarm.trouble", "has mode Global", "only replicated services"], SOON);
     assert_eq!(daemon.count(&told), 1, "{:#?}", daemon.lines());
 }
 
