@@ -21,18 +21,20 @@ pub(crate) fn explain(service: &str, json: bool, to: &Whom) -> ExitCode {
 
 fn text(record: &Value) -> String {
     let at = |key: &str| word(&record[key]);
-    let number = if record["from"] == record["wanted"] {
-        format!("stays at {}", at("wanted"))
+    let number = if record["from"] == record["desired"] {
+        format!("stays at {}", at("desired"))
     } else {
-        format!("goes from {} to {}", at("from"), at("wanted"))
+        format!("goes from {} to {}", at("from"), at("desired"))
     };
     let mut out = format!("{} {number}: {}, at {}\n\n", at("service"), at("reason"), at("at"));
     let counts = &record["replicas"];
     let count = |key: &str| word(&counts[key]);
     let (ready, unready, leaving) = (count("ready"), count("unready"), count("leaving"));
-    let ill = counts["ill"].as_u64().filter(|ill| 0 < *ill);
-    let ill = ill.map(|ill| format!("{ill} ill, ")).unwrap_or_default();
-    out += &format!("replicas  {ready} ready, {unready} not ready yet, {ill}{leaving} leaving\n");
+    let unhealthy = counts["unhealthy"].as_u64().filter(|count| 0 < *count);
+    let unhealthy = unhealthy.map(|count| format!("{count} unhealthy, ")).unwrap_or_default();
+    out += &format!(
+        "replicas  {ready} ready, {unready} not ready yet, {unhealthy}{leaving} leaving\n"
+    );
     let window = record["window"].as_str();
     let window = window.map(|name| format!(", by schedule {name}")).unwrap_or_default();
     let by_load = if record["scaling"] == false { "; load changes nothing now" } else { "" };
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn a_decision_is_told_number_by_number() {
         let mut record = json!({
-            "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "wanted": 4,
+            "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "desired": 4,
             "reason": "ScaleUpLimit", "min": 1, "max": 8, "scaling": true, "window": "monday",
             "replicas": { "ready": 2, "unready": 1, "leaving": 0 },
             "seen": [
@@ -152,7 +154,7 @@ replicas  reason              rule, in order
        4  ScaleUpLimit        at most 2 more in 15s
 ";
         assert_eq!(text(&record), want);
-        record["wanted"] = json!(2);
+        record["desired"] = json!(2);
         record["scaling"] = json!(false);
         let still = text(&record);
         assert!(still.starts_with("web stays at 2: "), "{still}");

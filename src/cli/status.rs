@@ -106,7 +106,7 @@ fn daemon(all: &Value, paint: Paint) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
     let (version, config) = (word(&all["version"]), word(&all["config"]));
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
-    let mut out = format!("plimsoll {version}, up {uptime}, looks every {interval}\n{config}\n");
+    let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
     let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
     if all["dry_run"] == true {
         tell(Colour::Odd, "a dry run: nothing is changed");
@@ -132,7 +132,7 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
         [
             word(&service["name"]),
             word(&service["ready"]),
-            word(&service["wanted"]),
+            word(&service["desired"]),
             word(&service["min"]),
             word(&service["max"]),
             load(service),
@@ -146,7 +146,7 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (line, service) in lines.iter_mut().skip(1).zip(services) {
         // Fewer than there should be: on its way, or not getting there.
-        if service["ready"].as_u64() < service["wanted"].as_u64() {
+        if service["ready"].as_u64() < service["desired"].as_u64() {
             *line = paint.paint(Colour::Odd, line);
         }
     }
@@ -161,7 +161,7 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
 
 /// Why fewer replicas are ready than should be, where a rule of the decision says so.
 fn shortage(service: &Value) -> Option<String> {
-    if service["wanted"].as_u64() <= service["ready"].as_u64() {
+    if service["desired"].as_u64() <= service["ready"].as_u64() {
         return None;
     }
     let last = service["because"].as_array()?.last()?;
@@ -257,7 +257,7 @@ web-2    0123456789ab  starting  -
             "haproxy": { "answers": false }, "orphans": ["old"],
         });
         let web = json!({
-            "name": "web", "ready": 2, "wanted": 3, "min": 1, "max": 8, "window": "monday",
+            "name": "web", "ready": 2, "desired": 3, "min": 1, "max": 8, "window": "monday",
             "scaling": false, "hold": { "replicas": 3, "left_s": 90, "reason": null },
             "pause": null,
             "metrics": [
@@ -280,7 +280,7 @@ web-2    0123456789ab  starting  -
             { "reason": "StoppedByCompose", "text": "stopped by compose", "number": 3 },
         ]);
         let want = "\
-plimsoll 1.2.3, up 2h 5m, looks every 15s
+plimsoll 1.2.3, up 2h 5m, checks every 15s
 /etc/c
 a dry run: nothing is changed
 docker does not answer: it is gone
