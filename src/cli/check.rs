@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::{complain, say};
+use crate::cli::output::{complain, say};
 use crate::config::{self, Loaded, Problem};
 use crate::preflight::folders;
 use crate::preflight::live::{self, Found};

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::cli::output::show_painted;
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::show_painted;
 use crate::cli::table::plain;
 use crate::config;
 use crate::preflight::{self, Finding, Verdict};

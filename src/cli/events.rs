@@ -6,12 +6,12 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use crate::cli::args::{EventsAsked, Since};
-use crate::cli::ask::{self, Daemon};
+use crate::cli::args::cli_command::{EventsArgs, SinceArg};
+use crate::cli::client::{self, Daemon};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{complain, show, show_painted};
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::word;
-use crate::cli::turns::Turns;
-use crate::cli::{complain, show, show_painted};
 use crate::model::event::{Kind, OVER};
 use crate::outside::Clock;
 
@@ -22,14 +22,14 @@ const LAST_BEFORE_FOLLOWING: usize = 10;
 const MOST: usize = 1000;
 const FOLLOW_SPAN: Duration = Duration::from_secs(1);
 
-pub(crate) fn events(asked: &EventsAsked) -> ExitCode {
+pub(crate) fn events(asked: &EventsArgs) -> ExitCode {
     told(asked).err().unwrap_or(ExitCode::SUCCESS)
 }
 
-fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
+fn told(asked: &EventsArgs) -> Result<(), ExitCode> {
     let daemon = Daemon::of(&asked.to)?;
     let since = asked.since.as_ref().map(|since| instant(since, &daemon));
-    let got = get(&daemon, since).map_err(|message| ask::failed(&message))?;
+    let got = get(&daemon, since).map_err(|message| client::failed(&message))?;
     let is_asked = |event: &Value| match &asked.service {
         Some(service) => event["service"] == service.as_str(),
         None => true,
@@ -37,8 +37,8 @@ fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
     let mut shown: Vec<Value> = got.iter().filter(|event| is_asked(event)).cloned().collect();
     if let Some(service) = asked.service.as_ref().filter(|_| shown.is_empty()) {
         // Nothing happened to it; or is there none of this name?
-        let known = daemon.get(&ask::path(service, "")?);
-        known.map_err(|message| ask::failed(&message))?;
+        let known = daemon.get(&client::path(service, "")?);
+        known.map_err(|message| client::failed(&message))?;
     }
     if since.is_none() {
         let last = if asked.follow { LAST_BEFORE_FOLLOWING } else { LAST };
@@ -68,9 +68,9 @@ fn follow(
     begun: DateTime<Utc>,
     tell: impl Fn(&[Value]) -> Result<(), ExitCode>,
 ) -> Result<(), ExitCode> {
-    let turns = Turns::begin()?;
+    let interrupt = Interrupt::listen()?;
     let mut is_lost = false;
-    while turns.wait(FOLLOW_SPAN) {
+    while interrupt.wait(FOLLOW_SPAN) {
         let last = before.iter().rev().find_map(at).unwrap_or(begun);
         match get(daemon, Some(last)) {
             Ok(now) => {
@@ -104,10 +104,10 @@ fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
     new
 }
 
-fn instant(since: &Since, daemon: &Daemon) -> DateTime<Utc> {
+fn instant(since: &SinceArg, daemon: &Daemon) -> DateTime<Utc> {
     match since {
-        Since::At(at) => *at,
-        Since::Ago(span) => {
+        SinceArg::At(at) => *at,
+        SinceArg::Ago(span) => {
             let span = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
             let at = daemon.clock.wall().0.saturating_sub(span);
             DateTime::from_timestamp(at, 0).unwrap_or_default()

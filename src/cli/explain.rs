@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::args::Whom;
+use crate::cli::args::cli_command::DaemonAddr;
+use crate::cli::client;
+use crate::cli::output::say;
 use crate::cli::table::{amount, cut, orders, table, word};
-use crate::cli::{ask, say};
 
 const NAME_WIDTH: usize = 32;
 
-pub(crate) fn explain(service: &str, json: bool, to: &Whom) -> ExitCode {
-    let document = ask::path(service, "/explain").and_then(|path| ask::get(to, &path));
+pub(crate) fn explain(service: &str, json: bool, to: &DaemonAddr) -> ExitCode {
+    let document = client::path(service, "/explain").and_then(|path| client::get(to, &path));
     match document {
         Ok(document) if json => say(&format!("{document:#}\n")),
         Ok(document) => say(&text(&document)),

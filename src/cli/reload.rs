@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::args::Whom;
-use crate::cli::{ask, complain, say};
+use crate::cli::args::cli_command::DaemonAddr;
+use crate::cli::client;
+use crate::cli::output::{complain, say};
 
-pub(crate) fn reload(to: &Whom) -> ExitCode {
+pub(crate) fn reload(to: &DaemonAddr) -> ExitCode {
     if let Err(code) = same_file(to) {
         return code;
     }
-    let answer = ask::send(to, "POST", "/config/reload", Some(&json!({})));
+    let answer = client::send(to, "POST", "/config/reload", Some(&json!({})));
     let (status, document) = match answer {
         Ok(answer) => answer,
         Err(code) => return code,
@@ -23,17 +24,17 @@ pub(crate) fn reload(to: &Whom) -> ExitCode {
     for problem in document["detail"].as_array().into_iter().flatten() {
         complain(problem.as_str().unwrap_or_default());
     }
-    complain(&ask::words(&document));
+    complain(&client::words(&document));
     ExitCode::FAILURE
 }
 
 /// The daemon reads the file that it was started with, so another one here would be a mistake that
 /// nobody sees. With `--socket` none was named.
-fn same_file(to: &Whom) -> Result<(), ExitCode> {
+fn same_file(to: &DaemonAddr) -> Result<(), ExitCode> {
     if to.socket.is_some() {
         return Ok(());
     }
-    let status = ask::get(to, "/status")?;
+    let status = client::get(to, "/status")?;
     let (theirs, ours) = (status["config"].as_str(), path::absolute(&to.config).ok());
     if theirs.is_none() || theirs.map(path::Path::new) == ours.as_deref() {
         return Ok(());

@@ -7,8 +7,9 @@ use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, Tim
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use crate::cli::args::ScheduleAsked;
-use crate::cli::{check, complain, say};
+use crate::cli::args::cli_command::ScheduleArgs;
+use crate::cli::check;
+use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::model::schedule::{Standing, Timetable, Wall};
@@ -18,7 +19,7 @@ const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
 /// A hundred years: the rules of that far away are a guess anyway.
 const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
 
-pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
+pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
     let Some(config) = loaded.config else {
         return check::refuse(&asked.config, &loaded.problems, "");
@@ -34,12 +35,12 @@ pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
         Ok((from, until)) => say(&table(&asked.service, &service.timetable, from, until)),
         Err(message) => {
             complain(&format!("{message}; see `plimsoll help schedule`"));
-            ExitCode::from(crate::cli::USAGE)
+            ExitCode::from(USAGE)
         }
     }
 }
 
-fn span(asked: &ScheduleAsked, zone: Tz) -> Result<(Wall, Wall), String> {
+fn span(asked: &ScheduleArgs, zone: Tz) -> Result<(Wall, Wall), String> {
     let from = match &asked.from {
         Some(text) => instant("--from", text, zone)?,
         None => SystemClock::new().wall(),

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::SimulateAsked;
+use crate::cli::args::cli_command::SimulateArgs;
+use crate::cli::check;
+use crate::cli::output::{USAGE, complain, say};
 use crate::cli::schedule::instant;
-use crate::cli::{USAGE, check, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::model::config::Config;
@@ -25,19 +26,19 @@ use crate::sim::trace::{Trace, parsed};
 const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
 
-/// What went wrong, and whether it was what was typed.
-struct Refusal {
+/// `is_usage` is wrong usage, which has an exit status of its own.
+struct SimulateError {
     message: String,
     is_usage: bool,
 }
 
-impl From<String> for Refusal {
-    fn from(message: String) -> Refusal {
-        Refusal { message, is_usage: false }
+impl From<String> for SimulateError {
+    fn from(message: String) -> SimulateError {
+        SimulateError { message, is_usage: false }
     }
 }
 
-pub(crate) fn simulate(asked: &SimulateAsked) -> ExitCode {
+pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
     let Some(config) = loaded.config else {
         return check::refuse(&asked.config, &loaded.problems, "");
@@ -55,8 +56,8 @@ pub(crate) fn simulate(asked: &SimulateAsked) -> ExitCode {
     }
 }
 
-fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
-    let usage = |message| Refusal { message, is_usage: true };
+fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError> {
+    let usage = |message| SimulateError { message, is_usage: true };
     let service = service(asked.service.as_deref(), config)?;
     let zone = service.timetable.zone();
     let start = match &asked.start {
@@ -125,7 +126,7 @@ fn capacity(text: &str) -> Result<Milli, String> {
     milli.ok_or_else(|| format!("--capacity: `{text}` is no number from 0.001 to 1e12, like 100"))
 }
 
-fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
+fn show(asked: &SimulateArgs, replayed: &Replayed) -> ExitCode {
     let timeline = &replayed.timeline;
     let text = if asked.json { timeline.json_lines() } else { Ok(timeline.table()) };
     let mut status = match text {

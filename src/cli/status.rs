@@ -7,12 +7,13 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::cli::args::StatusAsked;
-use crate::cli::ask::Daemon;
+use crate::cli::args::cli_command::StatusArgs;
+use crate::cli::client;
+use crate::cli::client::Daemon;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
-use crate::cli::turns::Turns;
-use crate::cli::{ask, complain, show_painted, write};
 
 const NAME_WIDTH: usize = 16;
 
@@ -23,24 +24,26 @@ const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-pub(crate) fn status(asked: &StatusAsked) -> ExitCode {
+pub(crate) fn status(asked: &StatusArgs) -> ExitCode {
     let done = if asked.watch { watch(asked) } else { once(asked) };
     done.err().unwrap_or(ExitCode::SUCCESS)
 }
 
-fn once(asked: &StatusAsked) -> Result<(), ExitCode> {
-    let style = if asked.json { Style::Document } else { Style::Table(Paint::for_stdout()) };
-    let text = Source::of(asked)?.text(style);
-    show_painted(&text.map_err(|message| ask::failed(&message))?, Paint::for_stdout())
+fn once(asked: &StatusArgs) -> Result<(), ExitCode> {
+    let style =
+        if asked.json { OutputFormat::Document } else { OutputFormat::Table(Paint::for_stdout()) };
+    let text = StatusQuery::of(asked)?.text(style);
+    show_painted(&text.map_err(|message| client::failed(&message))?, Paint::for_stdout())
 }
 
 /// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
-fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
-    let source = Source::of(asked)?;
-    let style = if asked.json { Style::Line } else { Style::Table(Paint::for_stdout()) };
+fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
+    let source = StatusQuery::of(asked)?;
+    let style =
+        if asked.json { OutputFormat::Line } else { OutputFormat::Table(Paint::for_stdout()) };
     let mut text: Result<String, String> =
-        Ok(source.text(style).map_err(|message| ask::failed(&message))?);
-    let turns = Turns::begin()?;
+        Ok(source.text(style).map_err(|message| client::failed(&message))?);
+    let interrupt = Interrupt::listen()?;
     let paint = Paint::for_stdout();
     let on_terminal = !asked.json && io::stdout().is_terminal();
     loop {
@@ -52,7 +55,7 @@ fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
             }
             Err(message) => complain(&message),
         }
-        if !turns.wait(WATCH_SPAN) {
+        if !interrupt.wait(WATCH_SPAN) {
             return Ok(());
         }
         text = source.text(style);
@@ -65,31 +68,31 @@ fn redrawn(text: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Style {
+enum OutputFormat {
     Table(Paint),
     Document,
     /// A document on one.
     Line,
 }
 
-struct Source {
+struct StatusQuery {
     daemon: Daemon,
     /// Of one service.
     path: Option<String>,
 }
 
-impl Source {
-    fn of(asked: &StatusAsked) -> Result<Source, ExitCode> {
-        let path = asked.service.as_ref().map(|name| ask::path(name, "/stats")).transpose()?;
-        Ok(Source { daemon: Daemon::of(&asked.to)?, path })
+impl StatusQuery {
+    fn of(asked: &StatusArgs) -> Result<StatusQuery, ExitCode> {
+        let path = asked.service.as_ref().map(|name| client::path(name, "/stats")).transpose()?;
+        Ok(StatusQuery { daemon: Daemon::of(&asked.to)?, path })
     }
 
-    fn text(&self, style: Style) -> Result<String, String> {
+    fn text(&self, style: OutputFormat) -> Result<String, String> {
         let asked = self.daemon.get(self.path.as_deref().unwrap_or("/status"))?;
         let paint = match style {
-            Style::Document => return Ok(format!("{asked:#}\n")),
-            Style::Line => return Ok(format!("{asked}\n")),
-            Style::Table(paint) => paint,
+            OutputFormat::Document => return Ok(format!("{asked:#}\n")),
+            OutputFormat::Line => return Ok(format!("{asked}\n")),
+            OutputFormat::Table(paint) => paint,
         };
         if self.path.is_some() {
             let all = self.daemon.get("/status")?;

@@ -241,7 +241,7 @@ mod tests {
             (r#"{"by":1,"for":9,"\u0066or":9}"#, "400 \"the key `for`"),
             (r#"{"x":1,"x":2}"#, "400 \"the key `x`"),
             (r#"{"by":1,"reason":"by"}"#, "count: More(1)"),
-            ("[4]", "422 \"the body must be one object"),
+            ("[4]", "422 \"the body must be a JSON object"),
             ("{", "400 \"the body is not JSON"),
             ("\u{fffd}", "400 \"the body is not JSON"),
         ];

@@ -56,7 +56,7 @@ pub(crate) fn read(
     let Some(services) = document["services"].as_object().filter(|all| !all.is_empty()) else {
         return Err("has no `services`; is it a compose file?".to_owned());
     };
-    let source = Source { project: project(&document, file, variable), variable };
+    let source = ComposeFile { project: project(&document, file, variable), variable };
     let mut drafts = Vec::new();
     for (name, service) in services {
         let Some(service) = service.as_object() else {
@@ -93,12 +93,12 @@ fn normal(file: &Path) -> String {
     name.trim_start_matches(['_', '-']).to_owned()
 }
 
-struct Source<'a> {
+struct ComposeFile<'a> {
     project: String,
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Source<'_> {
+impl ComposeFile<'_> {
     fn draft(&self, name: &str, service: &Map<String, Value>) -> Draft {
         let mut draft = Draft::new(name);
         draft.put("compose", json!({ "project": self.project, "service": name }));

@@ -10,21 +10,22 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::args::InitAsked;
+use crate::cli::args::cli_command::InitArgs;
+use crate::cli::client;
 use crate::cli::init::draft::Draft;
-use crate::cli::{ask, complain, say};
+use crate::cli::output::{complain, say};
 use crate::config;
 use crate::model::terminal;
 use crate::plain;
 use crate::preflight::live;
 
-pub(crate) fn init(asked: &InitAsked) -> ExitCode {
+pub(crate) fn init(asked: &InitArgs) -> ExitCode {
     let text = match &asked.compose {
         Some(file) => from_compose(file),
         None => from_running(),
     };
     match (text, &asked.output) {
-        (Err(message), _) => ask::failed(&message),
+        (Err(message), _) => client::failed(&message),
         // A file is read on a terminal as well, and says the same.
         (Ok(text), None) => say(&text),
         (Ok(text), Some(path)) => keep(&terminal::plain(&text), path),
@@ -90,8 +91,8 @@ fn keep(text: &str, path: &Path) -> ExitCode {
     match made.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => say(&format!("{shown} is written; next: `plimsoll check --config {shown}`\n")),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-            ask::failed(&format!("{shown} is there already, and is left as it is"))
+            client::failed(&format!("{shown} is there already, and is left as it is"))
         }
-        Err(err) => ask::failed(&format!("cannot write {shown}: {err}")),
+        Err(err) => client::failed(&format!("cannot write {shown}: {err}")),
     }
 }
