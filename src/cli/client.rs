@@ -1,4 +1,4 @@
-//! What the commands that need a daemon share: finding it, asking it, and saying what it said.
+//! What the commands that need a daemon share: its address, requests to it, and its answers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,17 +12,17 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::serve::client as api;
 
-/// A failure was told already.
+/// An error was printed already.
 type CliResult<T> = Result<T, ExitCode>;
 
-/// What the daemon shows at this path.
+/// The document at this path.
 pub(crate) fn get(to: &DaemonAddr, path: &str) -> CliResult<Value> {
-    told(send(to, "GET", path, None)?)
+    checked(send(to, "GET", path, None)?)
 }
 
-/// An order: what the daemon says was done.
+/// Sends a change. Gives what was done, in the daemon's words.
 pub(crate) fn post(to: &DaemonAddr, path: &str, body: Value) -> CliResult<String> {
-    let done = told(send(to, "POST", path, Some(&body))?)?;
+    let done = checked(send(to, "POST", path, Some(&body))?)?;
     Ok(done["done"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn send(
     api::send(&daemon.socket, method, path, body).map_err(|err| failed(&err.to_string()))
 }
 
-/// One that is asked again and again. Nothing is told: its failures may pass.
+/// For repeated requests. Errors are returned and not printed: they may pass.
 pub(crate) struct Daemon {
     socket: PathBuf,
     pub(crate) clock: SystemClock,
@@ -48,7 +48,7 @@ impl Daemon {
         Ok(Daemon { socket: socket(to)?, clock: SystemClock::new() })
     }
 
-    /// What it shows at this path, or why not.
+    /// The document at this path.
     pub(crate) fn get(&self, path: &str) -> Result<Value, String> {
         let answer = api::send(&self.socket, "GET", path, None);
         let (status, document) = answer.map_err(|err| err.to_string())?;
@@ -61,39 +61,39 @@ pub(crate) fn failed(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A config that became bad meanwhile still tells where the daemon is.
+/// A config with problems elsewhere still names the socket.
 fn socket(to: &DaemonAddr) -> CliResult<PathBuf> {
     if let Some(socket) = &to.socket {
         return Ok(socket.clone());
     }
     let loaded = config::load(&to.config);
     loaded.socket.ok_or_else(|| {
-        let so = "; --socket PATH does without it";
+        let so = "; or give --socket PATH";
         check::refuse(&to.config, &loaded.problems, so)
     })
 }
 
-fn told((status, document): (u16, Value)) -> CliResult<Value> {
+fn checked((status, document): (u16, Value)) -> CliResult<Value> {
     if (200..300).contains(&status) {
         return Ok(document);
     }
     Err(failed(&words(&document)))
 }
 
-/// The daemon's own, on one line.
+/// The daemon's error, on one line.
 pub(crate) fn words(document: &Value) -> String {
-    let what = document["error"].as_str().unwrap_or("the daemon refuses");
+    let what = document["error"].as_str().unwrap_or("the daemon refused the request");
     match document["detail"].as_str() {
         Some(detail) => format!("{what}: {detail}"),
         None => what.to_owned(),
     }
 }
 
-/// The path of what belongs to a service. What can be no name is told as the daemon would.
+/// The API path of a service. The name is checked, as it becomes a part of the path.
 pub(crate) fn path(service: &str, rest: &str) -> CliResult<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     if service.is_empty() || !service.bytes().all(plain) {
-        return Err(failed(&format!("`{service}` can be no name of a service")));
+        return Err(failed(&format!("`{service}` is not a valid service name")));
     }
     Ok(format!("/services/{service}{rest}"))
 }

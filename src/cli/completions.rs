@@ -1,5 +1,4 @@
-//! `plimsoll completions`: what a shell needs to complete commands, options and the names of
-//! services, made from the table that parsing uses.
+//! `plimsoll completions`: scripts for shells, made from the table that parsing uses.
 
 use std::process::ExitCode;
 
@@ -8,8 +7,7 @@ use crate::cli::args::commands::{COMMANDS, CommandSpec};
 use crate::cli::args::options::{Operand, OptionSpec, Takes};
 use crate::cli::output::say;
 
-/// Asks the daemon; without one there is nothing to offer. By its indent, a service's name is told
-/// from a metric's.
+/// Asks the daemon. The indent distinguishes a service's name from a metric's.
 const SERVICES: &str =
     r#"plimsoll status --json 2>/dev/null | sed -n 's/^      "name": "\([^"]*\)".*/\1/p'"#;
 
@@ -29,7 +27,7 @@ fn options(spec: &CommandSpec) -> String {
     spec.options.iter().map(|option| format!(" --{}", option.name)).collect()
 }
 
-/// Of all commands, as the pattern of a `case`.
+/// The options of all commands that take this, as the pattern of a `case`.
 fn that_take(takes: Takes) -> String {
     let all = COMMANDS.iter().flat_map(|spec| spec.options);
     let mut names: Vec<String> = all

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
 use crate::cli::output::say;
-use crate::cli::table::{amount, cut, orders, table, word};
+use crate::cli::table::{amount, cut, operator_lines, table, word};
 
 const NAME_WIDTH: usize = 32;
 
@@ -38,15 +38,15 @@ fn text(record: &Value) -> String {
     );
     let window = record["window"].as_str();
     let window = window.map(|name| format!(", by schedule {name}")).unwrap_or_default();
-    let by_load = if record["scaling"] == false { "; load changes nothing now" } else { "" };
+    let by_load = if record["scaling"] == false { "; not scaled by load now" } else { "" };
     out += &format!("bounds    {} to {}{window}{by_load}\n", at("min"), at("max"));
-    for order in orders(record) {
-        out += &format!("order     {order}\n");
+    for line in operator_lines(record) {
+        out += &format!("command   {line}\n");
     }
     out + &replicas(record) + &metrics(record) + &rules(record) + &outlook(record)
 }
 
-/// How each one counted, and what it showed.
+/// How each replica counted, with its readings.
 fn replicas(record: &Value) -> String {
     let percent = |value: &Value| amount(value, &Value::from("%"));
     let row = |seen: &Value| {
@@ -62,7 +62,6 @@ fn replicas(record: &Value) -> String {
 
 fn metrics(record: &Value) -> String {
     let row = |metric: &Value| {
-        // What could not be told says why; what could needs no more words than its numbers.
         let why = if metric["error"].is_null() { &metric["text"] } else { &metric["error"] };
         [
             cut(&word(&metric["name"]), NAME_WIDTH),
@@ -78,7 +77,7 @@ fn metrics(record: &Value) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let heads = ["metric", ">value", ">target", ">ratio", ">asks for", "because"];
+    let heads = ["metric", ">value", ">target", ">ratio", ">proposes", "because"];
     format!("\n{}", table(heads, &all))
 }
 
@@ -88,17 +87,17 @@ fn rules(record: &Value) -> String {
     format!("\n{}", table([">replicas", "reason", "rule, in order"], &all))
 }
 
-/// What has to happen before the number can change, where that is certain.
+/// What keeps the load from changing the number, if anything does.
 fn outlook(record: &Value) -> String {
     let name = word(&record["service"]);
     let words = if !record["hold"].is_null() {
-        format!("`plimsoll scale {name} auto` gives the number back to load")
+        format!("to scale by load again: `plimsoll scale {name} auto`")
     } else if !record["pause"].is_null() {
-        format!("`plimsoll resume {name}` lets load change the number again")
+        format!("to scale by load again: `plimsoll resume {name}`")
     } else if record["min"] == record["max"] {
-        "min and max are equal now: load cannot change the number".to_owned()
+        "min and max are equal now, so the load cannot change the number".to_owned()
     } else if record["scaling"] == false {
-        "load changes nothing before the business hours begin".to_owned()
+        "the load changes nothing until business hours begin".to_owned()
     } else {
         return String::new();
     };
@@ -112,7 +111,7 @@ mod tests {
     use crate::cli::explain::text;
 
     #[test]
-    fn a_decision_is_told_number_by_number() {
+    fn a_decision_is_shown_number_by_number() {
         let mut record = json!({
             "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "desired": 4,
             "reason": "ScaleUpLimit", "min": 1, "max": 8, "scaling": true, "window": "monday",
@@ -128,7 +127,7 @@ mod tests {
                 { "name": "cpu", "unit": "%", "value": 210.5, "target": 70.0, "ratio": 3.007,
                   "proposal": 7, "text": "cpu 210.5% for a target of 70%", "error": null },
                 { "name": "memory", "unit": "%", "value": null, "target": 80.0, "ratio": null,
-                  "proposal": null, "text": "memory could not be told", "error": "no limit" },
+                  "proposal": null, "text": "memory is unavailable", "error": "no limit" },
             ],
             "rules": [
                 { "reason": "DesiredWithinRange", "text": "cpu 210.5% for a target of 70%",
@@ -146,7 +145,7 @@ replica     cpu  memory  counts as
 web-1    210.5%       -  ready
 web-2         -       -  unready
 
-metric   value  target  ratio  asks for  because
+metric   value  target  ratio  proposes  because
 cpu     210.5%     70%   3.01         7  cpu 210.5% for a target of 70%
 memory       -     80%      -         -  no limit
 
@@ -159,9 +158,9 @@ replicas  reason              rule, in order
         record["scaling"] = json!(false);
         let still = text(&record);
         assert!(still.starts_with("web stays at 2: "), "{still}");
-        assert!(still.ends_with("\nload changes nothing before the business hours begin\n"));
+        assert!(still.ends_with("\nthe load changes nothing until business hours begin\n"));
         record["pause"] = json!({ "left_s": 61 });
-        assert!(text(&record).contains("\norder     paused for 1m 1s more\n"));
-        assert!(text(&record).ends_with("lets load change the number again\n"));
+        assert!(text(&record).contains("\ncommand   paused for 1m 1s more\n"));
+        assert!(text(&record).ends_with("again: `plimsoll resume web`\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! `plimsoll healthcheck`: whether the daemon does its job, as an exit status.
+//! `plimsoll healthcheck`: the daemon's readiness as an exit status.
 
 use std::process::ExitCode;
 

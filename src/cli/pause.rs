@@ -1,4 +1,4 @@
-//! `plimsoll pause` and `plimsoll resume`: whether load and hours may change a number.
+//! `plimsoll pause` and `plimsoll resume`: stop and restart scaling.
 
 use std::process::ExitCode;
 
@@ -10,14 +10,14 @@ use crate::cli::output::say;
 
 pub(crate) fn pause(what: &Scope, span: Option<&str>, to: &DaemonAddr) -> ExitCode {
     let body = span.map_or(json!({}), |span| json!({ "for": span }));
-    order(what, "/pause", body, to)
+    send(what, "/pause", body, to)
 }
 
 pub(crate) fn resume(what: &Scope, to: &DaemonAddr) -> ExitCode {
-    order(what, "/resume", json!({}), to)
+    send(what, "/resume", json!({}), to)
 }
 
-fn order(what: &Scope, verb: &str, body: Value, to: &DaemonAddr) -> ExitCode {
+fn send(what: &Scope, verb: &str, body: Value, to: &DaemonAddr) -> ExitCode {
     let path = match what {
         Scope::One(service) => client::path(service, verb),
         Scope::All => Ok(verb.to_owned()),

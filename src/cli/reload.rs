@@ -1,4 +1,4 @@
-//! `plimsoll reload`: has the daemon read its config again.
+//! `plimsoll reload`: makes the daemon read its config again.
 
 use std::path;
 use std::process::ExitCode;
@@ -28,8 +28,8 @@ pub(crate) fn reload(to: &DaemonAddr) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The daemon reads the file that it was started with, so another one here would be a mistake that
-/// nobody sees. With `--socket` none was named.
+/// The daemon reads the file that it was started with. Another one given here would be ignored
+/// silently, so it is an error. With `--socket` no file is given.
 fn same_file(to: &DaemonAddr) -> Result<(), ExitCode> {
     if to.socket.is_some() {
         return Ok(());
@@ -40,7 +40,7 @@ fn same_file(to: &DaemonAddr) -> Result<(), ExitCode> {
         return Ok(());
     }
     complain(&format!(
-        "the daemon runs with {}, not with {}; give that one with --config",
+        "the daemon runs with {}, not with {}; give its file with --config",
         theirs.unwrap_or_default(),
         to.config.display()
     ));

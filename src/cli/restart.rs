@@ -1,4 +1,4 @@
-//! `plimsoll restart`: every replica anew, while the service serves.
+//! `plimsoll restart`: replaces every replica while the service serves.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `plimsoll scale`: a number to hold, or load's again.
+//! `plimsoll scale`: sets a hold, or releases it.
 
 use std::process::ExitCode;
 

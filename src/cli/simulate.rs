@@ -1,5 +1,5 @@
-//! `plimsoll simulate`: a load trace through the decisions of the daemon. Needs no daemon, no
-//! Docker and no HAProxy.
+//! `plimsoll simulate`: replays a load trace through the daemon's controller. Needs no daemon,
+//! Docker or HAProxy.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,15 +70,15 @@ fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError>
     let first = Basis::first(&service);
     if first.is_none() {
         complain(&format!(
-            "{} has nothing to scale by: its number follows its bounds alone, and its load is \
-             taken for % CPU of which a replica is to carry 100",
+            "{} has no metric to scale by: only its bounds change the number; the load is taken \
+             as % CPU with a target of 100 per replica",
             service.name
         ));
     }
     let basis = first.unwrap_or_else(Basis::none);
     if !basis.others.is_empty() {
         complain(&format!(
-            "{} is simulated by {} alone; taken for 0 all the time: {}",
+            "{} is simulated with {} only; always 0: {}",
             service.name,
             basis.source,
             basis.others.join(", ")
@@ -96,7 +96,7 @@ fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError>
     Ok(replay(&asked)?)
 }
 
-/// The one that is named, or the only one there is.
+/// The named one, or the only one.
 fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> {
     let mut all = config.services.values();
     let found = match name {
@@ -107,23 +107,25 @@ fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> 
     found.cloned().ok_or_else(|| {
         let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
         match name {
-            _ if known.is_empty() => "the config has no service".to_owned(),
-            Some(name) => format!("no service `{name}`; there are: {}", known.join(", ")),
-            None => format!("which service? say --service; there are: {}", known.join(", ")),
+            _ if known.is_empty() => "the config has no services".to_owned(),
+            Some(name) => {
+                format!("the config has no service `{name}`; it has: {}", known.join(", "))
+            }
+            None => format!("which service? give --service; the config has: {}", known.join(", ")),
         }
     })
 }
 
 fn start_up(text: &str) -> Result<Duration, String> {
     units::span(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
-        format!("--start-up: `{text}` is no duration of at most 1h, like 500ms or 20s")
+        format!("--start-up: `{text}` is not a duration of at most 1h; write 500ms or 20s")
     })
 }
 
 fn capacity(text: &str) -> Result<Milli, String> {
     let number = parsed(text).filter(|n| (0.001..=1e12).contains(n));
     let milli = number.map(|n| Milli((n * 1000.0).round() as u64));
-    milli.ok_or_else(|| format!("--capacity: `{text}` is no number from 0.001 to 1e12, like 100"))
+    milli.ok_or_else(|| format!("--capacity: `{text}` is not a number from 0.001 to 1e12"))
 }
 
 fn show(asked: &SimulateArgs, replayed: &Replayed) -> ExitCode {
@@ -143,7 +145,7 @@ fn show(asked: &SimulateArgs, replayed: &Replayed) -> ExitCode {
         status = ExitCode::FAILURE;
     }
     for broken in &replayed.broken {
-        complain(&format!("a bug of plimsoll's: {broken}"));
+        complain(&format!("bug in plimsoll (please report): {broken}"));
         status = ExitCode::FAILURE;
     }
     status

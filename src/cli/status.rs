@@ -1,4 +1,4 @@
-//! `plimsoll status`: how every service stands, or one with its replicas.
+//! `plimsoll status`: the state of every service, or of one with its replicas.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -13,13 +13,13 @@ use crate::cli::client::Daemon;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
+use crate::cli::table::{WIDTH, amount, cut, operator_lines, span, table, word};
 
 const NAME_WIDTH: usize = 16;
 
-/// Between two looks of `--watch`.
+/// Between two updates of `--watch`.
 const WATCH_SPAN: Duration = Duration::from_secs(2);
-/// Each line is cleared behind its text, so that nothing flickers.
+/// Lines are cleared one by one, so that nothing flickers.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
@@ -36,7 +36,7 @@ fn once(asked: &StatusArgs) -> Result<(), ExitCode> {
     show_painted(&text.map_err(|message| client::failed(&message))?, Paint::for_stdout())
 }
 
-/// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
+/// Runs until it is interrupted, also while the daemon is away. A failure of the first request ends it.
 fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
     let source = StatusQuery::of(asked)?;
     let style =
@@ -112,7 +112,7 @@ fn daemon(all: &Value, paint: Paint) -> String {
     let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
     let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
     if all["dry_run"] == true {
-        tell(Colour::Odd, "a dry run: nothing is changed");
+        tell(Colour::Odd, "dry run: nothing is changed");
     }
     if let Some(error) = all["docker"]["error"].as_str() {
         tell(Colour::Bad, &format!("docker does not answer: {error}"));
@@ -125,7 +125,7 @@ fn daemon(all: &Value, paint: Paint) -> String {
     let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();
     if !orphans.is_empty() {
         let orphans = orphans.join(", ");
-        tell(Colour::Odd, &format!("not in the config, and running on: {orphans}"));
+        tell(Colour::Odd, &format!("not in the config, but still running: {orphans}"));
     }
     out
 }
@@ -148,21 +148,21 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
     let text = table(heads, &rows);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (line, service) in lines.iter_mut().skip(1).zip(services) {
-        // Fewer than there should be: on its way, or not getting there.
+        // Starting, or failing to start.
         if service["ready"].as_u64() < service["desired"].as_u64() {
             *line = paint.paint(Colour::Odd, line);
         }
     }
     for service in services {
         lines.extend(shortage(service).map(|line| paint.paint(Colour::Odd, &cut(&line, WIDTH))));
-        let order = |order| format!("{}: {order}", word(&service["name"]));
-        let orders = orders(service).into_iter().map(order);
-        lines.extend(orders.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
+        let named = |line| format!("{}: {line}", word(&service["name"]));
+        let commands = operator_lines(service).into_iter().map(named);
+        lines.extend(commands.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Why fewer replicas are ready than should be, where a rule of the decision says so.
+/// Why fewer replicas are ready than desired, if a rule of the decision says so.
 fn shortage(service: &Value) -> Option<String> {
     if service["desired"].as_u64() <= service["ready"].as_u64() {
         return None;
@@ -173,7 +173,7 @@ fn shortage(service: &Value) -> Option<String> {
     is_it.then(|| format!("{}: {}", word(&service["name"]), word(&last["text"])))
 }
 
-/// The metric that asks for most, against its target.
+/// The metric that proposes the most replicas, with its target.
 fn load(service: &Value) -> String {
     let metrics: Vec<&Value> = service["metrics"].as_array().into_iter().flatten().collect();
     let proposal = |metric: &&&Value| metric["proposal"].as_u64();
@@ -185,7 +185,7 @@ fn load(service: &Value) -> String {
     format!("{name} {value}/{target}{more}")
 }
 
-/// The schedule that gave the bounds, and whether load counts.
+/// The schedule that gives the bounds, and whether the load counts.
 fn hours(service: &Value) -> String {
     let window = cut(&word(&service["window"]), NAME_WIDTH);
     if service["scaling"] == false { format!("{window} (not by load)") } else { window }
@@ -223,7 +223,7 @@ fn replicas(service: &Value) -> String {
     table(["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"], &rows)
 }
 
-/// Swarm's: what they use is known on their own nodes alone.
+/// Of Swarm. Only their own nodes know what they use.
 fn tasks(all: &[&Value]) -> String {
     let row = |task: &&Value| ["name", "container", "state", "node"].map(|key| word(&task[key]));
     let rows: Vec<[String; 4]> = all.iter().map(row).collect();
@@ -288,7 +288,7 @@ plimsoll 1.2.3, up 2h 5m, checks every 15s
 a dry run: nothing is changed
 docker does not answer: it is gone
 haproxy does not answer
-not in the config, and running on: old
+not in the config, but still running: old
 
 service  ready  wanted  min  max  load               schedule              last change
 web          2       3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%…

@@ -91,7 +91,7 @@ fn status_and_explain_show_what_the_daemon_knows() {
     for args in [&["status", "shop"][..], &["explain", "shop"], &["pause", "shop"]] {
         bad(&stage, args, "the config has no service shop; it has: web");
     }
-    bad(&stage, &["explain", "../status"], "can be no name of a service");
+    bad(&stage, &["explain", "../status"], "is not a valid service name");
     assert_eq!(good(&stage, &["healthcheck"]), "ready\n");
 }
 
@@ -127,7 +127,7 @@ fn without_a_daemon_the_way_out_is_told() {
     stage.dir.write("config.json", &stage.config.to_string().replace("demo:1", ""));
     good(&stage, &["healthcheck"]);
     stage.dir.write("config.json", "{");
-    bad(&stage, &["healthcheck"], "--socket PATH does without it");
+    bad(&stage, &["healthcheck"], "or give --socket PATH");
     let socket = stage.dir.join("api.sock");
     good(&stage, &["healthcheck", "--socket", socket.to_str().unwrap()]);
 }

@@ -31,7 +31,7 @@ const CHECK: CommandSpec = CommandSpec {
 
 const COMPLETIONS: CommandSpec = CommandSpec {
     name: "completions",
-    summary: "what a shell needs to complete commands",
+    summary: "print a completion script for a shell",
     operands: &[Operand::Shell],
     options: &[],
     help: include_str!("../help/completions.txt"),
@@ -40,7 +40,7 @@ const COMPLETIONS: CommandSpec = CommandSpec {
 
 const DOCTOR: CommandSpec = CommandSpec {
     name: "doctor",
-    summary: "whether this host has what the daemon needs",
+    summary: "check that this host has what the daemon needs",
     operands: &[],
     options: &[CONFIG, JSON],
     help: include_str!("../help/doctor.txt"),
@@ -49,7 +49,7 @@ const DOCTOR: CommandSpec = CommandSpec {
 
 const EVENTS: CommandSpec = CommandSpec {
     name: "events",
-    summary: "what happened",
+    summary: "print events",
     operands: &[],
     options: &[SERVICE, SINCE, FOLLOW, JSON, CONFIG, SOCKET],
     help: include_str!("../help/events.txt"),
@@ -58,7 +58,7 @@ const EVENTS: CommandSpec = CommandSpec {
 
 const EXPLAIN: CommandSpec = CommandSpec {
     name: "explain",
-    summary: "the last decision, number by number",
+    summary: "explain the last decision, number by number",
     operands: &[Operand::Service],
     options: &[JSON, CONFIG, SOCKET],
     help: include_str!("../help/explain.txt"),
@@ -67,7 +67,7 @@ const EXPLAIN: CommandSpec = CommandSpec {
 
 const HEALTHCHECK: CommandSpec = CommandSpec {
     name: "healthcheck",
-    summary: "whether the daemon does its job",
+    summary: "check that the daemon is ready",
     operands: &[],
     options: &[CONFIG, SOCKET],
     help: include_str!("../help/healthcheck.txt"),
@@ -76,7 +76,7 @@ const HEALTHCHECK: CommandSpec = CommandSpec {
 
 const HELP: CommandSpec = CommandSpec {
     name: "help",
-    summary: "help, or more about one command",
+    summary: "print help, also about one command",
     operands: &[Operand::Command],
     options: &[],
     help: include_str!("../help/all.txt"),
@@ -85,7 +85,7 @@ const HELP: CommandSpec = CommandSpec {
 
 const INIT: CommandSpec = CommandSpec {
     name: "init",
-    summary: "write a config to begin with",
+    summary: "write a starting config",
     operands: &[],
     options: &[COMPOSE, OUTPUT],
     help: include_str!("../help/init.txt"),
@@ -103,7 +103,7 @@ const PAUSE: CommandSpec = CommandSpec {
 
 const RELOAD: CommandSpec = CommandSpec {
     name: "reload",
-    summary: "have the daemon read its config again",
+    summary: "make the daemon read its config again",
     operands: &[],
     options: &[CONFIG, SOCKET],
     help: include_str!("../help/reload.txt"),
@@ -112,7 +112,7 @@ const RELOAD: CommandSpec = CommandSpec {
 
 const RESTART: CommandSpec = CommandSpec {
     name: "restart",
-    summary: "replace every replica, one after the other",
+    summary: "replace every replica without lost requests",
     operands: &[Operand::Service],
     options: &[CONFIG, SOCKET],
     help: include_str!("../help/restart.txt"),
@@ -130,7 +130,7 @@ const RESUME: CommandSpec = CommandSpec {
 
 const RUN: CommandSpec = CommandSpec {
     name: "run",
-    summary: "the daemon, in the foreground",
+    summary: "run the daemon in the foreground",
     operands: &[],
     options: &[CONFIG, DRY_RUN, ONCE],
     help: include_str!("../help/run.txt"),
@@ -148,7 +148,7 @@ const SCALE: CommandSpec = CommandSpec {
 
 const SCHEDULE: CommandSpec = CommandSpec {
     name: "schedule",
-    summary: "the coming changes of a service's bounds",
+    summary: "print future changes of a service's bounds",
     operands: &[Operand::Service],
     options: &[FROM, UNTIL, JSON, CONFIG],
     help: include_str!("../help/schedule.txt"),
@@ -157,7 +157,7 @@ const SCHEDULE: CommandSpec = CommandSpec {
 
 const SIMULATE: CommandSpec = CommandSpec {
     name: "simulate",
-    summary: "what it would do with a load",
+    summary: "replay a load trace without Docker",
     operands: &[],
     options: &[LOAD, SERVICE, START, START_UP, CAPACITY, JSON, SVG, CONFIG],
     help: include_str!("../help/simulate.txt"),
@@ -166,7 +166,7 @@ const SIMULATE: CommandSpec = CommandSpec {
 
 const STATUS: CommandSpec = CommandSpec {
     name: "status",
-    summary: "how every service stands",
+    summary: "print the state of every service",
     operands: &[Operand::Service],
     options: &[WATCH, JSON, CONFIG, SOCKET],
     help: include_str!("../help/status.txt"),
