@@ -390,7 +390,7 @@ impl DeadlineResolver {
         port: u16,
         timeout: NextTimeout,
     ) -> Result<Vec<SocketAddr>, Error> {
-        let lookup = Lookup(self.under_way.clone());
+        let lookup = LookupSlot(self.under_way.clone());
         if LOOKUPS_MAX <= self.under_way.fetch_add(1, Ordering::Relaxed) {
             let words =
                 format!("{LOOKUPS_MAX} name lookups do not return; check the DNS of this host");
@@ -423,9 +423,9 @@ fn no_thread(err: &io::Error) -> io::Error {
 }
 
 /// One that is under way, until it is dropped.
-struct Lookup(Arc<AtomicUsize>);
+struct LookupSlot(Arc<AtomicUsize>);
 
-impl Drop for Lookup {
+impl Drop for LookupSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::{complain, say};
+use crate::cli::output::{complain, say};
 use crate::config::problem::Problem;
 use crate::config::{self, Loaded};
 use crate::preflight::folders;
@@ -29,7 +29,7 @@ pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
             let good = format!("{}: good, {}\n", file.display(), config.counted());
             say(&(lines(&loaded.problems) + &good))
         }
-        // The problems are what was asked for, so they are the answer.
+        // Problems are the answer of this command, so they go to stdout.
         Some(_) | None => say(&lines(&loaded.problems)),
     };
     if is_good {
@@ -41,21 +41,21 @@ pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// There is nothing to be counted in it.
+/// The file itself cannot be read, so there is nothing to count.
 fn is_of_file(problems: &[Problem]) -> bool {
     matches!(problems, [only] if only.line == 0)
 }
 
-/// A problem that no place in the file is to blame for.
+/// A problem without a place in the file.
 fn concerning(file: &Path, found: Found) -> Problem {
     let (file, path) = (file.display().to_string(), String::new());
     let Found { message, is_warning } = found;
     Problem { file, line: 0, column: 0, path, message, is_warning }
 }
 
-/// `plimsoll run` refuses it; the file itself is good.
+/// `plimsoll run` refuses the folder; the file itself is good.
 fn folder(file: &Path, key: &str, words: &str) -> Problem {
-    let message = format!("{words}; `plimsoll run` refuses it as it is");
+    let message = format!("{words}; `plimsoll run` will refuse to start");
     let (file, path) = (file.display().to_string(), key.to_owned());
     Problem { file, line: 0, column: 0, path, message, is_warning: true }
 }
@@ -80,7 +80,7 @@ fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
     format!("{:#}\n", json!({ "file": file, "good": good, "problems": problems }))
 }
 
-/// For a command that cannot do without a good config: every problem, and what comes of it.
+/// For commands that need a good config: prints every problem, and the consequence `so`.
 pub(crate) fn refuse(file: &Path, problems: &[Problem], so: &str) -> ExitCode {
     if is_of_file(problems) {
         problems.iter().for_each(|problem| complain(&format!("{problem}{so}")));

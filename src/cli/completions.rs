@@ -1,14 +1,13 @@
-//! `plimsoll completions`: what a shell needs to complete commands, options and the names of
-//! services, made from the table that parsing uses.
+//! `plimsoll completions`: scripts for shells, made from the table that parsing uses.
 
 use std::process::ExitCode;
 
-use crate::cli::args::Shell;
-use crate::cli::args::menu::{COMMANDS, Choice, Entry, Operand, Takes};
-use crate::cli::say;
+use crate::cli::args::cli_command::Shell;
+use crate::cli::args::commands::{COMMANDS, CommandSpec};
+use crate::cli::args::options::{Operand, OptionSpec, Takes};
+use crate::cli::output::say;
 
-/// Asks the daemon; without one there is nothing to offer. By its indent, a service's name is told
-/// from a metric's.
+/// Asks the daemon. The indent distinguishes a service's name from a metric's.
 const SERVICES: &str =
     r#"plimsoll status --json 2>/dev/null | sed -n 's/^      "name": "\([^"]*\)".*/\1/p'"#;
 
@@ -21,19 +20,19 @@ pub(crate) fn completions(shell: Shell) -> ExitCode {
 }
 
 fn names() -> String {
-    COMMANDS.map(|entry| entry.name).join(" ")
+    COMMANDS.map(|spec| spec.name).join(" ")
 }
 
-fn options(entry: &Entry) -> String {
-    entry.options.iter().map(|choice| format!(" --{}", choice.name)).collect()
+fn options(spec: &CommandSpec) -> String {
+    spec.options.iter().map(|option| format!(" --{}", option.name)).collect()
 }
 
-/// Of all commands, as the pattern of a `case`.
+/// The options of all commands that take this, as the pattern of a `case`.
 fn that_take(takes: Takes) -> String {
-    let all = COMMANDS.iter().flat_map(|entry| entry.options);
+    let all = COMMANDS.iter().flat_map(|spec| spec.options);
     let mut names: Vec<String> = all
-        .filter(|choice| choice.takes == takes)
-        .map(|choice| format!("--{}", choice.name))
+        .filter(|option| option.takes == takes)
+        .map(|option| format!("--{}", option.name))
         .collect();
     names.sort();
     names.dedup();
@@ -42,9 +41,9 @@ fn that_take(takes: Takes) -> String {
 
 fn bash() -> String {
     let mut cases = String::new();
-    for entry in COMMANDS {
-        let mut words = format!("{} --help", options(entry));
-        for operand in entry.operands {
+    for spec in COMMANDS {
+        let mut words = format!("{} --help", options(spec));
+        for operand in spec.operands {
             words += match operand {
                 Operand::Service => " $(_plimsoll_services)",
                 Operand::Count => " auto",
@@ -52,7 +51,7 @@ fn bash() -> String {
                 Operand::Command => " $commands",
             };
         }
-        cases += &format!("    {}) words=\"{}\" ;;\n", entry.name, words.trim_start());
+        cases += &format!("    {}) words=\"{}\" ;;\n", spec.name, words.trim_start());
     }
     let (files, services) = (that_take(Takes::File), that_take(Takes::Service));
     let (texts, names) = (that_take(Takes::Text), names());
@@ -94,17 +93,17 @@ complete -F _plimsoll plimsoll
 }
 
 fn zsh() -> String {
-    let described = COMMANDS.iter().map(|entry| {
-        let does = entry.does.replace('\'', "'\\''");
-        format!("        '{}:{does}'\n", entry.name)
+    let described = COMMANDS.iter().map(|spec| {
+        let summary = spec.summary.replace('\'', "'\\''");
+        format!("        '{}:{summary}'\n", spec.name)
     });
     let mut cases = String::new();
-    for entry in COMMANDS {
-        let option = |choice: &Choice| match choice.takes {
-            Takes::Nothing => format!(" '--{}'", choice.name),
-            Takes::File => format!(" '--{}=:file:_files'", choice.name),
-            Takes::Service => format!(" '--{}=:service:_plimsoll_services'", choice.name),
-            Takes::Text => format!(" '--{}=:{}:'", choice.name, choice.name),
+    for spec in COMMANDS {
+        let option = |option: &OptionSpec| match option.takes {
+            Takes::Nothing => format!(" '--{}'", option.name),
+            Takes::File => format!(" '--{}=:file:_files'", option.name),
+            Takes::Service => format!(" '--{}=:service:_plimsoll_services'", option.name),
+            Takes::Text => format!(" '--{}=:{}:'", option.name, option.name),
         };
         let operand = |operand: &Operand| match operand {
             Operand::Service => " ':service:_plimsoll_services'".to_owned(),
@@ -112,9 +111,9 @@ fn zsh() -> String {
             Operand::Shell => " ':shell:(bash zsh fish)'".to_owned(),
             Operand::Command => format!(" ':command:({})'", names()),
         };
-        let options: String = entry.options.iter().map(option).collect();
-        let operands: String = entry.operands.iter().map(operand).collect();
-        cases += &format!("    {}) _arguments '--help'{options}{operands} ;;\n", entry.name);
+        let options: String = spec.options.iter().map(option).collect();
+        let operands: String = spec.operands.iter().map(operand).collect();
+        cases += &format!("    {}) _arguments '--help'{options}{operands} ;;\n", spec.name);
     }
     format!(
         r#"#compdef plimsoll
@@ -156,15 +155,15 @@ fn fish() -> String {
          complete -c plimsoll -f\n\
          complete -c plimsoll -n __fish_use_subcommand -l help -l version\n"
     );
-    for entry in COMMANDS {
-        let name = entry.name;
-        let does = entry.does.replace('\'', "\\'");
-        out += &format!("complete -c plimsoll -n __fish_use_subcommand -a {name} -d '{does}'\n");
+    for spec in COMMANDS {
+        let name = spec.name;
+        let summary = spec.summary.replace('\'', "\\'");
+        out += &format!("complete -c plimsoll -n __fish_use_subcommand -a {name} -d '{summary}'\n");
         let mut follow = |what: &str| {
             out +=
                 &format!("complete -c plimsoll -n '__fish_seen_subcommand_from {name}' {what}\n");
         };
-        for Choice { name, takes } in entry.options {
+        for OptionSpec { name, takes } in spec.options {
             follow(&match takes {
                 Takes::Nothing => format!("-l {name}"),
                 Takes::File => format!("-l {name} -r -F"),
@@ -172,7 +171,7 @@ fn fish() -> String {
                 Takes::Text => format!("-l {name} -x"),
             });
         }
-        for operand in entry.operands {
+        for operand in spec.operands {
             follow(&match operand {
                 Operand::Service => "-a '(__plimsoll_services)'".to_owned(),
                 Operand::Count => "-a auto".to_owned(),

@@ -1,19 +1,19 @@
-//! `plimsoll doctor`: what this host has of what the daemon needs, each with a verdict.
+//! `plimsoll doctor`: checks what the daemon needs from this host, each with a verdict.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::cli::output::show_painted;
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::show_painted;
 use crate::cli::table::plain;
 use crate::config;
 use crate::preflight::{self, Finding, Verdict};
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
-    // What a bad file does not tell is looked at where it is when nobody says.
+    // Without a good config the default places are examined.
     let config = loaded.config.clone().unwrap_or_else(config::defaults);
     let found = preflight::examine(&loaded, &config);
     let fails = found.iter().any(|finding| finding.verdict == Verdict::Fails);
@@ -54,10 +54,10 @@ fn lines(found: &[Finding], paint: Paint) -> String {
     let count = |verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
     let (fails, warnings) = (count(Verdict::Fails), count(Verdict::Warning));
     let end = match (fails, warnings) {
-        (0, 0) => "all is well".to_owned(),
-        (0, n) => format!("the daemon can work; warnings: {n}"),
-        (n, 0) => format!("the daemon cannot do all of its job; failed: {n}"),
-        (n, m) => format!("the daemon cannot do all of its job; failed: {n}, warnings: {m}"),
+        (0, 0) => "no problems found".to_owned(),
+        (0, n) => format!("the daemon can run; warnings: {n}"),
+        (n, 0) => format!("the daemon cannot fully work; failed: {n}"),
+        (n, m) => format!("the daemon cannot fully work; failed: {n}, warnings: {m}"),
     };
     format!("{out}\n{end}\n")
 }
@@ -85,10 +85,10 @@ ok       clock   it is late
 fails    docker  gone\\u001b
                  -> start it
 
-the daemon cannot do all of its job; failed: 1
+the daemon cannot fully work; failed: 1
 ";
         assert_eq!(lines(&found, Paint::none()), want);
-        assert!(lines(&found[..1], Paint::none()).ends_with("\nall is well\n"));
+        assert!(lines(&found[..1], Paint::none()).ends_with("\nno problems found\n"));
         let document: serde_json::Value = serde_json::from_str(&document(&found, true)).unwrap();
         assert_eq!(document["good"], false);
         assert_eq!(document["findings"][1]["remedy"], "start it");

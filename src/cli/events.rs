@@ -1,4 +1,4 @@
-//! `plimsoll events`: what happened, and what happens.
+//! `plimsoll events`: past events, and with `--follow` new ones.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,52 +6,52 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use crate::cli::args::{EventsAsked, Since};
-use crate::cli::ask::{self, Daemon};
+use crate::cli::args::cli_command::{EventsArgs, SinceArg};
+use crate::cli::client::{self, Daemon};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{complain, show, show_painted};
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::word;
-use crate::cli::turns::Turns;
-use crate::cli::{complain, show, show_painted};
 use crate::model::event::Kind;
 use crate::outside::Clock;
 
-/// As many are shown when nobody says since when: of all, or before those that follow.
+/// Shown without `--since`, and before the first new event of `--follow`.
 const LAST: usize = 100;
 const LAST_BEFORE_FOLLOWING: usize = 10;
-/// The most that the daemon gives at once.
-const MOST: usize = 1000;
+/// The capacity of the daemon.
+const LIMIT: usize = 1000;
 const FOLLOW_SPAN: Duration = Duration::from_secs(1);
 
-pub(crate) fn events(asked: &EventsAsked) -> ExitCode {
-    told(asked).err().unwrap_or(ExitCode::SUCCESS)
+pub(crate) fn events(args: &EventsArgs) -> ExitCode {
+    run(args).err().unwrap_or(ExitCode::SUCCESS)
 }
 
-fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
-    let daemon = Daemon::of(&asked.to)?;
-    let since = asked.since.as_ref().map(|since| instant(since, &daemon));
-    let got = get(&daemon, since).map_err(|message| ask::failed(&message))?;
-    let is_asked = |event: &Value| match &asked.service {
+fn run(args: &EventsArgs) -> Result<(), ExitCode> {
+    let daemon = Daemon::of(&args.to)?;
+    let since = args.since.as_ref().map(|since| instant(since, &daemon));
+    let got = get(&daemon, since).map_err(|message| client::failed(&message))?;
+    let is_asked = |event: &Value| match &args.service {
         Some(service) => event["service"] == service.as_str(),
         None => true,
     };
     let mut shown: Vec<Value> = got.iter().filter(|event| is_asked(event)).cloned().collect();
-    if let Some(service) = asked.service.as_ref().filter(|_| shown.is_empty()) {
-        // Nothing happened to it; or is there none of this name?
-        let known = daemon.get(&ask::path(service, "")?);
-        known.map_err(|message| ask::failed(&message))?;
+    if let Some(service) = args.service.as_ref().filter(|_| shown.is_empty()) {
+        // An unknown service has no events either, and is an error.
+        let known = daemon.get(&client::path(service, "")?);
+        known.map_err(|message| client::failed(&message))?;
     }
     if since.is_none() {
-        let last = if asked.follow { LAST_BEFORE_FOLLOWING } else { LAST };
+        let last = if args.follow { LAST_BEFORE_FOLLOWING } else { LAST };
         shown.drain(..shown.len().saturating_sub(last));
     }
-    if asked.json && !asked.follow {
+    if args.json && !args.follow {
         shown.reverse();
         return show(&format!("{:#}\n", Value::Array(shown)));
     }
     let paint = Paint::for_stdout();
-    let line = |event: &Value| if asked.json { format!("{event}\n") } else { line(event, paint) };
+    let line = |event: &Value| if args.json { format!("{event}\n") } else { line(event, paint) };
     show_painted(&shown.iter().map(line).collect::<String>(), paint)?;
-    if !asked.follow {
+    if !args.follow {
         return Ok(());
     }
     let begun = DateTime::from_timestamp(daemon.clock.wall().0, 0).unwrap_or_default();
@@ -61,16 +61,16 @@ fn told(asked: &EventsAsked) -> Result<(), ExitCode> {
     })
 }
 
-/// Until it is ended, whatever becomes of the daemon: a new one has the earlier events too.
+/// Runs until it is interrupted, also while the daemon is away: a new one has the earlier events.
 fn follow(
     daemon: &Daemon,
     mut before: Vec<Value>,
     begun: DateTime<Utc>,
     tell: impl Fn(&[Value]) -> Result<(), ExitCode>,
 ) -> Result<(), ExitCode> {
-    let turns = Turns::begin()?;
+    let interrupt = Interrupt::listen()?;
     let mut is_lost = false;
-    while turns.wait(FOLLOW_SPAN) {
+    while interrupt.wait(FOLLOW_SPAN) {
         let last = before.iter().rev().find_map(at).unwrap_or(begun);
         match get(daemon, Some(last)) {
             Ok(now) => {
@@ -91,7 +91,7 @@ fn follow(
     Ok(())
 }
 
-/// Those that were not there before: the moment that is asked from is in the answer.
+/// The events of `now` that `before` does not have: the answer includes events at its start time.
 fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
     let mut known: Vec<&Value> = before.iter().collect();
     let mut new = Vec::new();
@@ -104,10 +104,10 @@ fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
     new
 }
 
-fn instant(since: &Since, daemon: &Daemon) -> DateTime<Utc> {
+fn instant(since: &SinceArg, daemon: &Daemon) -> DateTime<Utc> {
     match since {
-        Since::At(at) => *at,
-        Since::Ago(span) => {
+        SinceArg::At(at) => *at,
+        SinceArg::Ago(span) => {
             let span = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
             let at = daemon.clock.wall().0.saturating_sub(span);
             DateTime::from_timestamp(at, 0).unwrap_or_default()
@@ -119,9 +119,9 @@ fn instant(since: &Since, daemon: &Daemon) -> DateTime<Utc> {
 fn get(daemon: &Daemon, since: Option<DateTime<Utc>>) -> Result<Vec<Value>, String> {
     let since = since.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
     let since = since.map(|at| format!("&since={at}")).unwrap_or_default();
-    let mut all = match daemon.get(&format!("/events?limit={MOST}{since}"))? {
+    let mut all = match daemon.get(&format!("/events?limit={LIMIT}{since}"))? {
         Value::Array(all) => all,
-        _ => return Err("the daemon's events are no list; is it of another version?".to_owned()),
+        _ => return Err("the daemon sent no list of events; is it another version?".to_owned()),
     };
     all.reverse();
     Ok(all)

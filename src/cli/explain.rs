@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::args::Whom;
-use crate::cli::table::{amount, cut, orders, table, word};
-use crate::cli::{ask, say};
+use crate::cli::args::cli_command::DaemonAddr;
+use crate::cli::client;
+use crate::cli::output::say;
+use crate::cli::table::{amount, cut, operator_lines, table, word};
 
 const NAME_WIDTH: usize = 32;
 
-pub(crate) fn explain(service: &str, json: bool, to: &Whom) -> ExitCode {
-    let document = ask::path(service, "/explain").and_then(|path| ask::get(to, &path));
+pub(crate) fn explain(service: &str, json: bool, to: &DaemonAddr) -> ExitCode {
+    let document = client::path(service, "/explain").and_then(|path| client::get(to, &path));
     match document {
         Ok(document) if json => say(&format!("{document:#}\n")),
         Ok(document) => say(&text(&document)),
@@ -21,29 +22,31 @@ pub(crate) fn explain(service: &str, json: bool, to: &Whom) -> ExitCode {
 
 fn text(record: &Value) -> String {
     let at = |key: &str| word(&record[key]);
-    let number = if record["from"] == record["wanted"] {
-        format!("stays at {}", at("wanted"))
+    let number = if record["from"] == record["desired"] {
+        format!("stays at {}", at("desired"))
     } else {
-        format!("goes from {} to {}", at("from"), at("wanted"))
+        format!("goes from {} to {}", at("from"), at("desired"))
     };
     let mut out = format!("{} {number}: {}, at {}\n\n", at("service"), at("reason"), at("at"));
     let counts = &record["replicas"];
     let count = |key: &str| word(&counts[key]);
     let (ready, unready, leaving) = (count("ready"), count("unready"), count("leaving"));
-    let ill = counts["ill"].as_u64().filter(|ill| 0 < *ill);
-    let ill = ill.map(|ill| format!("{ill} ill, ")).unwrap_or_default();
-    out += &format!("replicas  {ready} ready, {unready} not ready yet, {ill}{leaving} leaving\n");
+    let unhealthy = counts["unhealthy"].as_u64().filter(|count| 0 < *count);
+    let unhealthy = unhealthy.map(|count| format!("{count} unhealthy, ")).unwrap_or_default();
+    out += &format!(
+        "replicas  {ready} ready, {unready} not ready yet, {unhealthy}{leaving} leaving\n"
+    );
     let window = record["window"].as_str();
     let window = window.map(|name| format!(", by schedule {name}")).unwrap_or_default();
-    let by_load = if record["scaling"] == false { "; load changes nothing now" } else { "" };
+    let by_load = if record["scaling"] == false { "; not scaled by load now" } else { "" };
     out += &format!("bounds    {} to {}{window}{by_load}\n", at("min"), at("max"));
-    for order in orders(record) {
-        out += &format!("order     {order}\n");
+    for line in operator_lines(record) {
+        out += &format!("command   {line}\n");
     }
     out + &replicas(record) + &metrics(record) + &rules(record) + &outlook(record)
 }
 
-/// How each one counted, and what it showed.
+/// How each replica counted, with its readings.
 fn replicas(record: &Value) -> String {
     let percent = |value: &Value| amount(value, &Value::from("%"));
     let row = |seen: &Value| {
@@ -59,7 +62,6 @@ fn replicas(record: &Value) -> String {
 
 fn metrics(record: &Value) -> String {
     let row = |metric: &Value| {
-        // What could not be told says why; what could needs no more words than its numbers.
         let why = if metric["error"].is_null() { &metric["text"] } else { &metric["error"] };
         [
             cut(&word(&metric["name"]), NAME_WIDTH),
@@ -75,7 +77,7 @@ fn metrics(record: &Value) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let heads = ["metric", ">value", ">target", ">ratio", ">asks for", "because"];
+    let heads = ["metric", ">value", ">target", ">ratio", ">proposes", "because"];
     format!("\n{}", table(heads, &all))
 }
 
@@ -85,17 +87,17 @@ fn rules(record: &Value) -> String {
     format!("\n{}", table([">replicas", "reason", "rule, in order"], &all))
 }
 
-/// What has to happen before the number can change, where that is certain.
+/// What keeps the load from changing the number, if anything does.
 fn outlook(record: &Value) -> String {
     let name = word(&record["service"]);
     let words = if !record["hold"].is_null() {
-        format!("`plimsoll scale {name} auto` gives the number back to load")
+        format!("to scale by load again: `plimsoll scale {name} auto`")
     } else if !record["pause"].is_null() {
-        format!("`plimsoll resume {name}` lets load change the number again")
+        format!("to scale by load again: `plimsoll resume {name}`")
     } else if record["min"] == record["max"] {
-        "min and max are equal now: load cannot change the number".to_owned()
+        "min and max are equal now, so the load cannot change the number".to_owned()
     } else if record["scaling"] == false {
-        "load changes nothing before the business hours begin".to_owned()
+        "the load changes nothing until business hours begin".to_owned()
     } else {
         return String::new();
     };
@@ -109,9 +111,9 @@ mod tests {
     use crate::cli::explain::text;
 
     #[test]
-    fn a_decision_is_told_number_by_number() {
+    fn a_decision_is_shown_number_by_number() {
         let mut record = json!({
-            "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "wanted": 4,
+            "service": "web", "at": "2026-11-23T10:18:57Z", "from": 2, "desired": 4,
             "reason": "ScaleUpLimit", "min": 1, "max": 8, "scaling": true, "window": "monday",
             "replicas": { "ready": 2, "unready": 1, "leaving": 0 },
             "seen": [
@@ -125,7 +127,7 @@ mod tests {
                 { "name": "cpu", "unit": "%", "value": 210.5, "target": 70.0, "ratio": 3.007,
                   "proposal": 7, "text": "cpu 210.5% for a target of 70%", "error": null },
                 { "name": "memory", "unit": "%", "value": null, "target": 80.0, "ratio": null,
-                  "proposal": null, "text": "memory could not be told", "error": "no limit" },
+                  "proposal": null, "text": "memory is unavailable", "error": "no limit" },
             ],
             "rules": [
                 { "reason": "DesiredWithinRange", "text": "cpu 210.5% for a target of 70%",
@@ -143,7 +145,7 @@ replica     cpu  memory  counts as
 web-1    210.5%       -  ready
 web-2         -       -  unready
 
-metric   value  target  ratio  asks for  because
+metric   value  target  ratio  proposes  because
 cpu     210.5%     70%   3.01         7  cpu 210.5% for a target of 70%
 memory       -     80%      -         -  no limit
 
@@ -152,13 +154,13 @@ replicas  reason              rule, in order
        4  ScaleUpLimit        at most 2 more in 15s
 ";
         assert_eq!(text(&record), want);
-        record["wanted"] = json!(2);
+        record["desired"] = json!(2);
         record["scaling"] = json!(false);
         let still = text(&record);
         assert!(still.starts_with("web stays at 2: "), "{still}");
-        assert!(still.ends_with("\nload changes nothing before the business hours begin\n"));
+        assert!(still.ends_with("\nthe load changes nothing until business hours begin\n"));
         record["pause"] = json!({ "left_s": 61 });
-        assert!(text(&record).contains("\norder     paused for 1m 1s more\n"));
-        assert!(text(&record).ends_with("lets load change the number again\n"));
+        assert!(text(&record).contains("\ncommand   paused for 1m 1s more\n"));
+        assert!(text(&record).ends_with("again: `plimsoll resume web`\n"));
     }
 }

@@ -1,15 +1,16 @@
-//! `plimsoll healthcheck`: whether the daemon does its job, as an exit status.
+//! `plimsoll healthcheck`: the daemon's readiness as an exit status.
 
 use std::process::ExitCode;
 
-use crate::cli::args::Whom;
-use crate::cli::{ask, complain, say};
+use crate::cli::args::cli_command::DaemonAddr;
+use crate::cli::client;
+use crate::cli::output::{complain, say};
 
-pub(crate) fn healthcheck(to: &Whom) -> ExitCode {
-    match ask::send(to, "GET", "/readyz", None) {
+pub(crate) fn healthcheck(to: &DaemonAddr) -> ExitCode {
+    match client::send(to, "GET", "/readyz", None) {
         Ok((200, _)) => say("ready\n"),
         Ok((_, document)) => {
-            complain(&ask::words(&document));
+            complain(&client::words(&document));
             ExitCode::FAILURE
         }
         Err(code) => code,

@@ -1,30 +1,22 @@
-//! Help, written by hand.
+//! The help texts, written by hand.
 
-use crate::cli::args::menu::Entry;
+use crate::cli::args::cli_command::Topic;
+use crate::cli::args::commands::{self, CommandSpec};
 
-#[derive(Clone, Copy)]
-pub(crate) enum Topic {
-    /// `-h`, for all commands and for one.
-    Short,
-    Brief(&'static Entry),
-    /// `--help`, the same.
-    All,
-    Whole(&'static Entry),
-}
-
-pub(crate) fn text(topic: Topic) -> String {
-    match topic {
+/// An error is about an unknown command.
+pub(crate) fn text(topic: &Topic) -> Result<String, String> {
+    Ok(match topic {
         Topic::Short => include_str!("help/short.txt").to_owned(),
         Topic::All => include_str!("help/all.txt").to_owned(),
-        Topic::Whole(entry) => entry.help.to_owned(),
-        Topic::Brief(entry) => brief(entry),
-    }
+        Topic::Whole(name) => commands::find(name)?.help.to_owned(),
+        Topic::Brief(name) => brief(commands::find(name)?),
+    })
 }
 
-/// Up to the list of its options.
-fn brief(entry: &Entry) -> String {
-    match entry.help.split_once("\nOptions:\n") {
-        Some((first, _)) => format!("{first}\n`plimsoll help {}` says more.\n", entry.name),
-        None => entry.help.to_owned(),
+/// Everything before the list of options.
+fn brief(spec: &CommandSpec) -> String {
+    match spec.help.split_once("\nOptions:\n") {
+        Some((first, _)) => format!("{first}\n`plimsoll help {}` says more.\n", spec.name),
+        None => spec.help.to_owned(),
     }
 }

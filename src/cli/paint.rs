@@ -1,4 +1,4 @@
-//! Colour, for terminals and for nobody else.
+//! Colour, on terminals only.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -26,7 +26,7 @@ pub(crate) enum Colour {
 }
 
 impl Paint {
-    /// Any value of NO_COLOR but the empty one is a wish for none.
+    /// NO_COLOR counts unless it is empty.
     pub(crate) fn for_stdout() -> Paint {
         let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -53,7 +53,7 @@ impl Paint {
         if self.is_on { format!("{code}{text}{END}") } else { text.to_owned() }
     }
 
-    /// Only what `paint` put into a text stays; what else a terminal would obey is written out.
+    /// Keeps the escape sequences of `paint` and escapes all others.
     pub(crate) fn plain(self, text: &str) -> String {
         let codes: &[&str] = if self.is_on { &[GOOD, ODD, BAD, FAINT, END] } else { &[] };
         let (mut out, mut rest) = (String::new(), text);

@@ -1,27 +1,28 @@
-//! `plimsoll pause` and `plimsoll resume`: whether load and hours may change a number.
+//! `plimsoll pause` and `plimsoll resume`: stop and restart scaling.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{Over, Whom};
-use crate::cli::{ask, say};
+use crate::cli::args::cli_command::{DaemonAddr, Scope};
+use crate::cli::client;
+use crate::cli::output::say;
 
-pub(crate) fn pause(what: &Over, span: Option<&str>, to: &Whom) -> ExitCode {
+pub(crate) fn pause(what: &Scope, span: Option<&str>, to: &DaemonAddr) -> ExitCode {
     let body = span.map_or(json!({}), |span| json!({ "for": span }));
-    order(what, "/pause", body, to)
+    send(what, "/pause", body, to)
 }
 
-pub(crate) fn resume(what: &Over, to: &Whom) -> ExitCode {
-    order(what, "/resume", json!({}), to)
+pub(crate) fn resume(what: &Scope, to: &DaemonAddr) -> ExitCode {
+    send(what, "/resume", json!({}), to)
 }
 
-fn order(what: &Over, verb: &str, body: Value, to: &Whom) -> ExitCode {
+fn send(what: &Scope, verb: &str, body: Value, to: &DaemonAddr) -> ExitCode {
     let path = match what {
-        Over::One(service) => ask::path(service, verb),
-        Over::All => Ok(verb.to_owned()),
+        Scope::One(service) => client::path(service, verb),
+        Scope::All => Ok(verb.to_owned()),
     };
-    let done = path.and_then(|path| ask::post(to, &path, body));
+    let done = path.and_then(|path| client::post(to, &path, body));
     // One service a line.
     done.map_or_else(|code| code, |done| say(&format!("{}\n", done.replace("; ", "\n"))))
 }

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{check, complain};
+use crate::cli::check;
+use crate::cli::output::complain;
 use crate::config;
 use crate::daemon::{self, Options, logger};
 

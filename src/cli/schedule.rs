@@ -1,4 +1,4 @@
-//! `plimsoll schedule`: the coming changes of a service's bounds. Needs no daemon.
+//! `plimsoll schedule`: future changes of a service's bounds. Needs no daemon.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,18 +7,19 @@ use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, Tim
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use crate::cli::args::ScheduleAsked;
-use crate::cli::{check, complain, say};
+use crate::cli::args::cli_command::ScheduleArgs;
+use crate::cli::check;
+use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::model::schedule::{Standing, Timetable, Wall};
 use crate::outside::Clock;
 
 const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
-/// A hundred years: the rules of that far away are a guess anyway.
+/// A hundred years. Nobody knows the zone rules beyond that.
 const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
 
-pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
+pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
     let Some(config) = loaded.config else {
         return check::refuse(&asked.config, &loaded.problems, "");
@@ -26,7 +27,11 @@ pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
     let service = config.services.values().find(|s| s.name.as_str() == asked.service);
     let Some(service) = service else {
         let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
-        complain(&format!("no service `{}`; there are: {}", asked.service, known.join(", ")));
+        complain(&format!(
+            "the config has no service `{}`; it has: {}",
+            asked.service,
+            known.join(", ")
+        ));
         return ExitCode::FAILURE;
     };
     match span(asked, service.timetable.zone()) {
@@ -34,12 +39,12 @@ pub(crate) fn schedule(asked: &ScheduleAsked) -> ExitCode {
         Ok((from, until)) => say(&table(&asked.service, &service.timetable, from, until)),
         Err(message) => {
             complain(&format!("{message}; see `plimsoll help schedule`"));
-            ExitCode::from(crate::cli::USAGE)
+            ExitCode::from(USAGE)
         }
     }
 }
 
-fn span(asked: &ScheduleAsked, zone: Tz) -> Result<(Wall, Wall), String> {
+fn span(asked: &ScheduleArgs, zone: Tz) -> Result<(Wall, Wall), String> {
     let from = match &asked.from {
         Some(text) => instant("--from", text, zone)?,
         None => SystemClock::new().wall(),
@@ -49,12 +54,12 @@ fn span(asked: &ScheduleAsked, zone: Tz) -> Result<(Wall, Wall), String> {
         None => Wall(from.0.saturating_add(SPAN_DEFAULT)),
     };
     if until <= from || SPAN_MAX < until.0.saturating_sub(from.0) {
-        return Err("--until is not after --from, or more than a hundred years".to_owned());
+        return Err("--until must be after --from, by 100 years at most".to_owned());
     }
     Ok((from, until))
 }
 
-/// An instant, or a local time of the zone: the first of two, the first after a gap.
+/// A timestamp, or a local time of the zone: the first of two, the first after a gap.
 pub(crate) fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(Wall(at.timestamp()));
@@ -65,7 +70,7 @@ pub(crate) fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String
     let at = local.and_then(|local| zone.from_local_datetime(&local).earliest());
     at.map(|at| Wall(at.timestamp())).ok_or_else(|| {
         format!(
-            "{option}: `{text}` is no time that exists, like 2026-10-25T07:30 or with Z at its end"
+            "{option}: `{text}` is not a time; write 2026-10-25T07:30 for local time, or add Z for UTC"
         )
     })
 }
@@ -111,12 +116,12 @@ fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
     out
 }
 
-/// What a change of the clocks does to this local time.
+/// Whether a DST change skips or repeats this local time.
 fn mark(at: DateTime<Tz>) -> String {
     let local = at.naive_local();
     if let LocalResult::Ambiguous(first, _) = at.timezone().from_local_datetime(&local) {
         let which = if first == at { "first" } else { "second" };
-        return format!("({} comes twice, this is the {which})", local.format("%H:%M"));
+        return format!("({} occurs twice, this is the {which})", local.format("%H:%M"));
     }
     let before = at - Duration::from_secs(1);
     let skipped = local - before.naive_local();

@@ -1,13 +1,14 @@
-//! `plimsoll simulate`: a load trace through the decisions of the daemon. Needs no daemon, no
-//! Docker and no HAProxy.
+//! `plimsoll simulate`: replays a load trace through the daemon's controller. Needs no daemon,
+//! Docker or HAProxy.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::args::SimulateAsked;
+use crate::cli::args::cli_command::SimulateArgs;
+use crate::cli::check;
+use crate::cli::output::{USAGE, complain, say};
 use crate::cli::schedule::instant;
-use crate::cli::{USAGE, check, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::model::config::Config;
@@ -25,19 +26,19 @@ use crate::sim::workload::LoadMetric;
 const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
 
-/// What went wrong, and whether it was what was typed.
-struct Refusal {
+/// `is_usage` is wrong usage, which has an exit status of its own.
+struct SimulateError {
     message: String,
     is_usage: bool,
 }
 
-impl From<String> for Refusal {
-    fn from(message: String) -> Refusal {
-        Refusal { message, is_usage: false }
+impl From<String> for SimulateError {
+    fn from(message: String) -> SimulateError {
+        SimulateError { message, is_usage: false }
     }
 }
 
-pub(crate) fn simulate(asked: &SimulateAsked) -> ExitCode {
+pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
     let Some(config) = loaded.config else {
         return check::refuse(&asked.config, &loaded.problems, "");
@@ -55,8 +56,8 @@ pub(crate) fn simulate(asked: &SimulateAsked) -> ExitCode {
     }
 }
 
-fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
-    let usage = |message| Refusal { message, is_usage: true };
+fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError> {
+    let usage = |message| SimulateError { message, is_usage: true };
     let service = service(asked.service.as_deref(), config)?;
     let zone = service.timetable.zone();
     let start = match &asked.start {
@@ -69,15 +70,15 @@ fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
     let first = LoadMetric::first(&service);
     if first.is_none() {
         complain(&format!(
-            "{} has nothing to scale by: its number follows its bounds alone, and its load is \
-             taken for % CPU of which a replica is to carry 100",
+            "{} has no metric to scale by: only its bounds change the number; the load is taken \
+             as % CPU with a target of 100 per replica",
             service.name
         ));
     }
     let basis = first.unwrap_or_else(LoadMetric::none);
     if !basis.others.is_empty() {
         complain(&format!(
-            "{} is simulated by {} alone; taken for 0 all the time: {}",
+            "{} is simulated with {} only; always 0: {}",
             service.name,
             basis.source,
             basis.others.join(", ")
@@ -95,7 +96,7 @@ fn run(asked: &SimulateAsked, config: &Config) -> Result<Replayed, Refusal> {
     Ok(replay(&asked)?)
 }
 
-/// The one that is named, or the only one there is.
+/// The named one, or the only one.
 fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> {
     let mut all = config.services.values();
     let found = match name {
@@ -106,26 +107,28 @@ fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> 
     found.cloned().ok_or_else(|| {
         let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
         match name {
-            _ if known.is_empty() => "the config has no service".to_owned(),
-            Some(name) => format!("no service `{name}`; there are: {}", known.join(", ")),
-            None => format!("which service? say --service; there are: {}", known.join(", ")),
+            _ if known.is_empty() => "the config has no services".to_owned(),
+            Some(name) => {
+                format!("the config has no service `{name}`; it has: {}", known.join(", "))
+            }
+            None => format!("which service? give --service; the config has: {}", known.join(", ")),
         }
     })
 }
 
 fn start_up(text: &str) -> Result<Duration, String> {
     units::span(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
-        format!("--start-up: `{text}` is no duration of at most 1h, like 500ms or 20s")
+        format!("--start-up: `{text}` is not a duration of at most 1h; write 500ms or 20s")
     })
 }
 
 fn capacity(text: &str) -> Result<Milli, String> {
     let number = parsed(text).filter(|n| (0.001..=1e12).contains(n));
     let milli = number.map(|n| Milli((n * 1000.0).round() as u64));
-    milli.ok_or_else(|| format!("--capacity: `{text}` is no number from 0.001 to 1e12, like 100"))
+    milli.ok_or_else(|| format!("--capacity: `{text}` is not a number from 0.001 to 1e12"))
 }
 
-fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
+fn show(asked: &SimulateArgs, replayed: &Replayed) -> ExitCode {
     let timeline = &replayed.timeline;
     let text = if asked.json { timeline.json_lines() } else { Ok(timeline.table()) };
     let mut status = match text {
@@ -141,8 +144,8 @@ fn show(asked: &SimulateAsked, replayed: &Replayed) -> ExitCode {
         complain(&format!("cannot write {}: {err}", file.display()));
         status = ExitCode::FAILURE;
     }
-    for violations in &replayed.violations {
-        complain(&format!("a bug of plimsoll's: {violations}"));
+    for violation in &replayed.violations {
+        complain(&format!("bug in plimsoll (please report): {violation}"));
         status = ExitCode::FAILURE;
     }
     status

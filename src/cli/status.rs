@@ -1,4 +1,4 @@
-//! `plimsoll status`: how every service stands, or one with its replicas.
+//! `plimsoll status`: the state of every service, or of one with its replicas.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -7,40 +7,43 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde_json::Value;
 
-use crate::cli::args::StatusAsked;
-use crate::cli::ask::Daemon;
+use crate::cli::args::cli_command::StatusArgs;
+use crate::cli::client;
+use crate::cli::client::Daemon;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{WIDTH, amount, cut, orders, span, table, word};
-use crate::cli::turns::Turns;
-use crate::cli::{ask, complain, show_painted, write};
+use crate::cli::table::{WIDTH, amount, cut, operator_lines, span, table, word};
 
 const NAME_WIDTH: usize = 16;
 
-/// Between two looks of `--watch`.
+/// Between two updates of `--watch`.
 const WATCH_SPAN: Duration = Duration::from_secs(2);
-/// Each line is cleared behind its text, so that nothing flickers.
+/// Lines are cleared one by one, so that nothing flickers.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-pub(crate) fn status(asked: &StatusAsked) -> ExitCode {
+pub(crate) fn status(asked: &StatusArgs) -> ExitCode {
     let done = if asked.watch { watch(asked) } else { once(asked) };
     done.err().unwrap_or(ExitCode::SUCCESS)
 }
 
-fn once(asked: &StatusAsked) -> Result<(), ExitCode> {
-    let style = if asked.json { Style::Document } else { Style::Table(Paint::for_stdout()) };
-    let text = Source::of(asked)?.text(style);
-    show_painted(&text.map_err(|message| ask::failed(&message))?, Paint::for_stdout())
+fn once(asked: &StatusArgs) -> Result<(), ExitCode> {
+    let style =
+        if asked.json { OutputFormat::Document } else { OutputFormat::Table(Paint::for_stdout()) };
+    let text = StatusQuery::of(asked)?.text(style);
+    show_painted(&text.map_err(|message| client::failed(&message))?, Paint::for_stdout())
 }
 
-/// Until it is ended, whatever becomes of the daemon; but what fails at first never worked.
-fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
-    let source = Source::of(asked)?;
-    let style = if asked.json { Style::Line } else { Style::Table(Paint::for_stdout()) };
+/// Runs until it is interrupted, also while the daemon is away. A failure of the first request ends it.
+fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
+    let source = StatusQuery::of(asked)?;
+    let style =
+        if asked.json { OutputFormat::Line } else { OutputFormat::Table(Paint::for_stdout()) };
     let mut text: Result<String, String> =
-        Ok(source.text(style).map_err(|message| ask::failed(&message))?);
-    let turns = Turns::begin()?;
+        Ok(source.text(style).map_err(|message| client::failed(&message))?);
+    let interrupt = Interrupt::listen()?;
     let paint = Paint::for_stdout();
     let on_terminal = !asked.json && io::stdout().is_terminal();
     loop {
@@ -52,7 +55,7 @@ fn watch(asked: &StatusAsked) -> Result<(), ExitCode> {
             }
             Err(message) => complain(&message),
         }
-        if !turns.wait(WATCH_SPAN) {
+        if !interrupt.wait(WATCH_SPAN) {
             return Ok(());
         }
         text = source.text(style);
@@ -65,31 +68,31 @@ fn redrawn(text: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Style {
+enum OutputFormat {
     Table(Paint),
     Document,
     /// A document on one.
     Line,
 }
 
-struct Source {
+struct StatusQuery {
     daemon: Daemon,
     /// Of one service.
     path: Option<String>,
 }
 
-impl Source {
-    fn of(asked: &StatusAsked) -> Result<Source, ExitCode> {
-        let path = asked.service.as_ref().map(|name| ask::path(name, "/stats")).transpose()?;
-        Ok(Source { daemon: Daemon::of(&asked.to)?, path })
+impl StatusQuery {
+    fn of(asked: &StatusArgs) -> Result<StatusQuery, ExitCode> {
+        let path = asked.service.as_ref().map(|name| client::path(name, "/stats")).transpose()?;
+        Ok(StatusQuery { daemon: Daemon::of(&asked.to)?, path })
     }
 
-    fn text(&self, style: Style) -> Result<String, String> {
+    fn text(&self, style: OutputFormat) -> Result<String, String> {
         let asked = self.daemon.get(self.path.as_deref().unwrap_or("/status"))?;
         let paint = match style {
-            Style::Document => return Ok(format!("{asked:#}\n")),
-            Style::Line => return Ok(format!("{asked}\n")),
-            Style::Table(paint) => paint,
+            OutputFormat::Document => return Ok(format!("{asked:#}\n")),
+            OutputFormat::Line => return Ok(format!("{asked}\n")),
+            OutputFormat::Table(paint) => paint,
         };
         if self.path.is_some() {
             let all = self.daemon.get("/status")?;
@@ -106,10 +109,10 @@ fn daemon(all: &Value, paint: Paint) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
     let (version, config) = (word(&all["version"]), word(&all["config"]));
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
-    let mut out = format!("plimsoll {version}, up {uptime}, looks every {interval}\n{config}\n");
+    let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
     let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
     if all["dry_run"] == true {
-        tell(Colour::Odd, "a dry run: nothing is changed");
+        tell(Colour::Odd, "dry run: nothing is changed");
     }
     if let Some(error) = all["docker"]["error"].as_str() {
         tell(Colour::Bad, &format!("docker does not answer: {error}"));
@@ -122,7 +125,7 @@ fn daemon(all: &Value, paint: Paint) -> String {
     let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();
     if !orphans.is_empty() {
         let orphans = orphans.join(", ");
-        tell(Colour::Odd, &format!("not in the config, and running on: {orphans}"));
+        tell(Colour::Odd, &format!("not in the config, but still running: {orphans}"));
     }
     out
 }
@@ -132,7 +135,7 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
         [
             word(&service["name"]),
             word(&service["ready"]),
-            word(&service["wanted"]),
+            word(&service["desired"]),
             word(&service["min"]),
             word(&service["max"]),
             load(service),
@@ -145,23 +148,23 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
     let text = table(heads, &rows);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (line, service) in lines.iter_mut().skip(1).zip(services) {
-        // Fewer than there should be: on its way, or not getting there.
-        if service["ready"].as_u64() < service["wanted"].as_u64() {
+        // Starting, or failing to start.
+        if service["ready"].as_u64() < service["desired"].as_u64() {
             *line = paint.paint(Colour::Odd, line);
         }
     }
     for service in services {
         lines.extend(shortage(service).map(|line| paint.paint(Colour::Odd, &cut(&line, WIDTH))));
-        let order = |order| format!("{}: {order}", word(&service["name"]));
-        let orders = orders(service).into_iter().map(order);
-        lines.extend(orders.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
+        let named = |line| format!("{}: {line}", word(&service["name"]));
+        let commands = operator_lines(service).into_iter().map(named);
+        lines.extend(commands.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Why fewer replicas are ready than should be, where a rule of the decision says so.
+/// Why fewer replicas are ready than desired, if a rule of the decision says so.
 fn shortage(service: &Value) -> Option<String> {
-    if service["wanted"].as_u64() <= service["ready"].as_u64() {
+    if service["desired"].as_u64() <= service["ready"].as_u64() {
         return None;
     }
     let last = service["because"].as_array()?.last()?;
@@ -170,7 +173,7 @@ fn shortage(service: &Value) -> Option<String> {
     is_it.then(|| format!("{}: {}", word(&service["name"]), word(&last["text"])))
 }
 
-/// The metric that asks for most, against its target.
+/// The metric that proposes the most replicas, with its target.
 fn load(service: &Value) -> String {
     let metrics: Vec<&Value> = service["metrics"].as_array().into_iter().flatten().collect();
     let proposal = |metric: &&&Value| metric["proposal"].as_u64();
@@ -182,7 +185,7 @@ fn load(service: &Value) -> String {
     format!("{name} {value}/{target}{more}")
 }
 
-/// The schedule that gave the bounds, and whether load counts.
+/// The schedule that gives the bounds, and whether the load counts.
 fn hours(service: &Value) -> String {
     let window = cut(&word(&service["window"]), NAME_WIDTH);
     if service["scaling"] == false { format!("{window} (not by load)") } else { window }
@@ -220,7 +223,7 @@ fn replicas(service: &Value) -> String {
     table(["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"], &rows)
 }
 
-/// Swarm's: what they use is known on their own nodes alone.
+/// Of Swarm. Only their own nodes know what they use.
 fn tasks(all: &[&Value]) -> String {
     let row = |task: &&Value| ["name", "container", "state", "node"].map(|key| word(&task[key]));
     let rows: Vec<[String; 4]> = all.iter().map(row).collect();
@@ -257,7 +260,7 @@ web-2    0123456789ab  starting  -
             "haproxy": { "answers": false }, "orphans": ["old"],
         });
         let web = json!({
-            "name": "web", "ready": 2, "wanted": 3, "min": 1, "max": 8, "window": "monday",
+            "name": "web", "ready": 2, "desired": 3, "min": 1, "max": 8, "window": "monday",
             "scaling": false, "hold": { "replicas": 3, "left_s": 90, "reason": null },
             "pause": null,
             "metrics": [
@@ -280,12 +283,12 @@ web-2    0123456789ab  starting  -
             { "reason": "StoppedByCompose", "text": "stopped by compose", "number": 3 },
         ]);
         let want = "\
-plimsoll 1.2.3, up 2h 5m, looks every 15s
+plimsoll 1.2.3, up 2h 5m, checks every 15s
 /etc/c
 a dry run: nothing is changed
 docker does not answer: it is gone
 haproxy does not answer
-not in the config, and running on: old
+not in the config, but still running: old
 
 service  ready  wanted  min  max  load               schedule              last change
 web          2       3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%…

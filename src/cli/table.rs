@@ -35,7 +35,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// `2h 5m`, `45s`: the two largest units that say something.
+/// `2h 5m`, `45s`: at most the two largest units.
 pub(crate) fn span(seconds: u64) -> String {
     let (d, h, m, s) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let units = [(d, "d"), (h, "h"), (m, "m"), (s, "s")];
@@ -49,7 +49,7 @@ pub(crate) fn span(seconds: u64) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
-/// A number with its unit, or `-`.
+/// A number with its unit, or `-` for none.
 pub(crate) fn amount(value: &Value, unit: &Value) -> String {
     match value.as_f64() {
         Some(number) => {
@@ -70,13 +70,13 @@ pub(crate) fn word(value: &Value) -> String {
     }
 }
 
-/// What containers and programs said may hold what a terminal would obey, or break a line.
+/// Escapes control characters and line ends in text from containers and programs.
 pub(crate) fn plain(text: &str) -> String {
     terminal::plain_line(text).into_owned()
 }
 
-/// What an operator ordered and still holds, one line each.
-pub(crate) fn orders(service: &Value) -> Vec<String> {
+/// Operator commands in effect, and warnings, one line each.
+pub(crate) fn operator_lines(service: &Value) -> Vec<String> {
     let left = |order: &Value, end: &str| match order["left_s"].as_u64() {
         Some(left) => format!("for {} more", span(left)),
         None => end.to_owned(),
@@ -93,19 +93,23 @@ pub(crate) fn orders(service: &Value) -> Vec<String> {
     }
     lines.extend(rollout(&service["rollout"]));
     if service["reason"] == "CrashLoop" {
-        lines.push("starts keep failing and wait: `plimsoll events` tells why".to_owned());
+        lines.push(
+            "replicas keep failing to start; see `plimsoll events` for the reason".to_owned(),
+        );
     }
     if service["suspect"] == true {
-        lines.push("all fell ill at once: the health check is doubted".to_owned());
+        lines.push(
+            "all replicas became unhealthy at once: health check results are ignored".to_owned(),
+        );
     }
     lines
 }
 
-/// How far replicas that are made from something else are replaced.
+/// Progress of a rollout, on one line.
 fn rollout(rollout: &Value) -> Option<String> {
     let state = rollout["state"].as_str()?;
     if state == "rolled_back" {
-        return Some("rolled back: what the config says made no progress".to_owned());
+        return Some("rolled back: the new configuration made no progress".to_owned());
     }
     let idle = span(rollout["idle_s"].as_u64().unwrap_or(0));
     let (new, old) = (word(&rollout["new"]), word(&rollout["old"]));
@@ -117,7 +121,7 @@ fn rollout(rollout: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use crate::cli::table::{amount, cut, orders, plain, span, table};
+    use crate::cli::table::{amount, cut, operator_lines, plain, span, table};
 
     #[test]
     fn spans_have_their_two_largest_units() {
@@ -150,8 +154,11 @@ mod tests {
         assert_eq!(amount(&json!(null), &json!("%")), "-");
         let hold = json!({ "replicas": 4, "left_s": 7200, "reason": "sale" });
         let service = json!({ "hold": hold, "pause": { "left_s": null } });
-        assert_eq!(orders(&service), ["held at 4 for 2h more: sale", "paused until it is resumed"]);
-        let fails = orders(&json!({ "reason": "CrashLoop" }));
-        assert_eq!(fails, ["starts keep failing and wait: `plimsoll events` tells why"]);
+        assert_eq!(
+            operator_lines(&service),
+            ["held at 4 for 2h more: sale", "paused until it is resumed"]
+        );
+        let fails = operator_lines(&json!({ "reason": "CrashLoop" }));
+        assert_eq!(fails, ["replicas keep failing to start; see `plimsoll events` for the reason"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Authorization and CSRF protection. The control socket is protected by its file mode. Over TCP the
-//! Host header must be ours, and a change needs the token.
+//! Authorization and CSRF protection. The control socket is protected by its file mode. Over TCP
+//! the Host header must be ours, and a change needs the token.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};

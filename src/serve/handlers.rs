@@ -1,4 +1,4 @@
-//! What is answered to whom: reads the board, sends orders on. Every route ends here.
+//! Answers every route: reads the published status, and sends commands to the controller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,53 +18,56 @@ use crate::serve::sources::Sources;
 use crate::serve::{page, request_body, status_json};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Orders that wait for the daemon at once.
-const ORDERS: usize = 3;
-/// A good look counts for so many intervals, but for so long at least.
-const YOUNG_INTERVALS: u32 = 3;
-const YOUNG_LEAST: Duration = Duration::from_secs(10);
+/// Commands under way at once.
+const COMMANDS_MAX: usize = 3;
+/// The daemon is ready while the last good tick is at most this many check intervals old, or
+/// `READY_AGE_MIN` if that is longer.
+const READY_INTERVALS: u32 = 3;
+const READY_AGE_MIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct ApiHandler {
     sources: Sources,
     clock: Arc<dyn Clock>,
     auth: Auth,
-    orders: AtomicUsize,
+    commands: AtomicUsize,
 }
 
 impl ApiHandler {
     pub(crate) fn new(sources: Sources, clock: Arc<dyn Clock>, auth: Auth) -> ApiHandler {
-        ApiHandler { sources, clock, auth, orders: AtomicUsize::new(0) }
+        ApiHandler { sources, clock, auth, commands: AtomicUsize::new(0) }
     }
 
-    pub(crate) fn answer(&self, asked: &ApiRequest) -> Response {
-        if let Err(reply) = self.auth.check_host(asked) {
+    pub(crate) fn answer(&self, request: &ApiRequest) -> Response {
+        if let Err(reply) = self.auth.check_host(request) {
             return reply;
         }
-        let Some(route) = Route::of(&asked.target) else {
-            return Response::error(404, "there is nothing at this path")
-                .detail("/status, /services and /services/NAME are good ones to begin with");
+        let Some(route) = Route::of(&request.target) else {
+            return Response::error(404, "no such path")
+                .detail("try /status, /services or /services/NAME");
         };
-        match (route, asked.method.as_str()) {
-            (Route::Resource(show), "GET" | "HEAD") => {
-                self.show(asked, &show).unwrap_or_else(|reply| reply)
+        match (route, request.method.as_str()) {
+            (Route::Read(resource), "GET" | "HEAD") => {
+                self.read(request, &resource).unwrap_or_else(|reply| reply)
             }
-            (Route::Mutation(change), "POST") => {
-                self.change(asked, change).unwrap_or_else(|reply| reply)
+            (Route::Change(mutation), "POST") => {
+                self.change(request, mutation).unwrap_or_else(|reply| reply)
             }
-            (route, _) => Response::error(405, format!("{} is not for this path", asked.method))
-                .header("Allow", route.allow()),
+            (route, _) => {
+                Response::error(405, format!("method {} is not allowed here", request.method))
+                    .header("Allow", route.allow())
+            }
         }
     }
 
-    fn show(&self, asked: &ApiRequest, show: &Resource) -> Result<Response, Response> {
+    fn read(&self, request: &ApiRequest, resource: &Resource) -> Result<Response, Response> {
         let seen = || {
             let status = self.sources.board.read();
-            status.ok_or_else(|| Response::busy("no look at the services was made yet"))
+            status.ok_or_else(|| Response::busy("the first tick is not over yet; try again"))
         };
-        // Monitors need a yes or no, and the page asks for the token before it shows anything.
-        let may_read = match show {
-            Resource::Health | Resource::Ready => self.auth.check_read(asked).is_ok(),
-            Resource::Root if page::is_wanted(asked) => return Ok(page::page()),
+        // Monitors get a yes or no without the token. The page itself holds no data.
+        let may_read = match resource {
+            Resource::Health | Resource::Ready => self.auth.check_read(request).is_ok(),
+            Resource::Root if page::is_wanted(request) => return Ok(page::page()),
             Resource::Root
             | Resource::Status
             | Resource::Metrics
@@ -74,15 +77,15 @@ impl ApiHandler {
             | Resource::Services
             | Resource::Service(_)
             | Resource::Stats(_)
-            | Resource::Explain(_) => self.auth.check_read(asked).map(|()| true)?,
+            | Resource::Explain(_) => self.auth.check_read(request).map(|()| true)?,
         };
-        let body = match show {
+        let body = match resource {
             Resource::Health => json!({ "status": "alive" }),
-            // There is something to count before there is something to show.
+            // Available before the first tick.
             Resource::Metrics => return Ok(Response::plain(PROMETHEUS, (self.sources.metrics)())),
             Resource::Events => {
-                let wish = EventQuery::of(&asked.target, self.clock.wall())?;
-                return Ok(Response::plain(JSON, self.sources.annals.read(&wish)));
+                let query = EventQuery::of(&request.target, self.clock.wall())?;
+                return Ok(Response::plain(JSON, self.sources.annals.read(&query)));
             }
             Resource::Servers => {
                 let host = (self.sources.host)();
@@ -118,41 +121,41 @@ impl ApiHandler {
         Ok(Response::new(200, body))
     }
 
-    /// Docker answered, not long ago, and HAProxy serves what it should.
+    /// The last good tick is recent, and HAProxy serves the desired configuration.
     fn ready(&self, status: &Status, may_read: bool) -> Result<Value, Response> {
         if let Some(error) = &status.proxy_error {
             let reply = Response::error(503, "not ready");
             return Err(if may_read { reply.detail(error.clone()) } else { reply });
         }
-        let young = (YOUNG_INTERVALS * status.check_interval).max(YOUNG_LEAST);
+        let age_max = (READY_INTERVALS * status.check_interval).max(READY_AGE_MIN);
         let age = status.last_good.map(|at| self.clock.now().since(at));
-        if let Some(age) = age.filter(|age| *age < young) {
+        if let Some(age) = age.filter(|age| *age < age_max) {
             return Ok(json!({ "status": "ready", "last_good_s": age.as_secs_f64() }));
         }
         let since = match age {
-            Some(age) => format!("the last good look was {} s ago", age.as_secs()),
-            None => "there was no good look yet".to_owned(),
+            Some(age) => format!("the last good tick was {} s ago", age.as_secs()),
+            None => "there was no good tick yet".to_owned(),
         };
         let why = status.docker_error.as_ref().filter(|_| may_read);
         let why = why.map(|error| format!(": {error}"));
         Err(Response::error(503, "not ready").detail(since + &why.unwrap_or_default()))
     }
 
-    fn change(&self, asked: &ApiRequest, change: Mutation) -> Result<Response, Response> {
-        self.auth.check_change(asked)?;
-        let command = request_body::command(change, &asked.body)?;
+    fn change(&self, request: &ApiRequest, mutation: Mutation) -> Result<Response, Response> {
+        self.auth.check_change(request)?;
+        let command = request_body::command(mutation, &request.body)?;
         let status = match &command {
             Command::Reload => 200,
             Command::Order { .. } => 202,
         };
-        let waiting = Waiting::begin(&self.orders);
-        let waiting = waiting.ok_or_else(|| {
-            let what = "other orders are being taken; try again";
+        let slot = CommandSlot::take(&self.commands);
+        let slot = slot.ok_or_else(|| {
+            let what = "too many commands at once; try again";
             Response::error(429, what).header("Retry-After", "1")
         })?;
         let answer = (self.sources.ask)(command);
-        drop(waiting);
-        answer.map(|words| Response::new(status, json!({ "done": words }))).map_err(refused)
+        drop(slot);
+        answer.map(|done| Response::new(status, json!({ "done": done }))).map_err(refused)
     }
 }
 
@@ -166,7 +169,7 @@ fn named<'a>(status: &'a Status, name: &str) -> Result<&'a ServiceStatus, Respon
 }
 
 fn unexplained(status: &Status, name: &str) -> Response {
-    let reply = Response::busy(format!("no look at the load of {name} yet"));
+    let reply = Response::busy(format!("{name} has not been evaluated yet; try again"));
     match &status.docker_error {
         Some(error) => reply.detail(format!("docker does not answer: {error}")),
         None => reply,
@@ -180,22 +183,24 @@ fn refused(refusal: Refusal) -> Response {
         Refusal::Invalid(words) => Response::error(422, words),
         Refusal::Unavailable(words) => Response::busy(words),
         Refusal::BadConfig(problems) => {
-            Response::error(422, "the daemon keeps the config it has").detail(problems)
+            Response::error(422, "the new config is bad; the daemon keeps the old one")
+                .detail(problems)
         }
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+/// One of `COMMANDS_MAX`, until it is dropped.
+struct CommandSlot<'a>(&'a AtomicUsize);
 
-impl Waiting<'_> {
-    fn begin(orders: &AtomicUsize) -> Option<Waiting<'_>> {
-        let waiting = Waiting(orders);
-        // Dropped, one too many is counted back.
-        (orders.fetch_add(1, Ordering::Relaxed) < ORDERS).then_some(waiting)
+impl CommandSlot<'_> {
+    fn take(commands: &AtomicUsize) -> Option<CommandSlot<'_>> {
+        // If there are too many, its drop counts it back.
+        let slot = CommandSlot(commands);
+        (commands.fetch_add(1, Ordering::Relaxed) < COMMANDS_MAX).then_some(slot)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for CommandSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Accepts clients on TCP and on the control socket: one request a connection, one thread each, up to
-//! a limit. A connection beyond the limit is rejected at once.
+//! Accepts clients on TCP and on the control socket: one request a connection, one thread each, up
+//! to a limit. A connection beyond the limit is rejected at once.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -11,8 +11,8 @@ const SCRIPT: &str = include_str!("page/page.js");
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-rLPvJRRkvUJA/8FoXhS87B0z+FzaFVzFD+hSMU2yDlY='; \
-    script-src 'sha256-ASErj20l0KfSB8DFP97+/GuzQCV7ffhlNlU0isnOgpc='";
+    style-src 'sha256-4u4AhITlshKCdIfoTwlwudyYpAGaCv3rDEfH+UyKIGQ='; \
+    script-src 'sha256-cyqaR2jhFMXnoGODS4iJvZLglPyxI/B+KUTk/+kVesI='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

@@ -19,9 +19,9 @@ const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const REASON_CHARS_MAX: usize = 200;
 const KEY_SHOWN: usize = 60;
 
-pub(crate) fn command(change: Mutation, body: &[u8]) -> Result<Command, Response> {
+pub(crate) fn command(mutation: Mutation, body: &[u8]) -> Result<Command, Response> {
     let mut body = BodyFields::read(body)?;
-    let (service, order) = match change {
+    let (service, order) = match mutation {
         Mutation::Reload => {
             body.done(&[])?;
             return Ok(Command::Reload);
@@ -193,9 +193,9 @@ mod tests {
     use crate::serve::routes::Mutation;
 
     #[track_caller]
-    fn check(change: Mutation, rows: &[(&str, &str)]) {
+    fn check(mutation: Mutation, rows: &[(&str, &str)]) {
         for (body, want) in rows {
-            let got = match command(change.clone(), body.as_bytes()) {
+            let got = match command(mutation.clone(), body.as_bytes()) {
                 Ok(command) => format!("{command:?}"),
                 Err(reply) => {
                     let body: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
@@ -236,12 +236,12 @@ mod tests {
             (r#"{"replicas":4,"reason":"a\nb"}"#, "422 \"`reason` must be"),
             (r#"{"replicas":4,"fro":"2h"}"#, "422 \"unknown key `fro`; did you mean `for`?"),
             (r#"{"replicas":4,"colour":1}"#, "unknown key `colour`; known here: replicas, by"),
-            (r#"{"replicas":2,"replicas":3}"#, "400 \"the key `replicas` stands there twice"),
+            (r#"{"replicas":2,"replicas":3}"#, "400 \"the key `replicas` appears twice"),
             (r#"{"replicas":2,"replicas":2}"#, "400 \"the key `replicas`"),
             (r#"{"by":1,"for":9,"\u0066or":9}"#, "400 \"the key `for`"),
             (r#"{"x":1,"x":2}"#, "400 \"the key `x`"),
             (r#"{"by":1,"reason":"by"}"#, "count: More(1)"),
-            ("[4]", "422 \"the body must be one object"),
+            ("[4]", "422 \"the body must be a JSON object"),
             ("{", "400 \"the body is not JSON"),
             ("\u{fffd}", "400 \"the body is not JSON"),
         ];

@@ -1,10 +1,10 @@
-//! Paths and what they stand for.
+//! Paths to routes.
 
-/// What is asked for. Names are as they were sent; nobody looked them up.
+/// Service names are as they were sent: the service may not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    Resource(Resource),
-    Mutation(Mutation),
+    Read(Resource),
+    Change(Mutation),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,31 +35,31 @@ pub(crate) enum Mutation {
 }
 
 impl Route {
-    /// `None`: there is nothing at this path.
+    /// `None`: no such path.
     pub(crate) fn of(target: &str) -> Option<Route> {
         let path = target.split('?').next().unwrap_or(target);
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-        let show = |show: Resource| Some(Route::Resource(show));
-        let change = |change: Mutation| Some(Route::Mutation(change));
+        let read = |resource: Resource| Some(Route::Read(resource));
+        let change = |change: Mutation| Some(Route::Change(change));
         match *parts.as_slice() {
-            [""] => show(Resource::Root),
-            ["healthz"] => show(Resource::Health),
-            ["readyz"] => show(Resource::Ready),
-            ["status"] => show(Resource::Status),
-            ["metrics"] => show(Resource::Metrics),
-            ["events"] => show(Resource::Events),
-            ["servers"] => show(Resource::Servers),
-            ["course"] => show(Resource::History),
-            ["services"] => show(Resource::Services),
+            [""] => read(Resource::Root),
+            ["healthz"] => read(Resource::Health),
+            ["readyz"] => read(Resource::Ready),
+            ["status"] => read(Resource::Status),
+            ["metrics"] => read(Resource::Metrics),
+            ["events"] => read(Resource::Events),
+            ["servers"] => read(Resource::Servers),
+            ["history"] => read(Resource::History),
+            ["services"] => read(Resource::Services),
             ["pause"] => change(Mutation::Pause(None)),
             ["resume"] => change(Mutation::Resume(None)),
             ["config", "reload"] => change(Mutation::Reload),
             ["services", name, ref rest @ ..] if !name.is_empty() => {
                 let name = name.to_owned();
                 match *rest {
-                    [] => show(Resource::Service(name)),
-                    ["stats"] => show(Resource::Stats(name)),
-                    ["explain"] => show(Resource::Explain(name)),
+                    [] => read(Resource::Service(name)),
+                    ["stats"] => read(Resource::Stats(name)),
+                    ["explain"] => read(Resource::Explain(name)),
                     ["scale"] => change(Mutation::Scale(name)),
                     ["scale", "up"] => change(Mutation::Step { service: name, up: true }),
                     ["scale", "down"] => change(Mutation::Step { service: name, up: false }),
@@ -73,38 +73,38 @@ impl Route {
         }
     }
 
-    /// As documents write it: one word for all that it may stand for.
+    /// The path with `{name}` for a service, as a metric label and in documents.
     pub(crate) fn pattern(&self) -> &'static str {
         match self {
-            Route::Resource(Resource::Root) => "/",
-            Route::Resource(Resource::Health) => "/healthz",
-            Route::Resource(Resource::Ready) => "/readyz",
-            Route::Resource(Resource::Status) => "/status",
-            Route::Resource(Resource::Metrics) => "/metrics",
-            Route::Resource(Resource::Events) => "/events",
-            Route::Resource(Resource::Servers) => "/servers",
-            Route::Resource(Resource::History) => "/course",
-            Route::Resource(Resource::Services) => "/services",
-            Route::Resource(Resource::Service(_)) => "/services/{name}",
-            Route::Resource(Resource::Stats(_)) => "/services/{name}/stats",
-            Route::Resource(Resource::Explain(_)) => "/services/{name}/explain",
-            Route::Mutation(Mutation::Scale(_)) => "/services/{name}/scale",
-            Route::Mutation(Mutation::Step { up: true, .. }) => "/services/{name}/scale/up",
-            Route::Mutation(Mutation::Step { up: false, .. }) => "/services/{name}/scale/down",
-            Route::Mutation(Mutation::Pause(Some(_))) => "/services/{name}/pause",
-            Route::Mutation(Mutation::Pause(None)) => "/pause",
-            Route::Mutation(Mutation::Resume(Some(_))) => "/services/{name}/resume",
-            Route::Mutation(Mutation::Resume(None)) => "/resume",
-            Route::Mutation(Mutation::Restart(_)) => "/services/{name}/restart",
-            Route::Mutation(Mutation::Reload) => "/config/reload",
+            Route::Read(Resource::Root) => "/",
+            Route::Read(Resource::Health) => "/healthz",
+            Route::Read(Resource::Ready) => "/readyz",
+            Route::Read(Resource::Status) => "/status",
+            Route::Read(Resource::Metrics) => "/metrics",
+            Route::Read(Resource::Events) => "/events",
+            Route::Read(Resource::Servers) => "/servers",
+            Route::Read(Resource::History) => "/history",
+            Route::Read(Resource::Services) => "/services",
+            Route::Read(Resource::Service(_)) => "/services/{name}",
+            Route::Read(Resource::Stats(_)) => "/services/{name}/stats",
+            Route::Read(Resource::Explain(_)) => "/services/{name}/explain",
+            Route::Change(Mutation::Scale(_)) => "/services/{name}/scale",
+            Route::Change(Mutation::Step { up: true, .. }) => "/services/{name}/scale/up",
+            Route::Change(Mutation::Step { up: false, .. }) => "/services/{name}/scale/down",
+            Route::Change(Mutation::Pause(Some(_))) => "/services/{name}/pause",
+            Route::Change(Mutation::Pause(None)) => "/pause",
+            Route::Change(Mutation::Resume(Some(_))) => "/services/{name}/resume",
+            Route::Change(Mutation::Resume(None)) => "/resume",
+            Route::Change(Mutation::Restart(_)) => "/services/{name}/restart",
+            Route::Change(Mutation::Reload) => "/config/reload",
         }
     }
 
-    /// Methods that it takes.
+    /// The value of an `Allow` header.
     pub(crate) fn allow(&self) -> &'static str {
         match self {
-            Route::Resource(_) => "GET, HEAD",
-            Route::Mutation(_) => "POST",
+            Route::Read(_) => "GET, HEAD",
+            Route::Change(_) => "POST",
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_pattern_leads_to_its_route_and_holds_no_name() {
-        let paths = "/ /healthz /readyz /status /metrics /events /servers /course \
+        let paths = "/ /healthz /readyz /status /metrics /events /servers /history \
                      /services /services/a /services/a/stats \
                      /services/a/explain /services/a/scale /services/a/scale/up \
                      /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
@@ -129,17 +129,17 @@ mod tests {
     #[test]
     fn paths_have_a_meaning_or_none() {
         for (path, want) in [
-            ("/", "Resource(Root)"),
-            ("/?x=/status", "Resource(Root)"),
-            ("/status?a", "Resource(Status)"),
-            ("/services", "Resource(Services)"),
-            ("/services/a", "Resource(Service(\"a\"))"),
-            ("/services/a/stats", "Resource(Stats(\"a\"))"),
-            ("/services/scale/scale", "Mutation(Scale(\"scale\"))"),
-            ("/services/a/scale/down", "Mutation(Step { service: \"a\", up: false })"),
-            ("/services/a/pause", "Mutation(Pause(Some(\"a\")))"),
-            ("/resume", "Mutation(Resume(None))"),
-            ("/config/reload", "Mutation(Reload)"),
+            ("/", "Read(Root)"),
+            ("/?x=/status", "Read(Root)"),
+            ("/status?a", "Read(Status)"),
+            ("/services", "Read(Services)"),
+            ("/services/a", "Read(Service(\"a\"))"),
+            ("/services/a/stats", "Read(Stats(\"a\"))"),
+            ("/services/scale/scale", "Change(Scale(\"scale\"))"),
+            ("/services/a/scale/down", "Change(Step { service: \"a\", up: false })"),
+            ("/services/a/pause", "Change(Pause(Some(\"a\")))"),
+            ("/resume", "Change(Resume(None))"),
+            ("/config/reload", "Change(Reload)"),
             ("/services/", ""),
             ("/services//stats", ""),
             ("/services/a/", ""),

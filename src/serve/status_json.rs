@@ -94,7 +94,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
-        "wanted": service.decision.wanted,
+        "desired": service.decision.wanted,
         "reason": service.decision.reason(),
         "because": rules(&service.decision.because),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
@@ -116,7 +116,7 @@ pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Valu
     out
 }
 
-/// By service, each point as `[at, load, ready, wanted]`: there are many.
+/// By service, each point as `[at, load, ready, desired]`: there are many.
 pub(crate) fn histories(status: &Status) -> Value {
     let point = |p: &Point| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
     let course = |service: &ServiceStatus| {
@@ -132,7 +132,7 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "service": service.name,
         "at": stamp(record.at),
         "from": record.decision.from,
-        "wanted": record.decision.wanted,
+        "desired": record.decision.wanted,
         "reason": record.decision.reason(),
         "metrics": metrics(&record.decision.measured),
         "rules": rules(&record.decision.because),
@@ -171,7 +171,7 @@ fn percent(load: Load) -> Option<f64> {
 
 fn counts(counts: Counts) -> Value {
     let Counts { ready, unready, ill, leaving } = counts;
-    json!({ "ready": ready, "unready": unready, "ill": ill, "leaving": leaving })
+    json!({ "ready": ready, "unready": unready, "unhealthy": ill, "leaving": leaving })
 }
 
 fn sightings(service: &str, all: &[Sighting]) -> Vec<Value> {

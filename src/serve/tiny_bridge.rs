@@ -1,5 +1,5 @@
-//! The bridge to tiny_http, the HTTP server that the handlers run in. tiny_http has no deadlines and
-//! no limits, so it never meets a client: it listens on a private Unix socket, and each checked
+//! The bridge to tiny_http, the HTTP server that the handlers run in. tiny_http has no deadlines
+//! and no limits, so it never meets a client: it listens on a private Unix socket, and each checked
 //! request is written to it anew, one a connection. Deadlines and limits are kept here.
 
 use std::io::{self, Cursor, ErrorKind, Read};
@@ -119,7 +119,7 @@ impl TinyBridge {
         self.files.add(&self.path);
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
         let server = Arc::new(server);
-        // Its drop would remove the socket file by name, which may be that of its successor by then.
+        // Its drop would remove the socket file by name, by then perhaps its successor's.
         // `SocketFiles` removes the file.
         std::mem::forget(server.clone());
         for handler in handlers {

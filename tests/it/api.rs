@@ -66,23 +66,23 @@ fn every_route_answers_to_whom_it_should() {
             ("/readyz?x", 200, "ready"),
             ("/status", 200, r#""name":"web""#),
             ("/services", 200, r#"[{"#),
-            ("/services/web", 200, r#""wanted":1"#),
+            ("/services/web", 200, r#""desired":1"#),
             ("/services/web/stats", 200, r#""name":"web-1""#),
-            ("/services/web/explain", 200, r#""wanted":1"#),
+            ("/services/web/explain", 200, r#""desired":1"#),
             ("/services/shop", 404, "has no service shop; it has: web"),
             ("/services/shop/explain", 404, "has no service shop"),
             ("/events?limit=1", 200, r#""kind":""#),
             ("/events?limit=5000", 200, r#""kind":""#),
             ("/events?limit=x", 400, "a whole number, at least 1"),
             ("/servers", 200, r#""containers":{"#),
-            ("/nothing", 404, "nothing at this path"),
-            ("/services/web/scale", 405, "GET is not for this path"),
+            ("/nothing", 404, "no such path"),
+            ("/services/web/scale", 405, "method GET is not allowed"),
         ] {
             check(&to.get(path), status, words);
         }
         let post = |path: &str, body: &str| to.ask(&format!("POST {path}"), AUTHORIZED, body);
         for (path, body, status, words) in [
-            ("/status", "", 405, "POST is not for"),
+            ("/status", "", 405, "method POST is not allowed"),
             ("/services/web/scale", r#"{"replicas":4}"#, 422, "max_replicas"),
             ("/services/web/scale", r#"{"replica":4}"#, 422, "did you mean `replicas`?"),
             ("/services/web/scale", "{", 400, "not JSON"),
@@ -101,7 +101,7 @@ fn every_route_answers_to_whom_it_should() {
     }
     for (line, allow) in [("DELETE /status", "get, head"), ("PUT /pause", "post")] {
         let answer = control.ask(line, "", "");
-        check(&answer, 405, "is not for this path");
+        check(&answer, 405, "is not allowed");
         assert!(answer.head.contains(&format!("allow: {allow}")), "{answer:?}");
     }
     // The last line of each of the two who asked is there, and so are those before it.
@@ -153,8 +153,8 @@ fn with_protected_reads_only_the_probes_of_monitors_need_no_token() {
     let (mut stage, tcp, control) = stage("reads");
     stage.set("/api/protect_reads", json!(true));
     let _daemon = start(&stage, &tcp);
-    for path in ["/", "/status", "/events", "/metrics", "/servers", "/course", "/services/web"] {
-        check(&tcp.get(path), 401, "this needs the token");
+    for path in ["/", "/status", "/events", "/metrics", "/servers", "/history", "/services/web"] {
+        check(&tcp.get(path), 401, "the token is missing");
         assert_eq!(tcp.ask(&format!("GET {path}"), AUTHORIZED, "").status, 200, "{path}");
         assert_eq!(control.get(path).status, 200, "{path}");
     }
@@ -182,8 +182,8 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     let site = format!("{AUTHORIZED}Sec-Fetch-Site: cross-site\r\n");
     let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n");
     for (headers, status, words) in [
-        (&none, 401, "this needs the token"),
-        (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "this needs the token"),
+        (&none, 401, "the token is missing"),
+        (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "the token is missing"),
         (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "not the token"),
         (&"Authorization: Basic abc\r\n".to_owned(), 401, "needs the token"),
         (&other, 403, "another site"),
@@ -265,7 +265,7 @@ fn a_bad_config_is_answered_with_every_problem() {
     stage.set("/autoscaler/log_level", json!("loud"));
     stage.write();
     let answer = control.ask("POST /config/reload", "", "");
-    check(&answer, 422, "the daemon keeps the config it has");
+    check(&answer, 422, "the daemon keeps the old one");
     let problems = answer.json()["detail"].as_array().unwrap().len();
     assert_eq!(problems, 2, "{answer:?}");
 }
@@ -278,7 +278,7 @@ fn it_is_not_ready_while_docker_does_not_answer() {
     stage.docker.fault(Route::List, Fault::Refuse(500, "no"));
     let answer = || control.get("/readyz");
     assert!(reached(secs(20), || answer().status == 503), "{:?}", answer());
-    check(&answer(), 503, "the last good look was 1");
+    check(&answer(), 503, "the last good tick was 1");
     check(&control.get("/healthz"), 200, "alive");
     stage.docker.heal();
     assert!(reached(SOON, || answer().status == 200), "{:?}", answer());

@@ -88,14 +88,16 @@ fn dangling(markdown: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
 fn typed_words(args: &str) -> BTreeSet<String> {
     let commands = between(args, "    name: \"", "\"").into_iter().map(str::to_owned);
     let direct = between(args, "Long(\"", "\"");
-    let choices = between(args, ": Choice = ", ";");
+    let choices = between(args, ": OptionSpec = ", ";");
     let named = choices.into_iter().filter_map(|made| made.split('"').nth(1));
     let options = direct.into_iter().chain(named).map(|name| format!("--{name}"));
     commands.chain(options).collect()
 }
 
 fn args_sources() -> String {
-    source("src/cli/args/mod.rs") + &source("src/cli/args/menu.rs")
+    ["mod", "commands", "options", "raw_args"]
+        .map(|name| source(&format!("src/cli/args/{name}.rs")))
+        .concat()
 }
 
 #[track_caller]
@@ -191,6 +193,7 @@ fn words_are_found_in_the_source() {
     assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
     let text = "    fn word() {\n        \"a.b\"; \"c\"\n    }\n    fn other() { \"d\" }\n";
     assert_eq!(literals_of(text, "fn word(").into_iter().collect::<Vec<_>>(), ["a.b", "c"]);
-    let args = "    name: \"run\",\nconst ALL: Choice = flag(\"all\");\nLong(\"version\") => 2,";
+    let args =
+        "    name: \"run\",\nconst ALL: OptionSpec = flag(\"all\");\nLong(\"version\") => 2,";
     assert_eq!(typed_words(args).into_iter().collect::<Vec<_>>(), ["--all", "--version", "run"]);
 }

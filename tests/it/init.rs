@@ -79,7 +79,7 @@ fn a_file_is_written_once_and_for_its_owner() {
     fs::write(&path, "mine").unwrap();
     let out = init();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.code() == Some(1) && said.contains("is left as it is"), "{said}");
+    assert!(out.status.code() == Some(1) && said.contains("is not overwritten"), "{said}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
 }
 

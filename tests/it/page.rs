@@ -87,7 +87,7 @@ fn browsers_get_a_page_and_programs_what_they_got_before() {
     for accept in ["", "Accept: */*\r\n", "Accept: application/json\r\n"] {
         assert_eq!(tcp.ask("GET /", accept, "").json()["status"], "running", "{accept}");
     }
-    let course = tcp.get("/course").json();
+    let course = tcp.get("/history").json();
     let points = course["web"].as_array().unwrap();
     assert!(!points.is_empty() && points.iter().all(|p| p[3] == 1), "{course}");
     // The policy lets in just what is in the page.
@@ -137,17 +137,17 @@ fn a_browser_shows_what_the_daemon_shows() {
     let dom = browsed(&address, &["--dump-dom"]);
     let status: Value = tcp.get("/status").json();
     let web = &status["services"][0];
-    let shown = format!("{} / {}", web["ready"], web["wanted"]);
+    let shown = format!("{} / {}", web["ready"], web["desired"]);
     let version = format!("plimsoll {}", status["version"].as_str().unwrap());
     let service = between(&dom, "<tbody>", "</tbody>");
     for words in [
         "<div class=\"name\">web</div>",
         &shown,
-        "ready / wanted, of&nbsp;1–3",
+        "ready / desired, of&nbsp;1–3",
         "Held at 2 until released: &lt;img src=x onerror=document.title=1&gt; &amp; sale",
         "An operator set the number.",
         &format!(">{}</span>", web["reason"].as_str().unwrap()),
-        "<svg class=\"course\"",
+        "<svg class=\"history\"",
     ] {
         assert!(service.contains(words), "no {words} in {service}");
     }
@@ -155,7 +155,7 @@ fn a_browser_shows_what_the_daemon_shows() {
     assert!(service.contains("<div class=\"buttons\" hidden=\"\">"), "{service}");
     assert!(!service.contains("<img"), "{service}");
     let events = dom.split_once("id=\"events\"").unwrap().1;
-    for words in [&version, "Worth a look: web."] {
+    for words in [&version, "Needs attention: web."] {
         assert!(dom.contains(words), "no {words} in {dom}");
     }
     for kind in ["hold.set", "replica.started", "daemon.started"] {

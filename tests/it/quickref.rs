@@ -91,9 +91,9 @@ fn words_of(path: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_command_has_its_row() {
-    let menu = source("src/cli/args/menu.rs");
+    let table = source("src/cli/args/commands.rs");
     // Entries stand further left than the options of one.
-    let names = menu.split("\n    name: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let names = table.split("\n    name: \"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut commands: BTreeSet<String> = names.map(|name| format!("plimsoll {name}")).collect();
     commands.insert("plimsoll --version".to_owned());
     check("command", 10, &commands);
@@ -113,7 +113,7 @@ fn routes(source: &str) -> BTreeSet<String> {
         }
         let parts: Vec<&str> = pattern.split('"').skip(1).step_by(2).collect();
         let path = parts.iter().map(|part| format!("/{part}")).collect::<String>();
-        let method = if made.starts_with("show(") { "GET" } else { "POST" };
+        let method = if made.starts_with("read(") { "GET" } else { "POST" };
         if pattern.starts_with('[') {
             found.insert(format!("{method} {prefix}{path}"));
         }

@@ -148,7 +148,7 @@ fn what_swarm_has_is_shown() {
         "web-3 3xxxxxxxxxxx starting host-of-node-here",
     ];
     assert_eq!(replicas, want);
-    assert_eq!((&stats["wanted"], &stats["ready"]), (&json!(3), &json!(2)));
+    assert_eq!((&stats["desired"], &stats["ready"]), (&json!(3), &json!(2)));
     let servers = asked(&stage, "/servers");
     let [here, there] = &servers.as_array().unwrap()[..] else { panic!("{servers:#}") };
     assert_eq!((&here["leader"], &there["leader"]), (&json!(true), &json!(false)));

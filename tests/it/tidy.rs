@@ -110,7 +110,7 @@ const ENDING_READS: &[(&str, &str)] = &[
     ("src/sim/trace.rs", "a file, up to a bound"),
     ("src/store/events.rs", "a file, up to a bound"),
     ("src/docker/client.rs", "a body up to a bound, in a call that has one deadline"),
-    ("src/serve/inside.rs", "what we ourselves wrote to our own socket"),
+    ("src/serve/tiny_bridge.rs", "what we ourselves wrote to our own socket"),
     ("src/preflight/programs.rs", "of a child that has ended, up to a bound"),
 ];
 /// What opens a file to write it. Only `regular_file` may: at a path that others can write to, it

@@ -1,57 +1,58 @@
 //! Words and what they become.
 
-use crate::cli::args::{Command, Whom, parse};
-use crate::cli::help::Topic;
-
-fn whom(to: &Whom) -> String {
+use crate::cli::args::cli_command::{CliCommand, DaemonAddr, Topic};
+use crate::cli::args::parse;
+use crate::cli::help;
+fn addr(to: &DaemonAddr) -> String {
     to.socket.as_ref().unwrap_or(&to.config).display().to_string()
 }
 
 fn parsed(line: &str) -> String {
     match parse(["plimsoll"].into_iter().chain(line.split_whitespace()).map(Into::into)) {
-        Ok(Command::Help(topic)) => match topic {
-            Topic::Short => "help short".to_owned(),
-            Topic::All => "help all".to_owned(),
-            Topic::Brief(entry) => format!("help short {}", entry.name),
-            Topic::Whole(entry) => format!("help {}", entry.name),
+        Ok(CliCommand::Help(topic)) => match (help::text(&topic), topic) {
+            (Err(message), _) => format!("error: {message}"),
+            (Ok(_), Topic::Short) => "help short".to_owned(),
+            (Ok(_), Topic::All) => "help all".to_owned(),
+            (Ok(_), Topic::Brief(command)) => format!("help short {command}"),
+            (Ok(_), Topic::Whole(command)) => format!("help {command}"),
         },
-        Ok(Command::Version) => "version".to_owned(),
-        Ok(Command::Check { config, json, live }) => {
+        Ok(CliCommand::Version) => "version".to_owned(),
+        Ok(CliCommand::Check { config, json, live }) => {
             format!("check {} json={json} live={live}", config.display())
         }
-        Ok(Command::Reload { to }) => format!("reload {}", whom(&to)),
-        Ok(Command::Completions(shell)) => format!("completions {shell:?}"),
-        Ok(Command::Doctor { config, json }) => format!("doctor {} {json}", config.display()),
-        Ok(Command::Events(a)) => {
-            let (service, since, whom) = (a.service, a.since, whom(&a.to));
-            format!("events {service:?} {since:?} follow={} json={} {whom}", a.follow, a.json)
+        Ok(CliCommand::Reload { to }) => format!("reload {}", addr(&to)),
+        Ok(CliCommand::Completions(shell)) => format!("completions {shell:?}"),
+        Ok(CliCommand::Doctor { config, json }) => format!("doctor {} {json}", config.display()),
+        Ok(CliCommand::Events(a)) => {
+            let (service, since, addr) = (a.service, a.since, addr(&a.to));
+            format!("events {service:?} {since:?} follow={} json={} {addr}", a.follow, a.json)
         }
-        Ok(Command::Explain { service, json, to }) => {
-            format!("explain {service} json={json} {}", whom(&to))
+        Ok(CliCommand::Explain { service, json, to }) => {
+            format!("explain {service} json={json} {}", addr(&to))
         }
-        Ok(Command::Healthcheck { to }) => format!("healthcheck {}", whom(&to)),
-        Ok(Command::Init(a)) => format!("init {:?} {:?}", a.compose, a.output),
-        Ok(Command::Pause { what, span, to }) => {
-            format!("pause {what:?} {span:?} {}", whom(&to))
+        Ok(CliCommand::Healthcheck { to }) => format!("healthcheck {}", addr(&to)),
+        Ok(CliCommand::Init(a)) => format!("init {:?} {:?}", a.compose, a.output),
+        Ok(CliCommand::Pause { what, span, to }) => {
+            format!("pause {what:?} {span:?} {}", addr(&to))
         }
-        Ok(Command::Restart { service, to }) => format!("restart {service} {}", whom(&to)),
-        Ok(Command::Resume { what, to }) => format!("resume {what:?} {}", whom(&to)),
-        Ok(Command::Scale(a)) => {
+        Ok(CliCommand::Restart { service, to }) => format!("restart {service} {}", addr(&to)),
+        Ok(CliCommand::Resume { what, to }) => format!("resume {what:?} {}", addr(&to)),
+        Ok(CliCommand::Scale(a)) => {
             let (span, reason) = (a.span.as_deref(), a.reason.as_deref());
-            format!("scale {} {:?} {span:?} {reason:?} {}", a.service, a.count, whom(&a.to))
+            format!("scale {} {:?} {span:?} {reason:?} {}", a.service, a.count, addr(&a.to))
         }
-        Ok(Command::Status(a)) => {
-            let whom = whom(&a.to);
-            format!("status {:?} watch={} json={} {whom}", a.service, a.watch, a.json)
+        Ok(CliCommand::Status(a)) => {
+            let addr = addr(&a.to);
+            format!("status {:?} watch={} json={} {addr}", a.service, a.watch, a.json)
         }
-        Ok(Command::Run(o)) => {
+        Ok(CliCommand::Run(o)) => {
             format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
         }
-        Ok(Command::Schedule(a)) => {
+        Ok(CliCommand::Schedule(a)) => {
             let (from, until) = (a.from.as_deref(), a.until.as_deref());
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
-        Ok(Command::Simulate(a)) => {
+        Ok(CliCommand::Simulate(a)) => {
             let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
             let svg = a.svg.unwrap_or_default();
             let (load, svg) = (a.load.display(), svg.display());
@@ -126,13 +127,13 @@ fn words_become_commands() {
 }
 
 #[test]
-fn wrong_words_are_told() {
+fn wrong_words_are_errors() {
     for (line, want) in [
-        ("", "no command is given"),
-        ("start", "`start` is no command"),
-        ("help start", "`start` is no command"),
-        ("explan", "`explan` is no command, `explain` is"),
-        ("statsu web", "`statsu` is no command, `status` is"),
+        ("", "no command given"),
+        ("start", "unknown command `start`"),
+        ("help start", "unknown command `start`"),
+        ("explan", "unknown command `explan`; did you mean `explain`?"),
+        ("statsu web", "unknown command `statsu`; did you mean `status`?"),
         ("--frobnicate", "--frobnicate"),
         ("check --once", "--once"),
         ("check --config", "--config"),
@@ -149,27 +150,27 @@ fn wrong_words_are_told() {
         ("simulate --load", "--load"),
         ("simulate --load a --load b", "`--load` is given twice"),
         ("schedule a --load b", "--load"),
-        ("events --since yesterday", "`--since yesterday` is neither"),
+        ("events --since yesterday", "`--since yesterday` is not a time"),
         ("events web", "web"),
         ("explain", "which service?"),
         ("completions", "for which shell?"),
-        ("completions csh", "`csh` is none of"),
+        ("completions csh", "`csh` is not a known shell"),
         ("restart", "which service?"),
         ("restart --all", "--all"),
         ("scale", "which service?"),
-        ("scale web", "to how many?"),
+        ("scale web", "to how many replicas?"),
         ("scale -1 web", "-1"),
         ("scale web -1 2", "2"),
-        ("scale web -0", "`-0` is none of"),
-        ("scale web -1x", "`-1x` is none of"),
-        ("scale web ++1", "`++1` is none of"),
-        ("scale web 4294967296", "is none of"),
-        ("scale web many", "`many` is none of"),
-        ("scale web 4 --for 5d", "`--for 5d` is no time"),
-        ("scale web 4 --for 0s", "`--for 0s` is no time"),
-        ("scale web 4 --for 0", "`--for 0` is no time"),
+        ("scale web -0", "`-0` is not a count"),
+        ("scale web -1x", "`-1x` is not a count"),
+        ("scale web ++1", "`++1` is not a count"),
+        ("scale web 4294967296", "is not a count"),
+        ("scale web many", "`many` is not a count"),
+        ("scale web 4 --for 5d", "`--for 5d` is not a duration"),
+        ("scale web 4 --for 0s", "`--for 0s` is not a duration"),
+        ("scale web 4 --for 0", "`--for 0` is not a duration"),
         ("scale web auto --for 5m", "go with a number"),
-        ("pause", "which service? or --all"),
+        ("pause", "which service? or give --all"),
         ("pause web --all", "not both"),
         ("resume web --for 5m", "--for"),
         ("status a b", "b"),

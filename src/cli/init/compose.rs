@@ -1,5 +1,5 @@
-//! A compose file's services as drafts. Each is one that docker compose starts and goes on to own:
-//! what its containers are like stays in the compose file.
+//! Services of a compose file as drafts. Compose goes on to own them: what their containers are like
+//! stays in the compose file.
 
 use std::path::{self, Component, Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub(crate) struct Composed {
     pub(crate) ignored: Vec<String>,
 }
 
-/// Images whose replicas each keep data of their own: more of them are not more of the same.
+/// Images whose replicas keep data of their own, and cannot be scaled by adding more.
 const STATEFUL: [&str; 16] = [
     "postgres",
     "mysql",
@@ -34,10 +34,10 @@ const STATEFUL: [&str; 16] = [
     "influxdb",
 ];
 
-/// Stands where a port has to, and is what many listen on.
+/// A guess where none is known.
 const PORT_UNKNOWN: u16 = 8080;
 
-/// `variable` is the environment's, for what the file takes from there.
+/// `variable` looks up an environment variable.
 pub(crate) fn read(
     file: &Path,
     text: &str,
@@ -56,7 +56,7 @@ pub(crate) fn read(
     let Some(services) = document["services"].as_object().filter(|all| !all.is_empty()) else {
         return Err("has no `services`; is it a compose file?".to_owned());
     };
-    let source = Source { project: project(&document, file, variable), variable };
+    let source = ComposeFile { project: project(&document, file, variable), variable };
     let mut drafts = Vec::new();
     for (name, service) in services {
         let Some(service) = service.as_object() else {
@@ -72,11 +72,11 @@ pub(crate) fn read(
 fn project(document: &Value, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let of_file = || Some(expand(&words(&document["name"])?, variable));
     let given = variable("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
-    given.or_else(|| of_file().filter(|name| !name.is_empty())).unwrap_or_else(|| normal(file))
+    given.or_else(|| of_file().filter(|name| !name.is_empty())).unwrap_or_else(|| folder_name(file))
 }
 
-/// The name of the file's folder with what compose takes of it.
-fn normal(file: &Path) -> String {
+/// The name of the file's folder, normalized as compose does.
+fn folder_name(file: &Path) -> String {
     let mut folder = PathBuf::new();
     for part in
         path::absolute(file).unwrap_or(file.to_owned()).parent().iter().flat_map(|p| p.components())
@@ -93,26 +93,25 @@ fn normal(file: &Path) -> String {
     name.trim_start_matches(['_', '-']).to_owned()
 }
 
-struct Source<'a> {
+struct ComposeFile<'a> {
     project: String,
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl Source<'_> {
+impl ComposeFile<'_> {
     fn draft(&self, name: &str, service: &Map<String, Value>) -> Draft {
         let mut draft = Draft::new(name);
         draft.put("compose", json!({ "project": self.project, "service": name }));
         let image = service.get("image").and_then(words).map(|image| self.expand(&image));
         let kept = STATEFUL.iter().find(|kind| is_of(image.as_deref().unwrap_or(name), kind));
         if let Some(kind) = kept {
-            draft.unfit = Some(format!("{kind} keeps data of its own in each replica"));
+            draft.unfit = Some(format!("{kind} keeps data in each replica"));
         } else if service.get("network_mode").and_then(words).is_some_and(|mode| mode == "host") {
-            draft.unfit =
-                Some("`network_mode: host`: two replicas cannot have one port".to_owned());
+            draft.unfit = Some("`network_mode: host`: two replicas cannot share a port".to_owned());
         }
         if service.contains_key("container_name") {
             draft.remarks.push(
-                "take `container_name` out of the compose file: it allows one replica only"
+                "remove `container_name` from the compose file: it allows one replica only"
                     .to_owned(),
             );
         }
@@ -163,8 +162,8 @@ impl Source<'_> {
             None => draft.guess(
                 "port",
                 PORT_UNKNOWN,
-                "the compose file names none; put the port here that a replica listens on, or \
-                 take the service out if it listens on none",
+                "the compose file names no port; write the port that a replica listens on, or \
+                 remove the service if it listens on none",
             ),
         }
         let host = outside.and_then(|host| {
@@ -172,7 +171,7 @@ impl Source<'_> {
             Some(if host.contains(':') { json!(host) } else { json!(port) })
         });
         if let Some(host) = host {
-            let why = "compose publishes this now: make it `expose` there first, HAProxy takes it";
+            let why = "compose publishes this port now; change it to `expose` there first, so that HAProxy can take it";
             draft.guess("listen", host, why);
         }
     }
@@ -182,7 +181,7 @@ impl Source<'_> {
     }
 }
 
-/// `$NAME`, `${NAME}`, `${NAME:-default}`; what is not set is empty, as compose does it.
+/// `$NAME`, `${NAME}`, `${NAME:-default}`. An unset variable is empty, as with compose.
 fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -213,7 +212,7 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     out + rest
 }
 
-/// What the check of the compose file asks over HTTP, else that check itself.
+/// An HTTP check if the compose file's check requests a URL, else Docker's own health state.
 fn health(service: &Map<String, Value>, draft: &mut Draft) {
     let Some(check) = service.get("healthcheck") else { return };
     let test: Vec<String> = match &check["test"] {

@@ -1,5 +1,4 @@
-//! A config to begin with, as text: what was found stands there, what was guessed says so, and what
-//! the config cannot take stands in comments.
+//! A starting config as text. Guesses are marked, and what the config cannot take is a comment.
 
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ pub(crate) struct Draft {
     pub(crate) remarks: Vec<String>,
     /// In the order in which they are written.
     pub(crate) keys: Vec<Key>,
-    /// Why there should not be more of it: then all of it is a comment.
+    /// Why it cannot be scaled: then all of it is a comment.
     pub(crate) unfit: Option<String>,
 }
 
@@ -41,19 +40,23 @@ impl Draft {
         self.keys.push(Key { name, value: value.into(), remark, is_off: false });
     }
 
-    /// What everybody has to decide.
+    /// For the operator to decide.
     pub(crate) fn guess_bounds(&mut self, least: u32) {
-        self.guess("min_replicas", least, "never fewer than this");
-        self.guess("max_replicas", 4.max(least), "never more; the host has to carry them");
-        self.guess("scale_up_threshold", 75, "average CPU % of the limit at which one is added");
-        self.guess("scale_down_threshold", 25, "at which one is taken away");
+        self.guess("min_replicas", least, "never fewer replicas than this");
+        self.guess("max_replicas", 4.max(least), "never more than the host can carry");
+        self.guess(
+            "scale_up_threshold",
+            75,
+            "average CPU % of the limit, above which one is added",
+        );
+        self.guess("scale_down_threshold", 25, "below which one is removed");
     }
 
     fn has(&self, name: &str) -> bool {
         self.keys.iter().any(|key| key.name == name)
     }
 
-    /// Without these no service is one.
+    /// Adds guesses for required keys.
     fn complete(&mut self) {
         if !self.has("image") && !self.has("compose") {
             self.keys.insert(
@@ -61,13 +64,13 @@ impl Draft {
                 Key {
                     name: "image",
                     value: json!("NAME:TAG"),
-                    remark: Some("a guess: which image?".to_owned()),
+                    remark: Some("a guess: set the image".to_owned()),
                     is_off: false,
                 },
             );
         }
         if !self.has("port") {
-            self.guess("port", 8080, "the port that a replica listens on, in its container");
+            self.guess("port", 8080, "the port that a replica listens on");
         }
         if !self.has("max_replicas") {
             self.guess_bounds(1);
@@ -75,7 +78,7 @@ impl Draft {
     }
 }
 
-/// What a config takes as one.
+/// With only the characters that the config allows.
 fn service_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(plain).take(63).collect();
@@ -83,7 +86,7 @@ fn service_name(name: &str) -> String {
     if name.is_empty() { "service".to_owned() } else { name.to_owned() }
 }
 
-/// The whole file. It passes `check`: what does not is made a comment, with the reason.
+/// The whole file. Keys that would not pass `check` become comments with the reason.
 pub(crate) fn write(head: &[String], mut drafts: Vec<Draft>) -> String {
     let mut names: Vec<String> = Vec::new();
     for draft in &mut drafts {
@@ -107,7 +110,7 @@ pub(crate) fn write(head: &[String], mut drafts: Vec<Draft>) -> String {
                 }
                 Some(key) => {
                     key.is_off = true;
-                    key.remark = Some(format!("not taken over: {}", problem.message));
+                    key.remark = Some(format!("not used: {}", problem.message));
                 }
                 None => draft.unfit = Some(problem.message.clone()),
             }
@@ -155,7 +158,7 @@ fn literal(value: &Value) -> String {
     value.to_string().replace("${", "$${")
 }
 
-/// A comment ends with its line.
+/// A comment ends at the end of its line.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if terminal::is_plain(c) { c } else { ' ' }).collect()
 }
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!(names, ["web", "web2"], "{text}");
         let web = config.services.values().next().unwrap();
         assert_eq!(web.container.environment["A"].expose(), "${B} \u{1}\"");
-        for words in ["// a head\n", "// two lines\n", "// left out: image: ", "not taken over: "] {
+        for words in ["// a head\n", "// two lines\n", "// left out: image: ", "not used: "] {
             assert!(text.contains(words), "no {words} in\n{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! `plimsoll init`: a config to begin with, from a compose file or from what runs.
+//! `plimsoll init`: a starting config, from a compose file or from running containers.
 
 mod compose;
 mod draft;
@@ -10,22 +10,23 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::args::InitAsked;
+use crate::cli::args::cli_command::InitArgs;
+use crate::cli::client;
 use crate::cli::init::draft::Draft;
-use crate::cli::{ask, complain, say};
+use crate::cli::output::{complain, say};
 use crate::config;
 use crate::model::terminal;
 use crate::preflight::live;
 use crate::regular_file;
 
-pub(crate) fn init(asked: &InitAsked) -> ExitCode {
+pub(crate) fn init(asked: &InitArgs) -> ExitCode {
     let text = match &asked.compose {
         Some(file) => from_compose(file),
         None => from_running(),
     };
     match (text, &asked.output) {
-        (Err(message), _) => ask::failed(&message),
-        // A file is read on a terminal as well, and says the same.
+        (Err(message), _) => client::failed(&message),
+        // Escaped as on a terminal, where the file may be shown.
         (Ok(text), None) => say(&text),
         (Ok(text), Some(path)) => keep(&terminal::plain(&text), path),
     }
@@ -43,7 +44,7 @@ fn from_compose(file: &Path) -> Result<String, String> {
     Ok(draft::write(&head(&format!("from {shown}")), composed.drafts))
 }
 
-/// What compose takes for variables that the environment does not have.
+/// Compose takes variables from here that the environment does not have.
 fn dot_env(file: &Path) -> BTreeMap<String, String> {
     let text = config::text(&file.with_file_name(".env")).unwrap_or_default();
     let pair = |line: &str| {
@@ -60,38 +61,38 @@ fn dot_env(file: &Path) -> BTreeMap<String, String> {
 
 fn from_running() -> Result<String, String> {
     let running = live::running(&config::defaults())
-        .map_err(|err| format!("{err}; `plimsoll init --compose FILE` does without Docker"))?;
+        .map_err(|err| format!("{err}; without Docker use `plimsoll init --compose FILE`"))?;
     let mut drafts = running::drafts(running);
     if drafts.is_empty() {
         let mut example = Draft::new("web");
-        example.unfit = Some("an example, since nothing runs here".to_owned());
+        example.unfit = Some("an example, as no containers run here".to_owned());
         example.put("image", "shop/web:1.4");
         example.put("port", 8080);
         example.put("listen", 80);
         example.guess_bounds(1);
         drafts.push(example);
     }
-    Ok(draft::write(&head("from the containers that run here"), drafts))
+    Ok(draft::write(&head("from the running containers"), drafts))
 }
 
 fn head(source: &str) -> Vec<String> {
     let lines = [
         &format!("Written by `plimsoll init`, {source}."),
-        "Look at each guess; what is not wanted is taken out. Then:",
-        "`plimsoll check --live` finds what is wrong, `plimsoll run --dry-run` what it would do.",
+        "Check each guess and remove what you do not want. Then:",
+        "`plimsoll check --live` finds problems, `plimsoll run --dry-run` shows what it would do.",
     ];
     lines.map(str::to_owned).to_vec()
 }
 
-/// For the daemon alone: there may be secrets in what containers are given.
+/// Readable by the owner alone: environments of containers may hold secrets.
 fn keep(text: &str, path: &Path) -> ExitCode {
     let shown = path.display();
     let made = regular_file::create_new(path);
     match made.and_then(|mut file| file.write_all(text.as_bytes())) {
-        Ok(()) => say(&format!("{shown} is written; next: `plimsoll check --config {shown}`\n")),
+        Ok(()) => say(&format!("wrote {shown}; next: `plimsoll check --config {shown}`\n")),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-            ask::failed(&format!("{shown} is there already, and is left as it is"))
+            client::failed(&format!("{shown} exists already and is not overwritten"))
         }
-        Err(err) => ask::failed(&format!("cannot write {shown}: {err}")),
+        Err(err) => client::failed(&format!("cannot write {shown}: {err}")),
     }
 }

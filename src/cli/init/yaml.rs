@@ -71,7 +71,7 @@ pub(crate) fn read(text: &str) -> Result<Document, SyntaxError> {
                 let is_null = style == ScalarStyle::Plain && is_null(&text);
                 let text = text.into_owned();
                 let value = if is_null { Value::Null } else { Value::String(text) };
-                builder.add(&at, anchor, Node { value, height: 0 })?;
+                builder.add(&at, anchor, YamlNode { value, height: 0 })?;
             }
             Event::Alias(anchor) => {
                 let node = builder.copy_of(&at, anchor)?;
@@ -92,7 +92,7 @@ fn is_null(text: &str) -> bool {
 const NO_ANCHOR: usize = 0;
 
 #[derive(Clone)]
-struct Node {
+struct YamlNode {
     value: Value,
     /// Of lists and maps inside each other, this one included.
     height: usize,
@@ -121,7 +121,7 @@ struct Builder {
     is_complete: bool,
     /// Outermost first.
     open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
+    anchors: BTreeMap<usize, YamlNode>,
     copied_bytes: usize,
     ignored: Vec<(usize, String)>,
 }
@@ -141,17 +141,17 @@ impl Builder {
                 Value::Object(map)
             }
         };
-        self.add(at, anchor, Node { value, height })
+        self.add(at, anchor, YamlNode { value, height })
     }
 
     /// A whole value, to the innermost list or map.
-    fn add(&mut self, at: &Marker, anchor: usize, node: Node) -> Result<(), SyntaxError> {
+    fn add(&mut self, at: &Marker, anchor: usize, node: YamlNode) -> Result<(), SyntaxError> {
         self.check_depth(at, self.open.len() + node.height)?;
         if anchor != NO_ANCHOR {
             self.count_copy(at, bytes(&node.value))?;
             self.anchors.insert(anchor, node.clone());
         }
-        let Node { value, height } = node;
+        let YamlNode { value, height } = node;
         let Some(parent) = self.open.last_mut() else {
             self.root = value;
             return Ok(());
@@ -174,7 +174,7 @@ impl Builder {
         Ok(())
     }
 
-    fn copy_of(&mut self, at: &Marker, anchor: usize) -> Result<Node, SyntaxError> {
+    fn copy_of(&mut self, at: &Marker, anchor: usize) -> Result<YamlNode, SyntaxError> {
         let Some(node) = self.anchors.get(&anchor) else {
             return Err(SyntaxError::new(at, "the alias stands inside its own anchor"));
         };

@@ -8,30 +8,30 @@ const EVENTS = 30;
 const POINTS = 120;
 const DOTS = 40;
 
-// Why the number is what it is, and whether that wants a look.
+// Each reason in a sentence, and whether it needs attention.
 const SENTENCES = {
   DesiredWithinRange: ["The number follows the load.", ""],
-  TooFewReplicas: ["No fewer than the minimum.", ""],
-  TooManyReplicas: ["Load asks for more than the maximum allows.", "odd"],
-  ScaleUpStabilized: ["Less was asked for a short while ago; it waits with more.", ""],
-  ScaleDownStabilized: ["More was asked for a short while ago; it waits with fewer.", ""],
-  ScaleUpLimit: ["It may grow no faster.", ""],
-  ScaleDownLimit: ["It may shrink no faster.", ""],
-  CoolingDown: ["A change waits until the cooldown of the last one is over.", ""],
-  OutsideHours: ["Outside the business hours load changes nothing.", ""],
-  Draining: ["The number is right; replicas that go still finish their requests.", ""],
+  TooFewReplicas: ["At the minimum.", ""],
+  TooManyReplicas: ["The load needs more than the maximum.", "odd"],
+  ScaleUpStabilized: ["Less was needed a short while ago; scaling up waits.", ""],
+  ScaleDownStabilized: ["More was needed a short while ago; scaling down waits.", ""],
+  ScaleUpLimit: ["The scale-up rate is limited.", ""],
+  ScaleDownLimit: ["The scale-down rate is limited.", ""],
+  CoolingDown: ["The cooldown after the last change is not over.", ""],
+  OutsideHours: ["Outside business hours; the load changes nothing.", ""],
+  Draining: ["The number is right; leaving replicas still finish their requests.", ""],
   Held: ["An operator set the number.", "odd"],
   Paused: ["An operator stopped scaling, or another manager leads the Swarm.", "odd"],
-  NoHeadroom: ["The host has not enough memory for more.", "bad"],
-  MetricsMissing: ["The load is not known well enough to change anything.", "bad"],
+  NoHeadroom: ["The host has too little memory for more replicas.", "bad"],
+  MetricsMissing: ["Too few metrics are available to change anything.", "bad"],
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
-  StoppedByCompose: ["Docker compose stopped it; nothing is started until compose starts it.", "odd"],
+  StoppedByCompose: ["Docker Compose stopped it; nothing starts until Compose starts it.", "odd"],
 };
 const ROLLOUTS = {
-  rolling: "A change goes through the replicas",
-  stalled: "A change makes no progress",
-  rolling_back: "Going back to what worked before",
-  rolled_back: "A change was taken back",
+  rolling: "Rolling out a change",
+  stalled: "The rollout makes no progress",
+  rolling_back: "Rolling back",
+  rolled_back: "Rolled back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped)$/;
 const ODD_EVENT = /(not_ready|cut|exited|capped|unhealthy|suspect|not_asked|orphaned)$/;
@@ -57,13 +57,13 @@ function setText(node, text) {
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
-// The largest unit is enough for what is past.
+// The largest unit is enough for times in the past.
 function span(seconds) {
   const [size, unit] = UNITS.find(([size]) => size <= seconds) || [1, "s"];
   return Math.floor(seconds / size) + " " + unit;
 }
 
-// What is still to come has the next unit, too.
+// Times to come have the next unit, too.
 function rest(seconds) {
   const at = UNITS.findIndex(([size]) => size <= seconds);
   const [size] = UNITS[at] || [1];
@@ -88,7 +88,7 @@ function fullest(service) {
 }
 
 const rows = new Map();
-const courses = new Map();
+const histories = new Map();
 let token = "";
 let lastAnswer = null;
 
@@ -96,9 +96,9 @@ function makeRow(name) {
   const row = el("tr");
   const head = el("th");
   head.scope = "row";
-  const cells = ["replicas", "load", "course", "why"].map(() => el("td"));
+  const cells = ["replicas", "load", "history", "why"].map(() => el("td"));
   row.append(head, ...cells);
-  const parts = { row, head, replicas: cells[0], load: cells[1], course: cells[2], why: cells[3] };
+  const parts = { row, head, replicas: cells[0], load: cells[1], history: cells[2], why: cells[3] };
   parts.facts = el("div");
   head.append(el("div", "name", name), parts.facts);
   parts.said = el("div");
@@ -123,13 +123,13 @@ function showFacts(service) {
   const facts = [];
   if (service.listen) facts.push(el("div", "soft", "at " + service.listen));
   if (service.window) facts.push(el("div", "soft", "schedule " + service.window));
-  if (!service.scaling) facts.push(el("div", "soft", "not by load now"));
+  if (!service.scaling) facts.push(el("div", "soft", "not scaled by load now"));
   return facts;
 }
 
 function showReplicas(service) {
-  const missing = service.ready < service.wanted;
-  const count = el("div", missing ? "count odd" : "count", service.ready + " / " + service.wanted);
+  const missing = service.ready < service.desired;
+  const count = el("div", missing ? "count odd" : "count", service.ready + " / " + service.desired);
   const dots = el("div", "dots");
   dots.setAttribute("aria-hidden", "true");
   const all = Math.max(service.max, service.ready + service.unready);
@@ -137,9 +137,9 @@ function showReplicas(service) {
     const coming = service.ready <= i && i < service.ready + service.unready;
     dots.append(el("i", i < service.ready ? "ready" : coming ? "coming" : ""));
   }
-  const words = ["ready / wanted, of\u00a0" + service.min + "–" + service.max];
-  if (service.unready) words.push(service.unready + " on the way");
-  if (service.leaving) words.push(service.leaving + " going");
+  const words = ["ready / desired, of\u00a0" + service.min + "–" + service.max];
+  if (service.unready) words.push(service.unready + " starting");
+  if (service.leaving) words.push(service.leaving + " leaving");
   return [count, dots, el("div", "soft", words.join(", "))];
 }
 
@@ -162,15 +162,15 @@ function showMetric(metric) {
   return block;
 }
 
-// Load above, with its target as a dashed line; replicas below, ready as steps and wanted as a line.
-function showCourse(points, now) {
-  if (points.length < 2) return [el("div", "soft", "no course yet")];
+// Load above, with its target as a dashed line; replicas below, ready as steps and desired as a line.
+function showHistory(points, now) {
+  if (points.length < 2) return [el("div", "soft", "no history yet")];
   const [W, TOP, H] = [240, 44, 67];
   const from = points[0].at;
   const x = (at) => ((at - from) / Math.max(1, points[points.length - 1].at - from)) * W;
   const most = Math.max(1.3, ...points.map((p) => p.load || 0));
   const y = (load) => TOP - (Math.min(load, most) / most) * (TOP - 2);
-  const highest = Math.max(1, ...points.map((p) => Math.max(p.ready, p.wanted)));
+  const highest = Math.max(1, ...points.map((p) => Math.max(p.ready, p.desired)));
   const step = (count) => H - (count / highest) * (H - TOP - 5);
   let load = "", under = "", began = null, steps = "", line = "";
   points.forEach((p, i) => {
@@ -190,16 +190,16 @@ function showCourse(points, now) {
       }
     }
     steps += (i ? "H" + at + "V" : "M" + at + " " + H + "V") + step(p.ready).toFixed(1);
-    line += (i ? "H" + at + "V" : "M" + at + " ") + step(p.wanted).toFixed(1);
+    line += (i ? "H" + at + "V" : "M" + at + " ") + step(p.desired).toFixed(1);
   });
-  const chart = svg("svg", { class: "course", viewBox: "0 0 " + W + " " + H, preserveAspectRatio: "none", role: "img" });
+  const chart = svg("svg", { class: "history", viewBox: "0 0 " + W + " " + H, preserveAspectRatio: "none", role: "img" });
   const counts = points.map((p) => p.ready);
   const last = points[points.length - 1];
   const words = last.load === null ? "load not known" : "load at " + Math.round(last.load * 100) + " % of its target";
   chart.setAttribute("aria-label", words + "; replicas between " + Math.min(...counts) + " and " + Math.max(...counts));
   chart.append(svg("path", { class: "under", d: under }), svg("path", { class: "load", d: load }));
   if (load) chart.append(svg("path", { class: "target", d: "M0 " + y(1).toFixed(1) + "H" + W }));
-  chart.append(svg("path", { class: "serving", d: steps + "V" + H + "Z" }), svg("path", { class: "wanted", d: line }));
+  chart.append(svg("path", { class: "serving", d: steps + "V" + H + "Z" }), svg("path", { class: "desired", d: line }));
   const ends = el("div", "span soft");
   ends.append(el("span", "", span(Math.max(0, now - from)) + " ago"));
   ends.append(el("span", "", last.load === null ? "now" : Math.round(last.load * 100) + " % of target"));
@@ -222,7 +222,7 @@ function showWhy(service, now) {
     const words = ROLLOUTS[state] || state;
     said.push(el("div", "order", words + ": " + fresh + " new, " + old + " old"));
   }
-  if (service.suspect) said.push(el("div", "order", "All replicas fell ill at once: the health check is doubted, none is replaced."));
+  if (service.suspect) said.push(el("div", "order", "All replicas became unhealthy at once: health check results are ignored, and none is replaced."));
   if (service.pause) said.push(el("div", "order", "Paused " + left(service.pause, "until resumed")));
   said.push(el("div", "", sentence));
   const rules = service.because.map((rule) => rule.text).join("; ");
@@ -243,19 +243,19 @@ function showServices(status, now) {
     if (!names.has(name)) {
       parts.row.remove();
       rows.delete(name);
-      courses.delete(name);
+      histories.delete(name);
     }
   }
   for (const service of status.services) {
     if (!rows.has(service.name)) rows.set(service.name, makeRow(service.name));
     const parts = rows.get(service.name);
     if (!parts.row.parentNode) body.append(parts.row);
-    const course = follow(service, now, status.check_interval_s);
+    const history = follow(service, now, status.check_interval_s);
     parts.facts.replaceChildren(...showFacts(service));
     parts.replicas.replaceChildren(...showReplicas(service));
     const metrics = service.metrics.map(showMetric);
-    parts.load.replaceChildren(...(metrics.length ? metrics : [el("div", "soft", "not looked at now")]));
-    parts.course.replaceChildren(...showCourse(course, now));
+    parts.load.replaceChildren(...(metrics.length ? metrics : [el("div", "soft", "not evaluated now")]));
+    parts.history.replaceChildren(...showHistory(history, now));
     parts.said.replaceChildren(...showWhy(service, now));
     const pause = parts.order.pause;
     pause.dataset.order = service.pause ? "resume" : "pause";
@@ -268,30 +268,30 @@ function showServices(status, now) {
   byId("none").hidden = status.services.length !== 0;
 }
 
-// What the daemon kept, and then one point for each look.
+// The history of the daemon, then one point for each check interval.
 function follow(service, now, interval) {
-  if (!courses.has(service.name)) courses.set(service.name, []);
-  const course = courses.get(service.name);
-  const last = course[course.length - 1];
+  if (!histories.has(service.name)) histories.set(service.name, []);
+  const history = histories.get(service.name);
+  const last = history[history.length - 1];
   if (!last || last.at + interval * 0.9 <= now) {
-    course.push({ at: now, load: fullest(service), ready: service.ready, wanted: service.wanted });
+    history.push({ at: now, load: fullest(service), ready: service.ready, desired: service.desired });
   }
-  course.splice(0, Math.max(0, course.length - POINTS));
-  return course;
+  history.splice(0, Math.max(0, history.length - POINTS));
+  return history;
 }
 
 function showSummary(status) {
   const summary = byId("summary");
-  const ill = status.services.filter((service) => service.ready < service.wanted);
+  const missing = status.services.filter((service) => service.ready < service.desired);
   const odd = status.services.filter((service) => (SENTENCES[service.reason] || ["", "odd"])[1]);
   const names = (services) => services.map((service) => service.name).join(", ");
   let [tone, words] = ["good", "All services have the replicas they need."];
   if (status.docker.error) [tone, words] = ["bad", "Docker does not answer."];
-  else if (ill.length) [tone, words] = ["odd", "Not all replicas are ready: " + names(ill) + "."];
-  else if (odd.length) [tone, words] = ["odd", "Worth a look: " + names(odd) + "."];
+  else if (missing.length) [tone, words] = ["odd", "Not all replicas are ready: " + names(missing) + "."];
+  else if (odd.length) [tone, words] = ["odd", "Needs attention: " + names(odd) + "."];
   summary.className = tone;
   setText(summary, words);
-  const facts = ["plimsoll " + status.version, "up " + span(status.uptime_s), "looks every " + span(status.check_interval_s)];
+  const facts = ["plimsoll " + status.version, "up " + span(status.uptime_s), "checks every " + span(status.check_interval_s)];
   setText(byId("daemon"), facts.join(" · "));
   document.title = (tone === "good" ? "" : "! ") + "Plimsoll";
 }
@@ -306,10 +306,10 @@ function showNotices(list) {
 
 function notices(status) {
   const list = [];
-  if (status.docker.error) list.push(["bad", "Docker does not answer: " + status.docker.error + ". Everything is held as it is."]);
+  if (status.docker.error) list.push(["bad", "Docker does not answer: " + status.docker.error + ". Nothing is changed until it does."]);
   if (!status.haproxy.answers) list.push(["bad", "HAProxy does not answer."]);
-  if (status.dry_run) list.push(["odd", "A dry run: what is decided is not done."]);
-  if (status.orphans.length) list.push(["odd", "Not in the config, and running on: " + status.orphans.join(", ") + "."]);
+  if (status.dry_run) list.push(["odd", "Dry run: decisions are not carried out."]);
+  if (status.orphans.length) list.push(["odd", "Not in the config, but still running: " + status.orphans.join(", ") + "."]);
   return list;
 }
 
@@ -358,20 +358,20 @@ async function order(service, what) {
     answer.textContent = err.message;
   }
   answer.scrollIntoView({ block: "nearest" });
-  await look();
+  await refresh();
 }
 
-async function begin() {
-  const kept = await ask("/course");
+async function loadHistory() {
+  const kept = await ask("/history");
   for (const [name, points] of Object.entries(kept)) {
-    courses.set(name, points.map(([at, load, ready, wanted]) => ({ at, load, ready, wanted })));
+    histories.set(name, points.map(([at, load, ready, desired]) => ({ at, load, ready, desired })));
   }
 }
 
-async function look() {
+async function refresh() {
   try {
-    // After an outage too: another daemon may have other courses.
-    if (lastAnswer === null) await begin();
+    // After an outage too: another daemon has another history.
+    if (lastAnswer === null) await loadHistory();
     const [status, events] = await Promise.all([ask("/status"), ask("/events?limit=" + EVENTS)]);
     const now = Date.parse(status.at) / 1000;
     document.body.classList.remove("lost");
@@ -382,19 +382,19 @@ async function look() {
     lastAnswer = new Date();
   } catch (err) {
     document.body.classList.add("lost");
-    const since = lastAnswer ? " What is shown is of " + lastAnswer.toLocaleTimeString() + "." : "";
+    const since = lastAnswer ? " The data shown is from " + lastAnswer.toLocaleTimeString() + "." : "";
     const why = err instanceof TypeError || err.name === "TimeoutError" ? "" : " (" + err.message + ")";
-    showNotices([["bad", "The daemon does not answer" + why + "." + since + " Asking again every 2 s."]]);
+    showNotices([["bad", "The daemon does not answer" + why + "." + since + " Retrying every 2 s."]]);
     byId("summary").className = "bad";
     setText(byId("summary"), "No answer from the daemon.");
     document.title = "! Plimsoll";
   }
 }
 
-// One question at a time, and none while nobody looks.
-async function turn() {
-  if (!document.hidden) await look();
-  setTimeout(turn, POLL_MS);
+// One request at a time, and none while the page is hidden.
+async function poll() {
+  if (!document.hidden) await refresh();
+  setTimeout(poll, POLL_MS);
 }
 
 byId("token").addEventListener("input", (event) => {
@@ -402,4 +402,4 @@ byId("token").addEventListener("input", (event) => {
   for (const parts of rows.values()) parts.buttons.hidden = !token;
 });
 byId("orders").addEventListener("submit", (event) => event.preventDefault());
-turn();
+poll();

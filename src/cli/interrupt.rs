@@ -1,4 +1,4 @@
-//! Commands that go on until somebody ends them: `status --watch`, `events --follow`.
+//! Ctrl-C and SIGTERM for commands that repeat: `status --watch`, `events --follow`.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -8,16 +8,15 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::complain;
+use crate::cli::output::complain;
 
-/// From one turn to the next. Ctrl-C ends the command in order: what it printed is whole, and it
-/// did what it was asked.
-pub(crate) struct Turns {
+/// An interrupted command ends between two outputs, and with success.
+pub(crate) struct Interrupt {
     ended: Receiver<()>,
 }
 
-impl Turns {
-    pub(crate) fn begin() -> Result<Turns, ExitCode> {
+impl Interrupt {
+    pub(crate) fn listen() -> Result<Interrupt, ExitCode> {
         let (sender, ended) = mpsc::channel();
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|err| {
             complain(&format!("cannot listen to signals: {err}"));
@@ -25,14 +24,14 @@ impl Turns {
         })?;
         thread::spawn(move || {
             if signals.forever().next().is_some() {
-                // Nobody listens any more when the command has ended by itself.
+                // The receiver is gone if the command has ended by itself.
                 let _ = sender.send(());
             }
         });
-        Ok(Turns { ended })
+        Ok(Interrupt { ended })
     }
 
-    /// Until the next turn; false when there is none.
+    /// Waits; false once the command was interrupted.
     pub(crate) fn wait(&self, span: Duration) -> bool {
         self.ended.recv_timeout(span) == Err(RecvTimeoutError::Timeout)
     }

@@ -1,0 +1,124 @@
+//! A command line as data, before anything is looked up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::daemon::Options;
+
+pub(crate) enum CliCommand {
+    Help(Topic),
+    Version,
+    Check { config: PathBuf, json: bool, live: bool },
+    Completions(Shell),
+    Doctor { config: PathBuf, json: bool },
+    Events(EventsArgs),
+    Explain { service: String, json: bool, to: DaemonAddr },
+    Healthcheck { to: DaemonAddr },
+    Init(InitArgs),
+    Pause { what: Scope, span: Option<String>, to: DaemonAddr },
+    Reload { to: DaemonAddr },
+    Restart { service: String, to: DaemonAddr },
+    Resume { what: Scope, to: DaemonAddr },
+    Run(Options),
+    Scale(ScaleArgs),
+    Schedule(ScheduleArgs),
+    Simulate(SimulateArgs),
+    Status(StatusArgs),
+}
+
+/// Where the daemon is found.
+#[derive(Debug)]
+pub(crate) struct DaemonAddr {
+    pub(crate) config: PathBuf,
+    /// Its control socket. Without it the config names one.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug)]
+pub(crate) enum Scope {
+    One(String),
+    All,
+}
+
+#[derive(Debug)]
+pub(crate) struct ScaleArgs {
+    pub(crate) service: String,
+    pub(crate) count: CountArg,
+    pub(crate) span: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) to: DaemonAddr,
+}
+
+#[derive(Debug)]
+pub(crate) enum CountArg {
+    Auto,
+    Exactly(u32),
+    /// `+2` and `-1`; never 0.
+    By(i64),
+}
+
+pub(crate) struct StatusArgs {
+    pub(crate) service: Option<String>,
+    pub(crate) watch: bool,
+    pub(crate) json: bool,
+    pub(crate) to: DaemonAddr,
+}
+
+pub(crate) struct EventsArgs {
+    pub(crate) service: Option<String>,
+    pub(crate) since: Option<SinceArg>,
+    pub(crate) follow: bool,
+    pub(crate) json: bool,
+    pub(crate) to: DaemonAddr,
+}
+
+#[derive(Debug)]
+pub(crate) enum SinceArg {
+    Ago(Duration),
+    At(DateTime<Utc>),
+}
+
+pub(crate) struct InitArgs {
+    pub(crate) compose: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
+}
+
+pub(crate) struct ScheduleArgs {
+    pub(crate) service: String,
+    pub(crate) from: Option<String>,
+    pub(crate) until: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) config: PathBuf,
+}
+
+pub(crate) struct SimulateArgs {
+    pub(crate) load: PathBuf,
+    pub(crate) service: Option<String>,
+    pub(crate) start: Option<String>,
+    pub(crate) start_up: Option<String>,
+    pub(crate) capacity: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) config: PathBuf,
+}
+
+/// The names are of commands, and may be unknown.
+pub(crate) enum Topic {
+    /// `-h`
+    Short,
+    /// `COMMAND -h`
+    Brief(String),
+    /// `--help`
+    All,
+    /// `COMMAND --help` and `help COMMAND`
+    Whole(String),
+}

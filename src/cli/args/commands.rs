@@ -1,0 +1,207 @@
+//! The table of all commands. Parsing, help and the shells' completions read it.
+
+use crate::cli::args::cli_command::CliCommand;
+use crate::cli::args::options::{
+    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LIVE, LOAD, ONCE, OUTPUT,
+    Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL, WATCH,
+};
+use crate::cli::args::raw_args::RawArgs;
+use crate::cli::args::readers;
+use crate::model::units;
+
+pub(crate) struct CommandSpec {
+    pub(crate) name: &'static str,
+    /// For the shells' completions.
+    pub(crate) summary: &'static str,
+    /// In their order.
+    pub(crate) operands: &'static [Operand],
+    pub(crate) options: &'static [OptionSpec],
+    pub(crate) help: &'static str,
+    pub(crate) read: fn(RawArgs) -> Result<CliCommand, String>,
+}
+
+const CHECK: CommandSpec = CommandSpec {
+    name: "check",
+    summary: "validate the config file",
+    operands: &[],
+    options: &[CONFIG, JSON, LIVE],
+    help: include_str!("../help/check.txt"),
+    read: readers::check,
+};
+
+const COMPLETIONS: CommandSpec = CommandSpec {
+    name: "completions",
+    summary: "print a completion script for a shell",
+    operands: &[Operand::Shell],
+    options: &[],
+    help: include_str!("../help/completions.txt"),
+    read: readers::completions,
+};
+
+const DOCTOR: CommandSpec = CommandSpec {
+    name: "doctor",
+    summary: "check that this host has what the daemon needs",
+    operands: &[],
+    options: &[CONFIG, JSON],
+    help: include_str!("../help/doctor.txt"),
+    read: readers::doctor,
+};
+
+const EVENTS: CommandSpec = CommandSpec {
+    name: "events",
+    summary: "print events",
+    operands: &[],
+    options: &[SERVICE, SINCE, FOLLOW, JSON, CONFIG, SOCKET],
+    help: include_str!("../help/events.txt"),
+    read: readers::events,
+};
+
+const EXPLAIN: CommandSpec = CommandSpec {
+    name: "explain",
+    summary: "explain the last decision, number by number",
+    operands: &[Operand::Service],
+    options: &[JSON, CONFIG, SOCKET],
+    help: include_str!("../help/explain.txt"),
+    read: readers::explain,
+};
+
+const HEALTHCHECK: CommandSpec = CommandSpec {
+    name: "healthcheck",
+    summary: "check that the daemon is ready",
+    operands: &[],
+    options: &[CONFIG, SOCKET],
+    help: include_str!("../help/healthcheck.txt"),
+    read: readers::healthcheck,
+};
+
+const HELP: CommandSpec = CommandSpec {
+    name: "help",
+    summary: "print help, also about one command",
+    operands: &[Operand::Command],
+    options: &[],
+    help: include_str!("../help/all.txt"),
+    read: readers::help,
+};
+
+const INIT: CommandSpec = CommandSpec {
+    name: "init",
+    summary: "write a starting config",
+    operands: &[],
+    options: &[COMPOSE, OUTPUT],
+    help: include_str!("../help/init.txt"),
+    read: readers::init,
+};
+
+const PAUSE: CommandSpec = CommandSpec {
+    name: "pause",
+    summary: "stop scaling",
+    operands: &[Operand::Service],
+    options: &[ALL, FOR, CONFIG, SOCKET],
+    help: include_str!("../help/pause.txt"),
+    read: readers::pause,
+};
+
+const RELOAD: CommandSpec = CommandSpec {
+    name: "reload",
+    summary: "make the daemon read its config again",
+    operands: &[],
+    options: &[CONFIG, SOCKET],
+    help: include_str!("../help/reload.txt"),
+    read: readers::reload,
+};
+
+const RESTART: CommandSpec = CommandSpec {
+    name: "restart",
+    summary: "replace every replica without lost requests",
+    operands: &[Operand::Service],
+    options: &[CONFIG, SOCKET],
+    help: include_str!("../help/restart.txt"),
+    read: readers::restart,
+};
+
+const RESUME: CommandSpec = CommandSpec {
+    name: "resume",
+    summary: "start scaling again",
+    operands: &[Operand::Service],
+    options: &[ALL, CONFIG, SOCKET],
+    help: include_str!("../help/resume.txt"),
+    read: readers::resume,
+};
+
+const RUN: CommandSpec = CommandSpec {
+    name: "run",
+    summary: "run the daemon in the foreground",
+    operands: &[],
+    options: &[CONFIG, DRY_RUN, ONCE],
+    help: include_str!("../help/run.txt"),
+    read: readers::run,
+};
+
+const SCALE: CommandSpec = CommandSpec {
+    name: "scale",
+    summary: "hold a number of replicas",
+    operands: &[Operand::Service, Operand::Count],
+    options: &[FOR, REASON, CONFIG, SOCKET],
+    help: include_str!("../help/scale.txt"),
+    read: readers::scale,
+};
+
+const SCHEDULE: CommandSpec = CommandSpec {
+    name: "schedule",
+    summary: "print future changes of a service's bounds",
+    operands: &[Operand::Service],
+    options: &[FROM, UNTIL, JSON, CONFIG],
+    help: include_str!("../help/schedule.txt"),
+    read: readers::schedule,
+};
+
+const SIMULATE: CommandSpec = CommandSpec {
+    name: "simulate",
+    summary: "replay a load trace without Docker",
+    operands: &[],
+    options: &[LOAD, SERVICE, START, START_UP, CAPACITY, JSON, SVG, CONFIG],
+    help: include_str!("../help/simulate.txt"),
+    read: readers::simulate,
+};
+
+const STATUS: CommandSpec = CommandSpec {
+    name: "status",
+    summary: "print the state of every service",
+    operands: &[Operand::Service],
+    options: &[WATCH, JSON, CONFIG, SOCKET],
+    help: include_str!("../help/status.txt"),
+    read: readers::status,
+};
+
+/// By name.
+pub(crate) const COMMANDS: [&CommandSpec; 17] = [
+    &CHECK,
+    &COMPLETIONS,
+    &DOCTOR,
+    &EVENTS,
+    &EXPLAIN,
+    &HEALTHCHECK,
+    &HELP,
+    &INIT,
+    &PAUSE,
+    &RELOAD,
+    &RESTART,
+    &RESUME,
+    &RUN,
+    &SCALE,
+    &SCHEDULE,
+    &SIMULATE,
+    &STATUS,
+];
+
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.into_iter().map(|spec| spec.name)
+}
+
+pub(crate) fn find(name: &str) -> Result<&'static CommandSpec, String> {
+    COMMANDS.into_iter().find(|spec| spec.name == name).ok_or_else(|| {
+        let near = units::nearest(name, names(), 1);
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!("unknown command `{name}`{hint}")
+    })
+}

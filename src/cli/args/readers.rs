@@ -1,0 +1,146 @@
+//! Raw words to a command, one function for each.
+
+use chrono::DateTime;
+
+use crate::cli::args::cli_command::{
+    CliCommand, CountArg, EventsArgs, InitArgs, ScaleArgs, ScheduleArgs, Shell, SimulateArgs,
+    SinceArg, StatusArgs, Topic,
+};
+use crate::cli::args::options;
+use crate::cli::args::raw_args::RawArgs;
+use crate::daemon::Options;
+use crate::model::units;
+
+pub(crate) fn help(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Help(args.operand().map_or(Topic::All, Topic::Whole)))
+}
+
+fn service(args: &mut RawArgs, command: &str) -> Result<String, String> {
+    args.operand().ok_or_else(|| format!("{command}: which service?"))
+}
+
+pub(crate) fn check(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (json, live) = (args.has(options::JSON), args.has(options::LIVE));
+    Ok(CliCommand::Check { config: args.config(), json, live })
+}
+
+pub(crate) fn completions(mut args: RawArgs) -> Result<CliCommand, String> {
+    match args.operand().as_deref() {
+        Some("bash") => Ok(CliCommand::Completions(Shell::Bash)),
+        Some("zsh") => Ok(CliCommand::Completions(Shell::Zsh)),
+        Some("fish") => Ok(CliCommand::Completions(Shell::Fish)),
+        Some(word) => {
+            Err(format!("completions: `{word}` is not a known shell; give bash, zsh or fish"))
+        }
+        None => Err("completions: for which shell? give bash, zsh or fish".to_owned()),
+    }
+}
+
+pub(crate) fn doctor(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Doctor { config: args.config(), json: args.has(options::JSON) })
+}
+
+pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
+    let since = args.text(options::SINCE).map(|text| since(&text)).transpose()?;
+    let (follow, json) = (args.has(options::FOLLOW), args.has(options::JSON));
+    let (service, to) = (args.text(options::SERVICE), args.daemon_addr());
+    Ok(CliCommand::Events(EventsArgs { service, since, follow, json, to }))
+}
+
+fn since(text: &str) -> Result<SinceArg, String> {
+    let ago = units::span(text).map(SinceArg::Ago);
+    let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| SinceArg::At(at.to_utc()));
+    ago.or_else(at).ok_or_else(|| {
+        let allowed = "a duration like 10m or a timestamp like 2026-10-25T00:00:00Z";
+        format!("`--since {text}` is not a time; write {allowed}")
+    })
+}
+
+pub(crate) fn explain(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (service, json) = (service(&mut args, "explain")?, args.has(options::JSON));
+    Ok(CliCommand::Explain { service, json, to: args.daemon_addr() })
+}
+
+pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Healthcheck { to: args.daemon_addr() })
+}
+
+pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (compose, output) = (args.path(options::COMPOSE), args.path(options::OUTPUT));
+    Ok(CliCommand::Init(InitArgs { compose, output }))
+}
+
+pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (what, span) = (args.scope("pause")?, args.span(options::FOR)?);
+    Ok(CliCommand::Pause { what, span, to: args.daemon_addr() })
+}
+
+pub(crate) fn reload(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Reload { to: args.daemon_addr() })
+}
+
+pub(crate) fn restart(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Restart { service: service(&mut args, "restart")?, to: args.daemon_addr() })
+}
+
+pub(crate) fn resume(mut args: RawArgs) -> Result<CliCommand, String> {
+    Ok(CliCommand::Resume { what: args.scope("resume")?, to: args.daemon_addr() })
+}
+
+pub(crate) fn scale(mut args: RawArgs) -> Result<CliCommand, String> {
+    let service = service(&mut args, "scale")?;
+    let count = args.operand().ok_or("scale: to how many replicas? give N, +N, -N or auto")?;
+    let count = count_of(&count)?;
+    let (span, reason) = (args.span(options::FOR)?, args.text(options::REASON));
+    if matches!(count, CountArg::Auto) && (span.is_some() || reason.is_some()) {
+        return Err("scale: --for and --reason go with a number, not with auto".to_owned());
+    }
+    Ok(CliCommand::Scale(ScaleArgs { service, count, span, reason, to: args.daemon_addr() }))
+}
+
+fn count_of(word: &str) -> Result<CountArg, String> {
+    let wrong = || format!("scale: `{word}` is not a count; give N, +N, -N or auto");
+    if word == "auto" {
+        return Ok(CountArg::Auto);
+    }
+    let (sign, digits) = match word.split_at_checked(1) {
+        Some(("+", rest)) => (1, rest),
+        Some(("-", rest)) => (-1, rest),
+        _ => (0, word),
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    let number = digits.parse::<u32>().ok().filter(|_| plain).ok_or_else(wrong)?;
+    match sign {
+        0 => Ok(CountArg::Exactly(number)),
+        _ if number == 0 => Err(wrong()),
+        _ => Ok(CountArg::By(sign * i64::from(number))),
+    }
+}
+
+pub(crate) fn status(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (service, to) = (args.operand(), args.daemon_addr());
+    let (watch, json) = (args.has(options::WATCH), args.has(options::JSON));
+    Ok(CliCommand::Status(StatusArgs { service, watch, json, to }))
+}
+
+pub(crate) fn run(mut args: RawArgs) -> Result<CliCommand, String> {
+    let (once, dry_run) = (args.has(options::ONCE), args.has(options::DRY_RUN));
+    Ok(CliCommand::Run(Options { config_file: args.config(), once, dry_run }))
+}
+
+pub(crate) fn schedule(mut args: RawArgs) -> Result<CliCommand, String> {
+    let service = service(&mut args, "schedule")?;
+    let (from, until) = (args.text(options::FROM), args.text(options::UNTIL));
+    let (json, config) = (args.has(options::JSON), args.config());
+    Ok(CliCommand::Schedule(ScheduleArgs { service, from, until, json, config }))
+}
+
+pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
+    let load = args.path(options::LOAD).ok_or("simulate: which trace? give --load F.csv")?;
+    let (service, start) = (args.text(options::SERVICE), args.text(options::START));
+    let (start_up, capacity) = (args.text(options::START_UP), args.text(options::CAPACITY));
+    let (json, svg) = (args.has(options::JSON), args.path(options::SVG));
+    let config = args.config();
+    let asked = SimulateArgs { load, service, start, start_up, capacity, json, svg, config };
+    Ok(CliCommand::Simulate(asked))
+}
