@@ -102,14 +102,14 @@ fn what_was_saved_comes_back() {
     assert!(said.contains(&format!(", {} files", 4 + ODD.len())), "{said}");
     let archive = &installation.archives()[0];
     assert_eq!((mode(archive), mode(installation.at("saved"))), (0o600, 0o700));
-    assert!(installation.good(&["verify", archive]).contains("is whole"));
+    assert!(installation.good(&["verify", archive]).contains("is complete"));
 
     // To another place first: what is left out is not there.
     let root = installation.at("root");
     fs::create_dir(&root).unwrap();
     let to_root = ["restore", archive, "--root", root.to_str().unwrap()];
     // An archive does not say alone where is written.
-    installation.bad(&to_root, "the archive also holds ");
+    installation.bad(&to_root, "the archive also has ");
     assert!(tree(&root).is_empty());
     installation.good(&[&to_root, &odd[..]].concat());
     let below = root.join(installation.dir.path().strip_prefix("/").unwrap());
@@ -140,7 +140,8 @@ fn what_was_saved_comes_back() {
     fs::remove_file(installation.at("state/state.json")).unwrap();
     let changed = tree(installation.dir.path());
     let said = installation.good(&[&["restore", archive, "--dry-run"], &odd[..]].concat());
-    for word in ["config.json, which differs now", "state.json, which is not", "good, which is the"]
+    for word in
+        ["config.json, which differs", "state.json, which does not", "good, which is unchanged"]
     {
         assert!(said.contains(word), "{word}: {said}");
     }
@@ -217,7 +218,7 @@ fn only_archives_of_ours_are_ever_deleted() {
     let save = || {
         outcome(&installation.command(&["save"]).env("PLIMSOLL_BACKUP_KEEP", "1").output().unwrap())
     };
-    for gone in [format!("{exact} is gone, 1 are kept"), "is gone, 1 are kept".to_owned()] {
+    for gone in [format!("{exact} deleted, 1 are kept"), "deleted, 1 are kept".to_owned()] {
         let (status, said) = save();
         assert!(status == 0 && said.contains(&gone), "{status}: {said}");
     }
@@ -241,7 +242,7 @@ fn what_is_damaged_or_not_ours_is_not_restored() {
     let bytes = fs::read(archive).unwrap();
     let half = installation.at("half.tar.gz");
     fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
-    installation.bad(&["restore", half.to_str().unwrap()], "no whole archive");
+    installation.bad(&["restore", half.to_str().unwrap()], "not a complete archive");
     // Whole as an archive, with another content than was saved.
     let script = r#"cd "$1" && mkdir x && tar -xzf "$2" -C x || exit
         find x -name state.json -exec sh -c 'echo >>"$1"' sh {} \; || exit
@@ -253,14 +254,14 @@ fn what_is_damaged_or_not_ours_is_not_restored() {
     installation.bad(&["restore", installation.at("other.tar.gz").to_str().unwrap()], "is damaged");
     installation.bad(
         &["restore", installation.at("foreign.tar.gz").to_str().unwrap()],
-        "none of our archives",
+        "is not an archive of this script",
     );
     installation
-        .bad(&["restore", installation.at("none.tar.gz").to_str().unwrap()], "is not there");
+        .bad(&["restore", installation.at("none.tar.gz").to_str().unwrap()], "does not exist");
     // A daemon would write over it.
     let lock = fs::File::open(installation.at("state/lock")).unwrap();
     lock.lock().unwrap();
-    installation.bad(&["restore", archive], "a daemon runs on");
+    installation.bad(&["restore", archive], "a daemon uses");
     assert_eq!(tree(installation.dir.path()), before);
     drop(lock);
     installation.good(&["restore", archive]);
@@ -276,7 +277,7 @@ fn a_state_that_may_not_be_looked_at_is_not_taken_for_none() {
     let of = installation.command(&[]);
     save.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
     let (status, said) = outcome(&save.output().unwrap());
-    assert!(status == 1 && said.contains("cannot be looked into"), "{status}: {said}");
+    assert!(status == 1 && said.contains("cannot be read"), "{status}: {said}");
     fs::set_permissions(installation.at("state"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
@@ -304,10 +305,10 @@ fn what_the_account_put_in_the_place_of_its_files_is_not_saved() {
         let aside = installation.at("aside");
         let was = fs::rename(&at, &aside).is_ok();
         symlink(&foreign, &at).unwrap();
-        installation.bad(&["save"], "is no plain file");
+        installation.bad(&["save"], "is not a regular file");
         fs::remove_file(&at).unwrap();
         assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
-        installation.bad(&["save"], "is no plain file");
+        installation.bad(&["save"], "is not a regular file");
         fs::remove_file(&at).unwrap();
         fs::hard_link(&foreign, &at).unwrap();
         installation.bad(&["save"], "has 2 names");
@@ -367,13 +368,13 @@ fn an_archive_writes_nothing_but_what_a_backup_may_hold() {
     let before = tree(&installation.at("state"));
     // Each makes `x` another archive, whose sums are right.
     for (script, word) in [
-        ("tar -rPf t ../escape", "lead out of it"),
-        ("tar -rPf t \"$dir/escape\"", "lead out of it"),
-        ("ln -s \"$dir/foreign\" x/link; tar -rf t -C x ./link", "more than files"),
-        ("ln x/SHA256SUMS x/link; tar -cf t -C x .", "more than files"),
-        ("mknod x/null c 1 3; tar -rf t -C x ./null", "more than files"),
-        ("mkfifo x/pipe; tar -rf t -C x ./pipe", "more than files"),
-        ("mkdir -p x/etc; echo >x/etc/passwd; sums; tar -cf t -C x .", "also holds /etc/passwd"),
+        ("tar -rPf t ../escape", "file names outside of it"),
+        ("tar -rPf t \"$dir/escape\"", "file names outside of it"),
+        ("ln -s \"$dir/foreign\" x/link; tar -rf t -C x ./link", "entries that are not files"),
+        ("ln x/SHA256SUMS x/link; tar -cf t -C x .", "entries that are not files"),
+        ("mknod x/null c 1 3; tar -rf t -C x ./null", "entries that are not files"),
+        ("mkfifo x/pipe; tar -rf t -C x ./pipe", "entries that are not files"),
+        ("mkdir -p x/etc; echo >x/etc/passwd; sums; tar -cf t -C x .", "also has /etc/passwd"),
         ("truncate -s 300M x/large; tar -rf t -C x ./large", "unpacks to over 256 MiB"),
     ] {
         let whole = format!(
