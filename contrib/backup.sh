@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Saves what plimsoll cannot make again, and brings it back.
+# Backs up and restores plimsoll's config and state.
 #
 #   backup.sh save [FILE...]       config, state and HAProxy's last good file, and FILEs
-#   backup.sh list                 what was saved, oldest first
-#   backup.sh verify ARCHIVE       whether it is whole
+#   backup.sh list                 the archives, oldest first
+#   backup.sh verify ARCHIVE       checks that it is complete
 #   backup.sh restore ARCHIVE [--root DIR] [--dry-run] [FILE...]
-#                                  each file to where it was, below DIR; what is there now stays
-#                                  beside it as FILE.before-restore
+#                                  writes each file to its place below DIR; a replaced file is
+#                                  kept as FILE.before-restore
 #
-# Name as FILEs what the config points at: files of secrets, certificates, a base_config; and name
-# them again to restore them: an archive does not say where on this host root writes. Caches, sockets,
-# locks and what is written anew at a start are left out.
+# Pass as FILEs what the config refers to: secrets, certificates, a base_config. Pass them again to
+# restore them: an archive does not decide where root writes on this host. Caches, sockets, locks and
+# files that are generated at a start are left out.
 #
-# The folder of the state is the daemon's account's, and root works in it: no symbolic link in there
-# is followed, a file is made whole in a folder that only root may enter and then renamed, the state
-# belongs to the owner of its folder, and nothing comes back with a setuid bit.
+# The state folder belongs to the daemon's account, and root works in it. So no symbolic link in it is
+# followed, a file is completed in a folder that only root may enter and then renamed, the state gets
+# the owner of its folder, and no file is restored with a setuid bit.
 #
-# Where things are, unless the config says otherwise:
+# Variables and defaults, with the config key each has to agree with:
 #   PLIMSOLL_CONFIG           /etc/plimsoll/config.json
 #   PLIMSOLL_STATE_DIR        /var/lib/plimsoll              autoscaler.state_dir
 #   PLIMSOLL_HAPROXY_CONFIG   /var/lib/plimsoll/haproxy.cfg  load_balancer.config
 #   PLIMSOLL_BACKUP_DIR       /var/backups/plimsoll
-#   PLIMSOLL_BACKUP_KEEP      14, how many archives stay; only files named as ours ever go
+#   PLIMSOLL_BACKUP_KEEP      14, number of archives to keep; no other file is deleted
 #
-# An archive may hold secrets: it is for its owner alone. Exit status: 0 done, 1 failed, 2 wrong
+# An archive may contain secrets: only its owner may read it. Exit status: 0 done, 1 failed, 2 wrong
 # usage.
 set -euo pipefail
 umask 077
@@ -35,11 +35,11 @@ haproxy=${PLIMSOLL_HAPROXY_CONFIG:-/var/lib/plimsoll/haproxy.cfg}
 folder=${PLIMSOLL_BACKUP_DIR:-/var/backups/plimsoll}
 keep=${PLIMSOLL_BACKUP_KEEP:-14}
 
-# What an archive's name is, for find. Nothing else is ever deleted, but folders of work like these.
+# The pattern of archive names, for find. Only these and work folders are ever deleted.
 readonly archive_regex='\./plimsoll-[0-9]{8}T[0-9]{6}Z\.tar\.gz'
 readonly work_regex='\./\.plimsoll-work-[a-zA-Z0-9]{8}'
 readonly sums=SHA256SUMS
-# The daemon reads no longer file; and an archive that grows beyond all bounds fills no disk.
+# The daemon reads no larger file. The archive's limit keeps a bad one from filling the disk.
 readonly file_bytes_max=$((64 << 20)) archive_bytes_max=$((256 << 20))
 
 say() { echo "backup: $*"; }
@@ -57,7 +57,7 @@ usage() {
 }
 
 work=
-# Beside the places of what is restored: folders with a file each.
+# Staging folders beside the files to restore, with one file each.
 staged=()
 clean() {
     [ -z "$work" ] || rm -rf -- "$work"
@@ -68,23 +68,23 @@ trap 'exit 1' HUP INT TERM
 
 found() { find . -maxdepth 1 -regextype posix-extended "$@"; }
 
-# A copy of a file below the folder of work, by its whole path.
+# Copies a file into the work folder, under its full path.
 take() {
     if ! mkdir -p "$work/files$(dirname "$1")" || ! cp -p -- "$1" "$work/files$1"; then
         fail 1 "$1 cannot be copied to $folder; is the disk full?"
     fi
 }
 
-# A plain file, and no link to one.
+# A regular file, and no link to one.
 is_plain() { [ -f "$1" ] && [ ! -L "$1" ]; }
 
-# The same of a file in a folder that another may write to: what is in there may become another file
-# at any time, so it is opened without following a link or waiting, and read up to a bound.
+# The same for a file in a folder that another user may write to, where it may be replaced at any time:
+# it is opened without following links or blocking, and read up to a limit.
 take_foreign() {
     local names owner mode time size
     read -r names owner mode time size < <(stat -c '%h %u:%g %a %Y %s' -- "$1") ||
         fail 1 "$1 cannot be read"
-    [ "$names" -eq 1 ] || fail 1 "$1 has $names names (hard links); look who made it, and remove it"
+    [ "$names" -eq 1 ] || fail 1 "$1 has $names names (hard links); find out who made it, then remove it"
     [ "$size" -le "$file_bytes_max" ] ||
         fail 1 "$1 has $size bytes, more than any file of the daemon's"
     if ! mkdir -p "$work/files$(dirname "$1")" ||
@@ -92,24 +92,24 @@ take_foreign() {
             count=$((file_bytes_max >> 20)) status=none; then
         fail 1 "$1 cannot be copied to $folder; is the disk full?"
     fi
-    # As cp does: whoever may not give it away keeps it.
+    # Like cp: without the permission to change the owner, keep it.
     chown "$owner" "$work/files$1" 2>/dev/null || true
-    # Without setuid, setgid and sticky, and without writing for everybody.
+    # Without setuid, setgid, sticky, and write permission for others.
     chmod "$(printf '%o' $((0$mode & 0775)))" "$work/files$1"
     touch -d "@$time" "$work/files$1"
 }
 
-# What cannot be looked into would seem to be empty.
-may_look() {
+# A folder that cannot be read would seem to be empty.
+may_read() {
     if [ -e "$1" ] && { [ ! -r "$1" ] || [ ! -x "$1" ]; }; then
-        fail 1 "$1 cannot be looked into; run this as root, or as the daemon's user"
+        fail 1 "$1 cannot be read; run this as root, or as the daemon's user"
     fi
 }
 
-# What the daemon wrote. The last is what events.jsonl was, before it was full.
+# Files that the daemon writes. The last one is the previous events.jsonl.
 written=("$state/state.json" "$state/events.jsonl" "$haproxy.good" "$state/events.jsonl.1")
 
-# Of a name: whether the daemon wrote it.
+# Whether the daemon writes a file of this name.
 is_written() {
     local file
     for file in "${written[@]}"; do [ "$1" != "$file" ] || return 0; done
@@ -124,7 +124,7 @@ take_all() {
         if is_plain "$file"; then
             take_foreign "$file"
         elif [ -e "$file" ] || [ -L "$file" ]; then
-            fail 1 "$file is no plain file; look who made it, and remove it"
+            fail 1 "$file is not a regular file; find out who made it, then remove it"
         elif [ "$file" != "$state/events.jsonl.1" ]; then
             say "$file is not there yet" >&2
         fi
@@ -132,10 +132,10 @@ take_all() {
     for file in "$@"; do take "$file"; done
 }
 
-# A config that says otherwise would leave the state out: KEY PLACE VARIABLE.
+# Warns if the config names another place, as the backup would lack that file: KEY PLACE VARIABLE.
 compare() {
     if grep -q "\"$1\"" "$config" && ! grep -qF "\"$2\"" "$config"; then
-        say "$config has $1, and not $2; set $3 if that is where it is" >&2
+        say "$config has another $1 than $2; set $3 to it" >&2
     fi
 }
 
@@ -144,8 +144,8 @@ begin() {
         fail 1 "$folder cannot be made or entered"
     fi
     exec 9>.lock || fail 1 "$folder cannot be written to"
-    flock -w 300 9 || fail 1 "another backup holds $folder/.lock for five minutes now"
-    # Left by one that was killed: whoever has the lock is the only one.
+    flock -w 300 9 || fail 1 "another backup has held $folder/.lock for five minutes"
+    # Left by a killed run: the lock excludes a running one.
     found -type d -regex "$work_regex" -exec rm -rf -- {} +
     work=$(mktemp -d "$PWD/.plimsoll-work-XXXXXXXX") ||
         fail 1 "$folder cannot be written to; is the disk full?"
@@ -154,20 +154,20 @@ begin() {
 save() {
     local file name try
     case $keep in
-    '' | 0* | *[!0-9]*) fail 2 "PLIMSOLL_BACKUP_KEEP is $keep, a number above 0 is needed" ;;
+    '' | 0* | *[!0-9]*) fail 2 "PLIMSOLL_BACKUP_KEEP must be a number above 0, got $keep" ;;
     esac
     for file in "$config" "$state" "$haproxy" "$@"; do
         case $file in
         *$'\n'*) fail 2 "the name of $file has a line end" ;;
         /*) ;;
-        *) fail 2 "$file does not begin with /" ;;
+        *) fail 2 "$file must begin with /" ;;
         esac
     done
     for file in "$config" "$@"; do
-        if [ ! -f "$file" ] || [ ! -r "$file" ]; then fail 1 "$file is no file that we can read"; fi
+        if [ ! -f "$file" ] || [ ! -r "$file" ]; then fail 1 "$file is not a readable file"; fi
     done
-    may_look "$state"
-    may_look "$(dirname "$haproxy")"
+    may_read "$state"
+    may_read "$(dirname "$haproxy")"
     compare state_dir "$state" PLIMSOLL_STATE_DIR
     begin
     take_all "$@"
@@ -179,9 +179,9 @@ save() {
     verify "$work/archive" >/dev/null
     for try in 1 2 3 4 5; do
         name=plimsoll-$(date -u +%Y%m%dT%H%M%SZ).tar.gz
-        # Of this very second: the lock lets nobody else make one, so the next is free.
+        # An archive of this second exists; the lock excludes other runs, so the next name is free.
         [ -e "$name" ] || break
-        [ "$try" -lt 5 ] || fail 1 "$folder/$name is there already"
+        [ "$try" -lt 5 ] || fail 1 "$folder/$name already exists"
         sleep 1
     done
     mv -n -- "$work/archive" "$name" && sync .
@@ -189,66 +189,65 @@ save() {
     forget
 }
 
-# The oldest, by the time in their names.
+# Deletes the oldest, by the time in their names.
 forget() {
     local old
     found -type f -regex "$archive_regex" -print0 | sort -z | head -z -n "-$keep" |
         while IFS= read -r -d '' old; do
             rm -f -- "$old"
-            say "$folder/${old#./} is gone, $keep are kept"
+            say "$folder/${old#./} deleted, $keep are kept"
         done
 }
 
 list() {
-    cd -- "$folder" 2>/dev/null || fail 1 "$folder is not there: nothing was saved yet"
+    cd -- "$folder" 2>/dev/null || fail 1 "$folder does not exist: nothing was saved yet"
     found -type f -regex "$archive_regex" -printf '%P\n' | sort
 }
 
-# Unpacks an archive below the folder of work, and compares each file with its sum.
+# Unpacks an archive into the work folder, and compares each file with its checksum.
 verify() {
     local names rows unpacked=$work/unpacked plain=$work/plain.tar
-    # Up to a bound: a few bytes may stand for more than the disk has.
+    # Up to a limit: a small archive may unpack to more than the disk can hold.
     if ! gzip -dc -- "$1" 2>"$work/said" | head -c $((archive_bytes_max + 1)) >"$plain" &&
         [ "$(wc -c <"$plain")" -le "$archive_bytes_max" ]; then
-        fail 1 "$1 is no whole archive: $(tail -n 1 "$work/said")"
+        fail 1 "$1 is not a complete archive: $(tail -n 1 "$work/said")"
     fi
     [ "$(wc -c <"$plain")" -le "$archive_bytes_max" ] ||
-        fail 1 "$1 unpacks to over $((archive_bytes_max >> 20)) MiB, which no backup of ours has"
-    names=$(tar -tf "$plain" 2>&1) || fail 1 "$1 is no whole archive: ${names##*$'\n'}"
-    ! grep -qE '^/|(^|/)\.\.(/|$)' <<<"$names" || fail 1 "$1 holds names that lead out of it"
+        fail 1 "$1 unpacks to over $((archive_bytes_max >> 20)) MiB, more than any backup of this script"
+    names=$(tar -tf "$plain" 2>&1) || fail 1 "$1 is not a complete archive: ${names##*$'\n'}"
+    ! grep -qE '^/|(^|/)\.\.(/|$)' <<<"$names" || fail 1 "$1 has file names outside of it"
     rows=$(tar --numeric-owner -tvf "$plain")
-    ! grep -q '^[^d-]' <<<"$rows" || fail 1 "$1 holds more than files"
+    ! grep -q '^[^d-]' <<<"$rows" || fail 1 "$1 has entries that are not files"
     rm -rf "$unpacked"
     mkdir "$unpacked"
     tar -C "$unpacked" -xpf "$plain" || fail 1 "$1 cannot be unpacked in $work"
     rm -f "$plain"
-    [ -z "$(find "$unpacked" ! -type f ! -type d)" ] || fail 1 "$1 holds more than files"
+    [ -z "$(find "$unpacked" ! -type f ! -type d)" ] || fail 1 "$1 has entries that are not files"
     find "$unpacked" -type f -exec chmod u-s,g-s,o-w,-t {} +
-    [ -f "$unpacked/$sums" ] || fail 1 "$1 is none of our archives: it has no $sums"
+    [ -f "$unpacked/$sums" ] || fail 1 "$1 is not an archive of this script: it has no $sums"
     (cd "$unpacked" && sha256sum --quiet -c "$sums" >&2) || fail 1 "$1 is damaged"
-    # And nothing that has no sum.
+    # No file may lack a checksum.
     [ "$(find "$unpacked" -type f | wc -l)" -eq $(($(wc -l <"$unpacked/$sums") + 1)) ] ||
-        fail 1 "$1 holds files that are not in its $sums"
-    say "$1 is whole"
+        fail 1 "$1 has files that are not in its $sums"
+    say "$1 is complete"
 }
 
-# The same, now: NEW PLACE.
+# Whether both files are the same: NEW PLACE.
 is_same() { is_plain "$2" && timeout 60 cmp -s "$1" "$2"; }
 
-# What would become of one file: NEW PLACE.
+# What a restore would do to one file: NEW PLACE.
 fate() {
     if [ ! -e "$2" ] && [ ! -L "$2" ]; then
-        echo "is not there now"
+        echo "does not exist now"
     elif is_same "$1" "$2"; then
-        echo "is the same now"
+        echo "is unchanged"
     else
-        echo "differs now; that one would stay as $2.before-restore"
+        echo "differs; the present one would be kept as $2.before-restore"
     fi
 }
 
-# stage NEW PLACE OWNER: a copy beside the place. Its folder is ours alone: being in there, nobody can
-# put another in its place. Folders that are not there are everybody's to enter, as those of a fresh
-# install.
+# stage NEW PLACE OWNER: copies the file to a folder beside its place. Only we may enter that folder,
+# so nobody can replace the copy. Missing parent folders are created with mode 755, as by an install.
 stage() {
     local dir beside
     dir=$(dirname "$2")
@@ -260,7 +259,7 @@ stage() {
         sync new)
 }
 
-# put STAGED PLACE: what is there now keeps a name of its own. Neither step follows a link.
+# put STAGED PLACE: keeps the present file under another name. Neither step follows a link.
 put() {
     if [ -e "$2" ] || [ -L "$2" ]; then
         is_same "$1/new" "$2" || ln -fPT -- "$2" "$2.before-restore" ||
@@ -269,12 +268,12 @@ put() {
     mv -fT -- "$1/new" "$2" && say "wrote $2"
 }
 
-# An archive says what it likes: only what the daemon wrote, the config and what is named is written.
+# An archive is not trusted: only the daemon's files, the config and the named files are written.
 only_known() {
     local file known
     while IFS= read -r -d '' file; do
         for known in "$config" "${written[@]}" "$@"; do [ "$file" != "$known" ] || continue 2; done
-        fail 1 "the archive also holds $file; name it after the archive, if it is to be restored"
+        fail 1 "the archive also has $file; name it after the archive to restore it"
     done < <(each_file)
 }
 
@@ -291,10 +290,10 @@ restore() {
             shift 2
             ;;
         /*) named+=("$1") && shift ;;
-        *) usage "$1 is no option of restore, and no FILE that begins with /" ;;
+        *) usage "$1 is neither an option of restore nor a FILE that begins with /" ;;
         esac
     done
-    [ -f "$archive" ] || fail 1 "$archive is not there; see: $0 list"
+    [ -f "$archive" ] || fail 1 "$archive does not exist; see: $0 list"
     work=$(mktemp -d)
     verify "$archive"
     only_known "${named[@]}"
@@ -305,11 +304,11 @@ restore() {
         done
         return
     fi
-    # The daemon would write its own state over it, at its next turn.
+    # The daemon would overwrite it with its own state at its next tick.
     if is_plain "$root$state/lock" && ! flock -n "$root$state/lock" true; then
-        fail 1 "a daemon runs on $root$state; end it first: systemctl stop plimsoll"
+        fail 1 "a daemon uses $root$state; stop it first: systemctl stop plimsoll"
     fi
-    # First all of it beside its places, so that a full disk changes nothing.
+    # First stage all files, so that a full disk changes nothing.
     for file in "${files[@]}"; do
         owner=
         ! is_written "$file" || owner=$(stat -c %u:%g -- "$(dirname "$root$file")" 2>/dev/null) || owner=
@@ -321,7 +320,7 @@ restore() {
     done
 }
 
-# Of an unpacked archive: the path of each file, each ended by a NUL.
+# Prints the path of each file of an unpacked archive, each ended by a NUL.
 each_file() { (cd "$work/unpacked" && find . -type f ! -path "./$sums" -printf '/%P\0' | sort -z); }
 
 action=${1:-}
@@ -331,10 +330,10 @@ save) save "$@" ;;
 list) list ;;
 verify)
     [ $# -eq 1 ] || usage "verify needs one archive"
-    [ -f "$1" ] || fail 1 "$1 is not there; see: $0 list"
+    [ -f "$1" ] || fail 1 "$1 does not exist; see: $0 list"
     work=$(mktemp -d)
     verify "$1"
     ;;
 restore) restore "$@" ;;
-*) usage "${action:-nothing} is none of save, list, verify and restore" ;;
+*) usage "${action:-nothing} is not one of save, list, verify and restore" ;;
 esac

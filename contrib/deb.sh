@@ -1,6 +1,6 @@
 #!/bin/sh
-# deb.sh ARCH: a Debian package in dist/ of the binary that make dist left there, put together with
-# dpkg-deb alone. SOURCE_DATE_EPOCH is the time of everything in it.
+# deb.sh ARCH: builds a Debian package in dist/ from the binary that make dist left there, with dpkg-deb
+# alone. SOURCE_DATE_EPOCH is the timestamp of all files in it.
 set -eu
 
 [ $# = 1 ] || { echo "usage: $0 ARCH" >&2; exit 1; }

@@ -1,7 +1,6 @@
 #!/bin/sh
-# dist.sh BINARY ARCH: a release in dist/: the binary, its documents, contrib, and their checksums, as
-# one tarball. The same commit gives the same bytes, wherever and whenever it is built.
-# SOURCE_DATE_EPOCH is the time of everything in it.
+# dist.sh BINARY ARCH: builds a release in dist/: binary, documents, contrib and checksums in one
+# tarball. The build is reproducible. SOURCE_DATE_EPOCH is the timestamp of all files in it.
 set -eu
 
 [ $# = 2 ] || { echo "usage: $0 BINARY ARCH" >&2; exit 1; }
@@ -20,7 +19,7 @@ install -m 755 "$binary" "$dist/plimsoll"
 install -m 755 "$binary" "$stage/$name/plimsoll"
 cp "$top"/*.md "$top"/LICENSE-* "$stage/$name"
 cp -R "$top/contrib" "$stage/$name/contrib"
-# Of use in the source tree alone.
+# Only useful in the source tree.
 (cd "$stage/$name/contrib" &&
     rm -rf demo debian systemd/try.sh setup.sh trixie.sh is-static.sh dist.sh deb.sh)
 (cd "$stage/$name" && find . -type f | LC_ALL=C sort | xargs sha256sum) >"$stage/sums"

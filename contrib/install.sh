@@ -1,11 +1,11 @@
 #!/bin/sh
-# Puts plimsoll where it belongs, or takes it away again. Works in an unpacked release, and in the
-# source tree after `make dist`. Run it as root, or with DESTDIR.
+# Installs or uninstalls plimsoll. Works in an unpacked release, and in the source tree after
+# `make dist`. Run it as root, or with DESTDIR.
 #
-#   contrib/install.sh              PREFIX=/usr/local, SYSCONFDIR=/etc and DESTDIR= may be given
-#   contrib/install.sh uninstall    leaves the config, the state, the account, HAProxy and replicas
+#   contrib/install.sh              variables: PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=
+#   contrib/install.sh uninstall    keeps the config, the state, the account, HAProxy and replicas
 #
-# Never touches a config.json. With DESTDIR it copies files and does nothing else.
+# Never changes a config.json. With DESTDIR it only copies files.
 set -eu
 
 PREFIX=${PREFIX:-/usr/local}
@@ -28,7 +28,7 @@ fail() {
     exit 1
 }
 
-# Whether this machine itself is meant, and systemd runs it.
+# Whether the target is this machine, and it runs systemd.
 has_systemd() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 is_active() { has_systemd && systemctl -q is-active plimsoll.service; }
@@ -36,7 +36,7 @@ is_active() { has_systemd && systemctl -q is-active plimsoll.service; }
 # put MODE FILE PLACE
 put() { install -D -m "$1" "$2" "$DESTDIR$3" || fail "cannot write $DESTDIR$3; run this as root"; }
 
-# What of contrib is of use on a machine where plimsoll runs, below contrib; its units go elsewhere.
+# Files of contrib that are installed with the documentation; units go elsewhere.
 useful() {
     (cd "$top/contrib" && find . -type f ! -path './demo/*' ! -path './debian/*' \
         ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' ! -name setup.sh ! -name trixie.sh \
@@ -44,7 +44,7 @@ useful() {
         cut -c 3- | LC_ALL=C sort
 }
 
-# The names of its units.
+# The units.
 units() { (cd "$top/contrib/systemd" && ls ./*.service ./*.timer) | cut -c 3-; }
 
 put_files() {
@@ -60,12 +60,12 @@ put_files() {
     put 644 "$top/contrib/examples/web.json" "$etc/config.json.example"
     sed -i "s|\.\./config.schema.json|$share/config.schema.json|" "$DESTDIR$etc/config.json.example"
     put 644 "$top/contrib/systemd/plimsoll.sysusers" "$sysusers"
-    # Units name places, as systemd wants them: absolute.
+    # systemd needs absolute paths in units.
     for unit in $(units); do
         put 644 "$top/contrib/systemd/$unit" "$unit_folder/$unit"
         sed -i "s|/usr/local/|$PREFIX/|" "$DESTDIR$unit_folder/$unit"
     done
-    # A binary for another kind of machine cannot write them.
+    # A binary for another architecture cannot generate them.
     if "$binary" --version >/dev/null 2>&1; then
         for shell in bash zsh fish; do
             eval "place=\$$shell"
@@ -79,14 +79,14 @@ install_all() {
     for binary in "$top/plimsoll" "$top/dist/plimsoll" ""; do
         [ ! -x "$binary" ] || [ ! -f "$binary" ] || break
     done
-    [ -n "$binary" ] || fail "there is no binary in $top; run make dist first"
+    [ -n "$binary" ] || fail "no binary in $top; run make dist first"
     put_files
     [ -z "$DESTDIR" ] || return 0
     ! command -v systemd-sysusers >/dev/null || systemd-sysusers "$sysusers"
     ! has_systemd || systemctl daemon-reload
     say "$PREFIX/bin/plimsoll is $("$PREFIX/bin/plimsoll" --version)"
     if is_active; then
-        say "the daemon that runs is still the old one: systemctl restart plimsoll"
+        say "the old daemon still runs; to replace it: systemctl restart plimsoll"
     elif [ ! -e "$etc/config.json" ]; then
         say "next: cp $etc/config.json.example $etc/config.json, edit it, plimsoll check"
         ! has_systemd || say "then: systemctl enable --now plimsoll"
@@ -104,12 +104,12 @@ uninstall_all() {
     for file in README.md QUICKREF.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT; do
         rm -f "$DESTDIR$doc/$file"
     done
-    # Folders of ours, where nothing of anybody else's is in them.
+    # Remove our folders if they are empty.
     for folder in "$doc" "$share" "$etc"; do
         [ ! -d "$DESTDIR$folder" ] || find "$DESTDIR$folder" -depth -type d -empty -delete
     done
     ! has_systemd || systemctl daemon-reload
-    [ -n "$DESTDIR" ] || say "gone; what is left: $etc, /var/lib/plimsoll, account plimsoll," \
+    [ -n "$DESTDIR" ] || say "uninstalled; still there: $etc, /var/lib/plimsoll, account plimsoll," \
         "HAProxy and the replicas"
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# is-static.sh FILE: whether an executable needs no interpreter and no shared library. Says its size.
+# is-static.sh FILE: checks that an executable needs no interpreter and no shared library; prints its
+# size.
 set -eu
 
 file=${1:?usage: is-static.sh FILE}

@@ -1,11 +1,10 @@
 #!/bin/sh
-# Makes this machine ready for `make demo`: installs what is missing (as root on a Debian-like
-# system; anywhere else it says what to do) and starts dockerd when none answers. With the argument
-# `test` it makes it ready for `make test`, which also needs what for_tests lists below, but no
-# running service of it.
-# Asks nothing, may run as often as you like, and may run twice at once.
+# Prepares this machine for `make demo`: installs missing programs (as root on a Debian-like system;
+# elsewhere it prints what to do) and starts dockerd if none answers. With the argument `test` it
+# prepares for `make test`, which also needs the programs of for_tests below, but none of them as a
+# service. It asks nothing, and is safe to run repeatedly and in parallel.
 #
-# For odd machines, and to try this script beside a dockerd that works:
+# For special setups, and to try this script beside a running dockerd:
 #   PLIMSOLL_SETUP_SOCKET         where dockerd must answer        (/var/run/docker.sock)
 #   PLIMSOLL_SETUP_PIDFILE        dockerd's pid file               (/var/run/docker.pid)
 #   PLIMSOLL_SETUP_EXEC_ROOT      dockerd's run-time directory     (/var/run/docker)
@@ -23,7 +22,7 @@ log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
 lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
 dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
 for_tests=
-# Each on a line of its own: more are added one by one.
+# One per line.
 [ "${1:-}" != test ] || for_tests='
 chromium
 compose-2.26
@@ -40,7 +39,7 @@ sshd
 zsh
 '
 
-# A user's path often lacks the directories where daemons are.
+# A user's PATH often lacks the directories of daemons.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -53,7 +52,7 @@ fail() {
     exit 1
 }
 
-# Programs of Debian 13, which the tests try beside those of this system: `make test` finds them by
+# Programs of Debian 13, which the tests use in addition to those of this system; `make test` expects
 # these names.
 newer=/var/cache/plimsoll
 have() {
@@ -65,14 +64,14 @@ have() {
     esac
 }
 
-# Prints the commands that are missing, each on a line.
+# Prints the missing commands, one per line.
 missing() {
     for command in docker dockerd haproxy ip cc $for_tests; do
         have "$command" || echo "$command"
     done
 }
 
-# Prints the server's version, or fails when none answers.
+# Prints the server's version; fails if none answers.
 docker_version() {
     timeout 5 docker --host "unix://$socket" version --format '{{.Server.Version}}' 2>/dev/null
 }
@@ -89,37 +88,37 @@ finish() {
 packages_for() {
     for command in "$@"; do
         case $command in
-        # Newer releases ship the client apart from docker.io.
+        # Newer releases ship the client separately from docker.io.
         docker)
             echo docker.io
             if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; fi
             ;;
         dockerd) echo docker.io iptables ;;
         ip) echo iproute2 ;;
-        # gcc only recommends the C library's files, without which nothing links.
+        # gcc only recommends the C library's headers, but linking needs them.
         cc) echo gcc libc6-dev ;;
         compose-2.26 | haproxy-3.0) echo patchelf debian-archive-keyring ;;
         ssh) echo openssh-client ;;
         sshd) echo openssh-server ;;
-        # Named as its package is.
+        # The package has the command's name.
         *) echo "$command" ;;
         esac
     done
 }
 
-# Runs apt-get, a second time if need be: mirrors have bad moments. Descriptor 9 is the lock, which
-# no daemon that a package starts may inherit.
+# Runs apt-get, twice if necessary: mirrors fail now and then. Descriptor 9 is the lock; no daemon that
+# a package starts may inherit it.
 apt() {
     for try in first second; do
         DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >"$apt_said" 2>&1 </dev/null 9>&- && return
         say "the $try apt-get $1 failed"
     done
     tail -n 20 "$apt_said" >&2
-    fail "apt-get $* does not work; what it said last is above"
+    fail "apt-get $* failed; its last output is above"
 }
 
-# Packages start what they bring as a service, now and at every boot. Of these the tests run their
-# own.
+# Packages start their services at once and at every boot. Of these services the tests start their
+# own instances.
 services_of() {
     for command in "$@"; do
         case $command in
@@ -133,13 +132,13 @@ services_of() {
 policy=/usr/sbin/policy-rc.d
 mark='# of plimsoll, for as long as packages are installed'
 keep_still() {
-    # A policy that is there is the administrator's, or a container image's that starts nothing.
+    # An existing policy belongs to the administrator, or to a container image that starts nothing.
     [ $# -gt 0 ] && [ ! -e "$policy" ] || return 0
     trap 'rm -f "$apt_said" "$policy"' EXIT
-    # Called with the service and what is to become of it; 101 forbids.
+    # Called with the service and the action; 101 forbids it.
     {
         printf '#!/bin/sh\n%s\nfor still in %s; do\n' "$mark" "$*"
-        # shellcheck disable=SC2016 # for the script that is written
+        # shellcheck disable=SC2016 # for the generated script
         printf '    [ "${1%%.service}" != $still ] || exit 101\ndone\n'
     } >"$policy"
     chmod 755 "$policy"
@@ -170,15 +169,15 @@ install_missing() {
     [ -n "$commands" ] || return 0
     apt_said=$(mktemp)
     trap 'rm -f "$apt_said"' EXIT
-    # First, because a fresh machine does not even know which packages there are.
+    # First, because a fresh machine has no package lists.
     apt update
     # shellcheck disable=SC2086,SC2046 # lists of words
     set -- $(packages_for $commands | tr ' ' '\n' | sort -u)
     say "installing $*"
     # shellcheck disable=SC2086 # a list of words
     still=$(services_of $commands)
-    # Without systemd it is started below. The package's own script fails where it may not raise its
-    # limits, as in a container, and the installation with it.
+    # Without systemd dockerd is started below. The package's own script, and with it the installation,
+    # fails where it may not raise limits, as in a container.
     dockerd=docker
     [ ! -d /run/systemd/system ] || dockerd=
     # shellcheck disable=SC2086 # lists of words
@@ -192,8 +191,8 @@ install_missing() {
     [ -z "$commands" ] || fail "still missing after installing $*: $commands"
 }
 
-# The process that a pid file names, if it lives and is the one expected. A file that names some
-# other living process is left from before a restart, and would keep the daemon from starting.
+# Prints the process of a pid file, if it runs and has the expected name. A file with the pid of
+# another process is stale, and would keep the daemon from starting.
 living() {
     [ -r "$1" ] || return 1
     pid=$(cat "$1")
@@ -228,7 +227,7 @@ explain_no_dockerd() {
 start_dockerd() {
     if [ -d /run/systemd/system ]; then
         systemctl start docker 9>&- || fail "see: journalctl -u docker"
-        # Process 1 does not go away, so this waits its full time.
+        # Process 1 never ends, so this waits the full minute.
         wait_for_dockerd 1 || fail "docker runs but does not answer at $socket"
         say "started docker with systemctl"
         return
@@ -239,7 +238,7 @@ start_dockerd() {
             "look at its log, or end it with: kill $pid"
         return
     fi
-    # dockerd would wait in vain for a containerd that is none.
+    # dockerd would wait for a containerd that does not exist.
     living "$exec_root/containerd/containerd.pid" containerd || true
     # shellcheck disable=SC2086 # a list of flags
     setsid dockerd $dockerd_flags >"$log" 2>&1 </dev/null 9>&- &
@@ -276,8 +275,8 @@ fi
 if [ "$(id -u)" != 0 ] || ! have apt-get; then say_how_by_hand; fi
 
 exec 9>"$lock"
-flock -w 900 9 || fail "another setup holds $lock for 15 minutes now"
-# Another one may have done it all meanwhile.
+flock -w 900 9 || fail "another setup has held $lock for 15 minutes"
+# Another run may have done everything meanwhile.
 ! is_ready || finish
 install_missing
 # A package may have started it.

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes a container image of one static binary and nothing else, and prints the image's tag.
+# Builds a container image of one static binary, and prints the image's tag.
 # Usage: contrib/demo/image.sh APP_BINARY [TAG]
 #
-# The binary must answer --self-test with success: it runs once in its image as proof that it
-# needs no library. When the tag names an image of this very binary already, nothing is done.
+# The binary must succeed with --self-test: it runs once in the image as proof that it needs no
+# library. If the tag is already an image of this binary, nothing is done.
 set -eu
 
 fail() {
@@ -16,7 +16,7 @@ binary=$1
 tag=${2:-plimsoll-demo-app:1}
 label=plimsoll.demo.sha256
 
-[ -f "$binary" ] || fail "$binary is not there; build it first: make demo does"
+[ -f "$binary" ] || fail "$binary does not exist; build it first, for example by make demo"
 sum=$(sha256sum <"$binary")
 sum=${sum%% *}
 
@@ -34,9 +34,9 @@ cp "$binary" "$files/app"
 chmod 755 "$files/app"
 tar -C "$files" --owner=0 --group=0 --numeric-owner -cf "$files/image.tar" app
 image=$(docker import --change 'ENTRYPOINT ["/app"]' --change 'EXPOSE 8080' \
-    --change "LABEL $label=$sum" "$files/image.tar") || fail "docker import did not work"
+    --change "LABEL $label=$sum" "$files/image.tar") || fail "docker import failed"
 
-# Only an image that runs gets the tag.
+# Only a working image gets the tag.
 if ! timeout 60 docker run --rm --network none "$image" --self-test >"$files/said" 2>&1; then
     cat "$files/said" >&2
     docker image rm "$image" >/dev/null || true
@@ -44,6 +44,6 @@ if ! timeout 60 docker run --rm --network none "$image" --self-test >"$files/sai
         "RUSTFLAGS='-C target-feature=+crt-static'?"
 fi
 docker tag "$image" "$tag"
-# The image that had the tag before stays as long as a container uses it.
+# The image that had the tag before stays while a container uses it.
 [ -z "$known" ] || docker image rm "${known%% *}" >/dev/null 2>&1 || true
 echo "$tag"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Tries the systemd unit for real: boots a Debian with systemd in a container, installs a release
-# there, and lives through start, reload, restart, crash, a hang, stop and uninstall, under traffic.
+# Tests the systemd unit: boots a Debian with systemd in a container, installs a release there, and
+# tries start, reload, restart, crash, hang, stop and uninstall, under traffic.
 # Usage: contrib/systemd/try.sh RELEASE.tar.gz, as root, with Docker, debootstrap and a network.
 #
-# The daemon inside uses the Docker of this host, by its socket. All that is made goes at the end, but
-# the image of the Debian, which the next run takes.
+# The daemon inside uses this host's Docker through its socket. Everything is removed at the end,
+# except the Debian image, which the next run uses again.
 set -eu
 
 image=plimsoll-try-systemd:1
@@ -58,7 +58,7 @@ within() {
     while ! "$@" >/dev/null 2>&1; do
         if [ "$until" -lt "$(date +%s)" ]; then
             inside journalctl -u plimsoll --no-pager -n 40 >&2 || true
-            fail "not so: $words"
+            fail "failed: $words"
         fi
         sleep 0.2
     done
@@ -113,10 +113,10 @@ try_as_root() {
     inside pkill -TERM -x plimsoll
     within 30 "the daemon of root's ends" inside sh -c '! pgrep -x plimsoll'
     inside systemctl start plimsoll
-    now "it is active once it has looked" is ActiveState active
-    within 30 "it tells that root's HAProxy is in its way" inside sh -c \
+    now "it is active after its first evaluation" is ActiveState active
+    within 30 "it reports root's HAProxy" inside sh -c \
         'journalctl -u plimsoll | grep -q "runs as another user"'
-    now "which serves on" serves
+    now "root's HAProxy keeps serving" serves
     inside pkill -USR1 -x haproxy
 }
 
@@ -135,7 +135,7 @@ live() {
     inside sed -i 's/"max_replicas": 3/"max_replicas": 0/' /etc/plimsoll/config.json
     now "a reload with a bad config fails" inside sh -c '! systemctl reload plimsoll'
     now "and says what is bad" inside sh -c 'journalctl -u plimsoll | grep -q "max_replicas: must be"'
-    now "and the old one goes on" is ActiveState active
+    now "and the old config stays in use" is ActiveState active
     inside cp /root/good.json /etc/plimsoll/config.json
     inside systemctl restart plimsoll
     within 30 "it is restarted" is_ready
@@ -143,15 +143,15 @@ live() {
     inside kill -KILL "$(main)"
     within 30 "killed, it is started again" restarts_pass "$times"
     times=$(inside systemctl show -P NRestarts plimsoll)
-    within 30 "it goes on" is_ready
+    within 30 "replicas are ready again" is_ready
     inside kill -STOP "$(main)"
     within 60 "hanging, it is started again by the watchdog" restarts_pass "$times"
-    within 30 "it goes on" is_ready
+    within 30 "replicas are ready again" is_ready
     inside systemctl stop plimsoll
     now "it is stopped" is ActiveState inactive
-    now "HAProxy serves on" serves
+    now "HAProxy keeps serving" serves
     inside systemctl start plimsoll
-    within 30 "it goes on with what is there" is_ready
+    within 30 "it continues with the existing replicas" is_ready
     inside touch /root/enough
     within 30 "traffic is over" inside test -e /root/traffic
     traffic=$(inside cat /root/traffic)

@@ -9,7 +9,7 @@ mod process;
 mod report;
 mod screen;
 mod show;
-mod stage;
+mod harness;
 mod watch;
 
 use std::env;
@@ -18,11 +18,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::harness::{CONFIG, Harness};
 use crate::process::{Interrupt, Stop};
 use crate::report::Report;
 use crate::screen::{Colour, Screen};
 use crate::show::{QUIET, Show};
-use crate::stage::{CONFIG, Stage};
 
 const USAGE: &str = "usage: demo --plimsoll PATH --app PATH [--seconds N]
 
@@ -98,19 +98,19 @@ fn run(options: &Options, started: Instant) -> Result<(), Stop> {
         Colour::Plain,
         "plimsoll demo: a service behind HAProxy, from 1 replica to 4 and back to 1",
     );
-    let mut stage = Stage::set_up(options, &mut interrupt)?;
-    explain(&stage, options, &mut screen);
-    let played = stage.start_daemon(&options.plimsoll).map_err(Stop::Trouble).and_then(|()| {
-        let show = Show::new(&mut stage, &mut interrupt, &mut screen);
+    let mut harness = Harness::set_up(options, &mut interrupt)?;
+    explain(&harness, options, &mut screen);
+    let played = harness.start_daemon(&options.plimsoll).map_err(Stop::Trouble).and_then(|()| {
+        let show = Show::new(&mut harness, &mut interrupt, &mut screen);
         let show = show.map_err(|error| Stop::Trouble(format!("plimsoll's log: {error}")))?;
         show.play(options.heavy)
     });
     screen.end_status();
-    finish(played, &mut stage, &mut screen, started)
+    finish(played, &mut harness, &mut screen, started)
 }
 
-fn explain(stage: &Stage, options: &Options, screen: &mut Screen) {
-    let (folder, listen) = (stage.folder().display(), stage.target);
+fn explain(harness: &Harness, options: &Options, screen: &mut Screen) {
+    let (folder, listen) = (harness.folder().display(), harness.target);
     let (quiet, heavy) = (QUIET.as_secs(), options.heavy.as_secs());
     let text = format!(
         "
@@ -121,7 +121,7 @@ fn explain(stage: &Stage, options: &Options, screen: &mut Screen) {
   signs   [##~.] a # for each replica in service, by HAProxy's own word; a ~ for
           each that is leaving;  > something that plimsoll logged, in short
 ",
-        stage.image,
+        harness.image,
         options.app.display()
     );
     screen.line(Colour::Plain, &text);
@@ -130,7 +130,7 @@ fn explain(stage: &Stage, options: &Options, screen: &mut Screen) {
 /// Takes everything down, then says how it went.
 fn finish(
     played: Result<Report, Stop>,
-    stage: &mut Stage,
+    harness: &mut Harness,
     screen: &mut Screen,
     started: Instant,
 ) -> Result<(), Stop> {
@@ -143,12 +143,12 @@ fn finish(
         }
     };
     let is_kept = !troubles.is_empty();
-    let cleared = stage.take_down(is_kept);
+    let cleared = harness.take_down(is_kept);
     if let Ok(report) = &played {
         screen.line(Colour::Plain, &report.text(started.elapsed()));
     }
     if is_kept {
-        let log = stage.log();
+        let log = harness.log();
         let log = log.display();
         let what = troubles.join("; ");
         return Err(format!("{what}; plimsoll's log is {log} until the next demo").into());

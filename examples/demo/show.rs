@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
+use crate::harness::{Harness, SERVICE};
 use crate::load::{Client, Counts, Kind, Load};
 use crate::process::{Interrupt, Stop};
 use crate::report::{Report, Sample, rate};
 use crate::screen::{Colour, Screen, bar, in_short, seconds};
-use crate::stage::{SERVICE, Stage};
 use crate::watch::{self, Cost, Lines, Servers};
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -42,7 +42,7 @@ impl Phase {
 }
 
 pub(crate) struct Show<'a> {
-    stage: &'a mut Stage,
+    harness: &'a mut Harness,
     interrupt: &'a mut Interrupt,
     screen: &'a mut Screen,
     log: Lines,
@@ -63,13 +63,13 @@ pub(crate) struct Show<'a> {
 impl Show<'_> {
     /// The daemon was started just now.
     pub(crate) fn new<'a>(
-        stage: &'a mut Stage,
+        harness: &'a mut Harness,
         interrupt: &'a mut Interrupt,
         screen: &'a mut Screen,
     ) -> io::Result<Show<'a>> {
-        let (log, now) = (Lines::follow(&stage.log())?, Instant::now());
+        let (log, now) = (Lines::follow(&harness.log())?, Instant::now());
         Ok(Show {
-            stage,
+            harness,
             interrupt,
             screen,
             log,
@@ -88,7 +88,7 @@ impl Show<'_> {
     }
 
     pub(crate) fn play(mut self, heavy: Duration) -> Result<Report, Stop> {
-        let target = self.stage.target;
+        let target = self.harness.target;
         if !self.look_until(READY_WITHIN, |_| watch::answers(target))? {
             let trouble = format!("the service does not answer at {target} within 25 s");
             return Err(Stop::Trouble(trouble));
@@ -145,9 +145,9 @@ impl Show<'_> {
     fn look(&mut self) -> Result<(), Stop> {
         self.interrupt.check()?;
         self.show_events()?;
-        self.stage.check_daemon()?;
+        self.harness.check_daemon()?;
         // Before the first start there is no socket; in a reload there may be none for a moment.
-        if let Ok(servers) = watch::servers(&self.stage.haproxy_socket(), SERVICE) {
+        if let Ok(servers) = watch::servers(&self.harness.haproxy_socket(), SERVICE) {
             self.servers = servers;
         }
         self.up_max = self.up_max.max(self.servers.up);
@@ -172,7 +172,7 @@ impl Show<'_> {
     }
 
     fn sample(&mut self, at: Duration) {
-        if let Some(pid) = self.stage.daemon_pid() {
+        if let Some(pid) = self.harness.daemon_pid() {
             self.cost.look_at(pid);
         }
         let counts = self.counts();

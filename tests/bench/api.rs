@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-#![allow(dead_code, reason = "the tests' stage does more than is needed here")]
+#![allow(dead_code, reason = "the tests' harness does more than is needed here")]
 
 #[path = "../common/daemon.rs"]
 mod daemon;
@@ -13,8 +13,8 @@ mod fake_docker;
 mod fake_http;
 #[path = "../it/raw_http.rs"]
 mod raw_http;
-#[path = "../it/stage.rs"]
-mod stage;
+#[path = "../it/harness.rs"]
+mod harness;
 
 use std::fs;
 use std::process::Command;
@@ -23,24 +23,24 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::harness::{Harness, free_address};
 use crate::raw_http::To;
-use crate::stage::{Stage, free_address};
 
 const SERVICES: usize = 100;
 const REPLICAS: usize = 10;
 const REQUESTS: usize = 300;
 
 fn main() {
-    let mut stage = Stage::new("bench-api");
+    let mut harness = Harness::new("bench-api");
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/autoscaler/log_level", json!("info"));
-    stage.set("/autoscaler/check_interval", json!(15));
-    stage.set("/docker/timeout", json!(30));
-    let services = services(&stage.config["services"]["web"]);
-    stage.set("/services", Value::Object(services));
+    harness.set("/api/listen", json!(address));
+    harness.set("/autoscaler/log_level", json!("info"));
+    harness.set("/autoscaler/check_interval", json!(15));
+    harness.set("/docker/timeout", json!(30));
+    let services = services(&harness.config["services"]["web"]);
+    harness.set("/services", Value::Object(services));
     let program = std::env::var("PLIMSOLL_BENCH_BIN").unwrap_or_else(|_| PLIMSOLL.to_owned());
-    let daemon = Daemon::start_by(Command::new(program), &stage.write(), &[]);
+    let daemon = Daemon::start_by(Command::new(program), &harness.write(), &[]);
     let tcp = To::Tcp(address);
     let ready = format!("\"ready\":{REPLICAS},");
     let begun = Instant::now();

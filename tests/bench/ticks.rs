@@ -9,14 +9,14 @@
 mod daemon;
 #[path = "../common/load.rs"]
 mod load;
-#[path = "../e2e/site.rs"]
-mod site;
+#[path = "../e2e/testbed.rs"]
+mod testbed;
 
 use std::fs;
 use std::process::Command;
 
 use crate::daemon::{Daemon, PLIMSOLL, secs};
-use crate::site::Site;
+use crate::testbed::Testbed;
 
 const TICKS: u32 = 20;
 /// Of the kernel's account: USER_HZ is 100 on Linux.
@@ -51,8 +51,8 @@ fn main() {
 }
 
 fn measure(replicas: u32) -> Cost {
-    let site = Site::new("bench");
-    let config = site.configure(&format!(
+    let testbed = Testbed::new("bench");
+    let config = testbed.configure(&format!(
         r#""min_replicas": {replicas}, "max_replicas": 60, "environment": {{ "WORKERS": "1" }},
            "scale_up_threshold": 9000, "scale_down_threshold": 0"#
     ));
@@ -63,7 +63,7 @@ fn measure(replicas: u32) -> Cost {
     let program = std::env::var("PLIMSOLL_BENCH_BIN").unwrap_or_else(|_| PLIMSOLL.to_owned());
     let daemon = Daemon::start_by(Command::new(program), &config, &[]);
     let count = usize::try_from(replicas).unwrap();
-    site.wait_serving(count, secs(180), &daemon);
+    testbed.wait_serving(count, secs(180), &daemon);
     // Two more looks, so that counters are open and drains and reloads over.
     wait_ticks(&daemon, 3);
     let dockerd = pid_of("dockerd");
@@ -76,7 +76,7 @@ fn measure(replicas: u32) -> Cost {
         tick_ms: each(before.0, after.0),
         dockerd_ms: each(before.1, after.1),
         rss_kib: rss_kib(daemon.pid()),
-        stats_ms: docker_stats_ms(&site),
+        stats_ms: docker_stats_ms(&testbed),
     }
 }
 
@@ -115,19 +115,19 @@ fn pid_of(name: &str) -> u32 {
 }
 
 /// What the client alone uses for one reading of the same containers.
-fn docker_stats_ms(site: &Site) -> f64 {
+fn docker_stats_ms(testbed: &Testbed) -> f64 {
     let mine = || {
         let fields = stat_fields(std::process::id());
         // Children that were waited for.
         (fields[13] + fields[14]) * MS_A_JIFFY
     };
-    let ids: Vec<String> = site.containers().into_iter().map(|(id, ..)| id).collect();
+    let ids: Vec<String> = testbed.containers().into_iter().map(|(id, ..)| id).collect();
     let mut args = vec!["stats", "--no-stream"];
     args.extend(ids.iter().map(String::as_str));
     const TIMES: u32 = 5;
     let before = mine();
     for _ in 0..TIMES {
-        site.docker(&args).expect("docker stats");
+        testbed.docker(&args).expect("docker stats");
     }
     (mine() - before) as f64 / f64::from(TIMES)
 }

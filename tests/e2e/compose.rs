@@ -5,20 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::daemon::{Daemon, reached, secs};
-use crate::site::{IMAGE, Site, everyone};
+use crate::testbed::{IMAGE, Testbed, everyone};
 
 /// A project of one service `web`, with a network of its own. Gone when it is dropped.
 pub(crate) struct Project {
-    pub(crate) site: Site,
+    pub(crate) testbed: Testbed,
     pub(crate) name: String,
 }
 
 impl Project {
     pub(crate) fn new(name: &str) -> Project {
-        let site = Site::new(name);
-        let name = site.service.clone();
-        assert!(site.docker(&["network", "create", &name]).is_some());
-        Project { site, name }
+        let testbed = Testbed::new(name);
+        let name = testbed.service.clone();
+        assert!(testbed.docker(&["network", "create", &name]).is_some());
+        Project { testbed, name }
     }
 
     /// As `docker compose up` makes it.
@@ -37,16 +37,16 @@ impl Project {
         args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
         args.extend(more);
         args.push(IMAGE);
-        assert!(self.site.docker(&args).is_some(), "{container} does not start");
+        assert!(self.testbed.docker(&args).is_some(), "{container} does not start");
     }
 
     fn remove(&self, number: u32) {
         let container = format!("{}-web-{number}", self.name);
-        assert!(self.site.docker(&["rm", "-f", "-v", &container]).is_some());
+        assert!(self.testbed.docker(&["rm", "-f", "-v", &container]).is_some());
     }
 
     pub(crate) fn configure(&self, keys: &str) -> PathBuf {
-        let path = self.site.configure(keys);
+        let path = self.testbed.configure(keys);
         let text = fs::read_to_string(&path).unwrap();
         let compose = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, self.name);
         fs::write(&path, text.replace(&format!(r#""image": "{IMAGE}""#), &compose)).unwrap();
@@ -55,7 +55,7 @@ impl Project {
 
     pub(crate) fn containers(&self) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.name);
-        let out = self.site.docker(&["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]);
+        let out = self.testbed.docker(&["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]);
         let mut names: Vec<String> = out.unwrap().lines().map(str::to_owned).collect();
         names.sort();
         names
@@ -67,18 +67,18 @@ impl Project {
 
     fn inspect(&self, number: u32, format: &str) -> String {
         let container = format!("{}-web-{number}", self.name);
-        self.site.docker(&["inspect", "--format", format, &container]).unwrap().trim().to_owned()
+        self.testbed.docker(&["inspect", "--format", format, &container]).unwrap().trim().to_owned()
     }
 }
 
 impl Drop for Project {
     fn drop(&mut self) {
         let label = format!("label=com.docker.compose.project={}", self.name);
-        let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+        let ids = self.testbed.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
         for id in ids.lines() {
-            drop(self.site.docker(&["rm", "-f", "-v", id]));
+            drop(self.testbed.docker(&["rm", "-f", "-v", id]));
         }
-        drop(self.site.docker(&["network", "rm", &self.name]));
+        drop(self.testbed.docker(&["network", "rm", &self.name]));
     }
 }
 
@@ -93,7 +93,7 @@ fn a_service_of_compose_gets_replicas_like_its_own_and_loses_them_again() {
         )
     };
     let daemon = Daemon::start(&project.configure(&keys(2)));
-    project.site.wait_serving(2, secs(60), &daemon);
+    project.testbed.wait_serving(2, secs(60), &daemon);
     assert_eq!(project.containers(), project.named(&[1, 2]));
     for format in [
         "{{.Config.Image}} {{json .Config.Env}} {{.HostConfig.NetworkMode}}",
@@ -105,10 +105,10 @@ fn a_service_of_compose_gets_replicas_like_its_own_and_loses_them_again() {
     let aliases =
         format!("{{{{json (index .NetworkSettings.Networks \"{}\").Aliases}}}}", project.name);
     assert!(project.inspect(2, &aliases).contains(r#""web""#), "{}", project.inspect(2, &aliases));
-    let load = everyone(&project.site);
+    let load = everyone(&project.testbed);
     project.configure(&keys(1));
     daemon.signal("HUP");
-    project.site.wait_serving(1, secs(60), &daemon);
+    project.testbed.wait_serving(1, secs(60), &daemon);
     assert!(reached(secs(30), || project.containers() == project.named(&[1])));
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}");
@@ -122,17 +122,17 @@ fn what_compose_removes_is_answered_after_a_cooldown() {
     let daemon = Daemon::start(&project.configure(
         r#""min_replicas": 2, "max_replicas": 2, "cooldown_period": { "up": 4, "down": 1 }"#,
     ));
-    project.site.wait_serving(2, secs(60), &daemon);
+    project.testbed.wait_serving(2, secs(60), &daemon);
     project.remove(2);
     daemon.wait(&["docker compose made it 1"], secs(30));
     assert!(reached(secs(60), || project.containers() == project.named(&[1, 3])));
-    project.site.wait_serving(2, secs(60), &daemon);
+    project.testbed.wait_serving(2, secs(60), &daemon);
 }
 
 #[test]
-fn a_container_that_cannot_have_a_second_one_is_told_and_left_alone() {
+fn a_container_that_cannot_have_a_second_one_is_reported_and_left_alone() {
     let project = Project::new("compose-port");
-    let port = format!("127.0.0.1:{}:8080", crate::site::free_port());
+    let port = format!("127.0.0.1:{}:8080", crate::testbed::free_port());
     project.run(1, &["--publish", &port]);
     let daemon = Daemon::start(&project.configure(r#""min_replicas": 2, "max_replicas": 2"#));
     daemon.wait(&["kind=replica.failed", "to itself", "take `ports` out"], secs(30));

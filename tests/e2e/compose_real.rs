@@ -79,12 +79,12 @@ impl Project<'_> {
              environment: {{ COLOUR: {colour} }}\n    labels: {{ {name}: {value} }}\n",
             image = self.fleet.image,
         );
-        self.fleet.site.dir.write("compose.yaml", &text);
+        self.fleet.testbed.dir.write("compose.yaml", &text);
     }
 
     #[track_caller]
     fn run(&self, args: &[&str]) {
-        let file = self.fleet.site.dir.join("compose.yaml");
+        let file = self.fleet.testbed.dir.join("compose.yaml");
         let mut command = Command::new(self.program);
         command.arg("-p").arg(&self.member.name).arg("-f").arg(file).args(args);
         let out = command.output().unwrap_or_else(|e| {

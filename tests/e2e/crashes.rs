@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::daemon::{Daemon, reached, secs};
+use crate::fault_proxy::{FaultProxy, When};
 use crate::load::{Kind, Load};
-use crate::relay::{Relay, When};
-use crate::site::{HAPROXY, Site, clients};
+use crate::testbed::{HAPROXY, Testbed, clients};
 
 fn keys(n: u32) -> String {
     format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 10"#)
@@ -16,10 +16,10 @@ fn keys(n: u32) -> String {
 
 /// Exactly `count` replicas, all running, all in service, and nothing else of the service.
 #[track_caller]
-fn assert_settles(site: &Site, count: usize, daemon: &Daemon, what: &str) {
+fn assert_settles(testbed: &Testbed, count: usize, daemon: &Daemon, what: &str) {
     let mut seen = String::new();
     let settled = reached(secs(30), || {
-        let (containers, serving) = (site.containers(), site.serving());
+        let (containers, serving) = (testbed.containers(), testbed.serving());
         seen = format!("{containers:?} with {serving:?} in service");
         let names: Vec<&String> = containers.iter().map(|(_, name, _)| name).collect();
         containers.len() == count
@@ -34,7 +34,7 @@ fn assert_settles(site: &Site, count: usize, daemon: &Daemon, what: &str) {
 /// `arm` sets the trap for a daemon before each half; it says whether it was sprung after. Where
 /// the trap springs by `is_sprung`, the daemon's end is waited for: what it did is seen before.
 fn live_through(
-    site: &Site,
+    testbed: &Testbed,
     what: &str,
     mut arm: impl FnMut(&Daemon),
     is_sprung: impl Fn() -> bool,
@@ -45,28 +45,28 @@ fn live_through(
         assert!(!must_end || reached(secs(20), || d.has_ended()), "{what}: it lives on");
         d.has_ended()
     };
-    let config = site.configure(&keys(2));
+    let config = testbed.configure(&keys(2));
     let mut daemon = Daemon::start(&config);
     arm(&daemon);
-    let done = |d: &mut Daemon| d.has_ended() || site.serving().len() == 2;
+    let done = |d: &mut Daemon| d.has_ended() || testbed.serving().len() == 2;
     assert!(reached(secs(20), || done(&mut daemon)), "{what}: {:#?}", daemon.lines());
     if ended(&mut daemon, died) {
         died = true;
         daemon = Daemon::start(&config);
     }
-    assert_settles(site, 2, &daemon, what);
+    assert_settles(testbed, 2, &daemon, what);
 
-    let load = Load::start(site.address(), clients(2, Kind::Close, "/slow?ms=50", 5));
+    let load = Load::start(testbed.address(), clients(2, Kind::Close, "/slow?ms=50", 5));
     load.wait_for(secs(10), |c| 4 < c.sent());
-    site.configure(&keys(1));
+    testbed.configure(&keys(1));
     daemon.signal("HUP");
-    let done = |d: &mut Daemon| d.has_ended() || site.containers().len() == 1;
+    let done = |d: &mut Daemon| d.has_ended() || testbed.containers().len() == 1;
     assert!(reached(secs(20), || done(&mut daemon)), "{what}: {:#?}", daemon.lines());
     if ended(&mut daemon, died) {
         died = true;
         daemon = Daemon::start(&config);
     }
-    assert_settles(site, 1, &daemon, what);
+    assert_settles(testbed, 1, &daemon, what);
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{what}: requests were lost\n{counts}\n{:#?}", daemon.lines());
     died
@@ -77,21 +77,21 @@ fn a_crash_at_any_call_to_docker_is_survived() {
     let mut crashes = 0;
     for when in [When::Before, When::After] {
         for call in 1.. {
-            let mut site = Site::new("crash");
-            let socket = site.dir.join("relay.sock");
-            let relay = Relay::new(&socket, &site.docker_socket);
-            site.daemons_socket = Some(socket);
+            let mut testbed = Testbed::new("crash");
+            let socket = testbed.dir.join("proxy.sock");
+            let proxy = FaultProxy::new(&socket, &testbed.docker_socket);
+            testbed.daemons_socket = Some(socket);
             let mut armed = false;
             let what = format!("crash {when:?} call {call}");
             let arm = |daemon: &Daemon| {
                 if !std::mem::replace(&mut armed, true) {
-                    relay.set_trap(daemon.pid(), call, when);
+                    proxy.set_trap(daemon.pid(), call, when);
                 }
             };
-            let died = live_through(&site, &what, arm, || call <= relay.calls());
-            relay.clear_trap();
+            let died = live_through(&testbed, &what, arm, || call <= proxy.calls());
+            proxy.clear_trap();
             if !died {
-                assert!(relay.calls() < call, "{what}: no crash, yet {} calls", relay.calls());
+                assert!(proxy.calls() < call, "{what}: no crash, yet {} calls", proxy.calls());
                 break;
             }
             crashes += 1;
@@ -103,8 +103,8 @@ fn a_crash_at_any_call_to_docker_is_survived() {
 
 /// A stand-in for HAProxy's binary that runs the real one, and kills the daemon right before or
 /// right after its n-th run.
-fn deadly_haproxy(site: &Site, run: u32, when: When) -> PathBuf {
-    let dir = site.dir.path().display();
+fn deadly_haproxy(testbed: &Testbed, run: u32, when: When) -> PathBuf {
+    let dir = testbed.dir.path().display();
     let kill = r#"[ "$n" = "$at" ] && kill -KILL "$(cat "$dir/victim")" && rm "$dir/victim""#;
     let (before, after) = match when {
         When::Before => (kill, ":"),
@@ -114,7 +114,7 @@ fn deadly_haproxy(site: &Site, run: u32, when: When) -> PathBuf {
         "#!/bin/sh\ndir={dir} at={run}\necho >>$dir/runs\nn=$(wc -l <$dir/runs)\n\
          {before}\n{HAPROXY} \"$@\"\nstatus=$?\n{after}\nexit $status\n"
     );
-    let path = site.dir.write("haproxy", &text);
+    let path = testbed.dir.write("haproxy", &text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
@@ -124,17 +124,18 @@ fn a_crash_at_any_run_of_haproxy_is_survived() {
     let mut crashes = 0;
     for when in [When::Before, When::After] {
         for run in 1.. {
-            let mut site = Site::new("crash");
-            site.haproxy = deadly_haproxy(&site, run, when);
+            let mut testbed = Testbed::new("crash");
+            testbed.haproxy = deadly_haproxy(&testbed, run, when);
             let what = format!("crash {when:?} run {run} of HAProxy");
             let mut armed = false;
             let arm = |daemon: &Daemon| {
                 if !std::mem::replace(&mut armed, true) {
-                    site.dir.write("victim", &daemon.pid().to_string());
+                    testbed.dir.write("victim", &daemon.pid().to_string());
                 }
             };
-            let runs = || fs::read_to_string(site.dir.join("runs")).unwrap_or_default();
-            let died = live_through(&site, &what, arm, || run as usize <= runs().lines().count());
+            let runs = || fs::read_to_string(testbed.dir.join("runs")).unwrap_or_default();
+            let died =
+                live_through(&testbed, &what, arm, || run as usize <= runs().lines().count());
             if !died {
                 break;
             }

@@ -15,58 +15,58 @@ use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use crate::daemon::{Daemon, reached, secs, signal};
+use crate::fault_proxy::{Behaviour, FaultProxy};
 use crate::load::{Kind, Load};
-use crate::private_docker::{Dockerd, ONE, site_on};
-use crate::relay::{Mood, Relay};
-use crate::site::{IMAGE, Site, clients};
+use crate::private_docker::{Dockerd, ONE, testbed_on};
+use crate::testbed::{IMAGE, Testbed, clients};
 
 /// Long enough that what is quick is not so by a look that happened to come.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOKS_MAX: u32 = 3;
 const SAMPLED_EVERY: Duration = Duration::from_millis(50);
 
-fn configure(site: &Site, replicas: u32) -> PathBuf {
+fn configure(testbed: &Testbed, replicas: u32) -> PathBuf {
     let keys =
         format!(r#""min_replicas": {replicas}, "max_replicas": {replicas}, "drain_timeout": 10"#);
-    let config = site.configure(&keys);
+    let config = testbed.configure(&keys);
     let interval = format!(r#""check_interval": {}"#, LOOK.as_secs());
     let text = fs::read_to_string(&config).unwrap().replace(r#""check_interval": 1"#, &interval);
     fs::write(&config, text).unwrap();
     config
 }
 
-fn order(site: &Site, daemon: &Daemon, replicas: u32) {
-    configure(site, replicas);
+fn order(testbed: &Testbed, daemon: &Daemon, replicas: u32) {
+    configure(testbed, replicas);
     daemon.signal("HUP");
 }
 
 /// A container that is nobody's business.
-struct Stranger<'a> {
-    site: &'a Site,
+struct ForeignContainer<'a> {
+    testbed: &'a Testbed,
     id: String,
     born: String,
 }
 
-impl Stranger<'_> {
-    fn new(site: &Site) -> Stranger<'_> {
-        let id = site.docker(&["run", "-d", IMAGE]).expect("docker run").trim().to_owned();
-        let born = Stranger::started(site, &id);
-        Stranger { site, id, born }
+impl ForeignContainer<'_> {
+    fn new(testbed: &Testbed) -> ForeignContainer<'_> {
+        let id = testbed.docker(&["run", "-d", IMAGE]).expect("docker run").trim().to_owned();
+        let born = ForeignContainer::started(testbed, &id);
+        ForeignContainer { testbed, id, born }
     }
 
-    fn started(site: &Site, id: &str) -> String {
+    fn started(testbed: &Testbed, id: &str) -> String {
         let format = "{{.State.Running}} {{.State.StartedAt}}";
-        site.docker(&["inspect", "--format", format, id]).unwrap_or_default()
+        testbed.docker(&["inspect", "--format", format, id]).unwrap_or_default()
     }
 
     fn is_untouched(&self) -> bool {
-        Stranger::started(self.site, &self.id) == self.born
+        ForeignContainer::started(self.testbed, &self.id) == self.born
     }
 }
 
-impl Drop for Stranger<'_> {
+impl Drop for ForeignContainer<'_> {
     fn drop(&mut self) {
-        drop(self.site.docker(&["rm", "-f", "-v", &self.id]));
+        drop(self.testbed.docker(&["rm", "-f", "-v", &self.id]));
     }
 }
 
@@ -84,24 +84,24 @@ const NOTHING: Allowed = Allowed { servers: 2, losses: false };
 /// One line of the matrix: suffers, and holds up to the rules.
 fn suffer(
     fault: &str,
-    site: &Site,
+    testbed: &Testbed,
     wanted: usize,
     allowed: &Allowed,
     body: impl FnOnce(&mut Daemon) -> String,
 ) {
-    let mut daemon = Daemon::start(&configure(site, 2));
-    site.wait_serving(2, secs(40), &daemon);
-    let stranger = Stranger::new(site);
+    let mut daemon = Daemon::start(&configure(testbed, 2));
+    testbed.wait_serving(2, secs(40), &daemon);
+    let foreign = ForeignContainer::new(testbed);
     let mut all = clients(2, Kind::Close, "/slow?ms=20", 10);
     all.extend(clients(2, Kind::KeepAlive, "/", 20));
-    let load = Load::start(site.address(), all);
+    let load = Load::start(testbed.address(), all);
     load.wait_for(secs(20), |c| 20 < c.sent());
     let (lowest, done) = (AtomicUsize::new(2), AtomicBool::new(false));
     let mut figures = (String::new(), Duration::ZERO);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !reached(SAMPLED_EVERY, || done.load(Ordering::Relaxed)) {
-                let up = site.serving().len();
+                let up = testbed.serving().len();
                 // No answer says nothing.
                 if 0 < up {
                     lowest.fetch_min(up, Ordering::Relaxed);
@@ -110,10 +110,10 @@ fn suffer(
         });
         let note = body(&mut daemon);
         let ended = Instant::now();
-        let settled = reached(LOOK * LOOKS_MAX, || is_settled(site, wanted));
+        let settled = reached(LOOK * LOOKS_MAX, || is_settled(testbed, wanted));
         figures = (note, ended.elapsed());
         done.store(true, Ordering::Relaxed);
-        let (containers, serving) = (site.containers(), site.serving());
+        let (containers, serving) = (testbed.containers(), testbed.serving());
         assert!(settled, "{fault}: {containers:?}, {serving:?}\n{:#?}", daemon.lines());
     });
     let sent = load.counts().sent();
@@ -130,17 +130,17 @@ fn suffer(
     let log = daemon.lines();
     assert!(allowed.losses || counts.failed() == 0, "{fault}: {counts}\n{log:#?}");
     assert!(allowed.servers <= lowest, "{fault}: {lowest} servers were up\n{log:#?}");
-    assert!(is_settled(site, wanted), "{fault}: {:?}\n{log:#?}", site.containers());
-    assert!(stranger.is_untouched(), "{fault}: a stranger was touched\n{log:#?}");
-    drop(stranger);
+    assert!(is_settled(testbed, wanted), "{fault}: {:?}\n{log:#?}", testbed.containers());
+    assert!(foreign.is_untouched(), "{fault}: a foreign was touched\n{log:#?}");
+    drop(foreign);
     drop(daemon);
-    site.haproxy_pids().into_iter().for_each(|pid| signal(pid, "KILL"));
-    site.clean_up();
+    testbed.haproxy_pids().into_iter().for_each(|pid| signal(pid, "KILL"));
+    testbed.clean_up();
 }
 
 /// So many containers, all running, each with a name of its own, and just these in service.
-fn is_settled(site: &Site, count: usize) -> bool {
-    let (containers, mut serving) = (site.containers(), site.serving());
+fn is_settled(testbed: &Testbed, count: usize) -> bool {
+    let (containers, mut serving) = (testbed.containers(), testbed.serving());
     let mut names: Vec<String> = containers.iter().map(|(_, name, _)| name.clone()).collect();
     names.dedup();
     serving.sort();
@@ -155,56 +155,56 @@ fn shown(span: Duration) -> String {
 
 #[test]
 fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
-    let site = Site::new("f-die");
+    let testbed = Testbed::new("f-die");
     let gone = Allowed { servers: 1, losses: true };
-    suffer("a replica is killed", &site, 2, &gone, |daemon| {
-        let (id, name, _) = site.containers().remove(0);
-        let pid = site.docker(&["inspect", "--format", "{{.State.Pid}}", &id]).unwrap();
+    suffer("a replica is killed", &testbed, 2, &gone, |daemon| {
+        let (id, name, _) = testbed.containers().remove(0);
+        let pid = testbed.docker(&["inspect", "--format", "{{.State.Pid}}", &id]).unwrap();
         let died = Instant::now();
         signal(pid.trim().parse().unwrap(), "KILL");
-        let out = || !site.serving().contains(&name);
+        let out = || !testbed.serving().contains(&name);
         assert!(reached(secs(30), out), "{:#?}", daemon.lines());
         let out = died.elapsed();
         assert!(out < LOOK / 2, "{out:?}: it was a look that found it, not Docker's event");
-        site.wait_serving(2, secs(30), daemon);
+        testbed.wait_serving(2, secs(30), daemon);
         format!("out of HAProxy after {}, replaced after {}", shown(out), shown(died.elapsed()))
     });
-    suffer("HAProxy is killed", &site, 2, &gone, |daemon| {
-        let (pid, died) = (site.haproxy_pid(), Instant::now());
+    suffer("HAProxy is killed", &testbed, 2, &gone, |daemon| {
+        let (pid, died) = (testbed.haproxy_pid(), Instant::now());
         signal(pid, "KILL");
-        let back = || !site.haproxy_pids().contains(&pid) && site.serving().len() == 2;
+        let back = || !testbed.haproxy_pids().contains(&pid) && testbed.serving().len() == 2;
         assert!(reached(secs(30), back), "{:#?}", daemon.lines());
         format!("back after {}", shown(died.elapsed()))
     });
-    suffer("the daemon is killed", &site, 3, &NOTHING, |daemon| {
+    suffer("the daemon is killed", &testbed, 3, &NOTHING, |daemon| {
         signal(daemon.pid(), "KILL");
         daemon.wait_exit(secs(10));
-        *daemon = Daemon::start(&configure(&site, 3));
+        *daemon = Daemon::start(&configure(&testbed, 3));
         "and started again with one more wanted".to_owned()
     });
 }
 
 #[test]
 fn a_docker_that_refuses_or_is_slow_changes_nothing_but_the_time() {
-    let mut site = Site::new("f-ill");
-    let socket = site.dir.join("relay.sock");
-    let relay = Relay::new(&socket, &site.docker_socket);
-    site.daemons_socket = Some(socket);
-    suffer("Docker answers 500", &site, 3, &NOTHING, |daemon| {
-        relay.set_mood(Mood::Refuses);
-        order(&site, daemon, 3);
+    let mut testbed = Testbed::new("f-ill");
+    let socket = testbed.dir.join("proxy.sock");
+    let proxy = FaultProxy::new(&socket, &testbed.docker_socket);
+    testbed.daemons_socket = Some(socket);
+    suffer("Docker answers 500", &testbed, 3, &NOTHING, |daemon| {
+        proxy.set_behaviour(Behaviour::Refuses);
+        order(&testbed, daemon, 3);
         daemon.wait(&["kind=replica.failed", "an ill Docker"], secs(30));
-        relay.set_mood(Mood::Well);
+        proxy.set_behaviour(Behaviour::Well);
         "one more was wanted meanwhile".to_owned()
     });
-    suffer("Docker is slow", &site, 3, &NOTHING, |daemon| {
-        relay.set_mood(Mood::Slow(Duration::from_millis(700)));
-        order(&site, daemon, 3);
-        site.wait_serving(3, secs(60), daemon);
-        order(&site, daemon, 2);
-        assert!(reached(secs(60), || is_settled(&site, 2)), "{:#?}", daemon.lines());
-        order(&site, daemon, 3);
-        relay.set_mood(Mood::Well);
+    suffer("Docker is slow", &testbed, 3, &NOTHING, |daemon| {
+        proxy.set_behaviour(Behaviour::Slow(Duration::from_millis(700)));
+        order(&testbed, daemon, 3);
+        testbed.wait_serving(3, secs(60), daemon);
+        order(&testbed, daemon, 2);
+        assert!(reached(secs(60), || is_settled(&testbed, 2)), "{:#?}", daemon.lines());
+        order(&testbed, daemon, 3);
+        proxy.set_behaviour(Behaviour::Well);
         "one more, one fewer and one more, 0.7 s each call".to_owned()
     });
 }
@@ -213,19 +213,19 @@ fn a_docker_that_refuses_or_is_slow_changes_nothing_but_the_time() {
 fn a_docker_that_freezes_or_dies_costs_no_request() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dockerd = Dockerd::start(true);
-    let site = site_on(&dockerd, "f-away");
-    suffer("dockerd is frozen", &site, 3, &NOTHING, |daemon| {
+    let testbed = testbed_on(&dockerd, "f-away");
+    suffer("dockerd is frozen", &testbed, 3, &NOTHING, |daemon| {
         signal(dockerd.pid(), "STOP");
-        order(&site, daemon, 3);
+        order(&testbed, daemon, 3);
         daemon.wait(&["kind=docker.lost"], secs(30));
         signal(dockerd.pid(), "CONT");
         daemon.wait(&["kind=docker.back"], secs(30));
         "one more was wanted meanwhile".to_owned()
     });
-    suffer("dockerd is killed", &site, 3, &NOTHING, |daemon| {
+    suffer("dockerd is killed", &testbed, 3, &NOTHING, |daemon| {
         dockerd.kill();
         daemon.wait(&["kind=docker.lost"], secs(30));
-        order(&site, daemon, 3);
+        order(&testbed, daemon, 3);
         dockerd.up();
         "with live-restore; one more was wanted meanwhile".to_owned()
     });
@@ -252,22 +252,22 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_under_the_state_keeps_nothing_up() {
-    let site = Site::new("f-disk");
-    let disk = SmallDisk::new(site.dir.join("state"));
+    let testbed = Testbed::new("f-disk");
+    let disk = SmallDisk::new(testbed.dir.join("state"));
     let filler = disk.0.join(format!("filler-{}", process::id()));
-    suffer("the state's disk is full", &site, 3, &NOTHING, |daemon| {
+    suffer("the state's disk is full", &testbed, 3, &NOTHING, |daemon| {
         // As much as goes.
         drop(fs::write(&filler, vec![0; 1 << 20]));
-        order(&site, daemon, 3);
+        order(&testbed, daemon, 3);
         daemon.wait(&["kind=state.not_saved"], secs(30));
-        site.wait_serving(3, secs(30), daemon);
+        testbed.wait_serving(3, secs(30), daemon);
         assert_eq!(daemon.count(&["kind=state.not_saved"]), 1, "{:#?}", daemon.lines());
         fs::remove_file(&filler).unwrap();
-        order(&site, daemon, 2);
-        assert!(reached(secs(30), || is_settled(&site, 2)), "{:#?}", daemon.lines());
+        order(&testbed, daemon, 2);
+        assert!(reached(secs(30), || is_settled(&testbed, 2)), "{:#?}", daemon.lines());
         let saved = || fs::read_to_string(disk.0.join("state.json")).unwrap_or_default();
-        assert!(saved().contains(&site.service), "{}", saved());
-        order(&site, daemon, 3);
+        assert!(saved().contains(&testbed.service), "{}", saved());
+        order(&testbed, daemon, 3);
         "one more was wanted meanwhile, and came".to_owned()
     });
 }

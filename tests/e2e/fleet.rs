@@ -13,7 +13,7 @@ use std::thread;
 
 use crate::daemon::{plimsoll, secs};
 use crate::load::{Kind, Load};
-use crate::site::{IMAGE, Site, clients, free_port};
+use crate::testbed::{IMAGE, Testbed, clients, free_port};
 
 /// On everything that a fleet makes or has made, also on what is copied from that.
 const RUN: &str = "plimsoll.e2e.run";
@@ -63,7 +63,7 @@ pub(crate) struct Row {
 }
 
 pub(crate) struct Fleet {
-    pub(crate) site: Site,
+    pub(crate) testbed: Testbed,
     pub(crate) members: Vec<Member>,
     pub(crate) network: String,
     pub(crate) image: String,
@@ -74,17 +74,17 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// With an image that has a volume and a network, and no container yet.
     pub(crate) fn new(name: &str) -> Fleet {
-        let site = Site::new(name);
-        let run = site.service.clone();
+        let testbed = Testbed::new(name);
+        let run = testbed.service.clone();
         let image = format!("{run}:1");
         let build = format!("FROM {IMAGE}\nVOLUME /data\n");
-        let file = site.dir.write("Dockerfile", &build);
-        let dir = site.dir.path().display().to_string();
+        let file = testbed.dir.write("Dockerfile", &build);
+        let dir = testbed.dir.path().display().to_string();
         let args = ["build", "-q", "-t", &image, "-f", file.to_str().unwrap(), &dir];
-        assert!(site.docker(&args).is_some(), "no image with a volume");
-        assert!(site.docker(&["network", "create", &run]).is_some(), "no network");
+        assert!(testbed.docker(&args).is_some(), "no image with a volume");
+        assert!(testbed.docker(&["network", "create", &run]).is_some(), "no network");
         let network = run.clone();
-        Fleet { site, members: Vec::new(), network, image, run, volumes: Mutex::default() }
+        Fleet { testbed, members: Vec::new(), network, image, run, volumes: Mutex::default() }
     }
 
     pub(crate) fn add(&mut self, name: &str, owner: Owner, originals: u32, replicas: u32) {
@@ -114,7 +114,7 @@ impl Fleet {
         args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
         args.extend(more);
         args.push(&self.image);
-        assert!(self.site.docker(&args).is_some(), "{container} does not start");
+        assert!(self.testbed.docker(&args).is_some(), "{container} does not start");
         let volumes = self.volumes_of(&container);
         assert!(!volumes.is_empty(), "{container} has no volume");
         self.volumes.lock().unwrap_or_else(PoisonError::into_inner).extend(volumes);
@@ -128,12 +128,13 @@ impl Fleet {
 
     fn volumes_of(&self, container: &str) -> Vec<String> {
         let format = "{{range .Mounts}}{{.Name}}\n{{end}}";
-        let out = self.site.docker(&["inspect", "--format", format, container]).unwrap_or_default();
+        let out =
+            self.testbed.docker(&["inspect", "--format", format, container]).unwrap_or_default();
         out.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect()
     }
 
     pub(crate) fn volumes_lost(&self) -> Vec<String> {
-        let there = self.site.docker(&["volume", "ls", "-q"]).expect("docker answers");
+        let there = self.testbed.docker(&["volume", "ls", "-q"]).expect("docker answers");
         let there: Vec<&str> = there.lines().collect();
         let noted = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
         noted.iter().filter(|v| !there.contains(&v.as_str())).cloned().collect()
@@ -141,7 +142,7 @@ impl Fleet {
 
     /// `keys` are those of a service beside where it comes from and where it listens.
     pub(crate) fn configure(&self, keys: impl Fn(&Member) -> String) -> PathBuf {
-        let dir = self.site.dir.path().display();
+        let dir = self.testbed.dir.path().display();
         let mut services = String::new();
         for (at, member) in self.members.iter().enumerate() {
             let Member { name, port, owner, .. } = member;
@@ -179,15 +180,15 @@ impl Fleet {
   }}
 }}
 "#,
-            haproxy = self.site.haproxy.display(),
+            haproxy = self.testbed.haproxy.display(),
         );
-        self.site.dir.write("config.json", &text)
+        self.testbed.dir.write("config.json", &text)
     }
 
     /// The servers of each service that HAProxy sends requests to.
     pub(crate) fn serving(&self) -> BTreeMap<String, Vec<String>> {
         let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in self.site.ask_haproxy("show stat").lines() {
+        for line in self.testbed.ask_haproxy("show stat").lines() {
             let fields: Vec<&str> = line.split(',').collect();
             let &[service, server, ..] = fields.as_slice() else { continue };
             let is_up = fields.get(17).is_some_and(|state| state.starts_with("UP"));
@@ -202,7 +203,7 @@ impl Fleet {
         let label = format!("label={RUN}={}", self.run);
         let format = "{{.ID}}|{{.Names}}|{{.State}}";
         let args = ["ps", "-a", "--no-trunc", "--filter", &label, "--format", format];
-        let out = self.site.docker(&args).expect("docker answers");
+        let out = self.testbed.docker(&args).expect("docker answers");
         let rows = out.lines().map(|line| {
             let mut words = line.split('|').map(str::to_owned);
             let mut next = || words.next().unwrap_or_default();
@@ -227,7 +228,7 @@ impl Fleet {
     }
 
     pub(crate) fn ask(&self, args: &[&str]) -> String {
-        let socket = self.site.dir.join("api.sock");
+        let socket = self.testbed.dir.join("api.sock");
         let mut all = args.to_vec();
         all.extend(["--socket", socket.to_str().unwrap()]);
         let out = plimsoll(&all);
@@ -247,23 +248,23 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         let label = format!("label={RUN}={}", self.run);
-        let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+        let ids = self.testbed.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
         // Docker 20.10 waits for ever for the end of a paused container on control groups v1.
         let paused = ["ps", "-q", "--filter", &label, "--filter", "status=paused"];
-        for id in self.site.docker(&paused).unwrap_or_default().lines() {
-            drop(self.site.docker(&["unpause", id]));
+        for id in self.testbed.docker(&paused).unwrap_or_default().lines() {
+            drop(self.testbed.docker(&["unpause", id]));
         }
         for some in ids.chunks(20) {
-            drop(self.site.docker(&[&["rm", "-f", "-v"], some].concat()));
+            drop(self.testbed.docker(&[&["rm", "-f", "-v"], some].concat()));
         }
         let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
-        drop(self.site.docker(&[&["volume", "rm", "-f"], volumes.as_slice()].concat()));
-        let images = self.site.docker(&["images", "-q", "--filter", &label]).unwrap_or_default();
+        drop(self.testbed.docker(&[&["volume", "rm", "-f"], volumes.as_slice()].concat()));
+        let images = self.testbed.docker(&["images", "-q", "--filter", &label]).unwrap_or_default();
         let images: Vec<&str> = images.lines().chain([self.image.as_str()]).collect();
-        drop(self.site.docker(&[&["rmi", "-f"], images.as_slice()].concat()));
-        drop(self.site.docker(&["network", "rm", &self.network]));
+        drop(self.testbed.docker(&[&["rmi", "-f"], images.as_slice()].concat()));
+        drop(self.testbed.docker(&["network", "rm", &self.network]));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::daemon::{Daemon, secs};
 use crate::load::{Kind, Load};
 use crate::metrics::{Exporter, Prometheus};
-use crate::site::{Site, clients, everyone, free_port};
+use crate::testbed::{Testbed, clients, everyone, free_port};
 
 /// The shortest windows, so that the way down takes seconds.
 const QUICK: &str = r#""cooldown_period": 0, "behavior": {
@@ -14,19 +14,19 @@ const QUICK: &str = r#""cooldown_period": 0, "behavior": {
 
 #[test]
 fn sessions_in_haproxy_bring_replicas_and_take_them_away() {
-    let site = Site::new("sessions");
-    let daemon = Daemon::start(&site.configure(&format!(
+    let testbed = Testbed::new("sessions");
+    let daemon = Daemon::start(&testbed.configure(&format!(
         r#""min_replicas": 1, "max_replicas": 4, {QUICK},
            "metrics": [{{ "source": "haproxy", "field": "sessions", "target": 3 }}]"#
     )));
-    site.wait_serving(1, secs(20), &daemon);
-    let quiet = Load::start(site.address(), clients(2, Kind::KeepAlive, "/", 20));
+    testbed.wait_serving(1, secs(20), &daemon);
+    let quiet = Load::start(testbed.address(), clients(2, Kind::KeepAlive, "/", 20));
     // Nine at a time, each for a while: three for each of three.
-    let slow = Load::start(site.address(), clients(9, Kind::Slow, "/slow?ms=1500", 0));
+    let slow = Load::start(testbed.address(), clients(9, Kind::Slow, "/slow?ms=1500", 0));
     daemon.wait(&["kind=scale.up", "haproxy sessions", "for a target of 3"], secs(20));
-    site.wait_serving(3, secs(30), &daemon);
+    testbed.wait_serving(3, secs(30), &daemon);
     let slow = slow.stop();
-    site.wait_serving(1, secs(40), &daemon);
+    testbed.wait_serving(1, secs(40), &daemon);
     daemon.wait(&["kind=scale.down", "to=1", "haproxy sessions"], secs(1));
     let quiet = quiet.stop();
     assert_eq!(slow.failed() + quiet.failed(), 0, "{slow}\n{quiet}\n{:#?}", daemon.lines());
@@ -34,10 +34,10 @@ fn sessions_in_haproxy_bring_replicas_and_take_them_away() {
 
 #[test]
 fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
-    let site = Site::new("failing");
+    let testbed = Testbed::new("failing");
     let (exporter, port) = (Exporter::start(25), free_port());
-    let prometheus = Prometheus::start(&site.dir, port, &exporter);
-    let daemon = Daemon::start(&site.configure(&format!(
+    let prometheus = Prometheus::start(&testbed.dir, port, &exporter);
+    let daemon = Daemon::start(&testbed.configure(&format!(
         r#""min_replicas": 1, "max_replicas": 4, {QUICK},
            "metrics": [
              {{ "source": "prometheus", "url": "http://127.0.0.1:{port}",
@@ -46,8 +46,8 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
            ]"#
     )));
     // 25 jobs, ten for each.
-    site.wait_serving(3, secs(30), &daemon);
-    let load = everyone(&site);
+    testbed.wait_serving(3, secs(30), &daemon);
+    let load = everyone(&testbed);
     drop(prometheus);
     let from = daemon.wait(&["kind=metric.failed", "prometheus"], secs(20));
     exporter.sum.store(2, Ordering::Relaxed);
@@ -55,10 +55,10 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     let again = daemon.wait_from(from, &unsure, secs(20));
     daemon.wait_from(again + 1, &unsure, secs(20));
     // The other metric is enough for the way up.
-    let slow = Load::start(site.address(), clients(7, Kind::Slow, "/slow?ms=1500", 0));
-    site.wait_serving(4, secs(30), &daemon);
+    let slow = Load::start(testbed.address(), clients(7, Kind::Slow, "/slow?ms=1500", 0));
+    testbed.wait_serving(4, secs(30), &daemon);
     let slow = slow.stop();
-    let _prometheus = Prometheus::start(&site.dir, port, &exporter);
+    let _prometheus = Prometheus::start(&testbed.dir, port, &exporter);
     let back = daemon.wait_from(from, &["kind=metric.back", "prometheus"], secs(20));
     daemon.wait_from(back, &["kind=scale.down"], secs(20));
     daemon.wait_from(back, &["kind=replica.removed"], secs(60));
@@ -68,22 +68,22 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
 
 #[test]
 fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
-    let site = Site::new("sleep");
-    let daemon = Daemon::start(&site.configure(&format!(
+    let testbed = Testbed::new("sleep");
+    let daemon = Daemon::start(&testbed.configure(&format!(
         r#""min_replicas": 0, "max_replicas": 2, {QUICK},
            "metrics": [{{ "source": "haproxy", "field": "request_rate", "target": 1000 }}]"#
     )));
     daemon.wait(&["wanted=0", "reason=DesiredWithinRange"], secs(20));
-    assert!(site.containers().is_empty(), "{:?}", site.containers());
+    assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
     // Until the replica serves, HAProxy says 503.
-    let callers = Load::start(site.address(), clients(2, Kind::Close, "/", 50));
-    site.wait_serving(1, secs(30), &daemon);
+    let callers = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));
+    testbed.wait_serving(1, secs(30), &daemon);
     drop(callers);
-    let awake = Load::start(site.address(), clients(2, Kind::Close, "/", 50));
+    let awake = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));
     awake.wait_for(secs(10), |c| 20 < c.sent());
     let counts = awake.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     daemon.wait(&["kind=scale.down", "to=0"], secs(30));
     daemon.wait(&["kind=replica.removed"], secs(30));
-    assert!(site.containers().is_empty(), "{:?}", site.containers());
+    assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
 }

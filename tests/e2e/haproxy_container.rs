@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::daemon::{Daemon, reached, secs};
-use crate::site::{HAPROXY, Site, everyone, free_port};
+use crate::testbed::{HAPROXY, Testbed, everyone, free_port};
 
 /// Made from what is on this host; it goes with its container.
-fn image(site: &Site) -> String {
+fn image(testbed: &Testbed) -> String {
     let out = Command::new("ldd").arg(HAPROXY).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
-    let archive = site.dir.join("image.tar");
+    let archive = testbed.dir.join("image.tar");
     let packed = Command::new("tar")
         .args(["--dereference", "-cf"])
         .arg(&archive)
@@ -22,46 +22,46 @@ fn image(site: &Site) -> String {
         .output()
         .unwrap();
     assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
-    let name = format!("{}-haproxy", site.service);
-    site.docker(&["import", archive.to_str().unwrap(), &name]).expect("an image is imported");
+    let name = format!("{}-haproxy", testbed.service);
+    testbed.docker(&["import", archive.to_str().unwrap(), &name]).expect("an image is imported");
     fs::remove_file(archive).unwrap();
     name
 }
 
 /// Ends with the test.
 struct Container<'a> {
-    site: &'a Site,
+    testbed: &'a Testbed,
     name: String,
 }
 
 impl Container<'_> {
-    fn run<'a>(site: &'a Site, options: &[&str]) -> Container<'a> {
-        let name = format!("{}-haproxy", site.service);
-        let dir = site.dir.path().display();
+    fn run<'a>(testbed: &'a Testbed, options: &[&str]) -> Container<'a> {
+        let name = format!("{}-haproxy", testbed.service);
+        let dir = testbed.dir.path().display();
         let (volume, file) = (format!("{dir}:{dir}"), format!("{dir}/haproxy.cfg"));
         let started = ["run", "-d", "--name", &name, "--network", "host", "-v", &volume];
-        let image = image(site);
+        let image = image(testbed);
         let command = [image.as_str(), HAPROXY];
         let all = [&started[..], &command, options, &["-f", &file]].concat();
-        site.docker(&all).expect("it is started");
-        Container { site, name }
+        testbed.docker(&all).expect("it is started");
+        Container { testbed, name }
     }
 }
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        drop(self.site.docker(&["rm", "-f", &self.name]));
+        drop(self.testbed.docker(&["rm", "-f", &self.name]));
         // Of the same name.
-        drop(self.site.docker(&["rmi", &self.name]));
+        drop(self.testbed.docker(&["rmi", &self.name]));
     }
 }
 
-fn in_container(site: &Site, service: &str, more: &str) {
-    let config = site.configure_with(service, more);
+fn in_container(testbed: &Testbed, service: &str, more: &str) {
+    let config = testbed.configure_with(service, more);
     let text = fs::read_to_string(&config).unwrap();
     let keys = format!(
         r#""load_balancer": {{ "mode": "container", "container": "{}-haproxy","#,
-        site.service
+        testbed.service
     );
     fs::write(&config, text.replacen(r#""load_balancer": {"#, &keys, 1)).unwrap();
 }
@@ -71,34 +71,34 @@ const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 
 #[test]
 fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
-    let site = Site::new("haproxy_container");
-    in_container(&site, ONE, "");
-    let daemon = Daemon::start(&site.dir.join("config.json"));
+    let testbed = Testbed::new("haproxy_container");
+    in_container(&testbed, ONE, "");
+    let daemon = Daemon::start(&testbed.dir.join("config.json"));
     let absent = ["kind=haproxy.reload_failed", "no container"];
     daemon.wait(&absent, secs(30));
     // It needs a file to start with.
-    site.dir.write("haproxy.cfg", &first_file(&site));
-    let _haproxy = Container::run(&site, &["-W", "-db"]);
-    site.wait_serving(1, secs(90), &daemon);
-    let load = everyone(&site);
+    testbed.dir.write("haproxy.cfg", &first_file(&testbed));
+    let _haproxy = Container::run(&testbed, &["-W", "-db"]);
+    testbed.wait_serving(1, secs(90), &daemon);
+    let load = everyone(&testbed);
     // A further port takes a reload, a further server none.
     let (other, before) = (free_port(), daemon.lines().len());
-    in_container(&site, TWO, &site.other(other));
+    in_container(&testbed, TWO, &testbed.other(other));
     daemon.signal("HUP");
     daemon.wait_from(before, &["kind=haproxy.reloaded"], secs(30));
-    site.wait_serving(2, secs(30), &daemon);
+    testbed.wait_serving(2, secs(30), &daemon);
     load.wait_for(secs(10), |c| 200 < c.sent());
-    in_container(&site, ONE, "");
+    in_container(&testbed, ONE, "");
     daemon.signal("HUP");
-    site.wait_serving(1, secs(60), &daemon);
-    assert!(reached(secs(60), || site.containers().len() == 1), "{:#?}", daemon.lines());
+    testbed.wait_serving(1, secs(60), &daemon);
+    assert!(reached(secs(60), || testbed.containers().len() == 1), "{:#?}", daemon.lines());
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
 }
 
 /// As little as HAProxy takes, with the socket that it is asked at.
-fn first_file(site: &Site) -> String {
-    let dir = site.dir.path().display();
+fn first_file(testbed: &Testbed) -> String {
+    let dir = testbed.dir.path().display();
     format!(
         "global\n    stats socket {dir}/haproxy.sock mode 600 level admin expose-fd listeners\n\
          defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    \
@@ -108,11 +108,11 @@ fn first_file(site: &Site) -> String {
 }
 
 #[test]
-fn a_container_that_cannot_reload_is_told_apart() {
-    let site = Site::new("single");
-    in_container(&site, ONE, "");
-    site.dir.write("haproxy.cfg", &first_file(&site));
-    let _haproxy = Container::run(&site, &["-db"]);
-    let daemon = Daemon::start(&site.dir.join("config.json"));
+fn a_container_that_cannot_reload_is_recognised() {
+    let testbed = Testbed::new("single");
+    in_container(&testbed, ONE, "");
+    testbed.dir.write("haproxy.cfg", &first_file(&testbed));
+    let _haproxy = Container::run(&testbed, &["-db"]);
+    let daemon = Daemon::start(&testbed.dir.join("config.json"));
     daemon.wait(&["kind=haproxy.reload_failed", "without -W", "haproxy -W -db -f"], secs(30));
 }

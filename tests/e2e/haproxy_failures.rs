@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::load::Load;
-use crate::site::{HAPROXY, Site, everyone};
+use crate::testbed::{HAPROXY, Testbed, everyone};
 
 /// A daemon, with an operator's own file, while clients ask.
 struct Case {
@@ -22,7 +22,7 @@ struct Case {
     disk: Disk,
     /// Somebody else's.
     taken: TcpListener,
-    site: Site,
+    testbed: Testbed,
 }
 
 /// A file system that is full soon.
@@ -31,8 +31,8 @@ struct Disk {
 }
 
 impl Disk {
-    fn mount(site: &Site) -> Disk {
-        let path = site.dir.join("disk");
+    fn mount(testbed: &Testbed) -> Disk {
+        let path = testbed.dir.join("disk");
         fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=128k,mode=0755", "plimsoll-test"]).arg(&path);
@@ -59,24 +59,24 @@ impl Drop for Disk {
 
 impl Case {
     fn new(name: &str) -> Case {
-        let mut site = Site::new(name);
-        site.haproxy = site.dir.join("haproxy");
-        let disk = Disk::mount(&site);
-        symlink(HAPROXY, &site.haproxy).unwrap();
-        fs::create_dir(site.dir.join("jail")).unwrap();
-        let base = site.dir.join("base.cfg");
-        let config = site.configure(r#""min_replicas": 1, "max_replicas": 1"#);
+        let mut testbed = Testbed::new(name);
+        testbed.haproxy = testbed.dir.join("haproxy");
+        let disk = Disk::mount(&testbed);
+        symlink(HAPROXY, &testbed.haproxy).unwrap();
+        fs::create_dir(testbed.dir.join("jail")).unwrap();
+        let base = testbed.dir.join("base.cfg");
+        let config = testbed.configure(r#""min_replicas": 1, "max_replicas": 1"#);
         let text = fs::read_to_string(&config).unwrap();
-        let dir = site.dir.path().display();
+        let dir = testbed.dir.path().display();
         let ours = format!(r#""config": "{dir}/haproxy.cfg""#);
         let moved =
             format!(r#""config": "{dir}/disk/haproxy.cfg", "base_config": "{}""#, base.display());
         fs::write(&config, text.replace(&ours, &moved)).unwrap();
-        fs::write(&base, good_base(&site)).unwrap();
+        fs::write(&base, good_base(&testbed)).unwrap();
         let daemon = Daemon::start(&config);
-        site.wait_serving(1, secs(30), &daemon);
+        testbed.wait_serving(1, secs(30), &daemon);
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        Case { load: everyone(&site), daemon, config, changes: 0, disk, taken, site }
+        Case { load: everyone(&testbed), daemon, config, changes: 0, disk, taken, testbed }
     }
 
     fn file(&self, ending: &str) -> PathBuf {
@@ -110,8 +110,8 @@ impl Case {
     }
 }
 
-fn good_base(site: &Site) -> String {
-    format!("global\n    chroot {}\n    maxconn 500\n", site.dir.join("jail").display())
+fn good_base(testbed: &Testbed) -> String {
+    format!("global\n    chroot {}\n    maxconn 500\n", testbed.dir.join("jail").display())
 }
 
 /// What goes wrong, what the log says of it, and how it is mended.
@@ -127,13 +127,13 @@ const ROWS: [Row; 6] = [
         name: "a file that is refused",
         words: "the file is refused: config : parsing [",
         spoil: |case| write_base(case, "global\n    no_such_keyword\n"),
-        mend: |case| write_base(case, &good_base(&case.site)),
+        mend: |case| write_base(case, &good_base(&case.testbed)),
     },
     Row {
         name: "a chroot that is missing",
         words: "haproxy: cannot chroot to ",
-        spoil: |case| fs::remove_dir(case.site.dir.join("jail")).unwrap(),
-        mend: |case| fs::create_dir(case.site.dir.join("jail")).unwrap(),
+        spoil: |case| fs::remove_dir(case.testbed.dir.join("jail")).unwrap(),
+        mend: |case| fs::create_dir(case.testbed.dir.join("jail")).unwrap(),
     },
     Row {
         name: "a port of the operator's that somebody else has",
@@ -141,21 +141,21 @@ const ROWS: [Row; 6] = [
         spoil: |case| {
             let place = case.taken.local_addr().unwrap();
             let front = format!("defaults\n    timeout client 5s\nlisten own\n    bind {place}\n");
-            write_base(case, &(good_base(&case.site) + &front));
+            write_base(case, &(good_base(&case.testbed) + &front));
         },
-        mend: |case| write_base(case, &good_base(&case.site)),
+        mend: |case| write_base(case, &good_base(&case.testbed)),
     },
     Row {
         name: "a limit of open files that the kernel does not grant",
         words: "Cannot raise FD limit to 2000000000",
         spoil: |case| write_base(case, "global\n    ulimit-n 2000000000\n    maxconn 500\n"),
-        mend: |case| write_base(case, &good_base(&case.site)),
+        mend: |case| write_base(case, &good_base(&case.testbed)),
     },
     Row {
         name: "a binary that is gone",
         words: "haproxy (see load_balancer.binary): No such file or directory",
-        spoil: |case| fs::remove_file(&case.site.haproxy).unwrap(),
-        mend: |case| symlink(HAPROXY, &case.site.haproxy).unwrap(),
+        spoil: |case| fs::remove_file(&case.testbed.haproxy).unwrap(),
+        mend: |case| symlink(HAPROXY, &case.testbed.haproxy).unwrap(),
     },
     Row {
         name: "a disk that is full",
@@ -166,19 +166,19 @@ const ROWS: [Row; 6] = [
 ];
 
 fn write_base(case: &Case, text: &str) {
-    fs::write(case.site.dir.join("base.cfg"), text).unwrap();
+    fs::write(case.testbed.dir.join("base.cfg"), text).unwrap();
 }
 
 #[test]
-fn a_reload_that_fails_is_told_costs_no_request_and_heals() {
+fn a_reload_that_fails_is_reported_costs_no_request_and_heals() {
     let mut case = Case::new("fails");
     for row in &ROWS {
-        let (pid, from) = (case.site.haproxy_pid(), case.daemon.lines().len());
+        let (pid, from) = (case.testbed.haproxy_pid(), case.daemon.lines().len());
         (row.spoil)(&case);
         case.change();
         case.daemon.wait_from(from, &["kind=haproxy.reload_failed", row.words], secs(30));
         case.serve_on();
-        assert_eq!(case.site.haproxy_pid(), pid, "{}: the old process goes on", row.name);
+        assert_eq!(case.testbed.haproxy_pid(), pid, "{}: the old process goes on", row.name);
         case.assert_nothing_lost(row.name);
         (row.mend)(&case);
         let healed = ["kind=haproxy.reloaded", "ms, after ", " failure"];
@@ -209,7 +209,7 @@ fn files_that_lie_or_are_half_there_cost_no_request() {
     let mut case = Case::new("files");
     let child = Command::new("sleep").arg("600").spawn().unwrap();
     let mut bystander = Bystander { child };
-    let pid_file = case.site.dir.join("haproxy.pid");
+    let pid_file = case.testbed.dir.join("haproxy.pid");
     let half = |path: PathBuf| {
         let text = fs::read(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
@@ -228,15 +228,15 @@ fn files_that_lie_or_are_half_there_cost_no_request() {
     case.change();
     case.daemon.wait(&["kind=haproxy.reloaded"], secs(30));
     for (name, lie) in lies {
-        let (pid, from) = (case.site.haproxy_pid(), case.daemon.lines().len());
+        let (pid, from) = (case.testbed.haproxy_pid(), case.daemon.lines().len());
         lie(&case);
         case.change();
         case.daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(30));
-        assert_ne!(case.site.haproxy_pid(), pid, "{name}");
+        assert_ne!(case.testbed.haproxy_pid(), pid, "{name}");
         case.serve_on();
         case.assert_nothing_lost(name);
     }
-    assert!(bystander.child.try_wait().unwrap().is_none(), "a bystander was told to end");
+    assert!(bystander.child.try_wait().unwrap().is_none(), "a bystander was signalled");
     assert_eq!(case.daemon.count(&["kind=haproxy.reload_failed"]), 0);
 }
 
@@ -253,7 +253,7 @@ fn a_crash_between_two_files_is_mended_by_the_next_daemon() {
     case.daemon = Daemon::start(&case.config);
     let mended = || fs::read_to_string(case.file("")).is_ok_and(|text| text == whole);
     assert!(reached(secs(30), mended), "{:#?}", case.daemon.lines());
-    case.site.wait_serving(1, secs(30), &case.daemon);
+    case.testbed.wait_serving(1, secs(30), &case.daemon);
     case.serve_on();
     case.assert_nothing_lost("a crash");
 }
@@ -261,12 +261,12 @@ fn a_crash_between_two_files_is_mended_by_the_next_daemon() {
 #[test]
 fn a_socket_that_is_gone_is_back_without_a_request_refused() {
     let case = Case::new("socket");
-    let pid = case.site.haproxy_pid();
-    fs::remove_file(case.site.dir.join("haproxy.sock")).unwrap();
+    let pid = case.testbed.haproxy_pid();
+    fs::remove_file(case.testbed.dir.join("haproxy.sock")).unwrap();
     let from = case.daemon.lines().len();
     case.daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(30));
-    assert!(reached(secs(10), || case.site.serving().len() == 1));
-    assert_ne!(case.site.haproxy_pid(), pid);
+    assert!(reached(secs(10), || case.testbed.serving().len() == 1));
+    assert_ne!(case.testbed.haproxy_pid(), pid);
     case.serve_on();
     case.assert_nothing_lost("the socket was gone");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::daemon::{Daemon, reached, secs, signal};
-use crate::site::{Site, everyone};
+use crate::testbed::{Testbed, everyone};
 
 const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
 
@@ -33,10 +33,10 @@ fn answers(to: SocketAddr, path: &str, within: Duration) -> bool {
 
 #[test]
 fn a_haproxy_that_hangs_is_replaced_and_ended_and_requests_hang_no_more() {
-    let site = Site::new("hung");
-    let daemon = Daemon::start(&site.configure(ONE));
-    site.wait_serving(1, secs(30), &daemon);
-    let hung = site.haproxy_pid();
+    let testbed = Testbed::new("hung");
+    let daemon = Daemon::start(&testbed.configure(ONE));
+    testbed.wait_serving(1, secs(30), &daemon);
+    let hung = testbed.haproxy_pid();
     signal(hung, "STOP");
     let began = Instant::now();
     let killed = daemon.wait(&["kind=haproxy.killed", &hung.to_string()], secs(20));
@@ -44,13 +44,13 @@ fn a_haproxy_that_hangs_is_replaced_and_ended_and_requests_hang_no_more() {
     assert!(!runs(hung), "it is gone");
     // Every connection goes to one that answers.
     for _ in 0..40 {
-        assert!(answers(site.address(), "/", secs(2)), "{:#?}", daemon.lines());
+        assert!(answers(testbed.address(), "/", secs(2)), "{:#?}", daemon.lines());
     }
     println!("replaced and ended after {took:?}");
     assert!(took < secs(12), "{took:?}");
     let reloaded = daemon.wait(&["kind=haproxy.reloaded"], secs(1));
     assert!(reloaded < killed, "its successor serves first");
-    let counted = everyone(&site);
+    let counted = everyone(&testbed);
     counted.wait_for(secs(10), |c| 200 < c.sent());
     let counts = counted.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
@@ -58,22 +58,22 @@ fn a_haproxy_that_hangs_is_replaced_and_ended_and_requests_hang_no_more() {
 
 #[test]
 fn one_that_takes_its_time_to_finish_is_not_ended() {
-    let site = Site::new("finish");
-    let daemon = Daemon::start(&site.configure(ONE));
-    site.wait_serving(1, secs(30), &daemon);
-    let (old, address) = (site.haproxy_pid(), site.address());
+    let testbed = Testbed::new("finish");
+    let daemon = Daemon::start(&testbed.configure(ONE));
+    testbed.wait_serving(1, secs(30), &daemon);
+    let (old, address) = (testbed.haproxy_pid(), testbed.address());
     let slow = thread::spawn(move || answers(address, "/slow?ms=7000", secs(20)));
     let is_asked = || {
-        let rows = site.ask_haproxy("show stat");
-        let row = rows.lines().find(|l| l.starts_with(&format!("{},BACKEND,", site.service)));
+        let rows = testbed.ask_haproxy("show stat");
+        let row = rows.lines().find(|l| l.starts_with(&format!("{},BACKEND,", testbed.service)));
         row.is_some_and(|row| row.split(',').nth(4) == Some("1"))
     };
     assert!(reached(secs(5), is_asked));
     let from = daemon.lines().len();
-    site.configure_with(ONE, &site.other(crate::site::free_port()));
+    testbed.configure_with(ONE, &testbed.other(crate::testbed::free_port()));
     daemon.signal("HUP");
     daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(10));
-    assert_ne!(site.haproxy_pid(), old);
+    assert_ne!(testbed.haproxy_pid(), old);
     assert!(runs(old), "it finishes");
     assert!(slow.join().unwrap(), "the slow answer came whole: {:#?}", daemon.lines());
     assert_eq!(daemon.count(&["kind=haproxy.killed"]), 0, "{:#?}", daemon.lines());

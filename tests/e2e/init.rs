@@ -1,29 +1,29 @@
 //! A first config from what a real Docker runs.
 
 use crate::daemon::{Dir, plimsoll};
-use crate::site::{IMAGE, Site};
+use crate::testbed::{IMAGE, Testbed};
 
 /// Gone with the test.
 struct Container<'a> {
-    site: &'a Site,
+    testbed: &'a Testbed,
     name: String,
 }
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         // One that is left tells its name.
-        drop(self.site.docker(&["rm", "-f", &self.name]));
+        drop(self.testbed.docker(&["rm", "-f", &self.name]));
     }
 }
 
 #[test]
 fn what_runs_becomes_a_config_that_is_good() {
-    let (site, dir) = (Site::new("init"), Dir::new("init"));
-    let name = format!("{}-by-hand", site.service);
-    let container = Container { site: &site, name: name.clone() };
+    let (testbed, dir) = (Testbed::new("init"), Dir::new("init"));
+    let name = format!("{}-by-hand", testbed.service);
+    let container = Container { testbed: &testbed, name: name.clone() };
     let run = ["run", "-d", "--name", &name, "-p", "127.0.0.1:0:8080", "-e", "MODE=fast"];
     let limits = ["--cpus", "0.5", "--memory", "64m", "--restart", "on-failure:3", IMAGE];
-    site.docker(&[&run[..], &limits[..]].concat()).expect("docker run");
+    testbed.docker(&[&run[..], &limits[..]].concat()).expect("docker run");
     let out = plimsoll(&["init"]);
     assert!(out.status.success(), "{out:?}");
     let text = String::from_utf8(out.stdout).unwrap();

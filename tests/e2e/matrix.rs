@@ -130,7 +130,7 @@ fn wait_all_serve(fleet: &Fleet, daemon: &Daemon) {
 /// Brings about the situation, and says which container of each is the one.
 fn victims(fleet: &Fleet, situation: Situation, daemon: &Daemon) -> BTreeMap<String, String> {
     let from = daemon.lines().len();
-    let told = |kind: &str| {
+    let reported = |kind: &str| {
         let mut of = BTreeMap::new();
         for member in &fleet.members {
             let service = format!("service={} ", member.name);
@@ -150,21 +150,21 @@ fn victims(fleet: &Fleet, situation: Situation, daemon: &Daemon) -> BTreeMap<Str
         Situation::Rollout => {
             fleet.configure(|m| keys(m.replicas, r#", "environment": { "COLOUR": "blue" }"#));
             daemon.signal("HUP");
-            told("rollout.started");
+            reported("rollout.started");
             fleet.members.iter().map(|m| (m.name.clone(), m.container(1))).collect()
         }
         Situation::Draining => {
             fleet.configure(|m| keys(m.replicas - 1, ""));
             daemon.signal("HUP");
-            told("replica.draining")
+            reported("replica.draining")
         }
     }
 }
 
 /// What a person types, on the one container.
 fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
-    let (site, id, name) = (&fleet.site, cell.victim.id.as_str(), cell.victim.name.as_str());
-    let run = |args: &[&str]| site.docker(args).is_some();
+    let (testbed, id, name) = (&fleet.testbed, cell.victim.id.as_str(), cell.victim.name.as_str());
+    let run = |args: &[&str]| testbed.docker(args).is_some();
     let network = match cell.member.owner {
         Owner::Ours => "bridge",
         Owner::Compose | Owner::Clone => &fleet.network,
@@ -185,12 +185,12 @@ fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
             };
             // It may be gone by now, where it was replaced.
             let _ = reached(secs(20), is_noticed);
-            drop(site.docker(&["start", id]));
+            drop(testbed.docker(&["start", id]));
         }
         Verb::Restart => assert!(run(&["restart", "-t", "0", id]), "restart {name}"),
         Verb::Kill => assert!(run(&["kill", id]), "kill {name}"),
         Verb::Crash => {
-            let pid = site.docker(&["inspect", "--format", "{{.State.Pid}}", id]).unwrap();
+            let pid = testbed.docker(&["inspect", "--format", "{{.State.Pid}}", id]).unwrap();
             crate::daemon::signal(pid.trim().parse().unwrap(), "KILL");
         }
         Verb::Pause => assert!(run(&["pause", id]), "pause {name}"),
@@ -255,9 +255,9 @@ impl Cell<'_> {
             short.push(format!("{serving} serve, not {:?}", want.serving));
         }
         let lines = self.lines(daemon);
-        for words in &want.told {
-            let is_told = |line: &&String| words.split(' ').all(|word| line.contains(word));
-            if !lines.iter().any(|line| is_told(&line)) {
+        for words in &want.reported {
+            let is_reported = |line: &&String| words.split(' ').all(|word| line.contains(word));
+            if !lines.iter().any(|line| is_reported(&line)) {
                 short.push(format!("no line with {words:?}"));
             }
         }
@@ -294,7 +294,7 @@ impl Cell<'_> {
         }
         for word in &want.untold {
             if let Some(line) = self.lines(daemon).iter().find(|line| line.contains(word)) {
-                broken.push(format!("told: {line}"));
+                broken.push(format!("reported: {line}"));
             }
         }
         if self.verb == Verb::Commit {
@@ -374,7 +374,7 @@ fn keep_busy(fleet: &Fleet, situation: Situation) -> Vec<Load> {
         .map(|m| m.load(Kind::Slow, "/slow?ms=12000", m.replicas as usize, 0))
         .collect();
     if situation == Situation::Draining {
-        let rows = || fleet.site.ask_haproxy("show stat");
+        let rows = || fleet.testbed.ask_haproxy("show stat");
         let all_busy = || {
             let rows = rows();
             let busy =

@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::daemon::{Daemon, Dir, PLIMSOLL, reached, secs};
 use crate::load::{Kind, Load};
-use crate::site::{Site, clients, everyone, free_port};
+use crate::testbed::{Testbed, clients, everyone, free_port};
 
 /// One replica; what it is scaled by changes nothing then, and is read all the same.
 const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
@@ -121,9 +121,9 @@ fn metrics(list: &[&str]) -> String {
 
 #[test]
 fn a_real_prometheus_gives_a_value_or_says_why_not() {
-    let site = Site::new("prom");
+    let testbed = Testbed::new("prom");
     let exporter = Exporter::start(42);
-    let prometheus = Prometheus::start(&site.dir, free_port(), &exporter);
+    let prometheus = Prometheus::start(&testbed.dir, free_port(), &exporter);
     let port = prometheus.port;
     let rows = [
         ("sum(jobs_waiting)", "reading=\"42\""),
@@ -147,7 +147,7 @@ fn a_real_prometheus_gives_a_value_or_says_why_not() {
         })
         .collect();
     let list: Vec<&str> = list.iter().map(String::as_str).collect();
-    let daemon = Daemon::start(&site.configure(&metrics(&list)));
+    let daemon = Daemon::start(&testbed.configure(&metrics(&list)));
     for (query, reading) in rows {
         // The log escapes quotes, so that only the part before the first one is compared.
         let start = query.split('\\').next().unwrap();
@@ -163,7 +163,7 @@ fn a_real_prometheus_gives_a_value_or_says_why_not() {
     assert_eq!(daemon.count(&failed), 0, "{:#?}", daemon.lines());
     drop(prometheus);
     let lost = daemon.wait(&["kind=metric.failed", sum, "Connection refused"], secs(20));
-    let _prometheus = Prometheus::start(&site.dir, port, &exporter);
+    let _prometheus = Prometheus::start(&testbed.dir, port, &exporter);
     daemon.wait_from(lost, &["kind=metric.back", "/ sum(jobs_waiting)\""], secs(20));
     daemon.wait_from(lost, &value, secs(20));
     assert_eq!(daemon.count(&failed), 1, "{:#?}", daemon.lines());
@@ -193,19 +193,19 @@ fn counted(daemon: &Daemon) -> u64 {
 
 #[test]
 fn requests_are_counted_once_each_across_reloads() {
-    let site = Site::new("count");
-    let config = site.configure(&replicas(1));
+    let testbed = Testbed::new("count");
+    let config = testbed.configure(&replicas(1));
     trace(&config);
     let daemon = Daemon::start(&config);
-    site.wait_serving(1, secs(20), &daemon);
+    testbed.wait_serving(1, secs(20), &daemon);
     daemon.wait(&["haproxy_requests=0"], secs(10));
-    let load = everyone(&site);
+    let load = everyone(&testbed);
     // The reload of the start is none of those that are waited for.
     let mut line = daemon.lines().len();
-    let other = site.other(free_port());
+    let other = testbed.other(free_port());
     for count in [2, 1, 2, 1] {
         let more = if count == 2 { other.as_str() } else { "" };
-        trace(&site.configure_with(&replicas(count), more));
+        trace(&testbed.configure_with(&replicas(count), more));
         daemon.signal("HUP");
         line = 1 + daemon.wait_from(line, &["kind=haproxy.reloaded"], secs(40));
         let more = load.counts().sent() + 100;
@@ -219,30 +219,38 @@ fn requests_are_counted_once_each_across_reloads() {
     let end = daemon.lines().len();
     daemon.wait_from(end, &["haproxy_requests=0"], secs(5));
     assert_eq!(counted(&daemon), sent, "{:#?}", daemon.lines());
-    assert!(reached(secs(20), || site.haproxy_pids().len() == 1), "{:?}", site.haproxy_pids());
+    assert!(
+        reached(secs(20), || testbed.haproxy_pids().len() == 1),
+        "{:?}",
+        testbed.haproxy_pids()
+    );
 }
 
 #[test]
 fn sessions_are_those_of_every_process_and_an_idle_service_responds_in_no_time() {
-    let site = Site::new("open");
-    let daemon = Daemon::start(&site.configure(&replicas(1)));
-    site.wait_serving(1, secs(20), &daemon);
+    let testbed = Testbed::new("open");
+    let daemon = Daemon::start(&testbed.configure(&replicas(1)));
+    testbed.wait_serving(1, secs(20), &daemon);
     daemon.wait(&["haproxy sessions", "reading=\"0\""], secs(10));
     daemon.wait(&["haproxy response_time_ms", "reading=\"0 on average\""], secs(10));
-    let slow = Load::start(site.address(), clients(3, Kind::Slow, "/slow?ms=6000", 0));
+    let slow = Load::start(testbed.address(), clients(3, Kind::Slow, "/slow?ms=6000", 0));
     let open = daemon.wait(&["haproxy sessions", "reading=\"3\""], secs(10));
     // A process that finishes after a reload keeps its sessions.
-    site.configure_with(&replicas(2), &site.other(free_port()));
+    testbed.configure_with(&replicas(2), &testbed.other(free_port()));
     daemon.signal("HUP");
     let reloaded = daemon.wait_from(open, &["kind=haproxy.reloaded"], secs(10));
     daemon.wait_from(reloaded, &["haproxy sessions", "reading=\"3\""], secs(4));
-    assert!(1 < site.haproxy_pids().len(), "{:?}", site.haproxy_pids());
+    assert!(1 < testbed.haproxy_pids().len(), "{:?}", testbed.haproxy_pids());
     let counts = slow.stop();
     assert_eq!((counts.sent(), counts.failed()), (3, 0), "{counts}");
     let end = daemon.lines().len();
     daemon.wait_from(end, &["haproxy sessions", "reading=\"0\""], secs(5));
     daemon.wait_from(end, &["haproxy response_time_ms", "reading=\"0 on average\""], secs(5));
-    assert!(reached(secs(20), || site.haproxy_pids().len() == 1), "{:?}", site.haproxy_pids());
+    assert!(
+        reached(secs(20), || testbed.haproxy_pids().len() == 1),
+        "{:?}",
+        testbed.haproxy_pids()
+    );
 }
 
 /// In hundredths of a percent, of the last reading of one replica.
@@ -262,13 +270,13 @@ fn memory(daemon: &Daemon) -> u64 {
 
 #[test]
 fn memory_is_read_from_files_and_without_them_from_docker_and_both_agree() {
-    let site = Site::new("memory");
+    let testbed = Testbed::new("memory");
     let metric = r#"{ "source": "memory", "target": 75 }"#;
-    let config = site.configure(&format!(r#"{}, "memory": "16m""#, metrics(&[metric])));
+    let config = testbed.configure(&format!(r#"{}, "memory": "16m""#, metrics(&[metric])));
     let mut daemon = Daemon::start(&config);
-    site.wait_serving(1, secs(20), &daemon);
+    testbed.wait_serving(1, secs(20), &daemon);
     // What it needs for requests stays with it.
-    let load = Load::start(site.address(), clients(4, Kind::KeepAlive, "/", 1));
+    let load = Load::start(testbed.address(), clients(4, Kind::KeepAlive, "/", 1));
     load.wait_for(secs(10), |c| 500 < c.sent());
     load.stop();
     let looked = daemon.lines().len();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::daemon::{Daemon, Dir, reached, secs, signal};
-use crate::site::{IMAGE, Site, everyone};
+use crate::testbed::{IMAGE, Testbed, everyone};
 
 /// One at a time: each has a bridge and a network of its own.
 pub(crate) static ONE: Mutex<()> = Mutex::new(());
@@ -99,14 +99,14 @@ impl Drop for Dockerd {
     }
 }
 
-/// A site on that engine, with the example image carried over to it.
-pub(crate) fn site_on(dockerd: &Dockerd, name: &str) -> Site {
+/// A testbed on that engine, with the example image carried over to it.
+pub(crate) fn testbed_on(dockerd: &Dockerd, name: &str) -> Testbed {
     let tar = dockerd.dir.join("image.tar").display().to_string();
     assert!(run("docker", &["save", "-o", &tar, IMAGE]), "no image {IMAGE}: run `make test`");
     assert!(run("docker", &["--host", &dockerd.host(), "load", "-i", &tar]));
-    let mut site = Site::new(name);
-    site.docker_socket = dockerd.dir.join("docker.sock");
-    site
+    let mut testbed = Testbed::new(name);
+    testbed.docker_socket = dockerd.dir.join("docker.sock");
+    testbed
 }
 
 const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
@@ -115,52 +115,52 @@ const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 fn with_live_restore_a_restart_of_docker_costs_no_request() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dockerd = Dockerd::start(true);
-    let site = site_on(&dockerd, "live");
-    let daemon = Daemon::start(&site.configure(TWO));
-    site.wait_serving(2, secs(30), &daemon);
-    let (load, before) = (everyone(&site), site.containers());
+    let testbed = testbed_on(&dockerd, "live");
+    let daemon = Daemon::start(&testbed.configure(TWO));
+    testbed.wait_serving(2, secs(30), &daemon);
+    let (load, before) = (everyone(&testbed), testbed.containers());
     dockerd.down();
     daemon.wait(&["kind=docker.lost", "cannot reach Docker"], secs(10));
     load.wait_for(secs(5), |c| 200 < c.sent());
-    assert_eq!(site.serving().len(), 2, "HAProxy keeps its list");
+    assert_eq!(testbed.serving().len(), 2, "HAProxy keeps its list");
     dockerd.up();
     daemon.wait(&["kind=docker.back"], secs(10));
-    assert_eq!(site.containers(), before);
-    site.configure(r#""min_replicas": 3, "max_replicas": 3"#);
+    assert_eq!(testbed.containers(), before);
+    testbed.configure(r#""min_replicas": 3, "max_replicas": 3"#);
     daemon.signal("HUP");
-    site.wait_serving(3, secs(20), &daemon);
+    testbed.wait_serving(3, secs(20), &daemon);
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
     assert_eq!(daemon.count(&["kind=docker.lost"]), 1, "{:#?}", daemon.lines());
-    site.clean_up();
+    testbed.clean_up();
 }
 
 #[test]
 fn without_live_restore_the_replicas_come_back_with_docker() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dockerd = Dockerd::start(false);
-    let site = site_on(&dockerd, "plain");
-    let daemon = Daemon::start(&site.configure(TWO));
-    site.wait_serving(2, secs(30), &daemon);
+    let testbed = testbed_on(&dockerd, "plain");
+    let daemon = Daemon::start(&testbed.configure(TWO));
+    testbed.wait_serving(2, secs(30), &daemon);
     dockerd.down();
     daemon.wait(&["kind=docker.lost"], secs(20));
     dockerd.up();
     daemon.wait(&["kind=docker.back"], secs(10));
-    site.wait_serving(2, secs(30), &daemon);
+    testbed.wait_serving(2, secs(30), &daemon);
     let running = || {
-        let containers = site.containers();
+        let containers = testbed.containers();
         containers.len() == 2 && containers.iter().all(|(_, _, state)| state == "running")
     };
-    assert!(reached(secs(20), running), "{:?} {:#?}", site.containers(), daemon.lines());
-    site.clean_up();
+    assert!(reached(secs(20), running), "{:?} {:#?}", testbed.containers(), daemon.lines());
+    testbed.clean_up();
 }
 
 /// Containers as docker compose makes them, without a restart policy and with a volume each.
-fn run_composes(site: &Site, count: u32) {
+fn run_composes(testbed: &Testbed, count: u32) {
     for number in 1..=count {
-        let name = format!("{}-web-{number}", site.service);
+        let name = format!("{}-web-{number}", testbed.service);
         let labels = [
-            format!("com.docker.compose.project={}", site.service),
+            format!("com.docker.compose.project={}", testbed.service),
             "com.docker.compose.service=web".to_owned(),
             format!("com.docker.compose.container-number={number}"),
             "com.docker.compose.config-hash=5a5a".to_owned(),
@@ -169,21 +169,21 @@ fn run_composes(site: &Site, count: u32) {
         let mut args = vec!["run", "-d", "--restart", "no", "--name", &name, "-v", "/data"];
         args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
         args.push(IMAGE);
-        assert!(site.docker(&args).is_some(), "{name} does not start");
+        assert!(testbed.docker(&args).is_some(), "{name} does not start");
     }
 }
 
-fn composes(site: &Site) -> Vec<String> {
-    let out = site.docker(&["ps", "-aq", "--no-trunc"]).expect("docker answers");
+fn composes(testbed: &Testbed) -> Vec<String> {
+    let out = testbed.docker(&["ps", "-aq", "--no-trunc"]).expect("docker answers");
     let mut ids: Vec<String> = out.lines().map(str::to_owned).collect();
     ids.sort();
     ids
 }
 
-fn configure_composes(site: &Site) -> std::path::PathBuf {
-    let path = site.configure(TWO);
+fn configure_composes(testbed: &Testbed) -> std::path::PathBuf {
+    let path = testbed.configure(TWO);
     let text = fs::read_to_string(&path).unwrap();
-    let from = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, site.service);
+    let from = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, testbed.service);
     let text = text.replace(&format!(r#""image": "{IMAGE}""#), &from);
     fs::write(&path, text).unwrap();
     path
@@ -193,13 +193,13 @@ fn configure_composes(site: &Site) -> std::path::PathBuf {
 fn composes_are_started_again(name: &str, with_daemon: bool) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dockerd = Dockerd::start(false);
-    let site = site_on(&dockerd, name);
-    run_composes(&site, 2);
-    let volumes = site.docker(&["volume", "ls", "-q"]);
-    let config = configure_composes(&site);
+    let testbed = testbed_on(&dockerd, name);
+    run_composes(&testbed, 2);
+    let volumes = testbed.docker(&["volume", "ls", "-q"]);
+    let config = configure_composes(&testbed);
     let mut daemon = Daemon::start(&config);
-    site.wait_serving(2, secs(30), &daemon);
-    let before = composes(&site);
+    testbed.wait_serving(2, secs(30), &daemon);
+    let before = composes(&testbed);
     if with_daemon {
         drop(daemon);
         dockerd.down();
@@ -211,11 +211,11 @@ fn composes_are_started_again(name: &str, with_daemon: bool) {
         dockerd.up();
         daemon.wait(&["kind=docker.back"], secs(10));
     }
-    let run = || site.docker(&["ps", "-q"]).unwrap_or_default().lines().count();
+    let run = || testbed.docker(&["ps", "-q"]).unwrap_or_default().lines().count();
     assert!(reached(secs(30), || run() == 2), "{} run: {:#?}", run(), daemon.lines());
-    site.wait_serving(2, secs(30), &daemon);
-    assert_eq!(composes(&site), before, "{:#?}", daemon.lines());
-    assert_eq!(site.docker(&["volume", "ls", "-q"]), volumes);
+    testbed.wait_serving(2, secs(30), &daemon);
+    assert_eq!(composes(&testbed), before, "{:#?}", daemon.lines());
+    assert_eq!(testbed.docker(&["volume", "ls", "-q"]), volumes);
     assert_eq!(daemon.count(&["kind=compose.stopped"]), 0, "{:#?}", daemon.lines());
 }
 

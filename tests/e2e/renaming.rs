@@ -1,10 +1,10 @@
 //! A service that is called otherwise from now on: its clients do not notice.
 
 use crate::daemon::{Daemon, secs};
-use crate::site::{Site, everyone};
+use crate::testbed::{Testbed, everyone};
 
 /// Containers of a service that left the config go with the test.
-struct Left<'a>(&'a Site, String);
+struct Left<'a>(&'a Testbed, String);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
@@ -19,28 +19,28 @@ impl Drop for Left<'_> {
 fn a_rename_costs_no_request(remove_orphans: bool) {
     let keys = r#""min_replicas": 2, "max_replicas": 2,
                "environment": { "START_DELAY_MS": "3000" }"#;
-    let mut site = Site::new("rename");
-    let configure = |site: &Site| {
-        let config = site.configure(keys);
+    let mut testbed = Testbed::new("rename");
+    let configure = |testbed: &Testbed| {
+        let config = testbed.configure(keys);
         let text = std::fs::read_to_string(&config).unwrap();
         let key = format!(r#""autoscaler": {{ "remove_orphans": {remove_orphans},"#);
         std::fs::write(&config, text.replacen(r#""autoscaler": {"#, &key, 1)).unwrap();
         config
     };
-    let daemon = Daemon::start(&configure(&site));
-    site.wait_serving(2, secs(60), &daemon);
-    let load = everyone(&site);
-    let old = site.service.clone();
-    site.service = format!("{old}-new");
-    let site = site;
-    let _left = Left(&site, old.clone());
-    configure(&site);
+    let daemon = Daemon::start(&configure(&testbed));
+    testbed.wait_serving(2, secs(60), &daemon);
+    let load = everyone(&testbed);
+    let old = testbed.service.clone();
+    testbed.service = format!("{old}-new");
+    let testbed = testbed;
+    let _left = Left(&testbed, old.clone());
+    configure(&testbed);
     daemon.signal("HUP");
     let name = format!("service={old} ");
     let words = ["kind=service.orphaned", &name, "go on to serve"];
     daemon.wait(&words, secs(10));
-    site.wait_serving(2, secs(60), &daemon);
-    assert!(site.serving_for(&old).is_empty(), "the old ones are out of HAProxy");
+    testbed.wait_serving(2, secs(60), &daemon);
+    assert!(testbed.serving_for(&old).is_empty(), "the old ones are out of HAProxy");
     load.wait_for(secs(10), |c| 200 < c.sent());
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::load::{Counts, Failure, Kind, Load};
-use crate::site::{Site, clients, everyone};
+use crate::testbed::{Testbed, clients, everyone};
 
 #[track_caller]
 fn assert_clean(counts: &Counts, sent_min: u64) {
@@ -14,22 +14,22 @@ fn assert_clean(counts: &Counts, sent_min: u64) {
 
 #[test]
 fn load_brings_replicas_and_its_end_takes_them_away() {
-    let site = Site::new("scale");
-    let config = site.configure(
+    let testbed = Testbed::new("scale");
+    let config = testbed.configure(
         r#""min_replicas": 1, "max_replicas": 3, "cpus": 0.2, "drain_timeout": 20,
            "scale_up_threshold": 70, "scale_down_threshold": 20,
            "cooldown_period": { "up": 1, "down": 2 }"#,
     );
     let daemon = Daemon::start(&config);
-    site.wait_serving(1, secs(20), &daemon);
-    let light = everyone(&site);
+    testbed.wait_serving(1, secs(20), &daemon);
+    let light = everyone(&testbed);
     let mut busy = clients(3, Kind::KeepAlive, "/burn?ms=15", 5);
     busy.extend(clients(2, Kind::Close, "/burn?ms=15", 5));
-    let heavy = Load::start(site.address(), busy);
-    site.wait_serving(3, secs(40), &daemon);
+    let heavy = Load::start(testbed.address(), busy);
+    testbed.wait_serving(3, secs(40), &daemon);
     let heavy = heavy.stop();
-    site.wait_serving(1, secs(40), &daemon);
-    assert!(reached(secs(20), || site.containers().len() == 1), "{:?}", site.containers());
+    testbed.wait_serving(1, secs(40), &daemon);
+    assert!(reached(secs(20), || testbed.containers().len() == 1), "{:?}", testbed.containers());
     let light = light.stop();
     assert_clean(&heavy, 30);
     assert_clean(&light, 300);
@@ -41,23 +41,23 @@ fn load_brings_replicas_and_its_end_takes_them_away() {
 
 #[test]
 fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
-    let site = Site::new("slow");
+    let testbed = Testbed::new("slow");
     let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 30"#);
-    let daemon = Daemon::start(&site.configure(&keys(2)));
-    site.wait_serving(2, secs(20), &daemon);
+    let daemon = Daemon::start(&testbed.configure(&keys(2)));
+    testbed.wait_serving(2, secs(20), &daemon);
     // One request of four seconds a time on each replica, whichever will have to go.
-    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/slow?ms=4000", 0));
+    let slow = Load::start(testbed.address(), clients(4, Kind::Slow, "/slow?ms=4000", 0));
     let in_use = |line: &str| {
         let fields: Vec<&str> = line.split(',').collect();
         fields.get(4).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };
     let both_busy = || {
-        let stat = site.ask_haproxy("show stat");
-        let own = stat.lines().filter(|l| l.starts_with(&format!("{0},{0}-", site.service)));
+        let stat = testbed.ask_haproxy("show stat");
+        let own = stat.lines().filter(|l| l.starts_with(&format!("{0},{0}-", testbed.service)));
         own.filter(|l| 0 < in_use(l)).count() == 2
     };
     assert!(reached(secs(5), both_busy), "both replicas hold a request");
-    site.configure(&keys(1));
+    testbed.configure(&keys(1));
     daemon.signal("HUP");
     let draining = daemon.wait(&["kind=replica.draining"], secs(5));
     let removed = daemon.wait_from(draining, &["kind=replica.removed"], secs(25));
@@ -65,29 +65,31 @@ fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
     assert_clean(&counts, 4);
     assert!(draining < removed);
     assert_eq!(daemon.count(&["kind=replica.cut"]), 0);
-    assert_eq!(site.serving().len(), 1);
+    assert_eq!(testbed.serving().len(), 1);
 }
 
 #[test]
-fn a_request_that_outlasts_the_drain_timeout_is_cut_and_told() {
-    let site = Site::new("cut");
+fn a_request_that_outlasts_the_drain_timeout_is_cut_and_reported() {
+    let testbed = Testbed::new("cut");
     let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 1"#);
-    let daemon = Daemon::start(&site.configure(&keys(2)));
-    site.wait_serving(2, secs(20), &daemon);
+    let daemon = Daemon::start(&testbed.configure(&keys(2)));
+    testbed.wait_serving(2, secs(20), &daemon);
     // Answers that have begun cannot be asked for again elsewhere.
-    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/stream?chunks=80&ms=100", 0));
+    let slow =
+        Load::start(testbed.address(), clients(4, Kind::Slow, "/stream?chunks=80&ms=100", 0));
     let busy = || {
-        site.ask_haproxy("show stat")
+        testbed
+            .ask_haproxy("show stat")
             .lines()
             .filter(|l| {
                 let fields: Vec<&str> = l.split(',').collect();
-                l.starts_with(&format!("{0},{0}-", site.service))
+                l.starts_with(&format!("{0},{0}-", testbed.service))
                     && fields.get(4).is_some_and(|n| *n != "0")
             })
             .count()
     };
     assert!(reached(secs(5), || busy() == 2), "both replicas hold a request");
-    site.configure(&keys(1));
+    testbed.configure(&keys(1));
     daemon.signal("HUP");
     let cut = daemon.wait(&["kind=replica.cut", "sessions were still open"], secs(10));
     daemon.wait_from(cut, &["kind=replica.removed"], secs(10));
@@ -97,42 +99,42 @@ fn a_request_that_outlasts_the_drain_timeout_is_cut_and_told() {
 
 #[test]
 fn a_replica_gets_no_request_before_it_listens() {
-    let site = Site::new("late");
+    let testbed = Testbed::new("late");
     let keys = |n: u32| {
         format!(
             r#""min_replicas": {n}, "max_replicas": {n},
                "environment": {{ "START_DELAY_MS": "2500" }}"#
         )
     };
-    let daemon = Daemon::start(&site.configure(&keys(1)));
-    site.wait_serving(1, secs(20), &daemon);
-    let load = everyone(&site);
-    site.configure(&keys(3));
+    let daemon = Daemon::start(&testbed.configure(&keys(1)));
+    testbed.wait_serving(1, secs(20), &daemon);
+    let load = everyone(&testbed);
+    testbed.configure(&keys(3));
     daemon.signal("HUP");
     daemon.wait(&["kind=scale.up", "from=1 to=3"], secs(5));
-    site.wait_serving(3, secs(20), &daemon);
+    testbed.wait_serving(3, secs(20), &daemon);
     load.wait_for(secs(10), |c| 300 < c.sent());
     assert_clean(&load.stop(), 300);
 }
 
 #[test]
 fn load_that_returns_puts_a_draining_replica_back() {
-    let site = Site::new("back");
+    let testbed = Testbed::new("back");
     let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 30"#);
-    let daemon = Daemon::start(&site.configure(&keys(2)));
-    site.wait_serving(2, secs(20), &daemon);
-    let before = site.containers();
-    let slow = Load::start(site.address(), clients(4, Kind::Slow, "/slow?ms=6000", 0));
+    let daemon = Daemon::start(&testbed.configure(&keys(2)));
+    testbed.wait_serving(2, secs(20), &daemon);
+    let before = testbed.containers();
+    let slow = Load::start(testbed.address(), clients(4, Kind::Slow, "/slow?ms=6000", 0));
     let queued =
-        || 4 <= site.ask_haproxy("show sess").lines().filter(|l| l.contains("srv=")).count();
+        || 4 <= testbed.ask_haproxy("show sess").lines().filter(|l| l.contains("srv=")).count();
     assert!(reached(secs(5), queued), "four requests are in flight");
-    site.configure(&keys(1));
+    testbed.configure(&keys(1));
     daemon.signal("HUP");
     daemon.wait(&["kind=replica.draining"], secs(5));
-    site.configure(&keys(2));
+    testbed.configure(&keys(2));
     daemon.signal("HUP");
     daemon.wait(&["kind=replica.put_back"], secs(5));
-    site.wait_serving(2, Duration::from_secs(3), &daemon);
-    assert_eq!(site.containers(), before, "no container was started or stopped");
+    testbed.wait_serving(2, Duration::from_secs(3), &daemon);
+    assert_eq!(testbed.containers(), before, "no container was started or stopped");
     assert_clean(&slow.stop(), 4);
 }

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::daemon::{Daemon, PLIMSOLL, secs};
-use crate::site::{HAPROXY, HAPROXY_3_0, Site, everyone};
+use crate::testbed::{HAPROXY, HAPROXY_3_0, Testbed, everyone};
 
 const ONE: &str = r#""min_replicas": 1, "max_replicas": 1"#;
 
 #[track_caller]
 fn check(name: &str, haproxy: &str) {
-    let mut site = Site::new(name);
-    site.haproxy = PathBuf::from(haproxy);
-    assert!(site.haproxy.exists(), "no {haproxy}: run `make test`");
+    let mut testbed = Testbed::new(name);
+    testbed.haproxy = PathBuf::from(haproxy);
+    assert!(testbed.haproxy.exists(), "no {haproxy}: run `make test`");
     let mut daemon = Command::new("prlimit");
     daemon.arg("--nofile=4096:4096").arg(PLIMSOLL);
-    let daemon = Daemon::start_by(daemon, &site.configure(ONE), &[]);
-    site.wait_serving(1, secs(30), &daemon);
-    let load = everyone(&site);
+    let daemon = Daemon::start_by(daemon, &testbed.configure(ONE), &[]);
+    testbed.wait_serving(1, secs(30), &daemon);
+    let load = everyone(&testbed);
     load.wait_for(secs(10), |c| 100 < c.sent());
-    let info = site.ask_haproxy("show info");
+    let info = testbed.ask_haproxy("show info");
     let number = |key: &str| -> u64 {
         info.lines().find_map(|l| l.strip_prefix(key)).expect(&info).trim().parse().unwrap()
     };

@@ -10,29 +10,29 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::fake_docker::{Fault, Route};
+use crate::harness::{Harness, end, free_address};
 use crate::raw_http::{Answer, To};
-use crate::stage::{Stage, end, free_address};
 
 const SOON: Duration = Duration::from_secs(10);
 const TOKEN: &str = "0123456789abcdef";
 const AUTHORIZED: &str = "Authorization: Bearer 0123456789abcdef\r\n";
 
 /// A service of one to three replicas that nothing but orders scales, on TCP and on a socket.
-fn stage(name: &str) -> (Stage, To, To) {
-    let mut stage = Stage::new(name);
+fn harness(name: &str) -> (Harness, To, To) {
+    let mut harness = Harness::new(name);
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/api/token", json!(TOKEN));
-    stage.set("/services/web/max_replicas", json!(3));
-    stage.set("/services/web/scale_up_threshold", json!(90));
-    stage.set("/services/web/scale_down_threshold", json!(0));
-    let control = To::Unix(stage.dir.join("api.sock"));
-    (stage, To::Tcp(address), control)
+    harness.set("/api/listen", json!(address));
+    harness.set("/api/token", json!(TOKEN));
+    harness.set("/services/web/max_replicas", json!(3));
+    harness.set("/services/web/scale_up_threshold", json!(90));
+    harness.set("/services/web/scale_down_threshold", json!(0));
+    let control = To::Unix(harness.dir.join("api.sock"));
+    (harness, To::Tcp(address), control)
 }
 
-fn start(stage: &Stage, tcp: &To) -> Daemon {
-    let daemon = stage.start();
-    stage.wait_served();
+fn start(harness: &Harness, tcp: &To) -> Daemon {
+    let daemon = harness.start();
+    harness.wait_served();
     let ready = || tcp.say(b"GET /readyz HTTP/1.0\r\n\r\n").is_some_and(|a| a.status == 200);
     assert!(reached(SOON, ready), "it does not answer");
     daemon
@@ -57,8 +57,8 @@ fn check(answer: &Answer, status: u16, words: &str) {
 
 #[test]
 fn every_route_answers_to_whom_it_should() {
-    let (stage, tcp, control) = stage("api");
-    let daemon = start(&stage, &tcp);
+    let (harness, tcp, control) = harness("api");
+    let daemon = start(&harness, &tcp);
     for to in [&tcp, &control] {
         for (path, status, words) in [
             ("/", 200, r#""status":"running""#),
@@ -113,21 +113,21 @@ fn every_route_answers_to_whom_it_should() {
     let head = tcp.ask("HEAD /healthz", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(head.head.contains("content-length: 19"), "{head:?}");
-    let mode = fs::metadata(stage.dir.join("api.sock")).unwrap().permissions().mode();
+    let mode = fs::metadata(harness.dir.join("api.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let mode = fs::metadata(stage.dir.join("api.sock.http")).unwrap().permissions().mode();
+    let mode = fs::metadata(harness.dir.join("api.sock.http")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     end(daemon, "TERM", secs(3));
     for name in ["api.sock", "api.sock.http"] {
-        assert!(!stage.dir.join(name).exists(), "{name} is left");
+        assert!(!harness.dir.join(name).exists(), "{name} is left");
     }
 }
 
 #[test]
 fn no_page_reads_by_a_name_of_its_own_that_leads_here() {
-    let (mut stage, tcp, control) = stage("host");
-    stage.set("/api/hosts", json!(["plimsoll.lan"]));
-    let _daemon = start(&stage, &tcp);
+    let (mut harness, tcp, control) = harness("host");
+    harness.set("/api/hosts", json!(["plimsoll.lan"]));
+    let _daemon = start(&harness, &tcp);
     for path in ["/", "/healthz", "/readyz", "/status", "/events", "/metrics", "/no-such-path"] {
         for (host, is_ours) in
             [("evil.example", false), ("evil.example:8000", false), ("plimsoll.lan:1", true)]
@@ -150,9 +150,9 @@ fn no_page_reads_by_a_name_of_its_own_that_leads_here() {
 
 #[test]
 fn with_protected_reads_only_the_probes_of_monitors_need_no_token() {
-    let (mut stage, tcp, control) = stage("reads");
-    stage.set("/api/protect_reads", json!(true));
-    let _daemon = start(&stage, &tcp);
+    let (mut harness, tcp, control) = harness("reads");
+    harness.set("/api/protect_reads", json!(true));
+    let _daemon = start(&harness, &tcp);
     for path in ["/", "/status", "/events", "/metrics", "/servers", "/history", "/services/web"] {
         check(&tcp.get(path), 401, "the token is missing");
         assert_eq!(tcp.ask(&format!("GET {path}"), AUTHORIZED, "").status, 200, "{path}");
@@ -164,30 +164,30 @@ fn with_protected_reads_only_the_probes_of_monitors_need_no_token() {
     // The page itself shows nothing: it asks for the token.
     let page = tcp.ask("GET /", "Accept: text/html\r\n", "");
     assert_eq!((page.status, page.body.contains("web-1")), (200, false));
-    stage.docker.close();
+    harness.docker.close();
     let readyz = || tcp.get("/readyz");
     assert!(reached(secs(30), || readyz().status == 503), "{:?}", readyz());
     assert!(!readyz().body.to_lowercase().contains("docker"), "{:?}", readyz());
-    let told = tcp.ask("GET /readyz", AUTHORIZED, "");
-    assert!(told.body.contains("docker.sock"), "{told:?}");
+    let reported = tcp.ask("GET /readyz", AUTHORIZED, "");
+    assert!(reported.body.contains("docker.sock"), "{reported:?}");
 }
 
 #[test]
 fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
-    let (mut stage, tcp, control) = stage("auth");
-    let daemon = start(&stage, &tcp);
+    let (mut harness, tcp, control) = harness("auth");
+    let daemon = start(&harness, &tcp);
     let none = String::new();
     let forged = format!("{AUTHORIZED}X-Plimsoll-Via: control\r\n");
     let other = format!("{AUTHORIZED}Origin: http://elsewhere\r\n");
-    let site = format!("{AUTHORIZED}Sec-Fetch-Site: cross-site\r\n");
-    let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n");
+    let testbed = format!("{AUTHORIZED}Sec-Fetch-Testbed: cross-testbed\r\n");
+    let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Testbed: same-origin\r\n");
     for (headers, status, words) in [
         (&none, 401, "the token is missing"),
         (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "the token is missing"),
         (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "not the token"),
         (&"Authorization: Basic abc\r\n".to_owned(), 401, "needs the token"),
-        (&other, 403, "another site"),
-        (&site, 403, "another site"),
+        (&other, 403, "another testbed"),
+        (&testbed, 403, "another testbed"),
         (&own, 202, "scaling goes on"),
         (&forged, 202, "was not paused"),
     ] {
@@ -202,27 +202,27 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     assert!(!tcp.get("/status").body.contains(TOKEN));
     assert!(!daemon.lines().iter().any(|line| line.contains(TOKEN)));
     drop(daemon);
-    stage.set("/api/token", json!(null));
-    stage.config["api"].as_object_mut().unwrap().remove("token");
-    let _daemon = start(&stage, &tcp);
+    harness.set("/api/token", json!(null));
+    harness.config["api"].as_object_mut().unwrap().remove("token");
+    let _daemon = start(&harness, &tcp);
     check(&tcp.ask("POST /pause", AUTHORIZED, ""), 403, "set api.token");
     check(&control.ask("POST /pause", "", ""), 202, "scaling stops");
 }
 
 #[test]
 fn an_order_changes_what_runs_and_outlives_the_daemon() {
-    let (stage, tcp, control) = stage("order");
-    let daemon = start(&stage, &tcp);
-    let running = |n: usize| reached(SOON, || stage.docker.names("running").len() == n);
+    let (harness, tcp, control) = harness("order");
+    let daemon = start(&harness, &tcp);
+    let running = |n: usize| reached(SOON, || harness.docker.names("running").len() == n);
     let scale = |body: &str| control.ask("POST /services/web/scale", "", body);
     check(&scale(r#"{"replicas":3,"for":"2h","reason":"sale"}"#), 202, "web: 3 replicas, for");
-    assert!(running(3), "{:?}", stage.docker.names("running"));
+    assert!(running(3), "{:?}", harness.docker.names("running"));
     let service = control.get("/services/web").json();
     assert_eq!((&service["hold"]["replicas"], &service["reason"]), (&json!(3), &json!("Held")));
     check(&control.ask("POST /services/web/scale/up", "", ""), 409, "TooManyReplicas");
     end(daemon, "TERM", secs(5));
 
-    let daemon = start(&stage, &tcp);
+    let daemon = start(&harness, &tcp);
     let service = control.get("/services/web").json();
     assert_eq!(service["hold"]["reason"], "sale");
     assert!(service["hold"]["left_s"].as_u64().unwrap() <= 7200);
@@ -235,35 +235,35 @@ fn an_order_changes_what_runs_and_outlives_the_daemon() {
         "web: 2 replicas, until further notice",
     );
     daemon.kill();
-    let _daemon = start(&stage, &tcp);
+    let _daemon = start(&harness, &tcp);
     assert!(running(2));
     check(&scale(r#"{"auto":true}"#), 202, "by order");
 }
 
 #[test]
 fn a_pause_keeps_the_number_and_replaces_what_exits() {
-    let (mut stage, tcp, control) = stage("pause");
-    let daemon = start(&stage, &tcp);
+    let (mut harness, tcp, control) = harness("pause");
+    let daemon = start(&harness, &tcp);
     check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling stops");
-    stage.set("/services/web/min_replicas", json!(3));
-    stage.write();
+    harness.set("/services/web/min_replicas", json!(3));
+    harness.write();
     check(&control.ask("POST /config/reload", "", ""), 200, "services.web: min_replicas");
-    stage.wait_looks(3);
-    assert_eq!(stage.docker.names("running"), ["web-1"]);
-    stage.docker.turn("web-1", "exited", "die");
-    assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
+    harness.wait_looks(3);
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
+    harness.docker.turn("web-1", "exited", "die");
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
     assert_eq!(daemon.count(&["kind=scale.up", "from=1"]), 0);
     check(&control.ask("POST /services/web/resume", "", ""), 202, "scaling goes on");
-    assert!(reached(SOON, || stage.docker.names("running").len() == 3));
+    assert!(reached(SOON, || harness.docker.names("running").len() == 3));
 }
 
 #[test]
 fn a_bad_config_is_answered_with_every_problem() {
-    let (mut stage, tcp, control) = stage("config");
-    let _daemon = start(&stage, &tcp);
-    stage.set("/services/web/max_replicas", json!(0));
-    stage.set("/autoscaler/log_level", json!("loud"));
-    stage.write();
+    let (mut harness, tcp, control) = harness("config");
+    let _daemon = start(&harness, &tcp);
+    harness.set("/services/web/max_replicas", json!(0));
+    harness.set("/autoscaler/log_level", json!("loud"));
+    harness.write();
     let answer = control.ask("POST /config/reload", "", "");
     check(&answer, 422, "the daemon keeps the old one");
     let problems = answer.json()["detail"].as_array().unwrap().len();
@@ -272,27 +272,27 @@ fn a_bad_config_is_answered_with_every_problem() {
 
 #[test]
 fn it_is_not_ready_while_docker_does_not_answer() {
-    let (mut stage, tcp, control) = stage("ready");
-    stage.set("/docker/timeout", json!(1));
-    let _daemon = start(&stage, &tcp);
-    stage.docker.fault(Route::List, Fault::Refuse(500, "no"));
+    let (mut harness, tcp, control) = harness("ready");
+    harness.set("/docker/timeout", json!(1));
+    let _daemon = start(&harness, &tcp);
+    harness.docker.fault(Route::List, Fault::Refuse(500, "no"));
     let answer = || control.get("/readyz");
     assert!(reached(secs(20), || answer().status == 503), "{:?}", answer());
     check(&answer(), 503, "the last good tick was 1");
     check(&control.get("/healthz"), 200, "alive");
-    stage.docker.heal();
+    harness.docker.heal();
     assert!(reached(SOON, || answer().status == 200), "{:?}", answer());
 }
 
 /// Docker may come late: what the config says and what was ordered is shown until then.
 #[test]
 fn services_are_shown_before_docker_ever_answered() {
-    let mut stage = Stage::without_docker("unseen");
-    stage.set("/services/web/max_replicas", json!(3));
-    stage.set("/services/web/scale_up_threshold", json!(90));
-    stage.set("/services/web/scale_down_threshold", json!(0));
-    let control = To::Unix(stage.dir.join("api.sock"));
-    let daemon = stage.start();
+    let mut harness = Harness::without_docker("unseen");
+    harness.set("/services/web/max_replicas", json!(3));
+    harness.set("/services/web/scale_up_threshold", json!(90));
+    harness.set("/services/web/scale_down_threshold", json!(0));
+    let control = To::Unix(harness.dir.join("api.sock"));
+    let daemon = harness.start();
     daemon.wait(&["kind=docker.lost"], SOON);
     let pause = r#"{"for":"10m"}"#;
     check(&control.ask("POST /services/web/pause", "", pause), 202, "scaling stops");
@@ -316,24 +316,24 @@ fn services_are_shown_before_docker_ever_answered() {
     {
         assert!(page.lines().any(|l| l == line), "no {line} in\n{page}");
     }
-    stage.docker.open();
+    harness.docker.open();
     assert!(reached(SOON, || web()["ready"] == 2), "{}", web());
 }
 
 #[test]
-fn a_place_that_is_taken_is_told_and_keeps_nothing_from_running() {
-    let (stage, tcp, control) = stage("taken");
+fn a_place_that_is_taken_is_reported_and_keeps_nothing_from_running() {
+    let (harness, tcp, control) = harness("taken");
     let To::Tcp(address) = &tcp else { unreachable!() };
     let taken = TcpListener::bind(address).unwrap();
-    let other = UnixListener::bind(stage.dir.join("api.sock")).unwrap();
-    let daemon = stage.start();
+    let other = UnixListener::bind(harness.dir.join("api.sock")).unwrap();
+    let daemon = harness.start();
     daemon.wait(&["error", &format!("cannot listen on {address}"), "another api.listen"], SOON);
     daemon.wait(&["error", "api.sock: ", "another api.socket"], SOON);
-    stage.wait_served();
+    harness.wait_served();
     drop((taken, other));
     // What the other one left is nobody's any more.
     let answers =
         |to: &To| to.say(b"GET /healthz HTTP/1.0\r\n\r\n").is_some_and(|a| a.status == 200);
     assert!(reached(secs(25), || answers(&tcp) && answers(&control)));
-    assert_eq!(daemon.count(&["cannot listen on"]), 2, "told once each");
+    assert_eq!(daemon.count(&["cannot listen on"]), 2, "reported once each");
 }

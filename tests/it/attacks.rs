@@ -16,8 +16,8 @@ use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::harness::{Harness, free_address};
 use crate::raw_http::{To, parse};
-use crate::stage::{Stage, free_address};
 
 #[derive(Clone, Copy, Debug)]
 struct Figures {
@@ -53,32 +53,32 @@ impl Figures {
     }
 }
 
-struct Siege {
-    stage: Stage,
+struct Attack {
+    harness: Harness,
     daemon: Option<Daemon>,
     address: SocketAddr,
     start: Option<Figures>,
     table: String,
 }
 
-impl Siege {
-    fn new(name: &str, mut program: Command) -> Siege {
+impl Attack {
+    fn new(name: &str, mut program: Command) -> Attack {
         // A trace of where tiny_http panics would read 90 MB of what a debug build knows.
         program.env("RUST_BACKTRACE", "0");
-        let mut stage = Stage::new(name);
+        let mut harness = Harness::new(name);
         let address = free_address();
-        stage.set("/api/listen", json!(address));
-        stage.set("/autoscaler/log_level", json!("info"));
-        let daemon = Daemon::start_by(program, &stage.write(), &[]);
-        stage.wait_served();
+        harness.set("/api/listen", json!(address));
+        harness.set("/autoscaler/log_level", json!("info"));
+        let daemon = Daemon::start_by(program, &harness.write(), &[]);
+        harness.wait_served();
         let table = format!("{:<36} {:>20} {:>20} {:>20}\n", "", "before", "during", "after");
         let address = address.parse().unwrap();
-        let mut siege = Siege { stage, daemon: Some(daemon), address, start: None, table };
-        assert!(reached(secs(10), || siege.answers()));
+        let mut attack = Attack { harness, daemon: Some(daemon), address, start: None, table };
+        assert!(reached(secs(10), || attack.answers()));
         // With what an answer needs for good.
-        (0..50).for_each(|_| drop(siege.tcp().get("/status")));
-        siege.start = Some(siege.figures());
-        siege
+        (0..50).for_each(|_| drop(attack.tcp().get("/status")));
+        attack.start = Some(attack.figures());
+        attack
     }
 
     fn tcp(&self) -> To {
@@ -112,13 +112,13 @@ impl Siege {
         stream
     }
 
-    /// `attack` gives what it still holds on to: that is let go after the figures in the middle.
+    /// `run` returns the connections that it holds; they are dropped after the second figures.
     #[track_caller]
-    fn suffer<T>(&mut self, name: &str, attack: impl FnOnce(&Siege) -> T) {
+    fn suffer<T>(&mut self, name: &str, run: impl FnOnce(&Attack) -> T) {
         let before = self.figures();
-        let held = attack(self);
+        let held = run(self);
         // An operator is served even now.
-        let control = To::Unix(self.stage.dir.join("api.sock"));
+        let control = To::Unix(self.harness.dir.join("api.sock"));
         assert_eq!(control.get("/healthz").status, 200, "{name}: the control socket");
         let during = self.figures();
         drop(held);
@@ -173,9 +173,9 @@ fn pour(
 
 #[test]
 fn crowds_of_clients_leave_nothing_behind() {
-    let mut siege = Siege::new("crowd", Command::new(PLIMSOLL));
-    siege.suffer("500 idle connections", |siege| {
-        let held: Vec<_> = (0..500).map(|_| siege.connect()).collect();
+    let mut attack = Attack::new("crowd", Command::new(PLIMSOLL));
+    attack.suffer("500 idle connections", |attack| {
+        let held: Vec<_> = (0..500).map(|_| attack.connect()).collect();
         // All but 64 are turned away, in words; those are waited for. One that was there before
         // may not have left yet.
         for (number, status) in [(500, 503), (65, 503), (60, 408), (1, 408)] {
@@ -185,8 +185,8 @@ fn crowds_of_clients_leave_nothing_behind() {
         }
         held
     });
-    siege.suffer("500 slow header senders", |siege| {
-        let mut held: Vec<_> = (0..500).map(|_| siege.connect()).collect();
+    attack.suffer("500 slow header senders", |attack| {
+        let mut held: Vec<_> = (0..500).map(|_| attack.connect()).collect();
         let begun = Instant::now();
         let mut drip = |_: usize| {
             for stream in &mut held {
@@ -205,44 +205,44 @@ fn crowds_of_clients_leave_nothing_behind() {
         assert_eq!(parse(&first).map(|a| a.status), Some(408));
         held
     });
-    siege.suffer("60 clients that never read", |siege| ask_at_once(siege, 60, "/status"));
+    attack.suffer("60 clients that never read", |attack| ask_at_once(attack, 60, "/status"));
     // What leaked of each answer would add up.
     for _ in 0..3 {
-        siege.suffer("60 more, of /metrics", |siege| ask_at_once(siege, 60, "/metrics"));
+        attack.suffer("60 more, of /metrics", |attack| ask_at_once(attack, 60, "/metrics"));
     }
-    siege.suffer("60 more, of /events", |siege| ask_at_once(siege, 60, "/events?limit=1000"));
-    siege.suffer("2000 times connect and reset", |siege| {
+    attack.suffer("60 more, of /events", |attack| ask_at_once(attack, 60, "/events?limit=1000"));
+    attack.suffer("2000 times connect and reset", |attack| {
         for _ in 0..2000 {
-            let stream = siege.connect();
+            let stream = attack.connect();
             // Closed with an answer unread or at once, this is a reset.
             let socket = socket2::SockRef::from(&stream);
             socket.set_linger(Some(Duration::ZERO)).unwrap();
         }
     });
-    siege.suffer("4 times Content-Length, no body", |siege| {
+    attack.suffer("4 times Content-Length, no body", |attack| {
         let ask = |_| {
-            let mut stream = siege.connect();
+            let mut stream = attack.connect();
             let head = b"POST /pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n";
             stream.write_all(head).unwrap();
             stream
         };
         (0..4).map(ask).collect::<Vec<_>>()
     });
-    siege.end();
+    attack.end();
 }
 
 #[test]
 fn one_address_locks_no_other_out() {
-    let mut siege = Siege::new("address", Command::new(PLIMSOLL));
-    siege.suffer("70 idle connections of one address", |siege| {
-        let held: Vec<_> = (0..70).map(|_| siege.connect_from([127, 0, 0, 1])).collect();
+    let mut attack = Attack::new("address", Command::new(PLIMSOLL));
+    attack.suffer("70 idle connections of one address", |attack| {
+        let held: Vec<_> = (0..70).map(|_| attack.connect_from([127, 0, 0, 1])).collect();
         for number in [17, 70] {
             let (mut stream, mut answer) = (&held[number - 1], Vec::new());
             stream.read_to_end(&mut answer).unwrap();
             assert_eq!(parse(&answer).unwrap().status, 503, "{number}");
         }
         // Meanwhile another address is answered.
-        let mut other = siege.connect_from([127, 0, 0, 2]);
+        let mut other = attack.connect_from([127, 0, 0, 2]);
         other.write_all(b"GET /status HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         other.read_to_end(&mut answer).unwrap();
@@ -254,69 +254,69 @@ fn one_address_locks_no_other_out() {
         assert_eq!(parse(&answer).unwrap().status, 408);
         held
     });
-    siege.end();
+    attack.end();
 }
 
 #[test]
 fn requests_without_measure_are_refused_early() {
-    let mut siege = Siege::new("measure", Command::new(PLIMSOLL));
+    let mut attack = Attack::new("measure", Command::new(PLIMSOLL));
     let line = vec![b'a'; 1 << 16];
-    siege.suffer("a header line of 300 MB", |siege| {
+    attack.suffer("a header line of 300 MB", |attack| {
         let head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
-        let (sent, status) = pour(siege.connect(), head, &line, 300);
+        let (sent, status) = pour(attack.connect(), head, &line, 300);
         assert!(sent <= SENT_MAX && status.is_none_or(|s| s == 431), "{sent} {status:?}");
     });
-    siege.suffer("1,000,000 headers", |siege| {
+    attack.suffer("1,000,000 headers", |attack| {
         let piece = b"a: b\r\n".repeat(10_000);
-        let (sent, status) = pour(siege.connect(), b"GET / HTTP/1.1\r\n", &piece, 6);
+        let (sent, status) = pour(attack.connect(), b"GET / HTTP/1.1\r\n", &piece, 6);
         assert!(sent <= SENT_MAX && status.is_none_or(|s| s == 431), "{sent} {status:?}");
     });
     for length in ["9000000000000000000", "18446744073709551615"] {
-        siege.suffer(&format!("Content-Length: {length}"), |siege| {
+        attack.suffer(&format!("Content-Length: {length}"), |attack| {
             let request = format!(
                 "POST /pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
             );
-            assert_eq!(siege.status(request.as_bytes()), Some(413));
+            assert_eq!(attack.status(request.as_bytes()), Some(413));
         });
     }
-    siege.suffer("600,000 pipelined requests", |siege| {
+    attack.suffer("600,000 pipelined requests", |attack| {
         let piece = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
-        let (sent, status) = pour(siege.connect(), b"", &piece, 20);
+        let (sent, status) = pour(attack.connect(), b"", &piece, 20);
         assert!(sent <= SENT_MAX && status.is_none_or(|s| s == 200), "{sent} {status:?}");
     });
-    siege.end();
+    attack.end();
 }
 
 #[test]
 fn requests_that_are_none_are_refused_with_a_status() {
-    let mut siege = Siege::new("garbage", Command::new(PLIMSOLL));
-    siege.suffer("HTTP/2.0, 20 times", |siege| {
+    let mut attack = Attack::new("garbage", Command::new(PLIMSOLL));
+    attack.suffer("HTTP/2.0, 20 times", |attack| {
         for _ in 0..20 {
-            assert_eq!(siege.status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(505));
-            assert_eq!(siege.status(b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n"), Some(505));
+            assert_eq!(attack.status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(505));
+            assert_eq!(attack.status(b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n"), Some(505));
         }
     });
-    siege.suffer("500 paths and methods made up", |siege| {
-        let series = |siege: &Siege| {
-            let page = siege.tcp().get("/metrics").body;
+    attack.suffer("500 paths and methods made up", |attack| {
+        let series = |attack: &Attack| {
+            let page = attack.tcp().get("/metrics").body;
             page.lines().filter(|line| line.starts_with("plimsoll_http_")).count()
         };
         let mut before = 0;
         for n in 0..500 {
             let letter = char::from(b'A' + (n % 26) as u8);
             let line = format!("GET{letter} /services/s{n}/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            assert_eq!(siege.status(line.as_bytes()), Some(404));
+            assert_eq!(attack.status(line.as_bytes()), Some(404));
             let line = format!("GET /services/s{n} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            assert_eq!(siege.status(line.as_bytes()), Some(404));
+            assert_eq!(attack.status(line.as_bytes()), Some(404));
             // Asking for the page is counted too, and shows on the next one.
             if n < 2 {
-                before = series(siege);
+                before = series(attack);
             }
         }
         // What clients make up is counted, and not kept.
-        assert_eq!(series(siege), before);
+        assert_eq!(series(attack), before);
     });
-    siege.suffer("two ways to frame a body", |siege| {
+    attack.suffer("two ways to frame a body", |attack| {
         let inner = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         for (headers, want) in [
             ("Transfer-Encoding: identity\r\nContent-Length: 37", 411),
@@ -327,12 +327,12 @@ fn requests_that_are_none_are_refused_with_a_status() {
             ("Content-Length: 0x25", 400),
         ] {
             let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{inner}");
-            let answer = siege.tcp().say(request.as_bytes()).unwrap();
+            let answer = attack.tcp().say(request.as_bytes()).unwrap();
             assert_eq!(answer.status, want, "{headers}");
             assert!(!answer.body.contains("HTTP/1.1"), "two answers: {answer:?}");
         }
     });
-    siege.suffer("garbage", |siege| {
+    attack.suffer("garbage", |attack| {
         for bytes in [
             &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
             &[0; 5000],
@@ -341,25 +341,25 @@ fn requests_that_are_none_are_refused_with_a_status() {
             b"\r\n\r\n\r\n",
             b"hello\r\n\r\n",
         ] {
-            assert_eq!(siege.status(bytes), Some(400), "{bytes:?}");
+            assert_eq!(attack.status(bytes), Some(400), "{bytes:?}");
         }
         for bytes in [&b"GET / HT"[..], b"", b"POST /pause HTTP/1.1\r\nHost: localhost\r\n"] {
-            let mut stream = siege.connect();
+            let mut stream = attack.connect();
             stream.write_all(bytes).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             assert_eq!(answer, b"", "{bytes:?}");
         }
-        assert_eq!(siege.status(b"GET / HTTP/1.1\r\nHost: localhost"), Some(408));
+        assert_eq!(attack.status(b"GET / HTTP/1.1\r\nHost: localhost"), Some(408));
     });
-    siege.end();
+    attack.end();
 }
 
 /// All of them ask, and none reads its answer before it is let go.
-fn ask_at_once(siege: &Siege, clients: usize, path: &str) -> Vec<TcpStream> {
+fn ask_at_once(attack: &Attack, clients: usize, path: &str) -> Vec<TcpStream> {
     let ask = |_| {
-        let mut stream = siege.connect();
+        let mut stream = attack.connect();
         // Turned away meanwhile, it is one that does not read all the same.
         drop(write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         stream
@@ -371,42 +371,42 @@ fn ask_at_once(siege: &Siege, clients: usize, path: &str) -> Vec<TcpStream> {
 fn where_few_files_may_be_opened_there_is_room_for_fewer_clients() {
     let mut program = Command::new("sh");
     program.args(["-c", "ulimit -Sn 100; exec \"$0\" \"$@\"", PLIMSOLL]);
-    let mut siege = Siege::new("few", program);
-    siege.suffer("150 connections, 100 files", |siege| {
-        let held: Vec<_> = (0..150).map(|_| siege.connect()).collect();
+    let mut attack = Attack::new("few", program);
+    attack.suffer("150 connections, 100 files", |attack| {
+        let held: Vec<_> = (0..150).map(|_| attack.connect()).collect();
         let mut answer = Vec::new();
         held.last().unwrap().read_to_end(&mut answer).unwrap();
         assert_eq!(parse(&answer).unwrap().status, 503);
         // 36 of the 100 are for clients, of whom each may need two.
-        assert!(siege.figures().files < siege.start.unwrap().files + 36);
+        assert!(attack.figures().files < attack.start.unwrap().files + 36);
         held
     });
-    siege.suffer("150 requests at once, 100 files", |siege| ask_at_once(siege, 150, "/status"));
-    siege.end();
+    attack.suffer("150 requests at once, 100 files", |attack| ask_at_once(attack, 150, "/status"));
+    attack.end();
 }
 
 #[test]
 fn it_goes_on_after_no_file_could_be_opened() {
-    let mut siege = Siege::new("none", Command::new(PLIMSOLL));
-    let limit = |siege: &Siege, files: &str| {
-        let pid = siege.daemon.as_ref().unwrap().pid().to_string();
+    let mut attack = Attack::new("none", Command::new(PLIMSOLL));
+    let limit = |attack: &Attack, files: &str| {
+        let pid = attack.daemon.as_ref().unwrap().pid().to_string();
         let limit = format!("--nofile={files}:");
         let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
         assert!(set.success());
     };
     for files in ["19", "22", "25", "30"] {
-        siege.suffer(&format!("150 requests at once, {files} files"), |siege| {
-            limit(siege, files);
+        attack.suffer(&format!("150 requests at once, {files} files"), |attack| {
+            limit(attack, files);
             // Until it felt it: nothing more can be opened. It lets go soon, so a crowd may be over
             // before it is looked at; then there comes another.
             let is_full = || {
-                let _held = ask_at_once(siege, 150, "/status");
-                18 <= siege.figures().files
+                let _held = ask_at_once(attack, 150, "/status");
+                18 <= attack.figures().files
             };
-            assert!(reached(secs(20), is_full), "{:?}", siege.figures());
-            limit(siege, "1024");
+            assert!(reached(secs(20), is_full), "{:?}", attack.figures());
+            limit(attack, "1024");
         });
     }
     // What tiny_http loses by it, it loses with a word; it is started again.
-    println!("{}", siege.table);
+    println!("{}", attack.table);
 }

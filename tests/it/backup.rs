@@ -10,12 +10,12 @@ use crate::daemon::Dir;
 /// Names that a careless script falls over.
 const ODD: &[&str] = &["a token", "-rf", "it's $HOME `id`", "ü * [x]", "back\\slash", "e.tar.gz"];
 
-struct Site {
+struct Installation {
     dir: Dir,
 }
 
-impl Site {
-    fn new(name: &str) -> Site {
+impl Installation {
+    fn new(name: &str) -> Installation {
         let dir = Dir::new(name);
         fs::create_dir_all(dir.join("etc here")).unwrap();
         fs::create_dir_all(dir.join("state")).unwrap();
@@ -27,7 +27,7 @@ impl Site {
         dir.write("state/haproxy.cfg.good", "the last good one\n");
         fs::set_permissions(dir.join("state/state.json"), fs::Permissions::from_mode(0o600))
             .unwrap();
-        Site { dir }
+        Installation { dir }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -46,14 +46,14 @@ impl Site {
 
     #[track_caller]
     fn good(&self, args: &[&str]) -> String {
-        let (status, said) = told(&self.command(args).output().unwrap());
+        let (status, said) = outcome(&self.command(args).output().unwrap());
         assert_eq!(status, 0, "{args:?}: {said}");
         said
     }
 
     #[track_caller]
     fn bad(&self, args: &[&str], word: &str) {
-        let (status, said) = told(&self.command(args).output().unwrap());
+        let (status, said) = outcome(&self.command(args).output().unwrap());
         assert!(status == 1 && said.contains(word), "{args:?}: {status}: {said}");
     }
 
@@ -64,7 +64,7 @@ impl Site {
     }
 }
 
-fn told(output: &Output) -> (i32, String) {
+fn outcome(output: &Output) -> (i32, String) {
     let bytes = [&output.stdout[..], &output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -94,76 +94,82 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 
 #[test]
 fn what_was_saved_comes_back() {
-    let site = Site::new("backup-round");
+    let installation = Installation::new("backup-round");
     let odd: Vec<String> = ODD.iter().map(|name| format!("etc here/{name}")).collect();
-    let odd: Vec<PathBuf> = odd.iter().map(|name| site.dir.write(name, name)).collect();
+    let odd: Vec<PathBuf> = odd.iter().map(|name| installation.dir.write(name, name)).collect();
     let odd: Vec<&str> = odd.iter().map(|path| path.to_str().unwrap()).collect();
-    let said = site.good(&[&["save"], &odd[..]].concat());
+    let said = installation.good(&[&["save"], &odd[..]].concat());
     assert!(said.contains(&format!(", {} files", 4 + ODD.len())), "{said}");
-    let archive = &site.archives()[0];
-    assert_eq!((mode(archive), mode(site.at("saved"))), (0o600, 0o700));
-    assert!(site.good(&["verify", archive]).contains("is whole"));
+    let archive = &installation.archives()[0];
+    assert_eq!((mode(archive), mode(installation.at("saved"))), (0o600, 0o700));
+    assert!(installation.good(&["verify", archive]).contains("is complete"));
 
     // To another place first: what is left out is not there.
-    let root = site.at("root");
+    let root = installation.at("root");
     fs::create_dir(&root).unwrap();
     let to_root = ["restore", archive, "--root", root.to_str().unwrap()];
     // An archive does not say alone where is written.
-    site.bad(&to_root, "the archive also holds ");
+    installation.bad(&to_root, "the archive also has ");
     assert!(tree(&root).is_empty());
-    site.good(&[&to_root, &odd[..]].concat());
-    let below = root.join(site.dir.path().strip_prefix("/").unwrap());
+    installation.good(&[&to_root, &odd[..]].concat());
+    let below = root.join(installation.dir.path().strip_prefix("/").unwrap());
     let mut names = vec!["config.json"];
     names.extend(ODD);
-    let mut whole: Vec<_> = names.iter().map(|name| site.at("etc here").join(name)).collect();
+    let mut whole: Vec<_> =
+        names.iter().map(|name| installation.at("etc here").join(name)).collect();
     whole.extend(
-        ["events.jsonl", "haproxy.cfg.good", "state.json"].map(|n| site.at("state").join(n)),
+        ["events.jsonl", "haproxy.cfg.good", "state.json"]
+            .map(|n| installation.at("state").join(n)),
     );
     whole.sort();
     let whole: Vec<_> = whole
         .into_iter()
         .map(|p| {
-            (below.join(p.strip_prefix(site.dir.path()).unwrap()), fs::read_to_string(p).unwrap())
+            (
+                below.join(p.strip_prefix(installation.dir.path()).unwrap()),
+                fs::read_to_string(p).unwrap(),
+            )
         })
         .collect();
     assert_eq!(tree(&root), whole);
     fs::remove_dir_all(&root).unwrap();
 
     // Then over what was changed, taken away, and left.
-    let before = tree(site.dir.path());
-    fs::write(site.at("etc here/config.json"), "broken").unwrap();
-    fs::remove_file(site.at("state/state.json")).unwrap();
-    let changed = tree(site.dir.path());
-    let said = site.good(&[&["restore", archive, "--dry-run"], &odd[..]].concat());
-    for word in ["config.json, which differs now", "state.json, which is not", "good, which is the"]
+    let before = tree(installation.dir.path());
+    fs::write(installation.at("etc here/config.json"), "broken").unwrap();
+    fs::remove_file(installation.at("state/state.json")).unwrap();
+    let changed = tree(installation.dir.path());
+    let said = installation.good(&[&["restore", archive, "--dry-run"], &odd[..]].concat());
+    for word in
+        ["config.json, which differs", "state.json, which does not", "good, which is unchanged"]
     {
         assert!(said.contains(word), "{word}: {said}");
     }
-    assert_eq!(tree(site.dir.path()), changed, "a dry run writes nothing");
-    site.good(&[&["restore", archive], &odd[..]].concat());
-    let kept = site.at("etc here/config.json.before-restore");
+    assert_eq!(tree(installation.dir.path()), changed, "a dry run writes nothing");
+    installation.good(&[&["restore", archive], &odd[..]].concat());
+    let kept = installation.at("etc here/config.json.before-restore");
     assert_eq!(fs::read_to_string(&kept).unwrap(), "broken");
     fs::remove_file(kept).unwrap();
-    assert_eq!(tree(site.dir.path()), before);
-    assert_eq!(mode(site.at("state/state.json")), 0o600);
+    assert_eq!(tree(installation.dir.path()), before);
+    assert_eq!(mode(installation.at("state/state.json")), 0o600);
 }
 
 #[test]
 fn a_full_disk_costs_the_new_archive_alone() {
-    let site = Site::new("backup-full");
+    let installation = Installation::new("backup-full");
     let noise: String =
         (0_u64..40_000).map(|i| format!("{:x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
-    site.dir.write("noise", &noise);
-    fs::create_dir(site.at("saved")).unwrap();
+    installation.dir.write("noise", &noise);
+    fs::create_dir(installation.at("saved")).unwrap();
     let script = "mount -t tmpfs -o size=128k tmpfs \"$PLIMSOLL_BACKUP_DIR\" || exit 9
         contrib/backup.sh save && ls -A \"$PLIMSOLL_BACKUP_DIR\" && echo --
         contrib/backup.sh save \"$1\" && exit 8
         ls -A \"$PLIMSOLL_BACKUP_DIR\"; contrib/backup.sh verify \"$PLIMSOLL_BACKUP_DIR\"/p*";
     let mut full = Command::new("unshare");
-    full.args(["--mount", "sh", "-c", script, "sh"]).arg(site.at("noise"));
-    let of = site.command(&[]);
+    full.args(["--mount", "sh", "-c", script, "sh"]).arg(installation.at("noise"));
+    let of = installation.command(&[]);
     full.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
-    let (status, said) = told(&full.output().unwrap());
+    let (status, said) = outcome(&full.output().unwrap());
     assert!(status == 0 && said.contains("is the disk full?"), "{status}: {said}");
     let (before, after) = said.split_once("--\n").unwrap();
     let listed = |text: &str| {
@@ -175,21 +181,21 @@ fn a_full_disk_costs_the_new_archive_alone() {
 
 #[test]
 fn two_at_once_make_two_archives() {
-    let site = Site::new("backup-two");
-    let many: Vec<_> = (0..4).map(|_| site.command(&["save"]).spawn().unwrap()).collect();
+    let installation = Installation::new("backup-two");
+    let many: Vec<_> = (0..4).map(|_| installation.command(&["save"]).spawn().unwrap()).collect();
     for one in many {
-        let (status, said) = told(&one.wait_with_output().unwrap());
+        let (status, said) = outcome(&one.wait_with_output().unwrap());
         assert_eq!(status, 0, "{said}");
     }
-    let archives = site.archives();
+    let archives = installation.archives();
     assert_eq!(archives.len(), 4);
-    archives.iter().for_each(|archive| drop(site.good(&["verify", archive])));
+    archives.iter().for_each(|archive| drop(installation.good(&["verify", archive])));
 }
 
 #[test]
 fn only_archives_of_ours_are_ever_deleted() {
-    let site = Site::new("backup-keep");
-    let saved = site.at("saved");
+    let installation = Installation::new("backup-keep");
+    let saved = installation.at("saved");
     let exact = "plimsoll-20200101T000000Z.tar.gz";
     fs::create_dir_all(saved.join("elsewhere")).unwrap();
     fs::create_dir_all(saved.join("plimsoll-20200102T000000Z.tar.gz")).unwrap();
@@ -205,163 +211,170 @@ fn only_archives_of_ours_are_ever_deleted() {
         ".plimsoll-work-mine/mine",
     ];
     strangers.iter().for_each(|name| fs::write(saved.join(name), name).unwrap());
-    fs::write(site.at(exact), "beside the folder").unwrap();
+    fs::write(installation.at(exact), "beside the folder").unwrap();
     // An archive of long ago, and what a killed run left.
     fs::write(saved.join(exact), "old").unwrap();
     fs::create_dir_all(saved.join(".plimsoll-work-aB3dE5gH/files")).unwrap();
-    let save = || told(&site.command(&["save"]).env("PLIMSOLL_BACKUP_KEEP", "1").output().unwrap());
-    for gone in [format!("{exact} is gone, 1 are kept"), "is gone, 1 are kept".to_owned()] {
+    let save = || {
+        outcome(&installation.command(&["save"]).env("PLIMSOLL_BACKUP_KEEP", "1").output().unwrap())
+    };
+    for gone in [format!("{exact} deleted, 1 are kept"), "deleted, 1 are kept".to_owned()] {
         let (status, said) = save();
         assert!(status == 0 && said.contains(&gone), "{status}: {said}");
     }
-    assert_eq!(site.archives().len(), 1);
+    assert_eq!(installation.archives().len(), 1);
     for name in strangers {
         assert_eq!(fs::read_to_string(saved.join(name)).unwrap(), name);
     }
-    assert!(site.at(exact).exists() && !saved.join(exact).exists());
+    assert!(installation.at(exact).exists() && !saved.join(exact).exists());
     assert!(!saved.join(".plimsoll-work-aB3dE5gH").exists());
     // A failure deletes none.
-    fs::remove_file(site.at("etc here/config.json")).unwrap();
+    fs::remove_file(installation.at("etc here/config.json")).unwrap();
     assert_eq!(save().0, 1);
-    assert_eq!(site.archives().len(), 1);
+    assert_eq!(installation.archives().len(), 1);
 }
 
 #[test]
 fn what_is_damaged_or_not_ours_is_not_restored() {
-    let site = Site::new("backup-bad");
-    site.good(&["save"]);
-    let archive = &site.archives()[0];
+    let installation = Installation::new("backup-bad");
+    installation.good(&["save"]);
+    let archive = &installation.archives()[0];
     let bytes = fs::read(archive).unwrap();
-    let half = site.at("half.tar.gz");
+    let half = installation.at("half.tar.gz");
     fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
-    site.bad(&["restore", half.to_str().unwrap()], "no whole archive");
+    installation.bad(&["restore", half.to_str().unwrap()], "not a complete archive");
     // Whole as an archive, with another content than was saved.
     let script = r#"cd "$1" && mkdir x && tar -xzf "$2" -C x || exit
         find x -name state.json -exec sh -c 'echo >>"$1"' sh {} \; || exit
         tar -czf other.tar.gz -C x . && rm x/SHA256SUMS && tar -czf foreign.tar.gz -C x ."#;
     let mut pack = Command::new("sh");
-    pack.args(["-c", script, "sh"]).arg(site.dir.path()).arg(archive);
+    pack.args(["-c", script, "sh"]).arg(installation.dir.path()).arg(archive);
     assert!(pack.status().unwrap().success());
-    let before = tree(site.dir.path());
-    site.bad(&["restore", site.at("other.tar.gz").to_str().unwrap()], "is damaged");
-    site.bad(&["restore", site.at("foreign.tar.gz").to_str().unwrap()], "none of our archives");
-    site.bad(&["restore", site.at("none.tar.gz").to_str().unwrap()], "is not there");
+    let before = tree(installation.dir.path());
+    installation.bad(&["restore", installation.at("other.tar.gz").to_str().unwrap()], "is damaged");
+    installation.bad(
+        &["restore", installation.at("foreign.tar.gz").to_str().unwrap()],
+        "is not an archive of this script",
+    );
+    installation
+        .bad(&["restore", installation.at("none.tar.gz").to_str().unwrap()], "does not exist");
     // A daemon would write over it.
-    let lock = fs::File::open(site.at("state/lock")).unwrap();
+    let lock = fs::File::open(installation.at("state/lock")).unwrap();
     lock.lock().unwrap();
-    site.bad(&["restore", archive], "a daemon runs on");
-    assert_eq!(tree(site.dir.path()), before);
+    installation.bad(&["restore", archive], "a daemon uses");
+    assert_eq!(tree(installation.dir.path()), before);
     drop(lock);
-    site.good(&["restore", archive]);
+    installation.good(&["restore", archive]);
 }
 
 #[test]
 fn a_state_that_may_not_be_looked_at_is_not_taken_for_none() {
-    let site = Site::new("backup-closed");
-    fs::set_permissions(site.at("state"), fs::Permissions::from_mode(0o000)).unwrap();
+    let installation = Installation::new("backup-closed");
+    fs::set_permissions(installation.at("state"), fs::Permissions::from_mode(0o000)).unwrap();
     // Root without the rights that let it pass.
     let mut save = Command::new("setpriv");
     save.args(["--bounding-set=-all", "--inh-caps=-all", "contrib/backup.sh", "save"]);
-    let of = site.command(&[]);
+    let of = installation.command(&[]);
     save.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
-    let (status, said) = told(&save.output().unwrap());
-    assert!(status == 1 && said.contains("cannot be looked into"), "{status}: {said}");
-    fs::set_permissions(site.at("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    let (status, said) = outcome(&save.output().unwrap());
+    assert!(status == 1 && said.contains("cannot be read"), "{status}: {said}");
+    fs::set_permissions(installation.at("state"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 /// Number of the daemon's account, and of one that has nothing to do with it.
 const ACCOUNT: u32 = 12_345;
 
 /// The state as it is under the unit: of an account, which may put there what it likes.
-fn of_account(name: &str) -> (Site, PathBuf) {
-    let site = Site::new(name);
-    let state = site.at("state");
+fn of_account(name: &str) -> (Installation, PathBuf) {
+    let installation = Installation::new(name);
+    let state = installation.at("state");
     chown(&state, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
     for file in fs::read_dir(&state).unwrap() {
         chown(file.unwrap().path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
     }
-    let foreign = site.dir.write("foreign", "of root alone\n");
+    let foreign = installation.dir.write("foreign", "of root alone\n");
     fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).unwrap();
-    (site, foreign)
+    (installation, foreign)
 }
 
 #[test]
 fn what_the_account_put_in_the_place_of_its_files_is_not_saved() {
-    let (site, foreign) = of_account("backup-planted");
+    let (installation, foreign) = of_account("backup-planted");
     for name in ["state.json", "events.jsonl", "events.jsonl.1", "haproxy.cfg.good"] {
-        let at = site.at("state").join(name);
-        let aside = site.at("aside");
+        let at = installation.at("state").join(name);
+        let aside = installation.at("aside");
         let was = fs::rename(&at, &aside).is_ok();
         symlink(&foreign, &at).unwrap();
-        site.bad(&["save"], "is no plain file");
+        installation.bad(&["save"], "is not a regular file");
         fs::remove_file(&at).unwrap();
         assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
-        site.bad(&["save"], "is no plain file");
+        installation.bad(&["save"], "is not a regular file");
         fs::remove_file(&at).unwrap();
         fs::hard_link(&foreign, &at).unwrap();
-        site.bad(&["save"], "has 2 names");
+        installation.bad(&["save"], "has 2 names");
         fs::remove_file(&at).unwrap();
         fs::File::create(&at).unwrap().set_len((64 << 20) + 1).unwrap();
-        site.bad(&["save"], "bytes, more than");
+        installation.bad(&["save"], "bytes, more than");
         fs::remove_file(&at).unwrap();
         if was {
             fs::rename(&aside, &at).unwrap();
         }
     }
-    assert!(site.archives().is_empty());
-    site.good(&["save"]);
+    assert!(installation.archives().is_empty());
+    installation.good(&["save"]);
 }
 
 #[test]
 fn a_restore_as_root_follows_no_link_of_the_accounts() {
-    let (site, foreign) = of_account("backup-links");
-    site.good(&["save"]);
-    let archive = &site.archives()[0];
-    let state = site.at("state/state.json");
+    let (installation, foreign) = of_account("backup-links");
+    installation.good(&["save"]);
+    let archive = &installation.archives()[0];
+    let state = installation.at("state/state.json");
     let before = fs::metadata(&foreign).unwrap();
     fs::remove_file(&state).unwrap();
     for name in ["state.json", "state.json.restoring", "state.json.before-restore"] {
-        symlink(&foreign, site.at("state").join(name)).unwrap();
+        symlink(&foreign, installation.at("state").join(name)).unwrap();
     }
-    fs::remove_file(site.at("state/events.jsonl")).unwrap();
-    symlink(site.at("made"), site.at("state/events.jsonl")).unwrap();
+    fs::remove_file(installation.at("state/events.jsonl")).unwrap();
+    symlink(installation.at("made"), installation.at("state/events.jsonl")).unwrap();
     assert!(
         Command::new("mkfifo")
-            .arg(site.at("state/haproxy.cfg.good.before-restore"))
+            .arg(installation.at("state/haproxy.cfg.good.before-restore"))
             .status()
             .unwrap()
             .success()
     );
-    site.good(&["restore", archive]);
+    installation.good(&["restore", archive]);
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "of root alone\n");
     let after = fs::metadata(&foreign).unwrap();
     assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
-    assert!(!site.at("made").exists());
+    assert!(!installation.at("made").exists());
     for name in ["state.json", "events.jsonl"] {
-        let meta = fs::symlink_metadata(site.at("state").join(name)).unwrap();
+        let meta = fs::symlink_metadata(installation.at("state").join(name)).unwrap();
         assert!(meta.is_file(), "{name}");
         assert_eq!(meta.uid(), ACCOUNT, "{name}");
     }
     assert_eq!(fs::read_to_string(&state).unwrap(), "{\"version\":1}\n");
-    let left = fs::read_dir(site.at("state")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left =
+        fs::read_dir(installation.at("state")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with(".plimsoll")));
 }
 
 #[test]
 fn an_archive_writes_nothing_but_what_a_backup_may_hold() {
-    let (site, foreign) = of_account("backup-made-up");
-    site.good(&["save"]);
-    let archive = site.archives()[0].clone();
-    let before = tree(&site.at("state"));
+    let (installation, foreign) = of_account("backup-made-up");
+    installation.good(&["save"]);
+    let archive = installation.archives()[0].clone();
+    let before = tree(&installation.at("state"));
     // Each makes `x` another archive, whose sums are right.
     for (script, word) in [
-        ("tar -rPf t ../escape", "lead out of it"),
-        ("tar -rPf t \"$dir/escape\"", "lead out of it"),
-        ("ln -s \"$dir/foreign\" x/link; tar -rf t -C x ./link", "more than files"),
-        ("ln x/SHA256SUMS x/link; tar -cf t -C x .", "more than files"),
-        ("mknod x/null c 1 3; tar -rf t -C x ./null", "more than files"),
-        ("mkfifo x/pipe; tar -rf t -C x ./pipe", "more than files"),
-        ("mkdir -p x/etc; echo >x/etc/passwd; sums; tar -cf t -C x .", "also holds /etc/passwd"),
+        ("tar -rPf t ../escape", "file names outside of it"),
+        ("tar -rPf t \"$dir/escape\"", "file names outside of it"),
+        ("ln -s \"$dir/foreign\" x/link; tar -rf t -C x ./link", "entries that are not files"),
+        ("ln x/SHA256SUMS x/link; tar -cf t -C x .", "entries that are not files"),
+        ("mknod x/null c 1 3; tar -rf t -C x ./null", "entries that are not files"),
+        ("mkfifo x/pipe; tar -rf t -C x ./pipe", "entries that are not files"),
+        ("mkdir -p x/etc; echo >x/etc/passwd; sums; tar -cf t -C x .", "also has /etc/passwd"),
         ("truncate -s 300M x/large; tar -rf t -C x ./large", "unpacks to over 256 MiB"),
     ] {
         let whole = format!(
@@ -372,11 +385,11 @@ fn an_archive_writes_nothing_but_what_a_backup_may_hold() {
             {script}; gzip -c t >../made-up.tar.gz; rm -f ../escape"
         );
         let mut make = Command::new("sh");
-        make.args(["-c", &whole, "sh"]).arg(site.dir.path()).arg(&archive);
+        make.args(["-c", &whole, "sh"]).arg(installation.dir.path()).arg(&archive);
         assert!(make.status().unwrap().success(), "{script}");
-        site.bad(&["restore", site.at("made-up.tar.gz").to_str().unwrap()], word);
-        assert_eq!(tree(&site.at("state")), before, "{script}");
-        assert!(!site.at("escape").exists(), "{script}");
+        installation.bad(&["restore", installation.at("made-up.tar.gz").to_str().unwrap()], word);
+        assert_eq!(tree(&installation.at("state")), before, "{script}");
+        assert!(!installation.at("escape").exists(), "{script}");
     }
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "of root alone\n");
     // A file that is known, with the right of root's.
@@ -384,9 +397,9 @@ fn an_archive_writes_nothing_but_what_a_backup_may_hold() {
         find x -name config.json -exec chown 0:0 {} + -exec chmod 6757 {} +
         tar -czf ../made-up.tar.gz -C x .";
     let mut make = Command::new("sh");
-    make.args(["-c", script, "sh"]).arg(site.dir.path()).arg(&archive);
+    make.args(["-c", script, "sh"]).arg(installation.dir.path()).arg(&archive);
     assert!(make.status().unwrap().success());
-    site.good(&["restore", site.at("made-up.tar.gz").to_str().unwrap()]);
-    let config = fs::metadata(site.at("etc here/config.json")).unwrap();
+    installation.good(&["restore", installation.at("made-up.tar.gz").to_str().unwrap()]);
+    let config = fs::metadata(installation.at("etc here/config.json")).unwrap();
     assert_eq!(config.mode() & 0o7777, 0o755);
 }

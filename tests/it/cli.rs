@@ -68,7 +68,7 @@ fn help_is_as_written() {
 }
 
 #[test]
-fn wrong_words_are_told_with_a_way_out() {
+fn wrong_words_are_reported_with_a_way_out() {
     let runs: &[&[&str]] = &[
         &["--version"],
         &[],
@@ -124,7 +124,7 @@ fn schedule_shows_what_is_coming_and_marks_what_clocks_skip_or_repeat() {
 }
 
 #[test]
-fn a_file_that_cannot_be_a_config_is_told() {
+fn a_file_that_cannot_be_a_config_is_reported() {
     let dir = Dir::new("cli");
     fs::create_dir(dir.join("folder")).unwrap();
     fs::write(dir.join("bytes.json"), b"{\"services\": \"\xff\"}").unwrap();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{PLIMSOLL, plimsoll, reached};
 use crate::golden;
-use crate::stage::Stage;
+use crate::harness::Harness;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -20,26 +20,26 @@ struct Said {
     err: String,
 }
 
-fn run(stage: &Stage, args: &[&str]) -> Said {
-    let config = stage.dir.join("config.json");
+fn run(harness: &Harness, args: &[&str]) -> Said {
+    let config = harness.dir.join("config.json");
     let out = plimsoll(&[args, &["--config", config.to_str().unwrap()]].concat());
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Said { status: out.status.code(), out: text(&out.stdout), err: text(&out.stderr) }
 }
 
 #[track_caller]
-fn good(stage: &Stage, args: &[&str]) -> String {
-    let said = run(stage, args);
+fn good(harness: &Harness, args: &[&str]) -> String {
+    let said = run(harness, args);
     assert_eq!((said.status, said.err.as_str()), (Some(0), ""), "{args:?}");
     said.out
 }
 
 #[track_caller]
-fn bad(stage: &Stage, args: &[&str], words: &str) {
-    let said = run(stage, args);
+fn bad(harness: &Harness, args: &[&str], words: &str) {
+    let said = run(harness, args);
     assert_eq!((said.status, said.out.as_str()), (Some(1), ""), "{args:?}: {}", said.err);
-    let told = said.err.starts_with("plimsoll: ") && said.err.contains(words);
-    assert!(told, "{args:?}: no {words} in {}", said.err);
+    let reported = said.err.starts_with("plimsoll: ") && said.err.contains(words);
+    assert!(reported, "{args:?}: no {words} in {}", said.err);
 }
 
 /// Times and places of a document.
@@ -62,44 +62,44 @@ fn masked(value: &mut Value) {
 
 #[test]
 fn status_and_explain_show_what_the_daemon_knows() {
-    let stage = Stage::new("shown");
-    let _daemon = stage.start();
-    stage.wait_served();
-    let held = good(&stage, &["scale", "web", "1", "--reason", "sale"]);
+    let harness = Harness::new("shown");
+    let _daemon = harness.start();
+    harness.wait_served();
+    let held = good(&harness, &["scale", "web", "1", "--reason", "sale"]);
     assert_eq!(held, "web: 1 replicas, until further notice: sale\n");
-    assert_eq!(good(&stage, &["pause", "--all"]), "web: scaling stops, until further notice\n");
-    let explained = || good(&stage, &["explain", "web"]).contains("Held");
-    assert!(reached(SOON, explained), "{}", good(&stage, &["explain", "web"]));
+    assert_eq!(good(&harness, &["pause", "--all"]), "web: scaling stops, until further notice\n");
+    let explained = || good(&harness, &["explain", "web"]).contains("Held");
+    assert!(reached(SOON, explained), "{}", good(&harness, &["explain", "web"]));
     let documents = ["status --json", "status web --json", "explain web --json"].map(|line| {
         let args: Vec<&str> = line.split(' ').collect();
-        let mut value: Value = serde_json::from_str(&good(&stage, &args)).unwrap();
+        let mut value: Value = serde_json::from_str(&good(&harness, &args)).unwrap();
         masked(&mut value);
         format!("$ plimsoll {line}\n{value:#}\n")
     });
     golden::check(Path::new("tests/it/golden/status.txt"), &documents.join("\n"));
-    let text = good(&stage, &["status"]);
+    let text = good(&harness, &["status"]);
     for words in ["up ", "checks every 1s", "service", "web: held at 1 until", "web: paused until"]
     {
         assert!(text.contains(words), "no {words} in\n{text}");
     }
-    let text = good(&stage, &["status", "web"]);
+    let text = good(&harness, &["status", "web"]);
     assert!(text.contains("web-1") && text.contains("ready"), "{text}");
-    assert_eq!(good(&stage, &["scale", "web", "auto"]), "web: by order\n");
-    assert_eq!(good(&stage, &["resume", "web"]), "web: scaling goes on\n");
-    bad(&stage, &["scale", "web", "+1"], "max_replicas");
-    bad(&stage, &["scale", "web", "-2"], "less than none");
+    assert_eq!(good(&harness, &["scale", "web", "auto"]), "web: by order\n");
+    assert_eq!(good(&harness, &["resume", "web"]), "web: scaling goes on\n");
+    bad(&harness, &["scale", "web", "+1"], "max_replicas");
+    bad(&harness, &["scale", "web", "-2"], "less than none");
     for args in [&["status", "shop"][..], &["explain", "shop"], &["pause", "shop"]] {
-        bad(&stage, args, "the config has no service shop; it has: web");
+        bad(&harness, args, "the config has no service shop; it has: web");
     }
-    bad(&stage, &["explain", "../status"], "is not a valid service name");
-    assert_eq!(good(&stage, &["healthcheck"]), "ready\n");
+    bad(&harness, &["explain", "../status"], "is not a valid service name");
+    assert_eq!(good(&harness, &["healthcheck"]), "ready\n");
 }
 
 #[test]
-fn without_a_daemon_the_way_out_is_told() {
-    let stage = Stage::new("alone");
-    stage.write();
-    let none = format!("no daemon answers on {}", stage.dir.join("api.sock").display());
+fn without_a_daemon_the_way_out_is_reported() {
+    let harness = Harness::new("alone");
+    harness.write();
+    let none = format!("no daemon answers on {}", harness.dir.join("api.sock").display());
     for args in [
         &["status"][..],
         &["explain", "web"],
@@ -108,40 +108,44 @@ fn without_a_daemon_the_way_out_is_told() {
         &["healthcheck"],
     ] {
         bad(
-            &stage,
+            &harness,
             args,
             &format!("{none} (api.socket of its config); start one with `plimsoll run`"),
         );
     }
-    bad(&stage, &["status", "--socket", "/nowhere/a.sock"], "no daemon answers on /nowhere/a.sock");
+    bad(
+        &harness,
+        &["status", "--socket", "/nowhere/a.sock"],
+        "no daemon answers on /nowhere/a.sock",
+    );
     // A daemon that was killed leaves its socket.
-    let daemon = stage.start();
-    stage.wait_served();
-    good(&stage, &["status"]);
+    let daemon = harness.start();
+    harness.wait_served();
+    good(&harness, &["status"]);
     daemon.kill();
-    assert!(stage.dir.join("api.sock").exists());
-    bad(&stage, &["status"], &none);
-    let _daemon = stage.start();
-    assert!(reached(SOON, || run(&stage, &["status"]).status == Some(0)));
+    assert!(harness.dir.join("api.sock").exists());
+    bad(&harness, &["status"], &none);
+    let _daemon = harness.start();
+    assert!(reached(SOON, || run(&harness, &["status"]).status == Some(0)));
     // A config that is bad by now still tells where the daemon is; one that is no JSON does not.
-    stage.dir.write("config.json", &stage.config.to_string().replace("demo:1", ""));
-    good(&stage, &["healthcheck"]);
-    stage.dir.write("config.json", "{");
-    bad(&stage, &["healthcheck"], "or give --socket PATH");
-    let socket = stage.dir.join("api.sock");
-    good(&stage, &["healthcheck", "--socket", socket.to_str().unwrap()]);
+    harness.dir.write("config.json", &harness.config.to_string().replace("demo:1", ""));
+    good(&harness, &["healthcheck"]);
+    harness.dir.write("config.json", "{");
+    bad(&harness, &["healthcheck"], "or give --socket PATH");
+    let socket = harness.dir.join("api.sock");
+    good(&harness, &["healthcheck", "--socket", socket.to_str().unwrap()]);
 }
 
 #[test]
-fn one_that_may_not_ask_is_told_who_may() {
-    let stage = Stage::new("may");
-    let _daemon = stage.start();
-    stage.wait_served();
+fn one_that_may_not_ask_learns_who_may() {
+    let harness = Harness::new("may");
+    let _daemon = harness.start();
+    harness.wait_served();
     // What others could not reach at all would prove nothing.
-    fs::set_permissions(stage.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = stage.dir.join("plimsoll");
+    fs::set_permissions(harness.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = harness.dir.join("plimsoll");
     fs::copy(PLIMSOLL, &program).unwrap();
-    let socket = stage.dir.join("api.sock");
+    let socket = harness.dir.join("api.sock");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     command.args(["status", "--socket"]).arg(&socket).stdin(Stdio::null());
@@ -153,30 +157,30 @@ fn one_that_may_not_ask_is_told_who_may() {
 
 #[test]
 fn reload_prints_what_changed_or_every_problem() {
-    let mut stage = Stage::new("reload");
-    let daemon = stage.start();
-    stage.wait_served();
-    let config = stage.config.clone();
-    stage.set("/services/web/max_replicas", json!(0));
-    stage.set("/autoscaler/log_level", json!("loud"));
-    stage.write();
+    let mut harness = Harness::new("reload");
+    let daemon = harness.start();
+    harness.wait_served();
+    let config = harness.config.clone();
+    harness.set("/services/web/max_replicas", json!(0));
+    harness.set("/autoscaler/log_level", json!("loud"));
+    harness.write();
     for words in ["autoscaler.log_level", "services.web.max_replicas", "keeps the old one"] {
-        bad(&stage, &["reload"], words);
+        bad(&harness, &["reload"], words);
     }
-    stage.config = config;
-    stage.set("/services/web/cooldown_period", json!(7));
-    let file = stage.write();
-    let copy = stage.dir.join("copy.json");
+    harness.config = config;
+    harness.set("/services/web/cooldown_period", json!(7));
+    let file = harness.write();
+    let copy = harness.dir.join("copy.json");
     fs::copy(&file, &copy).unwrap();
     let out = plimsoll(&["reload", "--config", copy.to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&out.stderr);
     let other = format!("runs with {}, not with {}", file.display(), copy.display());
     assert!(out.status.code() == Some(1) && stderr.contains(&other), "{stderr}");
     assert_eq!(daemon.count(&["kind=config.reloaded"]), 0);
-    let said = good(&stage, &["reload"]);
+    let said = good(&harness, &["reload"]);
     assert!(said.contains("config.json, 1 service: services.web: cooldown_period"), "{said}");
     daemon.wait(&["kind=config.reloaded", "services.web: cooldown_period"], SOON);
-    stage.set("/autoscaler/state_dir", json!(stage.dir.join("elsewhere")));
-    stage.write();
-    bad(&stage, &["reload"], "taken at the start only");
+    harness.set("/autoscaler/state_dir", json!(harness.dir.join("elsewhere")));
+    harness.write();
+    bad(&harness, &["reload"], "taken at the start only");
 }

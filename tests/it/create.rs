@@ -6,12 +6,12 @@ use serde_json::json;
 
 use crate::daemon::{reached, secs};
 use crate::fake_docker::{Fault, Route};
-use crate::stage::{Stage, each, end};
+use crate::harness::{Harness, each, end};
 
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
-fn what_docker_refuses_is_told_and_tried_again_without_haste() {
+fn what_docker_refuses_is_reported_and_tried_again_without_haste() {
     each(&[starts_are_tidied_up_and_tried_again_later, removals_are_tried_again_later], |f| f());
 }
 
@@ -24,21 +24,25 @@ fn starts_are_tidied_up_and_tried_again_later() {
         ("limit", Route::Create, 400, "too little memory", "400 too little memory"),
     ];
     each(&rows, |(name, route, status, message, words)| {
-        let stage = Stage::new(name);
-        stage.docker.fault(*route, Fault::Refuse(*status, message));
-        let daemon = stage.start();
+        let harness = Harness::new(name);
+        harness.docker.fault(*route, Fault::Refuse(*status, message));
+        let daemon = harness.start();
         // The first failure costs nothing, the second makes the third start wait.
         daemon.wait(&["kind=replica.failed", "replica=web-1", words], SOON);
         daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
         daemon.wait(&["kind=health.crash_loop", "service=web", "reason=CrashLoop"], SOON);
-        stage.wait_looks(20);
-        assert_eq!(stage.docker.count(Route::Create), 2, "{name}");
-        assert_eq!(stage.docker.count(Route::Start), stage.docker.count(Route::Remove), "{name}");
-        assert!(stage.docker.containers().is_empty(), "{name}");
+        harness.wait_looks(20);
+        assert_eq!(harness.docker.count(Route::Create), 2, "{name}");
+        assert_eq!(
+            harness.docker.count(Route::Start),
+            harness.docker.count(Route::Remove),
+            "{name}"
+        );
+        assert!(harness.docker.containers().is_empty(), "{name}");
         assert_eq!(daemon.count(&["kind=health.crash_loop"]), 1, "{name}");
-        stage.docker.heal();
-        assert!(reached(secs(15), || stage.docker.names("running") == ["web-3"]), "{name}");
-        stage.wait_served();
+        harness.docker.heal();
+        assert!(reached(secs(15), || harness.docker.names("running") == ["web-3"]), "{name}");
+        harness.wait_served();
         // That what failed was mended is said by a reload, or shown by ten good minutes.
         daemon.signal("HUP");
         daemon.wait(&["info kind=health.crash_loop", "resolved: starts wait no more"], SOON);
@@ -46,212 +50,212 @@ fn starts_are_tidied_up_and_tried_again_later() {
 }
 
 fn removals_are_tried_again_later() {
-    let stage = Stage::new("stop");
-    stage.docker.add("web-1", Some(("web", 1)), "running");
-    stage.docker.add("web-2", Some(("web", 2)), "running");
-    stage.docker.fault(Route::Stop, Fault::Refuse(500, "tried to kill container, but did not"));
-    let daemon = stage.start();
+    let harness = Harness::new("stop");
+    harness.docker.add("web-1", Some(("web", 1)), "running");
+    harness.docker.add("web-2", Some(("web", 2)), "running");
+    harness.docker.fault(Route::Stop, Fault::Refuse(500, "tried to kill container, but did not"));
+    let daemon = harness.start();
     let words = "tried to kill container, but did not";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
-    stage.wait_looks(3);
-    assert_eq!(stage.docker.count(Route::Stop), 1);
+    harness.wait_looks(3);
+    assert_eq!(harness.docker.count(Route::Stop), 1);
     // Told once, however often it is tried.
-    assert!(reached(secs(30), || 3 <= stage.docker.count(Route::Stop)));
+    assert!(reached(secs(30), || 3 <= harness.docker.count(Route::Stop)));
     assert_eq!(daemon.count(&["kind=replica.failed"]), 1);
-    stage.docker.heal();
+    harness.docker.heal();
     daemon.wait(&["kind=replica.removed", "replica=web-2"], SOON);
-    assert_eq!(stage.docker.names("running"), ["web-1"]);
-    assert_eq!(stage.docker.containers().len(), 1);
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
+    assert_eq!(harness.docker.containers().len(), 1);
 }
 
 #[test]
-fn a_host_without_room_is_told_and_nothing_is_started() {
-    let mut stage = Stage::new("room");
+fn a_host_without_room_is_reported_and_nothing_is_started() {
+    let mut harness = Harness::new("room");
     // A limit is all that counts; no host has this much.
-    stage.set("/services/web/memory", json!("900000g"));
-    let daemon = stage.start();
+    harness.set("/services/web/memory", json!("900000g"));
+    let daemon = harness.start();
     daemon.wait(&["kind=scale.capped", "service=web", "reason=NoHeadroom"], SOON);
-    stage.wait_looks(5);
-    assert_eq!(stage.docker.count(Route::Create), 0);
+    harness.wait_looks(5);
+    assert_eq!(harness.docker.count(Route::Create), 0);
     assert_eq!(daemon.count(&["kind=scale.capped"]), 1);
-    stage.set("/services/web/memory", json!("6m"));
-    stage.write();
+    harness.set("/services/web/memory", json!("6m"));
+    harness.write();
     daemon.signal("HUP");
-    assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-1"]));
     daemon.wait(&["info kind=scale.capped", "resolved: the host has room for all"], SOON);
 }
 
 #[test]
 fn a_replica_that_exits_again_and_again_is_started_ever_more_slowly() {
-    let stage = Stage::new("crash");
-    let daemon = stage.start();
+    let harness = Harness::new("crash");
+    let daemon = harness.start();
     for replica in ["web-1", "web-2"] {
-        assert!(reached(SOON, || stage.docker.names("running") == [replica]), "{replica}");
-        stage.docker.turn(replica, "exited", "die");
+        assert!(reached(SOON, || harness.docker.names("running") == [replica]), "{replica}");
+        harness.docker.turn(replica, "exited", "die");
         daemon.wait(&["kind=replica.exited", &format!("replica={replica}")], SOON);
     }
     daemon.wait(&["kind=health.crash_loop", "reason=CrashLoop"], SOON);
-    stage.wait_looks(20);
-    assert_eq!(stage.docker.count(Route::Create), 2);
-    assert!(stage.docker.containers().is_empty(), "{:?}", stage.docker.containers());
+    harness.wait_looks(20);
+    assert_eq!(harness.docker.count(Route::Create), 2);
+    assert!(harness.docker.containers().is_empty(), "{:?}", harness.docker.containers());
 }
 
 #[test]
-fn how_a_replica_ended_is_told_with_its_last_words() {
-    let stage = Stage::new("words");
-    let daemon = stage.start();
-    assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
-    stage.docker.end("web-1", 3, false, "listening\n\u{1b}[31mcannot read \"key\"\n");
+fn how_a_replica_ended_is_reported_with_its_last_words() {
+    let harness = Harness::new("words");
+    let daemon = harness.start();
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-1"]));
+    harness.docker.end("web-1", 3, false, "listening\n\u{1b}[31mcannot read \"key\"\n");
     let words = [
         "kind=replica.exited",
         "replica=web-1",
         r#"message="exit code 3; it wrote last:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
     ];
     daemon.wait(&words, SOON);
-    assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
     // Docker that gives no log in time keeps nobody waiting.
-    stage.docker.fault(Route::Logs, Fault::Hang);
-    stage.docker.end("web-2", 137, true, "");
+    harness.docker.fault(Route::Logs, Fault::Hang);
+    harness.docker.end("web-2", 137, true, "");
     let words = r#"message="out of memory, exit code 137""#;
     daemon.wait(&["kind=replica.exited", "replica=web-2", words], SOON);
 }
 
 #[test]
 fn an_absent_image_is_pulled_before_the_start_and_a_failure_is_in_dockers_words() {
-    let stage = Stage::new("pull");
+    let harness = Harness::new("pull");
     let layer = r#"{"status":"Pull complete","progressDetail":{},"id":"a"}"#;
-    stage.docker.lose_images(&format!("{layer}\r\n"));
-    let daemon = stage.start();
+    harness.docker.lose_images(&format!("{layer}\r\n"));
+    let daemon = harness.start();
     daemon.wait(&["kind=image.pulling", "demo:1 is not on this host"], SOON);
     daemon.wait(&["kind=image.pulled", "demo:1: 1 of 1 layers"], SOON);
-    stage.wait_served();
-    assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 1));
+    harness.wait_served();
+    assert_eq!((harness.docker.count(Route::Pull), harness.docker.count(Route::Create)), (1, 1));
     assert_eq!(daemon.count(&["kind=image.pulling"]), 1);
 
-    stage.docker.lose_images(r#"{"errorDetail":{"message":"manifest unknown"},"error":"x"}"#);
-    stage.docker.end("web-1", 1, false, "");
+    harness.docker.lose_images(r#"{"errorDetail":{"message":"manifest unknown"},"error":"x"}"#);
+    harness.docker.end("web-1", 1, false, "");
     let words = "image demo:1 could not be pulled: manifest unknown";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
 }
 
 #[test]
 fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
-    let mut stage = Stage::new("pulls");
-    stage.set("/services/web/min_replicas", json!(12));
-    stage.set("/services/web/max_replicas", json!(12));
-    stage.docker.add("web-1", Some(("web", 1)), "running");
-    stage.docker.add("web-2", Some(("web", 2)), "exited");
-    stage.docker.lose_images("{}");
-    stage.docker.fault(Route::Pull, Fault::Hang);
-    let daemon = stage.start();
+    let mut harness = Harness::new("pulls");
+    harness.set("/services/web/min_replicas", json!(12));
+    harness.set("/services/web/max_replicas", json!(12));
+    harness.docker.add("web-1", Some(("web", 1)), "running");
+    harness.docker.add("web-2", Some(("web", 2)), "exited");
+    harness.docker.lose_images("{}");
+    harness.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = harness.start();
     daemon.wait(&["kind=image.pulling"], SOON);
     // More starts than there are workers, and still one that removes.
     daemon.wait(&["kind=health.replaced", "replica=web-2"], SOON);
-    stage.wait_served();
-    stage.wait_looks(3);
-    assert_eq!((stage.docker.count(Route::Pull), stage.docker.count(Route::Create)), (1, 0));
+    harness.wait_served();
+    harness.wait_looks(3);
+    assert_eq!((harness.docker.count(Route::Pull), harness.docker.count(Route::Create)), (1, 0));
 }
 
 #[test]
 fn nobody_waits_for_an_image_that_the_config_names_no_more() {
-    let mut stage = Stage::new("other");
-    stage.docker.lose_images("{}");
-    stage.docker.fault(Route::Pull, Fault::Hang);
-    let daemon = stage.start();
+    let mut harness = Harness::new("other");
+    harness.docker.lose_images("{}");
+    harness.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = harness.start();
     daemon.wait(&["kind=image.pulling", "demo:1 is not on this host"], SOON);
-    stage.set("/services/web/image", json!("demo:2"));
-    stage.write();
+    harness.set("/services/web/image", json!("demo:2"));
+    harness.write();
     daemon.signal("HUP");
     // The first one hangs on, and so does this one.
     daemon.wait(&["kind=image.pulling", "demo:2 is not on this host"], SOON);
-    stage.wait_looks(2);
+    harness.wait_looks(2);
     assert_eq!(daemon.count(&["kind=replica.failed"]), 0);
 }
 
 #[test]
 fn the_end_waits_for_no_image() {
-    let stage = Stage::new("end");
-    stage.docker.lose_images("{}");
-    stage.docker.fault(Route::Pull, Fault::Hang);
-    let daemon = stage.start();
+    let harness = Harness::new("end");
+    harness.docker.lose_images("{}");
+    harness.docker.fault(Route::Pull, Fault::Hang);
+    let daemon = harness.start();
     daemon.wait(&["kind=image.pulling"], SOON);
     end(daemon, "TERM", secs(5));
 }
 
 #[test]
-fn a_name_that_a_stranger_has_is_told_and_the_stranger_left_alone() {
-    let stage = Stage::new("taken");
-    let stranger = stage.docker.add("web-1", None, "running");
-    let daemon = stage.start();
+fn a_name_that_a_stranger_has_is_reported_and_the_stranger_left_alone() {
+    let harness = Harness::new("taken");
+    let stranger = harness.docker.add("web-1", None, "running");
+    let daemon = harness.start();
     let words = "the name web-1 is taken by a container that is not ours";
     daemon.wait(&["kind=replica.failed", "replica=web-1", words], SOON);
-    assert!(reached(SOON, || stage.docker.names("running") == ["web-1", "web-2"]));
-    stage.wait_served();
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-1", "web-2"]));
+    harness.wait_served();
     let touched = |line: &&String| line.contains(&stranger) && !line.ends_with("/json");
-    assert_eq!(stage.docker.requests().iter().find(touched), None);
+    assert_eq!(harness.docker.requests().iter().find(touched), None);
 }
 
 #[test]
 fn a_container_of_the_right_name_that_was_left_unstarted_is_started() {
-    let stage = Stage::new("left");
-    stage.docker.add("web-1", Some(("web", 1)), "created");
-    let daemon = stage.start();
+    let harness = Harness::new("left");
+    harness.docker.add("web-1", Some(("web", 1)), "created");
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.started", "replica=web-1"], SOON);
-    stage.wait_served();
-    assert_eq!(stage.docker.names("running"), ["web-1"]);
+    harness.wait_served();
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
 }
 
 #[test]
 fn a_create_whose_answer_is_lost_is_not_made_twice() {
-    let stage = Stage::new("lost");
-    stage.docker.fault(Route::Create, Fault::Lose(1));
-    let daemon = stage.start();
+    let harness = Harness::new("lost");
+    harness.docker.fault(Route::Create, Fault::Lose(1));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
-    stage.wait_served();
-    stage.wait_looks(3);
-    let names: Vec<String> = stage.docker.containers().into_iter().map(|c| c.name).collect();
+    harness.wait_served();
+    harness.wait_looks(3);
+    let names: Vec<String> = harness.docker.containers().into_iter().map(|c| c.name).collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
 #[test]
 fn a_create_that_was_cut_off_is_not_repeated_blindly() {
-    let stage = Stage::new("cut");
-    stage.docker.fault(Route::Create, Fault::Cut(1));
-    let daemon = stage.start();
+    let harness = Harness::new("cut");
+    harness.docker.fault(Route::Create, Fault::Cut(1));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
-    stage.wait_served();
-    assert_eq!(stage.docker.containers().len(), 1);
-    assert_eq!(stage.docker.count(Route::Create), 2);
+    harness.wait_served();
+    assert_eq!(harness.docker.containers().len(), 1);
+    assert_eq!(harness.docker.count(Route::Create), 2);
 }
 
 #[test]
 fn a_container_that_is_ours_no_more_is_left_alone() {
-    let stage = Stage::new("label");
-    stage.docker.add("web-1", Some(("web", 1)), "running");
-    stage.docker.add("web-2", Some(("web", 2)), "running");
-    stage.docker.take_labels("web-2");
-    let daemon = stage.start();
+    let harness = Harness::new("label");
+    harness.docker.add("web-1", Some(("web", 1)), "running");
+    harness.docker.add("web-2", Some(("web", 2)), "running");
+    harness.docker.take_labels("web-2");
+    let daemon = harness.start();
     let words =
         "does not have the label io.plimsoll.service=web and the number 2; it is left alone";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
-    stage.wait_looks(3);
-    assert_eq!(stage.docker.names("running"), ["web-1", "web-2"]);
-    assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
+    harness.wait_looks(3);
+    assert_eq!(harness.docker.names("running"), ["web-1", "web-2"]);
+    assert_eq!(harness.docker.count(Route::Stop) + harness.docker.count(Route::Remove), 0);
 }
 
 #[test]
 fn containers_that_are_not_ours_are_never_touched() {
-    let mut stage = Stage::new("strangers");
+    let mut harness = Harness::new("strangers");
     // Another daemon on the same Docker may have made it: this one never did.
-    stage.set("/autoscaler/remove_orphans", json!(true));
-    let stranger = stage.docker.add("db-1", None, "running");
-    let orphan = stage.docker.add("old-1", Some(("old", 1)), "running");
-    let daemon = stage.start();
+    harness.set("/autoscaler/remove_orphans", json!(true));
+    let stranger = harness.docker.add("db-1", None, "running");
+    let orphan = harness.docker.add("old-1", Some(("old", 1)), "running");
+    let daemon = harness.start();
     daemon.wait(&["kind=service.orphaned", "service=old"], SOON);
-    stage.wait_served();
-    stage.wait_looks(3);
+    harness.wait_served();
+    harness.wait_looks(3);
     assert_eq!(daemon.count(&["kind=service.orphaned"]), 1);
-    let requests = stage.docker.requests();
+    let requests = harness.docker.requests();
     let touched =
         |l: &&String| (l.contains(&stranger) || l.contains(&orphan)) && !l.ends_with("/json");
     assert_eq!(requests.iter().find(touched), None);

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use crate::daemon::{Dir, PLIMSOLL, reached, secs};
-use crate::stage::Stage;
+use crate::harness::Harness;
 
 /// In the middle of the connection that they are made for; the session is cut off without a word.
 #[derive(Clone, Copy)]
@@ -19,19 +19,19 @@ enum Cut {
     Restart,
 }
 
-/// A host to deploy to: an SSH server, and a daemon on a stage.
+/// A host to deploy to: an SSH server, and a daemon in a harness.
 struct Host {
-    // First, so that nothing starts another daemon once the stage goes.
+    // First, so that nothing starts another daemon once the harness goes.
     sshd: Option<Child>,
     port: u16,
-    stage: Stage,
+    harness: Harness,
 }
 
 impl Host {
     /// With version one in place and running.
     fn new(name: &str) -> Host {
-        let stage = Stage::new(name);
-        let mut host = Host { sshd: None, port: free_port(), stage };
+        let harness = Harness::new(name);
+        let mut host = Host { sshd: None, port: free_port(), harness };
         host.keygen("host");
         host.keygen("key");
         host.write_script("restart.sh", &host.restart_script());
@@ -43,7 +43,7 @@ impl Host {
         host.write("known_hosts", &format!("[127.0.0.1]:{} {public}", host.port));
         fs::create_dir(host.at("bin")).unwrap();
         host.write_script("bin/plimsoll", &version("one", "true"));
-        fs::rename(host.stage.write(), host.at("live.json")).unwrap();
+        fs::rename(host.harness.write(), host.at("live.json")).unwrap();
         fs::set_permissions(host.at("live.json"), fs::Permissions::from_mode(0o604)).unwrap();
         let restarted = Command::new(host.at("restart.sh")).status().unwrap();
         assert!(restarted.success());
@@ -52,7 +52,7 @@ impl Host {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.stage.dir.join(name)
+        self.harness.dir.join(name)
     }
 
     fn text(&self, name: &str) -> String {
@@ -60,7 +60,7 @@ impl Host {
     }
 
     fn write(&self, name: &str, text: &str) {
-        self.stage.dir.write(name, text);
+        self.harness.dir.write(name, text);
     }
 
     fn write_script(&self, name: &str, text: &str) {
@@ -77,7 +77,7 @@ impl Host {
     /// Ends the daemon that its predecessor started, and once that is gone, as with systemd, starts
     /// one of what is in place now.
     fn restart_script(&self) -> String {
-        let dir = self.stage.dir.path().display();
+        let dir = self.harness.dir.path().display();
         format!(
             "#!/bin/sh\ncd {dir} || exit\n\
              if [ -e daemon.pid ]; then kill \"$(cat daemon.pid)\"\n\
@@ -93,7 +93,7 @@ impl Host {
 
     /// What the server runs instead of the command that it is sent.
     fn gate_script(&self) -> String {
-        let dir = self.stage.dir.path().display();
+        let dir = self.harness.dir.path().display();
         format!(
             "#!/bin/sh\ncd {dir} || exit\n\
              if [ -e cut-upload ]; then rm cut-upload; head -c 512 >half; kill -9 $PPID; exit; fi\n\
@@ -103,7 +103,7 @@ impl Host {
     }
 
     fn open(&mut self) {
-        let dir = self.stage.dir.path().display();
+        let dir = self.harness.dir.path().display();
         let port = self.port;
         self.write(
             "sshd_config",
@@ -159,7 +159,7 @@ impl Host {
 
     /// Exit status, and all that was said. No word of it is of the key.
     fn deploy(&self, binary: &Path, options: &[&str]) -> (i32, String) {
-        told(&mut self.command(binary, options), &self.text("key"))
+        outcome(&mut self.command(binary, options), &self.text("key"))
     }
 
     fn pid(&self) -> String {
@@ -180,7 +180,7 @@ impl Drop for Host {
 }
 
 #[track_caller]
-fn told(deploy: &mut Command, key: &str) -> (i32, String) {
+fn outcome(deploy: &mut Command, key: &str) -> (i32, String) {
     let output = deploy.output().unwrap();
     let bytes = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&bytes).into_owned();
@@ -203,9 +203,9 @@ fn free_port() -> u16 {
 #[test]
 fn a_new_version_and_a_new_config_are_put_in_place() {
     let mut host = Host::new("deploy-good");
-    let two = host.stage.dir.write("two", &version("two", "true"));
-    host.stage.set("/services/web/drain_timeout", json!("2s"));
-    let config = host.stage.write();
+    let two = host.harness.dir.write("two", &version("two", "true"));
+    host.harness.set("/services/web/drain_timeout", json!("2s"));
+    let config = host.harness.write();
     let before = (host.text("bin/plimsoll"), host.text("live.json"), host.pid());
     let (status, said) = host.deploy(&two, &["--config", config.to_str().unwrap()]);
     assert_eq!((status, host.text("bin/plimsoll")), (0, version("two", "true")), "{said}");
@@ -215,11 +215,11 @@ fn a_new_version_and_a_new_config_are_put_in_place() {
     let previous = (host.text("bin/plimsoll.previous"), host.text("live.json.previous"));
     assert_eq!(previous, (before.0, before.1));
     assert!(host.pid() != before.2 && host.is_healthy());
-    let words = [": good, 1 service", "it runs and is healthy", "deploy: done"];
+    let words = [": good, 1 service", "the new version runs and is healthy", "deploy: done"];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     // Once more, as after an end that nobody saw.
     let (status, said) = host.deploy(&two, &[]);
-    assert!(status == 0 && said.contains("in place already"), "{status}: {said}");
+    assert!(status == 0 && said.contains("already in place"), "{status}: {said}");
     host.close();
 }
 
@@ -230,9 +230,9 @@ fn what_is_sent_belongs_to_who_receives_it() {
     // The sender is another user than root over there.
     let tar = "#!/bin/sh\nexec /bin/tar --owner=+12345 --group=+12345 \"$@\"\n";
     host.write_script("path/tar", tar);
-    let two = host.stage.dir.write("two", &version("two", "true"));
+    let two = host.harness.dir.write("two", &version("two", "true"));
     let path = format!("{}:{}", host.at("path").display(), std::env::var("PATH").unwrap());
-    let (status, said) = told(host.command(&two, &[]).env("PATH", path), &host.text("key"));
+    let (status, said) = outcome(host.command(&two, &[]).env("PATH", path), &host.text("key"));
     assert_eq!(status, 0, "{said}");
     let us = fs::metadata("/proc/self").unwrap().uid();
     let run = fs::read_dir(host.at("deploys")).unwrap().map(|run| run.unwrap().path());
@@ -250,13 +250,13 @@ fn a_version_that_does_not_take_the_config_there_changes_nothing() {
     let pid = host.pid();
     let bad = host.text("live.json").replace("\"max_replicas\": 1", "\"max_replicas\": 0");
     host.write("live.json", &bad);
-    let two = host.stage.dir.write("two", &version("two", "true"));
+    let two = host.harness.dir.write("two", &version("two", "true"));
     let (status, said) = host.deploy(&two, &[]);
     assert_eq!((status, host.text("bin/plimsoll")), (1, version("one", "true")), "{said}");
     assert!(said.contains("services.web.max_replicas: ") && said.contains("nothing was changed"));
     assert_eq!(host.pid(), pid);
     // Nor does one that does not even run there.
-    let (status, said) = host.deploy(&host.stage.dir.write("text", "none of our programs"), &[]);
+    let (status, said) = host.deploy(&host.harness.dir.write("text", "none of our programs"), &[]);
     assert!(status == 1 && said.contains("does not run here"), "{status}: {said}");
 }
 
@@ -264,14 +264,14 @@ fn a_version_that_does_not_take_the_config_there_changes_nothing() {
 fn a_version_that_gets_not_healthy_is_taken_back() {
     let mut host = Host::new("deploy-ill");
     let live = host.text("live.json");
-    let two = host.stage.dir.write("two", &version("two", "exit 1"));
-    host.stage.set("/services/web/drain_timeout", json!("2s"));
-    let config = host.stage.write();
+    let two = host.harness.dir.write("two", &version("two", "exit 1"));
+    host.harness.set("/services/web/drain_timeout", json!("2s"));
+    let config = host.harness.write();
     let mut deploy = host.command(&two, &["--config", config.to_str().unwrap()]);
-    let (status, said) = told(deploy.env("PLIMSOLL_DEPLOY_WAIT", "15"), &host.text("key"));
+    let (status, said) = outcome(deploy.env("PLIMSOLL_DEPLOY_WAIT", "15"), &host.text("key"));
     assert_eq!((status, host.text("bin/plimsoll")), (1, version("one", "true")), "{said}");
     assert_eq!(host.text("live.json"), live);
-    let words = ["not healthy within 15 s: ", "going back", "runs again and is healthy"];
+    let words = ["not healthy within 15 s: ", "rolling back", "runs again and is healthy"];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert!(host.is_healthy());
 }
@@ -279,12 +279,13 @@ fn a_version_that_gets_not_healthy_is_taken_back() {
 #[test]
 fn a_connection_lost_half_way_is_made_again() {
     let host = Host::new("deploy-lost");
-    let two = host.stage.dir.write("two", &version("two", "true"));
+    let two = host.harness.dir.write("two", &version("two", "true"));
     host.cut(Cut::Upload);
     host.cut(Cut::Restart);
     let (status, said) = host.deploy(&two, &[]);
     assert_eq!((status, host.text("bin/plimsoll")), (0, version("two", "true")), "{said}");
-    let words = ["sending the files: try 1 of 5: ", "waiting for the outcome: try 1 of 5: "];
+    let words =
+        ["sending the files: attempt 1 of 5: ", "waiting for the outcome: attempt 1 of 5: "];
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
     assert!(host.is_healthy());
 }
@@ -292,7 +293,7 @@ fn a_connection_lost_half_way_is_made_again() {
 #[test]
 fn without_any_connection_the_host_finishes_by_itself() {
     let mut host = Host::new("deploy-alone");
-    let two = host.stage.dir.write("two", &version("two", "true"));
+    let two = host.harness.dir.write("two", &version("two", "true"));
     // The session goes, and with it whatever would let us in again.
     let locked = format!("rm {}\nkill -9", host.at("authorized").display());
     host.write("restart.sh", &host.text("restart.sh").replace("kill -9", &locked));
@@ -315,24 +316,24 @@ fn without_any_connection_the_host_finishes_by_itself() {
 #[test]
 fn another_host_key_and_another_key_are_refused_at_once() {
     let host = Host::new("deploy-keys");
-    let two = host.stage.dir.write("two", &version("two", "true"));
+    let two = host.harness.dir.write("two", &version("two", "true"));
     let good = host.text("known_hosts");
     let other = fs::read_to_string(host.at("key.pub")).unwrap();
     host.write("known_hosts", &format!("[127.0.0.1]:{} {other}", host.port));
     let (status, said) = host.deploy(&two, &[]);
-    assert!(status == 1 && said.contains("does not show the key that"), "{status}: {said}");
+    assert!(status == 1 && said.contains("has another host key than"), "{status}: {said}");
     host.write("known_hosts", &good);
     let dir = Dir::new("deploy-key");
     let mut deploy = host.command(&two, &[]);
     for text in ["no key\n", "-----BEGIN OPENSSH PRIVATE KEY-----\nmore\n", "bm8ga2V5\n"] {
         deploy.env("PLIMSOLL_DEPLOY_KEY", dir.write("key", text));
-        let (status, said) = told(&mut deploy, text);
+        let (status, said) = outcome(&mut deploy, text);
         let is_told = said.contains("no private key") || said.contains("neither a private key");
         assert!(status != 0 && is_told, "{status}: {said}");
     }
     deploy.env("PLIMSOLL_DEPLOY_KEY", host.at("host"));
-    let (status, said) = told(&mut deploy, &host.text("host"));
-    assert!(status == 1 && said.contains("does not take the key"), "{status}: {said}");
-    assert!(!said.contains("try 1"), "{said}");
+    let (status, said) = outcome(&mut deploy, &host.text("host"));
+    assert!(status == 1 && said.contains("rejects the key"), "{status}: {said}");
+    assert!(!said.contains("attempt 1"), "{said}");
     assert_eq!(host.text("bin/plimsoll"), version("one", "true"));
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::fake_docker::{Fault, Route};
-use crate::stage::{Stage, each, end, free_address};
+use crate::harness::{Harness, each, end, free_address};
 
 /// The newest API that the program was tried against.
 const NEWEST: &str = "1.51";
@@ -18,51 +18,51 @@ const NEWEST: &str = "1.51";
 const SOON: Duration = Duration::from_secs(10);
 
 #[track_caller]
-fn wait_running(stage: &Stage, names: &[&str]) {
-    let running = reached(SOON, || stage.docker.names("running") == names);
-    assert!(running, "not {names:?} but {:?}", stage.docker.containers());
+fn wait_running(harness: &Harness, names: &[&str]) {
+    let running = reached(SOON, || harness.docker.names("running") == names);
+    assert!(running, "not {names:?} but {:?}", harness.docker.containers());
 }
 
 #[test]
 fn both_sides_speak_the_newest_version_that_both_know() {
     each(&[("1.41", "1.41"), ("1.45", "1.45"), ("1.55", NEWEST)], |(offered, spoken)| {
-        let stage = Stage::new("api");
-        stage.docker.offer_api(offered);
-        let daemon = stage.start();
-        stage.wait_served();
-        stage.docker.turn("web-1", "exited", "die");
-        wait_running(&stage, &["web-2"]);
+        let harness = Harness::new("api");
+        harness.docker.offer_api(offered);
+        let daemon = harness.start();
+        harness.wait_served();
+        harness.docker.turn("web-1", "exited", "die");
+        wait_running(&harness, &["web-2"]);
         for route in [Route::Events, Route::Stats, Route::Inspect, Route::Stop, Route::Remove] {
-            let asked = || 0 < stage.docker.count(route);
+            let asked = || 0 < harness.docker.count(route);
             assert!(reached(SOON, asked), "{route:?} was never asked for");
         }
         let prefix = format!(" /v{spoken}/");
-        let requests = stage.docker.requests();
+        let requests = harness.docker.requests();
         let others: Vec<_> = requests.iter().filter(|r| !r.contains(&prefix)).collect();
         assert!(others.iter().all(|line| *line == "GET /_ping"), "{others:?}");
-        assert_eq!(stage.docker.count(Route::Unknown), 0, "{requests:?}");
+        assert_eq!(harness.docker.count(Route::Unknown), 0, "{requests:?}");
         end(daemon, "TERM", secs(3));
     });
 }
 
 /// Docker is lost with these words, once, and after the fault all goes well.
 fn check_fault(api: &str, fault: Option<(Route, Fault)>, words: &str) {
-    let stage = Stage::new("fault");
-    stage.docker.offer_api(api);
+    let harness = Harness::new("fault");
+    harness.docker.offer_api(api);
     if let Some((route, fault)) = fault {
-        stage.docker.fault(route, fault);
+        harness.docker.fault(route, fault);
     }
-    let daemon = stage.start();
+    let daemon = harness.start();
     daemon.wait(&["kind=docker.lost", words], SOON);
     // It goes on asking.
-    let asked = || stage.docker.requests().len();
+    let asked = || harness.docker.requests().len();
     let until = asked() + 3;
     assert!(reached(SOON, || until <= asked()), "{words}: asked {} times", asked());
-    assert!(stage.docker.containers().is_empty(), "{words}");
-    stage.docker.offer_api("1.45");
-    stage.docker.heal();
+    assert!(harness.docker.containers().is_empty(), "{words}");
+    harness.docker.offer_api("1.45");
+    harness.docker.heal();
     daemon.wait(&["kind=docker.back"], SOON);
-    stage.wait_served();
+    harness.wait_served();
     assert_eq!(daemon.count(&["kind=docker.lost"]), 1, "{words}");
     assert_eq!(daemon.count(&["kind=docker.back"]), 1, "{words}");
     end(daemon, "TERM", secs(3));
@@ -100,57 +100,57 @@ fn an_engine_that_is_too_old_or_none_loses_docker_and_no_more() {
 
 #[test]
 fn an_endless_answer_is_cut_off_and_costs_little_memory() {
-    let stage = Stage::new("flood");
+    let harness = Harness::new("flood");
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n";
-    stage.docker.fault(Route::List, Fault::Raw(head.to_owned(), 100));
-    let daemon = stage.start();
+    harness.docker.fault(Route::List, Fault::Raw(head.to_owned(), 100));
+    let daemon = harness.start();
     daemon.wait(&["kind=docker.lost"], SOON);
-    stage.wait_looks(3);
+    harness.wait_looks(3);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak_kb < 80_000, "{peak_kb} kB");
-    stage.docker.heal();
-    stage.wait_served();
+    harness.docker.heal();
+    harness.wait_served();
     end(daemon, "TERM", secs(3));
 }
 
 #[test]
-fn a_docker_that_comes_late_is_told_once_and_used() {
-    let stage = Stage::without_docker("late");
-    let daemon = stage.start();
+fn a_docker_that_comes_late_is_reported_once_and_used() {
+    let harness = Harness::without_docker("late");
+    let daemon = harness.start();
     daemon.wait(&["kind=docker.lost", "no such socket (is Docker installed and"], SOON);
-    stage.docker.open();
+    harness.docker.open();
     daemon.wait(&["kind=docker.back"], SOON);
-    stage.wait_served();
+    harness.wait_served();
     // And it may go away and come back, with what runs still there.
-    stage.docker.close();
+    harness.docker.close();
     let lost = daemon.wait_from(daemon.lines().len(), &["kind=docker.lost"], SOON);
-    assert!(stage.serves(), "HAProxy keeps its list");
-    stage.docker.open();
+    assert!(harness.serves(), "HAProxy keeps its list");
+    harness.docker.open();
     daemon.wait_from(lost, &["kind=docker.back"], SOON);
-    stage.wait_looks(2);
+    harness.wait_looks(2);
     assert_eq!(daemon.count(&["kind=docker.lost"]), 2);
     assert_eq!(daemon.count(&["kind=docker.back"]), 2);
-    assert_eq!(stage.docker.count(Route::Create), 1);
-    assert_eq!(stage.docker.names("running"), ["web-1"]);
+    assert_eq!(harness.docker.count(Route::Create), 1);
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
 }
 
 #[test]
-fn a_socket_that_may_not_be_opened_is_told_with_the_way_out() {
-    let stage = Stage::new("denied");
+fn a_socket_that_may_not_be_opened_is_reported_with_the_way_out() {
+    let harness = Harness::new("denied");
     let open = |path: &str, mode| {
-        fs::set_permissions(stage.dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(harness.dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
     };
     open("docker.sock", 0o600);
-    let config = stage.write();
+    let config = harness.write();
     let mut command = Command::new(PLIMSOLL);
     // What nobody may not do, root may: so as root, be nobody, with a program that nobody can run.
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if root {
-        fs::copy(PLIMSOLL, stage.dir.join("plimsoll")).unwrap();
-        std::os::unix::fs::chown(stage.dir.path(), Some(65534), Some(65534)).unwrap();
-        command = Command::new(stage.dir.join("plimsoll"));
+        fs::copy(PLIMSOLL, harness.dir.join("plimsoll")).unwrap();
+        std::os::unix::fs::chown(harness.dir.path(), Some(65534), Some(65534)).unwrap();
+        command = Command::new(harness.dir.join("plimsoll"));
         command.uid(65534).gid(65534);
     } else {
         open("docker.sock", 0o000);
@@ -170,15 +170,15 @@ fn a_hanging_docker_does_not_keep_the_daemon_from_ending() {
         (Route::Events, 1),
     ];
     each(&rows, |(route, replicas)| {
-        let mut stage = Stage::new("hang");
-        stage.set("/services/web/min_replicas", json!(replicas));
-        stage.set("/services/web/max_replicas", json!(replicas));
+        let mut harness = Harness::new("hang");
+        harness.set("/services/web/min_replicas", json!(replicas));
+        harness.set("/services/web/max_replicas", json!(replicas));
         for number in 1..=*replicas {
-            stage.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
+            harness.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
         }
-        stage.docker.fault(*route, Fault::Hang);
-        let daemon = stage.start();
-        let hangs = || 0 < stage.docker.count(*route);
+        harness.docker.fault(*route, Fault::Hang);
+        let daemon = harness.start();
+        let hangs = || 0 < harness.docker.count(*route);
         assert!(reached(SOON, hangs), "{route:?} was not asked for");
         // A look at a Docker that hangs lasts as long as docker.timeout, which is 1 s here.
         end(daemon, "TERM", secs(3));
@@ -187,15 +187,15 @@ fn a_hanging_docker_does_not_keep_the_daemon_from_ending() {
 
 #[test]
 fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
-    let stage = Stage::new("stale");
-    let daemon = stage.start();
-    stage.wait_served();
+    let harness = Harness::new("stale");
+    let daemon = harness.start();
+    harness.wait_served();
     for _ in 0..5 {
-        stage.docker.cut_connections();
-        stage.wait_looks(2);
+        harness.docker.cut_connections();
+        harness.wait_looks(2);
         // Cut off in the middle: what may be asked twice is, once.
-        stage.docker.fault(Route::List, Fault::Cut(1));
-        stage.wait_looks(2);
+        harness.docker.fault(Route::List, Fault::Cut(1));
+        harness.wait_looks(2);
     }
     assert_eq!(daemon.count(&["kind=docker.lost"]), 0);
     end(daemon, "TERM", secs(3));
@@ -206,19 +206,19 @@ fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
 #[test]
 fn an_engine_that_became_another_is_asked_in_its_own_version() {
     each(&[false, true], |are_cut| {
-        let stage = Stage::new("version");
-        let daemon = stage.start();
-        stage.wait_served();
-        stage.docker.offer_api("1.43");
+        let harness = Harness::new("version");
+        let daemon = harness.start();
+        harness.wait_served();
+        harness.docker.offer_api("1.43");
         if *are_cut {
-            stage.docker.cut_connections();
+            harness.docker.cut_connections();
         }
-        stage.wait_looks(2);
+        harness.wait_looks(2);
         // Not only what may be asked twice: this call may be the first to be refused.
-        stage.docker.offer_api("1.42");
-        stage.docker.end("web-1", 1, false, "");
-        wait_running(&stage, &["web-2"]);
-        assert_eq!(stage.docker.count(Route::Create), 2);
+        harness.docker.offer_api("1.42");
+        harness.docker.end("web-1", 1, false, "");
+        wait_running(&harness, &["web-2"]);
+        assert_eq!(harness.docker.count(Route::Create), 2);
         assert_eq!(daemon.count(&["kind=docker.lost"]), 0);
         assert_eq!(daemon.count(&["kind=replica.failed"]), 0);
         end(daemon, "TERM", secs(3));
@@ -227,65 +227,65 @@ fn an_engine_that_became_another_is_asked_in_its_own_version() {
 
 #[test]
 fn a_death_is_answered_at_once_not_at_the_next_look() {
-    let mut stage = Stage::new("die");
-    stage.set("/autoscaler/check_interval", json!(3600));
-    let daemon = stage.start();
-    stage.wait_served();
-    stage.wait_quiet();
-    stage.docker.turn("web-1", "exited", "die");
+    let mut harness = Harness::new("die");
+    harness.set("/autoscaler/check_interval", json!(3600));
+    let daemon = harness.start();
+    harness.wait_served();
+    harness.wait_quiet();
+    harness.docker.turn("web-1", "exited", "die");
     daemon.wait(&["kind=replica.exited", "replica=web-1"], secs(5));
-    wait_running(&stage, &["web-2"]);
+    wait_running(&harness, &["web-2"]);
     let replaced = ["kind=health.replaced", "replica=web-1", "what was wrong with it: exit code 0"];
     daemon.wait(&replaced, SOON);
-    stage.wait_served();
-    assert_eq!(stage.docker.containers().len(), 1);
+    harness.wait_served();
+    assert_eq!(harness.docker.containers().len(), 1);
 }
 
 #[test]
 fn a_container_that_its_restart_policy_brings_back_is_not_replaced() {
-    let mut stage = Stage::new("policy");
-    stage.set("/autoscaler/check_interval", json!(3600));
-    let daemon = stage.start();
-    stage.wait_served();
+    let mut harness = Harness::new("policy");
+    harness.set("/autoscaler/check_interval", json!(3600));
+    let daemon = harness.start();
+    harness.wait_served();
     for (state, event) in [("restarting", "die"), ("running", "start")] {
-        stage.wait_quiet();
-        let looks = stage.docker.count(Route::List);
-        stage.docker.turn("web-1", state, event);
-        assert!(reached(SOON, || looks < stage.docker.count(Route::List)), "{event} wakes it");
+        harness.wait_quiet();
+        let looks = harness.docker.count(Route::List);
+        harness.docker.turn("web-1", state, event);
+        assert!(reached(SOON, || looks < harness.docker.count(Route::List)), "{event} wakes it");
     }
-    stage.wait_served();
-    assert_eq!(stage.docker.count(Route::Create), 1);
-    assert_eq!(stage.docker.count(Route::Stop) + stage.docker.count(Route::Remove), 0);
+    harness.wait_served();
+    assert_eq!(harness.docker.count(Route::Create), 1);
+    assert_eq!(harness.docker.count(Route::Stop) + harness.docker.count(Route::Remove), 0);
     assert_eq!(daemon.count(&["kind=replica.exited"]), 0);
 }
 
 #[test]
 fn a_stream_of_events_that_ends_or_freezes_is_opened_again() {
     each(&[None, Some(Fault::Hang)], |frozen| {
-        let mut stage = Stage::new("events");
-        stage.set("/autoscaler/check_interval", json!(3600));
-        let daemon = stage.start();
-        stage.wait_served();
-        assert!(reached(SOON, || stage.docker.streams() == 1), "a stream is open");
-        stage.wait_quiet();
+        let mut harness = Harness::new("events");
+        harness.set("/autoscaler/check_interval", json!(3600));
+        let daemon = harness.start();
+        harness.wait_served();
+        assert!(reached(SOON, || harness.docker.streams() == 1), "a stream is open");
+        harness.wait_quiet();
         match frozen {
-            None => stage.docker.cut_streams(),
+            None => harness.docker.cut_streams(),
             // The stream stays open and silent; only that the engine does not answer tells.
             Some(fault) => {
-                stage.docker.fault(Route::Ping, fault.clone());
-                let asked = stage.docker.count(Route::Ping);
-                assert!(reached(secs(15), || asked < stage.docker.count(Route::Ping)), "no ping");
-                assert!(reached(secs(10), || asked + 1 < stage.docker.count(Route::Ping)));
-                stage.docker.lose_streams();
-                stage.docker.heal();
+                harness.docker.fault(Route::Ping, fault.clone());
+                let asked = harness.docker.count(Route::Ping);
+                assert!(reached(secs(15), || asked < harness.docker.count(Route::Ping)), "no ping");
+                assert!(reached(secs(10), || asked + 1 < harness.docker.count(Route::Ping)));
+                harness.docker.lose_streams();
+                harness.docker.heal();
             }
         }
         // Nobody hears of this; it is seen once the stream is open again.
-        stage.docker.turn("web-1", "exited", "die");
-        wait_running(&stage, &["web-2"]);
-        assert_eq!(stage.docker.count(Route::Events), 2);
-        stage.wait_quiet();
-        stage.docker.turn("web-2", "exited", "die");
+        harness.docker.turn("web-1", "exited", "die");
+        wait_running(&harness, &["web-2"]);
+        assert_eq!(harness.docker.count(Route::Events), 2);
+        harness.wait_quiet();
+        harness.docker.turn("web-2", "exited", "die");
         daemon.wait(&["kind=replica.exited", "replica=web-2"], secs(5));
         end(daemon, "TERM", secs(3));
     });
@@ -293,18 +293,18 @@ fn a_stream_of_events_that_ends_or_freezes_is_opened_again() {
 
 #[test]
 fn load_comes_from_statistics_where_the_control_group_cannot_be_read() {
-    let mut stage = Stage::new("stats");
-    stage.set("/services/web/max_replicas", json!(2));
-    stage.set("/services/web/cpus", json!(0.5));
-    stage.set("/services/web/scale_up_threshold", json!(80));
-    stage.set("/services/web/scale_down_threshold", json!(20));
-    stage.docker.make_busy(250);
-    let daemon = stage.start();
-    stage.wait_served();
+    let mut harness = Harness::new("stats");
+    harness.set("/services/web/max_replicas", json!(2));
+    harness.set("/services/web/cpus", json!(0.5));
+    harness.set("/services/web/scale_up_threshold", json!(80));
+    harness.set("/services/web/scale_down_threshold", json!(20));
+    harness.docker.make_busy(250);
+    let daemon = harness.start();
+    harness.wait_served();
     daemon.wait(&["service=web", "cpu 50% inside the band 20% to 80%"], SOON);
-    stage.docker.make_busy(500);
+    harness.docker.make_busy(500);
     daemon.wait(&["kind=scale.up", "from=1 to=2", "reason="], SOON);
-    wait_running(&stage, &["web-1", "web-2"]);
+    wait_running(&harness, &["web-1", "web-2"]);
 }
 
 /// When something that is counted became more.
@@ -333,30 +333,30 @@ fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
     // One of no service of the config is only looked at. One of our own is to be removed as well,
     // which inspects it too.
     each(&["gone", "web"], |service| {
-        let mut stage = Stage::new("silent");
+        let mut harness = Harness::new("silent");
         // Docker's own deadline is not to end the question earlier.
-        stage.set("/docker/timeout", json!(30));
-        let mut shop = stage.config["services"]["web"].clone();
+        harness.set("/docker/timeout", json!(30));
+        let mut shop = harness.config["services"]["web"].clone();
         shop["listen"] = json!(free_address());
-        stage.set("/services/shop", shop);
-        let silent = stage.docker.add(&format!("{service}-1"), Some((service, 1)), "exited");
-        stage.docker.fault(Route::Inspect, Fault::HangOn(silent.clone()));
-        let daemon = stage.start();
+        harness.set("/services/shop", shop);
+        let silent = harness.docker.add(&format!("{service}-1"), Some((service, 1)), "exited");
+        harness.docker.fault(Route::Inspect, Fault::HangOn(silent.clone()));
+        let daemon = harness.start();
         let (mut looks, mut asked) = (Times::default(), Times::default());
         let mut until = |within: Duration, done: &dyn Fn(usize) -> bool| {
             reached(within, || {
-                looks.see(stage.docker.count(Route::List));
-                asked.see(stage.docker.inspections(&silent));
+                looks.see(harness.docker.count(Route::List));
+                asked.see(harness.docker.inspections(&silent));
                 done(asked.0.len())
             })
         };
-        let runs = |name: &str| stage.docker.names("running").iter().any(|n| n == name);
+        let runs = |name: &str| harness.docker.names("running").iter().any(|n| n == name);
         assert!(until(secs(4), &|_| runs("shop-1")), "{:#?}", daemon.lines());
         // The first question is still open.
-        stage.docker.end("shop-1", 1, false, "");
+        harness.docker.end("shop-1", 1, false, "");
         let is_told = || 0 < daemon.count(&["kind=replica.exited", "replica=shop-1"]);
         assert!(until(secs(3), &|_| is_told() && runs("shop-2")), "{:#?}", daemon.lines());
-        let first = stage.docker.inspections(&silent);
+        let first = harness.docker.inspections(&silent);
         assert!(until(secs(30), &|asked| 3 <= asked), "it is given up for good");
         let longest = looks.gaps().into_iter().max().unwrap();
         assert!(longest < secs(3), "no look for {longest:?}: {:?}", looks.gaps());
@@ -367,9 +367,9 @@ fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
             assert!(secs(5 + 1) <= gaps[0] + slack, "{gaps:?}");
             assert!(secs(5 + 2) <= gaps[1] + slack, "{gaps:?}");
         }
-        assert!(reached(SOON, || stage.serves()));
+        assert!(reached(SOON, || harness.serves()));
         // The end waits for the removal that is under way.
-        stage.docker.heal();
+        harness.docker.heal();
         end(daemon, "TERM", secs(3));
     });
 }

@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value, json};
 
 use crate::daemon::plimsoll;
-use crate::stage::{Stage, free_address};
+use crate::harness::{Harness, free_address};
 
 /// The findings, by what was looked at, and the exit status.
-fn examined(stage: &Stage) -> (Vec<Value>, Option<i32>) {
-    let config = stage.write();
+fn examined(harness: &Harness) -> (Vec<Value>, Option<i32>) {
+    let config = harness.write();
     let out = plimsoll(&["doctor", "--json", "--config", config.to_str().unwrap()]);
     assert!(out.stderr.is_empty(), "{out:?}");
     let mut document: Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -24,8 +24,8 @@ fn examined(stage: &Stage) -> (Vec<Value>, Option<i32>) {
 
 /// Exactly this is not well, and there is something to be done about it.
 #[track_caller]
-fn check(stage: &Stage, check: &str, verdict: &str, words: &str) {
-    let (findings, _) = examined(stage);
+fn check(harness: &Harness, check: &str, verdict: &str, words: &str) {
+    let (findings, _) = examined(harness);
     // The scripted Docker has containers and no images.
     let is_ill = |f: &&Value| f["verdict"] != "ok" && f["check"] != "images";
     let ill: Vec<&Value> = findings.iter().filter(is_ill).collect();
@@ -38,34 +38,34 @@ fn check(stage: &Stage, check: &str, verdict: &str, words: &str) {
 
 #[test]
 fn an_api_that_is_open_to_other_hosts_is_warned_of() {
-    let mut stage = Stage::new("open");
+    let mut harness = Harness::new("open");
     let port = free_address().rsplit_once(':').unwrap().1.to_owned();
-    stage.set("/api/listen", json!(format!("0.0.0.0:{port}")));
-    let (findings, _) = examined(&stage);
+    harness.set("/api/listen", json!(format!("0.0.0.0:{port}")));
+    let (findings, _) = examined(&harness);
     let of = |check: &str| {
         let verdict = |f: &Value| f["verdict"].as_str().unwrap().to_owned();
         findings.iter().find(|f| f["check"] == check).map(verdict)
     };
     // The config's own warning is one too.
     assert_eq!((of("config"), of("api.token")), (Some("warning".into()), Some("warning".into())));
-    stage.set("/api/token", json!("0123456789abcdef"));
-    let (findings, _) = examined(&stage);
+    harness.set("/api/token", json!("0123456789abcdef"));
+    let (findings, _) = examined(&harness);
     assert!(!findings.iter().any(|f| f["check"] == "api.token"), "{findings:#?}");
 }
 
 #[test]
 fn a_host_that_has_everything_is_well_with_and_without_a_daemon() {
-    let stage = Stage::new("well");
-    let (findings, status) = examined(&stage);
+    let harness = Harness::new("well");
+    let (findings, status) = examined(&harness);
     assert_eq!(status, Some(0), "{findings:#?}");
     let checks: Vec<&str> = findings.iter().filter_map(|f| f["check"].as_str()).collect();
     for check in ["config", "clock", "docker", "images", "replicas", "haproxy", "frontends"] {
         assert!(checks.contains(&check), "no {check} in {checks:?}");
     }
-    assert!(!stage.dir.join("state").exists(), "it made something");
-    let _daemon = stage.start();
-    stage.wait_served();
-    let (findings, status) = examined(&stage);
+    assert!(!harness.dir.join("state").exists(), "it made something");
+    let _daemon = harness.start();
+    harness.wait_served();
+    let (findings, status) = examined(&harness);
     assert_eq!(status, Some(0), "{findings:#?}");
     let says = |check: &str, words: &str| {
         let of = |f: &&Value| f["check"] == check;
@@ -77,17 +77,17 @@ fn a_host_that_has_everything_is_well_with_and_without_a_daemon() {
 
 #[test]
 fn each_fault_is_found_and_has_a_remedy() {
-    let mut stage = Stage::new("ill");
-    let config = stage.config.clone();
-    let script = |stage: &Stage, name: &str, text: &str| {
-        let path = stage.dir.write(name, &format!("#!/bin/sh\n{text}\n"));
+    let mut harness = Harness::new("ill");
+    let config = harness.config.clone();
+    let script = |harness: &Harness, name: &str, text: &str| {
+        let path = harness.dir.write(name, &format!("#!/bin/sh\n{text}\n"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         json!(path)
     };
-    let old = script(&stage, "old", "echo 'HA-Proxy version 2.2.9 2020/11/30'");
-    let nginx = script(&stage, "nginx", "echo 'nginx 1.22'");
-    let file = json!(stage.dir.write("file", "").join("below"));
-    let open = stage.dir.write("token", "0123456789abcdef");
+    let old = script(&harness, "old", "echo 'HA-Proxy version 2.2.9 2020/11/30'");
+    let nginx = script(&harness, "nginx", "echo 'nginx 1.22'");
+    let file = json!(harness.dir.write("file", "").join("below"));
+    let open = harness.dir.write("token", "0123456789abcdef");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     for (pointer, value, name, verdict, words) in [
         ("/docker/socket", json!("/nowhere/docker.sock"), "docker", "fails", "no such socket"),
@@ -99,20 +99,20 @@ fn each_fault_is_found_and_has_a_remedy() {
         ("/services", json!({}), "config", "warning", "no services"),
         ("/services/web/max_replicas", json!(0), "config", "fails", "max_replicas"),
     ] {
-        stage.config = config.clone();
-        stage.set(pointer, value);
-        check(&stage, name, verdict, words);
+        harness.config = config.clone();
+        harness.set(pointer, value);
+        check(&harness, name, verdict, words);
     }
 }
 
 #[test]
 fn ports_that_others_have_are_found() {
-    let mut stage = Stage::new("ports");
+    let mut harness = Harness::new("ports");
     let taken = TcpListener::bind(free_address()).unwrap();
     let address = json!(taken.local_addr().unwrap());
-    stage.set("/api/listen", address.clone());
-    check(&stage, "api.listen", "fails", "cannot listen on");
-    stage.set("/api/listen", json!(null));
-    stage.set("/services/web/listen", address);
-    check(&stage, "frontends", "fails", "cannot bind");
+    harness.set("/api/listen", address.clone());
+    check(&harness, "api.listen", "fails", "cannot listen on");
+    harness.set("/api/listen", json!(null));
+    harness.set("/services/web/listen", address);
+    check(&harness, "frontends", "fails", "cannot bind");
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::daemon::reached;
 use crate::fake_http::read_request;
+use crate::harness::{Harness, end};
 use crate::raw_http::To;
-use crate::stage::{Stage, end};
 
 const SOON: Duration = Duration::from_secs(30);
 const KEYS: [&str; 8] = ["at", "from", "kind", "message", "reason", "replica", "service", "to"];
@@ -30,10 +30,10 @@ fn check_keys(event: &Value) {
 
 #[test]
 fn they_are_shown_newest_first_and_outlive_the_daemon() {
-    let stage = Stage::new("events");
-    let control = To::Unix(stage.dir.join("api.sock"));
-    let daemon = stage.start();
-    stage.wait_served();
+    let harness = Harness::new("events");
+    let control = To::Unix(harness.dir.join("api.sock"));
+    let daemon = harness.start();
+    harness.wait_served();
     let served = reached(SOON, || control.get("/events").body.contains("haproxy.reloaded"));
     assert!(served, "{:?}", control.get("/events"));
     let answer = control.get("/events?limit=1000");
@@ -58,11 +58,11 @@ fn they_are_shown_newest_first_and_outlive_the_daemon() {
     }
     end(daemon, "TERM", SOON);
     // A crash cut the last line off.
-    let file = stage.dir.join("state").join("events.jsonl");
+    let file = harness.dir.join("state").join("events.jsonl");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.lines().last().unwrap().contains("daemon.stopping"), "{text}");
     fs::write(&file, format!("{text}{}", &text[..30])).unwrap();
-    let _daemon = stage.start();
+    let _daemon = harness.start();
     let again = b"GET /healthz HTTP/1.0\r\n\r\n";
     assert!(reached(SOON, || control.say(again).is_some_and(|answer| answer.status == 200)));
     let events = control.get("/events?kind=daemon.*").json();
@@ -74,13 +74,13 @@ fn they_are_shown_newest_first_and_outlive_the_daemon() {
 }
 
 #[test]
-fn a_disk_that_takes_none_is_told_once_and_its_end_too() {
-    let stage = Stage::new("events-disk");
-    let control = To::Unix(stage.dir.join("api.sock"));
-    let file = stage.dir.join("state").join("events.jsonl");
+fn a_disk_that_takes_none_is_reported_once_and_its_end_too() {
+    let harness = Harness::new("events-disk");
+    let control = To::Unix(harness.dir.join("api.sock"));
+    let file = harness.dir.join("state").join("events.jsonl");
     fs::create_dir_all(&file).unwrap();
-    let daemon = stage.start();
-    stage.wait_served();
+    let daemon = harness.start();
+    harness.wait_served();
     let metrics = || control.get("/metrics").body;
     let dropped = reached(SOON, || !metrics().contains("\nplimsoll_events_dropped_total 0\n"));
     assert!(dropped, "{}", metrics());
@@ -114,8 +114,8 @@ fn hook() -> (String, Receiver<Value>) {
 }
 
 #[test]
-fn webhooks_get_what_they_asked_for_and_a_dead_one_is_told_once_without_its_secret() {
-    let mut stage = Stage::new("events-hook");
+fn webhooks_get_what_they_asked_for_and_a_dead_one_is_reported_once_without_its_secret() {
+    let mut harness = Harness::new("events-hook");
     let (address, events) = hook();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = |host: &str| format!("http://{host}/s3cret/path");
@@ -123,15 +123,15 @@ fn webhooks_get_what_they_asked_for_and_a_dead_one_is_told_once_without_its_secr
         { "url": url(&address), "events": ["scale.*", "daemon.stopping"] },
         { "url": url(&dead.to_string()) },
     ]);
-    stage.set("/notifications", hooks);
-    let daemon = stage.start();
-    stage.wait_served();
+    harness.set("/notifications", hooks);
+    let daemon = harness.start();
+    harness.wait_served();
     let event = events.recv_timeout(SOON).unwrap();
     check_keys(&event);
     assert_eq!((&event["kind"], &event["service"]), (&json!("scale.up"), &json!("web")), "{event}");
     let host = format!("host={dead}");
     daemon.wait(&["warn hook=notifications[1]", &host, "webhook fails", "refused"], SOON);
-    let control = To::Unix(stage.dir.join("api.sock"));
+    let control = To::Unix(harness.dir.join("api.sock"));
     assert_eq!(control.ask("POST /pause", "", "").status, 202);
     let begun = daemon.lines();
     end(daemon, "TERM", SOON);
@@ -142,12 +142,12 @@ fn webhooks_get_what_they_asked_for_and_a_dead_one_is_told_once_without_its_secr
 }
 
 #[test]
-fn the_host_is_told_with_its_containers() {
-    let stage = Stage::new("events-host");
-    let control = To::Unix(stage.dir.join("api.sock"));
-    stage.docker.add("strange", None, "exited");
-    let _daemon = stage.start();
-    stage.wait_served();
+fn the_host_is_shown_with_its_containers() {
+    let harness = Harness::new("events-host");
+    let control = To::Unix(harness.dir.join("api.sock"));
+    harness.docker.add("strange", None, "exited");
+    let _daemon = harness.start();
+    harness.wait_served();
     let answer = control.get("/servers");
     assert_eq!(answer.status, 200, "{answer:?}");
     let hosts = answer.json();

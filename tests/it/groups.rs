@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PLIMSOLL, reached};
-use crate::stage::Stage;
+use crate::harness::Harness;
 
 const ACCOUNT: u32 = 12_346;
 const DOCKER: u32 = 54_321;
@@ -37,12 +37,12 @@ fn rights_of_the_unit() -> String {
 }
 
 /// To the account, but for Docker's socket. Gives the config.
-fn give(stage: &Stage) -> PathBuf {
-    let docker = stage.dir.join("docker.sock");
+fn give(harness: &Harness) -> PathBuf {
+    let docker = harness.dir.join("docker.sock");
     chown(&docker, Some(0), Some(DOCKER)).unwrap();
     fs::set_permissions(&docker, fs::Permissions::from_mode(0o660)).unwrap();
-    let config = stage.write();
-    chown(stage.dir.path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    let config = harness.write();
+    chown(harness.dir.path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
     config
 }
 
@@ -61,15 +61,15 @@ fn as_the_unit() -> [String; 6] {
 
 #[test]
 fn haproxy_is_not_in_the_group_that_has_docker() {
-    let stage = Stage::new("groups");
-    let config = give(&stage);
+    let harness = Harness::new("groups");
+    let config = give(&harness);
     let mut program = Command::new("setpriv");
     program.args(as_the_unit()).arg(PLIMSOLL);
     let daemon = Daemon::start_by(program, &config, &[]);
-    stage.wait_served();
+    harness.wait_served();
     assert_eq!(status(daemon.pid(), "Groups"), DOCKER.to_string());
     let check = || {
-        let (real, _) = stage.haproxies();
+        let (real, _) = harness.haproxies();
         assert!(!real.is_empty());
         for pid in real {
             assert_eq!(status(pid, "Groups"), "", "HAProxy {pid}");
@@ -83,26 +83,26 @@ fn haproxy_is_not_in_the_group_that_has_docker() {
     };
     check();
     // One that takes over from it as well.
-    let (before, _) = stage.haproxies();
+    let (before, _) = harness.haproxies();
     let text = fs::read_to_string(&config).unwrap();
     let changed = text.replace("\"interval\": \"1s\"", "\"interval\": \"2s\"");
     assert_ne!(text, changed);
     fs::write(&config, changed).unwrap();
     daemon.signal("HUP");
-    let others = || stage.haproxies().0.iter().any(|pid| !before.contains(pid));
+    let others = || harness.haproxies().0.iter().any(|pid| !before.contains(pid));
     assert!(reached(SOON, others), "{:#?}", daemon.lines());
     daemon.wait(&["kind=haproxy.reloaded"], SOON);
-    assert!(reached(SOON, || stage.haproxies().0.len() == 1), "{:?}", stage.haproxies());
+    assert!(reached(SOON, || harness.haproxies().0.len() == 1), "{:?}", harness.haproxies());
     check();
-    assert!(stage.serves());
+    assert!(harness.serves());
 }
 
 /// The program that takes the groups away is `/usr/bin/setpriv`, which is hidden here.
 #[test]
 fn doctor_warns_where_haproxy_would_keep_the_group_that_has_docker() {
-    let stage = Stage::new("kept-groups");
-    let config = give(&stage);
-    let setpriv = stage.dir.join("setpriv");
+    let harness = Harness::new("kept-groups");
+    let config = give(&harness);
+    let setpriv = harness.dir.join("setpriv");
     fs::copy("/usr/bin/setpriv", &setpriv).unwrap();
     for (hide, want) in [("mount -t tmpfs none /usr/bin", true), ("true", false)] {
         let script = format!("{hide} && exec \"$@\"");

@@ -13,26 +13,26 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, reached, secs, signal};
 use crate::fake_http;
-use crate::stage::{Stage, each, end, free_address};
+use crate::harness::{Harness, each, end, free_address};
 
 const SOON: Duration = Duration::from_secs(10);
 const HAPROXY: &str = "/usr/sbin/haproxy";
 
-fn binary(stage: &Stage) -> PathBuf {
-    stage.dir.join("haproxy")
+fn binary(harness: &Harness) -> PathBuf {
+    harness.dir.join("haproxy")
 }
 
 /// In one step: it is never half there while the daemon runs it.
-fn put_script(stage: &Stage, body: &str) {
-    let new = stage.dir.write("script", &format!("#!/bin/sh\n{body}\n"));
+fn put_script(harness: &Harness, body: &str) {
+    let new = harness.dir.write("script", &format!("#!/bin/sh\n{body}\n"));
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(new, binary(stage)).unwrap();
+    fs::rename(new, binary(harness)).unwrap();
 }
 
-fn put_real(stage: &Stage) {
-    let new = stage.dir.join("link");
+fn put_real(harness: &Harness) {
+    let new = harness.dir.join("link");
     symlink(HAPROXY, &new).unwrap();
-    fs::rename(new, binary(stage)).unwrap();
+    fs::rename(new, binary(harness)).unwrap();
 }
 
 /// It answers `-c` as HAProxy does.
@@ -41,16 +41,16 @@ fn validates_then(body: &str) -> String {
 }
 
 #[test]
-fn a_binary_that_fails_or_hangs_is_told_outlasted_and_healed() {
+fn a_binary_that_fails_or_hangs_is_reported_outlasted_and_healed() {
     let checks = [
-        failures_are_told_and_healed,
+        failures_are_reported_and_healed,
         failures_in_a_row_are_tried_again_ever_more_slowly,
         a_hang_delays_the_end_by_ten_seconds_at_most,
     ];
     each(&checks, |check| check());
 }
 
-fn failures_are_told_and_healed() {
+fn failures_are_reported_and_healed() {
     let refuses = "echo \"[ALERT]  (7) : config : parsing [x:1] : unknown keyword 'foo'\" >&2\n\
                    exit 1";
     // `-D -f FILE -p FILE`, and no process has that number.
@@ -67,16 +67,16 @@ fn failures_are_told_and_healed() {
         (Some(hang()), "did not end within 10 s and was killed"),
     ];
     each(&rows, |(script, words)| {
-        let mut stage = Stage::new("fails");
-        stage.set("/load_balancer/binary", json!(binary(&stage)));
-        script.iter().for_each(|script| put_script(&stage, script));
-        let daemon = stage.start();
+        let mut harness = Harness::new("fails");
+        harness.set("/load_balancer/binary", json!(binary(&harness)));
+        script.iter().for_each(|script| put_script(&harness, script));
+        let daemon = harness.start();
         let failed = daemon.wait(&["kind=haproxy.reload_failed", words], secs(20));
-        put_real(&stage);
+        put_real(&harness);
         // A second run of what hung may have begun already.
         daemon.wait_from(failed, &["kind=haproxy.reloaded"], secs(25));
-        stage.wait_served();
-        assert_eq!(stage.haproxies().1, [0; 0], "nothing that hung is left");
+        harness.wait_served();
+        assert_eq!(harness.haproxies().1, [0; 0], "nothing that hung is left");
         end(daemon, "TERM", secs(3));
     });
 }
@@ -87,21 +87,21 @@ fn hang() -> String {
 }
 
 fn a_hang_delays_the_end_by_ten_seconds_at_most() {
-    let mut stage = Stage::new("hangs");
-    stage.set("/load_balancer/binary", json!(binary(&stage)));
-    put_script(&stage, &hang());
-    let daemon = stage.start();
+    let mut harness = Harness::new("hangs");
+    harness.set("/load_balancer/binary", json!(binary(&harness)));
+    put_script(&harness, &hang());
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.started"], SOON);
     end(daemon, "TERM", secs(12));
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test measures")]
 fn failures_in_a_row_are_tried_again_ever_more_slowly() {
-    let mut stage = Stage::new("slowly");
-    stage.set("/load_balancer/binary", json!(binary(&stage)));
-    put_script(&stage, "echo run >>\"$0.runs\"\necho no more memory\nexit 1");
-    let daemon = stage.start();
-    let runs = || fs::read_to_string(stage.dir.join("haproxy.runs")).unwrap_or_default();
+    let mut harness = Harness::new("slowly");
+    harness.set("/load_balancer/binary", json!(binary(&harness)));
+    put_script(&harness, "echo run >>\"$0.runs\"\necho no more memory\nexit 1");
+    let daemon = harness.start();
+    let runs = || fs::read_to_string(harness.dir.join("haproxy.runs")).unwrap_or_default();
     let mut times = Vec::new();
     // The first may be of the list without the replica, which is another file.
     for n in 1..=4 {
@@ -113,33 +113,33 @@ fn failures_in_a_row_are_tried_again_ever_more_slowly() {
     assert!(enough, "{one:?}, {two:?}");
     // One line when it began, and one when it is over.
     assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
-    put_real(&stage);
+    put_real(&harness);
     daemon.wait(&["kind=haproxy.reloaded", "ms, after ", " failures"], secs(20));
     assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 1, "{:#?}", daemon.lines());
 }
 
 #[test]
 fn a_haproxy_that_was_killed_is_brought_back() {
-    let mut stage = Stage::new("killed");
-    stage.set("/autoscaler/check_interval", json!(3600));
-    let daemon = stage.start();
-    stage.wait_served();
-    stage.wait_quiet();
-    let (pids, _) = stage.haproxies();
+    let mut harness = Harness::new("killed");
+    harness.set("/autoscaler/check_interval", json!(3600));
+    let daemon = harness.start();
+    harness.wait_served();
+    harness.wait_quiet();
+    let (pids, _) = harness.haproxies();
     assert!(!pids.is_empty());
     for pid in &pids {
         signal(*pid, "KILL");
     }
-    assert!(reached(secs(5), || stage.haproxies().0.iter().any(|pid| !pids.contains(pid))));
-    stage.wait_served();
+    assert!(reached(secs(5), || harness.haproxies().0.iter().any(|pid| !pids.contains(pid))));
+    harness.wait_served();
     assert_eq!(daemon.count(&["kind=haproxy.reload_failed"]), 0);
 }
 
 /// Sets min and max to two, which needs another list in HAProxy.
-fn ask_for_two(stage: &mut Stage, daemon: &Daemon) {
-    stage.set("/services/web/min_replicas", json!(2));
-    stage.set("/services/web/max_replicas", json!(2));
-    stage.write();
+fn ask_for_two(harness: &mut Harness, daemon: &Daemon) {
+    harness.set("/services/web/min_replicas", json!(2));
+    harness.set("/services/web/max_replicas", json!(2));
+    harness.write();
     daemon.signal("HUP");
 }
 
@@ -148,90 +148,90 @@ fn a_reload_that_fails_leaves_what_worked_and_is_tried_again() {
     let fails = "echo no more memory\nexit 1";
     let dies = validates_then(fails);
     each(&[("file", fails, false), ("start", &dies, true)], |(name, script, rolls_back)| {
-        let mut stage = Stage::new(name);
-        stage.set("/load_balancer/binary", json!(binary(&stage)));
-        put_real(&stage);
-        let daemon = stage.start();
-        stage.wait_served();
-        put_script(&stage, script);
+        let mut harness = Harness::new(name);
+        harness.set("/load_balancer/binary", json!(binary(&harness)));
+        put_real(&harness);
+        let daemon = harness.start();
+        harness.wait_served();
+        put_script(&harness, script);
         // Servers alone would come without a reload.
-        stage.set("/services/web/health_check/interval", json!("2s"));
-        ask_for_two(&mut stage, &daemon);
+        harness.set("/services/web/health_check/interval", json!("2s"));
+        ask_for_two(&mut harness, &daemon);
         let failed = daemon.wait(&["kind=haproxy.reload_failed", "no more memory"], SOON);
         if *rolls_back {
             daemon.wait_from(failed, &["kind=haproxy.rolled_back"], secs(1));
         }
-        assert!(stage.serves(), "{name}");
+        assert!(harness.serves(), "{name}");
         let lists_two = || {
-            let file = fs::read_to_string(stage.dir.join("haproxy.cfg")).unwrap();
+            let file = fs::read_to_string(harness.dir.join("haproxy.cfg")).unwrap();
             file.contains("server web-1 ") && file.contains("server web-2 ")
         };
         assert!(!lists_two(), "{name}: the file is that which worked");
-        put_real(&stage);
+        put_real(&harness);
         daemon.wait_from(failed, &["kind=haproxy.reloaded"], SOON);
-        assert!(reached(SOON, lists_two) && stage.serves(), "{name}");
+        assert!(reached(SOON, lists_two) && harness.serves(), "{name}");
         assert_eq!(daemon.count(&["kind=haproxy.rolled_back"]) != 0, *rolls_back, "{name}");
         end(daemon, "TERM", secs(3));
     });
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_the_old_one_serves_on() {
-    let mut stage = Stage::new("port");
-    let daemon = stage.start();
-    stage.wait_served();
+fn a_port_that_is_taken_is_reported_and_the_old_one_serves_on() {
+    let mut harness = Harness::new("port");
+    let daemon = harness.start();
+    harness.wait_served();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let front = taken.local_addr().unwrap().to_string();
-    stage.set("/services/web/listen", json!(front));
-    stage.write();
+    harness.set("/services/web/listen", json!(front));
+    harness.write();
     daemon.signal("HUP");
     daemon.wait(&["kind=haproxy.reload_failed", &front], secs(20));
-    assert!(stage.serves());
+    assert!(harness.serves());
     drop(taken);
-    stage.front = front;
-    assert!(reached(secs(20), || stage.serves()), "the new one once it is free");
+    harness.front = front;
+    assert!(reached(secs(20), || harness.serves()), "the new one once it is free");
     end(daemon, "TERM", secs(5));
 }
 
 #[test]
-fn an_address_that_this_host_has_not_is_told_and_all_else_served() {
-    let mut stage = Stage::new("far");
-    let daemon = stage.start();
-    stage.wait_served();
+fn an_address_that_this_host_has_not_is_reported_and_all_else_served() {
+    let mut harness = Harness::new("far");
+    let daemon = harness.start();
+    harness.wait_served();
     // On a port that HAProxy has open already, at an address that is kept for documents.
-    let far = format!("192.0.2.1:{}", stage.front.rsplit(':').next().unwrap());
-    let (web, near) = (stage.config["services"]["web"].clone(), free_address());
-    stage.set("/services/web/listen", json!(far));
-    stage.set("/services/near", web);
-    stage.set("/services/near/listen", json!(near));
-    stage.write();
+    let far = format!("192.0.2.1:{}", harness.front.rsplit(':').next().unwrap());
+    let (web, near) = (harness.config["services"]["web"].clone(), free_address());
+    harness.set("/services/web/listen", json!(far));
+    harness.set("/services/near", web);
+    harness.set("/services/near/listen", json!(near));
+    harness.write();
     daemon.signal("HUP");
     daemon.wait(&["kind=haproxy.reload_failed", &far, "all else is up to date"], SOON);
     assert!(reached(SOON, || fake_http::get(&near) == Some(200)), "{:#?}", daemon.lines());
-    assert!(stage.serves(), "the old address goes on");
+    assert!(harness.serves(), "the old address goes on");
     end(daemon, "TERM", secs(5));
 }
 
 #[test]
 fn a_service_that_comes_back_into_the_config_is_open_when_it_can_serve() {
-    let mut stage = Stage::new("back");
-    let web = stage.config["services"]["web"].clone();
+    let mut harness = Harness::new("back");
+    let web = harness.config["services"]["web"].clone();
     let idle = json!({ "image": "demo:1", "port": 1, "min_replicas": 0, "max_replicas": 1,
         "scale_up_threshold": 90, "scale_down_threshold": 10 });
-    stage.set("/services/idle", idle.clone());
-    let daemon = stage.start();
-    stage.wait_served();
-    stage.set("/services", json!({ "idle": idle }));
-    stage.write();
+    harness.set("/services/idle", idle.clone());
+    let daemon = harness.start();
+    harness.wait_served();
+    harness.set("/services", json!({ "idle": idle }));
+    harness.write();
     daemon.signal("HUP");
-    let is_open = |stage: &Stage| fake_http::get(&stage.front).is_some();
-    assert!(reached(SOON, || !is_open(&stage)), "its port is closed");
-    stage.set("/services/web", web);
-    stage.write();
+    let is_open = |harness: &Harness| fake_http::get(&harness.front).is_some();
+    assert!(reached(SOON, || !is_open(&harness)), "its port is closed");
+    harness.set("/services/web", web);
+    harness.write();
     daemon.signal("HUP");
     let mut first = None;
     reached(SOON, || {
-        first = fake_http::get(&stage.front);
+        first = fake_http::get(&harness.front);
         first.is_some()
     });
     assert_eq!(first, Some(200), "{:#?}", daemon.lines());
@@ -264,23 +264,23 @@ fn start_hanging_app(asked: mpsc::Sender<mpsc::Sender<()>>) -> u16 {
 
 #[test]
 fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_request() {
-    let mut stage = Stage::new("moved");
-    let (tell, told) = mpsc::channel();
-    stage.set("/services/web/port", json!(start_hanging_app(tell)));
-    let daemon = stage.start();
-    stage.wait_served();
-    stage.wait_quiet();
+    let mut harness = Harness::new("moved");
+    let (answer, answered) = mpsc::channel();
+    harness.set("/services/web/port", json!(start_hanging_app(answer)));
+    let daemon = harness.start();
+    harness.wait_served();
+    harness.wait_quiet();
     let reloads = daemon.count(&["kind=haproxy.reloaded"]);
-    let (pids, _) = stage.haproxies();
-    let mut client = TcpStream::connect(&stage.front).unwrap();
+    let (pids, _) = harness.haproxies();
+    let mut client = TcpStream::connect(&harness.front).unwrap();
     client.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let go = told.recv_timeout(SOON).unwrap();
+    let go = answered.recv_timeout(SOON).unwrap();
     for address in ["127.9.0.2", "127.9.0.3", "127.9.0.2"] {
         let from = daemon.lines().len();
-        stage.docker.move_to("web-1", address);
+        harness.docker.move_to("web-1", address);
         daemon.wait_from(from, &["kind=haproxy.amended"], SOON);
-        stage.wait_served();
-        let file = fs::read_to_string(stage.dir.join("haproxy.cfg")).unwrap();
+        harness.wait_served();
+        let file = fs::read_to_string(harness.dir.join("haproxy.cfg")).unwrap();
         assert!(file.contains(&format!("server web-1 {address}:")), "{file}");
     }
     go.send(()).unwrap();
@@ -290,6 +290,6 @@ fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_req
     assert!(answer.starts_with("HTTP/1.1 200"), "what was asked before is answered: {answer}");
     assert_eq!(daemon.count(&["kind=haproxy.amend_refused"]), 0, "{:#?}", daemon.lines());
     assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), reloads, "{:#?}", daemon.lines());
-    assert_eq!(stage.haproxies().0, pids);
+    assert_eq!(harness.haproxies().0, pids);
     end(daemon, "TERM", secs(5));
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::daemon::{reached, secs};
 use crate::fake_docker::Route;
-use crate::stage::{Stage, each};
+use crate::harness::{Harness, each};
 
 /// Heads of requests, in small letters.
 type Heads = Arc<Mutex<Vec<String>>>;
@@ -58,13 +58,13 @@ fn daemon_and_haproxy_ask_with_the_same_headers_and_take_the_same_statuses() {
         Some(if asked && named && head.contains(key) { 302 } else { 401 })
     };
     let (port, heads) = app(answer);
-    let mut stage = Stage::new("headers");
-    stage.set("/services/web/port", json!(port));
+    let mut harness = Harness::new("headers");
+    harness.set("/services/web/port", json!(port));
     let headers = json!({ "Host": "web.example", "X-Key": "a '100%' \"b\"" });
-    stage.set("/services/web/health_check", json!({
+    harness.set("/services/web/health_check", json!({
         "path": "/up?a=1", "interval": "200ms", "expect_status": "204,300-399", "headers": headers,
     }));
-    let daemon = stage.start();
+    let daemon = harness.start();
     daemon.wait(&["kind=haproxy.reloaded"], secs(10));
     let (ours, theirs) = ("user-agent: plimsoll/", "\nx-key: ");
     let asked = || {
@@ -88,17 +88,17 @@ fn replicas_that_hang_delay_nobody() {
         let asked = stream.local_addr().unwrap().ip().to_string();
         (asked == *answers.lock().unwrap()).then_some(200)
     });
-    let mut stage = Stage::new("hang");
-    stage.set("/services/web/port", json!(port));
-    stage.set("/services/web/min_replicas", json!(80));
-    stage.set("/services/web/max_replicas", json!(80));
-    stage.set("/services/web/health_check/timeout", json!("900ms"));
+    let mut harness = Harness::new("hang");
+    harness.set("/services/web/port", json!(port));
+    harness.set("/services/web/min_replicas", json!(80));
+    harness.set("/services/web/max_replicas", json!(80));
+    harness.set("/services/web/health_check/timeout", json!("900ms"));
     for number in 1..=80 {
-        stage.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
+        harness.docker.add(&format!("web-{number}"), Some(("web", number)), "running");
     }
-    last.lock().unwrap().clone_from(&stage.docker.containers().last().unwrap().address);
-    let daemon = stage.start();
-    assert!(reached(secs(20), || stage.serves()), "{:?}", daemon.lines());
+    last.lock().unwrap().clone_from(&harness.docker.containers().last().unwrap().address);
+    let daemon = harness.start();
+    assert!(reached(secs(20), || harness.serves()), "{:?}", daemon.lines());
     daemon.wait(&["kind=replica.not_ready", "replica=web-1 ", "no answer within 900 ms"], secs(20));
     assert_eq!(daemon.count(&["kind=replica.not_ready", "replica=web-80 "]), 0);
 }
@@ -106,17 +106,17 @@ fn replicas_that_hang_delay_nobody() {
 #[test]
 fn a_replica_that_serves_is_asked_on() {
     let (port, heads) = app(|_, _| Some(200));
-    let mut stage = Stage::new("on");
-    stage.set("/services/web/port", json!(port));
-    stage.set("/services/web/health_check/interval", json!("300ms"));
-    stage.set("/services/web/health_check/timeout", json!("300ms"));
-    let daemon = stage.start();
+    let mut harness = Harness::new("on");
+    harness.set("/services/web/port", json!(port));
+    harness.set("/services/web/health_check/interval", json!("300ms"));
+    harness.set("/services/web/health_check/timeout", json!("300ms"));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.started"], secs(10));
     let asked = || {
         heads.lock().unwrap().iter().filter(|head| head.contains("user-agent: plimsoll/")).count()
     };
     assert!(reached(secs(20), || 10 <= asked()), "{}", asked());
-    stage.wait_quiet();
+    harness.wait_quiet();
 }
 
 /// No file may be opened any more: the limit is below those that are open.
@@ -129,13 +129,13 @@ fn limit_files(pid: u32, soft: &str) {
 #[test]
 fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
     let (port, heads) = app(|_, _| Some(200));
-    let mut stage = Stage::new("want");
-    stage.set("/services/web/port", json!(port));
-    stage.set("/services/web/health_check/interval", json!("200ms"));
-    stage.set("/services/web/health_check/timeout", json!("200ms"));
-    let daemon = stage.start();
+    let mut harness = Harness::new("want");
+    harness.set("/services/web/port", json!(port));
+    harness.set("/services/web/health_check/interval", json!("200ms"));
+    harness.set("/services/web/health_check/timeout", json!("200ms"));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.started"], secs(10));
-    stage.wait_served();
+    harness.wait_served();
     let asked = |by_us: bool| {
         let heads = heads.lock().unwrap();
         heads.iter().filter(|head| head.contains("user-agent: plimsoll/") == by_us).count()
@@ -154,7 +154,7 @@ fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
     for kind in ["health.unhealthy", "health.replaced", "replica.removed", "replica.draining"] {
         assert_eq!(daemon.count(&[&format!("kind={kind}")]), 0, "{:?}", daemon.lines());
     }
-    assert!(stage.serves());
+    assert!(harness.serves());
 }
 
 #[test]
@@ -163,67 +163,67 @@ fn kinds_that_ask_nobody_go_by_docker() {
 }
 
 fn docker() {
-    let mut stage = Stage::new("own");
-    stage.set("/services/web/health_check", json!({ "type": "docker" }));
-    stage.docker.add("web-1", Some(("web", 1)), "running");
-    stage.docker.judge("web-1", "health: starting");
-    let daemon = stage.start();
+    let mut harness = Harness::new("own");
+    harness.set("/services/web/health_check", json!({ "type": "docker" }));
+    harness.docker.add("web-1", Some(("web", 1)), "running");
+    harness.docker.judge("web-1", "health: starting");
+    let daemon = harness.start();
     daemon.wait(&["kind=haproxy.reloaded"], secs(10));
-    stage.wait_looks(5);
-    assert!(!stage.serves());
-    stage.docker.judge("web-1", "healthy");
-    stage.wait_served();
+    harness.wait_looks(5);
+    assert!(!harness.serves());
+    harness.docker.judge("web-1", "healthy");
+    harness.wait_served();
 }
 
 /// As after dockerd began anew beside containers that ran on.
 fn docker_that_looks_no_more() {
     let (old, new) = ("2020-01-01T00:00:00.5Z", "2100-01-01T00:00:00.5+02:00");
-    let mut stage = Stage::new("stale");
-    stage.set("/services/web/health_check", json!({ "type": "docker" }));
-    stage.docker.add("web-1", Some(("web", 1)), "running");
-    stage.docker.check_ran("web-1", old, "healthy");
-    let daemon = stage.start();
+    let mut harness = Harness::new("stale");
+    harness.set("/services/web/health_check", json!({ "type": "docker" }));
+    harness.docker.add("web-1", Some(("web", 1)), "running");
+    harness.docker.check_ran("web-1", old, "healthy");
+    let daemon = harness.start();
     let told = ["kind=health.stale", "replica=web-1", "has not run the image's own check for"];
     daemon.wait(&told, secs(10));
-    stage.wait_looks(5);
-    assert!(!stage.serves(), "an old word let it in");
-    stage.docker.check_ran("web-1", new, "healthy");
-    stage.wait_served();
+    harness.wait_looks(5);
+    assert!(!harness.serves(), "an old word let it in");
+    harness.docker.check_ran("web-1", new, "healthy");
+    harness.wait_served();
     daemon.wait(&["kind=health.stale", "resolved: "], secs(10));
-    stage.docker.check_ran("web-1", old, "healthy");
+    harness.docker.check_ran("web-1", old, "healthy");
     assert!(reached(secs(10), || daemon.count(&told) == 2), "{:?}", daemon.lines());
-    stage.wait_looks(5);
-    assert!(stage.serves(), "an old word took it out");
+    harness.wait_looks(5);
+    assert!(harness.serves(), "an old word took it out");
     assert_eq!(daemon.count(&told), 2, "{:?}", daemon.lines());
-    assert_eq!(stage.docker.names("running"), ["web-1"]);
-    let config = stage.write();
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
+    let config = harness.write();
     let out = crate::daemon::plimsoll(&["doctor", "--config", config.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("web-1: Docker has not run its image's check for"), "{said}");
-    let asked = stage.docker.count(Route::Inspect);
-    stage.wait_looks(5);
+    let asked = harness.docker.count(Route::Inspect);
+    harness.wait_looks(5);
     // Once in ten seconds.
-    let more = stage.docker.count(Route::Inspect) - asked;
+    let more = harness.docker.count(Route::Inspect) - asked;
     assert!(more <= 1, "it is asked at every look: {more}");
 }
 
 fn docker_without_a_check() {
-    let mut stage = Stage::new("nocheck");
-    stage.set("/services/web/health_check", json!({ "type": "docker" }));
-    let daemon = stage.start();
+    let mut harness = Harness::new("nocheck");
+    harness.set("/services/web/health_check", json!({ "type": "docker" }));
+    let daemon = harness.start();
     let words = "the image has no HEALTHCHECK; give it another health_check.type";
-    let told = || {
-        stage.docker.wake();
+    let reported = || {
+        harness.docker.wake();
         0 < daemon.count(&["kind=replica.not_ready", "replica=web-1", words])
     };
-    assert!(reached(secs(30), told), "{:?}", daemon.lines());
-    assert!(!stage.serves());
+    assert!(reached(secs(30), reported), "{:?}", daemon.lines());
+    assert!(!harness.serves());
 }
 
 fn none() {
-    let mut stage = Stage::new("none");
-    stage.set("/services/web/health_check", json!({ "type": "none" }));
-    let daemon = stage.start();
-    stage.wait_served();
+    let mut harness = Harness::new("none");
+    harness.set("/services/web/health_check", json!({ "type": "none" }));
+    let daemon = harness.start();
+    harness.wait_served();
     assert_eq!(daemon.count(&["kind=replica.not_ready"]), 0);
 }

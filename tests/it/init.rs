@@ -25,12 +25,12 @@ fn made(file: &str) -> (String, String) {
 fn compose_files_become_configs_that_are_good() {
     let dir = Dir::new("init");
     for file in ["shop.yaml", "odd.yaml", "printed.json"] {
-        let (text, told) = made(file);
+        let (text, reported) = made(file);
         let config = dir.write("config.json", &text);
         let out = plimsoll(&["check", "--config", config.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         assert!(out.status.success(), "{file}: {said}\n{text}");
-        let shown = format!("{text}--- stderr\n{told}");
+        let shown = format!("{text}--- stderr\n{reported}");
         golden::check(&Path::new(FILES).join(file).with_extension("txt"), &shown);
     }
 }

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use crate::daemon::plimsoll;
 use crate::fake_docker::{Fault, Route};
-use crate::stage::Stage;
+use crate::harness::Harness;
 
 /// Messages of the problems, those that are errors before the warnings.
-fn problems(stage: &Stage) -> (Vec<String>, Vec<String>) {
-    let config = stage.write();
+fn problems(harness: &Harness) -> (Vec<String>, Vec<String>) {
+    let config = harness.write();
     let out = plimsoll(&["check", "--live", "--json", "--config", config.to_str().unwrap()]);
     let document: Value = serde_json::from_slice(&out.stdout).unwrap();
     let all = document["problems"].as_array().unwrap();
@@ -33,13 +33,13 @@ fn a_docker_that_can_be_read_and_not_changed_is_found() {
         (Route::Remove, text(), "DELETE /containers/ID: 403"),
         (Route::Create, plugin(), "POST /containers/create: 403"),
     ] {
-        let stage = Stage::new("read-only");
-        assert_eq!(problems(&stage).0, [""; 0]);
-        stage.docker.fault(route, fault);
-        let (errors, _) = problems(&stage);
+        let harness = Harness::new("read-only");
+        assert_eq!(problems(&harness).0, [""; 0]);
+        harness.docker.fault(route, fault);
+        let (errors, _) = problems(&harness);
         let [only] = &errors[..] else { panic!("{errors:?}") };
         assert!(only.contains(words) && only.contains("docker.socket"), "no {words} in {only}");
-        let config = stage.write();
+        let config = harness.write();
         let out = plimsoll(&["doctor", "--json", "--config", config.to_str().unwrap()]);
         let document: Value = serde_json::from_slice(&out.stdout).unwrap();
         let findings = document["findings"].as_array().unwrap();
@@ -47,16 +47,16 @@ fn a_docker_that_can_be_read_and_not_changed_is_found() {
         assert_eq!(finding["verdict"], "fails", "{finding}");
         assert!(finding["message"].as_str().unwrap().contains(words), "{finding}");
         assert!(finding["remedy"].is_string(), "{finding}");
-        assert_eq!(stage.docker.containers().len(), 0, "a look made a container");
+        assert_eq!(harness.docker.containers().len(), 0, "a look made a container");
     }
 }
 
 #[test]
 fn what_a_proxy_says_in_html_reaches_nobody() {
     let html = "HTTP/1.1 403 Forbidden\r\n\r\n<html><body><h1>403 Forbidden</h1></body></html>";
-    let stage = Stage::new("html");
-    stage.docker.fault(Route::Create, Fault::Raw(html.to_owned(), 0));
-    let daemon = stage.start();
+    let harness = Harness::new("html");
+    harness.docker.fault(Route::Create, Fault::Raw(html.to_owned(), 0));
+    let daemon = harness.start();
     let words = ["kind=replica.failed", "post /containers/create: 403", "a proxy before Docker"];
     daemon.wait(&words, crate::daemon::secs(20));
     assert_eq!(daemon.count(&["<html>"]), 0);
@@ -64,11 +64,11 @@ fn what_a_proxy_says_in_html_reaches_nobody() {
 
 #[test]
 fn what_containers_are_to_be_made_with_is_looked_for() {
-    let mut stage = Stage::new("made-with");
-    let there = stage.dir.join("there");
+    let mut harness = Harness::new("made-with");
+    let there = harness.dir.join("there");
     std::fs::create_dir(&there).unwrap();
-    let missing = stage.dir.join("missing");
-    let port = stage.config["services"]["web"]["port"].as_u64().unwrap();
+    let missing = harness.dir.join("missing");
+    let port = harness.config["services"]["web"]["port"].as_u64().unwrap();
     let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
     let bind = |source: &str| json!([format!("{source}:/data")]);
     for (key, value, exposed, error, warning) in [
@@ -81,10 +81,10 @@ fn what_containers_are_to_be_made_with_is_looked_for() {
         ("labels", json!({}), vec!["1/udp".to_owned()], None, None),
         ("labels", json!({}), vec!["1/tcp".to_owned()], None, Some("exposes 1, not")),
     ] {
-        let config = stage.config.clone();
-        stage.set(&format!("/services/web/{key}"), value.clone());
-        stage.docker.expose(&exposed.iter().map(String::as_str).collect::<Vec<_>>());
-        let (errors, warnings) = problems(&stage);
+        let config = harness.config.clone();
+        harness.set(&format!("/services/web/{key}"), value.clone());
+        harness.docker.expose(&exposed.iter().map(String::as_str).collect::<Vec<_>>());
+        let (errors, warnings) = problems(&harness);
         for (all, words) in [(errors, error), (warnings, warning)] {
             let is_right = match words {
                 None => all.is_empty(),
@@ -92,6 +92,6 @@ fn what_containers_are_to_be_made_with_is_looked_for() {
             };
             assert!(is_right, "{key} {value} {exposed:?}: {words:?} of {all:?}");
         }
-        stage.config = config;
+        harness.config = config;
     }
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::daemon::reached;
 use crate::docs::source;
+use crate::harness::{Harness, free_address};
 use crate::quickref::is_series;
-use crate::stage::{Stage, free_address};
 
 const SOON: Duration = Duration::from_secs(60);
 const PROMETHEUS: &str = "contrib/prometheus/prometheus.yml";
@@ -98,16 +98,16 @@ impl Drop for Prometheus {
     }
 }
 
-fn start_prometheus(stage: &Stage, target: &str, listen: &str) -> Prometheus {
+fn start_prometheus(harness: &Harness, target: &str, listen: &str) -> Prometheus {
     let config = source(PROMETHEUS)
         .replace("127.0.0.1:8000", target)
         .replace("scrape_interval: 15s", "scrape_interval: 1s\n  scrape_timeout: 1s");
-    let path = stage.dir.write("prometheus.yml", &config);
-    fs::copy(ALERTS, stage.dir.join("alerts.yml")).unwrap();
-    let log = File::create(stage.dir.join("prometheus.log")).unwrap();
+    let path = harness.dir.write("prometheus.yml", &config);
+    fs::copy(ALERTS, harness.dir.join("alerts.yml")).unwrap();
+    let log = File::create(harness.dir.join("prometheus.log")).unwrap();
     let child = Command::new("prometheus")
         .arg(format!("--config.file={}", path.display()))
-        .arg(format!("--storage.tsdb.path={}", stage.dir.join("prometheus").display()))
+        .arg(format!("--storage.tsdb.path={}", harness.dir.join("prometheus").display()))
         .arg(format!("--web.listen-address={listen}"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -151,14 +151,14 @@ fn queries() -> Vec<String> {
 
 #[test]
 fn a_real_prometheus_scrapes_it_and_answers_all_that_the_dashboard_asks() {
-    let mut stage = Stage::new("scrape");
+    let mut harness = Harness::new("scrape");
     let (address, listen) = (free_address(), free_address());
-    stage.set("/api/listen", json!(address));
-    let daemon = stage.start();
-    stage.wait_served();
-    let _prometheus = start_prometheus(&stage, &address, &listen);
+    harness.set("/api/listen", json!(address));
+    let daemon = harness.start();
+    harness.wait_served();
+    let _prometheus = start_prometheus(&harness, &address, &listen);
     let up = || query(&listen, "up{job=\"plimsoll\"} == 1").is_ok_and(|up| up.len() == 1);
-    let log = || fs::read_to_string(stage.dir.join("prometheus.log")).unwrap();
+    let log = || fs::read_to_string(harness.dir.join("prometheus.log")).unwrap();
     assert!(reached(SOON, up), "{}", log());
     let ready = r#"plimsoll_replicas{service="web",state="ready"} == 1"#;
     assert!(reached(SOON, || query(&listen, ready).is_ok_and(|r| r.len() == 1)), "{}", log());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::daemon::{Daemon, PLIMSOLL, plimsoll, secs};
-use crate::stage::{Stage, end};
+use crate::harness::{Harness, end};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -20,8 +20,8 @@ struct Manager {
 }
 
 impl Manager {
-    fn at_path(stage: &Stage) -> Manager {
-        let path = stage.dir.join("notify");
+    fn at_path(harness: &Harness) -> Manager {
+        let path = harness.dir.join("notify");
         Manager { socket: UnixDatagram::bind(&path).unwrap(), address: path.into() }
     }
 
@@ -32,12 +32,12 @@ impl Manager {
         Manager { socket, address: format!("@{name}").into() }
     }
 
-    fn starts(&self, stage: &Stage, watchdog: Option<Duration>) -> Daemon {
+    fn starts(&self, harness: &Harness, watchdog: Option<Duration>) -> Daemon {
         let mut program = Command::new(PLIMSOLL);
         program.env("NOTIFY_SOCKET", &self.address);
         program.env_remove("WATCHDOG_PID").env_remove("WATCHDOG_USEC");
         program.envs(watchdog.map(|span| ("WATCHDOG_USEC", span.as_micros().to_string())));
-        Daemon::start_by(program, &stage.write(), &[])
+        Daemon::start_by(program, &harness.write(), &[])
     }
 
     /// `None` when nothing comes for so long.
@@ -63,17 +63,17 @@ impl Manager {
 
 #[test]
 fn a_manager_hears_of_a_life_from_ready_to_stopping() {
-    let stage = Stage::without_docker("notify");
-    let manager = Manager::at_path(&stage);
-    let daemon = manager.starts(&stage, None);
+    let harness = Harness::without_docker("notify");
+    let manager = Manager::at_path(&harness);
+    let daemon = manager.starts(&harness, None);
     // Ready without Docker: it serves its own status, and waits for Docker better than a manager.
     let first = manager.hears_within(SOON).unwrap();
     let lost = "0 of 0 replicas ready; Docker does not answer; HAProxy does not answer";
     assert_eq!(first, format!("READY=1\nSTATUS=1 service, {lost}"));
-    stage.docker.open();
+    harness.docker.open();
     manager.waits_for("STATUS=1 service, 1 of 1 replicas ready");
     for text in [None, Some("{ this is no config")] {
-        text.into_iter().for_each(|text| drop(stage.dir.write("config.json", text)));
+        text.into_iter().for_each(|text| drop(harness.dir.write("config.json", text)));
         daemon.signal("HUP");
         let reloading = manager.waits_for("RELOADING=1");
         let time = reloading.lines().find_map(|l| l.strip_prefix("MONOTONIC_USEC=")).unwrap();
@@ -120,17 +120,17 @@ impl Drop for StoppedThread {
 
 #[test]
 fn a_stuck_tick_leaves_the_watchdog_unfed_though_all_else_goes_on() {
-    let stage = Stage::new("watchdog");
+    let harness = Harness::new("watchdog");
     let manager = Manager::abstract_one("watchdog");
-    let daemon = manager.starts(&stage, Some(secs(3)));
+    let daemon = manager.starts(&harness, Some(secs(3)));
     for _ in 0..3 {
         manager.waits_for("WATCHDOG=1");
     }
-    stage.wait_served();
+    harness.wait_served();
     let stopped = StoppedThread::new(daemon.pid());
     let silent = (0..20).any(|_| manager.hears_within(secs(5)).is_none());
     assert!(silent, "the watchdog is fed, whether the tick turns or not");
-    let socket = stage.dir.join("api.sock");
+    let socket = harness.dir.join("api.sock");
     let status = plimsoll(&["status", "--socket", socket.to_str().unwrap()]);
     assert!(status.status.success(), "{status:?}");
     drop(stopped);
@@ -139,25 +139,25 @@ fn a_stuck_tick_leaves_the_watchdog_unfed_though_all_else_goes_on() {
 
 #[test]
 fn a_manager_that_is_not_there_keeps_nothing_from_running() {
-    let stage = Stage::new("nobody");
+    let harness = Harness::new("nobody");
     let manager = Manager { socket: UnixDatagram::unbound().unwrap(), address: "/nobody".into() };
-    let daemon = manager.starts(&stage, Some(secs(3)));
-    stage.wait_served();
-    stage.wait_looks(3);
+    let daemon = manager.starts(&harness, Some(secs(3)));
+    harness.wait_served();
+    harness.wait_looks(3);
     assert_eq!(daemon.count(&["cannot notify the service manager: No such file"]), 1);
     let odd = Manager { address: "vsock:2:1".into(), ..manager };
     drop(daemon);
-    let daemon = odd.starts(&stage, None);
+    let daemon = odd.starts(&harness, None);
     daemon.wait(&["cannot use NOTIFY_SOCKET vsock:2:1: neither a path nor an @name"], SOON);
-    stage.wait_served();
+    harness.wait_served();
 }
 
 #[test]
 fn sigusr1_turns_debug_on_and_off() {
-    let mut stage = Stage::new("usr1");
-    stage.set("/autoscaler/log_level", json!("info"));
-    let daemon = stage.start();
-    stage.wait_served();
+    let mut harness = Harness::new("usr1");
+    harness.set("/autoscaler/log_level", json!("info"));
+    let daemon = harness.start();
+    harness.wait_served();
     let decision = ["service=web wanted="];
     assert_eq!(daemon.count(&decision), 0);
     daemon.signal("USR1");
@@ -165,7 +165,7 @@ fn sigusr1_turns_debug_on_and_off() {
     daemon.wait_from(on, &decision, SOON);
     daemon.signal("USR1");
     daemon.wait_from(on, &["log level is info again"], SOON);
-    let told = daemon.count(&decision);
-    stage.wait_looks(2);
-    assert_eq!(daemon.count(&decision), told);
+    let reported = daemon.count(&decision);
+    harness.wait_looks(2);
+    assert_eq!(daemon.count(&decision), reported);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Dir, reached};
+use crate::harness::{Harness, free_address};
 use crate::raw_http::To;
-use crate::stage::{Stage, free_address};
 
 const SOON: Duration = Duration::from_secs(30);
 const FILES: [&str; 3] = ["page.html", "page.css", "page.js"];
@@ -26,19 +26,19 @@ const BANNED: [&str; 9] = [
     "localStorage",
 ];
 
-fn started(name: &str) -> (Stage, Daemon, To, String) {
-    let mut stage = Stage::new(name);
+fn started(name: &str) -> (Harness, Daemon, To, String) {
+    let mut harness = Harness::new(name);
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/services/web/max_replicas", json!(3));
-    stage.set("/services/web/scale_up_threshold", json!(90));
-    stage.set("/services/web/scale_down_threshold", json!(1));
-    let daemon = stage.start();
-    stage.wait_served();
+    harness.set("/api/listen", json!(address));
+    harness.set("/services/web/max_replicas", json!(3));
+    harness.set("/services/web/scale_up_threshold", json!(90));
+    harness.set("/services/web/scale_down_threshold", json!(1));
+    let daemon = harness.start();
+    harness.wait_served();
     let tcp = To::Tcp(address.clone());
     let ready = || tcp.say(b"GET /readyz HTTP/1.0\r\n\r\n").is_some_and(|a| a.status == 200);
     assert!(reached(SOON, ready), "it does not answer");
-    (stage, daemon, tcp, address)
+    (harness, daemon, tcp, address)
 }
 
 /// As Content-Security-Policy writes it.
@@ -127,10 +127,10 @@ fn the_page_asks_nobody_else_and_takes_text_for_text() {
 
 #[test]
 fn a_browser_shows_what_the_daemon_shows() {
-    let (stage, _daemon, tcp, address) = started("chrome");
+    let (harness, _daemon, tcp, address) = started("chrome");
     let evil = "<img src=x onerror=document.title=1> & sale";
     let order = json!({ "replicas": 2, "reason": evil }).to_string();
-    let control = To::Unix(stage.dir.join("api.sock"));
+    let control = To::Unix(harness.dir.join("api.sock"));
     assert_eq!(control.ask("POST /services/web/scale", "", &order).status, 202);
     let two = || tcp.get("/services/web").json()["ready"] == 2;
     assert!(reached(SOON, two), "{}", tcp.get("/status").body);

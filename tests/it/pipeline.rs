@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::blocks::Known;
+use crate::doc_blocks::Known;
 
 const PIPELINE: &str = ".gitlab-ci.yml";
 const STAGES: [&str; 4] = ["check", "test", "build", "deploy"];
@@ -137,8 +137,8 @@ fn a_careless_pipeline_is_found() {
         ("contrib/deploy.sh \"", "contrib/deplo.sh \"", "contrib/deplo.sh is not there"),
         ("stage: test", "stage: check", "no job is in stage test"),
     ];
-    for (from, to, told) in bad {
+    for (from, to, reported) in bad {
         let found = faults(&good.replace(from, to));
-        assert!(found.iter().any(|fault| fault.contains(told)), "{to}: {found:?}");
+        assert!(found.iter().any(|fault| fault.contains(reported)), "{to}: {found:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::daemon::{Daemon, Dir, PLIMSOLL, plimsoll, reached};
-use crate::stage::{Stage, each};
+use crate::harness::{Harness, each};
 
 /// The longest until a problem, or its end, is reported.
 const SOON: Duration = Duration::from_secs(5);
@@ -30,8 +30,8 @@ const PLANTS: [Plant; 5] =
     [Plant::Symlink, Plant::Dangling, Plant::Hardlink, Plant::Pipe, Plant::Folder];
 
 impl Plant {
-    fn put(self, stage: &Stage, name: &str) {
-        let (at, foreign) = (stage.dir.join(name), stage.dir.join("foreign/file"));
+    fn put(self, harness: &Harness, name: &str) {
+        let (at, foreign) = (harness.dir.join(name), harness.dir.join("foreign/file"));
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fs::create_dir_all(foreign.parent().unwrap()).unwrap();
         fs::write(&foreign, FOREIGN).unwrap();
@@ -53,16 +53,16 @@ impl Plant {
     }
 }
 
-fn is_untouched(stage: &Stage) {
-    let foreign = stage.dir.join("foreign");
+fn is_untouched(harness: &Harness) {
+    let foreign = harness.dir.join("foreign");
     assert_eq!(fs::read_to_string(foreign.join("file")).unwrap(), FOREIGN);
     assert_eq!(fs::read_dir(foreign).unwrap().count(), 1, "it made a file through a link");
 }
 
 /// What it says when it does not start.
 #[track_caller]
-fn refused(stage: &Stage) -> String {
-    let mut daemon = Daemon::start(&stage.write());
+fn refused(harness: &Harness) -> String {
+    let mut daemon = Daemon::start(&harness.write());
     let status = daemon.wait_exit(SOON);
     assert_eq!(status.code(), Some(1), "{:#?}", daemon.lines());
     assert!(reached(SOON, || !daemon.lines().is_empty()), "it ended without a word");
@@ -76,65 +76,65 @@ fn a_lock_that_is_no_file_of_ours_keeps_the_daemon_from_starting() {
         .flat_map(|n| PLANTS.map(|p| (n, p)))
         .collect();
     each(&rows, |(name, plant)| {
-        let stage = Stage::new(&format!("plant-{}-{plant:?}", name.replace('/', "-")));
-        plant.put(&stage, name);
-        let said = refused(&stage);
-        let path = stage.dir.join(name).display().to_string();
+        let harness = Harness::new(&format!("plant-{}-{plant:?}", name.replace('/', "-")));
+        plant.put(&harness, name);
+        let said = refused(&harness);
+        let path = harness.dir.join(name).display().to_string();
         for words in [path.as_str(), plant.words(), "remove"] {
             assert!(said.contains(words), "{name} {plant:?}: no {words} in {said}");
         }
-        is_untouched(&stage);
+        is_untouched(&harness);
     });
 }
 
 #[test]
-fn a_state_and_events_that_are_no_files_of_ours_are_told_and_the_daemon_goes_on() {
+fn a_state_and_events_that_are_no_files_of_ours_are_reported_and_the_daemon_goes_on() {
     for plant in PLANTS {
-        let stage = Stage::new(&format!("plant-{plant:?}"));
+        let harness = Harness::new(&format!("plant-{plant:?}"));
         let names = ["state.json", "state.json.new", "events.jsonl", "events.jsonl.1"];
-        names.iter().for_each(|name| plant.put(&stage, &format!("state/{name}")));
-        plant.put(&stage, "api.sock");
-        let daemon = stage.start();
-        stage.wait_served();
-        let told = |name: &str, words: &str| {
-            let path = stage.dir.join(name).display().to_string();
+        names.iter().for_each(|name| plant.put(&harness, &format!("state/{name}")));
+        plant.put(&harness, "api.sock");
+        let daemon = harness.start();
+        harness.wait_served();
+        let reported = |name: &str, words: &str| {
+            let path = harness.dir.join(name).display().to_string();
             daemon.wait(&[&path, words], SOON);
         };
         match plant {
             // One more name of a file does no harm where it is only read.
-            Plant::Hardlink => told("state/state.json", "kept as"),
+            Plant::Hardlink => reported("state/state.json", "kept as"),
             Plant::Symlink | Plant::Dangling | Plant::Pipe | Plant::Folder => {
-                told("state/state.json", plant.words());
+                reported("state/state.json", plant.words());
             }
         }
         // Under one more name, none is written to; alone, it would be.
         for name in ["state/state.json.new", "state/events.jsonl"] {
-            told(
+            reported(
                 name,
                 match plant {
                     Plant::Hardlink => "names (hard links)",
                     Plant::Symlink | Plant::Dangling | Plant::Pipe | Plant::Folder => plant.words(),
                 },
             );
-            told(name, "remove");
+            reported(name, "remove");
         }
-        told("api.sock", "api.socket");
-        is_untouched(&stage);
+        reported("api.sock", "api.socket");
+        is_untouched(&harness);
     }
 }
 
 #[test]
 fn what_the_daemon_writes_is_for_its_owner_alone() {
-    let stage = Stage::new("modes");
-    fs::create_dir(stage.dir.join("state")).unwrap();
+    let harness = Harness::new("modes");
+    fs::create_dir(harness.dir.join("state")).unwrap();
     // Whoever can read a lock can take it.
-    stage.dir.write("state/lock", "");
-    fs::set_permissions(stage.dir.join("state/lock"), fs::Permissions::from_mode(0o644)).unwrap();
-    let _daemon = stage.start();
-    stage.wait_served();
-    assert!(reached(SOON, || stage.dir.join("state/state.json").exists()));
+    harness.dir.write("state/lock", "");
+    fs::set_permissions(harness.dir.join("state/lock"), fs::Permissions::from_mode(0o644)).unwrap();
+    let _daemon = harness.start();
+    harness.wait_served();
+    assert!(reached(SOON, || harness.dir.join("state/state.json").exists()));
     let mode =
-        |name: &str| fs::metadata(stage.dir.join(name)).unwrap().permissions().mode() & 0o7777;
+        |name: &str| fs::metadata(harness.dir.join(name)).unwrap().permissions().mode() & 0o7777;
     for name in ["state/lock", "state/state.json", "state/events.jsonl", "haproxy.cfg.daemon"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }
@@ -150,15 +150,15 @@ fn a_folder_that_others_may_write_to_is_refused_by_run_and_warned_of_by_check_an
         ("api", "api.socket", 0o757, "everybody may write to"),
         ("state", "autoscaler.state_dir", 0o755, ""),
     ] {
-        let mut stage = Stage::new(&format!("folder-{folder}-{mode:o}"));
-        stage.set("/load_balancer/config", json!(stage.dir.join("proxy/haproxy.cfg")));
-        stage.set("/api/socket", json!(stage.dir.join("api/api.sock")));
+        let mut harness = Harness::new(&format!("folder-{folder}-{mode:o}"));
+        harness.set("/load_balancer/config", json!(harness.dir.join("proxy/haproxy.cfg")));
+        harness.set("/api/socket", json!(harness.dir.join("api/api.sock")));
         for name in ["state", "proxy", "api"] {
-            fs::create_dir(stage.dir.join(name)).unwrap();
+            fs::create_dir(harness.dir.join(name)).unwrap();
         }
-        let path = stage.dir.join(folder);
+        let path = harness.dir.join(folder);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let config = stage.write();
+        let config = harness.write();
         let run = |command: &str| {
             let out = plimsoll(&[command, "--config", config.to_str().unwrap()]);
             (String::from_utf8(out.stdout).unwrap(), out.status.code())
@@ -171,11 +171,11 @@ fn a_folder_that_others_may_write_to_is_refused_by_run_and_warned_of_by_check_an
                 !check.contains("warning") && !doctor.contains("may write to"),
                 "{check}{doctor}"
             );
-            let _daemon = stage.start();
-            stage.wait_served();
+            let _daemon = harness.start();
+            harness.wait_served();
             continue;
         }
-        for said in [check, doctor, refused(&stage)] {
+        for said in [check, doctor, refused(&harness)] {
             for words in [key, words, path.to_str().unwrap(), "chmod go-w"] {
                 assert!(said.contains(words), "{key} {mode:o}: no {words} in {said}");
             }

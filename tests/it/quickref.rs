@@ -200,11 +200,11 @@ fn a_missing_a_stale_and_a_doubled_row_are_found() {
         ("| `a.b` | |\n| `c`, `x` | |", &["no `x`"]),
         ("| `a.b` | |\n| `c`, `a.b` | |", &["`a.b` has 2 rows"]),
     ];
-    for (rows, told) in rows {
+    for (rows, reported) in rows {
         let found = faults(&table(rows), "kind", &words);
-        let as_told =
-            found.len() == told.len() && found.iter().zip(told).all(|(f, t)| f.contains(t));
-        assert!(as_told, "{rows}: {found:?}");
+        let as_reported =
+            found.len() == reported.len() && found.iter().zip(reported).all(|(f, t)| f.contains(t));
+        assert!(as_reported, "{rows}: {found:?}");
     }
     assert!(faults("no table", "kind", &words)[0].starts_with("0 tables"));
     assert_eq!(first_cell(" `pause a\\|b` | c |"), "`pause a\\|b`");

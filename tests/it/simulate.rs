@@ -74,7 +74,7 @@ fn a_program_gets_one_object_for_each_look() {
 }
 
 #[test]
-fn what_changes_between_two_looks_is_told() {
+fn what_changes_between_two_looks_is_reported() {
     let dir = Dir::new("simulate");
     // The office hours begin five seconds before a look.
     let trace = dir.write("low.csv", "0,20\n60,20\n");
@@ -148,7 +148,7 @@ fn a_run_that_cannot_be_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_cannot_be_drawn_or_is_not_simulated_is_told() {
+fn what_cannot_be_drawn_or_is_not_simulated_is_reported() {
     let dir = Dir::new("simulate");
     let trace = dir.write("short.csv", "0,85\n60,85\n");
     let trace = trace.to_str().unwrap();
@@ -169,5 +169,5 @@ fn what_cannot_be_drawn_or_is_not_simulated_is_told() {
     let drawn = [&at[..], &["--svg", nowhere.to_str().unwrap()]].concat();
     let runs = [(&fixed, &at[..]), (&several, &at), (&fixed, &drawn)];
     let got: Vec<String> = runs.iter().map(|(config, run)| shown(&dir, config, run)).collect();
-    check("simulate-told", &got.join("\n"));
+    check("simulate-undrawn", &got.join("\n"));
 }

@@ -10,24 +10,24 @@ use serde_json::json;
 use crate::daemon::reached;
 use crate::docs::source;
 use crate::fake_docker::{Fault, Route};
+use crate::harness::{Harness, free_address};
 use crate::quickref::is_series;
 use crate::raw_http::To;
-use crate::stage::{Stage, free_address};
 
 const SOON: Duration = Duration::from_secs(30);
 
 /// A service of one to three replicas, with windows, which nothing but orders scales.
-fn stage(name: &str) -> (Stage, To) {
-    let mut stage = Stage::new(name);
+fn harness(name: &str) -> (Harness, To) {
+    let mut harness = Harness::new(name);
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/services/web/max_replicas", json!(3));
-    stage.set("/services/web/scale_up_threshold", json!(90));
-    stage.set("/services/web/scale_down_threshold", json!(0));
+    harness.set("/api/listen", json!(address));
+    harness.set("/services/web/max_replicas", json!(3));
+    harness.set("/services/web/scale_up_threshold", json!(90));
+    harness.set("/services/web/scale_down_threshold", json!(0));
     let night = json!([{ "name": "a \"b\"\\c", "start": "00:00", "end": "24:00",
                          "min_replicas": 1, "max_replicas": 3 }]);
-    stage.set("/services/web/schedules", night);
-    (stage, To::Tcp(address))
+    harness.set("/services/web/schedules", night);
+    (harness, To::Tcp(address))
 }
 
 fn page(to: &To) -> String {
@@ -63,11 +63,11 @@ fn wait(to: &To, line: &str) {
 
 #[test]
 fn every_series_is_there_and_prometheus_own_tool_finds_no_fault() {
-    let (mut stage, tcp) = stage("series");
+    let (mut harness, tcp) = harness("series");
     let sessions = json!([{ "source": "haproxy", "field": "sessions", "target": 40 }]);
-    stage.set("/services/web/metrics", sessions);
-    let _daemon = stage.start();
-    stage.wait_served();
+    harness.set("/services/web/metrics", sessions);
+    let _daemon = harness.start();
+    harness.wait_served();
     assert_eq!(tcp.get("/no/such/thing").status, 404);
     assert_eq!(tcp.get("/services/nobody").status, 404);
     assert_eq!(tcp.say(b"BREW / HTTP/1.0\r\n\r\n").unwrap().status, 405);
@@ -109,10 +109,10 @@ fn every_series_is_there_and_prometheus_own_tool_finds_no_fault() {
 
 #[test]
 fn what_happens_is_counted() {
-    let (stage, tcp) = stage("counted");
-    let control = To::Unix(stage.dir.join("api.sock"));
-    let daemon = stage.start();
-    stage.wait_served();
+    let (harness, tcp) = harness("counted");
+    let control = To::Unix(harness.dir.join("api.sock"));
+    let daemon = harness.start();
+    harness.wait_served();
     let scaled = control.ask("POST /services/web/scale", "", r#"{"replicas":3}"#);
     assert_eq!(scaled.status, 202, "{scaled:?}");
     wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="up"} 1"#);
@@ -122,23 +122,23 @@ fn what_happens_is_counted() {
     wait(&tcp, r#"plimsoll_decision_reason{service="web",reason="CoolingDown"} 0"#);
     wait(&tcp, r#"plimsoll_replicas_desired{service="web"} 3"#);
     wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="down"} 0"#);
-    stage.docker.end("web-2", 1, false, "");
+    harness.docker.end("web-2", 1, false, "");
     wait(&tcp, r#"plimsoll_scaling_events_total{service="web",action="replace"} 1"#);
     wait(&tcp, r#"plimsoll_events_total{kind="replica.exited"} 1"#);
-    let good = std::fs::read_to_string(stage.dir.join("config.json")).unwrap();
-    stage.dir.write("config.json", "{");
+    let good = std::fs::read_to_string(harness.dir.join("config.json")).unwrap();
+    harness.dir.write("config.json", "{");
     daemon.signal("HUP");
     wait(&tcp, "plimsoll_config_last_reload_successful 0");
-    stage.dir.write("config.json", &good);
+    harness.dir.write("config.json", &good);
     daemon.signal("HUP");
     wait(&tcp, "plimsoll_config_last_reload_successful 1");
-    stage.docker.fault(Route::List, Fault::Refuse(500, "no"));
+    harness.docker.fault(Route::List, Fault::Refuse(500, "no"));
     wait(&tcp, "plimsoll_docker_up 0");
     assert!(!page(&tcp).contains(r#"plimsoll_docker_errors_total{op="list"} 0"#));
     // A service that leaves takes its series along.
-    stage.docker.heal();
+    harness.docker.heal();
     wait(&tcp, "plimsoll_docker_up 1");
-    stage.dir.write("config.json", &good.replace("\"web\"", "\"api\""));
+    harness.dir.write("config.json", &good.replace("\"web\"", "\"api\""));
     daemon.signal("HUP");
     wait(&tcp, r#"plimsoll_replicas_desired{service="api"} 1"#);
     assert!(!page(&tcp).contains("service=\"web\""), "{}", page(&tcp));

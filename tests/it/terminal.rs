@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Dir, PLIMSOLL, plimsoll, reached, secs};
 use crate::fake_docker::{Fault, Route};
+use crate::harness::{Harness, free_address};
 use crate::raw_http::To;
-use crate::stage::{Stage, free_address};
 
 /// With every class that is meant: C0, DEL, C1, Cf, Zl, Zp.
 const EVIL: &str =
@@ -68,24 +68,24 @@ fn names_in_files_are_shown_and_not_obeyed() {
 
 #[test]
 fn what_docker_containers_and_clients_say_is_shown_and_not_obeyed() {
-    let mut stage = Stage::new("evil-words");
+    let mut harness = Harness::new("evil-words");
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/services/web/max_replicas", json!(3));
-    stage.set("/services/web/scale_up_threshold", json!(90));
-    stage.set("/services/web/scale_down_threshold", json!(0));
-    stage.docker.fault(Route::Create, Fault::Refuse(500, EVIL_WORDS));
-    let daemon = stage.start();
+    harness.set("/api/listen", json!(address));
+    harness.set("/services/web/max_replicas", json!(3));
+    harness.set("/services/web/scale_up_threshold", json!(90));
+    harness.set("/services/web/scale_down_threshold", json!(0));
+    harness.docker.fault(Route::Create, Fault::Refuse(500, EVIL_WORDS));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.failed"], secs(10));
-    stage.docker.heal();
-    let control = To::Unix(stage.dir.join("api.sock"));
+    harness.docker.heal();
+    let control = To::Unix(harness.dir.join("api.sock"));
     // Text that has no control characters is a good reason, whatever it looks like.
     let reason = json!({ "replicas": 2, "reason": "sale \u{202e}\u{2066}\u{200b}\u{feff}" });
     let held = || control.ask("POST /services/web/scale", "", &reason.to_string()).status == 202;
     assert!(reached(secs(10), held));
-    stage.docker.fault(Route::List, Fault::Refuse(500, EVIL_WORDS));
+    harness.docker.fault(Route::List, Fault::Refuse(500, EVIL_WORDS));
     daemon.wait(&["kind=docker.lost"], secs(10));
-    let config = stage.dir.join("config.json");
+    let config = harness.dir.join("config.json");
     let config = config.to_str().unwrap();
     for args in [
         &["status"][..],
@@ -122,9 +122,9 @@ fn what_docker_containers_and_clients_say_is_shown_and_not_obeyed() {
 fn long_words_of_dockers_are_cut() {
     static LONG: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let long = LONG.get_or_init(|| format!("{}END", "x".repeat(4000)));
-    let stage = Stage::new("long-words");
-    stage.docker.fault(Route::Create, Fault::Refuse(500, long));
-    let daemon = stage.start();
+    let harness = Harness::new("long-words");
+    harness.docker.fault(Route::Create, Fault::Refuse(500, long));
+    let daemon = harness.start();
     daemon.wait(&["kind=replica.failed", "xxx"], secs(10));
     let failed = daemon.lines().into_iter().find(|line| line.contains("kind=replica.failed"));
     let count = failed.unwrap().matches('x').count();
@@ -133,16 +133,17 @@ fn long_words_of_dockers_are_cut() {
 
 #[test]
 fn a_password_in_an_address_reaches_nothing_that_is_shown() {
-    let mut stage = Stage::new("password");
+    let mut harness = Harness::new("password");
     let address = free_address();
-    stage.set("/api/listen", json!(address));
-    stage.set("/services/web/max_replicas", json!(3));
+    harness.set("/api/listen", json!(address));
+    harness.set("/services/web/max_replicas", json!(3));
     let metric = |url: &str| json!([{ "source": "http", "url": url, "target": 40 }]);
     // Nobody answers there: every request fails and is reported.
-    stage.set("/services/web/metrics", metric("http://me:sEcReT%2Fword@127.0.0.1:9/a?key=sEcReT"));
+    harness
+        .set("/services/web/metrics", metric("http://me:sEcReT%2Fword@127.0.0.1:9/a?key=sEcReT"));
     let hook = json!([{ "url": "http://me:sEcReT%2Fword@127.0.0.1:9/sEcReT" }]);
-    stage.config["notifications"] = hook;
-    let daemon = stage.start();
+    harness.config["notifications"] = hook;
+    let daemon = harness.start();
     daemon.wait(&["kind=metric.failed"], secs(20));
     daemon.wait(&["webhook fails"], secs(20));
     let tcp = To::Tcp(address);
@@ -151,7 +152,7 @@ fn a_password_in_an_address_reaches_nothing_that_is_shown() {
         assert!(answer.status == 200 && !answer.body.contains("sEcReT"), "{answer:?}");
     }
     assert!(!daemon.lines().iter().any(|line| line.contains("sEcReT")), "{:?}", daemon.lines());
-    let events = std::fs::read_dir(stage.dir.join("state")).unwrap().flatten();
+    let events = std::fs::read_dir(harness.dir.join("state")).unwrap().flatten();
     for file in events.filter(|file| file.path().is_file()) {
         let text = std::fs::read(file.path()).unwrap();
         assert!(!String::from_utf8_lossy(&text).contains("sEcReT"), "{:?}", file.path());
@@ -164,9 +165,9 @@ fn a_password_in_an_address_reaches_nothing_that_is_shown() {
         "http://me:sEc?ReT@h",
         "https://me:sEc/ReT@h",
     ] {
-        stage.set("/services/web/metrics", metric(url));
-        stage.config["notifications"] = json!([{ "url": url }]);
-        let config = stage.write();
+        harness.set("/services/web/metrics", metric(url));
+        harness.config["notifications"] = json!([{ "url": url }]);
+        let config = harness.write();
         for command in ["check", "doctor"] {
             let out = plimsoll(&[command, "--config", config.to_str().unwrap()]);
             let said = [out.stdout, out.stderr].concat();

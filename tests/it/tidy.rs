@@ -313,10 +313,10 @@ fn unexplained(cargo_toml: &str) -> Vec<String> {
 #[track_caller]
 fn check(files: &[(PathBuf, String)], mut faults: impl FnMut(&Path, &str) -> Vec<String>) {
     assert!(!files.is_empty(), "no file was checked");
-    let told = |path: &Path, fault: String| format!("  {}:{fault}\n", path.display());
+    let reported = |path: &Path, fault: String| format!("  {}:{fault}\n", path.display());
     let wrong: String = files
         .iter()
-        .flat_map(|(path, text)| faults(path, text).into_iter().map(|f| told(path, f)))
+        .flat_map(|(path, text)| faults(path, text).into_iter().map(|f| reported(path, f)))
         .collect();
     assert!(wrong.is_empty(), "\n{wrong}");
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::load::{Counts, Kind, Load};
-use crate::site::clients;
+use crate::testbed::clients;
 
 const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Streaming];
 

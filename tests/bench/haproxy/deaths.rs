@@ -10,7 +10,7 @@ use crate::crowd::Row;
 use crate::daemon::{Daemon, reached, secs, signal};
 use crate::fleet::program;
 use crate::load::{Counts, Failure, Kind, Load};
-use crate::site::{Site, clients};
+use crate::testbed::{Testbed, clients};
 
 const REPLICAS: usize = 4;
 const KEYS: &str = r#""min_replicas": 4, "max_replicas": 4"#;
@@ -26,27 +26,27 @@ pub(crate) struct Deaths {
     pub(crate) is_hung_gone: bool,
 }
 
-fn start(name: &str) -> (Site, Daemon) {
-    let site = Site::new(name);
-    let daemon = Daemon::start_by(Command::new(program()), &site.configure(KEYS), &[]);
-    site.wait_serving(REPLICAS, secs(60), &daemon);
-    (site, daemon)
+fn start(name: &str) -> (Testbed, Daemon) {
+    let testbed = Testbed::new(name);
+    let daemon = Daemon::start_by(Command::new(program()), &testbed.configure(KEYS), &[]);
+    testbed.wait_serving(REPLICAS, secs(60), &daemon);
+    (testbed, daemon)
 }
 
 /// Answers take long enough that a dead server, which has none in hand, looks like the best one.
-fn crowd(site: &Site) -> Load {
+fn crowd(testbed: &Testbed) -> Load {
     let mut all = clients(4, Kind::KeepAlive, "/slow?ms=200", 0);
     all.extend(clients(4, Kind::Slow, "/slow?ms=200", 0));
     all.iter_mut().step_by(2).for_each(|client| client.method = "POST");
-    Load::start(site.address(), all)
+    Load::start(testbed.address(), all)
 }
 
-fn kill(site: &Site, daemon: &Daemon, count: usize) {
-    site.wait_serving(REPLICAS, secs(60), daemon);
-    let all = site.containers();
+fn kill(testbed: &Testbed, daemon: &Daemon, count: usize) {
+    testbed.wait_serving(REPLICAS, secs(60), daemon);
+    let all = testbed.containers();
     let running = all.iter().filter(|(.., state)| state == "running");
     let ids: Vec<&str> = running.take(count).map(|(id, ..)| id.as_str()).collect();
-    site.docker(&[&["kill"], &ids[..]].concat()).expect("they are killed");
+    testbed.docker(&[&["kill"], &ids[..]].concat()).expect("they are killed");
     // What failed is forgotten, else they would be replaced ever more slowly.
     daemon.signal("HUP");
 }
@@ -59,9 +59,9 @@ fn unserved(counts: &Counts) -> u64 {
 
 pub(crate) fn measure() -> Deaths {
     let mut out = Deaths { rows: Vec::new(), unserved: 0, poisoned: 0, is_hung_gone: false };
-    let (site, daemon) = start("deaths");
+    let (testbed, daemon) = start("deaths");
     let mut measured = |name: String, run: &dyn Fn()| {
-        let (load, since) = (crowd(&site), Instant::now());
+        let (load, since) = (crowd(&testbed), Instant::now());
         load.wait_for(secs(10), |c| 40 < c.sent());
         run();
         let before = load.counts().sent();
@@ -69,26 +69,28 @@ pub(crate) fn measure() -> Deaths {
         let counts = load.stop();
         out.unserved += unserved(&counts);
         out.rows.push(Row::of(name, counts, since.elapsed()));
-        site.wait_serving(REPLICAS, secs(60), &daemon);
+        testbed.wait_serving(REPLICAS, secs(60), &daemon);
     };
     for count in 1..REPLICAS {
-        measured(format!("{count} of {REPLICAS} killed at once"), &|| kill(&site, &daemon, count));
+        measured(format!("{count} of {REPLICAS} killed at once"), &|| {
+            kill(&testbed, &daemon, count)
+        });
     }
     measured(format!("one killed every 3 s, for {} s", ROLLING.as_secs()), &|| {
         let end = Instant::now() + ROLLING;
         while Instant::now() < end {
-            kill(&site, &daemon, 1);
+            kill(&testbed, &daemon, 1);
             thread::sleep(BETWEEN);
         }
     });
     let before = daemon.count(&["kind=replica.exited"]);
-    drop(ask_to_die(&site));
+    drop(ask_to_die(&testbed));
     let dead = || daemon.count(&["kind=replica.exited"]) - before;
     reached(secs(10), || 0 < dead());
-    site.wait_serving(REPLICAS, secs(60), &daemon);
+    testbed.wait_serving(REPLICAS, secs(60), &daemon);
     out.poisoned = dead();
-    out.is_hung_gone = hang(&site);
-    let (load, since) = (crowd(&site), Instant::now());
+    out.is_hung_gone = hang(&testbed);
+    let (load, since) = (crowd(&testbed), Instant::now());
     load.wait_for(secs(20), |c| 150 < c.sent());
     let counts = load.stop();
     out.unserved += unserved(&counts);
@@ -96,9 +98,9 @@ pub(crate) fn measure() -> Deaths {
     out
 }
 
-fn ask_to_die(site: &Site) -> std::io::Result<String> {
+fn ask_to_die(testbed: &Testbed) -> std::io::Result<String> {
     use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(site.address())?;
+    let mut stream = std::net::TcpStream::connect(testbed.address())?;
     stream.write_all(b"GET /die HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -106,11 +108,11 @@ fn ask_to_die(site: &Site) -> std::io::Result<String> {
 }
 
 /// Whether the process that does not answer any more is gone, when another one serves.
-fn hang(site: &Site) -> bool {
-    let hung = site.haproxy_pid();
+fn hang(testbed: &Testbed) -> bool {
+    let hung = testbed.haproxy_pid();
     signal(hung, "STOP");
     let another = || {
-        let info = site.ask_haproxy("show info");
+        let info = testbed.ask_haproxy("show info");
         info.contains("Pid: ") && !info.contains(&format!("Pid: {hung}\n"))
     };
     let gone = || {

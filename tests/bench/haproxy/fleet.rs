@@ -10,7 +10,7 @@ use std::{fs, thread};
 
 use crate::crowd::Crowd;
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
-use crate::site::{IMAGE, Site, free_port};
+use crate::testbed::{IMAGE, Testbed, free_port};
 
 const LANES: usize = 4;
 const FEWEST: u32 = 2;
@@ -32,7 +32,7 @@ pub(crate) struct Lane {
 
 /// What is left when the daemon has ended: HAProxy and the replicas run on.
 pub(crate) struct Remains {
-    pub(crate) site: Site,
+    pub(crate) testbed: Testbed,
     pub(crate) lanes: Vec<Lane>,
 }
 
@@ -54,9 +54,9 @@ impl Drop for Remains {
     fn drop(&mut self) {
         for lane in &self.lanes {
             let label = format!("label=io.plimsoll.service={}", lane.service);
-            let ids = self.site.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+            let ids = self.testbed.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
             for id in ids.lines() {
-                drop(self.site.docker(&["rm", "-f", "-v", id]));
+                drop(self.testbed.docker(&["rm", "-f", "-v", id]));
             }
         }
     }
@@ -64,11 +64,11 @@ impl Drop for Remains {
 
 impl Fleet {
     pub(crate) fn start() -> Fleet {
-        let site = Site::new("fleet");
-        let mut lanes = vec![Lane { service: site.service.clone(), front: site.address() }];
+        let testbed = Testbed::new("fleet");
+        let mut lanes = vec![Lane { service: testbed.service.clone(), front: testbed.address() }];
         let mut more = String::new();
         for n in 1..LANES {
-            let service = format!("{}-{n}", site.service);
+            let service = format!("{}-{n}", testbed.service);
             let front = SocketAddr::from(([127, 0, 0, 1], free_port()));
             more += &format!(
                 r#",
@@ -77,12 +77,12 @@ impl Fleet {
             );
             lanes.push(Lane { service, front });
         }
-        let config = site.configure_with(KEYS, &more);
+        let config = testbed.configure_with(KEYS, &more);
         let text = fs::read_to_string(&config).unwrap();
         fs::write(&config, text.replace(r#""log_level": "debug""#, r#""log_level": "info""#))
             .unwrap();
         let daemon = Daemon::start_by(Command::new(program()), &config, &[]);
-        let remains = Remains { site, lanes };
+        let remains = Remains { testbed, lanes };
         let fleet =
             Fleet { daemon, config, remains, reloads: AtomicU32::new(0), orders: Mutex::new(()) };
         fleet.settle();
@@ -92,7 +92,7 @@ impl Fleet {
     /// Every service has its fewest replicas, and no earlier HAProxy is left.
     pub(crate) fn settle(&self) {
         self.remains.lanes.iter().for_each(|lane| self.wait_serving(lane, FEWEST));
-        let alone = reached(PATIENCE, || self.remains.site.haproxy_pids().len() == 1);
+        let alone = reached(PATIENCE, || self.remains.testbed.haproxy_pids().len() == 1);
         assert!(alone, "earlier processes do not end: {:#?}", self.daemon.lines());
     }
 
@@ -100,8 +100,8 @@ impl Fleet {
         self.remains.crowd()
     }
 
-    pub(crate) fn site(&self) -> &Site {
-        &self.remains.site
+    pub(crate) fn testbed(&self) -> &Testbed {
+        &self.remains.testbed
     }
 
     pub(crate) fn fronts(&self) -> impl Iterator<Item = SocketAddr> + Clone {
@@ -163,7 +163,7 @@ impl Fleet {
     /// come again.
     fn command(&self, words: &[&str]) {
         let _one = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = self.remains.site.dir.join("api.sock");
+        let socket = self.remains.testbed.dir.join("api.sock");
         let mut said = String::new();
         let taken = reached(PATIENCE, || {
             let mut command = Command::new(program());
@@ -178,7 +178,7 @@ impl Fleet {
     fn wait_serving(&self, lane: &Lane, number: u32) {
         let mut seen = Vec::new();
         let done = reached(PATIENCE, || {
-            seen = self.remains.site.serving_for(&lane.service);
+            seen = self.remains.testbed.serving_for(&lane.service);
             seen.len() == number as usize
         });
         assert!(done, "{} has {seen:?}: {:#?}", lane.service, self.daemon.lines());

@@ -23,12 +23,12 @@ mod fleet;
 mod load;
 mod naive;
 mod old;
-#[path = "../../e2e/site.rs"]
-mod site;
+#[path = "../../e2e/testbed.rs"]
+mod testbed;
 mod sizes;
 #[allow(dead_code, reason = "made for tests, which use more of it")]
-#[path = "../../it/stage.rs"]
-mod stage;
+#[path = "../../it/harness.rs"]
+mod harness;
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@ use std::fs;
 use crate::daemon::{reached, secs};
 use crate::fleet::Fleet;
 use crate::load::{Counts, Kind, Load};
-use crate::site::clients;
+use crate::testbed::clients;
 
 /// A reload waits while so many earlier processes still finish.
 pub(crate) const MOST: usize = 10;
@@ -54,14 +54,14 @@ pub(crate) fn measure(fleet: &Fleet, reloads: u32) -> Old {
     }
     let counts = loads.into_iter().map(Load::stop).fold(Counts::default(), |all, one| all + one);
     let answered = std::time::Instant::now();
-    let alone = reached(secs(60), || fleet.site().haproxy_pids().len() == 1);
+    let alone = reached(secs(60), || fleet.testbed().haproxy_pids().len() == 1);
     assert!(alone, "earlier processes do not end though nobody needs them");
     Old { samples, most, counts, ended_ms: answered.elapsed().as_millis() }
 }
 
 fn sample(fleet: &Fleet, reloads: u32) -> Sample {
-    let current = fleet.site().haproxy_pid();
-    let all = fleet.site().haproxy_pids().into_iter();
+    let current = fleet.testbed().haproxy_pid();
+    let all = fleet.testbed().haproxy_pids().into_iter();
     let old: Vec<Memory> = all.filter(|pid| *pid != current).filter_map(memory).collect();
     let sum = old.iter().fold(Memory::default(), |sum, one| Memory {
         resident_kib: sum.resident_kib + one.resident_kib,

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::fleet::program;
-use crate::site::HAPROXY;
-use crate::stage::Stage;
+use crate::harness::Harness;
+use crate::testbed::HAPROXY;
 
 const RELOADS: usize = 7;
 
@@ -22,46 +22,46 @@ pub(crate) struct Size {
 }
 
 pub(crate) fn measure(servers: u32) -> Size {
-    let mut stage = Stage::without_docker("sizes");
+    let mut harness = Harness::without_docker("sizes");
     let service = "/services/web";
-    stage.set(&format!("{service}/min_replicas"), json!(servers));
-    stage.set(&format!("{service}/max_replicas"), json!(servers));
-    stage.set("/docker/timeout", json!(10));
-    stage.set("/autoscaler/log_level", json!("info"));
+    harness.set(&format!("{service}/min_replicas"), json!(servers));
+    harness.set(&format!("{service}/max_replicas"), json!(servers));
+    harness.set("/docker/timeout", json!(10));
+    harness.set("/autoscaler/log_level", json!("info"));
     for n in 1..=servers {
-        stage.docker.add(&format!("web-{n}"), Some(("web", n)), "running");
+        harness.docker.add(&format!("web-{n}"), Some(("web", n)), "running");
     }
-    stage.docker.open();
-    let daemon = Daemon::start_by(Command::new(program()), &stage.write(), &[]);
+    harness.docker.open();
+    let daemon = Daemon::start_by(Command::new(program()), &harness.write(), &[]);
     // A file has so many servers once every one of them has answered.
-    let file = stage.dir.join("haproxy.cfg.good");
+    let file = harness.dir.join("haproxy.cfg.good");
     let in_file = || {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         text.lines().filter(|l| l.starts_with("    server web-")).count()
     };
     let all = usize::try_from(servers).unwrap();
     assert!(reached(secs(90), || in_file() == all), "{} of {servers}", in_file());
-    let mut ms: Vec<u64> = (0..RELOADS).map(|n| reload(&mut stage, &daemon, n)).collect();
+    let mut ms: Vec<u64> = (0..RELOADS).map(|n| reload(&mut harness, &daemon, n)).collect();
     ms.sort_unstable();
-    let mut check_ms: Vec<u64> = (0..RELOADS).map(|_| check(&stage)).collect();
+    let mut check_ms: Vec<u64> = (0..RELOADS).map(|_| check(&harness)).collect();
     check_ms.sort_unstable();
     Size { servers, ms, check_ms }
 }
 
-fn check(stage: &Stage) -> u64 {
+fn check(harness: &Harness) -> u64 {
     let started = Instant::now();
     let mut check = Command::new(HAPROXY);
-    let out = check.arg("-c").arg("-f").arg(stage.dir.join("haproxy.cfg")).output().unwrap();
+    let out = check.arg("-c").arg("-f").arg(harness.dir.join("haproxy.cfg")).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     u64::try_from(started.elapsed().as_millis()).unwrap()
 }
 
 /// How long the daemon says it took, from the first byte of the file to the new process that
 /// answers with its servers.
-fn reload(stage: &mut Stage, daemon: &Daemon, n: usize) -> u64 {
+fn reload(harness: &mut Harness, daemon: &Daemon, n: usize) -> u64 {
     let from = daemon.lines().len();
-    stage.set("/services/web/health_check/interval", json!(format!("{}ms", 5000 + n)));
-    stage.write();
+    harness.set("/services/web/health_check/interval", json!(format!("{}ms", 5000 + n)));
+    harness.write();
     daemon.signal("HUP");
     let words = ["kind=haproxy.reloaded", "took "];
     let line = daemon.wait_from(from, &words, secs(30));

@@ -43,7 +43,7 @@ pub(crate) struct Want {
     /// How many there are at once beyond the number that the service has.
     pub(crate) beyond: usize,
     /// For each, a line of the service's has all words.
-    pub(crate) told: Vec<&'static str>,
+    pub(crate) reported: Vec<&'static str>,
     pub(crate) untold: Vec<&'static str>,
     /// What `plimsoll status` says of the service.
     pub(crate) status: Option<&'static str>,
@@ -94,7 +94,7 @@ fn followed(verb: Verb, replicas: usize) -> Want {
         serving: replicas..=replicas,
         made: 0..=0,
         beyond: 0,
-        told: vec![],
+        reported: vec![],
         untold: vec!["kind=health.crash_loop ", "kind=replica.failed ", "kind=health.replaced "],
         status: None,
         failed_max: Some(if is_felt(verb) { IN_HANDS } else { 0 }),
@@ -102,22 +102,22 @@ fn followed(verb: Verb, replicas: usize) -> Want {
 }
 
 /// Another one has its place.
-fn replaced(verb: Verb, replicas: usize, told: &[&'static str]) -> Want {
+fn replaced(verb: Verb, replicas: usize, reported: &[&'static str]) -> Want {
     Want {
         fate: Fate::Gone,
         made: 1..=1,
         beyond: 1,
-        told: told.to_vec(),
+        reported: reported.to_vec(),
         untold: vec!["kind=health.crash_loop ", "kind=replica.failed "],
         ..followed(verb, replicas)
     }
 }
 
 /// It is left as it is; another one may have been started beside it, if it is not the only one.
-fn left(verb: Verb, fate: Fate, replicas: usize, told: &[&'static str]) -> Want {
+fn left(verb: Verb, fate: Fate, replicas: usize, reported: &[&'static str]) -> Want {
     let (serving, made) =
         if replicas == 1 { (0..=0, 0..=0) } else { (replicas - 1..=replicas, 0..=1) };
-    Want { fate, serving, made, beyond: 1, told: told.to_vec(), ..followed(verb, replicas) }
+    Want { fate, serving, made, beyond: 1, reported: reported.to_vec(), ..followed(verb, replicas) }
 }
 
 fn ours(verb: Verb, replicas: usize) -> Want {
@@ -160,7 +160,7 @@ fn composes(verb: Verb, replicas: usize) -> Want {
             ..left(verb, Fate::Runs, replicas, &["kind=compose.stopped "])
         },
         Verb::Crash => {
-            Want { made: 0..=0, told: vec!["kind=replica.exited "], ..followed(verb, replicas) }
+            Want { made: 0..=0, reported: vec!["kind=replica.exited "], ..followed(verb, replicas) }
         }
         Verb::Pause => left(verb, Fate::Paused, replicas, &[]),
         Verb::Disconnect => left(verb, Fate::Runs, replicas, &["kind=replica.not_ready e2e-"]),
@@ -184,14 +184,14 @@ fn clone(verb: Verb, replicas: usize) -> Want {
         | Verb::Pause
         | Verb::Disconnect
         | Verb::Remove => {
-            let told: &[_] = match verb {
+            let reported: &[_] = match verb {
                 Verb::Crash => &["kind=replica.exited "],
                 Verb::Disconnect => &["kind=replica.not_ready e2e-"],
                 _ => &[],
             };
             Want {
                 untold: vec!["kind=health.crash_loop ", "kind=replica.failed "],
-                ..left(verb, Fate::Any, replicas, told)
+                ..left(verb, Fate::Any, replicas, reported)
             }
         }
         Verb::Restart
@@ -210,7 +210,7 @@ fn in_rollout(want: &mut Want, replicas: usize) {
     want.made = replicas - 1..=replicas + 1;
     // One that stopped may still be there beside a surge.
     want.beyond = 2;
-    want.told = vec!["kind=rollout.finished "];
+    want.reported = vec!["kind=rollout.finished "];
     want.untold = vec!["kind=health.crash_loop ", "kind=replica.failed "];
 }
 
@@ -221,6 +221,6 @@ fn in_draining(want: &mut Want, replicas: usize) {
     want.made = 0..=0;
     // Of the three that were there.
     want.beyond = 0;
-    want.told = vec![];
+    want.reported = vec![];
     want.untold = vec!["kind=health.crash_loop ", "kind=replica.failed "];
 }

@@ -201,9 +201,9 @@ fn a_bad_block_is_found() {
         ("json", "{ \"servces\": {} }", "servces"),
         ("", "a", "is none of"),
     ];
-    for (language, text, told) in bad {
+    for (language, text, reported) in bad {
         let found = block(language, text);
-        assert!(found.iter().any(|fault| fault.contains(told)), "{text}: {found:?}");
+        assert!(found.iter().any(|fault| fault.contains(reported)), "{text}: {found:?}");
     }
     assert_eq!(
         spans("`a`, `make b`\n```sh\n`make c`\n```\n`plimsoll d`"),

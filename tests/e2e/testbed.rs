@@ -21,7 +21,7 @@ pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
 /// As contrib/setup.sh fetches it.
 pub(crate) const HAPROXY_3_0: &str = "/var/cache/plimsoll/haproxy-3.0/usr/sbin/haproxy";
 
-pub(crate) struct Site {
+pub(crate) struct Testbed {
     pub(crate) dir: Dir,
     pub(crate) service: String,
     pub(crate) port: u16,
@@ -32,11 +32,11 @@ pub(crate) struct Site {
     pub(crate) haproxy: PathBuf,
 }
 
-impl Site {
-    pub(crate) fn new(name: &str) -> Site {
+impl Testbed {
+    pub(crate) fn new(name: &str) -> Testbed {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let site = Site {
+        let testbed = Testbed {
             dir: Dir::new(name),
             service: format!("e2e-{name}-{}-{n}", process::id()),
             port: free_port(),
@@ -44,9 +44,9 @@ impl Site {
             daemons_socket: None,
             haproxy: PathBuf::from(HAPROXY),
         };
-        let image = site.docker(&["image", "inspect", IMAGE]);
+        let image = testbed.docker(&["image", "inspect", IMAGE]);
         assert!(image.is_some(), "no Docker, or no image {IMAGE}: run `make test`");
-        site
+        testbed
     }
 
     /// `service` holds the keys beside image, port, listen and health check.
@@ -141,7 +141,7 @@ impl Site {
         pid.expect("HAProxy answers").trim().parse().unwrap()
     }
 
-    /// Every HAProxy that runs this site's file.
+    /// Every HAProxy that runs this testbed's file.
     pub(crate) fn haproxy_pids(&self) -> Vec<u32> {
         let dir = self.dir.path().to_str().unwrap().to_owned();
         let pids = fs::read_dir("/proc").unwrap().flatten();
@@ -185,7 +185,7 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+impl Drop for Testbed {
     fn drop(&mut self) {
         self.haproxy_pids().into_iter().for_each(|pid| signal(pid, "KILL"));
         let label = format!("label=io.plimsoll.service={}", self.service);
@@ -217,9 +217,9 @@ pub(crate) fn clients(count: usize, kind: Kind, path: &str, pause_ms: u64) -> Ve
 }
 
 /// Keep-alive, close and slow clients at once, light enough for one replica.
-pub(crate) fn everyone(site: &Site) -> Load {
+pub(crate) fn everyone(testbed: &Testbed) -> Load {
     let mut all = clients(3, Kind::KeepAlive, "/", 10);
     all.extend(clients(3, Kind::Close, "/", 20));
     all.extend(clients(2, Kind::Slow, "/slow?ms=700", 10));
-    Load::start(site.address(), all)
+    Load::start(testbed.address(), all)
 }

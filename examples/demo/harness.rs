@@ -30,7 +30,7 @@ const DOCKER_WITHIN: Duration = Duration::from_secs(30);
 /// The daemon itself waits 10 s for what is under way.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(12);
 
-pub(crate) struct Stage {
+pub(crate) struct Harness {
     folder: PathBuf,
     /// Locked as long as this demo lives, however it ends.
     _locked: File,
@@ -40,9 +40,9 @@ pub(crate) struct Stage {
     is_cleared: bool,
 }
 
-impl Stage {
+impl Harness {
     /// Everything but the daemon.
-    pub(crate) fn set_up(options: &Options, interrupt: &mut Interrupt) -> Result<Stage, Stop> {
+    pub(crate) fn set_up(options: &Options, interrupt: &mut Interrupt) -> Result<Harness, Stop> {
         need_files(options)?;
         let haproxy = need_haproxy()?;
         need_docker(interrupt)?;
@@ -52,13 +52,14 @@ impl Stage {
         let leftovers = leftovers(&folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?;
         // From here on, whatever happens, its end tidies up.
         let (image, daemon) = (String::new(), None);
-        let mut stage = Stage { folder, _locked: locked, image, target, daemon, is_cleared: false };
+        let mut harness =
+            Harness { folder, _locked: locked, image, target, daemon, is_cleared: false };
         leftovers.iter().try_for_each(|folder| clear(folder))?;
         remove_containers()?;
-        stage.write_config(&haproxy)?;
-        stage.image = interrupt
+        harness.write_config(&haproxy)?;
+        harness.image = interrupt
             .run(docker_env(Command::new(IMAGE_SCRIPT).arg(&options.app)), DOCKER_WITHIN)?;
-        Ok(stage)
+        Ok(harness)
     }
 
     pub(crate) fn start_daemon(&mut self, plimsoll: &Path) -> Result<(), String> {
@@ -130,7 +131,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         if !self.is_cleared
             && let Err(trouble) = self.take_down(false)

@@ -1,5 +1,5 @@
-//! A place for one daemon: a folder, a scripted Docker, the real HAProxy, a config that points at
-//! all of them. What the daemon started ends with the stage.
+//! Everything that one daemon needs: a folder, a scripted Docker, the real HAProxy, a config that
+//! points at all of them. What the daemon started ends with the harness.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use crate::daemon::{Daemon, Dir, PLIMSOLL, reached, secs, signal};
 use crate::fake_docker::{FakeDocker, Route};
 use crate::fake_http;
 
-/// Declare the stage before its daemons: they end first, or they would bring HAProxy back.
-pub(crate) struct Stage {
+/// Declare the harness before its daemons: they end first, or they would bring HAProxy back.
+pub(crate) struct Harness {
     /// What `start` writes.
     pub(crate) config: Value,
     /// Where HAProxy serves `web`.
@@ -25,15 +25,15 @@ pub(crate) struct Stage {
     pub(crate) dir: Dir,
 }
 
-impl Stage {
+impl Harness {
     /// With a Docker that answers and one service `web` of one replica.
-    pub(crate) fn new(name: &str) -> Stage {
-        let stage = Stage::without_docker(name);
-        stage.docker.open();
-        stage
+    pub(crate) fn new(name: &str) -> Harness {
+        let harness = Harness::without_docker(name);
+        harness.docker.open();
+        harness
     }
 
-    pub(crate) fn without_docker(name: &str) -> Stage {
+    pub(crate) fn without_docker(name: &str) -> Harness {
         static APP_PORT: OnceLock<u16> = OnceLock::new();
         let dir = Dir::new(name);
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
@@ -55,7 +55,7 @@ impl Stage {
             } },
         });
         let docker = FakeDocker::new(&dir.join("docker.sock"));
-        Stage { config, front, docker, dir }
+        Harness { config, front, docker, dir }
     }
 
     pub(crate) fn set(&mut self, pointer: &str, value: Value) {
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         let marker = format!("{}/", self.dir.path().display());
         let all_gone = || {
@@ -154,7 +154,7 @@ fn processes_with(marker: &str) -> Vec<u32> {
     pids.filter(named).collect()
 }
 
-/// On a local address that no other stage has, so that nobody else takes the port meanwhile.
+/// On a local address that no other harness has, so that nobody else takes the port meanwhile.
 pub(crate) fn free_address() -> String {
     static COUNT: AtomicU16 = AtomicU16::new(1);
     let own = process::id() % 60_000;

@@ -1,5 +1,5 @@
-//! Stands between the daemon and Docker, counts the calls that change something, and can kill the
-//! daemon right before or right after one of them: a crash at a chosen step, not by luck.
+//! A proxy between the daemon and Docker. It refuses or delays calls, counts those that change
+//! something, and kills the daemon right before or after a chosen one: a crash at a known step.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -22,7 +22,7 @@ pub(crate) enum When {
 
 /// How Docker does, from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum Behaviour {
     Well,
     /// Whatever is to be changed is refused.
     Refuses,
@@ -31,20 +31,21 @@ pub(crate) enum Mood {
 }
 
 struct State {
-    mood: Mutex<Mood>,
+    behaviour: Mutex<Behaviour>,
     calls: AtomicU32,
     /// The daemon, and the call at which it dies.
     trap: Mutex<Option<(u32, u32, When)>>,
 }
 
-pub(crate) struct Relay {
+pub(crate) struct FaultProxy {
     state: Arc<State>,
 }
 
-impl Relay {
-    pub(crate) fn new(listen: &Path, docker: &Path) -> Relay {
-        let (mood, calls, trap) = (Mutex::new(Mood::Well), AtomicU32::new(0), Mutex::default());
-        let state = Arc::new(State { mood, calls, trap });
+impl FaultProxy {
+    pub(crate) fn new(listen: &Path, docker: &Path) -> FaultProxy {
+        let (behaviour, calls, trap) =
+            (Mutex::new(Behaviour::Well), AtomicU32::new(0), Mutex::default());
+        let state = Arc::new(State { behaviour, calls, trap });
         let (listener, docker) = (UnixListener::bind(listen).unwrap(), docker.to_owned());
         let shared = state.clone();
         thread::spawn(move || {
@@ -53,7 +54,7 @@ impl Relay {
                 thread::spawn(move || serve(client, &docker, &state));
             }
         });
-        Relay { state }
+        FaultProxy { state }
     }
 
     /// `pid` dies at its `call`th change from now on.
@@ -62,8 +63,8 @@ impl Relay {
         *self.state.trap.lock().unwrap() = Some((pid, call, when));
     }
 
-    pub(crate) fn set_mood(&self, mood: Mood) {
-        *self.state.mood.lock().unwrap() = mood;
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
+        *self.state.behaviour.lock().unwrap() = behaviour;
     }
 
     pub(crate) fn clear_trap(&self) {
@@ -96,9 +97,9 @@ fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
         drop(back.shutdown(Shutdown::Both));
     });
     while let Some(request) = read_request(&mut client) {
-        let mood = *state.mood.lock().unwrap();
-        match mood {
-            Mood::Refuses if !request.starts_with(b"GET ") => {
+        let behaviour = *state.behaviour.lock().unwrap();
+        match behaviour {
+            Behaviour::Refuses if !request.starts_with(b"GET ") => {
                 let body = r#"{"message":"an ill Docker"}"#;
                 let length = body.len();
                 let head = format!("HTTP/1.1 500 X\r\nContent-Length: {length}\r\n\r\n");
@@ -107,8 +108,8 @@ fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
                 }
                 continue;
             }
-            Mood::Slow(span) => delay(span),
-            Mood::Well | Mood::Refuses => (),
+            Behaviour::Slow(span) => delay(span),
+            Behaviour::Well | Behaviour::Refuses => (),
         }
         if !request.starts_with(b"GET ") {
             let n = state.calls.fetch_add(1, Ordering::SeqCst) + 1;

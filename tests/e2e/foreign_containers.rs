@@ -5,23 +5,23 @@ use std::path::Path;
 
 use crate::compose::Project;
 use crate::daemon::{Daemon, reached, secs};
-use crate::site::{IMAGE, Site};
+use crate::testbed::{IMAGE, Testbed};
 
 /// Both of our labels, with a number that no name of ours could be read back from.
 #[test]
 fn a_stranger_with_a_huge_number_starts_no_flood() {
-    let site = Site::new("flood");
-    let service = format!("io.plimsoll.service={}", site.service);
+    let testbed = Testbed::new("flood");
+    let service = format!("io.plimsoll.service={}", testbed.service);
     let number = "io.plimsoll.replica=1000000000";
-    let name = format!("{}-1000000000", site.service);
+    let name = format!("{}-1000000000", testbed.service);
     let mut run = vec!["run", "-d", "--name", &name, "--label", &service, "--label", number];
     run.push(IMAGE);
-    let id = site.docker(&run).expect("docker run");
-    let daemon = Daemon::start(&site.configure(TWO));
-    site.wait_serving(2, secs(40), &daemon);
+    let id = testbed.docker(&run).expect("docker run");
+    let daemon = Daemon::start(&testbed.configure(TWO));
+    testbed.wait_serving(2, secs(40), &daemon);
     // Two replicas, the stranger, and one more if it was ever taken for a replica that goes.
-    assert_few(&daemon, &site.service, 4, || site.containers().len());
-    let state = site.docker(&["inspect", "--format", "{{.State.Running}}", id.trim()]);
+    assert_few(&daemon, &testbed.service, 4, || testbed.containers().len());
+    let state = testbed.docker(&["inspect", "--format", "{{.State.Running}}", id.trim()]);
     assert_eq!(state.as_deref().map(str::trim), Some("true"), "the stranger is gone");
 }
 
@@ -52,19 +52,19 @@ impl Committed {
     /// `more` are labels beside project, service and number of compose's and the service of ours.
     fn new(name: &str, more: &[&str]) -> Committed {
         let project = Project::new(name);
-        let site = &project.site;
+        let testbed = &project.testbed;
         let image = format!("{}:1", project.name);
         let mut labels = vec![
             format!("com.docker.compose.project={}", project.name),
             "com.docker.compose.service=web".to_owned(),
             "com.docker.compose.container-number=1000000000".to_owned(),
-            format!("io.plimsoll.service={}", site.service),
+            format!("io.plimsoll.service={}", testbed.service),
         ];
         labels.extend(more.iter().map(|label| (*label).to_owned()));
-        let id = site.docker(&["create", IMAGE]).expect("docker create");
+        let id = testbed.docker(&["create", IMAGE]).expect("docker create");
         let label = format!("LABEL {}", labels.join(" "));
-        let made = site.docker(&["commit", "--change", &label, id.trim(), &image]);
-        site.docker(&["rm", "-v", id.trim()]).expect("docker rm");
+        let made = testbed.docker(&["commit", "--change", &label, id.trim(), &image]);
+        testbed.docker(&["rm", "-v", id.trim()]).expect("docker rm");
         made.expect("docker commit");
         Committed { image, project }
     }
@@ -72,20 +72,20 @@ impl Committed {
     /// Started by hand under a name that the labels of its image would make it have.
     fn run(&self, name: &str) -> String {
         let args = ["run", "-d", "--name", name, "--network", &self.project.name, &self.image];
-        self.project.site.docker(&args).expect("docker run").trim().to_owned()
+        self.project.testbed.docker(&args).expect("docker run").trim().to_owned()
     }
 
     /// Neither ended, restarted nor renamed.
     fn state(&self, id: &str) -> String {
         let format = "{{.Name}} {{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}";
-        self.project.site.docker(&["inspect", "--format", format, id]).unwrap_or_default()
+        self.project.testbed.docker(&["inspect", "--format", format, id]).unwrap_or_default()
     }
 }
 
 impl Drop for Committed {
     fn drop(&mut self) {
-        self.project.site.clean_up();
-        drop(self.project.site.docker(&["rmi", &self.image]));
+        self.project.testbed.clean_up();
+        drop(self.project.testbed.docker(&["rmi", &self.image]));
     }
 }
 
@@ -94,24 +94,24 @@ const NUMBER: &str = "io.plimsoll.replica=1000000000";
 
 #[track_caller]
 fn assert_untouched(committed: &Committed, config: &Path, name: &str) {
-    let site = &committed.project.site;
+    let testbed = &committed.project.testbed;
     let id = committed.run(name);
     let before = committed.state(&id);
     let daemon = Daemon::start(config);
-    site.wait_serving(2, secs(40), &daemon);
+    testbed.wait_serving(2, secs(40), &daemon);
     // Two replicas, the stranger, and one that is on its way.
-    assert_few(&daemon, &site.service, 4, || committed.project.containers().len());
+    assert_few(&daemon, &testbed.service, 4, || committed.project.containers().len());
     assert_eq!(committed.state(&id), before, "{:#?}", daemon.lines());
-    assert!(!site.serving().contains(&name.to_owned()), "{:?}", site.serving());
+    assert!(!testbed.serving().contains(&name.to_owned()), "{:?}", testbed.serving());
 }
 
 #[test]
 fn a_container_whose_labels_came_with_its_image_is_no_replica_of_ours() {
     for more in [&[][..], &[NUMBER], &[NUMBER, HASH[0], HASH[1]]] {
         let committed = Committed::new("committed", more);
-        let site = &committed.project.site;
-        let name = format!("{}-1000000000", site.service);
-        let config = site.configure(TWO);
+        let testbed = &committed.project.testbed;
+        let name = format!("{}-1000000000", testbed.service);
+        let config = testbed.configure(TWO);
         assert_untouched(&committed, &config, &name);
     }
 }
@@ -136,21 +136,21 @@ fn a_container_whose_labels_came_with_its_image_is_no_replica_of_composes() {
 #[test]
 fn a_service_whose_image_was_committed_from_a_container_of_composes_gets_its_replicas() {
     let committed = Committed::new("committed-image", &HASH);
-    let site = &committed.project.site;
-    let config = site.configure(TWO);
+    let testbed = &committed.project.testbed;
+    let config = testbed.configure(TWO);
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace(IMAGE, &committed.image)).unwrap();
     let daemon = Daemon::start(&config);
-    site.wait_serving(2, secs(40), &daemon);
-    assert_few(&daemon, &site.service, 2, || committed.project.containers().len());
-    let names = ["1", "2"].map(|number| format!("{}-{number}", site.service));
+    testbed.wait_serving(2, secs(40), &daemon);
+    assert_few(&daemon, &testbed.service, 2, || committed.project.containers().len());
+    let names = ["1", "2"].map(|number| format!("{}-{number}", testbed.service));
     assert_eq!(committed.project.containers(), names);
     // The next daemon knows them by what they are, as the first one did.
     daemon.kill();
-    fs::remove_dir_all(site.dir.join("state")).unwrap();
+    fs::remove_dir_all(testbed.dir.join("state")).unwrap();
     let daemon = Daemon::start(&config);
     daemon.wait(&["kind=daemon.started"], secs(10));
-    site.wait_serving(2, secs(40), &daemon);
-    assert_few(&daemon, &site.service, 2, || committed.project.containers().len());
+    testbed.wait_serving(2, secs(40), &daemon);
+    assert_few(&daemon, &testbed.service, 2, || committed.project.containers().len());
     assert_eq!(committed.project.containers(), names);
 }
