@@ -30,8 +30,9 @@ use crate::model::replica::ContainerId;
 use crate::model::service::Service;
 use crate::model::status::Status;
 use crate::model::time::Moment;
+use crate::observe;
+use crate::observe::health::probe_results::ReplicaRun;
 use crate::observe::health::{Outcome, ProbeTarget};
-use crate::observe::{self, Run};
 
 /// How often a driver polls at least, so that a death of HAProxy is noticed.
 pub(crate) const PROXY_WATCH: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ pub(crate) enum LoopEvent {
     Cancelled(Claim),
     Probed {
         id: ContainerId,
-        run: Run,
+        run: ReplicaRun,
         outcome: Outcome,
     },
     /// A remote metric answered, or did not in time; and when.

@@ -10,9 +10,9 @@ use crate::model::health::HealthKind;
 use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;
+use crate::observe::health::probe_results::{ProbeResults, ReplicaRun};
 use crate::observe::health::tracker::HealthTracker;
 use crate::observe::health::{Outcome, ProbeTarget};
-use crate::observe::{ProbeResults, Run};
 
 /// Probes at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
 const AT_ONCE: usize = 64;
@@ -190,7 +190,7 @@ impl Prober {
     pub(crate) fn answered(
         &mut self,
         id: &ContainerId,
-        run: Run,
+        run: ReplicaRun,
         outcome: Outcome,
         now: Moment,
     ) -> (bool, Vec<Event>) {

@@ -1,6 +1,7 @@
 //! Drives the controller on the real world: receives events, polls, and carries out effects, until
 //! it is stopped.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -12,10 +13,10 @@ use crate::controller::{Controller, Effect, LoopEvent, PROXY_WATCH, Poll, Ticked
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
 use crate::daemon::inbox::Incoming;
+use crate::daemon::logger;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
-use crate::daemon::{Options, logger};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::command::{Answer, Command, Refusal};
@@ -29,6 +30,13 @@ use crate::store::FileStore;
 
 /// How long a shutdown waits for running actions. The next start continues one that is cut off.
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
+
+pub(crate) struct Options {
+    pub(crate) config_file: PathBuf,
+    pub(crate) once: bool,
+    /// Given on the command line: it outlives a reload of the config.
+    pub(crate) dry_run: bool,
+}
 
 pub(crate) struct Components {
     pub(crate) clock: Arc<SystemClock>,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
-use crate::daemon::{pool, spawn};
+use crate::daemon::pool;
+use crate::daemon::spawn::spawn;
 use crate::docker::Docker;
 use crate::model::action::{Action, Aftermath, Claim, Done, Trouble};
 use crate::model::event::{Event, Kind};

@@ -17,9 +17,10 @@ mod probe_threads;
 mod process;
 mod image_puller;
 mod signals;
+mod spawn;
 mod webhooks;
 
-use std::path::{self, PathBuf};
+use std::path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,7 @@ use std::time::Duration;
 use crate::clock::SystemClock;
 use crate::controller::tick::ControllerState;
 use crate::controller::{Controller, LoopEvent, Settings};
+pub(crate) use crate::daemon::event_loop::Options;
 use crate::daemon::event_loop::{Components, EventLoop};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
@@ -36,6 +38,7 @@ use crate::daemon::inbox::Incoming;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
+use crate::daemon::spawn::spawn;
 use crate::docker::event_journal::Journal;
 use crate::docker::event_stream::Follower;
 use crate::docker::{self, Docker};
@@ -44,20 +47,13 @@ use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
 use crate::model::time::Moment;
 use crate::net::SystemNet;
-use crate::outside::{Clock, Error, Result, Tally};
+use crate::outside::{Clock, Result, Tally};
 use crate::preflight::folders;
 use crate::preflight::lock::Locks;
 use crate::report::prometheus;
 use crate::report::telemetry::Telemetry;
 use crate::serve::{Annals, Board, Front, Sources};
 use crate::store::FileStore;
-
-pub(crate) struct Options {
-    pub(crate) config_file: PathBuf,
-    pub(crate) once: bool,
-    /// Given on the command line: it outlives a reload of the config.
-    pub(crate) dry_run: bool,
-}
 
 /// Messages that may wait; a sender blocks while the inbox is full.
 const INBOX: usize = 1024;
@@ -185,10 +181,4 @@ fn listen_to_docker(
         }
     };
     spawn("events", listen)
-}
-
-/// Threads are named for debuggers and `/proc`.
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body);
-    thread.map(drop).map_err(|err| Error::caused(format!("cannot start thread {name}"), err))
 }

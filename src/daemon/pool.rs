@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::daemon::inbox::Incoming;
-use crate::daemon::spawn;
+use crate::daemon::spawn::spawn;
 use crate::outside::Result;
 
 /// One thread for each name, which ends with the daemon. Gives the queue, where `room` jobs may

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
-use crate::daemon::{pool, spawn};
+use crate::daemon::pool;
+use crate::daemon::spawn::spawn;
 use crate::model::counted::{Cause, Counted};
 use crate::observe::health::{self, Outcome, ProbeTarget};
 use crate::outside::{Clock, Error, Net, Tally};
@@ -98,8 +99,8 @@ mod tests {
     use crate::model::health::HttpCheck;
     use crate::model::replica::{ContainerId, Health};
     use crate::model::time::Moment;
-    use crate::observe::Run;
     use crate::observe::health::ProbeTarget;
+    use crate::observe::health::probe_results::ReplicaRun;
     use crate::outside::{Clock, Error, Net, Result};
 
     /// The last answer is given again and again.
@@ -154,7 +155,7 @@ mod tests {
         let target = ProbeTarget {
             id: ContainerId("a".to_owned()),
             number: 1,
-            run: Run { address: "127.0.0.1:1".parse().unwrap(), started: None },
+            run: ReplicaRun { address: "127.0.0.1:1".parse().unwrap(), started: None },
             service: config.services.values().next().unwrap().clone(),
             own_health: None,
             is_served: true,

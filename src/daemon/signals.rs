@@ -6,7 +6,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::daemon::inbox::Incoming;
-use crate::daemon::spawn;
+use crate::daemon::spawn::spawn;
 use crate::outside::{Error, Result};
 
 pub(crate) fn listen(sender: SyncSender<Incoming>) -> Result<()> {

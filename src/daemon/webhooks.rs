@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
-use crate::daemon::spawn;
+use crate::daemon::spawn::spawn;
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, is_meant};
 use crate::model::url;

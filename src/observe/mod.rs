@@ -8,7 +8,7 @@ mod unique;
 pub(crate) use crate::observe::unique::known;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,41 +25,12 @@ use crate::model::stranger::Stranger;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe::health::ProbeTarget;
+use crate::observe::health::probe_results::{ProbeResults, ReplicaRun, probed_health};
 use crate::observe::metric::{Loads, RemoteMetrics, Sampler};
 use crate::observe::swarm::SwarmCache;
 use crate::outside::{Clock, Engine, Listing, Proxy};
 
-/// Health of each replica by its probes, and which run of it was probed.
-pub(crate) type ProbeResults = BTreeMap<ContainerId, (Run, Health)>;
-
-/// Where a replica serves, and since when: an answer from another address, or from before it was
-/// started again, says nothing about this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) address: SocketAddr,
-    /// As `Container` has it.
-    pub(crate) started: Option<u64>,
-}
-
-impl Run {
-    /// An unknown start time matches any.
-    pub(crate) fn is_same(&self, other: &Run) -> bool {
-        let is_other = |(a, b)| a != b;
-        self.address == other.address && !self.started.zip(other.started).is_some_and(is_other)
-    }
-}
-
-pub(crate) fn answer(
-    answers: &ProbeResults,
-    id: &ContainerId,
-    address: Option<SocketAddr>,
-    started: Option<u64>,
-) -> Option<Health> {
-    let (asked, health) = answers.get(id)?;
-    asked.is_same(&Run { address: address?, started }).then(|| health.clone())
-}
-
-/// What the daemon knows without asking anyone.
+/// What is known before anything is asked.
 pub(crate) struct ObserveInput<'a> {
     pub(crate) now: Moment,
     pub(crate) wall: Wall,
@@ -255,7 +226,7 @@ pub(crate) fn targets(
         Some(ProbeTarget {
             id: container.id.clone(),
             number: container.number,
-            run: Run { address, started: container.started },
+            run: ReplicaRun { address, started: container.started },
             service: service.clone(),
             own_health: container.own_health.clone(),
             is_served: is_proven && server.is_some_and(|server| server.address == address),
@@ -296,7 +267,7 @@ fn ready(
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
         let is_served = server.is_some_and(|server| Some(server.address) == address)
             && !is_unproven(known.memory, c);
-        is_served || answer(known.probed, &c.id, address, c.started) == Some(Health::Healthy)
+        is_served || probed_health(known.probed, &c.id, address, c.started) == Some(Health::Healthy)
     };
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
@@ -435,7 +406,7 @@ impl View<'_> {
         let old = container.address.and_then(|a| self.old.get(&a)).copied();
         let loads = self.loads.get(&container.id).copied().filter(|_| running);
         let address = container.socket(service);
-        let health = answer(self.known.probed, &container.id, address, container.started);
+        let health = probed_health(self.known.probed, &container.id, address, container.started);
         let health = health.filter(|_| running);
         Replica {
             id: container.id.clone(),

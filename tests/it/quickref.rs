@@ -133,7 +133,7 @@ fn every_event_has_its_row() {
 
 #[test]
 fn every_reason_has_its_row() {
-    check("reason", 10, &words_of("src/model/plan.rs"));
+    check("reason", 10, &words_of("src/model/reason.rs"));
 }
 
 #[test]
@@ -150,11 +150,11 @@ pub(crate) fn is_series(text: &str) -> bool {
 
 #[test]
 fn every_reason_can_be_shown() {
-    let plan = source("src/model/plan.rs");
+    let plan = source("src/model/reason.rs");
     let (_, list) = plan.split_once("const REASONS").unwrap();
     let list = list.split("];").next().unwrap().split('"').skip(1).step_by(2);
     let list: BTreeSet<String> = list.map(str::to_owned).collect();
-    assert_eq!(list, words_of("src/model/plan.rs"), "REASONS and word() in src/model/plan.rs");
+    assert_eq!(list, words_of("src/model/reason.rs"), "REASONS and word() in src/model/reason.rs");
 }
 
 /// `ALL` is what `/metrics` goes through.
@@ -179,7 +179,7 @@ fn every_state_of_a_replica_can_be_shown() {
 
 #[test]
 fn every_reason_has_its_remedy() {
-    check("the last reason", 10, &words_of("src/model/plan.rs"));
+    check("the last reason", 10, &words_of("src/model/reason.rs"));
 }
 
 #[test]

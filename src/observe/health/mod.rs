@@ -3,6 +3,7 @@
 //! for it here.
 
 mod http;
+pub(crate) mod probe_results;
 pub(crate) mod tracker;
 mod tcp;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{ContainerId, OwnHealth};
 use crate::model::service::Service;
-use crate::observe::Run;
+use crate::observe::health::probe_results::ReplicaRun;
 use crate::outside::{Net, Result};
 
 /// What came of asking a replica once.
@@ -31,7 +32,7 @@ pub(crate) struct ProbeTarget {
     pub(crate) id: ContainerId,
     pub(crate) number: u32,
     /// Where it serves, and since when.
-    pub(crate) run: Run,
+    pub(crate) run: ReplicaRun,
     pub(crate) service: Arc<Service>,
     pub(crate) own_health: Option<OwnHealth>,
     /// HAProxy sends it traffic: it passed before, perhaps for an earlier daemon.
