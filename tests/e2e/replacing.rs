@@ -1,7 +1,4 @@
-//! Replicas are replaced under traffic: after a change of the spec, by an operator, and because they
-//! are unhealthy.
-
-#![allow(clippy::disallowed_methods, reason = "a test measures")]
+//! Replicas are replaced under traffic: after a change of the spec, by an operator, when unhealthy.
 
 use std::time::Instant;
 
