@@ -1,5 +1,7 @@
 //! Replicas are replaced under traffic: after a change of the spec, by an operator, when unhealthy.
 
+#![allow(clippy::disallowed_methods, reason = "a test measures")]
+
 use std::time::Instant;
 
 use crate::daemon::{Daemon, plimsoll, reached, secs};
