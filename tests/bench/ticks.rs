@@ -64,7 +64,7 @@ fn measure(replicas: u32) -> Cost {
     let daemon = Daemon::start_by(Command::new(program), &config, &[]);
     let count = usize::try_from(replicas).unwrap();
     testbed.wait_serving(count, secs(180), &daemon);
-    // Two more looks, so that counters are open and drains and reloads over.
+    // Two more evaluations, so that counters are open and drains and reloads over.
     wait_ticks(&daemon, 3);
     let dockerd = pid_of("dockerd");
     let before = (cpu_ms(daemon.pid()), cpu_ms(dockerd));

@@ -103,7 +103,7 @@ impl Project<'_> {
         ids
     }
 
-    /// So many looks during which no container came or went.
+    /// This many evaluations during which no container came or went.
     #[track_caller]
     fn wait_rest(&self, ledger: &Ledger, daemon: &Daemon, what: &[&str]) {
         let look = format!("service={} wanted=", self.member.name);
@@ -171,7 +171,7 @@ fn live_with(program: &'static str, name: &str) {
         let lines = daemon.lines();
         let errors = lines[line..].iter().filter(|l| l.contains(" error ") || l.contains(" warn "));
         let errors: Vec<_> = errors.collect();
-        // One for each container at most, and not one for each look.
+        // One for each container at most, and not one for each evaluation.
         if 6 < errors.len() {
             complain(format!("{} warnings: {errors:#?}", errors.len()));
         }

@@ -15,7 +15,7 @@ const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 #[test]
 fn a_killed_replica_is_replaced_at_once() {
     let testbed = Testbed::new("die");
-    // A look at load every hour: only Docker's event can bring the replacement.
+    // An evaluation every hour: only Docker's event can bring the replacement.
     let config = testbed.configure(TWO);
     let slow = fs::read_to_string(&config)
         .unwrap()

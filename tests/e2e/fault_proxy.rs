@@ -100,7 +100,7 @@ fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
         let behaviour = *state.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::Refuses if !request.starts_with(b"GET ") => {
-                let body = r#"{"message":"an ill Docker"}"#;
+                let body = r#"{"message":"Docker is broken"}"#;
                 let length = body.len();
                 let head = format!("HTTP/1.1 500 X\r\nContent-Length: {length}\r\n\r\n");
                 if client.write_all((head + body).as_bytes()).is_err() {

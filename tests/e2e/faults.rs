@@ -1,7 +1,7 @@
 //! The fault matrix: each fault is suffered by two replicas under load, and then the same must be
 //! true of all of them. Nothing is leaked, doubled, or taken of what is another's; HAProxy never
 //! has fewer servers than the fault itself leaves; no request is lost while a replica and HAProxy
-//! live; and all is as it should be within three looks after the fault has ended. Run with
+//! live; and all is as it should be three evaluations after the fault has ended. Run with
 //! `--nocapture` it prints the figures.
 
 #![allow(clippy::disallowed_methods, reason = "a test measures by the clock")]
@@ -20,16 +20,16 @@ use crate::load::{Kind, Load};
 use crate::private_docker::{Dockerd, ONE, testbed_on};
 use crate::testbed::{IMAGE, Testbed, clients};
 
-/// Long enough that what is quick is not so by a look that happened to come.
-const LOOK: Duration = Duration::from_secs(10);
-const LOOKS_MAX: u32 = 3;
+/// Long, so that a quick reaction is none to an evaluation that happened to come.
+const EVALUATION: Duration = Duration::from_secs(10);
+const EVALUATIONS_MAX: u32 = 3;
 const SAMPLED_EVERY: Duration = Duration::from_millis(50);
 
 fn configure(testbed: &Testbed, replicas: u32) -> PathBuf {
     let keys =
         format!(r#""min_replicas": {replicas}, "max_replicas": {replicas}, "drain_timeout": 10"#);
     let config = testbed.configure(&keys);
-    let interval = format!(r#""check_interval": {}"#, LOOK.as_secs());
+    let interval = format!(r#""check_interval": {}"#, EVALUATION.as_secs());
     let text = fs::read_to_string(&config).unwrap().replace(r#""check_interval": 1"#, &interval);
     fs::write(&config, text).unwrap();
     config
@@ -110,7 +110,7 @@ fn suffer(
         });
         let note = body(&mut daemon);
         let ended = Instant::now();
-        let settled = reached(LOOK * LOOKS_MAX, || is_settled(testbed, wanted));
+        let settled = reached(EVALUATION * EVALUATIONS_MAX, || is_settled(testbed, wanted));
         figures = (note, ended.elapsed());
         done.store(true, Ordering::Relaxed);
         let (containers, serving) = (testbed.containers(), testbed.serving());
@@ -119,7 +119,7 @@ fn suffer(
     let sent = load.counts().sent();
     load.wait_for(secs(20), |c| sent + 20 < c.sent());
     let counts = load.stop();
-    let (lowest, looks) = (lowest.into_inner(), figures.1.as_secs_f64() / LOOK.as_secs_f64());
+    let (lowest, looks) = (lowest.into_inner(), figures.1.as_secs_f64() / EVALUATION.as_secs_f64());
     println!(
         "| {fault} | {} | {} of {} | {lowest} | {:.1} s, {looks:.2} looks |",
         figures.0,
@@ -165,7 +165,7 @@ fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
         let out = || !testbed.serving().contains(&name);
         assert!(reached(secs(30), out), "{:#?}", daemon.lines());
         let out = died.elapsed();
-        assert!(out < LOOK / 2, "{out:?}: it was a look that found it, not Docker's event");
+        assert!(out < EVALUATION / 2, "{out:?}: an evaluation found it, not Docker's event");
         testbed.wait_serving(2, secs(30), daemon);
         format!("out of HAProxy after {}, replaced after {}", shown(out), shown(died.elapsed()))
     });
@@ -186,14 +186,14 @@ fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
 
 #[test]
 fn a_docker_that_refuses_or_is_slow_changes_nothing_but_the_time() {
-    let mut testbed = Testbed::new("f-ill");
+    let mut testbed = Testbed::new("f-broken");
     let socket = testbed.dir.join("proxy.sock");
     let proxy = FaultProxy::new(&socket, &testbed.docker_socket);
     testbed.daemons_socket = Some(socket);
     suffer("Docker answers 500", &testbed, 3, &NOTHING, |daemon| {
         proxy.set_behaviour(Behaviour::Refuses);
         order(&testbed, daemon, 3);
-        daemon.wait(&["kind=replica.failed", "an ill Docker"], secs(30));
+        daemon.wait(&["kind=replica.failed", "Docker is broken"], secs(30));
         proxy.set_behaviour(Behaviour::Well);
         "one more was wanted meanwhile".to_owned()
     });

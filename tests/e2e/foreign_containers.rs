@@ -27,7 +27,7 @@ fn a_stranger_with_a_huge_number_starts_no_flood() {
 
 const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 
-/// For five looks there are never more containers than this.
+/// For five evaluations there are never more containers than this.
 #[track_caller]
 fn assert_few(daemon: &Daemon, service: &str, few: usize, count: impl Fn() -> usize) {
     let look = format!("service={service} wanted=");

@@ -225,7 +225,7 @@ fn a_frozen_haproxy_neither_hangs_the_daemon_nor_stops_a_replica() {
     let mut daemon = Daemon::start(&testbed.configure(r#""min_replicas": 2, "max_replicas": 2"#));
     testbed.wait_serving(2, secs(20), &daemon);
     signal(testbed.haproxy_pid(), "STOP");
-    // Many looks, so that its backlog of connections is full; then something to do on Docker.
+    // Many observations, so that its backlog of connections is full; then a task for Docker.
     testbed.configure(ONE);
     daemon.signal("HUP");
     daemon.wait(&["kind=replica.draining"], secs(20));

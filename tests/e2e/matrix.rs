@@ -357,7 +357,7 @@ fn lost(fleet: &Fleet, cells: &[Cell], ledger: &Ledger, situation: Situation) ->
 
 /// Waits until the daemon looked so many times more at each.
 #[track_caller]
-fn wait_looks(fleet: &Fleet, daemon: &Daemon, looks: usize) {
+fn wait_evaluations(fleet: &Fleet, daemon: &Daemon, looks: usize) {
     let last = fleet.members.last().expect("there are some");
     let line = format!("service={} wanted=", last.name);
     let before = daemon.count(&[&line]);
@@ -432,7 +432,7 @@ fn play(situation: Situation) {
     let mut complaints = settle(&fleet, &cells, &daemon);
     let settled = begun.elapsed();
     drop(slow);
-    wait_looks(&fleet, &daemon, 5);
+    wait_evaluations(&fleet, &daemon, 5);
     complaints.extend(settle_once(&fleet, &cells, &daemon).into_iter().map(|c| c + " (later)"));
     let (mut failed_all, mut sent_all) = (0, 0);
     let lost = lost(&fleet, &cells, &ledger, situation);

@@ -1,5 +1,5 @@
 //! What services are scaled by, of the real thing: HAProxy's counts, Prometheus, control groups.
-//! What was read is seen in the log, a line for each metric and look.
+//! What was read is seen in the log, a line for each metric and evaluation.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

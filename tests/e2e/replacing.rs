@@ -1,4 +1,4 @@
-//! Replicas are replaced under traffic: by a change of spec, by an operator, because they are ill.
+//! Replicas are replaced under traffic: after a change of the spec, by an operator, when unhealthy.
 
 #![allow(clippy::disallowed_methods, reason = "a test measures")]
 
@@ -80,19 +80,19 @@ fn a_spec_that_never_gets_ready_is_taken_back_and_loses_no_request() {
 
 #[test]
 fn an_unhealthy_replica_leaves_haproxy_and_is_replaced() {
-    let testbed = Testbed::new("ill");
+    let testbed = Testbed::new("unhealthy");
     let daemon = Daemon::start(&testbed.configure(&two("")));
     testbed.wait_serving(2, secs(30), &daemon);
-    let ill = format!("{}-1", testbed.service);
+    let unhealthy = format!("{}-1", testbed.service);
     let begun = Instant::now();
     // It accepts connections and answers nothing.
-    testbed.docker(&["pause", &ill]).unwrap();
-    daemon.wait(&["kind=health.unhealthy", &ill], secs(60));
-    let is_out = || !testbed.ask_haproxy("show stat").contains(&format!("{ill},"));
+    testbed.docker(&["pause", &unhealthy]).unwrap();
+    daemon.wait(&["kind=health.unhealthy", &unhealthy], secs(60));
+    let is_out = || !testbed.ask_haproxy("show stat").contains(&format!("{unhealthy},"));
     assert!(reached(secs(30), is_out), "{:#?}", daemon.lines());
-    println!("from ill to out of HAProxy: {:.1} s", begun.elapsed().as_secs_f64());
-    daemon.wait(&["kind=health.replaced", &ill], secs(60));
-    println!("from ill to replaced: {:.1} s", begun.elapsed().as_secs_f64());
+    println!("from unhealthy to out of HAProxy: {:.1} s", begun.elapsed().as_secs_f64());
+    daemon.wait(&["kind=health.replaced", &unhealthy], secs(60));
+    println!("from unhealthy to replaced: {:.1} s", begun.elapsed().as_secs_f64());
     testbed.wait_serving(2, secs(30), &daemon);
     wait_numbers(&testbed, [2, 3], &daemon);
 }

@@ -118,7 +118,7 @@ fn a_replica_gets_no_request_before_it_listens() {
 }
 
 #[test]
-fn load_that_returns_puts_a_draining_replica_back() {
+fn load_that_returns_cancels_a_drain() {
     let testbed = Testbed::new("back");
     let keys = |n: u32| format!(r#""min_replicas": {n}, "max_replicas": {n}, "drain_timeout": 30"#);
     let daemon = Daemon::start(&testbed.configure(&keys(2)));

@@ -210,7 +210,7 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
 }
 
 #[test]
-fn an_order_changes_what_runs_and_outlives_the_daemon() {
+fn a_command_changes_what_runs_and_survives_the_daemon() {
     let (harness, tcp, control) = harness("order");
     let daemon = start(&harness, &tcp);
     let running = |n: usize| reached(SOON, || harness.docker.names("running").len() == n);
@@ -248,7 +248,7 @@ fn a_pause_keeps_the_number_and_replaces_what_exits() {
     harness.set("/services/web/min_replicas", json!(3));
     harness.write();
     check(&control.ask("POST /config/reload", "", ""), 200, "services.web: min_replicas");
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(harness.docker.names("running"), ["web-1"]);
     harness.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));

@@ -268,7 +268,7 @@ fn what_is_damaged_or_not_ours_is_not_restored() {
 }
 
 #[test]
-fn a_state_that_may_not_be_looked_at_is_not_taken_for_none() {
+fn a_state_that_may_not_be_read_is_not_taken_for_none() {
     let installation = Installation::new("backup-closed");
     fs::set_permissions(installation.at("state"), fs::Permissions::from_mode(0o000)).unwrap();
     // Root without the rights that let it pass.

@@ -68,7 +68,7 @@ fn help_is_as_written() {
 }
 
 #[test]
-fn wrong_words_are_reported_with_a_way_out() {
+fn wrong_words_are_reported_with_a_fix() {
     let runs: &[&[&str]] = &[
         &["--version"],
         &[],

@@ -96,7 +96,7 @@ fn status_and_explain_show_what_the_daemon_knows() {
 }
 
 #[test]
-fn without_a_daemon_the_way_out_is_reported() {
+fn without_a_daemon_the_fix_is_reported() {
     let harness = Harness::new("alone");
     harness.write();
     let none = format!("no daemon answers on {}", harness.dir.join("api.sock").display());

@@ -31,7 +31,7 @@ fn starts_are_tidied_up_and_tried_again_later() {
         daemon.wait(&["kind=replica.failed", "replica=web-1", words], SOON);
         daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
         daemon.wait(&["kind=health.crash_loop", "service=web", "reason=CrashLoop"], SOON);
-        harness.wait_looks(20);
+        harness.wait_evaluations(20);
         assert_eq!(harness.docker.count(Route::Create), 2, "{name}");
         assert_eq!(
             harness.docker.count(Route::Start),
@@ -57,7 +57,7 @@ fn removals_are_tried_again_later() {
     let daemon = harness.start();
     let words = "tried to kill container, but did not";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(harness.docker.count(Route::Stop), 1);
     // Told once, however often it is tried.
     assert!(reached(secs(30), || 3 <= harness.docker.count(Route::Stop)));
@@ -75,7 +75,7 @@ fn a_host_without_room_is_reported_and_nothing_is_started() {
     harness.set("/services/web/memory", json!("900000g"));
     let daemon = harness.start();
     daemon.wait(&["kind=scale.capped", "service=web", "reason=NoHeadroom"], SOON);
-    harness.wait_looks(5);
+    harness.wait_evaluations(5);
     assert_eq!(harness.docker.count(Route::Create), 0);
     assert_eq!(daemon.count(&["kind=scale.capped"]), 1);
     harness.set("/services/web/memory", json!("6m"));
@@ -95,7 +95,7 @@ fn a_replica_that_exits_again_and_again_is_started_ever_more_slowly() {
         daemon.wait(&["kind=replica.exited", &format!("replica={replica}")], SOON);
     }
     daemon.wait(&["kind=health.crash_loop", "reason=CrashLoop"], SOON);
-    harness.wait_looks(20);
+    harness.wait_evaluations(20);
     assert_eq!(harness.docker.count(Route::Create), 2);
     assert!(harness.docker.containers().is_empty(), "{:?}", harness.docker.containers());
 }
@@ -152,7 +152,7 @@ fn all_starts_of_one_image_wait_for_one_pull_and_nobody_waits_with_them() {
     // More starts than there are workers, and still one that removes.
     daemon.wait(&["kind=health.replaced", "replica=web-2"], SOON);
     harness.wait_served();
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!((harness.docker.count(Route::Pull), harness.docker.count(Route::Create)), (1, 0));
 }
 
@@ -168,7 +168,7 @@ fn nobody_waits_for_an_image_that_the_config_names_no_more() {
     daemon.signal("HUP");
     // The first one hangs on, and so does this one.
     daemon.wait(&["kind=image.pulling", "demo:2 is not on this host"], SOON);
-    harness.wait_looks(2);
+    harness.wait_evaluations(2);
     assert_eq!(daemon.count(&["kind=replica.failed"]), 0);
 }
 
@@ -212,7 +212,7 @@ fn a_create_whose_answer_is_lost_is_not_made_twice() {
     let daemon = harness.start();
     daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
     harness.wait_served();
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     let names: Vec<String> = harness.docker.containers().into_iter().map(|c| c.name).collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
@@ -238,7 +238,7 @@ fn a_container_that_is_ours_no_more_is_left_alone() {
     let words =
         "does not have the label io.plimsoll.service=web and the number 2; it is left alone";
     daemon.wait(&["kind=replica.failed", "replica=web-2", words], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(harness.docker.names("running"), ["web-1", "web-2"]);
     assert_eq!(harness.docker.count(Route::Stop) + harness.docker.count(Route::Remove), 0);
 }
@@ -253,7 +253,7 @@ fn containers_that_are_not_ours_are_never_touched() {
     let daemon = harness.start();
     daemon.wait(&["kind=service.orphaned", "service=old"], SOON);
     harness.wait_served();
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(daemon.count(&["kind=service.orphaned"]), 1);
     let requests = harness.docker.requests();
     let touched =

@@ -262,7 +262,7 @@ fn a_version_that_does_not_take_the_config_there_changes_nothing() {
 
 #[test]
 fn a_version_that_gets_not_healthy_is_taken_back() {
-    let mut host = Host::new("deploy-ill");
+    let mut host = Host::new("deploy-unhealthy");
     let live = host.text("live.json");
     let two = host.harness.dir.write("two", &version("two", "exit 1"));
     host.harness.set("/services/web/drain_timeout", json!("2s"));

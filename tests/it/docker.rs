@@ -105,7 +105,7 @@ fn an_endless_answer_is_cut_off_and_costs_little_memory() {
     harness.docker.fault(Route::List, Fault::Raw(head.to_owned(), 100));
     let daemon = harness.start();
     daemon.wait(&["kind=docker.lost"], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     let peak_kb: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -129,7 +129,7 @@ fn a_docker_that_comes_late_is_reported_once_and_used() {
     assert!(harness.serves(), "HAProxy keeps its list");
     harness.docker.open();
     daemon.wait_from(lost, &["kind=docker.back"], SOON);
-    harness.wait_looks(2);
+    harness.wait_evaluations(2);
     assert_eq!(daemon.count(&["kind=docker.lost"]), 2);
     assert_eq!(daemon.count(&["kind=docker.back"]), 2);
     assert_eq!(harness.docker.count(Route::Create), 1);
@@ -137,7 +137,7 @@ fn a_docker_that_comes_late_is_reported_once_and_used() {
 }
 
 #[test]
-fn a_socket_that_may_not_be_opened_is_reported_with_the_way_out() {
+fn a_socket_that_may_not_be_opened_is_reported_with_the_fix() {
     let harness = Harness::new("denied");
     let open = |path: &str, mode| {
         fs::set_permissions(harness.dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -180,7 +180,7 @@ fn a_hanging_docker_does_not_keep_the_daemon_from_ending() {
         let daemon = harness.start();
         let hangs = || 0 < harness.docker.count(*route);
         assert!(reached(SOON, hangs), "{route:?} was not asked for");
-        // A look at a Docker that hangs lasts as long as docker.timeout, which is 1 s here.
+        // An observation of a Docker that hangs takes as long as docker.timeout, which is 1 s here.
         end(daemon, "TERM", secs(3));
     });
 }
@@ -192,10 +192,10 @@ fn a_connection_that_was_cut_between_two_calls_is_made_anew() {
     harness.wait_served();
     for _ in 0..5 {
         harness.docker.cut_connections();
-        harness.wait_looks(2);
+        harness.wait_evaluations(2);
         // Cut off in the middle: what may be asked twice is, once.
         harness.docker.fault(Route::List, Fault::Cut(1));
-        harness.wait_looks(2);
+        harness.wait_evaluations(2);
     }
     assert_eq!(daemon.count(&["kind=docker.lost"]), 0);
     end(daemon, "TERM", secs(3));
@@ -213,7 +213,7 @@ fn an_engine_that_became_another_is_asked_in_its_own_version() {
         if *are_cut {
             harness.docker.cut_connections();
         }
-        harness.wait_looks(2);
+        harness.wait_evaluations(2);
         // Not only what may be asked twice: this call may be the first to be refused.
         harness.docker.offer_api("1.42");
         harness.docker.end("web-1", 1, false, "");
@@ -226,7 +226,7 @@ fn an_engine_that_became_another_is_asked_in_its_own_version() {
 }
 
 #[test]
-fn a_death_is_answered_at_once_not_at_the_next_look() {
+fn a_death_is_answered_at_once_not_at_the_next_evaluation() {
     let mut harness = Harness::new("die");
     harness.set("/autoscaler/check_interval", json!(3600));
     let daemon = harness.start();

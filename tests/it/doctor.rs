@@ -27,9 +27,9 @@ fn examined(harness: &Harness) -> (Vec<Value>, Option<i32>) {
 fn check(harness: &Harness, check: &str, verdict: &str, words: &str) {
     let (findings, _) = examined(harness);
     // The scripted Docker has containers and no images.
-    let is_ill = |f: &&Value| f["verdict"] != "ok" && f["check"] != "images";
-    let ill: Vec<&Value> = findings.iter().filter(is_ill).collect();
-    let [only] = ill[..] else { panic!("{ill:#?}") };
+    let is_unhealthy = |f: &&Value| f["verdict"] != "ok" && f["check"] != "images";
+    let unhealthy: Vec<&Value> = findings.iter().filter(is_unhealthy).collect();
+    let [only] = unhealthy[..] else { panic!("{unhealthy:#?}") };
     assert_eq!((only["check"].as_str(), only["verdict"].as_str()), (Some(check), Some(verdict)));
     let message = only["message"].as_str().unwrap();
     assert!(message.contains(words), "no {words} in {message}");
@@ -77,7 +77,7 @@ fn a_host_that_has_everything_is_well_with_and_without_a_daemon() {
 
 #[test]
 fn each_fault_is_found_and_has_a_remedy() {
-    let mut harness = Harness::new("ill");
+    let mut harness = Harness::new("unhealthy");
     let config = harness.config.clone();
     let script = |harness: &Harness, name: &str, text: &str| {
         let path = harness.dir.write(name, &format!("#!/bin/sh\n{text}\n"));

@@ -80,7 +80,7 @@ fn without_a_haproxy_nothing_of_it_is_touched_and_replicas_run() {
     harness.set("/load_balancer/mode", json!("none"));
     let daemon = harness.start();
     daemon.wait(&["kind=replica.started"], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert!(!harness.dir.join("haproxy.cfg").exists());
     assert_eq!(harness.haproxies().0, [0; 0]);
     assert_eq!(daemon.count(&["kind=haproxy."]), 0, "{:#?}", daemon.lines());

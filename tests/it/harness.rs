@@ -86,7 +86,7 @@ impl Harness {
 
     /// Until the daemon has looked at the containers `times` more. It is woken for it.
     #[track_caller]
-    pub(crate) fn wait_looks(&self, times: usize) {
+    pub(crate) fn wait_evaluations(&self, times: usize) {
         for _ in 0..times {
             let before = self.docker.count(Route::List);
             self.docker.wake();
@@ -95,7 +95,7 @@ impl Harness {
         }
     }
 
-    /// Until the daemon looks at nothing any more: whatever it does next has a cause of its own.
+    /// Until the daemon does not tick: whatever it does next has a cause of its own.
     #[track_caller]
     pub(crate) fn wait_quiet(&self) {
         let (mut looks, mut same) = (0, 0);

@@ -159,7 +159,7 @@ fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
 
 #[test]
 fn kinds_that_ask_nobody_go_by_docker() {
-    each(&[docker, docker_that_looks_no_more, docker_without_a_check, none], |f| f());
+    each(&[docker, docker_that_stopped_checking, docker_without_a_check, none], |f| f());
 }
 
 fn docker() {
@@ -169,39 +169,39 @@ fn docker() {
     harness.docker.judge("web-1", "health: starting");
     let daemon = harness.start();
     daemon.wait(&["kind=haproxy.reloaded"], secs(10));
-    harness.wait_looks(5);
+    harness.wait_evaluations(5);
     assert!(!harness.serves());
     harness.docker.judge("web-1", "healthy");
     harness.wait_served();
 }
 
 /// As after dockerd began anew beside containers that ran on.
-fn docker_that_looks_no_more() {
+fn docker_that_stopped_checking() {
     let (old, new) = ("2020-01-01T00:00:00.5Z", "2100-01-01T00:00:00.5+02:00");
     let mut harness = Harness::new("stale");
     harness.set("/services/web/health_check", json!({ "type": "docker" }));
     harness.docker.add("web-1", Some(("web", 1)), "running");
     harness.docker.check_ran("web-1", old, "healthy");
     let daemon = harness.start();
-    let told = ["kind=health.stale", "replica=web-1", "has not run the image's own check for"];
-    daemon.wait(&told, secs(10));
-    harness.wait_looks(5);
+    let reported = ["kind=health.stale", "replica=web-1", "has not run the image's own check for"];
+    daemon.wait(&reported, secs(10));
+    harness.wait_evaluations(5);
     assert!(!harness.serves(), "an old word let it in");
     harness.docker.check_ran("web-1", new, "healthy");
     harness.wait_served();
     daemon.wait(&["kind=health.stale", "resolved: "], secs(10));
     harness.docker.check_ran("web-1", old, "healthy");
-    assert!(reached(secs(10), || daemon.count(&told) == 2), "{:?}", daemon.lines());
-    harness.wait_looks(5);
+    assert!(reached(secs(10), || daemon.count(&reported) == 2), "{:?}", daemon.lines());
+    harness.wait_evaluations(5);
     assert!(harness.serves(), "an old word took it out");
-    assert_eq!(daemon.count(&told), 2, "{:?}", daemon.lines());
+    assert_eq!(daemon.count(&reported), 2, "{:?}", daemon.lines());
     assert_eq!(harness.docker.names("running"), ["web-1"]);
     let config = harness.write();
     let out = crate::daemon::plimsoll(&["doctor", "--config", config.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("web-1: Docker has not run its image's check for"), "{said}");
     let asked = harness.docker.count(Route::Inspect);
-    harness.wait_looks(5);
+    harness.wait_evaluations(5);
     // Once in ten seconds.
     let more = harness.docker.count(Route::Inspect) - asked;
     assert!(more <= 1, "it is asked at every look: {more}");

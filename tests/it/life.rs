@@ -25,7 +25,7 @@ fn it_ends_in_order_and_leaves_replicas_and_haproxy_running() {
         let pids = harness.haproxies();
         let daemon = harness.start();
         daemon.wait(&["kind=daemon.started"], SOON);
-        harness.wait_looks(3);
+        harness.wait_evaluations(3);
         assert_eq!(harness.docker.count(Route::Create), 1);
         assert_eq!(harness.haproxies(), pids, "HAProxy was not reloaded");
         assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), 0);
@@ -43,7 +43,7 @@ fn a_second_daemon_on_the_same_state_refuses() {
     let (state, pid) = (state.display(), daemon.pid());
     let words = format!("plimsoll: another plimsoll (pid {pid}) runs with {state}; end it");
     second.wait(&[&words], secs(1));
-    harness.wait_looks(1);
+    harness.wait_evaluations(1);
     // Ended by force, the first leaves nothing that keeps a third one out.
     daemon.kill();
     harness.start().wait(&["kind=daemon.started"], SOON);
@@ -124,7 +124,7 @@ fn a_bad_config_is_refused_as_a_whole_and_the_old_one_goes_on() {
     daemon.wait(&["kind=config.rejected", "is not there"], SOON);
     harness.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(harness.docker.names("running"), ["web-2"]);
     assert_eq!(daemon.count(&["kind=config.reloaded"]), 0);
     harness.config = good;
@@ -180,23 +180,23 @@ fn a_state_that_cannot_be_stored_is_reported_and_keeps_nothing_from_running() {
     let daemon = harness.start();
     daemon.wait(&["kind=state.not_saved", "cannot store", "state.json"], SOON);
     harness.wait_served();
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(daemon.count(&["kind=state.not_saved"]), 1);
     fs::remove_dir(harness.dir.join("state/state.json.new")).unwrap();
     let stored = || harness.dir.join("state/state.json").exists();
-    harness.wait_looks(1);
+    harness.wait_evaluations(1);
     assert!(reached(SOON, stored));
     daemon
         .wait(&["info kind=state.not_saved", "resolved: all that is known is stored again"], SOON);
 }
 
 #[test]
-fn once_is_one_turn_and_its_status_says_how_it_went() {
+fn once_is_one_tick_and_its_status_says_how_it_went() {
     let harness = Harness::new("once");
     let mut daemon = harness.start_with(&["--once"]);
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0), "{:?}", daemon.lines());
     assert_eq!(harness.docker.names("running"), ["web-1"]);
-    // One look for whom to ask, one for what to do, and one right before a container is made.
+    // One list for the probes, one for the decision, and one right before a container is made.
     assert_eq!(harness.docker.count(Route::List), 3);
     assert_eq!(harness.docker.count(Route::Events), 0);
 
@@ -226,13 +226,13 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(daemon.wait_exit(SOON).code(), Some(0));
     let daemon = harness.start_with(&["--dry-run"]);
     daemon.wait(&["kind=scale.up", "service=web", "from=0 to=1"], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     // A reload of the config does not make it serious.
     harness.set("/services/web/min_replicas", json!(1));
     harness.write();
     daemon.signal("HUP");
     daemon.wait(&["kind=config.reloaded"], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     // A dry run reports each planned action once, though every evaluation plans it again.
     for kind in ["kind=scale.up", "kind=replica.exited"] {
         assert_eq!(daemon.count(&[kind]), 1, "{:#?}", daemon.lines());
@@ -249,7 +249,7 @@ fn a_dry_run_changes_nothing() {
     harness.set("/autoscaler/dry_run", json!(true));
     let daemon = harness.start();
     daemon.wait(&["kind=scale.up"], SOON);
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert!(harness.docker.requests().iter().all(|line| line.starts_with("GET ")));
 }
 
@@ -263,7 +263,7 @@ fn a_state_that_is_gone_beside_replicas_is_reported_and_a_first_start_is_not() {
         }
         let daemon = harness.start();
         harness.wait_served();
-        harness.wait_looks(2);
+        harness.wait_evaluations(2);
         assert_eq!(daemon.count(&["kind=state.missing"]), is_reported, "{:#?}", daemon.lines());
         assert_eq!(daemon.count(&reported), is_reported, "{:#?}", daemon.lines());
     }
@@ -317,7 +317,7 @@ fn numbers_end_at_the_highest_that_can_be_read_back_and_begin_again_at_the_lowes
         fs::remove_file(&file).unwrap();
         let daemon = harness.start();
         daemon.wait(&["kind=daemon.started"], SOON);
-        harness.wait_looks(3);
+        harness.wait_evaluations(3);
         assert_eq!((harness.docker.count(Route::Create), running().len()), (made, 4));
         end(daemon, "TERM", secs(3));
     });

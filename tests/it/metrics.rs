@@ -88,7 +88,7 @@ fn wait_count(daemon: &Daemon, words: &[&str], count: usize) {
 }
 
 #[test]
-fn sources_that_hang_delay_neither_the_others_nor_the_looks() {
+fn sources_that_hang_delay_neither_the_others_nor_the_evaluations() {
     let (hung, well) = (Endpoint::start(Behaviour::Hangs), Endpoint::start(Behaviour::Healthy));
     // More than are asked at once.
     let mut metrics: Vec<Value> = (0..6).map(|n| hung.metric("", &format!("/{n}"))).collect();
@@ -111,7 +111,7 @@ fn a_source_that_fails_is_reported_once_and_again_when_it_is_back() {
     let endpoint = Endpoint::start(Behaviour::Healthy);
     let mut metric = endpoint.metric("/a?token=s3cret", "/jobs/waiting");
     metric["url"] = metric["url"].as_str().unwrap().replace("//", "//me:s3cret@").into();
-    let harness = harness("ill", vec![metric]);
+    let harness = harness("unhealthy", vec![metric]);
     let daemon = harness.start();
     let place = format!("http http://{}/a /jobs/waiting", endpoint.address);
     daemon.wait(&[&place, "target=10 reading=\"7\""], SOON);
@@ -145,12 +145,12 @@ fn sources_are_asked_at_once_at_the_start_and_after_a_reload_of_the_config() {
     harness.write();
     daemon.signal("HUP");
     daemon.wait(&["kind=config.reloaded", "metrics"], SOON);
-    harness.wait_looks(2);
+    harness.wait_evaluations(2);
     assert_eq!(endpoint.requests(), 2);
 }
 
 #[test]
-fn the_one_look_of_once_knows_what_remote_sources_say() {
+fn the_one_evaluation_of_once_knows_what_remote_sources_say() {
     let endpoint = Endpoint::start(Behaviour::Healthy);
     let harness = harness("alone", vec![endpoint.metric("", "/jobs/waiting")]);
     let mut daemon = harness.start_with(&["--once"]);

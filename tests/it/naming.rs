@@ -243,7 +243,8 @@ fn phrases_that_hide_the_subject_only_get_fewer() {
     let mut paths: Vec<_> = places_checked.iter().flat_map(|dir| files_below(dir)).collect();
     // What the program printed: its words are counted in `src`.
     paths.retain(|path| !path.starts_with("tests/it/golden"));
-    paths.extend(["README.md", "QUICKREF.md", "ARCHITECTURE.md"].map(PathBuf::from));
+    paths
+        .extend(["README.md", "QUICKREF.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(PathBuf::from));
     let files = readable(paths);
     let wrong: Vec<_> =
         PHRASES.iter().filter_map(|(phrase, _)| miscounted(&files, (phrase, 0))).collect();

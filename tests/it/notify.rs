@@ -143,7 +143,7 @@ fn a_manager_that_is_not_there_keeps_nothing_from_running() {
     let manager = Manager { socket: UnixDatagram::unbound().unwrap(), address: "/nobody".into() };
     let daemon = manager.starts(&harness, Some(secs(3)));
     harness.wait_served();
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     assert_eq!(daemon.count(&["cannot notify the service manager: No such file"]), 1);
     let odd = Manager { address: "vsock:2:1".into(), ..manager };
     drop(daemon);
@@ -166,6 +166,6 @@ fn sigusr1_turns_debug_on_and_off() {
     daemon.signal("USR1");
     daemon.wait_from(on, &["log level is info again"], SOON);
     let reported = daemon.count(&decision);
-    harness.wait_looks(2);
+    harness.wait_evaluations(2);
     assert_eq!(daemon.count(&decision), reported);
 }

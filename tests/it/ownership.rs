@@ -146,7 +146,7 @@ fn the_next_daemon_knows_every_haproxy_that_an_earlier_one_left() {
 }
 
 #[test]
-fn a_socket_that_answers_a_byte_at_a_time_holds_no_turn_up() {
+fn a_socket_that_answers_a_byte_at_a_time_delays_no_tick() {
     let mut harness = Harness::new("drip");
     // No HAProxy comes up that would take the socket.
     put_script(&mut harness, "exit 1");
@@ -162,7 +162,7 @@ fn a_socket_that_answers_a_byte_at_a_time_holds_no_turn_up() {
     });
     let daemon = harness.start();
     daemon.wait(&["kind=haproxy.reload_failed"], secs(20));
-    harness.wait_looks(3);
+    harness.wait_evaluations(3);
     end(daemon, "TERM", secs(12));
 }
 
@@ -219,7 +219,7 @@ fn a_service_that_haproxy_refuses_keeps_no_other_one_out() {
         || String::from_utf8_lossy(&asked().stderr).contains("service bad is left out");
     assert!(reached(secs(5), is_reported), "healthcheck fails and says why");
     // It is tried again ever more slowly, and reported once.
-    harness.wait_looks(5);
+    harness.wait_evaluations(5);
     assert_eq!(daemon.count(&words), 1, "{:#?}", daemon.lines());
     assert!(harness.serves());
     assert_eq!(fake_http::get(&front), None, "nobody is there");

@@ -49,9 +49,9 @@ fn the_traces_in_contrib_give_what_is_written() {
 }
 
 #[test]
-fn a_program_gets_one_object_for_each_look() {
+fn a_program_gets_one_object_for_each_evaluation() {
     let mut changes = String::new();
-    // The bounds of the day change at 07:50, which is on a look.
+    // The bounds of the day change at 07:50, which is at an evaluation.
     for (run, looks) in [(SPIKE, 240), (DAY, 5760)] {
         let out = simulate(CONFIG, &[&run[..], &["--json"]].concat());
         assert!(out.status.success(), "{}", text(&out.stderr));
@@ -74,9 +74,9 @@ fn a_program_gets_one_object_for_each_look() {
 }
 
 #[test]
-fn what_changes_between_two_looks_is_reported() {
+fn what_changes_between_two_evaluations_is_reported() {
     let dir = Dir::new("simulate");
-    // The office hours begin five seconds before a look.
+    // The office hours begin five seconds before an evaluation.
     let trace = dir.write("low.csv", "0,20\n60,20\n");
     let trace = trace.to_str().unwrap();
     let run = ["--load", trace, "--start", "2026-03-02T07:49:40", "--json"];

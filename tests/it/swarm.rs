@@ -77,7 +77,7 @@ fn asked(harness: &Harness, path: &str) -> Value {
     To::Unix(harness.dir.join("api.sock")).get(path).json()
 }
 
-/// So many looks at its number and not one more change.
+/// This many evaluations without a change of the number.
 #[track_caller]
 fn stays(harness: &Harness, daemon: &Daemon, count: u64) {
     let before = harness.docker.count(Route::Resize);
@@ -247,7 +247,7 @@ fn an_operators_hold_is_swarms_number() {
 }
 
 #[test]
-fn where_another_node_leads_it_is_looked_at_and_nothing_is_changed() {
+fn where_another_node_leads_it_is_observed_and_nothing_is_changed() {
     let jobs = Jobs::start(50);
     let harness = harness("follower", &jobs);
     harness.docker.lead(false);
@@ -267,7 +267,7 @@ fn where_another_node_leads_it_is_looked_at_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_service_without_a_port_or_a_number_is_reported_with_the_way_out() {
+fn a_service_without_a_port_or_a_number_is_reported_with_the_fix() {
     let jobs = Jobs::start(20);
     let mut harness = harness("portless", &jobs);
     harness.docker.add_swarm_service("shop_web", 2, None);
@@ -317,7 +317,7 @@ fn what_a_daemon_would_miss_is_reported_before_there_is_one() {
 }
 
 #[test]
-fn one_turn_alone_changes_the_number_as_well() {
+fn one_tick_alone_changes_the_number_as_well() {
     let jobs = Jobs::start(40);
     let harness = harness("once", &jobs);
     let mut daemon = harness.start_with(&["--once"]);

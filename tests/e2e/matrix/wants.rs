@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fleet::{Member, Owner};
 use crate::matrix::{Range, Situation, Verb};
 
-/// The slowest is a replica without an address: ill after its `start_period` and then replaced.
+/// The slowest is a replica without an address: unhealthy after `start_period`, then replaced.
 pub(crate) const SETTLED_WITHIN: Duration = Duration::from_secs(50);
 
 pub(crate) const VERBS: [Verb; 13] = [
