@@ -70,7 +70,8 @@ fn agent_config(idle_max: usize) -> Config {
 
 /// Reads to the end, or `bytes_max` bytes. The deadline is the reader's.
 pub(crate) fn read_up_to(reader: &mut dyn Read, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let (mut bytes, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let left = bytes_max.saturating_sub(bytes.len() as u64);
         let room = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);

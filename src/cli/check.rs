@@ -48,7 +48,8 @@ fn is_of_file(problems: &[Problem]) -> bool {
 
 /// A problem without a place in the file.
 fn concerning(file: &Path, found: Found) -> Problem {
-    let (file, path) = (file.display().to_string(), String::new());
+    let file = file.display().to_string();
+    let path = String::new();
     let Found { message, is_warning } = found;
     Problem { file, line: 0, column: 0, path, message, is_warning }
 }
@@ -56,7 +57,8 @@ fn concerning(file: &Path, found: Found) -> Problem {
 /// `plimsoll run` refuses the folder; the file itself is good.
 fn folder(file: &Path, key: &str, words: &str) -> Problem {
     let message = format!("{words}; `plimsoll run` will refuse to start");
-    let (file, path) = (file.display().to_string(), key.to_owned());
+    let file = file.display().to_string();
+    let path = key.to_owned();
     Problem { file, line: 0, column: 0, path, message, is_warning: true }
 }
 

@@ -53,8 +53,10 @@ fn bash() -> String {
         }
         cases += &format!("    {}) words=\"{}\" ;;\n", spec.name, words.trim_start());
     }
-    let (files, services) = (that_take(Takes::File), that_take(Takes::Service));
-    let (texts, names) = (that_take(Takes::Text), names());
+    let files = that_take(Takes::File);
+    let services = that_take(Takes::Service);
+    let texts = that_take(Takes::Text);
+    let names = names();
     format!(
         r#"# bash: `source <(plimsoll completions bash)`, or keep this as
 # /usr/share/bash-completion/completions/plimsoll

@@ -52,7 +52,8 @@ fn lines(found: &[Finding], paint: Paint) -> String {
         }
     }
     let count = |verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
-    let (fails, warnings) = (count(Verdict::Fails), count(Verdict::Warning));
+    let fails = count(Verdict::Fails);
+    let warnings = count(Verdict::Warning);
     let end = match (fails, warnings) {
         (0, 0) => "no problems found".to_owned(),
         (0, n) => format!("the daemon can run; warnings: {n}"),

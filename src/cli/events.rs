@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_again_is_shown_once() {
-        let (a, b) = (json!({ "at": 1, "kind": "a" }), json!({ "at": 1, "kind": "b" }));
+        let a = json!({ "at": 1, "kind": "a" });
+        let b = json!({ "at": 1, "kind": "b" });
         let all = |events: &[&serde_json::Value]| -> Vec<_> {
             events.iter().map(|event| (*event).clone()).collect()
         };

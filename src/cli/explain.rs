@@ -30,7 +30,9 @@ fn text(record: &Value) -> String {
     let mut out = format!("{} {number}: {}, at {}\n\n", at("service"), at("reason"), at("at"));
     let counts = &record["replicas"];
     let count = |key: &str| word(&counts[key]);
-    let (ready, unready, leaving) = (count("ready"), count("unready"), count("leaving"));
+    let ready = count("ready");
+    let unready = count("unready");
+    let leaving = count("leaving");
     let unhealthy = counts["unhealthy"].as_u64().filter(|count| 0 < *count);
     let unhealthy = unhealthy.map(|count| format!("{count} unhealthy, ")).unwrap_or_default();
     out += &format!(
@@ -50,7 +52,8 @@ fn text(record: &Value) -> String {
 fn replicas(record: &Value) -> String {
     let percent = |value: &Value| amount(value, &Value::from("%"));
     let row = |seen: &Value| {
-        let (name, class) = (cut(&word(&seen["name"]), NAME_WIDTH), word(&seen["class"]));
+        let name = cut(&word(&seen["name"]), NAME_WIDTH);
+        let class = word(&seen["class"]);
         [name, percent(&seen["cpu_percent"]), percent(&seen["memory_percent"]), class]
     };
     let all: Vec<[String; 4]> = record["seen"].as_array().into_iter().flatten().map(row).collect();

@@ -56,7 +56,8 @@ impl Paint {
     /// Keeps the escape sequences of `paint` and escapes all others.
     pub(crate) fn plain(self, text: &str) -> String {
         let codes: &[&str] = if self.is_on { &[GOOD, ODD, BAD, FAINT, END] } else { &[] };
-        let (mut out, mut rest) = (String::new(), text);
+        let mut out = String::new();
+        let mut rest = text;
         while let Some((before, behind)) = rest.split_once(ESCAPE) {
             out += &terminal::plain(before);
             let own = codes.iter().find_map(|code| {

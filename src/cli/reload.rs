@@ -35,7 +35,8 @@ fn same_file(to: &DaemonAddr) -> Result<(), ExitCode> {
         return Ok(());
     }
     let status = client::get(to, "/status")?;
-    let (theirs, ours) = (status["config"].as_str(), path::absolute(&to.config).ok());
+    let theirs = status["config"].as_str();
+    let ours = path::absolute(&to.config).ok();
     if theirs.is_none() || theirs.map(path::Path::new) == ours.as_deref() {
         return Ok(());
     }

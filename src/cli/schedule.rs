@@ -69,9 +69,8 @@ pub(crate) fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String
     let local = date(text).or_else(|| time("%Y-%m-%dT%H:%M")).or_else(|| time("%Y-%m-%dT%H:%M:%S"));
     let at = local.and_then(|local| zone.from_local_datetime(&local).earliest());
     at.map(|at| Wall(at.timestamp())).ok_or_else(|| {
-        format!(
-            "{option}: `{text}` is not a time; write 2026-10-25T07:30 for local time, or add Z for UTC"
-        )
+        let fix = "write 2026-10-25T07:30, or add Z for UTC";
+        format!("{option}: `{text}` is not a valid time in {zone}; {fix}")
     })
 }
 

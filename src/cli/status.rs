@@ -36,7 +36,8 @@ fn once(asked: &StatusArgs) -> Result<(), ExitCode> {
     show_painted(&text.map_err(|message| client::failed(&message))?, Paint::for_stdout())
 }
 
-/// Runs until it is interrupted, also while the daemon is away. A failure of the first request ends it.
+/// Runs until it is interrupted, also while the daemon is away. Only a failure of the first request
+/// ends it.
 fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
     let source = StatusQuery::of(asked)?;
     let style =
@@ -107,7 +108,8 @@ impl StatusQuery {
 /// What concerns all services.
 fn daemon(all: &Value, paint: Paint) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
-    let (version, config) = (word(&all["version"]), word(&all["config"]));
+    let version = word(&all["version"]);
+    let config = word(&all["config"]);
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
     let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
     let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
@@ -178,9 +180,11 @@ fn load(service: &Value) -> String {
     let metrics: Vec<&Value> = service["metrics"].as_array().into_iter().flatten().collect();
     let proposal = |metric: &&&Value| metric["proposal"].as_u64();
     let Some(most) = metrics.iter().rev().max_by_key(proposal) else { return "-".to_owned() };
-    let (value, target) = (&most["value"], &most["target"]);
+    let value = &most["value"];
+    let target = &most["target"];
     let name = cut(&word(&most["name"]), NAME_WIDTH);
-    let (value, target) = (amount(value, &most["unit"]), amount(target, &most["unit"]));
+    let value = amount(value, &most["unit"]);
+    let target = amount(target, &most["unit"]);
     let more = if 1 < metrics.len() { format!(" +{}", metrics.len() - 1) } else { String::new() };
     format!("{name} {value}/{target}{more}")
 }
@@ -198,7 +202,8 @@ fn change(now: &Value, change: &Value) -> String {
     let at = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok();
     let ago = at(now).zip(at(&change["at"])).map(|(now, at)| (now - at).num_seconds());
     let ago = span(u64::try_from(ago.unwrap_or(0)).unwrap_or(0));
-    let (from, to) = (word(&change["from"]), word(&change["to"]));
+    let from = word(&change["from"]);
+    let to = word(&change["to"]);
     format!("{from}->{to} {ago} ago: {}", word(&change["text"]))
 }
 

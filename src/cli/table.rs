@@ -82,7 +82,8 @@ pub(crate) fn operator_lines(service: &Value) -> Vec<String> {
         None => end.to_owned(),
     };
     let mut lines = Vec::new();
-    let (hold, pause) = (&service["hold"], &service["pause"]);
+    let hold = &service["hold"];
+    let pause = &service["pause"];
     if !hold.is_null() {
         let why = hold["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
         let left = left(hold, "until it is released");
@@ -112,7 +113,8 @@ fn rollout(rollout: &Value) -> Option<String> {
         return Some("rolled back: the new configuration made no progress".to_owned());
     }
     let idle = span(rollout["idle_s"].as_u64().unwrap_or(0));
-    let (new, old) = (word(&rollout["new"]), word(&rollout["old"]));
+    let new = word(&rollout["new"]);
+    let old = word(&rollout["old"]);
     let state = state.replace('_', " ");
     Some(format!("{state}: {new} new ready, {old} old left, no progress for {idle}"))
 }

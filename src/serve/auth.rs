@@ -260,7 +260,8 @@ mod tests {
     fn a_change_needs_the_token_on_tcp_and_is_of_no_other_site() {
         let token = Some("0123456789abcdef");
         let right = Some("Bearer 0123456789abcdef");
-        let (here, there) = (Some("http://h:1"), Some("http://other"));
+        let here = Some("http://h:1");
+        let there = Some("http://other");
         for (via, authorization, origin, site, want) in [
             (Channel::Tcp, right, None, None, 0),
             (Channel::Tcp, Some("bearer  0123456789abcdef"), None, None, 0),

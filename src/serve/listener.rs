@@ -115,7 +115,8 @@ impl ListenAddr {
             ErrorKind::PermissionDenied => format!("allow this user to, or give another {key}"),
             _ => format!("see {key}"),
         };
-        let (addr, retry) = (self.text(), RETRY.as_secs());
+        let addr = self.text();
+        let retry = RETRY.as_secs();
         format!("cannot listen on {addr}: {err}; {remedy}; it is tried again every {retry} s")
     }
 }

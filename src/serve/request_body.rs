@@ -52,7 +52,9 @@ fn scale(body: &mut BodyFields) -> Result<Order, Response> {
     let forms = r#"one of {"replicas":4}, {"by":1} or {"by":-1}, and {"auto":true} is needed"#;
     let keys = ["replicas", "by", "auto"];
     let given = keys.iter().filter(|key| body.0.contains_key(**key)).count();
-    let (replicas, by, auto) = (body.take("replicas"), body.take("by"), body.take("auto"));
+    let replicas = body.take("replicas");
+    let by = body.take("by");
+    let auto = body.take("auto");
     let release = match auto {
         None => false,
         Some(Value::Bool(true)) => true,
@@ -106,7 +108,8 @@ fn doubled(object: &[u8]) -> Option<String> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
-            let (mut seen, mut doubled) = (BTreeSet::new(), None);
+            let mut seen = BTreeSet::new();
+            let mut doubled = None;
             while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
                 if seen.contains(&key) {
                     doubled.get_or_insert(key);

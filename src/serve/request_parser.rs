@@ -62,7 +62,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RequestHead, Rejection> {
     if parsed.is_partial() || !is_plain(method, target) {
         return Err(REQUEST_LINE);
     }
-    let (method, target) = (method.to_owned(), target.to_owned());
+    let method = method.to_owned();
+    let target = target.to_owned();
     let mut head = RequestHead { method, target, ..RequestHead::default() };
     let mut length: Option<&[u8]> = None;
     let mut hosts = 0;

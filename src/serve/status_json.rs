@@ -187,13 +187,15 @@ fn sightings(service: &str, all: &[Sighting]) -> Vec<Value> {
 }
 
 fn rollout(rollout: &RolloutStatus) -> Value {
-    let (state, idle) = (rollout.state.word(), rollout.idle.as_secs());
+    let state = rollout.state.word();
+    let idle = rollout.idle.as_secs();
     json!({ "state": state, "new": rollout.new, "old": rollout.old, "idle_s": idle })
 }
 
 /// In the words of `schedule --json`.
 fn standing(standing: &Standing) -> Value {
-    let (min, max) = (standing.bounds.min(), standing.bounds.max());
+    let min = standing.bounds.min();
+    let max = standing.bounds.max();
     json!({ "min": min, "max": max, "scaling": standing.scaling, "window": standing.window })
 }
 

@@ -170,7 +170,8 @@ fn handle(mut request: tiny_http::Request, handler: &ApiHandler) {
     let header =
         |(name, value): &(&str, String)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok();
     let headers = answer.headers.iter().filter_map(header).collect();
-    let (status, length) = (StatusCode(answer.status), Some(text.len()));
+    let status = StatusCode(answer.status);
+    let length = Some(text.len());
     let response = tiny_http::Response::new(status, headers, Cursor::new(text), length, None);
     // The client may have given up.
     drop(request.respond(response.with_chunked_threshold(usize::MAX)));

@@ -179,15 +179,15 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     let none = String::new();
     let forged = format!("{AUTHORIZED}X-Plimsoll-Via: control\r\n");
     let other = format!("{AUTHORIZED}Origin: http://elsewhere\r\n");
-    let testbed = format!("{AUTHORIZED}Sec-Fetch-Testbed: cross-testbed\r\n");
+    let site = format!("{AUTHORIZED}Sec-Fetch-Testbed: cross-site\r\n");
     let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Testbed: same-origin\r\n");
     for (headers, status, words) in [
         (&none, 401, "the token is missing"),
         (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "the token is missing"),
-        (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "not the token"),
-        (&"Authorization: Basic abc\r\n".to_owned(), 401, "needs the token"),
-        (&other, 403, "another testbed"),
-        (&testbed, 403, "another testbed"),
+        (&"Authorization: Bearer 0123456789abcdeF\r\n".to_owned(), 401, "the token is wrong"),
+        (&"Authorization: Basic abc\r\n".to_owned(), 401, "the token is missing"),
+        (&other, 403, "from other sites"),
+        (&site, 403, "from other sites"),
         (&own, 202, "scaling goes on"),
         (&forged, 202, "was not paused"),
     ] {

@@ -20,7 +20,8 @@ fn service(args: &mut RawArgs, command: &str) -> Result<String, String> {
 }
 
 pub(crate) fn check(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (json, live) = (args.has(options::JSON), args.has(options::LIVE));
+    let json = args.has(options::JSON);
+    let live = args.has(options::LIVE);
     Ok(CliCommand::Check { config: args.config(), json, live })
 }
 
@@ -42,8 +43,10 @@ pub(crate) fn doctor(mut args: RawArgs) -> Result<CliCommand, String> {
 
 pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
     let since = args.text(options::SINCE).map(|text| since(&text)).transpose()?;
-    let (follow, json) = (args.has(options::FOLLOW), args.has(options::JSON));
-    let (service, to) = (args.text(options::SERVICE), args.daemon_addr());
+    let follow = args.has(options::FOLLOW);
+    let json = args.has(options::JSON);
+    let service = args.text(options::SERVICE);
+    let to = args.daemon_addr();
     Ok(CliCommand::Events(EventsArgs { service, since, follow, json, to }))
 }
 
@@ -57,7 +60,8 @@ fn since(text: &str) -> Result<SinceArg, String> {
 }
 
 pub(crate) fn explain(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (service, json) = (service(&mut args, "explain")?, args.has(options::JSON));
+    let service = service(&mut args, "explain")?;
+    let json = args.has(options::JSON);
     Ok(CliCommand::Explain { service, json, to: args.daemon_addr() })
 }
 
@@ -66,12 +70,14 @@ pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
 }
 
 pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (compose, output) = (args.path(options::COMPOSE), args.path(options::OUTPUT));
+    let compose = args.path(options::COMPOSE);
+    let output = args.path(options::OUTPUT);
     Ok(CliCommand::Init(InitArgs { compose, output }))
 }
 
 pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (what, span) = (args.scope("pause")?, args.span(options::FOR)?);
+    let what = args.scope("pause")?;
+    let span = args.span(options::FOR)?;
     Ok(CliCommand::Pause { what, span, to: args.daemon_addr() })
 }
 
@@ -91,7 +97,8 @@ pub(crate) fn scale(mut args: RawArgs) -> Result<CliCommand, String> {
     let service = service(&mut args, "scale")?;
     let count = args.operand().ok_or("scale: to how many replicas? give N, +N, -N or auto")?;
     let count = count_of(&count)?;
-    let (span, reason) = (args.span(options::FOR)?, args.text(options::REASON));
+    let span = args.span(options::FOR)?;
+    let reason = args.text(options::REASON);
     if matches!(count, CountArg::Auto) && (span.is_some() || reason.is_some()) {
         return Err("scale: --for and --reason go with a number, not with auto".to_owned());
     }
@@ -118,28 +125,36 @@ fn count_of(word: &str) -> Result<CountArg, String> {
 }
 
 pub(crate) fn status(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (service, to) = (args.operand(), args.daemon_addr());
-    let (watch, json) = (args.has(options::WATCH), args.has(options::JSON));
+    let service = args.operand();
+    let to = args.daemon_addr();
+    let watch = args.has(options::WATCH);
+    let json = args.has(options::JSON);
     Ok(CliCommand::Status(StatusArgs { service, watch, json, to }))
 }
 
 pub(crate) fn run(mut args: RawArgs) -> Result<CliCommand, String> {
-    let (once, dry_run) = (args.has(options::ONCE), args.has(options::DRY_RUN));
+    let once = args.has(options::ONCE);
+    let dry_run = args.has(options::DRY_RUN);
     Ok(CliCommand::Run(Options { config_file: args.config(), once, dry_run }))
 }
 
 pub(crate) fn schedule(mut args: RawArgs) -> Result<CliCommand, String> {
     let service = service(&mut args, "schedule")?;
-    let (from, until) = (args.text(options::FROM), args.text(options::UNTIL));
-    let (json, config) = (args.has(options::JSON), args.config());
+    let from = args.text(options::FROM);
+    let until = args.text(options::UNTIL);
+    let json = args.has(options::JSON);
+    let config = args.config();
     Ok(CliCommand::Schedule(ScheduleArgs { service, from, until, json, config }))
 }
 
 pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
     let load = args.path(options::LOAD).ok_or("simulate: which trace? give --load F.csv")?;
-    let (service, start) = (args.text(options::SERVICE), args.text(options::START));
-    let (start_up, capacity) = (args.text(options::START_UP), args.text(options::CAPACITY));
-    let (json, svg) = (args.has(options::JSON), args.path(options::SVG));
+    let service = args.text(options::SERVICE);
+    let start = args.text(options::START);
+    let start_up = args.text(options::START_UP);
+    let capacity = args.text(options::CAPACITY);
+    let json = args.has(options::JSON);
+    let svg = args.path(options::SVG);
     let config = args.config();
     let asked = SimulateArgs { load, service, start, start_up, capacity, json, svg, config };
     Ok(CliCommand::Simulate(asked))

@@ -1,5 +1,5 @@
-//! Services of a compose file as drafts. Compose goes on to own them: what their containers are like
-//! stays in the compose file.
+//! Services of a compose file as drafts. Compose goes on to own them: the settings of their
+//! containers stay in the compose file.
 
 use std::path::{self, Component, Path, PathBuf};
 
@@ -131,7 +131,8 @@ impl ComposeFile<'_> {
     }
 
     fn ports(&self, service: &Map<String, Value>, draft: &mut Draft) {
-        let (mut inside, mut outside) = (None, None);
+        let mut inside = None;
+        let mut outside = None;
         for port in list(service.get("ports")) {
             let (host, target) = match port {
                 Value::Object(port) => {
@@ -171,7 +172,8 @@ impl ComposeFile<'_> {
             Some(if host.contains(':') { json!(host) } else { json!(port) })
         });
         if let Some(host) = host {
-            let why = "compose publishes this port now; change it to `expose` there first, so that HAProxy can take it";
+            let why = "compose publishes this port now; change it to `expose` there first, so that \
+                       HAProxy can take it";
             draft.guess("listen", host, why);
         }
     }
