@@ -9,7 +9,7 @@ use crate::cli::{complain, say};
 use crate::config::problem::Problem;
 use crate::config::{self, Loaded};
 use crate::preflight::folders;
-use crate::preflight::live::{self, Found};
+use crate::preflight::live::{self, HostProblem};
 
 pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);
@@ -47,9 +47,9 @@ fn is_of_file(problems: &[Problem]) -> bool {
 }
 
 /// A problem that no place in the file is to blame for.
-fn concerning(file: &Path, found: Found) -> Problem {
+fn concerning(file: &Path, found: HostProblem) -> Problem {
     let (file, path) = (file.display().to_string(), String::new());
-    let Found { message, is_warning } = found;
+    let HostProblem { message, is_warning } = found;
     Problem { file, line: 0, column: 0, path, message, is_warning }
 }
 

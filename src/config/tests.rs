@@ -182,11 +182,7 @@ fn thresholds() {
     );
     let bouncing = parse("c", &with("60", "30"));
     assert!(bouncing.config.is_some() && bouncing.problems[0].is_warning);
-    assert!(
-        said(&bouncing)[0].contains("30% on 2 replicas is 60% on 1"),
-        "{:?}",
-        said(&bouncing)
-    );
+    assert!(said(&bouncing)[0].contains("30% on 2 replicas is 60% on 1"), "{:?}", said(&bouncing));
 }
 
 #[test]

@@ -299,7 +299,11 @@ fn what_a_daemon_would_miss_is_told_before_there_is_one() {
     };
     assert!(check(&stage).contains("good, 1 service"), "{}", check(&stage));
     stage.docker.lead(false);
-    assert!(check(&stage).contains("warning: swarm: this node does not lead"), "{}", check(&stage));
+    assert!(
+        check(&stage).contains("warning: swarm: this node is not the Swarm leader"),
+        "{}",
+        check(&stage)
+    );
     stage.set("/services/web/swarm_service", json!("shop"));
     let missing = "swarm: there is no Swarm service shop; `docker service ls`";
     assert!(check(&stage).contains(missing), "{}", check(&stage));
