@@ -285,9 +285,9 @@ mod tests {
         drop(listener);
         for (url, why) in [
             (closed.as_str(), "no complete answer: "),
-            ("https://127.0.0.1/secret", "only addresses that start with http://"),
-            ("http://", "this is no address"),
-            ("http://a b/secret", "this is no address"),
+            ("https://127.0.0.1/secret", "the address must start with http://"),
+            ("http://", "the address is invalid"),
+            ("http://a b/secret", "the address is invalid"),
             ("http://no-such-host.invalid/secret", "no complete answer"),
         ] {
             let err = get(url).unwrap_err();

@@ -112,7 +112,7 @@ mod tests {
             (0o755, 0o1777, "everybody may write to"),
             // One below it is.
             (0o1777, 0o755, ""),
-            (0o777, 0o755, "replace any folder in it"),
+            (0o777, 0o755, "replace any directory in it"),
             (0o775, 0o755, ""),
         ] {
             let said = told(outer, mode, us);

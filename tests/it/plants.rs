@@ -112,7 +112,7 @@ fn a_state_and_events_that_are_no_files_of_ours_are_told_and_the_daemon_goes_on(
             told(
                 name,
                 match plant {
-                    Plant::Hardlink => "names (hard links)",
+                    Plant::Hardlink => "hard links",
                     Plant::Symlink | Plant::Dangling | Plant::Pipe | Plant::Folder => plant.words(),
                 },
             );
