@@ -1,18 +1,19 @@
-//! Programs that are started with fewer rights than the daemon has: whoever takes HAProxy over from
-//! the network is not to have Docker, which is as good as root.
+//! Starts HAProxy with fewer privileges than the daemon's: an attacker who takes over HAProxy must
+//! not get access to Docker, which is equal to root.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Of util-linux, which every distribution with systemd has. Rust's own library cannot do this yet.
+/// Part of util-linux, which every distribution with systemd has. Rust's std cannot drop groups
+/// yet.
 const SETPRIV: &str = "/usr/bin/setpriv";
-/// Number of the capability to choose one's groups.
+/// The number of the capability to set groups.
 const CAP_SETGID: u32 = 6;
 
-/// `program`, to be given its arguments. Without our supplementary groups, if we may part with
-/// them, and without the right to take others. A daemon of root's leaves that to HAProxy, which
-/// changes its user and its groups by itself.
+/// A command for `program`, still without arguments. It runs without our supplementary groups and
+/// without the capability to set others, if the daemon has that capability. As root this is left to
+/// HAProxy, which changes its user and groups by itself.
 pub(crate) fn restricted(program: &Path) -> Command {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if !has_more(&status) || !Path::new(SETPRIV).exists() {
@@ -24,8 +25,8 @@ pub(crate) fn restricted(program: &Path) -> Command {
     command
 }
 
-/// The groups that HAProxy would keep of a daemon with this `/proc/PID/status`, for want of this
-/// program; `None`: none.
+/// The groups that HAProxy keeps of a daemon with this `/proc/PID/status` because this program does
+/// not exist; `None`: none.
 pub(crate) fn kept_groups(status: &str) -> Option<(String, &'static str)> {
     kept(status, Path::new(SETPRIV).exists()).map(|groups| (groups, SETPRIV))
 }
@@ -39,7 +40,7 @@ fn of<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
 }
 
-/// By `/proc/PID/status`: not root, and able to part with groups.
+/// From `/proc/PID/status`: not root, and able to drop groups.
 fn has_more(status: &str) -> bool {
     let user = of(status, "Uid:").and_then(|ids| ids.split_whitespace().nth(1));
     let rights =

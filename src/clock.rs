@@ -35,20 +35,20 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time of day for a log line, UTC, to the millisecond, as RFC 3339 writes it.
+/// The time for a log line: RFC 3339, UTC, with milliseconds.
 #[allow(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
 pub(crate) fn stamp() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Microseconds since the machine started. The kernel tells hundredths of a second, cut down: one
-/// more is added, so that this is never before the moment of the question.
+/// Microseconds since boot. The kernel gives hundredths of a second, rounded down; one hundredth is
+/// added, so that the result is never before the call.
 pub(crate) fn since_boot_us() -> Option<u64> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     hundredths(&uptime).map(|n| (n + 1) * 10_000)
 }
 
-/// Of the first number, which has two places.
+/// The first number, which has two decimals, in hundredths.
 fn hundredths(uptime: &str) -> Option<u64> {
     let (seconds, places) = uptime.split_whitespace().next()?.split_once('.')?;
     let places: u64 = places.parse().ok().filter(|places| *places < 100)?;

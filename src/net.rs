@@ -1,4 +1,5 @@
-//! `outside::Net`: what is asked of replicas, and of others for a number. Each call has a deadline.
+//! `outside::Net`: requests to replicas (health checks), metric sources and webhooks, each with a
+//! deadline.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -10,8 +11,7 @@ use crate::model::health::{HEALTH_HOST, HttpCheck};
 use crate::model::url;
 use crate::outside::{Error, Net, Result};
 
-/// Of an answer as it is sent, after its head: more than any body that is asked for, with what its
-/// chunks may add.
+/// Bytes of an answer after its head: more than the largest body with its chunk headers.
 const REST_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct SystemNet {
@@ -37,7 +37,7 @@ impl SystemNet {
 }
 
 impl Net for SystemNet {
-    /// The body is left unread.
+    /// Does not read the body.
     fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16> {
         let url = format!("http://{to}{}", check.path);
         let mut request = self.agent.get(&url);
@@ -66,7 +66,7 @@ impl Net for SystemNet {
     fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)> {
         let told = |err| told(err, longest_bytes, timeout);
         if !url.starts_with("http://") {
-            return Err(Error::new("only addresses that start with http:// can be asked"));
+            return Err(Error::new("the address must start with http://"));
         }
         let request = with_user(self.agent.get(url), url).header("accept", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
@@ -77,7 +77,7 @@ impl Net for SystemNet {
     }
 }
 
-/// As the address has them: the library would send what stands for a `/` as it is.
+/// Adds the user and password of the address. ureq would not decode `%2F` in them.
 fn with_user<B>(request: ureq::RequestBuilder<B>, address: &str) -> ureq::RequestBuilder<B> {
     match url::basic(address) {
         Some(basic) => request.header("authorization", basic),
@@ -85,21 +85,21 @@ fn with_user<B>(request: ureq::RequestBuilder<B>, address: &str) -> ureq::Reques
     }
 }
 
-/// Without the address, which some errors of the library hold.
+/// An error without the address, which some of ureq's errors contain.
 fn told(err: ureq::Error, longest_bytes: u64, timeout: Duration) -> Error {
     match err {
         ureq::Error::Timeout(_) => {
-            Error::new(format!("no whole answer within {} ms", timeout.as_millis()))
+            Error::new(format!("no complete answer within {} ms", timeout.as_millis()))
         }
         ureq::Error::BodyExceedsLimit(_) => {
-            Error::new(format!("the answer is longer than {longest_bytes} bytes; ask for less"))
+            Error::new(format!("the answer is longer than {longest_bytes} bytes"))
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            Error::new("this is no address; write http://host:port/path")
+            Error::new("the address is invalid; write http://host:port/path")
         }
-        ureq::Error::HostNotFound => Error::new("the host of the address is not known"),
-        ureq::Error::Io(err) => Error::caused("no whole answer", err),
-        err => Error::caused("no answer as HTTP knows it", err),
+        ureq::Error::HostNotFound => Error::new("the host name of the address cannot be resolved"),
+        ureq::Error::Io(err) => Error::caused("no complete answer", err),
+        err => Error::caused("the answer is not valid HTTP", err),
     }
 }
 
@@ -194,13 +194,13 @@ mod tests {
 
     #[test]
     fn what_is_no_whole_answer_is_an_error() {
-        check(b"", Err("no whole answer"));
-        check(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", Err("no whole answer"));
-        check(b"HTTP/1.1 200 OK\r\nContent-Le", Err("no whole answer"));
-        check(b"220 mail.example ESMTP\r\n\r\n", Err("no answer as HTTP knows it"));
+        check(b"", Err("no complete answer"));
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", Err("no complete answer"));
+        check(b"HTTP/1.1 200 OK\r\nContent-Le", Err("no complete answer"));
+        check(b"220 mail.example ESMTP\r\n\r\n", Err("the answer is not valid HTTP"));
         // A head that fills the buffer and goes on is never whole.
         let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 17));
-        check(head.as_bytes(), Err("no whole answer"));
+        check(head.as_bytes(), Err("no complete answer"));
     }
 
     /// What `flood` makes of the client, and how many bytes the client let the server send.
@@ -229,7 +229,7 @@ mod tests {
         let buffers = 8 << 20;
         for piece in ["HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 103 E\r\nLink: </a>\r\n\r\n"] {
             let (why, sent) = flood(b"", piece.as_bytes());
-            assert_eq!(why, "no whole answer: the heads of the answer are longer than 64 KiB");
+            assert_eq!(why, "no complete answer: the heads of the answer are longer than 64 KiB");
             assert!(sent < buffers, "{sent}");
         }
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
@@ -249,7 +249,7 @@ mod tests {
     fn a_call_ends_at_its_deadline_however_steadily_it_trickles() {
         let (held, holder): (Sender<TcpStream>, _) = mpsc::channel();
         let (url, _request) = server(move |stream| held.send(stream).unwrap());
-        assert_eq!(get(&url), Err("no whole answer within 300 ms".to_owned()), "silence");
+        assert_eq!(get(&url), Err("no complete answer within 300 ms".to_owned()), "silence");
         drop(holder);
         let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
         for steady in [head, b"HTTP/1.1 200 OK\r\nX: "] {
@@ -260,7 +260,7 @@ mod tests {
                     thread::park_timeout(Duration::from_millis(20));
                 }
             });
-            assert_eq!(get(&url), Err("no whole answer within 300 ms".to_owned()));
+            assert_eq!(get(&url), Err("no complete answer within 300 ms".to_owned()));
         }
     }
 
@@ -270,11 +270,11 @@ mod tests {
         let closed = format!("http://{}/secret", listener.local_addr().unwrap());
         drop(listener);
         for (url, why) in [
-            (closed.as_str(), "no whole answer: "),
-            ("https://127.0.0.1/secret", "only addresses that start with http://"),
-            ("http://", "this is no address"),
-            ("http://a b/secret", "this is no address"),
-            ("http://no-such-host.invalid/secret", "no whole answer"),
+            (closed.as_str(), "no complete answer: "),
+            ("https://127.0.0.1/secret", "the address must start with http://"),
+            ("http://", "the address is invalid"),
+            ("http://a b/secret", "the address is invalid"),
+            ("http://no-such-host.invalid/secret", "no complete answer"),
         ] {
             let err = get(url).unwrap_err();
             assert!(err.starts_with(why) && !err.contains("secret"), "{url}: {err}");

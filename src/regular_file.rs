@@ -1,8 +1,9 @@
-//! Files that somebody else may have put there. This module alone opens files to write them.
+//! Opens regular files only, at paths where others may have put a FIFO, a device or a link. No
+//! other module opens files to write them.
 //!
-//! A file is opened without waiting and is looked at once it is open: opening a pipe waits for its
-//! other end, and a device may never end. What we write is ours: no symbolic link is followed, and
-//! what is there has to be a file of our own with one name. Files are for their owner alone.
+//! A file is opened with O_NONBLOCK and checked after that: opening a FIFO would wait for its other
+//! end, and a device may never end. For writing, no symbolic link is followed, and an existing file
+//! must be ours, with one hard link. Files that we create have mode 0600.
 
 pub(crate) mod folder;
 
@@ -11,33 +12,33 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The end of any file of text that we or HAProxy write.
+/// Bytes of a text file at most.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// Of `open`, by the kernel's `fcntl.h` for x86, RISC-V and ARM.
+/// Flags of `open`, from the kernel's `fcntl.h` for x86, RISC-V and ARM.
 const O_NONBLOCK: i32 = 0o4000;
 #[cfg(not(any(target_arch = "arm", target_arch = "aarch64")))]
 const O_NOFOLLOW: i32 = 0o400_000;
 #[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
 const O_NOFOLLOW: i32 = 0o100_000;
 
-/// Who may use what we write: it may hold secrets, and a lock is taken by whoever can read it.
+/// Mode of our files: they may hold secrets, and a user who can read a lock file can lock it.
 const MODE: u32 = 0o600;
 
-/// To be read. A symbolic link is followed: a config may be one.
+/// Opens for reading. Follows a symbolic link: a config may be one.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(no_plain_file()) }
 }
 
-/// To be read, in a folder of ours: no symbolic link is followed.
+/// Opens for reading in a directory of ours. Follows no symbolic link.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     unless_link(path)?;
     let file = File::options().read(true).custom_flags(O_NONBLOCK | O_NOFOLLOW).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(no_plain_file()) }
 }
 
-/// `None`: it is longer.
+/// The content; `None`: it is longer than `longest` bytes.
 pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
     bytes(open(path)?, longest)
 }
@@ -46,12 +47,12 @@ pub(crate) fn text(path: &Path) -> io::Result<String> {
     utf8(open(path)?)
 }
 
-/// Of a file in a folder of ours.
+/// The text of a file in a directory of ours.
 pub(crate) fn own_text(path: &Path) -> io::Result<String> {
     utf8(open_own(path)?)
 }
 
-/// Empty, to be filled. One of ours that is there, left by a process that was killed, is replaced.
+/// Creates an empty file. An existing file of ours, left by a killed process, is replaced.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     match create_new(path) {
         Err(err) if err.kind() == ErrorKind::AlreadyExists => (),
@@ -62,18 +63,18 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     create_new(path)
 }
 
-/// `AlreadyExists`: something is there, be it a link that leads nowhere.
+/// Creates a file. `AlreadyExists`: something is there, even a dangling link.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(MODE).open(path)
 }
 
-/// To be written on at its end; made if it is not there.
+/// Opens for appending; creates it if missing.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     own(path, File::options().append(true))
 }
 
-/// To be locked, read and written; made if it is not there. One that more may open is narrowed:
-/// whoever can read a file can take its lock.
+/// Opens a lock file for reading and writing; creates it if missing. Its mode is set to MODE: a
+/// user who can read a file can lock it.
 pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
     let file = own(path, File::options().read(true).write(true))?;
     if file.metadata()?.permissions().mode() & 0o7777 != MODE {
@@ -82,7 +83,7 @@ pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whole at any time: beside it first, and on the disk before this returns.
+/// Replaces a file atomically: writes to `new`, syncs, renames to `path`, syncs the directory.
 pub(crate) fn replace(path: &Path, new: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = create(new)?;
     file.write_all(text)?;
@@ -91,7 +92,7 @@ pub(crate) fn replace(path: &Path, new: &Path, text: &[u8]) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// What someone asked for on the command line: to any place that they name, a terminal too.
+/// Writes to a path of the command line, which may be a device like a terminal.
 pub(crate) fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::write(path, text)
 }
@@ -104,31 +105,33 @@ fn own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
     let options = options.create(true).mode(MODE).custom_flags(O_NONBLOCK | O_NOFOLLOW);
     let file = options.open(path)?;
-    // It may be another one by now.
+    // It may have been replaced since.
     look(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Whether what is there is a file of ours alone.
+/// An error unless this is a regular file of ours with one hard link.
 fn look(there: &fs::Metadata) -> io::Result<()> {
     let wrong = |what: String| Err(io::Error::other(what));
     if there.is_symlink() {
         return Err(link());
     }
     if !there.is_file() {
-        return wrong("it is no plain file; look who made it, and remove it".to_owned());
+        return wrong(
+            "it is not a regular file; find out who created it, and remove it".to_owned(),
+        );
     }
     if 1 < there.nlink() {
         let names = there.nlink();
         return wrong(format!(
-            "it is a file with {names} names (hard links), one of which may be another's; look who \
-             made it, and remove this one"
+            "it has {names} hard links, one of which may belong to somebody else; find out who \
+             created it, and remove it"
         ));
     }
     let (owner, us) = (there.uid(), folder::own_uid()?);
     if owner != us {
         return wrong(format!(
-            "it belongs to user {owner}, and this runs as user {us}; chown it to that one, or \
+            "it belongs to user {owner}, and plimsoll runs as user {us}; chown it to that user, or \
              remove it"
         ));
     }
@@ -141,20 +144,20 @@ fn unless_link(path: &Path) -> io::Result<()> {
 
 fn link() -> io::Error {
     let words =
-        "it is a symbolic link, which is not followed here; look who made it, and remove it";
+        "it is a symbolic link, which is not followed here; find out who created it, and remove it";
     io::Error::other(words)
 }
 
 fn no_plain_file() -> io::Error {
-    io::Error::other("it is no plain file")
+    io::Error::other("it is not a regular file")
 }
 
 /// `None`: it is longer.
 fn bytes(file: File, longest: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let size = file.take(longest + 1).read_to_end(&mut bytes).map_err(|err| match err.kind() {
-        // Some of the kernel's files are plain by name, and wait for news like a pipe.
-        ErrorKind::WouldBlock => io::Error::other("it is no plain file, reading it waits"),
+        // Some kernel files are regular by type but block like a FIFO.
+        ErrorKind::WouldBlock => io::Error::other("it is not a regular file: reading it blocks"),
         _ => err,
     })?;
     Ok((u64::try_from(size).unwrap_or(u64::MAX) <= longest).then_some(bytes))
@@ -177,7 +180,7 @@ mod tests {
         TEXT_BYTES_MAX, append, create, lock_file, open_own, own_text, read, replace, text,
     };
 
-    /// Gone when it is dropped.
+    /// Removed when dropped.
     struct Dir(PathBuf);
 
     impl Dir {
@@ -219,7 +222,7 @@ mod tests {
         make_pipe(&pipe);
         for other in [&pipe, &dir.0, Path::new("/dev/zero"), Path::new("/dev/full")] {
             let words = text(other).unwrap_err().to_string();
-            assert_eq!(words, "it is no plain file", "{}", other.display());
+            assert_eq!(words, "it is not a regular file", "{}", other.display());
         }
         assert_eq!(text(&dir.at("none")).unwrap_err().kind(), ErrorKind::NotFound);
     }
@@ -245,9 +248,9 @@ mod tests {
         let plants: [(&str, Make); 5] = [
             ("symbolic link", |foreign, at| symlink(foreign, at).unwrap()),
             ("symbolic link", |foreign, at| symlink(foreign.with_extension("no"), at).unwrap()),
-            ("2 names", |foreign, at| fs::hard_link(foreign, at).unwrap()),
-            ("no plain file", |_, at| make_pipe(at)),
-            ("no plain file", |_, at| fs::create_dir(at).unwrap()),
+            ("2 hard links", |foreign, at| fs::hard_link(foreign, at).unwrap()),
+            ("not a regular file", |_, at| make_pipe(at)),
+            ("not a regular file", |_, at| fs::create_dir(at).unwrap()),
         ];
         for (words, plant) in plants {
             let at = dir.at("at");

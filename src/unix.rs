@@ -1,5 +1,5 @@
-//! Unix sockets with a deadline also for connecting: a peer that is frozen takes a few connections
-//! and then none, and std would wait for it for ever.
+//! Unix sockets with a deadline for connecting too: a frozen peer accepts a few connections and
+//! then none, and std would wait forever.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read};
@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// How long one that listens may take to accept.
+/// Time that a listening process has to accept.
 const ANSWER: Duration = Duration::from_secs(1);
-/// As many connections may wait to be accepted.
+/// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Reads and writes of the stream have the same deadline each, until they are given another.
+/// Connects within `timeout`, which then also applies to each read and write of the stream.
 pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // On Linux the deadline for sending is the one for connecting, too.
+    // On Linux the send timeout also applies to connecting.
     socket.set_write_timeout(Some(timeout))?;
     socket.set_read_timeout(Some(timeout))?;
     socket.connect(&SockAddr::unix(path)?).map_err(|err| match err.kind() {
@@ -29,8 +29,9 @@ pub(crate) fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> 
     Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
-/// All that the peer sends before it closes. `left` is the time that is left for all of it, however
-/// slowly it comes; an answer of more than `longest` bytes is an error.
+/// Reads until the peer closes. `left` returns the time that is left for the whole answer. More
+/// than
+/// `longest` bytes are an error.
 pub(crate) fn read_all(
     stream: &mut UnixStream,
     longest: usize,
@@ -44,12 +45,12 @@ pub(crate) fn read_all(
         }
         all.extend_from_slice(&part[..length]);
         if longest < all.len() {
-            return Err(io::Error::new(ErrorKind::FileTooLarge, "the answer has no end"));
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "the answer is too long"));
         }
     }
 }
 
-/// One read, in the time that is left of a deadline.
+/// One read within `left`.
 pub(crate) fn read_some(
     stream: &mut UnixStream,
     part: &mut [u8],
@@ -70,7 +71,7 @@ pub(crate) fn read_some(
     }
 }
 
-/// A file that nobody answers on, left by a process that was killed, is replaced.
+/// Listens on a socket file of this mode. A stale file, left by a killed process, is replaced.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<Socket> {
     match connect(path, ANSWER) {
         Err(err) if err.kind() == ErrorKind::NotFound => (),

@@ -9,7 +9,7 @@ use crate::cli::output::{complain, say};
 use crate::config::problem::Problem;
 use crate::config::{self, Loaded};
 use crate::preflight::folders;
-use crate::preflight::live::{self, Found};
+use crate::preflight::live::{self, HostProblem};
 
 pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);
@@ -47,10 +47,10 @@ fn is_of_file(problems: &[Problem]) -> bool {
 }
 
 /// A problem without a place in the file.
-fn concerning(file: &Path, found: Found) -> Problem {
+fn concerning(file: &Path, found: HostProblem) -> Problem {
     let file = file.display().to_string();
     let path = String::new();
-    let Found { message, is_warning } = found;
+    let HostProblem { message, is_warning } = found;
     Problem { file, line: 0, column: 0, path, message, is_warning }
 }
 

@@ -9,14 +9,14 @@ use crate::cli::output::show_painted;
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::plain;
 use crate::config;
-use crate::preflight::{self, Finding, Verdict};
+use crate::preflight::{self, Finding, Severity};
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
     // Without a good config the default places are examined.
     let config = loaded.config.clone().unwrap_or_else(config::defaults);
     let found = preflight::examine(&loaded, &config);
-    let fails = found.iter().any(|finding| finding.verdict == Verdict::Fails);
+    let fails = found.iter().any(|finding| finding.verdict == Severity::Fails);
     let paint = Paint::for_stdout();
     let said = if json { document(&found, fails) } else { lines(&found, paint) };
     let written = show_painted(&said, paint);
@@ -41,9 +41,9 @@ fn lines(found: &[Finding], paint: Paint) -> String {
     let mut out = String::new();
     for Finding { check, verdict, message, remedy } in found {
         let colour = match verdict {
-            Verdict::Good => Colour::Good,
-            Verdict::Warning => Colour::Odd,
-            Verdict::Fails => Colour::Bad,
+            Severity::Good => Colour::Good,
+            Severity::Warning => Colour::Odd,
+            Severity::Fails => Colour::Bad,
         };
         let word = paint.paint(colour, &format!("{:<7}", verdict.word()));
         out += &format!("{word}  {check:<width$}  {}\n", plain(message));
@@ -52,8 +52,8 @@ fn lines(found: &[Finding], paint: Paint) -> String {
         }
     }
     let count = |verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
-    let fails = count(Verdict::Fails);
-    let warnings = count(Verdict::Warning);
+    let fails = count(Severity::Fails);
+    let warnings = count(Severity::Warning);
     let end = match (fails, warnings) {
         (0, 0) => "no problems found".to_owned(),
         (0, n) => format!("the daemon can run; warnings: {n}"),
@@ -67,7 +67,7 @@ fn lines(found: &[Finding], paint: Paint) -> String {
 mod tests {
     use crate::cli::doctor::{document, lines};
     use crate::cli::paint::Paint;
-    use crate::preflight::{Finding, Verdict};
+    use crate::preflight::{Finding, Severity};
 
     #[test]
     fn each_finding_has_a_verdict_and_what_is_not_well_a_remedy() {
@@ -78,8 +78,8 @@ mod tests {
             remedy: remedy.map(str::to_owned),
         };
         let found = [
-            finding("clock", Verdict::Good, "it is late", None),
-            finding("docker", Verdict::Fails, "gone\x1b", Some("start it")),
+            finding("clock", Severity::Good, "it is late", None),
+            finding("docker", Severity::Fails, "gone\x1b", Some("start it")),
         ];
         let want = "\
 ok       clock   it is late

@@ -1,4 +1,4 @@
-//! The folders that the daemon writes to, and HAProxy when the daemon starts it.
+//! The directories that the daemon and its HAProxy write to.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use crate::model::config::{Fixed, ProxyMode};
 use crate::outside::{Error, Result};
 use crate::regular_file::folder;
 
-/// Each once, under the first key that names it.
+/// Each directory once, under the first key that names it.
 fn written(fixed: &Fixed) -> Vec<(&'static str, PathBuf)> {
     let proxy = &fixed.proxy;
     let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -21,7 +21,7 @@ fn written(fixed: &Fixed) -> Vec<(&'static str, PathBuf)> {
             ("load_balancer.pid_file", parent(&proxy.pid_file)),
             ("load_balancer.socket", parent(&proxy.socket)),
         ]),
-        // These are of an HAProxy that has a user of its own.
+        // An HAProxy with its own user owns these.
         ProxyMode::Systemd(_) | ProxyMode::Container(_) | ProxyMode::None => (),
     }
     all.push(("api.socket", parent(&fixed.api.socket)));
@@ -34,7 +34,7 @@ fn written(fixed: &Fixed) -> Vec<(&'static str, PathBuf)> {
     all
 }
 
-/// Makes those that our files and sockets go to, and refuses what others may write to.
+/// Creates the directories of our files and sockets. An error if others can write to one.
 pub(crate) fn prepare(fixed: &Fixed) -> Result<()> {
     make(fixed)?;
     refuse_open(fixed)
@@ -50,28 +50,29 @@ fn make(fixed: &Fixed) -> Result<()> {
         (parent(&proxy.socket), "load_balancer.socket"),
     ] {
         folder::make(&dir).map_err(|err| {
-            Error::caused(format!("cannot make {} (see {key})", dir.display()), err)
+            Error::caused(format!("cannot create {} (see {key})", dir.display()), err)
         })?;
     }
     Ok(())
 }
 
-/// Not where others may put a file, or a link, in the place of ours.
+/// An error if others can replace our files, with a link for instance.
 fn refuse_open(fixed: &Fixed) -> Result<()> {
-    let us = folder::own_uid().map_err(|err| Error::caused("cannot tell our user", err))?;
-    let mut told = told(fixed, us).into_iter();
-    told.next().map_or(Ok(()), |(key, words)| Err(Error::new(format!("{key}: {words}"))))
+    let us = folder::own_uid()
+        .map_err(|err| Error::caused("cannot find out the user of this process", err))?;
+    let mut open = open_for(fixed, us).into_iter();
+    open.next().map_or(Ok(()), |(key, words)| Err(Error::new(format!("{key}: {words}"))))
 }
 
-/// The same for whoever looks at the config, with the key that names each: another user than the
-/// daemon's, maybe. Then the daemon is taken to be of the user who has its state.
+/// The directories that others can write to, each with its key. May be called by another user than
+/// the daemon's: the owner of the state directory counts as the daemon's user.
 pub(crate) fn open_to_others(fixed: &Fixed) -> Vec<(&'static str, String)> {
     let owner = fs::metadata(&fixed.state_dir).ok().map(|meta| meta.uid());
     let user = owner.map_or_else(folder::own_uid, Ok);
-    user.map(|user| told(fixed, user)).unwrap_or_default()
+    user.map(|user| open_for(fixed, user)).unwrap_or_default()
 }
 
-fn told(fixed: &Fixed, user: u32) -> Vec<(&'static str, String)> {
+fn open_for(fixed: &Fixed, user: u32) -> Vec<(&'static str, String)> {
     let folders = written(fixed).into_iter();
     folders.filter_map(|(key, at)| Some((key, folder::open_to_others(&at, user)?))).collect()
 }

@@ -1,5 +1,5 @@
-//! What a good config does not tell: whether Docker answers, images are there, and HAProxy takes
-//! what would be written. Changes nothing.
+//! Checks against the running host, of a valid config: whether Docker answers, images exist, and
+//! HAProxy accepts the generated config. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -18,22 +18,22 @@ use crate::model::running::Running;
 use crate::model::service::{Origin, Runs, Service};
 use crate::outside::{Engine, Error, Result};
 
-/// A warning is what the daemon will see to itself.
-pub(crate) struct Found {
+/// A problem of this host. A warning is one that the daemon handles by itself.
+pub(crate) struct HostProblem {
     pub(crate) message: String,
     pub(crate) is_warning: bool,
 }
 
-/// What would keep the daemon from its job, or cost it time.
-pub(crate) fn look(config: &Config) -> Vec<Found> {
-    let trouble = |message| Found { message, is_warning: false };
+/// Problems that would stop or delay the daemon.
+pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
+    let trouble = |message| HostProblem { message, is_warning: false };
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
     match engine.list(&config.adopted(), &BTreeSet::new()) {
         Err(err) => found.push(trouble(format!("docker: {err}"))),
         Ok(_) => {
-            let warning = |message| Found { message, is_warning: true };
+            let warning = |message| HostProblem { message, is_warning: true };
             found.extend(
                 changes(config, &engine)
                     .into_iter()
@@ -43,7 +43,8 @@ pub(crate) fn look(config: &Config) -> Vec<Found> {
             found.extend(networks(config, &engine).into_iter().map(trouble));
             found.extend(sources(config, &engine).into_iter().map(warning));
             found.extend(ports(config, &engine).into_iter().map(warning));
-            let named = |f: Found| Found { message: format!("swarm: {}", f.message), ..f };
+            let named =
+                |f: HostProblem| HostProblem { message: format!("swarm: {}", f.message), ..f };
             found.extend(swarm(config, &*engine).into_iter().map(named));
         }
     }
@@ -56,14 +57,14 @@ pub(crate) fn look(config: &Config) -> Vec<Found> {
     found
 }
 
-/// Containers that others run here.
+/// Running containers that are not ours, for `plimsoll init`.
 pub(crate) fn running(config: &Config) -> Result<Vec<Running>> {
     Docker::new(&config.fixed.docker, Arc::new(SystemClock::new())).running()
 }
 
-/// What HAProxy would not take of what would be written.
+/// What HAProxy would refuse of the generated config.
 pub(super) fn refused(config: &Config, proxy: &Haproxy) -> Vec<String> {
-    match Folder::new() {
+    match TempDir::new() {
         Err(err) => vec![err.to_string()],
         Ok(folder) => {
             let refused = proxy.dry_run(&routes(config), &folder.path);
@@ -99,7 +100,7 @@ pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
         match engine.denied(of_swarm) {
             Ok(denied) if denied.is_empty() => (),
             Ok(denied) => found.push(format!(
-                "it can be read and not changed: a proxy or a plugin refuses {}",
+                "it allows reading but no changes: a proxy or a plugin refuses {}",
                 denied.join(", ")
             )),
             Err(err) => found.push(err.to_string()),
@@ -108,7 +109,7 @@ pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
     found
 }
 
-/// Each with the key to name.
+/// Services with an image, each with its image.
 fn of_images(config: &Config) -> impl Iterator<Item = (&Service, &str)> {
     let services = config.services.values().filter(|service| service.runs == Runs::Here);
     services.filter_map(|service| match &service.container.origin {
@@ -117,7 +118,7 @@ fn of_images(config: &Config) -> impl Iterator<Item = (&Service, &str)> {
     })
 }
 
-/// Networks that no replica could join.
+/// Configured networks that do not exist.
 pub(super) fn networks(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
     for (service, _) in of_images(config) {
@@ -126,7 +127,7 @@ pub(super) fn networks(config: &Config, engine: &Docker) -> Vec<String> {
             match engine.has_network(name) {
                 Ok(true) => (),
                 Ok(false) => found.push(format!(
-                    "{key}: there is no network {name}; `docker network create {name}` makes it"
+                    "{key}: network {name} does not exist; run `docker network create {name}`"
                 )),
                 Err(err) => found.push(format!("{key}: {err}")),
             }
@@ -135,8 +136,8 @@ pub(super) fn networks(config: &Config, engine: &Docker) -> Vec<String> {
     found
 }
 
-/// Folders of the host that Docker would make, empty and root's. Where Docker's own folder is not
-/// seen, as from within a container, these cannot be seen either.
+/// Host directories of volumes that do not exist, which Docker would create empty and owned by
+/// root. If Docker's own directory is not visible, as in a container, these are not visible either.
 pub(super) fn sources(config: &Config, engine: &Docker) -> Vec<String> {
     if !engine.info().is_ok_and(|info| Path::new(&info.root_dir).is_dir()) {
         return Vec::new();
@@ -151,8 +152,8 @@ pub(super) fn sources(config: &Config, engine: &Docker) -> Vec<String> {
             };
             if source.starts_with('/') && is_missing() {
                 found.push(format!(
-                    "services.{}.volumes: {source} is not there; Docker makes it, as an empty \
-                     folder of root's",
+                    "services.{}.volumes: {source} does not exist; Docker would create it as an \
+                     empty directory owned by root",
                     service.name
                 ));
             }
@@ -161,16 +162,16 @@ pub(super) fn sources(config: &Config, engine: &Docker) -> Vec<String> {
     found
 }
 
-/// Ports that the image does not speak of. It may listen there all the same.
+/// Ports that the image does not expose. The app may listen there nevertheless.
 pub(super) fn ports(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
     for (service, image) in of_images(config) {
-        // That the image cannot be asked for is told elsewhere.
+        // A failed inspect of the image is reported by `images`.
         let exposed = engine.exposed(image).unwrap_or_default();
         if !exposed.is_empty() && !exposed.contains(&service.port) {
             let exposed: Vec<String> = exposed.iter().map(u16::to_string).collect();
             found.push(format!(
-                "services.{}.port: {image} exposes {}, not {}; is it what a replica listens on?",
+                "services.{}.port: {image} exposes {}, not {}; check the port the app listens on",
                 service.name,
                 exposed.join(", "),
                 service.port
@@ -180,58 +181,58 @@ pub(super) fn ports(config: &Config, engine: &Docker) -> Vec<String> {
     found
 }
 
-/// Whether Swarm has the services that it is to run, and may be told from this node.
-pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<Found> {
+/// Whether the configured Swarm services exist, and this node is the leader.
+pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<HostProblem> {
     let mut names = config.of_swarm();
     if names.is_empty() {
         return Vec::new();
     }
     let all: Vec<&str> = names.iter().copied().collect();
-    let trouble = |message| Found { message, is_warning: false };
+    let trouble = |message| HostProblem { message, is_warning: false };
     let seen = match engine.swarm(&all) {
         Ok(seen) => seen,
         Err(err) => return vec![trouble(err.to_string())],
     };
     let mut found = Vec::new();
     if !seen.nodes.iter().any(|node| node.leads && node.is_here) {
-        let message = "this node does not lead the Swarm, nothing is changed from here";
-        found.push(Found { message: message.to_owned(), is_warning: true });
+        let message = "this node is not the Swarm leader, so plimsoll changes nothing from here";
+        found.push(HostProblem { message: message.to_owned(), is_warning: true });
     }
     names.retain(|name| !matches!(seen.services.get(*name), Some(Ok(_))));
     let why = |name: &str| match seen.services.get(name) {
         Some(Err(why)) => why.clone(),
-        Some(Ok(_)) | None => format!("nothing was told of {name}"),
+        Some(Ok(_)) | None => format!("Swarm gave no answer about {name}"),
     };
     found.extend(names.into_iter().map(|name| trouble(why(name))));
     found
 }
 
-/// As at a start: every frontend, no server yet.
+/// As at the first start: every frontend, no servers.
 fn routes(config: &Config) -> Routes {
     let services = config.services.values();
     Routes { backends: services.map(|service| Backend::of(service, Vec::new())).collect() }
 }
 
-/// Gone when it is dropped.
-struct Folder {
+/// A temporary directory that is removed when dropped.
+struct TempDir {
     path: PathBuf,
 }
 
-impl Folder {
-    /// Refuses one that is there, which may be another's.
-    fn new() -> Result<Folder> {
+impl TempDir {
+    /// An error if it exists: it may belong to somebody else.
+    fn new() -> Result<TempDir> {
         let path = env::temp_dir().join(format!("plimsoll-check-{}", process::id()));
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .map_err(|err| Error::caused(format!("cannot make {}", path.display()), err))?;
-        Ok(Folder { path })
+        Ok(TempDir { path })
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
-        // In the folder for such things, what is left harms nobody.
+        // A leftover in the temporary directory does no harm.
         drop(fs::remove_dir_all(&self.path));
     }
 }

@@ -1,4 +1,4 @@
-//! What one daemon keeps others away from.
+//! Locks that keep a second daemon away from the state and from HAProxy's file.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -9,15 +9,15 @@ use crate::model::config::Fixed;
 use crate::outside::{Error, Result};
 use crate::regular_file;
 
-/// As long as it lives, no other daemon has these folders.
+/// Held for the life of the daemon.
 pub(crate) struct Locks {
     _state: File,
     _proxy: File,
 }
 
 impl Locks {
-    /// Two daemons on one state would each undo what the other does; so would two that write one
-    /// HAProxy's file. The folders are there.
+    /// Two daemons with the same state, or the same HAProxy file, would undo each other's changes.
+    /// The directories must exist.
     pub(crate) fn take(fixed: &Fixed, config_file: &Path) -> Result<Locks> {
         let dir = &fixed.state_dir;
         let state = take(&state_lock(dir), "autoscaler.state_dir", dir, config_file)?;
@@ -33,7 +33,7 @@ fn state_lock(state_dir: &Path) -> PathBuf {
     state_dir.join("lock")
 }
 
-/// `what` is locked by the file `lock`, and is named by `key` of the config.
+/// Locks `what`, which the config key `key` names, by the file `lock`.
 fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File> {
     let cannot = |err| Error::caused(format!("cannot write {} (see {key})", lock.display()), err);
     let mut file = regular_file::lock_file(lock).map_err(cannot)?;
@@ -42,7 +42,7 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
         Err(TryLockError::WouldBlock) => {
             let pid = read(lock).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             return Err(Error::new(format!(
-                "another plimsoll{pid} runs with {}; end it, or give this one its own {key}",
+                "another plimsoll{pid} runs with {}; stop it, or set another {key} for this one",
                 what.display()
             )));
         }
@@ -54,12 +54,12 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
     Ok(file)
 }
 
-/// The daemon that runs with this state, or ran last.
+/// The process number of the daemon that runs with this state, or ran last.
 pub(crate) fn holder(fixed: &Fixed) -> Option<u32> {
     read(&state_lock(&fixed.state_dir))
 }
 
-/// The number of the process that has it.
+/// The process number in a lock file.
 fn read(lock: &Path) -> Option<u32> {
     regular_file::own_text(lock).ok()?.lines().next()?.parse().ok()
 }

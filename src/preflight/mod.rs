@@ -1,5 +1,5 @@
-//! Whether everything that the daemon needs of this host is there and lets it in. Needs no daemon,
-//! changes nothing, and begins nothing that is not gone again.
+//! Preflight checks: whether this host has what the daemon needs, and the daemon has the
+//! permissions. Needs no running daemon and leaves nothing behind.
 
 pub(crate) mod folders;
 pub(crate) mod live;
@@ -22,47 +22,47 @@ use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
-use crate::preflight::live::Found;
+use crate::preflight::live::HostProblem;
 use crate::unix;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) check: &'static str,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Severity,
     pub(crate) message: String,
     pub(crate) remedy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
+pub(crate) enum Severity {
     Good,
-    /// The daemon can do its job, or most of it.
+    /// The daemon can run, perhaps with restrictions.
     Warning,
     Fails,
 }
 
-impl Verdict {
+impl Severity {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Verdict::Good => "ok",
-            Verdict::Warning => "warning",
-            Verdict::Fails => "fails",
+            Severity::Good => "ok",
+            Severity::Warning => "warning",
+            Severity::Fails => "fails",
         }
     }
 }
 
 impl Finding {
     fn good(check: &'static str, message: impl Into<String>) -> Finding {
-        Finding { check, verdict: Verdict::Good, message: message.into(), remedy: None }
+        Finding { check, verdict: Severity::Good, message: message.into(), remedy: None }
     }
 
     fn warning(check: &'static str, message: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Warning, ..Finding::good(check, message) }
+        Finding { verdict: Severity::Warning, ..Finding::good(check, message) }
     }
 
     fn fails(check: &'static str, message: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Fails, ..Finding::good(check, message) }
+        Finding { verdict: Severity::Fails, ..Finding::good(check, message) }
     }
 
     fn remedy(self, remedy: impl Into<String>) -> Finding {
@@ -70,12 +70,12 @@ impl Finding {
     }
 }
 
-/// This long may one that is asked take.
+/// Timeout of a connection.
 const ANSWER: Duration = Duration::from_secs(2);
-/// No clock of a host that works says less: 2025 in seconds.
+/// The start of 2025, in seconds since 1970. An earlier clock is wrong.
 const LEAST_TIME: i64 = 1_735_689_600;
 
-/// `loaded` is the config file; what it does not tell is looked at by `config`.
+/// Runs all checks. `loaded` is the config file; `config` is its config, or the defaults.
 pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
     let clock = Arc::new(SystemClock::new());
     let mut found = vec![file(loaded)];
@@ -113,16 +113,16 @@ fn file(loaded: &Loaded) -> Finding {
         let first = first.map(ToString::to_string).unwrap_or_default();
         let more = if 1 < errors { format!(", and {} more", errors - 1) } else { String::new() };
         return Finding::fails("config", format!("{first}{more}"))
-            .remedy("`plimsoll check` tells all of it, `plimsoll init` writes one to begin with");
+            .remedy("`plimsoll check` lists all problems; `plimsoll init` writes a first config");
     };
     if config.services.is_empty() {
-        return Finding::warning("config", "no services: there is nothing to do")
-            .remedy("`plimsoll init` writes some, from what runs or from a compose file");
+        return Finding::warning("config", "no services are configured")
+            .remedy("`plimsoll init` writes services from running containers or a compose file");
     }
     match warnings {
         0 => Finding::good("config", config.counted()),
         n => Finding::warning("config", format!("{}, warnings: {n}", config.counted()))
-            .remedy("`plimsoll check` tells them"),
+            .remedy("`plimsoll check` lists them"),
     }
 }
 
@@ -131,8 +131,8 @@ fn time(clock: &dyn Clock) -> Finding {
     let shown = DateTime::from_timestamp(now.0, 0).unwrap_or_default();
     let shown = shown.to_rfc3339_opts(SecondsFormat::Secs, true);
     if now.0 < LEAST_TIME {
-        return Finding::fails("clock", format!("it is {shown} by the clock of this host"))
-            .remedy("set it (`timedatectl set-ntp true`): schedules go by it");
+        return Finding::fails("clock", format!("the clock of this host shows {shown}"))
+            .remedy("set it (`timedatectl set-ntp true`): schedules depend on it");
     }
     Finding::good("clock", format!("{shown}; time zones of {}", chrono_tz::IANA_TZDB_VERSION))
 }
@@ -145,7 +145,7 @@ fn docker_words(config: &Config, engine: &Docker) -> String {
     }
 }
 
-/// Docker may be reached and all the same not be told to start anything.
+/// Whether Docker allows changes: a proxy may allow reading only.
 fn changes(config: &Config, engine: &Docker) -> Vec<Finding> {
     let denied = live::changes(config, engine);
     if denied.is_empty() && !config.services.is_empty() {
@@ -155,27 +155,29 @@ fn changes(config: &Config, engine: &Docker) -> Vec<Finding> {
     denied.into_iter().map(fails).collect()
 }
 
-/// What containers are to be made with, and is not there or as the config says.
+/// Networks, volumes and ports that containers need.
 fn containers(config: &Config, engine: &Docker) -> Vec<Finding> {
     let networks = live::networks(config, engine).into_iter().map(|what| {
-        Finding::fails("networks", what).remedy("make it, or take it out of the config")
+        Finding::fails("networks", what).remedy("create it, or remove it from the config")
     });
     let sources = live::sources(config, engine).into_iter().map(|what| {
-        Finding::warning("volumes", what).remedy("make it, with the owner that the image needs")
+        Finding::warning("volumes", what).remedy("create it, with the owner that the image needs")
     });
     let ports = live::ports(config, engine).into_iter().map(|what| {
-        Finding::warning("ports", what).remedy("`port` is the one inside of the container")
+        Finding::warning("ports", what)
+            .remedy("set `port` to the port that the app listens on in its container")
     });
     networks.chain(sources).chain(ports).collect()
 }
 
 fn images(config: &Config, engine: &Docker) -> Vec<Finding> {
     let absent = |message| {
-        Finding::warning("images", message).remedy("pull it now: a first start would wait for it")
+        Finding::warning("images", message)
+            .remedy("pull it now, or the first start waits for the download")
     };
     let absent: Vec<Finding> = live::images(config, engine).into_iter().map(absent).collect();
     if absent.is_empty() && !config.services.is_empty() {
-        return vec![Finding::good("images", "there")];
+        return vec![Finding::good("images", "all are on this host")];
     }
     absent
 }
@@ -184,34 +186,34 @@ fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {
     let of = config.of_swarm().len();
     let told = live::swarm(config, engine);
     if told.is_empty() && 0 < of {
-        let message = format!("leads, and has what the config names: {of}");
+        let message = format!("this node is the leader; services found: {of}");
         return vec![Finding::good("swarm", message)];
     }
-    let finding = |found: Found| {
+    let finding = |found: HostProblem| {
         if found.is_warning {
             return Finding::warning("swarm", found.message)
-                .remedy("run plimsoll on the leader too: `docker node ls` shows it");
+                .remedy("run plimsoll on the leader too; `docker node ls` shows it");
         }
         Finding::fails("swarm", found.message)
-            .remedy("`docker node ls` and `docker service ls` on a manager show what there is")
+            .remedy("run `docker node ls` and `docker service ls` on a manager")
     };
     told.into_iter().map(finding).collect()
 }
 
-/// Docker's word on their health is an old one.
+/// Containers whose health checks Docker no longer runs.
 fn unchecked(config: &Config, listed: &[Container]) -> Vec<Finding> {
     let one = |container: &Container| {
         let service = config.service_of(container)?;
         let seconds = container.unchecked_s(service)?;
         let name = service.replica_name(container.number);
-        let message = format!("{name}: Docker has not run its image's check for {seconds}s");
-        let remedy = "`docker restart` it: dockerd began anew and runs no check of it any more";
+        let message = format!("{name}: Docker has not run its health check for {seconds}s");
+        let remedy = "run `docker restart` on it: after a restart of dockerd its checks do not run";
         Some(Finding::warning("health", message).remedy(remedy))
     };
     listed.iter().filter_map(one).collect()
 }
 
-/// Replicas that run are asked where HAProxy would ask them.
+/// Connects to running replicas, as HAProxy would.
 fn reach(config: &Config, listed: &[Container]) -> Finding {
     let net = SystemNet::new();
     let (mut reached, mut lost) = (0, Vec::new());
@@ -225,28 +227,28 @@ fn reach(config: &Config, listed: &[Container]) -> Finding {
         }
     }
     match (reached, lost.as_slice()) {
-        (0, []) => Finding::good("replicas", "none run"),
-        (_, []) => Finding::good("replicas", format!("reached from here: {reached}")),
+        (0, []) => Finding::good("replicas", "none is running"),
+        (_, []) => Finding::good("replicas", format!("reachable: {reached}")),
         (_, [first, ..]) => {
             let all = reached + lost.len();
-            Finding::warning("replicas", format!("{} of {all} not reached: {first}", lost.len()))
+            Finding::warning("replicas", format!("{} of {all} not reachable: {first}", lost.len()))
                 .remedy(
-                    "is `port` what they listen on? plimsoll and HAProxy have to be on Docker's \
-                     host, or in the network of the replicas",
+                    "check that the app listens on `port`; plimsoll and HAProxy have to be on \
+                     Docker's host, or in the network of the replicas",
                 )
         }
     }
 }
 
-/// HAProxy as it is run here.
+/// Checks of HAProxy, by `load_balancer.mode`.
 fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
     let proxy = &config.fixed.proxy;
     let mut found = match proxy.mode {
         ProxyMode::Process | ProxyMode::Systemd(_) => vec![programs::haproxy(proxy, &**clock)],
-        // Its program is in there.
+        // The program is in the container.
         ProxyMode::Container(_) => Vec::new(),
         ProxyMode::None => {
-            return vec![Finding::good("haproxy", "there is to be none (load_balancer.mode)")];
+            return vec![Finding::good("haproxy", "not used (load_balancer.mode is none)")];
         }
     };
     if matches!(proxy.mode, ProxyMode::Process) {
@@ -254,42 +256,42 @@ fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> V
         let daemon = lock::holder(&config.fixed).filter(|_| answers);
         found.extend(programs::groups(daemon));
     }
-    if found.iter().all(|finding| finding.verdict != Verdict::Fails) {
+    if found.iter().all(|finding| finding.verdict != Severity::Fails) {
         found.extend(rehearsal(config, clock, engine));
     }
     found
 }
 
-/// What would be written goes through HAProxy's own check; ports are opened for a moment.
+/// A dry run: validates the HAProxy config and binds the ports for a moment.
 fn rehearsal(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
     let proxy = Haproxy::new(&config.fixed.proxy, clock.clone(), engine);
     let refused = live::refused(config, &proxy);
     if refused.is_empty() {
         return vec![Finding::good(
             "frontends",
-            "HAProxy takes its config, ports are free or ours",
+            "HAProxy accepts its config; ports are free or ours",
         )];
     }
     let finding = |message| {
         Finding::fails("frontends", message)
-            .remedy("`ss -ltnp` tells who has a port; below 1024 a port needs root")
+            .remedy("`ss -ltnp` shows the process of a port; a port below 1024 needs root")
     };
     refused.into_iter().map(finding).collect()
 }
 
-/// Where the daemon is asked.
+/// The API socket and address.
 fn doors(config: &Config) -> Vec<Finding> {
     let api = &config.fixed.api;
     let answers = unix::connect(&api.socket, ANSWER).is_ok();
     let socket = api.socket.display();
     let mut found = vec![if answers {
-        Finding::good("daemon", format!("runs, and answers on {socket}"))
+        Finding::good("daemon", format!("running; answers on {socket}"))
     } else {
-        Finding::good("daemon", format!("none answers on {socket}"))
+        Finding::good("daemon", format!("not running: no answer on {socket}"))
     }];
     let Some(listen) = api.listen else { return found };
     if !listen.ip().is_loopback() && api.token.is_none() {
-        let words = format!("whoever reaches {listen} may read all, also from other hosts");
+        let words = format!("{listen} is reachable from other hosts and readable without a token");
         found.push(
             Finding::warning("api.token", words)
                 .remedy("set api.token and api.protect_reads, or listen on 127.0.0.1"),
@@ -300,7 +302,7 @@ fn doors(config: &Config) -> Vec<Finding> {
         Err(_) if answers => found.push(Finding::good("api.listen", format!("{listen} is used"))),
         Err(err) => found.push(
             Finding::fails("api.listen", format!("cannot listen on {listen}: {err}"))
-                .remedy("`ss -ltnp` tells who has it; give api.listen another, or null for none"),
+                .remedy("`ss -ltnp` shows the process; set another api.listen, or null for none"),
         ),
     }
     found

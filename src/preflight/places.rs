@@ -1,4 +1,4 @@
-//! Folders and files: whether they are there, let us in, have room, and keep others out.
+//! Checks of directories and files: permissions, free space, access by others.
 
 use std::fs;
 use std::io;
@@ -12,21 +12,21 @@ use crate::preflight::folders;
 use crate::preflight::{Finding, programs};
 use crate::regular_file;
 
-/// State, events and HAProxy's files need less than this for years.
+/// State, events and HAProxy's files take less than this for years.
 const ROOM_LOW_KIB: u64 = 100 << 10;
 const ROOM_NONE_KIB: u64 = 1 << 10;
 
-/// Of a file with a secret, what is wrong with its mode.
+/// A warning if others can read or write a secret file.
 pub(super) fn secret(path: &Path) -> Option<Finding> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
     let shown = path.display();
     (mode & 0o007 != 0).then(|| {
-        Finding::warning("secrets", format!("everybody may use {shown} (mode {mode:o})"))
+        Finding::warning("secrets", format!("{shown} is accessible to everybody (mode {mode:o})"))
             .remedy(format!("chmod 640 {shown}"))
     })
 }
 
-/// Each folder that is written to, once, under the first key that names it.
+/// Each directory that is written to, once, under the first key that names it.
 pub(super) fn folders(fixed: &Fixed, clock: &dyn Clock) -> Vec<Finding> {
     let proxy = &fixed.proxy;
     let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -47,12 +47,14 @@ pub(super) fn folders(fixed: &Fixed, clock: &dyn Clock) -> Vec<Finding> {
     }
     let open = folders::open_to_others(fixed).into_iter();
     found.extend(open.map(|(key, words)| {
-        Finding::warning(key, words).remedy("`plimsoll run` refuses such a folder; keep others out")
+        Finding::warning(key, words)
+            .remedy("`plimsoll run` refuses such a directory; remove write access of others")
     }));
     found
 }
 
-/// `None` when it is. A folder that is not there is made by the daemon, if it may.
+/// `None` when it is writable. For a missing directory the nearest parent counts, since the daemon
+/// creates it.
 fn writable(key: &'static str, folder: &Path) -> Option<Finding> {
     let there = there(folder);
     let trial = there.join(format!(".plimsoll-doctor-{}", process::id()));
@@ -66,31 +68,31 @@ fn writable(key: &'static str, folder: &Path) -> Option<Finding> {
         io::ErrorKind::PermissionDenied => {
             format!("run this as the daemon's user, or chown {} to it", there.display())
         }
-        _ => format!("mend it, or give {key} another place"),
+        _ => format!("repair it, or set {key} to another place"),
     };
     Some(Finding::fails(key, message).remedy(remedy))
 }
 
-/// The folder, or the nearest above it that is there.
+/// The directory, or its nearest parent that exists.
 fn there(folder: &Path) -> &Path {
     folder.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"))
 }
 
 fn room(key: &'static str, folder: &Path, clock: &dyn Clock) -> Finding {
     let shown = folder.display();
-    let made = if folder.exists() { "" } else { "will be made, " };
+    let made = if folder.exists() { "" } else { "will be created, " };
     let mut command = Command::new("df");
     command.arg("-Pk").arg(there(folder)).env("LC_ALL", "C");
-    let free = programs::said(command, clock).as_deref().and_then(free_kib);
+    let free = programs::output_of(command, clock).as_deref().and_then(free_kib);
     match free {
-        None => Finding::good(key, format!("{shown}: {made}can be written")),
+        None => Finding::good(key, format!("{shown}: {made}writable")),
         Some(kib) if kib < ROOM_LOW_KIB => {
             let message = format!("{shown}: {made}{} free", size(kib));
             let low = match kib < ROOM_NONE_KIB {
                 true => Finding::fails(key, message),
                 false => Finding::warning(key, message),
             };
-            low.remedy("make room: what is remembered cannot be stored on a full disk")
+            low.remedy("free disk space: the state cannot be stored on a full disk")
         }
         Some(kib) => Finding::good(key, format!("{shown}: {made}{} free", size(kib))),
     }
@@ -100,7 +102,7 @@ fn size(kib: u64) -> String {
     if kib < 10 << 20 { format!("{} MiB", kib >> 10) } else { format!("{} GiB", kib >> 20) }
 }
 
-/// The fourth column of the second line, as POSIX has it.
+/// The fourth column of the second line, as POSIX defines `df -P`.
 fn free_kib(df: &str) -> Option<u64> {
     df.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Programs that the daemon starts.
+//! Checks of the programs that the daemon starts.
 
 use std::fs;
 use std::io::Read;
@@ -16,17 +16,17 @@ use crate::regular_file;
 
 const RUN_MAX: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(10);
-/// No answer that is looked for is longer.
-const SAID_MAX: u64 = 64 << 10;
-/// The oldest HAProxy that takes what is written.
+/// Bytes of output that are read.
+const OUTPUT_BYTES_MAX: u64 = 64 << 10;
+/// The oldest HAProxy that accepts the generated config.
 const OLDEST: (u32, u32) = (2, 4);
 
-/// What a program says that ends by itself; `None` when it cannot be run, fails or goes on.
-pub(super) fn said(mut command: Command, clock: &dyn Clock) -> Option<String> {
+/// The output of a program; `None` when it cannot be run, fails, or does not end in time.
+pub(super) fn output_of(mut command: Command, clock: &dyn Clock) -> Option<String> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let until = clock.now().plus(RUN_MAX);
-    // What fits into the pipe is read when it has ended; one that says more is stopped.
+    // The output is read after the end; a program that fills the pipe blocks and is killed.
     let status = loop {
         match child.try_wait().ok()? {
             Some(status) => break status,
@@ -38,48 +38,53 @@ pub(super) fn said(mut command: Command, clock: &dyn Clock) -> Option<String> {
         }
     };
     let mut text = String::new();
-    child.stdout.take()?.take(SAID_MAX).read_to_string(&mut text).ok()?;
+    child.stdout.take()?.take(OUTPUT_BYTES_MAX).read_to_string(&mut text).ok()?;
     status.success().then_some(text)
 }
 
 pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
     let binary = proxy.binary.display();
-    let remedy = "install HAProxy 2.4 or later, or say where it is with load_balancer.binary";
+    let remedy = "install HAProxy 2.4 or later, or set load_balancer.binary to its path";
     let mut command = Command::new(&proxy.binary);
     command.arg("-v");
-    let Some(text) = said(command, clock) else {
-        let why = if is_program(&proxy.binary) { "does not tell its version" } else { "is none" };
+    let Some(text) = output_of(command, clock) else {
+        let why = if is_program(&proxy.binary) {
+            "does not show its version"
+        } else {
+            "is not a program"
+        };
         return Finding::fails("haproxy", format!("{binary} {why}")).remedy(remedy);
     };
     let Some(version) = version(&text) else {
         let first = text.lines().next().unwrap_or_default();
-        return Finding::fails("haproxy", format!("{binary} is no HAProxy: it says {first:?}"))
+        return Finding::fails("haproxy", format!("{binary} is not HAProxy: it prints {first:?}"))
             .remedy(remedy);
     };
     let (major, minor) = version;
     if version < OLDEST {
-        return Finding::fails("haproxy", format!("{binary} is {major}.{minor}")).remedy(remedy);
+        return Finding::fails("haproxy", format!("{binary} is version {major}.{minor}"))
+            .remedy(remedy);
     }
     Finding::good("haproxy", format!("{binary} is {major}.{minor}"))
 }
 
-/// What HAProxy keeps of the daemon that runs, or would of one that this user starts.
+/// The groups that HAProxy keeps of the running daemon, or of one that this user starts.
 pub(super) fn groups(pid: Option<u32>) -> Option<Finding> {
     let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
     let status = regular_file::text(Path::new(&format!("/proc/{process}/status"))).ok()?;
     let (groups, program) = child::kept_groups(&status)?;
     let words = format!(
-        "{program} is not there: HAProxy keeps the daemon's groups ({groups}), and with Docker's \
-         whoever takes it over from the network is as good as root"
+        "{program} does not exist, so HAProxy keeps the daemon's groups ({groups}); with group \
+         docker, an attacker who takes over HAProxy has root"
     );
-    Some(Finding::warning("haproxy.groups", words).remedy("install util-linux, which has it"))
+    Some(Finding::warning("haproxy.groups", words).remedy("install util-linux, which contains it"))
 }
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Of `HAProxy version 2.6.12-1+deb12u4 2026/01/01 …`; before 2.4 it was `HA-Proxy version`.
+/// From `HAProxy version 2.6.12-1+deb12u4 2026/01/01 …`; before 2.4 `HA-Proxy version …`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let words: Vec<&str> = text.lines().next()?.split_whitespace().collect();
     let ["HAProxy" | "HA-Proxy", "version", number, ..] = words[..] else { return None };
@@ -92,7 +97,7 @@ mod tests {
     use std::process::Command;
 
     use crate::clock::SystemClock;
-    use crate::preflight::programs::{said, version};
+    use crate::preflight::programs::{output_of, version};
 
     #[test]
     fn haproxy_tells_its_version() {
@@ -114,10 +119,10 @@ mod tests {
         let asked = |script: &str| {
             let mut command = Command::new("sh");
             command.arg("-c").arg(script);
-            said(command, &clock)
+            output_of(command, &clock)
         };
         assert_eq!(asked("echo so").as_deref(), Some("so\n"));
         assert_eq!(asked("echo so; exit 1"), None);
-        assert_eq!(said(Command::new("/nowhere"), &clock), None);
+        assert_eq!(output_of(Command::new("/nowhere"), &clock), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Folders: whoever may write to one can put another file, or a link, in the place of ours.
+//! Directories: a user who can write to one can replace our files, also by links.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
 
-/// Whose files those are that this process makes.
+/// The user that owns the files that this process creates (filesystem uid).
 pub(crate) fn own_uid() -> io::Result<u32> {
     static UID: OnceLock<u32> = OnceLock::new();
     if let Some(uid) = UID.get() {
@@ -19,17 +19,17 @@ pub(crate) fn own_uid() -> io::Result<u32> {
     // Real, effective, saved, and the one for files.
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let uid = ids.and_then(|ids| ids.split_whitespace().nth(3)?.parse().ok());
-    let uid = uid.ok_or_else(|| io::Error::other("/proc/self/status does not tell our user"))?;
+    let uid = uid.ok_or_else(|| io::Error::other("/proc/self/status does not show our user"))?;
     Ok(*UID.get_or_init(|| uid))
 }
 
-/// With all above it. Others may enter, as far as the umask allows: the files in it are for us.
+/// Creates a directory with its parents, mode 0755 less the umask. Files in it have mode 0600.
 pub(crate) fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(folder)
 }
 
-/// Who else than `user` and root may change what is in a folder, with the remedy. A folder that is
-/// not there says nothing, nor one that cannot be looked at: using it will tell.
+/// Which others than `user` and root can change the files of a directory, with the fix. `None` also
+/// for a directory that is missing or unreadable: using it reports that.
 pub(crate) fn open_to_others(folder: &Path, user: u32) -> Option<String> {
     let real = fs::canonicalize(folder).ok()?;
     let mut above = real.ancestors().map(|at| (at, fs::metadata(at)));
@@ -37,7 +37,7 @@ pub(crate) fn open_to_others(folder: &Path, user: u32) -> Option<String> {
         (at, Ok(meta)) => in_it(at, &meta, user),
         (_, Err(_)) => None,
     };
-    // Whoever may write above it can rename it, and put another in its place.
+    // A user who can write to a parent can rename the directory and replace it.
     own.or_else(|| above.find_map(|(at, meta)| above_it(at, &meta.ok()?)))
 }
 
@@ -46,26 +46,26 @@ fn in_it(at: &Path, meta: &Metadata, user: u32) -> Option<String> {
     if meta.uid() != user && meta.uid() != ROOT {
         let owner = meta.uid();
         return Some(format!(
-            "{shown} belongs to user {owner}, who can replace any file in it, and not to user \
-             {user}; chown it, or name another folder"
+            "{shown} belongs to user {owner}, who can replace any file in it, not to user {user}; \
+             chown it, or choose another directory"
         ));
     }
     let who = who_writes(meta)?;
     Some(format!(
-        "{who} may write to {shown} (mode {:o}), and replace any file in it; chmod go-w {shown}, \
-         or name a folder below it",
+        "{who} may write to {shown} (mode {:o}) and replace any file in it; run `chmod go-w \
+         {shown}`, or choose a directory below it",
         meta.mode() & 0o7777
     ))
 }
 
 fn above_it(at: &Path, meta: &Metadata) -> Option<String> {
-    // In a sticky one, only the owner of what is in it can rename that.
+    // In a sticky directory only the owner of an entry can rename it.
     let is_open = meta.mode() & 0o002 != 0 && meta.mode() & STICKY == 0;
     let shown = at.display();
     is_open.then(|| {
         format!(
-            "everybody may write to {shown} (mode {:o}), and replace any folder in it; chmod o-w \
-             {shown}",
+            "everybody may write to {shown} (mode {:o}) and replace any directory in it; run \
+             `chmod o-w {shown}`",
             meta.mode() & 0o7777
         )
     })
@@ -74,7 +74,7 @@ fn above_it(at: &Path, meta: &Metadata) -> Option<String> {
 fn who_writes(meta: &Metadata) -> Option<String> {
     match meta.mode() {
         mode if mode & 0o002 != 0 => Some("everybody".to_owned()),
-        // Its bits also bound those of an access control list.
+        // The group bits also limit an access control list.
         mode if mode & 0o020 != 0 => Some(format!("group {}", meta.gid())),
         _ => None,
     }
@@ -112,7 +112,7 @@ mod tests {
             (0o755, 0o1777, "everybody may write to"),
             // One below it is.
             (0o1777, 0o755, ""),
-            (0o777, 0o755, "replace any folder in it"),
+            (0o777, 0o755, "replace any directory in it"),
             (0o775, 0o755, ""),
         ] {
             let said = told(outer, mode, us);

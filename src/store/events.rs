@@ -1,5 +1,5 @@
-//! Events as a file, `events.jsonl`: one JSON object a line, appended in one write. At its size it
-//! becomes `events.jsonl.1`, and the one before is gone. Nothing is read back but at the start.
+//! The event file `events.jsonl`: one JSON object for each line, appended in one write. At 4 MiB it
+//! is renamed to `events.jsonl.1`, which replaces the one before. It is read at the start only.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,21 +12,21 @@ use crate::model::event::{Entry, Event, Phase};
 use crate::regular_file;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// So much of the end is read at the start.
+/// Bytes of the end that are read at the start.
 const TAIL_BYTES: u64 = 1 << 20;
-/// What a program such as HAProxy has to say may be long.
+/// Messages may quote long output, as of HAProxy.
 const MESSAGE_CHARS_MAX: usize = 4000;
 
 pub(crate) struct EventFile {
     path: PathBuf,
     bytes_max: u64,
-    /// A write may have broken off: the next line begins on one of its own.
+    /// The last write may be incomplete, so the next one starts with a line break.
     torn: bool,
 }
 
 impl EventFile {
-    /// In a folder that is there. Gives what was told before, oldest first; a line that broke off
-    /// is none.
+    /// `dir` must exist. Also returns the events in the files, oldest first; incomplete lines are
+    /// skipped.
     pub(crate) fn open(dir: &Path) -> (EventFile, Vec<Entry>) {
         let path = dir.join("events.jsonl");
         let (newer, torn) = tail(&path);
@@ -35,7 +35,7 @@ impl EventFile {
         (EventFile { path, bytes_max: FILE_BYTES_MAX, torn }, entries)
     }
 
-    /// Opened each time: whoever moves the file away, or clears it, is welcome to.
+    /// Opens the file each time, so that others may move or truncate it.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let line = format!("{}{}\n", if self.torn { "\n" } else { "" }, entry.json);
         let mut file = regular_file::append(&self.path)?;
@@ -59,20 +59,20 @@ fn older(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
 
-/// The end of a file as far as it makes sense, and whether its last line broke off.
+/// The events at the end of a file, and whether its last line is incomplete.
 fn tail(path: &Path) -> (Vec<Entry>, bool) {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = regular_file::open_own(path)?;
         let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
-        // Another may be writing to it.
+        // Another process may be appending.
         file.take(2 * TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
     let torn = bytes.last().is_some_and(|last| *last != b'\n');
-    // One that was cut in front is no JSON any more.
+    // The first line may be cut, so that it is no valid JSON; it is skipped.
     let entries = bytes.split(|byte| *byte == b'\n').filter_map(parse);
     (entries.collect(), torn)
 }

@@ -1,4 +1,4 @@
-//! `outside::Store`: memory as one JSON file.
+//! `outside::Store`: the state as one JSON file, `state.json`.
 
 pub(crate) mod events;
 mod rollout;
@@ -21,14 +21,14 @@ pub(crate) struct FileStore {
 pub(crate) struct Opened {
     pub(crate) store: FileStore,
     pub(crate) memory: Memory,
-    /// The state file was no use and was set aside: why, and where to.
+    /// The state file was unusable and was renamed: the reason and the new path.
     pub(crate) damage: Option<String>,
     /// There was no state file: its path.
     pub(crate) missing: Option<PathBuf>,
 }
 
 impl FileStore {
-    /// In a folder that is there, and that the caller keeps other daemons away from.
+    /// Reads the state in `dir`, which must exist and be locked by the caller.
     pub(crate) fn open(dir: &Path, now: Moment) -> Opened {
         let store = FileStore { dir: dir.to_owned() };
         let path = store.path();
@@ -56,18 +56,18 @@ fn set_aside(path: &Path, why: &str) -> String {
     let aside = path.with_extension("json.damaged");
     match fs::rename(path, &aside) {
         Ok(()) => format!("{}: {why}; kept as {}", path.display(), aside.display()),
-        Err(err) => format!("{}: {why}; and it cannot be set aside: {err}", path.display()),
+        Err(err) => format!("{}: {why}; renaming it failed too: {err}", path.display()),
     }
 }
 
 impl Store for FileStore {
     fn save(&self, memory: &Memory) -> Result<()> {
         let (path, new) = (self.path(), self.dir.join("state.json.new"));
-        // The environment of what worked last is in it.
+        // It contains environments of containers, so it is for its owner only.
         let text = wire::text(memory);
         regular_file::replace(&path, &new, text.as_bytes()).map_err(|err| {
             let (path, new) = (path.display(), new.display());
-            Error::caused(format!("cannot store {path} by way of {new}"), err)
+            Error::caused(format!("cannot write {path} (through {new})"), err)
         })
     }
 }

@@ -1,5 +1,10 @@
-//! The state file's own shape, with a version, apart from the model: a change of the one is no
-//! change of the other. Moments are milliseconds since the Unix epoch.
+//! The format of `state.json`, separate from the model, so that the model can change without it.
+//! Times are milliseconds since the Unix epoch.
+//!
+//! To add a field: give it `#[serde(default)]`, so that older files stay readable; write it in the
+//! `pack` function and read it in the `unpack` function of its struct; a time that is read passes
+//! through `past`. Older daemons ignore it. `VERSION` changes only when an older daemon would
+//! misread the file: then every other version is refused and the file is set aside.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +49,7 @@ struct ServiceState {
     rollout: RolloutState,
     swarm: Option<SwarmState>,
     known: BTreeMap<String, KnownState>,
-    /// By number: the id of the container, and how many looks did not show it.
+    /// By number: the id of the container, and how many lists did not show it.
     started: BTreeMap<u32, (String, u32)>,
     restarts: Vec<u64>,
 }
@@ -104,7 +109,7 @@ struct DrainState {
 pub(crate) fn text(memory: &Memory) -> String {
     let services = memory.services.iter().map(|(name, m)| (name.clone(), pack(m))).collect();
     let state = State { version: VERSION, services };
-    // Maps with string keys and numbers: there is nothing in it that could fail.
+    // Cannot fail: only maps with string keys, numbers and texts.
     serde_json::to_string_pretty(&state).unwrap_or_default()
 }
 
@@ -163,12 +168,15 @@ fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> Known {
     Known { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
 }
 
-/// What lies in the future, because the clock was set back since, is taken to be now: nothing may
-/// wait for a moment that is years away.
+/// A time in the future, after the clock was set back, is read as now, so that nothing waits for
+/// years.
 pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
     let state: State = serde_json::from_str(text).map_err(|err| err.to_string())?;
     if state.version != VERSION {
-        return Err(format!("version {} is not {VERSION}", state.version));
+        return Err(format!(
+            "format version {} is not supported (expected {VERSION})",
+            state.version
+        ));
     }
     let services = state.services.into_iter().map(|(name, s)| (name, unpack(s, now)));
     Ok(Memory { services: services.collect() })

@@ -179,8 +179,8 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     let none = String::new();
     let forged = format!("{AUTHORIZED}X-Plimsoll-Via: control\r\n");
     let other = format!("{AUTHORIZED}Origin: http://elsewhere\r\n");
-    let site = format!("{AUTHORIZED}Sec-Fetch-Testbed: cross-site\r\n");
-    let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Testbed: same-origin\r\n");
+    let site = format!("{AUTHORIZED}Sec-Fetch-Site: cross-site\r\n");
+    let own = format!("{AUTHORIZED}Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n");
     for (headers, status, words) in [
         (&none, 401, "the token is missing"),
         (&"X-Plimsoll-Via: control\r\n".to_owned(), 401, "the token is missing"),

@@ -71,8 +71,8 @@ fn a_host_that_has_everything_is_well_with_and_without_a_daemon() {
         let of = |f: &&Value| f["check"] == check;
         findings.iter().find(of).is_some_and(|f| f["message"].as_str().unwrap().contains(words))
     };
-    assert!(says("replicas", "reached from here: 1"), "{findings:#?}");
-    assert!(says("daemon", "runs, and answers on"), "{findings:#?}");
+    assert!(says("replicas", "reachable: 1"), "{findings:#?}");
+    assert!(says("daemon", "running; answers on"), "{findings:#?}");
 }
 
 #[test]
@@ -91,11 +91,17 @@ fn each_fault_is_found_and_has_a_remedy() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     for (pointer, value, name, verdict, words) in [
         ("/docker/socket", json!("/nowhere/docker.sock"), "docker", "fails", "no such socket"),
-        ("/load_balancer/binary", json!("/nowhere/haproxy"), "haproxy", "fails", "is none"),
-        ("/load_balancer/binary", old, "haproxy", "fails", "is 2.2"),
-        ("/load_balancer/binary", nginx, "haproxy", "fails", "is no HAProxy"),
+        (
+            "/load_balancer/binary",
+            json!("/nowhere/haproxy"),
+            "haproxy",
+            "fails",
+            "is not a program",
+        ),
+        ("/load_balancer/binary", old, "haproxy", "fails", "is version 2.2"),
+        ("/load_balancer/binary", nginx, "haproxy", "fails", "is not HAProxy"),
         ("/autoscaler/state_dir", file, "autoscaler.state_dir", "fails", "cannot write to"),
-        ("/api/token", json!({ "file": open }), "secrets", "warning", "everybody may use"),
+        ("/api/token", json!({ "file": open }), "secrets", "warning", "is accessible to everybody"),
         ("/services", json!({}), "config", "warning", "no services"),
         ("/services/web/max_replicas", json!(0), "config", "fails", "max_replicas"),
     ] {

@@ -118,7 +118,7 @@ fn doctor_warns_where_haproxy_would_keep_the_group_that_has_docker() {
         if let Some(found) = found {
             assert_eq!(
                 (&found["verdict"], &found["remedy"]),
-                (&json!("warning"), &json!("install util-linux, which has it"))
+                (&json!("warning"), &json!("install util-linux, which contains it"))
             );
             let message = found["message"].as_str().unwrap();
             assert!(message.contains("keeps the daemon's groups (54321)"), "{message}");

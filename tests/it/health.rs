@@ -199,7 +199,7 @@ fn docker_that_stopped_checking() {
     let config = harness.write();
     let out = crate::daemon::plimsoll(&["doctor", "--config", config.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(said.contains("web-1: Docker has not run its image's check for"), "{said}");
+    assert!(said.contains("web-1: Docker has not run its health check for"), "{said}");
     let asked = harness.docker.count(Route::Inspect);
     harness.wait_evaluations(5);
     // Once in ten seconds.

@@ -166,7 +166,7 @@ fn a_folder_that_cannot_be_made_ends_it_with_the_key_to_change() {
         harness.set(pointer, json!(harness.dir.join("file/below/it")));
         let mut daemon = harness.start();
         assert_eq!(daemon.wait_exit(secs(3)).code(), Some(1), "{key}");
-        let words = ["plimsoll: cannot make ", &format!("(see {key}): Not a directory")];
+        let words = ["plimsoll: cannot create ", &format!("(see {key}): Not a directory")];
         daemon.wait(&words, secs(1));
         assert!(harness.docker.requests().is_empty());
     }
@@ -178,7 +178,7 @@ fn a_state_that_cannot_be_stored_is_reported_and_keeps_nothing_from_running() {
     // A folder where the new file should be.
     fs::create_dir_all(harness.dir.join("state/state.json.new")).unwrap();
     let daemon = harness.start();
-    daemon.wait(&["kind=state.not_saved", "cannot store", "state.json"], SOON);
+    daemon.wait(&["kind=state.not_saved", "cannot write", "state.json"], SOON);
     harness.wait_served();
     harness.wait_evaluations(3);
     assert_eq!(daemon.count(&["kind=state.not_saved"]), 1);

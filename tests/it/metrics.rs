@@ -98,9 +98,9 @@ fn sources_that_hang_delay_neither_the_others_nor_the_evaluations() {
     let place = format!("http http://{}/z /jobs/waiting", well.address);
     wait_count(&daemon, &[&place, "reading=\"7\""], 4);
     assert_eq!(daemon.count(&[&place, "failed"]), 0, "{:#?}", daemon.lines());
-    let words = ["kind=metric.failed", "/5: no whole answer within 500 ms"];
+    let words = ["kind=metric.failed", "/5: no complete answer within 500 ms"];
     daemon.wait(&words, SOON);
-    wait_count(&daemon, &["reading=\"failed: no whole answer within 500 ms"], 12);
+    wait_count(&daemon, &["reading=\"failed: no complete answer within 500 ms"], 12);
     assert_eq!(daemon.count(&["kind=metric.failed"]), 6, "{:#?}", daemon.lines());
     assert!(harness.serves());
     end(daemon, "TERM", secs(3));

@@ -283,7 +283,7 @@ fn a_pipe_in_place_of_the_lock_is_reported_and_holds_nothing_up() {
     let lock = harness.dir.join("haproxy.cfg.lock");
     assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
     let daemon = harness.start();
-    let words = ["kind=haproxy.reload_failed", "haproxy.cfg.lock", "it is no plain file"];
+    let words = ["kind=haproxy.reload_failed", "haproxy.cfg.lock", "it is not a regular file"];
     daemon.wait(&words, secs(10));
     fs::remove_file(lock).unwrap();
     harness.wait_served();

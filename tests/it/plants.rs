@@ -47,8 +47,8 @@ impl Plant {
     fn words(self) -> &'static str {
         match self {
             Plant::Symlink | Plant::Dangling => "symbolic link",
-            Plant::Hardlink => "2 names",
-            Plant::Pipe | Plant::Folder => "no plain file",
+            Plant::Hardlink => "2 hard links",
+            Plant::Pipe | Plant::Folder => "not a regular file",
         }
     }
 }
@@ -112,7 +112,7 @@ fn a_state_and_events_that_are_no_files_of_ours_are_reported_and_the_daemon_goes
             reported(
                 name,
                 match plant {
-                    Plant::Hardlink => "names (hard links)",
+                    Plant::Hardlink => "hard links",
                     Plant::Symlink | Plant::Dangling | Plant::Pipe | Plant::Folder => plant.words(),
                 },
             );
@@ -197,7 +197,7 @@ fn a_config_that_is_no_plain_file_is_refused_at_once() {
         let said = String::from_utf8(out.stdout).unwrap();
         assert_eq!(out.status.code(), Some(1), "{}: {said}", path.display());
         // The last is a plain file by name, and may be root's alone.
-        let words = ["no plain file", "Permission denied", "Operation not permitted"];
+        let words = ["not a regular file", "Permission denied", "Operation not permitted"];
         assert!(words.iter().any(|words| said.contains(words)), "{}: {said}", path.display());
     }
     // A link is as good as what it leads to.

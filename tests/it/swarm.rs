@@ -300,7 +300,7 @@ fn what_a_daemon_would_miss_is_reported_before_there_is_one() {
     assert!(check(&harness).contains("good, 1 service"), "{}", check(&harness));
     harness.docker.lead(false);
     assert!(
-        check(&harness).contains("warning: swarm: this node does not lead"),
+        check(&harness).contains("warning: swarm: this node is not the Swarm leader"),
         "{}",
         check(&harness)
     );
