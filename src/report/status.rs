@@ -1,4 +1,4 @@
-//! Turns to what is shown of the services: how they stand now, and what the last look made of them.
+//! The status of each service: its state now, and the decision of the last evaluation.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::model::time::Moment;
 /// Half an hour at the usual interval.
 const COURSE_POINTS: usize = 120;
 
-/// What one turn alone does not tell.
+/// What a single tick does not show.
 #[derive(Debug, Default)]
 pub(crate) struct StatusHistory {
     records: BTreeMap<String, Arc<Record>>,
     changes: BTreeMap<String, Change>,
-    /// CPU and memory of each replica at the last look; a turn between two looks reads neither.
+    /// CPU and memory of each replica at the last evaluation; other ticks read neither.
     loads: BTreeMap<(String, u32), (Load, Load)>,
     courses: BTreeMap<String, Arc<VecDeque<Point>>>,
 }
 
 impl StatusHistory {
-    /// How one service stands after a turn. `memory` is the next one.
+    /// The status of one service after a tick. `memory` is the next one.
     pub(crate) fn service(
         &mut self,
         snapshot: &Snapshot,
@@ -54,7 +54,7 @@ impl StatusHistory {
         if plan.decision.from != plan.decision.wanted {
             self.changes.insert(name.to_owned(), change(at, &plan.decision));
         }
-        // A turn between two looks says nothing of load: the last look does.
+        // A tick between two evaluations has no load: the last evaluation has.
         let stands = plan.decision.because.last().is_some_and(|cause| cause.rule == Rule::Standing);
         let record = self.records.get(name);
         let mut decision = plan.decision.clone();
@@ -104,7 +104,7 @@ impl StatusHistory {
         }
     }
 
-    /// Of services that are gone nothing is kept.
+    /// Forgets services that are gone.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.records.retain(|name, _| is_there(name));
         self.changes.retain(|name, _| is_there(name));
@@ -113,7 +113,7 @@ impl StatusHistory {
     }
 }
 
-/// A service whose containers nobody listed yet: of its replicas nothing is known.
+/// The status before the first list of containers: nothing is known of the replicas.
 pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
     let (rule, wanted) = (Rule::EngineLost, memory.wanted.unwrap_or(0));
     let timetable = &service.timetable;
@@ -173,7 +173,7 @@ fn change(at: Wall, decision: &Decision) -> Change {
     Change { at, from, to, reason, words: words.join(", ") }
 }
 
-/// As an operator thinks of it: a replica that empties still serves, one that is released does not.
+/// The state as operators see it: a draining replica still serves, a drained one does not.
 fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
     let drain = memory.drains.get(&replica.id).map(|drain| drain.step);
     match (replica.state, drain) {

@@ -1,4 +1,4 @@
-//! What became of single replicas, as events.
+//! The events of replica transitions.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +19,14 @@ pub(super) fn event_of(service: &str, step: &Step, words: &LastWords) -> Option<
             (Kind::ReplicaExited, number, with_words(what, service, *number, words))
         }
         Step::Restarted { number } => {
-            (Kind::ReplicaRestarted, number, "somebody started it anew".to_owned())
+            (Kind::ReplicaRestarted, number, "restarted outside plimsoll".to_owned())
         }
         Step::Renamed { number, from, to } => {
-            (Kind::ReplicaRenamed, number, format!("container {from} is called {to} now"))
+            (Kind::ReplicaRenamed, number, format!("container {from} was renamed to {to}"))
         }
         Step::Stopped { number, exit } => {
             let exit = exit.map(|exit| format!(", {exit}")).unwrap_or_default();
-            let what = format!("stopped by its owner{exit}; it is left alone until it is started");
+            let what = format!("stopped by its owner{exit}; left alone until it is started");
             (Kind::ComposeStopped, number, what)
         }
         Step::Paused { number } => {
@@ -36,12 +36,12 @@ pub(super) fn event_of(service: &str, step: &Step, words: &LastWords) -> Option<
         Step::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
         Step::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
         Step::Lost { number } => {
-            let what = "it was started, and Docker does not list it";
+            let what = "it was started, but Docker does not list it";
             (Kind::ReplicaFailed, number, what.to_owned())
         }
         Step::Release { cut: 0, .. } => return None,
         Step::Release { number, cut } => {
-            let message = format!("drain_timeout is over, {cut} sessions were still open");
+            let message = format!("drain_timeout is over; {cut} sessions were still open");
             (Kind::ReplicaCut, number, message)
         }
         Step::FellIll { number, error } => {
@@ -69,10 +69,12 @@ fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String 
     format!("{how}{by}{next}")
 }
 
-/// What the container wrote last stands below what happened to it.
+/// Appends the last log lines of the container.
 fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
     match words.get(&(service.to_owned(), number)) {
-        Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
+        Some(lines) if !lines.is_empty() => {
+            format!("{what}; its last log lines:\n{}", lines.join("\n"))
+        }
         Some(_) | None => what,
     }
 }

@@ -41,7 +41,8 @@ fn starts_are_tidied_up_and_tried_again_later() {
         stage.wait_served();
         // That what failed was mended is said by a reload, or shown by ten good minutes.
         daemon.signal("HUP");
-        daemon.wait(&["info kind=health.crash_loop", "resolved: starts wait no more"], SOON);
+        daemon
+            .wait(&["info kind=health.crash_loop", "resolved: starts are no longer delayed"], SOON);
     });
 }
 
@@ -78,7 +79,8 @@ fn a_host_without_room_is_told_and_nothing_is_started() {
     stage.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || stage.docker.names("running") == ["web-1"]));
-    daemon.wait(&["info kind=scale.capped", "resolved: the host has room for all"], SOON);
+    daemon
+        .wait(&["info kind=scale.capped", "resolved: the host has memory for all replicas"], SOON);
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn how_a_replica_ended_is_told_with_its_last_words() {
     let words = [
         "kind=replica.exited",
         "replica=web-1",
-        r#"message="exit code 3; it wrote last:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
+        r#"message="exit code 3; its last log lines:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
     ];
     daemon.wait(&words, SOON);
     assert!(reached(SOON, || stage.docker.names("running") == ["web-2"]));

@@ -235,7 +235,7 @@ fn a_death_is_answered_at_once_not_at_the_next_look() {
     stage.docker.turn("web-1", "exited", "die");
     daemon.wait(&["kind=replica.exited", "replica=web-1"], secs(5));
     wait_running(&stage, &["web-2"]);
-    let replaced = ["kind=health.replaced", "replica=web-1", "what was wrong with it: exit code 0"];
+    let replaced = ["kind=health.replaced", "replica=web-1", "replaced because: exit code 0"];
     daemon.wait(&replaced, SOON);
     stage.wait_served();
     assert_eq!(stage.docker.containers().len(), 1);
