@@ -10,7 +10,7 @@ use crate::model::service::{Band, Percent};
 
 /// A rule, and the number after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
+pub(crate) struct AppliedRule {
     pub(crate) rule: Rule,
     pub(crate) number: u32,
 }
@@ -21,7 +21,7 @@ pub(crate) enum Rule {
     /// The first tick of the service found this many replicas.
     Found(u32),
     /// Between two evaluations the last number stays.
-    Standing,
+    Unchanged,
     BelowMin(u32),
     AboveMax(u32),
     /// The business hours are over, or have not begun.
@@ -75,18 +75,18 @@ pub(crate) enum Rule {
     /// The thresholds never remove the last replica: nothing would be left to measure.
     LastOne,
     /// The value is above or below the target by more than the tolerance.
-    AboveTarget(Gauge),
-    BelowTarget(Gauge),
+    AboveTarget(MetricStatus),
+    BelowTarget(MetricStatus),
     /// Within the tolerance.
-    OnTarget(Gauge),
+    OnTarget(MetricStatus),
     /// Missing samples may explain the difference to the target.
-    GapsExplain(Gauge),
+    WithinUncertainty(MetricStatus),
     /// This metric has no value.
-    Untold {
+    Unavailable {
         metric: &'static str,
     },
     /// Other metrics propose fewer, but this one has no value and may need more.
-    Unsure {
+    ScaleDownBlocked {
         metric: &'static str,
     },
     /// A proposal within the stabilization window holds the number.
@@ -106,7 +106,7 @@ pub(crate) enum Rule {
     },
     EngineLost,
     /// Docker answers, but this Swarm service could not be inspected.
-    SwarmUntold,
+    SwarmUnavailable,
     /// A bug in plimsoll: the service is left as it is.
     DecisionFailed,
     /// Docker compose stopped all containers of the service.
@@ -143,16 +143,16 @@ pub(crate) const REASONS: [&str; 16] = [
 
 /// The value of a metric beside its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gauge {
+pub(crate) struct MetricStatus {
     pub(crate) metric: &'static str,
     pub(crate) value: Milli,
     pub(crate) target: Milli,
     pub(crate) unit: &'static str,
 }
 
-impl fmt::Display for Gauge {
+impl fmt::Display for MetricStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gauge { metric, value, target, unit } = self;
+        let MetricStatus { metric, value, target, unit } = self;
         write!(f, "{metric} {value}{unit} for a target of {target}{unit}")
     }
 }
@@ -164,7 +164,7 @@ impl Rule {
             Rule::Found(_)
             | Rule::Adopted(_)
             | Rule::Rescaled(_)
-            | Rule::Standing
+            | Rule::Unchanged
             | Rule::NoMetric
             | Rule::InsideBand { .. }
             | Rule::AboveBand { .. }
@@ -182,11 +182,11 @@ impl Rule {
             Rule::AboveMax(_) => "TooManyReplicas",
             Rule::GapsOutweigh { .. }
             | Rule::NoSample
-            | Rule::GapsExplain(_)
-            | Rule::Untold { .. }
-            | Rule::Unsure { .. }
+            | Rule::WithinUncertainty(_)
+            | Rule::Unavailable { .. }
+            | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
-            | Rule::SwarmUntold
+            | Rule::SwarmUnavailable
             | Rule::DecisionFailed => "MetricsMissing",
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
@@ -209,7 +209,7 @@ impl Rule {
     /// Load did not decide on the number, or not on current readings.
     pub(crate) fn is_without_load(&self) -> bool {
         match self {
-            Rule::Standing
+            Rule::Unchanged
             | Rule::OutsideHours
             | Rule::Held { .. }
             | Rule::Paused { .. }
@@ -217,11 +217,11 @@ impl Rule {
             | Rule::CoolingDown { .. }
             | Rule::GapsOutweigh { .. }
             | Rule::NoSample
-            | Rule::GapsExplain(_)
-            | Rule::Untold { .. }
-            | Rule::Unsure { .. }
+            | Rule::WithinUncertainty(_)
+            | Rule::Unavailable { .. }
+            | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
-            | Rule::SwarmUntold
+            | Rule::SwarmUnavailable
             | Rule::DecisionFailed => true,
             Rule::Found(_)
             | Rule::BelowMin(_)
@@ -256,7 +256,7 @@ impl fmt::Display for Rule {
             Rule::Adopted(n) => write!(f, "docker compose set it to {n}"),
             Rule::Rescaled(n) => write!(f, "replicas were set to {n} outside plimsoll"),
             Rule::NotLeader => write!(f, "another node leads the Swarm"),
-            Rule::Standing => write!(f, "unchanged since the last evaluation"),
+            Rule::Unchanged => write!(f, "unchanged since the last evaluation"),
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),
             Rule::OutsideHours => write!(f, "outside the business hours"),
@@ -287,12 +287,12 @@ impl fmt::Display for Rule {
             Rule::NoSample => write!(f, "no cpu sample"),
             Rule::LastOne => write!(f, "the last replica stays"),
             Rule::AboveTarget(gauge) | Rule::BelowTarget(gauge) => gauge.fmt(f),
-            Rule::GapsExplain(gauge) => {
+            Rule::WithinUncertainty(gauge) => {
                 write!(f, "{gauge}, but missing samples may explain the difference")
             }
             Rule::OnTarget(gauge) => write!(f, "{gauge} is within the tolerance"),
-            Rule::Untold { metric } => write!(f, "{metric} is unavailable"),
-            Rule::Unsure { metric } => {
+            Rule::Unavailable { metric } => write!(f, "{metric} is unavailable"),
+            Rule::ScaleDownBlocked { metric } => {
                 write!(f, "{metric} is unavailable; not scaling down")
             }
             Rule::ScaleUpStabilized { proposed, window } => {
@@ -304,7 +304,7 @@ impl fmt::Display for Rule {
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
             Rule::EngineLost => write!(f, "docker does not answer"),
-            Rule::SwarmUntold => write!(f, "the Swarm service could not be inspected"),
+            Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
             Rule::DecisionFailed => write!(f, "internal error in plimsoll; see the log"),
             Rule::StoppedByCompose => {
                 write!(f, "stopped by compose; nothing starts until compose starts it")

@@ -9,7 +9,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
-use crate::model::plan::{Milestone, Plan};
+use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::proxy::KeptPort;
 use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
@@ -224,9 +224,10 @@ impl Conditions {
             self.standing(service, &plan.decision.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(
-            plan.steps.iter().filter_map(|step| transitions::event_of(service, step, words)),
+            plan.transitions.iter().filter_map(|step| transitions::event_of(service, step, words)),
         );
-        events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
+        events
+            .extend(plan.service_transitions.iter().map(|transition| reached(service, transition)));
         events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
         events
@@ -313,38 +314,40 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
     })
 }
 
-fn reached(service: &str, milestone: &Milestone) -> Event {
-    let (kind, message) = match milestone {
-        Milestone::Suspected { count } => (
+fn reached(service: &str, transition: &ServiceTransition) -> Event {
+    let (kind, message) = match transition {
+        ServiceTransition::PanicModeEntered { count } => (
             Kind::HealthSuspect,
             format!(
                 "all {count} replicas became unhealthy at once: health checks are ignored, none \
                  is replaced and HAProxy keeps its list until one recovers"
             ),
         ),
-        Milestone::RestartLoop => (
+        ServiceTransition::RestartLoop => (
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
         ),
-        Milestone::RestartLoopOver => {
+        ServiceTransition::RestartLoopOver => {
             let how = "Docker restarted its replicas less than 5 times within 10 minutes";
             return Event::resolved(Kind::CrashLoop, how).service(service);
         }
-        Milestone::Trusted => (Kind::HealthRecovered, "health checks are trusted again".to_owned()),
-        Milestone::RolloutStarted { old } => {
+        ServiceTransition::PanicModeLeft => {
+            (Kind::HealthRecovered, "health checks are trusted again".to_owned())
+        }
+        ServiceTransition::RolloutStarted { old } => {
             (Kind::RolloutStarted, format!("{old} outdated replicas will be replaced"))
         }
-        Milestone::RolloutFinished { took, is_back } => {
+        ServiceTransition::RolloutFinished { took, is_back } => {
             let what =
                 if *is_back { "all replicas are rolled back" } else { "all replicas are new" };
             (Kind::RolloutFinished, format!("{what}, took {} s", took.as_secs()))
         }
-        Milestone::RolledBack { idle, new, old, to } => {
+        ServiceTransition::RolledBack { idle, new, old, to } => {
             let to = to.as_ref().map(|image| format!("back to {image}, the last good image"));
             let to = to.unwrap_or_else(|| "the remaining replicas are kept".to_owned());
             (Kind::RolloutRolledBack, format!("{}; {to}", stood_still(*idle, *new, *old)))
         }
-        Milestone::RolloutStalled { idle, new, old } => {
+        ServiceTransition::RolloutStalled { idle, new, old } => {
             let words = stood_still(*idle, *new, *old);
             (
                 Kind::RolloutStalled,
@@ -391,7 +394,7 @@ mod tests {
     use crate::model::decision::{Counts, Decision};
     use crate::model::event::Event;
     use crate::model::plan::Plan;
-    use crate::model::reason::{Cause, Rule};
+    use crate::model::reason::{AppliedRule, Rule};
     use crate::model::schedule::Standing;
     use crate::report::events::Conditions;
     use crate::report::transitions::LastWords;
@@ -404,15 +407,15 @@ mod tests {
             wanted,
             standing: Standing { bounds, scaling: true, window: None },
             counts: Counts { ready, ..Counts::default() },
-            sightings: Vec::new(),
+            samples: Vec::new(),
             measured: Vec::new(),
-            because: vec![Cause { rule, number: wanted }],
+            because: vec![AppliedRule { rule, number: wanted }],
         };
         Plan {
             decision,
             actions: Vec::new(),
-            steps: Vec::new(),
-            milestones: Vec::new(),
+            transitions: Vec::new(),
+            service_transitions: Vec::new(),
             servers: Vec::new(),
             again: None,
         }
@@ -434,14 +437,14 @@ mod tests {
             // It is tried, serves, and fails again.
             (Rule::NoMetric, 2, "-"),
             (crash, 3, "-"),
-            (Rule::Standing, 0, "INFO health.crash_loop resolved: starts are no longer delayed"),
-            (Rule::Standing, 0, "-"),
+            (Rule::Unchanged, 0, "INFO health.crash_loop resolved: starts are no longer delayed"),
+            (Rule::Unchanged, 0, "-"),
             (
                 room,
                 0,
                 "WARN scale.capped a replica needs 1 MiB; only 0 MiB is free above memory_reserve",
             ),
-            (Rule::Standing, 0, "-"),
+            (Rule::Unchanged, 0, "-"),
             (Rule::EngineLost, 0, "-"),
             (cools, 0, "-"),
             (Rule::Paused { left: None }, 0, "-"),

@@ -6,7 +6,7 @@ use crate::controller::tick::TickOutput;
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
-use crate::model::plan::{Plan, Step};
+use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::service::{Origin, replica_name};
@@ -32,7 +32,7 @@ impl State {
         };
         let is_shunned = |number: &u32| {
             let unit = self.containers.iter().find(|u| u.number == *number);
-            unit.is_some_and(|unit| self.believed.is_ill(&unit.id) || is_unproven(unit))
+            unit.is_some_and(|unit| self.believed.is_unhealthy(&unit.id) || is_unproven(unit))
         };
         self.serving().iter().filter(|number| !is_shunned(number)).count()
     }
@@ -140,11 +140,13 @@ impl State {
             | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();
-        let drained = |u: &Unit| plan.steps.contains(&Step::Drain { number: u.number });
+        let drained = |u: &Unit| {
+            plan.transitions.contains(&ReplicaTransition::DrainStarted { number: u.number })
+        };
         // Those of compose's that hold no seat are not started by us.
         let is_idle = |u: &Unit| {
             u.owner == Owner::Compose
-                && (u.state != ContainerState::Running || self.believed.is_ill(&u.id))
+                && (u.state != ContainerState::Running || self.believed.is_unhealthy(&u.id))
         };
         let stays = |u: &&Unit| {
             u.exists() && !is_idle(u) && !before.drains.contains_key(&u.id) && !drained(u)
@@ -172,8 +174,8 @@ impl State {
             self.note(format!("{} is outside the bounds", plan.decision.wanted));
         }
         self.check_surge(plan, before);
-        for step in &plan.steps {
-            if let Step::Release { number, .. } = step {
+        for step in &plan.transitions {
+            if let ReplicaTransition::DrainEnded { number, .. } = step {
                 let mut units = self.containers.iter().filter(|u| u.number == *number);
                 let id = units.next().map(|u| u.id.clone());
                 let drain = id.and_then(|id| Some((before.drains.get(&id)?.since, id)));
