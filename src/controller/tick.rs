@@ -13,7 +13,7 @@ use crate::model::action::{Action, Claim, Done, Effect};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory, Started};
-use crate::model::plan::{Plan, Step};
+use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::ProxyMemory;
 use crate::model::reason::Rule;
 use crate::model::replica::ContainerId;
@@ -251,9 +251,11 @@ fn ended(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32
     let mut ended = Vec::new();
     for snapshot in &seen.snapshots {
         let name = snapshot.service.name.as_str();
-        let steps = plans.get(name).map_or(&[][..], |plan| &plan.steps);
-        for step in steps {
-            let (Step::Exited { number, .. } | Step::FellIll { number, .. }) = step else {
+        let transitions = plans.get(name).map_or(&[][..], |plan| &plan.transitions);
+        for step in transitions {
+            let (ReplicaTransition::Exited { number, .. }
+            | ReplicaTransition::BecameUnhealthy { number, .. }) = step
+            else {
                 continue;
             };
             let replica = snapshot.replicas.iter().find(|r| r.number == *number);

@@ -72,6 +72,6 @@ fn is_calm(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
             .all(|r| is_away(r) || r.state == ContainerState::Running && !r.busy)
         && memory.failures.count == 0
         && memory.drains.is_empty()
-        && memory.ill.is_empty()
+        && memory.unhealthy.is_empty()
         && memory.rollout.under_way.is_none()
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::decide::after_exit::{AfterExit, after_exit};
 use crate::decide::lifecycle::is_abandoned;
 use crate::decide::plan_builder::PlanBuilder;
-use crate::model::memory::{Drain, DrainStep, Failures, Illness, ServiceMemory};
-use crate::model::plan::Step;
+use crate::model::memory::{Drain, DrainStep, Failures, ServiceMemory, Unhealthy};
+use crate::model::plan::ReplicaTransition;
 use crate::model::replica::{ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
@@ -27,7 +27,7 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 /// removal is reported as `health.replaced`.
 pub(crate) fn count_failures(plan: &mut PlanBuilder) {
     let staying = plan.classified.counts.size();
-    let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
+    let PlanBuilder { snapshot, next, transitions, has_failed, .. } = plan;
     let snapshot: &Snapshot = snapshot;
     let mut failed = *has_failed || 0 < snapshot.failed_starts;
     let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
@@ -39,13 +39,13 @@ pub(crate) fn count_failures(plan: &mut PlanBuilder) {
             next.drains.insert(replica.id.clone(), drain);
             let by = replica.ended.map(|ended| ended.by);
             let (number, exit) = (replica.number, replica.exit);
-            steps.push(Step::Exited { number, exit, by, is_restarted: false });
+            transitions.push(ReplicaTransition::Exited { number, exit, by, is_restarted: false });
             // `docker stop`, `docker kill` or a shutdown is no failure of the service.
             failed |= by.is_none_or(|by| by == Ending::Crashed);
             // A replica is missing, so another one replaces it.
             if 0 < missed {
                 missed -= 1;
-                next.ill.insert(replica.id.clone(), ended(snapshot.now, replica));
+                next.unhealthy.insert(replica.id.clone(), ended(snapshot.now, replica));
             }
         }
     }
@@ -76,16 +76,16 @@ pub(crate) fn count_failures(plan: &mut PlanBuilder) {
 
 fn is_well(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     let serves = |r: &&Replica| {
-        let runs = r.state == ContainerState::Running && !memory.is_ill(&r.id);
+        let runs = r.state == ContainerState::Running && !memory.is_unhealthy(&r.id);
         runs && (r.health == Health::Healthy || r.is_served())
     };
     let serving = snapshot.replicas.iter().filter(serves).count();
     memory.wanted.is_none_or(|wanted| wanted as usize <= serving)
 }
 
-fn ended(now: Moment, replica: &Replica) -> Illness {
+fn ended(now: Moment, replica: &Replica) -> Unhealthy {
     let error = replica.exit.map_or("it stopped".to_owned(), |exit| exit.to_string());
-    Illness { since: now, error, served: replica.is_served(), doubted: false }
+    Unhealthy { since: now, error, served: replica.is_served(), ignored: false }
 }
 
 /// How long the next start is delayed. The first failure delays nothing.

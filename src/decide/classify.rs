@@ -2,7 +2,7 @@
 //! ready, unready, missing, ignored).
 
 use crate::decide::after_exit::{self, AfterExit};
-use crate::model::decision::{Counts, Sighting, Weight};
+use crate::model::decision::{Counts, ReplicaSample, SampleClass};
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::Source;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
@@ -50,12 +50,12 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
         // Nobody can probe it without an address. Swarm tasks have none: Swarm probes them.
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => ReplicaClass::Ready,
-            _ if memory.is_ill(&replica.id) => ReplicaClass::Unhealthy,
+            _ if memory.is_unhealthy(&replica.id) => ReplicaClass::Unhealthy,
             Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
         },
-        ContainerState::Running => match memory.ill.get(&replica.id) {
-            Some(illness) if !illness.doubted => ReplicaClass::Unhealthy,
-            Some(illness) if illness.served => ReplicaClass::Ready,
+        ContainerState::Running => match memory.unhealthy.get(&replica.id) {
+            Some(unhealthy) if !unhealthy.ignored => ReplicaClass::Unhealthy,
+            Some(unhealthy) if unhealthy.served => ReplicaClass::Ready,
             Some(_) => ReplicaClass::Unready,
             None if replica.is_served() || replica.health == Health::Healthy => ReplicaClass::Ready,
             None => ReplicaClass::Unready,
@@ -80,7 +80,7 @@ impl<'a> Classified<'a> {
 }
 
 /// How each replica counted, for the decision's record.
-pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sighting> {
+pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<ReplicaSample> {
     let service = &snapshot.service;
     let scales_by = |source: &Source| service.metrics.iter().any(|m| m.source == *source);
     let by_cpu = service.band.is_some() || scales_by(&Source::Cpu);
@@ -88,12 +88,12 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Sight
     let sample = |(class, r): &(ReplicaClass, &Replica)| {
         let lacks = by_cpu && r.load == Load::Missing || by_memory && r.memory == Load::Missing;
         let weight = match class {
-            ReplicaClass::Ready if lacks => Weight::Missing,
-            ReplicaClass::Ready => Weight::Ready,
-            ReplicaClass::Unready | ReplicaClass::Unhealthy => Weight::Unready,
-            ReplicaClass::Leaving | ReplicaClass::Away => Weight::Ignored,
+            ReplicaClass::Ready if lacks => SampleClass::Missing,
+            ReplicaClass::Ready => SampleClass::Ready,
+            ReplicaClass::Unready | ReplicaClass::Unhealthy => SampleClass::Unready,
+            ReplicaClass::Leaving | ReplicaClass::Away => SampleClass::Ignored,
         };
-        Sighting { number: r.number, weight, cpu: r.load, memory: r.memory }
+        ReplicaSample { number: r.number, weight, cpu: r.load, memory: r.memory }
     };
     classified.replicas.iter().map(sample).collect()
 }
@@ -113,7 +113,7 @@ pub(crate) struct ReplicaCounts {
     pub(crate) missing: u32,
     /// Not ready yet, including starts without a container so far.
     pub(crate) unready: u32,
-    pub(crate) ill: u32,
+    pub(crate) unhealthy: u32,
     pub(crate) leaving: u32,
     /// CPU of the sampled ones together, in hundredths of a percent.
     pub(crate) total: u64,
@@ -126,7 +126,7 @@ impl ReplicaCounts {
             match (class, replica.load) {
                 (ReplicaClass::Leaving, _) => counts.leaving += 1,
                 (ReplicaClass::Unready, _) => counts.unready += 1,
-                (ReplicaClass::Unhealthy, _) => counts.ill += 1,
+                (ReplicaClass::Unhealthy, _) => counts.unhealthy += 1,
                 (ReplicaClass::Away, _) => (),
                 (ReplicaClass::Ready, Load::Missing) => counts.missing += 1,
                 (ReplicaClass::Ready, Load::Read(load)) => {
@@ -140,14 +140,14 @@ impl ReplicaCounts {
     }
 
     pub(crate) fn by_state(&self) -> Counts {
-        let ReplicaCounts { sampled, missing, unready, ill, leaving, .. } = *self;
-        Counts { ready: sampled + missing, unready, ill, leaving }
+        let ReplicaCounts { sampled, missing, unready, unhealthy, leaving, .. } = *self;
+        Counts { ready: sampled + missing, unready, unhealthy, leaving }
     }
 
     /// What counts towards the number: replicas that serve or soon will, and unhealthy ones until
     /// they are replaced.
     pub(crate) fn size(&self) -> u32 {
-        self.sampled + self.missing + self.unready + self.ill
+        self.sampled + self.missing + self.unready + self.unhealthy
     }
 
     /// CPU over the replicas with a sample; `None` without any.

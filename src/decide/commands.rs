@@ -6,7 +6,7 @@ use crate::decide::rollout;
 use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
-use crate::model::reason::{Cause, Rule};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -28,21 +28,22 @@ pub(crate) fn number(
     now: Moment,
     current: u32,
     memory: &ServiceMemory,
-) -> Vec<Cause> {
+) -> Vec<AppliedRule> {
     let left = |until: Option<Moment>| until.map(|until| until.since(now));
     if let Some(hold) = &memory.hold {
         let mut because =
-            vec![Cause { rule: Rule::Held { left: left(hold.until) }, number: hold.count }];
+            vec![AppliedRule { rule: Rule::Held { left: left(hold.until) }, number: hold.count }];
         // The config may have changed since the command.
         let most = service.timetable.most();
         if most < hold.count {
-            because.push(Cause { rule: Rule::AboveMax(most), number: most });
+            because.push(AppliedRule { rule: Rule::AboveMax(most), number: most });
         }
         return because;
     }
-    let paused = memory
-        .pause
-        .map(|pause| Cause { rule: Rule::Paused { left: left(pause.until) }, number: current });
+    let paused = memory.pause.map(|pause| AppliedRule {
+        rule: Rule::Paused { left: left(pause.until) },
+        number: current,
+    });
     paused.into_iter().collect()
 }
 

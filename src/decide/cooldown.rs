@@ -1,7 +1,7 @@
 //! The cooldown: no change by load for a time after the last one.
 
 use crate::model::memory::ServiceMemory;
-use crate::model::reason::{Cause, Rule};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::snapshot::Snapshot;
 
 /// Returns the number after the cooldown. The direction of the new change says which span counts.
@@ -10,7 +10,7 @@ pub(crate) fn hold(
     memory: &ServiceMemory,
     current: u32,
     proposed: u32,
-    because: &mut Vec<Cause>,
+    because: &mut Vec<AppliedRule>,
 ) -> u32 {
     let cooldown = snapshot.service.cooldown;
     let span = if current < proposed { cooldown.up } else { cooldown.down };
@@ -19,6 +19,6 @@ pub(crate) fn hold(
         return proposed;
     }
     let rule = Rule::CoolingDown { left: until.since(snapshot.now) };
-    because.push(Cause { rule, number: current });
+    because.push(AppliedRule { rule, number: current });
     current
 }

@@ -13,7 +13,7 @@ use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::rollout::DesiredRevision;
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::Step;
+use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerState, Duty, Health, Replica, ServerSeen};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
@@ -24,19 +24,19 @@ const QUIET_LOOKS: u32 = 2;
 const IDLE_CLIENTS_GONE: Duration = KEEP_ALIVE.saturating_add(Duration::from_secs(1));
 
 pub(crate) fn advance(plan: &mut PlanBuilder) {
-    let PlanBuilder { snapshot, next, actions, steps, .. } = plan;
+    let PlanBuilder { snapshot, next, actions, transitions, .. } = plan;
     for replica in &snapshot.replicas {
         let Some(drain) = next.drains.get_mut(&replica.id) else { continue };
-        if let DrainStep::Emptying { quiet } = drain.step {
+        if let DrainStep::Draining { quiet } = drain.step {
             // `drain_timeout` counts from when HAProxy shows the state, not from our decision.
             if !is_out_of_rotation(snapshot, replica) {
-                *drain = Drain { since: snapshot.now, step: DrainStep::Emptying { quiet: 0 } };
+                *drain = Drain { since: snapshot.now, step: DrainStep::Draining { quiet: 0 } };
             }
-            drain.step = emptying(snapshot, replica, drain, quiet, steps);
+            drain.step = emptying(snapshot, replica, drain, quiet, transitions);
         }
         let may_go = match drain.step {
-            DrainStep::Emptying { .. } => false,
-            DrainStep::Released | DrainStep::Ended => may_stop(snapshot, replica, drain),
+            DrainStep::Draining { .. } => false,
+            DrainStep::Drained | DrainStep::Ended => may_stop(snapshot, replica, drain),
         };
         if may_go {
             actions.push(Action::Remove(Removal {
@@ -47,7 +47,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
                 is_paused: replica.state == ContainerState::Paused,
                 started: replica.started,
                 stop_timeout: snapshot.service.stop_timeout,
-                ill: next.ill.get(&replica.id).map(|illness| illness.error.clone()),
+                ill: next.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
             }));
         }
     }
@@ -69,14 +69,14 @@ pub(crate) fn cancellable<'a>(
 ) -> impl Iterator<Item = &'a Replica> {
     snapshot.replicas.iter().filter(move |r| {
         let emptying = memory.drains.get(&r.id).map(|d| d.step);
-        matches!(emptying, Some(DrainStep::Emptying { .. }))
+        matches!(emptying, Some(DrainStep::Draining { .. }))
             && r.state == ContainerState::Running
             && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
             && !r.busy
             && !target.is_outdated(r)
             && !matches!(r.health, Health::Unhealthy { .. })
             // Its health is unknown after a restart of the daemon; this is remembered.
-            && !memory.is_ill(&r.id)
+            && !memory.is_unhealthy(&r.id)
     })
 }
 
@@ -110,10 +110,10 @@ fn emptying(
     replica: &Replica,
     drain: &Drain,
     quiet: u32,
-    steps: &mut Vec<Step>,
+    transitions: &mut Vec<ReplicaTransition>,
 ) -> DrainStep {
     if replica.state != ContainerState::Running {
-        return DrainStep::Released;
+        return DrainStep::Drained;
     }
     let waited = snapshot.now.since(drain.since);
     let sessions = replica.server.map_or(0, |s| s.sessions);
@@ -130,13 +130,13 @@ fn emptying(
     };
     let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
     if QUIET_LOOKS <= quiet {
-        steps.push(Step::Release { number: replica.number, cut: 0 });
-        DrainStep::Released
+        transitions.push(ReplicaTransition::DrainEnded { number: replica.number, cut: 0 });
+        DrainStep::Drained
     } else if snapshot.service.drain_timeout <= waited {
-        steps.push(Step::Release { number: replica.number, cut });
-        DrainStep::Released
+        transitions.push(ReplicaTransition::DrainEnded { number: replica.number, cut });
+        DrainStep::Drained
     } else {
-        DrainStep::Emptying { quiet }
+        DrainStep::Draining { quiet }
     }
 }
 

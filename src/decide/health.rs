@@ -9,47 +9,49 @@ use std::time::Duration;
 
 use crate::decide::lifecycle;
 use crate::decide::plan_builder::PlanBuilder;
-use crate::model::memory::{Illness, ServiceMemory, Suspicion};
-use crate::model::plan::{Milestone, Step};
+use crate::model::memory::{PanicMode, ServiceMemory, Unhealthy};
+use crate::model::plan::{ReplicaTransition, ServiceTransition};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
 use crate::model::time::Moment;
 
 /// Updates who is unhealthy, and whether the health check is trusted.
 pub(crate) fn judge(plan: &mut PlanBuilder) {
-    let PlanBuilder { snapshot, next, steps, .. } = plan;
+    let PlanBuilder { snapshot, next, transitions, .. } = plan;
     let snapshot: &Snapshot = snapshot;
     let drains = &next.drains;
     let stays = |r: &Replica| runs(r) || is_useless(snapshot, r) || drains.contains_key(&r.id);
-    next.ill.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
+    next.unhealthy.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
     for replica in snapshot.replicas.iter().filter(|r| runs(r)) {
         let (id, number) = (&replica.id, replica.number);
         match &replica.health {
-            Health::Unhealthy { since, error } => match next.ill.get_mut(id) {
-                Some(illness) => illness.error.clone_from(error),
+            Health::Unhealthy { since, error } => match next.unhealthy.get_mut(id) {
+                Some(unhealthy) => unhealthy.error.clone_from(error),
                 // It is being removed already.
                 None if next.drains.contains_key(id) => (),
                 None => {
                     let (since, error) = (*since, error.clone());
-                    steps.push(Step::FellIll { number, error: error.clone() });
-                    let (served, doubted) = (replica.is_served(), next.suspicion.is_some());
-                    next.ill.insert(id.clone(), Illness { since, error, served, doubted });
+                    transitions
+                        .push(ReplicaTransition::BecameUnhealthy { number, error: error.clone() });
+                    let (served, ignored) = (replica.is_served(), next.panic_mode.is_some());
+                    next.unhealthy.insert(id.clone(), Unhealthy { since, error, served, ignored });
                 }
             },
             // A replica that drains because it was unhealthy is removed even if it recovers.
             Health::Healthy if next.drains.contains_key(id) => (),
             Health::Healthy => {
-                let was_ill = next.ill.remove(id).is_some();
-                steps.extend(was_ill.then_some(Step::Recovered { number }));
+                let was_ill = next.unhealthy.remove(id).is_some();
+                transitions.extend(was_ill.then_some(ReplicaTransition::Recovered { number }));
             }
             // Not probed since the daemon started: the stored result still holds.
             Health::Unknown | Health::Starting => (),
         }
     }
-    let fell_ill = steps.iter().any(|step| matches!(step, Step::FellIll { .. }));
-    let is_useless = useless(snapshot, next, steps);
-    plan.milestones.extend(suspect(snapshot, next, fell_ill));
-    plan.has_failed = is_useless || fell_ill && plan.next.suspicion.is_none();
+    let fell_ill =
+        transitions.iter().any(|step| matches!(step, ReplicaTransition::BecameUnhealthy { .. }));
+    let is_useless = useless(snapshot, next, transitions);
+    plan.service_transitions.extend(suspect(snapshot, next, fell_ill));
+    plan.has_failed = is_useless || fell_ill && plan.next.panic_mode.is_none();
 }
 
 /// It runs and cannot serve, whatever its health check says: it is paused, or has no address.
@@ -67,11 +69,15 @@ fn is_useless(snapshot: &Snapshot, replica: &Replica) -> bool {
 }
 
 /// Marks replicas that cannot serve as unhealthy. Returns whether there was a new one.
-fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, steps: &mut Vec<Step>) -> bool {
+fn useless(
+    snapshot: &Snapshot,
+    next: &mut ServiceMemory,
+    transitions: &mut Vec<ReplicaTransition>,
+) -> bool {
     let mut failed = false;
     for replica in snapshot.replicas.iter().filter(|r| is_useless(snapshot, r)) {
         let (id, number) = (&replica.id, replica.number);
-        if next.ill.contains_key(id) || next.drains.contains_key(id) {
+        if next.unhealthy.contains_key(id) || next.drains.contains_key(id) {
             continue;
         }
         let known = next.known.get(id).and_then(|known| known.unaddressed);
@@ -84,9 +90,9 @@ fn useless(snapshot: &Snapshot, next: &mut ServiceMemory, steps: &mut Vec<Step>)
             }
             _ => continue,
         };
-        steps.push(Step::FellIll { number, error: error.clone() });
+        transitions.push(ReplicaTransition::BecameUnhealthy { number, error: error.clone() });
         let (since, served) = (snapshot.now, replica.is_served());
-        next.ill.insert(id.clone(), Illness { since, error, served, doubted: false });
+        next.unhealthy.insert(id.clone(), Unhealthy { since, error, served, ignored: false });
         failed = true;
     }
     failed
@@ -104,10 +110,14 @@ fn runs(replica: &Replica) -> bool {
 /// recovering  -> panic       none is healthy any more
 /// recovering  -> trusted     the time is over: replicas that still fail are replaced
 /// ```
-fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Option<Milestone> {
+fn suspect(
+    snapshot: &Snapshot,
+    next: &mut ServiceMemory,
+    fell_ill: bool,
+) -> Option<ServiceTransition> {
     // A replica that never served says nothing about the health check.
     let is_well = |r: &Replica| {
-        let stays = !next.drains.contains_key(&r.id) && !next.ill.contains_key(&r.id);
+        let stays = !next.drains.contains_key(&r.id) && !next.unhealthy.contains_key(&r.id);
         stays && runs(r) && is_well(r)
     };
     let none_is_well = !snapshot.replicas.iter().any(is_well);
@@ -115,40 +125,40 @@ fn suspect(snapshot: &Snapshot, next: &mut ServiceMemory, fell_ill: bool) -> Opt
     // Replicas that never served do not count towards panic mode; without HAProxy, all count.
     let is_absent = snapshot.proxy == ProxyStanding::Absent;
     let is_asked = |id: &ContainerId| snapshot.replicas.iter().any(|r| r.id == *id && runs(r));
-    let counts = |id: &ContainerId, illness: &Illness| {
-        !next.drains.contains_key(id) && is_asked(id) && (illness.served || is_absent)
+    let counts = |id: &ContainerId, unhealthy: &Unhealthy| {
+        !next.drains.contains_key(id) && is_asked(id) && (unhealthy.served || is_absent)
     };
-    let ill = next.ill.iter().filter(|(id, illness)| counts(id, illness));
-    let Some(suspicion) = &mut next.suspicion else {
+    let ill = next.unhealthy.iter().filter(|(id, unhealthy)| counts(id, unhealthy));
+    let Some(panic_mode) = &mut next.panic_mode else {
         // Replicas that were unhealthy before have a cause of their own.
         let span = check.interval.saturating_add(check.timeout);
-        let last = ill.clone().map(|(_, illness)| illness.since).max()?;
-        let together = ill.filter(|(_, illness)| last.since(illness.since) <= span);
+        let last = ill.clone().map(|(_, unhealthy)| unhealthy.since).max()?;
+        let together = ill.filter(|(_, unhealthy)| last.since(unhealthy.since) <= span);
         let together: Vec<ContainerId> = together.map(|(id, _)| id.clone()).collect();
         if !fell_ill || !none_is_well || together.len() < 2 {
             return None;
         }
-        next.suspicion = Some(Suspicion { until: None });
+        next.panic_mode = Some(PanicMode { until: None });
         for id in &together {
-            next.ill.entry(id.clone()).and_modify(|illness| illness.doubted = true);
+            next.unhealthy.entry(id.clone()).and_modify(|unhealthy| unhealthy.ignored = true);
         }
         let count = u32::try_from(together.len()).unwrap_or(u32::MAX);
-        return Some(Milestone::Suspected { count });
+        return Some(ServiceTransition::PanicModeEntered { count });
     };
-    let is_doubted = ill.clone().any(|(_, illness)| illness.doubted);
-    if none_is_well && is_doubted {
-        suspicion.until = None;
+    let is_ignored = ill.clone().any(|(_, unhealthy)| unhealthy.ignored);
+    if none_is_well && is_ignored {
+        panic_mode.until = None;
         return None;
     }
     // The other replicas get time to recover as well.
     let grace = check.interval.saturating_mul(check.healthy_after);
-    let until = *suspicion.until.get_or_insert(now.plus(grace.saturating_add(check.timeout)));
+    let until = *panic_mode.until.get_or_insert(now.plus(grace.saturating_add(check.timeout)));
     if now < until {
         return None;
     }
-    next.suspicion = None;
-    next.ill.values_mut().for_each(|illness| illness.doubted = false);
-    Some(Milestone::Trusted)
+    next.panic_mode = None;
+    next.unhealthy.values_mut().for_each(|unhealthy| unhealthy.ignored = false);
+    Some(ServiceTransition::PanicModeLeft)
 }
 
 fn is_well(replica: &Replica) -> bool {
@@ -161,5 +171,5 @@ fn is_well(replica: &Replica) -> bool {
 
 /// How long until the check is trusted again.
 pub(crate) fn requeue_after(now: Moment, memory: &ServiceMemory) -> Option<Duration> {
-    Some(memory.suspicion?.until?.since(now))
+    Some(memory.panic_mode?.until?.since(now))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::decide::after_exit::{AfterExit, after_exit, is_away};
 use crate::decide::plan_builder::PlanBuilder;
-use crate::model::memory::{Known, ServiceMemory, Unaddressed};
+use crate::model::memory::{KnownReplica, ServiceMemory, Unaddressed};
 use crate::model::owner::Owner;
-use crate::model::plan::{Milestone, Step};
+use crate::model::plan::{ReplicaTransition, ServiceTransition};
 use crate::model::replica::{ContainerId, ContainerState, Ending, Health, Replica};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
@@ -78,11 +78,16 @@ pub(crate) fn follow(plan: &mut PlanBuilder) -> ExternalChanges {
 }
 
 /// Reports what changed about one replica, and returns its state for the next tick.
-fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBuilder) -> Known {
+fn one(
+    replica: &Replica,
+    old: Option<&KnownReplica>,
+    is_ours: bool,
+    plan: &mut PlanBuilder,
+) -> KnownReplica {
     let snapshot = plan.snapshot;
     let number = replica.number;
     let is_up = matches!(replica.state, ContainerState::Running | ContainerState::Paused);
-    let mut known = old.cloned().unwrap_or_else(|| Known {
+    let mut known = old.cloned().unwrap_or_else(|| KnownReplica {
         name: replica.name.clone(),
         number,
         run: replica.started,
@@ -96,7 +101,7 @@ fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBui
     if known.name != replica.name {
         let to = replica.name.clone();
         let from = std::mem::replace(&mut known.name, to.clone());
-        plan.steps.push(Step::Renamed { number, from, to });
+        plan.transitions.push(ReplicaTransition::Renamed { number, from, to });
     }
     known.number = number;
     let is_new_run = known.run.zip(replica.started).is_some_and(|(a, b)| a != b);
@@ -104,9 +109,9 @@ fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBui
     if is_up {
         known.is_ended = false;
         if is_new_run && !is_ours && replica.restarts <= known.restarts {
-            plan.steps.push(Step::Restarted { number });
+            plan.transitions.push(ReplicaTransition::Restarted { number });
         } else if was_away && !is_new_run && replica.state == ContainerState::Running {
-            plan.steps.push(Step::Unpaused { number });
+            plan.transitions.push(ReplicaTransition::Unpaused { number });
         }
     }
     known.run = replica.started.or(known.run);
@@ -118,7 +123,7 @@ fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBui
     known.paused = is_paused.then(|| known.paused.unwrap_or(snapshot.now));
     known.away = is_away(replica).then(|| known.away.unwrap_or(snapshot.now));
     if known.away.is_some() && !was_away && old.is_some() {
-        plan.steps.extend(away(replica));
+        plan.transitions.extend(away(replica));
     }
     end(replica, &mut known, is_ours, plan);
     known.unaddressed = unaddressed(replica, known.unaddressed, plan);
@@ -126,11 +131,11 @@ fn one(replica: &Replica, old: Option<&Known>, is_ours: bool, plan: &mut PlanBui
 }
 
 /// A container that was created and not started yet is nothing to report.
-fn away(replica: &Replica) -> Option<Step> {
+fn away(replica: &Replica) -> Option<ReplicaTransition> {
     let number = replica.number;
     match replica.state {
-        ContainerState::Paused => Some(Step::Paused { number }),
-        ContainerState::Exited => Some(Step::Stopped { number, exit: replica.exit }),
+        ContainerState::Paused => Some(ReplicaTransition::Paused { number }),
+        ContainerState::Exited => Some(ReplicaTransition::Stopped { number, exit: replica.exit }),
         ContainerState::Created
         | ContainerState::Running
         | ContainerState::Restarting
@@ -140,13 +145,13 @@ fn away(replica: &Replica) -> Option<Step> {
 
 /// A replica that exited and is started again: reported once, and a failure unless the host or
 /// Docker shut it down.
-fn end(replica: &Replica, known: &mut Known, is_ours: bool, plan: &mut PlanBuilder) {
+fn end(replica: &Replica, known: &mut KnownReplica, is_ours: bool, plan: &mut PlanBuilder) {
     let restarts =
         replica.state == ContainerState::Exited && after_exit(replica) == AfterExit::Restarts;
     if restarts && !is_ours && !std::mem::replace(&mut known.is_ended, true) {
         let by = replica.ended.map(|ended| ended.by);
         let (number, exit) = (replica.number, replica.exit);
-        plan.steps.push(Step::Exited { number, exit, by, is_restarted: true });
+        plan.transitions.push(ReplicaTransition::Exited { number, exit, by, is_restarted: true });
         plan.has_failed |= by != Some(Ending::Shutdown);
     }
 }
@@ -166,7 +171,7 @@ fn unaddressed(
     let is_told = UNADDRESSED_TOLD <= snapshot.now.since(since);
     if is_told && !was_told {
         let why = no_address(replica);
-        plan.steps.push(Step::NotReady { number: replica.number, why });
+        plan.transitions.push(ReplicaTransition::NotReady { number: replica.number, why });
     }
     Some(Unaddressed { since, is_told })
 }
@@ -177,8 +182,8 @@ pub(crate) fn no_address(replica: &Replica) -> String {
 }
 
 /// Docker's restart policy started a replica again. The replica stays, but each exit is reported.
-fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder) {
-    let PlanBuilder { snapshot, next, steps, milestones, .. } = plan;
+fn count_restarts(before: &BTreeMap<ContainerId, KnownReplica>, plan: &mut PlanBuilder) {
+    let PlanBuilder { snapshot, next, transitions, service_transitions, .. } = plan;
     let now = snapshot.now;
     let was_loop = next.restarts.len() == LOOP;
     next.restarts.retain(|at| now.since(*at) < LOOP_SPAN);
@@ -187,7 +192,12 @@ fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder)
         let more = replica.restarts.saturating_sub(old.restarts);
         if 0 < more && replica.state != ContainerState::Exited {
             let (number, exit) = (replica.number, replica.exit);
-            steps.push(Step::Exited { number, exit, by: None, is_restarted: true });
+            transitions.push(ReplicaTransition::Exited {
+                number,
+                exit,
+                by: None,
+                is_restarted: true,
+            });
             let more = usize::try_from(more).unwrap_or(LOOP).min(LOOP);
             next.restarts.extend(std::iter::repeat_n(now, more));
         }
@@ -195,15 +205,15 @@ fn count_restarts(before: &BTreeMap<ContainerId, Known>, plan: &mut PlanBuilder)
     let surplus = next.restarts.len().saturating_sub(LOOP);
     next.restarts.drain(..surplus);
     match (was_loop, next.restarts.len() == LOOP) {
-        (false, true) => milestones.push(Milestone::RestartLoop),
-        (true, false) => milestones.push(Milestone::RestartLoopOver),
+        (false, true) => service_transitions.push(ServiceTransition::RestartLoop),
+        (true, false) => service_transitions.push(ServiceTransition::RestartLoopOver),
         (true, true) | (false, false) => (),
     }
 }
 
 /// A start that succeeded counts as a replica until a list shows it, or too many did not.
 fn expire_started(plan: &mut PlanBuilder) {
-    let PlanBuilder { snapshot, next, steps, has_failed, .. } = plan;
+    let PlanBuilder { snapshot, next, transitions, has_failed, .. } = plan;
     next.started.retain(|number, started| {
         if snapshot.replicas.iter().any(|r| r.id == started.id) {
             return false;
@@ -211,7 +221,7 @@ fn expire_started(plan: &mut PlanBuilder) {
         started.looks += 1;
         let is_lost = LOOKS_MAX <= started.looks;
         if is_lost {
-            steps.push(Step::Lost { number: *number });
+            transitions.push(ReplicaTransition::Lost { number: *number });
             *has_failed = true;
         }
         !is_lost

@@ -4,9 +4,9 @@ use crate::decide::classify::{self, Classified, ReplicaClass};
 use crate::decide::hpa::{
     self, Measure, NoProposal, Outcome, Proposal, ProposalInput, Sample, Tolerance,
 };
-use crate::model::decision::Measured;
+use crate::model::decision::MetricResult;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::reason::{Gauge, Rule};
+use crate::model::reason::{MetricStatus, Rule};
 use crate::model::replica::{Load, Replica};
 use crate::model::snapshot::Snapshot;
 
@@ -16,7 +16,11 @@ const TOLERANCE: u32 = 10;
 const WHOLE: Milli = Milli(100_000);
 
 /// One result for each metric, in the order of the config.
-pub(crate) fn measure(snapshot: &Snapshot, classified: &Classified, current: u32) -> Vec<Measured> {
+pub(crate) fn measure(
+    snapshot: &Snapshot,
+    classified: &Classified,
+    current: u32,
+) -> Vec<MetricResult> {
     let behavior = snapshot.service.behavior.as_ref();
     let tolerance = Tolerance::from_hundredths(behavior.map_or(TOLERANCE, |b| b.tolerance));
     let pairs = snapshot.service.metrics.iter().zip(&snapshot.readings);
@@ -76,9 +80,9 @@ fn unit(source: &Source) -> &'static str {
     }
 }
 
-fn available(metric: &Metric, proposal: &Proposal) -> Measured {
+fn available(metric: &Metric, proposal: &Proposal) -> MetricResult {
     let (value, unit) = (proposal.value, unit(&metric.source));
-    let gauge = Gauge { metric: metric.source.name(), value, target: metric.target, unit };
+    let gauge = MetricStatus { metric: metric.source.name(), value, target: metric.target, unit };
     let rule = match proposal.outcome {
         Outcome::Followed | Outcome::FollowedFilled { .. } if metric.target < value => {
             Rule::AboveTarget(gauge)
@@ -87,9 +91,9 @@ fn available(metric: &Metric, proposal: &Proposal) -> Measured {
         Outcome::Tolerated => Rule::OnTarget(gauge),
         Outcome::ToleratedFilled { .. }
         | Outcome::RatioTurned { .. }
-        | Outcome::CountTurned { .. } => Rule::GapsExplain(gauge),
+        | Outcome::CountTurned { .. } => Rule::WithinUncertainty(gauge),
     };
-    Measured {
+    MetricResult {
         name: metric.source.to_string(),
         unit,
         value: Some(value),
@@ -102,15 +106,15 @@ fn available(metric: &Metric, proposal: &Proposal) -> Measured {
     }
 }
 
-fn unavailable(metric: &Metric, why: String) -> Measured {
-    Measured {
+fn unavailable(metric: &Metric, why: String) -> MetricResult {
+    MetricResult {
         name: metric.source.to_string(),
         unit: unit(&metric.source),
         value: None,
         target: metric.target,
         ratio: None,
         proposal: None,
-        rule: Rule::Untold { metric: metric.source.name() },
+        rule: Rule::Unavailable { metric: metric.source.name() },
         failure: Some(why),
     }
 }

@@ -84,7 +84,7 @@ fn unavailable(engine: EngineSeen) -> Option<Rule> {
     match engine {
         EngineSeen::Answers => None,
         EngineSeen::Lost => Some(Rule::EngineLost),
-        EngineSeen::Untold => Some(Rule::SwarmUntold),
+        EngineSeen::Untold => Some(Rule::SwarmUnavailable),
     }
 }
 

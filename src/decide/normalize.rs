@@ -8,7 +8,7 @@ use crate::decide::stabilize::{self, Held, Windows};
 use crate::model::behavior::Behavior;
 use crate::model::bounds::Bounds;
 use crate::model::history::History;
-use crate::model::reason::{Cause, Rule};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::time::Moment;
 
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct NormalizationArg<'a> {
 pub(crate) struct Normalized {
     pub(crate) replicas: u32,
     /// Everything that changed the number, in order.
-    pub(crate) because: Vec<Cause>,
+    pub(crate) because: Vec<AppliedRule>,
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ fn stabilized(
     request: &NormalizationArg,
     behavior: &Behavior,
     history: &mut History,
-    because: &mut Vec<Cause>,
+    because: &mut Vec<AppliedRule>,
 ) -> u32 {
     let NormalizationArg { now, current, desired, .. } = *request;
     let (up, down) = (behavior.scale_up.stabilization, behavior.scale_down.stabilization);
@@ -74,7 +74,7 @@ fn stabilized(
     held(answer, current <= desired, because)
 }
 
-fn held((number, held): (u32, Option<Held>), is_up: bool, because: &mut Vec<Cause>) -> u32 {
+fn held((number, held): (u32, Option<Held>), is_up: bool, because: &mut Vec<AppliedRule>) -> u32 {
     let rule = |Held { by, window }| {
         let proposed = by.replicas;
         if is_up {
@@ -83,7 +83,7 @@ fn held((number, held): (u32, Option<Held>), is_up: bool, because: &mut Vec<Caus
             Rule::ScaleDownStabilized { proposed, window }
         }
     };
-    because.extend(held.map(|held| Cause { rule: rule(held), number }));
+    because.extend(held.map(|held| AppliedRule { rule: rule(held), number }));
     number
 }
 
@@ -92,7 +92,7 @@ fn at_rate(
     behavior: &Behavior,
     history: &History,
     number: u32,
-    because: &mut Vec<Cause>,
+    because: &mut Vec<AppliedRule>,
 ) -> u32 {
     let NormalizationArg { now, current, bounds, .. } = *request;
     if current < number {
@@ -102,7 +102,8 @@ fn at_rate(
     if number < current {
         let floor = policies::floor(history, now, current, &behavior.scale_down);
         if bounds.min() < floor.replicas && number < floor.replicas {
-            because.push(Cause { rule: Rule::ScaleDownLimit(floor.by), number: floor.replicas });
+            because
+                .push(AppliedRule { rule: Rule::ScaleDownLimit(floor.by), number: floor.replicas });
             return floor.replicas;
         }
     }
@@ -110,9 +111,15 @@ fn at_rate(
 }
 
 /// The tighter one of the bound and the policy gives the reason; the bound if they are equal.
-fn to_ceiling(number: u32, bounds: Bounds, ceiling: RateLimit, because: &mut Vec<Cause>) -> u32 {
+fn to_ceiling(
+    number: u32,
+    bounds: Bounds,
+    ceiling: RateLimit,
+    because: &mut Vec<AppliedRule>,
+) -> u32 {
     if ceiling.replicas < bounds.max() && ceiling.replicas < number {
-        because.push(Cause { rule: Rule::ScaleUpLimit(ceiling.by), number: ceiling.replicas });
+        because
+            .push(AppliedRule { rule: Rule::ScaleUpLimit(ceiling.by), number: ceiling.replicas });
         return ceiling.replicas;
     }
     number

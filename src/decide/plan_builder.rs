@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::decide::classify::{Classified, samples};
 use crate::decide::{policies, servers};
 use crate::model::action::Action;
-use crate::model::decision::{Counts, Decision, Measured, Sighting};
+use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::{Milestone, Plan, Step};
-use crate::model::reason::{Cause, Rule};
+use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::snapshot::Snapshot;
 
 pub(crate) struct PlanBuilder<'a> {
@@ -24,14 +24,14 @@ pub(crate) struct PlanBuilder<'a> {
     pub(crate) wanted: u32,
     /// Load gave the number, and not the bounds, the hours or an operator.
     pub(crate) is_by_load: bool,
-    pub(crate) because: Vec<Cause>,
-    pub(crate) measured: Vec<Measured>,
+    pub(crate) because: Vec<AppliedRule>,
+    pub(crate) measured: Vec<MetricResult>,
     /// What the number was calculated from.
     counts: Counts,
-    sightings: Vec<Sighting>,
+    samples: Vec<ReplicaSample>,
     pub(crate) actions: Vec<Action>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) milestones: Vec<Milestone>,
+    pub(crate) transitions: Vec<ReplicaTransition>,
+    pub(crate) service_transitions: Vec<ServiceTransition>,
     /// A replica failed since the last tick, and its health check is trusted.
     pub(crate) has_failed: bool,
     /// How many replicas may be started, and the rule that allows no more. `None`: no limit known.
@@ -52,11 +52,11 @@ impl<'a> PlanBuilder<'a> {
             because: Vec::new(),
             measured: Vec::new(),
             counts: classified.counts.by_state(),
-            sightings: samples(snapshot, &classified),
+            samples: samples(snapshot, &classified),
             classified,
             actions: Vec::new(),
-            steps: Vec::new(),
-            milestones: Vec::new(),
+            transitions: Vec::new(),
+            service_transitions: Vec::new(),
             has_failed: false,
             room: None,
             start_delay: None,
@@ -71,12 +71,12 @@ impl<'a> PlanBuilder<'a> {
     /// The counts and samples that the number is calculated from, for the decision's record.
     pub(crate) fn record_samples(&mut self) {
         self.counts = self.classified.counts.by_state();
-        self.sightings = samples(self.snapshot, &self.classified);
+        self.samples = samples(self.snapshot, &self.classified);
     }
 
     pub(crate) fn set_number(&mut self, rule: Rule, number: u32) {
         self.wanted = number;
-        self.because.push(Cause { rule, number });
+        self.because.push(AppliedRule { rule, number });
     }
 
     /// The number before this tick, or the one that the first tick found.
@@ -110,12 +110,12 @@ impl<'a> PlanBuilder<'a> {
     }
 
     /// The number is reached, but some replicas still drain. Any other reason says more.
-    fn still_draining(&self) -> Option<Cause> {
+    fn still_draining(&self) -> Option<AppliedRule> {
         let last = self.because.last().filter(|cause| cause.rule.is_within_range())?;
-        let is_draining = |drain: &&Drain| matches!(drain.step, DrainStep::Emptying { .. });
+        let is_draining = |drain: &&Drain| matches!(drain.step, DrainStep::Draining { .. });
         let count = self.next.drains.values().filter(is_draining).count();
         let rule = Rule::Draining(u32::try_from(count).unwrap_or(u32::MAX));
-        (0 < count).then_some(Cause { rule, number: last.number })
+        (0 < count).then_some(AppliedRule { rule, number: last.number })
     }
 
     fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
@@ -124,15 +124,15 @@ impl<'a> PlanBuilder<'a> {
             wanted: self.wanted,
             standing: self.snapshot.service.timetable.at(self.snapshot.wall),
             counts: self.counts,
-            sightings: self.sightings,
+            samples: self.samples,
             measured: self.measured,
             because: self.because,
         };
         let plan = Plan {
             decision,
             actions: self.actions,
-            steps: self.steps,
-            milestones: self.milestones,
+            transitions: self.transitions,
+            service_transitions: self.service_transitions,
             servers: servers::desired(self.snapshot, &self.next, &self.classified),
             again,
         };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::model::behavior::{Amount, Behavior, Cap, Policy, Rules, Select};
-use crate::model::history::{Change, History};
+use crate::model::history::{History, ScalingEvent};
 use crate::model::time::Moment;
 
 /// The longest period that the config allows. Older entries are dropped.
@@ -88,7 +88,7 @@ fn start(history: &History, now: Moment, current: u32, period: Duration) -> i64 
 }
 
 /// By how much the number changed within the period. A change exactly as old no longer counts.
-pub(crate) fn changed(log: &[Change], now: Moment, period: Duration) -> i64 {
+pub(crate) fn changed(log: &[ScalingEvent], now: Moment, period: Duration) -> i64 {
     let within = log.iter().filter(|c| now.since(c.at) < period);
     within.fold(0, |sum: i64, c| sum.saturating_add(i64::from(c.replicas)))
 }
@@ -111,7 +111,7 @@ pub(crate) fn remember(
         (&mut history.downs, &behavior.scale_down)
     };
     let longest = rules.policies.iter().map(|p| p.period).max().unwrap_or_default();
-    let new = Change { at: now, replicas: from.abs_diff(to) };
+    let new = ScalingEvent { at: now, replicas: from.abs_diff(to) };
     match log.iter_mut().rev().find(|c| is_outdated(c, now, longest)) {
         Some(old) => *old = new,
         None => log.push(new),
@@ -119,7 +119,7 @@ pub(crate) fn remember(
 }
 
 /// No policy of this direction counts the entry any more, so it can be overwritten.
-pub(crate) fn is_outdated(change: &Change, now: Moment, longest: Duration) -> bool {
+pub(crate) fn is_outdated(change: &ScalingEvent, now: Moment, longest: Duration) -> bool {
     longest < now.since(change.at)
 }
 

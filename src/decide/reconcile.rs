@@ -9,7 +9,7 @@ use crate::decide::rollout::DesiredRevision;
 use crate::decide::{adopt, backoff, drain};
 use crate::model::action::Action;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
-use crate::model::plan::Step;
+use crate::model::plan::ReplicaTransition;
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, NUMBER_MAX, Replica};
 use crate::model::snapshot::{ProxyStanding, Snapshot};
@@ -39,12 +39,12 @@ impl<'a> ReplicaGroups<'a> {
         for (class, replica) in plan.classified.replicas.iter().rev() {
             let is_leaving =
                 *class == ReplicaClass::Leaving && replica.state == ContainerState::Running;
-            groups.sizes.unhealthy_leave |= is_leaving && memory.is_ill(&replica.id);
+            groups.sizes.unhealthy_leave |= is_leaving && memory.is_unhealthy(&replica.id);
             groups.add((*class, replica), revision, &snapshot.starting);
         }
         // Compose's containers go after all clones. A replica that serves and passes its check goes
         // last, also in panic mode.
-        let passes = |r: &Replica| !memory.ill.contains_key(&r.id);
+        let passes = |r: &Replica| !memory.unhealthy.contains_key(&r.id);
         let stays = |r: &Replica| !r.owner.may_be_replaced();
         groups.new.sort_by_key(|(class, r)| (stays(r), *class == ReplicaClass::Ready, passes(r)));
         groups.outdated.sort_by_key(|(_, r)| (r.is_served(), passes(r)));
@@ -159,12 +159,12 @@ pub(crate) fn reconcile_replicas(plan: &mut PlanBuilder, revision: &DesiredRevis
 
 /// A drain that is cancelled is the quickest new replica. Returns how many were.
 fn cancel_drains(plan: &mut PlanBuilder, most: usize, revision: &DesiredRevision) -> usize {
-    let PlanBuilder { snapshot, next, steps, .. } = plan;
+    let PlanBuilder { snapshot, next, transitions, .. } = plan;
     let back = drain::cancellable(snapshot, revision, next).take(most);
     let back: Vec<_> = back.map(|r| (&r.id, r.number)).collect();
     for (id, number) in &back {
         next.drains.remove(*id);
-        steps.push(Step::PutBack { number: *number });
+        transitions.push(ReplicaTransition::DrainCancelled { number: *number });
     }
     back.len()
 }
@@ -238,17 +238,17 @@ fn containers_max(plan: &PlanBuilder) -> u32 {
 }
 
 fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
-    let PlanBuilder { snapshot, next, steps, .. } = plan;
+    let PlanBuilder { snapshot, next, transitions, .. } = plan;
     let may_serve = snapshot.proxy == ProxyStanding::Silent
         && replica.state == ContainerState::Running
         && replica.address.is_some();
     let step = match class {
         // An ill one has left HAProxy's list, but it may finish its open requests.
-        ReplicaClass::Ready | ReplicaClass::Unhealthy => DrainStep::Emptying { quiet: 0 },
+        ReplicaClass::Ready | ReplicaClass::Unhealthy => DrainStep::Draining { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
         ReplicaClass::Unready if may_serve => return,
-        ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Released,
+        ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Drained,
     };
     next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });
-    steps.push(Step::Drain { number: replica.number });
+    transitions.push(ReplicaTransition::DrainStarted { number: replica.number });
 }

@@ -49,7 +49,7 @@ impl ReplicaCalculation<'_, '_> {
             self.measure();
             self.plan.set_number(Rule::OutsideHours, current);
         } else if !snapshot.due {
-            self.plan.set_number(Rule::Standing, current);
+            self.plan.set_number(Rule::Unchanged, current);
         } else {
             return self.by_load(bounds);
         }
@@ -145,10 +145,10 @@ impl ReplicaCalculation<'_, '_> {
             Combined::Blocked { replicas, metric, failed } => {
                 self.plan.set_number(rule_of(metric), replicas);
                 let metric = match rule_of(failed) {
-                    Rule::Untold { metric } => metric,
+                    Rule::Unavailable { metric } => metric,
                     _ => "cpu",
                 };
-                self.plan.set_number(Rule::Unsure { metric }, current);
+                self.plan.set_number(Rule::ScaleDownBlocked { metric }, current);
             }
             Combined::NoProposal => self.plan.set_number(rule_of(0), current),
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::decide::classify::{Classified, ReplicaClass};
 use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{Failures, ServiceMemory};
-use crate::model::plan::Milestone;
+use crate::model::plan::ServiceTransition;
 use crate::model::replica::Replica;
-use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+use crate::model::rollout::{Progress, Revision, RolloutMemory};
 use crate::model::service::Service;
 use crate::model::time::Moment;
 
@@ -117,14 +117,14 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
             return target;
         }
         Some(_) | None => {
-            plan.milestones.push(Milestone::RolloutStarted { old: counts.old });
+            plan.service_transitions.push(ServiceTransition::RolloutStarted { old: counts.old });
             Progress::begun(target.spec.clone(), now)
         }
     };
     if is_complete {
         let took = now.since(progress.began);
         let is_back = rollout.rejected.is_some();
-        plan.milestones.push(Milestone::RolloutFinished { took, is_back });
+        plan.service_transitions.push(ServiceTransition::RolloutFinished { took, is_back });
         remember(service, &counts, rollout);
         return target;
     }
@@ -141,7 +141,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
 fn remember(service: &Service, counts: &RolloutCounts, memory: &mut RolloutMemory) {
     let is_known = memory.good.as_ref().is_some_and(|good| good.is_of(service));
     if 0 < counts.new && memory.rejected.is_none() && !is_known {
-        memory.good = Some(Arc::new(Recipe::of(service)));
+        memory.good = Some(Arc::new(Revision::of(service)));
     }
 }
 
@@ -168,7 +168,7 @@ fn give_up(
     mut progress: Progress,
     counts: &RolloutCounts,
 ) -> DesiredRevision {
-    let PlanBuilder { snapshot, next, milestones, .. } = plan;
+    let PlanBuilder { snapshot, next, service_transitions, .. } = plan;
     let service = &snapshot.service;
     let rollout = &mut next.rollout;
     let idle = snapshot.now.since(progress.moved);
@@ -178,15 +178,15 @@ fn give_up(
     let (new, old) = (counts.new, counts.old);
     if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
         let to = Some(good.container.origin.to_string());
-        milestones.push(Milestone::RolledBack { idle, new, old, to });
+        service_transitions.push(ServiceTransition::RolledBack { idle, new, old, to });
         rollout.rejected = Some(target.spec);
         rollout.under_way = Some(Progress::begun(spec, snapshot.now));
     } else if may && counts.other == 0 {
         // A restart of the same revision: the replicas that run work, their successors do not.
-        milestones.push(Milestone::RolledBack { idle, new, old, to: None });
+        service_transitions.push(ServiceTransition::RolledBack { idle, new, old, to: None });
     } else {
         if !std::mem::replace(&mut progress.is_stalled, true) {
-            milestones.push(Milestone::RolloutStalled { idle, new, old });
+            service_transitions.push(ServiceTransition::RolloutStalled { idle, new, old });
         }
         rollout.under_way = Some(progress);
         return target;

@@ -21,9 +21,9 @@ pub(crate) fn desired(
     let server = |(class, r): &(ReplicaClass, &Replica)| {
         let address = r.address.filter(|_| r.state == ContainerState::Running || r.is_held)?;
         let draining = match memory.drains.get(&r.id).map(|d| d.step) {
-            Some(DrainStep::Released | DrainStep::Ended) => return None,
-            Some(DrainStep::Emptying { .. }) if memory.is_ill(&r.id) => return None,
-            Some(DrainStep::Emptying { .. }) => true,
+            Some(DrainStep::Drained | DrainStep::Ended) => return None,
+            Some(DrainStep::Draining { .. }) if memory.is_unhealthy(&r.id) => return None,
+            Some(DrainStep::Draining { .. }) => true,
             None if *class == ReplicaClass::Ready => false,
             None => return None,
         };

@@ -5,14 +5,14 @@
 //! loaded, and one not ready does not count.
 
 use crate::decide::classify::ReplicaCounts;
-use crate::model::decision::Measured;
+use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
 use crate::model::reason::Rule;
 use crate::model::service::{Band, Percent};
 
 const FULL: u64 = 100_00;
 
-pub(crate) fn from_band(band: Band, census: &ReplicaCounts, current: u32) -> Measured {
+pub(crate) fn from_band(band: Band, census: &ReplicaCounts, current: u32) -> MetricResult {
     let average = census.average();
     let proposed = average.map(|value| {
         if band.upper() <= value {
@@ -26,7 +26,7 @@ pub(crate) fn from_band(band: Band, census: &ReplicaCounts, current: u32) -> Mea
     let milli = |percent: Percent| Milli(percent.hundredths().saturating_mul(10));
     let (value, target) = (average.map(milli), milli(band.upper()));
     let ratio = value.and_then(|v| v.0.saturating_mul(1000).checked_div(target.0)).map(Milli);
-    Measured {
+    MetricResult {
         name: "cpu".to_owned(),
         unit: "%",
         value,

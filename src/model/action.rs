@@ -1,4 +1,4 @@
-//! What is done to the outside, one call of a worker each.
+//! Actions on the outside. A worker runs each in one call.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) enum Action {
         most: u32,
     },
     Remove(Removal),
-    /// Has Swarm keep up so many replicas, where it still kept `from`.
+    /// Sets the replicas of a Swarm service, if it still has `from`.
     Resize {
         service: String,
         swarm_service: String,
@@ -35,17 +35,17 @@ pub(crate) enum Action {
     Amend {
         routes: Routes,
     },
-    /// Tells the running HAProxy what to do with servers; its file stays.
+    /// Sets admin states of servers in the running HAProxy (`set server … state`); its file stays.
     Steer {
         servers: Vec<Steering>,
     },
-    /// Ends earlier HAProxy processes that do not answer and still take connections.
+    /// Kills old HAProxy processes that do not answer and still accept connections.
     EndProxies {
         processes: Vec<u32>,
     },
 }
 
-/// A container that is to be stopped gently and removed, as it was when that was decided.
+/// A container to stop gracefully and remove, as it was when that was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Removal {
     pub(crate) service: String,
@@ -57,11 +57,12 @@ pub(crate) struct Removal {
     /// As `Container` has it.
     pub(crate) started: Option<u64>,
     pub(crate) stop_timeout: Duration,
-    /// What was wrong with it, or how it ended, when nobody wanted it to go.
+    /// The error of its health check, or how it exited; `None` when it is removed for another
+    /// reason.
     pub(crate) ill: Option<String>,
 }
 
-/// What one server of HAProxy is told.
+/// The admin state to set on one server of HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Steering {
     pub(crate) backend: String,
@@ -69,7 +70,7 @@ pub(crate) struct Steering {
     pub(crate) duty: Duty,
 }
 
-/// What an action keeps others from touching while it is under way.
+/// What an action keeps locked while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claim {
     Start {
@@ -131,24 +132,24 @@ pub(crate) enum Effect {
     Changed,
     /// This container runs.
     Started(ContainerId),
-    /// It was so already.
+    /// It was in the desired state already.
     Unchanged,
 }
 
-/// Why an action failed, as the operator is to read it.
+/// Why an action failed, as text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) message: String,
     pub(crate) aftermath: Aftermath,
 }
 
-/// How the world is after a failure.
+/// The state after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Aftermath {
-    /// As it was, as far as is known.
+    /// Unchanged, as far as is known.
     AsBefore,
-    /// HAProxy was brought back with the configuration that worked last.
+    /// HAProxy has the last good configuration again.
     RolledBack,
-    /// All was done but what the message names. HAProxy does without these services.
+    /// Everything was applied except these services, which HAProxy refused.
     DoneButForThat { left_out: BTreeSet<String> },
 }

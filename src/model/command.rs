@@ -1,4 +1,4 @@
-//! What people and programs may ask of the daemon, and what it answers.
+//! Commands to the daemon, and its answers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) enum Command {
     Reload,
 }
 
-/// Spans of `None` are until further notice.
+/// A span of `None` has no end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Hold {
@@ -22,7 +22,7 @@ pub(crate) enum Order {
     Step {
         up: bool,
     },
-    /// The number is load's again.
+    /// Ends the hold: load gives the number again.
     Release,
     Pause {
         span: Option<Duration>,
@@ -35,23 +35,23 @@ pub(crate) enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     Exactly(u32),
-    /// Of the number that is wanted now.
+    /// Relative to the number now.
     More(u32),
     Fewer(u32),
 }
 
-/// What was done, in words for people. It is stored before it is said.
+/// The effect, as text for people. It is stored before it is returned.
 pub(crate) type Answer = Result<String, Refusal>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No such service; the words name those there are.
+    /// No such service; the text names the existing ones.
     Unknown(String),
-    /// It cannot be done as things stand, as at a bound.
+    /// It conflicts with the current state, as a step beyond a bound.
     Conflict(String),
-    /// It can never be done.
+    /// It is never valid.
     Invalid(String),
-    /// The daemon could not see to it, and did not.
+    /// The daemon was too busy and did nothing.
     Unavailable(String),
     /// The config is bad: every problem, one each.
     BadConfig(Vec<String>),

@@ -1,5 +1,5 @@
-//! What an exchange with the outside came to, as whoever had it tells it to be counted. Words are
-//! of fixed lists: what a client or a container says is none of them.
+//! One observation for our metrics. Label values come from fixed lists, never from client or
+//! container input.
 
 use std::time::Duration;
 

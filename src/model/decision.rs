@@ -1,7 +1,7 @@
-//! What one decision saw, number by number. The answer to "why does it not scale?".
+//! One decision with all its inputs: the answer to "why does it not scale?".
 
 use crate::model::metric::Milli;
-use crate::model::reason::{Cause, Rule, WITHIN_RANGE};
+use crate::model::reason::{AppliedRule, Rule, WITHIN_RANGE};
 use crate::model::replica::Load;
 use crate::model::schedule::Standing;
 
@@ -13,12 +13,12 @@ pub(crate) struct Decision {
     pub(crate) wanted: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
-    pub(crate) sightings: Vec<Sighting>,
+    pub(crate) samples: Vec<ReplicaSample>,
     /// One for each metric, also where a rule above load gave the number. Empty between two
     /// evaluations, and where the bounds alone gave the number.
-    pub(crate) measured: Vec<Measured>,
+    pub(crate) measured: Vec<MetricResult>,
     /// Every rule that gave or changed the number, in order; never empty.
-    pub(crate) because: Vec<Cause>,
+    pub(crate) because: Vec<AppliedRule>,
 }
 
 impl Decision {
@@ -28,65 +28,65 @@ impl Decision {
     }
 }
 
-/// How many replicas stand where.
+/// How many replicas are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Can serve.
     pub(crate) ready: u32,
-    /// Made or started, not known to serve yet.
+    /// Created or started, not known to serve yet.
     pub(crate) unready: u32,
     /// Their health check fails.
-    pub(crate) ill: u32,
-    /// Drained, stopped or exited: they count for nothing.
+    pub(crate) unhealthy: u32,
+    /// Drained, stopped or exited: they do not count.
     pub(crate) leaving: u32,
 }
 
-/// What was seen of one replica, and how it counted.
+/// The samples of one replica, and how it counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sighting {
+pub(crate) struct ReplicaSample {
     pub(crate) number: u32,
-    pub(crate) weight: Weight,
+    pub(crate) weight: SampleClass,
     pub(crate) cpu: Load,
     pub(crate) memory: Load,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum SampleClass {
     Ready,
     /// It cannot serve, or not yet.
     Unready,
-    /// Ready, without a sample of what its service scales by.
+    /// Ready, without a sample that its service scales by.
     Missing,
     /// Drained, stopped or exited.
     Ignored,
 }
 
-impl Weight {
+impl SampleClass {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Weight::Ready => "ready",
-            Weight::Unready => "unready",
-            Weight::Missing => "missing",
-            Weight::Ignored => "ignored",
+            SampleClass::Ready => "ready",
+            SampleClass::Unready => "unready",
+            SampleClass::Missing => "missing",
+            SampleClass::Ignored => "ignored",
         }
     }
 }
 
-/// What one metric, or the band on CPU, showed and asked for.
+/// The value and the proposal of one metric, or of the CPU thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Measured {
-    /// As `Source` prints it; the band is `cpu`.
+pub(crate) struct MetricResult {
+    /// As `Source` prints it; `cpu` for the thresholds.
     pub(crate) name: String,
     /// In percent, or in the metric's own unit.
     pub(crate) unit: &'static str,
-    /// `None`: it could not be told.
+    /// `None`: unavailable.
     pub(crate) value: Option<Milli>,
     pub(crate) target: Milli,
-    /// Of value to target, in thousandths.
+    /// Value divided by target, in thousandths.
     pub(crate) ratio: Option<Milli>,
-    /// `None`: it could not be told.
+    /// `None`: unavailable.
     pub(crate) proposal: Option<u32>,
     pub(crate) rule: Rule,
-    /// Why it could not be told.
+    /// Why there is no value.
     pub(crate) failure: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Something an operator may want to know: one log line each.
+//! Events that an operator may want to know: one log line each.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ impl Event {
     }
 }
 
-/// One that was told, as programs read it.
+/// An event as it is stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Milliseconds since 1970. No two of one daemon are the same.

@@ -8,9 +8,9 @@ use crate::model::time::Moment;
 pub(crate) struct History {
     pub(crate) recommendations: Vec<Recommendation>,
     /// Times at which replicas were added.
-    pub(crate) ups: Vec<Change>,
+    pub(crate) ups: Vec<ScalingEvent>,
     /// Times at which replicas were taken away.
-    pub(crate) downs: Vec<Change>,
+    pub(crate) downs: Vec<ScalingEvent>,
 }
 
 /// What the metrics asked for, before anything held it back.
@@ -22,7 +22,7 @@ pub(crate) struct Recommendation {
 
 /// The number of replicas changed by so many; the list it is in tells the direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct ScalingEvent {
     pub(crate) at: Moment,
     pub(crate) replicas: u32,
 }

@@ -1,4 +1,4 @@
-//! What one decision leaves for the next. This is all that the store keeps.
+//! What one decision leaves for the next. The store keeps this and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Alike but for times that every look renews: when the same was asked for again, and when a
-    /// rollout was watched.
+    /// Equal except for times that every evaluation renews: those of repeated recommendations, and
+    /// when a rollout was last observed. Such a change alone is not worth a write.
     pub(crate) fn is_like(&self, other: &Memory) -> bool {
         let timeless = |memory: &Memory| {
             let mut memory = memory.clone();
@@ -34,49 +34,49 @@ impl Memory {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceMemory {
-    /// How many replicas were last decided on. `None`: never decided yet.
+    /// The last decided number of replicas. `None`: none was decided yet.
     pub(crate) wanted: Option<u32>,
-    /// The number given last; the next replica gets the one after.
+    /// The highest number given to a replica; the next one gets the number after.
     pub(crate) last_number: u32,
-    /// When load last changed `wanted`. The one source of truth for cooling down.
+    /// When load last changed `wanted`. The cooldown is derived from it.
     pub(crate) changed_at: Option<Moment>,
     /// Set by an operator: outranks schedules and load.
     pub(crate) hold: Option<Hold>,
-    /// Set by an operator: the number stands, replicas that fail are replaced.
+    /// Set by an operator: the number stays, replicas that fail are replaced.
     pub(crate) pause: Option<Pause>,
     pub(crate) drains: BTreeMap<ContainerId, Drain>,
     pub(crate) failures: Failures,
-    /// Replicas whose health check fails, and those that stopped by themselves and are missed.
-    pub(crate) ill: BTreeMap<ContainerId, Illness>,
-    pub(crate) suspicion: Option<Suspicion>,
+    /// Replicas whose health check fails, and exited ones that are replaced.
+    pub(crate) unhealthy: BTreeMap<ContainerId, Unhealthy>,
+    pub(crate) panic_mode: Option<PanicMode>,
     pub(crate) rollout: RolloutMemory,
-    /// Without recommendations it begins with the size that it finds.
+    /// Empty recommendations are seeded with the current number.
     pub(crate) history: History,
-    /// `None` where Swarm does not run it, or was never seen to.
+    /// `None`: Swarm does not run it, or was not observed yet.
     pub(crate) swarm: Option<SwarmMemory>,
-    /// The replicas of the last look. An id that stands here is a replica whatever it is called.
-    pub(crate) known: BTreeMap<ContainerId, Known>,
-    /// Starts that succeeded and that no look has shown yet, by number.
+    /// The replicas of the last tick. An id in here is a replica whatever its name.
+    pub(crate) known: BTreeMap<ContainerId, KnownReplica>,
+    /// Starts that succeeded and that no list has shown yet, by number.
     pub(crate) started: BTreeMap<u32, Started>,
     /// When Docker's restart policy started replicas again, oldest first.
     pub(crate) restarts: Vec<Moment>,
 }
 
-/// A replica as it was seen last.
+/// A replica as last observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownReplica {
     pub(crate) name: String,
     pub(crate) number: u32,
-    /// As `Container::started` had it.
+    /// `Container::started`.
     pub(crate) run: Option<u64>,
-    /// The run that passed its health check, or was there when it was seen first.
+    /// The run that passed its health check, or that was first observed.
     pub(crate) proven: Option<u64>,
     pub(crate) restarts: u32,
-    /// Since when its owner has it stopped or paused, which was told.
+    /// Since when its owner has it stopped or paused. That was reported.
     pub(crate) away: Option<Moment>,
     /// Since when its processes are paused.
     pub(crate) paused: Option<Moment>,
-    /// That it ended by itself was told.
+    /// Its exit was reported.
     pub(crate) is_ended: bool,
     pub(crate) unaddressed: Option<Unaddressed>,
 }
@@ -92,14 +92,14 @@ pub(crate) struct Unaddressed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Started {
     pub(crate) id: ContainerId,
-    /// Looks that did not show it.
+    /// Lists of containers that did not show it.
     pub(crate) looks: u32,
 }
 
 impl ServiceMemory {
-    /// Its health check fails, and is believed.
-    pub(crate) fn is_ill(&self, id: &ContainerId) -> bool {
-        self.ill.get(id).is_some_and(|illness| !illness.doubted)
+    /// Its health check fails, and is not ignored.
+    pub(crate) fn is_unhealthy(&self, id: &ContainerId) -> bool {
+        self.unhealthy.get(id).is_some_and(|unhealthy| !unhealthy.ignored)
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Hold {
     pub(crate) count: u32,
     /// `None`: until it is released.
     pub(crate) until: Option<Moment>,
-    /// Why, in the operator's words.
+    /// The reason that the operator gave.
     pub(crate) reason: Option<String>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) struct Pause {
     pub(crate) until: Option<Moment>,
 }
 
-/// A replica on its way out of HAProxy.
+/// A replica that leaves HAProxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Drain {
     pub(crate) since: Moment,
@@ -126,40 +126,42 @@ pub(crate) struct Drain {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainStep {
-    /// HAProxy gives it no new sessions; `quiet` looks in a row showed none left.
-    Emptying { quiet: u32 },
-    /// It may leave HAProxy's list, and be stopped once it has left. There is no way back.
-    Released,
-    /// It does not run, and its container is to be removed. Whoever starts it again has it back.
+    /// HAProxy gives it no new sessions; `quiet` polls in a row showed none left.
+    Draining { quiet: u32 },
+    /// It leaves HAProxy's list and is stopped once it has left. It cannot be cancelled.
+    Drained,
+    /// It does not run, and its container is removed unless somebody starts it again.
     Ended,
 }
 
-/// As it was when it was first seen, but for the error, which is the last one.
+/// An unhealthy replica as first observed, with the latest error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Illness {
+pub(crate) struct Unhealthy {
     pub(crate) since: Moment,
     pub(crate) error: String,
-    /// HAProxy had it.
+    /// HAProxy sent it requests.
     pub(crate) served: bool,
-    /// The health check is doubted rather than the replica.
-    pub(crate) doubted: bool,
+    /// Panic mode: the failing check is ignored.
+    pub(crate) ignored: bool,
 }
 
-/// The health check is doubted, because all replicas fell ill at once.
+/// Health checks are ignored, because all replicas became unhealthy at once. See Envoy's panic
+/// threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Suspicion {
-    /// `None` as long as none has recovered.
+pub(crate) struct PanicMode {
+    /// When checks are trusted again. `None`: no replica has recovered yet.
     pub(crate) until: Option<Moment>,
 }
 
-/// Starts that failed and replicas that exited by themselves or fell ill, without ten good minutes
-/// between.
+/// Failed starts, exits and unhealthy replicas since the service last ran at full size for ten
+/// minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failures {
     pub(crate) count: u32,
     pub(crate) last: Moment,
-    /// Since when as many serve as are wanted, the times without counted out. `None`: never yet.
+    /// Start of the current full-size period, shifted forward by any time spent below full size.
+    /// `None`: it has not been at full size yet.
     pub(crate) well_since: Option<Moment>,
-    /// Since when fewer do, after they did.
+    /// Since when it is below full size, after it was there.
     pub(crate) short_since: Option<Moment>,
 }

@@ -1,4 +1,4 @@
-//! What to do, and why. The answer of `decide`, the input of `act`.
+//! The plan of one service: the decision, its actions and transitions. `decide` returns it.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use crate::model::decision::Decision;
 use crate::model::proxy::Server;
 use crate::model::replica::{Ending, Exit};
 
-/// What one service needs now.
+/// The plan of one tick for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) decision: Decision,
     pub(crate) actions: Vec<Action>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) milestones: Vec<Milestone>,
-    /// The servers HAProxy is to have for the service.
+    pub(crate) transitions: Vec<ReplicaTransition>,
+    pub(crate) service_transitions: Vec<ServiceTransition>,
+    /// The servers that HAProxy should have for the service.
     pub(crate) servers: Vec<Server>,
-    /// When to look again if nothing wakes us before, because something waits to go on.
+    /// When to tick again if nothing wakes the controller before.
     pub(crate) again: Option<Duration>,
 }
 
-/// A change in what is remembered about one replica.
+/// A change of state of one replica, to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Drain {
+pub(crate) enum ReplicaTransition {
+    DrainStarted {
         number: u32,
     },
-    /// Load came back before the replica was empty.
-    PutBack {
+    /// The number rose again before the replica had drained.
+    DrainCancelled {
         number: u32,
     },
-    /// It does not run any more, or did not for a moment.
+    /// Its process ended.
     Exited {
         number: u32,
         exit: Option<Exit>,
         by: Option<Ending>,
-        /// It is started again, and not replaced.
+        /// It is started again instead of replaced.
         is_restarted: bool,
     },
-    /// Somebody started it anew.
+    /// Somebody restarted it.
     Restarted {
         number: u32,
     },
@@ -47,12 +47,12 @@ pub(crate) enum Step {
         from: String,
         to: String,
     },
-    /// Its owner, docker compose or whoever runs it, stopped it.
+    /// Its owner, as docker compose, stopped it.
     Stopped {
         number: u32,
         exit: Option<Exit>,
     },
-    /// Its owner froze it, or let it go on.
+    /// Its owner paused it, or unpaused it.
     Paused {
         number: u32,
     },
@@ -64,17 +64,17 @@ pub(crate) enum Step {
         number: u32,
         why: String,
     },
-    /// It was started, and no look showed it.
+    /// It was started, but Docker does not list it.
     Lost {
         number: u32,
     },
-    /// Empty, or out of time with `cut` sessions left.
-    Release {
+    /// No session is left, or `drain_timeout` is over with `cut` sessions left.
+    DrainEnded {
         number: u32,
         cut: u64,
     },
     /// Its health check failed too often in a row.
-    FellIll {
+    BecameUnhealthy {
         number: u32,
         error: String,
     },
@@ -83,36 +83,36 @@ pub(crate) enum Step {
     },
 }
 
-/// A change in what is remembered about all replicas of a service together.
+/// A change of state of a service, to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Milestone {
-    /// All fell ill at once, so that the health check is doubted.
-    Suspected {
+pub(crate) enum ServiceTransition {
+    /// All replicas became unhealthy at once: health checks are ignored.
+    PanicModeEntered {
         count: u32,
     },
-    /// The health check is believed again.
-    Trusted,
-    /// So many replicas are not made from what they should be.
+    /// Health checks are trusted again.
+    PanicModeLeft,
+    /// `old` replicas are outdated.
     RolloutStarted {
         old: u32,
     },
     RolloutFinished {
         took: Duration,
-        /// It was on its way back to what worked before.
+        /// It was a rollback.
         is_back: bool,
     },
-    /// There was no progress for so long. `to` is the image that worked before; `None`: the
-    /// replicas that are left stay as they are.
+    /// No progress for `idle`. `to` is the last good image; `None`: the remaining replicas are
+    /// kept.
     RolledBack {
         idle: Duration,
         new: u32,
         old: u32,
         to: Option<String>,
     },
-    /// Docker's restart policy starts replicas again and again.
+    /// Docker's restart policy restarts replicas in a loop.
     RestartLoop,
     RestartLoopOver,
-    /// There is no progress, and no way back.
+    /// No progress, and no earlier revision to roll back to.
     RolloutStalled {
         idle: Duration,
         new: u32,

@@ -8,9 +8,9 @@ use crate::model::behavior::Cap;
 use crate::model::metric::Milli;
 use crate::model::service::{Band, Percent};
 
-/// A rule, and the number once it had its say.
+/// A rule, and the number after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
+pub(crate) struct AppliedRule {
     pub(crate) rule: Rule,
     pub(crate) number: u32,
 }
@@ -18,10 +18,10 @@ pub(crate) struct Cause {
 /// A rule that gave or changed the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// The first look at the service: so many replicas were there.
+    /// The first tick of the service found this many replicas.
     Found(u32),
-    /// Between two looks the last number stands.
-    Standing,
+    /// Between two evaluations the last number stays.
+    Unchanged,
     BelowMin(u32),
     AboveMax(u32),
     /// The business hours are over, or have not begun.
@@ -41,13 +41,13 @@ pub(crate) enum Rule {
     },
     /// Docker compose changed the number of its containers.
     Adopted(u32),
-    /// Somebody else changed the number of a Swarm service.
+    /// Somebody else changed the replicas of the Swarm service.
     Rescaled(u32),
-    /// Another manager of the Swarm decides: the number is what it has.
+    /// Another manager leads the Swarm: the number is the one that Swarm has.
     NotLeader,
-    /// Replicas that go still finish their requests.
+    /// The number is reached; this many replicas still drain.
     Draining(u32),
-    /// No load to scale by: min and max are equal.
+    /// No metric to scale by: min and max are equal.
     NoMetric,
     InsideBand {
         value: Percent,
@@ -66,30 +66,30 @@ pub(crate) enum Rule {
         projected: Percent,
         upper: Percent,
     },
-    /// Counting the replicas without a sample cautiously, the proposal no longer holds.
+    /// With cautious values for missing samples the proposal no longer holds.
     GapsOutweigh {
         value: Percent,
     },
     /// No replica gave a sample.
     NoSample,
-    /// The last replica carries the only CPU there is to measure.
+    /// The thresholds never remove the last replica: nothing would be left to measure.
     LastOne,
-    /// The value is so far over the target, or under it, that the number follows.
-    AboveTarget(Gauge),
-    BelowTarget(Gauge),
+    /// The value is above or below the target by more than the tolerance.
+    AboveTarget(MetricStatus),
+    BelowTarget(MetricStatus),
     /// Within the tolerance.
-    OnTarget(Gauge),
-    /// The replicas without a sample may explain the difference.
-    GapsExplain(Gauge),
-    /// This metric could not be told.
-    Untold {
+    OnTarget(MetricStatus),
+    /// Missing samples may explain the difference to the target.
+    WithinUncertainty(MetricStatus),
+    /// This metric has no value.
+    Unavailable {
         metric: &'static str,
     },
-    /// Fewer would do, but this metric could not be told and may need them.
-    Unsure {
+    /// Other metrics propose fewer, but this one has no value and may need more.
+    ScaleDownBlocked {
         metric: &'static str,
     },
-    /// Something within the window asked for this many.
+    /// A proposal within the stabilization window holds the number.
     ScaleUpStabilized {
         proposed: u32,
         window: Duration,
@@ -98,20 +98,20 @@ pub(crate) enum Rule {
         proposed: u32,
         window: Duration,
     },
-    /// It may change no faster.
+    /// A scaling policy limits the change.
     ScaleUpLimit(Cap),
     ScaleDownLimit(Cap),
     CoolingDown {
         left: Duration,
     },
     EngineLost,
-    /// Docker answers, and does not tell of this service of Swarm's.
-    SwarmUntold,
-    /// A bug of ours: the service is left as it is.
+    /// Docker answers, but this Swarm service could not be inspected.
+    SwarmUnavailable,
+    /// A bug in plimsoll: the service is left as it is.
     DecisionFailed,
-    /// Docker compose, or whoever runs it, stopped all containers of the service.
+    /// Docker compose stopped all containers of the service.
     StoppedByCompose,
-    /// Starts wait after failures in a row.
+    /// The backoff after failures in a row delays starts.
     CrashLoop {
         failures: u32,
         left: Duration,
@@ -141,30 +141,30 @@ pub(crate) const REASONS: [&str; 16] = [
     "StoppedByCompose",
 ];
 
-/// What a metric showed.
+/// The value of a metric beside its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gauge {
+pub(crate) struct MetricStatus {
     pub(crate) metric: &'static str,
     pub(crate) value: Milli,
     pub(crate) target: Milli,
     pub(crate) unit: &'static str,
 }
 
-impl fmt::Display for Gauge {
+impl fmt::Display for MetricStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gauge { metric, value, target, unit } = self;
+        let MetricStatus { metric, value, target, unit } = self;
         write!(f, "{metric} {value}{unit} for a target of {target}{unit}")
     }
 }
 
 impl Rule {
-    /// The stable word of the fixed list; where HPA has one, it is HPA's.
+    /// The reason, from the fixed list that programs read. HPA's word where HPA has one.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Rule::Found(_)
             | Rule::Adopted(_)
             | Rule::Rescaled(_)
-            | Rule::Standing
+            | Rule::Unchanged
             | Rule::NoMetric
             | Rule::InsideBand { .. }
             | Rule::AboveBand { .. }
@@ -182,11 +182,11 @@ impl Rule {
             Rule::AboveMax(_) => "TooManyReplicas",
             Rule::GapsOutweigh { .. }
             | Rule::NoSample
-            | Rule::GapsExplain(_)
-            | Rule::Untold { .. }
-            | Rule::Unsure { .. }
+            | Rule::WithinUncertainty(_)
+            | Rule::Unavailable { .. }
+            | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
-            | Rule::SwarmUntold
+            | Rule::SwarmUnavailable
             | Rule::DecisionFailed => "MetricsMissing",
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
@@ -209,7 +209,7 @@ impl Rule {
     /// Load did not decide on the number, or not on current readings.
     pub(crate) fn is_without_load(&self) -> bool {
         match self {
-            Rule::Standing
+            Rule::Unchanged
             | Rule::OutsideHours
             | Rule::Held { .. }
             | Rule::Paused { .. }
@@ -217,11 +217,11 @@ impl Rule {
             | Rule::CoolingDown { .. }
             | Rule::GapsOutweigh { .. }
             | Rule::NoSample
-            | Rule::GapsExplain(_)
-            | Rule::Untold { .. }
-            | Rule::Unsure { .. }
+            | Rule::WithinUncertainty(_)
+            | Rule::Unavailable { .. }
+            | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
-            | Rule::SwarmUntold
+            | Rule::SwarmUnavailable
             | Rule::DecisionFailed => true,
             Rule::Found(_)
             | Rule::BelowMin(_)
@@ -253,10 +253,10 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Found(n) => write!(f, "{n} found running"),
-            Rule::Adopted(n) => write!(f, "docker compose made it {n}"),
-            Rule::Rescaled(n) => write!(f, "somebody else had Swarm make it {n}"),
-            Rule::NotLeader => write!(f, "this node does not lead the Swarm"),
-            Rule::Standing => write!(f, "stands since the last look"),
+            Rule::Adopted(n) => write!(f, "docker compose set it to {n}"),
+            Rule::Rescaled(n) => write!(f, "replicas were set to {n} outside plimsoll"),
+            Rule::NotLeader => write!(f, "another node leads the Swarm"),
+            Rule::Unchanged => write!(f, "unchanged since the last evaluation"),
             Rule::BelowMin(min) => write!(f, "at least {min}"),
             Rule::AboveMax(max) => write!(f, "at most {max}"),
             Rule::OutsideHours => write!(f, "outside the business hours"),
@@ -266,9 +266,12 @@ impl fmt::Display for Rule {
             Rule::Paused { left: Some(left) } => write!(f, "paused for {}s more", ceil_s(*left)),
             Rule::NoHeadroom { free, needed } => {
                 let (free, needed) = (free >> 20, needed >> 20);
-                write!(f, "a replica takes {needed} MiB, the host has {free} beside its reserve")
+                write!(
+                    f,
+                    "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve"
+                )
             }
-            Rule::Draining(count) => write!(f, "{count} still finish their requests"),
+            Rule::Draining(count) => write!(f, "{count} replicas still drain"),
             Rule::NoMetric => write!(f, "min and max are equal"),
             Rule::InsideBand { value, band } => {
                 write!(f, "cpu {value} inside the band {} to {}", band.lower(), band.upper())
@@ -276,33 +279,35 @@ impl fmt::Display for Rule {
             Rule::AboveBand { value, upper } => write!(f, "cpu {value} >= {upper}"),
             Rule::BelowBand { value, lower } => write!(f, "cpu {value} <= {lower}"),
             Rule::WouldBounce { projected, upper } => {
-                write!(f, "one fewer would carry {projected} >= {upper}")
+                write!(f, "one replica fewer would be at {projected} >= {upper}")
             }
-            Rule::GapsOutweigh { value } => write!(f, "cpu {value} with the gaps filled"),
+            Rule::GapsOutweigh { value } => {
+                write!(f, "cpu {value} with cautious values for missing samples")
+            }
             Rule::NoSample => write!(f, "no cpu sample"),
             Rule::LastOne => write!(f, "the last replica stays"),
             Rule::AboveTarget(gauge) | Rule::BelowTarget(gauge) => gauge.fmt(f),
-            Rule::GapsExplain(gauge) => {
-                write!(f, "{gauge}, which the replicas without a sample may explain")
+            Rule::WithinUncertainty(gauge) => {
+                write!(f, "{gauge}, but missing samples may explain the difference")
             }
-            Rule::OnTarget(gauge) => write!(f, "{gauge} is near enough"),
-            Rule::Untold { metric } => write!(f, "{metric} could not be told"),
-            Rule::Unsure { metric } => {
-                write!(f, "{metric} could not be told, so none is taken away")
+            Rule::OnTarget(gauge) => write!(f, "{gauge} is within the tolerance"),
+            Rule::Unavailable { metric } => write!(f, "{metric} is unavailable"),
+            Rule::ScaleDownBlocked { metric } => {
+                write!(f, "{metric} is unavailable; not scaling down")
             }
             Rule::ScaleUpStabilized { proposed, window } => {
-                write!(f, "only {proposed} were asked for within the last {}s", ceil_s(*window))
+                write!(f, "only {proposed} were proposed within the last {}s", ceil_s(*window))
             }
             Rule::ScaleDownStabilized { proposed, window } => {
-                write!(f, "{proposed} were asked for within the last {}s", ceil_s(*window))
+                write!(f, "{proposed} were proposed within the last {}s", ceil_s(*window))
             }
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
             Rule::EngineLost => write!(f, "docker does not answer"),
-            Rule::SwarmUntold => write!(f, "Swarm does not tell of it"),
-            Rule::DecisionFailed => write!(f, "the decision failed, see the log"),
+            Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
+            Rule::DecisionFailed => write!(f, "internal error in plimsoll; see the log"),
             Rule::StoppedByCompose => {
-                write!(f, "stopped by compose; nothing is started until compose starts it")
+                write!(f, "stopped by compose; nothing starts until compose starts it")
             }
             Rule::CrashLoop { failures, left } => {
                 write!(f, "{failures} failures in a row, next start in {}s", ceil_s(*left))

@@ -1,4 +1,4 @@
-//! Everything one decision may look at. If it is not in here, it is not decided on.
+//! The complete input of one decision, together with the memory.
 
 use std::sync::Arc;
 
@@ -13,49 +13,47 @@ use crate::model::time::Moment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) now: Moment,
-    /// For the timetable alone: it follows the system's clock, steps and all.
+    /// For schedules alone: it follows the system clock, including its steps.
     pub(crate) wall: Wall,
-    /// The interval is over: load was read, and the number may change because of it. In between,
-    /// only what was begun goes on.
+    /// An evaluation: load was read, and may change the number. Other ticks only carry on.
     pub(crate) due: bool,
     pub(crate) service: Arc<Service>,
     /// By number, smallest first.
     pub(crate) replicas: Vec<Replica>,
-    /// One for each of the service's metrics, in their order. All pending between two looks.
+    /// One for each of the service's metrics, in their order. All pending between two evaluations.
     pub(crate) readings: Vec<Reading>,
-    /// Numbers whose start is under way; a container may show for them already.
+    /// Numbers of starts that have not ended; their container may be listed already.
     pub(crate) starting: Vec<u32>,
     /// Starts that failed since the last decision.
     pub(crate) failed_starts: u32,
-    /// Bytes of the host's memory beside its reserve. `None`: it could not be told.
+    /// Free bytes of the host's memory above `memory_reserve`. `None`: unknown.
     pub(crate) free_memory: Option<u64>,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyStanding,
-    /// `None`: its replicas are containers of this host. Else they are tasks of Swarm's.
+    /// `None`: its replicas are containers of this host. Otherwise they are Swarm tasks.
     pub(crate) swarm: Option<SwarmStanding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineSeen {
     Answers,
-    /// `replicas` is what was seen last: nothing may be started, stopped or counted as gone.
+    /// Docker does not answer; `replicas` is the last list. Nothing may start, stop or count as
+    /// gone.
     Lost,
-    /// It answers and does not tell of this service of Swarm's: the same holds for that one.
+    /// Docker answers, but this Swarm service could not be inspected: treat it as `Lost`.
     Untold,
 }
 
-/// As much of HAProxy as concerns every service.
+/// The state of HAProxy as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyStanding {
-    /// It shows just what we last brought it to, and nothing of ours is under way on it. `old`
-    /// counts its earlier processes that still finish their sessions; the last of them was told
-    /// to at `reloaded_at` or before.
+    /// It has the applied configuration, and no action on it is running. `old` counts old processes
+    /// that still finish their sessions; the last reload was at `reloaded_at` or before.
     Settled { old: u32, reloaded_at: Moment },
-    /// What its socket shows is not the last word: a reload is under way, or is needed, or none
-    /// of ours has been seen through yet.
+    /// Its state is about to change: a reload is running or needed, or none has succeeded yet.
     Changing,
     /// It does not answer.
     Silent,
-    /// There is none: whoever sends the requests reads our status.
+    /// Mode `none`: another load balancer reads our status.
     Absent,
 }

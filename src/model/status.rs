@@ -1,4 +1,4 @@
-//! Everything that is shown of the daemon, at one moment. Whoever shows it decides how.
+//! The status of the daemon at one moment, without any formatting.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use crate::model::time::Moment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) config_file: String,
-    /// When this was seen, on both clocks.
+    /// The time of the status, on both clocks.
     pub(crate) now: Moment,
     pub(crate) at: Wall,
     pub(crate) started: Moment,
     pub(crate) check_interval: Duration,
     pub(crate) dry_run: bool,
-    /// The end of the last look at which Docker answered.
+    /// The end of the last tick in which Docker answered.
     pub(crate) last_good: Option<Moment>,
     /// Why Docker gave no answer.
     pub(crate) docker_error: Option<String>,
     /// Why HAProxy does not serve what it should.
     pub(crate) proxy_error: Option<String>,
-    /// `None`: HAProxy does not answer. Else how many earlier processes still finish.
+    /// Old processes that still finish. `None`: HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
     /// By name.
     pub(crate) services: Vec<ServiceStatus>,
@@ -52,31 +52,31 @@ pub(crate) struct ServiceStatus {
     pub(crate) hold: Option<Hold>,
     pub(crate) pause: Option<Pause>,
     pub(crate) rollout: Option<RolloutStatus>,
-    /// All fell ill at once, and the health check is doubted.
+    /// Panic mode: all became unhealthy at once, and health checks are ignored.
     pub(crate) suspect: bool,
-    pub(crate) last_change: Option<Change>,
-    /// The last look at its load.
+    pub(crate) last_change: Option<LastScale>,
+    /// The last evaluation.
     pub(crate) record: Option<Arc<Record>>,
     pub(crate) replicas: Vec<ReplicaStatus>,
-    /// The last looks, oldest first; as many as are kept.
+    /// The last evaluations, oldest first.
     pub(crate) course: Arc<VecDeque<Point>>,
 }
 
-/// One look of many, in short.
+/// One evaluation in short.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) at: Wall,
-    /// Load to target, of the metric that is fullest; `None`: no metric could be told.
+    /// The highest ratio of value to target of all metrics; `None`: no metric has a value.
     pub(crate) load: Option<Milli>,
     pub(crate) ready: u32,
     pub(crate) wanted: u32,
 }
 
-/// Replicas that are replaced because they are made from something else, or that were.
+/// A rollout that is under way, stalled or rolled back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RolloutStatus {
     pub(crate) state: RolloutState,
-    /// New ones that served at once, at most, and the fewest old ones that were left.
+    /// The most new replicas that served at once, and the fewest outdated ones left.
     pub(crate) new: u32,
     pub(crate) old: u32,
     /// How long there was no progress.
@@ -87,9 +87,9 @@ pub(crate) struct RolloutStatus {
 pub(crate) enum RolloutState {
     Rolling,
     Stalled,
-    /// On its way back to what worked.
+    /// On its way back to the last good revision.
     RollingBack,
-    /// What the config says made no progress and is not tried again.
+    /// The config's revision made no progress and is not tried again.
     RolledBack,
 }
 
@@ -106,7 +106,7 @@ impl RolloutState {
 
 /// A change of the number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct LastScale {
     pub(crate) at: Wall,
     pub(crate) from: u32,
     pub(crate) to: u32,
@@ -114,7 +114,7 @@ pub(crate) struct Change {
     pub(crate) words: String,
 }
 
-/// A decision at a look, number by number.
+/// The decision of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) at: Wall,
@@ -134,7 +134,7 @@ pub(crate) struct ReplicaStatus {
     pub(crate) memory: Load,
     /// `None`: HAProxy does not have it.
     pub(crate) sessions: Option<u64>,
-    /// What its health check complains of, or how it ended.
+    /// The error of its health check, or how it exited.
     pub(crate) error: Option<String>,
 }
 

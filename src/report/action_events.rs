@@ -1,10 +1,10 @@
-//! How an action ended, as events.
+//! The events of an action that ended.
 
 use crate::model::action::{Action, Aftermath, Done, Effect, Removal};
 use crate::model::event::{Event, Kind};
 use crate::model::service::replica_name;
 
-/// `failures` is how often it failed before, if that was told.
+/// `failures` is how often it failed before, if that was reported.
 pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
     let trouble = done.result.as_ref().err();
     let words = match (trouble, failures) {
@@ -19,21 +19,21 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             let name = service.name.as_str();
             vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
         }
-        // It was not as it had been: what becomes of it is decided anew.
+        // The container had changed since the decision: the next tick decides again.
         Action::Remove(_) if done.result == Ok(Effect::Unchanged) && failures == 0 => Vec::new(),
         Action::Remove(Removal { service, number, ill, .. }) => {
             let (kind, words) = match (trouble, ill) {
                 (Some(_), _) => (Kind::ReplicaFailed, words),
                 (None, None) => (Kind::ReplicaRemoved, words),
                 (None, Some(ill)) => {
-                    (Kind::HealthReplaced, format!("{words}; what was wrong with it: {ill}"))
+                    (Kind::HealthReplaced, format!("{words}; replaced because: {ill}"))
                 }
             };
             vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
         }
-        // The change was told when it was decided; only a failure is news, and its end.
+        // The decision reported the change; only a failure and its end are new.
         Action::Resize { service, to, .. } if trouble.is_some() => {
-            let words = format!("Swarm could not be told to make it {to}: {words}");
+            let words = format!("cannot set the Swarm service to {to} replicas: {words}");
             vec![Event::new(Kind::SwarmTrouble, words).service(service)]
         }
         Action::Resize { .. } if failures == 0 => Vec::new(),
@@ -50,7 +50,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
                 if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
             let mut events = vec![Event::new(kind, words)];
             if trouble.is_some_and(|t| t.aftermath == Aftermath::RolledBack) {
-                let message = "HAProxy runs with the configuration that worked last";
+                let message = "HAProxy runs with the last good configuration";
                 events.push(Event::new(Kind::ProxyRolledBack, message));
             }
             events
@@ -63,7 +63,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             let words = if trouble.is_some() { words } else { killed(processes) };
             vec![Event::new(Kind::ProxyKilled, words)]
         }
-        // Each drain was told when it was decided; only a failure is news, and its end.
+        // The decision reported each drain; only a failure and its end are new.
         Action::Steer { .. } if trouble.is_some() => {
             vec![Event::new(Kind::ProxyReloadFailed, words)]
         }
@@ -75,8 +75,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
 fn killed(processes: &[u32]) -> String {
     let pids: Vec<String> = processes.iter().map(u32::to_string).collect();
     format!(
-        "process {} did not answer, and still took connections when its successor served; it was \
-         ended by SIGKILL",
+        "old process {} did not answer and still accepted connections; it was killed (SIGKILL)",
         pids.join(", ")
     )
 }

@@ -1,11 +1,11 @@
-//! What fails is tried again every few seconds. It is told when it begins to fail, when it fails
-//! for another reason, and when it is over.
+//! A failed action is tried again every few seconds. It is reported when it begins to fail, when it
+//! fails for another reason, and when it succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::action::{Action, Done};
 
-/// Reasons that are kept of one failure. A reason may name what differs each time.
+/// Distinct reasons that are kept of one failure. A text may differ each time.
 const REASONS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
@@ -30,14 +30,14 @@ struct Failing {
     reasons: BTreeSet<String>,
 }
 
-/// What is to be told of an action that ended.
+/// Whether the end of an action is to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Novelty {
-    /// How it ended.
+    /// Its result.
     New,
-    /// Nothing: that was told before.
+    /// Nothing: the same failure was reported before.
     Repeated,
-    /// That it succeeded after so many failures in a row.
+    /// Success after this many failures in a row.
     Resolved(u32),
 }
 
@@ -49,7 +49,7 @@ impl Deduplicator {
             Action::Reload { .. } => ActionKey::Reload,
             Action::Steer { .. } => ActionKey::Steer,
             Action::EndProxies { .. } => ActionKey::EndProxies,
-            // Each is of a replica of its own, or was told with the reload that follows.
+            // Each start is another replica, and the reload that follows reports a failed update.
             Action::Start { .. } | Action::Amend { .. } => return Novelty::New,
         };
         let Err(trouble) = &done.result else {
@@ -68,7 +68,7 @@ impl Deduplicator {
         }
     }
 
-    /// Of services that are gone nothing is kept.
+    /// Forgets services that are gone.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failing.retain(|doing, _| match doing {
             ActionKey::Remove(service, _) | ActionKey::Resize(service) => is_there(service),

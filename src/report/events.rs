@@ -1,4 +1,4 @@
-//! What happened in a turn, as events. A condition is told when it begins and when it ends.
+//! The events of one tick. A condition is reported when it begins and when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
-use crate::model::plan::{Milestone, Plan};
+use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::proxy::KeptPort;
 use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
@@ -24,14 +24,14 @@ use crate::report::stale_health_checks::StaleHealthChecks;
 use crate::report::swarm_shortage::SwarmShortage;
 use crate::report::transitions::{self, LastWords};
 
-/// Troubles that are kept of one service. One may name what differs each time.
+/// Distinct problems that are kept of one service. A text may differ each time.
 const TROUBLES_MAX: usize = 16;
 
-/// Conditions that were told and have not ended.
+/// Conditions that were reported and have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions {
     engine_lost: bool,
-    /// The state file that was not there at the start, until replicas were looked for.
+    /// The state file that was missing at the start, until replicas were listed.
     missing: Option<PathBuf>,
     not_saved: bool,
     orphans: BTreeSet<String>,
@@ -46,15 +46,15 @@ pub(crate) struct Conditions {
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
     standings: BTreeMap<String, Standing>,
-    /// What keeps Swarm services from being scaled or served, by service.
+    /// Problems that keep Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
     pub(crate) short: SwarmShortage,
     pub(crate) stale: StaleHealthChecks,
-    /// What a dry run decided at its last look, by service.
+    /// What a dry run decided at its last evaluation, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
 
-/// All of an event but its words, which tell a load that is another one at each look.
+/// An event without its message, which names a load that differs at each evaluation.
 type Mark = (Kind, Option<String>, Option<&'static str>, Option<(u32, u32)>);
 
 impl Conditions {
@@ -73,14 +73,14 @@ impl Conditions {
         self.missing = path;
     }
 
-    /// A first start finds no state either, and no replicas that plimsoll made.
+    /// A first start has no state file either, but no replicas made by plimsoll.
     pub(crate) fn missing(&mut self, snapshots: &[Snapshot]) -> Option<Event> {
         let path = self.missing.take()?;
         let replicas = snapshots.iter().flat_map(|snapshot| &snapshot.replicas);
         let made = replicas.filter(|replica| replica.owner != Owner::Compose).count();
         let message = format!(
-            "{} is not there, and plimsoll's replicas are ({made}): holds, pauses and what was \
-             remembered are gone; give what is to hold anew, and see autoscaler.state_dir",
+            "{} is missing, but replicas made by plimsoll run ({made}): holds, pauses and other \
+             state are lost; set them again and check autoscaler.state_dir",
             path.display()
         );
         (0 < made).then(|| Event::new(Kind::StateMissing, message))
@@ -93,40 +93,39 @@ impl Conditions {
         }
         Some(match error {
             Some(error) => Event::new(Kind::StateNotSaved, error),
-            None => Event::resolved(Kind::StateNotSaved, "all that is known is stored again"),
+            None => Event::resolved(Kind::StateNotSaved, "the state is stored again"),
         })
     }
 
-    /// A reload waits for so many earlier processes.
+    /// `Some(n)`: a reload is deferred behind n old processes.
     pub(crate) fn crowded(&mut self, old_processes: Option<u32>) -> Option<Event> {
         let is_crowded = old_processes.is_some();
         if std::mem::replace(&mut self.crowded, is_crowded) == is_crowded {
             return None;
         }
         let Some(old_processes) = old_processes else {
-            return Some(Event::resolved(Kind::ProxyReloadWaits, "no reload waits any more"));
+            return Some(Event::resolved(Kind::ProxyReloadWaits, "no reload is deferred any more"));
         };
         let message = format!(
-            "{old_processes} earlier HAProxy processes still finish their sessions, for \
-             load_balancer.hard_stop_after at most"
+            "a reload is deferred: {old_processes} old HAProxy processes still finish their \
+             sessions, for load_balancer.hard_stop_after at most"
         );
         Some(Event::new(Kind::ProxyReloadWaits, message))
     }
 
     pub(crate) fn orphans(&mut self, now: BTreeSet<String>, leaving: &[Snapshot]) -> Vec<Event> {
-        let events = orphans::told(now.difference(&self.orphans), leaving);
+        let events = orphans::events(now.difference(&self.orphans), leaving);
         self.orphans = now;
         events
     }
 
-    /// Told when it begins; that it is over shows in the reload that follows.
+    /// Reported when it begins; its end shows in the reload that follows.
     pub(crate) fn ports_kept(&mut self, now: Vec<KeptPort>) -> Vec<Event> {
         let now: BTreeSet<KeptPort> = now.into_iter().collect();
         let new = now.difference(&self.kept_ports).map(|kept| {
             let KeptPort { service, listen, successor } = kept;
-            let message = format!(
-                "its replicas go on to serve {listen} until {successor} has one that is ready"
-            );
+            let message =
+                format!("its replicas keep serving {listen} until {successor} has a ready one");
             Event::new(Kind::ServiceOrphaned, message).service(service.as_str())
         });
         let events = new.collect();
@@ -134,7 +133,7 @@ impl Conditions {
         events
     }
 
-    /// How an action ended; of one that fails again for the same reason, nothing more.
+    /// The events of an action that ended; none if it fails again for the same reason.
     pub(crate) fn done(&mut self, done: &Done) -> Vec<Event> {
         match self.repeated.novelty(done) {
             Novelty::New => events_of(done, 0),
@@ -143,7 +142,7 @@ impl Conditions {
         }
     }
 
-    /// Nothing is said of a metric that gave neither a value nor a failure.
+    /// A metric without a value or a failure so far changes no condition.
     pub(crate) fn metrics(&mut self, snapshot: &Snapshot) -> Vec<Event> {
         let (service, mut events) = (&snapshot.service, Vec::new());
         let failing = self.failing.entry(service.name.as_str().to_owned()).or_default();
@@ -164,8 +163,7 @@ impl Conditions {
         events
     }
 
-    /// Each once, and when all is over. That Docker as a whole does not
-    /// answer is told as that.
+    /// Each problem once, and the end of all. An unreachable Docker has an event of its own.
     pub(crate) fn swarm(&mut self, snapshot: &Snapshot) -> Option<Event> {
         let name = snapshot.service.name.as_str();
         if snapshot.engine == EngineSeen::Lost {
@@ -186,14 +184,14 @@ impl Conditions {
         event.map(|event| event.service(name))
     }
 
-    /// What held when the daemon started is no change.
+    /// The schedule at the start of the daemon is no change.
     fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
         before.filter(|before| before != now)?;
         Some(Event::new(Kind::ScheduleChanged, standing_shown(now)).service(service))
     }
 
-    /// Of services that are gone nothing is kept.
+    /// Forgets services that are gone.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.crash_loops.retain(|name| is_there(name));
         self.capped.retain(|name| is_there(name));
@@ -206,8 +204,7 @@ impl Conditions {
         self.dry.retain(|name, _| is_there(name));
     }
 
-    /// A dry run does nothing about what it decides, and decides the same at the next look: of that
-    /// no more is said.
+    /// A dry run decides the same at each evaluation: the same event is reported once.
     pub(crate) fn dry(&mut self, service: &str, events: Vec<Event>) -> Vec<Event> {
         let mark = |e: &Event| (e.kind, e.replica.clone(), e.reason, e.change);
         let now: Vec<Mark> = events.iter().map(mark).collect();
@@ -215,7 +212,7 @@ impl Conditions {
         events.into_iter().filter(|event| !before.contains(&mark(event))).collect()
     }
 
-    /// What one service's plan changed. `failures` is how many in a row are not forgotten.
+    /// The events of one service's plan. `failures` is the current failure count.
     pub(crate) fn plan(
         &mut self,
         service: &str,
@@ -227,25 +224,27 @@ impl Conditions {
             self.standing(service, &plan.decision.standing).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(
-            plan.steps.iter().filter_map(|step| transitions::event_of(service, step, words)),
+            plan.transitions.iter().filter_map(|step| transitions::event_of(service, step, words)),
         );
-        events.extend(plan.milestones.iter().map(|milestone| reached(service, milestone)));
+        events
+            .extend(plan.service_transitions.iter().map(|transition| reached(service, transition)));
         events.extend(self.crash_loop(service, plan, failures));
         events.extend(self.cap(service, plan));
         events
     }
 
-    /// Over only when all is forgotten: the next start may fail like those before it.
+    /// Resolved only when the failure count is reset: the next start may fail as well.
     fn crash_loop(&mut self, service: &str, plan: &Plan, failures: u32) -> Option<Event> {
         let waits = |rule: &Rule| matches!(rule, Rule::CrashLoop { .. });
-        let over = (failures == 0).then_some("starts wait no more");
+        let over = (failures == 0).then_some("starts are no longer delayed");
         turned(&mut self.crash_loops, service, (Kind::CrashLoop, over), cause(plan, waits))
     }
 
     fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
         let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
         // Whether load would ask for more than the host has is unknown then.
-        let over = (!has(plan, Rule::is_without_load)).then_some("the host has room for all");
+        let over =
+            (!has(plan, Rule::is_without_load)).then_some("the host has memory for all replicas");
         turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
     }
 }
@@ -258,7 +257,7 @@ fn has(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> bool {
     cause(plan, is_it).is_some()
 }
 
-/// Orders whose time is over.
+/// Holds and pauses whose time is over.
 pub(crate) fn over(before: &Memory, after: &Memory) -> Vec<Event> {
     let mut events = Vec::new();
     for (name, old) in &before.services {
@@ -274,7 +273,7 @@ pub(crate) fn over(before: &Memory, after: &Memory) -> Vec<Event> {
     events
 }
 
-/// A rule that holds a service back is told when it begins to, and when that is `over`.
+/// The event when a rule begins to hold a service back, and when that is `over`.
 fn turned(
     told: &mut BTreeSet<String>,
     service: &str,
@@ -315,41 +314,45 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
     })
 }
 
-fn reached(service: &str, milestone: &Milestone) -> Event {
-    let (kind, message) = match milestone {
-        Milestone::Suspected { count } => (
+fn reached(service: &str, transition: &ServiceTransition) -> Event {
+    let (kind, message) = match transition {
+        ServiceTransition::PanicModeEntered { count } => (
             Kind::HealthSuspect,
             format!(
-                "all {count} fell ill at once: the health check is doubted, none is removed and \
-                 HAProxy keeps its list until one recovers"
+                "all {count} replicas became unhealthy at once: health checks are ignored, none \
+                 is replaced and HAProxy keeps its list until one recovers"
             ),
         ),
-        Milestone::RestartLoop => (
+        ServiceTransition::RestartLoop => (
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
         ),
-        Milestone::RestartLoopOver => {
+        ServiceTransition::RestartLoopOver => {
             let how = "Docker restarted its replicas less than 5 times within 10 minutes";
             return Event::resolved(Kind::CrashLoop, how).service(service);
         }
-        Milestone::Trusted => {
-            (Kind::HealthRecovered, "the health check is believed again".to_owned())
+        ServiceTransition::PanicModeLeft => {
+            (Kind::HealthRecovered, "health checks are trusted again".to_owned())
         }
-        Milestone::RolloutStarted { old } => {
-            (Kind::RolloutStarted, format!("made from something else: {old}"))
+        ServiceTransition::RolloutStarted { old } => {
+            (Kind::RolloutStarted, format!("{old} outdated replicas will be replaced"))
         }
-        Milestone::RolloutFinished { took, is_back } => {
-            let what = if *is_back { "all are what worked before" } else { "all are new" };
+        ServiceTransition::RolloutFinished { took, is_back } => {
+            let what =
+                if *is_back { "all replicas are rolled back" } else { "all replicas are new" };
             (Kind::RolloutFinished, format!("{what}, took {} s", took.as_secs()))
         }
-        Milestone::RolledBack { idle, new, old, to } => {
-            let to = to.as_ref().map(|image| format!("back to {image}, which worked"));
-            let to = to.unwrap_or_else(|| "those that are left stay as they are".to_owned());
+        ServiceTransition::RolledBack { idle, new, old, to } => {
+            let to = to.as_ref().map(|image| format!("back to {image}, the last good image"));
+            let to = to.unwrap_or_else(|| "the remaining replicas are kept".to_owned());
             (Kind::RolloutRolledBack, format!("{}; {to}", stood_still(*idle, *new, *old)))
         }
-        Milestone::RolloutStalled { idle, new, old } => {
+        ServiceTransition::RolloutStalled { idle, new, old } => {
             let words = stood_still(*idle, *new, *old);
-            (Kind::RolloutStalled, format!("{words}; it goes on trying, for there is no way back"))
+            (
+                Kind::RolloutStalled,
+                format!("{words}; still retrying (no earlier version to roll back to)"),
+            )
         }
     };
     Event::new(kind, message).service(service)
@@ -359,7 +362,7 @@ fn stood_still(idle: Duration, new: u32, old: u32) -> String {
     format!("no progress for {} s, with {new} new replicas ready and {old} old", idle.as_secs())
 }
 
-/// What each metric of a service showed, a line each for whoever asks why it scales as it does.
+/// The reading of each metric, one log line each.
 pub(crate) fn readings(snapshot: &Snapshot) -> Vec<String> {
     let service = &snapshot.service;
     let line = |(metric, reading): (&Metric, &Reading)| {
@@ -391,7 +394,7 @@ mod tests {
     use crate::model::decision::{Counts, Decision};
     use crate::model::event::Event;
     use crate::model::plan::Plan;
-    use crate::model::reason::{Cause, Rule};
+    use crate::model::reason::{AppliedRule, Rule};
     use crate::model::schedule::Standing;
     use crate::report::events::Conditions;
     use crate::report::transitions::LastWords;
@@ -404,15 +407,15 @@ mod tests {
             wanted,
             standing: Standing { bounds, scaling: true, window: None },
             counts: Counts { ready, ..Counts::default() },
-            sightings: Vec::new(),
+            samples: Vec::new(),
             measured: Vec::new(),
-            because: vec![Cause { rule, number: wanted }],
+            because: vec![AppliedRule { rule, number: wanted }],
         };
         Plan {
             decision,
             actions: Vec::new(),
-            steps: Vec::new(),
-            milestones: Vec::new(),
+            transitions: Vec::new(),
+            service_transitions: Vec::new(),
             servers: Vec::new(),
             again: None,
         }
@@ -434,16 +437,20 @@ mod tests {
             // It is tried, serves, and fails again.
             (Rule::NoMetric, 2, "-"),
             (crash, 3, "-"),
-            (Rule::Standing, 0, "INFO health.crash_loop resolved: starts wait no more"),
-            (Rule::Standing, 0, "-"),
-            (room, 0, "WARN scale.capped a replica takes 1 MiB, the host has 0 beside its reserve"),
-            (Rule::Standing, 0, "-"),
+            (Rule::Unchanged, 0, "INFO health.crash_loop resolved: starts are no longer delayed"),
+            (Rule::Unchanged, 0, "-"),
+            (
+                room,
+                0,
+                "WARN scale.capped a replica needs 1 MiB; only 0 MiB is free above memory_reserve",
+            ),
+            (Rule::Unchanged, 0, "-"),
             (Rule::EngineLost, 0, "-"),
             (cools, 0, "-"),
             (Rule::Paused { left: None }, 0, "-"),
             (Rule::OutsideHours, 0, "-"),
             (room, 0, "-"),
-            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has room for all"),
+            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has memory for all replicas"),
             (Rule::NoMetric, 0, "-"),
         ] {
             let events = told.plan("web", &plan(rule), failures, &LastWords::new());
@@ -459,16 +466,19 @@ mod tests {
             (None, "-"),
             (Some("full"), "ERROR state.not_saved full"),
             (Some("full"), "-"),
-            (None, "INFO state.not_saved resolved: all that is known is stored again"),
+            (None, "INFO state.not_saved resolved: the state is stored again"),
         ] {
             assert_eq!(line(told.saving(error.map(str::to_owned))), want);
         }
         let crowd = line(told.crowded(Some(10)));
-        assert!(crowd.starts_with("WARN haproxy.reload_waits 10 earlier"), "{crowd}");
+        assert!(
+            crowd.starts_with("WARN haproxy.reload_waits a reload is deferred: 10 old"),
+            "{crowd}"
+        );
         assert_eq!(line(told.crowded(Some(11))), "-");
         assert_eq!(
             line(told.crowded(None)),
-            "INFO haproxy.reload_waits resolved: no reload waits any more"
+            "INFO haproxy.reload_waits resolved: no reload is deferred any more"
         );
         assert_eq!(line(told.crowded(None)), "-");
     }

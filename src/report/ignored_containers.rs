@@ -1,4 +1,4 @@
-//! Containers that carry labels of a service and are none of its replicas: each is reported once.
+//! Containers that carry labels of a service but are not its replicas: each is reported once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Turns to what people and programs read.
+//! Turns ticks into events, status and metrics.
 
 mod action_events;
 pub(crate) mod events;

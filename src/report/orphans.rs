@@ -1,12 +1,15 @@
-//! Services whose containers are there and that the config does not name.
+//! Services whose containers run but that the config does not name.
 
 use crate::model::event::{Event, Kind};
 use crate::model::snapshot::Snapshot;
 
-/// So many are named at once.
+/// At most this many are named at once.
 const NAMED_MAX: usize = 20;
 
-pub(super) fn told<'a>(new: impl Iterator<Item = &'a String>, leaving: &[Snapshot]) -> Vec<Event> {
+pub(super) fn events<'a>(
+    new: impl Iterator<Item = &'a String>,
+    leaving: &[Snapshot],
+) -> Vec<Event> {
     let is_removed = |name: &&str| leaving.iter().any(|s| s.service.name.as_str() == *name);
     let (removed, kept): (Vec<&str>, Vec<&str>) = new.map(String::as_str).partition(is_removed);
     let removed = removed.into_iter().map(|name| {
@@ -16,7 +19,7 @@ pub(super) fn told<'a>(new: impl Iterator<Item = &'a String>, leaving: &[Snapsho
     removed.chain(left_alone(&kept)).collect()
 }
 
-/// In one event: they may be all of another daemon's on the same Docker.
+/// One event for all: they may belong to another daemon on the same Docker.
 fn left_alone(names: &[&str]) -> Option<Event> {
     let hint = "`docker ps --filter label=io.plimsoll.service` lists them";
     match names {
@@ -41,7 +44,7 @@ fn left_alone(names: &[&str]) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::orphans::told;
+    use crate::report::orphans::events;
 
     #[test]
     fn however_many_are_left_alone_they_are_one_event() {
@@ -53,7 +56,7 @@ mod tests {
             (vec!["x"; 21], None, "x, x and 1 more; `docker ps"),
         ] {
             let all: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            let events = told(all.iter(), &[]);
+            let events = events(all.iter(), &[]);
             assert_eq!(events.len(), usize::from(!names.is_empty()), "{names:?}: {events:?}");
             for event in events {
                 assert_eq!(event.service.as_deref(), service);

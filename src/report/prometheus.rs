@@ -1,6 +1,6 @@
 //! Prometheus' text format 0.0.4: the status and what was counted, as samples.
 
-use crate::model::decision::Measured;
+use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
 use crate::model::process::Process;
 use crate::model::reason::REASONS;
@@ -169,7 +169,7 @@ fn reasons(page: &mut Page, service: &ServiceStatus) {
     }
 }
 
-fn metrics(page: &mut Page, service: &ServiceStatus, of: impl Fn(&Measured) -> Option<Milli>) {
+fn metrics(page: &mut Page, service: &ServiceStatus, of: impl Fn(&MetricResult) -> Option<Milli>) {
     for (name, measured) in measured(service) {
         let labels = [("service", service.name.as_str()), ("metric", &name)];
         let value = of(measured).map(|value| value.0 as f64 / 1000.0);
@@ -191,8 +191,8 @@ fn windows(page: &mut Page, service: &ServiceStatus) {
 }
 
 /// Each with a name of its own: two queries may begin alike.
-fn measured(service: &ServiceStatus) -> Vec<(String, &Measured)> {
-    let mut named: Vec<(String, &Measured)> = Vec::new();
+fn measured(service: &ServiceStatus) -> Vec<(String, &MetricResult)> {
+    let mut named: Vec<(String, &MetricResult)> = Vec::new();
     for shown in service.record.iter().flat_map(|record| &record.decision.measured) {
         let alike = named.iter().filter(|(_, other)| other.name == shown.name).count();
         let name = match alike {
@@ -212,10 +212,10 @@ mod tests {
 
     use crate::model::bounds::Bounds;
     use crate::model::counted::Counted;
-    use crate::model::decision::{Counts, Decision, Measured};
+    use crate::model::decision::{Counts, Decision, MetricResult};
     use crate::model::metric::Milli;
     use crate::model::process::Process;
-    use crate::model::reason::{Cause, Rule};
+    use crate::model::reason::{AppliedRule, Rule};
     use crate::model::schedule::{Standing, Wall};
     use crate::model::status::{Record, ServiceStatus};
     use crate::model::time::Moment;
@@ -242,7 +242,7 @@ mod tests {
             scaling: true,
             window: window.map(str::to_owned),
         };
-        let measured = |name: &&str| Measured {
+        let measured = |name: &&str| MetricResult {
             name: (*name).to_owned(),
             unit: "",
             value: Some(Milli(1_500)),
@@ -257,9 +257,9 @@ mod tests {
             wanted: 1,
             standing: standing(window),
             counts: Counts::default(),
-            sightings: Vec::new(),
+            samples: Vec::new(),
             measured,
-            because: vec![Cause { rule: Rule::Held { left: None }, number: 1 }],
+            because: vec![AppliedRule { rule: Rule::Held { left: None }, number: 1 }],
         };
         let measured = names.iter().map(measured).collect();
         let record = Record { at: Wall(0), decision: decision(None, measured) };

@@ -1,4 +1,4 @@
-//! Whether HAProxy has as many connections as it takes: further clients wait until one ends.
+//! Whether HAProxy has reached its connection limit: further clients wait until one ends.
 
 use crate::model::event::{Event, Kind};
 use crate::model::proxy::Connections;
@@ -20,14 +20,14 @@ impl ProxyFull {
             (false, true, _) => {
                 self.is_reported = true;
                 let message = format!(
-                    "HAProxy has the {most} connections that it takes, and further clients wait; \
-                     raise load_balancer.max_connections, or the limit of open files"
+                    "HAProxy has reached its limit of {most} connections, and further clients \
+                     wait; raise load_balancer.max_connections, or the limit of open files"
                 );
                 Some(Event::new(Kind::ProxyFull, message))
             }
             (true, _, true) => {
                 self.is_reported = false;
-                Some(Event::resolved(Kind::ProxyFull, "HAProxy takes new connections at once"))
+                Some(Event::resolved(Kind::ProxyFull, "HAProxy accepts new connections again"))
             }
             (true, _, false) | (false, false, _) => None,
         }
@@ -44,12 +44,12 @@ mod tests {
         let mut full = ProxyFull::default();
         for (now, most, want) in [
             (99, 100, "-"),
-            (100, 100, "WARN haproxy.full HAProxy has the 100 connections"),
+            (100, 100, "WARN haproxy.full HAProxy has reached its limit of 100 connections"),
             (100, 100, "-"),
             (90, 100, "-"),
-            (89, 100, "INFO haproxy.full resolved: HAProxy takes new"),
+            (89, 100, "INFO haproxy.full resolved: HAProxy accepts new"),
             (89, 100, "-"),
-            // A version that does not tell.
+            // A version without this number.
             (5, 0, "-"),
         ] {
             let event = full.update(Connections { now, most });

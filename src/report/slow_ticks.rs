@@ -1,23 +1,23 @@
-//! Turns that take too long: what happens is seen late, and what is to be done is done late.
+//! Ticks that take too long: changes are seen late and acted on late.
 
 use std::time::Duration;
 
 use crate::model::event::{Event, Kind};
 
-/// A turn takes milliseconds where whoever is asked answers.
+/// A tick takes milliseconds while Docker and HAProxy answer.
 const LONG: Duration = Duration::from_secs(1);
-/// So many in a row begin it, and so many others end it.
+/// This many slow ticks in a row begin the condition, and as many others end it.
 const IN_A_ROW: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(crate) struct SlowTicks {
-    /// Turns in a row that are not as those before.
+    /// Ticks in a row that contradict the reported state.
     others: u32,
     is_reported: bool,
 }
 
 impl SlowTicks {
-    /// `slowest` is what Docker was asked and took longest to answer.
+    /// `slowest` is the call to Docker that took longest.
     pub(crate) fn update(
         &mut self,
         took: Duration,
@@ -30,17 +30,14 @@ impl SlowTicks {
         }
         (self.others, self.is_reported) = (0, is_slow);
         if !is_slow {
-            return Some(Event::resolved(
-                Kind::DaemonSlow,
-                "turns are as short again as they should be",
-            ));
+            return Some(Event::resolved(Kind::DaemonSlow, "ticks are fast again"));
         }
         let because = match slowest.filter(|(_, longest)| took / 2 <= *longest) {
             Some((op, longest)) => format!("Docker took {:.1}s for {op}", longest.as_secs_f64()),
-            None => "it was not Docker: HAProxy, the disk or this host is slow".to_owned(),
+            None => "Docker was fast; HAProxy, the disk or this host is slow".to_owned(),
         };
         let message = format!(
-            "{IN_A_ROW} turns in a row took longer than {}s, the last one {:.1}s: {because}",
+            "{IN_A_ROW} ticks in a row took longer than {}s, the last one {:.1}s: {because}",
             LONG.as_secs(),
             took.as_secs_f64()
         );
@@ -73,7 +70,7 @@ mod tests {
             (1000, 1, Some("resolved: ")),
             (5000, 1, None),
             (5000, 1, None),
-            (5000, 1, Some("the last one 5.0s: it was not Docker")),
+            (5000, 1, Some("the last one 5.0s: Docker was fast")),
         ] {
             let ms = Duration::from_millis;
             let event = slow.update(ms(took), Some(("list", ms(list))));

@@ -1,4 +1,4 @@
-//! Replicas whose health is Docker's word, and whose check Docker does not run any more.
+//! Replicas whose health comes from Docker, but whose check Docker no longer runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,15 +26,15 @@ impl StaleHealthChecks {
                 Some(seconds) => {
                     now.insert(replica.number);
                     let message = format!(
-                        "Docker has not run the image's own check for {seconds}s and still says \
-                         healthy, as after dockerd began anew; `docker restart` has it run again"
+                        "Docker has not run the image's HEALTHCHECK for {seconds}s and still \
+                         reports healthy, as after a restart of dockerd; `docker restart` starts it again"
                     );
                     (!was).then(|| Event::new(Kind::HealthStale, message))
                 }
                 None => was.then(|| Event::resolved(Kind::HealthStale, "the check runs again")),
             };
-            let told = |e: Event| e.service(name).replica(service.replica_name(replica.number));
-            events.extend(event.map(told));
+            let named = |e: Event| e.service(name).replica(service.replica_name(replica.number));
+            events.extend(event.map(named));
         }
         if !now.is_empty() {
             self.services.insert(name.to_owned(), now);

@@ -1,4 +1,4 @@
-//! Turns to what is shown of the services: how they stand now, and what the last look made of them.
+//! The status of each service: its state now, and the decision of the last evaluation.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,32 +8,33 @@ use crate::model::decision::{Counts, Decision};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::metric::Milli;
 use crate::model::plan::Plan;
-use crate::model::reason::{Cause, Rule};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
-    Change, Point, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus, ServiceStatus,
+    LastScale, Point, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus,
+    ServiceStatus,
 };
 use crate::model::time::Moment;
 
 /// Half an hour at the usual interval.
 const COURSE_POINTS: usize = 120;
 
-/// What one turn alone does not tell.
+/// What a single tick does not show.
 #[derive(Debug, Default)]
 pub(crate) struct StatusHistory {
     records: BTreeMap<String, Arc<Record>>,
-    changes: BTreeMap<String, Change>,
-    /// CPU and memory of each replica at the last look; a turn between two looks reads neither.
+    changes: BTreeMap<String, LastScale>,
+    /// CPU and memory of each replica at the last evaluation; other ticks read neither.
     loads: BTreeMap<(String, u32), (Load, Load)>,
     courses: BTreeMap<String, Arc<VecDeque<Point>>>,
 }
 
 impl StatusHistory {
-    /// How one service stands after a turn. `memory` is the next one.
+    /// The status of one service after a tick. `memory` is the next one.
     pub(crate) fn service(
         &mut self,
         snapshot: &Snapshot,
@@ -54,8 +55,9 @@ impl StatusHistory {
         if plan.decision.from != plan.decision.wanted {
             self.changes.insert(name.to_owned(), change(at, &plan.decision));
         }
-        // A turn between two looks says nothing of load: the last look does.
-        let stands = plan.decision.because.last().is_some_and(|cause| cause.rule == Rule::Standing);
+        // A tick between two evaluations has no load: the last evaluation has.
+        let stands =
+            plan.decision.because.last().is_some_and(|cause| cause.rule == Rule::Unchanged);
         let record = self.records.get(name);
         let mut decision = plan.decision.clone();
         if let Some(record) = record.filter(|_| stands) {
@@ -73,7 +75,7 @@ impl StatusHistory {
             hold: memory.hold.clone(),
             pause: memory.pause,
             rollout: rollout(snapshot.now, &memory.rollout),
-            suspect: memory.suspicion.is_some(),
+            suspect: memory.panic_mode.is_some(),
             last_change: self.changes.get(name).cloned(),
             record: self.records.get(name).cloned(),
             replicas,
@@ -100,11 +102,11 @@ impl StatusHistory {
             cpu,
             memory: used,
             sessions: replica.server.map(|server| server.sessions),
-            error: memory.ill.get(&replica.id).map(|illness| illness.error.clone()),
+            error: memory.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
         }
     }
 
-    /// Of services that are gone nothing is kept.
+    /// Forgets services that are gone.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.records.retain(|name, _| is_there(name));
         self.changes.retain(|name, _| is_there(name));
@@ -113,7 +115,7 @@ impl StatusHistory {
     }
 }
 
-/// A service whose containers nobody listed yet: of its replicas nothing is known.
+/// The status before the first list of containers: nothing is known of the replicas.
 pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
     let (rule, wanted) = (Rule::EngineLost, memory.wanted.unwrap_or(0));
     let timetable = &service.timetable;
@@ -122,9 +124,9 @@ pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> Ser
         wanted,
         standing: timetable.at(at),
         counts: Counts::default(),
-        sightings: Vec::new(),
+        samples: Vec::new(),
         measured: Vec::new(),
-        because: vec![Cause { rule, number: wanted }],
+        because: vec![AppliedRule { rule, number: wanted }],
     };
     ServiceStatus {
         name: service.name.as_str().to_owned(),
@@ -135,7 +137,7 @@ pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> Ser
         hold: memory.hold.clone(),
         pause: memory.pause,
         rollout: None,
-        suspect: memory.suspicion.is_some(),
+        suspect: memory.panic_mode.is_some(),
         last_change: None,
         record: None,
         replicas: Vec::new(),
@@ -167,23 +169,23 @@ fn point(at: Wall, decision: &Decision) -> Point {
     Point { at, load: loads.max(), ready: decision.counts.ready, wanted: decision.wanted }
 }
 
-fn change(at: Wall, decision: &Decision) -> Change {
+fn change(at: Wall, decision: &Decision) -> LastScale {
     let words: Vec<String> = decision.because.iter().map(|cause| cause.rule.to_string()).collect();
     let (from, to, reason) = (decision.from, decision.wanted, decision.reason());
-    Change { at, from, to, reason, words: words.join(", ") }
+    LastScale { at, from, to, reason, words: words.join(", ") }
 }
 
-/// As an operator thinks of it: a replica that empties still serves, one that is released does not.
+/// The state as operators see it: a draining replica still serves, a drained one does not.
 fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
     let drain = memory.drains.get(&replica.id).map(|drain| drain.step);
     match (replica.state, drain) {
         (ContainerState::Exited, _) => ReplicaState::Exited,
-        (ContainerState::Removing, _) | (_, Some(DrainStep::Released | DrainStep::Ended)) => {
+        (ContainerState::Removing, _) | (_, Some(DrainStep::Drained | DrainStep::Ended)) => {
             ReplicaState::Stopping
         }
-        (_, Some(DrainStep::Emptying { .. })) => ReplicaState::Draining,
+        (_, Some(DrainStep::Draining { .. })) => ReplicaState::Draining,
         (ContainerState::Paused, None) => ReplicaState::Ill,
-        (ContainerState::Running, None) if memory.is_ill(&replica.id) => ReplicaState::Ill,
+        (ContainerState::Running, None) if memory.is_unhealthy(&replica.id) => ReplicaState::Ill,
         (ContainerState::Running, None)
             if replica.is_served() || replica.health == Health::Healthy =>
         {
@@ -210,8 +212,8 @@ mod tests {
             ..Replica::bare(ContainerId("a".to_owned()), 1, state)
         };
         let (running, healthy) = (ContainerState::Running, Health::Healthy);
-        let emptying = Some(DrainStep::Emptying { quiet: 0 });
-        let released = Some(DrainStep::Released);
+        let emptying = Some(DrainStep::Draining { quiet: 0 });
+        let released = Some(DrainStep::Drained);
         for (state_of, health, step, want) in [
             (ContainerState::Created, Health::Unknown, None, ReplicaState::Starting),
             (running, Health::Unknown, None, ReplicaState::Starting),

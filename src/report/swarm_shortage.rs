@@ -1,4 +1,4 @@
-//! Swarm services that run fewer tasks than they are to.
+//! Swarm services that run fewer tasks than desired.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::model::replica::ContainerState;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 
-/// By service, those that run fewer.
+/// By service, since when tasks are missing.
 #[derive(Debug, Default)]
 pub(crate) struct SwarmShortage {
     services: BTreeMap<String, Since>,
@@ -21,11 +21,11 @@ struct Since {
 }
 
 impl SwarmShortage {
-    /// Tells it when it lasts longer than a start may take, and when it is over.
+    /// Reported when it lasts longer than `start_period`, and when it is over.
     pub(crate) fn update(&mut self, now: Moment, snapshot: &Snapshot) -> Option<Event> {
         let service = &snapshot.service;
         let name = service.name.as_str();
-        // Of a Swarm that could not be told, nothing is known.
+        // The Swarm is unknown while Docker does not answer.
         if snapshot.engine == EngineSeen::Lost {
             return None;
         }
@@ -54,7 +54,7 @@ impl SwarmShortage {
         }
         since.is_reported = true;
         let message = format!(
-            "{running} of {desired} tasks run; `docker service ps {}` tells why",
+            "{running} of {desired} tasks run; `docker service ps {}` shows why",
             service.runs.swarm().unwrap_or(name)
         );
         Some(Event::new(Kind::SwarmShort, message).service(name))

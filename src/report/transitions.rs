@@ -1,54 +1,62 @@
-//! What became of single replicas, as events.
+//! The events of replica transitions.
 
 use std::collections::BTreeMap;
 
 use crate::model::event::{Event, Kind};
-use crate::model::plan::Step;
+use crate::model::plan::ReplicaTransition;
 use crate::model::replica::{Ending, Exit};
 use crate::model::service::replica_name;
 
 /// The last lines that containers logged, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
 
-pub(super) fn event_of(service: &str, step: &Step, words: &LastWords) -> Option<Event> {
+pub(super) fn event_of(
+    service: &str,
+    step: &ReplicaTransition,
+    words: &LastWords,
+) -> Option<Event> {
     let (kind, number, message) = match step {
-        Step::Drain { number } => (Kind::ReplicaDraining, number, String::new()),
-        Step::PutBack { number } => (Kind::ReplicaPutBack, number, String::new()),
-        Step::Exited { number, exit, by, is_restarted } => {
+        ReplicaTransition::DrainStarted { number } => {
+            (Kind::ReplicaDraining, number, String::new())
+        }
+        ReplicaTransition::DrainCancelled { number } => {
+            (Kind::ReplicaPutBack, number, String::new())
+        }
+        ReplicaTransition::Exited { number, exit, by, is_restarted } => {
             let what = ending(*exit, *by, *is_restarted);
             (Kind::ReplicaExited, number, with_words(what, service, *number, words))
         }
-        Step::Restarted { number } => {
-            (Kind::ReplicaRestarted, number, "somebody started it anew".to_owned())
+        ReplicaTransition::Restarted { number } => {
+            (Kind::ReplicaRestarted, number, "restarted outside plimsoll".to_owned())
         }
-        Step::Renamed { number, from, to } => {
-            (Kind::ReplicaRenamed, number, format!("container {from} is called {to} now"))
+        ReplicaTransition::Renamed { number, from, to } => {
+            (Kind::ReplicaRenamed, number, format!("container {from} was renamed to {to}"))
         }
-        Step::Stopped { number, exit } => {
+        ReplicaTransition::Stopped { number, exit } => {
             let exit = exit.map(|exit| format!(", {exit}")).unwrap_or_default();
-            let what = format!("stopped by its owner{exit}; it is left alone until it is started");
+            let what = format!("stopped by its owner{exit}; left alone until it is started");
             (Kind::ComposeStopped, number, what)
         }
-        Step::Paused { number } => {
+        ReplicaTransition::Paused { number } => {
             let what = "paused by its owner; it gets no requests until it is unpaused";
             (Kind::ComposePaused, number, what.to_owned())
         }
-        Step::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
-        Step::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
-        Step::Lost { number } => {
-            let what = "it was started, and Docker does not list it";
+        ReplicaTransition::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
+        ReplicaTransition::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
+        ReplicaTransition::Lost { number } => {
+            let what = "it was started, but Docker does not list it";
             (Kind::ReplicaFailed, number, what.to_owned())
         }
-        Step::Release { cut: 0, .. } => return None,
-        Step::Release { number, cut } => {
-            let message = format!("drain_timeout is over, {cut} sessions were still open");
+        ReplicaTransition::DrainEnded { cut: 0, .. } => return None,
+        ReplicaTransition::DrainEnded { number, cut } => {
+            let message = format!("drain_timeout is over; {cut} sessions were still open");
             (Kind::ReplicaCut, number, message)
         }
-        Step::FellIll { number, error } => {
+        ReplicaTransition::BecameUnhealthy { number, error } => {
             let message = with_words(error.clone(), service, *number, words);
             (Kind::HealthUnhealthy, number, message)
         }
-        Step::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
+        ReplicaTransition::Recovered { number } => (Kind::HealthRecovered, number, String::new()),
     };
     Some(Event::new(kind, message).service(service).replica(replica_name(service, *number)))
 }
@@ -69,10 +77,12 @@ fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String 
     format!("{how}{by}{next}")
 }
 
-/// What the container wrote last stands below what happened to it.
+/// Appends the last log lines of the container.
 fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
     match words.get(&(service.to_owned(), number)) {
-        Some(lines) if !lines.is_empty() => format!("{what}; it wrote last:\n{}", lines.join("\n")),
+        Some(lines) if !lines.is_empty() => {
+            format!("{what}; its last log lines:\n{}", lines.join("\n"))
+        }
         Some(_) | None => what,
     }
 }

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::model::decision::{Counts, Measured, Sighting};
+use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
-use crate::model::reason::Cause;
+use crate::model::reason::AppliedRule;
 use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::service::replica_name;
 use crate::model::status::{
-    Change, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
+    LastScale, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
@@ -137,7 +137,7 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "metrics": metrics(&record.decision.measured),
         "rules": rules(&record.decision.because),
         "replicas": counts(record.decision.counts),
-        "seen": sightings(&service.name, &record.decision.sightings),
+        "seen": sightings(&service.name, &record.decision.samples),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
@@ -170,12 +170,12 @@ fn percent(load: Load) -> Option<f64> {
 }
 
 fn counts(counts: Counts) -> Value {
-    let Counts { ready, unready, ill, leaving } = counts;
-    json!({ "ready": ready, "unready": unready, "unhealthy": ill, "leaving": leaving })
+    let Counts { ready, unready, unhealthy, leaving } = counts;
+    json!({ "ready": ready, "unready": unready, "unhealthy": unhealthy, "leaving": leaving })
 }
 
-fn sightings(service: &str, all: &[Sighting]) -> Vec<Value> {
-    let one = |seen: &Sighting| {
+fn sightings(service: &str, all: &[ReplicaSample]) -> Vec<Value> {
+    let one = |seen: &ReplicaSample| {
         json!({
             "name": replica_name(service, seen.number),
             "class": seen.weight.word(),
@@ -199,8 +199,8 @@ fn standing(standing: &Standing) -> Value {
     json!({ "min": min, "max": max, "scaling": standing.scaling, "window": standing.window })
 }
 
-fn rules(because: &[Cause]) -> Vec<Value> {
-    let rule = |cause: &Cause| {
+fn rules(because: &[AppliedRule]) -> Vec<Value> {
+    let rule = |cause: &AppliedRule| {
         json!({
             "reason": cause.rule.word(),
             "text": cause.rule.to_string(),
@@ -210,8 +210,8 @@ fn rules(because: &[Cause]) -> Vec<Value> {
     because.iter().map(rule).collect()
 }
 
-fn metrics(measured: &[Measured]) -> Vec<Value> {
-    let metric = |m: &Measured| {
+fn metrics(measured: &[MetricResult]) -> Vec<Value> {
+    let metric = |m: &MetricResult| {
         json!({
             "name": m.name,
             "unit": m.unit,
@@ -227,7 +227,7 @@ fn metrics(measured: &[Measured]) -> Vec<Value> {
     measured.iter().map(metric).collect()
 }
 
-fn change(change: &Change) -> Value {
+fn change(change: &LastScale) -> Value {
     json!({
         "at": stamp(change.at),
         "from": change.from,

@@ -311,9 +311,9 @@ impl Run {
         }
         for (id, drain) in &memory.drains {
             let step = match drain.step {
-                DrainStep::Emptying { .. } => "empties",
+                DrainStep::Draining { .. } => "empties",
                 DrainStep::Ended => "has ended",
-                DrainStep::Released => "is released",
+                DrainStep::Drained => "is released",
             };
             why.push(format!("{id} still {step}"));
         }
@@ -321,7 +321,10 @@ impl Run {
             why.push("the state is not stored".to_owned());
         }
         let rollout = &memory.rollout;
-        if rollout.under_way.is_some() || !memory.ill.is_empty() || memory.suspicion.is_some() {
+        if rollout.under_way.is_some()
+            || !memory.unhealthy.is_empty()
+            || memory.panic_mode.is_some()
+        {
             why.push(format!("it still rolls or is ill: {memory:?}"));
         }
         let service = &state.scenario.service;

@@ -6,7 +6,7 @@ use crate::controller::tick::TickOutput;
 use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
-use crate::model::plan::{Plan, Step};
+use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::service::{Origin, replica_name};
@@ -34,7 +34,7 @@ impl State {
         let is_shunned = |number: &u32| {
             let container = self.containers.iter().find(|u| u.number == *number);
             container.is_some_and(|container| {
-                self.believed.is_ill(&container.id) || is_unproven(container)
+                self.believed.is_unhealthy(&container.id) || is_unproven(container)
             })
         };
         self.serving().iter().filter(|number| !is_shunned(number)).count()
@@ -147,11 +147,13 @@ impl State {
             | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();
-        let drained = |u: &SimContainer| plan.steps.contains(&Step::Drain { number: u.number });
+        let drained = |u: &SimContainer| {
+            plan.transitions.contains(&ReplicaTransition::DrainStarted { number: u.number })
+        };
         // Those of compose's that hold no seat are not started by us.
         let is_idle = |u: &SimContainer| {
             u.owner == Owner::Compose
-                && (u.state != ContainerState::Running || self.believed.is_ill(&u.id))
+                && (u.state != ContainerState::Running || self.believed.is_unhealthy(&u.id))
         };
         let stays = |u: &&SimContainer| {
             u.exists() && !is_idle(u) && !before.drains.contains_key(&u.id) && !drained(u)
@@ -182,10 +184,10 @@ impl State {
             self.record_violation(format!("{} is outside the bounds", plan.decision.wanted));
         }
         self.check_surge(plan, before);
-        for step in &plan.steps {
-            if let Step::Release { number, .. } = step {
-                let mut containers = self.containers.iter().filter(|u| u.number == *number);
-                let id = containers.next().map(|u| u.id.clone());
+        for transition in &plan.transitions {
+            if let ReplicaTransition::DrainEnded { number, .. } = transition {
+                let mut matching = self.containers.iter().filter(|u| u.number == *number);
+                let id = matching.next().map(|u| u.id.clone());
                 let drain = id.and_then(|id| Some((before.drains.get(&id)?.since, id)));
                 let longest = self.scenario.service.drain_timeout;
                 let now = self.now;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+use crate::model::rollout::{Progress, Revision, RolloutMemory};
 use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::time::Moment;
@@ -99,7 +99,7 @@ impl RolloutState {
     }
 }
 
-fn pack_recipe(recipe: &Recipe) -> RecipeState {
+fn pack_recipe(recipe: &Revision) -> RecipeState {
     let container = recipe.container.clone();
     let exposed = |(name, value): (String, Secret)| (name, value.expose().to_owned());
     RecipeState {
@@ -125,7 +125,7 @@ fn pack_recipe(recipe: &Recipe) -> RecipeState {
     }
 }
 
-fn unpack_recipe(state: RecipeState) -> Recipe {
+fn unpack_recipe(state: RecipeState) -> Revision {
     let hidden = |(name, value): (String, String)| (name, Secret::new(value));
     let container = ContainerSpec {
         origin: match state.origin {
@@ -147,5 +147,5 @@ fn unpack_recipe(state: RecipeState) -> Recipe {
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
     };
-    Recipe { container, port: state.port }
+    Revision { container, port: state.port }
 }

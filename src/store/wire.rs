@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::history::{Change, History, Recommendation};
+use crate::model::history::{History, Recommendation, ScalingEvent};
 use crate::model::memory::{
-    Drain, DrainStep, Failures, Hold, Illness, Known, Memory, Pause, ServiceMemory, Started,
-    Suspicion, Unaddressed,
+    Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
+    Started, Unaddressed, Unhealthy,
 };
 use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
@@ -44,8 +44,8 @@ struct ServiceState {
     recommendations: Vec<(u64, u32)>,
     ups: Vec<(u64, u32)>,
     downs: Vec<(u64, u32)>,
-    ill: BTreeMap<String, IllnessState>,
-    suspicion: Option<SuspicionState>,
+    unhealthy: BTreeMap<String, UnhealthyState>,
+    panic_mode: Option<PanicModeState>,
     rollout: RolloutState,
     swarm: Option<SwarmState>,
     known: BTreeMap<String, KnownState>,
@@ -75,15 +75,15 @@ struct SwarmState {
 }
 
 #[derive(Serialize, Deserialize)]
-struct IllnessState {
+struct UnhealthyState {
     since: u64,
     error: String,
     served: bool,
-    doubted: bool,
+    ignored: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct SuspicionState {
+struct PanicModeState {
     until: Option<u64>,
 }
 
@@ -115,12 +115,12 @@ pub(crate) fn text(memory: &Memory) -> String {
 
 fn pack(memory: &ServiceMemory) -> ServiceState {
     let drain = |(id, drain): (&ContainerId, &Drain)| {
-        let (released, ended) = (drain.step == DrainStep::Released, drain.step == DrainStep::Ended);
+        let (released, ended) = (drain.step == DrainStep::Drained, drain.step == DrainStep::Ended);
         (id.0.clone(), DrainState { since: drain.since.0, released, ended })
     };
-    let illness = |(id, illness): (&ContainerId, &Illness)| {
-        let Illness { since, error, served, doubted } = illness.clone();
-        (id.0.clone(), IllnessState { since: since.0, error, served, doubted })
+    let unhealthy = |(id, unhealthy): (&ContainerId, &Unhealthy)| {
+        let Unhealthy { since, error, served, ignored } = unhealthy.clone();
+        (id.0.clone(), UnhealthyState { since: since.0, error, served, ignored })
     };
     let history = &memory.history;
     ServiceState {
@@ -141,8 +141,8 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         recommendations: history.recommendations.iter().map(|r| (r.at.0, r.replicas)).collect(),
         ups: history.ups.iter().map(|c| (c.at.0, c.replicas)).collect(),
         downs: history.downs.iter().map(|c| (c.at.0, c.replicas)).collect(),
-        ill: memory.ill.iter().map(illness).collect(),
-        suspicion: memory.suspicion.map(|s| SuspicionState { until: s.until.map(|m| m.0) }),
+        unhealthy: memory.unhealthy.iter().map(unhealthy).collect(),
+        panic_mode: memory.panic_mode.map(|s| PanicModeState { until: s.until.map(|m| m.0) }),
         rollout: RolloutState::pack(&memory.rollout),
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
         known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
@@ -151,21 +151,21 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
     }
 }
 
-fn pack_known(known: &Known) -> KnownState {
-    let Known { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
+fn pack_known(known: &KnownReplica) -> KnownState {
+    let KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
         known.clone();
     let unaddressed = unaddressed.map(|Unaddressed { since, is_told }| (since.0, is_told));
     let [away, paused] = [away, paused].map(|since| since.map(|since| since.0));
     KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
 }
 
-fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> Known {
+fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> KnownReplica {
     let KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
         state;
     let unaddressed =
         unaddressed.map(|(since, is_told)| Unaddressed { since: past(since), is_told });
     let [away, paused] = [away, paused].map(|since| since.map(&past));
-    Known { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
+    KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
 }
 
 /// A time in the future, after the clock was set back, is read as now, so that nothing waits for
@@ -188,13 +188,13 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         // Looks that were not seen by this daemon do not count.
         let step = match (drain.released, drain.ended) {
             (_, true) => DrainStep::Ended,
-            (true, false) => DrainStep::Released,
-            (false, false) => DrainStep::Emptying { quiet: 0 },
+            (true, false) => DrainStep::Drained,
+            (false, false) => DrainStep::Draining { quiet: 0 },
         };
         (ContainerId(id), Drain { since: past(drain.since), step })
     };
     let recommendation = |(at, replicas)| Recommendation { at: past(at), replicas };
-    let change = |(at, replicas)| Change { at: past(at), replicas };
+    let change = |(at, replicas)| ScalingEvent { at: past(at), replicas };
     let history = History {
         recommendations: state.recommendations.into_iter().map(recommendation).collect(),
         ups: state.ups.into_iter().map(change).collect(),
@@ -205,15 +205,15 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         until: hold.until.map(Moment),
         reason: hold.reason,
     });
-    let illness = |(id, state): (String, IllnessState)| {
-        let IllnessState { since, error, served, doubted } = state;
-        (ContainerId(id), Illness { since: past(since), error, served, doubted })
+    let unhealthy = |(id, state): (String, UnhealthyState)| {
+        let UnhealthyState { since, error, served, ignored } = state;
+        (ContainerId(id), Unhealthy { since: past(since), error, served, ignored })
     };
     ServiceMemory {
         history,
         hold,
-        ill: state.ill.into_iter().map(illness).collect(),
-        suspicion: state.suspicion.map(|s| Suspicion { until: s.until.map(past) }),
+        unhealthy: state.unhealthy.into_iter().map(unhealthy).collect(),
+        panic_mode: state.panic_mode.map(|s| PanicMode { until: s.until.map(past) }),
         rollout: state.rollout.unpack(past),
         swarm: state.swarm.map(|SwarmState { seen, asked }| SwarmMemory { seen, asked }),
         known: state
@@ -243,15 +243,15 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::history::{Change, History, Recommendation};
+    use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
 
     use crate::model::memory::{
-        Drain, DrainStep, Failures, Hold, Illness, Known, Memory, Pause, ServiceMemory, Started,
-        Suspicion, Unaddressed,
+        Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
+        Started, Unaddressed, Unhealthy,
     };
     use crate::model::replica::ContainerId;
-    use crate::model::rollout::{Progress, Recipe, RolloutMemory};
+    use crate::model::rollout::{Progress, Revision, RolloutMemory};
     use crate::model::secret::Secret;
     use crate::model::service::{ContainerSpec, Origin, Restart};
     use crate::model::swarm::SwarmMemory;
@@ -259,7 +259,7 @@ mod tests {
     use crate::store::wire::{parse, text};
 
     /// With something in every field.
-    fn recipe() -> Recipe {
+    fn recipe() -> Revision {
         let text = |text: &str| text.to_owned();
         let container = ContainerSpec {
             origin: Origin::Image(text("web:1")),
@@ -273,20 +273,20 @@ mod tests {
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
         };
-        Recipe { container, port: 7 }
+        Revision { container, port: 7 }
     }
 
     fn sample() -> Memory {
         let drain = |since, step| Drain { since: Moment(since), step };
-        let illness =
-            Illness { since: Moment(920), error: "503".into(), served: true, doubted: true };
+        let unhealthy =
+            Unhealthy { since: Moment(920), error: "503".into(), served: true, ignored: true };
         let web = ServiceMemory {
             wanted: Some(3),
             last_number: 7,
             changed_at: Some(Moment(1000)),
             drains: [
-                (ContainerId("a".to_owned()), drain(900, DrainStep::Released)),
-                (ContainerId("b".to_owned()), drain(950, DrainStep::Emptying { quiet: 0 })),
+                (ContainerId("a".to_owned()), drain(900, DrainStep::Drained)),
+                (ContainerId("b".to_owned()), drain(950, DrainStep::Draining { quiet: 0 })),
                 (ContainerId("d".to_owned()), drain(900, DrainStep::Ended)),
             ]
             .into(),
@@ -298,8 +298,8 @@ mod tests {
             },
             hold: Some(Hold { count: 4, until: Some(Moment(9000)), reason: Some("sale".into()) }),
             pause: Some(Pause { until: None }),
-            ill: [(ContainerId("c".to_owned()), illness)].into(),
-            suspicion: Some(Suspicion { until: Some(Moment(940)) }),
+            unhealthy: [(ContainerId("c".to_owned()), unhealthy)].into(),
+            panic_mode: Some(PanicMode { until: Some(Moment(940)) }),
             rollout: RolloutMemory {
                 restart_up_to: 3,
                 good: Some(Arc::new(recipe())),
@@ -308,13 +308,13 @@ mod tests {
             },
             history: History {
                 recommendations: vec![Recommendation { at: Moment(700), replicas: 5 }],
-                ups: vec![Change { at: Moment(600), replicas: 1 }],
-                downs: vec![Change { at: Moment(500), replicas: 2 }],
+                ups: vec![ScalingEvent { at: Moment(600), replicas: 1 }],
+                downs: vec![ScalingEvent { at: Moment(500), replicas: 2 }],
             },
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
             known: [(
                 ContainerId("b".to_owned()),
-                Known {
+                KnownReplica {
                     name: "web-old".to_owned(),
                     number: 6,
                     run: Some(11),

@@ -124,7 +124,7 @@ fn what_compose_removes_is_answered_after_a_cooldown() {
     ));
     project.testbed.wait_serving(2, secs(60), &daemon);
     project.remove(2);
-    daemon.wait(&["docker compose made it 1"], secs(30));
+    daemon.wait(&["docker compose set it to 1"], secs(30));
     assert!(reached(secs(60), || project.containers() == project.named(&[1, 3])));
     project.testbed.wait_serving(2, secs(60), &daemon);
 }

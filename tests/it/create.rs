@@ -45,7 +45,8 @@ fn starts_are_tidied_up_and_tried_again_later() {
         harness.wait_served();
         // That what failed was mended is said by a reload, or shown by ten good minutes.
         daemon.signal("HUP");
-        daemon.wait(&["info kind=health.crash_loop", "resolved: starts wait no more"], SOON);
+        daemon
+            .wait(&["info kind=health.crash_loop", "resolved: starts are no longer delayed"], SOON);
     });
 }
 
@@ -82,7 +83,8 @@ fn a_host_without_room_is_reported_and_nothing_is_started() {
     harness.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-1"]));
-    daemon.wait(&["info kind=scale.capped", "resolved: the host has room for all"], SOON);
+    daemon
+        .wait(&["info kind=scale.capped", "resolved: the host has memory for all replicas"], SOON);
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn how_a_replica_ended_is_reported_with_its_last_words() {
     let words = [
         "kind=replica.exited",
         "replica=web-1",
-        r#"message="exit code 3; it wrote last:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
+        r#"message="exit code 3; its last log lines:\nlistening\n\\u{1b}[31mcannot read \"key\"""#,
     ];
     daemon.wait(&words, SOON);
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));

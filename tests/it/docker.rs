@@ -235,7 +235,7 @@ fn a_death_is_answered_at_once_not_at_the_next_evaluation() {
     harness.docker.turn("web-1", "exited", "die");
     daemon.wait(&["kind=replica.exited", "replica=web-1"], secs(5));
     wait_running(&harness, &["web-2"]);
-    let replaced = ["kind=health.replaced", "replica=web-1", "what was wrong with it: exit code 0"];
+    let replaced = ["kind=health.replaced", "replica=web-1", "replaced because: exit code 0"];
     daemon.wait(&replaced, SOON);
     harness.wait_served();
     assert_eq!(harness.docker.containers().len(), 1);

@@ -186,8 +186,7 @@ fn a_state_that_cannot_be_stored_is_reported_and_keeps_nothing_from_running() {
     let stored = || harness.dir.join("state/state.json").exists();
     harness.wait_evaluations(1);
     assert!(reached(SOON, stored));
-    daemon
-        .wait(&["info kind=state.not_saved", "resolved: all that is known is stored again"], SOON);
+    daemon.wait(&["info kind=state.not_saved", "resolved: the state is stored again"], SOON);
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn what_somebody_else_asks_of_swarm_stands_for_a_cooldown() {
     let daemon = harness.start();
     stays(&harness, &daemon, 2);
     harness.docker.rescale("shop_web", 6);
-    daemon.wait(&["kind=scale.up", "from=2 to=6", "somebody else had Swarm make it 6"], SOON);
+    daemon.wait(&["kind=scale.up", "from=2 to=6", "replicas were set to 6 outside plimsoll"], SOON);
     let cooling = daemon.wait(&["service=web", "reason=CoolingDown"], SOON);
     assert_eq!(harness.docker.swarm_replicas("shop_web"), 6);
     wait_replicas(&harness, &daemon, 2);

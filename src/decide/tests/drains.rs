@@ -6,7 +6,7 @@ use crate::decide::plan_service;
 use crate::decide::tests::{address, id, sketch};
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
-use crate::model::plan::Step;
+use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::Server;
 use crate::model::replica::{ContainerState, Duty, ServerSeen};
 use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
@@ -29,7 +29,7 @@ fn table(rows: &str) {
         for look in looks.split_whitespace() {
             let snapshot = seen(look, &base);
             let (plan, next) = plan_service(&snapshot, &memory);
-            got.push(answer(&plan.steps, &plan.actions, &next));
+            got.push(answer(&plan.transitions, &plan.actions, &next));
             memory = next;
         }
         let (got, want) = (got.join(" "), want.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -92,16 +92,18 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
     snapshot
 }
 
-fn answer(steps: &[Step], actions: &[Action], next: &ServiceMemory) -> String {
-    for step in steps {
+fn answer(transitions: &[ReplicaTransition], actions: &[Action], next: &ServiceMemory) -> String {
+    for step in transitions {
         match step {
-            Step::Release { number: 2, cut } => return format!("out({cut})"),
-            Step::PutBack { number: 2 } => return "back".to_owned(),
-            Step::Release { .. } | Step::PutBack { .. } => panic!("not the one that drains"),
-            Step::Drain { .. }
-            | Step::Exited { .. }
-            | Step::FellIll { .. }
-            | Step::Recovered { .. } => (),
+            ReplicaTransition::DrainEnded { number: 2, cut } => return format!("out({cut})"),
+            ReplicaTransition::DrainCancelled { number: 2 } => return "back".to_owned(),
+            ReplicaTransition::DrainEnded { .. } | ReplicaTransition::DrainCancelled { .. } => {
+                panic!("not the one that drains")
+            }
+            ReplicaTransition::DrainStarted { .. }
+            | ReplicaTransition::Exited { .. }
+            | ReplicaTransition::BecameUnhealthy { .. }
+            | ReplicaTransition::Recovered { .. } => (),
             other => panic!("nobody did that: {other:?}"),
         }
     }
@@ -109,8 +111,8 @@ fn answer(steps: &[Step], actions: &[Action], next: &ServiceMemory) -> String {
         return "remove".to_owned();
     }
     match next.drains.get(&id(2)).map(|d| d.step) {
-        Some(DrainStep::Emptying { quiet }) => format!("q{quiet}"),
-        Some(DrainStep::Released) => "kept".to_owned(),
+        Some(DrainStep::Draining { quiet }) => format!("q{quiet}"),
+        Some(DrainStep::Drained) => "kept".to_owned(),
         Some(DrainStep::Ended) => "ended".to_owned(),
         None => "forgotten".to_owned(),
     }

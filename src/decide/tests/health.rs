@@ -1,10 +1,10 @@
 //! Who falls ill, what comes in its place, and when the check is doubted. The notation is in
 //! `mod.rs`.
 
-use crate::decide::tests::{NOW, S, ill, illness, shown, sketch, table};
+use crate::decide::tests::{NOW, S, ill, shown, sketch, table, unhealthy};
 use crate::decide::{plan_service, rollout};
-use crate::model::memory::{Drain, DrainStep, Suspicion};
-use crate::model::plan::Milestone;
+use crate::model::memory::{Drain, DrainStep, PanicMode};
+use crate::model::plan::ServiceTransition;
 use crate::model::replica::Health;
 use crate::model::snapshot::ProxyStanding;
 use crate::model::time::Moment;
@@ -64,7 +64,7 @@ fn one_that_recovered_serves_again_and_its_successor_goes() {
     let (mut snapshot, memory) = sketch("RS 50 1..9 2 between");
     snapshot.replicas[1].health = Health::Healthy;
     let (plan, next) = plan_service(&snapshot, &memory);
-    assert!(next.ill.is_empty() && plan.actions.is_empty(), "{plan:?}");
+    assert!(next.unhealthy.is_empty() && plan.actions.is_empty(), "{plan:?}");
     assert_eq!(plan.servers.len(), 2);
 }
 
@@ -85,7 +85,7 @@ fn it_leaves_haproxy_at_once_and_is_never_put_back() {
         let (snapshot, memory) = sketch(input);
         let (plan, next) = plan_service(&snapshot, &memory);
         assert_eq!(plan.servers.len(), want, "{input}");
-        let emptying = |drain: &Drain| matches!(drain.step, DrainStep::Emptying { .. });
+        let emptying = |drain: &Drain| matches!(drain.step, DrainStep::Draining { .. });
         assert!(next.drains.values().all(emptying), "what it has in hand it may finish: {input}");
     }
     table("RSG 50 1..9 2 | 2 [remove 3] inside(50%)");
@@ -93,25 +93,27 @@ fn it_leaves_haproxy_at_once_and_is_never_put_back() {
 
 #[test]
 fn what_was_known_stands_until_it_passes_again() {
-    for (health, is_ill) in
+    for (health, is_unhealthy) in
         [(Health::Unknown, true), (Health::Starting, true), (ill(), true), (Health::Healthy, false)]
     {
         let (mut snapshot, memory) = sketch("RRS 50 1..9 3");
         snapshot.replicas[2].health = health.clone();
         let next = plan_service(&snapshot, &memory).1;
-        assert_eq!(!next.ill.is_empty(), is_ill, "{health:?}");
+        assert_eq!(!next.unhealthy.is_empty(), is_unhealthy, "{health:?}");
     }
 }
 
 #[test]
 fn one_that_goes_because_it_is_ill_is_not_put_back_by_a_daemon_that_does_not_know_it_yet() {
-    for (is_ill, want) in
+    for (is_unhealthy, want) in
         [(false, "2 [back 2] inside(50%)"), (true, "2 [start 3] inside(50%) draining(1)")]
     {
         let (mut snapshot, mut memory) = sketch("RD 50 1..9 2");
         snapshot.replicas[1].health = Health::Unknown;
-        let illness = illness('S').filter(|_| is_ill);
-        memory.ill.extend(illness.map(|illness| (snapshot.replicas[1].id.clone(), illness)));
+        let unhealthy = unhealthy('S').filter(|_| is_unhealthy);
+        memory
+            .unhealthy
+            .extend(unhealthy.map(|unhealthy| (snapshot.replicas[1].id.clone(), unhealthy)));
         assert_eq!(shown(&plan_service(&snapshot, &memory).0), want);
     }
 }
@@ -183,7 +185,7 @@ fn an_operator_has_the_doubted_replaced_and_what_passes_ends_the_doubt() {
     let (mut snapshot, _) = sketch("SSR 50 1..9 3");
     snapshot.now = NOW.plus(S * 60);
     let (plan, memory) = plan_service(&snapshot, &memory);
-    assert!(memory.suspicion.is_some_and(|s| s.until.is_some()), "{}", shown(&plan));
+    assert!(memory.panic_mode.is_some_and(|s| s.until.is_some()), "{}", shown(&plan));
 }
 
 /// The check has an interval of 10 s and a timeout of 5 s.
@@ -192,11 +194,11 @@ fn at_once_is_within_an_interval_of_the_check() {
     for (seconds, suspected) in [(0, true), (15, true), (16, false)] {
         let (mut snapshot, mut memory) = sketch("SI 50 1..9 2");
         let first = Moment(NOW.0 - seconds * 1000);
-        memory.ill.values_mut().for_each(|illness| illness.since = first);
+        memory.unhealthy.values_mut().for_each(|unhealthy| unhealthy.since = first);
         snapshot.replicas[0].health = Health::Unhealthy { since: first, error: String::new() };
         let (plan, next) = plan_service(&snapshot, &memory);
-        assert_eq!(next.suspicion.is_some(), suspected, "{seconds}");
-        assert_eq!(plan.milestones.is_empty(), !suspected, "{seconds}");
+        assert_eq!(next.panic_mode.is_some(), suspected, "{seconds}");
+        assert_eq!(plan.service_transitions.is_empty(), !suspected, "{seconds}");
     }
 }
 
@@ -210,13 +212,13 @@ fn after_the_first_recovered_the_others_have_the_time_to() {
         }
         let (plan, next) = plan_service(&snapshot, &memory);
         memory = next;
-        (memory.suspicion, plan.milestones.contains(&Milestone::Trusted))
+        (memory.panic_mode, plan.service_transitions.contains(&ServiceTransition::PanicModeLeft))
     };
-    let until = |at: u32| Some(Suspicion { until: Some(NOW.plus(S * at)) });
-    assert_eq!(look(&[], 0), (Some(Suspicion { until: None }), false));
+    let until = |at: u32| Some(PanicMode { until: Some(NOW.plus(S * at)) });
+    assert_eq!(look(&[], 0), (Some(PanicMode { until: None }), false));
     assert_eq!(look(&[1], 1), (until(16), false));
     // All are ill again.
-    assert_eq!(look(&[], 2), (Some(Suspicion { until: None }), false));
+    assert_eq!(look(&[], 2), (Some(PanicMode { until: None }), false));
     assert_eq!(look(&[1], 3), (until(18), false));
     assert_eq!(look(&[0, 1], 17), (until(18), false));
     assert_eq!(look(&[0, 1], 18), (None, true));

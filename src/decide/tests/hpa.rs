@@ -15,7 +15,7 @@ use crate::decide::tests::NOW;
 use crate::decide::tests::cases::{check, load};
 use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
 use crate::model::bounds::Bounds;
-use crate::model::history::{Change, History, Recommendation};
+use crate::model::history::{History, Recommendation, ScalingEvent};
 use crate::model::metric::Milli;
 use crate::model::time::Moment;
 
@@ -188,8 +188,8 @@ fn recommendations(case: &Value) -> Vec<Recommendation> {
     list(&case["recommendations"]).iter().map(one).collect()
 }
 
-fn events(value: &Value) -> Vec<Change> {
-    let one = |e: &Value| Change { at: ago(&e["age_s"]), replicas: count(&e["change"]) };
+fn events(value: &Value) -> Vec<ScalingEvent> {
+    let one = |e: &Value| ScalingEvent { at: ago(&e["age_s"]), replicas: count(&e["change"]) };
     list(value).iter().map(one).collect()
 }
 

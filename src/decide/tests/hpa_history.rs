@@ -9,8 +9,8 @@ use crate::decide::stabilize::{self, Windows};
 use crate::decide::tests::{NOW, S};
 use crate::model::behavior::{Amount, Behavior, Cap, Policy, Rules, Select};
 use crate::model::bounds::Bounds;
-use crate::model::history::{Change, History, Recommendation};
-use crate::model::reason::{Cause, Rule};
+use crate::model::history::{History, Recommendation, ScalingEvent};
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::time::Moment;
 
 /// Numbers that look like chance, the same on every run.
@@ -142,14 +142,14 @@ fn what_is_just_as_old_as_the_window_keeps_its_place() {
         let windows = Windows { up: S, down: S * 300 };
         stabilize::with_behavior(&mut history, NOW, 3, 2, windows);
         assert_eq!(history.recommendations.len(), length, "{age}");
-        let change = Change { at, replicas: 1 };
+        let change = ScalingEvent { at, replicas: 1 };
         assert_eq!(policies::is_outdated(&change, NOW, S * 300), length == 1, "{age}");
     }
 }
 
 #[test]
 fn a_decision_leaves_a_thin_history() {
-    let old = vec![Change { at: Moment(NOW.0 - 1_800_000), replicas: 1 }];
+    let old = vec![ScalingEvent { at: Moment(NOW.0 - 1_800_000), replicas: 1 }];
     let mut history = History { downs: old, ..History::begun(NOW, 3) };
     let bounds = Bounds::new(1, 9).unwrap();
     for i in 0..100 {
@@ -164,7 +164,7 @@ fn a_decision_leaves_a_thin_history() {
 fn a_clock_that_was_ahead_holds_nothing_for_long() {
     let ahead = NOW.plus(S * 100_000);
     let mut history = History::begun(ahead, 9);
-    history.downs.push(Change { at: ahead, replicas: 9 });
+    history.downs.push(ScalingEvent { at: ahead, replicas: 9 });
     let windows = Windows { up: S, down: S * 60 };
     assert_eq!(turn(&mut history, NOW, 9, 3, windows), 9);
     policies::thin_out(&mut history, NOW);
@@ -195,8 +195,8 @@ fn a_limit_names_the_policy_that_gave_it() {
     };
     let by = |number, policy| (number, Cap::Policy(policy));
     let closed = |number| (number, Cap::Disabled);
-    let up = |(number, cap)| Cause { rule: Rule::ScaleUpLimit(cap), number };
-    let down = |(number, cap)| Cause { rule: Rule::ScaleDownLimit(cap), number };
+    let up = |(number, cap)| AppliedRule { rule: Rule::ScaleUpLimit(cap), number };
+    let down = |(number, cap)| AppliedRule { rule: Rule::ScaleDownLimit(cap), number };
     let table = [
         (10, 99, Select::Max, up(by(15, HALF))),
         (10, 99, Select::Min, up(by(12, TWO))),
@@ -219,8 +219,8 @@ fn a_limit_names_the_policy_that_gave_it() {
     let always = behavior(&[TWO], &[TWO], Select::Max);
     let plain = Behavior { tolerance: 10, scale_up: Rules::up(), scale_down: Rules::down() };
     let growth = |number| up((number, Cap::Growth));
-    let most = |number| Cause { rule: Rule::AboveMax(number), number };
-    let fewest = |number| Cause { rule: Rule::BelowMin(number), number };
+    let most = |number| AppliedRule { rule: Rule::AboveMax(number), number };
+    let fewest = |number| AppliedRule { rule: Rule::BelowMin(number), number };
     let some = Policy { amount: Amount::Replicas(4), period: S * 15 };
     let table = [
         (4, 9, (2, 6), Some(&always), most(6)),
@@ -249,7 +249,7 @@ fn changes_of_both_ways_count_until_just_before_the_period_ends() {
     let rules = behavior(&[TWO], &[TWO], Select::Max);
     let (up, down) = (rules.scale_up, rules.scale_down);
     for (age, ceiling, floor) in [(59_999, 10, 10), (60_000, 12, 8), (60_001, 12, 8)] {
-        let log = vec![Change { at: Moment(NOW.0 - age), replicas: 2 }];
+        let log = vec![ScalingEvent { at: Moment(NOW.0 - age), replicas: 2 }];
         let added = History { ups: log.clone(), ..History::default() };
         let taken = History { downs: log.clone(), ..History::default() };
         assert_eq!(policies::ceiling(&added, NOW, 10, &up).replicas, ceiling, "{age}");
@@ -298,12 +298,12 @@ fn a_hold_names_the_recommendation_and_the_window() {
     // The later of two equal ones: it holds longest.
     let rule = Rule::ScaleDownStabilized { proposed: 8, window: S * 300 };
     let got = ask(9, 3, None);
-    assert_eq!((got.replicas, got.because), (8, vec![Cause { rule, number: 8 }]));
+    assert_eq!((got.replicas, got.because), (8, vec![AppliedRule { rule, number: 8 }]));
     let mut behavior = behavior(&[TWO], &[TWO], Select::Max);
     behavior.scale_up.stabilization = S * 5;
     let rule = Rule::ScaleUpStabilized { proposed: 2, window: S * 5 };
     let got = ask(1, 9, Some(&behavior));
-    assert_eq!((got.replicas, got.because), (2, vec![Cause { rule, number: 2 }]));
+    assert_eq!((got.replicas, got.because), (2, vec![AppliedRule { rule, number: 2 }]));
     // What there is already is not taken away by a low recommendation.
     let got = ask(5, 9, Some(&behavior));
     assert_eq!((got.replicas, got.word()), (5, "ScaleUpStabilized"));
@@ -327,7 +327,8 @@ fn in_every_small_world_the_number_stays_in_bounds_and_goes_the_way_it_was_asked
             for (current, desired) in (min..=max.min(12)).flat_map(|c| (0..14).map(move |d| (c, d)))
             {
                 for past in 0..27 {
-                    let change = |n: u32| vec![Change { at: Moment(NOW.0 - 20_000), replicas: n }];
+                    let change =
+                        |n: u32| vec![ScalingEvent { at: Moment(NOW.0 - 20_000), replicas: n }];
                     let (recommended, ups, downs) = (past % 3, past / 3 % 3, past / 9);
                     let mut history = History {
                         ups: change(ups * 5),

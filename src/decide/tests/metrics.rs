@@ -135,7 +135,7 @@ fn the_record_tells_how_each_replica_counted() {
         ("R      40    1..9 1 lost", "ready 40%"),
     ] {
         let (snapshot, memory) = sketch(world);
-        let seen = plan_service(&snapshot, &memory).0.decision.sightings;
+        let seen = plan_service(&snapshot, &memory).0.decision.samples;
         let cpu = |load| match load {
             Load::Read(percent) => percent.to_string(),
             Load::Missing => "-".to_owned(),

@@ -49,10 +49,10 @@ use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::bounds::Bounds;
 use crate::model::history::Recommendation;
 use crate::model::memory::{
-    Drain, DrainStep, Failures, Hold, Illness, Pause, ServiceMemory, Suspicion,
+    Drain, DrainStep, Failures, Hold, PanicMode, Pause, ServiceMemory, Unhealthy,
 };
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
-use crate::model::plan::{Milestone, Plan, Step};
+use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
 use crate::model::schedule::{
@@ -115,7 +115,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
             loads.pop();
         }
         memory.drains.extend(drain.map(|d| (replica.id.clone(), d)));
-        memory.ill.extend(illness(letter).map(|illness| (replica.id.clone(), illness)));
+        memory.unhealthy.extend(unhealthy(letter).map(|unhealthy| (replica.id.clone(), unhealthy)));
         snapshot.replicas.push(replica);
     }
     words.for_each(|word| apply(word, &mut snapshot, &mut memory));
@@ -208,8 +208,8 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
         }),
         "suspected" => {
             let until = value.parse::<u64>().ok().map(|ms| Moment(NOW.0 + ms));
-            memory.suspicion = Some(Suspicion { until });
-            memory.ill.values_mut().for_each(|illness| illness.doubted = true);
+            memory.panic_mode = Some(PanicMode { until });
+            memory.unhealthy.values_mut().for_each(|unhealthy| unhealthy.ignored = true);
         }
         // How many above the number, and how many below.
         "surge" => {
@@ -330,8 +330,8 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     };
     let plain = Replica { load: Load::Missing, server: None, ..ready.clone() };
     let since = Moment(NOW.0 - 1000);
-    let emptying = Drain { since, step: DrainStep::Emptying { quiet: 0 } };
-    let released = Some(Drain { since, step: DrainStep::Released });
+    let emptying = Drain { since, step: DrainStep::Draining { quiet: 0 } };
+    let released = Some(Drain { since, step: DrainStep::Drained });
     let shown = Some(ServerSeen { duty: Duty::Drain, ..server });
     let other = Some("other".to_owned());
     match letter {
@@ -368,51 +368,53 @@ fn ill() -> Health {
 }
 
 /// What is remembered of it.
-fn illness(letter: char) -> Option<Illness> {
+fn unhealthy(letter: char) -> Option<Unhealthy> {
     let since = Moment(NOW.0 - 60_000);
     let error = "503".to_owned();
-    (letter == 'S').then_some(Illness { since, error, served: true, doubted: false })
+    (letter == 'S').then_some(Unhealthy { since, error, served: true, ignored: false })
 }
 
 /// `wanted [steps, milestones and actions] rules`.
 fn shown(plan: &Plan) -> String {
-    let steps = plan.steps.iter().map(step_shown);
-    let steps = steps.chain(plan.milestones.iter().map(milestone_shown));
-    let what: Vec<String> = steps.chain(plan.actions.iter().map(action_shown)).collect();
+    let transitions = plan.transitions.iter().map(step_shown);
+    let transitions = transitions.chain(plan.service_transitions.iter().map(milestone_shown));
+    let what: Vec<String> = transitions.chain(plan.actions.iter().map(action_shown)).collect();
     let why: Vec<String> =
         plan.decision.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
     format!("{} [{}] {}", plan.decision.wanted, what.join(", "), why.join(" "))
 }
 
-fn step_shown(step: &Step) -> String {
+fn step_shown(step: &ReplicaTransition) -> String {
     match step {
-        Step::Drain { number } => format!("drain {number}"),
-        Step::PutBack { number } => format!("back {number}"),
-        Step::Exited { number, .. } => format!("exited {number}"),
-        Step::Release { number, cut } => format!("release {number} cut {cut}"),
-        Step::FellIll { number, .. } => format!("ill {number}"),
-        Step::Recovered { number } => format!("well {number}"),
-        Step::Restarted { number } => format!("restarted {number}"),
-        Step::Renamed { number, to, .. } => format!("{number} is {to}"),
-        Step::Stopped { number, .. } => format!("stopped {number}"),
-        Step::Paused { number } => format!("paused {number}"),
-        Step::Unpaused { number } => format!("unpaused {number}"),
-        Step::NotReady { number, .. } => format!("not ready {number}"),
-        Step::Lost { number } => format!("lost {number}"),
+        ReplicaTransition::DrainStarted { number } => format!("drain {number}"),
+        ReplicaTransition::DrainCancelled { number } => format!("back {number}"),
+        ReplicaTransition::Exited { number, .. } => format!("exited {number}"),
+        ReplicaTransition::DrainEnded { number, cut } => format!("release {number} cut {cut}"),
+        ReplicaTransition::BecameUnhealthy { number, .. } => format!("ill {number}"),
+        ReplicaTransition::Recovered { number } => format!("well {number}"),
+        ReplicaTransition::Restarted { number } => format!("restarted {number}"),
+        ReplicaTransition::Renamed { number, to, .. } => format!("{number} is {to}"),
+        ReplicaTransition::Stopped { number, .. } => format!("stopped {number}"),
+        ReplicaTransition::Paused { number } => format!("paused {number}"),
+        ReplicaTransition::Unpaused { number } => format!("unpaused {number}"),
+        ReplicaTransition::NotReady { number, .. } => format!("not ready {number}"),
+        ReplicaTransition::Lost { number } => format!("lost {number}"),
     }
 }
 
-fn milestone_shown(milestone: &Milestone) -> String {
-    match milestone {
-        Milestone::Suspected { count } => format!("suspect {count}"),
-        Milestone::Trusted => "trust".to_owned(),
-        Milestone::RolloutStarted { old } => format!("roll {old}"),
-        Milestone::RolloutFinished { is_back: false, .. } => "rolled".to_owned(),
-        Milestone::RolloutFinished { is_back: true, .. } => "rolled back".to_owned(),
-        Milestone::RolledBack { to, .. } => format!("give up for {}", to.as_deref().unwrap_or("-")),
-        Milestone::RolloutStalled { .. } => "stalled".to_owned(),
-        Milestone::RestartLoop => "loop".to_owned(),
-        Milestone::RestartLoopOver => "loop over".to_owned(),
+fn milestone_shown(transition: &ServiceTransition) -> String {
+    match transition {
+        ServiceTransition::PanicModeEntered { count } => format!("suspect {count}"),
+        ServiceTransition::PanicModeLeft => "trust".to_owned(),
+        ServiceTransition::RolloutStarted { old } => format!("roll {old}"),
+        ServiceTransition::RolloutFinished { is_back: false, .. } => "rolled".to_owned(),
+        ServiceTransition::RolloutFinished { is_back: true, .. } => "rolled back".to_owned(),
+        ServiceTransition::RolledBack { to, .. } => {
+            format!("give up for {}", to.as_deref().unwrap_or("-"))
+        }
+        ServiceTransition::RolloutStalled { .. } => "stalled".to_owned(),
+        ServiceTransition::RestartLoop => "loop".to_owned(),
+        ServiceTransition::RestartLoopOver => "loop over".to_owned(),
     }
 }
 
@@ -449,8 +451,8 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::Rescaled(n) => format!("rescaled({n})"),
         Rule::NotLeader => "not_leader".to_owned(),
         Rule::StoppedByCompose => "stopped".to_owned(),
-        Rule::SwarmUntold => "untold_by_swarm".to_owned(),
-        Rule::Standing => "standing".to_owned(),
+        Rule::SwarmUnavailable => "untold_by_swarm".to_owned(),
+        Rule::Unchanged => "standing".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),
         Rule::OutsideHours => "outside".to_owned(),
@@ -463,9 +465,9 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::AboveTarget(g) => format!("over({})", g.value),
         Rule::BelowTarget(g) => format!("under({})", g.value),
         Rule::OnTarget(g) => format!("on({})", g.value),
-        Rule::GapsExplain(g) => format!("explained({})", g.value),
-        Rule::Untold { metric } => format!("untold({metric})"),
-        Rule::Unsure { metric } => format!("unsure({metric})"),
+        Rule::WithinUncertainty(g) => format!("explained({})", g.value),
+        Rule::Unavailable { metric } => format!("untold({metric})"),
+        Rule::ScaleDownBlocked { metric } => format!("unsure({metric})"),
         Rule::ScaleUpStabilized { proposed, .. } => format!("up_window({proposed})"),
         Rule::ScaleDownStabilized { proposed, .. } => format!("down_window({proposed})"),
         Rule::ScaleUpLimit(cap) => format!("up_limit({})", cap_shown(*cap)),

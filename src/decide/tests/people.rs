@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::decide::tests::{NOW, id, number, sketch, table};
 use crate::decide::{lifecycle, plan_service};
-use crate::model::memory::{Known, ServiceMemory, Started};
+use crate::model::memory::{KnownReplica, ServiceMemory, Started};
 use crate::model::owner::Owner;
-use crate::model::plan::Step;
+use crate::model::plan::ReplicaTransition;
 use crate::model::replica::{ContainerId, Ended, Ending};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
 /// As if the last look had shown these numbers.
-fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, Known> {
-    let known = |number| Known {
+fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, KnownReplica> {
+    let known = |number| KnownReplica {
         name: format!("web-{number}"),
         number,
         run: Some(1),
@@ -187,7 +187,11 @@ fn a_start_that_no_look_shows_holds_its_seat_for_three_looks() {
         assert_eq!((memory.started[&2].looks, memory.failures.count), (looks, 0));
     }
     let (plan, memory) = plan_service(&snapshot, &memory);
-    assert!(plan.steps.contains(&Step::Lost { number: 2 }), "{:?}", plan.steps);
+    assert!(
+        plan.transitions.contains(&ReplicaTransition::Lost { number: 2 }),
+        "{:?}",
+        plan.transitions
+    );
     assert!(memory.started.is_empty());
     assert_eq!(memory.failures.count, 1);
 }
@@ -212,14 +216,18 @@ fn docker_restarting_a_replica_is_told_each_time_and_five_times_in_ten_minutes_i
         snapshot.now.0 += 10_000;
         let (plan, next) = plan_service(&snapshot, &memory);
         memory = next;
-        let exits = plan.steps.iter().filter(|s| matches!(s, Step::Exited { .. })).count();
+        let exits = plan
+            .transitions
+            .iter()
+            .filter(|s| matches!(s, ReplicaTransition::Exited { .. }))
+            .count();
         assert_eq!((exits, memory.failures.count), (1, 0));
-        told.push(plan.milestones.len());
+        told.push(plan.service_transitions.len());
     }
     assert_eq!(told, [0, 0, 0, 0, 1, 0]);
     snapshot.now.0 += 600_000;
     let (plan, memory) = plan_service(&snapshot, &memory);
-    assert_eq!((plan.milestones.len(), memory.restarts.len()), (1, 0));
+    assert_eq!((plan.service_transitions.len(), memory.restarts.len()), (1, 0));
 }
 
 #[test]

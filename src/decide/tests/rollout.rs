@@ -9,9 +9,9 @@ use crate::decide::tests::{NOW, S, shown, sketch, table};
 use crate::model::action::Action;
 use crate::model::command::{Order, Refusal};
 use crate::model::memory::{Failures, ServiceMemory};
-use crate::model::plan::{Milestone, Plan};
+use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::replica::{ContainerState, Health};
-use crate::model::rollout::{Progress, Recipe};
+use crate::model::rollout::{Progress, Revision};
 use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
 use crate::model::snapshot::Snapshot;
@@ -141,7 +141,7 @@ impl Story {
             self.snapshot.now = self.snapshot.now.plus(S);
             let (plan, next) = plan_service(&self.snapshot, &self.memory);
             self.memory = next;
-            self.told.extend(plan.milestones.iter().map(|m| format!("{m:?}")));
+            self.told.extend(plan.service_transitions.iter().map(|m| format!("{m:?}")));
             self.happen(&plan, &works);
         }
     }
@@ -220,7 +220,7 @@ fn a_change_goes_through_all_and_what_it_was_is_remembered() {
     let new = story.snapshot.service.spec_hash();
     assert_eq!(story.specs(), [&new, &new, &new]);
     let good = story.memory.rollout.good.as_deref();
-    assert_eq!(good, Some(&Recipe::of(&story.snapshot.service)));
+    assert_eq!(good, Some(&Revision::of(&story.snapshot.service)));
     let before = story.memory.clone();
     story.live(60, always);
     assert_eq!(story.memory, before, "and then nothing is done");
@@ -333,7 +333,7 @@ fn time_that_nobody_watched_does_not_count() {
     for (gap, is_taken_back) in [(119, true), (121, false), (7200, false)] {
         let (snapshot, mut memory) = sketch("OOU 50 1..9 2 between");
         let spec = snapshot.service.spec_hash();
-        let good = Recipe { port: 1, ..Recipe::of(&snapshot.service) };
+        let good = Revision { port: 1, ..Revision::of(&snapshot.service) };
         memory.rollout.good = Some(Arc::new(good));
         let watched = NOW.0 - gap * 1000;
         let moved = crate::model::time::Moment(watched - (601_000 - gap.min(600) * 1000));
@@ -341,7 +341,10 @@ fn time_that_nobody_watched_does_not_count() {
         memory.rollout.under_way =
             Some(Progress { watched: crate::model::time::Moment(watched), fewest_old: 2, ..begun });
         let plan = plan_service(&snapshot, &memory).0;
-        let is_back = plan.milestones.iter().any(|m| matches!(m, Milestone::RolledBack { .. }));
+        let is_back = plan
+            .service_transitions
+            .iter()
+            .any(|m| matches!(m, ServiceTransition::RolledBack { .. }));
         assert_eq!(is_back, is_taken_back, "{gap}");
     }
 }

@@ -8,7 +8,7 @@ use crate::decide::tests::{NOW, S, band, replica, service};
 use crate::model::action::{Action, Removal};
 use crate::model::bounds::Bounds;
 use crate::model::memory::{DrainStep, Failures, ServiceMemory};
-use crate::model::plan::{Plan, Step};
+use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
@@ -133,7 +133,7 @@ fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
     assert!(!plan.decision.because.is_empty(), "{}", broken("a plan without a reason"));
     match snapshot.engine {
         EngineSeen::Lost | EngineSeen::Untold => {
-            let idle = plan.actions.is_empty() && plan.steps.is_empty() && next == *memory;
+            let idle = plan.actions.is_empty() && plan.transitions.is_empty() && next == *memory;
             assert!(idle, "{}", broken("something begun without the engine"));
         }
         EngineSeen::Answers => {
@@ -241,7 +241,8 @@ fn check_ready(
     assert!(!(starts && after < before), "{}", broken("starts and drains at once"));
     let wanted = usize::try_from(plan.decision.wanted).unwrap();
     assert!(before.min(wanted) <= after, "{}", broken("drains one that is needed"));
-    let put_back = plan.steps.iter().any(|s| matches!(s, Step::PutBack { .. }));
+    let put_back =
+        plan.transitions.iter().any(|s| matches!(s, ReplicaTransition::DrainCancelled { .. }));
     assert!(!(put_back && after <= before), "{}", broken("puts one back and drains another"));
 }
 
@@ -265,11 +266,11 @@ fn check_servers(
             assert!(kept, "{}", broken("a ready replica out of HAProxy"));
         }
         match drain {
-            Some(DrainStep::Emptying { .. }) => {
+            Some(DrainStep::Draining { .. }) => {
                 let drains = server.is_some_and(|s| s.draining);
                 assert!(drains, "{}", broken("one that empties is not told to"));
             }
-            Some(DrainStep::Released | DrainStep::Ended) => {
+            Some(DrainStep::Drained | DrainStep::Ended) => {
                 assert!(server.is_none(), "{}", broken("a released one stays"));
             }
             None => assert!(server.is_none_or(|s| !s.draining), "{}", broken("drains unasked")),

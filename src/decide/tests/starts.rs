@@ -128,10 +128,10 @@ fn a_replica_that_empties_is_put_back_rather_than_another_started() {
 #[test]
 fn an_unready_one_goes_without_a_drain_and_a_ready_one_does_not() {
     for (input, number, step) in [
-        ("RRR 50 1..9 2", 3, DrainStep::Emptying { quiet: 0 }),
-        ("RRP 50 1..9 2", 3, DrainStep::Emptying { quiet: 0 }),
-        ("RRU 50 1..9 2", 3, DrainStep::Released),
-        ("RRC 50 1..9 2", 3, DrainStep::Released),
+        ("RRR 50 1..9 2", 3, DrainStep::Draining { quiet: 0 }),
+        ("RRP 50 1..9 2", 3, DrainStep::Draining { quiet: 0 }),
+        ("RRU 50 1..9 2", 3, DrainStep::Drained),
+        ("RRC 50 1..9 2", 3, DrainStep::Drained),
     ] {
         let (snapshot, memory) = sketch(input);
         let next = plan_service(&snapshot, &memory).1;
@@ -237,14 +237,14 @@ fn the_second_failure_in_a_row_is_the_first_that_waits() {
 fn a_replica_that_exited_is_counted_once_and_removed_and_replaced() {
     let (mut snapshot, memory) = sketch("RX 50 1..9 2");
     let (first, next) = plan_service(&snapshot, &memory);
-    assert_eq!((first.steps.len(), first.actions.len(), next.failures.count), (1, 2, 1));
+    assert_eq!((first.transitions.len(), first.actions.len(), next.failures.count), (1, 2, 1));
     snapshot.starting = vec![3];
     let (second, next) = plan_service(&snapshot, &next);
-    assert!(second.steps.is_empty(), "told again: {:?}", second.steps);
+    assert!(second.transitions.is_empty(), "told again: {:?}", second.transitions);
     assert_eq!((second.actions.len(), next.failures.count), (1, 1), "it is still to be removed");
     snapshot.replicas[1].busy = true;
     let (third, next) = plan_service(&snapshot, &next);
-    assert!(third.actions.is_empty() && third.steps.is_empty(), "{third:?}");
+    assert!(third.actions.is_empty() && third.transitions.is_empty(), "{third:?}");
     snapshot.replicas.pop();
     let next: ServiceMemory = plan_service(&snapshot, &next).1;
     assert!(next.drains.is_empty(), "what is gone is forgotten");

@@ -144,7 +144,7 @@ fn every_small_world_changes_one_number_when_it_may_and_comes_to_rest() {
         let resize = Action::Resize { service, swarm_service, from, to };
         let want: Vec<Action> = is_due.then_some(resize).into_iter().collect();
         assert_eq!(plan.actions, want, "{told}");
-        assert!(!plan.decision.because.is_empty() && plan.steps.is_empty(), "{told}");
+        assert!(!plan.decision.because.is_empty() && plan.transitions.is_empty(), "{told}");
         assert_eq!(next.wanted, Some(plan.decision.wanted), "{told}");
         // What is asked for is done, time goes by, and nothing else happens.
         snapshot.due = true;
