@@ -1,13 +1,17 @@
 //! Maps each action to one call outside. Decides nothing: a failure is returned, and the next tick
 //! decides anew.
 
-use crate::model::action::{Action, Effect};
+use crate::model::action::{Action, ActionOutput};
 use crate::outside::{Engine, Proxy, Result};
 
-pub(crate) fn execute(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -> Result<Effect> {
+pub(crate) fn execute(
+    action: &Action,
+    engine: &dyn Engine,
+    proxy: &dyn Proxy,
+) -> Result<ActionOutput> {
     match action {
         Action::Start { service, number, most } => {
-            return engine.start(service, *number, *most).map(Effect::Started);
+            return engine.start(service, *number, *most).map(ActionOutput::Started);
         }
         Action::Remove(removal) => return engine.remove(removal),
         Action::Resize { swarm_service, from, to, .. } => {
@@ -18,5 +22,5 @@ pub(crate) fn execute(action: &Action, engine: &dyn Engine, proxy: &dyn Proxy) -
         Action::Steer { servers } => proxy.steer(servers)?,
         Action::EndProxies { processes } => proxy.kill(processes)?,
     }
-    Ok(Effect::Changed)
+    Ok(ActionOutput::Changed)
 }

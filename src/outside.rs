@@ -10,10 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{Aftermath, Effect, Removal, Steering};
-use crate::model::counted::Counted;
+use crate::model::action::{ActionOutput, Removal, RollbackState, Steering};
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
+use crate::model::metric_event::MetricEvent;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::schedule::Wall;
@@ -34,12 +34,12 @@ const WANTS: [i32; 4] = [12, 23, 24, 105];
 pub(crate) struct Error {
     message: String,
     source: Option<Box<dyn error::Error + Send + Sync>>,
-    pub(crate) aftermath: Aftermath,
+    pub(crate) rollback_state: RollbackState,
 }
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>) -> Error {
-        Error { message: message.into(), source: None, aftermath: Aftermath::AsBefore }
+        Error { message: message.into(), source: None, rollback_state: RollbackState::AsBefore }
     }
 
     pub(crate) fn caused(
@@ -47,7 +47,7 @@ impl Error {
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Error {
         let (message, source) = (message.into(), Some(source.into()));
-        Error { message, source, aftermath: Aftermath::AsBefore }
+        Error { message, source, rollback_state: RollbackState::AsBefore }
     }
 
     /// Our own shortage of memory or descriptors caused it: it says nothing about the other side.
@@ -59,8 +59,8 @@ impl Error {
         })
     }
 
-    pub(crate) fn with(self, aftermath: Aftermath) -> Error {
-        Error { aftermath, ..self }
+    pub(crate) fn with(self, rollback_state: RollbackState) -> Error {
+        Error { rollback_state, ..self }
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) trait Clock: Send + Sync {
 }
 
 /// Records one observation for our own metrics. Must be cheap; cannot fail.
-pub(crate) type Tally = Arc<dyn Fn(Counted) + Send + Sync>;
+pub(crate) type MetricsSink = Arc<dyn Fn(MetricEvent) + Send + Sync>;
 
 /// A container whose usage is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,11 +171,11 @@ pub(crate) trait Engine: Send + Sync {
     fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId>;
     /// Stops and removes it; one that is gone already is no error. Does nothing if its state
     /// differs from the state that the removal was decided on.
-    fn remove(&self, removal: &Removal) -> Result<Effect>;
+    fn remove(&self, removal: &Removal) -> Result<ActionOutput>;
     /// The nodes of the Swarm and these services. Fails on a node that is no manager.
     fn swarm(&self, of: &[&str]) -> Result<Swarm>;
     /// Sets the replicas of a Swarm service to `to`, unless they are not `from` any more.
-    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<Effect>;
+    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<ActionOutput>;
 }
 
 /// Sends traffic to containers.
@@ -188,10 +188,10 @@ pub(crate) trait Proxy: Send + Sync {
     /// Cheap: whether the process exists.
     fn is_alive(&self) -> bool;
     /// Applies `routes` to the file and the process, or restores the last good config.
-    fn reload(&self, routes: &Routes) -> Result<Effect>;
+    fn reload(&self, routes: &Routes) -> Result<ActionOutput>;
     /// Applies the servers of `routes` to the running process and the file. A server that idle
     /// clients keep busy may stay in maintenance. After an error it may be applied in part.
-    fn amend(&self, routes: &Routes) -> Result<Effect>;
+    fn amend(&self, routes: &Routes) -> Result<ActionOutput>;
     fn steer(&self, servers: &[Steering]) -> Result<()>;
     /// Kills those of these old processes that still listen.
     fn kill(&self, processes: &[u32]) -> Result<()>;

@@ -170,7 +170,7 @@ fn need_docker(interrupt: &mut Interrupt) -> Result<(), Stop> {
     let mut command = docker(&["version", "--format", "{{.Server.Version}}"]);
     interrupt.run(&mut command, DOCKER_WITHIN).map(drop).map_err(|stop| match stop {
         Stop::Signal(_) => stop,
-        Stop::Trouble(trouble) => Stop::Trouble(format!(
+        Stop::ActionError(trouble) => Stop::ActionError(format!(
             "Docker does not answer at {DOCKER_SOCKET} ({trouble}); run contrib/setup.sh, or \
              `make demo`, which does"
         )),

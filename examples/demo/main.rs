@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     };
     match run(&options, started) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Stop::Trouble(trouble)) => {
+        Err(Stop::ActionError(trouble)) => {
             eprintln!("demo: {trouble}");
             ExitCode::FAILURE
         }
@@ -100,11 +100,13 @@ fn run(options: &Options, started: Instant) -> Result<(), Stop> {
     );
     let mut harness = Harness::set_up(options, &mut interrupt)?;
     explain(&harness, options, &mut screen);
-    let played = harness.start_daemon(&options.plimsoll).map_err(Stop::Trouble).and_then(|()| {
-        let show = Show::new(&mut harness, &mut interrupt, &mut screen);
-        let show = show.map_err(|error| Stop::Trouble(format!("plimsoll's log: {error}")))?;
-        show.play(options.heavy)
-    });
+    let played =
+        harness.start_daemon(&options.plimsoll).map_err(Stop::ActionError).and_then(|()| {
+            let show = Show::new(&mut harness, &mut interrupt, &mut screen);
+            let show =
+                show.map_err(|error| Stop::ActionError(format!("plimsoll's log: {error}")))?;
+            show.play(options.heavy)
+        });
     screen.end_status();
     finish(played, &mut harness, &mut screen, started)
 }
@@ -136,7 +138,7 @@ fn finish(
 ) -> Result<(), Stop> {
     let troubles = match &played {
         Ok(report) => report.troubles(),
-        Err(Stop::Trouble(trouble)) => vec![trouble.clone()],
+        Err(Stop::ActionError(trouble)) => vec![trouble.clone()],
         Err(Stop::Signal(_)) => {
             screen.line(Colour::Plain, "interrupted; ending what the demo started");
             Vec::new()

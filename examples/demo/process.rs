@@ -17,12 +17,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Why the demo goes no further.
 pub(crate) enum Stop {
     Signal(i32),
-    Trouble(String),
+    ActionError(String),
 }
 
 impl From<String> for Stop {
     fn from(trouble: String) -> Stop {
-        Stop::Trouble(trouble)
+        Stop::ActionError(trouble)
     }
 }
 

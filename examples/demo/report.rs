@@ -65,9 +65,9 @@ impl Report {
         let (sent, failed) = (self.counts.sent(), self.counts.failed());
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  requests      {sent} sent, {failed} failed");
-        for (kind, tally) in &self.counts.kinds {
+        for (kind, metrics_sink) in &self.counts.kinds {
             let kind = format!("{kind}:");
-            let _ = writeln!(out, "                {kind:<11} {}", tally);
+            let _ = writeln!(out, "                {kind:<11} {}", metrics_sink);
         }
         let most = self.up_max;
         let heavy = self.rate(Phase::Heavy);

@@ -91,7 +91,7 @@ impl Show<'_> {
         let target = self.harness.target;
         if !self.look_until(READY_WITHIN, |_| watch::answers(target))? {
             let trouble = format!("the service does not answer at {target} within 25 s");
-            return Err(Stop::Trouble(trouble));
+            return Err(Stop::ActionError(trouble));
         }
         self.begin(Phase::Quiet);
         self.steady = Some(Load::start_with_silence(target, steady_clients(), SILENCE_MAX));

@@ -81,7 +81,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::controller::in_flight::{IN_FLIGHT_MAX, InFlight};
-    use crate::model::action::{Action, Aftermath, Done, Effect, Trouble};
+    use crate::model::action::{Action, ActionError, ActionOutput, Done, RollbackState};
     use crate::model::time::Moment;
 
     fn resize(service: &str) -> Action {
@@ -90,8 +90,9 @@ mod tests {
     }
 
     fn done(action: Action, is_good: bool) -> Done {
-        let trouble = Trouble { message: "no".to_owned(), aftermath: Aftermath::AsBefore };
-        let result = if is_good { Ok(Effect::Changed) } else { Err(trouble) };
+        let trouble =
+            ActionError { message: "no".to_owned(), rollback_state: RollbackState::AsBefore };
+        let result = if is_good { Ok(ActionOutput::Changed) } else { Err(trouble) };
         Done { action, took: Duration::ZERO, result }
     }
 

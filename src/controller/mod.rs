@@ -32,7 +32,7 @@ use crate::model::status::Status;
 use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::health::probe_results::ReplicaRun;
-use crate::observe::health::{Outcome, ProbeTarget};
+use crate::observe::health::{ProbeOutcome, ProbeTarget};
 
 /// How often a driver polls at least, so that a death of HAProxy is noticed.
 pub(crate) const PROXY_WATCH: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(crate) enum LoopEvent {
     Probed {
         id: ContainerId,
         run: ReplicaRun,
-        outcome: Outcome,
+        outcome: ProbeOutcome,
     },
     /// A remote metric answered, or did not in time; and when.
     MetricRead {

@@ -12,7 +12,7 @@ use crate::model::service::replica_name;
 use crate::model::time::Moment;
 use crate::observe::health::probe_results::{ProbeResults, ReplicaRun};
 use crate::observe::health::tracker::HealthTracker;
-use crate::observe::health::{Outcome, ProbeTarget};
+use crate::observe::health::{ProbeOutcome, ProbeTarget};
 
 /// Probes at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
 const AT_ONCE: usize = 64;
@@ -170,15 +170,15 @@ impl Prober {
 
     /// Reports when replicas cannot be probed, and when they can again. It is resolved when it was
     /// not so for a while: when descriptors run short, some probes still get one.
-    fn tell_want(&mut self, outcome: &Outcome, now: Moment) -> Option<Event> {
+    fn tell_want(&mut self, outcome: &ProbeOutcome, now: Moment) -> Option<Event> {
         let before = self.wanting;
         match outcome {
-            Outcome::NotAsked(why) => {
+            ProbeOutcome::NotAsked(why) => {
                 self.wanting = Some(now);
                 let words = format!("cannot probe replicas, so their health stays as it is: {why}");
                 before.is_none().then(|| Event::new(Kind::HealthNotAsked, words))
             }
-            Outcome::Passed | Outcome::Failed(_) => {
+            ProbeOutcome::Passed | ProbeOutcome::Failed(_) => {
                 before.filter(|last| PATIENCE <= now.since(*last))?;
                 self.wanting = None;
                 Some(Event::resolved(Kind::HealthNotAsked, "all replicas can be probed again"))
@@ -191,7 +191,7 @@ impl Prober {
         &mut self,
         id: &ContainerId,
         run: ReplicaRun,
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         now: Moment,
     ) -> (bool, Vec<Event>) {
         self.under_way = self.under_way.saturating_sub(1);
@@ -201,9 +201,9 @@ impl Prober {
         if watch.target.run.is_same(&run) && watch.next.is_none() {
             let check = &watch.target.service.health;
             match outcome {
-                Outcome::Passed => watch.tracker.passed(check),
-                Outcome::NotAsked(_) => (),
-                Outcome::Failed(error) => {
+                ProbeOutcome::Passed => watch.tracker.passed(check),
+                ProbeOutcome::NotAsked(_) => (),
+                ProbeOutcome::Failed(error) => {
                     let age = now.since(watch.since);
                     watch.tracker.failed(check, now, age, error.clone());
                     let is_starting = watch.tracker.health == Health::Starting;

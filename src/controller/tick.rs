@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::decide;
 use crate::decide::backends::{self, ProxyInput, ProxyOutcome, ProxyState};
-use crate::model::action::{Action, Claim, Done, Effect};
+use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory, Started};
@@ -293,12 +293,12 @@ fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<St
         let name = service.name.as_str().to_owned();
         match &done.result {
             Err(_) => *failed_starts.entry(name).or_default() += 1,
-            Ok(Effect::Started(id)) => {
+            Ok(ActionOutput::Started(id)) => {
                 let started = Started { id: id.clone(), looks: 0 };
                 let memory = state.memory.services.entry(name).or_default();
                 memory.started.insert(*number, started);
             }
-            Ok(Effect::Changed | Effect::Unchanged) => (),
+            Ok(ActionOutput::Changed | ActionOutput::Unchanged) => (),
         }
     }
     failed_starts

@@ -25,7 +25,7 @@ use crate::model::time::Moment;
 use crate::outside::{Clock, Result};
 use crate::report::slow_ticks::SlowTicks;
 use crate::report::telemetry::Telemetry;
-use crate::serve::Board;
+use crate::serve::StatusCell;
 use crate::store::FileStore;
 
 /// How long a shutdown waits for running actions. The next start continues one that is cut off.
@@ -47,7 +47,7 @@ pub(crate) struct Components {
     pub(crate) probes: ProbeThreads,
     pub(crate) metrics: MetricThreads,
     pub(crate) inbox: Receiver<Incoming>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) status_cell: Arc<StatusCell>,
     pub(crate) notify: Notify,
     pub(crate) recorder: EventRecorder,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -200,7 +200,7 @@ impl EventLoop {
         let answered = output.engine_error.is_none();
         let status = self.controller.status(&self.components.adapters(), output);
         self.components.notify.took_turn(&status);
-        self.components.board.publish(status);
+        self.components.status_cell.publish(status);
         answered
     }
 

@@ -9,7 +9,7 @@ use crate::daemon::webhooks::{self, WebhookSender};
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, Event};
 use crate::report::telemetry::Telemetry;
-use crate::serve::Annals;
+use crate::serve::EventRing;
 use crate::store::events::{self, EventFile};
 
 /// A clock that goes back further than this was set by somebody.
@@ -17,7 +17,7 @@ const STEP_MS: u64 = 1000;
 
 pub(crate) struct EventRecorder {
     telemetry: Arc<Telemetry>,
-    annals: Arc<Annals>,
+    event_ring: Arc<EventRing>,
     file: EventFile,
     hooks: Vec<WebhookSender>,
     last_ms: u64,
@@ -27,11 +27,15 @@ pub(crate) struct EventRecorder {
 
 impl EventRecorder {
     /// `dir` is where the file is.
-    pub(crate) fn new(dir: &Path, telemetry: Arc<Telemetry>, annals: Arc<Annals>) -> EventRecorder {
+    pub(crate) fn new(
+        dir: &Path,
+        telemetry: Arc<Telemetry>,
+        event_ring: Arc<EventRing>,
+    ) -> EventRecorder {
         let (file, before) = EventFile::open(dir);
         let last_ms = before.last().map_or(0, |entry| entry.at_ms);
-        before.into_iter().for_each(|entry| annals.push(entry));
-        EventRecorder { telemetry, annals, file, hooks: Vec::new(), last_ms, unwritten: None }
+        before.into_iter().for_each(|entry| event_ring.push(entry));
+        EventRecorder { telemetry, event_ring, file, hooks: Vec::new(), last_ms, unwritten: None }
     }
 
     /// From now on events go to these webhooks, and to no others.
@@ -53,7 +57,7 @@ impl EventRecorder {
         for hook in &self.hooks {
             self.telemetry.dropped(u64::from(!hook.tell(&entry)));
         }
-        self.annals.push(entry);
+        self.event_ring.push(entry);
     }
 
     /// Timestamps are unique, so that a client can ask for the events after the last one it saw.

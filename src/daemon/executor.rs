@@ -11,7 +11,7 @@ use crate::daemon::image_puller::{ImagePuller, PendingAction};
 use crate::daemon::inbox::Incoming;
 use crate::daemon::pool;
 use crate::docker::Docker;
-use crate::model::action::{Action, Aftermath, Claim, Done, Effect, Trouble};
+use crate::model::action::{Action, ActionError, ActionOutput, Claim, Done, RollbackState};
 use crate::outside::{Clock, Engine, Proxy, Result};
 
 const WORKERS: usize = 8;
@@ -68,15 +68,16 @@ impl Executor {
 fn perform(job: PendingAction, engine: &dyn Engine, proxy: &dyn Proxy, clock: &dyn Clock) -> Done {
     let PendingAction { action, begun, .. } = job;
     let performed = catch_unwind(AssertUnwindSafe(|| act::execute(&action, engine, proxy)));
-    let result: std::result::Result<Effect, Trouble> = match performed {
-        Ok(result) => {
-            result.map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath })
-        }
-        Err(_) => Err(Trouble {
+    let result: std::result::Result<ActionOutput, ActionError> = match performed {
+        Ok(result) => result.map_err(|err| ActionError {
+            message: err.to_string(),
+            rollback_state: err.rollback_state,
+        }),
+        Err(_) => Err(ActionError {
             message: format!(
                 "`{action}` failed: internal error in plimsoll (please report); see the log"
             ),
-            aftermath: Aftermath::AsBefore,
+            rollback_state: RollbackState::AsBefore,
         }),
     };
     Done { action, took: clock.now().since(begun), result }

@@ -9,7 +9,7 @@ use crate::daemon::inbox::Incoming;
 use crate::daemon::pool;
 use crate::daemon::spawn::spawn;
 use crate::docker::Docker;
-use crate::model::action::{Action, Aftermath, Claim, Done, Trouble};
+use crate::model::action::{Action, ActionError, Claim, Done, RollbackState};
 use crate::model::event::{Event, Kind};
 use crate::model::service::Origin;
 use crate::model::time::Moment;
@@ -162,8 +162,10 @@ impl ImagePuller {
                 Ok(()) => drop(self.queue.send(PendingAction { is_prepared: true, ..job })),
                 Err(words) => {
                     let took = self.clock.now().since(job.begun);
-                    let trouble =
-                        Trouble { message: words.clone(), aftermath: Aftermath::AsBefore };
+                    let trouble = ActionError {
+                        message: words.clone(),
+                        rollback_state: RollbackState::AsBefore,
+                    };
                     let done = Done { action: job.action, took, result: Err(trouble) };
                     drop(self.inbox.send(Incoming::Loop(LoopEvent::Done(done))));
                 }

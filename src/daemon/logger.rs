@@ -142,7 +142,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Of syslog, which systemd's journal reads in front of a line (sd-daemon(3)).
+/// Of syslog, which systemd's journal reads in api_server of a line (sd-daemon(3)).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,

@@ -47,12 +47,12 @@ use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
 use crate::model::time::Moment;
 use crate::net::SystemNet;
-use crate::outside::{Clock, Result, Tally};
+use crate::outside::{Clock, MetricsSink, Result};
 use crate::preflight::folders;
 use crate::preflight::lock::Locks;
 use crate::report::prometheus;
 use crate::report::telemetry::Telemetry;
-use crate::serve::{Annals, Board, Front, Sources};
+use crate::serve::{ApiServer, EventRing, Sources, StatusCell};
 use crate::store::FileStore;
 
 /// Messages that may wait; a sender blocks while the inbox is full.
@@ -69,8 +69,9 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
-    let tally = tally(&telemetry);
-    let engine = Docker::new(&config.fixed.docker, clock.clone()).reporting_to(tally.clone());
+    let metrics_sink = metrics_sink(&telemetry);
+    let engine =
+        Docker::new(&config.fixed.docker, clock.clone()).reporting_to(metrics_sink.clone());
     let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
@@ -81,7 +82,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
     let net = Arc::new(SystemNet::new());
-    let probes = ProbeThreads::new(net.clone(), clock.clone(), tally.clone(), sender.clone());
+    let probes =
+        ProbeThreads::new(net.clone(), clock.clone(), metrics_sink.clone(), sender.clone());
     let metric_threads = MetricThreads::new(net, clock.clone(), sender)?;
     let message = format!(
         "plimsoll {}, config {}, {}",
@@ -89,24 +91,24 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         options.config_file.display(),
         config.counted()
     );
-    let annals = Arc::new(Annals::default());
+    let event_ring = Arc::new(EventRing::default());
     let mut recorder =
-        EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), annals.clone());
+        EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), event_ring.clone());
     recorder.watch(&config.notifications);
     recorder.record(&Event::new(Kind::DaemonStarted, message));
     let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
     damage.iter().for_each(|event| recorder.record(event));
-    let board = Arc::new(Board::default());
+    let status_cell = Arc::new(StatusCell::default());
     let sources = Sources {
-        board: board.clone(),
+        status_cell: status_cell.clone(),
         ask: Box::new(move |command| inbox::ask(&asking, command)),
-        annals,
+        event_ring,
         host: host::teller(engine.clone(), clock.clone()),
-        metrics: metrics(telemetry.clone(), board.clone(), clock.now()),
+        metrics: metrics(telemetry.clone(), status_cell.clone(), clock.now()),
     };
     // Kept to the end: dropped, it takes its sockets away.
-    let front = (!options.once)
-        .then(|| Front::open(&config.fixed.api, clock.clone(), sources, tally))
+    let api_server = (!options.once)
+        .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, metrics_sink))
         .transpose()?;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
     let state = ControllerState::opened(opened.memory, opened.missing);
@@ -120,7 +122,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         probes,
         metrics: metric_threads,
         inbox,
-        board,
+        status_cell,
         notify,
         recorder,
         telemetry,
@@ -128,7 +130,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let mut event_loop = EventLoop::new(controller, options, components);
     let ended = event_loop.run();
     event_loop.end();
-    drop(front);
+    drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
 }
@@ -143,7 +145,7 @@ fn settings(options: &Options) -> Settings {
     }
 }
 
-fn tally(telemetry: &Arc<Telemetry>) -> Tally {
+fn metrics_sink(telemetry: &Arc<Telemetry>) -> MetricsSink {
     let telemetry = telemetry.clone();
     Arc::new(move |what| telemetry.count(what))
 }
@@ -151,11 +153,11 @@ fn tally(telemetry: &Arc<Telemetry>) -> Tally {
 /// What Prometheus reads, made when it does.
 fn metrics(
     telemetry: Arc<Telemetry>,
-    board: Arc<Board>,
+    status_cell: Arc<StatusCell>,
     started: Moment,
 ) -> Box<dyn Fn() -> String + Send + Sync> {
     Box::new(move || {
-        let status = board.read();
+        let status = status_cell.read();
         prometheus::text(&telemetry, status.as_deref(), &process::read(started))
     })
 }

@@ -10,14 +10,14 @@ use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::pool;
 use crate::daemon::spawn::spawn;
-use crate::model::counted::{Cause, Counted};
-use crate::observe::health::{self, Outcome, ProbeTarget};
-use crate::outside::{Clock, Error, Net, Tally};
+use crate::model::metric_event::{Cause, MetricEvent};
+use crate::observe::health::{self, ProbeOutcome, ProbeTarget};
+use crate::outside::{Clock, Error, MetricsSink, Net};
 
 pub(crate) struct ProbeThreads {
     net: Arc<dyn Net>,
     clock: Arc<dyn Clock>,
-    tally: Tally,
+    metrics_sink: MetricsSink,
     inbox: SyncSender<Incoming>,
 }
 
@@ -25,46 +25,51 @@ impl ProbeThreads {
     pub(crate) fn new(
         net: Arc<dyn Net>,
         clock: Arc<dyn Clock>,
-        tally: Tally,
+        metrics_sink: MetricsSink,
         inbox: SyncSender<Incoming>,
     ) -> ProbeThreads {
-        ProbeThreads { net, clock, tally, inbox }
+        ProbeThreads { net, clock, metrics_sink, inbox }
     }
 
     /// The result comes by the inbox, or is returned where no thread could be started.
     pub(crate) fn send(&self, target: &ProbeTarget) -> Option<LoopEvent> {
         let (asked, net, inbox) = (target.clone(), self.net.clone(), self.inbox.clone());
-        let (clock, tally) = (self.clock.clone(), self.tally.clone());
+        let (clock, metrics_sink) = (self.clock.clone(), self.metrics_sink.clone());
         let body = move || {
-            let probe = || Ok(timed(&*net, &asked, &*clock, &tally));
+            let probe = || Ok(timed(&*net, &asked, &*clock, &metrics_sink));
             let outcome =
                 pool::ask(probe, "internal error in plimsoll (please report); see the log");
-            let outcome = outcome.unwrap_or_else(Outcome::NotAsked);
+            let outcome = outcome.unwrap_or_else(ProbeOutcome::NotAsked);
             // During shutdown the receiver may be gone.
             drop(inbox.send(Incoming::Loop(probed(&asked, outcome))));
         };
         let err = spawn("probe", body).err()?;
-        Some(probed(target, Outcome::NotAsked(err.to_string())))
+        Some(probed(target, ProbeOutcome::NotAsked(err.to_string())))
     }
 }
 
-fn probed(target: &ProbeTarget, outcome: Outcome) -> LoopEvent {
+fn probed(target: &ProbeTarget, outcome: ProbeOutcome) -> LoopEvent {
     LoopEvent::Probed { id: target.id.clone(), run: target.run, outcome }
 }
 
 /// A probe that could not be sent is not counted.
-fn timed(net: &dyn Net, target: &ProbeTarget, clock: &dyn Clock, tally: &Tally) -> Outcome {
+fn timed(
+    net: &dyn Net,
+    target: &ProbeTarget,
+    clock: &dyn Clock,
+    metrics_sink: &MetricsSink,
+) -> ProbeOutcome {
     let (begun, service) = (clock.fine(), &target.service);
     let result = health::probe(net, &service.health, target.run.address);
     let took = clock.fine().saturating_sub(begun);
     if let Some(err) = result.as_ref().err().filter(|err| err.is_own_want()) {
-        return Outcome::NotAsked(err.to_string());
+        return ProbeOutcome::NotAsked(err.to_string());
     }
     let failure = result.as_ref().err().map(|err| cause(err, took, service.health.timeout));
-    tally(Counted::Probe { service: service.name.as_str(), took, failure });
+    metrics_sink(MetricEvent::Probe { service: service.name.as_str(), took, failure });
     match result {
-        Ok(()) => Outcome::Passed,
-        Err(err) => Outcome::Failed(err.to_string()),
+        Ok(()) => ProbeOutcome::Passed,
+        Err(err) => ProbeOutcome::Failed(err.to_string()),
     }
 }
 
@@ -94,9 +99,9 @@ mod tests {
     use crate::controller::prober::Prober;
     use crate::daemon::inbox::Incoming;
     use crate::daemon::probe_threads::{ProbeThreads, cause};
-    use crate::model::counted::Cause;
     use crate::model::event::{Event, Kind};
     use crate::model::health::HttpCheck;
+    use crate::model::metric_event::Cause;
     use crate::model::replica::{ContainerId, Health};
     use crate::model::time::Moment;
     use crate::observe::health::ProbeTarget;

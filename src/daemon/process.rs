@@ -3,16 +3,16 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::model::process::Process;
+use crate::model::process::ProcessUsage;
 use crate::model::time::Moment;
 
 /// Of the kernel's account: USER_HZ is 100 on Linux.
 const JIFFY: Duration = Duration::from_millis(10);
 
-pub(crate) fn read(started: Moment) -> Process {
+pub(crate) fn read(started: Moment) -> ProcessUsage {
     let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let (status, limits) = (text("status"), text("limits"));
-    Process {
+    ProcessUsage {
         started,
         cpu: cpu(&text("stat")),
         open_files: fs::read_dir("/proc/self/fd").ok().map(open_files),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Steering, Trouble};
+use crate::model::action::{Action, ActionError, RollbackState, Steering};
 use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
@@ -244,13 +244,13 @@ fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
 pub(crate) fn remember(
     now: Moment,
     routes: &Routes,
-    trouble: Option<&Trouble>,
+    trouble: Option<&ActionError>,
     memory: &ProxyMemory,
 ) -> ProxyMemory {
-    let (is_applied, left_out) = match trouble.map(|trouble| &trouble.aftermath) {
+    let (is_applied, left_out) = match trouble.map(|trouble| &trouble.rollback_state) {
         None => (true, BTreeSet::new()),
-        Some(Aftermath::DoneButForThat { left_out }) => (true, left_out.clone()),
-        Some(Aftermath::AsBefore | Aftermath::RolledBack) => (false, BTreeSet::new()),
+        Some(RollbackState::PartiallyApplied { left_out }) => (true, left_out.clone()),
+        Some(RollbackState::AsBefore | RollbackState::RolledBack) => (false, BTreeSet::new()),
     };
     let applied = is_applied.then(|| routes.clone());
     let before = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));

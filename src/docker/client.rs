@@ -12,10 +12,10 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 use crate::http_client::{self, unix_agent};
-use crate::model::counted::Counted;
 use crate::model::metric::shortened;
+use crate::model::metric_event::MetricEvent;
 use crate::model::url;
-use crate::outside::{Clock, Error, Result, Tally};
+use crate::outside::{Clock, Error, MetricsSink, Result};
 
 /// The newest API version that plimsoll was tested with, and the oldest that it supports.
 const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 51 };
@@ -159,21 +159,21 @@ pub(crate) struct Client {
     /// Negotiated at the first call, and again after the connection was lost.
     version: Mutex<Option<ApiVersion>>,
     /// The clock that measures calls, and the sink that they are reported to.
-    tally: Option<(Arc<dyn Clock>, Tally)>,
+    metrics_sink: Option<(Arc<dyn Clock>, MetricsSink)>,
 }
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
         let agent = unix_agent(socket, Some(2 * BODY_MAX), IDLE_CONNECTIONS);
-        Client { agent, socket: socket.to_owned(), version: Mutex::new(None), tally: None }
+        Client { agent, socket: socket.to_owned(), version: Mutex::new(None), metrics_sink: None }
     }
 
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
-    pub(crate) fn reporting_to(self, clock: Arc<dyn Clock>, tally: Tally) -> Client {
-        Client { tally: Some((clock, tally)), ..self }
+    pub(crate) fn reporting_to(self, clock: Arc<dyn Clock>, metrics_sink: MetricsSink) -> Client {
+        Client { metrics_sink: Some((clock, metrics_sink)), ..self }
     }
 
     pub(crate) fn call(&self, call: Call, timeout: Duration) -> Result<ApiResponse> {
@@ -199,12 +199,12 @@ impl Client {
         is_failure: impl Fn(&T) -> bool,
         ask: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let Some((clock, tally)) = &self.tally else { return ask() };
+        let Some((clock, metrics_sink)) = &self.metrics_sink else { return ask() };
         let begun = clock.fine();
         let answer = ask();
         let took = clock.fine().saturating_sub(begun);
         let failed = answer.as_ref().map_or(true, is_failure);
-        tally(Counted::Docker { op, took, failed });
+        metrics_sink(MetricEvent::Docker { op, took, failed });
         answer
     }
 

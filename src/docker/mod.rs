@@ -32,14 +32,14 @@ use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
 use crate::docker::usage::UsageReader;
-use crate::model::action::{Effect, Removal};
+use crate::model::action::{ActionOutput, Removal};
 use crate::model::config::DockerConfig;
-use crate::model::counted::Counted;
+use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
 use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::url;
-use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, Result, Tally, Usage};
+use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, MetricsSink, Result, Usage};
 
 /// Timeout of calls that a tick waits for. After it Docker counts as unreachable.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ pub(crate) struct Docker {
     /// A lock for each service: one container of it is created at a time, so that
     /// the existing ones can be counted.
     create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
-    tally: Option<Tally>,
+    metrics_sink: Option<MetricsSink>,
     /// Arguments of the last `list`.
     last_query: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
     /// Id of this Swarm node; `None` until it was asked for.
@@ -81,15 +81,15 @@ impl Docker {
             last_query: Mutex::default(),
             node: Mutex::default(),
             clock,
-            tally: None,
+            metrics_sink: None,
         }
     }
 
-    /// Reports every call to `tally`.
-    pub(crate) fn reporting_to(self, tally: Tally) -> Docker {
+    /// Reports every call to `metrics_sink`.
+    pub(crate) fn reporting_to(self, metrics_sink: MetricsSink) -> Docker {
         let client = Client::new(self.client.socket());
-        let client = Arc::new(client.reporting_to(self.clock.clone(), tally.clone()));
-        Docker { client, tally: Some(tally), ..self }
+        let client = Arc::new(client.reporting_to(self.clock.clone(), metrics_sink.clone()));
+        Docker { client, metrics_sink: Some(metrics_sink), ..self }
     }
 
     fn look_timeout(&self) -> Duration {
@@ -186,8 +186,11 @@ impl Engine for Docker {
         };
         let rest: Vec<&Ask> = of.iter().filter(|ask| !is_whole(ask)).collect();
         let read = usage::read_stats(&self.client, &rest, &usage_reader, &left);
-        if let Some(tally) = &self.tally {
-            tally(Counted::Load { files: of.len() - rest.len(), statistics: read.len() });
+        if let Some(metrics_sink) = &self.metrics_sink {
+            metrics_sink(MetricEvent::Load {
+                files: of.len() - rest.len(),
+                statistics: read.len(),
+            });
         }
         for (id, read) in read {
             // A value from files is kept: counters of two sources cannot be compared.
@@ -206,7 +209,7 @@ impl Engine for Docker {
         self.sweep_swarm(of)
     }
 
-    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<Effect> {
+    fn resize(&self, swarm_service: &str, from: u32, to: u32) -> Result<ActionOutput> {
         self.resize_swarm(swarm_service, from, to)
     }
 
@@ -227,7 +230,7 @@ impl Engine for Docker {
         Ok(ContainerId(id))
     }
 
-    fn remove(&self, removal: &Removal) -> Result<Effect> {
+    fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
         self.remove_replica(removal)
     }
 }

@@ -7,17 +7,17 @@ use crate::docker::client::{Call, Method};
 use crate::docker::inspected::Inspected;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, LabelMap, identify};
-use crate::model::action::{Effect, Removal};
+use crate::model::action::{ActionOutput, Removal};
 use crate::model::owner::Owner;
 use crate::outside::{Error, Result};
 
 impl Docker {
     /// Inspects the container right before: somebody may have started or replaced it. Then nothing
     /// is done, and the next tick decides anew.
-    pub(super) fn remove_replica(&self, removal: &Removal) -> Result<Effect> {
+    pub(super) fn remove_replica(&self, removal: &Removal) -> Result<ActionOutput> {
         let id = &removal.id;
         let Some(found) = self.inspect(&id.0, self.look_timeout())? else {
-            return Ok(Effect::Changed);
+            return Ok(ActionOutput::Changed);
         };
         let is_same_run = match (removal.started, found.started_ms()) {
             (Some(decided), Some(now)) => decided == now,
@@ -25,7 +25,7 @@ impl Docker {
         };
         let is_as_it_was = (found.is_up(), found.is_paused()) == (removal.is_up, removal.is_paused);
         if !is_as_it_was || !is_same_run {
-            return Ok(Effect::Unchanged);
+            return Ok(ActionOutput::Unchanged);
         }
         let Some(owner) = self.owner_of(&found, removal) else {
             return Err(Error::new(format!(
@@ -51,7 +51,7 @@ impl Docker {
         if !matches!(answer.status, 304 | 404) {
             answer.ok()?;
         }
-        self.delete(&id.0, owner.volumes_go()).map(|()| Effect::Changed)
+        self.delete(&id.0, owner.volumes_go()).map(|()| ActionOutput::Changed)
     }
 
     /// By labels only, whatever its name: the decision was about this id.

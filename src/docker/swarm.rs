@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::docker::Docker;
 use crate::docker::client::{ApiResponse, Call, Method};
-use crate::model::action::Effect;
+use crate::model::action::ActionOutput;
 use crate::model::replica::ContainerId;
 use crate::model::swarm::{Swarm, SwarmNode, SwarmSeen, Task, TaskState};
 use crate::model::url;
@@ -253,12 +253,12 @@ impl Docker {
 
     /// If somebody else writes between our read and write, the service is read again. If its number
     /// is no longer `from`, it is left for the next tick.
-    pub(super) fn resize_swarm(&self, name: &str, from: u32, to: u32) -> Result<Effect> {
+    pub(super) fn resize_swarm(&self, name: &str, from: u32, to: u32) -> Result<ActionOutput> {
         for _ in 0..TRIES {
             let (wire, mut service) = self.read_service(name, self.look_timeout())?;
             let replicas = number(name, &mut service)?;
             if count(replicas) != from {
-                return Ok(Effect::Unchanged);
+                return Ok(ActionOutput::Unchanged);
             }
             *replicas = Value::from(to);
             let body = service.get("Spec").map(Value::to_string).unwrap_or_default();
@@ -273,7 +273,7 @@ impl Docker {
             };
             let answer = self.client.call(call, self.timeout)?;
             if answer.status != 500 || !answer.message().contains(OUT_OF_SEQUENCE) {
-                return manager(answer).map(|_| Effect::Changed);
+                return manager(answer).map(|_| ActionOutput::Changed);
             }
         }
         Err(Error::new(format!(

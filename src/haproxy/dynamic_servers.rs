@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use crate::haproxy::process::Validation;
 use crate::haproxy::{Haproxy, files, render};
-use crate::model::action::Effect;
+use crate::model::action::ActionOutput;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
 use crate::model::replica::Duty;
 use crate::outside::{Error, Result};
@@ -25,7 +25,7 @@ impl Haproxy {
         amendable
     }
 
-    pub(crate) fn update_servers_to(&self, routes: &Routes) -> Result<Effect> {
+    pub(crate) fn update_servers_to(&self, routes: &Routes) -> Result<ActionOutput> {
         let start_lock = self.processes().start_lock()?;
         let process = self.socket.pid()?;
         if !self.owns(process) {
@@ -64,11 +64,11 @@ impl Haproxy {
             }
         }
         if !is_new {
-            return Ok(Effect::Unchanged);
+            return Ok(ActionOutput::Unchanged);
         }
         files::replace(&self.good(), &text, self.file_mode())?;
         *self.applied() = Some(routes.clone());
-        Ok(Effect::Changed)
+        Ok(ActionOutput::Changed)
     }
 
     fn delete_server(&self, server: &SeenServer) -> Result<()> {

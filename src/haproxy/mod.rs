@@ -29,7 +29,7 @@ use crate::haproxy::identity::OwnProcesses;
 use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
-use crate::model::action::{Effect, Steering};
+use crate::model::action::{ActionOutput, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{BackendCounts, Lingering, ProxySeen, Routes};
 use crate::model::time::Moment;
@@ -290,11 +290,11 @@ impl Proxy for Haproxy {
         self.is_there()
     }
 
-    fn reload(&self, routes: &Routes) -> Result<Effect> {
+    fn reload(&self, routes: &Routes) -> Result<ActionOutput> {
         self.apply(routes)
     }
 
-    fn amend(&self, routes: &Routes) -> Result<Effect> {
+    fn amend(&self, routes: &Routes) -> Result<ActionOutput> {
         self.update_servers_to(routes)
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::haproxy::partial_config::{PartialConfig, Validator};
 use crate::haproxy::process::{ChildOutput, Processes, RefusedConfig, StartLock, Validation};
 use crate::haproxy::{Haproxy, base_config, files, identity, partial_config, render};
-use crate::model::action::{Aftermath, Effect, Steering};
+use crate::model::action::{ActionOutput, RollbackState, Steering};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
 use crate::model::service::Listen;
@@ -37,8 +37,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 impl Haproxy {
     /// Brings HAProxy to `routes`. A frontend whose address cannot be bound keeps its old address,
     /// if it has one. A service that HAProxy refuses keeps its former settings or is left out.
-    /// Either is an error with `Aftermath::DoneButForThat`: all other services are up to date.
-    pub(crate) fn apply(&self, routes: &Routes) -> Result<Effect> {
+    /// Either is an error with `RollbackState::PartiallyApplied`: all other services are up to date.
+    pub(crate) fn apply(&self, routes: &Routes) -> Result<ActionOutput> {
         // Step 1.
         let start_lock = self.processes().start_lock()?;
         let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
@@ -81,7 +81,7 @@ impl Haproxy {
         }
         let left_out = partial.left_out.into_keys().collect();
         let message = format!("{}; all else is up to date", problems.join("; "));
-        Err(Error::new(message).with(Aftermath::DoneButForThat { left_out }))
+        Err(Error::new(message).with(RollbackState::PartiallyApplied { left_out }))
     }
 
     /// Whether the certificate file changed since HAProxy read it.
@@ -255,7 +255,7 @@ impl Haproxy {
             }
         };
         match restore() {
-            Ok(()) => failed.with(Aftermath::RolledBack),
+            Ok(()) => failed.with(RollbackState::RolledBack),
             Err(err) => {
                 Error::caused(format!("{failed}; restoring the last good config failed too"), err)
             }
@@ -284,7 +284,7 @@ impl ConfigUpdate<'_> {
         &mut self,
         routes: &Routes,
         serving: Option<u32>,
-    ) -> Result<(Effect, PartialConfig)> {
+    ) -> Result<(ActionOutput, PartialConfig)> {
         let proxy = self.proxy;
         proxy.refresh_master_pid();
         let fingerprint =
@@ -305,7 +305,7 @@ impl ConfigUpdate<'_> {
             proxy.set_pids(pid, None);
             *proxy.fingerprint() = Some(fingerprint);
             *proxy.applied() = Some(routes.clone());
-            return Ok((Effect::Unchanged, whole(routes)));
+            return Ok((ActionOutput::Unchanged, whole(routes)));
         }
         let partial = match update.validate(routes)? {
             Validation::Accepted => whole(routes),
@@ -346,7 +346,7 @@ impl ConfigUpdate<'_> {
     }
 
     /// Steps 5 to 9, with a text that `haproxy -c` accepted.
-    fn swap(&self, text: &str, routes: &Routes, serving: Option<u32>) -> Result<Effect> {
+    fn swap(&self, text: &str, routes: &Routes, serving: Option<u32>) -> Result<ActionOutput> {
         let (proxy, start_lock) = (self.proxy, self.start_lock);
         if let Some(pid) = serving
             && proxy.runs(text)
@@ -356,7 +356,7 @@ impl ConfigUpdate<'_> {
             // The same services were left out last time: HAProxy already runs with this text.
             proxy.steer(&drains(routes))?;
             proxy.set_pids(pid, None);
-            return Ok(Effect::Unchanged);
+            return Ok(ActionOutput::Unchanged);
         }
         proxy.check_base_config()?;
         let new = files::write_new(&proxy.config.config, text, proxy.file_mode())?;
@@ -376,7 +376,7 @@ impl ConfigUpdate<'_> {
         // Step 9.
         files::replace(&proxy.good(), text, proxy.file_mode())?;
         proxy.steer(&drains(routes))?;
-        Ok(Effect::Changed)
+        Ok(ActionOutput::Changed)
     }
 }
 

@@ -123,12 +123,12 @@ impl fmt::Display for Action {
 pub(crate) struct Done {
     pub(crate) action: Action,
     pub(crate) took: Duration,
-    pub(crate) result: Result<Effect, Trouble>,
+    pub(crate) result: Result<ActionOutput, ActionError>,
 }
 
 /// What a successful action did to the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum ActionOutput {
     Changed,
     /// This container runs.
     Started(ContainerId),
@@ -138,18 +138,18 @@ pub(crate) enum Effect {
 
 /// Why an action failed, as text for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct ActionError {
     pub(crate) message: String,
-    pub(crate) aftermath: Aftermath,
+    pub(crate) rollback_state: RollbackState,
 }
 
 /// The state after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Aftermath {
+pub(crate) enum RollbackState {
     /// Unchanged, as far as is known.
     AsBefore,
     /// HAProxy has the last good configuration again.
     RolledBack,
     /// Everything was applied except these services, which HAProxy refused.
-    DoneButForThat { left_out: BTreeSet<String> },
+    PartiallyApplied { left_out: BTreeSet<String> },
 }

@@ -5,7 +5,7 @@ pub(crate) mod behavior;
 pub(crate) mod bounds;
 pub(crate) mod command;
 pub(crate) mod config;
-pub(crate) mod counted;
+pub(crate) mod metric_event;
 pub(crate) mod decision;
 pub(crate) mod event;
 pub(crate) mod hash;

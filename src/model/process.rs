@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::time::Moment;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
+pub(crate) struct ProcessUsage {
     pub(crate) started: Moment,
     /// `None` where it could not be told, here and below.
     pub(crate) cpu: Option<Duration>,

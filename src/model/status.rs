@@ -59,12 +59,12 @@ pub(crate) struct ServiceStatus {
     pub(crate) record: Option<Arc<Record>>,
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// The last evaluations, oldest first.
-    pub(crate) course: Arc<VecDeque<Point>>,
+    pub(crate) course: Arc<VecDeque<LoadPoint>>,
 }
 
 /// One evaluation in short.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
+pub(crate) struct LoadPoint {
     pub(crate) at: Wall,
     /// The highest ratio of value to target of all metrics; `None`: no metric has a value.
     pub(crate) load: Option<Milli>,

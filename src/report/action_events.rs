@@ -1,6 +1,6 @@
 //! The events of an action that ended.
 
-use crate::model::action::{Action, Aftermath, Done, Effect, Removal};
+use crate::model::action::{Action, ActionOutput, Done, Removal, RollbackState};
 use crate::model::event::{Event, Kind};
 use crate::model::service::replica_name;
 
@@ -20,7 +20,9 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             vec![Event::new(kind, words).service(name).replica(replica_name(name, *number))]
         }
         // The container had changed since the decision: the next tick decides again.
-        Action::Remove(_) if done.result == Ok(Effect::Unchanged) && failures == 0 => Vec::new(),
+        Action::Remove(_) if done.result == Ok(ActionOutput::Unchanged) && failures == 0 => {
+            Vec::new()
+        }
         Action::Remove(Removal { service, number, ill, .. }) => {
             let (kind, words) = match (trouble, ill) {
                 (Some(_), _) => (Kind::ReplicaFailed, words),
@@ -41,7 +43,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             vec![Event::new(Kind::SwarmBack, words).service(service)]
         }
         Action::Reload { .. } | Action::Amend { .. }
-            if done.result == Ok(Effect::Unchanged) && failures == 0 =>
+            if done.result == Ok(ActionOutput::Unchanged) && failures == 0 =>
         {
             Vec::new()
         }
@@ -49,7 +51,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             let kind =
                 if trouble.is_some() { Kind::ProxyReloadFailed } else { Kind::ProxyReloaded };
             let mut events = vec![Event::new(kind, words)];
-            if trouble.is_some_and(|t| t.aftermath == Aftermath::RolledBack) {
+            if trouble.is_some_and(|t| t.rollback_state == RollbackState::RolledBack) {
                 let message = "HAProxy runs with the last good configuration";
                 events.push(Event::new(Kind::ProxyRolledBack, message));
             }

@@ -81,17 +81,18 @@ impl Deduplicator {
 mod tests {
     use std::time::Duration;
 
-    use crate::model::action::{Action, Aftermath, Done, Effect, Trouble};
+    use crate::model::action::{Action, ActionError, ActionOutput, Done, RollbackState};
     use crate::model::proxy::Routes;
     use crate::report::dedup::{Deduplicator, Novelty, REASONS_MAX};
 
-    fn reload(result: Result<Effect, &str>) -> Done {
+    fn reload(result: Result<ActionOutput, &str>) -> Done {
         ended(Action::Reload { routes: Routes::default() }, result)
     }
 
-    fn ended(action: Action, result: Result<Effect, &str>) -> Done {
-        let aftermath = Aftermath::AsBefore;
-        let result = result.map_err(|words| Trouble { message: words.to_owned(), aftermath });
+    fn ended(action: Action, result: Result<ActionOutput, &str>) -> Done {
+        let rollback_state = RollbackState::AsBefore;
+        let result =
+            result.map_err(|words| ActionError { message: words.to_owned(), rollback_state });
         Done { action, took: Duration::from_millis(1), result }
     }
 
@@ -99,15 +100,15 @@ mod tests {
     fn each_reason_is_told_once_until_it_is_over() {
         let mut repeated = Deduplicator::default();
         for (result, news) in [
-            (Ok(Effect::Changed), Novelty::New),
+            (Ok(ActionOutput::Changed), Novelty::New),
             (Err("full"), Novelty::New),
             (Err("full"), Novelty::Repeated),
             (Err("taken"), Novelty::New),
             (Err("full"), Novelty::Repeated),
-            (Ok(Effect::Unchanged), Novelty::Resolved(4)),
-            (Ok(Effect::Changed), Novelty::New),
+            (Ok(ActionOutput::Unchanged), Novelty::Resolved(4)),
+            (Ok(ActionOutput::Changed), Novelty::New),
             (Err("full"), Novelty::New),
-            (Ok(Effect::Changed), Novelty::Resolved(1)),
+            (Ok(ActionOutput::Changed), Novelty::Resolved(1)),
         ] {
             assert_eq!(repeated.novelty(&reload(result.clone())), news, "{result:?}");
         }
@@ -119,7 +120,10 @@ mod tests {
         let steer = || Action::Steer { servers: Vec::new() };
         assert_eq!(repeated.novelty(&reload(Err("full"))), Novelty::New);
         assert_eq!(repeated.novelty(&ended(steer(), Err("full"))), Novelty::New);
-        assert_eq!(repeated.novelty(&ended(steer(), Ok(Effect::Changed))), Novelty::Resolved(1));
+        assert_eq!(
+            repeated.novelty(&ended(steer(), Ok(ActionOutput::Changed))),
+            Novelty::Resolved(1)
+        );
         assert_eq!(repeated.novelty(&reload(Err("full"))), Novelty::Repeated);
     }
 

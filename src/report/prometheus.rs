@@ -2,7 +2,7 @@
 
 use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
-use crate::model::process::Process;
+use crate::model::process::ProcessUsage;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ServiceStatus, Status};
 use crate::report::series::Series;
@@ -12,7 +12,11 @@ use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 const HOURS: &str = "business hours";
 
 /// The whole page. `status` is `None` before the first turn.
-pub(crate) fn text(telemetry: &Telemetry, status: Option<&Status>, process: &Process) -> String {
+pub(crate) fn text(
+    telemetry: &Telemetry,
+    status: Option<&Status>,
+    process: &ProcessUsage,
+) -> String {
     let kept = telemetry.read();
     let mut page = Page::default();
     for series in Series::ALL {
@@ -27,7 +31,7 @@ fn samples(
     series: Series,
     kept: &Kept,
     status: Option<&Status>,
-    process: &Process,
+    process: &ProcessUsage,
 ) {
     let services = status.map(|status| status.services.as_slice()).unwrap_or_default();
     let whole = |number: Option<u64>| number.map(|number| number as f64);
@@ -211,10 +215,10 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::bounds::Bounds;
-    use crate::model::counted::Counted;
     use crate::model::decision::{Counts, Decision, MetricResult};
     use crate::model::metric::Milli;
-    use crate::model::process::Process;
+    use crate::model::metric_event::MetricEvent;
+    use crate::model::process::ProcessUsage;
     use crate::model::reason::{AppliedRule, Rule};
     use crate::model::schedule::{Standing, Wall};
     use crate::model::status::{Record, ServiceStatus};
@@ -223,7 +227,7 @@ mod tests {
     use crate::report::series::Series;
     use crate::report::telemetry::Telemetry;
 
-    const PROCESS: Process = Process {
+    const PROCESS: ProcessUsage = ProcessUsage {
         started: Moment(1_500),
         cpu: Some(Duration::from_millis(20)),
         open_files: Some(9),
@@ -353,7 +357,7 @@ mod tests {
         let telemetry = Telemetry::new();
         let took = Some(Duration::from_millis(7));
         let (method, route) = ("GET", "/status");
-        telemetry.count(Counted::Request { method, route, code: 503, took });
+        telemetry.count(MetricEvent::Request { method, route, code: 503, took });
         let text = text(&telemetry, None, &PROCESS);
         let seconds = "plimsoll_http_request_duration_seconds";
         let of = r#"method="GET",route="/status""#;

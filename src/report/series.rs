@@ -2,19 +2,19 @@
 //! sample comes from is `prometheus.rs`' affair.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SeriesKind {
     /// Only grows, but for a restart.
     Counter,
     Gauge,
     Histogram,
 }
 
-impl Kind {
+impl SeriesKind {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            SeriesKind::Counter => "counter",
+            SeriesKind::Gauge => "gauge",
+            SeriesKind::Histogram => "histogram",
         }
     }
 }
@@ -31,9 +31,9 @@ macro_rules! series {
             pub(crate) const ALL: &[Series] = &[$(Series::$series,)*];
 
             /// Type, name and help.
-            pub(crate) fn about(self) -> (Kind, &'static str, &'static str) {
+            pub(crate) fn about(self) -> (SeriesKind, &'static str, &'static str) {
                 match self {
-                    $(Series::$series => (Kind::$kind, $name, $help),)*
+                    $(Series::$series => (SeriesKind::$kind, $name, $help),)*
                 }
             }
         }
@@ -117,7 +117,7 @@ series! {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::series::{Kind, Series};
+    use crate::report::series::{Series, SeriesKind};
 
     #[test]
     fn names_follow_the_rules_of_prometheus() {
@@ -126,9 +126,9 @@ mod tests {
             let plain = |c: char| c.is_ascii_lowercase() || c == '_';
             assert!(name.chars().all(plain), "{name}");
             assert!(name.starts_with("plimsoll_") || name.starts_with("process_"), "{name}");
-            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_total"), kind == SeriesKind::Counter, "{name}");
             assert!(help.ends_with('.') && !help.contains(['\\', '\n']), "{name}: {help}");
-            assert!(kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            assert!(kind != SeriesKind::Histogram || name.ends_with("_seconds"), "{name}");
         }
     }
 }

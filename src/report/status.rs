@@ -15,7 +15,7 @@ use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
-    LastScale, Point, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus,
+    LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus,
     ServiceStatus,
 };
 use crate::model::time::Moment;
@@ -30,7 +30,7 @@ pub(crate) struct StatusHistory {
     changes: BTreeMap<String, LastScale>,
     /// CPU and memory of each replica at the last evaluation; other ticks read neither.
     loads: BTreeMap<(String, u32), (Load, Load)>,
-    courses: BTreeMap<String, Arc<VecDeque<Point>>>,
+    courses: BTreeMap<String, Arc<VecDeque<LoadPoint>>>,
 }
 
 impl StatusHistory {
@@ -161,12 +161,12 @@ fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {
     Some(RolloutStatus { state, new, old, idle })
 }
 
-fn point(at: Wall, decision: &Decision) -> Point {
+fn point(at: Wall, decision: &Decision) -> LoadPoint {
     let loads = decision.measured.iter().filter_map(|measured| {
         let target = measured.target.0.max(1);
         measured.value.map(|value| Milli(value.0.saturating_mul(1000) / target))
     });
-    Point { at, load: loads.max(), ready: decision.counts.ready, wanted: decision.wanted }
+    LoadPoint { at, load: loads.max(), ready: decision.counts.ready, wanted: decision.wanted }
 }
 
 fn change(at: Wall, decision: &Decision) -> LastScale {

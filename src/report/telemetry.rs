@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::model::action::{Action, Aftermath, Done, Effect};
-use crate::model::counted::{Cause, Counted};
+use crate::model::action::{Action, ActionOutput, Done, RollbackState};
 use crate::model::event::{Event, Kind};
+use crate::model::metric_event::{Cause, MetricEvent};
 use crate::report::series::Series;
 
 /// Upper edges of the times that are told apart, in milliseconds. From a cgroup's file to a slow
@@ -119,17 +119,17 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn count(&self, what: Counted) {
+    pub(crate) fn count(&self, what: MetricEvent) {
         let mut kept = self.kept();
         match what {
-            Counted::Request { method, route, code, took } => {
+            MetricEvent::Request { method, route, code, took } => {
                 let labels = vec![("method", method.to_owned()), ("route", route.to_owned())];
                 if let Some(took) = took {
                     kept.took(Series::RequestDuration, labels.clone(), took);
                 }
                 kept.add(Series::Requests, [labels, vec![("code", code.to_string())]].concat(), 1);
             }
-            Counted::Docker { op, took, failed } => {
+            MetricEvent::Docker { op, took, failed } => {
                 let labels = vec![("op", op.to_owned())];
                 kept.took(Series::Docker, labels.clone(), took);
                 if WAITED_FOR.contains(&op)
@@ -139,8 +139,8 @@ impl Telemetry {
                 }
                 kept.add(Series::DockerErrors, labels, u64::from(failed));
             }
-            Counted::Probe { service, .. } if !kept.services.contains(service) => (),
-            Counted::Probe { service, took, failure } => {
+            MetricEvent::Probe { service, .. } if !kept.services.contains(service) => (),
+            MetricEvent::Probe { service, took, failure } => {
                 let service = ("service", service.to_owned());
                 kept.took(Series::Probe, vec![service.clone()], took);
                 if let Some(cause) = failure {
@@ -148,7 +148,7 @@ impl Telemetry {
                     kept.add(Series::ProbeFailures, labels, 1);
                 }
             }
-            Counted::Load { files, statistics } => {
+            MetricEvent::Load { files, statistics } => {
                 for (source, count) in [("files", files), ("statistics", statistics)] {
                     let labels = vec![("source", source.to_owned())];
                     kept.set(Series::MetricSource, labels, u64::from(0 < count));
@@ -174,13 +174,15 @@ impl Telemetry {
 
     /// A reload that had nothing to do is none.
     pub(crate) fn done(&self, done: &Done) {
-        if !matches!(done.action, Action::Reload { .. }) || done.result == Ok(Effect::Unchanged) {
+        if !matches!(done.action, Action::Reload { .. })
+            || done.result == Ok(ActionOutput::Unchanged)
+        {
             return;
         }
-        let result = match done.result.as_ref().map_err(|trouble| &trouble.aftermath) {
+        let result = match done.result.as_ref().map_err(|trouble| &trouble.rollback_state) {
             Ok(_) => "ok",
-            Err(Aftermath::RolledBack) => "rolled_back",
-            Err(Aftermath::AsBefore | Aftermath::DoneButForThat { .. }) => "failed",
+            Err(RollbackState::RolledBack) => "rolled_back",
+            Err(RollbackState::AsBefore | RollbackState::PartiallyApplied { .. }) => "failed",
         };
         let mut kept = self.kept();
         kept.add(Series::Reloads, vec![("result", result.to_owned())], 1);
@@ -227,8 +229,8 @@ impl Kept {
 mod tests {
     use std::time::Duration;
 
-    use crate::model::counted::{Cause, Counted};
     use crate::model::event::{Event, Kind};
+    use crate::model::metric_event::{Cause, MetricEvent};
     use crate::report::series::Series;
     use crate::report::telemetry::{EDGES_MS, Labels, Telemetry, Times};
 
@@ -261,7 +263,7 @@ mod tests {
         let up = |name: &str| Event::new(Kind::ScaleUp, "").service(name);
         ["web", "web", "api"].iter().for_each(|name| telemetry.event(&up(name)));
         let took = Duration::from_millis(3);
-        telemetry.count(Counted::Probe { service: "web", took, failure: Some(Cause::Refused) });
+        telemetry.count(MetricEvent::Probe { service: "web", took, failure: Some(Cause::Refused) });
         let web = [("service", "web"), ("action", "up")];
         assert_eq!(number(&telemetry, Series::Scaling, &web), Some(2));
         let refused = [("service", "web"), ("cause", "refused")];

@@ -17,7 +17,7 @@ const LIMIT_DEFAULT: usize = 100;
 
 /// The last events, up to 1000 and 1 MiB of JSON.
 #[derive(Debug, Default)]
-pub(crate) struct Annals {
+pub(crate) struct EventRing {
     kept: Mutex<Entries>,
 }
 
@@ -28,7 +28,7 @@ struct Entries {
     bytes: usize,
 }
 
-impl Annals {
+impl EventRing {
     pub(crate) fn push(&self, entry: Entry) {
         let mut kept = self.kept();
         kept.bytes += entry.json.len();
@@ -147,7 +147,7 @@ fn decoded(text: &str) -> Option<String> {
 mod tests {
     use crate::model::event::Entry;
     use crate::model::schedule::Wall;
-    use crate::serve::event_log::{Annals, BYTES_MAX, ENTRIES_MAX, EventQuery};
+    use crate::serve::event_log::{BYTES_MAX, ENTRIES_MAX, EventQuery, EventRing};
 
     const NOW: Wall = Wall(1_000);
 
@@ -156,19 +156,19 @@ mod tests {
         Entry { at_ms, kind: kind.to_owned(), service, json: at_ms.to_string() }
     }
 
-    fn read(annals: &Annals, target: &str) -> String {
+    fn read(event_ring: &EventRing, target: &str) -> String {
         match EventQuery::of(target, NOW) {
-            Ok(wish) => annals.read(&wish).replace(['[', ']', '\n'], ""),
+            Ok(wish) => event_ring.read(&wish).replace(['[', ']', '\n'], ""),
             Err(reply) => format!("{} {}", reply.status, reply.text()),
         }
     }
 
     #[test]
     fn what_is_asked_for_comes_newest_first() {
-        let annals = Annals::default();
-        annals.push(entry(400_000, "daemon.started", None));
-        annals.push(entry(940_000, "scale.up", Some("web")));
-        annals.push(entry(990_000, "scale.down", Some("a b")));
+        let event_ring = EventRing::default();
+        event_ring.push(entry(400_000, "daemon.started", None));
+        event_ring.push(entry(940_000, "scale.up", Some("web")));
+        event_ring.push(entry(990_000, "scale.down", Some("a b")));
         for (target, want) in [
             ("/events", "990000,940000,400000"),
             ("/events?", "990000,940000,400000"),
@@ -188,13 +188,13 @@ mod tests {
             ("/events?kind=scale.*", "990000,940000"),
             ("/events?kind=scale", ""),
         ] {
-            assert_eq!(read(&annals, target), want, "{target}");
+            assert_eq!(read(&event_ring, target), want, "{target}");
         }
     }
 
     #[test]
     fn what_is_not_understood_is_refused_with_what_is_allowed() {
-        let annals = Annals::default();
+        let event_ring = EventRing::default();
         for (query, want) in [
             ("limit=0", "`limit` must be a whole number, at least 1, not"),
             ("limit=1e3", "`limit` must be"),
@@ -210,23 +210,26 @@ mod tests {
             ("service=%+1", "is not valid UTF-8"),
             ("service=%ff", "is not valid UTF-8"),
         ] {
-            let got = read(&annals, &format!("/events?{query}"));
+            let got = read(&event_ring, &format!("/events?{query}"));
             assert!(got.starts_with("400 ") && got.contains(want), "{query}: {got}");
         }
     }
 
     #[test]
     fn there_is_room_for_so_many_and_so_much() {
-        let annals = Annals::default();
-        (0..=ENTRIES_MAX as u64).for_each(|at| annals.push(entry(at, "a", None)));
+        let event_ring = EventRing::default();
+        (0..=ENTRIES_MAX as u64).for_each(|at| event_ring.push(entry(at, "a", None)));
         for limit in ["1000", "1001", "5000", "99999999999999999999"] {
-            assert!(read(&annals, &format!("/events?limit={limit}")).ends_with(",2,1"), "{limit}");
+            assert!(
+                read(&event_ring, &format!("/events?limit={limit}")).ends_with(",2,1"),
+                "{limit}"
+            );
         }
         let long = |at_ms| Entry { json: "x".repeat(BYTES_MAX / 2), ..entry(at_ms, "long", None) };
-        (0..3).for_each(|at| annals.push(long(at)));
-        assert_eq!(annals.kept().entries.len(), 2);
-        annals.push(Entry { json: "x".repeat(BYTES_MAX + 1), ..entry(9, "longer", None) });
-        let kept = annals.kept();
+        (0..3).for_each(|at| event_ring.push(long(at)));
+        assert_eq!(event_ring.kept().entries.len(), 2);
+        event_ring.push(Entry { json: "x".repeat(BYTES_MAX + 1), ..entry(9, "longer", None) });
+        let kept = event_ring.kept();
         assert_eq!((kept.entries.len(), kept.bytes), (0, 0));
     }
 }

@@ -61,7 +61,7 @@ impl ApiHandler {
 
     fn read(&self, request: &ApiRequest, resource: &Resource) -> Result<Response, Response> {
         let seen = || {
-            let status = self.sources.board.read();
+            let status = self.sources.status_cell.read();
             status.ok_or_else(|| Response::busy("the first tick is not over yet; try again"))
         };
         // Monitors get a yes or no without the token. The page itself holds no data.
@@ -85,11 +85,11 @@ impl ApiHandler {
             Resource::Metrics => return Ok(Response::plain(PROMETHEUS, (self.sources.metrics)())),
             Resource::Events => {
                 let query = EventQuery::of(&request.target, self.clock.wall())?;
-                return Ok(Response::plain(JSON, self.sources.annals.read(&query)));
+                return Ok(Response::plain(JSON, self.sources.event_ring.read(&query)));
             }
             Resource::Servers => {
                 let host = (self.sources.host)();
-                Value::Array(status_json::hosts(&host, self.sources.board.read().as_deref()))
+                Value::Array(status_json::hosts(&host, self.sources.status_cell.read().as_deref()))
             }
             Resource::Root => json!({
                 "status": "running",

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::model::counted::Counted;
-use crate::outside::{Clock, Tally};
+use crate::model::metric_event::MetricEvent;
+use crate::outside::{Clock, MetricsSink};
 use crate::regular_file::folder;
 use crate::serve::connection::{Connection, RawRequest};
 use crate::serve::request::Channel;
@@ -49,7 +49,7 @@ pub(crate) struct ServerContext {
     files: Arc<SocketFiles>,
     tcp: Arc<ConnectionCounts>,
     control: Arc<ConnectionCounts>,
-    tally: Tally,
+    metrics_sink: MetricsSink,
 }
 
 impl ServerContext {
@@ -57,9 +57,16 @@ impl ServerContext {
         clock: Arc<dyn Clock>,
         bridge: TinyBridge,
         files: Arc<SocketFiles>,
-        tally: Tally,
+        metrics_sink: MetricsSink,
     ) -> ServerContext {
-        ServerContext { clock, bridge, files, tcp: Arc::default(), control: Arc::default(), tally }
+        ServerContext {
+            clock,
+            bridge,
+            files,
+            tcp: Arc::default(),
+            control: Arc::default(),
+            metrics_sink,
+        }
     }
 
     /// An incomplete request has neither method nor route.
@@ -67,7 +74,7 @@ impl ServerContext {
         let route = request.and_then(|request| Route::of(&request.head.target));
         let route = route.map_or(OTHER, |route| route.pattern());
         let method = request.map_or(OTHER, |request| method(&request.head.method));
-        (self.tally)(Counted::Request { method, route, code, took });
+        (self.metrics_sink)(MetricEvent::Request { method, route, code, took });
     }
 }
 

@@ -28,35 +28,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::config::Api;
-use crate::outside::{Clock, Error, Result, Tally};
+use crate::outside::{Clock, Error, MetricsSink, Result};
 use crate::serve::auth::Auth;
-pub(crate) use crate::serve::event_log::Annals;
+pub(crate) use crate::serve::event_log::EventRing;
 use crate::serve::handlers::ApiHandler;
 use crate::serve::listener::{ListenAddr, ServerContext};
 use crate::serve::socket_files::SocketFiles;
-pub(crate) use crate::serve::sources::{Board, Sources};
+pub(crate) use crate::serve::sources::{Sources, StatusCell};
 use crate::serve::threads::spawn;
 use crate::serve::tiny_bridge::TinyBridge;
 
 /// Serves as long as the process lives. Dropped, it removes its sockets' files.
-pub(crate) struct Front {
+pub(crate) struct ApiServer {
     files: Arc<SocketFiles>,
 }
 
-impl Front {
+impl ApiServer {
     /// If an address cannot be bound, that is logged and retried in the background; scaling goes on
     /// meanwhile.
     pub(crate) fn open(
         api: &Api,
         clock: Arc<dyn Clock>,
         sources: Sources,
-        tally: Tally,
-    ) -> Result<Front> {
+        metrics_sink: MetricsSink,
+    ) -> Result<ApiServer> {
         let files = Arc::new(SocketFiles::default());
         let handler = ApiHandler::new(sources, clock.clone(), Auth::of(api));
         let bridge =
             TinyBridge::new(private_socket(&api.socket), files.clone(), clock.clone(), handler);
-        let context = Arc::new(ServerContext::new(clock, bridge, files.clone(), tally));
+        let context = Arc::new(ServerContext::new(clock, bridge, files.clone(), metrics_sink));
         let tcp = api.listen.map(ListenAddr::Tcp);
         for addr in tcp.into_iter().chain([ListenAddr::Control(api.socket.clone())]) {
             let name = addr.thread();
@@ -64,11 +64,11 @@ impl Front {
             spawn(name, move || listener::serve_forever(&addr, &context))
                 .map_err(|err| Error::caused(format!("cannot start thread {name}"), err))?;
         }
-        Ok(Front { files })
+        Ok(ApiServer { files })
     }
 }
 
-impl Drop for Front {
+impl Drop for ApiServer {
     fn drop(&mut self) {
         self.files.remove();
     }

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::model::command::{Answer, Command};
 use crate::model::host::Host;
 use crate::model::status::Status;
-use crate::serve::event_log::Annals;
+use crate::serve::event_log::EventRing;
 
 /// The latest published status. A reader keeps the one that it took.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
+pub(crate) struct StatusCell {
     latest: Mutex<Option<Arc<Status>>>,
 }
 
-impl Board {
+impl StatusCell {
     pub(crate) fn publish(&self, status: Status) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(status));
     }
@@ -26,10 +26,10 @@ impl Board {
 
 /// Where the handlers read, and where they send commands.
 pub(crate) struct Sources {
-    pub(crate) board: Arc<Board>,
+    pub(crate) status_cell: Arc<StatusCell>,
     /// Sends a command to the controller and waits for its answer, 10 s at most.
     pub(crate) ask: Box<dyn Fn(Command) -> Answer + Send + Sync>,
-    pub(crate) annals: Arc<Annals>,
+    pub(crate) event_ring: Arc<EventRing>,
     /// The host that the containers run on. May ask Docker.
     pub(crate) host: Box<dyn Fn() -> Host + Send + Sync>,
     /// In Prometheus' text format.

@@ -15,7 +15,7 @@ use crate::model::replica::Load;
 use crate::model::schedule::{Standing, Wall};
 use crate::model::service::replica_name;
 use crate::model::status::{
-    LastScale, Point, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
+    LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
@@ -118,7 +118,7 @@ pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Valu
 
 /// By service, each point as `[at, load, ready, desired]`: there are many.
 pub(crate) fn histories(status: &Status) -> Value {
-    let point = |p: &Point| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
+    let point = |p: &LoadPoint| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
     let course = |service: &ServiceStatus| {
         (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{Effect, Removal, Steering};
+use crate::model::action::{ActionOutput, Removal, Steering};
 use crate::model::health::HealthKind;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
@@ -19,7 +19,7 @@ use crate::outside::{
     Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store,
     Usage,
 };
-use crate::sim::world::{SimContainer, SimServer, State, World};
+use crate::sim::world::{SimContainer, SimServer, World, WorldState};
 
 impl Clock for World {
     fn now(&self) -> Moment {
@@ -32,7 +32,7 @@ impl Clock for World {
 }
 
 /// As Docker's own check shows it, where the service goes by that.
-fn own_health(unit: &SimContainer, state: &State) -> Option<OwnHealth> {
+fn own_health(unit: &SimContainer, state: &WorldState) -> Option<OwnHealth> {
     (state.scenario.service.health.kind == HealthKind::Docker).then(|| {
         let is_well = unit.is_well(state.now);
         if is_well { OwnHealth::Healthy } else { OwnHealth::Starting }
@@ -84,7 +84,7 @@ impl Engine for World {
         Err(Error::new("there is no Swarm in here"))
     }
 
-    fn resize(&self, _: &str, _: u32, _: u32) -> Result<Effect> {
+    fn resize(&self, _: &str, _: u32, _: u32) -> Result<ActionOutput> {
         Err(Error::new("there is no Swarm in here"))
     }
 
@@ -133,7 +133,7 @@ impl Engine for World {
             Ok(())
         })?;
         let started = state.call("start", |state| {
-            let runs = |s: &State| {
+            let runs = |s: &WorldState| {
                 let mut own = s.containers.iter().filter(|u| u.number == number);
                 own.any(|u| u.state == ContainerState::Running)
             };
@@ -155,7 +155,7 @@ impl Engine for World {
         unit.map(|u| u.id.clone()).ok_or_else(|| Error::new("it is gone again"))
     }
 
-    fn remove(&self, removal: &Removal) -> Result<Effect> {
+    fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
         let (id, service) = (&removal.id, &removal.service);
         let mut state = self.state();
         if *service != state.service() {
@@ -172,8 +172,8 @@ impl Engine for World {
         };
         match unit {
             Some(unit) if is_same(unit) => (),
-            Some(_) => return Ok(Effect::Unchanged),
-            None => return Ok(Effect::Changed),
+            Some(_) => return Ok(ActionOutput::Unchanged),
+            None => return Ok(ActionOutput::Changed),
         }
         state.call("stop", |state| {
             state.stop(id);
@@ -187,7 +187,7 @@ impl Engine for World {
                 unit.gone_at = Some(gone_at);
             }
             state.docker_event = true;
-            Ok(Effect::Changed)
+            Ok(ActionOutput::Changed)
         })
     }
 }
@@ -252,7 +252,7 @@ impl Proxy for World {
     }
 
     /// As the real one: a server's state holds across the reload.
-    fn reload(&self, routes: &Routes) -> Result<Effect> {
+    fn reload(&self, routes: &Routes) -> Result<ActionOutput> {
         self.state().call("reload", |state| {
             let mut lines = lines(routes, state.now);
             let before = state.trusted();
@@ -271,16 +271,16 @@ impl Proxy for World {
             state.check_entry(&lines);
             if let Some(process) = state.current.as_mut().filter(|_| same) {
                 process.servers = lines;
-                return Ok(Effect::Unchanged);
+                return Ok(ActionOutput::Unchanged);
             }
             state.take_over(lines);
             state.check_floor(before, "reload");
-            Ok(Effect::Changed)
+            Ok(ActionOutput::Changed)
         })
     }
 
     /// As the real one: a new server drains, and one with a client on it stays, out of use.
-    fn amend(&self, routes: &Routes) -> Result<Effect> {
+    fn amend(&self, routes: &Routes) -> Result<ActionOutput> {
         self.state().call("amend", |state| {
             let before = state.trusted();
             let wanted = lines(routes, state.now);
@@ -315,7 +315,7 @@ impl Proxy for World {
             let shown = std::mem::take(shown);
             state.current.iter_mut().for_each(|p| p.servers = shown.clone());
             state.check_floor(before, "amend");
-            Ok(Effect::Changed)
+            Ok(ActionOutput::Changed)
         })
     }
 

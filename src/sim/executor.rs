@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::act;
-use crate::model::action::{Action, Claim, Done, Effect, Trouble};
+use crate::model::action::{Action, ActionError, ActionOutput, Claim, Done};
 use crate::model::time::Moment;
 use crate::sim::world::World;
 
@@ -19,7 +19,7 @@ pub(crate) struct Job {
     begun: Moment,
     acts_at: Moment,
     ends_at: Moment,
-    pub(crate) result: Option<Result<Effect, Trouble>>,
+    pub(crate) result: Option<Result<ActionOutput, ActionError>>,
 }
 
 impl SimExecutor {
@@ -37,10 +37,10 @@ impl SimExecutor {
     pub(crate) fn work(&mut self, now: Moment) -> Vec<Done> {
         for job in self.jobs.iter_mut().filter(|j| j.acts_at <= now && j.result.is_none()) {
             let result = act::execute(&job.action, &*self.world, &*self.world);
-            job.result = Some(
-                result
-                    .map_err(|err| Trouble { message: err.to_string(), aftermath: err.aftermath }),
-            );
+            job.result = Some(result.map_err(|err| ActionError {
+                message: err.to_string(),
+                rollback_state: err.rollback_state,
+            }));
         }
         let mut done = Vec::new();
         for job in std::mem::take(&mut self.jobs) {

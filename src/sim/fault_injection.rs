@@ -24,7 +24,7 @@ use crate::sim::run::{Run, ScriptEvent, adapters, controller};
 use crate::sim::user_actions::UserAction;
 use crate::sim::variation::Chance;
 use crate::sim::workload::Demand;
-use crate::sim::world::{START, Scenario, State};
+use crate::sim::world::{START, Scenario, WorldState};
 
 /// The service manager restarts the daemon after this.
 const STARTED_AGAIN: Duration = Duration::from_secs(1);
@@ -97,19 +97,19 @@ pub(crate) struct Faults {
     completes: bool,
 }
 
-impl State {
+impl WorldState {
     /// One call of the daemon's to the outside.
     pub(crate) fn call<T>(
         &mut self,
         name: &str,
-        effect: impl FnOnce(&mut State) -> Result<T>,
+        effect: impl FnOnce(&mut WorldState) -> Result<T>,
     ) -> Result<T> {
         if self.crashed {
             return Err(Error::new(format!("{name}: the daemon is dead")));
         }
         self.faults.calls += 1;
         let failed = || Error::new(format!("{name}: made to fail"));
-        let effect = |state: &mut State| {
+        let effect = |state: &mut WorldState| {
             state.reach(name)?;
             effect(state)
         };

@@ -10,12 +10,12 @@ use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::KEEP_ALIVE;
 use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
 use crate::model::service::{Origin, replica_name};
-use crate::sim::world::{Process, START, SimContainer, SimServer, State};
+use crate::sim::world::{START, SimContainer, SimProcess, SimServer, WorldState};
 
 /// The longest that a reload takes here.
 const LATELY: Duration = Duration::from_millis(600);
 
-impl State {
+impl WorldState {
     pub(crate) fn record_violation(&mut self, what: String) {
         let at = self.now.since(START).as_millis();
         self.violations.push(format!("at {at} ms: {what}"));
@@ -84,7 +84,7 @@ impl State {
                 self.record_violation(format!("{name} stopped with {open} sessions"));
             }
             let own = |l: &&SimServer| l.name == name && l.address.ip() == address;
-            let has = |p: &Process| p.servers.iter().any(|l| own(&l) && l.duty != Duty::Maint);
+            let has = |p: &SimProcess| p.servers.iter().any(|l| own(&l) && l.duty != Duty::Maint);
             if !self.silent && self.current.as_ref().is_some_and(has) {
                 self.record_violation(format!("{name} stopped while HAProxy has it"));
             }
@@ -92,7 +92,7 @@ impl State {
             if current.filter(own).any(|l| l.duty == Duty::Ready) {
                 self.record_violation(format!("{name} stopped while HAProxy sends it requests"));
             }
-            let sends = |p: &Process| {
+            let sends = |p: &SimProcess| {
                 let mut open = p.servers.iter().filter(own);
                 p.has_idle_clients
                     && self.now < p.told_at.plus(KEEP_ALIVE)

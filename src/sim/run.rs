@@ -10,7 +10,7 @@ use crate::model::memory::ServiceMemory;
 use crate::model::metric::Milli;
 use crate::model::replica::ContainerState;
 use crate::model::time::Moment;
-use crate::observe::health::{Outcome, ProbeTarget};
+use crate::observe::health::{ProbeOutcome, ProbeTarget};
 use crate::sim::executor::SimExecutor;
 #[cfg(test)]
 use crate::sim::fault_injection::Fault;
@@ -161,7 +161,7 @@ impl Run {
         }
     }
 
-    fn probe(&self, target: &ProbeTarget, now: Moment) -> Outcome {
+    fn probe(&self, target: &ProbeTarget, now: Moment) -> ProbeOutcome {
         let passed = self.world.state().call("probe", |state| {
             let passes = |u: &SimContainer| {
                 u.address == Some(target.run.address.ip())
@@ -171,8 +171,8 @@ impl Run {
             Ok(state.containers.iter().any(passes))
         });
         match passed {
-            Ok(true) => Outcome::Passed,
-            Ok(false) | Err(_) => Outcome::Failed("no answer".to_owned()),
+            Ok(true) => ProbeOutcome::Passed,
+            Ok(false) | Err(_) => ProbeOutcome::Failed("no answer".to_owned()),
         }
     }
 

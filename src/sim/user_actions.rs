@@ -13,7 +13,7 @@ use crate::model::stranger::Stranger;
 use crate::sim::fault_injection::{Fault, Rate, web};
 use crate::sim::random::Random;
 use crate::sim::run::{Run, ScriptEvent};
-use crate::sim::world::{START, State};
+use crate::sim::world::{START, WorldState};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserAction {
@@ -56,7 +56,7 @@ const DEEDS: [UserAction; 14] = [
 /// Time from the stop to the start of a `docker restart`.
 const RESTART_TAKES: Duration = Duration::from_millis(300);
 
-impl State {
+impl WorldState {
     /// To a replica that the deed can be done to, if there is one.
     pub(crate) fn do_by_hand(&mut self, deed: UserAction) {
         match deed {

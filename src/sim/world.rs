@@ -29,7 +29,7 @@ const REQUEST_MS: u64 = 1_000;
 const PULL: Duration = Duration::from_secs(5);
 
 pub(crate) struct World {
-    state: Mutex<State>,
+    state: Mutex<WorldState>,
 }
 
 /// The initial conditions.
@@ -46,7 +46,7 @@ pub(crate) struct Scenario {
     pub(crate) chance: Chance,
 }
 
-pub(crate) struct State {
+pub(crate) struct WorldState {
     pub(crate) now: Moment,
     pub(crate) scenario: Scenario,
     pub(crate) containers: Vec<SimContainer>,
@@ -56,9 +56,9 @@ pub(crate) struct State {
     /// HAProxy takes servers while it runs.
     pub(crate) is_amendable: bool,
     /// The HAProxy that has the socket.
-    pub(crate) current: Option<Process>,
+    pub(crate) current: Option<SimProcess>,
     /// Old processes, which finish their sessions.
-    pub(crate) old: Vec<Process>,
+    pub(crate) old: Vec<SimProcess>,
     next_process: u32,
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_longest_ms: u64,
@@ -115,7 +115,7 @@ pub(crate) struct SimContainer {
 }
 
 /// An HAProxy process.
-pub(crate) struct Process {
+pub(crate) struct SimProcess {
     pub(crate) id: u32,
     pub(crate) servers: Vec<SimServer>,
     pub(crate) told_at: Moment,
@@ -168,7 +168,7 @@ impl World {
     pub(crate) fn new(mut scenario: Scenario, now: Moment) -> World {
         let is_amendable = scenario.chance.one_in(2, true);
         World {
-            state: Mutex::new(State {
+            state: Mutex::new(WorldState {
                 now,
                 scenario,
                 containers: Vec::new(),
@@ -197,18 +197,18 @@ impl World {
         }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, WorldState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl WorldState {
     /// One call of the daemon's to the outside. A test may have it fail, by its name.
     #[cfg(not(test))]
     pub(crate) fn call<T>(
         &mut self,
         _: &str,
-        effect: impl FnOnce(&mut State) -> crate::outside::Result<T>,
+        effect: impl FnOnce(&mut WorldState) -> crate::outside::Result<T>,
     ) -> crate::outside::Result<T> {
         effect(self)
     }
@@ -327,7 +327,7 @@ impl State {
     }
 
     /// What HAProxy's process counted. Of a service that something else drives, a little.
-    pub(crate) fn counts(&self, process: &Process, is_current: bool) -> BackendCounts {
+    pub(crate) fn counts(&self, process: &SimProcess, is_current: bool) -> BackendCounts {
         let open = self.sessions.iter().filter(|s| s.process == process.id).count();
         let open = u64::try_from(open).unwrap_or(u64::MAX);
         let serving = u64::try_from(self.serving().len()).unwrap_or(u64::MAX);
@@ -443,7 +443,7 @@ impl State {
         self.next_process += 1;
         let has_idle_clients = self.scenario.chance.one_in(2, true);
         let (id, told_at) = (self.next_process, self.now);
-        let new = Process { id, servers, told_at, has_idle_clients, requests: 0 };
+        let new = SimProcess { id, servers, told_at, has_idle_clients, requests: 0 };
         if let Some(mut old) = self.current.replace(new) {
             old.told_at = self.now;
             self.old.push(old);

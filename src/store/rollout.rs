@@ -13,7 +13,7 @@ use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::time::Moment;
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct RolloutState {
+pub(crate) struct StoredRollout {
     restart_up_to: u32,
     good: Option<RecipeState>,
     rejected: Option<String>,
@@ -62,9 +62,9 @@ enum RestartState {
     OnFailure(u32),
 }
 
-impl RolloutState {
-    pub(crate) fn pack(memory: &RolloutMemory) -> RolloutState {
-        RolloutState {
+impl StoredRollout {
+    pub(crate) fn pack(memory: &RolloutMemory) -> StoredRollout {
+        StoredRollout {
             restart_up_to: memory.restart_up_to,
             good: memory.good.as_deref().map(pack_recipe),
             rejected: memory.rejected.clone(),

@@ -18,12 +18,12 @@ use crate::model::memory::{
 use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
-use crate::store::rollout::RolloutState;
+use crate::store::rollout::StoredRollout;
 
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct State {
+struct StateFile {
     version: u32,
     services: BTreeMap<String, ServiceState>,
 }
@@ -46,7 +46,7 @@ struct ServiceState {
     downs: Vec<(u64, u32)>,
     unhealthy: BTreeMap<String, UnhealthyState>,
     panic_mode: Option<PanicModeState>,
-    rollout: RolloutState,
+    rollout: StoredRollout,
     swarm: Option<SwarmState>,
     known: BTreeMap<String, KnownState>,
     /// By number: the id of the container, and how many lists did not show it.
@@ -108,7 +108,7 @@ struct DrainState {
 
 pub(crate) fn text(memory: &Memory) -> String {
     let services = memory.services.iter().map(|(name, m)| (name.clone(), pack(m))).collect();
-    let state = State { version: VERSION, services };
+    let state = StateFile { version: VERSION, services };
     // Cannot fail: only maps with string keys, numbers and texts.
     serde_json::to_string_pretty(&state).unwrap_or_default()
 }
@@ -143,7 +143,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         downs: history.downs.iter().map(|c| (c.at.0, c.replicas)).collect(),
         unhealthy: memory.unhealthy.iter().map(unhealthy).collect(),
         panic_mode: memory.panic_mode.map(|s| PanicModeState { until: s.until.map(|m| m.0) }),
-        rollout: RolloutState::pack(&memory.rollout),
+        rollout: StoredRollout::pack(&memory.rollout),
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
         known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
         started: memory.started.iter().map(|(n, s)| (*n, (s.id.0.clone(), s.looks))).collect(),
@@ -171,7 +171,7 @@ fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> KnownReplica
 /// A time in the future, after the clock was set back, is read as now, so that nothing waits for
 /// years.
 pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
-    let state: State = serde_json::from_str(text).map_err(|err| err.to_string())?;
+    let state: StateFile = serde_json::from_str(text).map_err(|err| err.to_string())?;
     if state.version != VERSION {
         return Err(format!(
             "format version {} is not supported (expected {VERSION})",

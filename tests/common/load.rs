@@ -64,7 +64,7 @@ pub(crate) enum Failure {
 
 /// How the requests of one kind ended. A request counts once it is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct MetricsSink {
     pub(crate) ok: u64,
     pub(crate) failures: BTreeMap<Failure, u64>,
     /// The longest time from before the connection to the end, failures included.
@@ -73,7 +73,7 @@ pub(crate) struct Tally {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) kinds: BTreeMap<Kind, Tally>,
+    pub(crate) kinds: BTreeMap<Kind, MetricsSink>,
 }
 
 /// Clients at work. Dropping it tells them to stop and does not wait.
@@ -208,7 +208,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Tally {
+impl MetricsSink {
     pub(crate) fn sent(&self) -> u64 {
         self.ok + self.failed()
     }
@@ -228,14 +228,14 @@ impl Tally {
 
 impl Counts {
     pub(crate) fn sent(&self) -> u64 {
-        self.kinds.values().map(Tally::sent).sum()
+        self.kinds.values().map(MetricsSink::sent).sum()
     }
 
     pub(crate) fn failed(&self) -> u64 {
-        self.kinds.values().map(Tally::failed).sum()
+        self.kinds.values().map(MetricsSink::failed).sum()
     }
 
-    pub(crate) fn of(&self, kind: Kind) -> Tally {
+    pub(crate) fn of(&self, kind: Kind) -> MetricsSink {
         self.kinds.get(&kind).cloned().unwrap_or_default()
     }
 }
@@ -244,11 +244,11 @@ impl Add for Counts {
     type Output = Counts;
 
     fn add(mut self, other: Counts) -> Counts {
-        for (kind, tally) in other.kinds {
+        for (kind, metrics_sink) in other.kinds {
             let mine = self.kinds.entry(kind).or_default();
-            mine.ok += tally.ok;
-            mine.slowest = mine.slowest.max(tally.slowest);
-            for (failure, times) in tally.failures {
+            mine.ok += metrics_sink.ok;
+            mine.slowest = mine.slowest.max(metrics_sink.slowest);
+            for (failure, times) in metrics_sink.failures {
                 *mine.failures.entry(failure).or_default() += times;
             }
         }
@@ -281,7 +281,7 @@ impl Display for Failure {
     }
 }
 
-impl Display for Tally {
+impl Display for MetricsSink {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         write!(to, "{} sent {} failed", self.sent(), self.failed())?;
         for (failure, times) in &self.failures {
@@ -294,9 +294,9 @@ impl Display for Tally {
 /// One line for each kind, without a line end after the last.
 impl Display for Counts {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        for (number, (kind, tally)) in self.kinds.iter().enumerate() {
+        for (number, (kind, metrics_sink)) in self.kinds.iter().enumerate() {
             let between = if number > 0 { "\n" } else { "" };
-            write!(to, "{between}{kind} {tally}")?;
+            write!(to, "{between}{kind} {metrics_sink}")?;
         }
         Ok(())
     }

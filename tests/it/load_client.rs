@@ -216,8 +216,8 @@ fn counts_add_up_and_fit_a_line_for_each_kind() {
     let mut counts = counts_after(1, busy, Kind::Close, ONCE)
         + counts_after(1, good, Kind::Close, ONCE)
         + counts_after(1, server(vec![Serve::One(GOOD)]).0, Kind::KeepAlive, ONCE);
-    for (tally, ms) in counts.kinds.values_mut().zip([7, 8]) {
-        tally.slowest = Duration::from_millis(ms);
+    for (metrics_sink, ms) in counts.kinds.values_mut().zip([7, 8]) {
+        metrics_sink.slowest = Duration::from_millis(ms);
     }
     assert_eq!((counts.sent(), counts.failed()), (3, 1));
     let lines = "keep-alive 1 sent 0 failed slowest 7 ms\n\

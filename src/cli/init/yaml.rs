@@ -12,7 +12,7 @@ const DEPTH_MAX: usize = 40;
 /// Bytes that all copies for anchors and aliases may add up to. Without this limit a few lines of
 /// aliases to aliases ("billion laughs") fill the memory.
 const COPIED_BYTES_MAX: usize = 4 << 20;
-/// Counted for each value beside the length of its text.
+/// MetricEvent for each value beside the length of its text.
 const VALUE_BYTES: usize = 64;
 
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::proxy::{ProxyPlan, keep_ports, plan_proxy, remember, remember_update};
 use crate::decide::tests::{NOW, S, address};
-use crate::model::action::{Action, Aftermath, Trouble};
+use crate::model::action::{Action, ActionError, RollbackState};
 use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
@@ -344,8 +344,8 @@ fn other_routes_than_those_that_failed_wait_for_no_retry() {
     );
 }
 
-fn trouble(aftermath: Aftermath) -> Trouble {
-    Trouble { message: "no".to_owned(), aftermath }
+fn trouble(rollback_state: RollbackState) -> ActionError {
+    ActionError { message: "no".to_owned(), rollback_state }
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn the_end_of_a_reload_is_remembered() {
         let (left_out, words) = (BTreeSet::new(), "no".to_owned());
         Some(ReloadFailure { routes: routes(list), left_out, words, at: later, count })
     };
-    let before = trouble(Aftermath::AsBefore);
+    let before = trouble(RollbackState::AsBefore);
     let before = Some(&before);
     let once = remember(later, &routes("1,3"), before, &good);
     assert_eq!(once.failure, failed(1, "1,3"));
@@ -379,7 +379,7 @@ fn the_end_of_a_reload_is_remembered() {
 
 #[test]
 fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
-    let partly = trouble(Aftermath::DoneButForThat { left_out: BTreeSet::new() });
+    let partly = trouble(RollbackState::PartiallyApplied { left_out: BTreeSet::new() });
     let memory = remember(NOW, &routes("1,2"), Some(&partly), &ProxyMemory::default());
     assert!(memory.applied.is_some() && memory.failure.is_some());
     let at = |ms: u64, wanted: &str, shown: Option<&str>| {
@@ -421,7 +421,7 @@ fn what_haproxy_does_not_take_is_not_waited_for() {
         ..routes("2").backends.remove(0)
     });
     let left_out: BTreeSet<String> = ["bad".to_owned()].into();
-    let trouble = trouble(Aftermath::DoneButForThat { left_out: left_out.clone() });
+    let trouble = trouble(RollbackState::PartiallyApplied { left_out: left_out.clone() });
     let memory = remember(NOW, &both, Some(&trouble), &ProxyMemory::default());
     assert_eq!(memory.failure.as_ref().map(|f| &f.left_out), Some(&left_out));
     let plan = |ms: u64, routes: &Routes| {

@@ -18,7 +18,7 @@ use crate::outside::{Net, Result};
 
 /// What came of asking a replica once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ProbeOutcome {
     Passed,
     /// Why.
     Failed(String),

@@ -18,12 +18,12 @@ pub(crate) struct RequestCounter {
     /// Requests by process and backend, at the last tick.
     last: BTreeMap<(u32, String), u64>,
     /// By backend.
-    spans: BTreeMap<String, Span>,
+    spans: BTreeMap<String, RequestSpan>,
 }
 
 /// Since the last reading.
 #[derive(Debug)]
-struct Span {
+struct RequestSpan {
     since: Moment,
     requests: u64,
     /// What the time to the response was when it was last known.
@@ -42,7 +42,7 @@ impl RequestCounter {
                 // requests came since the last tick.
                 Some(_) | None => counts.requests,
             };
-            let empty = || Span { since: now, requests: 0, response_ms: None };
+            let empty = || RequestSpan { since: now, requests: 0, response_ms: None };
             let span = self.spans.entry(counts.backend.clone()).or_insert_with(empty);
             if self.begun {
                 span.requests = span.requests.saturating_add(new);
@@ -131,7 +131,7 @@ mod tests {
     /// Looks as `ms process:requests[/answered/response_ms]…[!]`, the current process first; `!`
     /// takes a reading. Gives the readings of this field.
     fn readings(field: Field, looks: &str) -> Vec<Reading> {
-        let mut tally = RequestCounter::default();
+        let mut metrics_sink = RequestCounter::default();
         let mut readings = Vec::new();
         for look in looks.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let mut words: Vec<&str> = look.split_whitespace().collect();
@@ -156,13 +156,13 @@ mod tests {
             let seen = ProxySeen { counts, ..ProxySeen::default() };
             let answers = 1 < words.len();
             if answers {
-                tally.add(now, &seen);
+                metrics_sink.add(now, &seen);
             }
             if reads {
                 let seen = if answers { Ok(&seen) } else { Err("away") };
-                readings.push(tally.read((now, INTERVAL), "web", field, seen));
+                readings.push(metrics_sink.read((now, INTERVAL), "web", field, seen));
                 if answers {
-                    tally.mark(now, INTERVAL);
+                    metrics_sink.mark(now, INTERVAL);
                 }
             }
         }
@@ -220,15 +220,15 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_gone_is_a_failure() {
-        let mut tally = RequestCounter::default();
+        let mut metrics_sink = RequestCounter::default();
         let counts = BackendCounts { backend: "web".to_owned(), ..BackendCounts::default() };
         let seen = |is_current| ProxySeen {
             counts: vec![BackendCounts { is_current, ..counts.clone() }],
             ..ProxySeen::default()
         };
-        tally.add(Moment(0), &seen(true));
+        metrics_sink.add(Moment(0), &seen(true));
         let read = |seen: &ProxySeen, name: &str| {
-            tally.read((Moment(0), INTERVAL), name, Field::Sessions, Ok(seen))
+            metrics_sink.read((Moment(0), INTERVAL), name, Field::Sessions, Ok(seen))
         };
         assert_eq!(read(&seen(true), "web"), Reading::Total(Milli(0)));
         let gone = Reading::Failed("haproxy does not show a backend web".to_owned());
@@ -252,12 +252,12 @@ mod tests {
             }],
             ..ProxySeen::default()
         };
-        let mut tally = RequestCounter::default();
-        tally.add(Moment(0), &counts(1, 5, 5, 40));
+        let mut metrics_sink = RequestCounter::default();
+        metrics_sink.add(Moment(0), &counts(1, 5, 5, 40));
         let now = counts(2, requests, answered, ms);
-        tally.add(Moment(10_000), &now);
+        metrics_sink.add(Moment(10_000), &now);
         let time = (Moment(10_000), INTERVAL);
-        let got = tally.read(time, "web", Field::ResponseTimeMs, Ok(&now));
+        let got = metrics_sink.read(time, "web", Field::ResponseTimeMs, Ok(&now));
         assert_eq!(got, want, "{sessions} sessions, {requests} requests, {answered} answered");
     }
 

@@ -11,7 +11,7 @@ use crate::observe::metric::{ANSWER_BYTES_MAX, milli_of_text};
 use crate::outside::{Error, Net, Result};
 
 #[derive(Deserialize)]
-struct Answer {
+struct PrometheusResponse {
     data: Option<Data>,
     /// Why there is no data.
     error: Option<String>,
@@ -26,12 +26,12 @@ struct Data {
 
 /// A time and a value.
 #[derive(Deserialize)]
-struct Sample(#[allow(dead_code, reason = "the time, which is now")] Value, String);
+struct PrometheusSample(#[allow(dead_code, reason = "the time, which is now")] Value, String);
 
 #[derive(Deserialize)]
 struct Series {
     /// Not there for a native histogram.
-    value: Option<Sample>,
+    value: Option<PrometheusSample>,
 }
 
 /// Characters of Prometheus' own message that are shown.
@@ -39,8 +39,8 @@ const WORDS_SHOWN: usize = 200;
 
 pub(crate) fn ask(net: &dyn Net, base: &str, query: &str, timeout: Duration) -> Result<Milli> {
     let (status, body) = net.get(&address(base, query)?, ANSWER_BYTES_MAX, timeout)?;
-    let answer = serde_json::from_slice::<Answer>(&body);
-    if let Ok(Answer { error: Some(words), .. }) = &answer {
+    let answer = serde_json::from_slice::<PrometheusResponse>(&body);
+    if let Ok(PrometheusResponse { error: Some(words), .. }) = &answer {
         return Err(Error::new(format!("prometheus says: {}", shortened(words, WORDS_SHOWN))));
     }
     if !(200..=299).contains(&status) {
@@ -52,7 +52,7 @@ pub(crate) fn ask(net: &dyn Net, base: &str, query: &str, timeout: Duration) -> 
         Error::new("the answer is not that of a Prometheus: it holds neither data nor an error")
     })?;
     let sample = match data.kind.as_str() {
-        "scalar" => serde_json::from_value::<Sample>(data.result).map_err(odd)?,
+        "scalar" => serde_json::from_value::<PrometheusSample>(data.result).map_err(odd)?,
         "vector" => only(serde_json::from_value::<Vec<Series>>(data.result).map_err(odd)?)?,
         other => {
             return Err(Error::new(format!(
@@ -75,7 +75,7 @@ fn address(base: &str, query: &str) -> Result<String> {
     Ok(address)
 }
 
-fn only(series: Vec<Series>) -> Result<Sample> {
+fn only(series: Vec<Series>) -> Result<PrometheusSample> {
     let count = series.len();
     let mut series = series.into_iter();
     match (series.next(), count) {

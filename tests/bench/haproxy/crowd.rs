@@ -60,12 +60,14 @@ pub(crate) fn print<'a>(rows: impl Iterator<Item = &'a Row>) {
     for Row { name, counts, seconds } in rows {
         print!("{name:<40}");
         for kind in KINDS {
-            let tally = counts.of(kind);
-            print!(" {:>13}", format!("{} / {}", tally.failed(), tally.sent()));
+            let metrics_sink = counts.of(kind);
+            print!(" {:>13}", format!("{} / {}", metrics_sink.failed(), metrics_sink.sent()));
         }
         println!(" {:>14} {seconds:>8.0}", format!("{} / {}", counts.failed(), counts.sent()));
         let mut classes = BTreeMap::new();
-        for (failure, times) in counts.kinds.values().flat_map(|tally| &tally.failures) {
+        for (failure, times) in
+            counts.kinds.values().flat_map(|metrics_sink| &metrics_sink.failures)
+        {
             *classes.entry(failure).or_insert(0) += times;
         }
         if !classes.is_empty() {

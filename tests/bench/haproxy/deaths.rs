@@ -53,7 +53,7 @@ fn kill(testbed: &Testbed, daemon: &Daemon, count: usize) {
 
 fn unserved(counts: &Counts) -> u64 {
     let none = [Failure::Status(503), Failure::Status(504), Failure::Timeout];
-    let failures = counts.kinds.values().flat_map(|tally| &tally.failures);
+    let failures = counts.kinds.values().flat_map(|metrics_sink| &metrics_sink.failures);
     failures.filter(|(failure, _)| none.contains(failure)).map(|(_, times)| times).sum()
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Counted<'a> {
+pub(crate) enum MetricEvent<'a> {
     /// A client asked, and was answered with `code`. `took` is `None` where that says nothing of
     /// us, as when its request never became whole.
     Request { method: &'static str, route: &'static str, code: u16, took: Option<Duration> },
