@@ -37,8 +37,8 @@ pub(crate) struct ContainerCopy {
 }
 
 /// `service` is the name in the config. `image` is the template's image: its tag if that still
-/// names the same image, else its id. `many_networks` is false for engines before API 1.44, which create
-/// a container in one network only.
+/// names the same image, else its id. `many_networks` is false for engines before API 1.44, which
+/// create a container in one network only.
 pub(crate) fn container_copy(
     template: &Value,
     service: &str,
