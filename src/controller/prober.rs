@@ -176,12 +176,12 @@ impl Prober {
             ProbeOutcome::NotAsked(why) => {
                 self.wanting = Some(now);
                 let words = format!("cannot probe replicas, so their health stays as it is: {why}");
-                before.is_none().then(|| Event::new(Kind::HealthNotAsked, words))
+                before.is_none().then(|| Event::new(Kind::HealthNotProbed, words))
             }
             ProbeOutcome::Passed | ProbeOutcome::Failed(_) => {
                 before.filter(|last| PATIENCE <= now.since(*last))?;
                 self.wanting = None;
-                Some(Event::resolved(Kind::HealthNotAsked, "all replicas can be probed again"))
+                Some(Event::resolved(Kind::HealthNotProbed, "all replicas can be probed again"))
             }
         }
     }

@@ -69,9 +69,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
-    let metrics_sink = metrics_sink(&telemetry);
-    let engine =
-        Docker::new(&config.fixed.docker, clock.clone()).reporting_to(metrics_sink.clone());
+    let sink = metrics_sink(&telemetry);
+    let engine = Docker::new(&config.fixed.docker, clock.clone()).reporting_to(sink.clone());
     let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
@@ -82,20 +81,13 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
     let net = Arc::new(SystemNet::new());
-    let probes =
-        ProbeThreads::new(net.clone(), clock.clone(), metrics_sink.clone(), sender.clone());
+    let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), sender.clone());
     let metric_threads = MetricThreads::new(net, clock.clone(), sender)?;
-    let message = format!(
-        "plimsoll {}, config {}, {}",
-        env!("CARGO_PKG_VERSION"),
-        options.config_file.display(),
-        config.counted()
-    );
     let event_ring = Arc::new(EventRing::default());
     let mut recorder =
         EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), event_ring.clone());
     recorder.watch(&config.notifications);
-    recorder.record(&Event::new(Kind::DaemonStarted, message));
+    recorder.record(&started(&config, &options));
     let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
     damage.iter().for_each(|event| recorder.record(event));
     let status_cell = Arc::new(StatusCell::default());
@@ -108,7 +100,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     };
     // Kept to the end: dropped, it takes its sockets away.
     let api_server = (!options.once)
-        .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, metrics_sink))
+        .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, sink))
         .transpose()?;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
     let state = ControllerState::opened(opened.memory, opened.missing);
@@ -133,6 +125,12 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn started(config: &Config, options: &Options) -> Event {
+    let (version, file) = (env!("CARGO_PKG_VERSION"), options.config_file.display());
+    let message = format!("plimsoll {version}, config {file}, {}", config.counted());
+    Event::new(Kind::DaemonStarted, message)
 }
 
 fn settings(options: &Options) -> Settings {

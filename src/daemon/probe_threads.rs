@@ -206,7 +206,7 @@ mod tests {
         (0..5).for_each(|_| drop(ask(Answer::Pass)));
         let told: Vec<String> = events.iter().map(Event::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(events.iter().all(|event| event.kind == Kind::HealthNotAsked), "{told:?}");
+        assert!(events.iter().all(|event| event.kind == Kind::HealthNotProbed), "{told:?}");
         assert!(told[0].contains("Cannot allocate memory") && told[1].contains("resolved: "));
     }
 

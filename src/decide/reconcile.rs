@@ -53,7 +53,7 @@ impl<'a> ReplicaGroups<'a> {
     }
 
     /// The order of the arms matters: a start under way counts as pending whatever its class, and
-    /// only what stays is told apart by revision.
+    /// only what stays is distinguished by revision.
     fn add(&mut self, classed: Classed<'a>, revision: &DesiredRevision, starting: &[u32]) {
         let (class, replica) = classed;
         let is_outdated = revision.is_outdated(replica);

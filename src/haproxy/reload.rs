@@ -37,7 +37,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 impl Haproxy {
     /// Brings HAProxy to `routes`. A frontend whose address cannot be bound keeps its old address,
     /// if it has one. A service that HAProxy refuses keeps its former settings or is left out.
-    /// Either is an error with `RollbackState::PartiallyApplied`: all other services are up to date.
+    /// Either is an error, `RollbackState::PartiallyApplied`; the other services are up to date.
     pub(crate) fn apply(&self, routes: &Routes) -> Result<ActionOutput> {
         // Step 1.
         let start_lock = self.processes().start_lock()?;

@@ -56,7 +56,7 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
 }
 
-/// Who is told of events.
+/// Where events are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Webhook {
     pub(crate) url: Secret,

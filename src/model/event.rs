@@ -82,8 +82,8 @@ pub(crate) enum Kind {
     ReplicaFailed,
     ReplicaNotReady,
     ReplicaDraining,
-    ReplicaPutBack,
-    ReplicaCut,
+    ReplicaDrainCancelled,
+    ReplicaDrainTimedOut,
     ReplicaExited,
     ReplicaRestarted,
     ReplicaRenamed,
@@ -100,7 +100,7 @@ pub(crate) enum Kind {
     HealthReplaced,
     HealthSuspect,
     HealthStale,
-    HealthNotAsked,
+    HealthNotProbed,
     RolloutStarted,
     RolloutFinished,
     RolloutStalled,
@@ -110,19 +110,19 @@ pub(crate) enum Kind {
     ScalingPaused,
     ScalingResumed,
     MetricFailed,
-    MetricBack,
+    MetricRecovered,
     ProxyReloaded,
     ProxyReloadFailed,
     ProxyRolledBack,
-    ProxyAmended,
-    ProxyAmendRefused,
-    ProxyReloadWaits,
+    ProxyServersUpdated,
+    ProxyUpdateFailed,
+    ProxyReloadDeferred,
     ProxyFull,
     ProxyKilled,
     DockerLost,
     DockerBack,
-    SwarmTrouble,
-    SwarmBack,
+    SwarmDegraded,
+    SwarmRecovered,
     SwarmShort,
     ServiceOrphaned,
     StateDamaged,
@@ -145,8 +145,8 @@ impl Kind {
         Kind::ReplicaFailed,
         Kind::ReplicaNotReady,
         Kind::ReplicaDraining,
-        Kind::ReplicaPutBack,
-        Kind::ReplicaCut,
+        Kind::ReplicaDrainCancelled,
+        Kind::ReplicaDrainTimedOut,
         Kind::ReplicaExited,
         Kind::ReplicaRestarted,
         Kind::ReplicaRenamed,
@@ -163,7 +163,7 @@ impl Kind {
         Kind::HealthReplaced,
         Kind::HealthSuspect,
         Kind::HealthStale,
-        Kind::HealthNotAsked,
+        Kind::HealthNotProbed,
         Kind::RolloutStarted,
         Kind::RolloutFinished,
         Kind::RolloutStalled,
@@ -173,19 +173,19 @@ impl Kind {
         Kind::ScalingPaused,
         Kind::ScalingResumed,
         Kind::MetricFailed,
-        Kind::MetricBack,
+        Kind::MetricRecovered,
         Kind::ProxyReloaded,
         Kind::ProxyReloadFailed,
         Kind::ProxyRolledBack,
-        Kind::ProxyAmended,
-        Kind::ProxyAmendRefused,
-        Kind::ProxyReloadWaits,
+        Kind::ProxyServersUpdated,
+        Kind::ProxyUpdateFailed,
+        Kind::ProxyReloadDeferred,
         Kind::ProxyFull,
         Kind::ProxyKilled,
         Kind::DockerLost,
         Kind::DockerBack,
-        Kind::SwarmTrouble,
-        Kind::SwarmBack,
+        Kind::SwarmDegraded,
+        Kind::SwarmRecovered,
         Kind::SwarmShort,
         Kind::ServiceOrphaned,
         Kind::StateDamaged,
@@ -208,8 +208,8 @@ impl Kind {
             Kind::ReplicaFailed => "replica.failed",
             Kind::ReplicaNotReady => "replica.not_ready",
             Kind::ReplicaDraining => "replica.draining",
-            Kind::ReplicaPutBack => "replica.put_back",
-            Kind::ReplicaCut => "replica.cut",
+            Kind::ReplicaDrainCancelled => "replica.drain_cancelled",
+            Kind::ReplicaDrainTimedOut => "replica.drain_timed_out",
             Kind::ReplicaExited => "replica.exited",
             Kind::ReplicaRestarted => "replica.restarted",
             Kind::ReplicaRenamed => "replica.renamed",
@@ -226,7 +226,7 @@ impl Kind {
             Kind::HealthReplaced => "health.replaced",
             Kind::HealthSuspect => "health.suspect",
             Kind::HealthStale => "health.stale",
-            Kind::HealthNotAsked => "health.not_asked",
+            Kind::HealthNotProbed => "health.not_probed",
             Kind::RolloutStarted => "rollout.started",
             Kind::RolloutFinished => "rollout.finished",
             Kind::RolloutStalled => "rollout.stalled",
@@ -236,19 +236,19 @@ impl Kind {
             Kind::ScalingPaused => "scaling.paused",
             Kind::ScalingResumed => "scaling.resumed",
             Kind::MetricFailed => "metric.failed",
-            Kind::MetricBack => "metric.back",
+            Kind::MetricRecovered => "metric.recovered",
             Kind::ProxyReloaded => "haproxy.reloaded",
             Kind::ProxyReloadFailed => "haproxy.reload_failed",
             Kind::ProxyRolledBack => "haproxy.rolled_back",
-            Kind::ProxyAmended => "haproxy.amended",
-            Kind::ProxyAmendRefused => "haproxy.amend_refused",
-            Kind::ProxyReloadWaits => "haproxy.reload_waits",
+            Kind::ProxyServersUpdated => "haproxy.servers_updated",
+            Kind::ProxyUpdateFailed => "haproxy.update_failed",
+            Kind::ProxyReloadDeferred => "haproxy.reload_deferred",
             Kind::ProxyFull => "haproxy.full",
             Kind::ProxyKilled => "haproxy.killed",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
-            Kind::SwarmTrouble => "swarm.trouble",
-            Kind::SwarmBack => "swarm.back",
+            Kind::SwarmDegraded => "swarm.degraded",
+            Kind::SwarmRecovered => "swarm.recovered",
             Kind::SwarmShort => "swarm.short",
             Kind::ServiceOrphaned => "service.orphaned",
             Kind::StateDamaged => "state.damaged",
@@ -273,7 +273,7 @@ impl Kind {
             | Kind::ConfigRejected => log::Level::Error,
             Kind::ReplicaFailed
             | Kind::ReplicaNotReady
-            | Kind::ReplicaCut
+            | Kind::ReplicaDrainTimedOut
             | Kind::ReplicaExited
             | Kind::ContainerIgnored
             | Kind::CrashLoop
@@ -281,17 +281,17 @@ impl Kind {
             | Kind::HealthSuspect
             | Kind::HealthStale
             | Kind::DaemonSlow
-            | Kind::HealthNotAsked
+            | Kind::HealthNotProbed
             | Kind::RolloutStalled
             | Kind::RolloutRolledBack
             | Kind::ScaleCapped
-            | Kind::ProxyAmendRefused
-            | Kind::ProxyReloadWaits
+            | Kind::ProxyUpdateFailed
+            | Kind::ProxyReloadDeferred
             | Kind::ProxyFull
             | Kind::ProxyKilled
             | Kind::MetricFailed
             | Kind::StateMissing
-            | Kind::SwarmTrouble
+            | Kind::SwarmDegraded
             | Kind::SwarmShort
             | Kind::ServiceOrphaned => log::Level::Warn,
             Kind::ScaleUp
@@ -299,7 +299,7 @@ impl Kind {
             | Kind::ScheduleChanged
             | Kind::ReplicaStarted
             | Kind::ReplicaDraining
-            | Kind::ReplicaPutBack
+            | Kind::ReplicaDrainCancelled
             | Kind::ReplicaRestarted
             | Kind::ReplicaRenamed
             | Kind::ReplicaRemoved
@@ -316,11 +316,11 @@ impl Kind {
             | Kind::HoldReleased
             | Kind::ScalingPaused
             | Kind::ScalingResumed
-            | Kind::MetricBack
+            | Kind::MetricRecovered
             | Kind::ProxyReloaded
-            | Kind::ProxyAmended
+            | Kind::ProxyServersUpdated
             | Kind::DockerBack
-            | Kind::SwarmBack
+            | Kind::SwarmRecovered
             | Kind::ConfigReloaded
             | Kind::DaemonStarted
             | Kind::DaemonStopping => log::Level::Info,

@@ -54,7 +54,7 @@ pub(crate) enum Field {
 }
 
 impl Source {
-    /// As it is told to people and programs.
+    /// Its name in output for people and programs.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Source::Cpu => "cpu",

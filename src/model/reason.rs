@@ -123,7 +123,7 @@ pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
 
 /// Every reason that a decision can have.
 pub(crate) const REASONS: [&str; 16] = [
-    WITHIN_RANGE,
+    "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
     "ScaleUpStabilized",
@@ -173,7 +173,7 @@ impl Rule {
             | Rule::LastOne
             | Rule::AboveTarget(_)
             | Rule::BelowTarget(_)
-            | Rule::OnTarget(_) => WITHIN_RANGE,
+            | Rule::OnTarget(_) => "DesiredWithinRange",
             Rule::ScaleUpStabilized { .. } => "ScaleUpStabilized",
             Rule::ScaleDownStabilized { .. } => "ScaleDownStabilized",
             Rule::ScaleUpLimit(_) => "ScaleUpLimit",

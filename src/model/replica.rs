@@ -40,7 +40,7 @@ pub(crate) enum ContainerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) code: i64,
-    /// The kernel killed it, or a part of it, for want of memory.
+    /// The kernel killed it, or one of its processes, because memory ran out (OOM).
     pub(crate) oom: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::replica::ContainerId;
 
-/// A container that carries labels of a service and is not its replica. It is told once and never
+/// A container that carries labels of a service and is not its replica. Reported once, never
 /// touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stranger {

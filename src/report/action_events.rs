@@ -36,11 +36,11 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
         // The decision reported the change; only a failure and its end are new.
         Action::Resize { service, to, .. } if trouble.is_some() => {
             let words = format!("cannot set the Swarm service to {to} replicas: {words}");
-            vec![Event::new(Kind::SwarmTrouble, words).service(service)]
+            vec![Event::new(Kind::SwarmDegraded, words).service(service)]
         }
         Action::Resize { .. } if failures == 0 => Vec::new(),
         Action::Resize { service, .. } => {
-            vec![Event::new(Kind::SwarmBack, words).service(service)]
+            vec![Event::new(Kind::SwarmRecovered, words).service(service)]
         }
         Action::Reload { .. } | Action::Amend { .. }
             if done.result == Ok(ActionOutput::Unchanged) && failures == 0 =>
@@ -58,7 +58,8 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             events
         }
         Action::Amend { .. } => {
-            let kind = if trouble.is_some() { Kind::ProxyAmendRefused } else { Kind::ProxyAmended };
+            let kind =
+                if trouble.is_some() { Kind::ProxyUpdateFailed } else { Kind::ProxyServersUpdated };
             vec![Event::new(kind, words)]
         }
         Action::EndProxies { processes } => {

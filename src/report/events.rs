@@ -104,13 +104,16 @@ impl Conditions {
             return None;
         }
         let Some(old_processes) = old_processes else {
-            return Some(Event::resolved(Kind::ProxyReloadWaits, "no reload is deferred any more"));
+            return Some(Event::resolved(
+                Kind::ProxyReloadDeferred,
+                "no reload is deferred any more",
+            ));
         };
         let message = format!(
             "a reload is deferred: {old_processes} old HAProxy processes still finish their \
              sessions, for load_balancer.hard_stop_after at most"
         );
-        Some(Event::new(Kind::ProxyReloadWaits, message))
+        Some(Event::new(Kind::ProxyReloadDeferred, message))
     }
 
     pub(crate) fn orphans(&mut self, now: BTreeSet<String>, leaving: &[Snapshot]) -> Vec<Event> {
@@ -153,9 +156,9 @@ impl Conditions {
                 Reading::Failed(why) => failing
                     .insert(source.clone())
                     .then(|| Event::new(Kind::MetricFailed, format!("{source}: {why}"))),
-                Reading::Replicas | Reading::Total(_) | Reading::Average(_) => {
-                    failing.remove(source).then(|| Event::new(Kind::MetricBack, source.to_string()))
-                }
+                Reading::Replicas | Reading::Total(_) | Reading::Average(_) => failing
+                    .remove(source)
+                    .then(|| Event::new(Kind::MetricRecovered, source.to_string())),
                 Reading::Pending => None,
             };
             events.extend(event.map(|e| e.service(service.name.as_str())));
@@ -177,9 +180,9 @@ impl Conditions {
                     told.clear();
                 }
                 let is_new = told.insert(trouble.clone());
-                is_new.then(|| Event::new(Kind::SwarmTrouble, trouble))
+                is_new.then(|| Event::new(Kind::SwarmDegraded, trouble))
             }
-            None => self.swarm.remove(name).map(|_| Event::new(Kind::SwarmBack, "")),
+            None => self.swarm.remove(name).map(|_| Event::new(Kind::SwarmRecovered, "")),
         };
         event.map(|event| event.service(name))
     }
@@ -472,13 +475,13 @@ mod tests {
         }
         let crowd = line(told.crowded(Some(10)));
         assert!(
-            crowd.starts_with("WARN haproxy.reload_waits a reload is deferred: 10 old"),
+            crowd.starts_with("WARN haproxy.reload_deferred a reload is deferred: 10 old"),
             "{crowd}"
         );
         assert_eq!(line(told.crowded(Some(11))), "-");
         assert_eq!(
             line(told.crowded(None)),
-            "INFO haproxy.reload_waits resolved: no reload is deferred any more"
+            "INFO haproxy.reload_deferred resolved: no reload is deferred any more"
         );
         assert_eq!(line(told.crowded(None)), "-");
     }

@@ -12,7 +12,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::metric_event::{Cause, MetricEvent};
 use crate::report::series::Series;
 
-/// Upper edges of the times that are told apart, in milliseconds. From a cgroup's file to a slow
+/// Upper bounds of the histogram buckets, in milliseconds. From a cgroup's file to a slow
 /// engine.
 pub(crate) const EDGES_MS: [u64; 11] = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000];
 

@@ -20,7 +20,7 @@ pub(super) fn event_of(
             (Kind::ReplicaDraining, number, String::new())
         }
         ReplicaTransition::DrainCancelled { number } => {
-            (Kind::ReplicaPutBack, number, String::new())
+            (Kind::ReplicaDrainCancelled, number, String::new())
         }
         ReplicaTransition::Exited { number, exit, by, is_restarted } => {
             let what = ending(*exit, *by, *is_restarted);
@@ -50,7 +50,7 @@ pub(super) fn event_of(
         ReplicaTransition::DrainEnded { cut: 0, .. } => return None,
         ReplicaTransition::DrainEnded { number, cut } => {
             let message = format!("drain_timeout is over; {cut} sessions were still open");
-            (Kind::ReplicaCut, number, message)
+            (Kind::ReplicaDrainTimedOut, number, message)
         }
         ReplicaTransition::BecameUnhealthy { number, error } => {
             let message = with_words(error.clone(), service, *number, words);

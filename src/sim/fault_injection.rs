@@ -332,7 +332,7 @@ impl Run {
         let good = rollout.good.as_ref().map(|good| good.applied_to(service).spec_hash());
         let spec = rollout.rejected.as_ref().and(good).unwrap_or(config);
         if let Some(unit) = state.containers.iter().find(|u| u.spec != spec) {
-            why.push(format!("{} is made from something else", unit.number));
+            why.push(format!("{} is outdated", unit.number));
         }
         if state.containers.iter().any(|u| u.number <= rollout.restart_up_to) {
             why.push("an old one is left of a restart".to_owned());

@@ -59,7 +59,7 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     testbed.wait_serving(4, secs(30), &daemon);
     let slow = slow.stop();
     let _prometheus = Prometheus::start(&testbed.dir, port, &exporter);
-    let back = daemon.wait_from(from, &["kind=metric.back", "prometheus"], secs(20));
+    let back = daemon.wait_from(from, &["kind=metric.recovered", "prometheus"], secs(20));
     daemon.wait_from(back, &["kind=scale.down"], secs(20));
     daemon.wait_from(back, &["kind=replica.removed"], secs(60));
     let counts = load.stop();

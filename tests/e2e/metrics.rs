@@ -164,7 +164,7 @@ fn a_real_prometheus_gives_a_value_or_says_why_not() {
     drop(prometheus);
     let lost = daemon.wait(&["kind=metric.failed", sum, "Connection refused"], secs(20));
     let _prometheus = Prometheus::start(&testbed.dir, port, &exporter);
-    daemon.wait_from(lost, &["kind=metric.back", "/ sum(jobs_waiting)\""], secs(20));
+    daemon.wait_from(lost, &["kind=metric.recovered", "/ sum(jobs_waiting)\""], secs(20));
     daemon.wait_from(lost, &value, secs(20));
     assert_eq!(daemon.count(&failed), 1, "{:#?}", daemon.lines());
 }

@@ -36,7 +36,7 @@ fn load_brings_replicas_and_its_end_takes_them_away() {
     for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow] {
         assert!(0 < light.of(kind).sent(), "no {kind} client");
     }
-    assert_eq!(daemon.count(&["kind=replica.cut"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=replica.drain_timed_out"]), 0, "{:#?}", daemon.lines());
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
     let counts = slow.stop();
     assert_clean(&counts, 4);
     assert!(draining < removed);
-    assert_eq!(daemon.count(&["kind=replica.cut"]), 0);
+    assert_eq!(daemon.count(&["kind=replica.drain_timed_out"]), 0);
     assert_eq!(testbed.serving().len(), 1);
 }
 
@@ -91,7 +91,7 @@ fn a_request_that_outlasts_the_drain_timeout_is_cut_and_reported() {
     assert!(reached(secs(5), || busy() == 2), "both replicas hold a request");
     testbed.configure(&keys(1));
     daemon.signal("HUP");
-    let cut = daemon.wait(&["kind=replica.cut", "sessions were still open"], secs(10));
+    let cut = daemon.wait(&["kind=replica.drain_timed_out", "sessions were still open"], secs(10));
     daemon.wait_from(cut, &["kind=replica.removed"], secs(10));
     let counts = slow.wait_for(secs(5), |c| 0 < c.failed());
     assert!(counts.of(Kind::Slow).failures.contains_key(&Failure::Truncated), "{counts}");
@@ -133,7 +133,7 @@ fn load_that_returns_cancels_a_drain() {
     daemon.wait(&["kind=replica.draining"], secs(5));
     testbed.configure(&keys(2));
     daemon.signal("HUP");
-    daemon.wait(&["kind=replica.put_back"], secs(5));
+    daemon.wait(&["kind=replica.drain_cancelled"], secs(5));
     testbed.wait_serving(2, Duration::from_secs(3), &daemon);
     assert_eq!(testbed.containers(), before, "no container was started or stopped");
     assert_clean(&slow.stop(), 4);

@@ -121,7 +121,7 @@ fn load_an_operator_and_others_change_the_number_of_a_swarm_service() {
                           "target": 10 }}]"#,
         testbed.service
     )));
-    daemon.wait(&["kind=swarm.trouble", "publishes no port of its 8080"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "publishes no port of its 8080"], SOON);
     daemon.wait(&["reading=\"20\""], SOON);
     let (spec, count) = swarm.spec();
     assert_eq!(count, 2);

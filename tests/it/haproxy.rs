@@ -278,7 +278,7 @@ fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_req
     for address in ["127.9.0.2", "127.9.0.3", "127.9.0.2"] {
         let from = daemon.lines().len();
         harness.docker.move_to("web-1", address);
-        daemon.wait_from(from, &["kind=haproxy.amended"], SOON);
+        daemon.wait_from(from, &["kind=haproxy.servers_updated"], SOON);
         harness.wait_served();
         let file = fs::read_to_string(harness.dir.join("haproxy.cfg")).unwrap();
         assert!(file.contains(&format!("server web-1 {address}:")), "{file}");
@@ -288,7 +288,7 @@ fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_req
     client.set_read_timeout(Some(SOON)).unwrap();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "what was asked before is answered: {answer}");
-    assert_eq!(daemon.count(&["kind=haproxy.amend_refused"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=haproxy.update_failed"]), 0, "{:#?}", daemon.lines());
     assert_eq!(daemon.count(&["kind=haproxy.reloaded"]), reloads, "{:#?}", daemon.lines());
     assert_eq!(harness.haproxies().0, pids);
     end(daemon, "TERM", secs(5));

@@ -142,15 +142,15 @@ fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
     };
     assert!(reached(secs(10), || 2 <= asked(true)));
     limit_files(daemon.pid(), "3");
-    daemon.wait(&["kind=health.not_asked", "Too many open files"], secs(10));
+    daemon.wait(&["kind=health.not_probed", "Too many open files"], secs(10));
     // HAProxy asks as often as the daemon would.
     let (ours, theirs) = (asked(true), asked(false));
     assert!(reached(secs(20), || theirs + 20 <= asked(false)), "{:?}", daemon.lines());
     assert_eq!(asked(true), ours);
-    assert_eq!(daemon.count(&["kind=health.not_asked"]), 1);
+    assert_eq!(daemon.count(&["kind=health.not_probed"]), 1);
     limit_files(daemon.pid(), "1024");
     assert!(reached(secs(10), || ours < asked(true)), "{:?}", daemon.lines());
-    daemon.wait(&["kind=health.not_asked", "resolved: "], secs(30));
+    daemon.wait(&["kind=health.not_probed", "resolved: "], secs(30));
     for kind in ["health.unhealthy", "health.replaced", "replica.removed", "replica.draining"] {
         assert_eq!(daemon.count(&[&format!("kind={kind}")]), 0, "{:?}", daemon.lines());
     }

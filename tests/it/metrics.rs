@@ -121,9 +121,9 @@ fn a_source_that_fails_is_reported_once_and_again_when_it_is_back() {
     let more = daemon.count(&["reading=\"failed: the answer is 503"]) + 2;
     wait_count(&daemon, &["reading=\"failed: the answer is 503"], more);
     endpoint.set(Behaviour::Healthy);
-    let back = daemon.wait_from(failed, &["kind=metric.back", "service=web", &place], SOON);
+    let back = daemon.wait_from(failed, &["kind=metric.recovered", "service=web", &place], SOON);
     daemon.wait_from(back - 1, &[&place, "reading=\"7\""], SOON);
-    for kind in ["kind=metric.failed", "kind=metric.back"] {
+    for kind in ["kind=metric.failed", "kind=metric.recovered"] {
         assert_eq!(daemon.count(&[kind]), 1, "{:#?}", daemon.lines());
     }
     assert_eq!(daemon.count(&["s3cret"]), 0, "{:#?}", daemon.lines());

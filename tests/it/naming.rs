@@ -7,73 +7,18 @@ use std::path::{Path, PathBuf};
 
 use crate::tidy::{code, files_below, program, rust_below};
 
-/// Type names that several files define today, with the number of files. Rows are only ever
-/// removed or lowered: the test prints the new row.
-const SHARED_NAMES: &[(&str, usize)] = &[
-    ("Amount", 2),
-    ("Answer", 4),
-    ("Ask", 2),
-    ("Asked", 2),
-    ("Body", 2),
-    ("Cause", 2),
-    ("Change", 3),
-    ("Command", 2),
-    ("Count", 2),
-    ("Counted", 2),
-    ("Course", 2),
-    ("Effect", 2),
-    ("Ended", 2),
-    ("Endpoint", 2),
-    ("Entry", 3),
-    ("Files", 2),
-    ("Finding", 2),
-    ("Found", 2),
-    ("Host", 2),
-    ("Image", 2),
-    ("Job", 2),
-    ("Kept", 2),
-    ("Kind", 3),
-    ("Known", 2),
-    ("Labels", 2),
-    ("Line", 6),
-    ("Listed", 2),
-    ("Lookup", 2),
-    ("News", 2),
-    ("Patience", 2),
-    ("Point", 2),
-    ("Policy", 2),
-    ("Port", 2),
-    ("Process", 2),
-    ("Progress", 2),
-    ("Reader", 2),
-    ("Refusal", 3),
-    ("Request", 2),
-    ("RolloutState", 2),
-    ("Row", 2),
-    ("Run", 2),
-    ("Said", 2),
-    ("Sample", 2),
-    ("Settings", 3),
-    ("Shown", 2),
-    ("Since", 2),
-    ("Source", 3),
-    ("Span", 2),
-    ("State", 4),
-    ("Taken", 2),
-    ("Tally", 3),
-    ("Target", 2),
-    ("Told", 3),
-    ("Verdict", 3),
-];
+/// Type names that several files define, with the number of files. Rows are only ever removed or
+/// lowered: the test prints the new row.
+const SHARED_NAMES: &[(&str, usize)] = &[];
 
 /// Phrases that hide who does what, with the number of lines in `src` that hold one today. None of
 /// them may come back in tests, examples, `contrib` or the documents.
 const PHRASES: &[(&str, usize)] = &[
-    (concat!("be it", " that"), 1),
-    (concat!("for want", " of"), 4),
-    (concat!("made from", " something else"), 9),
-    (concat!("is", " told"), 47),
-    (concat!("are", " told"), 4),
+    (concat!("be it", " that"), 0),
+    (concat!("for want", " of"), 0),
+    (concat!("made from", " something else"), 0),
+    (concat!("is", " told"), 0),
+    (concat!("are", " told"), 0),
     (concat!("what is none", " of them"), 0),
 ];
 

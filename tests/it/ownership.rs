@@ -70,7 +70,7 @@ fn a_command_line_makes_no_process_our_haproxy() {
     let alive = pretenders.iter_mut().filter_map(|p| p.lives().then_some(())).count();
     assert_eq!(alive, 12, "a stranger was signalled");
     let reported = daemon.count(&["kind=haproxy.reload_failed"])
-        + daemon.count(&["kind=haproxy.reload_waits"]);
+        + daemon.count(&["kind=haproxy.reload_deferred"]);
     assert_eq!(reported, 0, "{:#?}", daemon.lines());
     end(daemon, "TERM", secs(5));
 }

@@ -172,13 +172,13 @@ fn an_update_that_somebody_forestalls_is_read_and_written_again() {
     jobs.set(40);
     wait_replicas(&harness, &daemon, 4);
     assert_eq!(harness.docker.count(Route::Resize), 4);
-    assert_eq!(daemon.count(&["kind=swarm.trouble"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=swarm.degraded"]), 0, "{:#?}", daemon.lines());
     // A manager that keeps overwriting the number is reported, and wins until it stops.
     harness.docker.forestall(6);
     jobs.set(50);
-    daemon.wait(&["kind=swarm.trouble", "make it 5", "changed by somebody else"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "make it 5", "changed by somebody else"], SOON);
     wait_replicas(&harness, &daemon, 5);
-    daemon.wait(&["kind=swarm.back", "service=web", "after 1 failure"], SOON);
+    daemon.wait(&["kind=swarm.recovered", "service=web", "after 1 failure"], SOON);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_node_that_is_no_manager_is_reported_once_and_keeps_nobody_else_waiting() {
     harness.set("/services/shop", shop);
     harness.docker.leave_swarm();
     let daemon = harness.start();
-    let reported = ["kind=swarm.trouble", "service=web", "this node is not a swarm manager"];
+    let reported = ["kind=swarm.degraded", "service=web", "this node is not a swarm manager"];
     daemon.wait(&reported, SOON);
     daemon.wait(&["kind=replica.started", "replica=shop-1"], SOON);
     let from = daemon.lines().len();
@@ -198,14 +198,14 @@ fn a_node_that_is_no_manager_is_reported_once_and_keeps_nobody_else_waiting() {
     daemon.wait_from(looked + 1, &["service=web", "reason=MetricsMissing"], SOON);
     assert_eq!(daemon.count(&reported), 1, "{:#?}", daemon.lines());
     harness.docker.lead(true);
-    daemon.wait(&["kind=swarm.back", "service=web"], SOON);
+    daemon.wait(&["kind=swarm.recovered", "service=web"], SOON);
     harness.wait_served();
     harness.docker.leave_swarm();
     assert!(reached(SOON, || daemon.count(&reported) == 2), "{:#?}", daemon.lines());
     harness.docker.fault(Route::Nodes, Fault::Refuse(500, "context deadline exceeded"));
-    daemon.wait(&["kind=swarm.trouble", "context deadline exceeded"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "context deadline exceeded"], SOON);
     harness.docker.fault(Route::Nodes, Fault::Hang);
-    daemon.wait(&["kind=swarm.trouble", "Swarm does not answer in time"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "Swarm does not answer in time"], SOON);
     // HAProxy keeps what it has all the while, also of a daemon that never saw the service.
     assert!(harness.serves());
     drop(daemon.kill());
@@ -252,7 +252,7 @@ fn where_another_node_leads_it_is_observed_and_nothing_is_changed() {
     let harness = harness("follower", &jobs);
     harness.docker.lead(false);
     let daemon = harness.start();
-    let reported = ["kind=swarm.trouble", "does not lead the Swarm (host-of-node-there)"];
+    let reported = ["kind=swarm.degraded", "does not lead the Swarm (host-of-node-there)"];
     daemon.wait(&reported, SOON);
     harness.wait_served();
     stays(&harness, &daemon, 2);
@@ -262,7 +262,7 @@ fn where_another_node_leads_it_is_observed_and_nothing_is_changed() {
     stays(&harness, &daemon, 3);
     assert_eq!(daemon.count(&reported), 1, "{:#?}", daemon.lines());
     harness.docker.lead(true);
-    daemon.wait(&["kind=swarm.back", "service=web"], SOON);
+    daemon.wait(&["kind=swarm.recovered", "service=web"], SOON);
     wait_replicas(&harness, &daemon, 5);
 }
 
@@ -274,7 +274,7 @@ fn a_service_without_a_port_or_a_number_is_reported_with_the_fix() {
     let metrics = harness.config["services"]["web"]["metrics"].as_array_mut().unwrap();
     metrics.push(json!({ "source": "haproxy", "field": "sessions", "target": 1 }));
     let daemon = harness.start();
-    let reported = ["kind=swarm.trouble", "shop_web publishes no port of its 80 in ingress mode"];
+    let reported = ["kind=swarm.degraded", "shop_web publishes no port of its 80 in ingress mode"];
     daemon.wait(&reported, SOON);
     daemon.wait(&["kind=metric.failed", "haproxy sessions", "HAProxy has no server"], SOON);
     // What can be measured goes on to add replicas.
@@ -282,9 +282,9 @@ fn a_service_without_a_port_or_a_number_is_reported_with_the_fix() {
     wait_replicas(&harness, &daemon, 3);
     let own = harness.front.rsplit(':').next().unwrap().parse().unwrap();
     harness.docker.add_swarm_service("shop_web", 3, Some(own));
-    daemon.wait(&["kind=swarm.trouble", "which is the port of `listen`"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "which is the port of `listen`"], SOON);
     harness.docker.make_global("shop_web");
-    daemon.wait(&["kind=swarm.trouble", "has mode Global", "only replicated services"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "has mode Global", "only replicated services"], SOON);
     assert_eq!(daemon.count(&reported), 1, "{:#?}", daemon.lines());
 }
 

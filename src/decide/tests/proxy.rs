@@ -92,7 +92,7 @@ fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
     }
 }
 
-/// Name, address, what it is told, and whether it was looked at.
+/// Name, address, admin state, and whether it was checked.
 fn entries(list: &str) -> Vec<(String, u32, Duty, bool)> {
     let entry = |word: &str| {
         let is_checked = !word.contains('?');

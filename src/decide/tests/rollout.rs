@@ -113,7 +113,7 @@ fn a_restart_is_of_the_replicas_there_were_when_it_was_ordered() {
     assert!(matches!(unknown, Err(Refusal::Conflict(_))), "{unknown:?}");
 }
 
-/// A world in which replicas are made, get ready and go as they are told to, second by second.
+/// A world in which replicas are made, get ready and go as the plan says, second by second.
 struct Story {
     snapshot: Snapshot,
     memory: ServiceMemory,

@@ -193,7 +193,7 @@ impl Fleet {
             count("replica.removed"),
             count("haproxy.reloaded"),
             count("haproxy.reload_failed"),
-            count("replica.cut")
+            count("replica.drain_timed_out")
         );
     }
 
