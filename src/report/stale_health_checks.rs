@@ -27,7 +27,8 @@ impl StaleHealthChecks {
                     now.insert(replica.number);
                     let message = format!(
                         "Docker has not run the image's HEALTHCHECK for {seconds}s and still \
-                         reports healthy, as after a restart of dockerd; `docker restart` starts it again"
+                         reports healthy, as after a restart of dockerd; `docker restart` starts \
+                         it again"
                     );
                     (!was).then(|| Event::new(Kind::HealthStale, message))
                 }

@@ -91,6 +91,7 @@ fn host(host: &Host, replicas: &[&ReplicaStatus]) -> Value {
 
 /// Without its replicas.
 pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
+    let measured = service.record.as_ref().map(|r| metrics(&r.decision.measured));
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
@@ -102,7 +103,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
         "last_change": service.last_change.as_ref().map(change),
-        "metrics": service.record.as_ref().map(|r| metrics(&r.decision.measured)).unwrap_or_default(),
+        "metrics": measured.unwrap_or_default(),
     });
     merge(&mut out, counts(service.decision.counts));
     merge(&mut out, standing(&service.decision.standing));
