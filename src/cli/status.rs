@@ -290,7 +290,7 @@ web-2    0123456789ab  starting  -
         let want = "\
 plimsoll 1.2.3, up 2h 5m, checks every 15s
 /etc/c
-a dry run: nothing is changed
+dry run: nothing is changed
 docker does not answer: it is gone
 haproxy does not answer
 not in the config, but still running: old

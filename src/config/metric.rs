@@ -22,7 +22,10 @@ pub(crate) fn metrics(node: Option<Node>) -> Vec<Metric> {
     let Some(node) = node else { return Vec::new() };
     let nodes = node.list().unwrap_or_default();
     if METRICS_MAX < nodes.len() {
-        node.error(format!("a service has at most {METRICS_MAX} metrics, got {}", nodes.len()));
+        node.error(format!(
+            "a service has at most {METRICS_MAX} metrics; this one has {}",
+            nodes.len()
+        ));
     }
     let metrics: Vec<Metric> = nodes.iter().filter_map(metric).collect();
     let all = metrics.len() == nodes.len() && nodes.len() <= METRICS_MAX;
@@ -133,7 +136,10 @@ fn select(word: &str) -> Option<Select> {
 fn policies(node: &Node) -> Option<Vec<Policy>> {
     let nodes = node.list()?;
     if POLICIES_MAX < nodes.len() {
-        node.error(format!("at most {POLICIES_MAX} policies are allowed, got {}", nodes.len()));
+        node.error(format!(
+            "at most {POLICIES_MAX} policies are allowed; there are {}",
+            nodes.len()
+        ));
     }
     let policies: Vec<Policy> = nodes.iter().filter_map(policy).collect();
     (policies.len() == nodes.len()).then_some(policies)
