@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("page/page.js");
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-4u4AhITlshKCdIfoTwlwudyYpAGaCv3rDEfH+UyKIGQ='; \
-    script-src 'sha256-cyqaR2jhFMXnoGODS4iJvZLglPyxI/B+KUTk/+kVesI='";
+    script-src 'sha256-GftJAOP9VzZobYQqdVtwpScwvuDkAfDXRkJTCuXjZvc='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

@@ -11,7 +11,7 @@ use crate::tidy::{code, files_below, program};
 const UNSHOWN: &[(&str, &str)] = &[
     ("findings are in file order", "an assertion"),
     ("every key but `services` has a default", "an assertion"),
-    ("and {unlisted} more that are not listed", "tests/it/hostile.rs has it"),
+    ("and {unlisted} more problems", "tests/it/hostile.rs has it"),
     ("scale_up_threshold, scale_down_threshold", "names two keys in `config.reloaded`"),
     (r#"{"services": {}}"#, "the config that defaults are taken from"),
     ("the default of ", "no maximum is below the default minimum, which is the least maximum"),

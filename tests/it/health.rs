@@ -183,7 +183,8 @@ fn docker_that_stopped_checking() {
     harness.docker.add("web-1", Some(("web", 1)), "running");
     harness.docker.check_ran("web-1", old, "healthy");
     let daemon = harness.start();
-    let reported = ["kind=health.stale", "replica=web-1", "has not run the image's own check for"];
+    let reported =
+        ["kind=health.stale", "replica=web-1", "has not run the image's HEALTHCHECK for"];
     daemon.wait(&reported, secs(10));
     harness.wait_evaluations(5);
     assert!(!harness.serves(), "an old word let it in");

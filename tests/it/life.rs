@@ -41,7 +41,7 @@ fn a_second_daemon_on_the_same_state_refuses() {
     assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
     let state = harness.dir.join("state");
     let (state, pid) = (state.display(), daemon.pid());
-    let words = format!("plimsoll: another plimsoll (pid {pid}) runs with {state}; end it");
+    let words = format!("plimsoll: another plimsoll (pid {pid}) runs with {state}; stop it");
     second.wait(&[&words], secs(1));
     harness.wait_evaluations(1);
     // Ended by force, the first leaves nothing that keeps a third one out.
@@ -58,8 +58,8 @@ fn a_second_daemon_on_the_same_haproxy_refuses() {
     let mut second = harness.start();
     assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
     let (pid, file) = (daemon.pid(), harness.dir.join("haproxy.cfg"));
-    let words = format!("another plimsoll (pid {pid}) runs with {}; end it", file.display());
-    second.wait(&[&words, "its own load_balancer.config"], secs(1));
+    let words = format!("another plimsoll (pid {pid}) runs with {}; stop it", file.display());
+    second.wait(&[&words, "another load_balancer.config"], secs(1));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_bad_config_is_refused_as_a_whole_and_the_old_one_goes_on() {
     daemon.wait(&["kind=config.rejected", "taken at the start only"], SOON);
     fs::remove_file(harness.dir.join("config.json")).unwrap();
     daemon.signal("HUP");
-    daemon.wait(&["kind=config.rejected", "is not there"], SOON);
+    daemon.wait(&["kind=config.rejected", "does not exist"], SOON);
     harness.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
     harness.wait_evaluations(3);
@@ -255,7 +255,8 @@ fn a_dry_run_changes_nothing() {
 #[test]
 fn a_state_that_is_gone_beside_replicas_is_reported_and_a_first_start_is_not() {
     let harness = Harness::new("missing-state");
-    let reported = ["kind=state.missing", "state.json is not there", "replicas are (1)"];
+    let reported =
+        ["kind=state.missing", "state.json is missing", "replicas made by plimsoll run (1)"];
     for (is_removed, is_reported) in [(false, 0), (false, 0), (true, 1)] {
         if is_removed {
             fs::remove_file(harness.dir.join("state/state.json")).unwrap();

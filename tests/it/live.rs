@@ -57,7 +57,8 @@ fn what_a_proxy_says_in_html_reaches_nobody() {
     let harness = Harness::new("html");
     harness.docker.fault(Route::Create, Fault::Raw(html.to_owned(), 0));
     let daemon = harness.start();
-    let words = ["kind=replica.failed", "post /containers/create: 403", "a proxy before Docker"];
+    let words =
+        ["kind=replica.failed", "post /containers/create: 403", "a proxy in front of Docker"];
     daemon.wait(&words, crate::daemon::secs(20));
     assert_eq!(daemon.count(&["<html>"]), 0);
 }
@@ -73,7 +74,13 @@ fn what_containers_are_to_be_made_with_is_looked_for() {
     let bind = |source: &str| json!([format!("{source}:/data")]);
     for (key, value, exposed, error, warning) in [
         ("volumes", bind(there), vec![], None, None),
-        ("volumes", bind(missing), vec![], None, Some("missing is not there; Docker makes it")),
+        (
+            "volumes",
+            bind(missing),
+            vec![],
+            None,
+            Some("missing does not exist; Docker would create it"),
+        ),
         ("volumes", bind("named"), vec![], None, None),
         ("networks", json!(["bridge"]), vec![], None, None),
         ("networks", json!(["none-such"]), vec![], Some("docker network create none-such"), None),

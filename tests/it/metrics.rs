@@ -118,8 +118,8 @@ fn a_source_that_fails_is_reported_once_and_again_when_it_is_back() {
     endpoint.set(Behaviour::Failing);
     let why = ": the endpoint answered 503; expected 200 to 299";
     let failed = daemon.wait(&["kind=metric.failed", "service=web", &place, why], SOON);
-    let more = daemon.count(&["reading=\"failed: the answer is 503"]) + 2;
-    wait_count(&daemon, &["reading=\"failed: the answer is 503"], more);
+    let more = daemon.count(&["reading=\"failed: the endpoint answered 503"]) + 2;
+    wait_count(&daemon, &["reading=\"failed: the endpoint answered 503"], more);
     endpoint.set(Behaviour::Healthy);
     let back = daemon.wait_from(failed, &["kind=metric.recovered", "service=web", &place], SOON);
     daemon.wait_from(back - 1, &[&place, "reading=\"7\""], SOON);

@@ -117,7 +117,7 @@ fn the_page_asks_nobody_else_and_takes_text_for_text() {
         assert!(!all.contains(word), "{word} in the page");
     }
     // Each reason has a sentence.
-    let plan = fs::read_to_string("src/model/plan.rs").unwrap();
+    let plan = fs::read_to_string("src/model/reason.rs").unwrap();
     let words = between(&plan, "fn word(", "\n    }\n");
     let script = source("page.js");
     for reason in words.split('"').skip(1).step_by(2) {

@@ -176,7 +176,7 @@ fn an_update_that_somebody_forestalls_is_read_and_written_again() {
     // A manager that keeps overwriting the number is reported, and wins until it stops.
     harness.docker.forestall(6);
     jobs.set(50);
-    daemon.wait(&["kind=swarm.degraded", "make it 5", "changed by somebody else"], SOON);
+    daemon.wait(&["kind=swarm.degraded", "to 5 replicas", "changed by somebody else"], SOON);
     wait_replicas(&harness, &daemon, 5);
     daemon.wait(&["kind=swarm.recovered", "service=web", "after 1 failure"], SOON);
 }
