@@ -190,9 +190,9 @@ impl EventLoop {
             for (service, plan) in &output.plans {
                 let rules: Vec<String> =
                     plan.decision.because.iter().map(|c| c.rule.to_string()).collect();
-                let (wanted, reason) = (plan.decision.wanted, plan.decision.reason());
+                let (desired, reason) = (plan.decision.desired, plan.decision.reason());
                 log::debug!(
-                    "service={service} wanted={wanted} reason={reason} because={:?}",
+                    "service={service} desired={desired} reason={reason} because={:?}",
                     rules.join(", ")
                 );
             }

@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn a_line_of_pairs_is_fields_as_json() {
         let words = "say \"hi\"\n\t\\ \u{1} a=b";
-        let line = format!("service=web wanted=2 message={words:?} last={:?}", "");
-        let want = json!({ "service": "web", "wanted": "2", "message": words, "last": "" });
+        let line = format!("service=web desired=2 message={words:?} last={:?}", "");
+        let want = json!({ "service": "web", "desired": "2", "message": words, "last": "" });
         assert_eq!(pairs(&line).map(serde_json::Value::Object), Some(want));
         for other in ["", "two words", "a b=c", "a=\"open", "a=\"b\"c", "=b", "a=\"\\u{x}\""] {
             assert_eq!(pairs(other), None, "{other}");

@@ -124,10 +124,10 @@ fn feed_every(usec: Option<u64>, pid: Option<u64>, own: u64) -> Option<Duration>
 fn words(status: &Status) -> String {
     let count = status.services.len();
     let ready: u32 = status.services.iter().map(|s| s.decision.counts.ready).sum();
-    let wanted: u32 = status.services.iter().map(|s| s.decision.wanted).sum();
+    let desired: u32 = status.services.iter().map(|s| s.decision.desired).sum();
     let mut out = match count {
-        1 => format!("1 service, {ready} of {wanted} replicas ready"),
-        _ => format!("{count} services, {ready} of {wanted} replicas ready"),
+        1 => format!("1 service, {ready} of {desired} replicas ready"),
+        _ => format!("{count} services, {ready} of {desired} replicas ready"),
     };
     let troubles = [
         (status.docker_error.is_some(), "; Docker does not answer"),

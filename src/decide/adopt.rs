@@ -28,36 +28,36 @@ pub(crate) fn is_asleep(snapshot: &Snapshot) -> bool {
 /// Takes over the number that compose made, if it made one.
 pub(crate) fn adopt(plan: &mut PlanBuilder, external: ExternalChanges) {
     let Some(number) = adopted_number(plan, external) else { return };
-    plan.next.wanted = Some(number);
+    plan.next.desired = Some(number);
     plan.next.changed_at = Some(plan.snapshot.now);
     plan.set_number(Rule::Adopted(number), number);
 }
 
 fn adopted_number(plan: &PlanBuilder, external: ExternalChanges) -> Option<u32> {
     let PlanBuilder { snapshot, next, .. } = plan;
-    let wanted = next.wanted.filter(|_| is_shared(snapshot))?;
+    let desired = next.desired.filter(|_| is_shared(snapshot))?;
     let found = plan.classified.counts.size();
     let ExternalChanges { came, went } = external;
     let is_new =
         |r: &Replica| next.last_number < r.number && !snapshot.starting.contains(&r.number);
-    let grew = wanted < found && (0 < came || snapshot.replicas.iter().any(is_new));
-    let shrank = found < wanted && (0 < went || is_calm(snapshot, next));
+    let grew = desired < found && (0 < came || snapshot.replicas.iter().any(is_new));
+    let shrank = found < desired && (0 < went || is_calm(snapshot, next));
     // What else is missing, this daemon replaces.
     let number = match (grew, shrank) {
         (true, _) => found,
-        (false, true) if 0 < went => wanted.saturating_sub(went).saturating_add(came).max(found),
+        (false, true) if 0 < went => desired.saturating_sub(went).saturating_add(came).max(found),
         (false, true) => found,
         (false, false) => return None,
     };
     // A service that sleeps has a number of one, so that it goes on as soon as compose starts it.
     let number = number.max(1);
-    (number != wanted).then_some(number)
+    (number != desired).then_some(number)
 }
 
 /// A service of compose never goes to zero: without a container of compose there is no pattern
 /// for the next one.
 pub(crate) fn keep_one(plan: &mut PlanBuilder) {
-    if plan.wanted == 0 && is_shared(plan.snapshot) {
+    if plan.desired == 0 && is_shared(plan.snapshot) {
         plan.set_number(Rule::BelowMin(1), 1);
     }
 }

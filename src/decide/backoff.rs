@@ -30,7 +30,7 @@ pub(crate) fn count_failures(plan: &mut PlanBuilder) {
     let PlanBuilder { snapshot, next, transitions, has_failed, .. } = plan;
     let snapshot: &Snapshot = snapshot;
     let mut failed = *has_failed || 0 < snapshot.failed_starts;
-    let mut missed = next.wanted.unwrap_or(0).saturating_sub(staying);
+    let mut missed = next.desired.unwrap_or(0).saturating_sub(staying);
     let is_over =
         |r: &&Replica| r.state == ContainerState::Exited && after_exit(r) == AfterExit::Replaced;
     for replica in snapshot.replicas.iter().filter(is_over) {
@@ -80,7 +80,7 @@ fn is_well(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
         runs && (r.health == Health::Healthy || r.is_served())
     };
     let serving = snapshot.replicas.iter().filter(serves).count();
-    memory.wanted.is_none_or(|wanted| wanted as usize <= serving)
+    memory.desired.is_none_or(|desired| desired as usize <= serving)
 }
 
 fn ended(now: Moment, replica: &Replica) -> Unhealthy {

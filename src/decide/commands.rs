@@ -112,9 +112,9 @@ pub(crate) fn apply(
                     service.name
                 )));
             }
-            let wanted = current(service, memory)?;
+            let desired = current(service, memory)?;
             rollout::restart(service, &mut next, now);
-            (Some(Kind::RolloutStarted), format!("restart, one after the other: {wanted}"))
+            (Some(Kind::RolloutStarted), format!("restart, one after the other: {desired}"))
         }
     };
     Ok(AppliedCommand { memory: next, kind, words })
@@ -129,7 +129,7 @@ fn shown(span: Option<Duration>, reason: Option<&str>) -> String {
 /// The number that a relative command starts from. Several commands may come between two ticks.
 fn current(service: &Service, memory: &ServiceMemory) -> Result<u32, Refusal> {
     let held = memory.hold.as_ref().map(|hold| hold.count);
-    held.or(memory.wanted).ok_or_else(|| {
+    held.or(memory.desired).ok_or_else(|| {
         Refusal::Conflict(format!("nothing was decided on {} yet; try again", service.name))
     })
 }
@@ -185,9 +185,9 @@ mod tests {
     use crate::model::memory::{Hold, ServiceMemory};
     use crate::model::schedule::Wall;
 
-    fn ordered(wanted: u32, order: &Order) -> Result<AppliedCommand, Refusal> {
+    fn ordered(desired: u32, order: &Order) -> Result<AppliedCommand, Refusal> {
         let service = service(Bounds::new(1, 4).unwrap(), None);
-        let memory = ServiceMemory { wanted: Some(wanted), ..ServiceMemory::default() };
+        let memory = ServiceMemory { desired: Some(desired), ..ServiceMemory::default() };
         apply(&service, &memory, (NOW, Wall(0)), order)
     }
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_hold_is_within_what_the_config_allows_at_any_time() {
-        for (wanted, count, want) in [
+        for (desired, count, want) in [
             (2, Count::Exactly(0), Some(0)),
             (2, Count::Exactly(4), Some(4)),
             (2, Count::Exactly(5), None),
@@ -207,7 +207,7 @@ mod tests {
             (2, Count::Fewer(3), None),
             (2, Count::More(u32::MAX), None),
         ] {
-            let got = ordered(wanted, &hold(count));
+            let got = ordered(desired, &hold(count));
             let held = got.as_ref().ok().map(|taken| taken.memory.hold.clone().unwrap().count);
             assert_eq!(held, want, "{count:?}");
             assert!(got.is_ok() || matches!(got, Err(Refusal::Invalid(_))), "{got:?}");
@@ -216,17 +216,17 @@ mod tests {
 
     #[test]
     fn a_step_stays_within_the_bounds_of_now() {
-        for (wanted, up, want) in [
+        for (desired, up, want) in [
             (3, true, Some(4)),
             (4, true, None),
             (2, false, Some(1)),
             (1, false, None),
             (0, false, None),
         ] {
-            let got = ordered(wanted, &Order::Step { up });
+            let got = ordered(desired, &Order::Step { up });
             let until = NOW.plus(if up { 30 * S } else { 60 * S });
             let hold = want.map(|count| Hold { count, until: Some(until), reason: None });
-            assert_eq!(got.as_ref().ok().and_then(|t| t.memory.hold.clone()), hold, "{wanted}");
+            assert_eq!(got.as_ref().ok().and_then(|t| t.memory.hold.clone()), hold, "{desired}");
             assert!(got.is_ok() || matches!(got, Err(Refusal::Conflict(_))), "{got:?}");
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn steps_add_up_and_a_hold_without_end_keeps_none() {
         let service = service(Bounds::new(1, 4).unwrap(), None);
-        let mut memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
+        let mut memory = ServiceMemory { desired: Some(1), ..ServiceMemory::default() };
         // No turn comes between.
         for want in [2, 3, 4] {
             memory =
@@ -273,7 +273,7 @@ mod tests {
     fn a_step_without_a_cooldown_is_seen() {
         let mut service = service(Bounds::new(1, 4).unwrap(), None);
         service.cooldown.up = std::time::Duration::ZERO;
-        let memory = ServiceMemory { wanted: Some(1), ..ServiceMemory::default() };
+        let memory = ServiceMemory { desired: Some(1), ..ServiceMemory::default() };
         let taken = apply(&service, &memory, (NOW, Wall(0)), &Order::Step { up: true }).unwrap();
         assert_eq!(taken.memory.hold.unwrap().until, Some(NOW.plus(10 * S)));
     }

@@ -40,7 +40,7 @@ pub(crate) fn limit(plan: &mut PlanBuilder, revision: &DesiredRevision) {
     let back = u32::try_from(back).unwrap_or(u32::MAX);
     let there = plan.classified.counts.size().saturating_add(back);
     let most = there.saturating_add(room).max(plan.from());
-    if most < plan.wanted {
+    if most < plan.desired {
         plan.set_number(rule, most);
     }
 }

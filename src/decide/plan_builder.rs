@@ -21,7 +21,7 @@ pub(crate) struct PlanBuilder<'a> {
     /// The number before this tick; `None` when there was none.
     pub(crate) before: Option<u32>,
     /// The number after the rules so far.
-    pub(crate) wanted: u32,
+    pub(crate) desired: u32,
     /// Load gave the number, and not the bounds, the hours or an operator.
     pub(crate) is_by_load: bool,
     pub(crate) because: Vec<AppliedRule>,
@@ -46,8 +46,8 @@ impl<'a> PlanBuilder<'a> {
         PlanBuilder {
             snapshot,
             next: memory.clone(),
-            before: memory.wanted,
-            wanted: memory.wanted.unwrap_or(0),
+            before: memory.desired,
+            desired: memory.desired.unwrap_or(0),
             is_by_load: false,
             because: Vec::new(),
             measured: Vec::new(),
@@ -75,35 +75,35 @@ impl<'a> PlanBuilder<'a> {
     }
 
     pub(crate) fn set_number(&mut self, rule: Rule, number: u32) {
-        self.wanted = number;
+        self.desired = number;
         self.because.push(AppliedRule { rule, number });
     }
 
     /// The number before this tick, or the one that the first tick found.
     pub(crate) fn from(&self) -> u32 {
-        self.before.unwrap_or(self.wanted)
+        self.before.unwrap_or(self.desired)
     }
 
     /// No rule changes the number any more: it is remembered for cooldowns and scaling policies.
     pub(crate) fn commit_number(&mut self) {
-        let (from, wanted) = (self.from(), self.wanted);
+        let (from, desired) = (self.from(), self.desired);
         let now = self.snapshot.now;
-        if self.is_by_load && from != wanted {
+        if self.is_by_load && from != desired {
             self.next.changed_at = Some(now);
         }
         let behavior = self.snapshot.service.behavior.as_ref();
-        policies::remember(&mut self.next.history, now, behavior, from, wanted);
-        self.next.wanted = Some(wanted);
+        policies::remember(&mut self.next.history, now, behavior, from, desired);
+        self.next.desired = Some(desired);
     }
 
     /// Begins nothing: HAProxy keeps the servers that it has.
     pub(crate) fn unchanged(mut self, rule: Rule) -> (Plan, ServiceMemory) {
-        self.set_number(rule, self.wanted);
+        self.set_number(rule, self.desired);
         self.assemble(None)
     }
 
     pub(crate) fn finish(mut self, requeue_after: Option<Duration>) -> (Plan, ServiceMemory) {
-        if self.from() == self.wanted {
+        if self.from() == self.desired {
             self.because.extend(self.still_draining());
         }
         self.assemble(requeue_after)
@@ -121,7 +121,7 @@ impl<'a> PlanBuilder<'a> {
     fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
         let decision = Decision {
             from: self.from(),
-            wanted: self.wanted,
+            desired: self.desired,
             standing: self.snapshot.service.timetable.at(self.snapshot.wall),
             counts: self.counts,
             samples: self.samples,

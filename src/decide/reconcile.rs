@@ -104,18 +104,18 @@ impl<'a> ReplicaGroups<'a> {
         sizes.outdated = self.outdated.len();
         sizes.outdated_idle = self.outdated_idle.len();
         sizes.unhealthy = self.unhealthy.len();
-        sizes.wanted = count(plan.wanted);
+        sizes.desired = count(plan.desired);
         sizes.max_surge = count(rollout.max_surge);
         sizes.max_unavailable = count(rollout.max_unavailable);
         sizes.room = plan.room.map(|(room, _)| count(room));
     }
 
     /// How many of the first `most` new ones may stop. A clone goes before compose's own, but one
-    /// that serves does not go before those that do not: as many as are wanted serve first.
+    /// that serves does not go before those that do not: as many as are desired serve first.
     fn stoppable(&self, most: usize) -> usize {
         let serves = |(class, _): &Classed| *class == ReplicaClass::Ready;
         let mut serving = self.new.iter().filter(|r| serves(r)).count() + self.sizes.outdated;
-        let floor = serving.min(self.sizes.wanted);
+        let floor = serving.min(self.sizes.desired);
         let may_go = |classed: &&Classed| {
             let is_serving = serves(classed);
             serving -= usize::from(is_serving);
@@ -132,13 +132,13 @@ pub(crate) fn reconcile_replicas(plan: &mut PlanBuilder, revision: &DesiredRevis
     let seen = snapshot.replicas.iter().map(|r| r.number).chain(snapshot.starting.iter().copied());
     plan.next.last_number = seen.fold(plan.next.last_number, u32::max);
     let mut groups = ReplicaGroups::of(plan, revision);
-    let missing = groups.sizes.wanted.saturating_sub(groups.sizes.total());
+    let missing = groups.sizes.desired.saturating_sub(groups.sizes.total());
     let cancelled = cancel_drains(plan, missing, revision);
     groups.sizes.ready += cancelled;
     groups.sizes.leaving -= cancelled;
     let moves = groups.sizes.moves();
     if let Some((_, rule)) = plan.room.filter(|_| 0 < moves.lacks_memory) {
-        plan.set_number(rule, plan.wanted);
+        plan.set_number(rule, plan.desired);
     }
     let stop_new = groups.stoppable(moves.stop_new);
     let stops = [
@@ -181,12 +181,12 @@ fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &D
         return;
     }
     if numbers.is_empty() && adopt::is_asleep(snapshot) {
-        return plan.set_number(Rule::StoppedByCompose, plan.wanted);
+        return plan.set_number(Rule::StoppedByCompose, plan.desired);
     }
     let failures = plan.next.failures;
     if let Some(left) = backoff::left(snapshot, failures) {
         plan.start_delay = Some(left);
-        return plan.set_number(Rule::CrashLoop { failures: failures.count, left }, plan.wanted);
+        return plan.set_number(Rule::CrashLoop { failures: failures.count, left }, plan.desired);
     }
     for _ in 0..missing {
         numbers.push(give_number(snapshot, &numbers, &mut plan.next));
@@ -225,7 +225,7 @@ fn give_number(snapshot: &Snapshot, given: &[u32], next: &mut ServiceMemory) -> 
 /// a last limit.
 fn containers_max(plan: &PlanBuilder) -> u32 {
     let service = &plan.snapshot.service;
-    let wanted = plan.wanted.max(service.timetable.most());
+    let desired = plan.desired.max(service.timetable.most());
     // Those that do not count towards the number: they go, or their owner has stopped them.
     let idle = |(class, r): &&Classed| match class {
         ReplicaClass::Leaving | ReplicaClass::Away => true,
@@ -234,7 +234,7 @@ fn containers_max(plan: &PlanBuilder) -> u32 {
     };
     let idle = plan.classified.replicas.iter().filter(idle).count();
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
-    wanted.saturating_add(service.rollout.max_surge.max(1)).saturating_add(idle)
+    desired.saturating_add(service.rollout.max_surge.max(1)).saturating_add(idle)
 }
 
 fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {

@@ -34,7 +34,7 @@ impl ReplicaCalculation<'_, '_> {
         let service = &snapshot.service;
         let standing: Standing = service.timetable.at(snapshot.wall);
         let bounds = standing.bounds;
-        let current = self.plan.wanted;
+        let current = self.plan.desired;
         let commanded = commands::number(service, snapshot.now, current, &self.plan.next);
         let leader = snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
         if let Some(elsewhere) = leader {
@@ -56,15 +56,15 @@ impl ReplicaCalculation<'_, '_> {
         // Load did not give this number, but stabilization looks back on it: when load gives the
         // number again, nothing scales down at once.
         if snapshot.due && has_behavior(service) {
-            stabilize::note(&mut self.plan.next.history, snapshot.now, self.plan.wanted);
+            stabilize::note(&mut self.plan.next.history, snapshot.now, self.plan.desired);
         }
     }
 
     /// The number of the last tick; at the first tick, that of the replicas that run.
     fn start_number(&mut self) {
         let plan = &mut self.plan;
-        match plan.next.wanted {
-            Some(wanted) => plan.wanted = wanted,
+        match plan.next.desired {
+            Some(desired) => plan.desired = desired,
             None => {
                 let of_swarm = plan.snapshot.swarm.as_ref().map(|swarm| swarm.desired);
                 let found = of_swarm.unwrap_or_else(|| plan.classified.counts.size());
@@ -77,7 +77,7 @@ impl ReplicaCalculation<'_, '_> {
     /// A number outside the bounds is corrected at once; where docker compose or Swarm may have set
     /// it, only after the cooldown.
     fn correct(&mut self, rule: Rule, bounds: Bounds) {
-        let current = self.plan.wanted;
+        let current = self.plan.desired;
         let number = current.clamp(bounds.min(), bounds.max());
         if adopt::is_shared(self.plan.snapshot) && self.after_cooldown(current, number) == current {
             return;
@@ -97,7 +97,7 @@ impl ReplicaCalculation<'_, '_> {
         if !snapshot.due {
             return;
         }
-        let current = self.plan.wanted;
+        let current = self.plan.desired;
         let band = snapshot.service.band;
         let band = band.map(|band| threshold::from_band(band, &classified.counts, current));
         let measured = metrics::measure(snapshot, classified, current);
@@ -107,14 +107,14 @@ impl ReplicaCalculation<'_, '_> {
     /// The phases of HPA's `reconcileAutoscaler`: propose, normalize, then our own cooldown.
     fn by_load(&mut self, bounds: Bounds) {
         let snapshot = self.plan.snapshot;
-        let current = self.plan.wanted;
+        let current = self.plan.desired;
         self.plan.is_by_load = true;
         self.measure();
         if self.plan.measured.is_empty() {
             return self.plan.set_number(Rule::NoMetric, current);
         }
         self.propose(current);
-        let desired = self.plan.wanted;
+        let desired = self.plan.desired;
         let PlanBuilder { next, because, .. } = &mut *self.plan;
         let number = if !has_behavior(&snapshot.service) {
             bounds::to_bounds(desired, bounds, because)
@@ -129,7 +129,7 @@ impl ReplicaCalculation<'_, '_> {
             because.extend(normalized.because);
             normalized.replicas
         };
-        self.plan.wanted = self.after_cooldown(current, number);
+        self.plan.desired = self.after_cooldown(current, number);
     }
 
     /// The largest proposal of all metrics.

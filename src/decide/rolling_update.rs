@@ -2,13 +2,13 @@
 //! `reconcile.rs` chooses which replicas. It corresponds to `NewRSNewReplicas` and
 //! `cleanupUnhealthyReplicas` of Kubernetes' Deployment controller.
 //!
-//! An outdated or unhealthy replica counts towards the wanted number until a new one is ready, so
+//! An outdated or unhealthy replica counts towards the desired number until a new one is ready, so
 //! that the daemon never reduces the number of replicas that serve.
 
 /// The size of each group. Replicas that drain or stop count only as `leaving`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupSizes {
-    pub(crate) wanted: usize,
+    pub(crate) desired: usize,
     /// Of the desired revision, and ready.
     pub(crate) ready: usize,
     /// Of the desired revision, not ready yet; also starts without a container so far.
@@ -52,14 +52,14 @@ impl GroupSizes {
         let stop_unhealthy = self.unhealthy_to_stop();
         let stop_outdated_idle = self.outdated_idle;
         // `max_unavailable` replicas may be missing, and no more because of us.
-        let floor = self.wanted.saturating_sub(self.max_unavailable);
+        let floor = self.desired.saturating_sub(self.max_unavailable);
         let stop_outdated = self.outdated.min((self.ready + self.outdated).saturating_sub(floor));
         let stop_new =
-            (self.ready + self.pending).saturating_sub(self.wanted).saturating_sub(self.starting);
+            (self.ready + self.pending).saturating_sub(self.desired).saturating_sub(self.starting);
         let dropped = stop_unhealthy + stop_outdated_idle + stop_outdated;
         let left = self.total() - dropped - stop_new;
         // A replaced replica runs until it has drained. While one does, all that runs counts
-        // against the wanted number and the surge.
+        // against the desired number and the surge.
         let is_at_surge_limit = self.has_outdated || self.unhealthy_leave || 0 < stop_unhealthy;
         let surge = match (self.has_outdated, is_at_surge_limit || 0 < self.unhealthy) {
             (true, _) => self.max_surge,
@@ -68,10 +68,10 @@ impl GroupSizes {
             (false, false) => 0,
         };
         // `above`: starts that keep everything that runs, also what drains, within the surge.
-        // `empty`: starts that fill up the wanted number, not counting what drains.
-        let above = (self.wanted + surge).saturating_sub(left + self.leaving + dropped);
-        let empty = self.wanted.saturating_sub(left);
-        let missing = self.wanted.saturating_sub(self.ready + self.pending);
+        // `empty`: starts that fill up the desired number, not counting what drains.
+        let above = (self.desired + surge).saturating_sub(left + self.leaving + dropped);
+        let empty = self.desired.saturating_sub(left);
+        let missing = self.desired.saturating_sub(self.ready + self.pending);
         let asked = missing.min(if is_at_surge_limit { above } else { empty.max(above) });
         let start = self.room.map_or(asked, |room| asked.min(room));
         let lacks_memory = asked - start;
@@ -92,9 +92,9 @@ impl GroupSizes {
     /// An unhealthy replica stops when another one is ready in its place. Without surge or memory,
     /// one stops first, and the next one only after the successor is ready.
     fn unhealthy_to_stop(&self) -> usize {
-        let replaced = (self.unhealthy + self.ready + self.outdated).saturating_sub(self.wanted);
+        let replaced = (self.unhealthy + self.ready + self.outdated).saturating_sub(self.desired);
         let is_full = self.max_surge == 0 || self.room == Some(0);
-        let makes_room = is_full && self.pending == 0 && self.wanted <= self.total();
+        let makes_room = is_full && self.pending == 0 && self.desired <= self.total();
         self.unhealthy.min(replaced.max(usize::from(makes_room)))
     }
 }
@@ -105,7 +105,7 @@ mod tests {
 
     /// Sizes in the order of the fields, `max_surge` and `max_unavailable`.
     fn sizes(counts: [usize; 7], max_surge: usize, max_unavailable: usize) -> GroupSizes {
-        let [wanted, ready, pending, outdated, outdated_idle, unhealthy, leaving] = counts;
+        let [desired, ready, pending, outdated, outdated_idle, unhealthy, leaving] = counts;
         let (starting, has_outdated, room) = (0, 0 < outdated + outdated_idle, None);
         let rest = GroupSizes {
             starting,
@@ -117,7 +117,7 @@ mod tests {
         };
         let unhealthy_leave = 0 < leaving && 0 < unhealthy;
         GroupSizes {
-            wanted,
+            desired,
             ready,
             pending,
             outdated,
@@ -246,11 +246,11 @@ mod tests {
         let serve = sizes.ready + sizes.outdated;
         let idle_new = sizes.pending - sizes.starting;
         let left = serve - moves.stop_outdated - moves.stop_new.saturating_sub(idle_new);
-        let floor = sizes.wanted - sizes.max_unavailable.min(sizes.wanted);
+        let floor = sizes.desired - sizes.max_unavailable.min(sizes.desired);
         assert!(serve.min(floor) <= left, "fewer serve because of us: {told}");
         let dropped = moves.stop_unhealthy + moves.stop_outdated_idle + moves.stop_outdated;
         let there = sizes.total() - dropped - moves.stop_new + moves.start;
-        let most = sizes.wanted + sizes.max_surge;
+        let most = sizes.desired + sizes.max_surge;
         assert!(moves.start == 0 || there <= most, "more than planned for: {told}");
         let with_leaving = there + sizes.leaving + dropped;
         let is_at_surge_limit =
@@ -271,8 +271,8 @@ mod tests {
                 let world = sizes(counts, max_surge, max_unavailable);
                 let end = settle(world);
                 let want = GroupSizes {
-                    ready: world.wanted,
-                    ..sizes([world.wanted, 0, 0, 0, 0, 0, 0], max_surge, max_unavailable)
+                    ready: world.desired,
+                    ..sizes([world.desired, 0, 0, 0, 0, 0, 0], max_surge, max_unavailable)
                 };
                 assert_eq!(end, want, "from {world:?}");
                 worlds += 1;

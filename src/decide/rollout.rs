@@ -101,16 +101,16 @@ impl RolloutCounts {
 /// 4. No progress within `progress_deadline`: rollback, or stalled.
 pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> DesiredRevision {
     let (now, service) = (plan.snapshot.now, &plan.snapshot.service);
-    let wanted = plan.wanted;
+    let desired = plan.desired;
     let counts = RolloutCounts::of(&plan.classified, &target);
-    let is_enough = wanted <= counts.new.saturating_add(service.rollout.max_unavailable)
-        && (0 < counts.new || wanted == 0);
+    let is_enough = desired <= counts.new.saturating_add(service.rollout.max_unavailable)
+        && (0 < counts.new || desired == 0);
     let is_complete = counts.old == 0 && is_enough;
     let rollout = &mut plan.next.rollout;
     let mut progress = match rollout.under_way.take() {
         Some(progress) if progress.spec == target.spec => progress,
         // With a number of zero all replicas stop anyway.
-        None if counts.old == 0 || wanted == 0 => {
+        None if counts.old == 0 || desired == 0 => {
             if is_complete {
                 remember(service, &counts, rollout);
             }

@@ -28,12 +28,12 @@ pub(crate) fn plan_swarm_service(
 /// What is remembered of replicas is about containers of this host, from before Swarm ran the
 /// service; so is the number.
 fn forget_replicas(plan: &mut PlanBuilder) {
-    let ServiceMemory { wanted, changed_at, hold, pause, history, swarm, .. } =
+    let ServiceMemory { desired, changed_at, hold, pause, history, swarm, .. } =
         std::mem::take(&mut plan.next);
-    let wanted = wanted.filter(|_| swarm.is_some());
-    plan.before = wanted;
+    let desired = desired.filter(|_| swarm.is_some());
+    plan.before = desired;
     plan.next = ServiceMemory {
-        wanted,
+        desired,
         changed_at,
         hold,
         pause,
@@ -55,25 +55,25 @@ fn adopt(plan: &mut PlanBuilder, swarm: &SwarmStanding) {
     let new = SwarmMemory { seen: found, asked: None };
     let Some(before) = next.swarm.replace(new) else { return };
     let is_known = before.seen == found || before.asked == Some(found);
-    if is_known || next.wanted == Some(found) {
+    if is_known || next.desired == Some(found) {
         return;
     }
-    next.wanted = Some(found);
+    next.desired = Some(found);
     next.changed_at = Some(plan.snapshot.now);
     plan.set_number(Rule::Rescaled(found), found);
 }
 
 fn resize(plan: &mut PlanBuilder, swarm: &SwarmStanding) {
-    let is_due = swarm.leads && !swarm.busy && plan.wanted != swarm.desired;
+    let is_due = swarm.leads && !swarm.busy && plan.desired != swarm.desired;
     let service = &plan.snapshot.service;
     let Some(name) = service.runs.swarm().filter(|_| is_due) else { return };
     plan.actions.push(Action::Resize {
         service: service.name.as_str().to_owned(),
         swarm_service: name.to_owned(),
         from: swarm.desired,
-        to: plan.wanted,
+        to: plan.desired,
     });
     if let Some(memory) = &mut plan.next.swarm {
-        memory.asked = Some(plan.wanted);
+        memory.asked = Some(plan.desired);
     }
 }

@@ -45,9 +45,9 @@ fn up(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32,
         let value = Percent::from_hundredths(census.total / everyone);
         return (current, Rule::GapsOutweigh { value });
     }
-    let wanted = census.total.div_ceil(upper.hundredths().max(1));
-    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).max(current.saturating_add(1));
-    (wanted, Rule::AboveBand { value, upper })
+    let desired = census.total.div_ceil(upper.hundredths().max(1));
+    let desired = u32::try_from(desired).unwrap_or(u32::MAX).max(current.saturating_add(1));
+    (desired, Rule::AboveBand { value, upper })
 }
 
 fn down(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32, Rule) {

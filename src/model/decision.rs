@@ -10,7 +10,7 @@ use crate::model::schedule::Standing;
 pub(crate) struct Decision {
     /// The number before and after.
     pub(crate) from: u32,
-    pub(crate) wanted: u32,
+    pub(crate) desired: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
     pub(crate) samples: Vec<ReplicaSample>,

@@ -35,10 +35,10 @@ impl Memory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceMemory {
     /// The last decided number of replicas. `None`: none was decided yet.
-    pub(crate) wanted: Option<u32>,
+    pub(crate) desired: Option<u32>,
     /// The highest number given to a replica; the next one gets the number after.
     pub(crate) last_number: u32,
-    /// When load last changed `wanted`. The cooldown is derived from it.
+    /// When load last changed `desired`. The cooldown is derived from it.
     pub(crate) changed_at: Option<Moment>,
     /// Set by an operator: outranks schedules and load.
     pub(crate) hold: Option<Hold>,

@@ -186,7 +186,7 @@ impl Runs {
 /// How a change of the spec goes through the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rollout {
-    /// So many above the wanted number; with `max_unavailable`, at least 1 together.
+    /// So many above the desired number; with `max_unavailable`, at least 1 together.
     pub(crate) max_surge: u32,
     /// So many below it.
     pub(crate) max_unavailable: u32,
@@ -322,7 +322,7 @@ impl Service {
         }
     }
 
-    /// One that left the config: nobody knows any more what it was made from, and none is wanted.
+    /// One that left the config: nobody knows any more what it was made from, and none is desired.
     pub(crate) fn gone(name: ServiceName) -> Service {
         let container = ContainerSpec::new(Origin::Image(String::new()));
         Service::new(name, container, 0, Timetable::always(Bounds::exactly(0)))

@@ -69,7 +69,7 @@ pub(crate) struct LoadPoint {
     /// The highest ratio of value to target of all metrics; `None`: no metric has a value.
     pub(crate) load: Option<Milli>,
     pub(crate) ready: u32,
-    pub(crate) wanted: u32,
+    pub(crate) desired: u32,
 }
 
 /// A rollout that is under way, stalled or rolled back.
@@ -142,7 +142,7 @@ pub(crate) struct ReplicaStatus {
 pub(crate) enum ReplicaState {
     Starting,
     Ready,
-    Ill,
+    Unhealthy,
     Draining,
     Stopping,
     Exited,
@@ -152,7 +152,7 @@ impl ReplicaState {
     pub(crate) const ALL: [ReplicaState; 6] = [
         ReplicaState::Starting,
         ReplicaState::Ready,
-        ReplicaState::Ill,
+        ReplicaState::Unhealthy,
         ReplicaState::Draining,
         ReplicaState::Stopping,
         ReplicaState::Exited,
@@ -162,7 +162,7 @@ impl ReplicaState {
         match self {
             ReplicaState::Starting => "starting",
             ReplicaState::Ready => "ready",
-            ReplicaState::Ill => "ill",
+            ReplicaState::Unhealthy => "unhealthy",
             ReplicaState::Draining => "draining",
             ReplicaState::Stopping => "stopping",
             ReplicaState::Exited => "exited",

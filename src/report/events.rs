@@ -302,7 +302,7 @@ fn standing_shown(standing: &Standing) -> String {
 }
 
 fn scaling(service: &str, plan: &Plan) -> Option<Event> {
-    let kind = match plan.decision.from.cmp(&plan.decision.wanted) {
+    let kind = match plan.decision.from.cmp(&plan.decision.desired) {
         std::cmp::Ordering::Less => Kind::ScaleUp,
         std::cmp::Ordering::Greater => Kind::ScaleDown,
         std::cmp::Ordering::Equal => return None,
@@ -312,7 +312,7 @@ fn scaling(service: &str, plan: &Plan) -> Option<Event> {
     let event = Event::new(kind, rules.join(", ")).service(service);
     Some(Event {
         reason: Some(plan.decision.reason()),
-        change: Some((plan.decision.from, plan.decision.wanted)),
+        change: Some((plan.decision.from, plan.decision.desired)),
         ..event
     })
 }
@@ -403,16 +403,16 @@ mod tests {
     use crate::report::transitions::LastWords;
 
     fn plan(rule: Rule) -> Plan {
-        let (wanted, ready) = (2, 2);
-        let bounds = Bounds::exactly(wanted);
+        let (desired, ready) = (2, 2);
+        let bounds = Bounds::exactly(desired);
         let decision = Decision {
-            from: wanted,
-            wanted,
+            from: desired,
+            desired,
             standing: Standing { bounds, scaling: true, window: None },
             counts: Counts { ready, ..Counts::default() },
             samples: Vec::new(),
             measured: Vec::new(),
-            because: vec![AppliedRule { rule, number: wanted }],
+            because: vec![AppliedRule { rule, number: desired }],
         };
         Plan {
             decision,

@@ -38,7 +38,7 @@ fn samples(
     match series {
         Series::Build => page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
         Series::Replicas => services.iter().for_each(|s| replicas(page, s)),
-        Series::Desired => page.each(services, |s| f64::from(s.decision.wanted)),
+        Series::Desired => page.each(services, |s| f64::from(s.decision.desired)),
         Series::Min => page.each(services, |s| f64::from(s.decision.standing.bounds.min())),
         Series::Max => page.each(services, |s| f64::from(s.decision.standing.bounds.max())),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
@@ -258,7 +258,7 @@ mod tests {
         };
         let decision = |window, measured| Decision {
             from: 1,
-            wanted: 1,
+            desired: 1,
             standing: standing(window),
             counts: Counts::default(),
             samples: Vec::new(),

@@ -52,7 +52,7 @@ impl StatusHistory {
             let loads = snapshot.replicas.iter().map(|r| (r.number, (r.load, r.memory)));
             self.loads.extend(loads.map(|(number, loads)| ((name.to_owned(), number), loads)));
         }
-        if plan.decision.from != plan.decision.wanted {
+        if plan.decision.from != plan.decision.desired {
             self.changes.insert(name.to_owned(), change(at, &plan.decision));
         }
         // A tick between two evaluations has no load: the last evaluation has.
@@ -117,16 +117,16 @@ impl StatusHistory {
 
 /// The status before the first list of containers: nothing is known of the replicas.
 pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
-    let (rule, wanted) = (Rule::EngineLost, memory.wanted.unwrap_or(0));
+    let (rule, desired) = (Rule::EngineLost, memory.desired.unwrap_or(0));
     let timetable = &service.timetable;
     let decision = Decision {
-        from: wanted,
-        wanted,
+        from: desired,
+        desired,
         standing: timetable.at(at),
         counts: Counts::default(),
         samples: Vec::new(),
         measured: Vec::new(),
-        because: vec![AppliedRule { rule, number: wanted }],
+        because: vec![AppliedRule { rule, number: desired }],
     };
     ServiceStatus {
         name: service.name.as_str().to_owned(),
@@ -166,12 +166,12 @@ fn point(at: Wall, decision: &Decision) -> LoadPoint {
         let target = measured.target.0.max(1);
         measured.value.map(|value| Milli(value.0.saturating_mul(1000) / target))
     });
-    LoadPoint { at, load: loads.max(), ready: decision.counts.ready, wanted: decision.wanted }
+    LoadPoint { at, load: loads.max(), ready: decision.counts.ready, desired: decision.desired }
 }
 
 fn change(at: Wall, decision: &Decision) -> LastScale {
     let words: Vec<String> = decision.because.iter().map(|cause| cause.rule.to_string()).collect();
-    let (from, to, reason) = (decision.from, decision.wanted, decision.reason());
+    let (from, to, reason) = (decision.from, decision.desired, decision.reason());
     LastScale { at, from, to, reason, words: words.join(", ") }
 }
 
@@ -184,8 +184,10 @@ fn state(replica: &Replica, memory: &ServiceMemory) -> ReplicaState {
             ReplicaState::Stopping
         }
         (_, Some(DrainStep::Draining { .. })) => ReplicaState::Draining,
-        (ContainerState::Paused, None) => ReplicaState::Ill,
-        (ContainerState::Running, None) if memory.is_unhealthy(&replica.id) => ReplicaState::Ill,
+        (ContainerState::Paused, None) => ReplicaState::Unhealthy,
+        (ContainerState::Running, None) if memory.is_unhealthy(&replica.id) => {
+            ReplicaState::Unhealthy
+        }
         (ContainerState::Running, None)
             if replica.is_served() || replica.health == Health::Healthy =>
         {

@@ -95,7 +95,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
-        "desired": service.decision.wanted,
+        "desired": service.decision.desired,
         "reason": service.decision.reason(),
         "because": rules(&service.decision.because),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
@@ -119,7 +119,7 @@ pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Valu
 
 /// By service, each point as `[at, load, ready, desired]`: there are many.
 pub(crate) fn histories(status: &Status) -> Value {
-    let point = |p: &LoadPoint| json!([p.at.0, p.load.map(number), p.ready, p.wanted]);
+    let point = |p: &LoadPoint| json!([p.at.0, p.load.map(number), p.ready, p.desired]);
     let course = |service: &ServiceStatus| {
         (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())
     };
@@ -133,7 +133,7 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "service": service.name,
         "at": stamp(record.at),
         "from": record.decision.from,
-        "desired": record.decision.wanted,
+        "desired": record.decision.desired,
         "reason": record.decision.reason(),
         "metrics": metrics(&record.decision.measured),
         "rules": rules(&record.decision.because),

@@ -283,12 +283,12 @@ impl Proxy for World {
     fn amend(&self, routes: &Routes) -> Result<ActionOutput> {
         self.state().call("amend", |state| {
             let before = state.trusted();
-            let wanted = lines(routes, state.now);
-            state.check_entry(&wanted);
+            let desired = lines(routes, state.now);
+            state.check_entry(&desired);
             let mut now = state.current.as_ref().map(|p| p.servers.clone());
             let shown = now.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
             let is = |a: &SimServer, b: &SimServer| (&a.name, a.address) == (&b.name, b.address);
-            for stranger in shown.iter_mut().filter(|s| !wanted.iter().any(|w| is(w, s))) {
+            for stranger in shown.iter_mut().filter(|s| !desired.iter().any(|w| is(w, s))) {
                 stranger.duty = Duty::Maint;
             }
             let sessions = &state.sessions;
@@ -301,7 +301,7 @@ impl Proxy for World {
                 let is_held = is_held && !names.iter().any(is_other);
                 l.duty != Duty::Maint || is_held || chance.one_in(4, false)
             });
-            for new in wanted {
+            for new in desired {
                 if shown.iter().any(|s| is(s, &new)) {
                     continue;
                 }

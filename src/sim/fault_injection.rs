@@ -298,16 +298,16 @@ impl Run {
     pub(crate) fn unsettled(&self) -> Vec<String> {
         let (memory, state) = (self.memory(), self.world.state());
         let mut why = Vec::new();
-        let wanted = usize::try_from(memory.wanted.unwrap_or(0)).unwrap();
+        let desired = usize::try_from(memory.desired.unwrap_or(0)).unwrap();
         let running = state.containers.iter().filter(|u| u.state == ContainerState::Running);
         let (running, all) = (running.count(), state.containers.len());
         let serving = state.serving().len();
-        if [wanted; 3] != [running, all, serving] {
-            why.push(format!("{wanted} wanted, {all} there, {running} run, {serving} serve"));
+        if [desired; 3] != [running, all, serving] {
+            why.push(format!("{desired} desired, {all} there, {running} run, {serving} serve"));
         }
         let lines = state.current.as_ref().map_or(0, |p| p.servers.len());
-        if lines != wanted {
-            why.push(format!("HAProxy has {lines} of {wanted}"));
+        if lines != desired {
+            why.push(format!("HAProxy has {lines} of {desired}"));
         }
         for (id, drain) in &memory.drains {
             let step = match drain.step {

@@ -126,7 +126,7 @@ impl WorldState {
             own += u32::from(other.owner == Owner::Compose);
             runs += u32::from(other.state == ContainerState::Running);
         }
-        if own == 0 || runs < self.believed.wanted.unwrap_or(0) {
+        if own == 0 || runs < self.believed.desired.unwrap_or(0) {
             self.record_violation(format!(
                 "{name} of compose's is removed beside {own} of its own, {runs} run"
             ));
@@ -161,11 +161,11 @@ impl WorldState {
         let there = self.containers.iter().filter(stays).count();
         let surge = self.scenario.service.rollout.max_surge;
         let most =
-            usize::try_from(plan.decision.wanted.saturating_add(surge)).unwrap_or(usize::MAX);
+            usize::try_from(plan.decision.desired.saturating_add(surge)).unwrap_or(usize::MAX);
         if again < starts && most < there + starts - again {
             self.record_violation(format!(
                 "{starts} started beside {there}, for {}",
-                plan.decision.wanted
+                plan.decision.desired
             ));
         }
     }
@@ -180,8 +180,8 @@ impl WorldState {
         // What compose made of the number stands for a cooldown.
         let is_composed = matches!(self.scenario.service.container.origin, Origin::Compose { .. });
         let is_ours = output.engine_error.is_none() && !is_composed;
-        if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.decision.wanted) {
-            self.record_violation(format!("{} is outside the bounds", plan.decision.wanted));
+        if is_ours && !(bounds.min()..=bounds.max()).contains(&plan.decision.desired) {
+            self.record_violation(format!("{} is outside the bounds", plan.decision.desired));
         }
         self.check_surge(plan, before);
         for transition in &plan.transitions {

@@ -38,8 +38,8 @@ fn run_with_fault(
 fn wrong(run: &Run) -> Vec<String> {
     let mut wrong = run.world.state().violations.clone();
     wrong.extend(run.unsettled());
-    if run.memory().wanted != Some(3) {
-        wrong.push(format!("{:?} wanted", run.memory().wanted));
+    if run.memory().desired != Some(3) {
+        wrong.push(format!("{:?} desired", run.memory().desired));
     }
     wrong
 }

@@ -185,10 +185,10 @@ impl Run {
     /// Between two evaluations the reason of the last one stands, unless the number changes.
     fn learn(&mut self, output: &TickOutput, is_evaluation: bool) {
         let Some(plan) = output.plans.values().next() else { return };
-        if is_evaluation || plan.decision.wanted != self.desired {
+        if is_evaluation || plan.decision.desired != self.desired {
             self.reason = plan.decision.reason();
         }
-        self.desired = plan.decision.wanted;
+        self.desired = plan.decision.desired;
     }
 
     fn record(&mut self, is_look: bool) {

@@ -27,7 +27,7 @@ const SWEEP_SEEDS: u64 = 2;
 fn a_rush_hour_comes_and_goes_and_then_nothing_is_done() {
     let mut run = Run::ordeal(1, web(), &RUSH_HOUR);
     run.until(RUSH_ENDS);
-    assert_eq!(run.memory().wanted, Some(3));
+    assert_eq!(run.memory().desired, Some(3));
     assert_eq!(run.unsettled(), [""; 0], "at the height of it");
     run.until(QUIET);
     assert_eq!(run.numbers(), [1, 2, 3, 2, 1]);
@@ -65,7 +65,7 @@ fn sweep(script: &[(u64, ScriptEvent)], call_fault: CallFault) {
             let mut run = Run::ordeal(seed, web(), script);
             run.world.state().faults.call_fault = Some((n, call_fault));
             run.until(RUSH_ENDS);
-            let height = run.memory().wanted;
+            let height = run.memory().desired;
             run.until(LAST_HARM);
             if run.world.state().faults.calls < n {
                 assert!(150 < n, "only {n} calls");
@@ -74,7 +74,7 @@ fn sweep(script: &[(u64, ScriptEvent)], call_fault: CallFault) {
             run.until(QUIET);
             let mut wrong = run.world.state().violations.clone();
             wrong.extend(run.unsettled());
-            let after = run.memory().wanted;
+            let after = run.memory().desired;
             if (height, after) != (Some(3), Some(1)) {
                 wrong.push(format!("{height:?} at the height, {after:?} after"));
             }

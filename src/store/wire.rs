@@ -30,7 +30,7 @@ struct StateFile {
 
 #[derive(Serialize, Deserialize)]
 struct ServiceState {
-    wanted: Option<u32>,
+    desired: Option<u32>,
     last_number: u32,
     changed_at: Option<u64>,
     drains: BTreeMap<String, DrainState>,
@@ -124,7 +124,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
     };
     let history = &memory.history;
     ServiceState {
-        wanted: memory.wanted,
+        desired: memory.desired,
         last_number: memory.last_number,
         changed_at: memory.changed_at.map(|m| m.0),
         drains: memory.drains.iter().map(drain).collect(),
@@ -228,7 +228,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
             .collect(),
         restarts: state.restarts.into_iter().map(past).collect(),
         pause: state.pause.map(|pause| Pause { until: pause.until.map(Moment) }),
-        wanted: state.wanted,
+        desired: state.desired,
         last_number: state.last_number.min(NUMBER_MAX),
         changed_at: state.changed_at.map(past),
         drains: state.drains.into_iter().map(drain).collect(),
@@ -281,7 +281,7 @@ mod tests {
         let unhealthy =
             Unhealthy { since: Moment(920), error: "503".into(), served: true, ignored: true };
         let web = ServiceMemory {
-            wanted: Some(3),
+            desired: Some(3),
             last_number: 7,
             changed_at: Some(Moment(1000)),
             drains: [

@@ -92,8 +92,11 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
         swarm: None,
     };
-    let memory =
-        ServiceMemory { wanted: Some(REPLICAS), last_number: REPLICAS, ..ServiceMemory::default() };
+    let memory = ServiceMemory {
+        desired: Some(REPLICAS),
+        last_number: REPLICAS,
+        ..ServiceMemory::default()
+    };
     (snapshot, memory)
 }
 

@@ -106,7 +106,7 @@ impl Project<'_> {
     /// This many evaluations during which no container came or went.
     #[track_caller]
     fn wait_rest(&self, ledger: &Ledger, daemon: &Daemon, what: &[&str]) {
-        let look = format!("service={} wanted=", self.member.name);
+        let look = format!("service={} desired=", self.member.name);
         let changes = || ledger.entries().len();
         let (mut seen, mut since) = (changes(), daemon.count(&[&look]));
         let rested = reached(secs(45), || {

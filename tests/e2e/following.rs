@@ -51,7 +51,7 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     drop(prometheus);
     let from = daemon.wait(&["kind=metric.failed", "prometheus"], secs(20));
     exporter.sum.store(2, Ordering::Relaxed);
-    let unsure = ["wanted=3", "reason=MetricsMissing", "so none is taken away"];
+    let unsure = ["desired=3", "reason=MetricsMissing", "so none is taken away"];
     let again = daemon.wait_from(from, &unsure, secs(20));
     daemon.wait_from(again + 1, &unsure, secs(20));
     // The other metric is enough for the way up.
@@ -73,7 +73,7 @@ fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
         r#""min_replicas": 0, "max_replicas": 2, {QUICK},
            "metrics": [{{ "source": "haproxy", "field": "request_rate", "target": 1000 }}]"#
     )));
-    daemon.wait(&["wanted=0", "reason=DesiredWithinRange"], secs(20));
+    daemon.wait(&["desired=0", "reason=DesiredWithinRange"], secs(20));
     assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
     // Until the replica serves, HAProxy says 503.
     let callers = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));

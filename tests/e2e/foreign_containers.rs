@@ -30,7 +30,7 @@ const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 /// For five evaluations there are never more containers than this.
 #[track_caller]
 fn assert_few(daemon: &Daemon, service: &str, few: usize, count: impl Fn() -> usize) {
-    let look = format!("service={service} wanted=");
+    let look = format!("service={service} desired=");
     let looks = daemon.count(&[&look]);
     let mut most = 0;
     let looked = reached(secs(30), || {

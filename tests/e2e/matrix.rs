@@ -359,7 +359,7 @@ fn lost(fleet: &Fleet, cells: &[Cell], ledger: &Ledger, situation: Situation) ->
 #[track_caller]
 fn wait_evaluations(fleet: &Fleet, daemon: &Daemon, looks: usize) {
     let last = fleet.members.last().expect("there are some");
-    let line = format!("service={} wanted=", last.name);
+    let line = format!("service={} desired=", last.name);
     let before = daemon.count(&[&line]);
     let enough = || before + looks <= daemon.count(&[&line]);
     assert!(reached(secs(60), enough), "it looks no more: {:#?}", daemon.lines());

@@ -158,7 +158,7 @@ fn sigusr1_turns_debug_on_and_off() {
     harness.set("/autoscaler/log_level", json!("info"));
     let daemon = harness.start();
     harness.wait_served();
-    let decision = ["service=web wanted="];
+    let decision = ["service=web desired="];
     assert_eq!(daemon.count(&decision), 0);
     daemon.signal("USR1");
     let on = daemon.wait(&["log level is debug until the next SIGUSR1 or reload"], SOON);

@@ -69,7 +69,7 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
             "busy" => replica.busy = true,
             "starting" => snapshot.starting = vec![2],
             "lost" => snapshot.engine = EngineSeen::Lost,
-            // Another one was taken by a hand from outside, so one more is wanted.
+            // Another one was taken by a hand from outside, so one more is desired.
             "alone" => snapshot.replicas[0].state = ContainerState::Removing,
             "gone" => gone = true,
             server => {

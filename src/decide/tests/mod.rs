@@ -68,8 +68,8 @@ use crate::model::time::Moment;
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
 pub(crate) const S: Duration = Duration::from_secs(1);
 
-/// One row is `strip loads min..max wanted words… | wanted [what] why`. Loads are percentages, one
-/// for each replica with a sample, the last one for all that are left. A wanted of `?` is a first
+/// One row is `strip loads min..max desired words… | desired [what] why`. Loads are percentages, one
+/// for each replica with a sample, the last one for all that are left. A desired of `?` is a first
 /// look. The words are the facts that are not as in a quiet world; see `apply`.
 #[track_caller]
 fn table(rows: &str) {
@@ -87,8 +87,8 @@ fn table(rows: &str) {
 
 fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
     let mut words = input.split_whitespace();
-    let mut next = || words.next().expect("strip loads min..max wanted");
-    let (strip, loads, bounds, wanted) = (next(), next(), next(), next());
+    let mut next = || words.next().expect("strip loads min..max desired");
+    let (strip, loads, bounds, desired) = (next(), next(), next(), next());
     let (min, max) = bounds.split_once("..").expect("bounds are min..max");
     let bounds = Bounds::new(number(min), number(max)).unwrap();
     let mut snapshot = Snapshot {
@@ -105,7 +105,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
         swarm: None,
     };
-    let mut memory = ServiceMemory { wanted: wanted.parse().ok(), ..ServiceMemory::default() };
+    let mut memory = ServiceMemory { desired: desired.parse().ok(), ..ServiceMemory::default() };
     let mut loads: Vec<u64> = loads.split(',').filter(|l| *l != "-").map(hundredths).collect();
     loads.reverse();
     for (letter, n) in strip.chars().filter(|c| *c != '-').zip(1..) {
@@ -195,7 +195,7 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
 
 fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
     match key {
-        // After `failures`: since how many milliseconds as many serve as are wanted, and fewer.
+        // After `failures`: since how many milliseconds as many serve as are desired, and fewer.
         "well" => {
             let ago = |ms: &str| Moment(NOW.0 - ms.parse::<u64>().unwrap());
             let (well, short) = value.split_once('/').unwrap_or((value, ""));
@@ -374,14 +374,14 @@ fn unhealthy(letter: char) -> Option<Unhealthy> {
     (letter == 'S').then_some(Unhealthy { since, error, served: true, ignored: false })
 }
 
-/// `wanted [steps, milestones and actions] rules`.
+/// `desired [steps, milestones and actions] rules`.
 fn shown(plan: &Plan) -> String {
     let transitions = plan.transitions.iter().map(step_shown);
     let transitions = transitions.chain(plan.service_transitions.iter().map(milestone_shown));
     let what: Vec<String> = transitions.chain(plan.actions.iter().map(action_shown)).collect();
     let why: Vec<String> =
         plan.decision.because.iter().map(|cause| rule_shown(&cause.rule)).collect();
-    format!("{} [{}] {}", plan.decision.wanted, what.join(", "), why.join(" "))
+    format!("{} [{}] {}", plan.decision.desired, what.join(", "), why.join(" "))
 }
 
 fn step_shown(step: &ReplicaTransition) -> String {

@@ -81,7 +81,7 @@ fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
         ProxyPlan::Wait(left) => format!("wait {}", left.as_millis()),
         ProxyPlan::Crowded { old_processes } => format!("crowded {old_processes}"),
         ProxyPlan::Do(Action::Reload { routes }) => {
-            assert_eq!(routes, ours, "a reload brings HAProxy to what is wanted now");
+            assert_eq!(routes, ours, "a reload brings HAProxy to what is desired now");
             "reload".to_owned()
         }
         ProxyPlan::Do(Action::Amend { routes }) => {
@@ -382,9 +382,9 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     let partly = trouble(RollbackState::PartiallyApplied { left_out: BTreeSet::new() });
     let memory = remember(NOW, &routes("1,2"), Some(&partly), &ProxyMemory::default());
     assert!(memory.applied.is_some() && memory.failure.is_some());
-    let at = |ms: u64, wanted: &str, shown: Option<&str>| {
+    let at = |ms: u64, desired: &str, shown: Option<&str>| {
         let (now, seen) = (Moment(NOW.0 + ms), shown.and_then(seen));
-        plan_proxy(now, &routes(wanted), seen.as_ref(), &memory, Duration::from_secs(2))
+        plan_proxy(now, &routes(desired), seen.as_ref(), &memory, Duration::from_secs(2))
     };
     assert_eq!(at(999, "1,2", Some("1,2")), ProxyPlan::Wait(Duration::from_millis(1)));
     assert!(matches!(at(1000, "1,2", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
@@ -452,7 +452,7 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         };
         routes.backends.iter().map(one).collect::<Vec<_>>().join(" ")
     };
-    for (wanted, applied, running, want) in [
+    for (desired, applied, running, want) in [
         ("-", Some(old("1,2~")), &[1, 2][..], "new= old:80=web-1,web-2"),
         ("-", Some(old("1,2")), &[2], "new= old:80=web-2"),
         ("-", Some(old("1,2")), &[], "new:80="),
@@ -463,9 +463,9 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         // It is in the config, with another port now.
         ("-", Some(Routes { backends: vec![named("new", "1")] }), &[1], "new:80="),
     ] {
-        let mut routes = Routes { backends: vec![named("new", wanted)] };
+        let mut routes = Routes { backends: vec![named("new", desired)] };
         let kept = keep_ports(&mut routes, applied.as_ref(), &run(running));
-        assert_eq!(shown(&routes), want, "{wanted} {applied:?} {running:?}");
+        assert_eq!(shown(&routes), want, "{desired} {applied:?} {running:?}");
         let told: Vec<String> = kept
             .iter()
             .map(|KeptPort { service, listen, successor }| {
@@ -475,7 +475,7 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         let is_kept = want.contains("old");
         assert_eq!(told, if is_kept { vec!["old :80 new".to_owned()] } else { Vec::new() });
         // What it was brought to says the same again.
-        let mut again = Routes { backends: vec![named("new", wanted)] };
+        let mut again = Routes { backends: vec![named("new", desired)] };
         keep_ports(&mut again, Some(&routes), &run(running));
         assert_eq!(again, routes);
     }

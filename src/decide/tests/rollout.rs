@@ -179,7 +179,7 @@ impl Story {
             }
         }
         let running = replicas.iter().filter(|r| r.state == ContainerState::Running).count();
-        let most = plan.decision.wanted + self.snapshot.service.rollout.max_surge;
+        let most = plan.decision.desired + self.snapshot.service.rollout.max_surge;
         assert!(running <= usize::try_from(most).unwrap(), "{replicas:?}");
     }
 
@@ -361,7 +361,7 @@ fn a_rollout_waits_for_no_look_and_survives_a_loss_of_what_is_remembered() {
         let last_number = story.memory.last_number;
         story.memory = ServiceMemory {
             last_number,
-            wanted: story.memory.wanted,
+            desired: story.memory.desired,
             drains: story.memory.drains.clone(),
             ..ServiceMemory::default()
         };

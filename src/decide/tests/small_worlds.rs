@@ -55,7 +55,7 @@ fn every_world(strip: &[char], circumstances: std::ops::Range<usize>) -> usize {
     let mut count = 0;
     for (bounds, band) in bounds() {
         let service = Arc::new(service(bounds, band));
-        for wanted in [None, Some(1), Some(3)] {
+        for desired in [None, Some(1), Some(3)] {
             // No load is a turn between two looks.
             for load in [None, Some(LOADS[0]), Some(LOADS[1]), Some(LOADS[2])] {
                 for circumstance in circumstances.clone() {
@@ -65,7 +65,7 @@ fn every_world(strip: &[char], circumstances: std::ops::Range<usize>) -> usize {
                     } else {
                         circumstance + count * 7
                     };
-                    let (snapshot, memory) = world(strip, &service, wanted, load, circumstance);
+                    let (snapshot, memory) = world(strip, &service, desired, load, circumstance);
                     check(&snapshot, &memory);
                     count += 1;
                 }
@@ -84,12 +84,12 @@ fn bounds() -> [(Bounds, Option<Band>); 3] {
 fn world(
     strip: &[char],
     service: &Arc<Service>,
-    wanted: Option<u32>,
+    desired: Option<u32>,
     load: Option<u64>,
     c: usize,
 ) -> (Snapshot, ServiceMemory) {
     let lost = c % 5 == 4;
-    let mut memory = ServiceMemory { wanted, ..ServiceMemory::default() };
+    let mut memory = ServiceMemory { desired, ..ServiceMemory::default() };
     if c / 5 % 2 == 1 {
         memory.changed_at = Some(Moment(NOW.0 - 1000));
         memory.failures = Failures { count: 3, last: Moment(NOW.0 - 1000), ..Failures::default() };
@@ -138,11 +138,11 @@ fn check(snapshot: &Snapshot, memory: &ServiceMemory) {
         }
         EngineSeen::Answers => {
             let bounds = snapshot.service.timetable.bounds;
-            let within = (bounds.min()..=bounds.max()).contains(&plan.decision.wanted);
+            let within = (bounds.min()..=bounds.max()).contains(&plan.decision.desired);
             assert!(within, "{}", broken("a number outside the bounds"));
             assert_eq!(
-                next.wanted,
-                Some(plan.decision.wanted),
+                next.desired,
+                Some(plan.decision.desired),
                 "{}",
                 broken("another number kept")
             );
@@ -160,10 +160,10 @@ fn check_number(snapshot: &Snapshot, plan: &Plan, broken: &dyn Fn(&str) -> Strin
     let blind = loads.all(|l| l == Load::Missing)
         && snapshot.replicas.iter().all(|r| r.server.is_some() || r.load == Load::Missing);
     let corrected = plan.decision.because.iter().any(|c| matches!(c.rule, Rule::AboveMax(_)));
-    let fewer = plan.decision.wanted < plan.decision.from && !corrected;
+    let fewer = plan.decision.desired < plan.decision.from && !corrected;
     assert!(!(blind && fewer), "{}", broken("fewer without a sample"));
     assert!(!fewer || snapshot.due, "{}", broken("fewer between two looks"));
-    let by_one = plan.decision.from - plan.decision.wanted.min(plan.decision.from) <= 1;
+    let by_one = plan.decision.from - plan.decision.desired.min(plan.decision.from) <= 1;
     assert!(by_one || corrected, "{}", broken("more than one fewer at once"));
 }
 
@@ -239,8 +239,8 @@ fn check_ready(
     let (before, after) = (count(memory), count(next));
     let starts = plan.actions.iter().any(|a| matches!(a, Action::Start { .. }));
     assert!(!(starts && after < before), "{}", broken("starts and drains at once"));
-    let wanted = usize::try_from(plan.decision.wanted).unwrap();
-    assert!(before.min(wanted) <= after, "{}", broken("drains one that is needed"));
+    let desired = usize::try_from(plan.decision.desired).unwrap();
+    assert!(before.min(desired) <= after, "{}", broken("drains one that is needed"));
     let put_back =
         plan.transitions.iter().any(|s| matches!(s, ReplicaTransition::DrainCancelled { .. }));
     assert!(!(put_back && after <= before), "{}", broken("puts one back and drains another"));

@@ -113,7 +113,7 @@ fn what_plimsoll_remembers_of_containers_here_is_of_no_use_there() {
     assert_eq!(next.swarm, None);
 }
 
-/// Numbers that are wanted, that Swarm has, had and was asked for; loads; and what may be the case.
+/// Numbers that are desired, that Swarm has, had and was asked for; loads; and what may be the case.
 fn worlds() -> impl Iterator<Item = (Snapshot, ServiceMemory)> {
     let loads = ["total:0/30", "total:90/30", "total:400/30", "failed/30"];
     (0..5_u32.pow(6)).filter_map(move |code| {
@@ -138,30 +138,30 @@ fn every_small_world_changes_one_number_when_it_may_and_comes_to_rest() {
         let told = format!("{snapshot:?} {memory:?}");
         let (plan, mut next) = plan_service(&snapshot, &memory);
         let swarm = snapshot.swarm.clone().unwrap();
-        let is_due = swarm.leads && !swarm.busy && plan.decision.wanted != swarm.desired;
-        let (from, to) = (swarm.desired, plan.decision.wanted);
+        let is_due = swarm.leads && !swarm.busy && plan.decision.desired != swarm.desired;
+        let (from, to) = (swarm.desired, plan.decision.desired);
         let (service, swarm_service) = ("web".to_owned(), "shop_web".to_owned());
         let resize = Action::Resize { service, swarm_service, from, to };
         let want: Vec<Action> = is_due.then_some(resize).into_iter().collect();
         assert_eq!(plan.actions, want, "{told}");
         assert!(!plan.decision.because.is_empty() && plan.transitions.is_empty(), "{told}");
-        assert_eq!(next.wanted, Some(plan.decision.wanted), "{told}");
+        assert_eq!(next.desired, Some(plan.decision.desired), "{told}");
         // What is asked for is done, time goes by, and nothing else happens.
         snapshot.due = true;
         let mut last = plan;
         for _ in 0..8 {
             let swarm = snapshot.swarm.as_mut().unwrap();
             swarm.desired =
-                if last.actions.is_empty() { swarm.desired } else { last.decision.wanted };
+                if last.actions.is_empty() { swarm.desired } else { last.decision.desired };
             (swarm.busy, snapshot.now) = (false, snapshot.now.plus(61 * S));
             (last, next) = plan_service(&snapshot, &next);
         }
         let swarm = snapshot.swarm.as_ref().unwrap();
         assert!(
-            last.actions.is_empty() && last.decision.wanted == swarm.desired,
+            last.actions.is_empty() && last.decision.desired == swarm.desired,
             "{last:?} after {told}"
         );
-        assert!(!swarm.leads || (1..=4).contains(&last.decision.wanted), "{last:?} after {told}");
+        assert!(!swarm.leads || (1..=4).contains(&last.decision.desired), "{last:?} after {told}");
         count += 1;
     }
     assert_eq!(count, 5_u32.pow(5) * 4);
