@@ -18,8 +18,8 @@ pub(crate) fn execute(
             return engine.resize(swarm_service, *from, *to);
         }
         Action::Reload { routes } => return proxy.reload(routes),
-        Action::Amend { routes } => return proxy.amend(routes),
-        Action::Steer { servers } => proxy.steer(servers)?,
+        Action::UpdateServers { routes } => return proxy.update_servers(routes),
+        Action::SetServerStates { servers } => proxy.set_server_states(servers)?,
         Action::EndProxies { processes } => proxy.kill(processes)?,
     }
     Ok(ActionOutput::Changed)

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, RollbackState, Steering};
+use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
 use crate::model::health::HttpCheck;
 use crate::model::memory::Memory;
 use crate::model::metric_event::MetricEvent;
@@ -191,8 +191,8 @@ pub(crate) trait Proxy: Send + Sync {
     fn reload(&self, routes: &Routes) -> Result<ActionOutput>;
     /// Applies the servers of `routes` to the running process and the file. A server that idle
     /// clients keep busy may stay in maintenance. After an error it may be applied in part.
-    fn amend(&self, routes: &Routes) -> Result<ActionOutput>;
-    fn steer(&self, servers: &[Steering]) -> Result<()>;
+    fn update_servers(&self, routes: &Routes) -> Result<ActionOutput>;
+    fn set_server_states(&self, servers: &[SetServerState]) -> Result<()>;
     /// Kills those of these old processes that still listen.
     fn kill(&self, processes: &[u32]) -> Result<()>;
 }

@@ -12,7 +12,7 @@ use crate::cli::check;
 use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
-use crate::model::schedule::{Standing, Timetable, Wall};
+use crate::model::schedule::{EffectiveSchedule, Timetable, Wall};
 use crate::outside::Clock;
 
 const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
@@ -81,7 +81,7 @@ fn local(at: Wall, zone: Tz) -> DateTime<Tz> {
 
 fn json(timetable: &Timetable, from: Wall, until: Wall) -> String {
     let zone = timetable.zone();
-    let row = |(at, s): (Wall, Standing)| {
+    let row = |(at, s): (Wall, EffectiveSchedule)| {
         json!({
             "at": local(at, zone).to_rfc3339_opts(SecondsFormat::Secs, false),
             "min": s.bounds.min(),
@@ -98,15 +98,15 @@ fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
     let zone = timetable.zone();
     let mut out = format!("{name}, local times of {zone}\n\n");
     out += "from                        min   max  by load  schedule\n";
-    for (at, standing) in timetable.course(from, until) {
+    for (at, effective) in timetable.course(from, until) {
         let when = local(at, zone);
-        let by_load = if standing.scaling { "yes" } else { "no" };
+        let by_load = if effective.scaling { "yes" } else { "no" };
         let line = format!(
             "{} {:>5} {:>5}  {by_load:<7}  {:<12} {}",
             when.format("%a %Y-%m-%d %H:%M %:z"),
-            standing.bounds.min(),
-            standing.bounds.max(),
-            standing.window.as_deref().unwrap_or("-"),
+            effective.bounds.min(),
+            effective.bounds.max(),
+            effective.window.as_deref().unwrap_or("-"),
             mark(when),
         );
         out += line.trim_end();

@@ -7,7 +7,7 @@ use crate::config::cursor::{Node, Section};
 use crate::config::values::{path, socket};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::metric::Source;
-use crate::model::service::{Runs, Service};
+use crate::model::service::{Platform, Service};
 
 const HAPROXY_UNIT: &str = "haproxy.service";
 const HAPROXY_CONTAINER: &str = "haproxy";
@@ -131,7 +131,7 @@ pub(crate) fn beside<'a>(
             }
         }
         if let Some(node) = section.get("hard_stop_after")
-            && service.runs == Runs::Here
+            && service.runs == Platform::Docker
             && proxy.hard_stop_after < service.drain_timeout
         {
             node.warning(format!(

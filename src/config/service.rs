@@ -16,7 +16,7 @@ use crate::model::bounds::Bounds;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Cooldown, Listen, Percent, Retry, Rollout, Runs, Service, ServiceName,
+    Band, Cooldown, Listen, Percent, Platform, Retry, Rollout, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -83,7 +83,7 @@ fn service(
     // Every key is read before the first `?`, which ends this function: so that every problem is
     // reported, and `done` knows every key.
     let runs = runs(&section);
-    let container = container::container(&section, runs == Some(Runs::Here));
+    let container = container::container(&section, runs == Some(Platform::Docker));
     let port = section.need("port", "the port that a replica listens on in its container");
     let port = port.and_then(|n| values::port(&n));
     let bounds = bounds(&section);
@@ -122,7 +122,7 @@ fn service(
     })
 }
 
-fn runs(section: &Section) -> Option<Runs> {
+fn runs(section: &Section) -> Option<Platform> {
     let known = |word: &str| ["docker", "swarm"].into_iter().find(|w| *w == word);
     let engine = section.get("engine").map(|n| n.word("docker or swarm", known));
     let swarm = section.get("swarm_service");
@@ -131,13 +131,13 @@ fn runs(section: &Section) -> Option<Runs> {
             of_swarm(section);
             let what = "the name of the Swarm service to scale, like shop_web";
             let name = section.need("swarm_service", what)?.text()?;
-            Some(Runs::Swarm(name.into_owned()))
+            Some(Platform::Swarm(name.into_owned()))
         }
         _ => {
             if let Some(node) = swarm {
                 node.error(r#"needs "engine": "swarm""#);
             }
-            Some(Runs::Here)
+            Some(Platform::Docker)
         }
     }
 }
@@ -161,7 +161,12 @@ fn twin<'s>(
 }
 
 /// Checks that there is something to scale by, and that it can be measured.
-fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], runs: Option<&Runs>) {
+fn check_load(
+    section: &Section,
+    bounds: Option<Bounds>,
+    metrics: &[Metric],
+    runs: Option<&Platform>,
+) {
     let has = |key| section.get(key).is_some();
     let has_band = has("scale_up_threshold") || has("scale_down_threshold");
     let has_metrics = section.get("metrics").is_some_and(|n| match n.value {
@@ -176,7 +181,7 @@ fn check_load(section: &Section, bounds: Option<Bounds>, metrics: &[Metric], run
         );
     }
     let of_replicas = |m: &Metric| matches!(m.source, Source::Cpu | Source::Memory);
-    if let Some(Runs::Swarm(_)) = runs
+    if let Some(Platform::Swarm(_)) = runs
         && (has_band || metrics.iter().any(of_replicas))
     {
         section.error(

@@ -36,8 +36,8 @@ impl InFlight {
         self.begun.remove(&claim);
         let rest = match done.action {
             Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
-            Action::Steer { .. } | Action::EndProxies { .. } => REST_STEER,
-            Action::Start { .. } | Action::Reload { .. } | Action::Amend { .. } => return,
+            Action::SetServerStates { .. } | Action::EndProxies { .. } => REST_STEER,
+            Action::Start { .. } | Action::Reload { .. } | Action::UpdateServers { .. } => return,
         };
         self.resting.retain(|_, until| now < *until);
         if done.result.is_err() {
@@ -63,8 +63,8 @@ impl InFlight {
             Action::Remove(_)
             | Action::Resize { .. }
             | Action::Reload { .. }
-            | Action::Amend { .. }
-            | Action::Steer { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
             | Action::EndProxies { .. } => false,
         };
         let stale = self.begun.iter().filter(|(_, action)| is_stale(action));
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_failed_rests_and_what_went_well_does_not() {
-        let steer = || Action::Steer { servers: Vec::new() };
+        let steer = || Action::SetServerStates { servers: Vec::new() };
         for (action, is_good, at, rests) in [
             (resize("a"), true, 0, false),
             (resize("a"), false, 4_999, true),

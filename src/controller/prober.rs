@@ -120,7 +120,7 @@ impl Prober {
                 Some(watch) => ProbeState { target, ..watch },
                 None => ProbeState::new(target, now),
             };
-            let (kind, own) = (&watch.target.service.health.kind, &watch.target.own_health);
+            let (kind, own) = (&watch.target.service.health.kind, &watch.target.docker_health);
             watch.tracker.note_docker_health(kind, own.as_ref(), now);
             if *kind == HealthKind::Docker && watch.tracker.health == Health::Starting {
                 let why = match own {

@@ -348,8 +348,8 @@ fn memory_of(action: &Action) -> Option<u64> {
         Action::Remove(_)
         | Action::Resize { .. }
         | Action::Reload { .. }
-        | Action::Amend { .. }
-        | Action::Steer { .. }
+        | Action::UpdateServers { .. }
+        | Action::SetServerStates { .. }
         | Action::EndProxies { .. } => None,
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
     let sink = metrics_sink(&telemetry);
-    let engine = Docker::new(&config.fixed.docker, clock.clone()).reporting_to(sink.clone());
+    let engine = Docker::new(&config.fixed.docker, clock.clone()).with_metrics(sink.clone());
     let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));

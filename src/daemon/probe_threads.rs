@@ -10,7 +10,7 @@ use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::pool;
 use crate::daemon::spawn::spawn;
-use crate::model::metric_event::{Cause, MetricEvent};
+use crate::model::metric_event::{MetricEvent, ProbeFailureReason};
 use crate::observe::health::{self, ProbeOutcome, ProbeTarget};
 use crate::outside::{Clock, Error, MetricsSink, Net};
 
@@ -74,15 +74,15 @@ fn timed(
 }
 
 /// An answer that does not pass the check has no source error.
-fn cause(err: &Error, took: Duration, timeout: Duration) -> Cause {
+fn cause(err: &Error, took: Duration, timeout: Duration) -> ProbeFailureReason {
     let source = std::error::Error::source(err);
     let kind = source.and_then(|s| s.downcast_ref::<io::Error>()).map(|err| err.kind());
     match (source, kind) {
-        _ if timeout <= took => Cause::Timeout,
-        (_, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock)) => Cause::Timeout,
-        (_, Some(ErrorKind::ConnectionRefused)) => Cause::Refused,
-        (Some(_), _) => Cause::Other,
-        (None, _) => Cause::Answer,
+        _ if timeout <= took => ProbeFailureReason::Timeout,
+        (_, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock)) => ProbeFailureReason::Timeout,
+        (_, Some(ErrorKind::ConnectionRefused)) => ProbeFailureReason::Refused,
+        (Some(_), _) => ProbeFailureReason::Other,
+        (None, _) => ProbeFailureReason::Answer,
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use crate::daemon::probe_threads::{ProbeThreads, cause};
     use crate::model::event::{Event, Kind};
     use crate::model::health::HttpCheck;
-    use crate::model::metric_event::Cause;
+    use crate::model::metric_event::ProbeFailureReason;
     use crate::model::replica::{ContainerId, Health};
     use crate::model::time::Moment;
     use crate::observe::health::ProbeTarget;
@@ -162,7 +162,7 @@ mod tests {
             number: 1,
             run: ReplicaRun { address: "127.0.0.1:1".parse().unwrap(), started: None },
             service: config.services.values().next().unwrap().clone(),
-            own_health: None,
+            docker_health: None,
             is_served: true,
         };
         prober.watch(vec![target], &[ContainerId("a".to_owned())], Moment(0));
@@ -215,11 +215,11 @@ mod tests {
         let io = |kind: io::ErrorKind| Error::caused("GET", io::Error::from(kind));
         let (soon, timeout) = (Duration::from_millis(999), Duration::from_secs(1));
         for (err, took, want) in [
-            (Error::new("answered 500"), soon, Cause::Answer),
-            (Error::new("no answer within 1000 ms"), timeout, Cause::Timeout),
-            (io(io::ErrorKind::TimedOut), soon, Cause::Timeout),
-            (io(io::ErrorKind::ConnectionRefused), soon, Cause::Refused),
-            (io(io::ErrorKind::ConnectionReset), soon, Cause::Other),
+            (Error::new("answered 500"), soon, ProbeFailureReason::Answer),
+            (Error::new("no answer within 1000 ms"), timeout, ProbeFailureReason::Timeout),
+            (io(io::ErrorKind::TimedOut), soon, ProbeFailureReason::Timeout),
+            (io(io::ErrorKind::ConnectionRefused), soon, ProbeFailureReason::Refused),
+            (io(io::ErrorKind::ConnectionReset), soon, ProbeFailureReason::Other),
         ] {
             assert_eq!(cause(&err, took, timeout), want, "{err}");
         }

@@ -148,10 +148,10 @@ pub(crate) fn remember(now: Moment, done: &Done, memory: &mut ProxyMemory) {
         Action::Reload { routes } => {
             *memory = proxy::remember(now, routes, done.result.as_ref().err(), memory);
         }
-        Action::Amend { routes } => {
+        Action::UpdateServers { routes } => {
             *memory = proxy::remember_update(now, routes, done.result.is_err(), memory);
         }
-        Action::Steer { .. } => memory.is_unsteered = done.result.is_err(),
+        Action::SetServerStates { .. } => memory.is_state_unset = done.result.is_err(),
         Action::Start { .. }
         | Action::Remove(_)
         | Action::Resize { .. }

@@ -93,15 +93,15 @@ pub(crate) fn apply(
         }
         Order::Release => {
             let was = next.hold.take().map(|_| Kind::HoldReleased);
-            (was, if was.is_some() { "by order" } else { "none was set" }.to_owned())
+            (was, if was.is_some() { "released by command" } else { "no hold was set" }.to_owned())
         }
         Order::Pause { span } => {
             next.pause = Some(Pause { until: span.map(|span| now.plus(span)) });
-            (Some(Kind::ScalingPaused), format!("scaling stops{}", shown(*span, None)))
+            (Some(Kind::ScalingPaused), format!("scaling paused{}", shown(*span, None)))
         }
         Order::Resume => {
             let was = next.pause.take().map(|_| Kind::ScalingResumed);
-            let words = if was.is_some() { "scaling goes on" } else { "it was not paused" };
+            let words = if was.is_some() { "scaling resumed" } else { "it was not paused" };
             (was, words.to_owned())
         }
         Order::Restart => {
@@ -284,14 +284,14 @@ mod tests {
         assert_eq!(taken.memory.pause.unwrap().until, Some(NOW.plus(5 * S)));
         let service = service(Bounds::new(1, 4).unwrap(), None);
         let back = apply(&service, &taken.memory, (NOW, Wall(0)), &Order::Resume).unwrap();
-        assert_eq!((back.memory.pause, back.words.as_str()), (None, "scaling goes on"));
+        assert_eq!((back.memory.pause, back.words.as_str()), (None, "scaling resumed"));
         let held = ordered(2, &hold(Count::Exactly(3))).unwrap();
         assert_eq!(held.words, "3 replicas, until further notice");
         let back = apply(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
-        assert_eq!((back.memory.hold, back.words.as_str()), (None, "by order"));
+        assert_eq!((back.memory.hold, back.words.as_str()), (None, "released by command"));
         assert_eq!(back.kind, Some(Kind::HoldReleased));
         for (order, words) in
-            [(Order::Release, "none was set"), (Order::Resume, "it was not paused")]
+            [(Order::Release, "no hold was set"), (Order::Resume, "it was not paused")]
         {
             let taken = ordered(2, &order).unwrap();
             assert_eq!((taken.kind, taken.words.as_str()), (None, words));

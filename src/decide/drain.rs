@@ -15,8 +15,8 @@ use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerState, Duty, Health, Replica, ServerSeen};
-use crate::model::snapshot::{ProxyStanding, Snapshot};
+use crate::model::replica::{AdminState, ContainerState, Health, Replica, ServerSeen};
+use crate::model::snapshot::{ProxyObservation, Snapshot};
 
 const QUIET_LOOKS: u32 = 2;
 /// After this time an old HAProxy process has closed its idle client connections: a server that it
@@ -71,7 +71,7 @@ pub(crate) fn cancellable<'a>(
         let emptying = memory.drains.get(&r.id).map(|d| d.step);
         matches!(emptying, Some(DrainStep::Draining { .. }))
             && r.state == ContainerState::Running
-            && (r.is_served() || snapshot.proxy == ProxyStanding::Absent)
+            && (r.is_served() || snapshot.proxy == ProxyObservation::Absent)
             && !r.busy
             && !target.is_outdated(r)
             && !matches!(r.health, Health::Unhealthy { .. })
@@ -90,18 +90,18 @@ fn is_up(replica: &Replica) -> bool {
 /// HAProxy sends the replica no new sessions. While HAProxy does not answer, that is unknown.
 fn is_out_of_rotation(snapshot: &Snapshot, replica: &Replica) -> bool {
     match snapshot.proxy {
-        ProxyStanding::Settled { .. } | ProxyStanding::Changing => {
+        ProxyObservation::Settled { .. } | ProxyObservation::Changing => {
             replica.state != ContainerState::Running || replica.server.is_none_or(gets_nothing_new)
         }
-        ProxyStanding::Silent => replica.state != ContainerState::Running,
-        ProxyStanding::Absent => true,
+        ProxyObservation::Silent => replica.state != ContainerState::Running,
+        ProxyObservation::Absent => true,
     }
 }
 
 fn gets_nothing_new(server: ServerSeen) -> bool {
-    match server.duty {
-        Duty::Ready => false,
-        Duty::Drain | Duty::Maint => true,
+    match server.admin_state {
+        AdminState::Ready => false,
+        AdminState::Drain | AdminState::Maint => true,
     }
 }
 
@@ -118,15 +118,15 @@ fn emptying(
     let waited = snapshot.now.since(drain.since);
     let sessions = replica.server.map_or(0, |s| s.sessions);
     let quiet = match snapshot.proxy {
-        ProxyStanding::Settled { old, reloaded_at }
+        ProxyObservation::Settled { old, reloaded_at }
             if is_empty(replica, old, snapshot.now.since(reloaded_at.max(drain.since))) =>
         {
             quiet + 1
         }
-        ProxyStanding::Settled { .. } => 0,
+        ProxyObservation::Settled { .. } => 0,
         // Without HAProxy nothing knows of open sessions: the drain lasts `drain_timeout`.
-        ProxyStanding::Absent => 0,
-        ProxyStanding::Changing | ProxyStanding::Silent => quiet,
+        ProxyObservation::Absent => 0,
+        ProxyObservation::Changing | ProxyObservation::Silent => quiet,
     };
     let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
     if QUIET_LOOKS <= quiet {
@@ -157,15 +157,17 @@ fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
     let out_of_time = snapshot.service.drain_timeout <= snapshot.now.since(drain.since);
     let left_haproxy = match snapshot.proxy {
         // An old process may have the address under another name: Docker reuses addresses.
-        ProxyStanding::Settled { old, .. } => {
+        ProxyObservation::Settled { old, .. } => {
             let is_free = old == 0 || replica.old_connections == Some(0);
             // HAProxy keeps a server in its list while idle client connections use it.
-            let is_out = |s: ServerSeen| s.duty == Duty::Maint && (s.sessions == 0 || out_of_time);
+            let is_out = |s: ServerSeen| {
+                s.admin_state == AdminState::Maint && (s.sessions == 0 || out_of_time)
+            };
             replica.server.is_none_or(is_out) && (is_free || out_of_time)
         }
         // It has waited for `drain_timeout`.
-        ProxyStanding::Absent => true,
-        ProxyStanding::Changing | ProxyStanding::Silent => false,
+        ProxyObservation::Absent => true,
+        ProxyObservation::Changing | ProxyObservation::Silent => false,
     };
     !replica.busy
         && !snapshot.starting.contains(&replica.number)

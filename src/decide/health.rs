@@ -12,7 +12,7 @@ use crate::decide::plan_builder::PlanBuilder;
 use crate::model::memory::{PanicMode, ServiceMemory, Unhealthy};
 use crate::model::plan::{ReplicaTransition, ServiceTransition};
 use crate::model::replica::{ContainerId, ContainerState, Health, Replica};
-use crate::model::snapshot::{ProxyStanding, Snapshot};
+use crate::model::snapshot::{ProxyObservation, Snapshot};
 use crate::model::time::Moment;
 
 /// Updates who is unhealthy, and whether the health check is trusted.
@@ -123,7 +123,7 @@ fn suspect(
     let none_is_well = !snapshot.replicas.iter().any(is_well);
     let (check, now) = (&snapshot.service.health, snapshot.now);
     // Replicas that never served do not count towards panic mode; without HAProxy, all count.
-    let is_absent = snapshot.proxy == ProxyStanding::Absent;
+    let is_absent = snapshot.proxy == ProxyObservation::Absent;
     let is_asked = |id: &ContainerId| snapshot.replicas.iter().any(|r| r.id == *id && runs(r));
     let counts = |id: &ContainerId, unhealthy: &Unhealthy| {
         !next.drains.contains_key(id) && is_asked(id) && (unhealthy.served || is_absent)

@@ -122,7 +122,7 @@ impl<'a> PlanBuilder<'a> {
         let decision = Decision {
             from: self.from(),
             desired: self.desired,
-            standing: self.snapshot.service.timetable.at(self.snapshot.wall),
+            effective: self.snapshot.service.timetable.at(self.snapshot.wall),
             counts: self.counts,
             samples: self.samples,
             measured: self.measured,

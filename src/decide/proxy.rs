@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{Action, ActionError, RollbackState, Steering};
+use crate::model::action::{Action, ActionError, RollbackState, SetServerState};
 use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
-use crate::model::replica::Duty;
+use crate::model::replica::AdminState;
 use crate::model::service::ServiceName;
 use crate::model::time::Moment;
 
@@ -84,7 +84,7 @@ pub(crate) fn plan_proxy(
     let over = lingering.iter().filter(|l| left(l).is_none());
     let processes: Vec<u32> = over.map(|l| l.process).collect();
     // Setting server states comes first: a drain must not wait.
-    let sets_states = matches!(plan, ProxyPlan::Do(Action::Steer { .. }));
+    let sets_states = matches!(plan, ProxyPlan::Do(Action::SetServerStates { .. }));
     if !processes.is_empty() && !sets_states {
         return ProxyPlan::Do(Action::EndProxies { processes });
     }
@@ -120,8 +120,8 @@ fn plan_routes(
                 Some(f) => routes.without(&f.left_out).agree(seen.in_use()),
                 None => routes.agree(seen.in_use()),
             };
-        if !states.is_empty() && (agrees || !memory.is_unsteered) {
-            return ProxyPlan::Do(Action::Steer { servers: states });
+        if !states.is_empty() && (agrees || !memory.is_state_unset) {
+            return ProxyPlan::Do(Action::SetServerStates { servers: states });
         }
         if agrees && !seen.is_stale {
             return match (failure, retry_in) {
@@ -131,8 +131,8 @@ fn plan_routes(
                 (None, _) => settle(now, seen, routes, memory),
             };
         }
-        if !agrees && seen.is_amendable && changes_servers_only(routes, memory) {
-            return ProxyPlan::Do(Action::Amend { routes: routes.clone() });
+        if !agrees && seen.takes_dynamic_servers && changes_servers_only(routes, memory) {
+            return ProxyPlan::Do(Action::UpdateServers { routes: routes.clone() });
         }
         if OLD_MAX <= seen.old_processes {
             return ProxyPlan::Crowded { old_processes: seen.old_processes };
@@ -175,12 +175,12 @@ fn settle(now: Moment, seen: &ProxySeen, routes: &Routes, memory: &ProxyMemory) 
     if routes.backends.iter().any(|backend| !is_in_service(backend, seen)) {
         return ProxyPlan::Wait(LOOK_AGAIN);
     }
-    if !seen.is_amendable || routes.strangers(&seen.servers).next().is_none() {
+    if !seen.takes_dynamic_servers || routes.strangers(&seen.servers).next().is_none() {
         return ProxyPlan::Nothing;
     }
-    match left(now, memory.amended_at, SWEEP) {
+    match left(now, memory.servers_updated_at, SWEEP) {
         Some(wait) => ProxyPlan::Wait(wait),
-        None => ProxyPlan::Do(Action::Amend { routes: routes.clone() }),
+        None => ProxyPlan::Do(Action::UpdateServers { routes: routes.clone() }),
     }
 }
 
@@ -195,32 +195,35 @@ fn retry_after(failure: &ReloadFailure) -> Duration {
 }
 
 /// The admin states to set, on servers that have the desired address.
-fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<Steering> {
+fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<SetServerState> {
     let mut servers = Vec::new();
     for backend in &routes.backends {
         let is_in_service = is_in_service(backend, seen);
         for server in &backend.servers {
             let Some(now) = shown(backend, server, seen) else { continue };
-            let is_due = match server.duty() {
+            let is_due = match server.admin_state() {
                 // Until its first health check HAProxy assumes that a server is up.
-                Duty::Ready => now.seen.is_checked,
+                AdminState::Ready => now.seen.is_checked,
                 // A server drains only once its replacements serve, however long that takes.
                 // Unhealthy ones are not in the desired list at all.
-                Duty::Drain | Duty::Maint => is_in_service || now.seen.duty == Duty::Maint,
+                AdminState::Drain | AdminState::Maint => {
+                    is_in_service || now.seen.admin_state == AdminState::Maint
+                }
             };
-            if now.seen.duty != server.duty() && is_due {
-                servers.push(order(now, server.duty()));
+            if now.seen.admin_state != server.admin_state() && is_due {
+                servers.push(order(now, server.admin_state()));
             }
         }
     }
     // Their addresses may belong to other containers by now, of any service.
-    let strangers = routes.strangers(&seen.servers).filter(|s| s.seen.duty != Duty::Maint);
-    servers.extend(strangers.map(|stranger| order(stranger, Duty::Maint)));
+    let strangers =
+        routes.strangers(&seen.servers).filter(|s| s.seen.admin_state != AdminState::Maint);
+    servers.extend(strangers.map(|stranger| order(stranger, AdminState::Maint)));
     servers
 }
 
-fn order(to: &SeenServer, duty: Duty) -> Steering {
-    Steering { backend: to.backend.clone(), server: to.name.clone(), duty }
+fn order(to: &SeenServer, admin_state: AdminState) -> SetServerState {
+    SetServerState { backend: to.backend.clone(), server: to.name.clone(), admin_state }
 }
 
 fn shown<'a>(backend: &Backend, server: &Server, seen: &'a ProxySeen) -> Option<&'a SeenServer> {
@@ -237,7 +240,7 @@ fn is_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
 }
 
 fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
-    shown(backend, server, seen).is_some_and(|s| s.seen.duty == Duty::Ready)
+    shown(backend, server, seen).is_some_and(|s| s.seen.admin_state == AdminState::Ready)
 }
 
 /// The memory after a reload; `trouble` is `None` when it succeeded.
@@ -270,5 +273,5 @@ pub(crate) fn remember_update(
     memory: &ProxyMemory,
 ) -> ProxyMemory {
     let applied = (!is_refused).then(|| routes.clone());
-    ProxyMemory { applied, amended_at: Some(now), is_unsteered: false, ..memory.clone() }
+    ProxyMemory { applied, servers_updated_at: Some(now), is_state_unset: false, ..memory.clone() }
 }

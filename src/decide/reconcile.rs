@@ -12,7 +12,7 @@ use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::ReplicaTransition;
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, NUMBER_MAX, Replica};
-use crate::model::snapshot::{ProxyStanding, Snapshot};
+use crate::model::snapshot::{ProxyObservation, Snapshot};
 
 /// A replica and its class.
 type Classed<'a> = (ReplicaClass, &'a Replica);
@@ -239,7 +239,7 @@ fn containers_max(plan: &PlanBuilder) -> u32 {
 
 fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
     let PlanBuilder { snapshot, next, transitions, .. } = plan;
-    let may_serve = snapshot.proxy == ProxyStanding::Silent
+    let may_serve = snapshot.proxy == ProxyObservation::Silent
         && replica.state == ContainerState::Running
         && replica.address.is_some();
     let step = match class {

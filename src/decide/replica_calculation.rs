@@ -9,7 +9,7 @@ use crate::decide::{adopt, bounds, commands, cooldown, metrics, stabilize, thres
 use crate::model::bounds::Bounds;
 use crate::model::history::History;
 use crate::model::reason::Rule;
-use crate::model::schedule::Standing;
+use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::Service;
 
 pub(crate) struct ReplicaCalculation<'p, 'a> {
@@ -32,8 +32,8 @@ impl ReplicaCalculation<'_, '_> {
         let snapshot = self.plan.snapshot;
         self.start_number();
         let service = &snapshot.service;
-        let standing: Standing = service.timetable.at(snapshot.wall);
-        let bounds = standing.bounds;
+        let effective: EffectiveSchedule = service.timetable.at(snapshot.wall);
+        let bounds = effective.bounds;
         let current = self.plan.desired;
         let commanded = commands::number(service, snapshot.now, current, &self.plan.next);
         let leader = snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
@@ -45,7 +45,7 @@ impl ReplicaCalculation<'_, '_> {
             commanded.into_iter().for_each(|c| self.plan.set_number(c.rule, c.number));
         } else if let Some(rule) = bounds::correction(current, bounds) {
             self.correct(rule, bounds);
-        } else if !standing.scaling {
+        } else if !effective.scaling {
             self.measure();
             self.plan.set_number(Rule::OutsideHours, current);
         } else if !snapshot.due {

@@ -7,7 +7,7 @@ use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::proxy::Server;
 use crate::model::replica::{ContainerState, Replica};
 use crate::model::snapshot::Snapshot;
-use crate::model::swarm::SwarmStanding;
+use crate::model::swarm::SwarmServiceState;
 
 /// Every replica that can serve, and every one that drains.
 pub(crate) fn desired(
@@ -34,7 +34,7 @@ pub(crate) fn desired(
 }
 
 /// One server for all tasks: Swarm itself spreads the requests at the published port.
-fn of_swarm(snapshot: &Snapshot, swarm: &SwarmStanding) -> Vec<Server> {
+fn of_swarm(snapshot: &Snapshot, swarm: &SwarmServiceState) -> Vec<Server> {
     let server = |address: SocketAddr| {
         // HAProxy takes no new address under an old name, so the port is part of the name.
         let name = format!("{}-swarm-{}", snapshot.service.name, address.port());

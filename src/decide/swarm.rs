@@ -8,12 +8,12 @@ use crate::model::action::Action;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::Plan;
 use crate::model::reason::Rule;
-use crate::model::swarm::{SwarmMemory, SwarmStanding};
+use crate::model::swarm::{SwarmMemory, SwarmServiceState};
 
 /// Commands that expired have left the plan's memory already.
 pub(crate) fn plan_swarm_service(
     mut plan: PlanBuilder,
-    swarm: &SwarmStanding,
+    swarm: &SwarmServiceState,
 ) -> (Plan, ServiceMemory) {
     forget_replicas(&mut plan);
     plan.classify();
@@ -46,7 +46,7 @@ fn forget_replicas(plan: &mut PlanBuilder) {
 /// A number that Swarm did not have at the last tick and that we did not request was set by
 /// somebody else. It is taken over, and changed again only after a cooldown: two controllers that
 /// correct each other at once would never come to rest.
-fn adopt(plan: &mut PlanBuilder, swarm: &SwarmStanding) {
+fn adopt(plan: &mut PlanBuilder, swarm: &SwarmServiceState) {
     if swarm.busy {
         return;
     }
@@ -63,7 +63,7 @@ fn adopt(plan: &mut PlanBuilder, swarm: &SwarmStanding) {
     plan.set_number(Rule::Rescaled(found), found);
 }
 
-fn resize(plan: &mut PlanBuilder, swarm: &SwarmStanding) {
+fn resize(plan: &mut PlanBuilder, swarm: &SwarmServiceState) {
     let is_due = swarm.leads && !swarm.busy && plan.desired != swarm.desired;
     let service = &plan.snapshot.service;
     let Some(name) = service.runs.swarm().filter(|_| is_due) else { return };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::owner::Owner;
-use crate::model::replica::{Container, ContainerId, ContainerState, Exit, OwnHealth};
+use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
 use crate::model::service::{Origin, Restart, Service};
 use crate::outside::{Error, Result};
 
@@ -116,7 +116,7 @@ impl ListedContainer {
             ended: None,
             started: None,
             restarts: 0,
-            own_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
+            docker_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
             state,
             network: if mode == "default" { "bridge".to_owned() } else { mode },
             address,
@@ -131,12 +131,12 @@ fn exit_of(status: &str) -> Option<Exit> {
 }
 
 /// The output of the check, only an inspect shows.
-fn own_health_of(status: &str) -> Option<OwnHealth> {
+fn own_health_of(status: &str) -> Option<DockerHealth> {
     let (_, word) = status.strip_suffix(')')?.rsplit_once('(')?;
     match word {
-        "health: starting" => Some(OwnHealth::Starting),
-        "healthy" => Some(OwnHealth::Healthy),
-        "unhealthy" => Some(OwnHealth::Unhealthy(String::new())),
+        "health: starting" => Some(DockerHealth::Starting),
+        "healthy" => Some(DockerHealth::Healthy),
+        "unhealthy" => Some(DockerHealth::Unhealthy(String::new())),
         _ => None,
     }
 }
@@ -280,7 +280,7 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
 mod tests {
     use crate::docker::api_types::{ListedContainer, Stats};
     use crate::model::owner::Owner;
-    use crate::model::replica::{Container, ContainerState, Exit, OwnHealth};
+    use crate::model::replica::{Container, ContainerState, DockerHealth, Exit};
 
     fn listed(state: &str, networks: &str) -> Container {
         let text = format!(
@@ -331,7 +331,7 @@ mod tests {
             listed.into_container("web".to_owned(), 3, Owner::Ours)
         };
         let exit = |code| Some(Exit { code, oom: false });
-        let ill = Some(OwnHealth::Unhealthy(String::new()));
+        let ill = Some(DockerHealth::Unhealthy(String::new()));
         for (state, status, ended, health) in [
             ("exited", "Exited (137) 3 seconds ago", exit(137), None),
             ("exited", "Exited (0) About an hour ago", exit(0), None),
@@ -340,12 +340,12 @@ mod tests {
             ("created", "Created", None, None),
             ("running", "Up 2 hours", None, None),
             ("running", "Up 2 hours (Paused)", None, None),
-            ("running", "Up 1 second (health: starting)", None, Some(OwnHealth::Starting)),
-            ("running", "Up 2 hours (healthy)", None, Some(OwnHealth::Healthy)),
+            ("running", "Up 1 second (health: starting)", None, Some(DockerHealth::Starting)),
+            ("running", "Up 2 hours (healthy)", None, Some(DockerHealth::Healthy)),
             ("running", "Up 2 hours (unhealthy)", None, ill),
         ] {
             let container = text(state, status);
-            assert_eq!((container.exit, container.own_health), (ended, health), "{status}");
+            assert_eq!((container.exit, container.docker_health), (ended, health), "{status}");
             assert_eq!(container.spec.as_deref(), Some("0123456789abcdef"));
             assert_eq!(container.port, Some(81));
         }

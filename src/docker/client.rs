@@ -172,7 +172,7 @@ impl Client {
         &self.socket
     }
 
-    pub(crate) fn reporting_to(self, clock: Arc<dyn Clock>, metrics_sink: MetricsSink) -> Client {
+    pub(crate) fn with_metrics(self, clock: Arc<dyn Clock>, metrics_sink: MetricsSink) -> Client {
         Client { metrics_sink: Some((clock, metrics_sink)), ..self }
     }
 

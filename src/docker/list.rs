@@ -14,7 +14,7 @@ use crate::docker::inspect_cache::Cached;
 use crate::docker::inspected::Inspected;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
-use crate::model::replica::{Container, ContainerId, ContainerState, Ended, Exit, OwnHealth};
+use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Ended, Exit};
 use crate::model::service::Adopted;
 use crate::model::stranger::Stranger;
 use crate::outside::{Listing, Result};
@@ -120,7 +120,7 @@ impl Docker {
         *before = conditions;
         drop(before);
         for (container, _) in &*replicas {
-            if container.own_health == Some(OwnHealth::Healthy) {
+            if container.docker_health == Some(DockerHealth::Healthy) {
                 self.look_again(&container.id);
             }
         }
@@ -175,15 +175,15 @@ impl Docker {
             let code = journal.exit_code(&container.id);
             container.exit = code.map(|code| Exit { code, oom: false });
         }
-        match &mut container.own_health {
-            Some(OwnHealth::Unhealthy(complaint)) => *complaint = shown.complaint(),
-            Some(health @ OwnHealth::Healthy) => {
+        match &mut container.docker_health {
+            Some(DockerHealth::Unhealthy(complaint)) => *complaint = shown.complaint(),
+            Some(health @ DockerHealth::Healthy) => {
                 let age = self.unchecked(&container.id, shown);
                 if let Some((age, _)) = age.filter(|(age, longest)| longest < age) {
-                    *health = OwnHealth::Stale(age.as_secs());
+                    *health = DockerHealth::Stale(age.as_secs());
                 }
             }
-            Some(OwnHealth::Starting | OwnHealth::Stale(_)) | None => (),
+            Some(DockerHealth::Starting | DockerHealth::Stale(_)) | None => (),
         }
     }
 

@@ -86,9 +86,9 @@ impl Docker {
     }
 
     /// Reports every call to `metrics_sink`.
-    pub(crate) fn reporting_to(self, metrics_sink: MetricsSink) -> Docker {
+    pub(crate) fn with_metrics(self, metrics_sink: MetricsSink) -> Docker {
         let client = Client::new(self.client.socket());
-        let client = Arc::new(client.reporting_to(self.clock.clone(), metrics_sink.clone()));
+        let client = Arc::new(client.with_metrics(self.clock.clone(), metrics_sink.clone()));
         Docker { client, metrics_sink: Some(metrics_sink), ..self }
     }
 

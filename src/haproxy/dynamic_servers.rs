@@ -8,7 +8,7 @@ use crate::haproxy::process::Validation;
 use crate::haproxy::{Haproxy, files, render};
 use crate::model::action::ActionOutput;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
-use crate::model::replica::Duty;
+use crate::model::replica::AdminState;
 use crate::outside::{Error, Result};
 
 impl Haproxy {
@@ -73,7 +73,7 @@ impl Haproxy {
 
     fn delete_server(&self, server: &SeenServer) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
-        if server.seen.duty != Duty::Maint {
+        if server.seen.admin_state != AdminState::Maint {
             self.run_command(&format!("set server {name} state maint"), "")?;
         }
         let command = format!("del server {name}");
@@ -91,7 +91,7 @@ impl Haproxy {
     /// HAProxy itself closes idle connections to the old address.
     fn change_address(&self, server: &SeenServer, address: SocketAddr) -> Result<()> {
         let name = format!("{}/{}", server.backend, server.name);
-        if server.seen.duty != Duty::Maint {
+        if server.seen.admin_state != AdminState::Maint {
             self.run_command(&format!("set server {name} state maint"), "")?;
         }
         let (ip, port) = (address.ip(), address.port());

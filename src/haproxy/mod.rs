@@ -29,7 +29,7 @@ use crate::haproxy::identity::OwnProcesses;
 use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;
 use crate::haproxy::socket::Socket;
-use crate::model::action::{ActionOutput, Steering};
+use crate::model::action::{ActionOutput, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{BackendCounts, Lingering, ProxySeen, Routes};
 use crate::model::time::Moment;
@@ -261,13 +261,13 @@ impl Proxy for Haproxy {
         let own = look.counts.into_iter();
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.old_worker_counts(process, counting)).collect();
-        let is_amendable = self.takes_dynamic_servers(process);
+        let takes_dynamic_servers = self.takes_dynamic_servers(process);
         let (is_stale, lingering) = (self.is_stale(), self.lingering());
         let servers = look.servers;
         let connections = look.connections;
         Ok(ProxySeen {
             servers,
-            is_amendable,
+            takes_dynamic_servers,
             is_stale,
             old_processes,
             lingering,
@@ -294,7 +294,7 @@ impl Proxy for Haproxy {
         self.apply(routes)
     }
 
-    fn amend(&self, routes: &Routes) -> Result<ActionOutput> {
+    fn update_servers(&self, routes: &Routes) -> Result<ActionOutput> {
         self.update_servers_to(routes)
     }
 
@@ -302,10 +302,13 @@ impl Proxy for Haproxy {
         self.end_lingering(processes)
     }
 
-    fn steer(&self, servers: &[Steering]) -> Result<()> {
+    fn set_server_states(&self, servers: &[SetServerState]) -> Result<()> {
         for server in servers {
-            let Steering { backend, server, duty } = server;
-            self.run_command(&format!("set server {backend}/{server} state {}", duty.word()), "")?;
+            let SetServerState { backend, server, admin_state } = server;
+            self.run_command(
+                &format!("set server {backend}/{server} state {}", admin_state.word()),
+                "",
+            )?;
         }
         Ok(())
     }

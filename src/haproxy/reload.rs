@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::haproxy::partial_config::{PartialConfig, Validator};
 use crate::haproxy::process::{ChildOutput, Processes, RefusedConfig, StartLock, Validation};
 use crate::haproxy::{Haproxy, base_config, files, identity, partial_config, render};
-use crate::model::action::{ActionOutput, RollbackState, Steering};
+use crate::model::action::{ActionOutput, RollbackState, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
 use crate::model::service::Listen;
@@ -301,7 +301,7 @@ impl ConfigUpdate<'_> {
             && proxy.strays(pid).is_empty()
             && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
         {
-            proxy.steer(&drains(routes))?;
+            proxy.set_server_states(&drains(routes))?;
             proxy.set_pids(pid, None);
             *proxy.fingerprint() = Some(fingerprint);
             *proxy.applied() = Some(routes.clone());
@@ -354,7 +354,7 @@ impl ConfigUpdate<'_> {
             && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
         {
             // The same services were left out last time: HAProxy already runs with this text.
-            proxy.steer(&drains(routes))?;
+            proxy.set_server_states(&drains(routes))?;
             proxy.set_pids(pid, None);
             return Ok(ActionOutput::Unchanged);
         }
@@ -375,7 +375,7 @@ impl ConfigUpdate<'_> {
         }
         // Step 9.
         files::replace(&proxy.good(), text, proxy.file_mode())?;
-        proxy.steer(&drains(routes))?;
+        proxy.set_server_states(&drains(routes))?;
         Ok(ActionOutput::Changed)
     }
 }
@@ -408,13 +408,13 @@ fn listen_key(backend: &Backend) -> String {
 }
 
 /// The state file carries them over; this makes sure.
-fn drains(routes: &Routes) -> Vec<Steering> {
+fn drains(routes: &Routes) -> Vec<SetServerState> {
     let servers = routes.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
     let draining = servers.filter(|(_, server)| server.draining);
-    let steering = draining.map(|(backend, server)| Steering {
+    let steering = draining.map(|(backend, server)| SetServerState {
         backend: backend.service.as_str().to_owned(),
         server: server.name.clone(),
-        duty: server.duty(),
+        admin_state: server.admin_state(),
     });
     steering.collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::model::proxy::{BackendCounts, SeenServer};
-use crate::model::replica::{Duty, ServerSeen};
+use crate::model::replica::{AdminState, ServerSeen};
 use crate::outside::{Error, Result};
 
 /// Bits of `srv_admin_state` that keep new sessions away: forced and inherited drain. From
@@ -14,13 +14,13 @@ const ADMIN_DRAIN: u32 = 0x08 | 0x10;
 /// Maintenance: forced, inherited, and for a name that does not resolve.
 const ADMIN_MAINT: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 
-fn duty(admin_state: u32) -> Duty {
+fn admin_state(admin_state: u32) -> AdminState {
     if admin_state & ADMIN_MAINT != 0 {
-        Duty::Maint
+        AdminState::Maint
     } else if admin_state & ADMIN_DRAIN != 0 {
-        Duty::Drain
+        AdminState::Drain
     } else {
-        Duty::Ready
+        AdminState::Ready
     }
 }
 
@@ -33,12 +33,12 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
         // A server of the base config may be a Unix socket, or have no address yet.
         let ip = row.get("srv_addr")?.parse().ok();
         let port = row.number("srv_port")?;
-        let duty = duty(row.number("srv_admin_state")?);
+        let admin_state = admin_state(row.number("srv_admin_state")?);
         let key = (backend.to_owned(), name.to_owned());
         let ServerStats { sessions, is_checked } = counted.get(&key).copied().unwrap_or_default();
         let seen = ip.map(|ip| {
             let address = SocketAddr::new(ip, port);
-            let seen = ServerSeen { address, duty, is_checked, sessions };
+            let seen = ServerSeen { address, admin_state, is_checked, sessions };
             SeenServer { backend: key.0, name: key.1, seen }
         });
         Some(seen)
@@ -189,8 +189,12 @@ mod tests {
     fn servers_show_address_duty_check_and_sessions() {
         let seen = servers(STATES, STATS).unwrap();
         let text = |s: &super::SeenServer| {
-            let (duty, checked, sessions) = (s.seen.duty, s.seen.is_checked, s.seen.sessions);
-            format!("{}/{} {} {duty:?} {checked} {sessions}", s.backend, s.name, s.seen.address)
+            let (admin_state, checked, sessions) =
+                (s.seen.admin_state, s.seen.is_checked, s.seen.sessions);
+            format!(
+                "{}/{} {} {admin_state:?} {checked} {sessions}",
+                s.backend, s.name, s.seen.address
+            )
         };
         let got: Vec<String> = seen.iter().map(text).collect();
         let want = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::proxy::Routes;
-use crate::model::replica::{ContainerId, Duty};
+use crate::model::replica::{AdminState, ContainerId};
 use crate::model::service::Service;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +32,12 @@ pub(crate) enum Action {
     },
     /// Brings the servers of the running HAProxy to these, and its file. A new one drains until it
     /// is steered.
-    Amend {
+    UpdateServers {
         routes: Routes,
     },
-    /// Sets admin states of servers in the running HAProxy (`set server … state`); its file stays.
-    Steer {
-        servers: Vec<Steering>,
+    /// Sets admin states of servers in the running HAProxy (`set server … state`), not its file.
+    SetServerStates {
+        servers: Vec<SetServerState>,
     },
     /// Kills old HAProxy processes that do not answer and still accept connections.
     EndProxies {
@@ -64,10 +64,10 @@ pub(crate) struct Removal {
 
 /// The admin state to set on one server of HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Steering {
+pub(crate) struct SetServerState {
     pub(crate) backend: String,
     pub(crate) server: String,
-    pub(crate) duty: Duty,
+    pub(crate) admin_state: AdminState,
 }
 
 /// What an action keeps locked while it runs.
@@ -92,8 +92,8 @@ impl Action {
             Action::Remove(removal) => Claim::Container(removal.id.clone()),
             Action::Resize { service, .. } => Claim::Number(service.clone()),
             Action::Reload { .. }
-            | Action::Amend { .. }
-            | Action::Steer { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
             | Action::EndProxies { .. } => Claim::Proxy,
         }
     }
@@ -108,11 +108,11 @@ impl fmt::Display for Action {
             }
             Action::Resize { service, from, to, .. } => write!(f, "resize {service} {from}->{to}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
-            Action::Amend { .. } => write!(f, "amend haproxy"),
+            Action::UpdateServers { .. } => write!(f, "update servers of haproxy"),
             Action::EndProxies { processes } => write!(f, "end haproxy {processes:?}"),
-            Action::Steer { servers } => {
-                write!(f, "steer")?;
-                servers.iter().try_for_each(|s| write!(f, " {}={}", s.server, s.duty.word()))
+            Action::SetServerStates { servers } => {
+                write!(f, "set server state")?;
+                servers.iter().try_for_each(|s| write!(f, " {}={}", s.server, s.admin_state.word()))
             }
         }
     }

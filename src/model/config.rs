@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::replica::Container;
 use crate::model::secret::Secret;
-use crate::model::service::{Adopted, Percent, Runs, Service, ServiceName};
+use crate::model::service::{Adopted, Percent, Platform, Service, ServiceName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -110,7 +110,7 @@ impl Config {
 
     /// The service that a container is a replica of. Those of Swarm's have none here.
     pub(crate) fn service_of(&self, container: &Container) -> Option<&Arc<Service>> {
-        let mut services = self.services.values().filter(|s| s.runs == Runs::Here);
+        let mut services = self.services.values().filter(|s| s.runs == Platform::Docker);
         services.find(|s| s.name.as_str() == container.service)
     }
 

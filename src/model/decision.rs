@@ -3,7 +3,7 @@
 use crate::model::metric::Milli;
 use crate::model::reason::{AppliedRule, Rule, WITHIN_RANGE};
 use crate::model::replica::Load;
-use crate::model::schedule::Standing;
+use crate::model::schedule::EffectiveSchedule;
 
 /// The number of replicas of one service, and all that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) struct Decision {
     /// The number before and after.
     pub(crate) from: u32,
     pub(crate) desired: u32,
-    pub(crate) standing: Standing,
+    pub(crate) effective: EffectiveSchedule,
     pub(crate) counts: Counts,
     pub(crate) samples: Vec<ReplicaSample>,
     /// One for each metric, also where a rule above load gave the number. Empty between two

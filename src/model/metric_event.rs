@@ -13,12 +13,12 @@ pub(crate) enum MetricEvent<'a> {
     /// How many containers the last sweep read in which way.
     Load { files: usize, statistics: usize },
     /// A replica was asked whether it can serve.
-    Probe { service: &'a str, took: Duration, failure: Option<Cause> },
+    Probe { service: &'a str, took: Duration, failure: Option<ProbeFailureReason> },
 }
 
 /// Why a probe failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum ProbeFailureReason {
     Timeout,
     /// Nobody listens there.
     Refused,
@@ -27,16 +27,20 @@ pub(crate) enum Cause {
     Other,
 }
 
-impl Cause {
-    pub(crate) const ALL: [Cause; 4] =
-        [Cause::Timeout, Cause::Refused, Cause::Answer, Cause::Other];
+impl ProbeFailureReason {
+    pub(crate) const ALL: [ProbeFailureReason; 4] = [
+        ProbeFailureReason::Timeout,
+        ProbeFailureReason::Refused,
+        ProbeFailureReason::Answer,
+        ProbeFailureReason::Other,
+    ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Cause::Timeout => "timeout",
-            Cause::Refused => "refused",
-            Cause::Answer => "answer",
-            Cause::Other => "other",
+            ProbeFailureReason::Timeout => "timeout",
+            ProbeFailureReason::Refused => "refused",
+            ProbeFailureReason::Answer => "answer",
+            ProbeFailureReason::Other => "other",
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::model::health::{HealthCheck, HealthKind};
-use crate::model::replica::{Duty, ServerSeen};
-use crate::model::service::{Listen, Retry, Runs, Service, ServiceName};
+use crate::model::replica::{AdminState, ServerSeen};
+use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
 use crate::model::time::Moment;
 
 /// One server line: a replica under its own name and address.
@@ -17,8 +17,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn duty(&self) -> Duty {
-        if self.draining { Duty::Drain } else { Duty::Ready }
+    pub(crate) fn admin_state(&self) -> AdminState {
+        if self.draining { AdminState::Drain } else { AdminState::Ready }
     }
 }
 
@@ -55,11 +55,13 @@ impl Backend {
 fn health(service: &Service) -> HealthCheck {
     let health = service.health.clone();
     match (&service.runs, health.port) {
-        (Runs::Swarm(_), Some(port)) if port == service.port => {
+        (Platform::Swarm(_), Some(port)) if port == service.port => {
             HealthCheck { port: None, ..health }
         }
-        (Runs::Swarm(_), Some(_)) => HealthCheck { port: None, kind: HealthKind::Tcp, ..health },
-        (Runs::Swarm(_), None) | (Runs::Here, _) => health,
+        (Platform::Swarm(_), Some(_)) => {
+            HealthCheck { port: None, kind: HealthKind::Tcp, ..health }
+        }
+        (Platform::Swarm(_), None) | (Platform::Docker, _) => health,
     }
 }
 
@@ -144,7 +146,7 @@ impl Routes {
 pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
     /// It takes and gives away servers while it runs.
-    pub(crate) is_amendable: bool,
+    pub(crate) takes_dynamic_servers: bool,
     /// What it read at its start is another now: it takes a reload.
     pub(crate) is_stale: bool,
     /// Earlier processes of ours that still finish their sessions.
@@ -210,7 +212,7 @@ pub(crate) struct SeenServer {
 impl ProxySeen {
     /// Those that may get a request.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = &SeenServer> {
-        self.servers.iter().filter(|s| s.seen.duty != Duty::Maint)
+        self.servers.iter().filter(|s| s.seen.admin_state != AdminState::Maint)
     }
 
     pub(crate) fn server(&self, backend: &str, name: &str) -> Option<ServerSeen> {
@@ -229,10 +231,10 @@ pub(crate) struct ProxyMemory {
     /// What HAProxy was brought to last.
     pub(crate) applied: Option<Routes>,
     pub(crate) reloaded_at: Option<Moment>,
-    pub(crate) amended_at: Option<Moment>,
+    pub(crate) servers_updated_at: Option<Moment>,
     pub(crate) failure: Option<ReloadFailure>,
     /// It did not take what it was told last.
-    pub(crate) is_unsteered: bool,
+    pub(crate) is_state_unset: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,7 +254,7 @@ mod tests {
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::Backend;
     use crate::model::schedule::Timetable;
-    use crate::model::service::{ContainerSpec, Origin, Runs, Service, ServiceName};
+    use crate::model::service::{ContainerSpec, Origin, Platform, Service, ServiceName};
 
     #[test]
     fn behind_swarms_port_no_other_one_is_asked() {
@@ -266,10 +268,10 @@ mod tests {
             (matches!(kind, HealthKind::Http(_)), port)
         };
         for (runs, port, want) in [
-            (Runs::Here, Some(81), (true, Some(81))),
-            (Runs::Swarm("shop_web".to_owned()), None, (true, None)),
-            (Runs::Swarm("shop_web".to_owned()), Some(80), (true, None)),
-            (Runs::Swarm("shop_web".to_owned()), Some(81), (false, None)),
+            (Platform::Docker, Some(81), (true, Some(81))),
+            (Platform::Swarm("shop_web".to_owned()), None, (true, None)),
+            (Platform::Swarm("shop_web".to_owned()), Some(80), (true, None)),
+            (Platform::Swarm("shop_web".to_owned()), Some(81), (false, None)),
         ] {
             service.runs = runs;
             service.health = HealthCheck { kind: http.clone(), port, ..HealthCheck::default() };

@@ -78,7 +78,7 @@ pub(crate) struct Ended {
 
 /// What Docker's own check of the image says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OwnHealth {
+pub(crate) enum DockerHealth {
     Starting,
     Healthy,
     /// It was healthy when Docker looked last, and Docker looks no more. Seconds since then.
@@ -117,7 +117,7 @@ pub(crate) struct Container {
     /// How often Docker's restart policy started it since somebody did.
     pub(crate) restarts: u32,
     /// `None`: the image has no HEALTHCHECK.
-    pub(crate) own_health: Option<OwnHealth>,
+    pub(crate) docker_health: Option<DockerHealth>,
     /// The network that it should have an address in.
     pub(crate) network: String,
     /// `None` while it has no network.
@@ -133,8 +133,8 @@ impl Container {
     /// How many seconds ago Docker ran its check last, where that is too long and the service goes
     /// by it.
     pub(crate) fn unchecked_s(&self, service: &Service) -> Option<u64> {
-        match self.own_health {
-            Some(OwnHealth::Stale(seconds)) if service.health.kind == HealthKind::Docker => {
+        match self.docker_health {
+            Some(DockerHealth::Stale(seconds)) if service.health.kind == HealthKind::Docker => {
                 Some(seconds)
             }
             Some(_) | None => None,
@@ -166,7 +166,7 @@ pub(crate) enum Load {
 
 /// What HAProxy may do with a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Duty {
+pub(crate) enum AdminState {
     Ready,
     /// It ends what it has and gets nothing new.
     Drain,
@@ -174,13 +174,13 @@ pub(crate) enum Duty {
     Maint,
 }
 
-impl Duty {
+impl AdminState {
     /// In HAProxy's words.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Duty::Ready => "ready",
-            Duty::Drain => "drain",
-            Duty::Maint => "maint",
+            AdminState::Ready => "ready",
+            AdminState::Drain => "drain",
+            AdminState::Maint => "maint",
         }
     }
 }
@@ -189,7 +189,7 @@ impl Duty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerSeen {
     pub(crate) address: SocketAddr,
-    pub(crate) duty: Duty,
+    pub(crate) admin_state: AdminState,
     /// HAProxy's own health check has given an answer, or there is none.
     pub(crate) is_checked: bool,
     /// Requests in service or queued, and connections in use for them.
@@ -264,7 +264,8 @@ impl Replica {
 
     /// In HAProxy's list under the address that it has now, and in this run of the container.
     pub(crate) fn is_served(&self) -> bool {
-        let is_there = |s: ServerSeen| Some(s.address) == self.address && s.duty != Duty::Maint;
+        let is_there =
+            |s: ServerSeen| Some(s.address) == self.address && s.admin_state != AdminState::Maint;
         !self.is_unproven && self.server.is_some_and(is_there)
     }
 }

@@ -146,7 +146,7 @@ pub(crate) struct Timetable {
 
 /// What holds at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct EffectiveSchedule {
     pub(crate) bounds: Bounds,
     /// Load may change the number.
     pub(crate) scaling: bool,
@@ -173,19 +173,19 @@ impl Timetable {
         hours.chain(self.schedules.iter().map(|s| s.window.zone)).next().unwrap_or(Tz::UTC)
     }
 
-    pub(crate) fn at(&self, at: Wall) -> Standing {
+    pub(crate) fn at(&self, at: Wall) -> EffectiveSchedule {
         let is_out = |h: &&Hours| !h.window.holds(at, Duration::ZERO);
         let outside = self.hours.as_ref().filter(is_out).map(|h| h.outside);
         let scaling = outside.is_none();
         if let Some(schedule) = self.schedules.iter().find(|s| s.window.holds(at, s.prewarm)) {
             let window = Some(schedule.name.clone());
-            return Standing { bounds: schedule.bounds, scaling, window };
+            return EffectiveSchedule { bounds: schedule.bounds, scaling, window };
         }
         let bounds = match outside {
             Some(Outside::Count(count)) => Bounds::exactly(count),
             Some(Outside::Hold) | None => self.bounds,
         };
-        Standing { bounds, scaling, window: None }
+        EffectiveSchedule { bounds, scaling, window: None }
     }
 
     /// Every instant after `from` and before `until` at which what holds may change, in order.
@@ -207,12 +207,12 @@ impl Timetable {
     }
 
     /// What holds at `from`, then each change of it before `until`.
-    pub(crate) fn course(&self, from: Wall, until: Wall) -> Vec<(Wall, Standing)> {
+    pub(crate) fn course(&self, from: Wall, until: Wall) -> Vec<(Wall, EffectiveSchedule)> {
         let mut course = vec![(from, self.at(from))];
         for edge in self.edges(from, until) {
-            let standing = self.at(edge);
-            if course.last().is_none_or(|(_, before)| *before != standing) {
-                course.push((edge, standing));
+            let effective = self.at(edge);
+            if course.last().is_none_or(|(_, before)| *before != effective) {
+                course.push((edge, effective));
             }
         }
         course
@@ -317,7 +317,7 @@ mod tests {
         let day = ("2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z");
         let shown = |table: &Timetable| {
             let course = table.course(wall(day.0), wall(day.1)).into_iter();
-            let row = |(at, s): (Wall, super::Standing)| {
+            let row = |(at, s): (Wall, super::EffectiveSchedule)| {
                 let minutes = (at.0 - wall(day.0).0) / 60;
                 let window = s.window.unwrap_or_default();
                 let (min, max) = (s.bounds.min(), s.bounds.max());

@@ -167,18 +167,18 @@ pub(crate) enum Restart {
 
 /// Which engine runs the replicas of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Runs {
-    Here,
+pub(crate) enum Platform {
+    Docker,
     /// Docker Swarm, which places and heals; the name of its service.
     Swarm(String),
 }
 
-impl Runs {
+impl Platform {
     /// The name that Swarm has for it.
     pub(crate) fn swarm(&self) -> Option<&str> {
         match self {
-            Runs::Here => None,
-            Runs::Swarm(name) => Some(name),
+            Platform::Docker => None,
+            Platform::Swarm(name) => Some(name),
         }
     }
 }
@@ -222,7 +222,7 @@ pub(crate) struct Service {
     pub(crate) listen: Option<Listen>,
     /// When it may scale, and between which bounds.
     pub(crate) timetable: Timetable,
-    pub(crate) runs: Runs,
+    pub(crate) runs: Platform,
     /// Without it there are metrics, or `min == max`.
     pub(crate) band: Option<Band>,
     pub(crate) metrics: Vec<Metric>,
@@ -309,7 +309,7 @@ impl Service {
             port,
             listen: None,
             timetable,
-            runs: Runs::Here,
+            runs: Platform::Docker,
             band: None,
             metrics: Vec::new(),
             behavior: None,
@@ -342,7 +342,7 @@ impl Service {
     /// `None`: plimsoll makes its containers, or Swarm does.
     pub(crate) fn adopted(&self) -> Option<Adopted> {
         match &self.container.origin {
-            _ if self.runs != Runs::Here => None,
+            _ if self.runs != Platform::Docker => None,
             Origin::Image(_) => None,
             Origin::Compose { project, service } => Some(Adopted {
                 service: self.name.clone(),

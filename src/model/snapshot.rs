@@ -6,7 +6,7 @@ use crate::model::metric::Reading;
 use crate::model::replica::Replica;
 use crate::model::schedule::Wall;
 use crate::model::service::Service;
-use crate::model::swarm::SwarmStanding;
+use crate::model::swarm::SwarmServiceState;
 use crate::model::time::Moment;
 
 /// One service at one moment.
@@ -29,9 +29,9 @@ pub(crate) struct Snapshot {
     /// Free bytes of the host's memory above `memory_reserve`. `None`: unknown.
     pub(crate) free_memory: Option<u64>,
     pub(crate) engine: EngineSeen,
-    pub(crate) proxy: ProxyStanding,
+    pub(crate) proxy: ProxyObservation,
     /// `None`: its replicas are containers of this host. Otherwise they are Swarm tasks.
-    pub(crate) swarm: Option<SwarmStanding>,
+    pub(crate) swarm: Option<SwarmServiceState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) enum EngineSeen {
 
 /// The state of HAProxy as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProxyStanding {
+pub(crate) enum ProxyObservation {
     /// It has the applied configuration, and no action on it is running. `old` counts old processes
     /// that still finish their sessions; the last reload was at `reloaded_at` or before.
     Settled { old: u32, reloaded_at: Moment },

@@ -45,7 +45,7 @@ pub(crate) struct ServiceStatus {
     pub(crate) listen: Option<Listen>,
     /// Of the last tick. Between two evaluations its rules are those of the last evaluation.
     pub(crate) decision: Decision,
-    /// Names of its schedules; any of them may be `standing`'s.
+    /// Names of its schedules; any of them may be `effective`'s.
     pub(crate) windows: Vec<String>,
     /// Only some hours of the week are business hours.
     pub(crate) has_hours: bool,

@@ -61,7 +61,7 @@ pub(crate) enum TaskState {
 
 /// A Swarm service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SwarmStanding {
+pub(crate) struct SwarmServiceState {
     /// As Swarm has it, or had when it told last.
     pub(crate) desired: u32,
     /// This node leads: only then the number is changed from here.

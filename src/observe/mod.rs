@@ -19,8 +19,8 @@ use crate::model::metric::Reading;
 use crate::model::proxy::{ProxyMemory, ProxySeen};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
-use crate::model::service::{Runs, Service, ServiceName};
-use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::service::{Platform, Service, ServiceName};
+use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::stranger::Stranger;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
@@ -95,11 +95,11 @@ pub(crate) fn look(
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
     let listed = list(known, engine, last);
-    let standing = if listed.error.is_some() { EngineSeen::Lost } else { EngineSeen::Answers };
+    let effective = if listed.error.is_some() { EngineSeen::Lost } else { EngineSeen::Answers };
     let containers = last.containers.as_deref().unwrap_or_default();
     let is_ours = |c: &&Container| known.config.service_of(c).is_some();
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
-    let loads = match standing {
+    let loads = match effective {
         EngineSeen::Answers if known.due => {
             let ready = ready(known, last.proxy.as_ref(), &ours);
             sampler.loads(engine, &ours, |id| ready.contains(id), known.config)
@@ -109,8 +109,8 @@ pub(crate) fn look(
     let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
         known,
-        engine: standing,
-        standing: proxy_standing(known, seen.as_ref()),
+        engine: effective,
+        effective: proxy_standing(known, seen.as_ref()),
         proxy: last.proxy.as_ref(),
         swarm: &last.swarm,
         unsettled: &last.unsettled,
@@ -228,7 +228,7 @@ pub(crate) fn targets(
             number: container.number,
             run: ReplicaRun { address, started: container.started },
             service: service.clone(),
-            own_health: container.own_health.clone(),
+            docker_health: container.docker_health.clone(),
             is_served: is_proven && server.is_some_and(|server| server.address == address),
         })
     };
@@ -272,11 +272,11 @@ fn ready(
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
 }
 
-fn proxy_standing(known: &ObserveInput, seen: Option<&ProxySeen>) -> ProxyStanding {
+fn proxy_standing(known: &ObserveInput, seen: Option<&ProxySeen>) -> ProxyObservation {
     if known.config.fixed.proxy.mode == ProxyMode::None {
-        return ProxyStanding::Absent;
+        return ProxyObservation::Absent;
     }
-    let Some(seen) = seen else { return ProxyStanding::Silent };
+    let Some(seen) = seen else { return ProxyObservation::Silent };
     let is_ours =
         known.proxied.applied.as_ref().is_some_and(|routes| match &known.proxied.failure {
             Some(failure) => routes.without(&failure.left_out).agree(seen.in_use()),
@@ -284,9 +284,9 @@ fn proxy_standing(known: &ObserveInput, seen: Option<&ProxySeen>) -> ProxyStandi
         });
     if is_ours && !known.claims.contains(&Claim::Proxy) {
         let reloaded_at = known.proxied.reloaded_at.unwrap_or(known.now);
-        ProxyStanding::Settled { old: seen.old_processes, reloaded_at }
+        ProxyObservation::Settled { old: seen.old_processes, reloaded_at }
     } else {
-        ProxyStanding::Changing
+        ProxyObservation::Changing
     }
 }
 
@@ -312,7 +312,7 @@ struct View<'a> {
     engine: EngineSeen,
     /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
-    standing: ProxyStanding,
+    effective: ProxyObservation,
     swarm: &'a SwarmCache,
     unsettled: &'a BTreeSet<String>,
     loads: &'a BTreeMap<ContainerId, Loads>,
@@ -327,8 +327,8 @@ struct View<'a> {
 impl View<'_> {
     fn snapshot(&self, service: &Arc<Service>, containers: &[&Container]) -> Snapshot {
         match &service.runs {
-            Runs::Here => self.of_containers(service, containers),
-            Runs::Swarm(name) => self.of_tasks(service, name),
+            Platform::Docker => self.of_containers(service, containers),
+            Platform::Swarm(name) => self.of_tasks(service, name),
         }
     }
 
@@ -336,8 +336,8 @@ impl View<'_> {
     fn of_tasks(&self, service: &Arc<Service>, name: &str) -> Snapshot {
         let busy = Claim::Number(service.name.as_str().to_owned());
         let busy = self.known.claims.contains(&busy);
-        let proxy = (self.proxy, self.standing == ProxyStanding::Absent);
-        let swarm = self.swarm.standing(service, name, busy, proxy);
+        let proxy = (self.proxy, self.effective == ProxyObservation::Absent);
+        let swarm = self.swarm.effective(service, name, busy, proxy);
         let mut plain = self.of_containers(service, &[]);
         if !self.swarm.tells(name) {
             if plain.engine == EngineSeen::Answers {
@@ -378,7 +378,7 @@ impl View<'_> {
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             free_memory: self.free_memory,
             engine: if is_untold { EngineSeen::Untold } else { self.engine },
-            proxy: self.standing,
+            proxy: self.effective,
             swarm: None,
         }
     }

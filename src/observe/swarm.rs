@@ -8,7 +8,7 @@ use crate::model::metric::{Reading, Source};
 use crate::model::proxy::ProxySeen;
 use crate::model::replica::{ContainerState, Health, Replica};
 use crate::model::service::Service;
-use crate::model::swarm::{SwarmNode, SwarmSeen, SwarmStanding, Task, TaskState};
+use crate::model::swarm::{SwarmNode, SwarmSeen, SwarmServiceState, Task, TaskState};
 use crate::outside::Engine;
 
 /// What was seen last, by the names that Swarm has, and why a service was not seen now.
@@ -65,13 +65,13 @@ impl SwarmCache {
     }
 
     /// `proxy` is what HAProxy shows. In mode `none` no port is required.
-    pub(crate) fn standing(
+    pub(crate) fn effective(
         &self,
         service: &Service,
         name: &str,
         busy: bool,
         (proxy, is_absent): (Option<&ProxySeen>, bool),
-    ) -> SwarmStanding {
+    ) -> SwarmServiceState {
         let leader = self.nodes.iter().find(|node| node.leads);
         let leads = leader.is_some_and(|node| node.is_here);
         let seen = self.services.get(name);
@@ -95,7 +95,7 @@ impl SwarmCache {
             let node = self.nodes.iter().find(|node| node.id == task.node)?;
             Some((task.id.clone(), node.name.clone()))
         };
-        SwarmStanding {
+        SwarmServiceState {
             desired: seen.map_or(0, |seen| seen.desired),
             leads,
             busy,

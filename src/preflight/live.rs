@@ -15,7 +15,7 @@ use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
-use crate::model::service::{Origin, Runs, Service};
+use crate::model::service::{Origin, Platform, Service};
 use crate::outside::{Engine, Error, Result};
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
@@ -75,7 +75,7 @@ pub(super) fn refused(config: &Config, proxy: &Haproxy) -> Vec<String> {
 
 pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
     let mut found = Vec::new();
-    for service in config.services.values().filter(|service| service.runs == Runs::Here) {
+    for service in config.services.values().filter(|service| service.runs == Platform::Docker) {
         let Origin::Image(image) = &service.container.origin else { continue };
         let key = format!("services.{}.image", service.name);
         match engine.has_image(image) {
@@ -93,7 +93,7 @@ pub(super) const CHANGES_REMEDY: &str = "a proxy before Docker has to let POST a
 
 /// Calls that Docker would never see.
 pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
-    let runs_here = config.services.values().any(|service| service.runs == Runs::Here);
+    let runs_here = config.services.values().any(|service| service.runs == Platform::Docker);
     let kinds = [(false, runs_here), (true, !config.of_swarm().is_empty())];
     let mut found = Vec::new();
     for (of_swarm, _) in kinds.into_iter().filter(|(_, is_used)| *is_used) {
@@ -111,7 +111,7 @@ pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
 
 /// Services with an image, each with its image.
 fn of_images(config: &Config) -> impl Iterator<Item = (&Service, &str)> {
-    let services = config.services.values().filter(|service| service.runs == Runs::Here);
+    let services = config.services.values().filter(|service| service.runs == Platform::Docker);
     services.filter_map(|service| match &service.container.origin {
         Origin::Image(image) => Some((&**service, image.as_str())),
         Origin::Compose { .. } => None,

@@ -42,7 +42,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
         Action::Resize { service, .. } => {
             vec![Event::new(Kind::SwarmRecovered, words).service(service)]
         }
-        Action::Reload { .. } | Action::Amend { .. }
+        Action::Reload { .. } | Action::UpdateServers { .. }
             if done.result == Ok(ActionOutput::Unchanged) && failures == 0 =>
         {
             Vec::new()
@@ -57,7 +57,7 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             }
             events
         }
-        Action::Amend { .. } => {
+        Action::UpdateServers { .. } => {
             let kind =
                 if trouble.is_some() { Kind::ProxyUpdateFailed } else { Kind::ProxyServersUpdated };
             vec![Event::new(kind, words)]
@@ -67,11 +67,11 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
             vec![Event::new(Kind::ProxyKilled, words)]
         }
         // The decision reported each drain; only a failure and its end are new.
-        Action::Steer { .. } if trouble.is_some() => {
+        Action::SetServerStates { .. } if trouble.is_some() => {
             vec![Event::new(Kind::ProxyReloadFailed, words)]
         }
-        Action::Steer { .. } if failures == 0 => Vec::new(),
-        Action::Steer { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
+        Action::SetServerStates { .. } if failures == 0 => Vec::new(),
+        Action::SetServerStates { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
     }
 }
 

@@ -20,7 +20,7 @@ enum ActionKey {
     /// The number of a Swarm service.
     Resize(String),
     Reload,
-    Steer,
+    SetServerStates,
     EndProxies,
 }
 
@@ -47,10 +47,10 @@ impl Deduplicator {
             Action::Remove(removal) => ActionKey::Remove(removal.service.clone(), removal.number),
             Action::Resize { service, .. } => ActionKey::Resize(service.clone()),
             Action::Reload { .. } => ActionKey::Reload,
-            Action::Steer { .. } => ActionKey::Steer,
+            Action::SetServerStates { .. } => ActionKey::SetServerStates,
             Action::EndProxies { .. } => ActionKey::EndProxies,
             // Each start is another replica, and the reload that follows reports a failed update.
-            Action::Start { .. } | Action::Amend { .. } => return Novelty::New,
+            Action::Start { .. } | Action::UpdateServers { .. } => return Novelty::New,
         };
         let Err(trouble) = &done.result else {
             let over = self.failing.remove(&doing);
@@ -72,7 +72,7 @@ impl Deduplicator {
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.failing.retain(|doing, _| match doing {
             ActionKey::Remove(service, _) | ActionKey::Resize(service) => is_there(service),
-            ActionKey::Reload | ActionKey::Steer | ActionKey::EndProxies => true,
+            ActionKey::Reload | ActionKey::SetServerStates | ActionKey::EndProxies => true,
         });
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn one_failure_hides_no_other() {
         let mut repeated = Deduplicator::default();
-        let steer = || Action::Steer { servers: Vec::new() };
+        let steer = || Action::SetServerStates { servers: Vec::new() };
         assert_eq!(repeated.novelty(&reload(Err("full"))), Novelty::New);
         assert_eq!(repeated.novelty(&ended(steer(), Err("full"))), Novelty::New);
         assert_eq!(

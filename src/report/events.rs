@@ -13,7 +13,7 @@ use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::proxy::KeptPort;
 use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
-use crate::model::schedule::Standing;
+use crate::model::schedule::EffectiveSchedule;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::report::action_events::events_of;
 use crate::report::dedup::{Deduplicator, Novelty};
@@ -45,7 +45,7 @@ pub(crate) struct Conditions {
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.
-    standings: BTreeMap<String, Standing>,
+    standings: BTreeMap<String, EffectiveSchedule>,
     /// Problems that keep Swarm services from being scaled or served, by service.
     swarm: BTreeMap<String, BTreeSet<String>>,
     pub(crate) short: SwarmShortage,
@@ -188,7 +188,7 @@ impl Conditions {
     }
 
     /// The schedule at the start of the daemon is no change.
-    fn standing(&mut self, service: &str, now: &Standing) -> Option<Event> {
+    fn effective(&mut self, service: &str, now: &EffectiveSchedule) -> Option<Event> {
         let before = self.standings.insert(service.to_owned(), now.clone());
         before.filter(|before| before != now)?;
         Some(Event::new(Kind::ScheduleChanged, standing_shown(now)).service(service))
@@ -224,7 +224,7 @@ impl Conditions {
         words: &LastWords,
     ) -> Vec<Event> {
         let mut events: Vec<Event> =
-            self.standing(service, &plan.decision.standing).into_iter().collect();
+            self.effective(service, &plan.decision.effective).into_iter().collect();
         events.extend(scaling(service, plan));
         events.extend(
             plan.transitions.iter().filter_map(|step| transitions::event_of(service, step, words)),
@@ -294,10 +294,10 @@ fn turned(
 }
 
 /// `2 to 8 replicas, by load; schedule "monday rush"`.
-fn standing_shown(standing: &Standing) -> String {
-    let (min, max) = (standing.bounds.min(), standing.bounds.max());
-    let by = if standing.scaling { "by load" } else { "outside the business hours" };
-    let window = standing.window.as_ref().map(|w| format!("; schedule {w:?}")).unwrap_or_default();
+fn standing_shown(effective: &EffectiveSchedule) -> String {
+    let (min, max) = (effective.bounds.min(), effective.bounds.max());
+    let by = if effective.scaling { "by load" } else { "outside the business hours" };
+    let window = effective.window.as_ref().map(|w| format!("; schedule {w:?}")).unwrap_or_default();
     format!("{min} to {max} replicas, {by}{window}")
 }
 
@@ -398,7 +398,7 @@ mod tests {
     use crate::model::event::Event;
     use crate::model::plan::Plan;
     use crate::model::reason::{AppliedRule, Rule};
-    use crate::model::schedule::Standing;
+    use crate::model::schedule::EffectiveSchedule;
     use crate::report::events::Conditions;
     use crate::report::transitions::LastWords;
 
@@ -408,7 +408,7 @@ mod tests {
         let decision = Decision {
             from: desired,
             desired,
-            standing: Standing { bounds, scaling: true, window: None },
+            effective: EffectiveSchedule { bounds, scaling: true, window: None },
             counts: Counts { ready, ..Counts::default() },
             samples: Vec::new(),
             measured: Vec::new(),

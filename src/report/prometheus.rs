@@ -39,8 +39,8 @@ fn samples(
         Series::Build => page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
         Series::Replicas => services.iter().for_each(|s| replicas(page, s)),
         Series::Desired => page.each(services, |s| f64::from(s.decision.desired)),
-        Series::Min => page.each(services, |s| f64::from(s.decision.standing.bounds.min())),
-        Series::Max => page.each(services, |s| f64::from(s.decision.standing.bounds.max())),
+        Series::Min => page.each(services, |s| f64::from(s.decision.effective.bounds.min())),
+        Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
@@ -187,10 +187,10 @@ fn windows(page: &mut Page, service: &ServiceStatus) {
         page.sample(&labels, flag(holds));
     };
     for schedule in &service.windows {
-        window(schedule, service.decision.standing.window.as_ref() == Some(schedule));
+        window(schedule, service.decision.effective.window.as_ref() == Some(schedule));
     }
     if service.has_hours && !service.windows.iter().any(|name| name == HOURS) {
-        window(HOURS, service.decision.standing.scaling);
+        window(HOURS, service.decision.effective.scaling);
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
     use crate::model::metric_event::MetricEvent;
     use crate::model::process::ProcessUsage;
     use crate::model::reason::{AppliedRule, Rule};
-    use crate::model::schedule::{Standing, Wall};
+    use crate::model::schedule::{EffectiveSchedule, Wall};
     use crate::model::status::{Record, ServiceStatus};
     use crate::model::time::Moment;
     use crate::report::prometheus::{Page, metrics, text, windows};
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn service(names: &[&str]) -> ServiceStatus {
-        let standing = |window: Option<&str>| Standing {
+        let effective = |window: Option<&str>| EffectiveSchedule {
             bounds: Bounds::exactly(1),
             scaling: true,
             window: window.map(str::to_owned),
@@ -259,7 +259,7 @@ mod tests {
         let decision = |window, measured| Decision {
             from: 1,
             desired: 1,
-            standing: standing(window),
+            effective: effective(window),
             counts: Counts::default(),
             samples: Vec::new(),
             measured,

@@ -122,7 +122,7 @@ pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> Ser
     let decision = Decision {
         from: desired,
         desired,
-        standing: timetable.at(at),
+        effective: timetable.at(at),
         counts: Counts::default(),
         samples: Vec::new(),
         measured: Vec::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::action::{Action, ActionOutput, Done, RollbackState};
 use crate::model::event::{Event, Kind};
-use crate::model::metric_event::{Cause, MetricEvent};
+use crate::model::metric_event::{MetricEvent, ProbeFailureReason};
 use crate::report::series::Series;
 
 /// Upper bounds of the histogram buckets, in milliseconds. From a cgroup's file to a slow
@@ -113,7 +113,7 @@ impl Telemetry {
                 vec![("service", (*service).to_owned()), (name, value.to_owned())]
             };
             ACTIONS.iter().for_each(|(word, _)| kept.begin(Series::Scaling, of("action", word)));
-            for cause in Cause::ALL {
+            for cause in ProbeFailureReason::ALL {
                 kept.begin(Series::ProbeFailures, of("cause", cause.word()));
             }
         }
@@ -230,7 +230,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::event::{Event, Kind};
-    use crate::model::metric_event::{Cause, MetricEvent};
+    use crate::model::metric_event::{MetricEvent, ProbeFailureReason};
     use crate::report::series::Series;
     use crate::report::telemetry::{EDGES_MS, Labels, Telemetry, Times};
 
@@ -263,7 +263,11 @@ mod tests {
         let up = |name: &str| Event::new(Kind::ScaleUp, "").service(name);
         ["web", "web", "api"].iter().for_each(|name| telemetry.event(&up(name)));
         let took = Duration::from_millis(3);
-        telemetry.count(MetricEvent::Probe { service: "web", took, failure: Some(Cause::Refused) });
+        telemetry.count(MetricEvent::Probe {
+            service: "web",
+            took,
+            failure: Some(ProbeFailureReason::Refused),
+        });
         let web = [("service", "web"), ("action", "up")];
         assert_eq!(number(&telemetry, Series::Scaling, &web), Some(2));
         let refused = [("service", "web"), ("cause", "refused")];

@@ -12,7 +12,7 @@ use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::reason::AppliedRule;
 use crate::model::replica::Load;
-use crate::model::schedule::{Standing, Wall};
+use crate::model::schedule::{EffectiveSchedule, Wall};
 use crate::model::service::replica_name;
 use crate::model::status::{
     LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
@@ -106,7 +106,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "metrics": measured.unwrap_or_default(),
     });
     merge(&mut out, counts(service.decision.counts));
-    merge(&mut out, standing(&service.decision.standing));
+    merge(&mut out, effective(&service.decision.effective));
     out
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value>
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
     });
-    merge(&mut out, standing(&record.decision.standing));
+    merge(&mut out, effective(&record.decision.effective));
     Some(out)
 }
 
@@ -194,10 +194,10 @@ fn rollout(rollout: &RolloutStatus) -> Value {
 }
 
 /// In the words of `schedule --json`.
-fn standing(standing: &Standing) -> Value {
-    let min = standing.bounds.min();
-    let max = standing.bounds.max();
-    json!({ "min": min, "max": max, "scaling": standing.scaling, "window": standing.window })
+fn effective(effective: &EffectiveSchedule) -> Value {
+    let min = effective.bounds.min();
+    let max = effective.bounds.max();
+    json!({ "min": min, "max": max, "scaling": effective.scaling, "window": effective.window })
 }
 
 fn rules(because: &[AppliedRule]) -> Vec<Value> {

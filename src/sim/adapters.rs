@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, Steering};
+use crate::model::action::{ActionOutput, Removal, SetServerState};
 use crate::model::health::HealthKind;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
-    Container, ContainerId, ContainerState, Duty, Ended, Ending, OwnHealth, ServerSeen,
+    AdminState, Container, ContainerId, ContainerState, DockerHealth, Ended, Ending, ServerSeen,
 };
 use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Origin, Service};
@@ -32,10 +32,10 @@ impl Clock for World {
 }
 
 /// As Docker's own check shows it, where the service goes by that.
-fn own_health(unit: &SimContainer, state: &WorldState) -> Option<OwnHealth> {
+fn docker_health(unit: &SimContainer, state: &WorldState) -> Option<DockerHealth> {
     (state.scenario.service.health.kind == HealthKind::Docker).then(|| {
         let is_well = unit.is_well(state.now);
-        if is_well { OwnHealth::Healthy } else { OwnHealth::Starting }
+        if is_well { DockerHealth::Healthy } else { DockerHealth::Starting }
     })
 }
 
@@ -61,7 +61,7 @@ impl Engine for World {
                 ),
                 started: unit.started.map(|at| at.0),
                 restarts: 0,
-                own_health: own_health(unit, state),
+                docker_health: docker_health(unit, state),
                 network: "bridge".to_owned(),
                 address: unit.address,
             };
@@ -206,7 +206,7 @@ impl Proxy for World {
                 name: line.name.clone(),
                 seen: ServerSeen {
                     address: line.address,
-                    duty: line.duty,
+                    admin_state: line.admin_state,
                     is_checked: line.checked_at <= state.now,
                     sessions: sessions.get(&line.address.ip()).copied().unwrap_or(0),
                 },
@@ -216,13 +216,13 @@ impl Proxy for World {
             let earlier = state.old.iter().filter(|_| counting);
             let all = earlier.map(|p| (p, false)).chain([(process, true)]);
             let counts = all.map(|(p, is_current)| state.counts(p, is_current)).collect();
-            let is_amendable = state.is_amendable;
+            let takes_dynamic_servers = state.takes_dynamic_servers;
             let is_stale = false;
             let lingering = Vec::new();
             let connections = Connections::default();
             Ok(ProxySeen {
                 servers,
-                is_amendable,
+                takes_dynamic_servers,
                 is_stale,
                 old_processes,
                 lingering,
@@ -257,9 +257,9 @@ impl Proxy for World {
             let mut lines = lines(routes, state.now);
             let before = state.trusted();
             let old = state.current.as_ref().map(|p| p.servers.clone());
-            for line in lines.iter_mut().filter(|l| l.duty == Duty::Ready) {
+            for line in lines.iter_mut().filter(|l| l.admin_state == AdminState::Ready) {
                 let before = old.iter().flatten().find(|o| o.name == line.name);
-                line.duty = before.map_or(line.duty, |before| before.duty);
+                line.admin_state = before.map_or(line.admin_state, |before| before.admin_state);
             }
             let same = old.as_ref().is_some_and(|old| {
                 old.len() == lines.len()
@@ -280,7 +280,7 @@ impl Proxy for World {
     }
 
     /// As the real one: a new server drains, and one with a client on it stays, out of use.
-    fn amend(&self, routes: &Routes) -> Result<ActionOutput> {
+    fn update_servers(&self, routes: &Routes) -> Result<ActionOutput> {
         self.state().call("amend", |state| {
             let before = state.trusted();
             let desired = lines(routes, state.now);
@@ -289,7 +289,7 @@ impl Proxy for World {
             let shown = now.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
             let is = |a: &SimServer, b: &SimServer| (&a.name, a.address) == (&b.name, b.address);
             for stranger in shown.iter_mut().filter(|s| !desired.iter().any(|w| is(w, s))) {
-                stranger.duty = Duty::Maint;
+                stranger.admin_state = AdminState::Maint;
             }
             let sessions = &state.sessions;
             let chance = &mut state.scenario.chance;
@@ -299,7 +299,7 @@ impl Proxy for World {
                 let is_other = |(name, at): &(String, _)| *name != l.name && *at == l.address;
                 let is_held = sessions.iter().any(|s| s.address == l.address.ip());
                 let is_held = is_held && !names.iter().any(is_other);
-                l.duty != Duty::Maint || is_held || chance.one_in(4, false)
+                l.admin_state != AdminState::Maint || is_held || chance.one_in(4, false)
             });
             for new in desired {
                 if shown.iter().any(|s| is(s, &new)) {
@@ -310,7 +310,7 @@ impl Proxy for World {
                 }
                 let look = Duration::from_millis(chance.between(10, 1_000, 500));
                 let checked_at = state.now.plus(look);
-                shown.push(SimServer { duty: Duty::Drain, checked_at, ..new });
+                shown.push(SimServer { admin_state: AdminState::Drain, checked_at, ..new });
             }
             let shown = std::mem::take(shown);
             state.current.iter_mut().for_each(|p| p.servers = shown.clone());
@@ -323,7 +323,7 @@ impl Proxy for World {
         Ok(())
     }
 
-    fn steer(&self, servers: &[Steering]) -> Result<()> {
+    fn set_server_states(&self, servers: &[SetServerState]) -> Result<()> {
         self.state().call("steer", |state| {
             let before = state.trusted();
             let process = state.current.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
@@ -331,9 +331,10 @@ impl Proxy for World {
             for steering in servers {
                 let line = process.servers.iter_mut().find(|l| l.name == steering.server);
                 let line = line.ok_or_else(|| Error::new("no such server"))?;
-                let is_early = steering.duty == Duty::Ready && state.now < line.checked_at;
+                let is_early =
+                    steering.admin_state == AdminState::Ready && state.now < line.checked_at;
                 early.extend(is_early.then(|| line.name.clone()));
-                line.duty = steering.duty;
+                line.admin_state = steering.admin_state;
             }
             for name in early {
                 state.record_violation(format!("{name} gets requests before HAProxy looked at it"));
@@ -350,7 +351,7 @@ fn lines(routes: &Routes, now: Moment) -> Vec<SimServer> {
     let line = |s: &Server| SimServer {
         name: s.name.clone(),
         address: s.address,
-        duty: s.duty(),
+        admin_state: s.admin_state(),
         checked_at: now,
     };
     servers.map(line).collect()

@@ -76,8 +76,10 @@ impl SimExecutor {
             Action::Start { .. } => (3_000, 600),
             Action::Remove(_) => (3_000, 1_000),
             Action::Reload { .. } => (600, 200),
-            Action::Amend { .. } => (200, 60),
-            Action::Steer { .. } | Action::Resize { .. } | Action::EndProxies { .. } => (20, 4),
+            Action::UpdateServers { .. } => (200, 60),
+            Action::SetServerStates { .. } | Action::Resize { .. } | Action::EndProxies { .. } => {
+                (20, 4)
+            }
         };
         let half = state.scenario.chance.between(2, longest / 2, usual / 2);
         let half = Duration::from_millis(half);

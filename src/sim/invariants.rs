@@ -8,7 +8,7 @@ use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
+use crate::model::replica::{AdminState, ContainerId, ContainerState, Ending};
 use crate::model::service::{Origin, replica_name};
 use crate::sim::world::{START, SimContainer, SimProcess, SimServer, WorldState};
 
@@ -57,9 +57,10 @@ impl WorldState {
     /// A replica enters HAProxy only once it can serve.
     pub(crate) fn check_entry(&mut self, lines: &[SimServer]) {
         let before = self.current.as_ref().map_or(&[][..], |p| &p.servers);
-        let is_known =
-            |l: &SimServer| before.iter().any(|o| o.address == l.address && o.duty != Duty::Maint);
-        let enters = |l: &&SimServer| l.duty == Duty::Ready && !is_known(l);
+        let is_known = |l: &SimServer| {
+            before.iter().any(|o| o.address == l.address && o.admin_state != AdminState::Maint)
+        };
+        let enters = |l: &&SimServer| l.admin_state == AdminState::Ready && !is_known(l);
         let is_early = |l: &&SimServer| {
             let mut containers = self.containers.iter();
             containers.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
@@ -84,19 +85,21 @@ impl WorldState {
                 self.record_violation(format!("{name} stopped with {open} sessions"));
             }
             let own = |l: &&SimServer| l.name == name && l.address.ip() == address;
-            let has = |p: &SimProcess| p.servers.iter().any(|l| own(&l) && l.duty != Duty::Maint);
+            let has = |p: &SimProcess| {
+                p.servers.iter().any(|l| own(&l) && l.admin_state != AdminState::Maint)
+            };
             if !self.silent && self.current.as_ref().is_some_and(has) {
                 self.record_violation(format!("{name} stopped while HAProxy has it"));
             }
             let current = self.current.iter().flat_map(|p| &p.servers);
-            if current.filter(own).any(|l| l.duty == Duty::Ready) {
+            if current.filter(own).any(|l| l.admin_state == AdminState::Ready) {
                 self.record_violation(format!("{name} stopped while HAProxy sends it requests"));
             }
             let sends = |p: &SimProcess| {
                 let mut open = p.servers.iter().filter(own);
                 p.has_idle_clients
                     && self.now < p.told_at.plus(KEEP_ALIVE)
-                    && open.any(|l| l.duty == Duty::Ready)
+                    && open.any(|l| l.admin_state == AdminState::Ready)
             };
             if self.old.iter().any(sends) {
                 self.record_violation(format!(
@@ -142,8 +145,8 @@ impl WorldState {
             Action::Remove(_)
             | Action::Resize { .. }
             | Action::Reload { .. }
-            | Action::Amend { .. }
-            | Action::Steer { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
             | Action::EndProxies { .. } => false,
         };
         let again = plan.actions.iter().filter(made).count();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::metric::{Milli, shortened};
 use crate::model::schedule::{Timetable, Wall};
-use crate::model::service::{Runs, Service};
+use crate::model::service::{Platform, Service};
 use crate::model::time::Moment;
 use crate::sim::run::{Run, ScriptEvent};
 use crate::sim::timeline::{Span, Timeline};
@@ -45,7 +45,7 @@ pub(crate) struct Replayed {
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     // The decision is the same on Docker and Swarm.
-    let service = Arc::new(Service { runs: Runs::Here, ..(*asked.service).clone() });
+    let service = Arc::new(Service { runs: Platform::Docker, ..(*asked.service).clone() });
     let (span, interval) = (asked.trace.span(), asked.config.check_interval);
     let looks = span.as_millis() / interval.as_millis().max(1);
     if LOOKS_MAX < looks {
@@ -118,10 +118,10 @@ fn windows(timetable: &Timetable, start: Wall, span: Duration) -> Vec<Span> {
     let since = |at: Wall| Duration::from_secs(at.0.abs_diff(start.0));
     let ends = course.iter().skip(1).map(|(at, _)| since(*at)).chain([span]);
     let mut windows: Vec<Span> = Vec::new();
-    for ((from, standing), to) in course.iter().zip(ends) {
-        let in_hours = timetable.hours.is_some() && standing.scaling;
+    for ((from, effective), to) in course.iter().zip(ends) {
+        let in_hours = timetable.hours.is_some() && effective.scaling;
         let hours = in_hours.then(|| "business hours".to_owned());
-        let Some(name) = standing.window.clone().or(hours) else { continue };
+        let Some(name) = effective.window.clone().or(hours) else { continue };
         let from = since(*from);
         match windows.last_mut() {
             Some(last) if last.to == from && last.name == name => last.to = to,

@@ -12,7 +12,7 @@ use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
 use crate::model::owner::Owner;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
-use crate::model::replica::{ContainerId, ContainerState, Duty, Ending};
+use crate::model::replica::{AdminState, ContainerId, ContainerState, Ending};
 use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
 use crate::model::stranger::Stranger;
@@ -54,7 +54,7 @@ pub(crate) struct WorldState {
     pub(crate) strangers: Vec<Stranger>,
     next_id: u64,
     /// HAProxy takes servers while it runs.
-    pub(crate) is_amendable: bool,
+    pub(crate) takes_dynamic_servers: bool,
     /// The HAProxy that has the socket.
     pub(crate) current: Option<SimProcess>,
     /// Old processes, which finish their sessions.
@@ -129,7 +129,7 @@ pub(crate) struct SimProcess {
 pub(crate) struct SimServer {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) duty: Duty,
+    pub(crate) admin_state: AdminState,
     /// HAProxy's first health check of it.
     pub(crate) checked_at: Moment,
 }
@@ -166,7 +166,7 @@ impl SimContainer {
 
 impl World {
     pub(crate) fn new(mut scenario: Scenario, now: Moment) -> World {
-        let is_amendable = scenario.chance.one_in(2, true);
+        let takes_dynamic_servers = scenario.chance.one_in(2, true);
         World {
             state: Mutex::new(WorldState {
                 now,
@@ -174,7 +174,7 @@ impl World {
                 containers: Vec::new(),
                 strangers: Vec::new(),
                 next_id: 0,
-                is_amendable,
+                takes_dynamic_servers,
                 current: None,
                 old: Vec::new(),
                 next_process: 0,
@@ -289,7 +289,7 @@ impl WorldState {
         let units = self.by_address();
         let mut places = Vec::new();
         for process in self.current.iter().chain(finishing) {
-            let open = process.servers.iter().filter(|s| s.duty == Duty::Ready);
+            let open = process.servers.iter().filter(|s| s.admin_state == AdminState::Ready);
             let alive =
                 open.filter(|line| units.get(&line.address.ip()).is_some_and(|u| u.is_at(line)));
             places.extend(alive.map(|s| (process.id, s.address.ip())));
@@ -359,7 +359,7 @@ impl WorldState {
     pub(crate) fn serving(&self) -> Vec<u32> {
         let lines = self.current.as_ref().map_or(&[][..], |p| &p.servers);
         let units = self.by_address();
-        let serves = |line: &&SimServer| line.duty == Duty::Ready;
+        let serves = |line: &&SimServer| line.admin_state == AdminState::Ready;
         let is_there =
             |u: &&&SimContainer, line: &SimServer| u.is_at(line) && self.now >= u.ill_until;
         let unit = |line: &SimServer| units.get(&line.address.ip()).filter(|u| is_there(u, line));

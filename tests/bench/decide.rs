@@ -23,10 +23,12 @@ use std::{env, fs, process};
 use crate::model::bounds::Bounds;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
-use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
+use crate::model::replica::{
+    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
+};
 use crate::model::schedule::{Timetable, Wall};
 use crate::model::service::{Band, ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
-use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::time::Moment;
 
 const SIZES: [u32; 3] = [1, 100, 10_000];
@@ -89,7 +91,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         failed_starts: 0,
         free_memory: None,
         engine: EngineSeen::Answers,
-        proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
+        proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         swarm: None,
     };
     let memory = ServiceMemory {
@@ -137,7 +139,12 @@ fn replica(service: u32, number: u32, load: u64) -> Replica {
         address: Some(address),
         health: Health::Healthy,
         load: Load::Read(Percent::from_hundredths(load)),
-        server: Some(ServerSeen { address, duty: Duty::Ready, is_checked: true, sessions: 3 }),
+        server: Some(ServerSeen {
+            address,
+            admin_state: AdminState::Ready,
+            is_checked: true,
+            sessions: 3,
+        }),
         ..Replica::bare(id, number, ContainerState::Running)
     }
 }

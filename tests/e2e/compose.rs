@@ -135,7 +135,10 @@ fn a_container_that_cannot_have_a_second_one_is_reported_and_left_alone() {
     let port = format!("127.0.0.1:{}:8080", crate::testbed::free_port());
     project.run(1, &["--publish", &port]);
     let daemon = Daemon::start(&project.configure(r#""min_replicas": 2, "max_replicas": 2"#));
-    daemon.wait(&["kind=replica.failed", "to itself", "take `ports` out"], secs(30));
+    daemon.wait(
+        &["kind=replica.failed", "publishes the fixed host port", "remove `ports`"],
+        secs(30),
+    );
     assert_eq!(project.containers(), project.named(&[1]));
     assert_eq!(project.inspect(1, "{{.State.Running}}"), "true");
 }

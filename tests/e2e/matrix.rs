@@ -244,7 +244,7 @@ impl Cell<'_> {
         let is_so = match want.fate {
             Fate::Any => true,
             Fate::Gone => state.is_none(),
-            Fate::Runs => state == Some("running"),
+            Fate::Platform => state == Some("running"),
             Fate::Exited => state == Some("exited"),
             Fate::Paused => state == Some("paused"),
         };
@@ -286,7 +286,7 @@ impl Cell<'_> {
                 broken.push(format!("status does not say {words:?}: {said}"));
             }
         }
-        if self.verb == Verb::Rename && want.fate == Fate::Runs {
+        if self.verb == Verb::Rename && want.fate == Fate::Platform {
             let said = fleet.ask(&["status", name]);
             if !said.contains(&self.victim.id[..12]) {
                 broken.push(format!("status does not know the renamed one: {said}"));

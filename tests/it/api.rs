@@ -89,11 +89,11 @@ fn every_route_answers_to_whom_it_should() {
             ("/services/shop/scale", r#"{"auto":true}"#, 404, "has no service shop"),
             ("/services/web/scale/down", "", 409, "TooFewReplicas"),
             ("/services/web/restart", r#"{"for":1}"#, 422, "unknown key"),
-            ("/services/web/scale", r#"{"auto":true}"#, 202, "web: none was set"),
-            ("/services/web/pause", r#"{"for":"10m"}"#, 202, "scaling stops, for 600s"),
-            ("/services/web/resume", "", 202, "scaling goes on"),
+            ("/services/web/scale", r#"{"auto":true}"#, 202, "web: no hold was set"),
+            ("/services/web/pause", r#"{"for":"10m"}"#, 202, "scaling paused, for 600s"),
+            ("/services/web/resume", "", 202, "scaling resumed"),
             ("/pause", "", 202, "until further notice"),
-            ("/resume", "", 202, "scaling goes on"),
+            ("/resume", "", 202, "scaling resumed"),
             ("/config/reload", "", 200, "nothing changed"),
         ] {
             check(&post(path, body), status, words);
@@ -188,11 +188,11 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
         (&"Authorization: Basic abc\r\n".to_owned(), 401, "the token is missing"),
         (&other, 403, "from other sites"),
         (&site, 403, "from other sites"),
-        (&own, 202, "scaling goes on"),
+        (&own, 202, "scaling resumed"),
         (&forged, 202, "was not paused"),
     ] {
-        if status == 202 && words == "scaling goes on" {
-            check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling stops");
+        if status == 202 && words == "scaling resumed" {
+            check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling paused");
         }
         let answer = tcp.ask("POST /services/web/resume", headers, "");
         check(&answer, status, words);
@@ -206,7 +206,7 @@ fn a_change_over_tcp_needs_the_token_and_is_of_no_other_site() {
     harness.config["api"].as_object_mut().unwrap().remove("token");
     let _daemon = start(&harness, &tcp);
     check(&tcp.ask("POST /pause", AUTHORIZED, ""), 403, "set api.token");
-    check(&control.ask("POST /pause", "", ""), 202, "scaling stops");
+    check(&control.ask("POST /pause", "", ""), 202, "scaling paused");
 }
 
 #[test]
@@ -237,14 +237,14 @@ fn a_command_changes_what_runs_and_survives_the_daemon() {
     daemon.kill();
     let _daemon = start(&harness, &tcp);
     assert!(running(2));
-    check(&scale(r#"{"auto":true}"#), 202, "by order");
+    check(&scale(r#"{"auto":true}"#), 202, "released by command");
 }
 
 #[test]
 fn a_pause_keeps_the_number_and_replaces_what_exits() {
     let (mut harness, tcp, control) = harness("pause");
     let daemon = start(&harness, &tcp);
-    check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling stops");
+    check(&control.ask("POST /services/web/pause", "", ""), 202, "scaling paused");
     harness.set("/services/web/min_replicas", json!(3));
     harness.write();
     check(&control.ask("POST /config/reload", "", ""), 200, "services.web: min_replicas");
@@ -253,7 +253,7 @@ fn a_pause_keeps_the_number_and_replaces_what_exits() {
     harness.docker.turn("web-1", "exited", "die");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
     assert_eq!(daemon.count(&["kind=scale.up", "from=1"]), 0);
-    check(&control.ask("POST /services/web/resume", "", ""), 202, "scaling goes on");
+    check(&control.ask("POST /services/web/resume", "", ""), 202, "scaling resumed");
     assert!(reached(SOON, || harness.docker.names("running").len() == 3));
 }
 
@@ -295,7 +295,7 @@ fn services_are_shown_before_docker_ever_answered() {
     let daemon = harness.start();
     daemon.wait(&["kind=docker.lost"], SOON);
     let pause = r#"{"for":"10m"}"#;
-    check(&control.ask("POST /services/web/pause", "", pause), 202, "scaling stops");
+    check(&control.ask("POST /services/web/pause", "", pause), 202, "scaling paused");
     let hold = r#"{"replicas":2,"reason":"sale"}"#;
     check(&control.ask("POST /services/web/scale", "", hold), 202, "2 replicas");
     let web = || control.get("/services/web").json();

@@ -67,7 +67,7 @@ fn status_and_explain_show_what_the_daemon_knows() {
     harness.wait_served();
     let held = good(&harness, &["scale", "web", "1", "--reason", "sale"]);
     assert_eq!(held, "web: 1 replicas, until further notice: sale\n");
-    assert_eq!(good(&harness, &["pause", "--all"]), "web: scaling stops, until further notice\n");
+    assert_eq!(good(&harness, &["pause", "--all"]), "web: scaling paused, until further notice\n");
     let explained = || good(&harness, &["explain", "web"]).contains("Held");
     assert!(reached(SOON, explained), "{}", good(&harness, &["explain", "web"]));
     let documents = ["status --json", "status web --json", "explain web --json"].map(|line| {
@@ -84,8 +84,8 @@ fn status_and_explain_show_what_the_daemon_knows() {
     }
     let text = good(&harness, &["status", "web"]);
     assert!(text.contains("web-1") && text.contains("ready"), "{text}");
-    assert_eq!(good(&harness, &["scale", "web", "auto"]), "web: by order\n");
-    assert_eq!(good(&harness, &["resume", "web"]), "web: scaling goes on\n");
+    assert_eq!(good(&harness, &["scale", "web", "auto"]), "web: released by command\n");
+    assert_eq!(good(&harness, &["resume", "web"]), "web: scaling resumed\n");
     bad(&harness, &["scale", "web", "+1"], "max_replicas");
     bad(&harness, &["scale", "web", "-2"], "less than none");
     for args in [&["status", "shop"][..], &["explain", "shop"], &["pause", "shop"]] {

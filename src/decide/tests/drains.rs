@@ -8,8 +8,8 @@ use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::Server;
-use crate::model::replica::{ContainerState, Duty, ServerSeen};
-use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::replica::{AdminState, ContainerState, ServerSeen};
+use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::time::Moment;
 
 /// Of two replicas the second begins to drain at 0 ms, with a `drain_timeout` of 30 s. A row is
@@ -56,13 +56,14 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
             "old" => {
                 let (old, ms) = value.split_once('@').unwrap_or((value, "0"));
                 let reloaded_at = Moment(base.now.0 + ms.parse::<u64>().unwrap());
-                snapshot.proxy = ProxyStanding::Settled { old: old.parse().unwrap(), reloaded_at };
+                snapshot.proxy =
+                    ProxyObservation::Settled { old: old.parse().unwrap(), reloaded_at };
             }
             // Connections that earlier processes hold; `?` is not known.
             "held" => replica.old_connections = value.parse().ok(),
-            "changing" => snapshot.proxy = ProxyStanding::Changing,
-            "silent" => snapshot.proxy = ProxyStanding::Silent,
-            "absent" => snapshot.proxy = ProxyStanding::Absent,
+            "changing" => snapshot.proxy = ProxyObservation::Changing,
+            "silent" => snapshot.proxy = ProxyObservation::Silent,
+            "absent" => snapshot.proxy = ProxyObservation::Absent,
             "exited" => replica.state = ContainerState::Exited,
             "created" => replica.state = ContainerState::Created,
             "removing" => replica.state = ContainerState::Removing,
@@ -74,15 +75,15 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
             "gone" => gone = true,
             server => {
                 let (kind, sessions) = server.split_at(1);
-                let duty = match kind {
-                    "r" => Duty::Ready,
-                    "d" => Duty::Drain,
-                    "m" => Duty::Maint,
+                let admin_state = match kind {
+                    "r" => AdminState::Ready,
+                    "d" => AdminState::Drain,
+                    "m" => AdminState::Maint,
                     _ => panic!("no such fact: {server}"),
                 };
                 let (address, is_checked) = (address(2), true);
                 let sessions = sessions.parse().unwrap();
-                replica.server = Some(ServerSeen { address, duty, is_checked, sessions });
+                replica.server = Some(ServerSeen { address, admin_state, is_checked, sessions });
             }
         }
     }

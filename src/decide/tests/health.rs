@@ -6,7 +6,7 @@ use crate::decide::{plan_service, rollout};
 use crate::model::memory::{Drain, DrainStep, PanicMode};
 use crate::model::plan::ServiceTransition;
 use crate::model::replica::Health;
-use crate::model::snapshot::ProxyStanding;
+use crate::model::snapshot::ProxyObservation;
 use crate::model::time::Moment;
 
 #[test]
@@ -18,7 +18,7 @@ fn a_replica_that_fell_ill_keeps_its_seat_until_another_one_is_ready() {
         RSU    50          1..9  2                  | 2 [] inside(50%)
         RSR    50          1..9  2                  | 2 [drain 2] inside(50%) draining(1)
         RSC    50          1..9  2                  | 2 [start 3] inside(50%)
-        RI     50          1..9  2  between         | 2 [ill 2, start 3] standing
+        RI     50          1..9  2  between         | 2 [ill 2, start 3] effective
         RS     50          1..9  2  paused          | 2 [start 3] paused(-)
         RS     50          1..9  2  hold=2          | 2 [start 3] held(-)
         S      -           1..9  1                  | 1 [start 2] no_sample
@@ -148,9 +148,9 @@ fn when_all_fall_ill_at_once_the_check_is_doubted() {
 #[test]
 fn those_that_never_served_are_ill_and_nothing_is_doubted() {
     for (proxy, want) in [
-        (ProxyStanding::Silent, "2 [ill 1, ill 2, start 3] no_sample"),
+        (ProxyObservation::Silent, "2 [ill 1, ill 2, start 3] no_sample"),
         // Where there is no HAProxy, none is known to have served.
-        (ProxyStanding::Absent, "2 [ill 1, ill 2, suspect 2] no_sample"),
+        (ProxyObservation::Absent, "2 [ill 1, ill 2, suspect 2] no_sample"),
     ] {
         let (mut snapshot, memory) = sketch("II - 1..9 2");
         snapshot.replicas.iter_mut().for_each(|replica| replica.server = None);

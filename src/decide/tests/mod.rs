@@ -54,15 +54,17 @@ use crate::model::memory::{
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
 use crate::model::reason::Rule;
-use crate::model::replica::{ContainerId, ContainerState, Duty, Health, Load, Replica, ServerSeen};
+use crate::model::replica::{
+    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
+};
 use crate::model::schedule::{
     Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
 };
 use crate::model::service::{
-    Band, ContainerSpec, Cooldown, Origin, Percent, Rollout, Runs, Service, ServiceName,
+    Band, ContainerSpec, Cooldown, Origin, Percent, Platform, Rollout, Service, ServiceName,
 };
-use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
-use crate::model::swarm::{SwarmMemory, SwarmStanding};
+use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
+use crate::model::swarm::{SwarmMemory, SwarmServiceState};
 use crate::model::time::Moment;
 
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
@@ -102,7 +104,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         free_memory: None,
         failed_starts: 0,
         engine: EngineSeen::Answers,
-        proxy: ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
+        proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         swarm: None,
     };
     let mut memory = ServiceMemory { desired: desired.parse().ok(), ..ServiceMemory::default() };
@@ -129,8 +131,8 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         "between" => snapshot.due = false,
         "lost" => snapshot.engine = EngineSeen::Lost,
         "untold" => snapshot.engine = EngineSeen::Untold,
-        "silent" => snapshot.proxy = ProxyStanding::Silent,
-        "changing" => snapshot.proxy = ProxyStanding::Changing,
+        "silent" => snapshot.proxy = ProxyObservation::Silent,
+        "changing" => snapshot.proxy = ProxyObservation::Changing,
         // Milliseconds since load last changed the number.
         "changed" => memory.changed_at = Some(ago(value)),
         "band" => {
@@ -235,7 +237,7 @@ fn of_swarm(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut Servic
         memory.swarm = Some(SwarmMemory { seen: number(value), asked: None });
         return;
     }
-    let swarm = snapshot.swarm.get_or_insert_with(SwarmStanding::default);
+    let swarm = snapshot.swarm.get_or_insert_with(SwarmServiceState::default);
     match key {
         "busy" => swarm.busy = true,
         "follows" => swarm.leads = false,
@@ -250,7 +252,7 @@ fn of_swarm(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut Servic
             let asked = asked.parse().ok();
             memory.swarm = seen.parse().ok().map(|seen| SwarmMemory { seen, asked });
             change(snapshot, |service| {
-                service.runs = Runs::Swarm("shop_web".to_owned());
+                service.runs = Platform::Swarm("shop_web".to_owned());
                 service.band = None;
             });
         }
@@ -317,8 +319,8 @@ fn address(n: u32) -> SocketAddr {
 }
 
 fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
-    let (duty, is_checked) = (Duty::Ready, true);
-    let server = ServerSeen { address: address(n), duty, is_checked, sessions: 1 };
+    let (admin_state, is_checked) = (AdminState::Ready, true);
+    let server = ServerSeen { address: address(n), admin_state, is_checked, sessions: 1 };
     let ready = Replica {
         name: format!("web-{n}"),
         network: "bridge".to_owned(),
@@ -332,7 +334,7 @@ fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let since = Moment(NOW.0 - 1000);
     let emptying = Drain { since, step: DrainStep::Draining { quiet: 0 } };
     let released = Some(Drain { since, step: DrainStep::Drained });
-    let shown = Some(ServerSeen { duty: Duty::Drain, ..server });
+    let shown = Some(ServerSeen { admin_state: AdminState::Drain, ..server });
     let other = Some("other".to_owned());
     match letter {
         'R' => (ready, None),
@@ -424,8 +426,8 @@ fn action_shown(action: &Action) -> String {
         Action::Remove(removal) => format!("remove {}", removal.number),
         Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
         Action::Reload { .. }
-        | Action::Amend { .. }
-        | Action::Steer { .. }
+        | Action::UpdateServers { .. }
+        | Action::SetServerStates { .. }
         | Action::EndProxies { .. } => {
             panic!("no service touches HAProxy")
         }
@@ -452,7 +454,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::NotLeader => "not_leader".to_owned(),
         Rule::StoppedByCompose => "stopped".to_owned(),
         Rule::SwarmUnavailable => "untold_by_swarm".to_owned(),
-        Rule::Unchanged => "standing".to_owned(),
+        Rule::Unchanged => "effective".to_owned(),
         Rule::BelowMin(min) => format!("min({min})"),
         Rule::AboveMax(max) => format!("max({max})"),
         Rule::OutsideHours => "outside".to_owned(),

@@ -188,10 +188,10 @@ fn a_first_look_takes_what_it_finds() {
 fn between_two_looks_the_number_stands() {
     table(
         "
-        RR     90          1..4  2  between         | 2 [] standing
-        RR     10          1..4  2  between         | 2 [] standing
-        R      90          1..4  2  between         | 2 [start 2] standing
-        RRR    10          1..4  2  between         | 2 [drain 3] standing draining(1)
+        RR     90          1..4  2  between         | 2 [] effective
+        RR     10          1..4  2  between         | 2 [] effective
+        R      90          1..4  2  between         | 2 [start 2] effective
+        RRR    10          1..4  2  between         | 2 [drain 3] effective draining(1)
     ",
     );
 }

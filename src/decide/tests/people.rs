@@ -102,10 +102,10 @@ fn a_service_that_compose_stopped_sleeps_and_comes_back_as_it_was() {
     table(
         "
         XX  50 1..9 2  both known=1,2 | 1 [stopped 1, stopped 2] composed(1) no_sample stopped
-        XX  50 1..9 1  both known=1,2 away=1,2 between | 1 [] standing stopped
-        -   50 1..9 1  compose between | 1 [] standing stopped
+        XX  50 1..9 1  both known=1,2 away=1,2 between | 1 [] effective stopped
+        -   50 1..9 1  compose between | 1 [] effective stopped
         RR  50 1..9 1  shop away=1,2 | 2 [unpaused 1, unpaused 2] composed(2) inside(50%)
-        XX  50 1..9 1  both known=1,2 away=1,2 clones=2 between | 1 [] standing stopped
+        XX  50 1..9 1  both known=1,2 away=1,2 clones=2 between | 1 [] effective stopped
     "
         .replace("both", "compose clones= ended=1:stopped ended=2:stopped")
         .replace("shop", "compose known=1,2 given=2 clones=")
@@ -171,7 +171,7 @@ fn a_clone_that_stays_stopped_beside_others_is_removed_and_composes_own_never() 
         RX 50 1..9 1 two ended=2:stopped abandoned=2          | 1 [] inside(50%)
         XX 50 1..9 1 two clones=2 ended=1:stopped ended=2:stopped abandoned=1,2 between | 1 [] zz
     "
-        .replace("zz", "standing stopped")
+        .replace("zz", "effective stopped")
         .replace("two", "compose known=1,2 given=2 clones=")
         .as_str(),
     );

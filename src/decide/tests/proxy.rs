@@ -10,7 +10,7 @@ use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
-use crate::model::replica::{Duty, ServerSeen};
+use crate::model::replica::{AdminState, ServerSeen};
 use crate::model::service::{Listen, Retry, ServiceName};
 use crate::model::time::Moment;
 
@@ -20,7 +20,7 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// behind a number a tilde stands for one that drains, a bang for one that is out of use, a
 /// question mark for one that HAProxy has not looked at, `@N` for one at another's address; `:P` at
 /// the end is the port that the service listens on. `-` is an empty list; `silent`, that HAProxy
-/// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `amended=MS` are how
+/// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `updated=MS` are how
 /// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
 /// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
 /// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`,
@@ -38,7 +38,7 @@ fn table(rows: &str) {
         for fact in words {
             match fact.split_once('=').unwrap_or((fact, "")) {
                 ("reloaded", ms) => memory.reloaded_at = Some(ago(ms)),
-                ("amended", ms) => memory.amended_at = Some(ago(ms)),
+                ("updated", ms) => memory.servers_updated_at = Some(ago(ms)),
                 ("old", count) => {
                     let count = count.parse().unwrap();
                     seen.iter_mut().for_each(|seen| seen.old_processes = count);
@@ -48,8 +48,8 @@ fn table(rows: &str) {
                     seen.iter_mut().for_each(|seen| seen.lingering.push(lingering));
                 }
                 ("stale", _) => seen.iter_mut().for_each(|seen| seen.is_stale = true),
-                ("unsteered", _) => memory.is_unsteered = true,
-                ("fixed", _) => seen.iter_mut().for_each(|seen| seen.is_amendable = false),
+                ("unsteered", _) => memory.is_state_unset = true,
+                ("fixed", _) => seen.iter_mut().for_each(|seen| seen.takes_dynamic_servers = false),
                 ("failed", value) => {
                     let [count, ms, list] = value.split('/').collect::<Vec<_>>()[..] else {
                         panic!("failed=COUNT/MS/LIST");
@@ -84,35 +84,35 @@ fn shown(plan: &ProxyPlan, ours: &Routes) -> String {
             assert_eq!(routes, ours, "a reload brings HAProxy to what is desired now");
             "reload".to_owned()
         }
-        ProxyPlan::Do(Action::Amend { routes }) => {
-            assert_eq!(routes, ours, "so does an amendment");
-            "amend".to_owned()
+        ProxyPlan::Do(Action::UpdateServers { routes }) => {
+            assert_eq!(routes, ours, "so does an update of servers");
+            "update".to_owned()
         }
         ProxyPlan::Do(action) => action.to_string(),
     }
 }
 
 /// Name, address, admin state, and whether it was checked.
-fn entries(list: &str) -> Vec<(String, u32, Duty, bool)> {
+fn entries(list: &str) -> Vec<(String, u32, AdminState, bool)> {
     let entry = |word: &str| {
         let is_checked = !word.contains('?');
-        let duty = match word.chars().find(|c| "~!".contains(*c)) {
-            Some('~') => Duty::Drain,
-            Some(_) => Duty::Maint,
-            None => Duty::Ready,
+        let admin_state = match word.chars().find(|c| "~!".contains(*c)) {
+            Some('~') => AdminState::Drain,
+            Some(_) => AdminState::Maint,
+            None => AdminState::Ready,
         };
         let word = word.trim_end_matches(['~', '!', '?']);
         let (name, at) = word.split_once('@').unwrap_or((word, word));
-        (format!("web-{name}"), at.parse().unwrap(), duty, is_checked)
+        (format!("web-{name}"), at.parse().unwrap(), admin_state, is_checked)
     };
     list.split(',').filter(|w| *w != "-").map(entry).collect()
 }
 
 fn routes(list: &str) -> Routes {
     let (list, port) = list.split_once(':').unwrap_or((list, "80"));
-    let server = |(name, at, duty, _)| {
-        assert_ne!(duty, Duty::Maint, "nobody is to have a server out of use");
-        Server { name, address: address(at), draining: duty == Duty::Drain }
+    let server = |(name, at, admin_state, _)| {
+        assert_ne!(admin_state, AdminState::Maint, "nobody is to have a server out of use");
+        Server { name, address: address(at), draining: admin_state == AdminState::Drain }
     };
     let backend = Backend {
         service: ServiceName::new("web").unwrap(),
@@ -126,13 +126,14 @@ fn routes(list: &str) -> Routes {
 }
 
 fn seen(list: &str) -> Option<ProxySeen> {
-    let server = |(name, at, duty, is_checked)| SeenServer {
+    let server = |(name, at, admin_state, is_checked)| SeenServer {
         backend: "web".to_owned(),
         name,
-        seen: ServerSeen { address: address(at), duty, is_checked, sessions: 1 },
+        seen: ServerSeen { address: address(at), admin_state, is_checked, sessions: 1 },
     };
     let servers = || entries(list).into_iter().map(server).collect();
-    let seen = || ProxySeen { servers: servers(), is_amendable: true, ..ProxySeen::default() };
+    let seen =
+        || ProxySeen { servers: servers(), takes_dynamic_servers: true, ..ProxySeen::default() };
     (list != "silent").then(seen)
 }
 
@@ -181,12 +182,12 @@ fn a_new_server_gets_requests_once_haproxy_looked_at_it() {
 fn whoever_goes_stays_until_those_have_come_that_take_its_place() {
     table(
         "
-        1~,2   1        1                       | amend
+        1~,2   1        1                       | update
         1~,2   1,2~?    1,2                     | wait 250
         1~,2   1,2~     1,2                     | steer web-2=ready
         1~,2   1,2      1,2                     | steer web-1=drain
         1~     1        1                       | steer web-1=drain
-        1~,2,3 1,2      1                       | amend
+        1~,2,3 1,2      1                       | update
         1~,2,3 1,2      none failed=3/0/1,2,3   | wait 4000
         1~,3   1        none failed=3/3999/1,3  | wait 1
     ",
@@ -205,7 +206,7 @@ fn what_should_not_be_there_is_put_out_of_use_before_all_else() {
         1,2    1,2@9    1,2                             | steer web-2=maint
         1,2    1,2,9    1,2                             | steer web-9=maint
         -      1        1                               | steer web-1=maint
-        1      1,2      1,2  unsteered                  | amend
+        1      1,2      1,2  unsteered                  | update
         1      1,2      1,2  unsteered fixed            | reload
     ",
     );
@@ -215,13 +216,13 @@ fn what_should_not_be_there_is_put_out_of_use_before_all_else() {
 fn servers_come_and_go_while_haproxy_runs() {
     table(
         "
-        1,2    1        1                               | amend
-        1,2    1        1    reloaded=1                 | amend
-        1      1,2!     1,2                             | amend
-        -      1!       1                               | amend
-        1,2    1,3!     1,3                             | amend
-        1,2    1,2@9!   1,2                             | amend
-        1,2    1,2      1                               | amend
+        1,2    1        1                               | update
+        1,2    1        1    reloaded=1                 | update
+        1      1,2!     1,2                             | update
+        -      1!       1                               | update
+        1,2    1,3!     1,3                             | update
+        1,2    1,2@9!   1,2                             | update
+        1,2    1,2      1                               | update
         1,2    1        1:81                            | reload
         1,2    1        none                            | reload
         1,2    1        1    fixed                      | reload
@@ -234,11 +235,11 @@ fn servers_come_and_go_while_haproxy_runs() {
 fn what_idle_clients_hold_on_to_is_swept_up_later() {
     table(
         "
-        1      1,2!     1    amended=4999               | wait 1
-        1      1,2!     1    amended=5000               | amend
-        1      1,2!     1                               | amend
+        1      1,2!     1    updated=4999               | wait 1
+        1      1,2!     1    updated=5000               | update
+        1      1,2!     1                               | update
         1      1,2!     1    fixed                      | nothing
-        1,3    1,2!     1    amended=1                  | amend
+        1,3    1,2!     1    updated=1                  | update
     ",
     );
 }
@@ -265,7 +266,7 @@ fn a_new_certificate_is_a_reload_once_the_servers_are_right() {
         "
         1,2    1,2      1,2   stale                   | reload
         1,2    1,2      1,2   stale reloaded=1999     | wait 1
-        1,2    1        1     stale                   | amend
+        1,2    1        1     stale                   | update
         1,2~   1,2      1,2   stale                   | steer web-2=drain
         1,2    1,2      none  stale failed=3/3999/1,2 | wait 1
     ",
@@ -278,7 +279,7 @@ fn a_reload_waits_while_too_many_earlier_processes_finish() {
         "
         1:81   1        1     old=9                   | reload
         1:81   1        1     old=10                  | crowded 10
-        1,2    1        1     old=10                  | amend
+        1,2    1        1     old=10                  | update
         1,2    1,2      1,2   old=10                  | nothing
         1:81   silent   1     old=10                  | reload
     ",
@@ -388,7 +389,7 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     };
     assert_eq!(at(999, "1,2", Some("1,2")), ProxyPlan::Wait(Duration::from_millis(1)));
     assert!(matches!(at(1000, "1,2", Some("1,2")), ProxyPlan::Do(Action::Reload { .. })));
-    assert!(matches!(at(500, "1,2~", Some("1,2")), ProxyPlan::Do(Action::Steer { .. })));
+    assert!(matches!(at(500, "1,2~", Some("1,2")), ProxyPlan::Do(Action::SetServerStates { .. })));
     // HAProxy went away: that is worth no waiting.
     assert!(matches!(at(1, "1,2", None), ProxyPlan::Do(Action::Reload { .. })));
     assert!(matches!(at(1999, "1,3", Some("1")), ProxyPlan::Wait(_)));
@@ -405,7 +406,7 @@ fn an_earlier_process_that_still_listens_is_ended_after_two_seconds() {
         1      1        1     lingering=2000 lingering=1999   | end haproxy [7]
         1      1        1     old=1                           | nothing
         1,2~   1,2      1,2   lingering=2000                  | steer web-2=drain
-        1      1        1     lingering=1000 amended=0        | wait 1000
+        1      1        1     lingering=1000 updated=0        | wait 1000
         1:81   1        1     lingering=2000                  | end haproxy [7]
         1:81   1        1     lingering=1999                  | reload
         1      silent   1                                     | reload

@@ -108,7 +108,7 @@ fn a_restart_is_of_the_replicas_there_were_when_it_was_ordered() {
         |memory: &ServiceMemory| apply(&snapshot.service, memory, (NOW, Wall(0)), &Order::Restart);
     let taken = order(&memory).unwrap();
     assert_eq!(taken.words, "restart, one after the other: 2");
-    assert_eq!(shown(&plan_service(&snapshot, &taken.memory).0), "2 [start 3] standing");
+    assert_eq!(shown(&plan_service(&snapshot, &taken.memory).0), "2 [start 3] effective");
     let unknown = order(&ServiceMemory::default());
     assert!(matches!(unknown, Err(Refusal::Conflict(_))), "{unknown:?}");
 }
@@ -153,7 +153,7 @@ impl Story {
             let server = plan.servers.iter().find(|server| server.name == name);
             replica.server = server.map(|server| crate::model::replica::ServerSeen {
                 address: server.address,
-                duty: server.duty(),
+                admin_state: server.admin_state(),
                 is_checked: true,
                 sessions: 0,
             });
@@ -171,8 +171,8 @@ impl Story {
                 Action::Remove(removal) => replicas.retain(|r| r.id != removal.id),
                 Action::Resize { .. }
                 | Action::Reload { .. }
-                | Action::Amend { .. }
-                | Action::Steer { .. }
+                | Action::UpdateServers { .. }
+                | Action::SetServerStates { .. }
                 | Action::EndProxies { .. } => {
                     unreachable!("no service does")
                 }

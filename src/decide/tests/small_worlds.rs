@@ -13,7 +13,7 @@ use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::schedule::Wall;
 use crate::model::service::{Band, Service};
-use crate::model::snapshot::{EngineSeen, ProxyStanding, Snapshot};
+use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::time::Moment;
 
 /// All that a replica can be; see `mod.rs`.
@@ -22,11 +22,11 @@ const LETTERS: [char; 11] = ['R', 'P', 'M', 'U', 'N', 'C', 'D', 'L', 'G', 'X', '
 const FEWER: [char; 5] = ['R', 'M', 'U', 'D', 'X'];
 /// In hundredths of a percent: idle, inside the band, far above.
 const LOADS: [u64; 3] = [0, 50_00, 400_00];
-const PROXIES: [ProxyStanding; 4] = [
-    ProxyStanding::Settled { old: 0, reloaded_at: Moment(0) },
-    ProxyStanding::Changing,
-    ProxyStanding::Silent,
-    ProxyStanding::Absent,
+const PROXIES: [ProxyObservation; 4] = [
+    ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
+    ProxyObservation::Changing,
+    ProxyObservation::Silent,
+    ProxyObservation::Absent,
 ];
 
 #[test]
@@ -104,7 +104,7 @@ fn world(
     // None, one that no container shows for yet, and one that may.
     let starting = [vec![], vec![shown + 1], vec![shown.max(1)]][c / 10 % 3].clone();
     let proxy = if lost { PROXIES[0] } else { PROXIES[c % 5] };
-    if proxy == ProxyStanding::Absent {
+    if proxy == ProxyObservation::Absent {
         replicas.iter_mut().for_each(|r| r.server = None);
     }
     let snapshot = Snapshot {
@@ -196,7 +196,7 @@ fn check_actions(
             Action::Remove(Removal { id, .. }) => {
                 let own = snapshot.replicas.iter().find(|r| r.id == *id).unwrap();
                 let runs = own.state == ContainerState::Running;
-                let silent = snapshot.proxy == ProxyStanding::Silent;
+                let silent = snapshot.proxy == ProxyObservation::Silent;
                 assert!(!own.busy, "{}", broken("removes what is being removed"));
                 assert!(
                     !(runs && own.server.is_some() && !silent),
@@ -208,8 +208,8 @@ fn check_actions(
             }
             Action::Resize { .. }
             | Action::Reload { .. }
-            | Action::Amend { .. }
-            | Action::Steer { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
             | Action::EndProxies { .. } => {
                 panic!("{}", broken("not a service's"))
             }

@@ -34,7 +34,7 @@ fn a_replica_that_was_made_is_started() {
         "
         RC     50          1..9  2                  | 2 [start 2] inside(50%)
         RC     50          1..9  3                  | 3 [start 2, start 3] inside(50%)
-        RC     50          1..9  2  between         | 2 [start 2] standing
+        RC     50          1..9  2  between         | 2 [start 2] effective
         RC     50          1..9  1                  | 1 [drain 2] inside(50%)
         CC     -           1..9  2                  | 2 [start 1, start 2] no_sample
     ",
@@ -120,7 +120,7 @@ fn a_replica_that_empties_is_put_back_rather_than_another_started() {
         RL     50          1..9  2                  | 2 [start 3] inside(50%)
         RG     50          1..9  2                  | 2 [remove 2, start 3] inside(50%)
         RD     50          1..9  2  failures=9/0    | 2 [back 2] inside(50%)
-        RD     50          1..9  2  between         | 2 [back 2] standing
+        RD     50          1..9  2  between         | 2 [back 2] effective
     ",
     );
 }

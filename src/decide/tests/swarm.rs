@@ -21,7 +21,7 @@ fn its_number_is_all_that_is_changed() {
         RR - 3..9 2 swarm=2/2 by=total:60/30 | 3 [resize 2 to 3] min(3)
         RR - 0..9 2 swarm=2/2 hold=0 by=total:60/30 | 0 [resize 2 to 0] held(-)
         RR - 1..9 2 swarm=2/2 paused by=total:90/30 | 2 [] paused(-)
-        RR - 1..9 2 swarm=2/2 between by=pending/30 | 2 [] standing
+        RR - 1..9 2 swarm=2/2 between by=pending/30 | 2 [] effective
         RR - 1..9 2 swarm=2/2 room=0/64 by=total:90/30 | 3 [resize 2 to 3] over(45)
     ",
     );
@@ -31,10 +31,10 @@ fn its_number_is_all_that_is_changed() {
 fn what_swarm_has_not_shown_yet_is_asked_for_again_but_not_twice_at_once() {
     table(
         "
-        RR - 1..9 3 swarm=2/2+3 between by=pending/30 | 3 [resize 2 to 3] standing
-        RR - 1..9 3 swarm=2/2+3 busy between by=pending/30 | 3 [] standing
-        RRU - 1..9 3 swarm=3/2+3 between by=pending/30 | 3 [] standing
-        RRU - 1..9 4 swarm=3/2+3 between by=pending/30 | 4 [resize 3 to 4] standing
+        RR - 1..9 3 swarm=2/2+3 between by=pending/30 | 3 [resize 2 to 3] effective
+        RR - 1..9 3 swarm=2/2+3 busy between by=pending/30 | 3 [] effective
+        RRU - 1..9 3 swarm=3/2+3 between by=pending/30 | 3 [] effective
+        RRU - 1..9 4 swarm=3/2+3 between by=pending/30 | 4 [resize 3 to 4] effective
     ",
     );
 }
@@ -113,7 +113,7 @@ fn what_plimsoll_remembers_of_containers_here_is_of_no_use_there() {
     assert_eq!(next.swarm, None);
 }
 
-/// Numbers that are desired, that Swarm has, had and was asked for; loads; and what may be the case.
+/// Numbers that are desired, that Swarm has, had and was asked for; loads; and possible states.
 fn worlds() -> impl Iterator<Item = (Snapshot, ServiceMemory)> {
     let loads = ["total:0/30", "total:90/30", "total:400/30", "failed/30"];
     (0..5_u32.pow(6)).filter_map(move |code| {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::model::health::{HealthCheck, HealthKind};
-use crate::model::replica::{ContainerId, OwnHealth};
+use crate::model::replica::{ContainerId, DockerHealth};
 use crate::model::service::Service;
 use crate::observe::health::probe_results::ReplicaRun;
 use crate::outside::{Net, Result};
@@ -34,7 +34,7 @@ pub(crate) struct ProbeTarget {
     /// Where it serves, and since when.
     pub(crate) run: ReplicaRun,
     pub(crate) service: Arc<Service>,
-    pub(crate) own_health: Option<OwnHealth>,
+    pub(crate) docker_health: Option<DockerHealth>,
     /// HAProxy sends it traffic: it passed before, perhaps for an earlier daemon.
     pub(crate) is_served: bool,
 }

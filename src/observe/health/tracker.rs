@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::model::health::{HealthCheck, HealthKind};
-use crate::model::replica::{Health, OwnHealth};
+use crate::model::replica::{DockerHealth, Health};
 use crate::model::time::Moment;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,25 +62,25 @@ impl HealthTracker {
     pub(crate) fn note_docker_health(
         &mut self,
         kind: &HealthKind,
-        own: Option<&OwnHealth>,
+        own: Option<&DockerHealth>,
         now: Moment,
     ) {
         match (kind, own) {
             (HealthKind::Http(_) | HealthKind::Tcp, _) => (),
-            (HealthKind::None, _) | (HealthKind::Docker, Some(OwnHealth::Healthy)) => {
+            (HealthKind::None, _) | (HealthKind::Docker, Some(DockerHealth::Healthy)) => {
                 self.health = Health::Healthy;
             }
-            (HealthKind::Docker, Some(OwnHealth::Starting) | None) => {
+            (HealthKind::Docker, Some(DockerHealth::Starting) | None) => {
                 self.health = Health::Starting;
             }
             // One that serves goes on to, one that does not is not let in by it.
-            (HealthKind::Docker, Some(OwnHealth::Stale(_))) => {
+            (HealthKind::Docker, Some(DockerHealth::Stale(_))) => {
                 if self.health == Health::Unknown {
                     let is_old = self.has_passed;
                     self.health = if is_old { Health::Healthy } else { Health::Starting };
                 }
             }
-            (HealthKind::Docker, Some(OwnHealth::Unhealthy(complaint))) => {
+            (HealthKind::Docker, Some(DockerHealth::Unhealthy(complaint))) => {
                 self.fall(now, format!("the image's own check fails: {complaint}"));
             }
         }
@@ -100,7 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::health::{HealthCheck, HealthKind};
-    use crate::model::replica::{Health, OwnHealth};
+    use crate::model::replica::{DockerHealth, Health};
     use crate::model::time::Moment;
     use crate::observe::health::tracker::HealthTracker;
 
@@ -158,26 +158,30 @@ mod tests {
 
     #[test]
     fn who_is_not_asked_is_what_docker_says() {
-        let ill = |text: &str| Some(OwnHealth::Unhealthy(text.to_owned()));
+        let ill = |text: &str| Some(DockerHealth::Unhealthy(text.to_owned()));
         let mut streak = HealthTracker::new(false);
         for (second, kind, own, want) in [
             (1, HealthKind::Tcp, ill("no"), "?"),
             (2, HealthKind::None, ill("no"), "H"),
             (3, HealthKind::Docker, None, "s"),
-            (4, HealthKind::Docker, Some(OwnHealth::Starting), "s"),
-            (4, HealthKind::Docker, Some(OwnHealth::Stale(99)), "s"),
-            (5, HealthKind::Docker, Some(OwnHealth::Healthy), "H"),
+            (4, HealthKind::Docker, Some(DockerHealth::Starting), "s"),
+            (4, HealthKind::Docker, Some(DockerHealth::Stale(99)), "s"),
+            (5, HealthKind::Docker, Some(DockerHealth::Healthy), "H"),
             (6, HealthKind::Docker, ill("a"), "U6:the image's own check fails: a"),
             (7, HealthKind::Docker, ill("b"), "U6:the image's own check fails: b"),
-            (8, HealthKind::Docker, Some(OwnHealth::Healthy), "H"),
-            (9, HealthKind::Docker, Some(OwnHealth::Stale(99)), "H"),
+            (8, HealthKind::Docker, Some(DockerHealth::Healthy), "H"),
+            (9, HealthKind::Docker, Some(DockerHealth::Stale(99)), "H"),
         ] {
             streak.note_docker_health(&kind, own.as_ref(), Moment(second * 1000));
             assert_eq!(shown(&streak), want, "{second}");
         }
         for (has_passed, want) in [(false, "s"), (true, "H")] {
             let mut streak = HealthTracker::new(has_passed);
-            streak.note_docker_health(&HealthKind::Docker, Some(&OwnHealth::Stale(99)), Moment(0));
+            streak.note_docker_health(
+                &HealthKind::Docker,
+                Some(&DockerHealth::Stale(99)),
+                Moment(0),
+            );
             assert_eq!(shown(&streak), want, "Docker's old word, has it passed: {has_passed}");
         }
     }

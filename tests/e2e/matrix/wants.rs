@@ -29,7 +29,7 @@ pub(crate) const VERBS: [Verb; 13] = [
 pub(crate) enum Fate {
     Any,
     Gone,
-    Runs,
+    Platform,
     Exited,
     Paused,
 }
@@ -90,7 +90,7 @@ fn is_felt(verb: Verb) -> bool {
 /// The replica stays what it was.
 fn followed(verb: Verb, replicas: usize) -> Want {
     Want {
-        fate: Fate::Runs,
+        fate: Fate::Platform,
         serving: replicas..=replicas,
         made: 0..=0,
         beyond: 0,
@@ -157,13 +157,13 @@ fn composes(verb: Verb, replicas: usize) -> Want {
         },
         Verb::Start => Want {
             serving: replicas..=replicas,
-            ..left(verb, Fate::Runs, replicas, &["kind=compose.stopped "])
+            ..left(verb, Fate::Platform, replicas, &["kind=compose.stopped "])
         },
         Verb::Crash => {
             Want { made: 0..=0, reported: vec!["kind=replica.exited "], ..followed(verb, replicas) }
         }
         Verb::Pause => left(verb, Fate::Paused, replicas, &[]),
-        Verb::Disconnect => left(verb, Fate::Runs, replicas, &["kind=replica.not_ready e2e-"]),
+        Verb::Disconnect => left(verb, Fate::Platform, replicas, &["kind=replica.not_ready e2e-"]),
         Verb::Remove => left(verb, Fate::Gone, replicas, &[]),
         Verb::Restart
         | Verb::Unpause
