@@ -119,7 +119,7 @@ mod tests {
     /// On a busy machine.
     const BOUND: Duration = Duration::from_secs(5);
 
-    /// Serves one connection as told. Gives its address, and what was asked of it.
+    /// Serves one connection as scripted. Returns its address and the request.
     fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/a?b=secret", listener.local_addr().unwrap());

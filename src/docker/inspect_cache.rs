@@ -262,7 +262,7 @@ mod tests {
         Err(Error::new("no answer"))
     }
 
-    /// As a thread does with what it was told of the question that it asked at `version`.
+    /// As a thread stores the answer to the query that it sent at `version`.
     fn take_in(cache: &InspectCache<u32>, version: u32, answer: Result<Option<u32>>) {
         SharedCache::take_in(&cache.shared, "a", version, answer, NOW);
     }

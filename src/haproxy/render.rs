@@ -161,7 +161,7 @@ fn render_backend(backend: &Backend, out: &mut String) {
     let _ = writeln!(out, "    timeout check {}ms", health.timeout.as_millis());
     let _ = writeln!(out, "    default-server {}", server_options(backend));
     for server in &backend.servers {
-        // Said of each, though the default has it: whoever reads one line sees that it is checked.
+        // Written on each server, though the default has it, so that one line shows the whole setting.
         let _ = writeln!(out, "    server {} {} check", server.name, server.address);
     }
 }

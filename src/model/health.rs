@@ -1,4 +1,4 @@
-//! What tells that a replica can serve.
+//! Health checks: how a replica shows that it can serve.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub(crate) struct Recommendation {
     pub(crate) replicas: u32,
 }
 
-/// The number of replicas changed by so many; the list it is in tells the direction.
+/// The number of replicas changed by this many; the list that holds it gives the direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScalingEvent {
     pub(crate) at: Moment,

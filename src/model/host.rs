@@ -1,6 +1,6 @@
 //! The machine that the containers run on.
 
-/// What could not be told is `None`.
+/// `None` for values that cannot be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Host {
     pub(crate) name: Option<String>,
@@ -9,7 +9,7 @@ pub(crate) struct Host {
     pub(crate) load: Option<[f64; 3]>,
     /// Bytes: all, and what could be given to processes.
     pub(crate) memory: Option<(u64, u64)>,
-    /// Whoever's they are.
+    /// Of all owners.
     pub(crate) containers: Option<u64>,
     pub(crate) running: Option<u64>,
     /// Why Docker did not tell.

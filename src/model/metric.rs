@@ -78,7 +78,7 @@ impl Source {
 }
 
 impl fmt::Display for Source {
-    /// Tells two of one kind apart, without what may be secret in an address.
+    /// Distinguishes two of one kind, without parts of a URL that may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {

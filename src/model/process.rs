@@ -7,7 +7,7 @@ use crate::model::time::Moment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessUsage {
     pub(crate) started: Moment,
-    /// `None` where it could not be told, here and below.
+    /// `None` if it cannot be read, here and below.
     pub(crate) cpu: Option<Duration>,
     pub(crate) open_files: Option<u64>,
     /// `None` also where there is no limit.

@@ -95,7 +95,7 @@ impl Routes {
             && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
     }
 
-    /// Whether these servers are ours, one for one; whoever drains. Those of an operator's own
+    /// Whether these servers are ours, one for one, draining or not. Those of an operator's own
     /// backends are none of our business.
     pub(crate) fn agree<'a>(&self, seen: impl Iterator<Item = &'a SeenServer>) -> bool {
         let mut count = 0;
@@ -187,7 +187,7 @@ pub(crate) struct Connections {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BackendCounts {
     pub(crate) process: u32,
-    /// False: it was told to finish.
+    /// False: it is an old process, which finishes.
     pub(crate) is_current: bool,
     pub(crate) backend: String,
     /// Requests in service now.
@@ -222,7 +222,7 @@ impl ProxySeen {
 }
 
 /// How long HAProxy keeps an idle client connection open for a next request. A process that was
-/// told to finish may serve such a client once more until then.
+/// that finishes may serve such a client once more until then.
 pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What became of the reloads of this run of the daemon. Not stored: a new daemon looks afresh.
@@ -233,7 +233,7 @@ pub(crate) struct ProxyMemory {
     pub(crate) reloaded_at: Option<Moment>,
     pub(crate) servers_updated_at: Option<Moment>,
     pub(crate) failure: Option<ReloadFailure>,
-    /// It did not take what it was told last.
+    /// The last `set server state` failed.
     pub(crate) is_state_unset: bool,
 }
 

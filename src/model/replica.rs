@@ -72,7 +72,7 @@ pub(crate) enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) by: Ending,
-    /// It was a moment ago: whoever stopped it may be about to start it again.
+    /// It ended a moment ago: the one who stopped it may be about to start it again.
     pub(crate) is_fresh: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) enum DockerHealth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
-    /// Docker's name for it, for display: whoever renames it does not make it another one.
+    /// Docker's name for it, for display: a rename does not make it another container.
     pub(crate) name: String,
     pub(crate) owner: Owner,
     /// Of its label `io.plimsoll.service`, or the service that the config has for compose's.
@@ -111,7 +111,7 @@ pub(crate) struct Container {
     pub(crate) exit: Option<Exit>,
     /// `None` unless it exited.
     pub(crate) ended: Option<Ended>,
-    /// When it was started last, in milliseconds since 1970. It tells one run of the container from
+    /// When it was started last, in milliseconds since 1970. It distinguishes one run of the container from
     /// the next. `None`: not known yet.
     pub(crate) started: Option<u64>,
     /// How often Docker's restart policy started it since somebody did.
@@ -219,8 +219,8 @@ pub(crate) struct Replica {
     /// Now. Missing unless the service scales by it.
     pub(crate) memory: Load,
     pub(crate) server: Option<ServerSeen>,
-    /// Open connections from HAProxy processes that an earlier reload told to finish.
-    /// `None`: it could not be told.
+    /// Open connections from old HAProxy processes, which finish after a reload.
+    /// `None`: unknown.
     pub(crate) old_connections: Option<u64>,
     /// An action on it is under way.
     pub(crate) busy: bool,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Printed, it is `***`. Whoever needs the text asks for it by a word that can be looked for.
+/// Printed, it is `***`. Code that needs the text calls a method that can be searched for.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 

@@ -9,7 +9,7 @@ use crate::model::replica::ContainerId;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swarm {
     pub(crate) nodes: Vec<SwarmNode>,
-    /// By the name that Swarm has for it; an error is why one could not be told.
+    /// By the name that Swarm has for it; an error if one could not be inspected.
     pub(crate) services: BTreeMap<String, Result<SwarmSeen, String>>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum TaskState {
 /// A Swarm service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SwarmServiceState {
-    /// As Swarm has it, or had when it told last.
+    /// As Swarm shows it, or showed it last.
     pub(crate) desired: u32,
     /// This node leads: only then the number is changed from here.
     pub(crate) leads: bool,

@@ -9,7 +9,7 @@ pub(crate) fn plain(url: &str) -> String {
     if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
-/// As little as tells whom it leads to.
+/// The shortest form that still shows the target.
 pub(crate) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.rsplit('@').next().unwrap_or(rest);

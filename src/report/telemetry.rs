@@ -58,7 +58,7 @@ impl Times {
     }
 }
 
-/// What is done to a service's replicas, and the event that tells of it.
+/// Actions on a service's replicas, and the event of each.
 const ACTIONS: [(&str, Kind); 5] = [
     ("up", Kind::ScaleUp),
     ("down", Kind::ScaleDown),

@@ -233,7 +233,7 @@ mod tests {
             let got =
                 auth.check_host(&asked(Channel::Tcp, Some(host))).err().map(|reply| reply.status);
             assert_eq!(got, Some(421), "{host}");
-            // Whoever can use that has a name for the file and not for a host.
+            // A client of the control socket names a file, not a host.
             assert!(auth.check_host(&asked(Channel::Control, Some(host))).is_ok(), "{host}");
         }
         assert!(auth.check_host(&asked(Channel::Tcp, None)).is_ok(), "HTTP/1.0");

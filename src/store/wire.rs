@@ -64,7 +64,7 @@ struct KnownState {
     away: Option<u64>,
     paused: Option<u64>,
     is_ended: bool,
-    /// Since when, and whether that was told.
+    /// Since when, and whether that was reported.
     unaddressed: Option<(u64, bool)>,
 }
 

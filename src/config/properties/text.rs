@@ -214,7 +214,7 @@ fn deep_nesting_is_an_error() {
             assert!(loaded.config.is_none(), "{open} {depth} times");
         }
     }
-    // Deeper than any config, and not too deep to be told what is wrong.
+    // Deeper than any config, and not too deep for a message about the problem.
     let nested = format!("{{\"services\": {}{}}}", "[".repeat(500), "]".repeat(500));
     let loaded = World::default().parse(&nested);
     assert_eq!(loaded.problems[0].message, "must be an object, { ... }, got a list");

@@ -21,7 +21,7 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// question mark for one that HAProxy has not looked at, `@N` for one at another's address; `:P` at
 /// the end is the port that the service listens on. `-` is an empty list; `silent`, that HAProxy
 /// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `updated=MS` are how
-/// long ago the last one ended, `failed=COUNT/MS/LIST` tells of failures in a row, `unsteered`,
+/// long ago the last one ended, `failed=COUNT/MS/LIST` gives failures in a row, `unsteered`,
 /// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
 /// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`,
 /// that one of them, number 7, still listens so long after its successor serves.
@@ -432,7 +432,7 @@ fn what_haproxy_does_not_take_is_not_waited_for() {
     // As often as a part that failed is tried again, and not in a row.
     assert_eq!(plan(999, &both), ProxyPlan::Wait(Duration::from_millis(1)));
     assert!(matches!(plan(1000, &both), ProxyPlan::Do(Action::Reload { .. })));
-    // In the config it is mended.
+    // The config is corrected.
     both.backends[1].health.interval *= 2;
     assert!(matches!(plan(2000, &both), ProxyPlan::Do(Action::Reload { .. })));
 }

@@ -184,7 +184,7 @@ fn failures_are_counted_once_a_look_and_forgiven_after_ten_good_minutes() {
     assert_eq!(check("RR 50 1..9 2 failures=4/900000", 4, 900_000), Some(0));
     assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=599999", 4, 600_000), Some(599_999));
     assert_eq!(check("RR 50 1..9 2 failures=4/600000 well=600000", 0, 0), None);
-    // Whoever starts, is ill or is missing does not serve: that time is not counted.
+    // Starting, unhealthy and missing replicas do not serve: that time is not counted.
     for replicas in ["RC", "RS", "R"] {
         let input = |well: &str| format!("{replicas} 50 1..9 2 failures=4/990000 well={well}");
         assert_eq!(check(&input("599999"), 4, 990_000), Some(599_999));

@@ -71,7 +71,7 @@ pub(crate) fn numbers(top: f64, whole: bool) -> Vec<(f64, String)> {
     ticks.map(|tick| (tick, number(tick, step))).collect()
 }
 
-/// As short as all of them can be told apart.
+/// As short as possible while all of them differ.
 fn number(value: f64, step: f64) -> String {
     if value == 0.0 || 0.01 <= step {
         return short(value);

@@ -36,7 +36,7 @@ const HEADROOM: f64 = 1.06;
 const MAX_SHOWN: u32 = 3;
 
 /// Colours that people tell apart who see red and green alike, each with a contrast to its ground
-/// of 3 and more. Whoever cannot read the query has the light ones.
+/// of 3 and more. Viewers that ignore the media query use the light ones.
 const STYLE: &str = "\
 text{font:11px system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;fill:#57606a}
 .ground{fill:#fff}
