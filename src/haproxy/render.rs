@@ -161,7 +161,7 @@ fn render_backend(backend: &Backend, out: &mut String) {
     let _ = writeln!(out, "    timeout check {}ms", health.timeout.as_millis());
     let _ = writeln!(out, "    default-server {}", server_options(backend));
     for server in &backend.servers {
-        // Written on each server, though the default has it, so that one line shows the whole setting.
+        // On each server, though the default has it, so that one line shows the whole setting.
         let _ = writeln!(out, "    server {} {} check", server.name, server.address);
     }
 }

@@ -111,8 +111,8 @@ pub(crate) struct Container {
     pub(crate) exit: Option<Exit>,
     /// `None` unless it exited.
     pub(crate) ended: Option<Ended>,
-    /// When it was started last, in milliseconds since 1970. It distinguishes one run of the container from
-    /// the next. `None`: not known yet.
+    /// When it was started last, in milliseconds since 1970. It distinguishes a run of the
+    /// container from the next. `None`: not known yet.
     pub(crate) started: Option<u64>,
     /// How often Docker's restart policy started it since somebody did.
     pub(crate) restarts: u32,
