@@ -94,7 +94,7 @@ pub(crate) type MetricsSink = Arc<dyn Fn(MetricEvent) + Send + Sync>;
 
 /// A container whose usage is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
+pub(crate) struct UsageRequest {
     pub(crate) id: ContainerId,
     /// Read its memory too, which costs more than the CPU counter.
     pub(crate) memory: bool,
@@ -160,7 +160,7 @@ pub(crate) trait Engine: Send + Sync {
     /// are ids that were replicas before, even if renamed since.
     fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing>;
     /// Reads all at once. A container without an answer is left out.
-    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage>;
+    fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage>;
     /// Of the host that the containers run on; `None` if it cannot be read.
     fn host_memory(&self) -> Option<HostMemory>;
     /// The last lines of its log, oldest first, escaped; fails if they do not come `within`.

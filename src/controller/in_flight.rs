@@ -12,7 +12,7 @@ use crate::model::time::Moment;
 pub(crate) const IN_FLIGHT_MAX: usize = 256;
 /// How long a failed action rests, where `decide` has no back-off for it.
 const REST_REMOVE: Duration = Duration::from_secs(5);
-const REST_STEER: Duration = Duration::from_secs(1);
+const REST_SET_STATES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
@@ -36,7 +36,7 @@ impl InFlight {
         self.begun.remove(&claim);
         let rest = match done.action {
             Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
-            Action::SetServerStates { .. } | Action::EndProxies { .. } => REST_STEER,
+            Action::SetServerStates { .. } | Action::EndProxies { .. } => REST_SET_STATES,
             Action::Start { .. } | Action::Reload { .. } | Action::UpdateServers { .. } => return,
         };
         self.resting.retain(|_, until| now < *until);

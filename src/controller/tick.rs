@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide;
-use crate::decide::backends::{self, ProxyInput, ProxyOutcome, ProxyState};
+use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
 use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
@@ -223,7 +223,7 @@ fn proxy_outcome(
         ever_listed: seen.ever_listed,
         min_reload_interval: config.fixed.proxy.min_reload_interval,
     };
-    backends::plan(&input, state)
+    desired_backends::plan(&input, state)
 }
 
 /// Events about what is observed, whatever is decided.
@@ -288,7 +288,7 @@ fn known_replicas(seen: &Observation) -> Vec<ContainerId> {
 fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<String, u32> {
     let mut failed_starts = BTreeMap::new();
     for done in done {
-        backends::remember(now, done, &mut state.proxy.memory);
+        desired_backends::remember(now, done, &mut state.proxy.memory);
         let Action::Start { service, number, .. } = &done.action else { continue };
         let name = service.name.as_str().to_owned();
         match &done.result {

@@ -51,7 +51,7 @@ impl Executor {
     pub(crate) fn begin(&self, action: Action) {
         let queue = match action.claim() {
             Claim::Proxy => &self.proxy_queue,
-            Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) => &self.engine_queue,
+            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) => &self.engine_queue,
         };
         let job = PendingAction { action, begun: self.clock.now(), is_prepared: false };
         // There is room for as many as the controller begins; the threads end with the daemon.

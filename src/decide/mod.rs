@@ -3,7 +3,7 @@
 
 mod adopt;
 mod after_exit;
-pub(crate) mod backends;
+pub(crate) mod desired_backends;
 mod backoff;
 mod bounds;
 mod classify;
@@ -25,7 +25,7 @@ mod replica_calculation;
 mod requeue;
 mod rolling_update;
 pub(crate) mod rollout;
-mod servers;
+mod desired_servers;
 mod stabilize;
 mod swarm;
 mod threshold;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::classify::{Classified, samples};
-use crate::decide::{policies, servers};
+use crate::decide::{desired_servers, policies};
 use crate::model::action::Action;
 use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
@@ -133,7 +133,7 @@ impl<'a> PlanBuilder<'a> {
             actions: self.actions,
             transitions: self.transitions,
             service_transitions: self.service_transitions,
-            servers: servers::desired(self.snapshot, &self.next, &self.classified),
+            servers: desired_servers::of(self.snapshot, &self.next, &self.classified),
             again,
         };
         (plan, self.next)

@@ -39,7 +39,9 @@ use crate::model::replica::ContainerId;
 use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::url;
-use crate::outside::{Ask, Clock, Engine, HostMemory, Listing, MetricsSink, Result, Usage};
+use crate::outside::{
+    Clock, Engine, HostMemory, Listing, MetricsSink, Result, Usage, UsageRequest,
+};
 
 /// Timeout of calls that a tick waits for. After it Docker counts as unreachable.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -168,7 +170,7 @@ impl Engine for Docker {
         self.list_replicas(adopted, known)
     }
 
-    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
+    fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage> {
         let mut usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.deadline();
         let shown = |id: &ContainerId| match self.inspected.get(&id.0) {
@@ -179,12 +181,12 @@ impl Engine for Docker {
         };
         let invalidate = |id: &ContainerId| self.inspected.invalidate(&id.0);
         let mut usages = usage_reader.read_files(of, &shown, &invalidate);
-        let is_whole = |ask: &&Ask| {
+        let is_whole = |ask: &&UsageRequest| {
             usages
                 .get(&ask.id)
                 .is_some_and(|u| u.cpu.is_some() && (u.memory.is_some() || !ask.memory))
         };
-        let rest: Vec<&Ask> = of.iter().filter(|ask| !is_whole(ask)).collect();
+        let rest: Vec<&UsageRequest> = of.iter().filter(|ask| !is_whole(ask)).collect();
         let read = usage::read_stats(&self.client, &rest, &usage_reader, &left);
         if let Some(metrics_sink) = &self.metrics_sink {
             metrics_sink(MetricEvent::Load {

@@ -11,7 +11,7 @@ use crate::docker::cgroup::{CpuFile, MemoryFiles};
 use crate::docker::client::{Call, Client};
 use crate::docker::inspected::Inspected;
 use crate::model::replica::ContainerId;
-use crate::outside::{Ask, Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage};
+use crate::outside::{Clock, CpuCounter, CpuSource, HostMemory, MemoryUse, Usage, UsageRequest};
 
 /// Parallel calls for statistics. Measured: more gain nothing with an engine that answers at once
 /// (25 and later); older ones take a second for each answer, so they are asked for all at once.
@@ -72,7 +72,7 @@ impl UsageReader {
     /// same. `shown` returns the cached inspect; when open files fail, it is invalidated.
     pub(crate) fn read_files(
         &mut self,
-        of: &[Ask],
+        of: &[UsageRequest],
         shown: &dyn Fn(&ContainerId) -> Option<Arc<Inspected>>,
         invalidate: &dyn Fn(&ContainerId),
     ) -> BTreeMap<ContainerId, Usage> {
@@ -152,7 +152,7 @@ impl UsageFiles {
 /// `left` is the time that is left for all of them; `None` when it is over.
 pub(crate) fn read_stats(
     client: &Client,
-    of: &[&Ask],
+    of: &[&UsageRequest],
     usage_reader: &UsageReader,
     left: &(dyn Fn() -> Option<Duration> + Sync),
 ) -> BTreeMap<ContainerId, Usage> {
@@ -163,7 +163,7 @@ pub(crate) fn read_stats(
     let quick = version.is_some_and(|v| v.is_of_engine_25());
     let lanes = if quick { AT_ONCE } else { AT_ONCE_SLOW };
     let lanes = lanes.min(of.len());
-    let one = |ask: &Ask| {
+    let one = |ask: &UsageRequest| {
         let meter = usage_reader.known.get(&ask.id)?;
         let path = format!("/containers/{}/stats", ask.id.0);
         let query = [("stream", "false"), ("one-shot", "true")];

@@ -79,7 +79,7 @@ pub(crate) enum Claim {
     },
     Container(ContainerId),
     /// The number of a Swarm service.
-    Number(String),
+    SwarmCount(String),
     Proxy,
 }
 
@@ -90,7 +90,7 @@ impl Action {
                 Claim::Start { service: service.name.as_str().to_owned(), number: *number }
             }
             Action::Remove(removal) => Claim::Container(removal.id.clone()),
-            Action::Resize { service, .. } => Claim::Number(service.clone()),
+            Action::Resize { service, .. } => Claim::SwarmCount(service.clone()),
             Action::Reload { .. }
             | Action::UpdateServers { .. }
             | Action::SetServerStates { .. }

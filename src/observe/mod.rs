@@ -334,7 +334,7 @@ impl View<'_> {
 
     /// Swarm manages its tasks: plimsoll starts nothing and measures nothing of theirs.
     fn of_tasks(&self, service: &Arc<Service>, name: &str) -> Snapshot {
-        let busy = Claim::Number(service.name.as_str().to_owned());
+        let busy = Claim::SwarmCount(service.name.as_str().to_owned());
         let busy = self.known.claims.contains(&busy);
         let proxy = (self.proxy, self.effective == ProxyObservation::Absent);
         let swarm = self.swarm.effective(service, name, busy, proxy);
@@ -356,7 +356,7 @@ impl View<'_> {
         replicas.sort_by_key(|r| r.number);
         let started = |claim: &Claim| match claim {
             Claim::Start { service, number } if service == name => Some(*number),
-            Claim::Start { .. } | Claim::Container(_) | Claim::Number(_) | Claim::Proxy => None,
+            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) | Claim::Proxy => None,
         };
         let mut starting: Vec<u32> = self.known.claims.iter().filter_map(started).collect();
         // A container that was just started is listed at the next tick.

@@ -16,8 +16,8 @@ use crate::model::service::{Adopted, Origin, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
 use crate::outside::{
-    Ask, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store,
-    Usage,
+    Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store, Usage,
+    UsageRequest,
 };
 use crate::sim::world::{SimContainer, SimServer, World, WorldState};
 
@@ -88,7 +88,7 @@ impl Engine for World {
         Err(Error::new("there is no Swarm in here"))
     }
 
-    fn usage(&self, of: &[Ask]) -> BTreeMap<ContainerId, Usage> {
+    fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage> {
         let usages = self.state().call("usage", |state| {
             let read_ns = state.now.0.saturating_mul(1_000_000);
             let counter = |used_ns| CpuCounter {
@@ -97,7 +97,7 @@ impl Engine for World {
                 source: CpuSource::Files,
                 limit_nano_cpus: 1_000_000_000,
             };
-            let usage = |ask: &Ask| {
+            let usage = |ask: &UsageRequest| {
                 let unit = state.containers.iter().find(|u| u.id == ask.id)?;
                 let serving = state.serving().len();
                 let memory = ask.memory.then(|| state.scenario.demand.memory(serving));
@@ -281,7 +281,7 @@ impl Proxy for World {
 
     /// As the real one: a new server drains, and one with a client on it stays, out of use.
     fn update_servers(&self, routes: &Routes) -> Result<ActionOutput> {
-        self.state().call("amend", |state| {
+        self.state().call("update servers", |state| {
             let before = state.trusted();
             let desired = lines(routes, state.now);
             state.check_entry(&desired);
@@ -314,7 +314,7 @@ impl Proxy for World {
             }
             let shown = std::mem::take(shown);
             state.current.iter_mut().for_each(|p| p.servers = shown.clone());
-            state.check_floor(before, "amend");
+            state.check_floor(before, "update servers");
             Ok(ActionOutput::Changed)
         })
     }
@@ -324,7 +324,7 @@ impl Proxy for World {
     }
 
     fn set_server_states(&self, servers: &[SetServerState]) -> Result<()> {
-        self.state().call("steer", |state| {
+        self.state().call("set server states", |state| {
             let before = state.trusted();
             let process = state.current.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
             let mut early = Vec::new();
@@ -339,7 +339,7 @@ impl Proxy for World {
             for name in early {
                 state.record_violation(format!("{name} gets requests before HAProxy looked at it"));
             }
-            state.check_floor(before, "steer");
+            state.check_floor(before, "set server states");
             Ok(())
         })
     }

@@ -51,7 +51,7 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     drop(prometheus);
     let from = daemon.wait(&["kind=metric.failed", "prometheus"], secs(20));
     exporter.sum.store(2, Ordering::Relaxed);
-    let unsure = ["desired=3", "reason=MetricsMissing", "so none is taken away"];
+    let unsure = ["desired=3", "reason=MetricsMissing", "not scaling down"];
     let again = daemon.wait_from(from, &unsure, secs(20));
     daemon.wait_from(again + 1, &unsure, secs(20));
     // The other metric is enough for the way up.

@@ -32,12 +32,11 @@ fn a_rename_costs_no_request(remove_orphans: bool) {
     let load = everyone(&testbed);
     let old = testbed.service.clone();
     testbed.service = format!("{old}-new");
-    let testbed = testbed;
     let _left = Left(&testbed, old.clone());
     configure(&testbed);
     daemon.signal("HUP");
     let name = format!("service={old} ");
-    let words = ["kind=service.orphaned", &name, "go on to serve"];
+    let words = ["kind=service.orphaned", &name, "keep serving"];
     daemon.wait(&words, secs(10));
     testbed.wait_serving(2, secs(60), &daemon);
     assert!(testbed.serving_for(&old).is_empty(), "the old ones are out of HAProxy");

@@ -138,7 +138,7 @@ fn load_an_operator_and_others_change_the_number_of_a_swarm_service() {
     // Somebody else's number stands for a cooldown, then load has its say.
     let scale = format!("{}=3", testbed.service);
     assert!(testbed.docker(&["service", "scale", "--detach", &scale]).is_some());
-    let adopted = daemon.wait(&["kind=scale.down", "from=5 to=3", "somebody else"], SOON);
+    let adopted = daemon.wait(&["kind=scale.down", "from=5 to=3", "outside plimsoll"], SOON);
     daemon.wait_from(adopted, &["kind=scale.up", "from=3 to=5"], SOON);
     swarm.wait_running(5, &daemon);
 

@@ -15,7 +15,7 @@ use crate::model::proxy::ProxySeen;
 use crate::model::replica::{Container, ContainerId, ContainerState, Load};
 use crate::model::service::Service;
 use crate::model::time::Moment;
-use crate::outside::{Ask, Engine, Error, Net, Result};
+use crate::outside::{Engine, Error, Net, Result, UsageRequest};
 
 /// A reading older than this many intervals is not used.
 pub(crate) const GAP_INTERVALS: u32 = 3;
@@ -75,15 +75,15 @@ impl Sampler {
             .map(|s| s.name.as_str())
             .collect();
         let running = containers.iter().filter(|c| c.state == ContainerState::Running);
-        let ask = |c: &&Container| Ask {
+        let ask = |c: &&Container| UsageRequest {
             id: c.id.clone(),
             memory: by_memory.contains(c.service.as_str()),
         };
-        let asks: Vec<Ask> = running.map(ask).collect();
+        let asks: Vec<UsageRequest> = running.map(ask).collect();
         let usages = engine.usage(&asks);
         let counters = usages.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?))).collect();
         let cpus = self.cpu.loads(counters, can_serve, config.check_interval);
-        let loads = |ask: Ask| {
+        let loads = |ask: UsageRequest| {
             let cpu = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
             let memory = usages.get(&ask.id).and_then(|u| u.memory);
             let memory = memory.filter(|_| ask.memory).map_or(Load::Missing, memory::load);

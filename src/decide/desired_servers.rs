@@ -10,7 +10,7 @@ use crate::model::snapshot::Snapshot;
 use crate::model::swarm::SwarmServiceState;
 
 /// Every replica that can serve, and every one that drains.
-pub(crate) fn desired(
+pub(crate) fn of(
     snapshot: &Snapshot,
     memory: &ServiceMemory,
     classified: &Classified,
