@@ -1,4 +1,4 @@
-//! When HAProxy is reloaded, when it is steered, and when it is left alone.
+//! When HAProxy is reloaded, when server states are set, and when it is left alone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// question mark for one that HAProxy has not looked at, `@N` for one at another's address; `:P` at
 /// the end is the port that the service listens on. `-` is an empty list; `silent`, that HAProxy
 /// does not answer; `none`, that nothing was applied yet. `reloaded=MS` and `updated=MS` are how
-/// long ago the last one ended, `failed=COUNT/MS/LIST` gives failures in a row, `unsteered`,
+/// long ago the last one ended, `failed=COUNT/MS/LIST` gives failures in a row, `unset`,
 /// that HAProxy did not take the last order, `fixed`, that its servers cannot change while it runs,
 /// `stale`, that it has an earlier certificate, `old=N` counts earlier processes, `lingering=MS`,
 /// that one of them, number 7, still listens so long after its successor serves.
@@ -48,7 +48,7 @@ fn table(rows: &str) {
                     seen.iter_mut().for_each(|seen| seen.lingering.push(lingering));
                 }
                 ("stale", _) => seen.iter_mut().for_each(|seen| seen.is_stale = true),
-                ("unsteered", _) => memory.is_state_unset = true,
+                ("unset", _) => memory.is_state_unset = true,
                 ("fixed", _) => seen.iter_mut().for_each(|seen| seen.takes_dynamic_servers = false),
                 ("failed", value) => {
                     let [count, ms, list] = value.split('/').collect::<Vec<_>>()[..] else {
@@ -154,14 +154,14 @@ fn what_is_right_is_left_alone() {
 fn who_drains_is_told_to_the_running_process() {
     table(
         "
-        1,2~   1,2      1,2                     | steer web-2=drain
-        1,2    1,2~     1,2                     | steer web-2=ready
-        1~,2   1,2~     1,2                     | steer web-2=ready
-        1,2~   1,2      1,2   reloaded=1        | steer web-2=drain
-        1,2~   1,2!     1,2                     | steer web-2=drain
-        1,2    1,2!     1,2                     | steer web-2=ready
-        1,2~   1,2      none                    | steer web-2=drain
-        1,2~   1,2      1,2   unsteered         | steer web-2=drain
+        1,2~   1,2      1,2                     | set server state web-2=drain
+        1,2    1,2~     1,2                     | set server state web-2=ready
+        1~,2   1,2~     1,2                     | set server state web-2=ready
+        1,2~   1,2      1,2   reloaded=1        | set server state web-2=drain
+        1,2~   1,2!     1,2                     | set server state web-2=drain
+        1,2    1,2!     1,2                     | set server state web-2=ready
+        1,2~   1,2      none                    | set server state web-2=drain
+        1,2~   1,2      1,2   unset             | set server state web-2=drain
     ",
     );
 }
@@ -171,7 +171,7 @@ fn a_new_server_gets_requests_once_haproxy_looked_at_it() {
     table(
         "
         1,2    1,2~?    1,2                     | wait 250
-        1,2    1,2~     1,2                     | steer web-2=ready
+        1,2    1,2~     1,2                     | set server state web-2=ready
         1,2~   1,2~?    1,2                     | nothing
         1,2    1?,2     1,2                     | nothing
     ",
@@ -184,9 +184,9 @@ fn whoever_goes_stays_until_those_have_come_that_take_its_place() {
         "
         1~,2   1        1                       | update
         1~,2   1,2~?    1,2                     | wait 250
-        1~,2   1,2~     1,2                     | steer web-2=ready
-        1~,2   1,2      1,2                     | steer web-1=drain
-        1~     1        1                       | steer web-1=drain
+        1~,2   1,2~     1,2                     | set server state web-2=ready
+        1~,2   1,2      1,2                     | set server state web-1=drain
+        1~     1        1                       | set server state web-1=drain
         1~,2,3 1,2      1                       | update
         1~,2,3 1,2      none failed=3/0/1,2,3   | wait 4000
         1~,3   1        none failed=3/3999/1,3  | wait 1
@@ -199,15 +199,15 @@ fn whoever_goes_stays_until_those_have_come_that_take_its_place() {
 fn what_should_not_be_there_is_put_out_of_use_before_all_else() {
     table(
         "
-        1      1,2      1,2                             | steer web-2=maint
-        1      1,2~     1,2                             | steer web-2=maint
-        1      1,2      1,2  fixed reloaded=1           | steer web-2=maint
-        1      1,2      none failed=7/0/1               | steer web-2=maint
-        1,2    1,2@9    1,2                             | steer web-2=maint
-        1,2    1,2,9    1,2                             | steer web-9=maint
-        -      1        1                               | steer web-1=maint
-        1      1,2      1,2  unsteered                  | update
-        1      1,2      1,2  unsteered fixed            | reload
+        1      1,2      1,2                             | set server state web-2=maint
+        1      1,2~     1,2                             | set server state web-2=maint
+        1      1,2      1,2  fixed reloaded=1           | set server state web-2=maint
+        1      1,2      none failed=7/0/1               | set server state web-2=maint
+        1,2    1,2@9    1,2                             | set server state web-2=maint
+        1,2    1,2,9    1,2                             | set server state web-9=maint
+        -      1        1                               | set server state web-1=maint
+        1      1,2      1,2  unset                  | update
+        1      1,2      1,2  unset fixed            | reload
     ",
     );
 }
@@ -267,7 +267,7 @@ fn a_new_certificate_is_a_reload_once_the_servers_are_right() {
         1,2    1,2      1,2   stale                   | reload
         1,2    1,2      1,2   stale reloaded=1999     | wait 1
         1,2    1        1     stale                   | update
-        1,2~   1,2      1,2   stale                   | steer web-2=drain
+        1,2~   1,2      1,2   stale                   | set server state web-2=drain
         1,2    1,2      none  stale failed=3/3999/1,2 | wait 1
     ",
     );
@@ -405,7 +405,7 @@ fn an_earlier_process_that_still_listens_is_ended_after_two_seconds() {
         1      1        1     lingering=2000                  | end haproxy [7]
         1      1        1     lingering=2000 lingering=1999   | end haproxy [7]
         1      1        1     old=1                           | nothing
-        1,2~   1,2      1,2   lingering=2000                  | steer web-2=drain
+        1,2~   1,2      1,2   lingering=2000                  | set server state web-2=drain
         1      1        1     lingering=1000 updated=0        | wait 1000
         1:81   1        1     lingering=2000                  | end haproxy [7]
         1:81   1        1     lingering=1999                  | reload
