@@ -70,7 +70,7 @@ use crate::model::time::Moment;
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
 pub(crate) const S: Duration = Duration::from_secs(1);
 
-/// One row: `strip loads min..max desired words… | desired [what] why`. Loads are percentages, one| desired [what] why`. Loads are percentages, one
+/// One row: `strip loads min..max desired words… | desired [what] why`. Loads are percentages, one
 /// for each replica with a sample, the last one for all that are left. A desired of `?` is a first
 /// look. The words are the facts that are not as in a quiet world; see `apply`.
 #[track_caller]
