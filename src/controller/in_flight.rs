@@ -58,15 +58,8 @@ impl InFlight {
 
     /// Starts of services that `is_wanted` rejects: their spec has changed since.
     pub(crate) fn stale_starts(&self, is_wanted: impl Fn(&Service) -> bool) -> Vec<Claim> {
-        let is_stale = |action: &Action| match action {
-            Action::Start { service, .. } => !is_wanted(service),
-            Action::Remove(_)
-            | Action::Resize { .. }
-            | Action::Reload { .. }
-            | Action::UpdateServers { .. }
-            | Action::SetServerStates { .. }
-            | Action::EndProxies { .. } => false,
-        };
+        let is_stale =
+            |action: &Action| action.as_start().is_some_and(|(service, _)| !is_wanted(service));
         let stale = self.begun.iter().filter(|(_, action)| is_stale(action));
         stale.map(|(claim, _)| claim.clone()).collect()
     }

@@ -265,7 +265,8 @@ impl Controller {
         if is_evaluation && output.engine_error.is_none() {
             self.last_good = Some(now);
         }
-        if is_evaluation || std::mem::take(&mut self.is_reloaded) {
+        let is_reloaded = std::mem::take(&mut self.is_reloaded);
+        if is_evaluation || is_reloaded {
             effects.extend(self.cancel_stale_starts());
         }
         Ticked { output, is_evaluation, took }

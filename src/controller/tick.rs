@@ -343,15 +343,7 @@ fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>)
 
 /// Memory limit of a start in bytes, if it has one.
 fn memory_of(action: &Action) -> Option<u64> {
-    match action {
-        Action::Start { service, .. } => service.container.memory,
-        Action::Remove(_)
-        | Action::Resize { .. }
-        | Action::Reload { .. }
-        | Action::UpdateServers { .. }
-        | Action::SetServerStates { .. }
-        | Action::EndProxies { .. } => None,
-    }
+    action.as_start()?.0.container.memory
 }
 
 /// A bug that one service's state brings to light must not take the others down with it.

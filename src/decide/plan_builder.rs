@@ -42,7 +42,6 @@ pub(crate) struct PlanBuilder<'a> {
 
 impl<'a> PlanBuilder<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot, memory: &ServiceMemory) -> PlanBuilder<'a> {
-        let classified = Classified::new(snapshot, memory);
         PlanBuilder {
             snapshot,
             next: memory.clone(),
@@ -51,9 +50,9 @@ impl<'a> PlanBuilder<'a> {
             is_by_load: false,
             because: Vec::new(),
             measured: Vec::new(),
-            counts: classified.counts.by_state(),
-            samples: samples(snapshot, &classified),
-            classified,
+            counts: Counts::default(),
+            samples: Vec::new(),
+            classified: Classified::new(snapshot, memory),
             actions: Vec::new(),
             transitions: Vec::new(),
             service_transitions: Vec::new(),
@@ -98,6 +97,7 @@ impl<'a> PlanBuilder<'a> {
 
     /// Begins nothing: HAProxy keeps the servers that it has.
     pub(crate) fn unchanged(mut self, rule: Rule) -> (Plan, ServiceMemory) {
+        self.record_samples();
         self.set_number(rule, self.desired);
         self.assemble(None)
     }

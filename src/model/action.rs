@@ -84,6 +84,19 @@ pub(crate) enum Claim {
 }
 
 impl Action {
+    /// The service and number of a start.
+    pub(crate) fn as_start(&self) -> Option<(&Service, u32)> {
+        match self {
+            Action::Start { service, number, .. } => Some((service, *number)),
+            Action::Remove(_)
+            | Action::Resize { .. }
+            | Action::Reload { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
+            | Action::EndProxies { .. } => None,
+        }
+    }
+
     pub(crate) fn claim(&self) -> Claim {
         match self {
             Action::Start { service, number, .. } => {

@@ -138,18 +138,10 @@ impl WorldState {
 
     /// No more are started than the config allows above the number.
     fn check_surge(&mut self, plan: &Plan, before: &ServiceMemory) {
-        let is_start = |a: &&Action| matches!(a, Action::Start { .. });
-        let starts = plan.actions.iter().filter(is_start).count();
-        let made = |a: &&Action| match a {
-            Action::Start { number, .. } => self.containers.iter().any(|u| u.number == *number),
-            Action::Remove(_)
-            | Action::Resize { .. }
-            | Action::Reload { .. }
-            | Action::UpdateServers { .. }
-            | Action::SetServerStates { .. }
-            | Action::EndProxies { .. } => false,
-        };
-        let again = plan.actions.iter().filter(made).count();
+        let starting = || plan.actions.iter().filter_map(Action::as_start);
+        let starts = starting().count();
+        let is_made = |(_, number): &(_, u32)| self.containers.iter().any(|u| u.number == *number);
+        let again = starting().filter(is_made).count();
         let drained = |u: &SimContainer| {
             plan.transitions.contains(&ReplicaTransition::DrainStarted { number: u.number })
         };
