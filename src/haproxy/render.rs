@@ -34,6 +34,9 @@ const DEFAULTS: &str = "\
     timeout tunnel 1h
 ";
 
+/// How long a GET waits before its second try.
+const RETRY_DELAY_MS: u32 = 200;
+
 /// Not a valid service name, so no service has it.
 const STATS: &str = "_statistics";
 
@@ -130,13 +133,23 @@ fn render_frontend(
 /// twice: the outer pass repeats it once when there is no answer, the inner pass finds a replica
 /// that accepts the connection. The inner 502 for a crashed replica is suppressed, so that the
 /// outer pass sees no answer.
+///
+/// A process that is killed closes its connections one by one, and its listener may still accept
+/// when the first is gone. The dying replica has the fewest requests then, so a repeat at once
+/// would go back to it. Hence the server `wait`, which answers nothing after [`RETRY_DELAY_MS`]:
+/// `balance first` begins with the server `again`, and each redispatch goes to the other one.
+/// (A delay by `tcp-request inspect-delay` ends at once in HAProxy 2.6 if the request has no body.)
 fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     let name = &backend.service;
     let _ = write!(
         out,
-        "\nbackend {name}:first\n    retries 1\n    retry-on conn-failure empty-response\n    \
-         server again {socket}\n\nfrontend {name}:again\n    bind {socket}\n    \
-         errorfile 502 /dev/null\n    default_backend {name}\n"
+        "\nbackend {name}:first\n    balance first\n    retries 2\n    \
+         retry-on conn-failure empty-response\n    server again {socket}\n    \
+         server wait {socket}:wait\n\n\
+         frontend {name}:again\n    bind {socket}\n    errorfile 502 /dev/null\n    \
+         default_backend {name}\n\n\
+         frontend {name}:wait\n    bind {socket}:wait\n    errorfile 502 /dev/null\n    \
+         timeout tarpit {RETRY_DELAY_MS}ms\n    http-request tarpit deny_status 502\n"
     );
 }
 
@@ -371,14 +384,24 @@ frontend web
     default_backend web
 
 backend web:first
-    retries 1
+    balance first
+    retries 2
     retry-on conn-failure empty-response
     server again {socket}
+    server wait {socket}:wait
 
 frontend web:again
     bind {socket}
     errorfile 502 /dev/null
     default_backend web
+
+frontend web:wait
+    bind {socket}:wait
+    errorfile 502 /dev/null
+    timeout tarpit 200ms
+    http-request tarpit deny_status 502
+
+backend web
 
 backend web
 "

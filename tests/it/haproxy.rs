@@ -293,3 +293,53 @@ fn a_replica_that_comes_back_at_another_address_takes_no_reload_and_costs_no_req
     assert_eq!(harness.haproxies().0, pids);
     end(daemon, "TERM", secs(5));
 }
+
+/// Two replicas. The one that is asked for `/busy` is busy until the test ends, and tells the test.
+/// From then on the other one dies: it closes each connection without an answer for 100 ms from the
+/// first, and still accepts. After that it answers, in place of a third replica.
+fn start_dying_app(asked: mpsc::Sender<()>) -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut busy = None;
+        let mut dies_until = None;
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let Some(request) = fake_http::read_request(&mut reader) else { continue };
+            if request.path == "/busy" {
+                busy = Some(stream);
+                asked.send(()).unwrap();
+                continue;
+            }
+            #[allow(clippy::disallowed_methods, reason = "how long a process takes to die")]
+            let now = Instant::now();
+            let is_dying = busy.is_some()
+                && request.path == "/"
+                && now < *dies_until.get_or_insert(now + Duration::from_millis(100));
+            if !is_dying {
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_get_is_not_sent_again_while_its_replica_is_still_dying() {
+    let mut harness = Harness::new("dying");
+    let (asked, is_busy) = mpsc::channel();
+    harness.set("/services/web/port", json!(start_dying_app(asked)));
+    harness.set("/services/web/min_replicas", json!(2));
+    harness.set("/services/web/max_replicas", json!(2));
+    harness.set("/services/web/retry", json!("safe"));
+    let daemon = harness.start();
+    daemon.wait(&["kind=replica.started", "replica=web-2"], SOON);
+    harness.wait_served();
+    harness.wait_quiet();
+    let mut busy = TcpStream::connect(&harness.front).unwrap();
+    busy.write_all(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    is_busy.recv_timeout(SOON).unwrap();
+    assert_eq!(fake_http::get(&harness.front), Some(200), "{:#?}", daemon.lines());
+    end(daemon, "TERM", secs(5));
+}
