@@ -34,7 +34,7 @@ use crate::observe;
 use crate::observe::health::probe_results::ReplicaRun;
 use crate::observe::health::{ProbeOutcome, ProbeTarget};
 
-/// How often a driver polls at least, so that a death of HAProxy is noticed.
+/// How often HAProxy is checked to be alive, which costs two reads of files.
 pub(crate) const PROXY_WATCH: Duration = Duration::from_secs(1);
 /// Until the next tick when an action had no room.
 const CROWDED: Duration = Duration::from_millis(250);
@@ -113,6 +113,7 @@ pub(crate) struct Controller {
     /// The config changed since the last tick.
     is_reloaded: bool,
     proxy_was_alive: bool,
+    next_proxy_check: Moment,
     started: Moment,
     /// The last evaluation at which the engine answered.
     last_good: Option<Moment>,
@@ -139,6 +140,7 @@ impl Controller {
             done: Vec::new(),
             is_reloaded: false,
             proxy_was_alive: false,
+            next_proxy_check: now,
             started: now,
             last_good: None,
         }
@@ -200,7 +202,7 @@ impl Controller {
         probes.chain(reads.map(Effect::ReadMetric)).collect()
     }
 
-    /// How long until there is something to poll for.
+    /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
     pub(crate) fn idle(&self, now: Moment) -> Duration {
         self.schedule.idle(now).min(self.until_due(now))
     }
@@ -211,6 +213,11 @@ impl Controller {
         metrics.into_iter().chain(self.prober.idle(now)).min().unwrap_or(Duration::MAX)
     }
 
+    /// How long until HAProxy is to be checked, for which a driver has to poll.
+    pub(crate) fn until_proxy_check(&self, now: Moment) -> Duration {
+        self.next_proxy_check.since(now)
+    }
+
     fn evaluation(&self) -> Evaluation {
         let interval = self.config.check_interval;
         Evaluation { at: self.schedule.next_evaluation(), interval }
@@ -218,6 +225,10 @@ impl Controller {
 
     /// An HAProxy that died is started at once, not at the next evaluation.
     fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) {
+        if now < self.next_proxy_check {
+            return;
+        }
+        self.next_proxy_check = now.plus(PROXY_WATCH);
         let is_alive = adapters.proxy.is_alive();
         if self.proxy_was_alive && !is_alive {
             self.schedule.wake(now);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::controller::tick::Adapters;
-use crate::controller::{Controller, Effect, LoopEvent, PROXY_WATCH, Poll, Ticked};
+use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
 use crate::daemon::inbox::Incoming;
@@ -95,7 +95,7 @@ impl EventLoop {
             self.poll();
             let now = self.now();
             self.components.notify.alive(now);
-            self.receive(self.controller.idle(now).min(PROXY_WATCH));
+            self.receive(self.controller.idle(now).min(self.controller.until_proxy_check(now)));
         }
         self.components.notify.stopping();
         let cancelled = self.controller.shut_down();
