@@ -402,8 +402,6 @@ frontend web:wait
     http-request tarpit deny_status 502
 
 backend web
-
-backend web
 "
         );
         let safe = text(Retry::Safe, 2);
