@@ -15,7 +15,7 @@ use crate::observe::health::tracker::HealthTracker;
 use crate::observe::health::{ProbeOutcome, ProbeTarget};
 
 /// Probes at once. A thread costs some 30 KB while it asks; beyond, the longest due go first.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 /// A replica that starts is probed this often, so that it serves soon after it can.
 const EAGER: Duration = Duration::from_millis(200);
 const EAGER_FOR: Duration = Duration::from_secs(30);

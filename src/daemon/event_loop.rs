@@ -164,10 +164,7 @@ impl EventLoop {
                         self.handle(LoopEvent::Cancelled(claim));
                     }
                 }
-                Effect::Probe(target) => {
-                    let failed = self.components.probes.send(&target);
-                    failed.into_iter().for_each(|event| self.handle(event));
-                }
+                Effect::Probe(target) => self.components.probes.send(target),
                 Effect::ReadMetric(read) => self.components.metrics.send(read),
             }
         }

@@ -2,14 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::SyncSender;
 
 use crate::act;
 use crate::controller::LoopEvent;
 use crate::controller::in_flight::IN_FLIGHT_MAX;
 use crate::daemon::image_puller::{ImagePuller, PendingAction};
 use crate::daemon::inbox::Incoming;
-use crate::daemon::pool;
+use crate::daemon::pool::Pool;
 use crate::docker::Docker;
 use crate::model::action::{Action, ActionError, ActionOutput, Claim, Done, RollbackState};
 use crate::outside::{Clock, Engine, Proxy, Result};
@@ -17,9 +17,9 @@ use crate::outside::{Clock, Engine, Proxy, Result};
 const WORKERS: usize = 8;
 
 pub(crate) struct Executor {
-    engine_queue: SyncSender<PendingAction>,
+    engine_pool: Pool<PendingAction>,
     /// HAProxy must not wait for Docker.
-    proxy_queue: SyncSender<PendingAction>,
+    proxy_pool: Pool<PendingAction>,
     pulls: ImagePuller,
     clock: Arc<dyn Clock>,
 }
@@ -29,33 +29,33 @@ impl Executor {
         engine: Arc<Docker>,
         proxy: Arc<dyn Proxy>,
         clock: Arc<dyn Clock>,
-        inbox: SyncSender<Incoming>,
+        inbox: &SyncSender<Incoming>,
     ) -> Result<Executor> {
         let work = {
             let clock = clock.clone();
             let engine = engine.clone();
             move |job| Incoming::Loop(LoopEvent::Done(perform(job, &*engine, &*proxy, &*clock)))
         };
-        let workers = (0..WORKERS).map(|n| format!("worker-{n}"));
-        let (engine_queue, jobs) = mpsc::sync_channel(IN_FLIGHT_MAX);
-        let pulls = ImagePuller::new(engine, clock.clone(), inbox.clone(), engine_queue.clone());
+        let engine_pool = Pool::new("worker", WORKERS, IN_FLIGHT_MAX, inbox);
+        let pulls = ImagePuller::new(engine, clock.clone(), inbox.clone(), engine_pool.clone());
         let engine_work = {
             let (work, pulls) = (work.clone(), pulls.clone());
             move |job| pulls.park(job).map(&work)
         };
-        pool::run(workers, jobs, &inbox, engine_work)?;
-        let proxy_queue = pool::start(["haproxy".to_owned()], 1, &inbox, work)?;
-        Ok(Executor { engine_queue, proxy_queue, pulls, clock })
+        engine_pool.start(engine_work)?;
+        let proxy_pool = Pool::new("haproxy", 1, 1, inbox);
+        proxy_pool.start(move |job| Some(work(job)))?;
+        Ok(Executor { engine_pool, proxy_pool, pulls, clock })
     }
 
     pub(crate) fn begin(&self, action: Action) {
-        let queue = match action.claim() {
-            Claim::Proxy => &self.proxy_queue,
-            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) => &self.engine_queue,
+        let pool = match action.claim() {
+            Claim::Proxy => &self.proxy_pool,
+            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) => &self.engine_pool,
         };
         let job = PendingAction { action, begun: self.clock.now(), is_prepared: false };
-        // There is room for as many as the controller begins; the threads end with the daemon.
-        drop(queue.try_send(job));
+        // There is room for as many as the controller begins.
+        pool.send(job);
     }
 
     /// Whether the start still waited for its image, and is cancelled.

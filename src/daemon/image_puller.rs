@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::controller::LoopEvent;
 use crate::daemon::inbox::Incoming;
-use crate::daemon::pool;
+use crate::daemon::pool::{self, Pool};
 use crate::daemon::spawn::spawn;
 use crate::docker::Docker;
 use crate::model::action::{Action, ActionError, Claim, Done, RollbackState};
@@ -31,7 +31,7 @@ pub(crate) struct ImagePuller {
     engine: Arc<Docker>,
     clock: Arc<dyn Clock>,
     inbox: SyncSender<Incoming>,
-    queue: SyncSender<PendingAction>,
+    pool: Pool<PendingAction>,
     wanted: Arc<Mutex<PullQueue>>,
 }
 
@@ -51,14 +51,14 @@ impl PullQueue {
 }
 
 impl ImagePuller {
-    /// Jobs go to `queue` once their image is there.
+    /// Jobs go to `pool` once their image is there.
     pub(crate) fn new(
         engine: Arc<Docker>,
         clock: Arc<dyn Clock>,
         inbox: SyncSender<Incoming>,
-        queue: SyncSender<PendingAction>,
+        pool: Pool<PendingAction>,
     ) -> ImagePuller {
-        ImagePuller { engine, clock, inbox, queue, wanted: Arc::default() }
+        ImagePuller { engine, clock, inbox, pool, wanted: Arc::default() }
     }
 
     fn wanted(&self) -> MutexGuard<'_, PullQueue> {
@@ -158,8 +158,8 @@ impl ImagePuller {
         drop(wanted);
         for job in jobs {
             match result {
-                // During shutdown the receiver may be gone.
-                Ok(()) => drop(self.queue.send(PendingAction { is_prepared: true, ..job })),
+                // There is room for as many as the controller begins.
+                Ok(()) => drop(self.pool.send(PendingAction { is_prepared: true, ..job })),
                 Err(words) => {
                     let took = self.clock.now().since(job.begun);
                     let trouble = ActionError {

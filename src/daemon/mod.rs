@@ -79,10 +79,10 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         listen_to_docker(&config, journal, clock.clone(), stop.clone(), sender.clone())?;
     }
     let asking = sender.clone();
-    let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), sender.clone())?;
+    let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), &sender)?;
     let net = Arc::new(SystemNet::new());
-    let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), sender.clone());
-    let metric_threads = MetricThreads::new(net, clock.clone(), sender)?;
+    let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), &sender)?;
+    let metric_threads = MetricThreads::new(net, clock.clone(), &sender)?;
     let event_ring = Arc::new(EventRing::default());
     let mut recorder =
         EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), event_ring.clone());

@@ -1,5 +1,4 @@
-//! Sends probes, each on a thread of its own: one that hangs delays nobody. The controller bounds
-//! their number.
+//! Sends probes on a bounded pool: one that hangs keeps one thread, for no longer than its timeout.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -7,18 +6,15 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crate::controller::LoopEvent;
+use crate::controller::prober::AT_ONCE;
 use crate::daemon::inbox::Incoming;
-use crate::daemon::pool;
-use crate::daemon::spawn::spawn;
+use crate::daemon::pool::{self, Pool};
 use crate::model::metric_event::{MetricEvent, ProbeFailureReason};
 use crate::observe::health::{self, ProbeOutcome, ProbeTarget};
-use crate::outside::{Clock, Error, MetricsSink, Net};
+use crate::outside::{Clock, Error, MetricsSink, Net, Result};
 
 pub(crate) struct ProbeThreads {
-    net: Arc<dyn Net>,
-    clock: Arc<dyn Clock>,
-    metrics_sink: MetricsSink,
-    inbox: SyncSender<Incoming>,
+    pool: Pool<ProbeTarget>,
 }
 
 impl ProbeThreads {
@@ -26,30 +22,25 @@ impl ProbeThreads {
         net: Arc<dyn Net>,
         clock: Arc<dyn Clock>,
         metrics_sink: MetricsSink,
-        inbox: SyncSender<Incoming>,
-    ) -> ProbeThreads {
-        ProbeThreads { net, clock, metrics_sink, inbox }
-    }
-
-    /// The result comes by the inbox, or is returned where no thread could be started.
-    pub(crate) fn send(&self, target: &ProbeTarget) -> Option<LoopEvent> {
-        let (asked, net, inbox) = (target.clone(), self.net.clone(), self.inbox.clone());
-        let (clock, metrics_sink) = (self.clock.clone(), self.metrics_sink.clone());
-        let body = move || {
-            let probe = || Ok(timed(&*net, &asked, &*clock, &metrics_sink));
+        inbox: &SyncSender<Incoming>,
+    ) -> Result<ProbeThreads> {
+        let work = move |target: ProbeTarget| {
+            let probe = || Ok(timed(&*net, &target, &*clock, &metrics_sink));
             let outcome =
                 pool::ask(probe, "internal error in plimsoll (please report); see the log");
             let outcome = outcome.unwrap_or_else(ProbeOutcome::NotAsked);
-            // During shutdown the receiver may be gone.
-            drop(inbox.send(Incoming::Loop(probed(&asked, outcome))));
+            Some(Incoming::Loop(LoopEvent::Probed { id: target.id, run: target.run, outcome }))
         };
-        let err = spawn("probe", body).err()?;
-        Some(probed(target, ProbeOutcome::NotAsked(err.to_string())))
+        let pool = Pool::new("probe", AT_ONCE, AT_ONCE, inbox);
+        pool.start(work)?;
+        Ok(ProbeThreads { pool })
     }
-}
 
-fn probed(target: &ProbeTarget, outcome: ProbeOutcome) -> LoopEvent {
-    LoopEvent::Probed { id: target.id.clone(), run: target.run, outcome }
+    /// The result comes by the inbox.
+    pub(crate) fn send(&self, target: ProbeTarget) {
+        // There is room for as many as the controller sends.
+        self.pool.send(target);
+    }
 }
 
 /// A probe that could not be sent is not counted.
@@ -155,7 +146,8 @@ mod tests {
             "health_check": { "type": "tcp", "interval": "1s", "timeout": "1s" } } } }"#;
         let config = config::parse("made up", text).config.unwrap();
         let (sender, inbox) = mpsc::sync_channel(9);
-        let threads = ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), sender);
+        let threads =
+            ProbeThreads::new(answers.clone(), Arc::new(Still), Arc::new(|_| ()), &sender).unwrap();
         let mut prober = Prober::new(true);
         let target = ProbeTarget {
             id: ContainerId("a".to_owned()),
@@ -180,7 +172,8 @@ mod tests {
             now = now.plus(Duration::from_secs(2));
             let due = prober.due(now);
             assert_eq!(due.len(), 1);
-            assert!(threads.send(&due[0]).is_none() && prober.idle(now).is_none());
+            threads.send(due[0].clone());
+            assert!(prober.idle(now).is_none());
             let Ok(Incoming::Loop(LoopEvent::Probed { id, run, outcome })) =
                 inbox.recv_timeout(Duration::from_secs(10))
             else {

@@ -1,6 +1,7 @@
-//! What the daemon costs while nothing happens: processor time a tick and memory, with 1 and with
-//! 50 replicas, beside what `docker stats --no-stream` costs for the same containers in the same
-//! run. Processor time is the kernel's own account of each process, not wall time.
+//! What the daemon costs while nothing happens, with 1 and with 50 replicas: evaluated and probed
+//! each second, and at the default intervals. Beside it stands what `docker stats --no-stream`
+//! costs for the same containers in the same run. Processor time is the kernel's own account of the
+//! process, threads that ended included.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -18,72 +19,106 @@ use std::process::Command;
 use crate::daemon::{Daemon, PLIMSOLL, secs};
 use crate::testbed::Testbed;
 
-const TICKS: u32 = 20;
 /// Of the kernel's account: USER_HZ is 100 on Linux.
 const MS_A_JIFFY: u64 = 10;
 
-struct Cost {
+struct Row {
     replicas: u32,
-    tick_ms: f64,
+    probe: &'static str,
+    /// `check_interval` and the interval of the health check, in seconds.
+    intervals: (u32, u32),
+    /// How long it is measured.
+    seconds: u32,
+}
+
+struct Cost {
+    cpu_ms: f64,
     dockerd_ms: f64,
+    wakeups: f64,
+    threads: u64,
     rss_kib: u64,
     stats_ms: f64,
 }
 
 fn main() {
-    let costs: Vec<Cost> = [1, 50].into_iter().map(measure).collect();
-    println!("{TICKS} ticks each, one a second; CPU-ms a tick, memory in KiB");
+    let each_second = |replicas| Row { replicas, probe: "http", intervals: (1, 1), seconds: 20 };
+    let at_defaults = |probe| Row { replicas: 50, probe, intervals: (15, 10), seconds: 60 };
+    let rows = [each_second(1), each_second(50), at_defaults("tcp"), at_defaults("http")];
+    println!("per second: CPU-ms of the whole process, voluntary context switches; memory in KiB");
     println!(
-        "replicas  plimsoll  dockerd meanwhile      RSS  docker stats (client)  plimsoll/stats"
+        "replicas  probe  intervals   CPU-ms  dockerd meanwhile  switches  threads      RSS  \
+         docker stats (client)  CPU-ms/stats"
     );
-    for c in &costs {
+    let costs = rows.map(|row| {
+        let cost = measure(&row);
         println!(
-            "{:>8} {:>9.2} {:>18.2} {:>8} {:>22.1} {:>14.1}%",
-            c.replicas,
-            c.tick_ms,
-            c.dockerd_ms,
-            c.rss_kib,
-            c.stats_ms,
-            100.0 * c.tick_ms / c.stats_ms
+            "{:>8} {:>6} {:>7} s,{:>2} {:>8.2} {:>18.2} {:>9.1} {:>8} {:>8} {:>22.1} {:>12.1}%",
+            row.replicas,
+            row.probe,
+            row.intervals.0,
+            row.intervals.1,
+            cost.cpu_ms,
+            cost.dockerd_ms,
+            cost.wakeups,
+            cost.threads,
+            cost.rss_kib,
+            cost.stats_ms,
+            100.0 * cost.cpu_ms / cost.stats_ms
         );
-    }
-    println!("50 replicas cost {:.1} times what 1 costs", costs[1].tick_ms / costs[0].tick_ms);
+        cost
+    });
+    println!("50 replicas cost {:.1} times what 1 costs", costs[1].cpu_ms / costs[0].cpu_ms);
 }
 
-fn measure(replicas: u32) -> Cost {
+fn measure(row: &Row) -> Cost {
     let testbed = Testbed::new("bench");
     let config = testbed.configure(&format!(
-        r#""min_replicas": {replicas}, "max_replicas": 60, "environment": {{ "WORKERS": "1" }},
-           "scale_up_threshold": 9000, "scale_down_threshold": 0"#
+        r#""min_replicas": {}, "max_replicas": 60, "environment": {{ "WORKERS": "1" }},
+           "scale_up_threshold": 9000, "scale_down_threshold": 0"#,
+        row.replicas
     ));
-    let quiet = fs::read_to_string(&config)
-        .unwrap()
-        .replace(r#""log_level": "debug""#, r#""log_level": "info""#);
-    fs::write(&config, quiet).unwrap();
+    let (check, probe) = row.intervals;
+    let mut text = fs::read_to_string(&config).unwrap();
+    for (from, to) in [
+        (r#""log_level": "debug""#, r#""log_level": "info""#.to_owned()),
+        (r#""check_interval": 1,"#, format!(r#""check_interval": {check},"#)),
+        (
+            r#""path": "/health", "interval": 1,"#,
+            match row.probe {
+                "tcp" => format!(r#""type": "tcp", "interval": {probe},"#),
+                _ => format!(r#""path": "/health", "interval": {probe},"#),
+            },
+        ),
+    ] {
+        assert!(text.contains(from), "{from} in {text}");
+        text = text.replace(from, &to);
+    }
+    fs::write(&config, text).unwrap();
     let program = std::env::var("PLIMSOLL_BENCH_BIN").unwrap_or_else(|_| PLIMSOLL.to_owned());
     let daemon = Daemon::start_by(Command::new(program), &config, &[]);
-    let count = usize::try_from(replicas).unwrap();
+    let count = usize::try_from(row.replicas).unwrap();
     testbed.wait_serving(count, secs(180), &daemon);
-    // Two more evaluations, so that counters are open and drains and reloads over.
-    wait_ticks(&daemon, 3);
+    // Until new replicas are probed at their interval, and threads that starts took have ended.
+    wait(&daemon, if check == 1 { 3 } else { 75 });
     let dockerd = pid_of("dockerd");
-    let before = (cpu_ms(daemon.pid()), cpu_ms(dockerd));
-    wait_ticks(&daemon, TICKS);
-    let after = (cpu_ms(daemon.pid()), cpu_ms(dockerd));
-    let each = |from: f64, to: f64| (to - from) / f64::from(TICKS);
+    let before = (cpu_ms(daemon.pid()), cpu_ms(dockerd), switches(daemon.pid()));
+    wait(&daemon, row.seconds);
+    let after = (cpu_ms(daemon.pid()), cpu_ms(dockerd), switches(daemon.pid()));
+    let each = |from: u64, to: u64| (to - from) as f64 / f64::from(row.seconds);
     Cost {
-        replicas,
-        tick_ms: each(before.0, after.0),
+        cpu_ms: each(before.0, after.0),
         dockerd_ms: each(before.1, after.1),
-        rss_kib: rss_kib(daemon.pid()),
+        wakeups: each(before.2, after.2.max(before.2)),
+        threads: status(daemon.pid(), "Threads:"),
+        rss_kib: status(daemon.pid(), "VmRSS:"),
         stats_ms: docker_stats_ms(&testbed),
     }
 }
 
-/// One a second; there is nothing in the log of a quiet daemon to wait for.
-fn wait_ticks(daemon: &Daemon, ticks: u32) {
-    let end = std::time::Instant::now() + secs(u64::from(ticks));
-    daemon::reached(secs(u64::from(ticks) + 1), || end <= std::time::Instant::now());
+/// There is nothing in the log of a quiet daemon to wait for.
+fn wait(daemon: &Daemon, seconds: u32) {
+    let end = std::time::Instant::now() + secs(u64::from(seconds));
+    daemon::reached(secs(u64::from(seconds) + 1), || end <= std::time::Instant::now());
     assert_eq!(daemon.count(&[" error "]), 0, "{:#?}", daemon.lines());
 }
 
@@ -93,19 +128,27 @@ fn stat_fields(pid: u32) -> Vec<u64> {
     rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect()
 }
 
-/// Time on a processor of all its threads that live, to the nanosecond.
-fn cpu_ms(pid: u32) -> f64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let ns = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<f64>().ok()
-    };
-    tasks.filter_map(|t| ns(t.path())).sum::<f64>() / 1e6
+/// utime and stime, which keep the time of threads that ended.
+fn cpu_ms(pid: u32) -> u64 {
+    let fields = stat_fields(pid);
+    (fields[11] + fields[12]) * MS_A_JIFFY
 }
 
-fn rss_kib(pid: u32) -> u64 {
+/// Of the threads that live.
+fn switches(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let of = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(path.join("status")).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| of(task.path())).sum()
+}
+
+/// The number of a line of `/proc/PID/status`.
+fn status(pid: u32, key: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
