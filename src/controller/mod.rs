@@ -7,6 +7,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod in_flight;
+pub(crate) mod load_watch;
 pub(crate) mod metric_poller;
 pub(crate) mod prober;
 pub(crate) mod schedule;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::in_flight::InFlight;
+use crate::controller::load_watch::LoadWatch;
 use crate::controller::metric_poller::{Evaluation, MetricPoller, MetricRead};
 use crate::controller::prober::Prober;
 use crate::controller::schedule::{NextTick, TickSchedule};
@@ -33,6 +35,7 @@ use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::health::probe_results::ReplicaRun;
 use crate::observe::health::{ProbeOutcome, ProbeTarget};
+use crate::observe::metric::EarlyEvaluation;
 
 /// How often HAProxy is checked to be alive, which costs two reads of files.
 pub(crate) const PROXY_WATCH: Duration = Duration::from_secs(1);
@@ -107,6 +110,7 @@ pub(crate) struct Controller {
     schedule: TickSchedule,
     prober: Prober,
     metric_poller: MetricPoller,
+    load_watch: LoadWatch,
     in_flight: InFlight,
     /// Actions that ended since the last tick.
     done: Vec<Done>,
@@ -136,6 +140,7 @@ impl Controller {
             settings,
             state,
             metric_poller,
+            load_watch: LoadWatch::default(),
             in_flight: InFlight::default(),
             done: Vec::new(),
             is_reloaded: false,
@@ -186,11 +191,11 @@ impl Controller {
         let now = adapters.clock.now();
         self.watch_proxy(adapters, now);
         let mut effects = Vec::new();
-        let tick = match self.schedule.next(now) {
-            NextTick::Evaluation => Some(self.tick(adapters, true, is_verbose, &mut effects)),
-            NextTick::Continuation => Some(self.tick(adapters, false, is_verbose, &mut effects)),
-            NextTick::NotYet => None,
-        };
+        let early = self.watch_load(adapters, now);
+        let next = self.schedule.next(now);
+        let is_evaluation = next == NextTick::Evaluation;
+        let tick = (next != NextTick::NotYet || !early.services.is_empty())
+            .then(|| self.tick(adapters, is_evaluation, &early, is_verbose, &mut effects));
         effects.extend(self.due(adapters.clock.now()));
         Poll { effects, tick }
     }
@@ -204,7 +209,8 @@ impl Controller {
 
     /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
     pub(crate) fn idle(&self, now: Moment) -> Duration {
-        self.schedule.idle(now).min(self.until_due(now))
+        let load_watch = self.load_watch.idle(now).unwrap_or(Duration::MAX);
+        self.schedule.idle(now).min(self.until_due(now)).min(load_watch)
     }
 
     /// How long until `due` gives something.
@@ -236,10 +242,20 @@ impl Controller {
         self.proxy_was_alive = is_alive;
     }
 
+    /// The services whose load rose since the last evaluation.
+    fn watch_load(&mut self, adapters: &Adapters, now: Moment) -> EarlyEvaluation {
+        let replicas = self.load_watch.due(now);
+        if replicas.is_empty() {
+            return EarlyEvaluation::default();
+        }
+        self.load_watch.sampled(now, &adapters.engine.open_counters(&replicas))
+    }
+
     fn tick(
         &mut self,
         adapters: &Adapters,
         is_evaluation: bool,
+        early: &EarlyEvaluation,
         is_verbose: bool,
         effects: &mut Vec<Effect>,
     ) -> Ticked {
@@ -248,6 +264,7 @@ impl Controller {
         let input = TickInput {
             config: &self.config,
             is_evaluation,
+            early,
             probed: &self.prober.results,
             remote_metrics: &self.metric_poller.remote_metrics,
             claims: &claims,
@@ -269,6 +286,8 @@ impl Controller {
         let to_probe = std::mem::take(&mut output.to_probe);
         let (changed, events) = self.prober.watch(to_probe, &output.known, now);
         effects.extend(events.into_iter().map(Effect::Emit));
+        let to_watch = std::mem::take(&mut output.to_watch);
+        self.load_watch.watch(to_watch, self.config.check_interval, is_evaluation);
         self.schedule.ticked(now, is_evaluation, requeue_after);
         if changed {
             self.schedule.wake(now);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::controller::load_watch::WatchTarget;
 use crate::decide;
 use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
 use crate::model::action::{Action, ActionOutput, Claim, Done};
@@ -16,7 +17,7 @@ use crate::model::memory::{Memory, ServiceMemory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::ProxyMemory;
 use crate::model::reason::Rule;
-use crate::model::replica::ContainerId;
+use crate::model::replica::{ContainerId, Health};
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
@@ -25,7 +26,7 @@ use crate::model::time::Moment;
 use crate::observe;
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::ProbeResults;
-use crate::observe::metric::{RemoteMetrics, Sampler};
+use crate::observe::metric::{EarlyEvaluation, RemoteMetrics, Sampler};
 use crate::observe::{LastKnown, Observation, ObserveInput};
 use crate::outside::{Clock, Engine, Proxy, Store};
 use crate::report::events::{self, Conditions};
@@ -75,6 +76,7 @@ pub(crate) struct TickInput<'a> {
     pub(crate) config: &'a Config,
     /// The interval is over: load is read, and the number may change.
     pub(crate) is_evaluation: bool,
+    pub(crate) early: &'a EarlyEvaluation,
     pub(crate) probed: &'a ProbeResults,
     pub(crate) remote_metrics: &'a RemoteMetrics,
     /// What actions that have not ended keep others from touching.
@@ -95,6 +97,8 @@ pub(crate) struct TickOutput {
     pub(crate) requeue_after: Option<Duration>,
     /// Replicas that run.
     pub(crate) to_probe: Vec<ProbeTarget>,
+    /// Services whose CPU load could scale them up before the next evaluation.
+    pub(crate) to_watch: Vec<WatchTarget>,
     /// Every replica there is.
     pub(crate) known: Vec<ContainerId>,
     pub(crate) services: Vec<ServiceStatus>,
@@ -129,6 +133,7 @@ pub(crate) fn tick(
         now,
         wall: adapters.clock.wall(),
         due: input.is_evaluation,
+        early: input.early,
         config,
         memory: &state.memory,
         proxied: &state.proxy.memory,
@@ -171,6 +176,7 @@ pub(crate) fn tick(
         known: known_replicas(&seen),
         proxy_error: proxy_error(config, &seen, &state.proxy.memory),
         old_proxies: old_proxies(config, &seen),
+        to_watch: to_watch(&seen, &plans),
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
         nodes: seen.nodes,
@@ -182,6 +188,22 @@ pub(crate) fn tick(
         services,
         panics,
     }
+}
+
+/// Not where load has no say, or the number is the largest already.
+fn to_watch(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<WatchTarget> {
+    let target = |snapshot: &Snapshot| {
+        let name = snapshot.service.name.as_str();
+        let decision = &plans.get(name)?.decision;
+        let bounds = decision.effective.bounds;
+        let can_grow = decision.effective.scaling && decision.desired < bounds.max();
+        let threshold = decide::metrics::cpu_threshold(&snapshot.service).filter(|_| can_grow)?;
+        let ready = snapshot.replicas.iter().filter(|r| r.health == Health::Healthy);
+        let replicas: Vec<ContainerId> = ready.map(|r| r.id.clone()).collect();
+        let service = name.to_owned();
+        (!replicas.is_empty()).then_some(WatchTarget { service, threshold, replicas })
+    };
+    seen.snapshots.iter().filter_map(target).collect()
 }
 
 fn plan_events(

@@ -8,6 +8,7 @@ use crate::model::decision::MetricResult;
 use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::reason::{MetricStatus, Rule};
 use crate::model::replica::{Load, Replica};
+use crate::model::service::{Band, Percent, Service};
 use crate::model::snapshot::Snapshot;
 
 /// Percent. HPA's default (`--horizontal-pod-autoscaler-tolerance`).
@@ -46,6 +47,18 @@ pub(crate) fn measure(
         }
     };
     pairs.map(one).collect()
+}
+
+/// The lowest average CPU load of the ready replicas at which a service scales up. `None`: CPU does
+/// not scale it.
+pub(crate) fn cpu_threshold(service: &Service) -> Option<Percent> {
+    let tolerance = service.behavior.as_ref().map_or(TOLERANCE, |b| b.tolerance);
+    let of_metric = |metric: &&Metric| metric.source == Source::Cpu;
+    let targets = service.metrics.iter().filter(of_metric).map(|metric| {
+        let tolerated = metric.target.0.saturating_mul(u64::from(tolerance) + 100) / 1000;
+        Percent::from_hundredths(tolerated.saturating_add(1))
+    });
+    targets.chain(service.band.map(Band::upper)).min()
 }
 
 fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec<Sample> {

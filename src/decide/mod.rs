@@ -15,7 +15,7 @@ pub(crate) mod headroom;
 mod health;
 mod hpa;
 mod lifecycle;
-mod metrics;
+pub(crate) mod metrics;
 mod normalize;
 mod plan_builder;
 mod policies;

@@ -40,7 +40,7 @@ use crate::model::service::{Adopted, Service};
 use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{
-    Clock, Engine, HostMemory, Listing, MetricsSink, Result, Usage, UsageRequest,
+    Clock, CpuCounter, Engine, HostMemory, Listing, MetricsSink, Result, Usage, UsageRequest,
 };
 
 /// Timeout of calls that a tick waits for. After it Docker counts as unreachable.
@@ -201,6 +201,11 @@ impl Engine for Docker {
             usage.memory = usage.memory.or(read.memory);
         }
         usages
+    }
+
+    fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+        let usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        usage_reader.open_counters(of)
     }
 
     fn host_memory(&self) -> Option<HostMemory> {

@@ -97,6 +97,16 @@ impl UsageReader {
         }
         usages
     }
+
+    /// Of those whose CPU file is open and readable.
+    pub(crate) fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+        let counter = |id: &ContainerId| {
+            let files = self.known.get(id)?;
+            let LazyFiles::Open(file) = &files.cpu else { return None };
+            Some((id.clone(), files.counter(file.read().ok()?, &*self.clock)))
+        };
+        of.iter().filter_map(counter).collect()
+    }
 }
 
 pub(crate) fn host_memory() -> Option<HostMemory> {
@@ -131,17 +141,23 @@ impl UsageFiles {
         let pid = self.pid;
         let read_cpu = |file: &CpuFile| file.read().ok();
         let cpu = self.cpu.read(|| CpuFile::open(pid).ok(), read_cpu)?;
-        let read_ns = clock.now().0.saturating_mul(1_000_000);
-        let limit_nano_cpus = self.limit_nano_cpus;
-        let counter =
-            |used_ns| CpuCounter { used_ns, read_ns, source: CpuSource::Files, limit_nano_cpus };
-        let mut usage = Usage { cpu: cpu.map(counter), memory: None };
+        let cpu = cpu.map(|used_ns| self.counter(used_ns, clock));
+        let mut usage = Usage { cpu, memory: None };
         if memory {
             let read_memory = |files: &MemoryFiles| files.read().ok();
             let used = self.memory.read(|| MemoryFiles::open(pid).ok(), read_memory)?;
             usage.memory = self.memory_use(used, host_memory);
         }
         Ok(usage)
+    }
+
+    fn counter(&self, used_ns: u64, clock: &dyn Clock) -> CpuCounter {
+        CpuCounter {
+            used_ns,
+            read_ns: clock.now().0.saturating_mul(1_000_000),
+            source: CpuSource::Files,
+            limit_nano_cpus: self.limit_nano_cpus,
+        }
     }
 
     fn memory_use(&self, used: Option<u64>, host_memory: Option<u64>) -> Option<MemoryUse> {

@@ -26,7 +26,7 @@ use crate::model::swarm::SwarmNode;
 use crate::model::time::Moment;
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::{ProbeResults, ReplicaRun, probed_health};
-use crate::observe::metric::{Loads, RemoteMetrics, Sampler};
+use crate::observe::metric::{EarlyEvaluation, Loads, RemoteMetrics, Sampler};
 use crate::observe::swarm::SwarmCache;
 use crate::outside::{Clock, Engine, Listing, Proxy};
 
@@ -35,6 +35,7 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) now: Moment,
     pub(crate) wall: Wall,
     pub(crate) due: bool,
+    pub(crate) early: &'a EarlyEvaluation,
     pub(crate) config: &'a Config,
     pub(crate) memory: &'a Memory,
     /// What HAProxy was last brought to, and when.
@@ -44,6 +45,13 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) remote_metrics: &'a RemoteMetrics,
     /// By service: starts that failed since the last tick.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
+}
+
+impl ObserveInput<'_> {
+    /// Whether load may change the number of this service.
+    fn evaluates(&self, service: &str) -> bool {
+        self.due || self.early.services.contains(service)
+    }
 }
 
 /// Everything that was seen at one moment.
@@ -99,13 +107,14 @@ pub(crate) fn look(
     let containers = last.containers.as_deref().unwrap_or_default();
     let is_ours = |c: &&Container| known.config.service_of(c).is_some();
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
-    let loads = match effective {
-        EngineSeen::Answers if known.due => {
+    let mut loads = BTreeMap::new();
+    if effective == EngineSeen::Answers {
+        if known.due {
             let ready = ready(known, last.proxy.as_ref(), &ours);
-            sampler.loads(engine, &ours, |id| ready.contains(id), known.config)
+            loads = sampler.loads(engine, &ours, |id| ready.contains(id), known.config);
         }
-        EngineSeen::Answers | EngineSeen::Lost | EngineSeen::Untold => BTreeMap::new(),
-    };
+        loads.extend(metric::early_loads(engine, &ours, known.early, known.config));
+    }
     let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
         known,
@@ -370,7 +379,7 @@ impl View<'_> {
         Snapshot {
             now: self.known.now,
             wall: self.known.wall,
-            due: self.known.due,
+            due: self.known.evaluates(name),
             service: service.clone(),
             replicas,
             readings: self.readings(service),
@@ -392,7 +401,7 @@ impl View<'_> {
     }
 
     fn readings(&self, service: &Service) -> Vec<Reading> {
-        if !self.known.due {
+        if !self.known.evaluates(service.name.as_str()) {
             return vec![Reading::Pending; service.metrics.len()];
         }
         let time = (self.known.now, self.known.config.check_interval);

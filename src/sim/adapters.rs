@@ -39,6 +39,15 @@ fn docker_health(unit: &SimContainer, state: &WorldState) -> Option<DockerHealth
     })
 }
 
+fn counter(unit: &SimContainer, now: Moment) -> CpuCounter {
+    CpuCounter {
+        used_ns: unit.used_ns,
+        read_ns: now.0.saturating_mul(1_000_000),
+        source: CpuSource::Files,
+        limit_nano_cpus: 1_000_000_000,
+    }
+}
+
 impl Engine for World {
     fn list(&self, _: &[Adopted], _: &BTreeSet<ContainerId>) -> Result<Listing> {
         self.state().call("list", |state| {
@@ -90,22 +99,22 @@ impl Engine for World {
 
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage> {
         let usages = self.state().call("usage", |state| {
-            let read_ns = state.now.0.saturating_mul(1_000_000);
-            let counter = |used_ns| CpuCounter {
-                used_ns,
-                read_ns,
-                source: CpuSource::Files,
-                limit_nano_cpus: 1_000_000_000,
-            };
             let usage = |ask: &UsageRequest| {
                 let unit = state.containers.iter().find(|u| u.id == ask.id)?;
                 let serving = state.serving().len();
                 let memory = ask.memory.then(|| state.scenario.demand.memory(serving));
-                Some((ask.id.clone(), Usage { cpu: Some(counter(unit.used_ns)), memory }))
+                Some((ask.id.clone(), Usage { cpu: Some(counter(unit, state.now)), memory }))
             };
             Ok(of.iter().filter_map(usage).collect())
         });
         usages.unwrap_or_default()
+    }
+
+    fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+        let state = self.state();
+        let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&u.id);
+        let units = state.containers.iter().filter(runs);
+        units.map(|unit| (unit.id.clone(), counter(unit, state.now))).collect()
     }
 
     fn start(&self, service: &Service, number: u32, most: u32) -> Result<ContainerId> {

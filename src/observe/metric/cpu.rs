@@ -49,7 +49,7 @@ fn is_early(old: &CpuCounter, new: &CpuCounter, gap_min: Duration) -> bool {
 
 /// The share of the limit that was used from one counter to the next. `None` when the two do not
 /// belong together: another source, a restart in between, or too long ago.
-fn between(old: &CpuCounter, new: &CpuCounter, gap_max: Duration) -> Option<Percent> {
+pub(crate) fn between(old: &CpuCounter, new: &CpuCounter, gap_max: Duration) -> Option<Percent> {
     if old.source != new.source {
         return None;
     }

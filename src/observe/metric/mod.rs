@@ -15,7 +15,7 @@ use crate::model::proxy::ProxySeen;
 use crate::model::replica::{Container, ContainerId, ContainerState, Load};
 use crate::model::service::Service;
 use crate::model::time::Moment;
-use crate::outside::{Engine, Error, Net, Result, UsageRequest};
+use crate::outside::{CpuCounter, Engine, Error, Net, Result, Usage, UsageRequest};
 
 /// A reading older than this many intervals is not used.
 pub(crate) const GAP_INTERVALS: u32 = 3;
@@ -53,6 +53,59 @@ pub(crate) struct Loads {
     pub(crate) memory: Load,
 }
 
+/// Services whose load may change their number before the next evaluation.
+#[derive(Debug, Default)]
+pub(crate) struct EarlyEvaluation {
+    pub(crate) services: BTreeSet<String>,
+    /// Of their ready replicas: CPU load is measured since these were read.
+    pub(crate) counters: BTreeMap<ContainerId, CpuCounter>,
+}
+
+/// Loads for an early evaluation. The next evaluation still averages over its whole interval.
+pub(crate) fn early_loads(
+    engine: &dyn Engine,
+    containers: &[&Container],
+    early: &EarlyEvaluation,
+    config: &Config,
+) -> BTreeMap<ContainerId, Loads> {
+    let running = containers.iter().filter(|c| c.state == ContainerState::Running);
+    let of_early = running.filter(|c| early.services.contains(&c.service));
+    let asks = requests(of_early, config);
+    if asks.is_empty() {
+        return BTreeMap::new();
+    }
+    let usages = engine.usage(&asks);
+    let load = |ask: UsageRequest| {
+        let usage = usages.get(&ask.id);
+        let new = usage.and_then(|usage| usage.cpu);
+        let old = early.counters.get(&ask.id);
+        let cpu = old
+            .zip(new.as_ref())
+            .and_then(|(old, new)| cpu::between(old, new, config.check_interval * GAP_INTERVALS));
+        let memory = memory_load(usage, ask.memory);
+        (ask.id, Loads { cpu: cpu.map_or(Load::Missing, Load::Read), memory })
+    };
+    asks.into_iter().map(load).collect()
+}
+
+/// Memory is read where a service scales by it.
+fn requests<'a>(
+    containers: impl Iterator<Item = &'a &'a Container>,
+    config: &Config,
+) -> Vec<UsageRequest> {
+    let scales_by_memory = |c: &Container| {
+        let service = config.services.values().find(|s| s.name.as_str() == c.service);
+        service.is_some_and(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
+    };
+    let ask = |c: &&Container| UsageRequest { id: c.id.clone(), memory: scales_by_memory(c) };
+    containers.map(ask).collect()
+}
+
+fn memory_load(usage: Option<&Usage>, is_asked: bool) -> Load {
+    let memory = usage.and_then(|usage| usage.memory);
+    memory.filter(|_| is_asked).map_or(Load::Missing, memory::load)
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     cpu: cpu::Counters,
@@ -68,25 +121,14 @@ impl Sampler {
         can_serve: impl Fn(&ContainerId) -> bool,
         config: &Config,
     ) -> BTreeMap<ContainerId, Loads> {
-        let by_memory: BTreeSet<&str> = config
-            .services
-            .values()
-            .filter(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
-            .map(|s| s.name.as_str())
-            .collect();
         let running = containers.iter().filter(|c| c.state == ContainerState::Running);
-        let ask = |c: &&Container| UsageRequest {
-            id: c.id.clone(),
-            memory: by_memory.contains(c.service.as_str()),
-        };
-        let asks: Vec<UsageRequest> = running.map(ask).collect();
+        let asks = requests(running, config);
         let usages = engine.usage(&asks);
         let counters = usages.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?))).collect();
         let cpus = self.cpu.loads(counters, can_serve, config.check_interval);
         let loads = |ask: UsageRequest| {
             let cpu = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
-            let memory = usages.get(&ask.id).and_then(|u| u.memory);
-            let memory = memory.filter(|_| ask.memory).map_or(Load::Missing, memory::load);
+            let memory = memory_load(usages.get(&ask.id), ask.memory);
             (ask.id, Loads { cpu, memory })
         };
         asks.into_iter().map(loads).collect()
