@@ -47,6 +47,7 @@ bench: setup image ## measure: cost of a tick, a decision and an answer, memory,
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps
 
 bench-haproxy: setup image ## count what clients lose while HAProxy's servers come and go, beside the naive way
 	$(STATIC) --bin plimsoll

@@ -161,9 +161,9 @@ pub(crate) trait Engine: Send + Sync {
     fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing>;
     /// Reads all at once. A container without an answer is left out.
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage>;
-    /// CPU counters of containers whose files are open since `usage` read them: cheap, as the
-    /// engine is not called. Others are left out.
-    fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
+    /// CPU counters of containers whose files are readable: cheap, as the engine is not called.
+    /// Others are left out.
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
     /// Of the host that the containers run on; `None` if it cannot be read.
     fn host_memory(&self) -> Option<HostMemory>;
     /// The last lines of its log, oldest first, escaped; fails if they do not come `within`.

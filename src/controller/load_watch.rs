@@ -13,13 +13,11 @@ use crate::observe::metric::{EarlyEvaluation, cpu};
 use crate::outside::CpuCounter;
 
 /// Between two samples, which cost some 5 us for each replica.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
-/// After a sample above a threshold.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// With a shorter `check_interval`, evaluations themselves come soon enough.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_secs(4);
 /// An older sample is not compared, as after a suspend of the host.
-const GAP_MAX: Duration = Duration::from_secs(5);
+const GAP_MAX: Duration = Duration::from_secs(3);
 
 /// A service that could scale up by its CPU load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +93,6 @@ impl LoadWatch {
     /// Takes the counters of a sample, and gives the services to evaluate early.
     pub(crate) fn sampled(
         &mut self,
-        now: Moment,
         counters: &BTreeMap<ContainerId, CpuCounter>,
     ) -> EarlyEvaluation {
         let mut early = EarlyEvaluation::default();
@@ -112,9 +109,6 @@ impl LoadWatch {
                 early.services.insert(name.clone());
                 early.counters.extend(last);
             }
-        }
-        if self.active().any(|state| state.was_above) {
-            self.next = now.plus(CONFIRM_INTERVAL);
         }
         early
     }
@@ -156,8 +150,8 @@ mod tests {
         }
     }
 
-    /// Samples when it is time. Each row, one a second, is the percent that replicas `a` and
-    /// `b` used since the one before. Gives the seconds at which an early evaluation came, and the second since which its
+    /// Samples once a second. Each row is the percent that replicas `a` and `b` used since the one
+    /// before. Gives the seconds at which an early evaluation came, and the second since which its
     /// load is measured.
     fn early(watch: &mut LoadWatch, from: u64, rows: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let (mut used, mut found) = ((0, 0), Vec::new());
@@ -172,11 +166,11 @@ mod tests {
             };
             let all = BTreeMap::from([(id("a"), counter(used.0)), (id("b"), counter(used.1))]);
             let ids = watch.due(now);
-            assert!(watch.due(now).is_empty(), "once");
+            assert!(watch.due(now).is_empty(), "once a second");
             if ids.is_empty() {
                 continue;
             }
-            let early = watch.sampled(now, &all);
+            let early = watch.sampled(&all);
             assert_eq!(early.services.is_empty(), early.counters.is_empty());
             let since = early.counters.values().next().map(|c| c.read_ns / 1_000_000_000);
             found.extend(since.map(|since| (second, since)));
@@ -193,13 +187,13 @@ mod tests {
     #[test]
     fn two_samples_in_a_row_bring_an_evaluation_forward() {
         for (rows, want) in [
-            (&[(0, 0), (80, 80), (80, 80), (80, 80)][..], &[(4, 3)][..]),
-            (&[(0, 0), (79, 80), (80, 80), (80, 80), (79, 80)], &[]),
-            (&[(0, 0), (100, 100), (100, 100), (10, 10), (100, 100), (100, 100)], &[]),
-            (&[(0, 0), (0, 0), (160, 160), (60, 100), (0, 0)], &[(4, 3)]),
+            (&[(0, 0), (80, 80), (80, 80)][..], &[(3, 2)][..]),
+            (&[(0, 0), (79, 80), (79, 80), (80, 80), (79, 80)], &[]),
+            (&[(0, 0), (100, 100), (10, 10), (100, 100)], &[]),
+            (&[(0, 0), (100, 60), (60, 100), (0, 0)], &[(3, 2)]),
             // The first sample has none before it to compare with.
-            (&[(100, 100), (100, 100), (100, 100)], &[]),
-            (&[(100, 100), (100, 100), (100, 100), (100, 100)], &[(4, 3)]),
+            (&[(100, 100), (100, 100)], &[]),
+            (&[(100, 100), (100, 100), (100, 100)], &[(3, 2)]),
         ] {
             assert_eq!(early(&mut watched(&["a", "b"]), 1, rows), want, "{rows:?}");
         }
@@ -207,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_replica_without_a_counter_counts_as_idle() {
-        let rows = [(0, 0), (100, 0), (100, 0), (100, 0), (100, 0)];
-        assert_eq!(early(&mut watched(&["a"]), 1, &rows), [(4, 3)]);
+        let rows = [(0, 0), (100, 0), (100, 0), (100, 0)];
+        assert_eq!(early(&mut watched(&["a"]), 1, &rows), [(3, 2)]);
         assert_eq!(early(&mut watched(&["a", "new"]), 1, &rows), []);
     }
 
@@ -216,12 +210,12 @@ mod tests {
     fn a_service_is_evaluated_early_once_between_two_evaluations() {
         let mut watch = watched(&["a", "b"]);
         let full = [(100, 100); 6];
-        assert_eq!(early(&mut watch, 1, &full), [(4, 3)]);
+        assert_eq!(early(&mut watch, 1, &full), [(3, 2)]);
         assert_eq!(watch.idle(Moment(7_000)), None, "nothing is left to watch");
         watch.watch(vec![target(&["a", "b"])], CHECK, false);
         assert_eq!(early(&mut watch, 7, &full), []);
         watch.watch(vec![target(&["a", "b"])], CHECK, true);
-        assert_eq!(early(&mut watch, 13, &full), [(16, 15)]);
+        assert_eq!(early(&mut watch, 13, &full), [(15, 14)]);
     }
 
     #[test]

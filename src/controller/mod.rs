@@ -248,7 +248,7 @@ impl Controller {
         if replicas.is_empty() {
             return EarlyEvaluation::default();
         }
-        self.load_watch.sampled(now, &adapters.engine.open_counters(&replicas))
+        self.load_watch.sampled(&adapters.engine.cpu_counters(&replicas))
     }
 
     fn tick(

@@ -162,6 +162,14 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
         }
     }
 
+    /// The value, if there is one.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<T>> {
+        match self.get(name) {
+            Cached::Is(value) => Some(value),
+            Cached::Absent | Cached::Pending | Cached::Failed => None,
+        }
+    }
+
     /// Whether the last fetch failed.
     pub(crate) fn is_failing(&self, name: &str) -> bool {
         self.shared.state().entries.get(name).is_some_and(|entry| 0 < entry.failures)

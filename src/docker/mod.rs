@@ -173,12 +173,7 @@ impl Engine for Docker {
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage> {
         let mut usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.deadline();
-        let shown = |id: &ContainerId| match self.inspected.get(&id.0) {
-            inspect_cache::Cached::Is(inspected) => Some(inspected),
-            inspect_cache::Cached::Absent
-            | inspect_cache::Cached::Pending
-            | inspect_cache::Cached::Failed => None,
-        };
+        let shown = |id: &ContainerId| self.inspected.known(&id.0);
         let invalidate = |id: &ContainerId| self.inspected.invalidate(&id.0);
         let mut usages = usage_reader.read_files(of, &shown, &invalidate);
         let is_whole = |ask: &&UsageRequest| {
@@ -203,9 +198,9 @@ impl Engine for Docker {
         usages
     }
 
-    fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
-        let usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
-        usage_reader.open_counters(of)
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+        let mut usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
+        usage_reader.cpu_counters(of, &|id| self.inspected.known(&id.0))
     }
 
     fn host_memory(&self) -> Option<HostMemory> {

@@ -98,14 +98,25 @@ impl UsageReader {
         usages
     }
 
-    /// Of those whose CPU file is open and readable.
-    pub(crate) fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
-        let counter = |id: &ContainerId| {
-            let files = self.known.get(id)?;
-            let LazyFiles::Open(file) = &files.cpu else { return None };
-            Some((id.clone(), files.counter(file.read().ok()?, &*self.clock)))
-        };
-        of.iter().filter_map(counter).collect()
+    /// Of those whose CPU file is readable. A file that fails is left to the next sweep.
+    pub(crate) fn cpu_counters(
+        &mut self,
+        of: &[ContainerId],
+        shown: &dyn Fn(&ContainerId) -> Option<Arc<Inspected>>,
+    ) -> BTreeMap<ContainerId, CpuCounter> {
+        let mut counters = BTreeMap::new();
+        for id in of {
+            if !self.known.contains_key(id)
+                && let Some(new) = shown(id).and_then(|inspected| UsageFiles::of(&inspected))
+            {
+                self.known.insert(id.clone(), new);
+            }
+            let read = self.known.get_mut(id).map(|files| files.read_cpu(&*self.clock));
+            if let Some(Ok(Some(counter))) = read {
+                counters.insert(id.clone(), counter);
+            }
+        }
+        counters
     }
 }
 
@@ -138,12 +149,9 @@ impl UsageFiles {
         host_memory: Option<u64>,
         clock: &dyn Clock,
     ) -> Result<Usage, Gone> {
-        let pid = self.pid;
-        let read_cpu = |file: &CpuFile| file.read().ok();
-        let cpu = self.cpu.read(|| CpuFile::open(pid).ok(), read_cpu)?;
-        let cpu = cpu.map(|used_ns| self.counter(used_ns, clock));
-        let mut usage = Usage { cpu, memory: None };
+        let mut usage = Usage { cpu: self.read_cpu(clock)?, memory: None };
         if memory {
+            let pid = self.pid;
             let read_memory = |files: &MemoryFiles| files.read().ok();
             let used = self.memory.read(|| MemoryFiles::open(pid).ok(), read_memory)?;
             usage.memory = self.memory_use(used, host_memory);
@@ -151,13 +159,16 @@ impl UsageFiles {
         Ok(usage)
     }
 
-    fn counter(&self, used_ns: u64, clock: &dyn Clock) -> CpuCounter {
-        CpuCounter {
+    fn read_cpu(&mut self, clock: &dyn Clock) -> Result<Option<CpuCounter>, Gone> {
+        let pid = self.pid;
+        let read = |file: &CpuFile| file.read().ok();
+        let used_ns = self.cpu.read(|| CpuFile::open(pid).ok(), read)?;
+        Ok(used_ns.map(|used_ns| CpuCounter {
             used_ns,
             read_ns: clock.now().0.saturating_mul(1_000_000),
             source: CpuSource::Files,
             limit_nano_cpus: self.limit_nano_cpus,
-        }
+        }))
     }
 
     fn memory_use(&self, used: Option<u64>, host_memory: Option<u64>) -> Option<MemoryUse> {

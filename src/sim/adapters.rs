@@ -110,7 +110,7 @@ impl Engine for World {
         usages.unwrap_or_default()
     }
 
-    fn open_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
         let state = self.state();
         let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&u.id);
         let units = state.containers.iter().filter(runs);

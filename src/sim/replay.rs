@@ -220,10 +220,10 @@ mod tests {
     #[test]
     fn a_replica_that_can_carry_no_more_hides_the_rest_of_the_load() {
         let step = "0,50\n60,800\n300,800\n";
-        assert_eq!(changes(&run(BAND, step, 5, None)), [(0, 1), (62, 12)]);
+        assert_eq!(changes(&run(BAND, step, 5, None)), [(0, 1), (61, 12)]);
         // A replica that is new to an evaluation has no sample yet; two seconds later it has.
         let limited = changes(&run(BAND, step, 5, Some(100)));
-        assert_eq!(limited, [(0, 1), (62, 2), (78, 3), (93, 5), (108, 8), (123, 12)]);
+        assert_eq!(limited, [(0, 1), (62, 2), (77, 3), (92, 5), (107, 8), (122, 12)]);
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
             let at = points.iter().find(|p| p.ready == 2).unwrap().at;
             // Docker, a probe and a reload of HAProxy take less than two seconds together.
             // And the step is seen in two samples.
-            let (from, to) = (61 + start_up, 66 + start_up + probed_within);
+            let (from, to) = (61 + start_up, 64 + start_up + probed_within);
             assert!((from..to).contains(&at.as_secs()), "{at:?} with {start_up}");
         }
     }

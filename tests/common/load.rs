@@ -64,7 +64,7 @@ pub(crate) enum Failure {
 
 /// How the requests of one kind ended. A request counts once it is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MetricsSink {
+pub(crate) struct KindCounts {
     pub(crate) ok: u64,
     pub(crate) failures: BTreeMap<Failure, u64>,
     /// The longest time from before the connection to the end, failures included.
@@ -73,7 +73,7 @@ pub(crate) struct MetricsSink {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) kinds: BTreeMap<Kind, MetricsSink>,
+    pub(crate) kinds: BTreeMap<Kind, KindCounts>,
 }
 
 /// Clients at work. Dropping it tells them to stop and does not wait.
@@ -208,7 +208,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl MetricsSink {
+impl KindCounts {
     pub(crate) fn sent(&self) -> u64 {
         self.ok + self.failed()
     }
@@ -228,14 +228,14 @@ impl MetricsSink {
 
 impl Counts {
     pub(crate) fn sent(&self) -> u64 {
-        self.kinds.values().map(MetricsSink::sent).sum()
+        self.kinds.values().map(KindCounts::sent).sum()
     }
 
     pub(crate) fn failed(&self) -> u64 {
-        self.kinds.values().map(MetricsSink::failed).sum()
+        self.kinds.values().map(KindCounts::failed).sum()
     }
 
-    pub(crate) fn of(&self, kind: Kind) -> MetricsSink {
+    pub(crate) fn of(&self, kind: Kind) -> KindCounts {
         self.kinds.get(&kind).cloned().unwrap_or_default()
     }
 }
@@ -281,7 +281,7 @@ impl Display for Failure {
     }
 }
 
-impl Display for MetricsSink {
+impl Display for KindCounts {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         write!(to, "{} sent {} failed", self.sent(), self.failed())?;
         for (failure, times) in &self.failures {

@@ -39,6 +39,26 @@ fn load_brings_replicas_and_its_end_takes_them_away() {
     assert_eq!(daemon.count(&["kind=replica.drain_timed_out"]), 0, "{:#?}", daemon.lines());
 }
 
+/// A regular evaluation comes once a minute here.
+#[test]
+fn a_step_in_load_does_not_wait_for_the_next_evaluation() {
+    let testbed = Testbed::new("step");
+    let config = testbed.configure(
+        r#""min_replicas": 1, "max_replicas": 2, "cpus": 0.2, "drain_timeout": 20,
+           "scale_up_threshold": 70, "scale_down_threshold": 20"#,
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace(r#""check_interval": 1,"#, r#""check_interval": 60,"#);
+    std::fs::write(&config, text).unwrap();
+    let daemon = Daemon::start(&config);
+    testbed.wait_serving(1, secs(20), &daemon);
+    let busy = clients(3, Kind::KeepAlive, "/burn?ms=15", 5);
+    let heavy = Load::start(testbed.address(), busy);
+    testbed.wait_serving(2, secs(20), &daemon);
+    assert_clean(&heavy.stop(), 10);
+    assert_eq!(daemon.count(&["kind=scale.up", "from=1 to=2"]), 1, "{:#?}", daemon.lines());
+}
+
 #[test]
 fn a_slow_request_in_flight_outlives_the_decision_to_remove_its_replica() {
     let testbed = Testbed::new("slow");
