@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut running = Vec::new();
     for number in 0..workers {
-        let (app, server) = (Arc::clone(&app), Arc::clone(&server));
+        let app = Arc::clone(&app);
+        let server = Arc::clone(&server);
         let worker = Builder::new().name(format!("worker-{number}"));
         running.push(worker.spawn(move || serve(&app, &server))?);
     }

@@ -208,7 +208,8 @@ mod tests {
     fn flood(head: &'static [u8], piece: &'static [u8]) -> (String, usize) {
         let (count, sent) = mpsc::channel();
         let (url, _request) = server(move |mut stream| {
-            let (pieces, mut bytes) = (piece.repeat(1 + 4096 / piece.len()), 0);
+            let pieces = piece.repeat(1 + 4096 / piece.len());
+            let mut bytes = 0;
             let mut next = head;
             while stream.write_all(next).is_ok() {
                 bytes += next.len();

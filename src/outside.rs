@@ -46,7 +46,8 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Error {
-        let (message, source) = (message.into(), Some(source.into()));
+        let message = message.into();
+        let source = Some(source.into());
         Error { message, source, rollback_state: RollbackState::AsBefore }
     }
 

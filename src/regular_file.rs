@@ -128,7 +128,8 @@ fn look(there: &fs::Metadata) -> io::Result<()> {
              created it, and remove it"
         ));
     }
-    let (owner, us) = (there.uid(), folder::own_uid()?);
+    let owner = there.uid();
+    let us = folder::own_uid()?;
     if owner != us {
         return wrong(format!(
             "it belongs to user {owner}, and plimsoll runs as user {us}; chown it to that user, or \
@@ -209,7 +210,9 @@ mod tests {
     #[test]
     fn what_is_plain_is_read_as_far_as_allowed_and_nothing_else_is_waited_for() {
         let dir = Dir::new("read");
-        let (plain, pipe, long) = (dir.at("file"), dir.at("pipe"), dir.at("long"));
+        let plain = dir.at("file");
+        let pipe = dir.at("pipe");
+        let long = dir.at("long");
         fs::write(&plain, "abc").unwrap();
         assert_eq!(read(&plain, 3).unwrap(), Some(b"abc".to_vec()));
         assert_eq!(read(&plain, 2).unwrap(), None);
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn a_link_is_read_where_people_name_files_and_not_in_folders_of_ours() {
         let dir = Dir::new("link");
-        let (plain, link) = (dir.at("file"), dir.at("link"));
+        let plain = dir.at("file");
+        let link = dir.at("link");
         fs::write(&plain, "abc").unwrap();
         symlink(&plain, &link).unwrap();
         assert_eq!(text(&link).unwrap(), "abc");
@@ -242,7 +246,8 @@ mod tests {
     #[test]
     fn what_is_written_is_a_file_of_ours_alone() {
         let dir = Dir::new("write");
-        let (foreign, new) = (dir.at("foreign"), dir.at("new"));
+        let foreign = dir.at("foreign");
+        let new = dir.at("new");
         fs::write(&foreign, "foreign").unwrap();
         type Make = fn(&Path, &Path);
         let plants: [(&str, Make); 5] = [

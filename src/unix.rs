@@ -37,7 +37,8 @@ pub(crate) fn read_all(
     longest: usize,
     left: impl Fn() -> Duration,
 ) -> io::Result<Vec<u8>> {
-    let (mut all, mut part) = (Vec::new(), [0; 16 << 10]);
+    let mut all = Vec::new();
+    let mut part = [0; 16 << 10];
     loop {
         let length = read_some(stream, &mut part, left())?;
         if length == 0 {

@@ -51,7 +51,8 @@ impl Harness {
         let (folder, locked) = own_folder()?;
         let leftovers = leftovers(&folder).inspect_err(|_| drop(fs::remove_dir(&folder)))?;
         // From here on, whatever happens, its end tidies up.
-        let (image, daemon) = (String::new(), None);
+        let image = String::new();
+        let daemon = None;
         let mut harness =
             Harness { folder, _locked: locked, image, target, daemon, is_cleared: false };
         leftovers.iter().try_for_each(|folder| clear(folder))?;

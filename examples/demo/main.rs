@@ -66,7 +66,9 @@ fn main() -> ExitCode {
 
 /// `None` when only help is asked for.
 fn options(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
-    let (mut plimsoll, mut app, mut seconds) = (None, None, HEAVY_SECONDS);
+    let mut plimsoll = None;
+    let mut app = None;
+    let mut seconds = HEAVY_SECONDS;
     while let Some(arg) = args.next() {
         let name = arg.to_string_lossy().into_owned();
         if name == "-h" || name == "--help" {
@@ -112,8 +114,10 @@ fn run(options: &Options, started: Instant) -> Result<(), Stop> {
 }
 
 fn explain(harness: &Harness, options: &Options, screen: &mut Screen) {
-    let (folder, listen) = (harness.folder().display(), harness.target);
-    let (quiet, heavy) = (QUIET.as_secs(), options.heavy.as_secs());
+    let folder = harness.folder().display();
+    let listen = harness.target;
+    let quiet = QUIET.as_secs();
+    let heavy = options.heavy.as_secs();
     let text = format!(
         "
   image   {}, made of {}

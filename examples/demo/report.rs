@@ -62,7 +62,8 @@ impl Report {
     /// `took`: from the start of the demo to its end.
     pub(crate) fn text(&self, took: Duration) -> String {
         let mut out = String::from("\nIn short\n\n");
-        let (sent, failed) = (self.counts.sent(), self.counts.failed());
+        let sent = self.counts.sent();
+        let failed = self.counts.failed();
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  requests      {sent} sent, {failed} failed");
         for (kind, metrics_sink) in &self.counts.kinds {
@@ -129,7 +130,8 @@ fn chart(samples: &[Sample]) -> String {
         let row: String = columns.iter().map(mark).collect();
         let _ = writeln!(out, "  {number:>3} |{}", row.trim_end());
     }
-    let (mut axis, mut numbers) = (String::new(), String::new());
+    let mut axis = String::new();
+    let mut numbers = String::new();
     for column in 0..columns.len() {
         let is_tick = column % 10 == 0;
         axis.push(if is_tick { '+' } else { '-' });

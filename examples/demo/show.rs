@@ -67,7 +67,8 @@ impl Show<'_> {
         interrupt: &'a mut Interrupt,
         screen: &'a mut Screen,
     ) -> io::Result<Show<'a>> {
-        let (log, now) = (Lines::follow(&harness.log())?, Instant::now());
+        let log = Lines::follow(&harness.log())?;
+        let now = Instant::now();
         Ok(Show {
             harness,
             interrupt,
@@ -176,7 +177,8 @@ impl Show<'_> {
             self.cost.look_at(pid);
         }
         let counts = self.counts();
-        let (sent, failed) = (counts.sent(), counts.failed());
+        let sent = counts.sent();
+        let failed = counts.failed();
         let sample = Sample { at, phase: self.phase, servers: self.servers, sent };
         self.samples.push(sample);
         // On paper, every other one will do.
@@ -187,7 +189,9 @@ impl Show<'_> {
         let recent = &self.samples[recent..];
         let rate = recent.first().zip(recent.last()).map_or(0.0, |(old, new)| rate(old, new));
         let Servers { up, others } = self.servers;
-        let (at, bar, phase) = (seconds(at), bar(up, others), self.phase.name());
+        let at = seconds(at);
+        let bar = bar(up, others);
+        let phase = self.phase.name();
         let text =
             format!("{at}  {bar} {up} in service  {rate:3.0} req/s  {failed} failed  {phase}");
         let colour = if failed == 0 { Colour::Green } else { Colour::Red };

@@ -35,7 +35,9 @@ fn count(table: &str, backend: &str) -> Option<Servers> {
     let mut lines = table.lines();
     let names: Vec<&str> = lines.next()?.trim_start_matches("# ").split(',').collect();
     let column = |name| names.iter().position(|n| *n == name);
-    let (proxy, server, status) = (column("pxname")?, column("svname")?, column("status")?);
+    let proxy = column("pxname")?;
+    let server = column("svname")?;
+    let status = column("status")?;
     let mut servers = Servers::default();
     for line in lines {
         let fields: Vec<&str> = line.split(',').collect();

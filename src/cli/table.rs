@@ -37,7 +37,10 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 
 /// `2h 5m`, `45s`: at most the two largest units.
 pub(crate) fn span(seconds: u64) -> String {
-    let (d, h, m, s) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let d = seconds / 86_400;
+    let h = seconds / 3600 % 24;
+    let m = seconds / 60 % 60;
+    let s = seconds % 60;
     let units = [(d, "d"), (h, "h"), (m, "m"), (s, "s")];
     let parts: Vec<String> = units
         .iter()

@@ -82,7 +82,9 @@ impl<'a> Findings<'a> {
         let Collected { mut listed, errors, warnings, .. } = self.found.into_inner();
         listed.sort_by_key(|finding| finding.offset);
         let unlisted = (errors + warnings).saturating_sub(listed.len());
-        let (mut at, mut line, mut column) = (0, 1, 1);
+        let mut at = 0;
+        let mut line = 1;
+        let mut column = 1;
         let mut problems = Vec::new();
         for FileFinding { offset, path, message, is_warning } in listed {
             assert!(at <= offset, "findings are in file order");
@@ -93,11 +95,16 @@ impl<'a> Findings<'a> {
                 Some((_, last)) => 1 + last.chars().count(),
                 None => column + passed.chars().count(),
             };
-            let (file, path, message) = (self.file.to_owned(), plain(path), plain(message));
+            let file = self.file.to_owned();
+            let path = plain(path);
+            let message = plain(message);
             problems.push(Problem { file, line, column, path, message, is_warning });
         }
         if 0 < unlisted {
-            let (file, path, line, column) = (self.file.to_owned(), String::new(), 0, 0);
+            let file = self.file.to_owned();
+            let path = String::new();
+            let line = 0;
+            let column = 0;
             let message = format!("and {unlisted} more problems");
             let is_warning = errors <= LISTED_MAX;
             problems.push(Problem { file, line, column, path, message, is_warning });
@@ -288,7 +295,8 @@ impl<'a> Node<'a> {
                     text.trim_end_matches('0').to_owned()
                 }
             };
-            let (low, high) = (plain(*allowed.start()), plain(*allowed.end()));
+            let low = plain(*allowed.start());
+            let high = plain(*allowed.end());
             self.wrong(format!("a number{unit} from {low} to {high}, with at most {word} decimals"))
         })
     }
@@ -299,7 +307,8 @@ impl<'a> Node<'a> {
         if let Some(span) = span.filter(|span| allowed.contains(span)) {
             return Some(span);
         }
-        let (low, high) = (units::show(*allowed.start()), units::show(*allowed.end()));
+        let low = units::show(*allowed.start());
+        let high = units::show(*allowed.end());
         let how =
             if span.is_some() { "" } else { r#": seconds like 60, or "500ms", "60s", "5m", "2h""# };
         self.wrong(format!("a duration from {low} to {high}{how}"))
@@ -352,7 +361,8 @@ impl<'a> Section<'a> {
     }
 
     fn node(&self, prop: &'a ObjectProp<'a>) -> Node<'a> {
-        let (path, starts) = (self.at(prop.name.as_str()), prop.range.start);
+        let path = self.at(prop.name.as_str());
+        let starts = prop.range.start;
         Node::new(path, starts, &prop.value, self.findings)
     }
 

@@ -73,7 +73,8 @@ fn format(word: &str) -> Option<LogFormat> {
 }
 
 pub(crate) fn docker(section: Option<Section>) -> DockerConfig {
-    let (socket, timeout) = (PathBuf::from("/var/run/docker.sock"), Duration::from_secs(30));
+    let socket = PathBuf::from("/var/run/docker.sock");
+    let timeout = Duration::from_secs(30);
     let Some(section) = section else { return DockerConfig { socket, timeout } };
     let read = path(section.get("socket"));
     let longest = Duration::from_secs(600);

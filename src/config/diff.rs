@@ -37,8 +37,10 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
 }
 
 fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
-    let (from, to) = (&old.container, &new.container);
-    let (when, then) = (&old.timetable, &new.timetable);
+    let from = &old.container;
+    let to = &new.container;
+    let when = &old.timetable;
+    let then = &new.timetable;
     let differs = [
         ("image", from.origin != to.origin),
         ("command", from.command != to.command),

@@ -25,7 +25,8 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
     if out.interval < out.timeout
         && let Some((_, node)) = &wait
     {
-        let (timeout, interval) = (units::show(out.timeout), units::show(out.interval));
+        let timeout = units::show(out.timeout);
+        let interval = units::show(out.interval);
         node.error(format!("must be at most interval ({interval}), got {timeout}"));
     }
     let times = |key| section.get(key).and_then(|n: Node| n.whole(1..=100));

@@ -53,7 +53,9 @@ pub(crate) fn load(file: &Path) -> Loaded {
     match read(file) {
         Ok(text) => parse(&name, &text),
         Err(message) => {
-            let (path, line, column) = (String::new(), 0, 0);
+            let path = String::new();
+            let line = 0;
+            let column = 0;
             let problem = Problem { file: name, line, column, path, message, is_warning: false };
             Loaded { config: None, problems: vec![problem], socket: None, secret_files: Vec::new() }
         }

@@ -222,7 +222,8 @@ fn rollout(section: Option<Section>) -> Rollout {
              them to 1",
         );
     }
-    let (second, day) = (Duration::from_secs(1), 24 * HOUR);
+    let second = Duration::from_secs(1);
+    let day = 24 * HOUR;
     let deadline = section.get("progress_deadline").and_then(|n| n.duration(second..=day));
     out.progress_deadline = deadline.unwrap_or(out.progress_deadline);
     let rollback = section.get("rollback").and_then(|n| n.boolean());
@@ -291,7 +292,8 @@ fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {
         }
         (Some(upper), Some(lower)) => (upper?, lower?),
     };
-    let (upper, lower) = (Percent::from_hundredths(upper), Percent::from_hundredths(lower));
+    let upper = Percent::from_hundredths(upper);
+    let lower = Percent::from_hundredths(lower);
     let node = lower_node?;
     let band = Band::new(lower, upper);
     if band.is_none() {
@@ -325,7 +327,8 @@ fn cooldown(node: Option<Node>) -> Option<Cooldown> {
     }
     let section = node.section()?;
     let read = |key| section.get(key).map(|n: Node| n.duration(allowed.clone()));
-    let (up, down) = (read("up"), read("down"));
+    let up = read("up");
+    let down = read("down");
     section.done();
     let default = Some(Duration::from_secs(60));
     Some(Cooldown { up: up.unwrap_or(default)?, down: down.unwrap_or(default)? })

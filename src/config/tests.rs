@@ -213,7 +213,8 @@ fn health_checks() {
     let with = |v: &str| service(&format!(r#""max_replicas": 1, "health_check": {{{v}}}"#));
     let web = check_good(&with(r#""path": "/up?x=1", "interval": 5, "timeout": 5, "port": 81"#));
     let health = &web.services.values().next().unwrap().health;
-    let (path, expect) = ("/up?x=1".to_owned(), vec![HttpCheck::EXPECT]);
+    let path = "/up?x=1".to_owned();
+    let expect = vec![HttpCheck::EXPECT];
     assert_eq!(health.kind, HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect }));
     assert_eq!(
         check_good(&with(r#""type": "tcp""#)).services.values().next().unwrap().health.kind,

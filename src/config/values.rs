@@ -15,7 +15,8 @@ pub(crate) fn bounds(section: &Section) -> Option<Bounds> {
     let max = section.need("max_replicas", "the largest number of replicas")?;
     let low = min.as_ref().map_or(Some(1), |n| n.whole(0..=Bounds::MAX));
     let high = max.whole(1..=Bounds::MAX);
-    let (low, high) = (low?, high?);
+    let low = low?;
+    let high = high?;
     Bounds::new(low, high).or_else(|| {
         let default = if min.is_none() { "the default of " } else { "" };
         max.error(format!("must be at least {default}min_replicas ({low}), got {high}"));

@@ -154,7 +154,8 @@ mod tests {
     /// before. Gives the seconds at which an early evaluation came, and the second since which its
     /// load is measured.
     fn early(watch: &mut LoadWatch, from: u64, rows: &[(u64, u64)]) -> Vec<(u64, u64)> {
-        let (mut used, mut found) = ((0, 0), Vec::new());
+        let mut used = (0, 0);
+        let mut found = Vec::new();
         for (second, (a, b)) in (from..).zip(rows) {
             let now = Moment(second * 1000);
             used = (used.0 + a * 10_000_000, used.1 + b * 10_000_000);

@@ -95,7 +95,8 @@ fn slot(id: &ContainerId, earliest: Moment, interval: Duration) -> Moment {
 
 impl Prober {
     pub(crate) fn new(probes_healthy: bool) -> Prober {
-        let (watched, results) = (BTreeMap::new(), BTreeMap::new());
+        let watched = BTreeMap::new();
+        let results = BTreeMap::new();
         Prober { under_way: 0, wanting: None, watched, probes_healthy, results }
     }
 
@@ -109,18 +110,21 @@ impl Prober {
     ) -> (bool, Vec<Event>) {
         self.results.retain(|id, _| known.contains(id));
         let mut before = std::mem::take(&mut self.watched);
-        let (mut changed, mut events) = (false, Vec::new());
+        let mut changed = false;
+        let mut events = Vec::new();
         for target in targets {
             let id = target.id.clone();
             let is_same = |watch: &ProbeState| {
-                let (old, new) = (&watch.target, &target);
+                let old = &watch.target;
+                let new = &target;
                 old.run.is_same(&new.run) && old.service.health == new.service.health
             };
             let mut watch = match before.remove(&id).filter(is_same) {
                 Some(watch) => ProbeState { target, ..watch },
                 None => ProbeState::new(target, now),
             };
-            let (kind, own) = (&watch.target.service.health.kind, &watch.target.docker_health);
+            let kind = &watch.target.service.health.kind;
+            let own = &watch.target.docker_health;
             watch.tracker.note_docker_health(kind, own.as_ref(), now);
             if *kind == HealthKind::Docker && watch.tracker.health == Health::Starting {
                 let why = match own {
@@ -137,7 +141,8 @@ impl Prober {
 
     /// Whether its health changed.
     fn note(&mut self, watch: &ProbeState) -> bool {
-        let (id, health) = (&watch.target.id, &watch.tracker.health);
+        let id = &watch.target.id;
+        let health = &watch.tracker.health;
         let new = (watch.target.run, health.clone());
         let old = self.results.insert(id.clone(), new);
         let kind = |health: &Health| std::mem::discriminant(health);

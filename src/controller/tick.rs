@@ -142,7 +142,8 @@ pub(crate) fn tick(
         remote_metrics: input.remote_metrics,
         failed_starts: &failed_starts,
     };
-    let (sampler, last) = (&mut state.sampler, &mut state.last);
+    let sampler = &mut state.sampler;
+    let last = &mut state.last;
     let mut seen = observe::look(&known, adapters.engine, adapters.proxy, sampler, last);
     events.extend(seen_events(&mut state.conditions, now, &seen));
 
@@ -334,7 +335,8 @@ struct Decided {
 }
 
 fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>) -> Decided {
-    let (mut plans, mut panics) = (BTreeMap::new(), Vec::new());
+    let mut plans = BTreeMap::new();
+    let mut panics = Vec::new();
     let mut next = memory.clone();
     let none = ServiceMemory::default();
     let old = |name: &str| memory.services.get(name).unwrap_or(&none);

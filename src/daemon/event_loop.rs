@@ -187,7 +187,8 @@ impl EventLoop {
             for (service, plan) in &output.plans {
                 let rules: Vec<String> =
                     plan.decision.because.iter().map(|c| c.rule.to_string()).collect();
-                let (desired, reason) = (plan.decision.desired, plan.decision.reason());
+                let desired = plan.decision.desired;
+                let reason = plan.decision.reason();
                 log::debug!(
                     "service={service} desired={desired} reason={reason} because={:?}",
                     rules.join(", ")

@@ -39,7 +39,8 @@ impl Executor {
         let engine_pool = Pool::new("worker", WORKERS, IN_FLIGHT_MAX, inbox);
         let pulls = ImagePuller::new(engine, clock.clone(), inbox.clone(), engine_pool.clone());
         let engine_work = {
-            let (work, pulls) = (work.clone(), pulls.clone());
+            let work = work.clone();
+            let pulls = pulls.clone();
             move |job| pulls.park(job).map(&work)
         };
         engine_pool.start(engine_work)?;

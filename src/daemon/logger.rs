@@ -77,7 +77,8 @@ fn write(out: &mut Formatter, record: &Record) -> io::Result<()> {
         return writeln!(out, "<{}>{}", priority(record.level()), terminal::plain_line(&words));
     }
     let level = record.level().as_str().to_ascii_lowercase();
-    let (at, words) = (clock::stamp(), record.args().to_string());
+    let at = clock::stamp();
+    let words = record.args().to_string();
     // A library's message may contain anything; our own messages quote foreign text.
     let words = terminal::plain_line(&words);
     if record.target() == FIELDS {

@@ -128,7 +128,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
 }
 
 fn started(config: &Config, options: &Options) -> Event {
-    let (version, file) = (env!("CARGO_PKG_VERSION"), options.config_file.display());
+    let version = env!("CARGO_PKG_VERSION");
+    let file = options.config_file.display();
     let message = format!("plimsoll {version}, config {file}, {}", config.counted());
     Event::new(Kind::DaemonStarted, message)
 }
@@ -173,7 +174,8 @@ fn listen_to_docker(
         // Full means that a tick follows anyway.
         let wake = || drop(sender.try_send(Incoming::Loop(LoopEvent::Docker)));
         while !stop.load(Ordering::Relaxed) {
-            let (journal, clock) = (&*journal, &*clock);
+            let journal = &*journal;
+            let clock = &*clock;
             let follower =
                 Follower { socket: &socket, of_all, journal, clock, stop: &stop, wake: &wake };
             docker::event_stream::follow(&follower);

@@ -39,7 +39,8 @@ impl Notify {
         match open(&address) {
             Ok(manager) => {
                 let number = |name| env::var(name).ok()?.parse().ok();
-                let (usec, pid) = (number("WATCHDOG_USEC"), number("WATCHDOG_PID"));
+                let usec = number("WATCHDOG_USEC");
+                let pid = number("WATCHDOG_PID");
                 let feed_every = feed_every(usec, pid, process::id().into());
                 Notify { manager: Some(manager), feed_every, ..Notify::default() }
             }

@@ -50,7 +50,8 @@ fn timed(
     clock: &dyn Clock,
     metrics_sink: &MetricsSink,
 ) -> ProbeOutcome {
-    let (begun, service) = (clock.fine(), &target.service);
+    let begun = clock.fine();
+    let service = &target.service;
     let result = health::probe(net, &service.health, target.run.address);
     let took = clock.fine().saturating_sub(begun);
     if let Some(err) = result.as_ref().err().filter(|err| err.is_own_want()) {
@@ -206,7 +207,8 @@ mod tests {
     #[test]
     fn a_failure_has_one_of_few_causes() {
         let io = |kind: io::ErrorKind| Error::caused("GET", io::Error::from(kind));
-        let (soon, timeout) = (Duration::from_millis(999), Duration::from_secs(1));
+        let soon = Duration::from_millis(999);
+        let timeout = Duration::from_secs(1);
         for (err, took, want) in [
             (Error::new("answered 500"), soon, ProbeFailureReason::Answer),
             (Error::new("no answer within 1000 ms"), timeout, ProbeFailureReason::Timeout),

@@ -11,7 +11,8 @@ const JIFFY: Duration = Duration::from_millis(10);
 
 pub(crate) fn read(started: Moment) -> ProcessUsage {
     let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-    let (status, limits) = (text("status"), text("limits"));
+    let status = text("status");
+    let limits = text("limits");
     ProcessUsage {
         started,
         cpu: cpu(&text("stat")),

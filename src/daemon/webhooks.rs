@@ -163,14 +163,16 @@ impl Post {
     fn fails(&mut self, why: &str) {
         if self.failing.is_none() {
             self.failing = Some(0);
-            let (hook, host) = (&self.name, url::host(&self.url));
+            let hook = &self.name;
+            let host = url::host(&self.url);
             log::warn!("hook={hook} host={host} message={:?}", format!("webhook fails: {why}"));
         }
     }
 
     fn works(&mut self) {
         if let Some(lost) = self.failing.take() {
-            let (hook, host) = (&self.name, url::host(&self.url));
+            let hook = &self.name;
+            let host = url::host(&self.url);
             let message = format!("webhook works again, {lost} events were dropped");
             log::info!("hook={hook} host={host} message={message:?}");
         }
@@ -210,7 +212,8 @@ mod tests {
         let (sender, bodies) = mpsc::channel();
         let statuses = statuses.to_vec();
         thread::spawn(move || {
-            let (mut held, mut statuses) = (Vec::new(), statuses.into_iter());
+            let mut held = Vec::new();
+            let mut statuses = statuses.into_iter();
             for stream in listener.incoming().flatten() {
                 let body = body(&stream);
                 match statuses.next().unwrap_or(200) {

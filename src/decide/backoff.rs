@@ -38,7 +38,8 @@ pub(crate) fn count_failures(plan: &mut PlanBuilder) {
             let drain = Drain { since: snapshot.now, step: DrainStep::Ended };
             next.drains.insert(replica.id.clone(), drain);
             let by = replica.ended.map(|ended| ended.by);
-            let (number, exit) = (replica.number, replica.exit);
+            let number = replica.number;
+            let exit = replica.exit;
             transitions.push(ReplicaTransition::Exited { number, exit, by, is_restarted: false });
             // `docker stop`, `docker kill` or a shutdown is no failure of the service.
             failed |= by.is_none_or(|by| by == Ending::Crashed);

@@ -73,7 +73,8 @@ pub(crate) fn apply(
     let (kind, words) = match order {
         Order::Hold { count, span, reason } => {
             let count = held(service, memory, *count)?;
-            let (until, reason) = (span.map(|span| now.plus(span)), reason.clone());
+            let until = span.map(|span| now.plus(span));
+            let reason = reason.clone();
             let words = format!("{count} replicas{}", shown(*span, reason.as_deref()));
             next.hold = Some(Hold { count, until, reason });
             (Some(Kind::HoldSet), words)

@@ -23,17 +23,20 @@ pub(crate) fn judge(plan: &mut PlanBuilder) {
     let stays = |r: &Replica| runs(r) || is_useless(snapshot, r) || drains.contains_key(&r.id);
     next.unhealthy.retain(|id, _| snapshot.replicas.iter().any(|r| r.id == *id && stays(r)));
     for replica in snapshot.replicas.iter().filter(|r| runs(r)) {
-        let (id, number) = (&replica.id, replica.number);
+        let id = &replica.id;
+        let number = replica.number;
         match &replica.health {
             Health::Unhealthy { since, error } => match next.unhealthy.get_mut(id) {
                 Some(unhealthy) => unhealthy.error.clone_from(error),
                 // It is being removed already.
                 None if next.drains.contains_key(id) => (),
                 None => {
-                    let (since, error) = (*since, error.clone());
+                    let since = *since;
+                    let error = error.clone();
                     transitions
                         .push(ReplicaTransition::BecameUnhealthy { number, error: error.clone() });
-                    let (served, ignored) = (replica.is_served(), next.panic_mode.is_some());
+                    let served = replica.is_served();
+                    let ignored = next.panic_mode.is_some();
                     next.unhealthy.insert(id.clone(), Unhealthy { since, error, served, ignored });
                 }
             },
@@ -76,7 +79,8 @@ fn useless(
 ) -> bool {
     let mut failed = false;
     for replica in snapshot.replicas.iter().filter(|r| is_useless(snapshot, r)) {
-        let (id, number) = (&replica.id, replica.number);
+        let id = &replica.id;
+        let number = replica.number;
         if next.unhealthy.contains_key(id) || next.drains.contains_key(id) {
             continue;
         }
@@ -91,7 +95,8 @@ fn useless(
             _ => continue,
         };
         transitions.push(ReplicaTransition::BecameUnhealthy { number, error: error.clone() });
-        let (since, served) = (snapshot.now, replica.is_served());
+        let since = snapshot.now;
+        let served = replica.is_served();
         next.unhealthy.insert(id.clone(), Unhealthy { since, error, served, ignored: false });
         failed = true;
     }
@@ -121,7 +126,8 @@ fn suspect(
         stays && runs(r) && is_well(r)
     };
     let none_is_well = !snapshot.replicas.iter().any(is_well);
-    let (check, now) = (&snapshot.service.health, snapshot.now);
+    let check = &snapshot.service.health;
+    let now = snapshot.now;
     // Replicas that never served do not count towards panic mode; without HAProxy, all count.
     let is_absent = snapshot.proxy == ProxyObservation::Absent;
     let is_asked = |id: &ContainerId| snapshot.replicas.iter().any(|r| r.id == *id && runs(r));

@@ -222,7 +222,8 @@ fn read(input: &ProposalInput) -> Result<Sums, NoProposal> {
 /// on the way down, none on the way up. A ratio of 1.0 has no direction.
 fn fill(input: &ProposalInput, read: Sums, ratio: f64) -> Sums {
     let mut sums = read;
-    let (up, down) = (1.0 < ratio, ratio < 1.0);
+    let up = 1.0 < ratio;
+    let down = ratio < 1.0;
     for sample in input.samples {
         if is_missing(sample) && down {
             sums.add(full(input, sample), sample);
@@ -248,7 +249,8 @@ fn full(input: &ProposalInput, sample: &Sample) -> u128 {
 
 fn from_total(input: &ProposalInput, total: Milli) -> Proposal {
     let ProposalInput { current, tolerance, .. } = *input;
-    let (total, target) = (total.min(QUANTITY_MAX), input.target.0.max(1) as f64);
+    let total = total.min(QUANTITY_MAX);
+    let target = input.target.0.max(1) as f64;
     let alone = total.0 as f64 / target;
     // From zero replicas, the total alone gives the number.
     let ratio = if current == 0 { alone } else { total.0 as f64 / (target * f64::from(current)) };

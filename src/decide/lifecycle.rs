@@ -150,7 +150,8 @@ fn end(replica: &Replica, known: &mut KnownReplica, is_ours: bool, plan: &mut Pl
         replica.state == ContainerState::Exited && after_exit(replica) == AfterExit::Restarts;
     if restarts && !is_ours && !std::mem::replace(&mut known.is_ended, true) {
         let by = replica.ended.map(|ended| ended.by);
-        let (number, exit) = (replica.number, replica.exit);
+        let number = replica.number;
+        let exit = replica.exit;
         plan.transitions.push(ReplicaTransition::Exited { number, exit, by, is_restarted: true });
         plan.has_failed |= by != Some(Ending::Shutdown);
     }
@@ -177,7 +178,8 @@ fn unaddressed(
 }
 
 pub(crate) fn no_address(replica: &Replica) -> String {
-    let (name, network) = (&replica.name, &replica.network);
+    let name = &replica.name;
+    let network = &replica.network;
     format!("it has no address in network {network}; `docker network connect {network} {name}`")
 }
 
@@ -191,7 +193,8 @@ fn count_restarts(before: &BTreeMap<ContainerId, KnownReplica>, plan: &mut PlanB
         let Some(old) = before.get(&replica.id) else { continue };
         let more = replica.restarts.saturating_sub(old.restarts);
         if 0 < more && replica.state != ContainerState::Exited {
-            let (number, exit) = (replica.number, replica.exit);
+            let number = replica.number;
+            let exit = replica.exit;
             transitions.push(ReplicaTransition::Exited {
                 number,
                 exit,

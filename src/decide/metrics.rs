@@ -94,7 +94,8 @@ fn unit(source: &Source) -> &'static str {
 }
 
 fn available(metric: &Metric, proposal: &Proposal) -> MetricResult {
-    let (value, unit) = (proposal.value, unit(&metric.source));
+    let value = proposal.value;
+    let unit = unit(&metric.source);
     let gauge = MetricStatus { metric: metric.source.name(), value, target: metric.target, unit };
     let rule = match proposal.outcome {
         Outcome::Followed | Outcome::FollowedFilled { .. } if metric.target < value => {

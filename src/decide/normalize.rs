@@ -41,7 +41,9 @@ pub(crate) fn normalize(request: &NormalizationArg, history: &mut History) -> No
     let mut because = Vec::new();
     let stabilized = match request.behavior {
         None => {
-            let (now, desired, window) = (request.now, request.desired, stabilize::DOWN_DEFAULT);
+            let now = request.now;
+            let desired = request.desired;
+            let window = stabilize::DOWN_DEFAULT;
             let answer = stabilize::without_behavior(history, now, desired, window);
             held(answer, false, &mut because)
         }
@@ -68,7 +70,8 @@ fn stabilized(
     because: &mut Vec<AppliedRule>,
 ) -> u32 {
     let NormalizationArg { now, current, desired, .. } = *request;
-    let (up, down) = (behavior.scale_up.stabilization, behavior.scale_down.stabilization);
+    let up = behavior.scale_up.stabilization;
+    let down = behavior.scale_down.stabilization;
     let windows = Windows { up, down };
     let answer = stabilize::with_behavior(history, now, current, desired, windows);
     held(answer, current <= desired, because)

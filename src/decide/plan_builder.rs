@@ -85,7 +85,8 @@ impl<'a> PlanBuilder<'a> {
 
     /// No rule changes the number any more: it is remembered for cooldowns and scaling policies.
     pub(crate) fn commit_number(&mut self) {
-        let (from, desired) = (self.from(), self.desired);
+        let from = self.from();
+        let desired = self.desired;
         let now = self.snapshot.now;
         if self.is_by_load && from != desired {
             self.next.changed_at = Some(now);

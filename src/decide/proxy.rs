@@ -259,7 +259,8 @@ pub(crate) fn remember(
     let before = memory.failure.as_ref().filter(|f| f.routes.same_file(routes));
     let count = before.map_or(0, |f| f.count).saturating_add(1);
     let failure = trouble.map(|trouble| {
-        let (routes, words) = (routes.clone(), trouble.message.clone());
+        let routes = routes.clone();
+        let words = trouble.message.clone();
         ReloadFailure { routes, left_out, words, at: now, count }
     });
     ProxyMemory { applied, reloaded_at: Some(now), failure, ..ProxyMemory::default() }

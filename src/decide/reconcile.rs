@@ -31,7 +31,8 @@ struct ReplicaGroups<'a> {
 
 impl<'a> ReplicaGroups<'a> {
     fn of(plan: &PlanBuilder<'a>, revision: &DesiredRevision) -> ReplicaGroups<'a> {
-        let (snapshot, memory) = (plan.snapshot, &plan.next);
+        let snapshot = plan.snapshot;
+        let memory = &plan.next;
         let mut groups = ReplicaGroups::default();
         let hidden = hidden(snapshot).count();
         groups.sizes.pending = hidden;
@@ -191,7 +192,8 @@ fn start(plan: &mut PlanBuilder, missing: usize, created: Vec<u32>, revision: &D
     for _ in 0..missing {
         numbers.push(give_number(snapshot, &numbers, &mut plan.next));
     }
-    let (service, most) = (&revision.service, containers_max(plan));
+    let service = &revision.service;
+    let most = containers_max(plan);
     let start = |number| Action::Start { service: service.clone(), number, most };
     plan.actions.extend(numbers.into_iter().map(start));
 }

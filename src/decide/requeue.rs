@@ -11,7 +11,8 @@ use crate::model::snapshot::Snapshot;
 const DRAIN_POLL: Duration = Duration::from_millis(250);
 
 pub(crate) fn requeue_after(plan: &PlanBuilder) -> Option<Duration> {
-    let (snapshot, next) = (plan.snapshot, &plan.next);
+    let snapshot = plan.snapshot;
+    let next = &plan.next;
     let start = if next.drains.is_empty() { plan.start_delay } else { Some(DRAIN_POLL) };
     let waits = [
         start,

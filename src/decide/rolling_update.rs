@@ -106,7 +106,9 @@ mod tests {
     /// Sizes in the order of the fields, `max_surge` and `max_unavailable`.
     fn sizes(counts: [usize; 7], max_surge: usize, max_unavailable: usize) -> GroupSizes {
         let [desired, ready, pending, outdated, outdated_idle, unhealthy, leaving] = counts;
-        let (starting, has_outdated, room) = (0, 0 < outdated + outdated_idle, None);
+        let starting = 0;
+        let has_outdated = 0 < outdated + outdated_idle;
+        let room = None;
         let rest = GroupSizes {
             starting,
             has_outdated,

@@ -100,7 +100,8 @@ impl RolloutCounts {
 /// 3. All replicas are new and ready: it is finished, and the revision is remembered as good.
 /// 4. No progress within `progress_deadline`: rollback, or stalled.
 pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> DesiredRevision {
-    let (now, service) = (plan.snapshot.now, &plan.snapshot.service);
+    let now = plan.snapshot.now;
+    let service = &plan.snapshot.service;
     let desired = plan.desired;
     let counts = RolloutCounts::of(&plan.classified, &target);
     let is_enough = desired <= counts.new.saturating_add(service.rollout.max_unavailable)
@@ -175,7 +176,8 @@ fn give_up(
     let may = service.rollout.rollback && rollout.rejected.is_none();
     let good = rollout.good.clone().filter(|_| may);
     let good = good.map(|good| (good.applied_to(service).spec_hash(), good));
-    let (new, old) = (counts.new, counts.old);
+    let new = counts.new;
+    let old = counts.old;
     if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
         let to = Some(good.container.origin.to_string());
         service_transitions.push(ServiceTransition::RolledBack { idle, new, old, to });

@@ -24,7 +24,8 @@ pub(crate) fn from_band(band: Band, census: &ReplicaCounts, current: u32) -> Met
         }
     });
     let milli = |percent: Percent| Milli(percent.hundredths().saturating_mul(10));
-    let (value, target) = (average.map(milli), milli(band.upper()));
+    let value = average.map(milli);
+    let target = milli(band.upper());
     let ratio = value.and_then(|v| v.0.saturating_mul(1000).checked_div(target.0)).map(Milli);
     MetricResult {
         name: "cpu".to_owned(),
@@ -51,7 +52,8 @@ fn up(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32,
 }
 
 fn down(census: &ReplicaCounts, band: Band, current: u32, value: Percent) -> (u32, Rule) {
-    let (lower, upper) = (band.lower(), band.upper());
+    let lower = band.lower();
+    let upper = band.upper();
     if current <= 1 {
         return (current, Rule::LastOne);
     }

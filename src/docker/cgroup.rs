@@ -68,7 +68,8 @@ impl MemoryFiles {
 
     /// Bytes in use, without the pages of files that the kernel would give up first.
     pub(crate) fn read(&self) -> Result<u64> {
-        let (usage, table) = (read(&self.usage, "memory")?, read(&self.table, "memory.stat")?);
+        let usage = read(&self.usage, "memory")?;
+        let table = read(&self.table, "memory.stat")?;
         parse_memory(self.kind, &usage, &table)
             .ok_or_else(|| Error::new("unknown format of the memory files of a control group"))
     }

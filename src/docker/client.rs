@@ -451,7 +451,8 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let (piece, mut sent) = (b"HTTP/1.1 100 C\r\n\r\n".repeat(200), 0);
+            let piece = b"HTTP/1.1 100 C\r\n\r\n".repeat(200);
+            let mut sent = 0;
             while stream.write_all(&piece).is_ok() {
                 sent += piece.len();
             }

@@ -77,7 +77,8 @@ impl Docker {
     /// program.
     fn image_of(&self, shown: &Value) -> Result<String> {
         let text = |at| shown.pointer(at).and_then(Value::as_str).unwrap_or_default();
-        let (tag, id) = (text("/Config/Image"), text("/Image"));
+        let tag = text("/Config/Image");
+        let id = text("/Image");
         let is_same = self.image_id(tag)?.as_deref() == Some(id);
         Ok(if is_same { tag } else { id }.to_owned())
     }

@@ -176,7 +176,8 @@ fn host(template: &Value) -> (Map<String, Value>, Map<String, Value>) {
     if let Some(binds) = host.get_mut("Binds").and_then(Value::as_array_mut) {
         binds.retain(|bind| {
             let mut parts = bind.as_str().unwrap_or_default().split(':');
-            let (source, target) = (parts.next().unwrap_or_default(), parts.next());
+            let source = parts.next().unwrap_or_default();
+            let target = parts.next();
             let is_own = is_anonymous(source);
             if let Some(target) = target.filter(|_| is_own) {
                 anonymous.insert(target.to_owned(), json!({}));

@@ -138,7 +138,8 @@ pub(super) fn refuse_more(
     rows: &[(ListedContainer, Identity)],
     most: u32,
 ) -> Result<()> {
-    let (mut count, mut by_hand) = (0_usize, Vec::new());
+    let mut count = 0_usize;
+    let mut by_hand = Vec::new();
     for (row, identity) in rows {
         let its = match identity {
             Identity::Stranger { is_copy: true, .. } | Identity::Unrelated => continue,

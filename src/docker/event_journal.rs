@@ -244,7 +244,8 @@ mod tests {
     }
 
     fn shown(exit_code: i64) -> ExitSeen {
-        let (host_up_ms, engine_up_ms) = (500_000, 500_000);
+        let host_up_ms = 500_000;
+        let engine_up_ms = 500_000;
         ExitSeen {
             exit_code,
             is_oom: false,

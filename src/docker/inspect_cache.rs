@@ -62,7 +62,8 @@ struct CacheEntry<T> {
 impl<T> Default for CacheEntry<T> {
     fn default() -> CacheEntry<T> {
         let retry_at = Moment::default();
-        let (is_current, is_asked) = (false, false);
+        let is_current = false;
+        let is_asked = false;
         let answered_at = retry_at;
         CacheEntry {
             value: None,
@@ -85,7 +86,9 @@ impl<T> CacheEntry<T> {
 
 impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
     pub(crate) fn new(around: (&'static str, &'static str)) -> InspectCache<T> {
-        let (entries, queue, threads) = (BTreeMap::new(), VecDeque::new(), 0);
+        let entries = BTreeMap::new();
+        let queue = VecDeque::new();
+        let threads = 0;
         let state = Mutex::new(CacheState { entries, queue, threads });
         InspectCache { shared: Arc::new(SharedCache { around, state, answered: Condvar::new() }) }
     }
@@ -136,7 +139,9 @@ impl<T: DeserializeOwned + Send + Sync + 'static> InspectCache<T> {
             }
         }
         while state.threads < THREADS.min(state.queue.len()) {
-            let (shared, client, clock) = (shared.clone(), client.clone(), clock.clone());
+            let shared = shared.clone();
+            let client = client.clone();
+            let clock = clock.clone();
             let body = move || shared.work(&client, &*clock);
             let thread = thread::Builder::new().name("inspect".to_owned()).stack_size(512 << 10);
             if thread.spawn(body).is_err() {

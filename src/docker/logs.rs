@@ -12,7 +12,8 @@ const HEADER: usize = 8;
 pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {
     let written = joined(body).unwrap_or_else(|| body.to_vec());
     let text = String::from_utf8_lossy(&written);
-    let (mut lines, mut room) = (Vec::new(), ALL_MAX);
+    let mut lines = Vec::new();
+    let mut room = ALL_MAX;
     for line in text.lines().rev().filter(|line| !line.trim().is_empty()).take(most) {
         let line = plain(line.trim_end());
         let Some(left) = room.checked_sub(line.chars().count()) else { break };
@@ -25,7 +26,8 @@ pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {
 
 /// `None` when the body has no frames: a container with a terminal has one raw stream.
 fn joined(mut body: &[u8]) -> Option<Vec<u8>> {
-    let (mut out, is_short) = (Vec::new(), body.len() < HEADER);
+    let mut out = Vec::new();
+    let is_short = body.len() < HEADER;
     while let Some((header, rest)) = body.split_at_checked(HEADER) {
         let [0..=2, 0, 0, 0, a, b, c, d] = *header else { return None };
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;

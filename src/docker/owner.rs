@@ -180,7 +180,8 @@ mod tests {
     /// `-` in place of the image's labels: they are not known yet; `?`: nobody knows them.
     #[track_caller]
     fn check(name: &str, own: &str, image: &str, is_known: bool, want: &str) {
-        let (own, from_image) = (labels(own), labels(image.trim_matches(['-', '?'])));
+        let own = labels(own);
+        let from_image = labels(image.trim_matches(['-', '?']));
         let image = match image {
             "-" => ImageLabels::Pending,
             "?" => ImageLabels::Unknown,

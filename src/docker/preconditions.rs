@@ -30,8 +30,8 @@ impl Docker {
     /// reading only. The calls made here change nothing: they name an absent id, or their body is
     /// invalid JSON.
     pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
-        let (start, remove) =
-            (format!("/containers/{ABSENT_ID}/start"), format!("/containers/{ABSENT_ID}"));
+        let start = format!("/containers/{ABSENT_ID}/start");
+        let remove = format!("/containers/{ABSENT_ID}");
         let update = format!("/services/{ABSENT_ID}/update");
         const UNREADABLE: Option<&[u8]> = Some(b"{");
         let calls = if of_swarm {

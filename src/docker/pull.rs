@@ -37,7 +37,8 @@ pub(crate) fn pull(
     let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();
-    let (mut progress, mut message) = (PullProgress::default(), begun);
+    let mut progress = PullProgress::default();
+    let mut message = begun;
     while let Some(line) = next_line(&mut lines).map_err(|err| failed(&err))? {
         progress.take(&line).map_err(|reason| failed(&reason))?;
         let now = clock.now();
@@ -159,7 +160,8 @@ impl std::fmt::Display for PullProgress {
         write!(f, "{done} of {} layers", self.layers.len())?;
         let sum =
             |part: fn(&Layer) -> u64| self.layers.values().map(part).fold(0, u64::saturating_add);
-        let (here, all) = (sum(|layer| layer.here), sum(|layer| layer.all));
+        let here = sum(|layer| layer.here);
+        let all = sum(|layer| layer.all);
         let tenths = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
         if all == 0 { Ok(()) } else { write!(f, ", {} of {} MB", tenths(here), tenths(all)) }
     }

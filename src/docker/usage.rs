@@ -197,7 +197,8 @@ pub(crate) fn read_stats(
         let call = Call { query: &query, ..Call::get(&path) };
         let stats: Stats = client.call(call, left()?).ok()?.ok().ok()?.json().ok()?;
         let (used_ns, read_ns) = stats.counter()?;
-        let (source, limit_nano_cpus) = (CpuSource::Stats, meter.limit_nano_cpus);
+        let source = CpuSource::Stats;
+        let limit_nano_cpus = meter.limit_nano_cpus;
         Some(Usage {
             cpu: Some(CpuCounter { used_ns, read_ns, source, limit_nano_cpus }),
             memory: meter

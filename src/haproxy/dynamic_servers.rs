@@ -36,7 +36,8 @@ impl Haproxy {
         }
         // HAProxy keeps the certificate that it read, whatever the file holds by now.
         let fingerprint = self.fingerprint().clone().unwrap_or_default();
-        let (state, drops_root) = (&self.state_file, self.drops_root);
+        let state = &self.state_file;
+        let drops_root = self.drops_root;
         let text = render::render(&self.config, state, drops_root, &fingerprint, routes);
         let is_new = !self.runs(&text);
         if is_new {
@@ -94,7 +95,8 @@ impl Haproxy {
         if server.seen.admin_state != AdminState::Maint {
             self.run_command(&format!("set server {name} state maint"), "")?;
         }
-        let (ip, port) = (address.ip(), address.port());
+        let ip = address.ip();
+        let port = address.port();
         let command = format!("set server {name} addr {ip} port {port}");
         let answer = self.socket.ask(&command)?;
         if !answer.contains("changed from") && !answer.contains("no need to change") {
@@ -106,7 +108,8 @@ impl Haproxy {
     /// The server drains until HAProxy's own health check has passed: until then HAProxy assumes
     /// that it is healthy.
     fn add_server(&self, backend: &Backend, server: &Server) -> Result<()> {
-        let (name, options) = (&server.name, render::server_options(backend));
+        let name = &server.name;
+        let options = render::server_options(backend);
         let name = format!("{}/{name}", backend.service);
         let add = format!("add server {name} {} {options}", server.address);
         self.run_command(&add, "New server registered.")?;

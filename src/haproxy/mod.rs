@@ -249,7 +249,8 @@ impl Haproxy {
 
 impl Proxy for Haproxy {
     fn look(&self, counting: bool) -> Result<ProxySeen> {
-        let (look, current) = (self.socket.look()?, self.pids().current);
+        let look = self.socket.look()?;
+        let current = self.pids().current;
         let process = look.process;
         if current.is_some_and(|current| current != process) {
             return Err(Error::new(format!(
@@ -262,7 +263,8 @@ impl Proxy for Haproxy {
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.old_worker_counts(process, counting)).collect();
         let takes_dynamic_servers = self.takes_dynamic_servers(process);
-        let (is_stale, lingering) = (self.is_stale(), self.lingering());
+        let is_stale = self.is_stale();
+        let lingering = self.lingering();
         let servers = look.servers;
         let connections = look.connections;
         Ok(ProxySeen {

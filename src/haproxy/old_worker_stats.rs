@@ -44,7 +44,8 @@ impl CliConnection {
         const PROMPT: &[u8] = b"\n> ";
         let failed = |err| Error::caused("haproxy: an old process does not answer", err);
         self.stream.write_all(format!("{command}\n").as_bytes()).map_err(failed)?;
-        let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
+        let mut answer = Vec::new();
+        let mut part = [0; 16 << 10];
         while !answer.ends_with(PROMPT) {
             if ANSWER_MAX < answer.len() {
                 return Err(Error::new("haproxy: the answer of an old process is too long"));

@@ -302,7 +302,8 @@ mod tests {
     #[test]
     fn nobody_is_left_out_for_what_is_not_its_own() {
         for names_them in [true, false] {
-            let (bad, served) = (vec!["a", "b"], Some("b"));
+            let bad = vec!["a", "b"];
+            let served = Some("b");
             let mut validator = Picky { bad, names_them, likes_nothing: false, served, tries: 0 };
             let all = routes(&["a", "b", "c"], 9);
             let partial = find_accepted(&all, None, refusal("x"), &mut validator).unwrap();
@@ -329,7 +330,8 @@ mod tests {
             served: None,
             tries: 0,
         };
-        let (new, old) = (routes(&["a", "b"], 9), routes(&["a", "b"], 1));
+        let new = routes(&["a", "b"], 9);
+        let old = routes(&["a", "b"], 1);
         let partial =
             find_accepted(&new, Some(&old), refusal("x"), &mut validator).unwrap().unwrap();
         assert_eq!(partial.as_before.keys().collect::<Vec<_>>(), ["b"]);

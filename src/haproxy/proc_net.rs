@@ -57,7 +57,9 @@ pub(crate) fn listening(pids: &BTreeSet<u32>) -> Result<BTreeSet<u16>> {
 fn ports(table: &str, inodes: &BTreeSet<String>) -> BTreeSet<u16> {
     let port = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let local = fields.get(1)?;
+        let state = fields.get(3)?;
+        let inode = fields.get(9)?;
         let is_listener = *state == LISTENING && inodes.contains(*inode);
         let port = local.rsplit(':').next().filter(|_| is_listener)?;
         u16::from_str_radix(port, 16).ok()
@@ -102,7 +104,8 @@ mod tests {
     #[test]
     fn only_established_connections_of_these_sockets_count() {
         let hex = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
-        let (near, far) = (hex([172, 17, 0, 1]), hex([172, 17, 0, 2]));
+        let near = hex([172, 17, 0, 1]);
+        let far = hex([172, 17, 0, 2]);
         let row = |remote: &str, state: &str, inode: &str| {
             format!(" 0: {near}:D2F0 {remote}:1F90 {state} 0:0 00:0 0 0 0 {inode} 1 0\n")
         };

@@ -54,7 +54,9 @@ impl Haproxy {
                 |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
             backend.listen = old.filter(|old| !is_claimed(old));
         }
-        let (start_lock, fingerprint, is_serving) = (&start_lock, "", serving.is_some());
+        let start_lock = &start_lock;
+        let fingerprint = "";
+        let is_serving = serving.is_some();
         let mut update = ConfigUpdate {
             proxy: self,
             start_lock,
@@ -310,7 +312,8 @@ impl ConfigUpdate<'_> {
         let partial = match update.validate(routes)? {
             Validation::Accepted => whole(routes),
             Validation::Refused(refusal) => {
-                let (message, before) = (refusal.message.clone(), proxy.applied().clone());
+                let message = refusal.message.clone();
+                let before = proxy.applied().clone();
                 let is_common = update.is_common(&refusal);
                 let find =
                     || partial_config::find_accepted(routes, before.as_ref(), refusal, &mut update);
@@ -341,13 +344,15 @@ impl ConfigUpdate<'_> {
 
     /// Leaves the refused file where HAProxy's message says it is, for the operator to read.
     fn keep_refused(&self, routes: &Routes) -> Result<()> {
-        let (text, proxy) = (self.text(routes), self.proxy);
+        let text = self.text(routes);
+        let proxy = self.proxy;
         files::write_new(&proxy.config.config, &text, proxy.file_mode()).map(drop)
     }
 
     /// Steps 5 to 9, with a text that `haproxy -c` accepted.
     fn swap(&self, text: &str, routes: &Routes, serving: Option<u32>) -> Result<ActionOutput> {
-        let (proxy, start_lock) = (self.proxy, self.start_lock);
+        let proxy = self.proxy;
+        let start_lock = self.start_lock;
         if let Some(pid) = serving
             && proxy.runs(text)
             && proxy.strays(pid).is_empty()

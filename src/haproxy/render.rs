@@ -260,7 +260,8 @@ mod tests {
         let certificate = Some("/etc/it's.pem".into());
         let config = ProxyConfig { stats_port: Some(8404), certificate, ..config() };
         let listen = Some(Listen { address: None, port: 443 });
-        let (service, servers) = (ServiceName::new("web").unwrap(), Vec::new());
+        let service = ServiceName::new("web").unwrap();
+        let servers = Vec::new();
         let health = HealthCheck::default();
         let retry = Retry::Connect;
         let backend = Backend { service, listen, health, retry, is_single: false, servers };

@@ -72,7 +72,8 @@ impl Socket {
         let odd =
             || Error::new("haproxy: unexpected answer to `show info;show servers state;show stat`");
         let mut parts = answer.split("\n\n");
-        let (info, rest) = (parts.next().ok_or_else(odd)?, (parts.next(), parts.next()));
+        let info = parts.next().ok_or_else(odd)?;
+        let rest = (parts.next(), parts.next());
         let (states, stats) = rest.0.zip(rest.1).ok_or_else(odd)?;
         let process = info_number(info, "Pid").ok_or_else(odd)?;
         let process = u32::try_from(process).map_err(|_| odd())?;

@@ -29,7 +29,8 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
     let counted = counted(stats)?;
     let rows = CsvTable::of(states, ' ').ok_or_else(|| unexpected_table("show servers state"))?;
     let server = |row: &CsvRow| {
-        let (backend, name) = (row.get("be_name")?, row.get("srv_name")?);
+        let backend = row.get("be_name")?;
+        let name = row.get("srv_name")?;
         // A server of the base config may be a Unix socket, or have no address yet.
         let ip = row.get("srv_addr")?.parse().ok();
         let port = row.number("srv_port")?;
@@ -189,8 +190,9 @@ mod tests {
     fn servers_show_address_duty_check_and_sessions() {
         let seen = servers(STATES, STATS).unwrap();
         let text = |s: &super::SeenServer| {
-            let (admin_state, checked, sessions) =
-                (s.seen.admin_state, s.seen.is_checked, s.seen.sessions);
+            let admin_state = s.seen.admin_state;
+            let checked = s.seen.is_checked;
+            let sessions = s.seen.sessions;
             format!(
                 "{}/{} {} {admin_state:?} {checked} {sessions}",
                 s.backend, s.name, s.seen.address
@@ -232,7 +234,8 @@ mod tests {
             .unwrap()
             .iter()
             .map(|c| {
-                let (now, ever) = ((c.sessions, c.queue), (c.requests, c.answered));
+                let now = (c.sessions, c.queue);
+                let ever = (c.requests, c.answered);
                 format!("{} {now:?} {ever:?} {}", c.backend, c.response_ms)
             })
             .collect();

@@ -265,7 +265,8 @@ impl fmt::Display for Rule {
             Rule::Paused { left: None } => write!(f, "paused until it is resumed"),
             Rule::Paused { left: Some(left) } => write!(f, "paused for {}s more", ceil_s(*left)),
             Rule::NoHeadroom { free, needed } => {
-                let (free, needed) = (free >> 20, needed >> 20);
+                let free = free >> 20;
+                let needed = needed >> 20;
                 write!(
                     f,
                     "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve"

@@ -243,7 +243,8 @@ mod tests {
             TimeOfDay::from_minutes(h.parse::<u16>().unwrap() * 60 + m.parse::<u16>().unwrap())
         };
         let (start, end) = times.split_once('-').unwrap();
-        let (start, end) = (minutes(start).unwrap(), minutes(end).unwrap());
+        let start = minutes(start).unwrap();
+        let end = minutes(end).unwrap();
         let zone = zone.parse::<Tz>().unwrap();
         Window { days: Weekdays::ALL, start, end, zone, holidays: Default::default() }
     }
@@ -320,7 +321,8 @@ mod tests {
             let row = |(at, s): (Wall, super::EffectiveSchedule)| {
                 let minutes = (at.0 - wall(day.0).0) / 60;
                 let window = s.window.unwrap_or_default();
-                let (min, max) = (s.bounds.min(), s.bounds.max());
+                let min = s.bounds.min();
+                let max = s.bounds.max();
                 format!(
                     "{:02}:{:02} {min}..{max} {} {window}",
                     minutes / 60,

@@ -50,7 +50,8 @@ impl Percent {
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, part) = (self.0 / 100, self.0 % 100);
+        let whole = self.0 / 100;
+        let part = self.0 % 100;
         match part {
             0 => write!(f, "{whole}%"),
             p if p % 10 == 0 => write!(f, "{whole}.{}%", p / 10),

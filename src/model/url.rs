@@ -58,7 +58,8 @@ pub(crate) fn basic(url: &str) -> Option<String> {
 
 /// What is no code of two hex digits stays as it is.
 fn decoded(text: &str) -> Vec<u8> {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         let digit = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));

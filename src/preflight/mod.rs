@@ -216,7 +216,8 @@ fn unchecked(config: &Config, listed: &[Container]) -> Vec<Finding> {
 /// Connects to running replicas, as HAProxy would.
 fn reach(config: &Config, listed: &[Container]) -> Finding {
     let net = SystemNet::new();
-    let (mut reached, mut lost) = (0, Vec::new());
+    let mut reached = 0;
+    let mut lost = Vec::new();
     for container in listed.iter().filter(|c| c.state == ContainerState::Running) {
         let Some(service) = config.service_of(container) else { continue };
         let Some(address) = container.socket(service) else { continue };

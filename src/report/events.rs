@@ -147,7 +147,8 @@ impl Conditions {
 
     /// A metric without a value or a failure so far changes no condition.
     pub(crate) fn metrics(&mut self, snapshot: &Snapshot) -> Vec<Event> {
-        let (service, mut events) = (&snapshot.service, Vec::new());
+        let service = &snapshot.service;
+        let mut events = Vec::new();
         let failing = self.failing.entry(service.name.as_str().to_owned()).or_default();
         failing.retain(|source| service.metrics.iter().any(|m| m.source == *source));
         for (metric, reading) in service.metrics.iter().zip(&snapshot.readings) {
@@ -295,7 +296,8 @@ fn turned(
 
 /// `2 to 8 replicas, by load; schedule "monday rush"`.
 fn standing_shown(effective: &EffectiveSchedule) -> String {
-    let (min, max) = (effective.bounds.min(), effective.bounds.max());
+    let min = effective.bounds.min();
+    let max = effective.bounds.max();
     let by = if effective.scaling { "by load" } else { "outside the business hours" };
     let window = effective.window.as_ref().map(|w| format!("; schedule {w:?}")).unwrap_or_default();
     format!("{min} to {max} replicas, {by}{window}")
@@ -376,7 +378,8 @@ pub(crate) fn readings(snapshot: &Snapshot) -> Vec<String> {
                 reading.to_string()
             }
         };
-        let (source, target) = (metric.source.to_string(), metric.target);
+        let source = metric.source.to_string();
+        let target = metric.target;
         format!("service={} metric={source:?} target={target} reading={shown:?}", service.name)
     };
     service.metrics.iter().zip(&snapshot.readings).map(line).collect()
@@ -403,7 +406,8 @@ mod tests {
     use crate::report::transitions::LastWords;
 
     fn plan(rule: Rule) -> Plan {
-        let (desired, ready) = (2, 2);
+        let desired = 2;
+        let ready = 2;
         let bounds = Bounds::exactly(desired);
         let decision = Decision {
             from: desired,

@@ -294,7 +294,8 @@ mod tests {
 
     /// What a reader makes of the value between the quotes, and what follows.
     fn read_back(line: &str) -> (String, &str) {
-        let (mut value, mut chars) = (String::new(), line.char_indices());
+        let mut value = String::new();
+        let mut chars = line.char_indices();
         while let Some((at, c)) = chars.next() {
             match c {
                 '"' => return (value, &line[at + 1..]),
@@ -341,7 +342,8 @@ mod tests {
             (&["day", "night"][..], "day 0 night 1 business hours 1"),
             (&["business hours"], "business hours 0"),
         ] {
-            let (mut page, mut web) = (page(), service(&[]));
+            let mut page = page();
+            let mut web = service(&[]);
             web.windows = schedules.iter().map(|name| (*name).to_owned()).collect();
             windows(&mut page, &web);
             let lines = page.text.lines().map(|line| {
@@ -356,7 +358,8 @@ mod tests {
     fn before_the_first_turn_there_is_what_was_counted() {
         let telemetry = Telemetry::new();
         let took = Some(Duration::from_millis(7));
-        let (method, route) = ("GET", "/status");
+        let method = "GET";
+        let route = "/status";
         telemetry.count(MetricEvent::Request { method, route, code: 503, took });
         let text = text(&telemetry, None, &PROCESS);
         let seconds = "plimsoll_http_request_duration_seconds";

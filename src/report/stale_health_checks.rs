@@ -19,7 +19,8 @@ impl StaleHealthChecks {
         let service = &snapshot.service;
         let name = service.name.as_str();
         let before = self.services.remove(name).unwrap_or_default();
-        let (mut now, mut events) = (BTreeSet::new(), Vec::new());
+        let mut now = BTreeSet::new();
+        let mut events = Vec::new();
         for replica in &snapshot.replicas {
             let was = before.contains(&replica.number);
             let event = match replica.unchecked_s {

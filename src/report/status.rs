@@ -41,7 +41,8 @@ impl StatusHistory {
         plan: &Plan,
         memory: &ServiceMemory,
     ) -> ServiceStatus {
-        let (name, at) = (snapshot.service.name.as_str(), snapshot.wall);
+        let name = snapshot.service.name.as_str();
+        let at = snapshot.wall;
         if snapshot.due {
             self.records
                 .insert(name.to_owned(), Arc::new(Record { at, decision: plan.decision.clone() }));
@@ -117,7 +118,8 @@ impl StatusHistory {
 
 /// The status before the first list of containers: nothing is known of the replicas.
 pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
-    let (rule, desired) = (Rule::EngineLost, memory.desired.unwrap_or(0));
+    let rule = Rule::EngineLost;
+    let desired = memory.desired.unwrap_or(0);
     let timetable = &service.timetable;
     let decision = Decision {
         from: desired,
@@ -157,7 +159,9 @@ fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {
         (false, true) => RolloutState::Stalled,
         (false, false) => RolloutState::Rolling,
     };
-    let (new, old, idle) = (progress.most_new, progress.fewest_old, now.since(progress.moved));
+    let new = progress.most_new;
+    let old = progress.fewest_old;
+    let idle = now.since(progress.moved);
     Some(RolloutStatus { state, new, old, idle })
 }
 
@@ -171,7 +175,9 @@ fn point(at: Wall, decision: &Decision) -> LoadPoint {
 
 fn change(at: Wall, decision: &Decision) -> LastScale {
     let words: Vec<String> = decision.because.iter().map(|cause| cause.rule.to_string()).collect();
-    let (from, to, reason) = (decision.from, decision.desired, decision.reason());
+    let from = decision.from;
+    let to = decision.desired;
+    let reason = decision.reason();
     LastScale { at, from, to, reason, words: words.join(", ") }
 }
 
@@ -213,7 +219,8 @@ mod tests {
             health,
             ..Replica::bare(ContainerId("a".to_owned()), 1, state)
         };
-        let (running, healthy) = (ContainerState::Running, Health::Healthy);
+        let running = ContainerState::Running;
+        let healthy = Health::Healthy;
         let emptying = Some(DrainStep::Draining { quiet: 0 });
         let released = Some(DrainStep::Drained);
         for (state_of, health, step, want) in [

@@ -165,7 +165,8 @@ impl Engine for World {
     }
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
-        let (id, service) = (&removal.id, &removal.service);
+        let id = &removal.id;
+        let service = &removal.service;
         let mut state = self.state();
         if *service != state.service() {
             state.record_violation(format!("a replica of {service} is removed"));

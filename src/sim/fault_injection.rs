@@ -252,7 +252,8 @@ impl Run {
     }
 
     fn reload(&mut self, config: Config, now: Moment) {
-        let (config, socket) = (Some(config), None);
+        let config = Some(config);
+        let socket = None;
         let loaded = Loaded { config, problems: Vec::new(), socket, secret_files: Vec::new() };
         let (result, _) = self.controller.reload(loaded, now);
         assert!(result.is_ok(), "{result:?}");
@@ -297,11 +298,13 @@ impl Run {
 
     /// What is wrong once nothing happens any more.
     pub(crate) fn unsettled(&self) -> Vec<String> {
-        let (memory, state) = (self.memory(), self.world.state());
+        let memory = self.memory();
+        let state = self.world.state();
         let mut why = Vec::new();
         let desired = usize::try_from(memory.desired.unwrap_or(0)).unwrap();
         let running = state.containers.iter().filter(|u| u.state == ContainerState::Running);
-        let (running, all) = (running.count(), state.containers.len());
+        let running = running.count();
+        let all = state.containers.len();
         let serving = state.serving().len();
         if [desired; 3] != [running, all, serving] {
             why.push(format!("{desired} desired, {all} there, {running} run, {serving} serve"));
@@ -354,7 +357,8 @@ impl Run {
 pub(crate) fn web() -> Service {
     let percent = |n: u64| Percent::from_hundredths(n * 100);
     let s = Duration::from_secs;
-    let (name, image) = (ServiceName::new("web").unwrap(), Origin::Image("web:1".to_owned()));
+    let name = ServiceName::new("web").unwrap();
+    let image = Origin::Image("web:1".to_owned());
     let always = Timetable::always(Bounds::new(1, 6).unwrap());
     Service {
         band: Band::new(percent(30), percent(75)),

@@ -124,7 +124,8 @@ impl WorldState {
         }
         let name = container.name.clone();
         let others = self.containers.iter().filter(|u| u.id != *id);
-        let (mut own, mut runs) = (0, 0);
+        let mut own = 0;
+        let mut runs = 0;
         for other in others {
             own += u32::from(other.owner == Owner::Compose);
             runs += u32::from(other.state == ContainerState::Running);

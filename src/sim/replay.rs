@@ -46,7 +46,8 @@ pub(crate) struct Replayed {
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     // The decision is the same on Docker and Swarm.
     let service = Arc::new(Service { runs: Platform::Docker, ..(*asked.service).clone() });
-    let (span, interval) = (asked.trace.span(), asked.config.check_interval);
+    let span = asked.trace.span();
+    let interval = asked.config.check_interval;
     let looks = span.as_millis() / interval.as_millis().max(1);
     if LOOKS_MAX < looks {
         return Err(format!(
@@ -237,7 +238,8 @@ mod tests {
             let at = points.iter().find(|p| p.ready == 2).unwrap().at;
             // Docker, a probe and a reload of HAProxy take less than two seconds together.
             // And the step is seen in two samples.
-            let (from, to) = (61 + start_up, 64 + start_up + probed_within);
+            let from = 61 + start_up;
+            let to = 64 + start_up + probed_within;
             assert!((from..to).contains(&at.as_secs()), "{at:?} with {start_up}");
         }
     }
@@ -270,8 +272,10 @@ mod tests {
             let mut random = Random::new(seed);
             let mut schedules = Vec::new();
             for i in 0..random.below(6) {
-                let (hour, minute) = (random.below(3), random.below(60));
-                let (min, room) = (random.below(8), random.below(6));
+                let hour = random.below(3);
+                let minute = random.below(60);
+                let min = random.below(8);
+                let room = random.below(6);
                 schedules.push(format!(
                     r#"{{ "name": "w{i}", "start": "{hour:02}:{minute:02}",
                         "end": "{:02}:{:02}", "timezone": "Europe/Berlin",

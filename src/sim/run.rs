@@ -145,7 +145,8 @@ impl Run {
             }
             Effect::Probe(target) => {
                 let outcome = self.probe(&target, now);
-                let (id, run) = (target.id, target.run);
+                let id = target.id;
+                let run = target.run;
                 self.handle(LoopEvent::Probed { id, run, outcome }, now);
             }
             Effect::ReadMetric(read) => {
@@ -207,7 +208,9 @@ impl Run {
             reason: self.reason,
         };
         let is_news = |last: &Point| {
-            let (at, is_look, reason) = (point.at, point.is_look, point.reason);
+            let at = point.at;
+            let is_look = point.is_look;
+            let reason = point.reason;
             Point { at, is_look, reason, ..*last } != point
         };
         if is_look || self.points.last().is_none_or(is_news) {

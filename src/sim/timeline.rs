@@ -124,7 +124,9 @@ impl Timeline {
 
     pub(crate) fn summary(&self) -> Summary {
         let mut sum = Summary::default();
-        let (mut load, mut unmet, mut stretch) = (0.0, 0.0, Duration::ZERO);
+        let mut load = 0.0;
+        let mut unmet = 0.0;
+        let mut stretch = Duration::ZERO;
         for (point, held) in self.held() {
             let seconds = held.as_secs_f64();
             sum.replica_hours += f64::from(point.replicas) * seconds / 3600.0;
@@ -203,11 +205,13 @@ impl Timeline {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{name:<14} {value}");
         };
-        let (hours, full) = (short(sum.replica_hours), short(sum.replica_hours_at_max));
+        let hours = short(sum.replica_hours);
+        let full = short(sum.replica_hours_at_max);
         let saved = decimal(sum.saved_percent(), 1);
         line("replica-hours", format!("{hours} of {full} at max {}: {saved}% saved", sum.max));
         let above = decimal(sum.above_percent(self.end), 1);
-        let (time, longest) = (span(sum.above), span(sum.above_longest));
+        let time = span(sum.above);
+        let longest = span(sum.above_longest);
         line("above target", format!("{above}% of the time: {time}, at most {longest} on end"));
         line("unmet load", format!("{}%", decimal(100.0 * sum.unmet, 1)));
         let flaps = flaps(sum.flaps);
@@ -290,8 +294,10 @@ pub(crate) fn short(value: f64) -> String {
 /// which takes more code than all of this file.
 pub(crate) fn decimal(value: f64, digits: u32) -> String {
     let all = (value * 10f64.powi(digits.cast_signed())).round() as i64;
-    let (sign, all) = (if all < 0 { "-" } else { "" }, all.unsigned_abs());
-    let (unit, width) = (10u64.pow(digits), digits as usize);
+    let sign = if all < 0 { "-" } else { "" };
+    let all = all.unsigned_abs();
+    let unit = 10u64.pow(digits);
+    let width = digits as usize;
     match digits {
         0 => format!("{sign}{all}"),
         _ => format!("{sign}{}.{:0width$}", all / unit, all % unit),

@@ -134,7 +134,8 @@ pub(crate) fn parsed(text: &str) -> Option<f64> {
 /// How long after the first row; `after` is the time of the row before.
 fn since(first: Duration, time: Duration, after: Option<Duration>) -> Result<Duration, String> {
     if let Some(after) = after.filter(|after| time <= *after) {
-        let (time, after) = (seconds(time), seconds(after));
+        let time = seconds(time);
+        let after = seconds(after);
         return Err(format!(
             "time_s: {time} is not after {after}; times must rise, by 1 ms or more"
         ));

@@ -171,7 +171,8 @@ impl WorldState {
 
 fn composed() -> Service {
     let mut service = web();
-    let (project, of) = ("shop".to_owned(), "web".to_owned());
+    let project = "shop".to_owned();
+    let of = "web".to_owned();
     service.container.origin = Origin::Compose { project, service: of };
     service
 }

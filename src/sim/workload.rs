@@ -101,7 +101,8 @@ impl LoadMetric {
 
     /// For the picture of a service that nothing scales.
     pub(crate) fn none() -> LoadMetric {
-        let (source, others) = (Source::Cpu, Vec::new());
+        let source = Source::Cpu;
+        let others = Vec::new();
         LoadMetric { unit: unit(&source), source, target: WHOLE, others }
     }
 
@@ -144,7 +145,8 @@ mod tests {
             (300, None, 0, 300, 0),
             (u64::MAX, Some(u64::MAX), 2, u64::MAX, u64::MAX / 2),
         ] {
-            let (load, capacity) = (Milli(load), capacity.map(Milli));
+            let load = Milli(load);
+            let capacity = capacity.map(Milli);
             let demand = Demand { source: Source::Cpu, load, capacity };
             let got = (demand.carried(replicas).0, demand.share(replicas as usize).0);
             assert_eq!(got, (all, each), "{load} on {replicas} of {capacity:?}");

@@ -442,7 +442,8 @@ impl WorldState {
     pub(crate) fn take_over(&mut self, servers: Vec<SimServer>) {
         self.next_process += 1;
         let has_idle_clients = self.scenario.chance.one_in(2, true);
-        let (id, told_at) = (self.next_process, self.now);
+        let id = self.next_process;
+        let told_at = self.now;
         let new = SimProcess { id, servers, told_at, has_idle_clients, requests: 0 };
         if let Some(mut old) = self.current.replace(new) {
             old.told_at = self.now;

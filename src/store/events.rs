@@ -109,7 +109,8 @@ pub(crate) fn entry(at_ms: u64, event: &Event) -> Entry {
         Phase::Started => (),
         Phase::Resolved => json["phase"] = json!("resolved"),
     }
-    let (kind, service) = (event.kind.word().to_owned(), event.service.clone());
+    let kind = event.kind.word().to_owned();
+    let service = event.service.clone();
     Entry { at_ms, kind, service, json: json.to_string() }
 }
 

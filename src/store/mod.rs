@@ -62,11 +62,13 @@ fn set_aside(path: &Path, why: &str) -> String {
 
 impl Store for FileStore {
     fn save(&self, memory: &Memory) -> Result<()> {
-        let (path, new) = (self.path(), self.dir.join("state.json.new"));
+        let path = self.path();
+        let new = self.dir.join("state.json.new");
         // It contains environments of containers, so it is for its owner only.
         let text = wire::text(memory);
         regular_file::replace(&path, &new, text.as_bytes()).map_err(|err| {
-            let (path, new) = (path.display(), new.display());
+            let path = path.display();
+            let new = new.display();
             Error::caused(format!("cannot write {path} (through {new})"), err)
         })
     }

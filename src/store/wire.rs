@@ -115,7 +115,8 @@ pub(crate) fn text(memory: &Memory) -> String {
 
 fn pack(memory: &ServiceMemory) -> ServiceState {
     let drain = |(id, drain): (&ContainerId, &Drain)| {
-        let (released, ended) = (drain.step == DrainStep::Drained, drain.step == DrainStep::Ended);
+        let released = drain.step == DrainStep::Drained;
+        let ended = drain.step == DrainStep::Ended;
         (id.0.clone(), DrainState { since: drain.since.0, released, ended })
     };
     let unhealthy = |(id, unhealthy): (&ContainerId, &Unhealthy)| {

@@ -93,7 +93,9 @@ fn measure(tcp: &To, path: &str) {
     }
     times.sort();
     let at = |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1e3;
-    let (p50, p99, most) = (at(50), at(99), at(100));
+    let p50 = at(50);
+    let p99 = at(99);
+    let most = at(100);
     let kib = bytes as f64 / 1024.0;
     println!("{path:<12} {kib:>9.0} {p50:>9.1} {p99:>9.1} {most:>9.1}");
 }

@@ -153,7 +153,8 @@ fn replica(service: u32, number: u32, load: u64) -> Replica {
 fn trace() -> String {
     let mut text = String::from("time_s,value\n");
     for s in (0..=WEEK_S).step_by(60) {
-        let (day, hour) = (s / 86_400, f64::from(s % 86_400) / 3600.0);
+        let day = s / 86_400;
+        let hour = f64::from(s % 86_400) / 3600.0;
         let hill = |at: f64, high: f64| high * (-((hour - at) / 2.5).powi(2)).exp();
         let load = 40.0 + hill(11.0, 230.0) + hill(20.0, 330.0);
         let noise = f64::from(s / 60 * 7919 % 101) / 10.0;
@@ -179,7 +180,8 @@ fn week() {
     };
     let best: Duration = (0..3).map(|_| run()).min().unwrap();
     fs::remove_file(&file).unwrap();
-    let (looks, seconds) = (f64::from(WEEK_S / LOOK_S), best.as_secs_f64());
+    let looks = f64::from(WEEK_S / LOOK_S);
+    let seconds = best.as_secs_f64();
     println!(
         "\na simulated week of {looks} looks: {seconds:.2} s, {:.0} looks a second",
         looks / seconds

@@ -31,7 +31,8 @@ fn main() {
         serving - start
     });
     beyond.sort_by(f64::total_cmp);
-    let (median, worst) = (beyond[OFFSETS.len() / 2], beyond[OFFSETS.len() - 1]);
+    let median = beyond[OFFSETS.len() / 2];
+    let worst = beyond[OFFSETS.len() - 1];
     println!("median {median:.1} s, worst {worst:.1} s beyond Docker's start");
 }
 

@@ -121,7 +121,8 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (log, stderr) = (Arc::new(Log::default()), child.stderr.take().unwrap());
+        let log = Arc::new(Log::default());
+        let stderr = child.stderr.take().unwrap();
         let sink = log.clone();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {

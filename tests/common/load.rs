@@ -179,7 +179,9 @@ impl Shared {
         };
         let keep = client.kind == Kind::KeepAlive;
         let wish = if keep { "keep-alive" } else { "close" };
-        let (method, path, host) = (client.method, &client.path, self.target);
+        let method = client.method;
+        let path = &client.path;
+        let host = self.target;
         let body = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\n{body}\r\n");

@@ -108,9 +108,11 @@ impl Project<'_> {
     fn wait_rest(&self, ledger: &Ledger, daemon: &Daemon, what: &[&str]) {
         let look = format!("service={} desired=", self.member.name);
         let changes = || ledger.entries().len();
-        let (mut seen, mut since) = (changes(), daemon.count(&[&look]));
+        let mut seen = changes();
+        let mut since = daemon.count(&[&look]);
         let rested = reached(secs(45), || {
-            let (now, looks) = (changes(), daemon.count(&[&look]));
+            let now = changes();
+            let looks = daemon.count(&[&look]);
             if now != seen {
                 (seen, since) = (now, looks);
             }
@@ -143,7 +145,9 @@ fn live_with(program: &'static str, name: &str) {
     let counts = || (quick.counts().failed() + slow.counts().failed(), slow.counts());
     let mut complaints = Vec::new();
     for step in steps() {
-        let (ids, failed, line) = (project.ids(), counts().0, daemon.lines().len());
+        let ids = project.ids();
+        let failed = counts().0;
+        let line = daemon.lines().len();
         project.write(step.colour);
         project.run(step.args);
         let is_so = || step.serving.contains(&project.serving());

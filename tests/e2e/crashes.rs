@@ -19,7 +19,8 @@ fn keys(n: u32) -> String {
 fn assert_settles(testbed: &Testbed, count: usize, daemon: &Daemon, what: &str) {
     let mut seen = String::new();
     let settled = reached(secs(30), || {
-        let (containers, serving) = (testbed.containers(), testbed.serving());
+        let containers = testbed.containers();
+        let serving = testbed.serving();
         seen = format!("{containers:?} with {serving:?} in service");
         let names: Vec<&String> = containers.iter().map(|(_, name, _)| name).collect();
         containers.len() == count

@@ -155,7 +155,8 @@ struct Registry {
 
 impl Registry {
     fn start() -> Registry {
-        let (dir, address) = (Dir::new("registry"), format!("127.0.0.1:{}", free_port()));
+        let dir = Dir::new("registry");
+        let address = format!("127.0.0.1:{}", free_port());
         let config = format!(
             "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ \
              rootdirectory: {} }} }}\nhttp: {{ addr: '{address}' }}\n",

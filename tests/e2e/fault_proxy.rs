@@ -43,14 +43,17 @@ pub(crate) struct FaultProxy {
 
 impl FaultProxy {
     pub(crate) fn new(listen: &Path, docker: &Path) -> FaultProxy {
-        let (behaviour, calls, trap) =
-            (Mutex::new(Behaviour::Well), AtomicU32::new(0), Mutex::default());
+        let behaviour = Mutex::new(Behaviour::Well);
+        let calls = AtomicU32::new(0);
+        let trap = Mutex::default();
         let state = Arc::new(State { behaviour, calls, trap });
-        let (listener, docker) = (UnixListener::bind(listen).unwrap(), docker.to_owned());
+        let listener = UnixListener::bind(listen).unwrap();
+        let docker = docker.to_owned();
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (state, docker) = (shared.clone(), docker.clone());
+                let state = shared.clone();
+                let docker = docker.clone();
                 thread::spawn(move || serve(client, &docker, &state));
             }
         });
@@ -78,7 +81,8 @@ impl FaultProxy {
 
 fn serve(mut client: UnixStream, docker: &Path, state: &Arc<State>) {
     let Ok(mut upstream) = UnixStream::connect(docker) else { return };
-    let (mut back, mut answer) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+    let mut back = client.try_clone().unwrap();
+    let mut answer = upstream.try_clone().unwrap();
     let after: Arc<Mutex<Option<u32>>> = Arc::default();
     let kill_after = after.clone();
     let copier = thread::spawn(move || {

@@ -96,7 +96,8 @@ fn suffer(
     all.extend(clients(2, Kind::KeepAlive, "/", 20));
     let load = Load::start(testbed.address(), all);
     load.wait_for(secs(20), |c| 20 < c.sent());
-    let (lowest, done) = (AtomicUsize::new(2), AtomicBool::new(false));
+    let lowest = AtomicUsize::new(2);
+    let done = AtomicBool::new(false);
     let mut figures = (String::new(), Duration::ZERO);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -113,13 +114,15 @@ fn suffer(
         let settled = reached(EVALUATION * EVALUATIONS_MAX, || is_settled(testbed, wanted));
         figures = (note, ended.elapsed());
         done.store(true, Ordering::Relaxed);
-        let (containers, serving) = (testbed.containers(), testbed.serving());
+        let containers = testbed.containers();
+        let serving = testbed.serving();
         assert!(settled, "{fault}: {containers:?}, {serving:?}\n{:#?}", daemon.lines());
     });
     let sent = load.counts().sent();
     load.wait_for(secs(20), |c| sent + 20 < c.sent());
     let counts = load.stop();
-    let (lowest, looks) = (lowest.into_inner(), figures.1.as_secs_f64() / EVALUATION.as_secs_f64());
+    let lowest = lowest.into_inner();
+    let looks = figures.1.as_secs_f64() / EVALUATION.as_secs_f64();
     println!(
         "| {fault} | {} | {} of {} | {lowest} | {:.1} s, {looks:.2} looks |",
         figures.0,
@@ -140,7 +143,8 @@ fn suffer(
 
 /// So many containers, all running, each with a name of its own, and just these in service.
 fn is_settled(testbed: &Testbed, count: usize) -> bool {
-    let (containers, mut serving) = (testbed.containers(), testbed.serving());
+    let containers = testbed.containers();
+    let mut serving = testbed.serving();
     let mut names: Vec<String> = containers.iter().map(|(_, name, _)| name.clone()).collect();
     names.dedup();
     serving.sort();
@@ -170,7 +174,8 @@ fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
         format!("out of HAProxy after {}, replaced after {}", shown(out), shown(died.elapsed()))
     });
     suffer("HAProxy is killed", &testbed, 2, &gone, |daemon| {
-        let (pid, died) = (testbed.haproxy_pid(), Instant::now());
+        let pid = testbed.haproxy_pid();
+        let died = Instant::now();
         signal(pid, "KILL");
         let back = || !testbed.haproxy_pids().contains(&pid) && testbed.serving().len() == 2;
         assert!(reached(secs(30), back), "{:#?}", daemon.lines());

@@ -155,7 +155,8 @@ impl Fleet {
                     format!(r#""compose": {{ "project": "{name}", "service": "web" }}"#)
                 }
             };
-            let (comma, keys) = (if at == 0 { "" } else { "," }, keys(member));
+            let comma = if at == 0 { "" } else { "," };
+            let keys = keys(member);
             let _ = write!(
                 services,
                 r#"{comma}
@@ -296,7 +297,8 @@ impl Ledger {
         command.args(["--format", "{{json .}}"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("docker events");
         let entries = Arc::new(Mutex::new(Vec::new()));
-        let (out, sink) = (child.stdout.take().unwrap(), entries.clone());
+        let out = child.stdout.take().unwrap();
+        let sink = entries.clone();
         thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 if let Some(entry) = Entry::read(&line) {
@@ -313,7 +315,8 @@ impl Ledger {
 
     /// The most containers that there were at once.
     pub(crate) fn most(&self, member: &str) -> usize {
-        let (mut now, mut most) = (0usize, 0);
+        let mut now = 0usize;
+        let mut most = 0;
         for entry in self.entries().iter().filter(|e| e.member == member && !e.is_stranger()) {
             match entry.action.as_str() {
                 "create" => now += 1,
@@ -345,7 +348,8 @@ impl Entry {
             let text = event["Actor"]["Attributes"][key].as_str();
             text.unwrap_or_default().to_owned()
         };
-        let (ours, project) = (of("io.plimsoll.service"), of("com.docker.compose.project"));
+        let ours = of("io.plimsoll.service");
+        let project = of("com.docker.compose.project");
         Some(Entry {
             action: event["Action"].as_str()?.to_owned(),
             id: event["Actor"]["ID"].as_str()?.to_owned(),

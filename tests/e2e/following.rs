@@ -35,7 +35,8 @@ fn sessions_in_haproxy_bring_replicas_and_take_them_away() {
 #[test]
 fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     let testbed = Testbed::new("failing");
-    let (exporter, port) = (Exporter::start(25), free_port());
+    let exporter = Exporter::start(25);
+    let port = free_port();
     let prometheus = Prometheus::start(&testbed.dir, port, &exporter);
     let daemon = Daemon::start(&testbed.configure(&format!(
         r#""min_replicas": 1, "max_replicas": 4, {QUICK},

@@ -27,7 +27,8 @@ fn servers_come_and_go_without_a_reload() {
     let testbed = Testbed::new("amend");
     let daemon = Daemon::start(&testbed.configure(ONE));
     testbed.wait_serving(1, secs(30), &daemon);
-    let (load, pid) = (everyone(&testbed), testbed.haproxy_pid());
+    let load = everyone(&testbed);
+    let pid = testbed.haproxy_pid();
     for _ in 0..2 {
         testbed.configure(r#""min_replicas": 3, "max_replicas": 3"#);
         daemon.signal("HUP");
@@ -74,7 +75,8 @@ fn a_file_that_haproxy_refuses_leaves_the_old_one_serving() {
     let daemon = Daemon::start(&testbed.configure(ONE));
     testbed.wait_serving(1, secs(20), &daemon);
     let load = everyone(&testbed);
-    let (pid, good) = (testbed.haproxy_pid(), fs::read(testbed.dir.join("haproxy.cfg")).unwrap());
+    let pid = testbed.haproxy_pid();
+    let good = fs::read(testbed.dir.join("haproxy.cfg")).unwrap();
     testbed.dir.write("spoil", "");
     testbed.configure(r#""min_replicas": 2, "max_replicas": 2"#);
     daemon.signal("HUP");
@@ -206,7 +208,8 @@ fn a_restarted_daemon_goes_on_with_the_haproxy_that_runs() {
     let mut daemon = Daemon::start(&config);
     testbed.wait_serving(2, secs(20), &daemon);
     let load = everyone(&testbed);
-    let (pid, containers) = (testbed.haproxy_pid(), testbed.containers());
+    let pid = testbed.haproxy_pid();
+    let containers = testbed.containers();
     daemon.signal("TERM");
     assert!(daemon.wait_exit(secs(10)).success());
     daemon.wait(&["kind=daemon.stopping"], secs(1));

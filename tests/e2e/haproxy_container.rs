@@ -38,7 +38,8 @@ impl Container<'_> {
     fn run<'a>(testbed: &'a Testbed, options: &[&str]) -> Container<'a> {
         let name = format!("{}-haproxy", testbed.service);
         let dir = testbed.dir.path().display();
-        let (volume, file) = (format!("{dir}:{dir}"), format!("{dir}/haproxy.cfg"));
+        let volume = format!("{dir}:{dir}");
+        let file = format!("{dir}/haproxy.cfg");
         let started = ["run", "-d", "--name", &name, "--network", "host", "-v", &volume];
         let image = image(testbed);
         let command = [image.as_str(), HAPROXY];
@@ -82,7 +83,8 @@ fn haproxy_in_a_container_is_reloaded_by_a_signal_and_loses_no_request() {
     testbed.wait_serving(1, secs(90), &daemon);
     let load = everyone(&testbed);
     // A further port takes a reload, a further server none.
-    let (other, before) = (free_port(), daemon.lines().len());
+    let other = free_port();
+    let before = daemon.lines().len();
     in_container(&testbed, TWO, &testbed.other(other));
     daemon.signal("HUP");
     daemon.wait_from(before, &["kind=haproxy.reloaded"], secs(30));

@@ -173,7 +173,8 @@ fn write_base(case: &Case, text: &str) {
 fn a_reload_that_fails_is_reported_costs_no_request_and_heals() {
     let mut case = Case::new("fails");
     for row in &ROWS {
-        let (pid, from) = (case.testbed.haproxy_pid(), case.daemon.lines().len());
+        let pid = case.testbed.haproxy_pid();
+        let from = case.daemon.lines().len();
         (row.spoil)(&case);
         case.change();
         case.daemon.wait_from(from, &["kind=haproxy.reload_failed", row.words], secs(30));
@@ -228,7 +229,8 @@ fn files_that_lie_or_are_half_there_cost_no_request() {
     case.change();
     case.daemon.wait(&["kind=haproxy.reloaded"], secs(30));
     for (name, lie) in lies {
-        let (pid, from) = (case.testbed.haproxy_pid(), case.daemon.lines().len());
+        let pid = case.testbed.haproxy_pid();
+        let from = case.daemon.lines().len();
         lie(&case);
         case.change();
         case.daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(30));

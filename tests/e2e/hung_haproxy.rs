@@ -61,7 +61,8 @@ fn one_that_takes_its_time_to_finish_is_not_ended() {
     let testbed = Testbed::new("finish");
     let daemon = Daemon::start(&testbed.configure(ONE));
     testbed.wait_serving(1, secs(30), &daemon);
-    let (old, address) = (testbed.haproxy_pid(), testbed.address());
+    let old = testbed.haproxy_pid();
+    let address = testbed.address();
     let slow = thread::spawn(move || answers(address, "/slow?ms=7000", secs(20)));
     let is_asked = || {
         let rows = testbed.ask_haproxy("show stat");

@@ -18,7 +18,8 @@ impl Drop for Container<'_> {
 
 #[test]
 fn what_runs_becomes_a_config_that_is_good() {
-    let (testbed, dir) = (Testbed::new("init"), Dir::new("init"));
+    let testbed = Testbed::new("init");
+    let dir = Dir::new("init");
     let name = format!("{}-by-hand", testbed.service);
     let container = Container { testbed: &testbed, name: name.clone() };
     let run = ["run", "-d", "--name", &name, "-p", "127.0.0.1:0:8080", "-e", "MODE=fast"];

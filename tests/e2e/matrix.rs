@@ -163,7 +163,9 @@ fn victims(fleet: &Fleet, situation: Situation, daemon: &Daemon) -> BTreeMap<Str
 
 /// What a person types, on the one container.
 fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
-    let (testbed, id, name) = (&fleet.testbed, cell.victim.id.as_str(), cell.victim.name.as_str());
+    let testbed = &fleet.testbed;
+    let id = cell.victim.id.as_str();
+    let name = cell.victim.name.as_str();
     let run = |args: &[&str]| testbed.docker(args).is_some();
     let network = match cell.member.owner {
         Owner::Ours => "bridge",
@@ -206,7 +208,8 @@ fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
             assert!(run(&["network", "connect", network, id]), "connect {name}");
         }
         Verb::Commit => {
-            let (image, stranger) = (format!("{}-copy:1", cell.member.name), stranger(cell.member));
+            let image = format!("{}-copy:1", cell.member.name);
+            let stranger = stranger(cell.member);
             assert!(run(&["commit", id, &image]), "commit {name}");
             let run_it = ["run", "-d", "--name", &stranger, "--network", network, &image];
             assert!(run(&run_it), "run a copy of {name}");
@@ -266,17 +269,20 @@ impl Cell<'_> {
 
     /// What must not have come about, whenever it did.
     fn broken(&self, want: &Want, fleet: &Fleet, ledger: &Ledger, daemon: &Daemon) -> Vec<String> {
-        let (name, mut broken) = (&self.member.name, Vec::new());
+        let name = &self.member.name;
+        let mut broken = Vec::new();
         let made = ledger.count(name, "create") - self.made;
         if !want.made.contains(&made) {
             broken.push(format!("{made} containers were made, not {:?}", want.made));
         }
-        let (most, max) = (ledger.most(name), self.member.replicas as usize + want.beyond);
+        let most = ledger.most(name);
+        let max = self.member.replicas as usize + want.beyond;
         // Those that compose made are there before the ledger is open, or not; it is opened first.
         if max < most {
             broken.push(format!("{most} containers at once, {max} at most"));
         }
-        let (failed, counts) = (self.failed(), self.load.counts());
+        let failed = self.failed();
+        let counts = self.load.counts();
         if let Some(max) = want.failed_max.filter(|max| *max < failed) {
             broken.push(format!("{failed} requests failed, {max} at most: {counts}"));
         }
@@ -408,7 +414,8 @@ fn play(situation: Situation) {
     let slow = keep_busy(&fleet, situation);
     let loads: Vec<Load> = fleet.members.iter().map(light).collect();
     let chosen = victims(&fleet, situation, &daemon);
-    let (rows, line) = (fleet.rows(), daemon.lines().len());
+    let rows = fleet.rows();
+    let line = daemon.lines().len();
     let cells: Vec<Cell> = fleet
         .members
         .iter()
@@ -417,7 +424,8 @@ fn play(situation: Situation) {
             let name = &chosen[&member.name];
             let victim = rows.iter().find(|row| row.name == *name).cloned();
             let victim = victim.unwrap_or_else(|| panic!("{name} is not in {rows:#?}"));
-            let (before, made) = (load.counts(), ledger.count(&member.name, "create"));
+            let before = load.counts();
+            let made = ledger.count(&member.name, "create");
             let verb = verb_of(member);
             let took = OnceLock::new();
             Cell { member, verb, situation, load, victim, before, line, made, took }
@@ -434,7 +442,8 @@ fn play(situation: Situation) {
     drop(slow);
     wait_evaluations(&fleet, &daemon, 5);
     complaints.extend(settle_once(&fleet, &cells, &daemon).into_iter().map(|c| c + " (later)"));
-    let (mut failed_all, mut sent_all) = (0, 0);
+    let mut failed_all = 0;
+    let mut sent_all = 0;
     let lost = lost(&fleet, &cells, &ledger, situation);
     for cell in &cells {
         let want = cell.want();
@@ -468,7 +477,8 @@ fn light(member: &Member) -> Load {
 }
 
 fn settle_once(fleet: &Fleet, cells: &[Cell], daemon: &Daemon) -> Vec<String> {
-    let (rows, serving) = (fleet.rows(), fleet.serving());
+    let rows = fleet.rows();
+    let serving = fleet.serving();
     let mut short = Vec::new();
     for cell in cells {
         let want = cell.want();

@@ -48,7 +48,8 @@ fn answer(mut stream: TcpStream, sum: u64) -> std::io::Result<()> {
          jobs_waiting{{queue=\"b\"}} {}\n",
         sum - 1
     );
-    let (kind, length) = ("text/plain; version=0.0.4", body.len());
+    let kind = "text/plain; version=0.0.4";
+    let length = body.len();
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\n\

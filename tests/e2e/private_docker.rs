@@ -118,7 +118,8 @@ fn with_live_restore_a_restart_of_docker_costs_no_request() {
     let testbed = testbed_on(&dockerd, "live");
     let daemon = Daemon::start(&testbed.configure(TWO));
     testbed.wait_serving(2, secs(30), &daemon);
-    let (load, before) = (everyone(&testbed), testbed.containers());
+    let load = everyone(&testbed);
+    let before = testbed.containers();
     dockerd.down();
     daemon.wait(&["kind=docker.lost", "cannot reach Docker"], secs(10));
     load.wait_for(secs(5), |c| 200 < c.sent());

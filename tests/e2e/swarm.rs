@@ -84,7 +84,8 @@ impl Drop for Swarm<'_> {
 /// Says how many jobs wait. Ends with the test program.
 fn jobs() -> (SocketAddr, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, waiting) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(20)));
+    let address = listener.local_addr().unwrap();
+    let waiting = Arc::new(AtomicU64::new(20));
     let count = waiting.clone();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

@@ -179,7 +179,8 @@ fn crowds_of_clients_leave_nothing_behind() {
         // All but 64 are turned away, in words; those are waited for. One that was there before
         // may not have left yet.
         for (number, status) in [(500, 503), (65, 503), (60, 408), (1, 408)] {
-            let (mut stream, mut answer) = (&held[number - 1], Vec::new());
+            let mut stream = &held[number - 1];
+            let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             assert_eq!(parse(&answer).unwrap().status, status, "{number}");
         }
@@ -237,7 +238,8 @@ fn one_address_locks_no_other_out() {
     attack.suffer("70 idle connections of one address", |attack| {
         let held: Vec<_> = (0..70).map(|_| attack.connect_from([127, 0, 0, 1])).collect();
         for number in [17, 70] {
-            let (mut stream, mut answer) = (&held[number - 1], Vec::new());
+            let mut stream = &held[number - 1];
+            let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             assert_eq!(parse(&answer).unwrap().status, 503, "{number}");
         }
@@ -249,7 +251,8 @@ fn one_address_locks_no_other_out() {
         assert_eq!(parse(&answer).unwrap().status, 200);
         // And the first were not turned away: they are waited for. A connection of the question
         // before may still hold a place or two of the 16.
-        let (mut stream, mut answer) = (&held[13], Vec::new());
+        let mut stream = &held[13];
+        let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         assert_eq!(parse(&answer).unwrap().status, 408);
         held

@@ -175,7 +175,8 @@ fn a_full_disk_costs_the_new_archive_alone() {
     let listed = |text: &str| {
         text.lines().filter(|l| !l.starts_with("backup: ")).map(str::to_owned).collect::<Vec<_>>()
     };
-    let (before, after) = (listed(before), listed(after));
+    let before = listed(before);
+    let after = listed(after);
     assert_eq!(before, &after[..before.len()], "{said}");
 }
 

@@ -23,7 +23,8 @@ fn shown(args: &[&str], out: &Output) -> String {
     let line = ["plimsoll"].iter().chain(args).copied().collect::<Vec<_>>().join(" ");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let status = out.status.code().unwrap();
-    let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
+    let stdout = text(&out.stdout);
+    let stderr = text(&out.stderr);
     let all = format!("$ {line}\n{stdout}--- stderr\n{stderr}--- status {status}\n");
     all.replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
@@ -197,7 +198,8 @@ fn good_files_pass() {
 
 #[test]
 fn the_option_wins_over_the_variable_and_the_variable_over_the_default() {
-    let (good, bad) = ("good/least.json", "bad/several.json");
+    let good = "good/least.json";
+    let bad = "bad/several.json";
     for (variable, option, named) in [
         (Some(good), None, good),
         (Some(bad), Some(good), good),

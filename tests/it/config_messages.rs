@@ -102,7 +102,8 @@ fn config_files() -> Vec<(PathBuf, String)> {
 
 #[test]
 fn every_rule_of_the_config_has_a_file_that_breaks_it() {
-    let (files, shown) = (config_files(), golden_texts());
+    let files = config_files();
+    let shown = golden_texts();
     let texts = files.iter().flat_map(|(_, source)| literals(source));
     let count = texts.filter(|text| text.contains(' ')).count();
     assert!(120 < count, "only {count} messages were found: does the check still read them?");

@@ -25,7 +25,8 @@ pub(crate) fn blocks(markdown: &str) -> Vec<Block> {
     for (i, line) in markdown.lines().enumerate() {
         match (&mut open, line.trim_start().strip_prefix("```")) {
             (None, Some(language)) => {
-                let (language, text) = (language.trim().to_owned(), String::new());
+                let language = language.trim().to_owned();
+                let text = String::new();
                 open = Some(Block { language, line: i + 1, text });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),

@@ -342,7 +342,8 @@ fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
         let silent = harness.docker.add(&format!("{service}-1"), Some((service, 1)), "exited");
         harness.docker.fault(Route::Inspect, Fault::HangOn(silent.clone()));
         let daemon = harness.start();
-        let (mut looks, mut asked) = (Times::default(), Times::default());
+        let mut looks = Times::default();
+        let mut asked = Times::default();
         let mut until = |within: Duration, done: &dyn Fn(usize) -> bool| {
             reached(within, || {
                 looks.see(harness.docker.count(Route::List));
@@ -362,7 +363,8 @@ fn a_container_that_docker_never_tells_of_holds_up_no_other_one() {
         assert!(longest < secs(3), "no look for {longest:?}: {:?}", looks.gaps());
         assert_eq!(daemon.count(&["kind=daemon.slow"]), 0, "{:#?}", daemon.lines());
         if *service == "gone" {
-            let (gaps, slack) = (asked.gaps(), Duration::from_millis(300));
+            let gaps = asked.gaps();
+            let slack = Duration::from_millis(300);
             assert_eq!(first, 1, "its answer was awaited all the while");
             assert!(secs(5 + 1) <= gaps[0] + slack, "{gaps:?}");
             assert!(secs(5 + 2) <= gaps[1] + slack, "{gaps:?}");

@@ -26,9 +26,11 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         return None;
     }
     let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_owned(), words.next()?);
+    let method = words.next()?.to_owned();
+    let target = words.next()?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (path, query) = (path.to_owned(), query.to_owned());
+    let path = path.to_owned();
+    let query = query.to_owned();
     let mut length = 0;
     loop {
         let mut header = String::new();

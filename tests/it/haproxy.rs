@@ -108,7 +108,8 @@ fn failures_in_a_row_are_tried_again_ever_more_slowly() {
         assert!(reached(secs(20), || n <= runs().lines().count()), "{n} runs");
         times.push(Instant::now());
     }
-    let (one, two) = (times[2] - times[1], times[3] - times[2]);
+    let one = times[2] - times[1];
+    let two = times[3] - times[2];
     let enough = Duration::from_millis(900) <= one && one.mul_f32(1.5) <= two;
     assert!(enough, "{one:?}, {two:?}");
     // One line when it began, and one when it is over.
@@ -200,7 +201,8 @@ fn an_address_that_this_host_has_not_is_reported_and_all_else_served() {
     harness.wait_served();
     // On a port that HAProxy has open already, at an address that is kept for documents.
     let far = format!("192.0.2.1:{}", harness.front.rsplit(':').next().unwrap());
-    let (web, near) = (harness.config["services"]["web"].clone(), free_address());
+    let web = harness.config["services"]["web"].clone();
+    let near = free_address();
     harness.set("/services/web/listen", json!(far));
     harness.set("/services/near", web);
     harness.set("/services/near/listen", json!(near));

@@ -89,7 +89,8 @@ fn without_a_haproxy_nothing_of_it_is_touched_and_replicas_run() {
 
 /// Makes a certificate that is valid for a day, with its key in the same file.
 fn certify(harness: &Harness, name: &str) {
-    let (key, pem) = (harness.dir.join("key.pem"), harness.dir.join("new.pem"));
+    let key = harness.dir.join("key.pem");
+    let pem = harness.dir.join("new.pem");
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj"])
         .arg(format!("/CN={name}"))

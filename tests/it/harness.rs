@@ -98,7 +98,8 @@ impl Harness {
     /// Until the daemon does not tick: whatever it does next has a cause of its own.
     #[track_caller]
     pub(crate) fn wait_quiet(&self) {
-        let (mut looks, mut same) = (0, 0);
+        let mut looks = 0;
+        let mut same = 0;
         let quiet = reached(secs(10), || {
             let now = self.docker.count(Route::List);
             same = if now == looks { same + 1 } else { 0 };

@@ -20,11 +20,13 @@ type Heads = Arc<Mutex<Vec<String>>>;
 fn app(answer: impl Fn(&TcpStream, &str) -> Option<u16> + Send + Sync + 'static) -> (u16, Heads) {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (heads, answer) = (Heads::default(), Arc::new(answer));
+    let heads = Heads::default();
+    let answer = Arc::new(answer);
     let seen = heads.clone();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (seen, answer) = (seen.clone(), answer.clone());
+            let seen = seen.clone();
+            let answer = answer.clone();
             thread::spawn(move || serve(stream, &seen, &*answer));
         }
     });
@@ -66,7 +68,8 @@ fn daemon_and_haproxy_ask_with_the_same_headers_and_take_the_same_statuses() {
     }));
     let daemon = harness.start();
     daemon.wait(&["kind=haproxy.reloaded"], secs(10));
-    let (ours, theirs) = ("user-agent: plimsoll/", "\nx-key: ");
+    let ours = "user-agent: plimsoll/";
+    let theirs = "\nx-key: ";
     let asked = || {
         let heads = heads.lock().unwrap();
         let by_us = heads.iter().filter(|h| h.contains(ours)).count();
@@ -144,7 +147,8 @@ fn a_replica_that_cannot_be_asked_for_want_of_files_stays_what_it_was() {
     limit_files(daemon.pid(), "3");
     daemon.wait(&["kind=health.not_probed", "Too many open files"], secs(10));
     // HAProxy asks as often as the daemon would.
-    let (ours, theirs) = (asked(true), asked(false));
+    let ours = asked(true);
+    let theirs = asked(false);
     assert!(reached(secs(20), || theirs + 20 <= asked(false)), "{:?}", daemon.lines());
     assert_eq!(asked(true), ours);
     assert_eq!(daemon.count(&["kind=health.not_probed"]), 1);
@@ -177,7 +181,8 @@ fn docker() {
 
 /// As after dockerd began anew beside containers that ran on.
 fn docker_that_stopped_checking() {
-    let (old, new) = ("2020-01-01T00:00:00.5Z", "2100-01-01T00:00:00.5+02:00");
+    let old = "2020-01-01T00:00:00.5Z";
+    let new = "2100-01-01T00:00:00.5+02:00";
     let mut harness = Harness::new("stale");
     harness.set("/services/web/health_check", json!({ "type": "docker" }));
     harness.docker.add("web-1", Some(("web", 1)), "running");

@@ -46,7 +46,8 @@ fn service(more: &str) -> String {
 
 #[test]
 fn keys_that_are_wrong_everywhere_are_answered_soon() {
-    let (root, all) = ("{", "{\"services\": {");
+    let root = "{";
+    let all = "{\"services\": {";
     check("unknown keys", root, &|n| format!("\"k{n}\":1,"), "}");
     check("unknown keys, a line each", root, &|n| format!("\n\"k{n}\":1,"), "}");
     check("unknown keys of a service", &service(""), &|n| format!("\"m{n}\":1,"), "}}}");

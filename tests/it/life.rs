@@ -40,7 +40,8 @@ fn a_second_daemon_on_the_same_state_refuses() {
     let mut second = harness.start();
     assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
     let state = harness.dir.join("state");
-    let (state, pid) = (state.display(), daemon.pid());
+    let state = state.display();
+    let pid = daemon.pid();
     let words = format!("plimsoll: another plimsoll (pid {pid}) runs with {state}; stop it");
     second.wait(&[&words], secs(1));
     harness.wait_evaluations(1);
@@ -57,7 +58,8 @@ fn a_second_daemon_on_the_same_haproxy_refuses() {
     harness.set("/autoscaler/state_dir", json!(harness.dir.join("another")));
     let mut second = harness.start();
     assert_eq!(second.wait_exit(secs(3)).code(), Some(1));
-    let (pid, file) = (daemon.pid(), harness.dir.join("haproxy.cfg"));
+    let pid = daemon.pid();
+    let file = harness.dir.join("haproxy.cfg");
     let words = format!("another plimsoll (pid {pid}) runs with {}; stop it", file.display());
     second.wait(&[&words, "another load_balancer.config"], secs(1));
 }

@@ -70,7 +70,8 @@ fn what_containers_are_to_be_made_with_is_looked_for() {
     std::fs::create_dir(&there).unwrap();
     let missing = harness.dir.join("missing");
     let port = harness.config["services"]["web"]["port"].as_u64().unwrap();
-    let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
+    let there = there.to_str().unwrap();
+    let missing = missing.to_str().unwrap();
     let bind = |source: &str| json!([format!("{source}:/data")]);
     for (key, value, exposed, error, warning) in [
         ("volumes", bind(there), vec![], None, None),

@@ -212,7 +212,8 @@ fn stop_lets_the_current_request_end() {
 
 #[test]
 fn counts_add_up_and_fit_a_line_for_each_kind() {
-    let (busy, good) = (server(vec![Serve::One(BUSY)]).0, server(vec![Serve::One(GOOD)]).0);
+    let busy = server(vec![Serve::One(BUSY)]).0;
+    let good = server(vec![Serve::One(GOOD)]).0;
     let mut counts = counts_after(1, busy, Kind::Close, ONCE)
         + counts_after(1, good, Kind::Close, ONCE)
         + counts_after(1, server(vec![Serve::One(GOOD)]).0, Kind::KeepAlive, ONCE);

@@ -20,7 +20,8 @@ struct Going {
 
 impl Going {
     fn start(harness: &Harness, command: &mut Command) -> Going {
-        let (out, err) = (harness.dir.join("going.out"), harness.dir.join("going.err"));
+        let out = harness.dir.join("going.out");
+        let err = harness.dir.join("going.err");
         let file = |path: &Path| File::create(path).unwrap();
         command.stdin(Stdio::piped()).stdout(file(&out)).stderr(file(&err));
         Going { child: command.spawn().unwrap(), out, err }

@@ -89,7 +89,8 @@ fn wait_count(daemon: &Daemon, words: &[&str], count: usize) {
 
 #[test]
 fn sources_that_hang_delay_neither_the_others_nor_the_evaluations() {
-    let (hung, well) = (Endpoint::start(Behaviour::Hangs), Endpoint::start(Behaviour::Healthy));
+    let hung = Endpoint::start(Behaviour::Hangs);
+    let well = Endpoint::start(Behaviour::Healthy);
     // More than are asked at once.
     let mut metrics: Vec<Value> = (0..6).map(|n| hung.metric("", &format!("/{n}"))).collect();
     metrics.push(well.metric("/z", "/jobs/waiting"));

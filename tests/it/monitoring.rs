@@ -152,7 +152,8 @@ fn queries() -> Vec<String> {
 #[test]
 fn a_real_prometheus_scrapes_it_and_answers_all_that_the_dashboard_asks() {
     let mut harness = Harness::new("scrape");
-    let (address, listen) = (free_address(), free_address());
+    let address = free_address();
+    let listen = free_address();
     harness.set("/api/listen", json!(address));
     let daemon = harness.start();
     harness.wait_served();

@@ -73,7 +73,8 @@ fn doubled(files: &[(PathBuf, String)], listed: &[(&str, usize)]) -> Vec<String>
     found.retain(|_, files| 1 < files.len());
     let mut wrong = Vec::new();
     for (name, files) in &found {
-        let (now, allowed) = (files.len(), listed.iter().find(|(row, _)| row == name));
+        let now = files.len();
+        let allowed = listed.iter().find(|(row, _)| row == name);
         match allowed {
             Some((_, before)) if *before == now => (),
             Some((_, before)) if now < *before => {

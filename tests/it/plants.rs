@@ -31,7 +31,8 @@ const PLANTS: [Plant; 5] =
 
 impl Plant {
     fn put(self, harness: &Harness, name: &str) {
-        let (at, foreign) = (harness.dir.join(name), harness.dir.join("foreign/file"));
+        let at = harness.dir.join(name);
+        let foreign = harness.dir.join("foreign/file");
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fs::create_dir_all(foreign.parent().unwrap()).unwrap();
         fs::write(&foreign, FOREIGN).unwrap();
@@ -201,7 +202,8 @@ fn a_config_that_is_no_plain_file_is_refused_at_once() {
         assert!(words.iter().any(|words| said.contains(words)), "{}: {said}", path.display());
     }
     // A link is as good as what it leads to.
-    let (real, link) = (dir.write("real.json", r#"{ "services": {} }"#), dir.join("link.json"));
+    let real = dir.write("real.json", r#"{ "services": {} }"#);
+    let link = dir.join("link.json");
     symlink(real, &link).unwrap();
     let out = plimsoll(&["check", "--config", link.to_str().unwrap()]);
     assert_eq!(out.status.code(), Some(0), "{out:?}");

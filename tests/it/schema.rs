@@ -85,7 +85,8 @@ struct Schema {
 
 impl Schema {
     fn new() -> Schema {
-        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        let mut schemas = Schemas::new();
+        let mut compiler = Compiler::new();
         compiler.add_resource("http://plimsoll/schema", document()).unwrap();
         let index = compiler.compile("http://plimsoll/schema", &mut schemas).unwrap();
         Schema { schemas, index }
@@ -307,7 +308,8 @@ fn it_refuses_every_bad_config_that_it_can() {
     let schema = Schema::new();
     let mut beyond: BTreeSet<&str> = BEYOND.iter().flat_map(|(_, names)| *names).copied().collect();
     let files = configs("tests/configs/bad");
-    let (mut refused, mut wrong) = (0, Vec::new());
+    let mut refused = 0;
+    let mut wrong = Vec::new();
     for (name, file) in &files {
         let is_refused = read(file).is_none_or(|config| schema.refusal(&config).is_some());
         refused += usize::from(is_refused);

@@ -7,7 +7,8 @@ use std::{env, fs};
 /// Below `dir`: what ends in `.sh`, and what begins with a shell's name.
 fn scripts(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        let path = entry.path();
+        let kind = entry.file_type().unwrap();
         let is_made = ["target", "dist", ".git"].iter().any(|made| path.ends_with(made));
         if kind.is_dir() && !is_made {
             scripts(&path, found);

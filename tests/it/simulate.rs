@@ -28,7 +28,8 @@ fn text(bytes: &[u8]) -> String {
 fn shown(dir: &Dir, config: &str, more: &[&str]) -> String {
     let out = simulate(config, more);
     let line = [&["$ plimsoll simulate --config", config], more].concat().join(" ");
-    let (stdout, stderr) = (text(&out.stdout), text(&out.stderr));
+    let stdout = text(&out.stdout);
+    let stderr = text(&out.stderr);
     let status = out.status.code().unwrap();
     let all = format!("{line}\n{stdout}--- stderr\n{stderr}--- status {status}\n");
     all.replace(dir.path().to_str().unwrap(), "DIR")
@@ -55,7 +56,8 @@ fn a_program_gets_one_object_for_each_evaluation() {
     for (run, looks) in [(SPIKE, 240), (DAY, 5760)] {
         let out = simulate(CONFIG, &[&run[..], &["--json"]].concat());
         assert!(out.status.success(), "{}", text(&out.stderr));
-        let (mut seen, mut desired) = (0, None);
+        let mut seen = 0;
+        let mut desired = None;
         for line in text(&out.stdout).lines() {
             let object: Value = serde_json::from_str(line).unwrap();
             let keys: Vec<&str> = line.split('"').filter(|key| object.get(key).is_some()).collect();

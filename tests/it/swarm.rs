@@ -355,7 +355,8 @@ fn a_simulation_is_the_same_whoever_runs_the_replicas() {
     let load = harness.dir.write("load.csv", "time_s,value\n0,20\n60,75\n300,10\n900,10\n");
     let simulate = |harness: &Harness| {
         let config = harness.write();
-        let (config, load) = (config.to_str().unwrap(), load.to_str().unwrap());
+        let config = config.to_str().unwrap();
+        let load = load.to_str().unwrap();
         let at = "2026-11-23T10:00:00Z";
         let out = plimsoll(&["simulate", "--load", load, "--start", at, "--config", config]);
         assert!(out.status.success(), "{out:?}");

@@ -149,7 +149,8 @@ const PRIVATE: &[&str] = &[
 ];
 
 pub(crate) fn files_below(dir: &str) -> Vec<PathBuf> {
-    let (mut folders, mut files) = (vec![PathBuf::from(dir)], Vec::new());
+    let mut folders = vec![PathBuf::from(dir)];
+    let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in folder.read_dir().unwrap().map(|e| e.unwrap().path()) {
             let name = entry.file_name().unwrap().to_string_lossy().into_owned();

@@ -96,7 +96,8 @@ impl Dice {
                 )
             })
             .collect();
-        let (start, end) = (self.time(), self.time());
+        let start = self.time();
+        let end = self.time();
         json!({ "timezone": zone, "start": start, "end": end, "days": days, "holidays": holidays })
     }
 }

@@ -24,7 +24,9 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Completions(shell)) => format!("completions {shell:?}"),
         Ok(CliCommand::Doctor { config, json }) => format!("doctor {} {json}", config.display()),
         Ok(CliCommand::Events(a)) => {
-            let (service, since, addr) = (a.service, a.since, addr(&a.to));
+            let service = a.service;
+            let since = a.since;
+            let addr = addr(&a.to);
             format!("events {service:?} {since:?} follow={} json={} {addr}", a.follow, a.json)
         }
         Ok(CliCommand::Explain { service, json, to }) => {
@@ -38,7 +40,8 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Restart { service, to }) => format!("restart {service} {}", addr(&to)),
         Ok(CliCommand::Resume { what, to }) => format!("resume {what:?} {}", addr(&to)),
         Ok(CliCommand::Scale(a)) => {
-            let (span, reason) = (a.span.as_deref(), a.reason.as_deref());
+            let span = a.span.as_deref();
+            let reason = a.reason.as_deref();
             format!("scale {} {:?} {span:?} {reason:?} {}", a.service, a.count, addr(&a.to))
         }
         Ok(CliCommand::Status(a)) => {
@@ -49,13 +52,15 @@ fn parsed(line: &str) -> String {
             format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
         }
         Ok(CliCommand::Schedule(a)) => {
-            let (from, until) = (a.from.as_deref(), a.until.as_deref());
+            let from = a.from.as_deref();
+            let until = a.until.as_deref();
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
         Ok(CliCommand::Simulate(a)) => {
             let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
             let svg = a.svg.unwrap_or_default();
-            let (load, svg) = (a.load.display(), svg.display());
+            let load = a.load.display();
+            let svg = svg.display();
             let service = a.service.unwrap_or_default();
             format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
         }

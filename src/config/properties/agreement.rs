@@ -124,7 +124,8 @@ struct Schema {
 impl Schema {
     fn new() -> Schema {
         let text = fs::read_to_string("contrib/config.schema.json").unwrap();
-        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        let mut schemas = Schemas::new();
+        let mut compiler = Compiler::new();
         let document = serde_json::from_str(&text).unwrap();
         compiler.add_resource("http://plimsoll/schema", document).unwrap();
         let index = compiler.compile("http://plimsoll/schema", &mut schemas).unwrap();
@@ -185,11 +186,13 @@ fn places(value: &Value, at: &str, pointers: &mut Vec<String>, keys: &mut Vec<St
 }
 
 fn change(random: &mut Random, config: &mut Value, known: &[String]) {
-    let (mut pointers, mut keys) = (Vec::new(), known.to_vec());
+    let mut pointers = Vec::new();
+    let mut keys = known.to_vec();
     places(config, "", &mut pointers, &mut keys);
-    let (place, other) = (random.of(&pointers), random.of(&pointers));
-    let (here, there) =
-        (config.pointer(place).unwrap().clone(), config.pointer(other).unwrap().clone());
+    let place = random.of(&pointers);
+    let other = random.of(&pointers);
+    let here = config.pointer(place).unwrap().clone();
+    let there = config.pointer(other).unwrap().clone();
     let key = random.of(&keys).clone();
     let value = any_value(random, &here);
     let target = config.pointer_mut(place).unwrap();
@@ -250,13 +253,17 @@ fn people() -> Vec<Value> {
 
 #[test]
 fn what_the_parser_accepts_the_schema_accepts() {
-    let (schema, people) = (Schema::new(), people());
+    let schema = Schema::new();
+    let people = people();
     assert!(100 < people.len());
-    let (mut all, mut keys) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
+    let mut keys = Vec::new();
     people.iter().for_each(|config| places(config, "", &mut all, &mut keys));
     keys.sort();
     keys.dedup();
-    let (mut tried, mut accepted, mut refused_by_both) = (0, 0, 0);
+    let mut tried = 0;
+    let mut accepted = 0;
+    let mut refused_by_both = 0;
     for seed in 0..CONFIGS {
         let mut random = Random::new(seed);
         let (config, mut world) = if random.one_in(3) {
@@ -266,7 +273,8 @@ fn what_the_parser_accepts_the_schema_accepts() {
             let (text, world) = write(&spec, Style::Compact, &mut random);
             let mut config: Value = serde_json::from_str(&text).unwrap();
             schema.check(&config, seed);
-            let (mut moved, mut world_of_moved) = (config.clone(), World::default());
+            let mut moved = config.clone();
+            let mut world_of_moved = World::default();
             move_out(&mut random, &mut moved, &mut world_of_moved);
             assert!(world_of_moved.parse(&moved.to_string()).config.is_some(), "seed {seed}");
             schema.check(&moved, seed);

@@ -184,7 +184,9 @@ fn parsed(seed: u64, (text, world): &(String, World)) -> Config {
 
 #[test]
 fn two_spellings_of_a_config_are_one_config() {
-    let (mut services, mut metrics, mut texts) = (0, 0, 0);
+    let mut services = 0;
+    let mut metrics = 0;
+    let mut texts = 0;
     for seed in 0..CONFIGS {
         let mut random = Random::new(seed);
         let spec = valid::config(&mut random);

@@ -97,7 +97,8 @@ fn position(random: &mut Random, text: &str) -> usize {
 
 /// A part of the text, mostly a short one.
 fn part(random: &mut Random, text: &str) -> (usize, usize) {
-    let (from, to) = (position(random, text), position(random, text));
+    let from = position(random, text);
+    let to = position(random, text);
     let (from, to) = (from.min(to), from.max(to));
     let mut near = to.min(from + 40);
     while !text.is_char_boundary(near) {
@@ -182,7 +183,8 @@ fn every_text_gets_an_answer_with_places() {
             outbox.send(world.parse(&text)).unwrap();
         }
     });
-    let (mut good, mut problems) = (0, 0_u64);
+    let mut good = 0;
+    let mut problems = 0_u64;
     for seed in 0..TEXTS {
         let mut random = Random::new(seed);
         let text = match seed % 12 {

@@ -106,7 +106,8 @@ pub(super) fn thousandths(random: &mut Random, low: u64, high: u64) -> Spec {
 fn decimal(places: usize, random: &mut Random, low: u64, high: u64) -> Spec {
     let value = random.within(low, high);
     let one = if places == 2 { 100 } else { 1000 };
-    let (whole, part) = (value / one, value % one);
+    let whole = value / one;
+    let part = value % one;
     let mut all = vec![Spec::Number(format!("{whole}.{part:0places$}"))];
     if part.is_multiple_of(10) {
         let fewer = places - 1;
@@ -215,7 +216,8 @@ fn health(random: &mut Random) -> Spec {
     if kind == "http" {
         keys.or("path", text("/"), |r| one_of(r, &["/health?full=1", "/", "//~!$%&()*+,;=:@[]"]));
         keys.or("expect_status", text("200-399"), |r| {
-            let (low, high) = (r.within(100, 300), r.within(300, 599));
+            let low = r.within(100, 300);
+            let high = r.within(300, 599);
             let one = Spec::Either(vec![number(low), Spec::Text(low.to_string())]);
             let several = Spec::Text(format!("{low}-{high},{high} , 418"));
             if r.one_in(2) { one } else { several }

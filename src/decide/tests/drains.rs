@@ -81,7 +81,8 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
                     "m" => AdminState::Maint,
                     _ => panic!("no such fact: {server}"),
                 };
-                let (address, is_checked) = (address(2), true);
+                let address = address(2);
+                let is_checked = true;
                 let sessions = sessions.parse().unwrap();
                 replica.server = Some(ServerSeen { address, admin_state, is_checked, sessions });
             }

@@ -142,7 +142,8 @@ fn errors(text: &str) -> &'static [NoProposal] {
 
 /// A file may have bounds that no config can have. They stand for "no bound".
 fn bounds(case: &Value) -> Bounds {
-    let (min, max) = (case["min"].as_u64().unwrap_or(1), case["max"].as_u64().unwrap());
+    let min = case["min"].as_u64().unwrap_or(1);
+    let max = case["max"].as_u64().unwrap();
     let most = u64::from(Bounds::MAX);
     assert!(max <= most || case["expected"].as_u64() < Some(most), "{case}: beyond our bounds");
     Bounds::new(u32::try_from(min).unwrap(), u32::try_from(max.min(most)).unwrap()).unwrap()
@@ -212,7 +213,8 @@ fn limited(case: &Value) -> Result<(), String> {
         bounds: bounds(case),
         behavior: behavior.as_ref(),
     };
-    let (ups, downs) = (events(&case["scale_up_events"]), events(&case["scale_down_events"]));
+    let ups = events(&case["scale_up_events"]);
+    let downs = events(&case["scale_down_events"]);
     let mut history = History { ups, downs, ..History::default() };
     let got = normalize(&request, &mut history);
     same("the number", got.replicas, count(&case["expected"]))?;
@@ -224,7 +226,8 @@ fn the_default_window_holds_as_hpas() {
     check(&behavior_cases(), "default_downscale_stabilization", |case| {
         let recommendations = recommendations(case);
         let mut history = History { recommendations, ..History::default() };
-        let (desired, window) = (count(&case["desired"]), seconds(&case["window_seconds"]));
+        let desired = count(&case["desired"]);
+        let window = seconds(&case["window_seconds"]);
         let (got, held) = stabilize::without_behavior(&mut history, NOW, desired, window);
         same("the number", got, count(&case["expected"]))?;
         same("held", held.is_some(), got != desired)?;
@@ -238,8 +241,10 @@ fn windows_of_a_behavior_hold_as_hpas() {
     check(&behavior_cases(), "behavior_stabilization", |case| {
         let recommendations = recommendations(case);
         let mut history = History { recommendations, ..History::default() };
-        let (current, desired) = (count(&case["current"]), count(&case["desired"]));
-        let (up, down) = (seconds(&case["up_window_s"]), seconds(&case["down_window_s"]));
+        let current = count(&case["current"]);
+        let desired = count(&case["desired"]);
+        let up = seconds(&case["up_window_s"]);
+        let down = seconds(&case["down_window_s"]);
         let windows = Windows { up, down };
         let (got, held) = stabilize::with_behavior(&mut history, NOW, current, desired, windows);
         same("the number", got, count(&case["expected"]))?;
@@ -255,7 +260,8 @@ fn windows_of_a_behavior_hold_as_hpas() {
 #[test]
 fn the_least_of_several_rates_is_hpas() {
     check(&behavior_cases(), "rate_limit_select_min", |case| {
-        let (current, history) = (count(&case["current"]), History::default());
+        let current = count(&case["current"]);
+        let history = History::default();
         let up = case["direction"] == "up";
         let default = if up { Rules::up() } else { Rules::down() };
         let rules = rules(&case["rules"], default);
@@ -310,7 +316,8 @@ fn whole_decisions_are_hpas() {
 
 /// The number, and the words of what HPA keeps as several conditions.
 fn reconcile(case: &Value) -> (u32, Vec<&'static str>) {
-    let (current, bounds) = (count(&case["spec_replicas"]), bounds(case));
+    let current = count(&case["spec_replicas"]);
+    let bounds = bounds(case);
     if current < bounds.min() || bounds.max() < current {
         return (current.clamp(bounds.min(), bounds.max()), Vec::new());
     }
@@ -320,7 +327,8 @@ fn reconcile(case: &Value) -> (u32, Vec<&'static str>) {
     facts["usage_per_replica"] = case["usage_milli"].clone();
     let samples = samples(&facts, current);
     let tolerance = Tolerance::from_hundredths(behavior.as_ref().map_or(10, |b| b.tolerance));
-    let (measure, samples) = (Measure::Utilization, &samples[..]);
+    let measure = Measure::Utilization;
+    let samples = &samples[..];
     let mut proposals = Vec::new();
     if let Some(Milli(percent)) = milli(&case["cpu_target_percent"]) {
         let target = Milli(percent * 1000);

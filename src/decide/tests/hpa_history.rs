@@ -31,7 +31,8 @@ fn naive_default(log: &[Recommendation], now: Moment, desired: u32, window: Dura
 
 fn naive(log: &[Recommendation], now: Moment, current: u32, desired: u32, w: Windows) -> u32 {
     let within = |window| log.iter().filter(move |r| now.since(r.at) < window).map(|r| r.replicas);
-    let (up, down) = (within(w.up).fold(desired, u32::min), within(w.down).fold(desired, u32::max));
+    let up = within(w.up).fold(desired, u32::min);
+    let down = within(w.down).fold(desired, u32::max);
     current.max(up).min(down)
 }
 
@@ -66,7 +67,9 @@ fn a_thinned_log_answers_as_one_that_forgets_nothing() {
     // Every log of up to six, a second apart, of three numbers; asked then, and later.
     for length in 1..=6_u32 {
         for code in 0..3_u32.pow(length) {
-            let (mut history, mut log, mut now) = (History::default(), Vec::new(), NOW);
+            let mut history = History::default();
+            let mut log = Vec::new();
+            let mut now = NOW;
             for i in 0..length {
                 now = now.plus(S);
                 let desired = 1 + code / 3_u32.pow(i) % 3;
@@ -87,12 +90,15 @@ fn a_thinned_log_answers_as_one_that_forgets_nothing() {
 fn a_thinned_log_answers_the_same_for_hours() {
     let mut dice = Dice(7);
     for _ in 0..60 {
-        let (mut history, mut log, mut now) = (History::default(), Vec::new(), NOW);
+        let mut history = History::default();
+        let mut log = Vec::new();
+        let mut now = NOW;
         let windows = Windows { up: S * dice.roll(600) as u32, down: S * dice.roll(3601) as u32 };
         let numbers = 1 + dice.roll(30);
         for _ in 0..400 {
             now = now.plus(Duration::from_millis(dice.roll(60_000)));
-            let (current, desired) = (dice.roll(numbers) as u32, dice.roll(numbers) as u32);
+            let current = dice.roll(numbers) as u32;
+            let desired = dice.roll(numbers) as u32;
             let want = naive(&log, now, current, desired, windows);
             assert_eq!(turn(&mut history, now, current, desired, windows), want);
             log.push(Recommendation { at: now, replicas: desired });
@@ -104,7 +110,8 @@ fn a_thinned_log_answers_the_same_for_hours() {
 #[test]
 fn a_steady_hour_is_a_short_log_and_a_long_way_down_a_bounded_one() {
     let windows = Windows { up: S * 3600, down: S * 3600 };
-    let (mut history, mut now) = (History::begun(NOW, 3), NOW);
+    let mut history = History::begun(NOW, 3);
+    let mut now = NOW;
     for i in 0..7200 {
         now = now.plus(S);
         turn(&mut history, now, 3, 3, windows);
@@ -113,7 +120,9 @@ fn a_steady_hour_is_a_short_log_and_a_long_way_down_a_bounded_one() {
     }
     // Never less cautious than HPA, however long it goes one way: down, then up, then both.
     for way in [0_u32, 1, 2] {
-        let (mut history, mut log, mut now) = (History::default(), Vec::new(), NOW);
+        let mut history = History::default();
+        let mut log = Vec::new();
+        let mut now = NOW;
         for i in 0..5000_u32 {
             now = now.plus(S);
             let desired = [9000 - i, i, if i % 2 == 0 { i } else { 9000 - i }][way as usize];
@@ -247,7 +256,8 @@ fn a_limit_names_the_policy_that_gave_it() {
 #[test]
 fn changes_of_both_ways_count_until_just_before_the_period_ends() {
     let rules = behavior(&[TWO], &[TWO], Select::Max);
-    let (up, down) = (rules.scale_up, rules.scale_down);
+    let up = rules.scale_up;
+    let down = rules.scale_down;
     for (age, ceiling, floor) in [(59_999, 10, 10), (60_000, 12, 8), (60_001, 12, 8)] {
         let log = vec![ScalingEvent { at: Moment(NOW.0 - age), replicas: 2 }];
         let added = History { ups: log.clone(), ..History::default() };
@@ -266,7 +276,8 @@ fn the_log_of_changes_is_bounded_and_forgets_nothing_within_a_period() {
     let period = policies::PERIOD_MAX;
     let always = Policy { amount: Amount::Replicas(1), period };
     let behavior = behavior(&[always], &[always], Select::Max);
-    let (mut history, mut now) = (History::default(), NOW);
+    let mut history = History::default();
+    let mut now = NOW;
     for i in 0..4000_u32 {
         now = now.plus(S);
         policies::remember(&mut history, now, Some(&behavior), 5, if i % 2 == 0 { 6 } else { 4 });
@@ -329,7 +340,9 @@ fn in_every_small_world_the_number_stays_in_bounds_and_goes_the_way_it_was_asked
                 for past in 0..27 {
                     let change =
                         |n: u32| vec![ScalingEvent { at: Moment(NOW.0 - 20_000), replicas: n }];
-                    let (recommended, ups, downs) = (past % 3, past / 3 % 3, past / 9);
+                    let recommended = past % 3;
+                    let ups = past / 3 % 3;
+                    let downs = past / 9;
                     let mut history = History {
                         ups: change(ups * 5),
                         downs: change(downs * 5),
@@ -347,8 +360,10 @@ fn in_every_small_world_the_number_stays_in_bounds_and_goes_the_way_it_was_asked
                     assert!(!changed || !got.because.is_empty(), "unexplained: {told}");
                     // Only the plain window answers with a number from the past.
                     if behavior.is_some() {
-                        let (low, high) = (current.min(desired), current.max(desired));
-                        let (low, high) = (low.clamp(min, max), high.clamp(min, max));
+                        let low = current.min(desired);
+                        let high = current.max(desired);
+                        let low = low.clamp(min, max);
+                        let high = high.clamp(min, max);
                         assert!((low..=high).contains(&got.replicas), "another way: {told}");
                     }
                     worlds += 1;

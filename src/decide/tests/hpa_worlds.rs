@@ -79,7 +79,8 @@ fn each_course_has_a_row_on_both_sides() {
     assert_eq!(Tolerance::from_hundredths(10), TENTH);
     let half = Tolerance { down: 0.5, up: 0.0 };
     let text = samples("50 50");
-    let (measure, target) = (Measure::Utilization, Milli(100_000));
+    let measure = Measure::Utilization;
+    let target = Milli(100_000);
     let input = ProposalInput { measure, target, samples: &text, current: 2, tolerance: half };
     assert_eq!(propose(&input).unwrap().outcome, Outcome::Tolerated);
 }
@@ -98,8 +99,10 @@ fn what_is_not_known_has_a_name() {
     for (ready, leaving) in [(Some(1000), None), (None, Some(1000)), (Some(0), Some(0))] {
         let mut some = samples("50 x");
         (some[0].allowed, some[1].allowed) = (ready.map(Milli), leaving.map(Milli));
-        let (target, tolerance) = (Milli(50_000), TENTH);
-        let (measure, samples) = (Measure::Utilization, &some[..]);
+        let target = Milli(50_000);
+        let tolerance = TENTH;
+        let measure = Measure::Utilization;
+        let samples = &some[..];
         let input = ProposalInput { measure, target, samples, current: 2, tolerance };
         // One without a limit is enough, even if nothing else of it counts.
         assert_eq!(propose(&input), Err(NoProposal::NoLimit), "{ready:?} {leaving:?}");
@@ -110,7 +113,8 @@ fn what_is_not_known_has_a_name() {
 fn a_number_for_all_is_shared_or_common() {
     let replicas = samples("1 1 u x -");
     let row = |measure, target: u64, current| {
-        let (target, samples) = (Milli(target), &replicas[..]);
+        let target = Milli(target);
+        let samples = &replicas[..];
         let input = ProposalInput { measure, target, samples, current, tolerance: TENTH };
         let got = propose(&input).unwrap();
         (got.replicas, got.value.0)
@@ -138,7 +142,8 @@ fn no_figure_is_too_large() {
     let extreme = [0, 1, 1 << 31, i64::MAX as u64, u64::MAX];
     for (a, b) in extreme.iter().flat_map(|a| extreme.map(|b| (*a, b))) {
         for (target, current) in extreme.iter().flat_map(|t| [0, 1, u32::MAX].map(|c| (*t, c))) {
-            let (total, big) = (Measure::Shared(Milli(a)), Measure::Common(Milli(a)));
+            let total = Measure::Shared(Milli(a));
+            let big = Measure::Common(Milli(a));
             for measure in [Measure::Utilization, total, big] {
                 let mut some = vec![sample(ReplicaClass::Ready, Some(a)); 3];
                 some[0].allowed = Some(Milli(b));
@@ -155,7 +160,8 @@ fn no_figure_is_too_large() {
             }
         }
     }
-    let (target, tolerance) = (Milli(1), TENTH);
+    let target = Milli(1);
+    let tolerance = TENTH;
     let measure = Measure::Shared(Milli(u64::MAX));
     let input = ProposalInput { measure, target, samples: &[], current: 3, tolerance };
     let got = propose(&input).unwrap();
@@ -179,7 +185,8 @@ fn in_every_small_world_more_load_never_means_fewer() {
 
 fn check_world(words: &[&str]) -> usize {
     let current = u32::try_from(words.len()).unwrap();
-    let (measure, target) = (Measure::Utilization, Milli(100_000));
+    let measure = Measure::Utilization;
+    let target = Milli(100_000);
     let ask = |samples: &[Sample]| {
         let input = ProposalInput { measure, target, samples, current, tolerance: TENTH };
         propose(&input).ok()
@@ -208,7 +215,8 @@ fn check_world(words: &[&str]) -> usize {
             let mut blind = here.clone();
             blind[i].used = None;
             if let Some(blind) = ask(&blind) {
-                let (low, high) = (current.min(got.replicas), current.max(got.replicas));
+                let low = current.min(got.replicas);
+                let high = current.max(got.replicas);
                 let full = used.0 <= 1000;
                 let wild = blind.replicas < low && full || high < blind.replicas;
                 assert!(!wild, "a gap moves further: {words:?} {i} {got:?} {blind:?}");

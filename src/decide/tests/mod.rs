@@ -90,7 +90,10 @@ fn table(rows: &str) {
 fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
     let mut words = input.split_whitespace();
     let mut next = || words.next().expect("strip loads min..max desired");
-    let (strip, loads, bounds, desired) = (next(), next(), next(), next());
+    let strip = next();
+    let loads = next();
+    let bounds = next();
+    let desired = next();
     let (min, max) = bounds.split_once("..").expect("bounds are min..max");
     let bounds = Bounds::new(number(min), number(max)).unwrap();
     let mut snapshot = Snapshot {
@@ -145,7 +148,8 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         // How many in a row, and milliseconds since the last.
         "failures" => {
             let (count, ms) = value.split_once('/').unwrap();
-            let (count, last) = (number(count), ago(ms));
+            let count = number(count);
+            let last = ago(ms);
             memory.failures = Failures { count, last, ..Failures::default() };
         }
         // The wall clock stands at midnight, UTC; `hold` or a number outside the hours.
@@ -158,7 +162,8 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
         "schedule" => {
             let (min, max) = value.split_once("..").unwrap();
             let bounds = Bounds::new(number(min), number(max)).unwrap();
-            let (name, window) = ("rush".to_owned(), window(0, 60));
+            let name = "rush".to_owned();
+            let window = window(0, 60);
             let schedule = Schedule { name, window, bounds, prewarm: Duration::ZERO };
             change(snapshot, |service| service.timetable.schedules.push(schedule));
         }
@@ -205,7 +210,8 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
             memory.failures.short_since = (!short.is_empty()).then(|| ago(short));
         }
         "compose" => change(snapshot, |service| {
-            let (project, of) = ("shop".to_owned(), "web".to_owned());
+            let project = "shop".to_owned();
+            let of = "web".to_owned();
             service.container.origin = Origin::Compose { project, service: of };
         }),
         "suspected" => {
@@ -216,7 +222,8 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
         // How many above the number, and how many below.
         "surge" => {
             let (surge, unavailable) = value.split_once('/').unwrap();
-            let (max_surge, max_unavailable) = (number(surge), number(unavailable));
+            let max_surge = number(surge);
+            let max_unavailable = number(unavailable);
             change(snapshot, |service| {
                 service.rollout = Rollout { max_surge, max_unavailable, ..service.rollout };
             });
@@ -284,7 +291,8 @@ fn change(snapshot: &mut Snapshot, how: impl FnOnce(&mut Service)) {
 
 fn window(start: u16, end: u16) -> Window {
     let [start, end] = [start, end].map(|minutes| TimeOfDay::from_minutes(minutes).unwrap());
-    let (days, zone) = (Weekdays::ALL, chrono_tz::Tz::UTC);
+    let days = Weekdays::ALL;
+    let zone = chrono_tz::Tz::UTC;
     Window { days, start, end, zone, holidays: BTreeSet::new() }
 }
 
@@ -302,7 +310,8 @@ fn band(lower: u64, upper: u64) -> Band {
 }
 
 pub(crate) fn service(bounds: Bounds, band: Option<Band>) -> Service {
-    let (name, image) = (ServiceName::new("web").unwrap(), Origin::Image("web:1".to_owned()));
+    let name = ServiceName::new("web").unwrap();
+    let image = Origin::Image("web:1".to_owned());
     Service {
         band,
         cooldown: Cooldown { up: 30 * S, down: 60 * S },
@@ -319,7 +328,8 @@ fn address(n: u32) -> SocketAddr {
 }
 
 fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
-    let (admin_state, is_checked) = (AdminState::Ready, true);
+    let admin_state = AdminState::Ready;
+    let is_checked = true;
     let server = ServerSeen { address: address(n), admin_state, is_checked, sessions: 1 };
     let ready = Replica {
         name: format!("web-{n}"),

@@ -32,7 +32,9 @@ fn table(rows: &str) {
         let (input, want) = row.split_once('|').expect("a row is `world | answer`");
         let mut words = input.split_whitespace();
         let mut next = || words.next().expect("ours seen applied");
-        let (ours, mut seen, applied) = (routes(next()), seen(next()), next());
+        let ours = routes(next());
+        let mut seen = seen(next());
+        let applied = next();
         let applied = (applied != "none").then(|| routes(applied));
         let mut memory = ProxyMemory { applied, ..ProxyMemory::default() };
         for fact in words {
@@ -54,8 +56,10 @@ fn table(rows: &str) {
                     let [count, ms, list] = value.split('/').collect::<Vec<_>>()[..] else {
                         panic!("failed=COUNT/MS/LIST");
                     };
-                    let (routes, count) = (routes(list), count.parse().unwrap());
-                    let (left_out, words) = (BTreeSet::new(), String::new());
+                    let routes = routes(list);
+                    let count = count.parse().unwrap();
+                    let left_out = BTreeSet::new();
+                    let words = String::new();
                     let at = ago(ms);
                     memory.failure = Some(ReloadFailure { routes, left_out, words, at, count });
                 }
@@ -359,7 +363,8 @@ fn the_end_of_a_reload_is_remembered() {
 
     let later = NOW.plus(S);
     let failed = |count, list| {
-        let (left_out, words) = (BTreeSet::new(), "no".to_owned());
+        let left_out = BTreeSet::new();
+        let words = "no".to_owned();
         Some(ReloadFailure { routes: routes(list), left_out, words, at: later, count })
     };
     let before = trouble(RollbackState::AsBefore);
@@ -384,7 +389,8 @@ fn what_a_reload_left_out_is_tried_again_while_the_rest_goes_on() {
     let memory = remember(NOW, &routes("1,2"), Some(&partly), &ProxyMemory::default());
     assert!(memory.applied.is_some() && memory.failure.is_some());
     let at = |ms: u64, desired: &str, shown: Option<&str>| {
-        let (now, seen) = (Moment(NOW.0 + ms), shown.and_then(seen));
+        let now = Moment(NOW.0 + ms);
+        let seen = shown.and_then(seen);
         plan_proxy(now, &routes(desired), seen.as_ref(), &memory, Duration::from_secs(2))
     };
     assert_eq!(at(999, "1,2", Some("1,2")), ProxyPlan::Wait(Duration::from_millis(1)));

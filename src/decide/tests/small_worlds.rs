@@ -31,7 +31,8 @@ const PROXIES: [ProxyObservation; 4] = [
 
 #[test]
 fn every_small_world_keeps_the_rules() {
-    let (mut worlds, mut strips) = (0, 0);
+    let mut worlds = 0;
+    let mut strips = 0;
     for (letters, length) in
         [(&LETTERS[..], 0), (&LETTERS, 1), (&LETTERS, 2), (&LETTERS, 3), (&FEWER, 4)]
     {
@@ -236,7 +237,8 @@ fn check_ready(
     broken: &dyn Fn(&str) -> String,
 ) {
     let count = |m: &ServiceMemory| snapshot.replicas.iter().filter(|r| ready(r, m)).count();
-    let (before, after) = (count(memory), count(next));
+    let before = count(memory);
+    let after = count(next);
     let starts = plan.actions.iter().any(|a| matches!(a, Action::Start { .. }));
     assert!(!(starts && after < before), "{}", broken("starts and drains at once"));
     let desired = usize::try_from(plan.decision.desired).unwrap();

@@ -119,7 +119,8 @@ fn worlds() -> impl Iterator<Item = (Snapshot, ServiceMemory)> {
     (0..5_u32.pow(6)).filter_map(move |code| {
         let digit = |place: u32| code / 5_u32.pow(place) % 5;
         let strip = &"RRRU"[..digit(1).min(4) as usize];
-        let (load, facts) = (loads.get(digit(4) as usize)?, digit(5));
+        let load = loads.get(digit(4) as usize)?;
+        let facts = digit(5);
         let (mut snapshot, mut memory) =
             sketch(&format!("{strip:-<1} - 1..4 {} swarm={} by={load}", digit(0), digit(1)));
         let asked = Some(digit(3)).filter(|asked| *asked != 4);
@@ -139,8 +140,10 @@ fn every_small_world_changes_one_number_when_it_may_and_comes_to_rest() {
         let (plan, mut next) = plan_service(&snapshot, &memory);
         let swarm = snapshot.swarm.clone().unwrap();
         let is_due = swarm.leads && !swarm.busy && plan.decision.desired != swarm.desired;
-        let (from, to) = (swarm.desired, plan.decision.desired);
-        let (service, swarm_service) = ("web".to_owned(), "shop_web".to_owned());
+        let from = swarm.desired;
+        let to = plan.decision.desired;
+        let service = "web".to_owned();
+        let swarm_service = "shop_web".to_owned();
         let resize = Action::Resize { service, swarm_service, from, to };
         let want: Vec<Action> = is_due.then_some(resize).into_iter().collect();
         assert_eq!(plan.actions, want, "{told}");

@@ -16,7 +16,8 @@ pub(crate) fn probe(
     if check.expects(status) {
         return Ok(());
     }
-    let (path, expected) = (&check.path, check.expected());
+    let path = &check.path;
+    let expected = check.expected();
     Err(Error::new(format!("GET http://{to}{path} answered {status}; {expected} is healthy")))
 }
 
@@ -47,7 +48,9 @@ mod tests {
     #[test]
     fn a_status_passes_when_it_is_in_one_of_the_ranges() {
         let http = |expect: &[(u16, u16)]| {
-            let (path, headers, expect) = ("/up".to_owned(), Vec::new(), expect.to_vec());
+            let path = "/up".to_owned();
+            let headers = Vec::new();
+            let expect = expect.to_vec();
             let kind = HealthKind::Http(HttpCheck { path, headers, expect });
             HealthCheck { kind, port: Some(81), ..HealthCheck::default() }
         };

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn samples_begin_where_a_replica_could_serve() {
-        let (id, s) = (ContainerId("a".to_owned()), Duration::from_secs(1));
+        let id = ContainerId("a".to_owned());
+        let s = Duration::from_secs(1);
         let mut counters = Counters::default();
         let mut look = |at: u64, can_serve: bool| {
             let now = [(id.clone(), counter(at * S, at * S, S))].into();

@@ -103,7 +103,8 @@ impl RequestCounter {
         for (backend, span) in &mut self.spans {
             let passed = now.since(span.since);
             if interval / 2 <= passed {
-                let (requests, ms) = (span.requests, passed.as_millis());
+                let requests = span.requests;
+                let ms = passed.as_millis();
                 log::trace!("service={backend} haproxy_requests={requests} in_ms={ms}");
                 (span.since, span.requests) = (now, 0);
             }

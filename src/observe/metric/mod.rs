@@ -269,7 +269,8 @@ mod tests {
     #[test]
     fn an_answer_counts_for_three_intervals() {
         let interval = Duration::from_secs(5);
-        let (value, why) = (Ok(Milli(7)), Err("down".to_owned()));
+        let value = Ok(Milli(7));
+        let why = Err("down".to_owned());
         let silence = |seconds: u64| {
             Reading::Failed(format!("not read for {seconds} s: all metric workers are busy"))
         };

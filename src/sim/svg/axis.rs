@@ -116,7 +116,8 @@ pub(crate) fn times(timeline: &Timeline, width: u32, font: f64) -> Vec<Tick> {
 /// Every instant of the run at which the local clock shows a multiple of the step, and what it
 /// shows. An hour that comes twice is there twice, one that does not exist is not.
 fn instants(timeline: &Timeline, step_s: i64) -> BTreeMap<i64, NaiveDateTime> {
-    let (start, end) = (timeline.local(Duration::ZERO), timeline.local(timeline.end));
+    let start = timeline.local(Duration::ZERO);
+    let end = timeline.local(timeline.end);
     let origin = monday();
     let since = |local: NaiveDateTime| local.signed_duration_since(origin).num_seconds();
     let first = (since(start.naive_local()) - CHANGE_S).div_euclid(step_s);

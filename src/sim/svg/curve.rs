@@ -76,7 +76,8 @@ impl<'a> Curve<'a> {
         let (Some((_, first)), Some((_, last))) = (corners.first(), corners.last()) else {
             return String::new();
         };
-        let (base, right) = (scale.height + MARGIN, f64::from(self.width) + MARGIN);
+        let base = scale.height + MARGIN;
+        let right = f64::from(self.width) + MARGIN;
         let left = [(-MARGIN, base), (-MARGIN, *first)];
         let right = [(right, *last), (right, base)];
         closed(&[left.as_slice(), &corners, &right].concat())
@@ -164,7 +165,9 @@ fn path(corners: &[Corner]) -> String {
     let mut corners = corners.iter().map(|(x, y)| (pixels(*x), pixels(*y)));
     let Some((x, y)) = corners.next() else { return out };
     out += &format!("M{x},{y}");
-    let (mut pen, mut x, mut y) = (x.clone(), x, y);
+    let mut pen = x.clone();
+    let mut x = x;
+    let mut y = y;
     for (to_x, to_y) in corners {
         x = to_x;
         if y != to_y {
@@ -205,8 +208,10 @@ mod tests {
         let point = |row: &str| {
             let fields: Vec<f64> = row.split_whitespace().map(|n| n.parse().unwrap()).collect();
             let [at, value, ready] = fields[..] else { panic!("{row}") };
-            let (at, ready) = (Duration::from_secs_f64(at), ready as u32);
-            let (replicas, reason) = (ready, "DesiredWithinRange");
+            let at = Duration::from_secs_f64(at);
+            let ready = ready as u32;
+            let replicas = ready;
+            let reason = "DesiredWithinRange";
             Point {
                 at,
                 is_look: true,
@@ -268,10 +273,11 @@ mod tests {
     fn time_above_target_is_marked_from_what_is_carried_to_the_load() {
         check_above("0 20 2", 100, "", "");
         check_above("0 21 2", 100, "M0,79H100V80H0Z", "M0,96H100V100H0Z");
-        let (excess, bar) = ("M10,70H20V60H30V80H10Z", "M10,96H30V100H10Z");
+        let excess = "M10,70H20V60H30V80H10Z";
+        let bar = "M10,96H30V100H10Z";
         check_above("0 9 2, 10 30 2, 20 40 2, 30 5 2", 100, excess, bar);
-        let (excess, bar) =
-            ("M10,70H20V80H10ZM30,50H100V90H30Z", "M10,96H20V100H10ZM30,96H100V100H30Z");
+        let excess = "M10,70H20V80H10ZM30,50H100V90H30Z";
+        let bar = "M10,96H20V100H10ZM30,96H100V100H30Z";
         check_above("0 9 2, 10 30 2, 20 9 2, 30 50 1", 100, excess, bar);
         check_above("0 1 0, 50 0 0", 100, "M0,99H50V100H0Z", "M0,96H50V100H0Z");
     }

@@ -93,7 +93,9 @@ impl Sheet {
     }
 
     fn text(&mut self, (x, y): (f64, f64), class: &str, anchor: &str, text: &str) {
-        let (x, y, text) = (pixels(x), pixels(y), escaped(text));
+        let x = pixels(x);
+        let y = pixels(y);
+        let text = escaped(text);
         let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
         let anchor =
             if anchor.is_empty() { String::new() } else { format!(" text-anchor=\"{anchor}\"") };
@@ -202,7 +204,8 @@ fn begin(panel: Panel, sheet: &mut Sheet) {
 }
 
 fn end(panel: Panel, sheet: &mut Sheet) {
-    let (right, bottom) = (LEFT + PLOT, pixels(panel.top + panel.height));
+    let right = LEFT + PLOT;
+    let bottom = pixels(panel.top + panel.height);
     sheet.put(format_args!("</svg>\n<path class=\"axis\" d=\"M{LEFT},{bottom}H{right}\"/>"));
 }
 
@@ -214,7 +217,8 @@ fn heading(panel: Panel, title: &str, legend: &[(&str, &str)], sheet: &mut Sheet
     for (class, text) in legend.iter().rev() {
         x -= text_width(text, FONT);
         sheet.text((x, y), "", "", text);
-        let (left, right) = (pixels(x - 24.0), pixels(x - 6.0));
+        let left = pixels(x - 24.0);
+        let right = pixels(x - 6.0);
         let middle = pixels(y - 4.0);
         if ["carry", "there", "wanted"].contains(class) {
             sheet.path(class, &format!("M{left},{middle}H{right}"));
@@ -256,14 +260,18 @@ fn times(timeline: &Timeline, sheet: &mut Sheet) {
 /// but not into the next one or out of the picture.
 fn windows(timeline: &Timeline, sheet: &mut Sheet) {
     let x = |at: Duration| LEFT + column(at, timeline.end, PLOT);
-    let (mut strips, mut bands, mut names) = (String::new(), String::new(), Vec::new());
+    let mut strips = String::new();
+    let mut bands = String::new();
+    let mut names = Vec::new();
     // No column is painted twice, so that a year of short windows is no large file.
     let mut painted = LEFT;
     for (i, window) in timeline.windows.iter().enumerate() {
-        let (from, to) = (x(window.from).max(painted), x(window.to));
+        let from = x(window.from).max(painted);
+        let to = x(window.to);
         if from < to {
             let bar = |top: f64, height: f64| {
-                let (top, height) = (pixels(top), pixels(height));
+                let top = pixels(top);
+                let height = pixels(height);
                 format!("M{from},{top}H{to}v{height}H{from}Z")
             };
             strips += &bar(STRIP_TOP, STRIP);

@@ -24,14 +24,18 @@ fn run(
     windows: &[(u64, u64, &str, (u32, u32))],
 ) -> Timeline {
     let s = Duration::from_secs;
-    let (target, mut desired, mut starts, mut down_at) = (70.0, bounds.0, Vec::new(), 0);
+    let target = 70.0;
+    let mut desired = bounds.0;
+    let mut starts = Vec::new();
+    let mut down_at = 0;
     let mut points: Vec<Point> = Vec::new();
     for t in (0..end_s).step_by(usize::try_from(step_s).unwrap()) {
         let value = load(t);
         let inside = windows.iter().find(|(from, to, ..)| (*from..*to).contains(&t));
         let (min, max) = inside.map_or(bounds, |(.., bounds)| *bounds);
         let fit = |load: f64| ((load / target).ceil() as u32).clamp(min, max);
-        let (up, down) = (fit(value), fit(value * 1.15));
+        let up = fit(value);
+        let down = fit(value * 1.15);
         if desired < up {
             (desired, down_at) = (up, t);
         } else if down < desired && down_at + 300 <= t || max < desired {
@@ -144,7 +148,8 @@ fn all() -> Vec<(&'static str, Timeline)> {
 
 /// Elements that begin and do not end, ends of others, attributes and entities that are none.
 fn faults(xml: &str) -> Vec<String> {
-    let (mut open, mut wrong) = (Vec::new(), Vec::new());
+    let mut open = Vec::new();
+    let mut wrong = Vec::new();
     for (i, piece) in xml.split('<').enumerate() {
         let Some((tag, text)) = piece.split_once('>').filter(|_| i != 0) else {
             if i != 0 || !piece.is_empty() {

@@ -61,7 +61,8 @@ pub(crate) fn measure() -> Deaths {
     let mut out = Deaths { rows: Vec::new(), unserved: 0, poisoned: 0, is_hung_gone: false };
     let (testbed, daemon) = start("deaths");
     let mut measured = |name: String, run: &dyn Fn()| {
-        let (load, since) = (crowd(&testbed), Instant::now());
+        let load = crowd(&testbed);
+        let since = Instant::now();
         load.wait_for(secs(10), |c| 40 < c.sent());
         run();
         let before = load.counts().sent();
@@ -90,7 +91,8 @@ pub(crate) fn measure() -> Deaths {
     testbed.wait_serving(REPLICAS, secs(60), &daemon);
     out.poisoned = dead();
     out.is_hung_gone = hang(&testbed);
-    let (load, since) = (crowd(&testbed), Instant::now());
+    let load = crowd(&testbed);
+    let since = Instant::now();
     load.wait_for(secs(20), |c| 150 < c.sent());
     let counts = load.stop();
     out.unserved += unserved(&counts);

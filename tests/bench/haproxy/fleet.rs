@@ -149,7 +149,8 @@ impl Fleet {
     pub(crate) fn force_reload(&self) {
         let n = self.reloads.fetch_add(1, Ordering::Relaxed);
         let text = fs::read_to_string(&self.config).unwrap();
-        let (old, new) = (spelled(n.wrapping_sub(1)), spelled(n));
+        let old = spelled(n.wrapping_sub(1));
+        let new = spelled(n);
         let text =
             if n == 0 { text.replace(r#""interval": 1,"#, &new) } else { text.replace(&old, &new) };
         fs::write(&self.config, text).unwrap();

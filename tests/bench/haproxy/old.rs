@@ -41,7 +41,9 @@ struct Memory {
 
 pub(crate) fn measure(fleet: &Fleet, reloads: u32) -> Old {
     let mut fronts = fleet.fronts().cycle().take(CLIENTS);
-    let (mut loads, mut samples, mut most) = (Vec::new(), Vec::new(), 0);
+    let mut loads = Vec::new();
+    let mut samples = Vec::new();
+    let mut most = 0;
     for n in 1..=reloads {
         let long = |front| Load::start(front, clients(1, Kind::Streaming, LONG, 10));
         loads.extend(fronts.next().map(long));

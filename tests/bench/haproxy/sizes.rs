@@ -75,7 +75,8 @@ pub(crate) fn print(sizes: &[Size]) {
     println!("servers   least ms  median ms    most ms  of which haproxy -c, median");
     let median = |ms: &[u64]| ms[ms.len() / 2];
     for Size { servers, ms, check_ms } in sizes {
-        let (least, most) = (ms[0], ms[ms.len() - 1]);
+        let least = ms[0];
+        let most = ms[ms.len() - 1];
         let (median, check) = (median(ms), median(check_ms));
         println!("{servers:>7} {least:>10} {median:>10} {most:>10} {check:>28}");
     }

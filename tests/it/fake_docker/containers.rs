@@ -106,7 +106,8 @@ impl State {
 
 impl Shared {
     pub(super) fn of_container(&self, all: &mut State, route: Route, id: &str) -> (u16, String) {
-        let (busy, elapsed) = (all.busy, self.started.elapsed());
+        let busy = all.busy;
+        let elapsed = self.started.elapsed();
         let container = all.find(id).unwrap();
         let id = container.id.clone();
         let running = container.state == "running";
@@ -123,7 +124,8 @@ impl Shared {
             }
             Route::Remove => all.containers.retain(|c| c.id != id),
             Route::Stats => {
-                let (s, ns) = (elapsed.as_secs(), elapsed.subsec_nanos());
+                let s = elapsed.as_secs();
+                let ns = elapsed.subsec_nanos();
                 let read = format!("2026-01-01T00:{:02}:{:02}.{ns:09}Z", s / 60, s % 60);
                 let used = u64::try_from(elapsed.as_nanos()).unwrap() / 1000 * busy;
                 let usage = json!({ "total_usage": used });

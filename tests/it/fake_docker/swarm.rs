@@ -111,7 +111,8 @@ impl Swarm {
 }
 
 fn tasks(service: &mut Service) -> Value {
-    let (count, running) = (service.replicas().as_u64().unwrap(), service.running);
+    let count = service.replicas().as_u64().unwrap();
+    let running = service.running;
     let task = |slot: u64| {
         let state = if running < slot { "preparing" } else { "running" };
         let node = if slot.is_multiple_of(2) { THERE } else { HERE };
