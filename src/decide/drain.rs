@@ -80,7 +80,7 @@ pub(crate) fn cancellable<'a>(
     })
 }
 
-fn is_up(replica: &Replica) -> bool {
+pub(crate) fn is_up(replica: &Replica) -> bool {
     match replica.state {
         ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => true,
         ContainerState::Created | ContainerState::Exited | ContainerState::Removing => false,
@@ -112,6 +112,10 @@ fn emptying(
     quiet: u32,
     transitions: &mut Vec<ReplicaTransition>,
 ) -> DrainStep {
+    if !is_up(replica) {
+        // Somebody may start it again, and an old HAProxy process may still send it requests then.
+        return DrainStep::Ended;
+    }
     if replica.state != ContainerState::Running {
         return DrainStep::Drained;
     }

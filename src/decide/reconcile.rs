@@ -245,6 +245,7 @@ fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
         && replica.state == ContainerState::Running
         && replica.address.is_some();
     let step = match class {
+        _ if !drain::is_up(replica) => DrainStep::Ended,
         // An ill one has left HAProxy's list, but it may finish its open requests.
         ReplicaClass::Ready | ReplicaClass::Unhealthy => DrainStep::Draining { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.

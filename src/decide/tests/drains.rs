@@ -273,9 +273,20 @@ fn a_replica_that_stopped_meanwhile_is_removed_at_once() {
         250:d1,exited,changing                          | remove
         250:d1,exited,silent                            | remove
         250:d1,created                                  | remove
-        250:d1,exited,busy 500:d1,exited                | kept remove
-        250:d1,exited,starting 500:d1,exited            | kept remove
-        250:d1,removing 500:gone                        | kept forgotten
+        250:d1,exited,busy 500:d1,exited                | ended remove
+        250:d1,exited,starting 500:d1,exited            | ended remove
+        250:d1,removing 500:gone                        | ended forgotten
+    ",
+    );
+}
+
+/// An old HAProxy process may send it requests again.
+#[test]
+fn a_replica_that_is_started_again_is_drained_anew() {
+    table(
+        "
+        250:d1,exited,busy 500:d0 750:d0 1000:d0        | ended q0 q1 out(0)
+        250:d1,exited,busy 500:d1,old=1,held=1          | ended q0
     ",
     );
 }

@@ -131,7 +131,7 @@ fn an_unready_one_goes_without_a_drain_and_a_ready_one_does_not() {
         ("RRR 50 1..9 2", 3, DrainStep::Draining { quiet: 0 }),
         ("RRP 50 1..9 2", 3, DrainStep::Draining { quiet: 0 }),
         ("RRU 50 1..9 2", 3, DrainStep::Drained),
-        ("RRC 50 1..9 2", 3, DrainStep::Drained),
+        ("RRC 50 1..9 2", 3, DrainStep::Ended),
     ] {
         let (snapshot, memory) = sketch(input);
         let next = plan_service(&snapshot, &memory).1;
