@@ -241,15 +241,17 @@ fn containers_max(plan: &PlanBuilder) -> u32 {
 
 fn stop(plan: &mut PlanBuilder, (class, replica): Classed) {
     let PlanBuilder { snapshot, next, transitions, .. } = plan;
-    let may_serve = snapshot.proxy == ProxyObservation::Silent
-        && replica.state == ContainerState::Running
-        && replica.address.is_some();
+    let runs = replica.state == ContainerState::Running && replica.address.is_some();
+    let may_serve = snapshot.proxy == ProxyObservation::Silent && runs;
+    let has_old = matches!(snapshot.proxy, ProxyObservation::Settled { old, .. } if 0 < old);
     let step = match class {
         _ if !drain::is_up(replica) => DrainStep::Ended,
         // An ill one has left HAProxy's list, but it may finish its open requests.
         ReplicaClass::Ready | ReplicaClass::Unhealthy => DrainStep::Draining { quiet: 0 },
         // An HAProxy that does not answer may serve it: it goes when that is known.
         ReplicaClass::Unready if may_serve => return,
+        // One that was restarted is known to an old HAProxy process as one that serves.
+        ReplicaClass::Unready if has_old && runs => DrainStep::Draining { quiet: 0 },
         ReplicaClass::Unready | ReplicaClass::Leaving | ReplicaClass::Away => DrainStep::Drained,
     };
     next.drains.insert(replica.id.clone(), Drain { since: snapshot.now, step });

@@ -5,6 +5,7 @@ use crate::decide::tests::{NOW, id, shown, sketch, table};
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::replica::ContainerState;
+use crate::model::snapshot::ProxyObservation;
 use crate::model::time::Moment;
 
 #[test]
@@ -138,6 +139,11 @@ fn an_unready_one_goes_without_a_drain_and_a_ready_one_does_not() {
         let drain = next.drains.get(&id(number)).unwrap_or_else(|| panic!("{input}: no drain"));
         assert_eq!((drain.step, drain.since), (step, NOW), "{input}");
     }
+    let (mut snapshot, memory) = sketch("RRU 50 1..9 2");
+    snapshot.proxy = ProxyObservation::Settled { old: 1, reloaded_at: NOW };
+    let next = plan_service(&snapshot, &memory).1;
+    let step = next.drains.get(&id(3)).map(|drain| drain.step);
+    assert_eq!(step, Some(DrainStep::Draining { quiet: 0 }), "an old process may know it");
 }
 
 #[test]
