@@ -248,7 +248,8 @@ impl Controller {
         if replicas.is_empty() {
             return EarlyEvaluation::default();
         }
-        self.load_watch.sampled(&adapters.engine.cpu_counters(&replicas))
+        let counters = adapters.engine.cpu_counters(&replicas);
+        self.load_watch.sampled(&counters)
     }
 
     fn tick(

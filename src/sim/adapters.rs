@@ -1,6 +1,7 @@
 //! The world as the controller sees it: a simulated implementation of each trait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use crate::model::schedule::Wall;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
     AdminState, Container, ContainerId, ContainerState, DockerHealth, Ended, Ending, ServerSeen,
 };
-use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Origin, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::Moment;
@@ -110,9 +110,9 @@ impl Engine for World {
         usages.unwrap_or_default()
     }
 
-    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+    fn cpu_counters(&self, of: &[&ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
         let state = self.state();
-        let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&u.id);
+        let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&&u.id);
         let units = state.containers.iter().filter(runs);
         units.map(|unit| (unit.id.clone(), counter(unit, state.now))).collect()
     }

@@ -17,6 +17,8 @@ use crate::harness::{Harness, each, end, free_address};
 
 const SOON: Duration = Duration::from_secs(10);
 const HAPROXY: &str = "/usr/sbin/haproxy";
+/// What an app of these tests answers.
+const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 fn binary(harness: &Harness) -> PathBuf {
     harness.dir.join("haproxy")
@@ -256,8 +258,7 @@ fn start_hanging_app(asked: mpsc::Sender<mpsc::Sender<()>>) -> u16 {
                     // The end of the test is as good as a word.
                     let _: Result<(), mpsc::RecvError> = gone.recv();
                 }
-                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-                drop(stream.write_all(answer.as_bytes()));
+                drop(stream.write_all(OK.as_bytes()));
             });
         }
     });
@@ -319,8 +320,7 @@ fn start_dying_app(asked: mpsc::Sender<()>) -> u16 {
                 && request.path == "/"
                 && now < *dies_until.get_or_insert(now + Duration::from_millis(100));
             if !is_dying {
-                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-                drop(stream.write_all(answer.as_bytes()));
+                drop(stream.write_all(OK.as_bytes()));
             }
         }
     });
