@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::schedule::Wall;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 use crate::outside::Clock;
 
 pub(crate) struct SystemClock {

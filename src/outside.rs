@@ -16,11 +16,10 @@ use crate::model::memory::Memory;
 use crate::model::metric_event::MetricEvent;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
-use crate::model::schedule::Wall;
 use crate::model::service::{Adopted, Service};
 use crate::model::stranger::Stranger;
 use crate::model::swarm::Swarm;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone};
-use chrono_tz::Tz;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::cli::args::cli_command::ScheduleArgs;
@@ -12,7 +11,9 @@ use crate::cli::check;
 use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
 use crate::config;
-use crate::model::schedule::{EffectiveSchedule, Timetable, Wall};
+use crate::model::schedule::{EffectiveSchedule, Timetable};
+use crate::model::time::Wall;
+use crate::model::zone::{LocalTime, Zone};
 use crate::outside::Clock;
 
 const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
@@ -34,7 +35,7 @@ pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     };
-    match span(asked, service.timetable.zone()) {
+    match span(asked, &service.timetable.zone()) {
         Ok((from, until)) if asked.json => say(&json(&service.timetable, from, until)),
         Ok((from, until)) => say(&table(&asked.service, &service.timetable, from, until)),
         Err(message) => {
@@ -44,7 +45,7 @@ pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
     }
 }
 
-fn span(asked: &ScheduleArgs, zone: Tz) -> Result<(Wall, Wall), String> {
+fn span(asked: &ScheduleArgs, zone: &Zone) -> Result<(Wall, Wall), String> {
     let from = match &asked.from {
         Some(text) => instant("--from", text, zone)?,
         None => SystemClock::new().wall(),
@@ -60,30 +61,25 @@ fn span(asked: &ScheduleArgs, zone: Tz) -> Result<(Wall, Wall), String> {
 }
 
 /// A timestamp, or a local time of the zone: the first of two, the first after a gap.
-pub(crate) fn instant(option: &str, text: &str, zone: Tz) -> Result<Wall, String> {
+pub(crate) fn instant(option: &str, text: &str, zone: &Zone) -> Result<Wall, String> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(Wall(at.timestamp()));
     }
     let date = |t| NaiveDate::parse_from_str(t, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     let time = |format| NaiveDateTime::parse_from_str(text, format).ok();
     let local = date(text).or_else(|| time("%Y-%m-%dT%H:%M")).or_else(|| time("%Y-%m-%dT%H:%M:%S"));
-    let at = local.and_then(|local| zone.from_local_datetime(&local).earliest());
-    at.map(|at| Wall(at.timestamp())).ok_or_else(|| {
+    let at = local.and_then(|local| zone.instants(local)?.first());
+    at.ok_or_else(|| {
         let fix = "write 2026-10-25T07:30, or add Z for UTC";
         format!("{option}: `{text}` is not a valid time in {zone}; {fix}")
     })
-}
-
-fn local(at: Wall, zone: Tz) -> DateTime<Tz> {
-    // Every instant comes from a date that chrono made.
-    DateTime::from_timestamp(at.0, 0).unwrap_or_default().with_timezone(&zone)
 }
 
 fn json(timetable: &Timetable, from: Wall, until: Wall) -> String {
     let zone = timetable.zone();
     let row = |(at, s): (Wall, EffectiveSchedule)| {
         json!({
-            "at": local(at, zone).to_rfc3339_opts(SecondsFormat::Secs, false),
+            "at": zone.local(at).to_rfc3339_opts(SecondsFormat::Secs, false),
             "min": s.bounds.min(),
             "max": s.bounds.max(),
             "scaling": s.scaling,
@@ -99,7 +95,7 @@ fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
     let mut out = format!("{name}, local times of {zone}\n\n");
     out += "from                        min   max  by load  schedule\n";
     for (at, effective) in timetable.course(from, until) {
-        let when = local(at, zone);
+        let when = zone.local(at);
         let by_load = if effective.scaling { "yes" } else { "no" };
         let line = format!(
             "{} {:>5} {:>5}  {by_load:<7}  {:<12} {}",
@@ -107,7 +103,7 @@ fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
             effective.bounds.min(),
             effective.bounds.max(),
             effective.window.as_deref().unwrap_or("-"),
-            mark(when),
+            mark(&zone, at),
         );
         out += line.trim_end();
         out.push('\n');
@@ -116,16 +112,15 @@ fn table(name: &str, timetable: &Timetable, from: Wall, until: Wall) -> String {
 }
 
 /// Whether a DST change skips or repeats this local time.
-fn mark(at: DateTime<Tz>) -> String {
-    let local = at.naive_local();
-    if let LocalResult::Ambiguous(first, _) = at.timezone().from_local_datetime(&local) {
+fn mark(zone: &Zone, at: Wall) -> String {
+    let local = zone.local(at).naive_local();
+    if let Some(LocalTime::Twice(first, _)) = zone.instants(local) {
         let which = if first == at { "first" } else { "second" };
         return format!("({} occurs twice, this is the {which})", local.format("%H:%M"));
     }
-    let before = at - Duration::from_secs(1);
-    let skipped = local - before.naive_local();
-    if 1 < skipped.num_seconds() {
-        let gone = before.naive_local() + Duration::from_secs(1);
+    let before = zone.local(Wall(at.0.saturating_sub(1))).naive_local();
+    if 1 < (local - before).num_seconds() {
+        let gone = before + Duration::from_secs(1);
         return format!("({} to {} does not exist)", gone.format("%H:%M"), local.format("%H:%M"));
     }
     String::new()

@@ -13,8 +13,8 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::model::config::Config;
 use crate::model::metric::Milli;
-use crate::model::schedule::Wall;
 use crate::model::service::Service;
+use crate::model::time::Wall;
 use crate::model::units;
 use crate::outside::Clock;
 use crate::regular_file;
@@ -61,7 +61,7 @@ fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError>
     let service = service(asked.service.as_deref(), config)?;
     let zone = service.timetable.zone();
     let start = match &asked.start {
-        Some(text) => instant("--start", text, zone).map_err(usage)?,
+        Some(text) => instant("--start", text, &zone).map_err(usage)?,
         None => Wall(SystemClock::new().wall().0.div_euclid(60) * 60),
     };
     let start_up = asked.start_up.as_deref().map(start_up).transpose().map_err(usage)?;

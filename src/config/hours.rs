@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{NaiveDate, Weekday};
-use chrono_tz::{TZ_VARIANTS, Tz};
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
@@ -13,6 +12,7 @@ use crate::config::values;
 use crate::model::bounds::Bounds;
 use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Window};
 use crate::model::units;
+use crate::model::zone::Zone;
 
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Mon),
@@ -123,7 +123,7 @@ fn window(section: &Section, default: Option<(u16, u16)>) -> Option<Window> {
     };
     let start = end("start", default.map(|d| d.0), 24 * 60 - 1);
     let stop = end("end", default.map(|d| d.1), 24 * 60);
-    let zone = section.get("timezone").map_or(Some(Tz::UTC), |n| zone(&n));
+    let zone = section.get("timezone").map_or(Some(Zone::UTC), |n| zone(&n));
     let days = section.get("days").map_or(Some(Weekdays::ALL), |n| days(&n));
     let holidays = section.get("holidays").map_or(Some(BTreeSet::new()), |n| holidays(&n));
     Some(Window { days: days?, start: start?, end: stop?, zone: zone?, holidays: holidays? })
@@ -143,22 +143,22 @@ fn time(node: &Node, last: u16) -> Option<TimeOfDay> {
     minutes.and_then(TimeOfDay::from_minutes).or_else(|| node.wrong(allowed))
 }
 
-fn zone(node: &Node) -> Option<Tz> {
+fn zone(node: &Node) -> Option<Zone> {
     let text = node.text()?;
-    if let Ok(zone) = text.parse::<Tz>() {
+    if let Some(zone) = Zone::find(&text) {
         return Some(zone);
     }
     let plain = |name: &str| name.to_ascii_lowercase().replace(' ', "_");
     let wanted = plain(&text);
     // Also compares the last part alone, as people write `Berlin`.
-    let far = |zone: &Tz| {
-        let name = plain(zone.name());
+    let far = |name: &str| {
+        let name = plain(name);
         let city = name.rsplit('/').next().unwrap_or_default().to_owned();
         [name, city].iter().filter_map(|name| units::distance(name, &wanted, 2)).min()
     };
-    let zones = TZ_VARIANTS.iter().filter(|_| node.has_room());
-    let near = zones.filter_map(|z| Some((far(z)?, z))).min_by_key(|(far, _)| *far);
-    let hint = near.map(|(_, z)| format!("; did you mean \"{}\"?", z.name())).unwrap_or_default();
+    let zones = Zone::names().filter(|_| node.has_room());
+    let near = zones.filter_map(|name| Some((far(name)?, name))).min_by_key(|(far, _)| *far);
+    let hint = near.map(|(_, name)| format!("; did you mean \"{name}\"?")).unwrap_or_default();
     node.error(format!(
         "unknown time zone {} (IANA names look like \"Asia/Dhaka\"){hint}",
         node.found()

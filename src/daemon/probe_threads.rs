@@ -137,8 +137,8 @@ mod tests {
         fn now(&self) -> Moment {
             Moment(0)
         }
-        fn wall(&self) -> crate::model::schedule::Wall {
-            crate::model::schedule::Wall(0)
+        fn wall(&self) -> crate::model::time::Wall {
+            crate::model::time::Wall(0)
         }
     }
 

@@ -7,9 +7,8 @@ use crate::model::command::{Count, Order, Refusal};
 use crate::model::event::Kind;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
 use crate::model::reason::{AppliedRule, Rule};
-use crate::model::schedule::Wall;
 use crate::model::service::Service;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 /// A step is held at least this long, even without a cooldown, so that the operator sees its
 /// effect.
@@ -184,7 +183,7 @@ mod tests {
     use crate::model::command::{Count, Order, Refusal};
     use crate::model::event::Kind;
     use crate::model::memory::{Hold, ServiceMemory};
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
 
     fn ordered(desired: u32, order: &Order) -> Result<AppliedCommand, Refusal> {
         let service = service(Bounds::new(1, 4).unwrap(), None);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::{commands, health, lifecycle};
-use crate::model::schedule::Wall;
 use crate::model::snapshot::Snapshot;
+use crate::model::time::Wall;
 
 /// Between two ticks while a replica drains.
 const DRAIN_POLL: Duration = Duration::from_millis(250);

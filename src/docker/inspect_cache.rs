@@ -246,8 +246,7 @@ mod tests {
 
     use crate::docker::client::Client;
     use crate::docker::inspect_cache::{CacheEntry, Cached, InspectCache, SharedCache};
-    use crate::model::schedule::Wall;
-    use crate::model::time::Moment;
+    use crate::model::time::{Moment, Wall};
     use crate::outside::{Clock, Error, Result};
 
     const NOW: Moment = Moment(1_000_000);

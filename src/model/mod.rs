@@ -33,3 +33,4 @@ pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod units;
 pub(crate) mod url;
+pub(crate) mod zone;

@@ -8,14 +8,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeDelta, TimeZone};
-use chrono_tz::{GapInfo, Tz};
+use chrono::{Datelike, Days, NaiveDate, NaiveTime, TimeDelta};
 
 use crate::model::bounds::Bounds;
-
-/// Seconds since the Unix epoch, of the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Wall(pub(crate) i64);
+use crate::model::time::Wall;
+use crate::model::zone::{LocalTime, Zone};
 
 /// Minutes since local midnight, 0 to 1440; the last is the end of the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +46,7 @@ pub(crate) struct Window {
     pub(crate) start: TimeOfDay,
     /// At or before `start`: on the next day.
     pub(crate) end: TimeOfDay,
-    pub(crate) zone: Tz,
+    pub(crate) zone: Zone,
     /// Local dates on which the window does not start.
     pub(crate) holidays: BTreeSet<NaiveDate>,
 }
@@ -71,8 +68,8 @@ impl Window {
     pub(crate) fn spans(&self, from: Wall, until: Wall) -> impl Iterator<Item = (Wall, Wall)> {
         // A window ends on the day after its own at the latest, and a change of the clocks may go
         // across midnight.
-        let first = self.date(from).and_then(|d| d.checked_sub_days(Days::new(2)));
-        let last = self.date(until).and_then(|d| d.checked_add_days(Days::new(1)));
+        let first = self.zone.local(from).date_naive().checked_sub_days(Days::new(2));
+        let last = self.zone.local(until).date_naive().checked_add_days(Days::new(1));
         let days = first.into_iter().flat_map(|first| first.iter_days());
         let days = days.take_while(move |day| last.is_some_and(|last| *day <= last));
         days.filter_map(|day| self.span(day))
@@ -84,20 +81,14 @@ impl Window {
         self.spans(at, ahead).any(|(start, end)| start <= ahead && at < end)
     }
 
-    fn date(&self, at: Wall) -> Option<NaiveDate> {
-        Some(DateTime::from_timestamp(at.0, 0)?.with_timezone(&self.zone).date_naive())
-    }
-
     fn instant(&self, day: NaiveDate, time: TimeOfDay, edge: Edge) -> Option<Wall> {
         let midnight = day.and_time(NaiveTime::MIN);
         let local = midnight.checked_add_signed(TimeDelta::minutes(i64::from(time.0)))?;
-        let at = match (self.zone.from_local_datetime(&local), edge) {
-            (LocalResult::Single(at), _) => at.timestamp(),
-            (LocalResult::Ambiguous(first, _), Edge::Start) => first.timestamp(),
-            (LocalResult::Ambiguous(_, second), Edge::End) => second.timestamp(),
-            (LocalResult::None, _) => GapInfo::new(&local, &self.zone)?.end?.timestamp(),
-        };
-        Some(Wall(at))
+        Some(match (self.zone.instants(local)?, edge) {
+            (LocalTime::Once(at) | LocalTime::Skipped(at), _) => at,
+            (LocalTime::Twice(first, _), Edge::Start) => first,
+            (LocalTime::Twice(_, second), Edge::End) => second,
+        })
     }
 }
 
@@ -168,9 +159,10 @@ impl Timetable {
 
     /// The zone in which people think of it: that of the business hours, else of the first
     /// schedule.
-    pub(crate) fn zone(&self) -> Tz {
-        let hours = self.hours.iter().map(|h| h.window.zone);
-        hours.chain(self.schedules.iter().map(|s| s.window.zone)).next().unwrap_or(Tz::UTC)
+    pub(crate) fn zone(&self) -> Zone {
+        let hours = self.hours.iter().map(|h| &h.window.zone);
+        let mut zones = hours.chain(self.schedules.iter().map(|s| &s.window.zone));
+        zones.next().unwrap_or(&Zone::UTC).clone()
     }
 
     pub(crate) fn at(&self, at: Wall) -> EffectiveSchedule {
@@ -224,12 +216,13 @@ mod tests {
     use std::time::Duration;
 
     use chrono::{DateTime, NaiveDate, Weekday};
-    use chrono_tz::Tz;
 
     use crate::model::bounds::Bounds;
     use crate::model::schedule::{
-        Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
+        Hours, Outside, Schedule, TimeOfDay, Timetable, Weekdays, Window,
     };
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
 
     fn wall(text: &str) -> Wall {
         Wall(DateTime::parse_from_rfc3339(text).unwrap().timestamp())
@@ -245,7 +238,7 @@ mod tests {
         let (start, end) = times.split_once('-').unwrap();
         let start = minutes(start).unwrap();
         let end = minutes(end).unwrap();
-        let zone = zone.parse::<Tz>().unwrap();
+        let zone = Zone::find(zone).unwrap();
         Window { days: Weekdays::ALL, start, end, zone, holidays: Default::default() }
     }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use crate::model::metric::Reading;
 use crate::model::replica::Replica;
-use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::swarm::SwarmServiceState;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 /// One service at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

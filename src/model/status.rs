@@ -9,10 +9,9 @@ use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::replica::Load;
-use crate::model::schedule::Wall;
 use crate::model::service::Listen;
 use crate::model::swarm::SwarmNode;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Seconds since the Unix epoch, of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wall(pub(crate) i64);
+
 /// Milliseconds since the Unix epoch at which the daemon started, carried on by the monotonic
 /// clock. So a step of the system's clock moves nothing while the daemon runs, and a moment that
 /// was stored still means something after a restart.

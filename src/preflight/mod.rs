@@ -20,6 +20,7 @@ use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
+use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
 use crate::preflight::live::HostProblem;
@@ -134,7 +135,7 @@ fn time(clock: &dyn Clock) -> Finding {
         return Finding::fails("clock", format!("the clock of this host shows {shown}"))
             .remedy("set it (`timedatectl set-ntp true`): schedules depend on it");
     }
-    Finding::good("clock", format!("{shown}; time zones of {}", chrono_tz::IANA_TZDB_VERSION))
+    Finding::good("clock", format!("{shown}; time zones of {}", Zone::database_version()))
 }
 
 fn docker_words(config: &Config, engine: &Docker) -> String {

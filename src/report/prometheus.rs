@@ -220,9 +220,9 @@ mod tests {
     use crate::model::metric_event::MetricEvent;
     use crate::model::process::ProcessUsage;
     use crate::model::reason::{AppliedRule, Rule};
-    use crate::model::schedule::{EffectiveSchedule, Wall};
+    use crate::model::schedule::EffectiveSchedule;
     use crate::model::status::{Record, ServiceStatus};
-    use crate::model::time::Moment;
+    use crate::model::time::{Moment, Wall};
     use crate::report::prometheus::{Page, metrics, text, windows};
     use crate::report::series::Series;
     use crate::report::telemetry::Telemetry;

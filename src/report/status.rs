@@ -11,14 +11,13 @@ use crate::model::plan::Plan;
 use crate::model::reason::{AppliedRule, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
-use crate::model::schedule::Wall;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
     LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus,
     ServiceStatus,
 };
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 /// Half an hour at the usual interval.
 const COURSE_POINTS: usize = 120;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use crate::model::event::{Entry, is_meant};
-use crate::model::schedule::Wall;
+use crate::model::time::Wall;
 use crate::model::units;
 use crate::serve::response::Response;
 
@@ -146,7 +146,7 @@ fn decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::model::event::Entry;
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
     use crate::serve::event_log::{BYTES_MAX, ENTRIES_MAX, EventQuery, EventRing};
 
     const NOW: Wall = Wall(1_000);

@@ -12,13 +12,13 @@ use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::reason::AppliedRule;
 use crate::model::replica::Load;
-use crate::model::schedule::{EffectiveSchedule, Wall};
+use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
     LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 pub(crate) fn status(status: &Status) -> Value {
     let services: Vec<Value> = status.services.iter().map(|s| service(status.now, s)).collect();

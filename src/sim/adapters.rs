@@ -1,7 +1,6 @@
 //! The world as the controller sees it: a simulated implementation of each trait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use crate::model::schedule::Wall;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::model::replica::{
 };
 use crate::model::service::{Adopted, Origin, Service};
 use crate::model::swarm::Swarm;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 use crate::outside::{
     Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store, Usage,
     UsageRequest,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::model::config::{Config, ProxyMode};
 use crate::model::metric::{Milli, shortened};
-use crate::model::schedule::{Timetable, Wall};
+use crate::model::schedule::Timetable;
 use crate::model::service::{Platform, Service};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 use crate::sim::run::{Run, ScriptEvent};
 use crate::sim::timeline::{Span, Timeline};
 use crate::sim::trace::Trace;
@@ -138,7 +138,7 @@ mod tests {
 
     use crate::config;
     use crate::model::metric::Milli;
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
     use crate::sim::random::Random;
     use crate::sim::replay::{Replay, Replayed, replay};
     use crate::sim::timeline::Point;

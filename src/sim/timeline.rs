@@ -4,11 +4,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone};
-use chrono_tz::Tz;
+use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
-use crate::model::schedule::Wall;
+use crate::model::time::Wall;
+use crate::model::zone::Zone;
 
 /// A change back within this time of the one before is a flap: what the first change cost, it
 /// cannot have earned in the meantime. The limit itself is still a flap.
@@ -23,7 +23,7 @@ pub(crate) struct Timeline {
     /// What one replica is to carry, in `unit`; of a band the upper threshold. More than 0.
     pub(crate) target: f64,
     /// The zone in which people think of the service.
-    pub(crate) zone: Tz,
+    pub(crate) zone: Zone,
     pub(crate) start: Wall,
     /// Each holds until the next, the last until `end`. Their times rise.
     pub(crate) points: Vec<Point>,
@@ -103,11 +103,10 @@ impl Timeline {
         self.capacity(point) < point.value
     }
 
-    pub(crate) fn local(&self, at: Duration) -> DateTime<Tz> {
+    pub(crate) fn local(&self, at: Duration) -> DateTime<FixedOffset> {
         // A made-up clock may stand beyond every date; what it shows then is of no matter.
         let s = self.start.0.saturating_add(i64::try_from(at.as_secs()).unwrap_or(i64::MAX));
-        let utc = DateTime::from_timestamp(s, 0).unwrap_or_default();
-        self.zone.from_utc_datetime(&utc.naive_utc())
+        self.zone.local(Wall(s))
     }
 
     /// Each point, with how long it holds.
@@ -317,9 +316,8 @@ pub(crate) fn span(span: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use chrono_tz::Tz;
-
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
     use crate::sim::timeline::{Point, Summary, Timeline, short, span};
 
     /// A target of 50; each row is `seconds value ready replicas desired`, 1 to 8 allowed. The
@@ -337,7 +335,7 @@ mod tests {
             service: "web".to_owned(),
             unit: "% CPU".to_owned(),
             target: 50.0,
-            zone: Tz::Europe__Berlin,
+            zone: Zone::find("Europe/Berlin").unwrap(),
             start: Wall(1_774_745_400),
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),

@@ -13,10 +13,9 @@ use crate::model::metric::Field;
 use crate::model::owner::Owner;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
 use crate::model::replica::{AdminState, ContainerId, ContainerState, Ending};
-use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
 use crate::model::stranger::Stranger;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 #[cfg(test)]
 use crate::sim::fault_injection::Faults;
 use crate::sim::variation::Chance;

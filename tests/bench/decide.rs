@@ -26,10 +26,10 @@ use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::replica::{
     AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
 };
-use crate::model::schedule::{Timetable, Wall};
+use crate::model::schedule::Timetable;
 use crate::model::service::{Band, ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 const SIZES: [u32; 3] = [1, 100, 10_000];
 const REPLICAS: u32 = 20;

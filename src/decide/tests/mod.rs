@@ -57,15 +57,14 @@ use crate::model::reason::Rule;
 use crate::model::replica::{
     AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
 };
-use crate::model::schedule::{
-    Hours, Outside, Schedule, TimeOfDay, Timetable, Wall, Weekdays, Window,
-};
+use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Timetable, Weekdays, Window};
 use crate::model::service::{
     Band, ContainerSpec, Cooldown, Origin, Percent, Platform, Rollout, Service, ServiceName,
 };
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::swarm::{SwarmMemory, SwarmServiceState};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
+use crate::model::zone::Zone;
 
 pub(crate) const NOW: Moment = Moment(1_000_000_000);
 pub(crate) const S: Duration = Duration::from_secs(1);
@@ -292,7 +291,7 @@ fn change(snapshot: &mut Snapshot, how: impl FnOnce(&mut Service)) {
 fn window(start: u16, end: u16) -> Window {
     let [start, end] = [start, end].map(|minutes| TimeOfDay::from_minutes(minutes).unwrap());
     let days = Weekdays::ALL;
-    let zone = chrono_tz::Tz::UTC;
+    let zone = Zone::UTC;
     Window { days, start, end, zone, holidays: BTreeSet::new() }
 }
 

@@ -12,9 +12,9 @@ use crate::model::memory::{Failures, ServiceMemory};
 use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::replica::{ContainerState, Health};
 use crate::model::rollout::{Progress, Revision};
-use crate::model::schedule::Wall;
 use crate::model::service::{Origin, Service};
 use crate::model::snapshot::Snapshot;
+use crate::model::time::Wall;
 
 #[test]
 fn a_new_one_is_ready_before_an_old_one_goes() {

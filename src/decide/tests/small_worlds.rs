@@ -11,10 +11,9 @@ use crate::model::memory::{DrainStep, Failures, ServiceMemory};
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerState, Health, Load, Replica};
-use crate::model::schedule::Wall;
 use crate::model::service::{Band, Service};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 
 /// All that a replica can be; see `mod.rs`.
 const LETTERS: [char; 11] = ['R', 'P', 'M', 'U', 'N', 'C', 'D', 'L', 'G', 'X', 'B'];

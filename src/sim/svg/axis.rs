@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{Days, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 
+use crate::model::time::Wall;
+use crate::model::zone::LocalTime;
 use crate::sim::svg::curve::column;
 use crate::sim::timeline::{Timeline, decimal, short};
 
@@ -127,19 +129,20 @@ fn instants(timeline: &Timeline, step_s: i64) -> BTreeMap<i64, NaiveDateTime> {
         let Some(local) = origin.checked_add_signed(TimeDelta::seconds(k * step_s)) else {
             continue;
         };
-        let instants = match timeline.zone.from_local_datetime(&local) {
-            LocalResult::Single(at) => [Some(at), None],
-            LocalResult::Ambiguous(first, second) => [Some(first), Some(second)],
+        let instants = match timeline.zone.instants(local) {
+            Some(LocalTime::Once(at)) => [Some(at), None],
+            Some(LocalTime::Twice(first, second)) => [Some(first), Some(second)],
             // The day begins an hour late, but has its date all the same.
-            LocalResult::None if local.time() == NaiveTime::MIN => {
-                let late = timeline.zone.from_local_datetime(&(local + TimeDelta::hours(1)));
-                [late.earliest(), None]
+            Some(LocalTime::Skipped(at)) => {
+                let is_late_midnight = local.time() == NaiveTime::MIN
+                    && timeline.zone.local(at).date_naive() == local.date();
+                [is_late_midnight.then_some(at), None]
             }
-            LocalResult::None => [None, None],
+            None => [None, None],
         };
         let run = start.timestamp()..=end.timestamp();
-        for at in instants.into_iter().flatten().filter(|at| run.contains(&at.timestamp())) {
-            found.entry(at.timestamp()).or_insert(local);
+        for Wall(at) in instants.into_iter().flatten().filter(|at| run.contains(&at.0)) {
+            found.entry(at).or_insert(local);
         }
     }
     found
@@ -156,7 +159,8 @@ mod tests {
 
     use chrono::DateTime;
 
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
     use crate::sim::svg::axis::{numbers, times};
     use crate::sim::timeline::Timeline;
 
@@ -191,7 +195,7 @@ mod tests {
             service: "web".to_owned(),
             unit: "% CPU".to_owned(),
             target: 1.0,
-            zone: zone.parse().unwrap(),
+            zone: Zone::find(zone).unwrap(),
             start: Wall(start),
             points: Vec::new(),
             windows: Vec::new(),

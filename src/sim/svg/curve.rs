@@ -195,9 +195,8 @@ pub(crate) fn pixels(length: f64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use chrono_tz::Tz;
-
-    use crate::model::schedule::Wall;
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
     use crate::sim::svg::curve::{Curve, Scale, column, pixels};
     use crate::sim::timeline::{Point, Timeline};
 
@@ -228,7 +227,7 @@ mod tests {
             service: "web".to_owned(),
             unit: "% CPU".to_owned(),
             target: 10.0,
-            zone: Tz::UTC,
+            zone: Zone::UTC,
             start: Wall(0),
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono_tz::Tz;
-
-use crate::model::schedule::Wall;
+use crate::model::time::Wall;
+use crate::model::zone::Zone;
 use crate::sim::random::Random;
 use crate::sim::svg::axis::text_width;
 use crate::sim::svg::{STYLE, cut, draw, escaped};
@@ -70,7 +69,7 @@ fn run(
         service: "web".to_owned(),
         unit: "% CPU".to_owned(),
         target,
-        zone: Tz::Europe__Berlin,
+        zone: Zone::find("Europe/Berlin").unwrap(),
         start: Wall(MONDAY),
         points,
         windows: windows.iter().map(window).collect(),
