@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests the systemd unit: boots a Debian with systemd in a container, installs a release there, and
-# tries start, reload, restart, crash, hang, stop and uninstall, under traffic.
+# tries start, reload, restart, crash, hang, stop, upgrade and uninstall, under traffic.
 # Usage: contrib/systemd/try.sh RELEASE.tar.gz, as root, with Docker, debootstrap and a network.
 #
 # The daemon inside uses this host's Docker through its socket. Everything is removed at the end,
@@ -40,8 +40,10 @@ make_image() {
 }
 
 boot() {
-    # No more rights than systemd needs to set up units; some hosts cannot give all of them.
-    docker run -d --name "$name" --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
+    # No more rights than systemd needs to set up units, as some hosts cannot give all of them, and than
+    # root on a host has to look at the daemon's process.
+    docker run -d --name "$name" --cap-add SYS_ADMIN --cap-add SYS_PTRACE \
+        --security-opt seccomp=unconfined \
         --security-opt apparmor=unconfined --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup \
         --tmpfs /run --tmpfs /run/lock --tmpfs /tmp -v "$socket:/run/docker.sock" \
         -e container=docker "$image" /sbin/init >/dev/null
@@ -115,9 +117,53 @@ try_as_root() {
     inside systemctl start plimsoll
     now "it is active after its first evaluation" is ActiveState active
     within 30 "it reports root's HAProxy" inside sh -c \
-        'journalctl -u plimsoll | grep -q "runs as another user"'
+        'journalctl -u plimsoll | grep -q "belongs to another user"'
     now "root's HAProxy keeps serving" serves
     inside pkill -USR1 -x haproxy
+}
+
+# upgrade STATUS WORDS: install.sh ends with this exit status, and says these words.
+upgrade() {
+    status=0
+    inside sh -c 'cd /root/plimsoll-*/ && PLIMSOLL_INSTALL_WAIT=10 contrib/install.sh' >"$said" 2>&1 ||
+        status=$?
+    if [ "$status" != "$1" ] || ! grep -q "$2" "$said"; then
+        cat "$said" >&2
+        fail "the upgrade ended with status $status, not $1 and: $2"
+    fi
+    echo "ok  an upgrade ends with status $1: $2"
+}
+
+# Puts a new version into the release, whose daemon only runs this command.
+break_release() {
+    # shellcheck disable=SC2016 # for the shell inside
+    inside sh -ec 'cd /root/plimsoll-*/
+        [ -e real ] || mv plimsoll real
+        printf "#!/bin/sh\n[ \"\$1\" != run ] || { echo no such moon; exec %s; }\nexec %s \"\$@\"\n" \
+            "$1" "$PWD/real" >plimsoll
+        chmod 755 plimsoll' sh "$1"
+}
+
+try_upgrades() {
+    said=$(mktemp)
+    for command in "sleep 1000" false; do
+        break_release "$command"
+        upgrade 1 "plimsoll .* runs again"
+        grep -q "no such moon" "$said" || fail "the log is not shown: $(cat "$said")"
+        ! grep -q "no copy is kept" "$said" || fail "the state is not found: $(cat "$said")"
+        within 30 "the previous version has its replicas" is_ready
+    done
+    # Bytes after its end make the binary another build.
+    inside sh -ec 'cd /root/plimsoll-*/ && mv -f real plimsoll && echo >>plimsoll'
+    upgrade 0 "the previous version is kept"
+    within 30 "the new version has its replicas" is_ready
+    upgrade 0 "runs already"
+    inside sed -i 's/"max_replicas": 3/"max_replicas": 0/' /etc/plimsoll/config.json
+    inside sh -ec 'cd /root/plimsoll-*/ && echo >>plimsoll'
+    upgrade 1 "nothing was changed"
+    inside cp /root/good.json /etc/plimsoll/config.json
+    now "it is active as before" is ActiveState active
+    rm -f "$said"
 }
 
 live() {
@@ -152,6 +198,7 @@ live() {
     now "HAProxy keeps serving" serves
     inside systemctl start plimsoll
     within 30 "it continues with the existing replicas" is_ready
+    try_upgrades
     inside touch /root/enough
     within 30 "traffic is over" inside test -e /root/traffic
     traffic=$(inside cat /root/traffic)

@@ -19,7 +19,7 @@ const DOCUMENTS: &[&str] = &[
 ];
 
 #[track_caller]
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -27,12 +27,12 @@ fn run(command: &mut Command) -> String {
     said
 }
 
-fn shell(dir: &Path, line: &str) -> String {
+pub(crate) fn shell(dir: &Path, line: &str) -> String {
     run(Command::new("sh").current_dir(dir).args(["-ec", line]))
 }
 
 /// As much of the source tree as a release is made of, in a folder of this name.
-fn tree(dir: &Dir, name: &str) -> PathBuf {
+pub(crate) fn tree(dir: &Dir, name: &str) -> PathBuf {
     let tree = dir.join(name);
     fs::create_dir(&tree).unwrap();
     for file in DOCUMENTS.iter().chain(&["Cargo.toml"]) {
@@ -46,13 +46,13 @@ fn tree(dir: &Dir, name: &str) -> PathBuf {
 }
 
 /// Makes the release and gives the folder that its tarball holds, unpacked.
-fn release(tree: &Path) -> PathBuf {
+pub(crate) fn release(tree: &Path) -> PathBuf {
     shell(tree, "SOURCE_DATE_EPOCH=1700000000 contrib/dist.sh built riscv64");
     shell(&tree.join("dist"), "sha256sum --check --quiet SHA256SUMS && tar -xzf *.tar.gz");
     tree.join(format!("dist/plimsoll-{}-linux-riscv64", env!("CARGO_PKG_VERSION")))
 }
 
-fn files_below(dir: &Path) -> BTreeSet<String> {
+pub(crate) fn files_below(dir: &Path) -> BTreeSet<String> {
     let listed = shell(dir, "find . -type f -o -type l");
     listed.lines().map(|line| line.trim_start_matches("./").to_owned()).collect()
 }

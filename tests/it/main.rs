@@ -57,3 +57,4 @@ mod swarm;
 mod telemetry;
 mod terminal;
 mod tidy;
+mod upgrade;
