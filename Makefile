@@ -20,7 +20,7 @@ OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb try-systemd setup setup-test image
+.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb try-systemd setup setup-test image test-matrix
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ demo: setup image ## show the main job on a real Docker and a real HAProxy, in t
 test: setup-test image ## every test: unit, black box, and end to end on Docker and HAProxy
 	cargo test --locked --bin plimsoll --test it -- --test-threads=4
 	cargo test --locked --test e2e -- --test-threads=2
+
+test-matrix: setup-test ## the tests end to end on HAProxy and Docker of Debian 12, 13 and sid
+	@contrib/matrix/run.sh
 
 build: ## a debug build
 	cargo build --locked

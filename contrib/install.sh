@@ -51,8 +51,9 @@ put() {
 # Files of contrib that are installed with the documentation; units go elsewhere.
 useful() {
     (cd "$top/contrib" && find . -type f ! -path './demo/*' ! -path './debian/*' \
-        ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' ! -name setup.sh ! -name trixie.sh \
-        ! -name is-static.sh ! -name dist.sh ! -name deb.sh ! -name install.sh) |
+        ! -path './matrix/*' ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' \
+        ! -name setup.sh ! -name debian-suite.sh ! -name is-static.sh ! -name dist.sh \
+        ! -name deb.sh ! -name install.sh) |
         cut -c 3- | LC_ALL=C sort
 }
 

@@ -155,12 +155,12 @@ let_start() {
 fetch_newer() {
     for command in "$@"; do
         case $command in
-        compose-2.26) set -- docker-compose usr/libexec/docker/cli-plugins/docker-compose ;;
-        haproxy-3.0) set -- haproxy usr/sbin/haproxy ;;
+        compose-2.26) set -- trixie docker-compose usr/libexec/docker/cli-plugins/docker-compose ;;
+        haproxy-3.0) set -- trixie haproxy usr/sbin/haproxy ;;
         *) continue ;;
         esac
         say "fetching $command of Debian 13 to $newer/$command"
-        "$(dirname "$0")/trixie.sh" "$newer/$command" "$@" 9>&- || fail "$command was not fetched"
+        "$(dirname "$0")/debian-suite.sh" "$newer/$command" "$@" 9>&- || fail "$command was not fetched"
     done
 }
 
