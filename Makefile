@@ -5,22 +5,25 @@ export DESTDIR ?=
 # When the release was made, for everything in it.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 CARGO_HOME ?= $(HOME)/.cargo
-ARCH := $(shell uname -m)
+HOST := $(shell uname -m)
 SYSROOT := $(shell rustc --print sysroot 2>/dev/null)
 # musl where that target is installed; else glibc, linked in.
-TARGET ?= $(if $(wildcard $(SYSROOT)/lib/rustlib/$(ARCH)-unknown-linux-musl),$(ARCH)-unknown-linux-musl,$(ARCH)-unknown-linux-gnu)
+TARGET ?= $(HOST)-unknown-linux-$(if $(wildcard $(SYSROOT)/lib/rustlib/$(HOST)-unknown-linux-musl),musl,gnu)
+ARCH := $(firstword $(subst -, ,$(TARGET)))
+# Of another architecture, Debian's name for it.
+LINKER := $(if $(filter-out $(HOST),$(ARCH)),--config 'target.$(TARGET).linker="$(ARCH)-linux-gnu-gcc"')
 # Relocations of the zone database packed: almost a megabyte less. Places of the building machine are
 # left out, so that the same commit gives the same bytes anywhere. Between flags stands the sign that
 # cargo knows, as a folder may have spaces in its name.
 FLAGS := $$(printf '%s\037%s\037%s\037%s' -Ctarget-feature=+crt-static \
 	-Clink-arg=-Wl,-z,pack-relative-relocs \
 	'--remap-path-prefix=$(CURDIR)=.' '--remap-path-prefix=$(CARGO_HOME)=cargo')
-STATIC := CARGO_ENCODED_RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET)
+STATIC := CARGO_ENCODED_RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET) $(LINKER)
 OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb try-systemd setup setup-test image test-matrix
+.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb release try-systemd setup setup-test image test-matrix
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,13 +75,17 @@ install: $(if $(shell command -v cargo),dist) ## binary, systemd unit, documents
 uninstall: ## take that away again; config and state stay
 	@contrib/install.sh uninstall
 
-dist: ## a release in dist/: static executable, tarball, checksums; reproducible
+dist: ## static executable and tarball with checksums in dist/; reproducible
+	@contrib/toolchain.sh $(TARGET)
 	$(STATIC) --bin plimsoll
 	@contrib/is-static.sh $(OUT)/plimsoll
 	@contrib/dist.sh $(OUT)/plimsoll $(ARCH)
 
 deb: dist ## a Debian package in dist/
 	@contrib/deb.sh $(ARCH)
+
+release: deb ## dist, deb, and an image, an SBOM, notes and checksums; also TARGET=aarch64-unknown-linux-gnu
+	@contrib/release.sh $(TARGET)
 
 try-systemd: dist image ## the unit in a booted Debian: start, reload, crash, hang, stop; needs debootstrap
 	@contrib/systemd/try.sh dist/plimsoll-*-linux-$(ARCH).tar.gz

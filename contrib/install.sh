@@ -53,7 +53,7 @@ useful() {
     (cd "$top/contrib" && find . -type f ! -path './demo/*' ! -path './debian/*' \
         ! -path './matrix/*' ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' \
         ! -name setup.sh ! -name debian-suite.sh ! -name is-static.sh ! -name dist.sh \
-        ! -name deb.sh ! -name install.sh) |
+        ! -name deb.sh ! -name release.sh ! -name toolchain.sh ! -name install.sh) |
         cut -c 3- | LC_ALL=C sort
 }
 

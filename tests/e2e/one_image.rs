@@ -1,5 +1,5 @@
-//! The image of plimsoll and HAProxy with its compose file, by docker compose of both generations. A
-//! Debian to build it from is made of this host's own programs.
+//! The image of plimsoll and HAProxy with its compose file, by docker compose of both generations.
+//! A Debian to build it from is made of this host's own programs.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -50,6 +50,7 @@ mod ownership;
 mod raw_http;
 mod zones;
 mod readme;
+mod release;
 mod schema;
 mod scripts;
 mod harness;

@@ -1,5 +1,5 @@
-//! `contrib/install.sh` where a daemon runs already: the real daemon, beside a scripted Docker. What
-//! stands for systemd is a script of a few lines; `contrib/systemd/try.sh` takes the real one.
+//! `contrib/install.sh` where a daemon runs already: the real daemon, beside a scripted Docker.
+//! What stands for systemd is a script of a few lines; `contrib/systemd/try.sh` takes the real one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
