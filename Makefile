@@ -12,9 +12,9 @@ TARGET ?= $(HOST)-unknown-linux-$(if $(wildcard $(SYSROOT)/lib/rustlib/$(HOST)-u
 ARCH := $(firstword $(subst -, ,$(TARGET)))
 # Of another architecture, Debian's name for it.
 LINKER := $(if $(filter-out $(HOST),$(ARCH)),--config 'target.$(TARGET).linker="$(ARCH)-linux-gnu-gcc"')
-# Relocations of the zone database packed: almost a megabyte less. Places of the building machine are
-# left out, so that the same commit gives the same bytes anywhere. Between flags stands the sign that
-# cargo knows, as a folder may have spaces in its name.
+# Relocations are packed, which saves 0.1 MB. Places of the building machine are left out, so that the
+# same commit gives the same bytes anywhere. Between flags stands the sign that cargo knows, as a
+# folder may have spaces in its name.
 FLAGS := $$(printf '%s\037%s\037%s\037%s' -Ctarget-feature=+crt-static \
 	-Clink-arg=-Wl,-z,pack-relative-relocs \
 	'--remap-path-prefix=$(CURDIR)=.' '--remap-path-prefix=$(CARGO_HOME)=cargo')
