@@ -5,6 +5,7 @@
 #
 #   docker run ... IMAGE                      the daemon
 #   docker run ... IMAGE check                any other command of plimsoll
+#   docker exec CONTAINER entry.sh doctor     with the daemon's user and groups
 set -u
 
 socket=/var/run/docker.sock
@@ -54,10 +55,14 @@ drain() {
 }
 
 case ${1:-run} in
-run) ;;
+run) choose_user ;;
+doctor)
+    choose_user
+    # shellcheck disable=SC2086 # a list of words
+    exec $as plimsoll "$@"
+    ;;
 *) exec plimsoll "$@" ;;
 esac
-choose_user
 
 daemon=
 stopping=
