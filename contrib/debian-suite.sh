@@ -7,7 +7,7 @@
 #       usr/sbin/dockerd usr/bin/docker usr/bin/containerd
 #
 # FOLDER/EXECUTABLE then runs with its loader and libraries below FOLDER. Each of PACKAGES is the
-# newest of all SUITES. Nothing is installed, and apt's own sources, lists and state are not changed.
+# newest of all SUITES. Nothing is installed; apt's own sources, lists and state are not changed.
 # It uses apt's mirror, does nothing if all executables run, and prints apt's output. Needs root,
 # patchelf, and an apt that was updated once. Parallel runs are safe.
 set -eu

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::haproxy::process::{RefusedConfig, Validation};
+use crate::haproxy::render::frontend_head;
 use crate::model::proxy::{Backend, Routes};
 use crate::outside::Result;
 
@@ -157,7 +158,7 @@ pub(crate) fn culprit(text: &str, file: &Path, output: &str) -> Option<String> {
 
 /// The lines of a service, without its servers.
 pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
-    let heads = [format!("frontend {service}"), format!("backend {service}")];
+    let heads = [frontend_head(service), format!("backend {service}")];
     let mut is_inside = false;
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("    server "));
     let inside = lines.filter(|line| {
@@ -173,7 +174,8 @@ pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
 fn section(lines: &[&str]) -> Option<String> {
     let head = lines.iter().rev().find(|line| !line.is_empty() && !line.starts_with([' ', '#']))?;
     let name = head.strip_prefix("frontend ").or(head.strip_prefix("backend "))?;
-    Some(name.to_owned())
+    // Further sections of a service have its name and a suffix.
+    name.split(':').next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -190,7 +192,8 @@ mod tests {
     use crate::model::service::{Retry, ServiceName};
     use crate::outside::Result;
 
-    const TEXT: &str = "# x\nglobal\n    a\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n\
+    const TEXT: &str = "# x\nglobal\n    a\n\nfrontend web:frontend\n    bind :80\n\n\
+                        backend web\n    c\n\
                         \nbackend api\n    d\n";
 
     #[test]
@@ -313,9 +316,10 @@ mod tests {
 
     #[test]
     fn servers_are_no_settings() {
-        let text = "defaults\n    x\n\nfrontend web\n    bind :80\n\nbackend web\n    c\n    \
+        let text = "defaults\n    x\n\nfrontend web:frontend\n    bind :80\n\n\
+                    backend web\n    c\n    \
                     server a\n\nbackend web2\n    d\n";
-        let own = ["frontend web", "    bind :80", "backend web", "    c"];
+        let own = ["frontend web:frontend", "    bind :80", "backend web", "    c"];
         assert_eq!(settings(text, "web"), own);
         assert_eq!(settings(text, "web2"), ["backend web2", "    d"]);
         assert_eq!(settings(text, "we"), [""; 0]);

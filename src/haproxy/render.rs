@@ -106,6 +106,12 @@ fn share(config: &ProxyConfig, routes: &Routes) -> Option<u32> {
     Some((config.max_connections? / each).max(1))
 }
 
+/// The first line of a service's frontend. HAProxy 3.3 and later refuse one with the name of a
+/// backend.
+pub(crate) fn frontend_head(service: &str) -> String {
+    format!("frontend {service}:frontend")
+}
+
 fn render_frontend(
     backend: &Backend,
     certificate: Option<&Path>,
@@ -114,7 +120,7 @@ fn render_frontend(
 ) {
     let Some(listen) = &backend.listen else { return };
     let name = &backend.service;
-    let _ = write!(out, "\nfrontend {name}\n    bind {listen}");
+    let _ = write!(out, "\n{}\n    bind {listen}", frontend_head(name.as_str()));
     if let Some(file) = certificate {
         let _ = write!(out, " ssl crt {}", quoted(&file.to_string_lossy()));
         let _ = write!(out, "\n    http-request set-header X-Forwarded-Proto https");
@@ -210,7 +216,7 @@ pub(crate) fn binds(line: &str, port: u16) -> bool {
 
 /// The address of a service's frontend in a text that we rendered.
 pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
-    let head = format!("frontend {service}");
+    let head = frontend_head(service.as_str());
     let at = bound(text.lines().skip_while(|line| *line != head).nth(1)?)?;
     match at.strip_prefix(':') {
         Some(port) => Some(Listen { address: None, port: port.parse().ok()? }),
@@ -270,7 +276,7 @@ mod tests {
             .map(|fingerprint| render(&config, Path::new("/s/state"), false, fingerprint, &routes));
         for text in [
             "\nlisten _statistics\n    bind 127.0.0.1:8404\n    stats enable\n",
-            "\nfrontend web\n    bind :443 ssl crt '/etc/it'\\''s.pem'\n",
+            "\nfrontend web:frontend\n    bind :443 ssl crt '/etc/it'\\''s.pem'\n",
             "    http-request set-header X-Forwarded-Proto https\n    default_backend web\n",
         ] {
             assert!(old.contains(text), "{text} is not in {old}");
@@ -313,7 +319,7 @@ mod tests {
         let routes = Routes { backends: vec![backend] };
         let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, "", &routes);
         let tail = "
-frontend web
+frontend web:frontend
     bind :80
     default_backend web
 
@@ -378,7 +384,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
         let socket = "abns@plimsoll-27bd8fa642f176dc-web";
         let want = format!(
             "
-frontend web
+frontend web:frontend
     bind :80
     maxconn 250
     use_backend web:first if METH_GET

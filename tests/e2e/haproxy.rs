@@ -157,7 +157,8 @@ fn a_port_that_is_taken_is_reported_and_heals() {
     testbed.wait_serving(2, secs(20), &daemon);
     load.wait_for(secs(5), |c| 200 < c.sent());
     drop(holder);
-    let healed = reached(secs(30), || testbed.ask_haproxy("show stat").contains("-b,FRONTEND"));
+    let healed =
+        reached(secs(30), || testbed.ask_haproxy("show stat").contains("-b:frontend,FRONTEND"));
     assert!(healed, "{:#?}", daemon.lines());
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());

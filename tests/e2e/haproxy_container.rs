@@ -10,7 +10,7 @@ use crate::testbed::{HAPROXY, Testbed, everyone, free_port};
 
 /// Made from what is on this host; it goes with its container.
 fn image(testbed: &Testbed) -> String {
-    // As ldd does it, but with the program's own loader: `make test-matrix` has one of another suite.
+    // As ldd does, but with the program's own loader: `make test-matrix` has other suites.
     let out = Command::new(HAPROXY).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
