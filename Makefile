@@ -23,7 +23,7 @@ OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb release try-systemd setup setup-test image test-matrix
+.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb release try-systemd try-vm setup setup-test image test-matrix
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,15 @@ release: deb ## dist, deb, and an image, an SBOM, notes and checksums; also TARG
 
 try-systemd: dist image ## the unit in a booted Debian: start, reload, crash, hang, stop; needs debootstrap
 	@contrib/systemd/try.sh dist/plimsoll-*-linux-$(ARCH).tar.gz
+
+# The release from which `try-vm` upgrades. None is tagged yet; this commit stands for it.
+LAST := 683f70b
+
+try-vm: dist ## a whole Debian 13 in QEMU: the README's installation, scaling, restarts, a reboot, upgrade
+	@$(STATIC) --quiet --example app
+	@contrib/vm/release.sh $(LAST) target/vm/plimsoll-$(LAST).tar.gz
+	@contrib/vm/try.sh dist/plimsoll-*-linux-$(ARCH).tar.gz target/vm/plimsoll-$(LAST).tar.gz \
+		$(OUT)/examples/app
 
 image: ## the example app as a Docker image, which the demo and the tests run
 	@$(STATIC) --quiet --example app

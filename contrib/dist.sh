@@ -21,8 +21,8 @@ cp "$top"/*.md "$top"/LICENSE-* "$stage/$name"
 cp -R "$top/contrib" "$stage/$name/contrib"
 # Only useful in the source tree.
 (cd "$stage/$name/contrib" &&
-    rm -rf demo debian matrix systemd/try.sh setup.sh debian-suite.sh is-static.sh dist.sh \
-        deb.sh release.sh sbom.py toolchain.sh)
+    rm -rf demo debian matrix vm systemd/try.sh setup.sh debian-suite.sh is-static.sh \
+        dist.sh deb.sh release.sh sbom.py toolchain.sh)
 (cd "$stage/$name" && find . -type f | LC_ALL=C sort | xargs sha256sum) >"$stage/sums"
 mv "$stage/sums" "$stage/$name/SHA256SUMS"
 tar -C "$stage" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --mode=u+rwX,go+rX,go-w \

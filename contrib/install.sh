@@ -51,8 +51,8 @@ put() {
 # Files of contrib that are installed with the documentation; units go elsewhere.
 useful() {
     (cd "$top/contrib" && find . -type f ! -path './demo/*' ! -path './debian/*' \
-        ! -path './matrix/*' ! -path './systemd/*' ! -name '*.py' ! -name 'deploy*.sh' \
-        ! -name setup.sh ! -name debian-suite.sh ! -name is-static.sh ! -name dist.sh \
+        ! -path './matrix/*' ! -path './systemd/*' ! -path './vm/*' ! -name '*.py' \
+        ! -name 'deploy*.sh' ! -name setup.sh ! -name debian-suite.sh ! -name is-static.sh ! -name dist.sh \
         ! -name deb.sh ! -name release.sh ! -name toolchain.sh ! -name install.sh) |
         cut -c 3- | LC_ALL=C sort
 }
