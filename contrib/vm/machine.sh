@@ -119,7 +119,7 @@ runs() {
     [ -r "$pid_file" ] && [ "$(cat "/proc/$(cat "$pid_file")/comm" 2>/dev/null)" = qemu-system-x86 ]
 }
 
-# boot ACCELERATOR CPU
+# boot ACCELERATOR CPU. Emulated, mitigations and large pages would take most of the processor.
 boot() {
     forwards=
     number=$port
@@ -130,7 +130,8 @@ boot() {
     rm -f "$console"
     qemu-system-x86_64 -accel "$1" -cpu "$2" -smp 2 -m "$memory" -display none -daemonize \
         -pidfile "$pid_file" -serial "file:$console" -kernel "$folder/vmlinuz" \
-        -initrd "$folder/initrd" -append "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0" \
+        -initrd "$folder/initrd" -append "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 \
+mitigations=off transparent_hugepage=never" \
         -drive "file=$disk,if=virtio,format=raw,cache=unsafe,discard=unmap" \
         -device virtio-net-pci,netdev=net -device virtio-rng-pci \
         -netdev "user,id=net,restrict=on$forwards" 2>"$folder/qemu.log"
@@ -161,7 +162,7 @@ start() {
     need ssh openssh-client
     ! runs || fail "it runs already; end it: $0 stop"
     [ -e "$folder/base.img" ] || make_disk
-    for try in kvm,host,60 tcg,max,600; do
+    for try in kvm,host,30 tcg,max,600; do
         accelerator=${try%%,*}
         [ "$accelerator" != kvm ] || [ -w /dev/kvm ] || continue
         cp --sparse=always "$folder/base.img" "$disk"

@@ -97,7 +97,7 @@ is_settled() {
 }
 is_healthy() { inside 'plimsoll healthcheck'; }
 
-# Services: `configure NAME...`, then a reload.
+# The config of a service. Docker's calls may take ten times longer than on a real machine.
 one() {
     case $1 in
     web)
@@ -118,9 +118,13 @@ one() {
         "health_check": { "path": "/health", "interval": 5, "timeout": 5 } }'
 }
 
+# configure ORDER NAME...: the daemon reads a config with these services, by a reload or restart.
 configure() {
+    order=$1
+    shift
     {
-        echo '{ "autoscaler": { "check_interval": 3, "log_format": "journal" }, "services": {'
+        echo '{ "autoscaler": { "check_interval": 3, "log_format": "journal" },
+            "docker": { "timeout": 120 }, "services": {'
         comma=
         for service in "$@"; do
             echo "$comma \"$service\": { $(one "$service")"
@@ -128,7 +132,7 @@ configure() {
         done
         echo '} }'
     } | inside 'cat >/etc/plimsoll/config.json'
-    inside 'plimsoll check && systemctl reload plimsoll'
+    inside "plimsoll check && systemctl $order plimsoll"
 }
 
 # The n-th block of commands in the README's section about the installation.
@@ -168,7 +172,8 @@ start_by_readme() {
 
 scale_web() {
     load quiet "$web_port" / 1 0.5 60
-    configure web
+    # The limit of Docker's calls is read at the start only.
+    configure restart web
     within $long "one replica of the new specification is ready" is_settled web 1
     inside 'curl -fsS 127.0.0.1:8000/metrics' >"$folder/metrics"
     grep -qF 'plimsoll_metric_source_info{source="files"} 1' "$folder/metrics" ||
@@ -198,14 +203,15 @@ services:
     mem_limit: 64m
 END
     inside 'cd shop && docker compose up -d'
-    configure web api
+    configure reload web api
     within $long "compose's container is ready" is_settled api 1
+    within $long "HAProxy serves it" is_served "$api_port"
     load burning "$api_port" "/burn?ms=20" 4 0 60
     within $long "load: three of compose's containers are ready" has_ready api 3
-    has_containers 3 || fail "docker compose shows $(compose_containers) containers, not 3"
+    within $long "docker compose shows the same" has_containers 3
     unload_whole burning
     within $long "no load: one is left" is_settled api 1
-    has_containers 1 || fail "docker compose shows $(compose_containers) containers, not 1"
+    within $long "docker compose shows the same" has_containers 1
     note "1 to 3 to 1; \`docker compose ps\` shows the same"
 }
 
@@ -261,7 +267,7 @@ scale_swarm() {
         docker service create --quiet --detach --no-resolve-image \
         --name shop_tasks --publish 83:8080 --stop-grace-period 10s $app"
     within $long "Swarm's published port serves" is_served "$ingress_port"
-    configure web api tasks
+    configure reload web api tasks
     within $long "HAProxy serves it" is_served "$tasks_port"
     before=$(ingress_connections)
     load direct "$ingress_port" / 1 0.3 60
