@@ -41,11 +41,10 @@ impl Docker {
             self.create_clone(template.id(), of, number).map(|id| (id, true))
         });
         let (id, is_new) = made?;
-        let started = self.run(&id);
         if is_new {
-            self.or_removed(&id, started)?
+            self.run_new(&id)?
         } else {
-            started?
+            self.run(&id)?
         }
         Ok(id)
     }

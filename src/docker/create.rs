@@ -31,11 +31,13 @@ impl Docker {
             self.create(service, number).map(|id| (id, true))
         });
         let (id, is_new) = made?;
-        let started = self.join_networks(&id, service).and_then(|()| self.run(&id));
+        let joined = self.join_networks(&id, service);
         if is_new {
-            self.or_removed(&id, started)?
+            self.or_removed(&id, joined)?;
+            self.run_new(&id)?;
         } else {
-            started?
+            joined?;
+            self.run(&id)?;
         }
         Ok(id)
     }
@@ -115,11 +117,23 @@ impl Docker {
     }
 
     pub(super) fn run(&self, id: &str) -> Result<()> {
+        self.ask_to_run(id)?.map(drop)
+    }
+
+    /// Starts a container that was created now. One that Docker refuses to start is removed again.
+    /// Without an answer it may run already, and serve: it stays, and the next tick decides.
+    pub(super) fn run_new(&self, id: &str) -> Result<()> {
+        let started = self.ask_to_run(id)?.map(drop);
+        self.or_removed(id, started)
+    }
+
+    /// The outer error means that Docker did not answer.
+    fn ask_to_run(&self, id: &str) -> Result<Result<ApiResponse>> {
         let path = format!("/containers/{id}/start");
         let call = Call { method: Method::Post, ..Call::get(&path) };
         let answer = self.client.call(call, self.timeout)?;
         // 304: already running.
-        if answer.status == 304 { Ok(()) } else { answer.ok().map(drop) }
+        Ok(if answer.status == 304 { Ok(answer) } else { answer.ok() })
     }
 
     /// Removes a container that was created now and could not be started.

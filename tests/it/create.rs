@@ -220,6 +220,19 @@ fn a_create_whose_answer_is_lost_is_not_made_twice() {
 }
 
 #[test]
+fn a_replica_whose_start_is_not_answered_is_kept() {
+    let harness = Harness::new("start-lost");
+    // Docker starts it, and both the call and its repetition get no answer.
+    harness.docker.fault(Route::Start, Fault::Lose(2));
+    let daemon = harness.start();
+    daemon.wait(&["kind=replica.failed", "replica=web-1"], SOON);
+    harness.wait_served();
+    harness.wait_evaluations(3);
+    assert_eq!(harness.docker.names("running"), ["web-1"]);
+    assert_eq!(harness.docker.count(Route::Remove), 0);
+}
+
+#[test]
 fn a_create_that_was_cut_off_is_not_repeated_blindly() {
     let harness = Harness::new("cut");
     harness.docker.fault(Route::Create, Fault::Cut(1));
