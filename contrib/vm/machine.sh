@@ -87,6 +87,9 @@ configure_root() {
     echo '/dev/vda / ext4 defaults 0 1' >"$root/etc/fstab"
     echo vm >"$root/etc/hostname"
     printf '127.0.0.1 localhost\n127.0.1.1 vm\n' >"$root/etc/hosts"
+    mkdir -p "$root/etc/systemd/system.conf.d"
+    printf '[Manager]\nDefaultTimeoutStartSec=10min\nDefaultDeviceTimeoutSec=10min\n' \
+        >"$root/etc/systemd/system.conf.d/slow.conf"
     # They complain that /proc is not mounted.
     chroot "$root" systemctl -q enable systemd-networkd ssh 2>>"$folder/make.log"
     chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer 2>>"$folder/make.log"
