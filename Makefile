@@ -91,7 +91,7 @@ try-systemd: dist image ## the unit in a booted Debian: start, reload, crash, ha
 	@contrib/systemd/try.sh dist/plimsoll-*-linux-$(ARCH).tar.gz
 
 # The release from which `try-vm` upgrades. None is tagged yet; this commit stands for it.
-LAST := 683f70b
+LAST := 4c8b285
 
 try-vm: dist ## a whole Debian 13 in QEMU: the README's installation, scaling, restarts, a reboot, upgrade
 	@$(STATIC) --quiet --example app
