@@ -3,9 +3,9 @@
 //! cuts what it is answering, so that any mistake in draining is seen by a client.
 //!
 //! `PORT` (8080), `START_DELAY_MS` (0: how long until it listens) and `WORKERS` (32) come from the
-//! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`, `/503`
-//! (refused with that status), `/die` (it ends without an answer) and `/hits` (how many requests
-//! this replica has seen, those for `/hits` and `/health` aside).
+//! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`, `/echo`
+//! (the body of the request), `/503` (refused with that status), `/die` (it ends without an answer)
+//! and `/hits` (how many requests this replica has seen, those for `/hits` and `/health` aside).
 //! With `--self-test` it prints "ok" and ends, which proves that the binary runs in its image.
 #![allow(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use std::error::Error;
 use std::fmt::Display;
 use std::hint::black_box;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use tiny_http::{Method, Request, Response, Server};
 
 const CHUNK_BYTES: usize = 1024;
+const ECHO_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What every worker shares: how this replica names itself, and what a millisecond of work is.
 struct App {
@@ -139,6 +140,7 @@ fn answer(app: &App, request: Request) -> io::Result<()> {
             format!("slept {ms} ms on {}\n", app.host)
         }
         "/hits" => format!("{}\n", app.hits.load(Ordering::Relaxed)),
+        "/echo" => return echo(request),
         "/503" => {
             return request.respond(Response::from_string("not now\n").with_status_code(503));
         }
@@ -152,6 +154,12 @@ fn answer(app: &App, request: Request) -> io::Result<()> {
         _ => return request.respond(Response::from_string("not found\n").with_status_code(404)),
     };
     request.respond(Response::from_string(text))
+}
+
+fn echo(mut request: Request) -> io::Result<()> {
+    let mut body = Vec::new();
+    request.as_reader().take(ECHO_BYTES_MAX).read_to_end(&mut body)?;
+    request.respond(Response::from_data(body))
 }
 
 /// Written by hand, because tiny_http gathers 8 KiB before it sends anything: the chunks would

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod account;
 #[path = "../common/daemon.rs"]
 mod daemon;
 #[path = "../common/load.rs"]
@@ -16,11 +17,9 @@ mod testbed;
 use std::fs;
 use std::process::Command;
 
+use crate::account::{children_ms, cpu_ms, pid_of, status, switches};
 use crate::daemon::{Daemon, PLIMSOLL, secs};
 use crate::testbed::Testbed;
-
-/// Of the kernel's account: USER_HZ is 100 on Linux.
-const MS_A_JIFFY: u64 = 10;
 
 struct Row {
     replicas: u32,
@@ -122,55 +121,15 @@ fn wait(daemon: &Daemon, seconds: u32) {
     assert_eq!(daemon.count(&[" error "]), 0, "{:#?}", daemon.lines());
 }
 
-fn stat_fields(pid: u32) -> Vec<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, rest) = text.rsplit_once(')').unwrap();
-    rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect()
-}
-
-/// utime and stime, which keep the time of threads that ended.
-fn cpu_ms(pid: u32) -> u64 {
-    let fields = stat_fields(pid);
-    (fields[11] + fields[12]) * MS_A_JIFFY
-}
-
-/// Of the threads that live.
-fn switches(pid: u32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let of = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("status")).ok()?;
-        let line = text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
-        line.trim().parse::<u64>().ok()
-    };
-    tasks.filter_map(|task| of(task.path())).sum()
-}
-
-/// The number of a line of `/proc/PID/status`.
-fn status(pid: u32, key: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-fn pid_of(name: &str) -> u32 {
-    let out = Command::new("pidof").arg("-s").arg(name).output().unwrap();
-    String::from_utf8_lossy(&out.stdout).trim().parse().expect("dockerd runs")
-}
-
 /// What the client alone uses for one reading of the same containers.
 fn docker_stats_ms(testbed: &Testbed) -> f64 {
-    let mine = || {
-        let fields = stat_fields(std::process::id());
-        // Children that were waited for.
-        (fields[13] + fields[14]) * MS_A_JIFFY
-    };
     let ids: Vec<String> = testbed.containers().into_iter().map(|(id, ..)| id).collect();
     let mut args = vec!["stats", "--no-stream"];
     args.extend(ids.iter().map(String::as_str));
     const TIMES: u32 = 5;
-    let before = mine();
+    let before = children_ms();
     for _ in 0..TIMES {
         testbed.docker(&args).expect("docker stats");
     }
-    (mine() - before) as f64 / f64::from(TIMES)
+    (children_ms() - before) as f64 / f64::from(TIMES)
 }

@@ -143,7 +143,8 @@ impl Daemon {
 
     /// How many lines hold all of these.
     pub(crate) fn count(&self, words: &[&str]) -> usize {
-        self.lines().iter().filter(|l| words.iter().all(|w| l.contains(w))).count()
+        let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|l| words.iter().all(|w| l.contains(w))).count()
     }
 
     /// Waits until a line at or after number `from` holds all of `words`; gives its number.

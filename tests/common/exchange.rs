@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::load::Failure;
 
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
+/// What is checked of a body.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a whole answer may take, however steadily it trickles.
 const ANSWER_MAX: Duration = Duration::from_secs(300);
@@ -15,6 +17,8 @@ pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
     reused: bool,
     asked: Instant,
+    /// Of the last answer, as far as [`KEPT_BYTES_MAX`].
+    body: Vec<u8>,
 }
 
 /// What the head of an answer says about the rest.
@@ -39,15 +43,24 @@ impl Connection {
             .set_read_timeout(Some(silence_max))
             .and_then(|()| stream.set_write_timeout(Some(silence_max)));
         assert!(timed.is_ok(), "a silence of {silence_max:?} is no timeout: {timed:?}");
-        Ok(Connection { reader: BufReader::new(stream), reused: false, asked: Instant::now() })
+        let reader = BufReader::new(stream);
+        Ok(Connection { reader, reused: false, asked: Instant::now(), body: Vec::new() })
     }
 
-    pub(crate) fn send(&mut self, request: &str) -> Result<(), Failure> {
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
         if !self.reader.buffer().is_empty() {
             return Err(Failure::Garbage); // an answer before the question
         }
         self.asked = Instant::now();
-        let sent = self.reader.get_mut().write_all(request.as_bytes());
+        self.send_more(request)
+    }
+
+    pub(crate) fn send_more(&mut self, part: &[u8]) -> Result<(), Failure> {
+        let sent = self.reader.get_mut().write_all(part);
         sent.map_err(|error| if is_timeout(&error) { Failure::Timeout } else { self.no_answer() })
     }
 
@@ -59,6 +72,7 @@ impl Connection {
             Err(failure) => return Err(failure),
         }
         let head = self.read_head()?;
+        self.body.clear();
         let body = match head.body {
             Body::Bytes(count) if count > BODY_BYTES_MAX => Err(Failure::Garbage),
             Body::Bytes(count) => self.skip(count),
@@ -161,10 +175,16 @@ impl Connection {
                 return Err(Failure::Truncated);
             }
             let taken = left.min(arrived as u64);
-            self.reader.consume(taken as usize);
+            self.take(taken as usize);
             left -= taken;
         }
         Ok(())
+    }
+
+    fn take(&mut self, count: usize) {
+        let kept = count.min(KEPT_BYTES_MAX - self.body.len());
+        self.body.extend_from_slice(&self.reader.buffer()[..kept]);
+        self.reader.consume(count);
     }
 
     /// Sizes and trailers count as part of the body here.
@@ -194,7 +214,7 @@ impl Connection {
             if arrived == 0 {
                 return Ok(());
             }
-            self.reader.consume(arrived);
+            self.take(arrived);
             body_left = body_left.checked_sub(arrived as u64).ok_or(Failure::Garbage)?;
         }
     }

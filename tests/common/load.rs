@@ -8,19 +8,28 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+mod app_answers;
 mod exchange;
+mod http2;
+mod latency;
 
+use crate::load::app_answers::{is_right, parameter};
 use crate::load::exchange::Connection;
+use crate::load::http2::{Ended, Http2};
+use crate::load::latency::Latency;
 
 /// How long a target may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A dead target is not to be hammered.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 const STACK_BYTES: usize = 128 * 1024;
+/// Requests of one HTTP/2 client that are under way at the same time.
+const STREAMS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -32,6 +41,10 @@ pub(crate) enum Kind {
     Slow,
     /// The same, because the answer comes in many parts.
     Streaming,
+    /// Like keep-alive; each request has a body of its own, which the answer repeats.
+    Post,
+    /// HTTP/2 without TLS, several requests at once over one connection.
+    Http2,
 }
 
 /// One thread that asks for one path, with a pause after each answer.
@@ -60,6 +73,8 @@ pub(crate) enum Failure {
     Timeout,
     /// Not HTTP, or more of it than anybody would send.
     Garbage,
+    /// A whole answer, but not the one to this request.
+    Body,
 }
 
 /// How the requests of one kind ended. A request counts once it is over.
@@ -69,6 +84,12 @@ pub(crate) struct KindCounts {
     pub(crate) failures: BTreeMap<Failure, u64>,
     /// The longest time from before the connection to the end, failures included.
     pub(crate) slowest: Duration,
+    pub(crate) latency: Latency,
+    /// Requests that the target declared not to have begun (HTTP/2 alone); they are not counted as
+    /// sent, and others took their place.
+    pub(crate) unprocessed: u64,
+    /// When it was, the request, and how it failed.
+    pub(crate) first_failure: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +106,7 @@ pub(crate) struct Load {
 struct Shared {
     target: SocketAddr,
     silence_max: Duration,
+    bodies: AtomicU64,
     counts: Mutex<Counts>,
     counted: Condvar,
     stopping: Mutex<bool>,
@@ -105,6 +127,7 @@ impl Load {
         let shared = Arc::new(Shared {
             target,
             silence_max,
+            bodies: AtomicU64::new(0),
             counts: Mutex::default(),
             counted: Condvar::new(),
             stopping: Mutex::new(false),
@@ -126,6 +149,10 @@ impl Load {
     /// How it stands now.
     pub(crate) fn counts(&self) -> Counts {
         lock(&self.shared.counts).clone()
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        lock(&self.shared.counts).sent()
     }
 
     /// Waits until the counts are as wanted, or for as long as said, and returns them either way.
@@ -154,21 +181,35 @@ impl Drop for Load {
 
 impl Shared {
     fn ask_until_stopped(&self, client: &Client) {
+        if client.kind == Kind::Http2 {
+            return self.ask_over_http2(client);
+        }
         let mut kept = None;
         loop {
             let started = Instant::now();
             let ended = self.ask(client, &mut kept);
-            let mut pause = client.pause;
             if ended.is_err() {
                 kept = None;
-                pause = pause.max(PAUSE_AFTER_FAILURE);
             }
-            lock(&self.counts).kinds.entry(client.kind).or_default().add(ended, started.elapsed());
-            self.counted.notify_all();
-            if self.stopped_within(pause) {
+            if self.stopped_within(self.count(client, ended, started.elapsed())) {
                 return;
             }
         }
+    }
+
+    /// Gives how long to pause then.
+    fn count(&self, client: &Client, ended: Result<(), Failure>, took: Duration) -> Duration {
+        let mut counts = lock(&self.counts);
+        let kind = counts.kinds.entry(client.kind).or_default();
+        if let (Err(failure), None) = (ended, &kind.first_failure) {
+            let (method, path, ms) = (client.method, &client.path, took.as_millis());
+            let at = time_of_day();
+            kind.first_failure = Some(format!("{at} {method} {path}: {failure} after {ms} ms"));
+        }
+        kind.add(ended, took);
+        drop(counts);
+        self.counted.notify_all();
+        client.pause.max(ended.map_or(PAUSE_AFTER_FAILURE, |()| Duration::ZERO))
     }
 
     /// Asks once, over the connection kept from the last time if there is one.
@@ -177,20 +218,97 @@ impl Shared {
             Some(connection) => connection,
             None => Connection::open(self.target, self.silence_max)?,
         };
-        let keep = client.kind == Kind::KeepAlive;
+        let keep = matches!(client.kind, Kind::KeepAlive | Kind::Post);
         let wish = if keep { "keep-alive" } else { "close" };
-        let method = client.method;
-        let path = &client.path;
-        let host = self.target;
-        let body = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\n{body}\r\n");
-        connection.send(&request)?;
+        let (method, path, host) = (client.method, &client.path, self.target);
+        let body = self.body(client);
+        let length = match method {
+            "GET" => String::new(),
+            _ => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\n{length}\r\n"
+        );
+        match parameter(path, "pieces") {
+            None => connection.send(&[head.as_bytes(), &body].concat())?,
+            Some(pieces) => {
+                connection.send(head.as_bytes())?;
+                let pause = Duration::from_millis(parameter(path, "ms").unwrap_or_default());
+                for piece in body.chunks(body.len().div_ceil(pieces.max(1) as usize)) {
+                    // The request goes on after `stop`, only faster.
+                    self.stopped_within(pause);
+                    connection.send_more(piece)?;
+                }
+            }
+        }
         let reusable = connection.read_answer()?;
+        if !is_right(path, &body, connection.body()) {
+            return Err(Failure::Body);
+        }
         if keep && reusable {
             *kept = Some(connection);
         }
         Ok(())
+    }
+
+    /// What to send: for `/echo` no other request has the same.
+    fn body(&self, client: &Client) -> Vec<u8> {
+        let echoes = client.method != "GET" && client.path.starts_with("/echo");
+        let number = self.bodies.fetch_add(u64::from(echoes), Ordering::Relaxed);
+        format!("{number}.").repeat(if echoes { 64 } else { 0 }).into_bytes()
+    }
+
+    /// After `stop` it waits for what is under way and asks no more.
+    fn ask_over_http2(&self, client: &Client) {
+        let mut kept: Option<Http2> = None;
+        let mut pause = Duration::ZERO;
+        loop {
+            let stopping = self.stopped_within(pause);
+            pause = Duration::ZERO;
+            let opened = kept.take().filter(|c| !c.is_leaving || 0 < c.under_way());
+            if opened.is_none() && stopping {
+                return;
+            }
+            let started = Instant::now();
+            let opened = opened.map_or_else(|| Http2::open(self.target, self.silence_max), Ok);
+            let mut connection = match opened {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    pause = self.count(client, Err(failure), started.elapsed());
+                    continue;
+                }
+            };
+            while !stopping && !connection.is_leaving && connection.under_way() < STREAMS {
+                connection.send(client.method, &client.path, self.body(client));
+            }
+            if connection.under_way() == 0 {
+                continue;
+            }
+            match connection.read() {
+                Ok(all) => {
+                    for ended in all {
+                        pause = pause.max(self.count_stream(client, ended));
+                    }
+                    kept = Some(connection);
+                }
+                Err(failure) => {
+                    for (stream, failure) in connection.unanswered(failure) {
+                        pause = self.count(client, Err(failure), stream.asked.elapsed());
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_stream(&self, client: &Client, ended: Ended) -> Duration {
+        let Ended::Answered(stream, mut result) = ended else {
+            lock(&self.counts).kinds.entry(client.kind).or_default().unprocessed += 1;
+            return Duration::ZERO;
+        };
+        if result.is_ok() && !is_right(&client.path, &stream.sent, &stream.body) {
+            result = Err(Failure::Body);
+        }
+        self.count(client, result, stream.asked.elapsed())
     }
 
     fn stop(&self) {
@@ -203,6 +321,14 @@ impl Shared {
         let waited = self.stopped.wait_timeout_while(stopping, pause, |stopping| !*stopping);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
+}
+
+/// In UTC, as a log has it.
+fn time_of_day() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, ms) = (now.as_secs(), now.subsec_millis());
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{ms:03}", seconds % 60)
 }
 
 /// The counts stay true after a panic elsewhere: nothing here leaves them half changed.
@@ -225,6 +351,7 @@ impl KindCounts {
             Err(failure) => *self.failures.entry(failure).or_default() += 1,
         }
         self.slowest = self.slowest.max(took);
+        self.latency.add(took);
     }
 }
 
@@ -250,6 +377,9 @@ impl Add for Counts {
             let mine = self.kinds.entry(kind).or_default();
             mine.ok += metrics_sink.ok;
             mine.slowest = mine.slowest.max(metrics_sink.slowest);
+            mine.unprocessed += metrics_sink.unprocessed;
+            mine.latency.merge(&metrics_sink.latency);
+            mine.first_failure = mine.first_failure.take().or(metrics_sink.first_failure);
             for (failure, times) in metrics_sink.failures {
                 *mine.failures.entry(failure).or_default() += times;
             }
@@ -265,6 +395,8 @@ impl Display for Kind {
             Kind::Close => "close",
             Kind::Slow => "slow",
             Kind::Streaming => "streaming",
+            Kind::Post => "POST",
+            Kind::Http2 => "h2",
         })
     }
 }
@@ -279,6 +411,7 @@ impl Display for Failure {
             Failure::StaleClose => to.write_str("stale-close"),
             Failure::Timeout => to.write_str("timeout"),
             Failure::Garbage => to.write_str("garbage"),
+            Failure::Body => to.write_str("wrong-body"),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The clients of a run, and a row for what they saw.
+//! The clients of a run, and a table of what they saw.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::load::{Counts, Kind, Load};
 use crate::testbed::clients;
 
-const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Streaming];
+const KINDS: [Kind; 6] =
+    [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Streaming, Kind::Post, Kind::Http2];
 
-/// Fourteen clients of each service, that never ask twice for the same answer.
+/// Fifteen clients of each service, that never ask twice for the same answer.
 pub(crate) struct Crowd {
     loads: Vec<Load>,
     since: Instant,
@@ -17,16 +17,26 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) fn at(fronts: &[SocketAddr]) -> Crowd {
-        let mut all = clients(2, Kind::KeepAlive, "/", 15);
-        all.extend(clients(2, Kind::Close, "/", 25));
-        for path in ["/slow?ms=200", "/slow?ms=600", "/slow?ms=1200", "/slow?ms=2000"] {
-            all.extend(clients(2, Kind::Slow, path, 10));
-        }
+        let mut all = clients(3, Kind::KeepAlive, "/", 0);
+        all.extend(clients(2, Kind::Close, "/", 0));
+        all.extend(clients(2, Kind::Slow, "/slow?ms=600", 10));
+        all.extend(clients(1, Kind::Slow, "/slow?ms=2000", 10));
         // HAProxy would hide a failure of the others by sending a GET again.
-        all.iter_mut().step_by(2).for_each(|client| client.method = "POST");
+        let mut posts = clients(2, Kind::Slow, "/echo?pieces=5&ms=300", 10);
+        posts.extend(clients(2, Kind::Post, "/echo", 0));
+        posts.iter_mut().for_each(|client| client.method = "POST");
+        all.extend(posts);
         all.extend(clients(2, Kind::Streaming, "/stream?chunks=15&ms=100", 10));
+        let mut both = clients(2, Kind::Http2, "/", 5);
+        both[0].method = "POST";
+        "/echo".clone_into(&mut both[0].path);
+        all.extend(both);
         let loads = fronts.iter().map(|front| Load::start(*front, all.clone())).collect();
         Crowd { loads, since: Instant::now() }
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.loads.iter().map(Load::sent).sum()
     }
 
     /// Each client ends the request that it is at.
@@ -39,7 +49,7 @@ impl Crowd {
 
 pub(crate) struct Row {
     name: String,
-    counts: Counts,
+    pub(crate) counts: Counts,
     seconds: f64,
 }
 
@@ -51,29 +61,49 @@ impl Row {
     pub(crate) fn failed(&self) -> u64 {
         self.counts.failed()
     }
+
+    /// A line for each kind of client, and how the first of each that failed did so.
+    pub(crate) fn print_by_kind(&self) {
+        let Row { name, counts, seconds } = self;
+        let each_second = counts.sent() as f64 / seconds;
+        println!("{name}: {seconds:.0} s, {each_second:.0} requests each second");
+        println!(
+            "{:<12} {:>10} {:>8} {:>9} {:>9} {:>9}",
+            "", "sent", "failed", "p50", "p99", "most"
+        );
+        let ms = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1000.0);
+        for kind in KINDS {
+            let of = counts.of(kind);
+            let (p50, p99) = (ms(of.latency.percentile(50)), ms(of.latency.percentile(99)));
+            let (sent, failed, most) = (of.sent(), of.failed(), ms(of.slowest));
+            println!("{kind:<12} {sent:>10} {failed:>8} {p50:>9} {p99:>9} {most:>9}");
+            for (failure, times) in &of.failures {
+                println!("  of which {times} {failure}");
+            }
+            if let Some(first) = &of.first_failure {
+                println!("  the first: {first}");
+            }
+            if 0 < of.unprocessed {
+                println!("  {} more were left to the next process by GOAWAY", of.unprocessed);
+            }
+        }
+        println!("{:<12} {:>10} {:>8}", "all", counts.sent(), counts.failed());
+    }
 }
 
+/// One line for each row: failed / sent.
 pub(crate) fn print<'a>(rows: impl Iterator<Item = &'a Row>) {
-    print!("{:<40}", "");
-    KINDS.iter().for_each(|kind| print!(" {kind:>13}"));
-    println!(" {:>14}  seconds", "all");
     for Row { name, counts, seconds } in rows {
-        print!("{name:<40}");
+        print!("{name:<36} {seconds:>5.0} s ");
         for kind in KINDS {
-            let metrics_sink = counts.of(kind);
-            print!(" {:>13}", format!("{} / {}", metrics_sink.failed(), metrics_sink.sent()));
+            let of = counts.of(kind);
+            if 0 < of.sent() {
+                print!(" {kind} {} / {}", of.failed(), of.sent());
+            }
         }
-        println!(" {:>14} {seconds:>8.0}", format!("{} / {}", counts.failed(), counts.sent()));
-        let mut classes = BTreeMap::new();
-        for (failure, times) in
-            counts.kinds.values().flat_map(|metrics_sink| &metrics_sink.failures)
-        {
-            *classes.entry(failure).or_insert(0) += times;
-        }
-        if !classes.is_empty() {
-            let classes: Vec<String> =
-                classes.iter().map(|(failure, times)| format!("{times} {failure}")).collect();
-            println!("  of which {}", classes.join(", "));
+        println!();
+        for (failure, times) in counts.kinds.values().flat_map(|of| &of.failures) {
+            println!("  of which {times} {failure}");
         }
     }
 }

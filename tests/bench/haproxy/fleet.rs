@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
+use crate::account::cpu_ms;
 use crate::crowd::Crowd;
-use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::daemon::{Daemon, PLIMSOLL, polled, reached, secs};
+use crate::raw_http::To;
 use crate::testbed::{IMAGE, Testbed, free_port};
 
 const LANES: usize = 4;
@@ -18,6 +20,8 @@ const FEWEST: u32 = 2;
 const STEP: u32 = 2;
 /// Longer than any drain may take, and any reload.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two looks, which cost the clients processor time.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// `drain_timeout` is longer than a run: a drain that does not end by itself must be seen.
 const KEYS: &str = r#""min_replicas": 2, "max_replicas": 8, "scale_up_threshold": 9000,
@@ -28,6 +32,14 @@ const KEYS: &str = r#""min_replicas": 2, "max_replicas": 8, "scale_up_threshold"
 pub(crate) struct Lane {
     pub(crate) service: String,
     front: SocketAddr,
+}
+
+/// What a run has to come to.
+pub(crate) struct Goal {
+    pub(crate) requests: u64,
+    /// One is one replica in or out.
+    pub(crate) events: u32,
+    pub(crate) reloads: u32,
 }
 
 /// What is left when the daemon has ended: HAProxy and the replicas run on.
@@ -79,8 +91,8 @@ impl Fleet {
         }
         let config = testbed.configure_with(KEYS, &more);
         let text = fs::read_to_string(&config).unwrap();
-        fs::write(&config, text.replace(r#""log_level": "debug""#, r#""log_level": "info""#))
-            .unwrap();
+        let text = text.replace(r#""log_level": "debug""#, r#""log_level": "info""#);
+        fs::write(&config, text.replace(IMAGE, &image())).unwrap();
         let daemon = Daemon::start_by(Command::new(program()), &config, &[]);
         let remains = Remains { testbed, lanes };
         let fleet =
@@ -108,37 +120,41 @@ impl Fleet {
         self.remains.lanes.iter().map(|lane| lane.front)
     }
 
-    /// So many replicas brought in or taken away, in services that do not wait for each other,
-    /// and so many reloads beside.
-    pub(crate) fn run(&self, events: u32, reloads: u32) {
-        let left = AtomicU32::new(events);
+    /// Replicas brought in or taken away, in services that do not wait for each other, and reloads,
+    /// both spread over the requests that the clients send meanwhile.
+    pub(crate) fn run(&self, goal: &Goal, crowd: &Crowd) {
+        let begun = AtomicU32::new(0);
         thread::scope(|scope| {
-            for lane in self.remains.lanes.iter().filter(|_| 0 < events) {
-                scope.spawn(|| while self.up_and_down(lane, &left) {});
+            for lane in &self.remains.lanes {
+                scope.spawn(|| {
+                    while let Some(event) = self.next_event(&begun, goal.events) {
+                        wait_sent(crowd, share(goal.requests, event, goal.events));
+                        self.up_and_down(lane);
+                    }
+                });
             }
-            for _ in 0..reloads {
+            for n in 0..goal.reloads {
+                wait_sent(crowd, share(goal.requests, n, goal.reloads));
                 self.force_reload();
-                // With nothing else to wait for, one every few hundred milliseconds.
-                let over = || 0 < events && left.load(Ordering::Relaxed) == 0;
-                reached(Duration::from_secs(u64::from(events != 0)), over);
             }
+            wait_sent(crowd, goal.requests);
         });
     }
 
-    /// False when no events are left.
-    fn up_and_down(&self, lane: &Lane, left: &AtomicU32) -> bool {
-        let taken = |n: u32| n.checked_sub(2 * STEP);
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
-            return false;
-        }
+    /// Up and down are so many events; `None` when all have begun.
+    fn next_event(&self, begun: &AtomicU32, events: u32) -> Option<u32> {
+        let event = begun.fetch_add(2 * STEP, Ordering::Relaxed);
+        (event < events).then_some(event)
+    }
+
+    fn up_and_down(&self, lane: &Lane) {
         let gone = || self.daemon.count(&["kind=replica.removed", &named(lane)]);
         let before = gone();
         self.scale(lane, FEWEST + STEP);
         self.wait_serving(lane, FEWEST + STEP);
         self.scale(lane, FEWEST);
-        let removed = reached(PATIENCE, || before + STEP as usize <= gone());
+        let removed = polled(PATIENCE, PAUSE, || before + STEP as usize <= gone());
         assert!(removed, "{} keeps its replicas: {:#?}", lane.service, self.daemon.lines());
-        true
     }
 
     fn scale(&self, lane: &Lane, number: u32) {
@@ -157,7 +173,7 @@ impl Fleet {
         let before = self.daemon.count(&["kind=haproxy.reloaded"]);
         self.command(&["reload"]);
         let done = || before < self.daemon.count(&["kind=haproxy.reloaded"]);
-        assert!(reached(PATIENCE, done), "no reload: {:#?}", self.daemon.lines());
+        assert!(polled(PATIENCE, PAUSE, done), "no reload: {:#?}", self.daemon.lines());
     }
 
     /// The daemon takes few orders at a time, and none while Docker is slow to answer; it asks to
@@ -178,24 +194,35 @@ impl Fleet {
 
     fn wait_serving(&self, lane: &Lane, number: u32) {
         let mut seen = Vec::new();
-        let done = reached(PATIENCE, || {
+        let done = polled(PATIENCE, PAUSE, || {
             seen = self.remains.testbed.serving_for(&lane.service);
             seen.len() == number as usize
         });
         assert!(done, "{} has {seen:?}: {:#?}", lane.service, self.daemon.lines());
     }
 
-    pub(crate) fn print_facts(&self) {
-        let count = |kind: &str| self.daemon.count(&[&format!("kind={kind}")]);
-        println!(
-            "{} services, {} replicas in and {} out, {} reloads of HAProxy, {} failed, {} cut",
-            self.remains.lanes.len(),
-            count("replica.started"),
-            count("replica.removed"),
-            count("haproxy.reloaded"),
-            count("haproxy.reload_failed"),
-            count("replica.drain_timed_out")
-        );
+    /// As the daemon counts it.
+    pub(crate) fn totals(&self) -> Totals {
+        let socket = To::Unix(self.remains.testbed.dir.join("api.sock"));
+        let text = socket.ask("GET /metrics", "Connection: close\r\n", "").body;
+        let of = |series: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(series));
+            value.map_or(0, |value| value.trim().parse().expect("a whole number"))
+        };
+        let event = |kind: &str| of(&format!("plimsoll_events_total{{kind=\"{kind}\"}}"));
+        Totals {
+            started: event("replica.started"),
+            removed: event("replica.removed"),
+            reloads: of("plimsoll_haproxy_reloads_total{result=\"ok\"}"),
+            failed_reloads: event("haproxy.reload_failed"),
+            cut: event("replica.drain_timed_out"),
+            cpu_ms: cpu_ms(self.daemon.pid()),
+        }
+    }
+
+    /// To find out what a lost request met.
+    pub(crate) fn print_log(&self) {
+        self.daemon.lines().iter().for_each(|line| eprintln!("{line}"));
     }
 
     pub(crate) fn stop(mut self) -> Remains {
@@ -205,12 +232,59 @@ impl Fleet {
     }
 }
 
+pub(crate) struct Totals {
+    started: u64,
+    removed: u64,
+    reloads: u64,
+    failed_reloads: u64,
+    cut: u64,
+    cpu_ms: u64,
+}
+
+impl Totals {
+    pub(crate) fn print_since(&self, before: &Totals) {
+        println!(
+            "{} replicas in and {} out, {} reloads of HAProxy, {} failed, {} drains cut; \
+             {:.2} s of CPU for plimsoll",
+            self.started - before.started,
+            self.removed - before.removed,
+            self.reloads - before.reloads,
+            self.failed_reloads - before.failed_reloads,
+            self.cut - before.cut,
+            (self.cpu_ms - before.cpu_ms) as f64 / 1000.0
+        );
+    }
+}
+
+/// The requests after which event or reload `n` of `all` is due.
+fn share(requests: u64, n: u32, all: u32) -> u64 {
+    requests * u64::from(n) / u64::from(all)
+}
+
+/// A minute without a request sent is not waited for.
+fn wait_sent(crowd: &Crowd, number: u64) {
+    let mut sent = crowd.sent();
+    while sent < number {
+        let before = sent;
+        polled(secs(60), PAUSE, || {
+            sent = crowd.sent();
+            number <= sent
+        });
+        assert!(before < sent, "the clients are stuck after {sent} requests");
+    }
+}
+
 fn spelled(n: u32) -> String {
     format!(r#""interval": "{}ms","#, 1001 + n % 2)
 }
 
 fn named(lane: &Lane) -> String {
     format!("service={} ", lane.service)
+}
+
+/// Another tag, where it is to be measured beside programs that use the usual one.
+fn image() -> String {
+    std::env::var("PLIMSOLL_BENCH_IMAGE").unwrap_or_else(|_| IMAGE.to_owned())
 }
 
 /// The release build, where there is one.
