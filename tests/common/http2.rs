@@ -239,10 +239,10 @@ fn append_field(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// `:status` is the first field of an answer: one of the static table, or its name there with a
-/// literal of three digits. `None` in trailers.
+/// literal of three digits. Before it may stand that the table has no room now. `None` in trailers.
 fn status_of(block: &[u8]) -> Result<Option<u16>, Failure> {
     const STATIC: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
-    match block {
+    match block.strip_prefix(&[0x20]).unwrap_or(block) {
         [first @ 0x88..=0x8e, ..] => Ok(Some(STATIC[usize::from(first - 0x88)])),
         [0x08 | 0x18 | 0x48, 3, digits @ ..] if 3 <= digits.len() => {
             let digits = std::str::from_utf8(&digits[..3]).map_err(|_| Failure::Garbage)?;
