@@ -21,9 +21,14 @@ FLAGS := $$(printf '%s\037%s\037%s\037%s' -Ctarget-feature=+crt-static \
 STATIC := CARGO_ENCODED_RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET) $(LINKER)
 OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
+# Of `make bench-haproxy` and `make soak`. REQUESTS=10000000 EVENTS=1000 RELOADS=200 is the long run.
+REQUESTS ?= 1000000
+EVENTS ?= 100
+RELOADS ?= 20
+SOAK_MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy check check-examples install uninstall dist deb release try-systemd try-vm setup setup-test image test-matrix
+.PHONY: help demo test build bench bench-haproxy soak check check-examples install uninstall dist deb release try-systemd try-vm setup setup-test image test-matrix
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,16 +53,23 @@ test-matrix: setup-test ## the tests end to end on HAProxy and Docker of Debian 
 build: ## a debug build
 	cargo build --locked
 
-bench: setup image ## measure: cost of a tick, a decision and an answer, memory, a simulated week
+bench: setup image ## measure: cost of a tick, a decision, an answer and a simulated week, beside a Python daemon
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench beside
 
-bench-haproxy: setup image ## count what clients lose while HAProxy's servers come and go, beside the naive way
+bench-haproxy: setup image ## count what REQUESTS lose during EVENTS and RELOADS of HAProxy, beside the naive way
 	$(STATIC) --bin plimsoll
-	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench haproxy
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll PLIMSOLL_BENCH_IMAGE=$(IMAGE) PLIMSOLL_BENCH_REQUESTS=$(REQUESTS) \
+		PLIMSOLL_BENCH_EVENTS=$(EVENTS) PLIMSOLL_BENCH_RELOADS=$(RELOADS) cargo bench --locked --bench haproxy
+
+soak: setup image ## an hour (SOAK_MINUTES) of load, scaling, deaths and reloads: fails if anything grows
+	$(STATIC) --bin plimsoll
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll PLIMSOLL_BENCH_IMAGE=$(IMAGE) PLIMSOLL_SOAK_MINUTES=$(SOAK_MINUTES) \
+		cargo bench --locked --bench soak
 
 check: ## format and lints
 	cargo fmt --check

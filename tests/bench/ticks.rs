@@ -17,7 +17,7 @@ mod testbed;
 use std::fs;
 use std::process::Command;
 
-use crate::account::{children_ms, cpu_ms, pid_of, status, switches};
+use crate::account::{children_ms, cpu_ms, dockerd, status, switches};
 use crate::daemon::{Daemon, PLIMSOLL, secs};
 use crate::testbed::Testbed;
 
@@ -99,10 +99,10 @@ fn measure(row: &Row) -> Cost {
     testbed.wait_serving(count, secs(180), &daemon);
     // Until new replicas are probed at their interval, and threads that starts took have ended.
     wait(&daemon, if check == 1 { 3 } else { 75 });
-    let dockerd = pid_of("dockerd");
-    let before = (cpu_ms(daemon.pid()), cpu_ms(dockerd), switches(daemon.pid()));
+    let docker = dockerd();
+    let before = (cpu_ms(daemon.pid()), cpu_ms(docker), switches(daemon.pid()));
     wait(&daemon, row.seconds);
-    let after = (cpu_ms(daemon.pid()), cpu_ms(dockerd), switches(daemon.pid()));
+    let after = (cpu_ms(daemon.pid()), cpu_ms(docker), switches(daemon.pid()));
     let each = |from: u64, to: u64| (to - from) as f64 / f64::from(row.seconds);
     Cost {
         cpu_ms: each(before.0, after.0),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 mod app_answers;
 mod exchange;
 mod http2;
-mod latency;
+pub(crate) mod latency;
 
 use crate::load::app_answers::{is_right, parameter};
 use crate::load::exchange::Connection;

@@ -37,6 +37,7 @@ mod live;
 #[path = "../common/load.rs"]
 mod load;
 mod load_client;
+mod load_kinds;
 mod page;
 mod simulate;
 mod metrics;

@@ -35,6 +35,20 @@ impl Crowd {
         Crowd { loads, since: Instant::now() }
     }
 
+    /// One client of each kind and service, which leave the host room.
+    pub(crate) fn of_one_each(fronts: impl Iterator<Item = SocketAddr>) -> Crowd {
+        let mut all = clients(1, Kind::KeepAlive, "/", 20);
+        all.extend(clients(1, Kind::Close, "/", 40));
+        all.extend(clients(1, Kind::Slow, "/slow?ms=600", 10));
+        all.extend(clients(1, Kind::Streaming, "/stream?chunks=15&ms=100", 10));
+        let mut both = clients(1, Kind::Post, "/echo", 20);
+        both.extend(clients(1, Kind::Http2, "/echo", 20));
+        both.iter_mut().for_each(|client| client.method = "POST");
+        all.extend(both);
+        let loads = fronts.map(|front| Load::start(front, all.clone())).collect();
+        Crowd { loads, since: Instant::now() }
+    }
+
     pub(crate) fn sent(&self) -> u64 {
         self.loads.iter().map(Load::sent).sum()
     }

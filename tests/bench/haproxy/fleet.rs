@@ -18,8 +18,8 @@ const LANES: usize = 4;
 const FEWEST: u32 = 2;
 /// Replicas that one order brings or takes away.
 const STEP: u32 = 2;
-/// Longer than any drain may take, and any reload.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than any drain may take, any reload, and a few calls of Docker that end without an answer.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Between two looks, which cost the clients processor time.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,6 +92,8 @@ impl Fleet {
         let config = testbed.configure_with(KEYS, &more);
         let text = fs::read_to_string(&config).unwrap();
         let text = text.replace(r#""log_level": "debug""#, r#""log_level": "info""#);
+        // The default: on a busy host Docker needs it.
+        let text = text.replace(r#""timeout": 10 }"#, r#""timeout": 30 }"#);
         fs::write(&config, text.replace(IMAGE, &image())).unwrap();
         let daemon = Daemon::start_by(Command::new(program()), &config, &[]);
         let remains = Remains { testbed, lanes };
@@ -121,24 +123,28 @@ impl Fleet {
     }
 
     /// Replicas brought in or taken away, in services that do not wait for each other, and reloads,
-    /// both spread over the requests that the clients send meanwhile.
-    pub(crate) fn run(&self, goal: &Goal, crowd: &Crowd) {
+    /// both spread over the requests that the clients send meanwhile. Whether all of it was done:
+    /// what clients saw is worth knowing also when it was not.
+    pub(crate) fn run(&self, goal: &Goal, crowd: &Crowd) -> bool {
         let begun = AtomicU32::new(0);
-        thread::scope(|scope| {
-            for lane in &self.remains.lanes {
-                scope.spawn(|| {
-                    while let Some(event) = self.next_event(&begun, goal.events) {
-                        wait_sent(crowd, share(goal.requests, event, goal.events));
-                        self.up_and_down(lane);
-                    }
-                });
+        let scale = |lane| {
+            while let Some(event) = self.next_event(&begun, goal.events) {
+                wait_sent(crowd, share(goal.requests, event, goal.events));
+                self.up_and_down(lane);
             }
+        };
+        let scale = &scale;
+        thread::scope(|scope| {
+            let lanes = self.remains.lanes.iter();
+            let lanes: Vec<_> = lanes.map(|lane| scope.spawn(move || scale(lane))).collect();
             for n in 0..goal.reloads {
                 wait_sent(crowd, share(goal.requests, n, goal.reloads));
                 self.force_reload();
+                println!("reload {} after {} requests", n + 1, crowd.sent());
             }
             wait_sent(crowd, goal.requests);
-        });
+            lanes.into_iter().map(|lane| lane.join().is_ok()).fold(true, |all, one| all && one)
+        })
     }
 
     /// Up and down are so many events; `None` when all have begun.
@@ -147,7 +153,7 @@ impl Fleet {
         (event < events).then_some(event)
     }
 
-    fn up_and_down(&self, lane: &Lane) {
+    pub(crate) fn up_and_down(&self, lane: &Lane) {
         let gone = || self.daemon.count(&["kind=replica.removed", &named(lane)]);
         let before = gone();
         self.scale(lane, FEWEST + STEP);
@@ -155,6 +161,48 @@ impl Fleet {
         self.scale(lane, FEWEST);
         let removed = polled(PATIENCE, PAUSE, || before + STEP as usize <= gone());
         assert!(removed, "{} keeps its replicas: {:#?}", lane.service, self.daemon.lines());
+    }
+
+    pub(crate) fn restart(&self, lane: &Lane) {
+        let done = || self.daemon.count(&["kind=rollout.finished", &named(lane)]);
+        let before = done();
+        self.command(&["restart", &lane.service]);
+        let restarted = polled(PATIENCE, PAUSE, || before < done());
+        assert!(restarted, "{} is not restarted: {:#?}", lane.service, self.daemon.lines());
+        self.wait_serving(lane, FEWEST);
+    }
+
+    /// What failed is forgotten then, else it would be replaced ever more slowly.
+    pub(crate) fn kill_one(&self, lane: &Lane) {
+        let name = self.testbed().serving_for(&lane.service).pop().expect("a replica serves");
+        let exited = || self.daemon.count(&["kind=replica.exited", &named(lane)]);
+        let before = exited();
+        self.testbed().docker(&["kill", &name]).expect("it is killed");
+        assert!(polled(PATIENCE, PAUSE, || before < exited()), "{name} is not missed");
+        self.daemon.signal("HUP");
+        self.wait_serving(lane, FEWEST);
+    }
+
+    pub(crate) fn lane(&self, n: usize) -> &Lane {
+        &self.remains.lanes[n % LANES]
+    }
+
+    pub(crate) fn daemon_pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.daemon.lines().iter().map(|line| line.len() as u64 + 1).sum()
+    }
+
+    /// Of all services, in whatever state.
+    pub(crate) fn containers(&self) -> usize {
+        let of = |lane: &Lane| {
+            let label = format!("label=io.plimsoll.service={}", lane.service);
+            let ids = self.testbed().docker(&["ps", "-aq", "--filter", &label]);
+            ids.expect("docker answers").lines().count()
+        };
+        self.remains.lanes.iter().map(of).sum()
     }
 
     fn scale(&self, lane: &Lane, number: u32) {

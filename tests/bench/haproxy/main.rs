@@ -116,7 +116,7 @@ fn losses(fleet: &Fleet) -> Row {
     };
     let before = fleet.totals();
     let crowd = fleet.crowd();
-    fleet.run(&goal, &crowd);
+    let is_done = fleet.run(&goal, &crowd);
     let row = crowd.leave("plimsoll".to_owned());
     let after = fleet.totals();
     row.print_by_kind();
@@ -124,6 +124,7 @@ fn losses(fleet: &Fleet) -> Row {
     if 0 < row.failed() {
         fleet.print_log();
     }
+    assert!(is_done, "some scale events did not happen");
     fleet.settle();
     row
 }
