@@ -9,12 +9,10 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod account;
-#[allow(dead_code, reason = "made for `haproxy`, which uses more of it")]
 #[path = "haproxy/crowd.rs"]
 mod crowd;
 #[path = "../common/daemon.rs"]
 mod daemon;
-#[allow(dead_code, reason = "made for `haproxy`, which uses more of it")]
 #[path = "haproxy/fleet.rs"]
 mod fleet;
 #[path = "../common/load.rs"]

@@ -1,5 +1,7 @@
 //! The clients of a run, and a table of what they saw.
 
+#![allow(dead_code, reason = "`haproxy` and `soak` each use a part of it")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
