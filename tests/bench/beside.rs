@@ -1,7 +1,7 @@
-//! What the same job costs with plimsoll, and with a Python daemon that asks Docker for the statistics
-//! of each container (`stats_daemon.py`): the same containers, interval and length, one after the other.
-//! What dockerd uses for others is measured with neither of them, and taken off in the ratios: on a
-//! busy host these are worth nothing.
+//! What the same job costs with plimsoll, and with a Python daemon that asks Docker for the
+//! statistics of each container (`stats_daemon.py`): the same containers, interval and length,
+//! one after the other. What dockerd uses for others is measured with neither of them, and taken
+//! off in the ratios: on a busy host these are worth nothing.
 //!
 //! `PLIMSOLL_BENCH_BESIDE` is how many seconds each is measured (60).
 

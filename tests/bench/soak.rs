@@ -1,9 +1,9 @@
-//! Whether anything grows: the daemon with four services under load, scaled, reloaded, restarted and
-//! with replicas that are killed, for an hour. Each half minute is a sample; at the end the median of
-//! the last third of each is compared with that of the third before.
+//! Whether anything grows: the daemon with four services under load, scaled, reloaded, restarted
+//! and with replicas that are killed, for an hour. Each half minute is a sample; at the end the
+//! median of the last third of each is compared with that of the third before.
 //!
-//! `PLIMSOLL_SOAK_MINUTES` (60) makes it shorter or longer. What clients lose is shown and not judged:
-//! a replica that is killed takes what it had in hand with it.
+//! `PLIMSOLL_SOAK_MINUTES` (60) makes it shorter or longer. What clients lose is shown and not
+//! judged: a replica that is killed takes what it had in hand with it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -38,8 +38,8 @@ const WARM_UP: usize = 2;
 /// A third of the judged samples.
 const THIRD_LEAST: usize = 2;
 
-/// What is sampled, and by how much the last third may exceed the one before: a share in percent, and
-/// a number that is allowed anyway, because threads and processes come and go.
+/// What is sampled, and by how much the last third may exceed the one before: a share in percent,
+/// and a number that is allowed anyway, because threads and processes come and go.
 const SERIES: [(&str, u64, u64); 7] = [
     ("RSS KiB", 5, 256),
     ("threads", 10, 4),

@@ -97,7 +97,7 @@ def main():
             line = {"containers": len(earlier), "ms": took_ms, "cpu": average, "verdict": verdict}
             print(json.dumps(line), flush=True)
             due = max(due + float(interval), time.monotonic())
-            time.sleep(due - time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
 
 
 main()

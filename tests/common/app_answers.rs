@@ -1,5 +1,5 @@
-//! What the example app answers, to tell a wrong answer from a right one. Paths that it does not have
-//! are those of other targets, whose answers are not known.
+//! What the example app answers, to tell a wrong answer from a right one. Paths that it does not
+//! have are those of other targets, whose answers are not known.
 
 pub(crate) fn is_right(path: &str, sent: &[u8], body: &[u8]) -> bool {
     match path.split('?').next().unwrap_or_default() {

@@ -1,5 +1,5 @@
-//! How long requests took, in buckets an eighth of a doubling wide: a percentile is at most 12 % too
-//! high, and takes the same room after ten million requests as after ten.
+//! How long requests took, in buckets an eighth of a doubling wide: a percentile is at most 12 %
+//! too high, and takes the same room after ten million requests as after ten.
 
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ impl Latency {
         self.counts.iter_mut().zip(&other.counts).for_each(|(mine, more)| *mine += more);
     }
 
-    /// The upper end of the bucket in which that share of the requests is reached; zero without any.
+    /// The upper end of the bucket in which that share of the requests is reached; zero without
+    /// any.
     pub(crate) fn percentile(&self, percent: u64) -> Duration {
         let all: u64 = self.counts.iter().sum();
         let wanted = (all * percent).div_ceil(100).max(1);

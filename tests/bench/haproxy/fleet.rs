@@ -20,7 +20,8 @@ const LANES: usize = 4;
 const FEWEST: u32 = 2;
 /// Replicas that one order brings or takes away.
 const STEP: u32 = 2;
-/// Longer than any drain may take, any reload, and a few calls of Docker that end without an answer.
+/// Longer than any drain may take, any reload, and a few calls of Docker that end without an
+/// answer.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Between two looks, which cost the clients processor time.
 const PAUSE: Duration = Duration::from_millis(100);

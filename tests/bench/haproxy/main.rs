@@ -1,9 +1,11 @@
 //! What clients of every kind lose while HAProxy's servers come and go and HAProxy is reloaded:
-//! counted request by request, through the daemon, on the real Docker and the real HAProxy. The same
-//! clients then go through the naive way, so that it shows whether they would have seen a failure.
+//! counted request by request, through the daemon, on the real Docker and the real HAProxy. The
+//! same clients then go through the naive way, so that it shows whether they would have seen a
+//! failure.
 //!
-//! `PLIMSOLL_BENCH_REQUESTS` (1000000), `PLIMSOLL_BENCH_EVENTS` (100) and `PLIMSOLL_BENCH_RELOADS`
-//! (20) make it shorter or longer. `PLIMSOLL_BENCH_ONLY` is `load` or `deaths`, for that part alone.
+//! `PLIMSOLL_BENCH_REQUESTS` (1000000), `PLIMSOLL_BENCH_EVENTS` (100) and
+//! `PLIMSOLL_BENCH_RELOADS` (20) make it shorter or longer. `PLIMSOLL_BENCH_ONLY` is `load` or
+//! `deaths`, for that part alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
