@@ -1,6 +1,6 @@
 //! HTTP/2 over one connection without TLS (the client knows beforehand that the target speaks it),
 //! with several requests under way at once. It understands what HAProxy sends, and takes anything
-//! else for garbage. Headers are sent as plain literals, and the target is told to keep no table.
+//! else for garbage. Headers are sent as plain literals, and the target may keep no table.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, ErrorKind, Read, Write};

@@ -11,7 +11,7 @@ use crate::testbed::clients;
 const KINDS: [Kind; 6] =
     [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Streaming, Kind::Post, Kind::Http2];
 
-/// Fifteen clients of each service, that never ask twice for the same answer.
+/// Sixteen clients of each service, that never ask twice for the same answer.
 pub(crate) struct Crowd {
     loads: Vec<Load>,
     since: Instant,
