@@ -116,7 +116,7 @@ fn the_operators_own_file_is_served_beside_ours() {
     testbed.wait_serving(1, secs(20), &daemon);
     let load = everyone(&testbed);
     let own = SocketAddr::from(([127, 0, 0, 1], own));
-    let operators = Load::start(own, clients(2, Kind::KeepAlive, "/", 5));
+    let operators = Load::start(own, clients(2, Kind::KeepAlive, "/own", 5));
     // What is ours changes meanwhile.
     let text = fs::read_to_string(&config).unwrap();
     let two = r#""min_replicas": 2, "max_replicas": 2"#;
