@@ -163,7 +163,7 @@ pub(crate) trait Engine: Send + Sync {
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage>;
     /// CPU counters of containers whose files are readable: cheap, as the engine is not called.
     /// Others are left out.
-    fn cpu_counters(&self, of: &[&ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
     /// Of the host that the containers run on; `None` if it cannot be read.
     fn host_memory(&self) -> Option<HostMemory>;
     /// The last lines of its log, oldest first, escaped; fails if they do not come `within`.

@@ -73,12 +73,12 @@ impl LoadWatch {
     }
 
     /// The replicas to sample now; none when it is not time.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<&ContainerId> {
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<ContainerId> {
         if self.idle(now).is_none_or(|wait| !wait.is_zero()) {
             return Vec::new();
         }
         self.next = now.plus(SAMPLE_INTERVAL);
-        self.active().flat_map(|state| &state.target.replicas).collect()
+        self.active().flat_map(|state| &state.target.replicas).cloned().collect()
     }
 
     /// How long until the next sample; `None`: there is nothing to watch.
@@ -166,9 +166,9 @@ mod tests {
                 limit_nano_cpus: 1_000_000_000,
             };
             let all = BTreeMap::from([(id("a"), counter(used.0)), (id("b"), counter(used.1))]);
-            let is_due = !watch.due(now).is_empty();
+            let ids = watch.due(now);
             assert!(watch.due(now).is_empty(), "once a second");
-            if !is_due {
+            if ids.is_empty() {
                 continue;
             }
             let early = watch.sampled(&all);

@@ -248,8 +248,7 @@ impl Controller {
         if replicas.is_empty() {
             return EarlyEvaluation::default();
         }
-        let counters = adapters.engine.cpu_counters(&replicas);
-        self.load_watch.sampled(&counters)
+        self.load_watch.sampled(&adapters.engine.cpu_counters(&replicas))
     }
 
     fn tick(

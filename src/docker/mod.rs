@@ -198,7 +198,7 @@ impl Engine for Docker {
         usages
     }
 
-    fn cpu_counters(&self, of: &[&ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
         let mut usage_reader = self.usage_reader.lock().unwrap_or_else(PoisonError::into_inner);
         usage_reader.cpu_counters(of, &|id| self.inspected.known(&id.0))
     }

@@ -101,11 +101,11 @@ impl UsageReader {
     /// Of those whose CPU file is readable. A file that fails is left to the next sweep.
     pub(crate) fn cpu_counters(
         &mut self,
-        of: &[&ContainerId],
+        of: &[ContainerId],
         shown: &dyn Fn(&ContainerId) -> Option<Arc<Inspected>>,
     ) -> BTreeMap<ContainerId, CpuCounter> {
         let mut counters = BTreeMap::new();
-        for &id in of {
+        for id in of {
             if !self.known.contains_key(id)
                 && let Some(new) = shown(id).and_then(|inspected| UsageFiles::of(&inspected))
             {

@@ -25,7 +25,7 @@ use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::{ProbeResults, ReplicaRun, probed_health};
-use crate::observe::metric::{EarlyEvaluation, Loads, RemoteMetrics, Sampler, Usages};
+use crate::observe::metric::{EarlyEvaluation, Loads, RemoteMetrics, Sampler};
 use crate::observe::swarm::SwarmCache;
 use crate::outside::{Clock, Engine, Listing, Proxy};
 
@@ -108,7 +108,11 @@ pub(crate) fn look(
     let (ours, others): (Vec<_>, Vec<_>) = containers.iter().partition(is_ours);
     let mut loads = BTreeMap::new();
     if effective == EngineSeen::Answers {
-        loads = read_loads(known, engine, sampler, last.proxy.as_ref(), &ours);
+        if known.due {
+            let ready = ready(known, last.proxy.as_ref(), &ours);
+            loads = sampler.loads(engine, &ours, |id| ready.contains(id), known.config);
+        }
+        loads.extend(metric::early_loads(engine, &ours, known.early, known.config));
     }
     let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
@@ -256,30 +260,6 @@ fn free_memory(engine: &dyn Engine, config: &Config) -> Option<u64> {
     let host = is_limited.then(|| engine.host_memory()).flatten()?;
     let reserve = u128::from(host.total) * u128::from(config.memory_reserve.hundredths()) / 100_00;
     Some(host.available.saturating_sub(u64::try_from(reserve).unwrap_or(u64::MAX)))
-}
-
-/// Of the replicas of services that are evaluated.
-fn read_loads(
-    known: &ObserveInput,
-    engine: &dyn Engine,
-    sampler: &mut Sampler,
-    proxy: Option<&ProxySeen>,
-    ours: &[&Container],
-) -> BTreeMap<ContainerId, Loads> {
-    let ObserveInput { due, early, config, .. } = known;
-    let mut loads = BTreeMap::new();
-    if !due && early.services.is_empty() {
-        return loads;
-    }
-    let usages = Usages::read(engine, ours, config);
-    if *due {
-        let ready = ready(known, proxy, ours);
-        loads = sampler.loads(&usages, |id| ready.contains(id), config.check_interval);
-    }
-    let mut early_loads = usages.early_loads(&early.counters, config.check_interval);
-    let of_early = ours.iter().filter(|c| early.services.contains(&c.service));
-    loads.extend(of_early.filter_map(|c| early_loads.remove_entry(&c.id)));
-    loads
 }
 
 /// Those who passed their probe, or whom HAProxy serves.

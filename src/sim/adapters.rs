@@ -109,9 +109,9 @@ impl Engine for World {
         usages.unwrap_or_default()
     }
 
-    fn cpu_counters(&self, of: &[&ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
+    fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter> {
         let state = self.state();
-        let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&&u.id);
+        let runs = |u: &&SimContainer| u.state == ContainerState::Running && of.contains(&u.id);
         let units = state.containers.iter().filter(runs);
         units.map(|unit| (unit.id.clone(), counter(unit, state.now))).collect()
     }

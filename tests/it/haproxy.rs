@@ -17,8 +17,6 @@ use crate::harness::{Harness, each, end, free_address};
 
 const SOON: Duration = Duration::from_secs(10);
 const HAPROXY: &str = "/usr/sbin/haproxy";
-/// What an app of these tests answers.
-const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 fn binary(harness: &Harness) -> PathBuf {
     harness.dir.join("haproxy")
@@ -258,7 +256,8 @@ fn start_hanging_app(asked: mpsc::Sender<mpsc::Sender<()>>) -> u16 {
                     // The end of the test is as good as a word.
                     let _: Result<(), mpsc::RecvError> = gone.recv();
                 }
-                drop(stream.write_all(OK.as_bytes()));
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                drop(stream.write_all(answer.as_bytes()));
             });
         }
     });
@@ -320,7 +319,8 @@ fn start_dying_app(asked: mpsc::Sender<()>) -> u16 {
                 && request.path == "/"
                 && now < *dies_until.get_or_insert(now + Duration::from_millis(100));
             if !is_dying {
-                drop(stream.write_all(OK.as_bytes()));
+                let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                drop(stream.write_all(answer.as_bytes()));
             }
         }
     });

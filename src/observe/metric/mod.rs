@@ -61,48 +61,49 @@ pub(crate) struct EarlyEvaluation {
     pub(crate) counters: BTreeMap<ContainerId, CpuCounter>,
 }
 
-/// What the running replicas used so far. Read at once: the engine closes the files of those that
-/// are left out.
-pub(crate) struct Usages {
-    asked: Vec<UsageRequest>,
-    read: BTreeMap<ContainerId, Usage>,
+/// Loads for an early evaluation. The next evaluation still averages over its whole interval.
+pub(crate) fn early_loads(
+    engine: &dyn Engine,
+    containers: &[&Container],
+    early: &EarlyEvaluation,
+    config: &Config,
+) -> BTreeMap<ContainerId, Loads> {
+    let running = containers.iter().filter(|c| c.state == ContainerState::Running);
+    let of_early = running.filter(|c| early.services.contains(&c.service));
+    let asks = requests(of_early, config);
+    if asks.is_empty() {
+        return BTreeMap::new();
+    }
+    let usages = engine.usage(&asks);
+    let load = |ask: UsageRequest| {
+        let usage = usages.get(&ask.id);
+        let new = usage.and_then(|usage| usage.cpu);
+        let old = early.counters.get(&ask.id);
+        let cpu = old
+            .zip(new.as_ref())
+            .and_then(|(old, new)| cpu::between(old, new, config.check_interval * GAP_INTERVALS));
+        let memory = memory_load(usage, ask.memory);
+        (ask.id, Loads { cpu: cpu.map_or(Load::Missing, Load::Read), memory })
+    };
+    asks.into_iter().map(load).collect()
 }
 
-impl Usages {
-    /// Memory is read where a service scales by it.
-    pub(crate) fn read(engine: &dyn Engine, containers: &[&Container], config: &Config) -> Usages {
-        let scales_by_memory = |c: &Container| {
-            let service = config.services.values().find(|s| s.name.as_str() == c.service);
-            service.is_some_and(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
-        };
-        let ask = |c: &&Container| UsageRequest { id: c.id.clone(), memory: scales_by_memory(c) };
-        let running = containers.iter().filter(|c| c.state == ContainerState::Running);
-        let asked: Vec<UsageRequest> = running.map(ask).collect();
-        let read = if asked.is_empty() { BTreeMap::new() } else { engine.usage(&asked) };
-        Usages { asked, read }
-    }
+/// Memory is read where a service scales by it.
+fn requests<'a>(
+    containers: impl Iterator<Item = &'a &'a Container>,
+    config: &Config,
+) -> Vec<UsageRequest> {
+    let scales_by_memory = |c: &Container| {
+        let service = config.services.values().find(|s| s.name.as_str() == c.service);
+        service.is_some_and(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
+    };
+    let ask = |c: &&Container| UsageRequest { id: c.id.clone(), memory: scales_by_memory(c) };
+    containers.map(ask).collect()
+}
 
-    /// For an early evaluation. The next evaluation still averages over its whole interval.
-    pub(crate) fn early_loads(
-        &self,
-        counters: &BTreeMap<ContainerId, CpuCounter>,
-        interval: Duration,
-    ) -> BTreeMap<ContainerId, Loads> {
-        let cpu = |id: &ContainerId| {
-            let new = self.read.get(id)?.cpu?;
-            cpu::between(counters.get(id)?, &new, interval * GAP_INTERVALS)
-        };
-        self.loads(|id| cpu(id).map_or(Load::Missing, Load::Read))
-    }
-
-    fn loads(&self, cpu: impl Fn(&ContainerId) -> Load) -> BTreeMap<ContainerId, Loads> {
-        let loads = |ask: &UsageRequest| {
-            let memory = self.read.get(&ask.id).and_then(|usage| usage.memory);
-            let memory = memory.filter(|_| ask.memory).map_or(Load::Missing, memory::load);
-            (ask.id.clone(), Loads { cpu: cpu(&ask.id), memory })
-        };
-        self.asked.iter().map(loads).collect()
-    }
+fn memory_load(usage: Option<&Usage>, is_asked: bool) -> Load {
+    let memory = usage.and_then(|usage| usage.memory);
+    memory.filter(|_| is_asked).map_or(Load::Missing, memory::load)
 }
 
 #[derive(Debug, Default)]
@@ -115,13 +116,22 @@ impl Sampler {
     /// Containers that do not run get no entry.
     pub(crate) fn loads(
         &mut self,
-        usages: &Usages,
+        engine: &dyn Engine,
+        containers: &[&Container],
         can_serve: impl Fn(&ContainerId) -> bool,
-        interval: Duration,
+        config: &Config,
     ) -> BTreeMap<ContainerId, Loads> {
-        let counters = usages.read.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?)));
-        let cpus = self.cpu.loads(counters.collect(), can_serve, interval);
-        usages.loads(|id| cpus.get(id).copied().unwrap_or(Load::Missing))
+        let running = containers.iter().filter(|c| c.state == ContainerState::Running);
+        let asks = requests(running, config);
+        let usages = engine.usage(&asks);
+        let counters = usages.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?))).collect();
+        let cpus = self.cpu.loads(counters, can_serve, config.check_interval);
+        let loads = |ask: UsageRequest| {
+            let cpu = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
+            let memory = memory_load(usages.get(&ask.id), ask.memory);
+            (ask.id, Loads { cpu, memory })
+        };
+        asks.into_iter().map(loads).collect()
     }
 
     /// Call it at every tick.
