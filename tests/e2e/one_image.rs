@@ -199,7 +199,6 @@ fn live_with(compose: &'static str, name: &str) {
     let counts = load.stop();
     assert_eq!(counts.failed(), 0, "{counts}");
     Project::check_processes(&container);
-    done("docker", &["exec", &container, "entry.sh", "doctor"]);
 
     let slow = project.slow_request();
     done("docker", &["stop", &container]);

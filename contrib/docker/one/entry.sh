@@ -5,7 +5,6 @@
 #
 #   docker run ... IMAGE                      the daemon
 #   docker run ... IMAGE check                any other command of plimsoll
-#   docker exec CONTAINER entry.sh doctor     with the daemon's user and groups
 set -u
 
 socket=/var/run/docker.sock
@@ -55,14 +54,10 @@ drain() {
 }
 
 case ${1:-run} in
-run) choose_user ;;
-doctor)
-    choose_user
-    # shellcheck disable=SC2086 # a list of words
-    exec $as plimsoll "$@"
-    ;;
+run) ;;
 *) exec plimsoll "$@" ;;
 esac
+choose_user
 
 daemon=
 stopping=
