@@ -38,7 +38,7 @@ choose_user() {
     as="setpriv --reuid=$user --regid=$user --groups=$group --inh-caps=$rights --ambient-caps=$rights"
 }
 
-# The HAProxy processes that run. The number of an ended one may be another process's by now.
+# The HAProxy processes that run: those of the files that are not the dead's numbers.
 haproxies() {
     for file in $pids; do
         [ ! -r "$file" ] || while read -r pid _; do
