@@ -95,7 +95,7 @@ mod tests {
     use crate::model::health::HttpCheck;
     use crate::model::metric_event::ProbeFailureReason;
     use crate::model::replica::{ContainerId, Health};
-    use crate::model::time::Moment;
+    use crate::model::time::{Moment, Wall};
     use crate::observe::health::ProbeTarget;
     use crate::observe::health::probe_results::ReplicaRun;
     use crate::outside::{Clock, Error, Net, Result};
@@ -137,8 +137,8 @@ mod tests {
         fn now(&self) -> Moment {
             Moment(0)
         }
-        fn wall(&self) -> crate::model::time::Wall {
-            crate::model::time::Wall(0)
+        fn wall(&self) -> Wall {
+            Wall(0)
         }
     }
 

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::load::{Counts, Kind, Load};
+use crate::load::{Client, Counts, Kind, Load};
 use crate::testbed::clients;
 
 const KINDS: [Kind; 6] =
@@ -18,7 +18,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn at(fronts: &[SocketAddr]) -> Crowd {
+    pub(crate) fn at(fronts: impl Iterator<Item = SocketAddr>) -> Crowd {
         let mut all = clients(3, Kind::KeepAlive, "/", 0);
         all.extend(clients(2, Kind::Close, "/", 0));
         all.extend(clients(2, Kind::Slow, "/slow?ms=600", 10));
@@ -33,8 +33,7 @@ impl Crowd {
         both[0].method = "POST";
         "/echo".clone_into(&mut both[0].path);
         all.extend(both);
-        let loads = fronts.iter().map(|front| Load::start(*front, all.clone())).collect();
-        Crowd { loads, since: Instant::now() }
+        Crowd::of(fronts, &all)
     }
 
     /// One client of each kind and service, which leave the host room.
@@ -47,7 +46,12 @@ impl Crowd {
         both.extend(clients(1, Kind::Http2, "/echo", 20));
         both.iter_mut().for_each(|client| client.method = "POST");
         all.extend(both);
-        let loads = fronts.map(|front| Load::start(front, all.clone())).collect();
+        Crowd::of(fronts, &all)
+    }
+
+    /// These clients at each front.
+    fn of(fronts: impl Iterator<Item = SocketAddr>, clients: &[Client]) -> Crowd {
+        let loads = fronts.map(|front| Load::start(front, clients.to_vec())).collect();
         Crowd { loads, since: Instant::now() }
     }
 

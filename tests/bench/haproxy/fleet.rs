@@ -61,7 +61,7 @@ pub(crate) struct Fleet {
 
 impl Remains {
     pub(crate) fn crowd(&self) -> Crowd {
-        Crowd::at(&self.lanes.iter().map(|lane| lane.front).collect::<Vec<_>>())
+        Crowd::at(self.lanes.iter().map(|lane| lane.front))
     }
 }
 
