@@ -3,7 +3,9 @@
 # list of the crates in it (CycloneDX), notes from the changelog, and checksums of all. The same commit
 # and toolchain give the same bytes. SOURCE_DATE_EPOCH is the timestamp of all.
 #
-# The image is that of contrib/docker/Dockerfile, packed without Docker: `docker load -i FILE`.
+# The image is that of contrib/docker/Dockerfile, packed without Docker: `docker load -i FILE`. One with
+# HAProxy is not part of a release, as it would age with Debian's packages; contrib/docker/one/image.sh
+# builds it.
 set -eu
 
 target=${1:?usage: release.sh TARGET}

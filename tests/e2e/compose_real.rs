@@ -8,10 +8,10 @@ use crate::fleet::{Fleet, Ledger, Member, Owner};
 use crate::load::Kind;
 
 /// Where `make setup-test` puts that of Debian 13.
-const SECOND: &str =
+pub(crate) const SECOND: &str =
     "/var/cache/plimsoll/compose-2.26/usr/libexec/docker/cli-plugins/docker-compose";
 /// Debian 12's package, which is not called `docker compose` either.
-const FIRST: &str = "/usr/bin/docker-compose";
+pub(crate) const FIRST: &str = "/usr/bin/docker-compose";
 
 struct Project<'a> {
     fleet: &'a Fleet,

@@ -127,7 +127,7 @@ fn what_is_installed_fits_together_and_goes_away_again() {
 }
 
 #[test]
-fn the_config_beside_the_compose_file_is_good_and_names_its_container() {
+fn each_config_beside_a_compose_file_is_good_and_fits_it() {
     let config = "contrib/docker/etc/config.json";
     let checked = plimsoll(&["check", "--config", config]);
     assert!(checked.status.success(), "{checked:?}");
@@ -138,6 +138,12 @@ fn the_config_beside_the_compose_file_is_good_and_names_its_container() {
     };
     let in_compose = named("contrib/docker/compose.yaml", "container_name: ", "\n");
     assert_eq!(named(config, "\"container\": \"", "\",\n"), in_compose.as_str());
+
+    let config = "contrib/docker/one/etc/config.json";
+    let checked = plimsoll(&["check", "--config", config]);
+    assert!(checked.status.success(), "{checked:?}");
+    let project = named("contrib/docker/one/.env", "COMPOSE_PROJECT_NAME=", "\n");
+    assert_eq!(named(config, "\"project\": \"", "\""), project.as_str());
 }
 
 #[test]
