@@ -2,13 +2,13 @@
 //! A Debian to build it from is made of this host's own programs.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output};
-use std::thread;
 
 use crate::compose_real::{FIRST, SECOND};
 use crate::daemon::{PLIMSOLL, polled, secs};
+use crate::load::Load;
 use crate::testbed::{HAPROXY, IMAGE, Testbed, everyone};
 
 /// What the Dockerfile runs, and what it takes.
@@ -30,6 +30,14 @@ const PROGRAMS: &[&str] = &[
 
 /// Where the image has plimsoll. Ours is not static, so it is one of the programs too.
 const PLACED: &str = "usr/local/bin/plimsoll";
+
+const OK: &str = "HTTP/1.1 200 OK";
+
+fn status_line(mut stream: TcpStream) -> io::Result<String> {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
 
 fn run(program: &str, args: &[&str]) -> Output {
     let out = Command::new(program).args(args).output();
@@ -128,7 +136,22 @@ impl Project {
         self.compose(&["ps", "-q", "plimsoll"]).trim().to_owned()
     }
 
-    /// Until so many replicas are ready, and so many are wanted.
+    /// Until HAProxy serves, as a started container's own does not at once.
+    #[track_caller]
+    fn wait_serving(&self, container: &str) {
+        let answers = || self.begin("/").and_then(status_line).is_ok_and(|line| line == OK);
+        assert!(polled(secs(40), secs(1) / 4, answers), "{}", Project::log(container));
+    }
+
+    fn begin(&self, path: &str) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.testbed.address())?;
+        stream.set_read_timeout(Some(secs(20)))?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Until so many replicas are ready, and so many are desired.
     #[track_caller]
     fn wait_ready(container: &str, count: &str) {
         let mut said = String::new();
@@ -139,21 +162,19 @@ impl Project {
             let words: Vec<_> = row.unwrap_or_default().split_whitespace().take(3).collect();
             words == ["web", count, count]
         });
-        let log = run("docker", &["logs", "--tail", "40", container]);
-        assert!(is_so, "{said}\n{}", String::from_utf8_lossy(&log.stderr));
+        assert!(is_so, "{said}\n{}", Project::log(container));
     }
 
-    /// A request that takes two seconds, begun before this returns, and its answer's first line.
-    fn slow_request(&self) -> thread::JoinHandle<String> {
-        let mut stream = TcpStream::connect(self.testbed.address()).unwrap();
-        stream.set_read_timeout(Some(secs(20))).unwrap();
-        let request = "GET /slow?ms=2000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).unwrap();
-        thread::spawn(move || {
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer.lines().next().unwrap_or_default().to_owned()
-        })
+    fn log(container: &str) -> String {
+        String::from_utf8(run("docker", &["logs", container]).stderr).unwrap()
+    }
+
+    /// No request failed, and the processes are as they should be.
+    #[track_caller]
+    fn stop_whole(load: Load, container: &str) {
+        let counts = load.stop();
+        assert_eq!(counts.failed(), 0, "{counts}\n{}", Project::log(container));
+        Project::check_processes(container);
     }
 
     /// Neither plimsoll nor HAProxy is root's, and no ended process stays.
@@ -188,6 +209,7 @@ fn live_with(compose: &'static str, name: &str) {
     let project = Project::new(name, compose);
     let container = project.up();
     let wait_ready = |count| Project::wait_ready(&container, count);
+    project.wait_serving(&container);
     wait_ready("1");
     let scale = |n| project.compose(&["exec", "-T", "plimsoll", "plimsoll", "scale", "web", n]);
     let load = everyone(&project.testbed);
@@ -196,19 +218,17 @@ fn live_with(compose: &'static str, name: &str) {
     load.wait_for(secs(10), |c| 100 < c.sent());
     scale("1");
     wait_ready("1");
-    let counts = load.stop();
-    assert_eq!(counts.failed(), 0, "{counts}");
-    Project::check_processes(&container);
+    Project::stop_whole(load, &container);
     done("docker", &["exec", &container, "entry.sh", "doctor"]);
 
-    let slow = project.slow_request();
+    let slow = project.begin("/slow?ms=2000").unwrap();
     done("docker", &["stop", &container]);
-    assert_eq!(slow.join().unwrap(), "HTTP/1.1 200 OK", "of the stopped container");
+    assert_eq!(status_line(slow).unwrap(), OK, "of the stopped container");
     let ended = ["inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", &container];
     assert_eq!(done("docker", &ended).trim(), "0 false");
     assert_eq!(project.up(), container);
+    project.wait_serving(&container);
     wait_ready("1");
-    assert_eq!(project.slow_request().join().unwrap(), "HTTP/1.1 200 OK");
 
     // A daemon that dies takes nothing with it.
     let load = everyone(&project.testbed);
@@ -216,12 +236,10 @@ fn live_with(compose: &'static str, name: &str) {
     let daemon = rows.lines().find(|row| row.ends_with("plimsoll")).unwrap();
     done("kill", &["-KILL", daemon.split_whitespace().next().unwrap()]);
     let again = "it is started again";
-    let log = || String::from_utf8(run("docker", &["logs", &container]).stderr).unwrap();
+    let log = || Project::log(&container);
     assert!(polled(secs(20), secs(1) / 4, || log().contains(again)), "{}", log());
     wait_ready("1");
-    let counts = load.stop();
-    assert_eq!(counts.failed(), 0, "{counts}");
-    Project::check_processes(&container);
+    Project::stop_whole(load, &container);
     let health = ["inspect", "--format", "{{.State.Health.Status}}", &container];
     let is_healthy = || done("docker", &health).trim() == "healthy";
     assert!(polled(secs(40), secs(1), is_healthy), "{}", done("docker", &health));
