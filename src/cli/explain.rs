@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
-use crate::cli::output::say;
-use crate::cli::table::{amount, cut, operator_lines, table, word};
+use crate::cli::output::{say, show_painted};
+use crate::cli::paint::Paint;
+use crate::cli::table::{amount, cut, joined, operator_lines, table, word};
+use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 32;
 
@@ -15,12 +17,16 @@ pub(crate) fn explain(service: &str, json: bool, to: &DaemonAddr) -> ExitCode {
     let document = client::path(service, "/explain").and_then(|path| client::get(to, &path));
     match document {
         Ok(document) if json => say(&format!("{document:#}\n")),
-        Ok(document) => say(&text(&document)),
+        Ok(document) => {
+            let paint = Paint::for_stdout();
+            let text = text(&document, paint, width::of_stdout());
+            show_painted(&text, paint).err().unwrap_or(ExitCode::SUCCESS)
+        }
         Err(code) => code,
     }
 }
 
-fn text(record: &Value) -> String {
+fn text(record: &Value, paint: Paint, width: usize) -> String {
     let at = |key: &str| word(&record[key]);
     let number = if record["from"] == record["desired"] {
         format!("stays at {}", at("desired"))
@@ -45,11 +51,18 @@ fn text(record: &Value) -> String {
     for line in operator_lines(record) {
         out += &format!("command   {line}\n");
     }
-    out + &replicas(record) + &metrics(record) + &rules(record) + &outlook(record)
+    let problems = problems::lines(&problems::of(record, None), &record["at"], paint, width);
+    if !problems.is_empty() {
+        out += &format!("\n{}", joined(&[problems]));
+    }
+    out + &replicas(record, width)
+        + &metrics(record, width)
+        + &rules(record, width)
+        + &outlook(record)
 }
 
 /// How each replica counted, with its readings.
-fn replicas(record: &Value) -> String {
+fn replicas(record: &Value, width: usize) -> String {
     let percent = |value: &Value| amount(value, &Value::from("%"));
     let row = |seen: &Value| {
         let name = cut(&word(&seen["name"]), NAME_WIDTH);
@@ -60,10 +73,10 @@ fn replicas(record: &Value) -> String {
     if all.is_empty() {
         return String::new();
     }
-    format!("\n{}", table(["replica", ">cpu", ">memory", "counts as"], &all))
+    format!("\n{}", joined(&table(["replica", ">cpu", ">memory", "counts as"], &all, width)))
 }
 
-fn metrics(record: &Value) -> String {
+fn metrics(record: &Value, width: usize) -> String {
     let row = |metric: &Value| {
         let why = if metric["error"].is_null() { &metric["text"] } else { &metric["error"] };
         [
@@ -81,13 +94,13 @@ fn metrics(record: &Value) -> String {
         return String::new();
     }
     let heads = ["metric", ">value", ">target", ">ratio", ">proposes", "because"];
-    format!("\n{}", table(heads, &all))
+    format!("\n{}", joined(&table(heads, &all, width)))
 }
 
-fn rules(record: &Value) -> String {
+fn rules(record: &Value, width: usize) -> String {
     let row = |rule: &Value| [word(&rule["replicas"]), word(&rule["reason"]), word(&rule["text"])];
     let all: Vec<[String; 3]> = record["rules"].as_array().into_iter().flatten().map(row).collect();
-    format!("\n{}", table([">replicas", "reason", "rule, in order"], &all))
+    format!("\n{}", joined(&table([">replicas", "reason", "rule, in order"], &all, width)))
 }
 
 /// What keeps the load from changing the number, if anything does.
@@ -112,6 +125,7 @@ mod tests {
     use serde_json::json;
 
     use crate::cli::explain::text;
+    use crate::cli::paint::Paint;
 
     #[test]
     fn a_decision_is_shown_number_by_number() {
@@ -156,14 +170,14 @@ replicas  reason              rule, in order
        7  DesiredWithinRange  cpu 210.5% for a target of 70%
        4  ScaleUpLimit        at most 2 more in 15s
 ";
-        assert_eq!(text(&record), want);
+        assert_eq!(text(&record, Paint::none(), 100), want);
         record["desired"] = json!(2);
         record["scaling"] = json!(false);
-        let still = text(&record);
+        let still = text(&record, Paint::none(), 100);
         assert!(still.starts_with("web stays at 2: "), "{still}");
         assert!(still.ends_with("\nthe load changes nothing until business hours begin\n"));
         record["pause"] = json!({ "left_s": 61 });
-        assert!(text(&record).contains("\ncommand   paused for 1m 1s more\n"));
-        assert!(text(&record).ends_with("again: `plimsoll resume web`\n"));
+        assert!(text(&record, Paint::none(), 100).contains("\ncommand   paused for 1m 1s more\n"));
+        assert!(text(&record, Paint::none(), 100).ends_with("again: `plimsoll resume web`\n"));
     }
 }

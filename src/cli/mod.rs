@@ -14,6 +14,7 @@ mod interrupt;
 mod output;
 mod paint;
 mod pause;
+mod problems;
 mod reload;
 mod restart;
 mod run;
@@ -22,6 +23,7 @@ mod schedule;
 mod simulate;
 mod status;
 mod table;
+mod width;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,7 +43,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(CliCommand::Doctor { config, json }) => doctor::doctor(&config, json),
         Ok(CliCommand::Events(asked)) => events::events(&asked),
         Ok(CliCommand::Explain { service, json, to }) => explain::explain(&service, json, &to),
-        Ok(CliCommand::Healthcheck { to }) => healthcheck::healthcheck(&to),
+        Ok(CliCommand::Healthcheck { verbose, to }) => healthcheck::healthcheck(verbose, &to),
         Ok(CliCommand::Init(asked)) => init::init(&asked),
         Ok(CliCommand::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
         Ok(CliCommand::Reload { to }) => reload::reload(&to),

@@ -13,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::model::schedule::{EffectiveSchedule, Timetable};
 use crate::model::time::Wall;
+use crate::model::units;
 use crate::model::zone::{LocalTime, Zone};
 use crate::outside::Clock;
 
@@ -27,12 +28,8 @@ pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
     };
     let service = config.services.values().find(|s| s.name.as_str() == asked.service);
     let Some(service) = service else {
-        let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
-        complain(&format!(
-            "the config has no service `{}`; it has: {}",
-            asked.service,
-            known.join(", ")
-        ));
+        let known = config.services.keys().map(|name| name.as_str());
+        complain(&units::no_service(&asked.service, known));
         return ExitCode::FAILURE;
     };
     match span(asked, &service.timetable.zone()) {

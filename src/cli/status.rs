@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::DateTime;
 use serde_json::Value;
 
 use crate::cli::args::cli_command::StatusArgs;
@@ -13,7 +12,8 @@ use crate::cli::client::Daemon;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{WIDTH, amount, cut, operator_lines, span, table, word};
+use crate::cli::table::{amount, cut, hanging, joined, operator_lines, span, table, word};
+use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 16;
 
@@ -95,44 +95,93 @@ impl StatusQuery {
             OutputFormat::Line => return Ok(format!("{asked}\n")),
             OutputFormat::Table(paint) => paint,
         };
+        let width = width::of_stdout();
         if self.path.is_some() {
             let all = self.daemon.get("/status")?;
-            let table = services(&all, &[&asked], paint);
-            return Ok(format!("{table}\n{}", replicas(&asked)));
+            return Ok(one(&all, &asked, paint, width));
         }
-        let each: Vec<&Value> = asked["services"].as_array().into_iter().flatten().collect();
-        Ok(format!("{}\n{}", daemon(&asked, paint), services(&asked, &each, paint)))
+        let mut each: Vec<&Value> = asked["services"].as_array().into_iter().flatten().collect();
+        each.sort_by_key(|service| trouble(&asked, service));
+        let table = services(&asked, &each, paint, width);
+        Ok(format!("{}\n{table}", daemon(&asked, paint, width)))
     }
 }
 
-/// What concerns all services.
-fn daemon(all: &Value, paint: Paint) -> String {
+/// One service with its problems, its replicas, and what those that fail logged.
+fn one(all: &Value, service: &Value, paint: Paint, width: usize) -> String {
+    let name = service["name"].as_str();
+    let mut out = services(all, &[service], paint, width);
+    let problems = problems::of(all, name);
+    if !problems.is_empty() {
+        out += &text(&problems::lines(&problems, &all["at"], paint, width), true);
+    }
+    let replicas = replicas(service, width);
+    out + "\n" + &replicas + &failures(&all["at"], service, width)
+}
+
+/// The last lines of replicas that fail, or of the last one that failed and is gone.
+fn failures(now: &Value, service: &Value, width: usize) -> String {
+    let replicas = service["replicas"].as_array().into_iter().flatten();
+    let failing: Vec<&Value> = replicas.filter(|replica| !replica["error"].is_null()).collect();
+    let mut lines = Vec::new();
+    for replica in &failing {
+        let name = word(&replica["name"]);
+        lines.extend(hanging(&format!("{name}: "), &word(&replica["error"]), width));
+        lines.extend(log(&replica["log"], width));
+    }
+    let last = &service["last_failure"];
+    let is_shown = |replica: &&Value| replica["name"] == last["replica"];
+    if !last.is_null() && !failing.iter().any(is_shown) {
+        let ago = problems::ago(now, &last["at"]).unwrap_or_default();
+        let name = word(&last["replica"]);
+        let first = format!("{name}, {ago} ago: ");
+        lines.extend(hanging(&first, &word(&last["message"]), width));
+        lines.extend(log(&last["log"], width));
+    }
+    if lines.is_empty() { String::new() } else { text(&lines, true) }
+}
+
+fn log(lines: &Value, width: usize) -> Vec<String> {
+    let lines = lines.as_array().into_iter().flatten();
+    lines.flat_map(|line| hanging("  | ", &word(line), width)).collect()
+}
+
+fn text(lines: &[String], is_apart: bool) -> String {
+    let begin = if is_apart { "\n" } else { "" };
+    lines.iter().fold(begin.to_owned(), |out, line| format!("{out}{line}\n"))
+}
+
+/// What is in trouble comes first.
+fn trouble(all: &Value, service: &Value) -> u8 {
+    let problems = problems::of(all, service["name"].as_str());
+    if problems.iter().any(|problem| problem["severity"] == "critical") {
+        0
+    } else if !problems.is_empty() {
+        1
+    } else {
+        2
+    }
+}
+
+/// What concerns all services, and every problem.
+fn daemon(all: &Value, paint: Paint, width: usize) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
     let version = word(&all["version"]);
     let config = word(&all["config"]);
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
     let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
-    let mut tell = |colour, line: &str| out += &format!("{}\n", paint.paint(colour, line));
     if all["dry_run"] == true {
-        tell(Colour::Odd, "dry run: nothing is changed");
+        out += &format!("{}\n", paint.paint(Colour::Odd, "dry run: nothing is changed"));
     }
-    if let Some(error) = all["docker"]["error"].as_str() {
-        tell(Colour::Bad, &format!("docker does not answer: {error}"));
-    }
-    if let Some(error) = all["haproxy"]["error"].as_str() {
-        tell(Colour::Bad, error);
-    } else if all["haproxy"]["answers"] == false {
-        tell(Colour::Bad, "haproxy does not answer");
-    }
-    let orphans: Vec<String> = all["orphans"].as_array().into_iter().flatten().map(word).collect();
-    if !orphans.is_empty() {
-        let orphans = orphans.join(", ");
-        tell(Colour::Odd, &format!("not in the config, but still running: {orphans}"));
+    let problems = problems::of(all, None);
+    if !problems.is_empty() {
+        out += &format!("{}\n", problems::counted(&problems));
+        out += &text(&problems::lines(&problems, &all["at"], paint, width), true);
     }
     out
 }
 
-fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
+fn services(all: &Value, services: &[&Value], paint: Paint, width: usize) -> String {
     let row = |service: &&Value| {
         [
             word(&service["name"]),
@@ -146,22 +195,28 @@ fn services(all: &Value, services: &[&Value], paint: Paint) -> String {
         ]
     };
     let rows: Vec<[String; 8]> = services.iter().map(row).collect();
-    let heads = ["service", ">ready", ">wanted", ">min", ">max", "load", "schedule", "last change"];
-    let text = table(heads, &rows);
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for (line, service) in lines.iter_mut().skip(1).zip(services) {
+    let heads =
+        ["service", ">ready", ">desired", ">min", ">max", "load", "schedule", "last change"];
+    let mut rows = table(heads, &rows, width);
+    for (lines, service) in rows.iter_mut().skip(1).zip(services) {
+        let ready = service["ready"].as_u64();
         // Starting, or failing to start.
-        if service["ready"].as_u64() < service["desired"].as_u64() {
-            *line = paint.paint(Colour::Odd, line);
+        if ready < service["desired"].as_u64() {
+            let colour = if ready == Some(0) { Colour::Bad } else { Colour::Odd };
+            lines.iter_mut().for_each(|line| *line = paint.paint(colour, line));
         }
     }
+    let mut lines: Vec<String> = rows.into_iter().flatten().collect();
     for service in services {
-        lines.extend(shortage(service).map(|line| paint.paint(Colour::Odd, &cut(&line, WIDTH))));
-        let named = |line| format!("{}: {line}", word(&service["name"]));
-        let commands = operator_lines(service).into_iter().map(named);
-        lines.extend(commands.map(|line| paint.paint(Colour::Faint, &cut(&line, WIDTH))));
+        let name = format!("{}: ", word(&service["name"]));
+        let shortage = shortage(service).into_iter();
+        let shortage = shortage.flat_map(|line| hanging(&name, &line, width));
+        lines.extend(shortage.map(|line| paint.paint(Colour::Odd, &line)));
+        let commands = operator_lines(service).into_iter();
+        let commands = commands.flat_map(|line| hanging(&name, &line, width));
+        lines.extend(commands.map(|line| paint.paint(Colour::Faint, &line)));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    text(&lines, false)
 }
 
 /// Why fewer replicas are ready than desired, if a rule of the decision says so.
@@ -172,7 +227,7 @@ fn shortage(service: &Value) -> Option<String> {
     let last = service["because"].as_array()?.last()?;
     let reason = last["reason"].as_str()?;
     let is_it = ["StoppedByCompose", "CrashLoop", "NoHeadroom"].contains(&reason);
-    is_it.then(|| format!("{}: {}", word(&service["name"]), word(&last["text"])))
+    is_it.then(|| word(&last["text"]))
 }
 
 /// The metric that proposes the most replicas, with its target.
@@ -199,18 +254,16 @@ fn change(now: &Value, change: &Value) -> String {
     if change.is_null() {
         return "-".to_owned();
     }
-    let at = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok();
-    let ago = at(now).zip(at(&change["at"])).map(|(now, at)| (now - at).num_seconds());
-    let ago = span(u64::try_from(ago.unwrap_or(0)).unwrap_or(0));
+    let ago = problems::ago(now, &change["at"]).unwrap_or_else(|| "0s".to_owned());
     let from = word(&change["from"]);
     let to = word(&change["to"]);
     format!("{from}->{to} {ago} ago: {}", word(&change["text"]))
 }
 
-fn replicas(service: &Value) -> String {
+fn replicas(service: &Value, width: usize) -> String {
     let all: Vec<&Value> = service["replicas"].as_array().into_iter().flatten().collect();
     if all.iter().any(|replica| replica["node"].is_string()) {
-        return tasks(&all);
+        return tasks(&all, width);
     }
     let percent = Value::from("%");
     let row = |replica: &Value| {
@@ -225,14 +278,15 @@ fn replicas(service: &Value) -> String {
         ]
     };
     let rows: Vec<[String; 7]> = all.into_iter().map(row).collect();
-    table(["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"], &rows)
+    let heads = ["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"];
+    joined(&table(heads, &rows, width))
 }
 
 /// Of Swarm. Only their own nodes know what they use.
-fn tasks(all: &[&Value]) -> String {
+fn tasks(all: &[&Value], width: usize) -> String {
     let row = |task: &&Value| ["name", "container", "state", "node"].map(|key| word(&task[key]));
     let rows: Vec<[String; 4]> = all.iter().map(row).collect();
-    table(["replica", "task", "state", "node"], &rows)
+    joined(&table(["replica", "task", "state", "node"], &rows, width))
 }
 
 #[cfg(test)]
@@ -254,7 +308,7 @@ replica  task          state     node
 web-1    0123456789ab  ready     far
 web-2    0123456789ab  starting  -
 ";
-        assert_eq!(replicas(&json!({ "replicas": tasks })), want);
+        assert_eq!(replicas(&json!({ "replicas": tasks }), 80), want);
     }
 
     #[test]
@@ -263,6 +317,10 @@ web-2    0123456789ab  starting  -
             "version": "1.2.3", "uptime_s": 7500, "check_interval_s": 15.0, "config": "/etc/c",
             "at": "2026-11-23T10:00:30Z", "dry_run": true, "docker": { "error": "it is gone" },
             "haproxy": { "answers": false }, "orphans": ["old"],
+            "problems": [{
+                "since": "2026-11-23T10:00:00Z", "kind": "docker.lost", "service": null,
+                "severity": "critical", "message": "it is gone", "fix": "start it",
+            }],
         });
         let web = json!({
             "name": "web", "ready": 2, "desired": 3, "min": 1, "max": 8, "window": "monday",
@@ -291,13 +349,16 @@ web-2    0123456789ab  starting  -
 plimsoll 1.2.3, up 2h 5m, checks every 15s
 /etc/c
 dry run: nothing is changed
-docker does not answer: it is gone
-haproxy does not answer
-not in the config, but still running: old
+1 problem, critical
 
-service  ready  wanted  min  max  load               schedule              last change
-web          2       3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%…
-shop         2       3    1    8  -                  -                     -
+critical  it is gone
+          fix: start it
+          since 2026-11-23T10:00:00Z, 30s ago
+
+service  ready  desired  min  max  load               schedule              last change
+web          2        3    1    8  memory 90%/80% +1  monday (not by load)  2->3 30s ago: memory 90%
+                                                                            for a target of 80%
+shop         2        3    1    8  -                  -                     -
 web: held at 3 for 1m 30s more
 shop: stopped by compose
 
@@ -305,8 +366,8 @@ replica  container     state  address          cpu  memory  sessions
 web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3
 ";
         let none = Paint::none();
-        let table = services(&all, &[&web, &shop], none);
-        assert_eq!([daemon(&all, none), table, replicas(&web)].join("\n"), want);
+        let table = services(&all, &[&web, &shop], none, 100);
+        assert_eq!([daemon(&all, none, 100), table, replicas(&web, 100)].join("\n"), want);
         assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

@@ -1,30 +1,95 @@
-//! Values in columns, for people, within 100 of them.
+//! Values in columns, for people, within a width.
 
 use serde_json::Value;
 
 use crate::model::terminal;
 
-pub(crate) const WIDTH: usize = 100;
+/// Columns that the last cell of a row needs to stand beside the others.
+const ROOM_MIN: usize = 20;
+const INDENT: usize = 4;
 
-/// Rows under their heads; the last column is cut where the line ends. A head that begins with `>`
-/// has numbers below it.
-pub(crate) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+/// Rows under their heads, within `width` columns: the last cell is wrapped at words, below the row
+/// if there is no room beside the other cells. A head that begins with `>` has numbers below it.
+/// Gives the lines of the heads and of each row.
+pub(crate) fn table<const N: usize>(
+    heads: [&str; N],
+    rows: &[[String; N]],
+    width: usize,
+) -> Vec<Vec<String>> {
     let names = heads.map(|head| head.trim_start_matches('>').to_owned());
-    let lines: Vec<&[String; N]> = [&names].into_iter().chain(rows).collect();
-    let width = |column: usize| lines.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
-    let mut out = String::new();
-    for row in lines {
-        let cells = heads.iter().zip(row).zip(&widths).map(|((head, cell), width)| {
-            match head.starts_with('>') {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            }
+    let all: Vec<&[String; N]> = [&names].into_iter().chain(rows).collect();
+    let longest = |column: usize| all.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| longest(column).unwrap_or(0)).collect();
+    let beside: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+    let is_beside = beside + widths.last().copied().unwrap_or(0).min(ROOM_MIN) <= width;
+    let row = |row: &&[String; N]| {
+        let cells = heads.iter().zip(*row).zip(&widths).take(N.saturating_sub(1));
+        let cells = cells.map(|((head, cell), width)| match head.starts_with('>') {
+            true => format!("{cell:>width$}  "),
+            false => format!("{cell:<width$}  "),
         });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        out += &format!("{}\n", cut(line.trim_end(), WIDTH));
+        let mut first = cells.collect::<String>();
+        let last = row.last().map(String::as_str).unwrap_or_default();
+        let is_number = heads.last().is_some_and(|head| head.starts_with('>'));
+        let own = widths.last().copied().unwrap_or(0);
+        let last = if is_number { format!("{last:>own$}") } else { last.to_owned() };
+        if is_beside {
+            let room = width.saturating_sub(beside).max(1);
+            let mut lines = if is_number { vec![last] } else { wrapped(&last, room) }.into_iter();
+            first += &lines.next().unwrap_or_default();
+            let more = lines.map(|line| format!("{:beside$}{line}", ""));
+            return [first.trim_end().to_owned()].into_iter().chain(more).collect();
+        }
+        let more = wrapped(&last, width.saturating_sub(INDENT).max(1)).into_iter();
+        let more = more.map(|line| format!("{:INDENT$}{line}", ""));
+        [first.trim_end().to_owned()].into_iter().chain(more).collect()
+    };
+    all.iter().map(row).collect()
+}
+
+/// The lines of a table, each with its end.
+pub(crate) fn joined(rows: &[Vec<String>]) -> String {
+    rows.iter().flatten().map(|line| format!("{line}\n")).collect()
+}
+
+/// Lines of at most `width` characters, broken at spaces; a word that is longer is broken too.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        let gap = usize::from(0 < used);
+        if width < used + gap + word.len() && 0 < used {
+            lines.push(String::new());
+            used = 0;
+        }
+        while width < word.len() {
+            let rest = word.split_off(width);
+            lines.last_mut().into_iter().for_each(|line| line.extend(&word));
+            lines.push(String::new());
+            word = rest;
+        }
+        if let Some(line) = lines.last_mut() {
+            if 0 < used {
+                line.push(' ');
+                used += 1;
+            }
+            line.extend(&word);
+            used += word.len();
+        }
     }
-    out
+    lines
+}
+
+/// As `wrapped`, with `first` before the first line and as many spaces before the others.
+pub(crate) fn hanging(first: &str, text: &str, width: usize) -> Vec<String> {
+    let indent = first.chars().count();
+    let lines = wrapped(text, width.saturating_sub(indent).max(ROOM_MIN)).into_iter().enumerate();
+    let line = |(at, line): (usize, String)| match at {
+        0 => format!("{first}{line}"),
+        _ => format!("{:indent$}{line}", ""),
+    };
+    lines.map(line).collect()
 }
 
 pub(crate) fn cut(text: &str, width: usize) -> String {
@@ -78,7 +143,7 @@ pub(crate) fn plain(text: &str) -> String {
     terminal::plain_line(text).into_owned()
 }
 
-/// Operator commands in effect, and warnings, one line each.
+/// Operator commands in effect and a rollout, one line each.
 pub(crate) fn operator_lines(service: &Value) -> Vec<String> {
     let left = |order: &Value, end: &str| match order["left_s"].as_u64() {
         Some(left) => format!("for {} more", span(left)),
@@ -96,16 +161,6 @@ pub(crate) fn operator_lines(service: &Value) -> Vec<String> {
         lines.push(format!("paused {}", left(pause, "until it is resumed")));
     }
     lines.extend(rollout(&service["rollout"]));
-    if service["reason"] == "CrashLoop" {
-        lines.push(
-            "replicas keep failing to start; see `plimsoll events` for the reason".to_owned(),
-        );
-    }
-    if service["suspect"] == true {
-        lines.push(
-            "all replicas became unhealthy at once: health check results are ignored".to_owned(),
-        );
-    }
     lines
 }
 
@@ -126,7 +181,7 @@ fn rollout(rollout: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use crate::cli::table::{amount, cut, operator_lines, plain, span, table};
+    use crate::cli::table::{amount, hanging, joined, operator_lines, plain, span, table, wrapped};
 
     #[test]
     fn spans_have_their_two_largest_units() {
@@ -138,13 +193,38 @@ mod tests {
     }
 
     #[test]
-    fn tables_end_at_their_width() {
-        let rows = [["a".to_owned(), "10".to_owned(), "x".repeat(200)]];
-        let text = table(["name", ">n", "text"], &rows);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "name   n  text");
-        assert!(lines[1].starts_with("a     10  xxx") && lines[1].ends_with('…'));
-        assert_eq!((lines[1].chars().count(), cut("abc", 3)), (100, "abc".to_owned()));
+    fn the_last_cell_is_wrapped_beside_the_others_or_below() {
+        let rows = [["a".to_owned(), "10".to_owned(), "one two three four five".to_owned()]];
+        let lines = |width| joined(&table(["name", ">n", "text"], &rows, width));
+        let beside = "\
+name   n  text
+a     10  one two three four
+          five
+";
+        assert_eq!(lines(30), beside);
+        let below = "\
+name   n
+    text
+a     10
+    one two three four five
+";
+        assert_eq!(lines(29), below);
+        assert_eq!(lines(33).lines().count(), 2);
+    }
+
+    #[test]
+    fn text_is_wrapped_at_words_and_long_words_are_broken() {
+        for (text, width, want) in [
+            ("", 3, &[""][..]),
+            ("ab", 2, &["ab"]),
+            ("ab c", 4, &["ab c"]),
+            ("ab c", 3, &["ab", "c"]),
+            ("abcdef g", 4, &["abcd", "ef g"]),
+            ("a abcde", 4, &["a", "abcd", "e"]),
+        ] {
+            assert_eq!(wrapped(text, width), want, "{text} {width}");
+        }
+        assert_eq!(hanging("- ", "aaaaaaaaaaaaaaaaaaaa b", 22), ["- aaaaaaaaaaaaaaaaaaaa", "  b"]);
     }
 
     #[test]
@@ -163,7 +243,5 @@ mod tests {
             operator_lines(&service),
             ["held at 4 for 2h more: sale", "paused until it is resumed"]
         );
-        let fails = operator_lines(&json!({ "reason": "CrashLoop" }));
-        assert_eq!(fails, ["replicas keep failing to start; see `plimsoll events` for the reason"]);
     }
 }

@@ -8,6 +8,7 @@ use crate::model::command::{Answer, Order, Refusal};
 use crate::model::event::{Event, Kind};
 use crate::model::memory::Failures;
 use crate::model::time::Moment;
+use crate::model::units;
 
 impl Controller {
     /// What was accepted is stored before the answer says so. `service`: `None` is every service.
@@ -33,10 +34,8 @@ impl Controller {
         let services = self.config.services.values().filter(|s| is_chosen(s.name.as_str()));
         let services: Vec<_> = services.cloned().collect();
         if let Some(unknown) = service.filter(|_| services.is_empty()) {
-            let known: Vec<&str> = self.config.services.keys().map(|n| n.as_str()).collect();
-            let known = known.join(", ");
-            let words = format!("the config has no service {unknown}; it has: {known}");
-            return Err(Refusal::Unknown(words));
+            let known = self.config.services.keys().map(|name| name.as_str());
+            return Err(Refusal::Unknown(units::no_service(unknown, known)));
         }
         if self.config.dry_run {
             let words = "this is a dry run, which changes nothing";

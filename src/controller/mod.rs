@@ -25,7 +25,7 @@ use crate::controller::tick::{Adapters, ControllerState, TickInput, TickOutput, 
 use crate::decide::rollout;
 use crate::model::action::{Action, Claim, Done};
 use crate::model::config::Config;
-use crate::model::event::Event;
+use crate::model::event::{Event, Kind};
 use crate::model::memory::Memory;
 use crate::model::metric::{Milli, Source};
 use crate::model::replica::ContainerId;
@@ -189,8 +189,8 @@ impl Controller {
     /// Ticks if it is time, and collects what is due. `is_verbose`: the output includes readings.
     pub(crate) fn poll(&mut self, adapters: &Adapters, is_verbose: bool) -> Poll {
         let now = adapters.clock.now();
-        self.watch_proxy(adapters, now);
-        let mut effects = Vec::new();
+        let mut effects: Vec<Effect> =
+            self.watch_proxy(adapters, now).map(Effect::Emit).into_iter().collect();
         let early = self.watch_load(adapters, now);
         let next = self.schedule.next(now);
         let is_evaluation = next == NextTick::Evaluation;
@@ -230,16 +230,20 @@ impl Controller {
     }
 
     /// An HAProxy that died is started at once, not at the next evaluation.
-    fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) {
+    fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) -> Option<Event> {
         if now < self.next_proxy_check {
-            return;
+            return None;
         }
         self.next_proxy_check = now.plus(PROXY_WATCH);
         let is_alive = adapters.proxy.is_alive();
-        if self.proxy_was_alive && !is_alive {
-            self.schedule.wake(now);
+        let was_alive = std::mem::replace(&mut self.proxy_was_alive, is_alive);
+        if is_alive || !was_alive {
+            return None;
         }
-        self.proxy_was_alive = is_alive;
+        self.schedule.wake(now);
+        // A reload that is under way ends one process and starts another.
+        let is_reloading = self.in_flight.claims(now).contains(&Claim::Proxy);
+        (!is_reloading).then(|| Event::new(Kind::ProxyDied, "HAProxy ended; it is started again"))
     }
 
     /// The services whose load rose since the last evaluation.
@@ -329,6 +333,7 @@ impl Controller {
             services: output.services,
             orphans: output.orphans,
             nodes: output.nodes,
+            problems: Vec::new(),
         }
     }
 

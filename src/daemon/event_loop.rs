@@ -21,8 +21,10 @@ use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::command::{Answer, Command, Refusal};
 use crate::model::event::{Event, Kind};
+use crate::model::status::Status;
 use crate::model::time::Moment;
 use crate::outside::{Clock, Result};
+use crate::report::problems::Problems;
 use crate::report::slow_ticks::SlowTicks;
 use crate::report::telemetry::Telemetry;
 use crate::serve::StatusCell;
@@ -70,6 +72,9 @@ pub(crate) struct EventLoop {
     options: Options,
     pub(crate) is_stopping: bool,
     slow: SlowTicks,
+    problems: Problems,
+    /// An event may have changed the problems since the status was published.
+    has_new_problems: bool,
 }
 
 impl EventLoop {
@@ -84,6 +89,8 @@ impl EventLoop {
             options,
             is_stopping: false,
             slow: SlowTicks::default(),
+            problems: Problems::default(),
+            has_new_problems: false,
         }
     }
 
@@ -93,6 +100,7 @@ impl EventLoop {
         }
         while !self.is_stopping {
             self.poll();
+            self.publish_problems();
             let now = self.now();
             self.components.notify.alive(now);
             self.receive(self.controller.idle(now).min(self.controller.until_proxy_check(now)));
@@ -196,7 +204,9 @@ impl EventLoop {
             }
         }
         let answered = output.engine_error.is_none();
-        let status = self.controller.status(&self.components.adapters(), output);
+        let mut status = self.controller.status(&self.components.adapters(), output);
+        self.problems.complete(&mut status);
+        self.has_new_problems = false;
         self.components.notify.took_turn(&status);
         self.components.status_cell.publish(status);
         answered
@@ -237,6 +247,19 @@ impl EventLoop {
 
     pub(crate) fn record(&mut self, event: &Event) {
         self.components.recorder.record(event);
+        self.has_new_problems |= self.problems.note(event, self.components.clock.wall());
+    }
+
+    /// Between two ticks.
+    fn publish_problems(&mut self) {
+        if !std::mem::take(&mut self.has_new_problems) {
+            return;
+        }
+        if let Some(status) = self.components.status_cell.read() {
+            let mut status = Status::clone(&status);
+            self.problems.complete(&mut status);
+            self.components.status_cell.publish(status);
+        }
     }
 
     fn reload(&mut self) -> std::result::Result<String, Vec<String>> {

@@ -93,7 +93,15 @@ pub(crate) fn apply(
         }
         Order::Release => {
             let was = next.hold.take().map(|_| Kind::HoldReleased);
-            (was, if was.is_some() { "released by command" } else { "no hold was set" }.to_owned())
+            (
+                was,
+                if was.is_some() {
+                    "released by command; load decides again"
+                } else {
+                    "no hold was set"
+                }
+                .to_owned(),
+            )
         }
         Order::Pause { span } => {
             next.pause = Some(Pause { until: span.map(|span| now.plus(span)) });
@@ -288,7 +296,10 @@ mod tests {
         let held = ordered(2, &hold(Count::Exactly(3))).unwrap();
         assert_eq!(held.words, "3 replicas, until further notice");
         let back = apply(&service, &held.memory, (NOW, Wall(0)), &Order::Release).unwrap();
-        assert_eq!((back.memory.hold, back.words.as_str()), (None, "released by command"));
+        assert_eq!(
+            (back.memory.hold, back.words.as_str()),
+            (None, "released by command; load decides again")
+        );
         assert_eq!(back.kind, Some(Kind::HoldReleased));
         for (order, words) in
             [(Order::Release, "no hold was set"), (Order::Resume, "it was not paused")]

@@ -105,9 +105,18 @@ impl<'a> PlanBuilder<'a> {
 
     pub(crate) fn finish(mut self, requeue_after: Option<Duration>) -> (Plan, ServiceMemory) {
         if self.from() == self.desired {
-            self.because.extend(self.still_draining());
+            self.because.extend(self.none_ready().or_else(|| self.still_draining()));
         }
         self.assemble(requeue_after)
+    }
+
+    /// An outage is the reason, unless a rule says more about it.
+    fn none_ready(&self) -> Option<AppliedRule> {
+        let last = self.because.last().filter(|cause| cause.rule.is_silent_on_outage())?;
+        let rule = Rule::NoneReady(self.desired);
+        // In panic mode HAProxy keeps its servers, whatever their checks say.
+        let is_down = 0 < self.desired && self.counts.ready == 0 && self.next.panic_mode.is_none();
+        is_down.then_some(AppliedRule { rule, number: last.number })
     }
 
     /// The number is reached, but some replicas still drain. Any other reason says more.

@@ -119,6 +119,7 @@ pub(crate) enum Kind {
     ProxyReloadDeferred,
     ProxyFull,
     ProxyKilled,
+    ProxyDied,
     DockerLost,
     DockerBack,
     SwarmDegraded,
@@ -136,7 +137,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 59] = [
+    pub(crate) const ALL: [Kind; 60] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -182,6 +183,7 @@ impl Kind {
         Kind::ProxyReloadDeferred,
         Kind::ProxyFull,
         Kind::ProxyKilled,
+        Kind::ProxyDied,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::SwarmDegraded,
@@ -245,6 +247,7 @@ impl Kind {
             Kind::ProxyReloadDeferred => "haproxy.reload_deferred",
             Kind::ProxyFull => "haproxy.full",
             Kind::ProxyKilled => "haproxy.killed",
+            Kind::ProxyDied => "haproxy.died",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::SwarmDegraded => "swarm.degraded",
@@ -289,6 +292,7 @@ impl Kind {
             | Kind::ProxyReloadDeferred
             | Kind::ProxyFull
             | Kind::ProxyKilled
+            | Kind::ProxyDied
             | Kind::MetricFailed
             | Kind::StateMissing
             | Kind::SwarmDegraded

@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod metric;
 pub(crate) mod owner;
 pub(crate) mod plan;
+pub(crate) mod problem;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod reason;

@@ -109,6 +109,8 @@ pub(crate) enum Rule {
     SwarmUnavailable,
     /// A bug in plimsoll: the service is left as it is.
     DecisionFailed,
+    /// Of this many replicas none can serve.
+    NoneReady(u32),
     /// Docker compose stopped all containers of the service.
     StoppedByCompose,
     /// The backoff after failures in a row delays starts.
@@ -120,9 +122,10 @@ pub(crate) enum Rule {
 
 /// The reason where nothing limits the number. HPA's condition `ScalingLimited` has the same word.
 pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
+const METRICS_MISSING: &str = "MetricsMissing";
 
 /// Every reason that a decision can have.
-pub(crate) const REASONS: [&str; 16] = [
+pub(crate) const REASONS: [&str; 17] = [
     "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
@@ -139,6 +142,7 @@ pub(crate) const REASONS: [&str; 16] = [
     "MetricsMissing",
     "CrashLoop",
     "StoppedByCompose",
+    "NoneReady",
 ];
 
 /// The value of a metric beside its target.
@@ -187,7 +191,7 @@ impl Rule {
             | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
             | Rule::SwarmUnavailable
-            | Rule::DecisionFailed => "MetricsMissing",
+            | Rule::DecisionFailed => METRICS_MISSING,
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
             Rule::Paused { .. } | Rule::NotLeader => "Paused",
@@ -196,6 +200,7 @@ impl Rule {
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
             Rule::StoppedByCompose => "StoppedByCompose",
+            Rule::NoneReady(_) => "NoneReady",
         }
     }
 }
@@ -204,6 +209,12 @@ impl Rule {
     /// The number is as desired: no limit, command or missing reading explains it.
     pub(crate) fn is_within_range(&self) -> bool {
         self.word() == WITHIN_RANGE
+    }
+
+    /// It explains no outage: nothing limits the number, or readings are missing, as they are where
+    /// nothing runs that could be read.
+    pub(crate) fn is_silent_on_outage(&self) -> bool {
+        self.is_within_range() || self.word() == METRICS_MISSING
     }
 
     /// Load did not decide on the number, or not on current readings.
@@ -222,6 +233,7 @@ impl Rule {
             | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
             | Rule::SwarmUnavailable
+            | Rule::NoneReady(_)
             | Rule::DecisionFailed => true,
             Rule::Found(_)
             | Rule::BelowMin(_)
@@ -306,6 +318,8 @@ impl fmt::Display for Rule {
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
+            Rule::NoneReady(1) => write!(f, "its only replica is not ready"),
+            Rule::NoneReady(count) => write!(f, "none of {count} replicas is ready"),
             Rule::DecisionFailed => write!(f, "internal error in plimsoll; see the log"),
             Rule::StoppedByCompose => {
                 write!(f, "stopped by compose; nothing starts until compose starts it")

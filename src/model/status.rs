@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
+use crate::model::problem::Problem;
 use crate::model::replica::Load;
 use crate::model::service::Listen;
 use crate::model::swarm::SwarmNode;
@@ -36,6 +37,8 @@ pub(crate) struct Status {
     pub(crate) orphans: Vec<String>,
     /// Of the Swarm, where it runs a service of the config.
     pub(crate) nodes: Vec<SwarmNode>,
+    /// The critical ones first, then the oldest.
+    pub(crate) problems: Vec<Problem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,19 @@ pub(crate) struct ServiceStatus {
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// The last evaluations, oldest first.
     pub(crate) course: Arc<VecDeque<LoadPoint>>,
+    /// Of a replica that may be gone by now. `None`: the service has been whole since.
+    pub(crate) last_failure: Option<Failure>,
+}
+
+/// How a replica failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) at: Wall,
+    pub(crate) replica: String,
+    /// One line.
+    pub(crate) message: String,
+    /// The last lines that its container logged.
+    pub(crate) log: Vec<String>,
 }
 
 /// One evaluation in short.
@@ -135,6 +151,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) sessions: Option<u64>,
     /// The error of its health check, or how it exited.
     pub(crate) error: Option<String>,
+    /// The last lines that the container logged, if it fails.
+    pub(crate) log: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,6 +114,18 @@ pub(crate) fn nearest_key<'k>(
     near.or_else(|| longer.next().filter(|_| longer.next().is_none()))
 }
 
+/// `the config has no service wbe; did you mean web?`, or else with all that it has.
+pub(crate) fn no_service<'k>(
+    name: &str,
+    known: impl IntoIterator<Item = &'k str> + Clone,
+) -> String {
+    if let Some(near) = nearest_key(name, known.clone()) {
+        return format!("the config has no service {name}; did you mean {near}?");
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    format!("the config has no service {name}; it has: {}", known.join(", "))
+}
+
 /// `cooldown` and `period_cool` are short for `cooldown_period`.
 fn abbreviates(short: &str, long: &str) -> bool {
     let begins_a_word = |part: &str| long.split('_').any(|word| word.starts_with(part));

@@ -4,6 +4,7 @@ mod action_events;
 pub(crate) mod events;
 mod proxy_full;
 mod orphans;
+pub(crate) mod problems;
 pub(crate) mod prometheus;
 mod dedup;
 pub(crate) mod series;

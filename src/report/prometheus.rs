@@ -1,7 +1,10 @@
 //! Prometheus' text format 0.0.4: the status and what was counted, as samples.
 
+use std::collections::BTreeSet;
+
 use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
+use crate::model::problem::Problem;
 use crate::model::process::ProcessUsage;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ServiceStatus, Status};
@@ -49,6 +52,7 @@ fn samples(
         Series::Pause => page.each(services, |s| flag(s.pause.is_some())),
         Series::LastTick => page.one(status.map(|s| s.at.0 as f64)),
         Series::DockerUp => page.one(status.map(|s| flag(s.docker_error.is_none()))),
+        Series::Problem => status.into_iter().for_each(|s| problems(page, s)),
         Series::HaproxyUp => page.one(status.map(|s| flag(s.old_proxies.is_some()))),
         Series::OldProcesses => page.one(status.and_then(|s| s.old_proxies).map(f64::from)),
         Series::ProcessCpu => page.one(process.cpu.map(|cpu| cpu.as_secs_f64())),
@@ -163,6 +167,15 @@ fn replicas(page: &mut Page, service: &ServiceStatus) {
     for state in ReplicaState::ALL {
         let count = service.replicas.iter().filter(|r| r.state == state).count();
         page.sample(&[("service", &service.name), ("state", state.word())], count as f64);
+    }
+}
+
+/// Several replicas of a service may have the same.
+fn problems(page: &mut Page, status: &Status) {
+    let labels = |problem: &Problem| (problem.kind.word(), problem.service.clone());
+    let all: BTreeSet<_> = status.problems.iter().map(labels).collect();
+    for (kind, service) in all {
+        page.sample(&[("kind", kind), ("service", service.as_deref().unwrap_or(""))], 1.0);
     }
 }
 
@@ -281,6 +294,7 @@ mod tests {
             record: Some(Arc::new(record)),
             replicas: Vec::new(),
             course: Arc::default(),
+            last_failure: None,
         }
     }
 

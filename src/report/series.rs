@@ -83,6 +83,8 @@ series! {
         "Duration of calls of Docker's API."
     DockerErrors = Counter "plimsoll_docker_errors_total"
         "Calls of Docker's API without a response, or with status 500 or above."
+    Problem = Gauge "plimsoll_problem"
+        "1 for each problem that stands; `service` is empty where it concerns all."
     HaproxyUp = Gauge "plimsoll_haproxy_up"
         "1 while HAProxy answers on its socket."
     Reloads = Counter "plimsoll_haproxy_reloads_total"

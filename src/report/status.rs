@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::decision::{Counts, Decision};
-use crate::model::memory::{DrainStep, ServiceMemory};
+use crate::model::memory::{DrainStep, Hold, ServiceMemory};
 use crate::model::metric::Milli;
 use crate::model::plan::Plan;
 use crate::model::reason::{AppliedRule, Rule};
@@ -53,7 +53,8 @@ impl StatusHistory {
             self.loads.extend(loads.map(|(number, loads)| ((name.to_owned(), number), loads)));
         }
         if plan.decision.from != plan.decision.desired {
-            self.changes.insert(name.to_owned(), change(at, &plan.decision));
+            let change = change(at, &plan.decision, memory.hold.as_ref());
+            self.changes.insert(name.to_owned(), change);
         }
         // A tick between two evaluations has no load: the last evaluation has.
         let stands =
@@ -61,7 +62,11 @@ impl StatusHistory {
         let record = self.records.get(name);
         let mut decision = plan.decision.clone();
         if let Some(record) = record.filter(|_| stands) {
-            decision.because.clone_from(&record.decision.because);
+            let lasting = record.decision.because.iter().filter(|cause| holds_on(cause, memory));
+            let lasting: Vec<AppliedRule> = lasting.copied().collect();
+            if !lasting.is_empty() {
+                decision.because = lasting;
+            }
         }
         let replicas = snapshot.replicas.iter().map(|r| self.replica(snapshot, r, memory));
         let replicas = replicas.collect();
@@ -80,6 +85,7 @@ impl StatusHistory {
             record: self.records.get(name).cloned(),
             replicas,
             course: self.courses.get(name).cloned().unwrap_or_default(),
+            last_failure: None,
         }
     }
 
@@ -103,6 +109,7 @@ impl StatusHistory {
             memory: used,
             sessions: replica.server.map(|server| server.sessions),
             error: memory.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
+            log: Vec::new(),
         }
     }
 
@@ -143,6 +150,7 @@ pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> Ser
         record: None,
         replicas: Vec::new(),
         course: Arc::default(),
+        last_failure: None,
     }
 }
 
@@ -172,8 +180,25 @@ fn point(at: Wall, decision: &Decision) -> LoadPoint {
     LoadPoint { at, load: loads.max(), ready: decision.counts.ready, desired: decision.desired }
 }
 
-fn change(at: Wall, decision: &Decision) -> LastScale {
-    let words: Vec<String> = decision.because.iter().map(|cause| cause.rule.to_string()).collect();
+/// Whether a rule of an evaluation still counts before the next one: an outage may be over by then,
+/// and an operator's command taken back.
+fn holds_on(cause: &AppliedRule, memory: &ServiceMemory) -> bool {
+    match cause.rule {
+        Rule::NoneReady(_) => false,
+        Rule::Held { .. } => memory.hold.is_some(),
+        Rule::Paused { .. } => memory.pause.is_some(),
+        _ => true,
+    }
+}
+
+/// It is shown long afterwards: how long a hold was still to last says nothing then.
+fn change(at: Wall, decision: &Decision, hold: Option<&Hold>) -> LastScale {
+    let word = |rule: &Rule| match (rule, hold.and_then(|hold| hold.reason.as_ref())) {
+        (Rule::Held { .. }, None) => "by an operator".to_owned(),
+        (Rule::Held { .. }, Some(reason)) => format!("by an operator: {reason}"),
+        (rule, _) => rule.to_string(),
+    };
+    let words: Vec<String> = decision.because.iter().map(|cause| word(&cause.rule)).collect();
     let from = decision.from;
     let to = decision.desired;
     let reason = decision.reason();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::model::command::{Command, Refusal};
 use crate::model::status::{ServiceStatus, Status};
+use crate::model::units;
 use crate::outside::Clock;
 use crate::serve::auth::Auth;
 use crate::serve::event_log::EventQuery;
@@ -114,7 +115,7 @@ impl ApiHandler {
             }
             Resource::Explain(name) => {
                 let status = seen()?;
-                let explained = status_json::explanation(status.now, named(&status, name)?);
+                let explained = status_json::explanation(&status, named(&status, name)?);
                 explained.ok_or_else(|| unexplained(&status, name))?
             }
         };
@@ -162,9 +163,8 @@ impl ApiHandler {
 fn named<'a>(status: &'a Status, name: &str) -> Result<&'a ServiceStatus, Response> {
     let service = status.services.iter().find(|service| service.name == name);
     service.ok_or_else(|| {
-        let known: Vec<&str> = status.services.iter().map(|s| s.name.as_str()).collect();
-        let known = known.join(", ");
-        Response::error(404, format!("the config has no service {name}; it has: {known}"))
+        let known = status.services.iter().map(|s| s.name.as_str());
+        Response::error(404, units::no_service(name, known))
     })
 }
 

@@ -10,12 +10,14 @@ use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
+use crate::model::problem::Problem;
 use crate::model::reason::AppliedRule;
 use crate::model::replica::Load;
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
-    LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus, ServiceStatus, Status,
+    Failure, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus,
+    ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
@@ -38,6 +40,19 @@ pub(crate) fn status(status: &Status) -> Value {
         },
         "services": services,
         "orphans": status.orphans,
+        "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
+    })
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "since": stamp(problem.since),
+        "kind": problem.kind.word(),
+        "service": problem.service,
+        "replica": problem.replica,
+        "severity": problem.kind.severity().word(),
+        "message": problem.message,
+        "fix": problem.fix,
     })
 }
 
@@ -103,6 +118,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
         "last_change": service.last_change.as_ref().map(change),
+        "last_failure": service.last_failure.as_ref().map(failure),
         "metrics": measured.unwrap_or_default(),
     });
     merge(&mut out, counts(service.decision.counts));
@@ -127,24 +143,35 @@ pub(crate) fn histories(status: &Status) -> Value {
 }
 
 /// `None` until there was a look at its load.
-pub(crate) fn explanation(now: Moment, service: &ServiceStatus) -> Option<Value> {
+pub(crate) fn explanation(status: &Status, service: &ServiceStatus) -> Option<Value> {
+    let now = status.now;
     let record: &Record = service.record.as_ref()?;
+    let is_its = |problem: &&Problem| problem.service.as_ref() == Some(&service.name);
+    let problems: Vec<Value> = status.problems.iter().filter(is_its).map(problem).collect();
+    // An operator's command since the evaluation counts, which then only gives the readings.
+    let now_decided = &service.decision;
+    let from = if record.decision.desired == now_decided.desired {
+        record.decision.from
+    } else {
+        now_decided.from
+    };
     let mut out = json!({
         "service": service.name,
         "at": stamp(record.at),
-        "from": record.decision.from,
-        "desired": record.decision.desired,
-        "reason": record.decision.reason(),
+        "from": from,
+        "desired": now_decided.desired,
+        "reason": now_decided.reason(),
         "metrics": metrics(&record.decision.measured),
-        "rules": rules(&record.decision.because),
-        "replicas": counts(record.decision.counts),
+        "rules": rules(&now_decided.because),
+        "replicas": counts(now_decided.counts),
         "seen": sightings(&service.name, &record.decision.samples),
+        "problems": problems,
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
     });
-    merge(&mut out, effective(&record.decision.effective));
+    merge(&mut out, effective(&now_decided.effective));
     Some(out)
 }
 
@@ -238,6 +265,15 @@ fn change(change: &LastScale) -> Value {
     })
 }
 
+fn failure(failure: &Failure) -> Value {
+    json!({
+        "at": stamp(failure.at),
+        "replica": failure.replica,
+        "message": failure.message,
+        "log": failure.log,
+    })
+}
+
 fn left(now: Moment, until: Option<Moment>) -> Option<u64> {
     until.map(|until| until.since(now).as_millis().div_ceil(1000) as u64)
 }
@@ -261,5 +297,6 @@ fn replica(replica: &ReplicaStatus) -> Value {
         "memory_percent": percent(replica.memory),
         "sessions": replica.sessions,
         "error": replica.error,
+        "log": replica.log,
     })
 }

@@ -84,7 +84,10 @@ fn status_and_explain_show_what_the_daemon_knows() {
     }
     let text = good(&harness, &["status", "web"]);
     assert!(text.contains("web-1") && text.contains("ready"), "{text}");
-    assert_eq!(good(&harness, &["scale", "web", "auto"]), "web: released by command\n");
+    assert_eq!(
+        good(&harness, &["scale", "web", "auto"]),
+        "web: released by command; load decides again\n"
+    );
     assert_eq!(good(&harness, &["resume", "web"]), "web: scaling resumed\n");
     bad(&harness, &["scale", "web", "+1"], "max_replicas");
     bad(&harness, &["scale", "web", "-2"], "less than none");

@@ -15,7 +15,7 @@ pub(crate) enum CliCommand {
     Doctor { config: PathBuf, json: bool },
     Events(EventsArgs),
     Explain { service: String, json: bool, to: DaemonAddr },
-    Healthcheck { to: DaemonAddr },
+    Healthcheck { verbose: bool, to: DaemonAddr },
     Init(InitArgs),
     Pause { what: Scope, span: Option<String>, to: DaemonAddr },
     Reload { to: DaemonAddr },

@@ -3,7 +3,8 @@
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
     ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LIVE, LOAD, ONCE, OUTPUT,
-    Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL, WATCH,
+    Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL, VERBOSE,
+    WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -69,7 +70,7 @@ const HEALTHCHECK: CommandSpec = CommandSpec {
     name: "healthcheck",
     summary: "check that the daemon is ready",
     operands: &[],
-    options: &[CONFIG, SOCKET],
+    options: &[VERBOSE, CONFIG, SOCKET],
     help: include_str!("../help/healthcheck.txt"),
     read: readers::healthcheck,
 };

@@ -52,7 +52,7 @@ pub(crate) fn read(
             }
             Long(name) => match options.iter().find(|choice| choice.name == name) {
                 Some(choice) => *choice,
-                None => return Err(Long(name).unexpected().to_string()),
+                None => return Err(unknown(name, options)),
             },
             other => return Err(other.unexpected().to_string()),
         };
@@ -65,6 +65,14 @@ pub(crate) fn read(
         }
     }
     Ok(Parsed::Args(args))
+}
+
+fn unknown(name: &str, options: &[OptionSpec]) -> String {
+    let known = options.iter().map(|choice| choice.name).chain(["help"]);
+    match units::nearest_key(name, known) {
+        Some(near) => format!("unknown option `--{name}`; did you mean `--{near}`?"),
+        None => format!("unknown option `--{name}`"),
+    }
 }
 
 impl RawArgs {

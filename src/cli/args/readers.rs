@@ -66,7 +66,8 @@ pub(crate) fn explain(mut args: RawArgs) -> Result<CliCommand, String> {
 }
 
 pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
-    Ok(CliCommand::Healthcheck { to: args.daemon_addr() })
+    let verbose = args.has(options::VERBOSE);
+    Ok(CliCommand::Healthcheck { verbose, to: args.daemon_addr() })
 }
 
 pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {

@@ -32,7 +32,10 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Explain { service, json, to }) => {
             format!("explain {service} json={json} {}", addr(&to))
         }
-        Ok(CliCommand::Healthcheck { to }) => format!("healthcheck {}", addr(&to)),
+        Ok(CliCommand::Healthcheck { verbose, to }) => {
+            let verbose = if verbose { "verbose " } else { "" };
+            format!("healthcheck {verbose}{}", addr(&to))
+        }
         Ok(CliCommand::Init(a)) => format!("init {:?} {:?}", a.compose, a.output),
         Ok(CliCommand::Pause { what, span, to }) => {
             format!("pause {what:?} {span:?} {}", addr(&to))

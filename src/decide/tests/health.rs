@@ -21,7 +21,7 @@ fn a_replica_that_fell_ill_keeps_its_seat_until_another_one_is_ready() {
         RI     50          1..9  2  between         | 2 [ill 2, start 3] effective
         RS     50          1..9  2  paused          | 2 [start 3] paused(-)
         RS     50          1..9  2  hold=2          | 2 [start 3] held(-)
-        S      -           1..9  1                  | 1 [start 2] no_sample
+        S      -           1..9  1                  | 1 [start 2] no_sample none_ready(1)
     ",
     );
 }
@@ -124,15 +124,15 @@ fn when_all_fall_ill_at_once_the_check_is_doubted() {
         "
         II     50          1..9  2                  | 2 [ill 1, ill 2, suspect 2] inside(50%)
         III 50 1..9 2 | 2 [ill 1, ill 2, ill 3, drain 3, suspect 3] inside(50%) draining(1)
-        I      50          1..9  1                  | 1 [ill 1, start 2] no_sample
+        I      50          1..9  1                  | 1 [ill 1, start 2] no_sample none_ready(1)
         IIR    50          1..9  3  | 3 [ill 1, ill 2, start 4] inside(50%)
         IIP    50          1..9  3  | 3 [ill 1, ill 2, start 4] inside(50%)
         IIU    50          1..9  3                  | 3 [ill 1, ill 2, suspect 2] inside(50%)
         IID 50 1..9 2 | 2 [ill 1, ill 2, suspect 2] inside(50%) draining(1)
-        SI     50          1..9  2                  | 2 [ill 2, start 3] no_sample
+        SI     50          1..9  2                  | 2 [ill 2, start 3] no_sample none_ready(2)
         SII 50 1..9 3 | 3 [ill 2, ill 3, suspect 2, start 4] inside(50%)
         SIIR   50          1..9  4                  | 4 [ill 2, ill 3, start 5] inside(50%)
-        SS     -           1..9  2                  | 2 [start 3] no_sample
+        SS     -           1..9  2                  | 2 [start 3] no_sample none_ready(2)
         SS     -           1..9  2  suspected       | 2 [] no_sample
         SSR    50          1..9  3  suspected       | 3 [] inside(50%)
         SSR    50          1..9  3  suspected=1     | 3 [] inside(50%)
@@ -148,7 +148,7 @@ fn when_all_fall_ill_at_once_the_check_is_doubted() {
 #[test]
 fn those_that_never_served_are_ill_and_nothing_is_doubted() {
     for (proxy, want) in [
-        (ProxyObservation::Silent, "2 [ill 1, ill 2, start 3] no_sample"),
+        (ProxyObservation::Silent, "2 [ill 1, ill 2, start 3] no_sample none_ready(2)"),
         // Where there is no HAProxy, none is known to have served.
         (ProxyObservation::Absent, "2 [ill 1, ill 2, suspect 2] no_sample"),
     ] {

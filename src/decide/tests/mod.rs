@@ -490,6 +490,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::WouldBounce { projected, .. } => format!("bounce({projected})"),
         Rule::GapsOutweigh { value } => format!("gaps({value})"),
         Rule::NoSample => "no_sample".to_owned(),
+        Rule::NoneReady(count) => format!("none_ready({count})"),
         Rule::LastOne => "last_one".to_owned(),
         Rule::CoolingDown { left } => format!("cooling({})", left.as_millis()),
         Rule::EngineLost => "lost".to_owned(),

@@ -106,7 +106,7 @@ fn a_replica_that_is_not_ready_counts_on_the_way_up_only() {
         RU     149         1..9  2  starting=2      | 2 [] gaps(74.5%)
         RU     150         1..9  2  starting=2      | 3 [start 3] above(150%)
         R      100         1..9  2                  | 2 [start 2] gaps(50%)
-        UU     -           1..9  2                  | 2 [] no_sample
+        UU     -           1..9  2                  | 2 [] no_sample none_ready(2)
     ",
     );
 }

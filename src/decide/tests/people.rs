@@ -118,8 +118,8 @@ fn composes_that_crashed_is_started_again_and_cloned_only_while_that_fails() {
     table(
         "
         RX 50 1..9 2 two ended=2:crashed | 2 [exited 2, start 2] inside(50%)
-        X   50 1..9 1  solo ended=1:crashed  | 1 [exited 1, start 1] no_sample
-        X   50 1..9 1  solo ended=1:shutdown | 1 [exited 1, start 1] no_sample
+        X   50 1..9 1  solo ended=1:crashed  | 1 [exited 1, start 1] no_sample none_ready(1)
+        X   50 1..9 1  solo ended=1:shutdown | 1 [exited 1, start 1] no_sample none_ready(1)
         RX 50 1..9 2 two ended=2:crashed failures=3/60000 | 2 [exited 2] inside(50%) crash(4,40000)
         RX 50 1..9 2 two ended=2:shutdown late | 2 [exited 2, start 2, start 3] inside(50%)
         RX  50 1..9 2  two clones=2 ended=2:crashed | 2 [exited 2, start 2] inside(50%)

@@ -12,8 +12,8 @@ use crate::model::time::Moment;
 fn numbers_only_grow() {
     table(
         "
-        -      -           1..9  1                  | 1 [start 1] no_sample
-        -      -           1..9  1  given=7         | 1 [start 8] no_sample
+        -      -           1..9  1                  | 1 [start 1] no_sample none_ready(1)
+        -      -           1..9  1  given=7         | 1 [start 8] no_sample none_ready(1)
         RR     50          1..9  3  given=7         | 3 [start 8] inside(50%)
         RR     50          1..9  3  given=1         | 3 [start 3] inside(50%)
         RX     50          1..9  2                  | 2 [exited 2, remove 2, start 3] inside(50%)
@@ -37,7 +37,7 @@ fn a_replica_that_was_made_is_started() {
         RC     50          1..9  3                  | 3 [start 2, start 3] inside(50%)
         RC     50          1..9  2  between         | 2 [start 2] effective
         RC     50          1..9  1                  | 1 [drain 2] inside(50%)
-        CC     -           1..9  2                  | 2 [start 1, start 2] no_sample
+        CC     -           1..9  2                  | 2 [start 1, start 2] no_sample none_ready(2)
     ",
     );
 }

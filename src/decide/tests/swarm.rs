@@ -12,7 +12,7 @@ use crate::model::swarm::SwarmMemory;
 fn its_number_is_all_that_is_changed() {
     table(
         "
-        - - 1..9 ? swarm=3 by=total:90/30 | 3 [] found(3) on(30)
+        - - 1..9 ? swarm=3 by=total:90/30 | 3 [] found(3) on(30) none_ready(3)
         RR - 1..9 2 swarm=2/2 by=total:90/30 | 3 [resize 2 to 3] over(45)
         RRR - 1..9 3 swarm=3/3 by=total:90/30 | 3 [] on(30)
         RRRR - 1..9 4 swarm=4/4 by=total:30/30 | 4 [] under(7.5) down_window(4)
