@@ -7,20 +7,42 @@ use serde_json::{Value, json};
 
 use crate::cli::output::show_painted;
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::plain;
-use crate::config;
+use crate::cli::problems;
+use crate::cli::table::{plain, word};
+use crate::config::{self, Loaded};
 use crate::preflight::{self, Finding, Severity};
+use crate::serve::client;
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
     // Without a good config the default places are examined.
     let config = loaded.config.clone().unwrap_or_else(config::defaults);
-    let found = preflight::examine(&loaded, &config);
+    let mut found = preflight::examine(&loaded, &config);
+    found.extend(running(&loaded));
     let fails = found.iter().any(|finding| finding.verdict == Severity::Fails);
     let paint = Paint::for_stdout();
     let said = if json { document(&found, fails) } else { lines(&found, paint) };
     let written = show_painted(&said, paint);
     if fails { ExitCode::FAILURE } else { written.err().unwrap_or(ExitCode::SUCCESS) }
+}
+
+/// What a daemon that runs has to say. None has to.
+fn running(loaded: &Loaded) -> Vec<Finding> {
+    let status = loaded.socket.as_ref().map(|socket| client::send(socket, "GET", "/status", None));
+    let Some(Ok((200, status))) = status else { return Vec::new() };
+    let finding = |problem: &&Value| {
+        let service = problem["service"].as_str().map(|name| format!("{name}: "));
+        Finding {
+            check: "problem",
+            verdict: match problem["severity"].as_str() {
+                Some("critical") => Severity::Fails,
+                _ => Severity::Warning,
+            },
+            message: service.unwrap_or_default() + &word(&problem["message"]),
+            remedy: Some(word(&problem["fix"])),
+        }
+    };
+    problems::of(&status, None).iter().map(finding).collect()
 }
 
 fn document(found: &[Finding], fails: bool) -> String {

@@ -122,7 +122,6 @@ pub(crate) enum Rule {
 
 /// The reason where nothing limits the number. HPA's condition `ScalingLimited` has the same word.
 pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
-const METRICS_MISSING: &str = "MetricsMissing";
 
 /// Every reason that a decision can have.
 pub(crate) const REASONS: [&str; 17] = [
@@ -191,7 +190,7 @@ impl Rule {
             | Rule::ScaleDownBlocked { .. }
             | Rule::EngineLost
             | Rule::SwarmUnavailable
-            | Rule::DecisionFailed => METRICS_MISSING,
+            | Rule::DecisionFailed => "MetricsMissing",
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
             Rule::Paused { .. } | Rule::NotLeader => "Paused",
@@ -214,7 +213,7 @@ impl Rule {
     /// It explains no outage: nothing limits the number, or readings are missing, as they are where
     /// nothing runs that could be read.
     pub(crate) fn is_silent_on_outage(&self) -> bool {
-        self.is_within_range() || self.word() == METRICS_MISSING
+        self.is_within_range() || self.word() == "MetricsMissing"
     }
 
     /// Load did not decide on the number, or not on current readings.

@@ -141,6 +141,9 @@ fn what_happens_is_counted() {
     harness.dir.write("config.json", &good.replace("\"web\"", "\"api\""));
     daemon.signal("HUP");
     wait(&tcp, r#"plimsoll_replicas_desired{service="api"} 1"#);
-    assert!(!page(&tcp).contains("service=\"web\""), "{}", page(&tcp));
+    // Its container still runs, and that is a problem.
+    let orphaned = r#"plimsoll_problem{kind="service.orphaned",service="web"} 1"#;
+    wait(&tcp, orphaned);
+    assert!(!page(&tcp).replace(orphaned, "").contains("service=\"web\""), "{}", page(&tcp));
     assert_eq!(complaints(&page(&tcp)), "");
 }

@@ -72,6 +72,14 @@ fn parsed(line: &str) -> String {
 }
 
 #[test]
+fn help_fits_into_80_columns() {
+    for spec in commands::COMMANDS {
+        let wide = spec.help.lines().find(|line| 80 < line.chars().count());
+        assert_eq!(wide, None, "{}", spec.name);
+    }
+}
+
+#[test]
 fn words_become_commands() {
     for (line, want) in [
         ("-h", "help short"),

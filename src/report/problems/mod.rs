@@ -24,27 +24,27 @@ const DEATHS_MAX: usize = 1000;
 const LOG_BEGINS: &str = "; its last log lines:\n";
 
 /// Kind, service, replica.
-type Key = (ProblemKind, Option<String>, Option<String>);
+type ProblemKey = (ProblemKind, Option<String>, Option<String>);
 
 /// A problem as found; since when it stands is not known yet.
-struct Finding {
-    key: Key,
+struct Candidate {
+    key: ProblemKey,
     message: String,
     /// It is none until it has stood this long.
     grace: Duration,
 }
 
-impl Finding {
-    fn new(kind: ProblemKind, message: impl Into<String>) -> Finding {
-        Finding { key: (kind, None, None), message: message.into(), grace: Duration::ZERO }
+impl Candidate {
+    fn new(kind: ProblemKind, message: impl Into<String>) -> Candidate {
+        Candidate { key: (kind, None, None), message: message.into(), grace: Duration::ZERO }
     }
 
-    fn service(mut self, name: &str) -> Finding {
+    fn service(mut self, name: &str) -> Candidate {
         self.key.1 = Some(name.to_owned());
         self
     }
 
-    fn replica(mut self, name: &str) -> Finding {
+    fn replica(mut self, name: &str) -> Candidate {
         self.key.2 = Some(name.to_owned());
         self
     }
@@ -53,9 +53,9 @@ impl Finding {
 /// Remembers what the status does not show: since when, what events began, and how replicas failed.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
-    since: BTreeMap<Key, Wall>,
+    since: BTreeMap<ProblemKey, Wall>,
     /// Conditions that an event began and none has ended, with its message.
-    begun: BTreeMap<Key, String>,
+    begun: BTreeMap<ProblemKey, String>,
     /// Oldest first, by service.
     failures: BTreeMap<String, VecDeque<Failure>>,
     /// When HAProxy died, oldest first.
@@ -116,11 +116,11 @@ impl Problems {
             }
         }
         let found = self.found(status);
-        let is_found = |key: &Key| found.iter().any(|finding| finding.key == *key);
+        let is_found = |key: &ProblemKey| found.iter().any(|one| one.key == *key);
         self.since.retain(|key, _| is_found(key));
         let now = status.at;
         let mut problems: Vec<Problem> =
-            found.into_iter().filter_map(|finding| self.stands(finding, now)).collect();
+            found.into_iter().filter_map(|candidate| self.stands(candidate, now)).collect();
         problems.sort_by_key(|problem| (problem.kind.severity(), problem.since));
         status.problems = problems;
     }
@@ -134,8 +134,8 @@ impl Problems {
         self.deaths.retain(|at| now.0.saturating_sub(at.0) < DEATHS_SHOWN);
     }
 
-    fn stands(&mut self, finding: Finding, now: Wall) -> Option<Problem> {
-        let Finding { key, message, grace } = finding;
+    fn stands(&mut self, candidate: Candidate, now: Wall) -> Option<Problem> {
+        let Candidate { key, message, grace } = candidate;
         let since = *self.since.entry(key.clone()).or_insert(now);
         let age = u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0);
         let (kind, service, replica) = key;
@@ -144,7 +144,7 @@ impl Problems {
         (grace.as_secs() <= age).then_some(problem)
     }
 
-    fn found(&self, status: &Status) -> Vec<Finding> {
+    fn found(&self, status: &Status) -> Vec<Candidate> {
         let mut found = of_daemon(status);
         found.extend(self.deaths());
         for service in &status.services {
@@ -155,23 +155,23 @@ impl Problems {
             }
         }
         for ((kind, service, _), message) in &self.begun {
-            let finding = Finding::new(*kind, message.clone());
+            let candidate = Candidate::new(*kind, message.clone());
             found.push(match service {
-                Some(name) => finding.service(name),
-                None => finding,
+                Some(name) => candidate.service(name),
+                None => candidate,
             });
         }
         found
     }
 
-    fn deaths(&self) -> Option<Finding> {
+    fn deaths(&self) -> Option<Candidate> {
         let times = match self.deaths.len() {
             0 => return None,
             1 => "once".to_owned(),
             count => format!("{count} times"),
         };
         let message = format!("HAProxy died {times} within the last hour and was started again");
-        Some(Finding::new(ProblemKind::HaproxyDied, message))
+        Some(Candidate::new(ProblemKind::HaproxyDied, message))
     }
 }
 
@@ -224,28 +224,28 @@ fn ended_by(kind: Kind) -> Option<ProblemKind> {
     })
 }
 
-fn of_daemon(status: &Status) -> Vec<Finding> {
+fn of_daemon(status: &Status) -> Vec<Candidate> {
     let mut found = Vec::new();
     let docker = status.docker_error.as_ref();
-    found.extend(docker.map(|error| Finding::new(ProblemKind::DockerLost, error.clone())));
+    found.extend(docker.map(|error| Candidate::new(ProblemKind::DockerLost, error.clone())));
     found.extend(status.proxy_error.as_ref().map(|error| {
         let kind = match status.old_proxies {
             None => ProblemKind::HaproxyDown,
             Some(_) => ProblemKind::HaproxyReloadFailed,
         };
-        Finding::new(kind, error.clone())
+        Candidate::new(kind, error.clone())
     }));
     found.extend(status.orphans.iter().map(|name| {
         let message = "it is not in the config, but its containers still run";
-        Finding::new(ProblemKind::ServiceOrphaned, message).service(name)
+        Candidate::new(ProblemKind::ServiceOrphaned, message).service(name)
     }));
     found
 }
 
-fn of_service(service: &ServiceStatus) -> Vec<Finding> {
+fn of_service(service: &ServiceStatus) -> Vec<Candidate> {
     let mut found = Vec::new();
     let name = service.name.as_str();
-    let mut add = |kind, message: String| found.push(Finding::new(kind, message).service(name));
+    let mut add = |kind, message: String| found.push(Candidate::new(kind, message).service(name));
     if service.suspect {
         add(ProblemKind::HealthSuspect, "all replicas became unhealthy at once".to_owned());
     }
@@ -274,7 +274,7 @@ fn of_service(service: &ServiceStatus) -> Vec<Finding> {
 
 /// Where none is ready, that is the problem, with what is known of the cause. Else each replica
 /// that fails has one.
-fn of_replicas(service: &ServiceStatus) -> Vec<Finding> {
+fn of_replicas(service: &ServiceStatus) -> Vec<Candidate> {
     let name = service.name.as_str();
     let desired = service.decision.desired;
     if desired == 0 || service.decision.reason() == "StoppedByCompose" {
@@ -296,8 +296,8 @@ fn of_replicas(service: &ServiceStatus) -> Vec<Finding> {
         };
         let grace = if cause.is_some() { Duration::ZERO } else { START };
         let message = cause.map_or(what.clone(), |cause| format!("{what}: {cause}"));
-        let finding = Finding::new(ProblemKind::NoneReady, message).service(name);
-        return vec![Finding { grace, ..finding }];
+        let candidate = Candidate::new(ProblemKind::NoneReady, message).service(name);
+        return vec![Candidate { grace, ..candidate }];
     }
     let each = failing.map(|(replica, error)| {
         let kind = match replica.state {
@@ -306,7 +306,7 @@ fn of_replicas(service: &ServiceStatus) -> Vec<Finding> {
             _ => ProblemKind::ReplicaNotReady,
         };
         let message = described(&replica.name, error, &replica.log);
-        Finding::new(kind, message).service(name).replica(&replica.name)
+        Candidate::new(kind, message).service(name).replica(&replica.name)
     });
     each.collect()
 }

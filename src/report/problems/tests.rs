@@ -1,3 +1,5 @@
+//! Made-up statuses and events, and the list that comes of them.
+
 use std::sync::Arc;
 
 use crate::model::bounds::Bounds;
