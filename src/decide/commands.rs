@@ -9,6 +9,7 @@ use crate::model::memory::{Hold, Pause, ServiceMemory};
 use crate::model::reason::{AppliedRule, Rule};
 use crate::model::service::Service;
 use crate::model::time::{Moment, Wall};
+use crate::model::units::plural;
 
 /// A step is held at least this long, even without a cooldown, so that the operator sees its
 /// effect.
@@ -74,7 +75,7 @@ pub(crate) fn apply(
             let count = held(service, memory, *count)?;
             let until = span.map(|span| now.plus(span));
             let reason = reason.clone();
-            let words = format!("{count} replicas{}", shown(*span, reason.as_deref()));
+            let words = plural(count, "replica") + &shown(*span, reason.as_deref());
             next.hold = Some(Hold { count, until, reason });
             (Some(Kind::HoldSet), words)
         }
@@ -87,7 +88,7 @@ pub(crate) fn apply(
                 Some(old) => old.until.map(|old| old.max(until)),
                 None => Some(until),
             };
-            let words = format!("{count} replicas{}", shown(until.map(|end| end.since(now)), None));
+            let words = plural(count, "replica") + &shown(until.map(|end| end.since(now)), None);
             next.hold = Some(Hold { count, until, reason: None });
             (Some(Kind::HoldSet), words)
         }
@@ -168,15 +169,17 @@ fn step(service: &Service, memory: &ServiceMemory, wall: Wall, up: bool) -> Resu
     let count = if up { current.saturating_add(1) } else { current.saturating_sub(1) };
     if up && bounds.max() < count {
         return Err(Refusal::Conflict(format!(
-            "TooManyReplicas: {} has {current} replicas, and at most {} are allowed now",
+            "TooManyReplicas: {} has {}, and at most {} are allowed now",
             service.name,
+            plural(current, "replica"),
             bounds.max()
         )));
     }
     if !up && (count < bounds.min() || current == 0) {
         return Err(Refusal::Conflict(format!(
-            "TooFewReplicas: {} has {current} replicas, and at least {} are needed now",
+            "TooFewReplicas: {} has {}, and at least {} are needed now",
             service.name,
+            plural(current, "replica"),
             bounds.min()
         )));
     }

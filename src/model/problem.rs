@@ -4,7 +4,7 @@ use crate::model::time::Wall;
 
 /// A condition that stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct ActiveProblem {
     /// When it was first seen.
     pub(crate) since: Wall,
     pub(crate) kind: ProblemKind,

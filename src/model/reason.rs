@@ -283,6 +283,7 @@ impl fmt::Display for Rule {
                     "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve"
                 )
             }
+            Rule::Draining(1) => write!(f, "1 replica still drains"),
             Rule::Draining(count) => write!(f, "{count} replicas still drain"),
             Rule::NoMetric => write!(f, "min and max are equal"),
             Rule::InsideBand { value, band } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
-use crate::model::problem::Problem;
+use crate::model::problem::ActiveProblem;
 use crate::model::replica::Load;
 use crate::model::service::Listen;
 use crate::model::swarm::SwarmNode;
@@ -38,7 +38,7 @@ pub(crate) struct Status {
     /// Of the Swarm, where it runs a service of the config.
     pub(crate) nodes: Vec<SwarmNode>,
     /// The critical ones first, then the oldest.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<ActiveProblem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

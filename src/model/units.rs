@@ -114,6 +114,14 @@ pub(crate) fn nearest_key<'k>(
     near.or_else(|| longer.next().filter(|_| longer.next().is_none()))
 }
 
+/// `1 replica`, `3 replicas`.
+pub(crate) fn plural(count: impl Into<u64>, noun: &str) -> String {
+    match count.into() {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// `the config has no service wbe; did you mean web?`, or else with all that it has.
 pub(crate) fn no_service<'k>(
     name: &str,

@@ -15,6 +15,7 @@ use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::snapshot::{EngineSeen, Snapshot};
+use crate::model::units::plural;
 use crate::report::action_events::events_of;
 use crate::report::dedup::{Deduplicator, Novelty};
 use crate::report::ignored_containers::IgnoredContainers;
@@ -340,7 +341,7 @@ fn reached(service: &str, transition: &ServiceTransition) -> Event {
             (Kind::HealthRecovered, "health checks are trusted again".to_owned())
         }
         ServiceTransition::RolloutStarted { old } => {
-            (Kind::RolloutStarted, format!("{old} outdated replicas will be replaced"))
+            (Kind::RolloutStarted, plural(*old, "outdated replica") + " will be replaced")
         }
         ServiceTransition::RolloutFinished { took, is_back } => {
             let what =

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
-use crate::model::problem::Problem;
+use crate::model::problem::ActiveProblem;
 use crate::model::process::ProcessUsage;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ServiceStatus, Status};
@@ -172,7 +172,7 @@ fn replicas(page: &mut Page, service: &ServiceStatus) {
 
 /// Several replicas of a service may have the same.
 fn problems(page: &mut Page, status: &Status) {
-    let labels = |problem: &Problem| (problem.kind.word(), problem.service.clone());
+    let labels = |problem: &ActiveProblem| (problem.kind.word(), problem.service.clone());
     let all: BTreeSet<_> = status.problems.iter().map(labels).collect();
     for (kind, service) in all {
         page.sample(&[("kind", kind), ("service", service.as_deref().unwrap_or(""))], 1.0);

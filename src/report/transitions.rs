@@ -6,6 +6,7 @@ use crate::model::event::{Event, Kind};
 use crate::model::plan::ReplicaTransition;
 use crate::model::replica::{Ending, Exit};
 use crate::model::service::replica_name;
+use crate::model::units::plural;
 
 /// The last lines that containers logged, by service and number.
 pub(crate) type LastWords = BTreeMap<(String, u32), Vec<String>>;
@@ -49,7 +50,7 @@ pub(super) fn event_of(
         }
         ReplicaTransition::DrainEnded { cut: 0, .. } => return None,
         ReplicaTransition::DrainEnded { number, cut } => {
-            let message = format!("drain_timeout is over; {cut} sessions were still open");
+            let message = format!("drain_timeout is over with {}", plural(*cut, "open session"));
             (Kind::ReplicaDrainTimedOut, number, message)
         }
         ReplicaTransition::BecameUnhealthy { number, error } => {

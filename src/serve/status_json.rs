@@ -10,7 +10,7 @@ use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
-use crate::model::problem::Problem;
+use crate::model::problem::ActiveProblem;
 use crate::model::reason::AppliedRule;
 use crate::model::replica::Load;
 use crate::model::schedule::EffectiveSchedule;
@@ -44,7 +44,7 @@ pub(crate) fn status(status: &Status) -> Value {
     })
 }
 
-fn problem(problem: &Problem) -> Value {
+fn problem(problem: &ActiveProblem) -> Value {
     json!({
         "since": stamp(problem.since),
         "kind": problem.kind.word(),
@@ -146,7 +146,7 @@ pub(crate) fn histories(status: &Status) -> Value {
 pub(crate) fn explanation(status: &Status, service: &ServiceStatus) -> Option<Value> {
     let now = status.now;
     let record: &Record = service.record.as_ref()?;
-    let is_its = |problem: &&Problem| problem.service.as_ref() == Some(&service.name);
+    let is_its = |problem: &&ActiveProblem| problem.service.as_ref() == Some(&service.name);
     let problems: Vec<Value> = status.problems.iter().filter(is_its).map(problem).collect();
     // An operator's command since the evaluation counts, which then only gives the readings.
     let now_decided = &service.decision;

@@ -111,7 +111,8 @@ fn a_request_that_outlasts_the_drain_timeout_is_cut_and_reported() {
     assert!(reached(secs(5), || busy() == 2), "both replicas hold a request");
     testbed.configure(&keys(1));
     daemon.signal("HUP");
-    let cut = daemon.wait(&["kind=replica.drain_timed_out", "sessions were still open"], secs(10));
+    let cut =
+        daemon.wait(&["kind=replica.drain_timed_out", "drain_timeout is over with "], secs(10));
     daemon.wait_from(cut, &["kind=replica.removed"], secs(10));
     let counts = slow.wait_for(secs(5), |c| 0 < c.failed());
     assert!(counts.of(Kind::Slow).failures.contains_key(&Failure::Truncated), "{counts}");

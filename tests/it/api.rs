@@ -226,7 +226,7 @@ fn a_command_changes_what_runs_and_survives_the_daemon() {
     let service = control.get("/services/web").json();
     assert_eq!(service["hold"]["reason"], "sale");
     assert!(service["hold"]["left_s"].as_u64().unwrap() <= 7200);
-    check(&scale(r#"{"by":-2}"#), 202, "web: 1 replicas, until further notice");
+    check(&scale(r#"{"by":-2}"#), 202, "web: 1 replica, until further notice");
     assert!(running(1));
     // Killed at once after the answer: what was accepted was stored before.
     check(

@@ -66,9 +66,12 @@ fn status_and_explain_show_what_the_daemon_knows() {
     let _daemon = harness.start();
     harness.wait_served();
     let held = good(&harness, &["scale", "web", "1", "--reason", "sale"]);
-    assert_eq!(held, "web: 1 replicas, until further notice: sale\n");
+    assert_eq!(held, "web: 1 replica, until further notice: sale\n");
     assert_eq!(good(&harness, &["pause", "--all"]), "web: scaling paused, until further notice\n");
-    let explained = || good(&harness, &["explain", "web"]).contains("Held");
+    let explained = || {
+        let text = good(&harness, &["explain", "web"]);
+        text.contains("Held") && text.contains("command   paused")
+    };
     assert!(reached(SOON, explained), "{}", good(&harness, &["explain", "web"]));
     let documents = ["status --json", "status web --json", "explain web --json"].map(|line| {
         let args: Vec<&str> = line.split(' ').collect();

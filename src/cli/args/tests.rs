@@ -1,7 +1,7 @@
 //! Words and what they become.
 
 use crate::cli::args::cli_command::{CliCommand, DaemonAddr, Topic};
-use crate::cli::args::parse;
+use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
     to.socket.as_ref().unwrap_or(&to.config).display().to_string()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::event::{Event, Kind, Phase};
-use crate::model::problem::{Problem, ProblemKind};
+use crate::model::problem::{ActiveProblem, ProblemKind};
 use crate::model::status::{
     Failure, ReplicaState, ReplicaStatus, RolloutState, ServiceStatus, Status,
 };
@@ -119,7 +119,7 @@ impl Problems {
         let is_found = |key: &ProblemKey| found.iter().any(|one| one.key == *key);
         self.since.retain(|key, _| is_found(key));
         let now = status.at;
-        let mut problems: Vec<Problem> =
+        let mut problems: Vec<ActiveProblem> =
             found.into_iter().filter_map(|candidate| self.stands(candidate, now)).collect();
         problems.sort_by_key(|problem| (problem.kind.severity(), problem.since));
         status.problems = problems;
@@ -134,13 +134,13 @@ impl Problems {
         self.deaths.retain(|at| now.0.saturating_sub(at.0) < DEATHS_SHOWN);
     }
 
-    fn stands(&mut self, candidate: Candidate, now: Wall) -> Option<Problem> {
+    fn stands(&mut self, candidate: Candidate, now: Wall) -> Option<ActiveProblem> {
         let Candidate { key, message, grace } = candidate;
         let since = *self.since.entry(key.clone()).or_insert(now);
         let age = u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0);
         let (kind, service, replica) = key;
         let fix = fixes::fix(kind, service.as_deref(), &message);
-        let problem = Problem { since, kind, service, replica, message, fix };
+        let problem = ActiveProblem { since, kind, service, replica, message, fix };
         (grace.as_secs() <= age).then_some(problem)
     }
 

@@ -81,7 +81,7 @@ fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
 /// Each problem as `since kind service: message`.
 fn shown(problems: &mut Problems, mut status: Status) -> Vec<String> {
     problems.complete(&mut status);
-    let row = |p: &crate::model::problem::Problem| {
+    let row = |p: &crate::model::problem::ActiveProblem| {
         let subject = p.replica.as_ref().or(p.service.as_ref()).map_or("-", String::as_str);
         format!("{} {} {subject}: {}", p.since.0, p.kind.word(), p.message)
     };
