@@ -20,8 +20,8 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-NDrAZLUg98sPhvlXB6ycHEINwRdwZYKKVY+eXiHtxzg='; \
-    script-src 'sha256-o5WAJz9Pf+rRN/aFp0FAdibe1e/iGhmPBm+7yVDIm3E='";
+    style-src 'sha256-bV04CkD05wW1DoW4Ny4MHtcDRCI8ZKCIvI9ON2LRtXo='; \
+    script-src 'sha256-x12QWW8fUbhUpUV2OhuF7FO8Ch3K9frmS4hk3/7QVq4='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

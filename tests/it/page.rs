@@ -146,7 +146,9 @@ fn oversize_script(text: &str) -> Vec<String> {
             wrong.push(format!("a function of {length} lines: {line}"));
         }
     }
-    wrong.extend(lines.iter().filter(|l| COLUMNS_MAX < l.chars().count()).map(|l| format!("long: {l}")));
+    wrong.extend(
+        lines.iter().filter(|l| COLUMNS_MAX < l.chars().count()).map(|l| format!("long: {l}")),
+    );
     wrong
 }
 

@@ -193,14 +193,14 @@ function onInput(event) {
   render();
 }
 
-// Enter in a field of an order is a press of its button.
-function onSubmit(event) {
-  event.preventDefault();
-  const button = event.target.querySelector("[data-order]");
-  if (button) press(button, event);
-}
-
 function onKey(event) {
+  const { form } = event.target;
+  // Enter in a field of an order is a press of its button.
+  if (event.key === "Enter" && form && form.dataset.form && event.target.localName === "input") {
+    event.preventDefault();
+    if (!event.repeat && !event.isComposing) press(form.querySelector("[data-order]"), event);
+    return;
+  }
   const search = document.querySelector("[data-view=search]");
   const typing = event.target.closest("input, select, textarea");
   if (event.key === "/" && search && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
@@ -228,7 +228,7 @@ addEventListener("scroll", () => {
 }, { passive: true });
 document.addEventListener("click", onClick);
 document.addEventListener("input", onInput);
-document.addEventListener("submit", onSubmit);
+document.addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("keydown", onKey);
 document.addEventListener("pointermove", onPointer);
 document.addEventListener("visibilitychange", () => document.hidden || refresh());

@@ -9,7 +9,7 @@ function problemItem(problem, now, index) {
   return el("li", { class: severity, "data-key": [problem.kind, problem.service, problem.replica, index].join(" ") },
     el("div", { class: "problem-head" },
       el("strong", { class: "severity" }, severity === "bad" ? "Critical" : "Warning"),
-      el("span", { class: "where" }, where), el("span", { class: "kind soft" }, problem.kind || ""),
+      problem.service && el("span", { class: "where" }, where), el("span", { class: "kind soft" }, problem.kind || ""),
       el("span", { class: "since" }, problem.since ? ["since ", moment(problem.since, now)] : null)),
     el("div", { class: "message" }, problem.message),
     problem.fix && el("div", { class: "fix" }, el("span", { class: "soft" }, "To do: "), problem.fix));
@@ -25,9 +25,16 @@ function problemItems(problems, now) {
   });
 }
 
+// Of many, the services are not to be pushed off the screen.
+const PROBLEMS_SHOWN = 6;
+
 function problemPanel(problems, now) {
   if (!problems.length) return null;
-  return panel("problems", "Problems", el("ul", { class: "notices" }, problemItems(problems, now)));
+  const items = problemItems(problems, now);
+  const list = (some) => el("ul", { class: "notices" }, some);
+  const more = items.slice(PROBLEMS_SHOWN);
+  return panel("problems", "Problems", list(items.slice(0, PROBLEMS_SHOWN)),
+    more.length ? el("details", null, el("summary", null, counted(more.length, "more problem")), list(more)) : null);
 }
 
 function lostWords() {
@@ -45,7 +52,7 @@ function noticeList(status) {
   if (status && status.dry_run) list.push(["odd", "Dry run: decisions are not carried out."]);
   if (!list.length) return null;
   const items = list.map(([tone, words]) => el("li", { class: tone }, words));
-  return el("ul", { class: "notices", "data-key": "notices", role: "alert" }, items);
+  return el("div", { "data-key": "notices", role: "alert" }, el("ul", { class: "notices" }, items));
 }
 
 function summaryOf(status, problems) {
@@ -69,8 +76,9 @@ function showHeader(status, problems) {
   const summary = document.querySelector(".summary");
   setAttributes(summary, el("p", { class: "summary " + tone, role: "status" }));
   setChildren(summary, [document.createTextNode(words)]);
-  document.title = (problems.length ? "(" + problems.length + ") " : "") + (tone === "good" ? "" : "! ")
+  const title = (problems.length ? "(" + problems.length + ") " : "") + (tone === "good" ? "" : "! ")
     + (view.service === null ? "" : view.service + " – ") + "Plimsoll";
+  if (document.title !== title) document.title = title;
   if (!status) return;
   const sum = (key) => status.services.reduce((total, service) => total + service[key], 0);
   const counts = [
