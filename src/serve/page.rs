@@ -20,8 +20,8 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-bV04CkD05wW1DoW4Ny4MHtcDRCI8ZKCIvI9ON2LRtXo='; \
-    script-src 'sha256-x12QWW8fUbhUpUV2OhuF7FO8Ch3K9frmS4hk3/7QVq4='";
+    style-src 'sha256-Gc4Pe/TnMej5ND2Cj4K+QwR0ViXd73CSWh0Us+3zx10='; \
+    script-src 'sha256-yfVGZHe0jfeMmjArG7XCzIDXmEwavAChpCuugHa5fjo='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

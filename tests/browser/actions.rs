@@ -158,8 +158,11 @@ fn a_double_click_is_one_order() {
     });
     tab.wait(&format!("{DOUBLE} < performance.now() - orders.pressedAt"));
     tab.double_click(&button("pause", "shop row"));
-    tab.wait(&format!("document.querySelector({})", json!(button("resume", "shop row"))));
+    let resume = json!(button("resume", "shop row"));
+    tab.wait(&format!("document.querySelector({resume})"));
     tab.wait("orders.busy === null");
+    // The button keeps the focus, whatever is on it now.
+    assert_eq!(tab.eval(&format!("document.activeElement.matches({resume})")), true);
     tab.refresh();
     assert_eq!(site.orders().len(), 2);
 }

@@ -127,7 +127,7 @@ function moment(text, now) {
   if (Number.isNaN(at)) return "";
   const ago = span(Math.max(0, now - at)) + " ago";
   return el("time", { datetime: text, title: text },
-    el("span", { class: "at" }, stamp(at, now, true)), el("span", { class: "soft" }, ", " + ago));
+    el("span", { class: "at" }, stamp(at, now, true) + ","), " ", el("span", { class: "soft" }, ago));
 }
 
 function amount(value, unit) {
@@ -145,7 +145,7 @@ function cell(label, ...children) {
 
 function table(name, heads, rows) {
   return el("table", { class: name },
-    el("thead", null, el("tr", null, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("thead", null, el("tr", null, heads.map((head) => el("th", { scope: "col", "data-label": head }, head)))),
     el("tbody", null, rows));
 }
 

@@ -124,7 +124,8 @@ function render() {
   setChildren(document.querySelector("main"), content(status, problems).filter(Boolean));
   // Moved rows lose the focus; a confirmation that has gone gives it back to its button.
   if (focused === document.body || document.activeElement === focused) return;
-  const heir = focused.isConnected ? focused : document.querySelector("[data-ask]");
+  const asked = focused.closest(".confirm") && document.querySelector("[data-ask]");
+  const heir = focused.isConnected ? focused : asked;
   if (heir) heir.focus({ preventScroll: true });
 }
 

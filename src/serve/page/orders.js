@@ -37,8 +37,10 @@ const mayOrder = () => orders.token !== "" && orders.busy === null && !seen.lost
 // A disabled button would lose the focus, so it is only marked as such, and does nothing.
 function orderButton(label, what, service, place, possible, hint) {
   const name = service === null ? label : label + ", " + service;
+  // Pause and Resume of a service are one button, which keeps the focus.
+  const key = what === "resume" && service !== null ? "pause" : what;
   return el("button", {
-    type: "button", "data-key": "button " + what, "data-order": what, "data-service": service,
+    type: "button", "data-key": "button " + key, "data-order": what, "data-service": service,
     "data-place": place, title: hint, "aria-label": name,
     "aria-disabled": String(!(possible && mayOrder())),
   }, label);

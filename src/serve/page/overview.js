@@ -141,8 +141,8 @@ function serviceRow(service, status, problems, hasFigures) {
     hasFigures && cell("HAProxy", proxyCell(service.haproxy)),
     el("td", { class: "why", "data-label": "State" },
       el("span", { class: "reason " + tone }, reason), " ",
-      el("span", { class: "sentence" }, first ? first.message : words), stands,
-      orders.token ? rowOrders(service) : null));
+      el("span", { class: "sentence" }, first ? first.message : words), stands),
+    orders.token && cell("Orders", rowOrders(service)));
 }
 
 function servicesPanel(status, problems, now) {
@@ -153,7 +153,8 @@ function servicesPanel(status, problems, now) {
     .sort(([a], [b]) => a - b)
     .map(([, service]) => service);
   const hasFigures = status.services.some((service) => service.haproxy);
-  const heads = ["Service", "Ready / desired", "Load", "History", ...(hasFigures ? ["HAProxy"] : []), "State"];
+  const heads = ["Service", "Ready / desired", "Load", "History", hasFigures && "HAProxy", "State",
+    orders.token && "Orders"];
   const rows = shown.map((service) => serviceRow(service, status, problems, hasFigures));
   const words = !status.services.length ? "The config has no services."
     : view.trouble ? "No service with trouble" + (needle ? " has " + view.search + " in its name." : ".")
@@ -165,7 +166,7 @@ function servicesPanel(status, problems, now) {
       el("input", { type: "checkbox", "data-view": "trouble" }), el("span", null, "Only trouble")),
     orders.token ? allOrders(status) : null);
   return panel("services", "Services", tools,
-    rows.length ? table("services", heads, rows) : none(words));
+    rows.length ? table("services", heads.filter(Boolean), rows) : none(words));
 }
 
 function eventRows(events, now) {

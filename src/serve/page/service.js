@@ -140,6 +140,6 @@ function servicePage(status, problems, now) {
   const { stats, explain, schedule } = seen.detail || {};
   return [...title, headPanel(service, problems, now), problemPanel(own, now),
     panel("actions", "Actions", actions(service)),
-    historyPanel(name, now), figuresPanel(service.haproxy), replicasPanel(stats, now), drainsPanel(stats),
+    replicasPanel(stats, now), drainsPanel(stats), historyPanel(name, now), figuresPanel(service.haproxy),
     explainPanel(explain, now), schedulePanel(schedule), eventsPanel(now)];
 }
