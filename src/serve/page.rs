@@ -20,8 +20,8 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-Gc4Pe/TnMej5ND2Cj4K+QwR0ViXd73CSWh0Us+3zx10='; \
-    script-src 'sha256-yfVGZHe0jfeMmjArG7XCzIDXmEwavAChpCuugHa5fjo='";
+    style-src 'sha256-wvUWfgBctkIwTyy1w0qbwFMbyGv4NzGB1d/5TNSWC/8='; \
+    script-src 'sha256-BS69HgtfUCQueMjwPRTLaDO1Th9C/Drp6G+U9c+EhSI='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

@@ -18,8 +18,9 @@ fn check(tab: &Tab, what: &str) {
         tab.eval(&format!("{axe}; 0"));
     }
     let found = tab.eval(
-        "axe.run(document, { resultTypes: ['violations'] }).then((all) => all.violations.map((one) =>
-            [one.id, one.help, ...one.nodes.map((node) => node.html + ' ' + node.failureSummary)]))",
+        "axe.run(document, { resultTypes: ['violations'] })
+            .then((all) => all.violations.map((one) => [one.id, one.help,
+                ...one.nodes.map((node) => node.html + ' ' + node.failureSummary)]))",
     );
     assert_eq!(found, json!([]), "{what}: {:#}", found.get(0).unwrap_or(&Value::Null));
 }

@@ -1,5 +1,6 @@
-//! Pictures for the eye; `light` and `service` are those of README.md. `PLIMSOLL_PICTURES=FOLDER` keeps them; without it they
-//! are taken all the same, which shows that each page is drawn.
+//! Pictures for the eye; `light` and `service` are those of README.md.
+//! `PLIMSOLL_PICTURES=FOLDER` keeps them; without it they are taken all the same, which shows that
+//! each page is drawn.
 
 use std::env;
 use std::fs;

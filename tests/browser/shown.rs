@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::made_up;
-use crate::tab::{DESK, PHONE, Tab};
+use crate::tab::{DESK, PHONE, Screen, Tab};
 
 /// Names of the shown services, from above.
 fn names(tab: &Tab) -> Vec<String> {
@@ -129,6 +129,18 @@ fn one_four_and_forty_services_fit_on_desk_and_phone_in_light_and_dark() {
                 tab.fits();
             }
         }
+    }
+}
+
+#[test]
+fn the_state_has_room_at_every_width() {
+    let site = made_up::four();
+    let tab = Tab::open(&site, "", DESK).with_token();
+    for width in [320, 390, 768, 1024, 1030, 1200, 1220, 1280, 1920] {
+        tab.resize(Screen { width, ..DESK });
+        tab.fits();
+        let room = tab.eval("document.querySelector('td.why').clientWidth").as_u64().unwrap();
+        assert!(180 <= room, "{room} px at {width}");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::tab::{DESK, PHONE, Tab};
 const REFRESHES: usize = 10;
 /// Everything that is changed in the document from here on.
 const WATCH: &str = "window.changes = []; new MutationObserver((all) => all.forEach((one) =>
-    changes.push(one.type + ' in ' + one.target.nodeName + ' ' + one.target.textContent.slice(0, 80))))
+    changes.push([one.type, one.target.nodeName, one.target.textContent.slice(0, 80)])))
     .observe(document, { subtree: true, childList: true, characterData: true, attributes: true })";
 
 fn refresh_often(tab: &Tab) {

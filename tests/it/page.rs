@@ -127,6 +127,14 @@ fn the_page_asks_nobody_else_and_takes_text_for_text() {
     for reason in words.split('"').skip(1).step_by(2) {
         assert!(script.contains(&format!("\n  {reason}: [\"")), "no sentence for {reason}");
     }
+    // Each kind of event can be filtered.
+    let events = fs::read_to_string("src/model/event.rs").unwrap();
+    let kinds = between(&events, "fn word(", "\n    }\n");
+    let groups = between(&script, "EVENT_GROUPS = [", "];");
+    for kind in kinds.split('"').skip(1).step_by(2) {
+        let group = kind.split('.').next().unwrap();
+        assert!(groups.contains(&format!("\"{group}\"")), "no filter for {kind}");
+    }
 }
 
 /// As `tidy` has it for Rust: a function ends at the first line that is indented as its first.
