@@ -181,6 +181,22 @@ fn a_daemon_that_is_gone_is_said_in_words_and_is_seen_again() {
 }
 
 #[test]
+fn an_answer_that_is_not_understood_does_not_end_the_page() {
+    let site = made_up::four();
+    let tab = Tab::open(&site, "", DESK).with_token();
+    site.change("/status", |status| status["services"][0]["metrics"][0] = json!(null));
+    tab.click("[data-order=more][data-place='web row']");
+    tab.wait("seen.lost || document.querySelector('.summary').innerText.includes('cannot')");
+    site.change("/status", |status| status["services"][0]["metrics"] = json!([]));
+    tab.shows(".summary", "No replica is ready: web.");
+    tab.wait("orders.busy === null");
+    site.change("/status", |status| status["problems"][0] = json!(null));
+    tab.shows(".summary", "This page cannot show what the daemon says: ");
+    site.change("/status", |status| status["problems"] = json!([]));
+    tab.shows(".summary", "No replica is ready: web.");
+}
+
+#[test]
 fn a_daemon_that_wants_its_token_or_has_just_started_says_so() {
     let site = made_up::four();
     let tab = Tab::open(&site, "", DESK);

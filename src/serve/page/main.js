@@ -114,7 +114,7 @@ function content(status, problems) {
   return [noticeList(status), ...page];
 }
 
-function render() {
+function draw() {
   const focused = document.activeElement;
   const { status } = seen;
   if (!status && !seen.lost) return;
@@ -127,6 +127,17 @@ function render() {
   const asked = focused.closest(".confirm") && document.querySelector("[data-ask]");
   const heir = focused.isConnected ? focused : asked;
   if (heir) heir.focus({ preventScroll: true });
+}
+
+// What this page does not understand is said, and does not end it.
+function render() {
+  try {
+    draw();
+  } catch (err) {
+    const summary = document.querySelector(".summary");
+    summary.className = "summary bad";
+    setChildren(summary, [document.createTextNode("This page cannot show what the daemon says: " + err.message)]);
+  }
 }
 
 let overviewTop = 0;
