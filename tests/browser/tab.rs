@@ -166,6 +166,14 @@ impl Tab {
         }
     }
 
+    /// The second half of a double click, after the page has done all that the first one asked for.
+    #[track_caller]
+    pub(crate) fn second_click(&self, selector: &str) {
+        let at = self.place(selector);
+        self.mouse("mousePressed", at, 2);
+        self.mouse("mouseReleased", at, 2);
+    }
+
     #[track_caller]
     pub(crate) fn point(&self, selector: &str) {
         let at = self.place(selector);
