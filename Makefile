@@ -45,6 +45,7 @@ demo: setup image ## show the main job on a real Docker and a real HAProxy, in t
 
 test: setup-test image ## every test: unit, black box, and end to end on Docker and HAProxy
 	cargo test --locked --bin plimsoll --test it -- --test-threads=4
+	cargo test --locked --test browser -- --test-threads=2
 	cargo test --locked --test e2e -- --test-threads=2
 
 test-matrix: setup-test ## the tests end to end on HAProxy and Docker of Debian 12, 13 and sid

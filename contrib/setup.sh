@@ -24,6 +24,7 @@ dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
 for_tests=
 # One per line.
 [ "${1:-}" != test ] || for_tests='
+axe-core
 chromium
 compose-2.26
 docker-compose
@@ -57,6 +58,7 @@ fail() {
 newer=/var/cache/plimsoll
 have() {
     case $1 in
+    axe-core) [ -r "$newer/$1/axe.min.js" ] ;;
     compose-2.26) [ -x "$newer/$1/usr/libexec/docker/cli-plugins/docker-compose" ] ;;
     haproxy-3.0) [ -x "$newer/$1/usr/sbin/haproxy" ] ;;
     python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
@@ -97,6 +99,7 @@ packages_for() {
         ip) echo iproute2 ;;
         # gcc only recommends the C library's headers, but linking needs them.
         cc) echo gcc libc6-dev ;;
+        axe-core) echo ca-certificates curl ;;
         compose-2.26 | haproxy-3.0) echo patchelf debian-archive-keyring ;;
         ssh) echo openssh-client ;;
         sshd) echo openssh-server ;;
@@ -152,9 +155,25 @@ let_start() {
     done
 }
 
+# Debian has no package of it. One file is taken out of npm's archive, which has to be this very one.
+axe_version=4.14.1
+axe_sha256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+fetch_axe() {
+    say "fetching axe-core $axe_version to $newer/axe-core"
+    mkdir -p "$newer/axe-core"
+    archive=$newer/axe-core/axe-core.tgz
+    curl -fsSL --retry 2 --max-time 120 -o "$archive" \
+        "${NPM_CONFIG_REGISTRY:-https://registry.npmjs.org}/axe-core/-/axe-core-$axe_version.tgz" ||
+        fail "axe-core was not fetched; set NPM_CONFIG_REGISTRY to a registry that this host reaches"
+    echo "$axe_sha256  $archive" | sha256sum --check --status || fail "$archive is not axe-core $axe_version"
+    tar -xzf "$archive" -C "$newer/axe-core" --strip-components=1 package/axe.min.js package/LICENSE
+    rm -f "$archive"
+}
+
 fetch_newer() {
     for command in "$@"; do
         case $command in
+        axe-core) fetch_axe && continue ;;
         compose-2.26) set -- trixie docker-compose usr/libexec/docker/cli-plugins/docker-compose ;;
         haproxy-3.0) set -- trixie haproxy usr/sbin/haproxy ;;
         *) continue ;;

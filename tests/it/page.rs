@@ -11,8 +11,11 @@ use crate::daemon::{Daemon, Dir, reached};
 use crate::harness::{Harness, free_address};
 use crate::raw_http::To;
 
+const LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+const COLUMNS_MAX: usize = 120;
 const SOON: Duration = Duration::from_secs(30);
-const FILES: [&str; 3] = ["page.html", "page.css", "page.js"];
+const FOLDER: &str = "src/serve/page";
 /// What a page could do with text from elsewhere, or ask of others.
 const BANNED: [&str; 9] = [
     "innerHTML",
@@ -110,8 +113,8 @@ fn browsers_get_a_page_and_programs_what_they_got_before() {
 
 #[test]
 fn the_page_asks_nobody_else_and_takes_text_for_text() {
-    let source = |name| fs::read_to_string(format!("src/serve/page/{name}")).unwrap();
-    let all: String = FILES.map(source).concat();
+    let files: Vec<_> = fs::read_dir(FOLDER).unwrap().map(|e| e.unwrap().path()).collect();
+    let all: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     // The name of a kind of document, which nobody asks for.
     let all = all.replace("http://www.w3.org/2000/svg", "");
     for word in BANNED.iter().chain(&["http:", "url(", "@import", "<link rel=\"style"]) {
@@ -120,10 +123,55 @@ fn the_page_asks_nobody_else_and_takes_text_for_text() {
     // Each reason has a sentence.
     let plan = fs::read_to_string("src/model/reason.rs").unwrap();
     let words = between(&plan, "fn word(", "\n    }\n");
-    let script = source("page.js");
+    let script = fs::read_to_string(format!("{FOLDER}/words.js")).unwrap();
     for reason in words.split('"').skip(1).step_by(2) {
         assert!(script.contains(&format!("\n  {reason}: [\"")), "no sentence for {reason}");
     }
+    // Each kind of event can be filtered.
+    let events = fs::read_to_string("src/model/event.rs").unwrap();
+    let kinds = between(&events, "fn word(", "\n    }\n");
+    let groups = between(&script, "EVENT_GROUPS = [", "];");
+    for kind in kinds.split('"').skip(1).step_by(2) {
+        let group = kind.split('.').next().unwrap();
+        assert!(groups.contains(&format!("\"{group}\"")), "no filter for {kind}");
+    }
+}
+
+/// As `tidy` has it for Rust: a function ends at the first line that is indented as its first.
+fn oversize_script(text: &str) -> Vec<String> {
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    let lines: Vec<&str> = text.lines().filter(is_code).collect();
+    let mut wrong = Vec::new();
+    if LINES_MAX < lines.len() {
+        wrong.push(format!("{} lines of code", lines.len()));
+    }
+    let starts = |line: &str| line.contains("function ") || line.ends_with("=> {");
+    for (i, line) in lines.iter().enumerate().filter(|(_, line)| starts(line)) {
+        let indent = line.len() - line.trim_start().len();
+        let ends = |line: &&str| line.starts_with(&format!("{}}}", " ".repeat(indent)));
+        let length = lines[i..].iter().position(ends).map_or(lines.len() - i, |at| at + 1);
+        if FUNCTION_LINES_MAX < length {
+            wrong.push(format!("a function of {length} lines: {line}"));
+        }
+    }
+    wrong.extend(
+        lines.iter().filter(|l| COLUMNS_MAX < l.chars().count()).map(|l| format!("long: {l}")),
+    );
+    wrong
+}
+
+#[test]
+fn the_scripts_fit_in_a_head() {
+    for path in fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let is_script = path.extension().is_some_and(|end| end == "js");
+        let wrong = if is_script { oversize_script(&text) } else { Vec::new() };
+        assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
+    }
+    let body = "  f();\n".repeat(69);
+    assert_eq!(oversize_script(&format!("function f() {{\n{body}}}\n")).len(), 1);
+    assert_eq!(oversize_script(&"f();\n".repeat(501)).len(), 1);
+    assert!(oversize_script("function f() {\n  g();\n}\n").is_empty());
 }
 
 #[test]
@@ -142,9 +190,9 @@ fn a_browser_shows_what_the_daemon_shows() {
     let version = format!("plimsoll {}", status["version"].as_str().unwrap());
     let service = between(&dom, "<tbody>", "</tbody>");
     for words in [
-        "<div class=\"name\">web</div>",
+        "<a class=\"name\" href=\"#web\">web</a>",
         &shown,
-        "ready / desired, of&nbsp;1–3",
+        ">of 1–3</span>",
         "Held at 2 until released: &lt;img src=x onerror=document.title=1&gt; &amp; sale",
         "An operator set the number.",
         &format!(">{}</span>", web["reason"].as_str().unwrap()),
@@ -153,9 +201,10 @@ fn a_browser_shows_what_the_daemon_shows() {
         assert!(service.contains(words), "no {words} in {service}");
     }
     // Without a token nothing can be changed from here.
-    assert!(service.contains("<div class=\"buttons\" hidden=\"\">"), "{service}");
+    let main = between(&dom, "<main>", "</main>");
+    assert!(!main.contains("data-order"), "{main}");
     assert!(!service.contains("<img"), "{service}");
-    let events = dom.split_once("id=\"events\"").unwrap().1;
+    let events = dom.split_once("class=\"panel events\"").unwrap().1;
     for words in [&version, "Needs attention: web."] {
         assert!(dom.contains(words), "no {words} in {dom}");
     }

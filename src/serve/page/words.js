@@ -1,0 +1,113 @@
+// Each reason in a sentence, and whether it needs attention.
+const SENTENCES = {
+  DesiredWithinRange: ["The number follows the load.", ""],
+  TooFewReplicas: ["At the minimum.", ""],
+  TooManyReplicas: ["The load needs more than the maximum.", "odd"],
+  ScaleUpStabilized: ["Less was needed a short while ago; scaling up waits.", ""],
+  ScaleDownStabilized: ["More was needed a short while ago; scaling down waits.", ""],
+  ScaleUpLimit: ["The scale-up rate is limited.", ""],
+  ScaleDownLimit: ["The scale-down rate is limited.", ""],
+  CoolingDown: ["The cooldown after the last change is not over.", ""],
+  OutsideHours: ["Outside business hours; the load changes nothing.", ""],
+  Draining: ["The number is right; leaving replicas still finish their requests.", ""],
+  Held: ["An operator set the number.", "odd"],
+  Paused: ["An operator stopped scaling, or another manager leads the Swarm.", "odd"],
+  NoHeadroom: ["The host has too little memory for more replicas.", "bad"],
+  MetricsMissing: ["Too few metrics are available to change anything.", "bad"],
+  CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
+  NoneReady: ["No replica is ready: the service does not work.", "bad"],
+  StoppedByCompose: ["Docker Compose stopped it; nothing starts until Compose starts it.", "odd"],
+};
+const ROLLOUTS = {
+  rolling: "Rolling out a change",
+  stalled: "The rollout makes no progress",
+  rolling_back: "Rolling back",
+  rolled_back: "Rolled back",
+};
+const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped|died|none_ready)$/;
+const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspect|not_probed|orphaned|stalled"
+  + "|deferred|full|killed|slow|low)$");
+// The first parts of the kinds of events.
+const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",
+  "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "state", "daemon",
+  "webhook", "disk"];
+
+const RANKS = { bad: 0, odd: 1, "": 2 };
+
+const isDown = (service) => 0 < service.desired && service.ready === 0;
+
+function sentence(service) {
+  const reason = isDown(service) && service.reason !== "CrashLoop" ? "NoneReady" : service.reason;
+  const [words, tone] = SENTENCES[reason] || ["", "odd"];
+  return { reason, words, tone };
+}
+
+// A daemon of an earlier version has no list of problems.
+function problemsOf(status) {
+  const list = [...(status.problems || [])];
+  const add = (kind, severity, message, fix) => {
+    if (!list.some((problem) => problem.kind === kind)) list.unshift({ kind, severity, message, fix });
+  };
+  if (!status.haproxy.answers) {
+    add("haproxy.down", "critical", "HAProxy does not answer", "look at plimsoll doctor");
+  } else if (status.haproxy.error && !status.problems) {
+    add("haproxy.reload_failed", "critical", status.haproxy.error, null);
+  }
+  if (status.docker.error) {
+    const message = "Docker does not answer: " + status.docker.error + ". Nothing is changed until it does";
+    add("docker.lost", "critical", message, null);
+  }
+  if (status.orphans.length && !status.problems) {
+    const message = "not in the config, but still running: " + status.orphans.join(", ");
+    list.push({ kind: "service.orphaned", severity: "warning", message });
+  }
+  return list;
+}
+
+// Replicas that merely start are no trouble: the row would jump at each change of the number.
+function toneOf(service, problems) {
+  const own = problems.filter((problem) => problem.service === service.name);
+  if (isDown(service) || own.some((problem) => problem.severity === "critical")) return "bad";
+  const { tone } = sentence(service);
+  if (tone) return tone;
+  const failing = service.suspect || 0 < (service.unhealthy || 0);
+  const stuck = service.rollout && service.rollout.state !== "rolling";
+  return own.length || failing || stuck ? "odd" : "";
+}
+
+function eventTone(event) {
+  if (event.phase === "resolved") return "";
+  return BAD_EVENT.test(event.kind) ? "bad" : ODD_EVENT.test(event.kind) ? "odd" : "";
+}
+
+function left(order, end) {
+  return order.left_s === null ? end : "for " + rest(order.left_s) + " more";
+}
+
+// What an operator or a rollout has to do with the number.
+function standing(service) {
+  const said = [];
+  if (service.hold) {
+    const why = service.hold.reason ? ": " + service.hold.reason : "";
+    said.push("Held at " + service.hold.replicas + " " + left(service.hold, "until released") + why);
+  }
+  if (service.pause) said.push("Paused " + left(service.pause, "until resumed"));
+  if (service.rollout) {
+    const { state, new: fresh, old } = service.rollout;
+    said.push((ROLLOUTS[state] || state) + ": " + fresh + " new, " + old + " old");
+  }
+  if (service.suspect) {
+    said.push("All replicas became unhealthy at once: health check results are ignored, and none is replaced.");
+  }
+  return said.map((words) => el("div", { class: "order" }, words));
+}
+
+// The metric that is nearest to its target, or farthest beyond it.
+function fullest(service) {
+  const known = service.metrics.filter((metric) => ratio(metric) !== null);
+  return known.reduce((most, metric) => (most && ratio(metric) <= ratio(most) ? most : metric), null);
+}
+
+function ratio(metric) {
+  return metric.value === null || !metric.target ? null : metric.value / metric.target;
+}
