@@ -10,7 +10,7 @@ use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
 use crate::model::replica::Load;
-use crate::model::service::Listen;
+use crate::model::service::{Listen, Service};
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
 
@@ -62,6 +62,8 @@ pub(crate) struct ServiceStatus {
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// The last evaluations, oldest first.
     pub(crate) course: Arc<VecDeque<LoadPoint>>,
+    /// As the config has it.
+    pub(crate) service: Arc<Service>,
     /// Of a replica that may be gone by now. `None`: the service has been whole since.
     pub(crate) last_failure: Option<Failure>,
 }
@@ -153,6 +155,21 @@ pub(crate) struct ReplicaStatus {
     pub(crate) error: Option<String>,
     /// The last lines that the container logged, if it fails.
     pub(crate) log: Vec<String>,
+    /// When it was started last, in milliseconds since 1970.
+    pub(crate) started: Option<u64>,
+    /// How often Docker's restart policy started it since somebody did.
+    pub(crate) restarts: u32,
+    /// Whether its health check passes. `None`: not known yet.
+    pub(crate) is_healthy: Option<bool>,
+    pub(crate) drain: Option<DrainStatus>,
+}
+
+/// A replica that gets no new requests and finishes those that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DrainStatus {
+    pub(crate) sessions: u64,
+    /// When it is stopped whatever it still has.
+    pub(crate) until: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -234,6 +234,7 @@ mod tests {
     use crate::model::process::ProcessUsage;
     use crate::model::reason::{AppliedRule, Rule};
     use crate::model::schedule::EffectiveSchedule;
+    use crate::model::service::{Service, ServiceName};
     use crate::model::status::{Record, ServiceStatus};
     use crate::model::time::{Moment, Wall};
     use crate::report::prometheus::{Page, metrics, text, windows};
@@ -294,6 +295,7 @@ mod tests {
             record: Some(Arc::new(record)),
             replicas: Vec::new(),
             course: Arc::default(),
+            service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
         }
     }

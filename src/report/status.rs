@@ -14,8 +14,8 @@ use crate::model::rollout::RolloutMemory;
 use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
-    LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState, RolloutStatus,
-    ServiceStatus,
+    DrainStatus, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState,
+    RolloutStatus, ServiceStatus,
 };
 use crate::model::time::{Moment, Wall};
 
@@ -85,6 +85,7 @@ impl StatusHistory {
             record: self.records.get(name).cloned(),
             replicas,
             course: self.courses.get(name).cloned().unwrap_or_default(),
+            service: snapshot.service.clone(),
             last_failure: None,
         }
     }
@@ -110,6 +111,14 @@ impl StatusHistory {
             sessions: replica.server.map(|server| server.sessions),
             error: memory.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
             log: Vec::new(),
+            started: replica.started,
+            restarts: replica.restarts,
+            is_healthy: match replica.health {
+                Health::Healthy => Some(true),
+                Health::Unhealthy { .. } => Some(false),
+                Health::Unknown | Health::Starting => None,
+            },
+            drain: drain(replica, &snapshot.service, memory),
         }
     }
 
@@ -123,7 +132,7 @@ impl StatusHistory {
 }
 
 /// The status before the first list of containers: nothing is known of the replicas.
-pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
+pub(crate) fn unseen(service: &Arc<Service>, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
     let rule = Rule::EngineLost;
     let desired = memory.desired.unwrap_or(0);
     let timetable = &service.timetable;
@@ -150,8 +159,17 @@ pub(crate) fn unseen(service: &Service, at: Wall, memory: &ServiceMemory) -> Ser
         record: None,
         replicas: Vec::new(),
         course: Arc::default(),
+        service: service.clone(),
         last_failure: None,
     }
+}
+
+fn drain(replica: &Replica, service: &Service, memory: &ServiceMemory) -> Option<DrainStatus> {
+    let drain = memory.drains.get(&replica.id)?;
+    matches!(drain.step, DrainStep::Draining { .. }).then_some(())?;
+    let sessions = replica.server.map_or(0, |server| server.sessions);
+    let sessions = sessions.saturating_add(replica.old_connections.unwrap_or(0));
+    Some(DrainStatus { sessions, until: drain.since.plus(service.drain_timeout) })
 }
 
 fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {

@@ -78,6 +78,7 @@ impl ApiHandler {
             | Resource::Services
             | Resource::Service(_)
             | Resource::Stats(_)
+            | Resource::Schedule(_)
             | Resource::Explain(_) => self.auth.check_read(request).map(|()| true)?,
         };
         let body = match resource {
@@ -112,6 +113,10 @@ impl ApiHandler {
             Resource::Stats(name) => {
                 let status = seen()?;
                 status_json::service_with_replicas(status.now, named(&status, name)?)
+            }
+            Resource::Schedule(name) => {
+                let status = seen()?;
+                Value::Array(status_json::schedule(status.at, named(&status, name)?))
             }
             Resource::Explain(name) => {
                 let status = seen()?;

@@ -20,6 +20,7 @@ pub(crate) enum Resource {
     Service(String),
     Stats(String),
     Explain(String),
+    Schedule(String),
     History,
 }
 
@@ -60,6 +61,7 @@ impl Route {
                     [] => read(Resource::Service(name)),
                     ["stats"] => read(Resource::Stats(name)),
                     ["explain"] => read(Resource::Explain(name)),
+                    ["schedule"] => read(Resource::Schedule(name)),
                     ["scale"] => change(Mutation::Scale(name)),
                     ["scale", "up"] => change(Mutation::Step { service: name, up: true }),
                     ["scale", "down"] => change(Mutation::Step { service: name, up: false }),
@@ -88,6 +90,7 @@ impl Route {
             Route::Read(Resource::Service(_)) => "/services/{name}",
             Route::Read(Resource::Stats(_)) => "/services/{name}/stats",
             Route::Read(Resource::Explain(_)) => "/services/{name}/explain",
+            Route::Read(Resource::Schedule(_)) => "/services/{name}/schedule",
             Route::Change(Mutation::Scale(_)) => "/services/{name}/scale",
             Route::Change(Mutation::Step { up: true, .. }) => "/services/{name}/scale/up",
             Route::Change(Mutation::Step { up: false, .. }) => "/services/{name}/scale/down",
@@ -117,7 +120,7 @@ mod tests {
     fn a_pattern_leads_to_its_route_and_holds_no_name() {
         let paths = "/ /healthz /readyz /status /metrics /events /servers /history \
                      /services /services/a /services/a/stats \
-                     /services/a/explain /services/a/scale /services/a/scale/up \
+                     /services/a/explain /services/a/schedule /services/a/scale /services/a/scale/up \
                      /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
                      /services/a/restart /config/reload";
         for path in paths.split_whitespace() {

@@ -16,11 +16,14 @@ use crate::model::replica::Load;
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
-    Failure, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus,
+    DrainStatus, Failure, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus,
     ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
+
+/// In seconds.
+const WEEK: i64 = 7 * 24 * 3600;
 
 pub(crate) fn status(status: &Status) -> Value {
     let services: Vec<Value> = status.services.iter().map(|s| service(status.now, s)).collect();
@@ -128,7 +131,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
 
 pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Value {
     let mut out = service(now, status);
-    let replicas: Vec<Value> = status.replicas.iter().map(replica).collect();
+    let replicas: Vec<Value> = status.replicas.iter().map(|r| replica(now, r)).collect();
     merge(&mut out, json!({ "replicas": replicas }));
     out
 }
@@ -140,6 +143,22 @@ pub(crate) fn histories(status: &Status) -> Value {
         (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())
     };
     json!(status.services.iter().map(course).collect::<BTreeMap<_, _>>())
+}
+
+/// The coming week, each piece until the next one begins, in the schedule's own zone.
+pub(crate) fn schedule(at: Wall, service: &ServiceStatus) -> Vec<Value> {
+    let timetable = &service.service.timetable;
+    let zone = timetable.zone();
+    let local = |at: Wall| zone.local(at).to_rfc3339_opts(SecondsFormat::Secs, false);
+    let end = Wall(at.0.saturating_add(WEEK));
+    let course = timetable.course(at, end);
+    let ends = course.iter().skip(1).map(|(begin, _)| *begin).chain([end]);
+    let piece = |((from, holds), until): (&(Wall, EffectiveSchedule), Wall)| {
+        let mut out = json!({ "from": local(*from), "until": local(until) });
+        merge(&mut out, effective(holds));
+        out
+    };
+    course.iter().zip(ends).map(piece).collect()
 }
 
 /// `None` until there was a look at its load.
@@ -286,7 +305,9 @@ fn pause_shown(now: Moment, pause: &Pause) -> Value {
     json!({ "left_s": left(now, pause.until) })
 }
 
-fn replica(replica: &ReplicaStatus) -> Value {
+fn replica(now: Moment, replica: &ReplicaStatus) -> Value {
+    let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    let drain = |drain: DrainStatus| json!({ "sessions": drain.sessions, "left_s": left(now, Some(drain.until)) });
     json!({
         "name": replica.name,
         "container": replica.container,
@@ -298,5 +319,9 @@ fn replica(replica: &ReplicaStatus) -> Value {
         "sessions": replica.sessions,
         "error": replica.error,
         "log": replica.log,
+        "started": replica.started.and_then(|ms| stamp(Wall(seconds(ms)))),
+        "restarts": replica.restarts,
+        "check": replica.is_healthy.map(|is| if is { "ok" } else { "failing" }),
+        "drain": replica.drain.map(drain),
     })
 }

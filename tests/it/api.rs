@@ -69,6 +69,7 @@ fn every_route_answers_to_whom_it_should() {
             ("/services/web", 200, r#""desired":1"#),
             ("/services/web/stats", 200, r#""name":"web-1""#),
             ("/services/web/explain", 200, r#""desired":1"#),
+            ("/services/web/schedule", 200, r#""scaling":true"#),
             ("/services/shop", 404, "has no service shop; it has: web"),
             ("/services/shop/explain", 404, "has no service shop"),
             ("/events?limit=1", 200, r#""kind":""#),

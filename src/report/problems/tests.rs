@@ -9,6 +9,7 @@ use crate::model::problem::{ProblemKind, ProblemSeverity};
 use crate::model::reason::{AppliedRule, Rule};
 use crate::model::replica::Load;
 use crate::model::schedule::EffectiveSchedule;
+use crate::model::service::{Service, ServiceName};
 use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
 use crate::model::time::{Moment, Wall};
 use crate::report::problems::{FAILURES_MAX, Problems, fixes};
@@ -27,6 +28,10 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         sessions: None,
         error: None,
         log: Vec::new(),
+        started: None,
+        restarts: 0,
+        is_healthy: None,
+        drain: None,
     };
     let decision = Decision {
         from: desired,
@@ -55,6 +60,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         record: None,
         replicas: replicas.iter().map(replica).collect(),
         course: Arc::default(),
+        service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
         last_failure: None,
     }
 }
