@@ -117,6 +117,8 @@ pub(crate) struct Controller {
     /// The config changed since the last tick.
     is_reloaded: bool,
     proxy_was_alive: bool,
+    /// At the last tick.
+    proxy_was_there: bool,
     next_proxy_check: Moment,
     started: Moment,
     /// The last evaluation at which the engine answered.
@@ -145,6 +147,7 @@ impl Controller {
             done: Vec::new(),
             is_reloaded: false,
             proxy_was_alive: false,
+            proxy_was_there: false,
             next_proxy_check: now,
             started: now,
             last_good: None,
@@ -189,13 +192,16 @@ impl Controller {
     /// Ticks if it is time, and collects what is due. `is_verbose`: the output includes readings.
     pub(crate) fn poll(&mut self, adapters: &Adapters, is_verbose: bool) -> Poll {
         let now = adapters.clock.now();
-        let mut effects: Vec<Effect> =
-            self.watch_proxy(adapters, now).map(Effect::Emit).into_iter().collect();
+        self.watch_proxy(adapters, now);
+        let mut effects = Vec::new();
         let early = self.watch_load(adapters, now);
         let next = self.schedule.next(now);
         let is_evaluation = next == NextTick::Evaluation;
-        let tick = (next != NextTick::NotYet || !early.services.is_empty())
-            .then(|| self.tick(adapters, is_evaluation, &early, is_verbose, &mut effects));
+        let is_due = next != NextTick::NotYet || !early.services.is_empty();
+        let died = is_due.then(|| self.proxy_died(adapters, now)).flatten();
+        effects.extend(died.map(Effect::Emit));
+        let tick =
+            is_due.then(|| self.tick(adapters, is_evaluation, &early, is_verbose, &mut effects));
         effects.extend(self.due(adapters.clock.now()));
         Poll { effects, tick }
     }
@@ -230,20 +236,28 @@ impl Controller {
     }
 
     /// An HAProxy that died is started at once, not at the next evaluation.
-    fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) -> Option<Event> {
+    fn watch_proxy(&mut self, adapters: &Adapters, now: Moment) {
         if now < self.next_proxy_check {
-            return None;
+            return;
         }
         self.next_proxy_check = now.plus(PROXY_WATCH);
         let is_alive = adapters.proxy.is_alive();
-        let was_alive = std::mem::replace(&mut self.proxy_was_alive, is_alive);
-        if is_alive || !was_alive {
+        if self.proxy_was_alive && !is_alive {
+            self.schedule.wake(now);
+        }
+        self.proxy_was_alive = is_alive;
+    }
+
+    /// Before each tick, as the tick itself starts HAProxy again. A reload that is under way ends
+    /// one process and starts another.
+    fn proxy_died(&mut self, adapters: &Adapters, now: Moment) -> Option<Event> {
+        if self.in_flight.claims(now).contains(&Claim::Proxy) {
             return None;
         }
-        self.schedule.wake(now);
-        // A reload that is under way ends one process and starts another.
-        let is_reloading = self.in_flight.claims(now).contains(&Claim::Proxy);
-        (!is_reloading).then(|| Event::new(Kind::ProxyDied, "HAProxy ended; it is started again"))
+        let is_there = adapters.proxy.is_alive();
+        let was_there = std::mem::replace(&mut self.proxy_was_there, is_there);
+        let died = was_there && !is_there;
+        died.then(|| Event::new(Kind::ProxyDied, "HAProxy ended; it is started again"))
     }
 
     /// The services whose load rose since the last evaluation.

@@ -22,6 +22,7 @@ mod hung_haproxy;
 mod init;
 mod matrix;
 mod metrics;
+mod night;
 mod one_image;
 mod private_docker;
 mod fault_proxy;

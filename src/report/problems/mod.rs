@@ -128,7 +128,11 @@ impl Problems {
     /// A service that is whole again has no failures to show, and one that left has none at all.
     fn forget(&mut self, status: &Status) {
         let of = |name: &str| status.services.iter().find(|service| service.name == name);
-        self.failures.retain(|name, _| of(name).is_some_and(|service| !is_whole(service)));
+        let begun = &self.begun;
+        let loops =
+            |name: &String| begun.contains_key(&(ProblemKind::CrashLoop, Some(name.clone()), None));
+        self.failures
+            .retain(|name, _| of(name).is_some_and(|service| !is_whole(service) || loops(name)));
         self.begun.retain(|(_, name, _), _| name.as_ref().is_none_or(|name| of(name).is_some()));
         let now = status.at;
         self.deaths.retain(|at| now.0.saturating_sub(at.0) < DEATHS_SHOWN);
@@ -155,13 +159,28 @@ impl Problems {
             }
         }
         for ((kind, service, _), message) in &self.begun {
-            let candidate = Candidate::new(*kind, message.clone());
+            let message = match (kind, service) {
+                (ProblemKind::CrashLoop, Some(name)) => self.crash_loop(name, message),
+                _ => message.clone(),
+            };
+            let candidate = Candidate::new(*kind, message);
             found.push(match service {
                 Some(name) => candidate.service(name),
                 None => candidate,
             });
         }
         found
+    }
+
+    /// With the last failure, and without the time of the next start, which is soon past.
+    fn crash_loop(&self, service: &str, message: &str) -> String {
+        let message = message.split_once(", next start").map_or(message, |(first, _)| first);
+        match self.failures.get(service).and_then(|failures| failures.back()) {
+            Some(last) => {
+                format!("{message}: {}", described(&last.replica, &last.message, &last.log))
+            }
+            None => message.to_owned(),
+        }
     }
 
     fn deaths(&self) -> Option<Candidate> {
@@ -175,10 +194,11 @@ impl Problems {
     }
 }
 
-/// As many ready as desired.
+/// As many ready as desired, and no rollout under way.
 fn is_whole(service: &ServiceStatus) -> bool {
     let is_failing = |replica: &ReplicaStatus| is_failing(replica.state);
     service.decision.desired <= service.decision.counts.ready
+        && service.rollout.is_none()
         && !service.replicas.iter().any(is_failing)
 }
 

@@ -162,11 +162,15 @@ fn what_an_event_begins_another_ends() {
 #[test]
 fn a_service_takes_its_problems_along() {
     let mut problems = Problems::default();
-    let loops = Event::new(Kind::CrashLoop, "2 failures in a row").service("web");
-    problems.note(&loops, Wall(1));
+    let words = "2 failures in a row, next start in 10s";
+    problems.note(&Event::new(Kind::CrashLoop, words).service("web"), Wall(1));
     let web = service("web", 1, &[(1, ReplicaState::Ready)]);
     let row = "1 health.crash_loop web: 2 failures in a row";
-    assert_eq!(shown(&mut problems, status(1, vec![web])), [row]);
+    assert_eq!(shown(&mut problems, status(1, vec![web.clone()])), [row]);
+    // The failure is kept though another replica serves.
+    problems.note(&failed(Kind::ReplicaExited, "web-2", "exit code 1"), Wall(1));
+    let caused = format!("{row}: web-2: exit code 1");
+    assert_eq!(shown(&mut problems, status(1, vec![web])), [caused]);
     assert!(shown(&mut problems, status(2, Vec::new())).is_empty());
 }
 

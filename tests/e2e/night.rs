@@ -1,0 +1,135 @@
+//! Five faults, one after the other. For each, `plimsoll status` alone names the cause and what to
+//! do, and is silent once it is over.
+
+use std::fs;
+use std::path::Path;
+
+use crate::daemon::{Daemon, plimsoll, polled, secs, signal};
+use crate::testbed::Testbed;
+
+struct Night {
+    testbed: Testbed,
+    daemon: Daemon,
+}
+
+impl Night {
+    /// Until `status` has all the words; gives it.
+    #[track_caller]
+    fn wait(&self, words: &[&str]) -> String {
+        let socket = self.testbed.dir.join("api.sock").display().to_string();
+        let mut said = String::new();
+        let has_all = polled(secs(40), secs(1) / 4, || {
+            let out = plimsoll(&["status", "--socket", &socket]);
+            said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+            // Lines are wrapped where the terminal ends.
+            let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            words.iter().all(|word| flat.contains(word))
+        });
+        assert!(has_all, "{words:?} in:\n{said}\n{:#?}", self.daemon.lines());
+        said
+    }
+
+    /// Has the daemon read this config.
+    #[track_caller]
+    fn configure(&self, text: &str) {
+        let before = self.daemon.lines().len();
+        self.testbed.dir.write("config.json", text);
+        self.daemon.signal("HUP");
+        self.daemon.wait_from(before, &["kind=config."], secs(10));
+    }
+
+    /// Until no problem of this kind stands.
+    #[track_caller]
+    fn wait_over(&self, kind: &str) {
+        let socket = self.testbed.dir.join("api.sock").display().to_string();
+        let is_over = polled(secs(40), secs(1) / 4, || {
+            let out = plimsoll(&["status", "--json", "--socket", &socket]);
+            let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            let problems = said["problems"].as_array().unwrap();
+            problems.iter().all(|problem| problem["kind"] != kind)
+        });
+        assert!(is_over, "{kind} stands: {}", self.wait(&[]));
+    }
+}
+
+fn begin() -> (Night, String) {
+    let testbed = Testbed::new("night");
+    let good = fs::read_to_string(testbed.configure(
+        r#""min_replicas": 1, "max_replicas": 3, "scale_up_threshold": 90,
+           "scale_down_threshold": 5, "cooldown_period": 1"#,
+    ));
+    let good = good.unwrap();
+    let missing = good.replace("\"path\": \"/health\"", "\"path\": \"/missing\"");
+    assert_ne!(missing, good);
+    let config = testbed.dir.write("config.json", &missing);
+    let daemon = Daemon::start(&config);
+    (Night { testbed, daemon }, good)
+}
+
+fn haproxy_pid(folder: &Path) -> u32 {
+    let text = fs::read_to_string(folder.join("haproxy.pid")).unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn for_each_of_five_faults_status_names_the_cause_and_the_fix() {
+    let (night, good) = begin();
+    let name = night.testbed.service.clone();
+
+    // A path that the app does not have: the service never served.
+    let not_found = [
+        "critical",
+        "its only replica is not ready",
+        "/missing answered 404",
+        &format!("fix: set health_check.path of {name}"),
+    ];
+    night.wait(&not_found);
+    let socket = night.testbed.dir.join("api.sock").display().to_string();
+    for args in [
+        ["status", &name, "--socket", &socket],
+        ["explain", &name, "--socket", &socket],
+        ["healthcheck", "--verbose", "--socket", &socket],
+    ] {
+        let out = plimsoll(&args);
+        let said = String::from_utf8(out.stdout).unwrap();
+        assert!(said.contains("answered 404") && said.contains("fix: "), "{args:?}: {said}");
+    }
+    night.configure(&good);
+    night.wait_over("service.none_ready");
+    night.testbed.wait_serving(1, secs(30), &night.daemon);
+
+    // New replicas end at once; the old one serves.
+    let crash =
+        good.replace("\"min_replicas\"", r#""environment": { "PORT": "web" }, "min_replicas""#);
+    night.configure(&crash);
+    night.wait(&[
+        "warning",
+        "in a row: ",
+        "exit code 1",
+        "invalid digit",
+        "the app ends by itself",
+    ]);
+    night.configure(&good);
+    night.wait_over("health.crash_loop");
+
+    let pid = haproxy_pid(night.testbed.dir.path());
+    signal(pid, "KILL");
+    night.wait(&["HAProxy died once within the last hour", "fix: see its log"]);
+    night.testbed.wait_serving(1, secs(30), &night.daemon);
+
+    // Nothing listens there.
+    let metric = good.replace(
+        "\"min_replicas\"",
+        r#""metrics": [{ "source": "http", "url": "http://127.0.0.1:1/load", "pointer": "/n",
+           "target": 5 }], "min_replicas""#,
+    );
+    night.configure(&metric);
+    night.wait(&["http://127.0.0.1:1/load", "refused", "fix: correct the metric's source"]);
+    night.configure(&good);
+    night.wait_over("metric.failed");
+
+    night.configure("{ \"services\": ");
+    night.wait(&["config.json", "fix: correct the config (`plimsoll check` shows each error)"]);
+    night.configure(&good);
+    night.wait_over("config.rejected");
+}
