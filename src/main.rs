@@ -26,11 +26,6 @@ mod daemon;
 
 use std::process::ExitCode;
 
-/// One heap for all threads. glibc keeps one for each thread, about 1 MB of RSS in all, and the
-/// daemon allocates too seldom for threads to wait for one another.
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 fn main() -> ExitCode {
     cli::main(std::env::args_os())
 }

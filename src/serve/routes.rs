@@ -120,7 +120,8 @@ mod tests {
     fn a_pattern_leads_to_its_route_and_holds_no_name() {
         let paths = "/ /healthz /readyz /status /metrics /events /servers /history \
                      /services /services/a /services/a/stats \
-                     /services/a/explain /services/a/schedule /services/a/scale /services/a/scale/up \
+                     /services/a/explain /services/a/schedule \
+                     /services/a/scale /services/a/scale/up \
                      /services/a/scale/down /services/a/pause /pause /services/a/resume /resume \
                      /services/a/restart /config/reload";
         for path in paths.split_whitespace() {

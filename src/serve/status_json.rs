@@ -307,7 +307,10 @@ fn pause_shown(now: Moment, pause: &Pause) -> Value {
 
 fn replica(now: Moment, replica: &ReplicaStatus) -> Value {
     let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-    let drain = |drain: DrainStatus| json!({ "sessions": drain.sessions, "left_s": left(now, Some(drain.until)) });
+    let drain = |drain: DrainStatus| {
+        let left = left(now, Some(drain.until));
+        json!({ "sessions": drain.sessions, "left_s": left })
+    };
     json!({
         "name": replica.name,
         "container": replica.container,
