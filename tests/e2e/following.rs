@@ -43,11 +43,12 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
            "metrics": [
              {{ "source": "prometheus", "url": "http://127.0.0.1:{port}",
                 "query": "sum(jobs_waiting)", "target": 10 }},
-             {{ "source": "haproxy", "field": "sessions", "target": 2 }}
+             {{ "source": "haproxy", "field": "sessions", "target": 3 }}
            ]"#
     )));
     // 25 jobs, ten for each.
     testbed.wait_serving(3, secs(30), &daemon);
+    // Eight clients: however late they are, less than three for each.
     let load = everyone(&testbed);
     drop(prometheus);
     let from = daemon.wait(&["kind=metric.failed", "prometheus"], secs(20));
@@ -56,7 +57,7 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
     let again = daemon.wait_from(from, &unsure, secs(20));
     daemon.wait_from(again + 1, &unsure, secs(20));
     // The other metric is enough for the way up.
-    let slow = Load::start(testbed.address(), clients(7, Kind::Slow, "/slow?ms=1500", 0));
+    let slow = Load::start(testbed.address(), clients(12, Kind::Slow, "/slow?ms=1500", 0));
     testbed.wait_serving(4, secs(30), &daemon);
     let slow = slow.stop();
     let _prometheus = Prometheus::start(&testbed.dir, port, &exporter);
