@@ -8,7 +8,7 @@ use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
 use crate::cli::output::{say, show_painted};
 use crate::cli::paint::Paint;
-use crate::cli::table::{amount, cut, joined, operator_lines, table, word};
+use crate::cli::table::{amount, cut, ended, operator_lines, table, word};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 32;
@@ -53,7 +53,7 @@ fn text(record: &Value, paint: Paint, width: usize) -> String {
     }
     let problems = problems::lines(&problems::of(record, None), &record["at"], paint, width);
     if !problems.is_empty() {
-        out += &format!("\n{}", joined(&[problems]));
+        out += &format!("\n{}", ended(&problems));
     }
     out + &replicas(record, width)
         + &metrics(record, width)
@@ -73,7 +73,10 @@ fn replicas(record: &Value, width: usize) -> String {
     if all.is_empty() {
         return String::new();
     }
-    format!("\n{}", joined(&table(["replica", ">cpu", ">memory", "counts as"], &all, width)))
+    format!(
+        "\n{}",
+        ended(&table(["replica", ">cpu", ">memory", "counts as"], &all, width).concat())
+    )
 }
 
 fn metrics(record: &Value, width: usize) -> String {
@@ -94,13 +97,13 @@ fn metrics(record: &Value, width: usize) -> String {
         return String::new();
     }
     let heads = ["metric", ">value", ">target", ">ratio", ">proposes", "because"];
-    format!("\n{}", joined(&table(heads, &all, width)))
+    format!("\n{}", ended(&table(heads, &all, width).concat()))
 }
 
 fn rules(record: &Value, width: usize) -> String {
     let row = |rule: &Value| [word(&rule["replicas"]), word(&rule["reason"]), word(&rule["text"])];
     let all: Vec<[String; 3]> = record["rules"].as_array().into_iter().flatten().map(row).collect();
-    format!("\n{}", joined(&table([">replicas", "reason", "rule, in order"], &all, width)))
+    format!("\n{}", ended(&table([">replicas", "reason", "rule, in order"], &all, width).concat()))
 }
 
 /// What keeps the load from changing the number, if anything does.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::output::{complain, show_painted};
 use crate::cli::paint::Paint;
-use crate::cli::table::joined;
+use crate::cli::table::ended;
 use crate::cli::{client, problems, width};
 
 pub(crate) fn healthcheck(verbose: bool, to: &DaemonAddr) -> ExitCode {
@@ -22,7 +22,7 @@ pub(crate) fn healthcheck(verbose: bool, to: &DaemonAddr) -> ExitCode {
     // Before the first tick there is no status, as the complaint says.
     if verbose && let Ok((200, status)) = client::send(to, "GET", "/status", None) {
         let all = problems::of(&status, None);
-        said += &joined(&[problems::lines(&all, &status["at"], paint, width::of_stdout())]);
+        said += &ended(&problems::lines(&all, &status["at"], paint, width::of_stdout()));
     }
     let written = show_painted(&said, paint);
     if ready { written.err().unwrap_or(ExitCode::SUCCESS) } else { ExitCode::FAILURE }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{hanging, span, word};
+use crate::model::units::plural;
 
 const INDENT: &str = "          ";
 
@@ -48,11 +49,10 @@ pub(crate) fn ago(now: &Value, at: &Value) -> Option<String> {
 /// `1 problem`, `3 problems, 1 of them critical`.
 pub(crate) fn counted(problems: &[&Value]) -> String {
     let critical = problems.iter().filter(|problem| problem["severity"] == "critical").count();
-    let count = problems.len();
-    let all = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
+    let all = plural(problems.len() as u64, "problem");
     match critical {
         0 => all,
-        _ if critical == count => format!("{all}, critical"),
+        _ if critical == problems.len() => format!("{all}, critical"),
         _ => format!("{all}, {critical} of them critical"),
     }
 }
@@ -63,6 +63,7 @@ mod tests {
 
     use crate::cli::paint::Paint;
     use crate::cli::problems::{counted, lines, of};
+    use crate::cli::table::ended;
 
     #[test]
     fn each_problem_names_cause_fix_and_age() {
@@ -85,9 +86,7 @@ critical  web: none of 2 replicas
           since 2026-11-23T10:00:00Z, 5m ago
 ";
         let web = of(&document, Some("web"));
-        let text: String =
-            lines(&web, &at, Paint::none(), 35).iter().map(|l| format!("{l}\n")).collect();
-        assert_eq!(text, want);
+        assert_eq!(ended(&lines(&web, &at, Paint::none(), 35)), want);
         assert_eq!(counted(&web), "1 problem, critical");
         assert_eq!(counted(&all), "2 problems, 1 of them critical");
         assert_eq!(counted(&all[1..]), "1 problem");

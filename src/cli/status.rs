@@ -12,7 +12,7 @@ use crate::cli::client::Daemon;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{amount, cut, hanging, joined, operator_lines, span, table, word};
+use crate::cli::table::{amount, cut, ended, hanging, operator_lines, span, table, word};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 16;
@@ -113,7 +113,8 @@ fn one(all: &Value, service: &Value, paint: Paint, width: usize) -> String {
     let mut out = services(all, &[service], paint, width);
     let problems = problems::of(all, name);
     if !problems.is_empty() {
-        out += &text(&problems::lines(&problems, &all["at"], paint, width), true);
+        out += "\n";
+        out += &ended(&problems::lines(&problems, &all["at"], paint, width));
     }
     let replicas = replicas(service, width);
     out + "\n" + &replicas + &failures(&all["at"], service, width)
@@ -138,17 +139,12 @@ fn failures(now: &Value, service: &Value, width: usize) -> String {
         lines.extend(hanging(&first, &word(&last["message"]), width));
         lines.extend(log(&last["log"], width));
     }
-    if lines.is_empty() { String::new() } else { text(&lines, true) }
+    if lines.is_empty() { String::new() } else { format!("\n{}", ended(&lines)) }
 }
 
 fn log(lines: &Value, width: usize) -> Vec<String> {
     let lines = lines.as_array().into_iter().flatten();
     lines.flat_map(|line| hanging("  | ", &word(line), width)).collect()
-}
-
-fn text(lines: &[String], is_apart: bool) -> String {
-    let begin = if is_apart { "\n" } else { "" };
-    lines.iter().fold(begin.to_owned(), |out, line| format!("{out}{line}\n"))
 }
 
 /// What is in trouble comes first.
@@ -176,7 +172,8 @@ fn daemon(all: &Value, paint: Paint, width: usize) -> String {
     let problems = problems::of(all, None);
     if !problems.is_empty() {
         out += &format!("{}\n", problems::counted(&problems));
-        out += &text(&problems::lines(&problems, &all["at"], paint, width), true);
+        out += "\n";
+        out += &ended(&problems::lines(&problems, &all["at"], paint, width));
     }
     out
 }
@@ -216,7 +213,7 @@ fn services(all: &Value, services: &[&Value], paint: Paint, width: usize) -> Str
         let commands = commands.flat_map(|line| hanging(&name, &line, width));
         lines.extend(commands.map(|line| paint.paint(Colour::Faint, &line)));
     }
-    text(&lines, false)
+    ended(&lines)
 }
 
 /// Why fewer replicas are ready than desired, if a rule of the decision says so.
@@ -279,14 +276,14 @@ fn replicas(service: &Value, width: usize) -> String {
     };
     let rows: Vec<[String; 7]> = all.into_iter().map(row).collect();
     let heads = ["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"];
-    joined(&table(heads, &rows, width))
+    ended(&table(heads, &rows, width).concat())
 }
 
 /// Of Swarm. Only their own nodes know what they use.
 fn tasks(all: &[&Value], width: usize) -> String {
     let row = |task: &&Value| ["name", "container", "state", "node"].map(|key| word(&task[key]));
     let rows: Vec<[String; 4]> = all.iter().map(row).collect();
-    joined(&table(["replica", "task", "state", "node"], &rows, width))
+    ended(&table(["replica", "task", "state", "node"], &rows, width).concat())
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ pub(crate) fn table<const N: usize>(
     all.iter().map(row).collect()
 }
 
-/// The lines of a table, each with its end.
-pub(crate) fn joined(rows: &[Vec<String>]) -> String {
-    rows.iter().flatten().map(|line| format!("{line}\n")).collect()
+/// Each line with its end.
+pub(crate) fn ended(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Lines of at most `width` characters, broken at spaces; a word that is longer is broken too.
@@ -181,7 +181,7 @@ fn rollout(rollout: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use crate::cli::table::{amount, hanging, joined, operator_lines, plain, span, table, wrapped};
+    use crate::cli::table::{amount, ended, hanging, operator_lines, plain, span, table, wrapped};
 
     #[test]
     fn spans_have_their_two_largest_units() {
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn the_last_cell_is_wrapped_beside_the_others_or_below() {
         let rows = [["a".to_owned(), "10".to_owned(), "one two three four five".to_owned()]];
-        let lines = |width| joined(&table(["name", ">n", "text"], &rows, width));
+        let lines = |width| ended(&table(["name", ">n", "text"], &rows, width).concat());
         let beside = "\
 name   n  text
 a     10  one two three four

@@ -114,6 +114,11 @@ pub(crate) fn nearest_key<'k>(
     near.or_else(|| longer.next().filter(|_| longer.next().is_none()))
 }
 
+/// `; did you mean `near`?`, or nothing.
+pub(crate) fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
 /// `1 replica`, `3 replicas`.
 pub(crate) fn plural(count: impl Into<u64>, noun: &str) -> String {
     match count.into() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use crate::daemon::{Daemon, plimsoll, polled, secs, signal};
 use crate::testbed::Testbed;
@@ -13,13 +14,18 @@ struct Night {
 }
 
 impl Night {
+    /// Of one command.
+    fn output(&self, args: &[&str]) -> Output {
+        let socket = self.testbed.dir.join("api.sock").display().to_string();
+        plimsoll(&[args, &["--socket", &socket]].concat())
+    }
+
     /// Until `status` has all the words; gives it.
     #[track_caller]
     fn wait(&self, words: &[&str]) -> String {
-        let socket = self.testbed.dir.join("api.sock").display().to_string();
         let mut said = String::new();
         let has_all = polled(secs(40), secs(1) / 4, || {
-            let out = plimsoll(&["status", "--socket", &socket]);
+            let out = self.output(&["status"]);
             said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
             // Lines are wrapped where the terminal ends.
             let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -41,9 +47,8 @@ impl Night {
     /// Until no problem of this kind stands.
     #[track_caller]
     fn wait_over(&self, kind: &str) {
-        let socket = self.testbed.dir.join("api.sock").display().to_string();
         let is_over = polled(secs(40), secs(1) / 4, || {
-            let out = plimsoll(&["status", "--json", "--socket", &socket]);
+            let out = self.output(&["status", "--json"]);
             let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
             let problems = said["problems"].as_array().unwrap();
             problems.iter().all(|problem| problem["kind"] != kind)
@@ -84,13 +89,8 @@ fn for_each_of_five_faults_status_names_the_cause_and_the_fix() {
         &format!("fix: set health_check.path of {name}"),
     ];
     night.wait(&not_found);
-    let socket = night.testbed.dir.join("api.sock").display().to_string();
-    for args in [
-        ["status", &name, "--socket", &socket],
-        ["explain", &name, "--socket", &socket],
-        ["healthcheck", "--verbose", "--socket", &socket],
-    ] {
-        let out = plimsoll(&args);
+    for args in [["status", &name], ["explain", &name], ["healthcheck", "--verbose"]] {
+        let out = night.output(&args);
         let said = String::from_utf8(out.stdout).unwrap();
         assert!(said.contains("answered 404") && said.contains("fix: "), "{args:?}: {said}");
     }

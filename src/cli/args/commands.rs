@@ -201,8 +201,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 pub(crate) fn find(name: &str) -> Result<&'static CommandSpec, String> {
     COMMANDS.into_iter().find(|spec| spec.name == name).ok_or_else(|| {
-        let near = units::nearest(name, names(), 1);
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = units::did_you_mean(units::nearest(name, names(), 1));
         format!("unknown command `{name}`{hint}")
     })
 }

@@ -69,10 +69,8 @@ pub(crate) fn read(
 
 fn unknown(name: &str, options: &[OptionSpec]) -> String {
     let known = options.iter().map(|choice| choice.name).chain(["help"]);
-    match units::nearest_key(name, known) {
-        Some(near) => format!("unknown option `--{name}`; did you mean `--{near}`?"),
-        None => format!("unknown option `--{name}`"),
-    }
+    let hint = units::did_you_mean(units::nearest_key(name, known));
+    format!("unknown option `--{name}`{hint}")
 }
 
 impl RawArgs {

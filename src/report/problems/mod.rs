@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::event::{Event, Kind, Phase};
 use crate::model::problem::{ActiveProblem, ProblemKind};
+use crate::model::reason::Rule;
 use crate::model::status::{
     Failure, ReplicaState, ReplicaStatus, RolloutState, ServiceStatus, Status,
 };
@@ -77,8 +78,7 @@ impl Problems {
         let key = |kind| (kind, event.service.clone(), None);
         match (condition(event.kind), event.phase) {
             (Some(kind), Phase::Started) => {
-                let message = event.message.lines().collect::<Vec<_>>().join(" ");
-                self.begun.insert(key(kind), message);
+                self.begun.insert(key(kind), one_line(&event.message));
                 true
             }
             (Some(kind), Phase::Resolved) => self.begun.remove(&key(kind)).is_some(),
@@ -94,7 +94,7 @@ impl Problems {
             Some((message, log)) => (message, log.lines().map(str::to_owned).collect()),
             None => (event.message.as_str(), Vec::new()),
         };
-        let message = message.lines().collect::<Vec<_>>().join(" ");
+        let message = one_line(message);
         let failures = self.failures.entry(service.clone()).or_default();
         failures.retain(|failure| failure.replica != *replica);
         failures.push_back(Failure { at, replica: replica.clone(), message, log });
@@ -192,6 +192,10 @@ impl Problems {
         let message = format!("HAProxy died {times} within the last hour and was started again");
         Some(Candidate::new(ProblemKind::HaproxyDied, message))
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ")
 }
 
 /// As many ready as desired, and no rollout under way.
@@ -297,7 +301,9 @@ fn of_service(service: &ServiceStatus) -> Vec<Candidate> {
 fn of_replicas(service: &ServiceStatus) -> Vec<Candidate> {
     let name = service.name.as_str();
     let desired = service.decision.desired;
-    if desired == 0 || service.decision.reason() == "StoppedByCompose" {
+    let last = service.decision.because.last();
+    let is_stopped = last.is_some_and(|cause| cause.rule == Rule::StoppedByCompose);
+    if desired == 0 || is_stopped {
         return Vec::new();
     }
     let failing = service.replicas.iter().filter(|replica| is_failing(replica.state));
@@ -310,10 +316,7 @@ fn of_replicas(service: &ServiceStatus) -> Vec<Candidate> {
             Some(described(&last.replica, &last.message, &last.log))
         };
         let cause = cause.next_back().or_else(last);
-        let what = match desired {
-            1 => "its only replica is not ready".to_owned(),
-            count => format!("none of {count} replicas is ready"),
-        };
+        let what = Rule::NoneReady(desired).to_string();
         let grace = if cause.is_some() { Duration::ZERO } else { START };
         let message = cause.map_or(what.clone(), |cause| format!("{what}: {cause}"));
         let candidate = Candidate::new(ProblemKind::NoneReady, message).service(name);

@@ -53,14 +53,21 @@ function answerAt(place) {
 
 const COOLDOWN = "until the cooldown ends, or as long as an existing order lasts";
 
+function steps(service, place) {
+  const { name } = service;
+  return [
+    orderButton("−1", "fewer", name, place, service.min < service.desired, "One fewer, " + COOLDOWN),
+    orderButton("+1", "more", name, place, service.desired < service.max, "One more, " + COOLDOWN),
+    orderButton("By load", "auto", name, place, service.hold, "Release the order: the load decides again"),
+  ];
+}
+
 function rowOrders(service) {
   const { name } = service;
   const place = name + " row";
   const [what, label] = service.pause ? ["resume", "Resume"] : ["pause", "Pause"];
   return el("div", { class: "buttons" },
-    orderButton("−1", "fewer", name, place, service.min < service.desired, "One fewer, " + COOLDOWN),
-    orderButton("+1", "more", name, place, service.desired < service.max, "One more, " + COOLDOWN),
-    orderButton("By load", "auto", name, place, service.hold, "Release the order: the load decides again"),
+    steps(service, place),
     orderButton(label, what, name, place, true, service.pause ? null : "Stop scaling until resumed"),
     answerAt(place));
 }
@@ -82,6 +89,10 @@ function input(name, attributes) {
   return el("input", { name, autocomplete: "off", spellcheck: "false", "data-key": name, ...attributes });
 }
 
+function spanField(placeholder) {
+  return field("For", input("for", { placeholder, list: "order:spans", size: 14 }));
+}
+
 function orderForm(kind, name, ...children) {
   return el("form", { "data-form": kind, "data-key": kind + " " + name, class: "order-form" }, ...children);
 }
@@ -92,19 +103,16 @@ function scaleForm(service) {
   const number = { type: "number", min: 0, step: 1, required: true, value: service.desired, inputmode: "numeric" };
   return orderForm("scale", name,
     field("Replicas", input("replicas", number)),
-    field("For", input("for", { placeholder: "until released", list: "order:spans", size: 14 })),
+    spanField("until released"),
     field("Because", input("reason", { placeholder: "reason, for the event", maxlength: 200, size: 26 })),
     orderButton("Scale", "scale", name, place, true, "Hold this number, for this time"),
     answerAt(place));
 }
 
 function stepRow(service) {
-  const { name } = service;
-  const place = name + " step";
+  const place = service.name + " step";
   return el("div", { class: "buttons", "data-key": "step" },
-    orderButton("−1", "fewer", name, place, service.min < service.desired, "One fewer, " + COOLDOWN),
-    orderButton("+1", "more", name, place, service.desired < service.max, "One more, " + COOLDOWN),
-    orderButton("By load", "auto", name, place, service.hold, "Release the order: the load decides again"),
+    steps(service, place),
     el("span", { class: "soft", "data-key": "hint" }, "−1 and +1 hold " + COOLDOWN + "."),
     answerAt(place));
 }
@@ -114,7 +122,7 @@ function pauseRow(service) {
   const place = name + " pause";
   const paused = service.pause
     ? orderButton("Resume", "resume", name, place, true, "The load decides again")
-    : [field("For", input("for", { placeholder: "until resumed", list: "order:spans", size: 14 })),
+    : [spanField("until resumed"),
       orderButton("Pause", "pause", name, place, true, "Stop scaling, for this time")];
   return orderForm("pause", name, paused, answerAt(place));
 }
