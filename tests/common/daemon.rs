@@ -89,7 +89,10 @@ pub(crate) fn plimsoll(args: &[&str]) -> Output {
     command.args(args).env_remove("PLIMSOLL_CONFIG").stdin(Stdio::null()).output().unwrap()
 }
 
+/// To one process: 0 and 1 would be the test's own group, and the machine.
+#[track_caller]
 pub(crate) fn signal(pid: u32, name: &str) {
+    assert!(1 < pid, "no process has the number {pid}");
     let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
     assert!(sent.success(), "kill -{name} {pid}");
 }

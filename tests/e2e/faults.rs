@@ -163,9 +163,8 @@ fn the_death_of_a_replica_or_of_haproxy_is_answered_at_once() {
     let gone = Allowed { servers: 1, losses: true };
     suffer("a replica is killed", &testbed, 2, &gone, |daemon| {
         let (id, name, _) = testbed.containers().remove(0);
-        let pid = testbed.docker(&["inspect", "--format", "{{.State.Pid}}", &id]).unwrap();
         let died = Instant::now();
-        signal(pid.trim().parse().unwrap(), "KILL");
+        testbed.crash(&id);
         let out = || !testbed.serving().contains(&name);
         assert!(reached(secs(30), out), "{:#?}", daemon.lines());
         let out = died.elapsed();

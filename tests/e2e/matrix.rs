@@ -191,10 +191,7 @@ fn act(fleet: &Fleet, daemon: &Daemon, cell: &Cell) {
         }
         Verb::Restart => assert!(run(&["restart", "-t", "0", id]), "restart {name}"),
         Verb::Kill => assert!(run(&["kill", id]), "kill {name}"),
-        Verb::Crash => {
-            let pid = testbed.docker(&["inspect", "--format", "{{.State.Pid}}", id]).unwrap();
-            crate::daemon::signal(pid.trim().parse().unwrap(), "KILL");
-        }
+        Verb::Crash => testbed.crash(id),
         Verb::Pause => assert!(run(&["pause", id]), "pause {name}"),
         Verb::Unpause => assert!(run(&["pause", id]) && run(&["unpause", id]), "pause {name}"),
         Verb::Rename => assert!(run(&["rename", id, &renamed(cell.member)]), "rename {name}"),

@@ -14,8 +14,7 @@ fn a_replica_that_docker_starts_again_and_again_stays_and_is_reported() {
     let (victim, name, _) = before[0].clone();
     let client = Load::start(testbed.address(), clients(2, Kind::KeepAlive, "/", 5));
     for death in 1..=5 {
-        let pid = testbed.docker(&["inspect", "--format", "{{.State.Pid}}", &victim]).unwrap();
-        crate::daemon::signal(pid.trim().parse().unwrap(), "KILL");
+        testbed.crash(&victim);
         let words = ["kind=replica.exited", &format!("replica={name}"), "it is started again"];
         assert!(reached(secs(20), || daemon.count(&words) == death), "{:#?}", daemon.lines());
         testbed.wait_serving(2, secs(30), &daemon);

@@ -123,6 +123,20 @@ impl Testbed {
         names.filter(|n| !["FRONTEND", "BACKEND"].contains(&n.as_str())).collect()
     }
 
+    /// Kills the first process of a container, once it runs.
+    #[track_caller]
+    pub(crate) fn crash(&self, container: &str) {
+        let mut pid = 0;
+        let runs = reached(secs(20), || {
+            let shown = self.docker(&["inspect", "--format", "{{.State.Pid}}", container]);
+            // 0: it does not run, as between two runs of a restart policy.
+            pid = shown.and_then(|pid| pid.trim().parse().ok()).unwrap_or(0);
+            pid != 0
+        });
+        assert!(runs, "{container} does not run");
+        signal(pid, "KILL");
+    }
+
     /// Empty when nobody answers.
     pub(crate) fn ask_haproxy(&self, command: &str) -> String {
         let mut answer = String::new();
