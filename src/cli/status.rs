@@ -116,7 +116,8 @@ fn one(all: &Value, service: &Value, paint: Paint, width: usize) -> String {
         out += "\n";
         out += &ended(&problems::lines(&problems, &all["at"], paint, width));
     }
-    let replicas = replicas(service, width);
+    out += &traffic(&service["haproxy"], width);
+    let replicas = replicas(&all["at"], service, width);
     out + "\n" + &replicas + &failures(&all["at"], service, width)
 }
 
@@ -257,7 +258,39 @@ fn change(now: &Value, change: &Value) -> String {
     format!("{from}->{to} {ago} ago: {}", word(&change["text"]))
 }
 
-fn replicas(service: &Value, width: usize) -> String {
+/// What HAProxy does for the service; nothing where it does not tell.
+fn traffic(figures: &Value, width: usize) -> String {
+    if figures.is_null() {
+        return String::new();
+    }
+    let figure =
+        |(key, unit, name)| format!("{name} {}", amount(&figures[key], &Value::from(unit)));
+    let all = [
+        ("requests_per_s", "/s", "requests"),
+        ("errors_4xx_per_s", "/s", "4xx"),
+        ("errors_5xx_per_s", "/s", "5xx"),
+        ("response_ms", " ms", "response time"),
+        ("sessions", "", "sessions"),
+        ("queue", "", "queue"),
+        ("retries_per_s", "/s", "retries"),
+    ];
+    let figures: Vec<String> = all.map(figure).into();
+    format!("\n{}", ended(&hanging("HAProxy: ", &figures.join(", "), width)))
+}
+
+/// `up 2h 5m, L7OK`
+fn checked(now: &Value, check: &Value) -> String {
+    let state = match check["up"].as_bool() {
+        Some(true) => "up",
+        Some(false) => "down",
+        None => return "-".to_owned(),
+    };
+    let since = problems::ago(now, &check["since"]).map(|ago| format!(" {ago}"));
+    let result = check["check"].as_str().map(|result| format!(", {result}"));
+    format!("{state}{}{}", since.unwrap_or_default(), result.unwrap_or_default())
+}
+
+fn replicas(now: &Value, service: &Value, width: usize) -> String {
     let all: Vec<&Value> = service["replicas"].as_array().into_iter().flatten().collect();
     if all.iter().any(|replica| replica["node"].is_string()) {
         return tasks(&all, width);
@@ -272,10 +305,12 @@ fn replicas(service: &Value, width: usize) -> String {
             amount(&replica["cpu_percent"], &percent),
             amount(&replica["memory_percent"], &percent),
             word(&replica["sessions"]),
+            checked(now, &replica["haproxy"]),
         ]
     };
-    let rows: Vec<[String; 7]> = all.into_iter().map(row).collect();
-    let heads = ["replica", "container", "state", "address", ">cpu", ">memory", ">sessions"];
+    let rows: Vec<[String; 8]> = all.into_iter().map(row).collect();
+    let heads =
+        ["replica", "container", "state", "address", ">cpu", ">memory", ">sessions", "haproxy"];
     ended(&table(heads, &rows, width).concat())
 }
 
@@ -291,7 +326,7 @@ mod tests {
     use serde_json::json;
 
     use crate::cli::paint::Paint;
-    use crate::cli::status::{daemon, redrawn, replicas, services};
+    use crate::cli::status::{daemon, redrawn, replicas, services, traffic};
 
     #[test]
     fn tasks_of_swarms_are_shown_with_their_nodes() {
@@ -305,7 +340,7 @@ replica  task          state     node
 web-1    0123456789ab  ready     far
 web-2    0123456789ab  starting  -
 ";
-        assert_eq!(replicas(&json!({ "replicas": tasks }), 80), want);
+        assert_eq!(replicas(&json!(null), &json!({ "replicas": tasks }), 80), want);
     }
 
     #[test]
@@ -331,7 +366,12 @@ web-2    0123456789ab  starting  -
                              "text": "memory 90% for a target of 80%" },
             "replicas": [ { "name": "web-1", "container": "0123456789ab", "state": "ready",
                             "address": "172.17.0.2:80", "cpu_percent": 62.1,
-                            "memory_percent": null, "sessions": 3 } ],
+                            "memory_percent": null, "sessions": 3,
+                            "haproxy": { "up": true, "check": "L7OK",
+                                         "since": "2026-11-23T09:58:30Z" } } ],
+            "haproxy": { "requests_per_s": 12.5, "errors_4xx_per_s": 0.25,
+                         "errors_5xx_per_s": 0.0, "response_ms": 31, "sessions": 3,
+                         "queue": 0, "retries_per_s": null },
         });
         let mut shop = web.clone();
         for key in ["window", "hold", "last_change"] {
@@ -359,12 +399,17 @@ shop         2        3    1    8  -                  -                     -
 web: held at 3 for 1m 30s more
 shop: stopped by compose
 
-replica  container     state  address          cpu  memory  sessions
-web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3
+
+HAProxy: requests 12.5/s, 4xx 0.25/s, 5xx 0/s, response time 31 ms, sessions 3, queue 0, retries -
+
+replica  container     state  address          cpu  memory  sessions  haproxy
+web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3  up 2m, L7OK
 ";
         let none = Paint::none();
         let table = services(&all, &[&web, &shop], none, 100);
-        assert_eq!([daemon(&all, none, 100), table, replicas(&web, 100)].join("\n"), want);
+        let traffic = traffic(&web["haproxy"], 100);
+        let replicas = replicas(&all["at"], &web, 100);
+        assert_eq!([daemon(&all, none, 100), table, traffic, replicas].join("\n"), want);
         assert_eq!(redrawn("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

@@ -398,7 +398,8 @@ fn stand(
     history.retain(|name| plans.contains_key(name));
     let one = |snapshot: &Snapshot| {
         let name = snapshot.service.name.as_str();
-        Some(history.service(snapshot, plans.get(name)?, next.services.get(name)?))
+        let status = history.service(snapshot, plans.get(name)?, next.services.get(name)?);
+        Some(ServiceStatus { traffic: seen.traffic.get(name).copied(), ..status })
     };
     seen.snapshots.iter().filter_map(one).collect()
 }

@@ -64,8 +64,7 @@ impl CliConnection {
     fn counts(&mut self, until: Moment, clock: &dyn Clock) -> Result<(Vec<BackendCounts>, bool)> {
         // In this order, the counts include every client that has left.
         let clients = info_number(&self.ask("show info", until, clock)?, "CurrConns");
-        // Backends and servers only.
-        let stats = self.ask("show stat -1 6 -1", until, clock)?;
+        let stats = self.ask("show stat", until, clock)?;
         Ok((stats_csv::counts(&stats)?, clients == Some(0)))
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::model::proxy::{BackendCounts, SeenServer};
-use crate::model::replica::{AdminState, ServerSeen};
+use crate::model::proxy::{BackendCounts, SeenServer, TrafficCounts};
+use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
 use crate::outside::{Error, Result};
 
 /// Bits of `srv_admin_state` that keep new sessions away: forced and inherited drain. From
@@ -36,10 +37,11 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
         let port = row.number("srv_port")?;
         let admin_state = admin_state(row.number("srv_admin_state")?);
         let key = (backend.to_owned(), name.to_owned());
-        let ServerStats { sessions, is_checked } = counted.get(&key).copied().unwrap_or_default();
+        let stats = counted.get(&key).copied().unwrap_or_default();
+        let ServerStats { sessions, is_checked, check } = stats;
         let seen = ip.map(|ip| {
             let address = SocketAddr::new(ip, port);
-            let seen = ServerSeen { address, admin_state, is_checked, sessions };
+            let seen = ServerSeen { address, admin_state, is_checked, sessions, check };
             SeenServer { backend: key.0, name: key.1, seen }
         });
         Some(seen)
@@ -57,10 +59,31 @@ struct ServerStats {
     /// Requests being served, those queued, and connections in use.
     sessions: u64,
     is_checked: bool,
+    check: ServerCheck,
 }
 
 /// Status of a health check that has no result yet.
 const UNCHECKED: [&str; 2] = ["INI", "UNK"];
+
+/// The others. From HAProxy's management guide, `check_status` of "show stat".
+const RESULTS: [&str; 17] = [
+    "SOCKERR", "L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7TOUT", "L7RSP", "L7OK",
+    "L7OKC", "L7STS", "HANA", "PROCERR", "PROCTOUT", "PROCOK", "L7INVAL",
+];
+
+fn server_check(row: &CsvRow, result: &str) -> ServerCheck {
+    let is_up = row.get("status").and_then(|status| match status.split(' ').next() {
+        Some("UP" | "NOLB") => Some(true),
+        Some("DOWN") => Some(false),
+        // `MAINT`, `DRAIN` and `no check` say nothing of it.
+        _ => None,
+    });
+    ServerCheck {
+        is_up,
+        result: RESULTS.iter().find(|known| **known == result).copied().unwrap_or_default(),
+        unchanged_for: Duration::from_secs(row.number("lastchg").unwrap_or(0)),
+    }
+}
 
 /// Server rows of `show stat`, by backend and server.
 fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
@@ -78,22 +101,32 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
         let status = row.get("check_status").unwrap_or_default().trim_start_matches("* ");
         let is_checked = !UNCHECKED.contains(&status);
         let key = (backend.to_owned(), name.to_owned());
-        counted.insert(key, ServerStats { sessions, is_checked });
+        let check = server_check(&row, status);
+        counted.insert(key, ServerStats { sessions, is_checked, check });
     }
     Ok(counted)
 }
 
 /// The counts of each backend in `show stat`. A backend whose row lacks a column is left out.
+///
+/// A GET that may be repeated passes backend `web:first`, frontend `web:again` and backend `web`:
+/// what went in by the frontend came from the first backend, and is counted there.
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let mut backends = Vec::new();
+    let mut again: BTreeMap<String, TrafficCounts> = BTreeMap::new();
+    let mut backends: Vec<BackendCounts> = Vec::new();
     for row in CsvTable::of(stats, ',').ok_or_else(|| unexpected_table("show stat"))? {
         let (backend, name) = row
             .get("pxname")
             .zip(row.get("svname"))
             .ok_or_else(|| unexpected_table("show stat"))?;
         match name {
-            "FRONTEND" => (),
+            "FRONTEND" => {
+                again.extend(backend.strip_suffix(":again").map(|service| {
+                    let requests = row.number("req_tot").unwrap_or(0);
+                    (service.to_owned(), TrafficCounts { requests, ..traffic(&row) })
+                }));
+            }
             "BACKEND" => backends.extend(backend_counts(backend, &row)),
             _ => {
                 let (sessions, queue) = servers.entry(backend.to_owned()).or_default();
@@ -102,7 +135,18 @@ pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
             }
         }
     }
+    let first = |counts: &BackendCounts| {
+        Some((counts.backend.strip_suffix(":first")?.to_owned(), counts.traffic))
+    };
+    let first: BTreeMap<String, TrafficCounts> = backends.iter().filter_map(first).collect();
     for counts in &mut backends {
+        if let Some(first) = first.get(&counts.backend) {
+            let inner = TrafficCounts {
+                retries: 0,
+                ..again.get(&counts.backend).copied().unwrap_or_default()
+            };
+            counts.traffic = counts.traffic.minus(inner).plus(*first);
+        }
         let (sessions, queue) = servers.get(&counts.backend).copied().unwrap_or_default();
         // Requests that wait for any server are in the backend's row only. Its `scur` includes
         // waiting requests, so the sum over the servers is used.
@@ -121,8 +165,20 @@ fn backend_counts(backend: &str, row: &CsvRow) -> Option<BackendCounts> {
         requests: row.number("stot")?,
         answered: row.number("req_tot")?,
         response_ms: row.number("rtime")?,
+        traffic: traffic(row),
         ..BackendCounts::default()
     })
+}
+
+/// A missing column counts as 0: in mode tcp there are no responses with a status.
+fn traffic(row: &CsvRow) -> TrafficCounts {
+    let count = |column| row.number(column).unwrap_or(0);
+    TrafficCounts {
+        requests: count("stot"),
+        errors_4xx: count("hrsp_4xx"),
+        errors_5xx: count("hrsp_5xx"),
+        retries: count("wretr"),
+    }
 }
 
 fn unexpected_table(command: &str) -> Error {
@@ -175,6 +231,7 @@ impl CsvRow<'_> {
 #[cfg(test)]
 mod tests {
     use crate::haproxy::stats_csv::{counts, servers};
+    use crate::model::proxy::TrafficCounts;
 
     const STATES: &str = "1\n\
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
@@ -241,5 +298,35 @@ mod tests {
             .collect();
         assert_eq!(shown, ["web (5, 5) (61, 51) 12", "api (0, 0) (0, 0) 0"]);
         assert!(counts("").is_err() && counts("# pxname\nweb\n").is_err());
+    }
+
+    #[test]
+    fn a_repeated_request_is_one_of_its_client() {
+        // 10 requests, 6 of them GETs, which pass twice; one of these is repeated by the first
+        // backend as its replica died, and HAProxy connects twice for another.
+        let stats = "# pxname,svname,qcur,scur,stot,req_tot,rtime,hrsp_4xx,hrsp_5xx,wretr,\n\
+            web,FRONTEND,,0,9,10,,3,1,,\nweb:again,FRONTEND,,0,7,7,,2,1,,\n\
+            web:first,BACKEND,0,0,6,6,9,2,0,1,\n\
+            web,BACKEND,0,0,11,11,9,3,2,1,\n\n";
+        let all = counts(stats).unwrap();
+        let web = all.iter().find(|counts| counts.backend == "web").unwrap();
+        let want = TrafficCounts { requests: 10, errors_4xx: 3, errors_5xx: 1, retries: 2 };
+        assert_eq!((web.traffic, web.requests), (want, 11));
+    }
+
+    #[test]
+    fn the_check_of_a_server_is_up_or_down_since_a_time() {
+        let stats = "# pxname,svname,status,lastchg,check_status,\n\
+            web,web-1,UP,30,* L7OK,\nweb,web-2,DRAIN,0,L4OK,\nweb,web-3,MAINT,4,,\n\
+            web,web-4,DOWN 1/2,7,L4CON,\n\n";
+        let seen = servers(STATES, stats).unwrap();
+        let got: Vec<_> = seen
+            .iter()
+            .map(|server| server.seen.check)
+            .map(|check| (check.is_up, check.result, check.unchanged_for.as_secs()))
+            .collect();
+        let want =
+            [(Some(true), "L7OK", 30), (None, "L4OK", 0), (None, "", 4), (Some(false), "L4CON", 7)];
+        assert_eq!(got, want);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{AdminState, ServerSeen};
@@ -200,6 +201,59 @@ pub(crate) struct BackendCounts {
     pub(crate) answered: u64,
     /// Average time to the response, of the last 1024 that were answered.
     pub(crate) response_ms: u64,
+    pub(crate) traffic: TrafficCounts,
+}
+
+/// What a service's clients asked and got. A request that HAProxy repeats for a client is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TrafficCounts {
+    pub(crate) requests: u64,
+    /// Responses with a status of 400 to 499.
+    pub(crate) errors_4xx: u64,
+    /// Responses with a status of 500 to 599, HAProxy's own included.
+    pub(crate) errors_5xx: u64,
+    /// Connections to a replica and requests that were tried again.
+    pub(crate) retries: u64,
+}
+
+impl TrafficCounts {
+    fn by_field(self, other: TrafficCounts, with: fn(u64, u64) -> u64) -> TrafficCounts {
+        TrafficCounts {
+            requests: with(self.requests, other.requests),
+            errors_4xx: with(self.errors_4xx, other.errors_4xx),
+            errors_5xx: with(self.errors_5xx, other.errors_5xx),
+            retries: with(self.retries, other.retries),
+        }
+    }
+
+    pub(crate) fn plus(self, other: TrafficCounts) -> TrafficCounts {
+        self.by_field(other, u64::saturating_add)
+    }
+
+    /// No field below 0.
+    pub(crate) fn minus(self, other: TrafficCounts) -> TrafficCounts {
+        self.by_field(other, u64::saturating_sub)
+    }
+
+    /// The greater of the two in each field.
+    pub(crate) fn max(self, other: TrafficCounts) -> TrafficCounts {
+        self.by_field(other, u64::max)
+    }
+}
+
+/// What HAProxy does for one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServiceTraffic {
+    /// Since the daemon began to count.
+    pub(crate) total: TrafficCounts,
+    /// In the time of the last check interval. `None`: it is not over.
+    pub(crate) recent: Option<(TrafficCounts, Duration)>,
+    /// Requests in service now.
+    pub(crate) sessions: u64,
+    /// Requests that wait for a replica now.
+    pub(crate) queue: u64,
+    /// Average time to the response, of the last 1024 requests. `None`: there was none yet.
+    pub(crate) response_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,7 +277,7 @@ impl ProxySeen {
 
 /// How long HAProxy keeps an idle client connection open for a next request. A process that was
 /// that finishes may serve such a client once more until then.
-pub(crate) const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What became of the reloads of this run of the daemon. Not stored: a new daemon looks afresh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

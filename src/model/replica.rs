@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::model::health::HealthKind;
 use crate::model::owner::Owner;
@@ -194,6 +195,18 @@ pub(crate) struct ServerSeen {
     pub(crate) is_checked: bool,
     /// Requests in service or queued, and connections in use for them.
     pub(crate) sessions: u64,
+    pub(crate) check: ServerCheck,
+}
+
+/// HAProxy's own health check of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerCheck {
+    /// Whether HAProxy gives it requests, as far as the check decides. `None`: not known.
+    pub(crate) is_up: Option<bool>,
+    /// Result of the last check, as `show stat` calls it: `L7OK`, `L4CON`. Empty: none yet.
+    pub(crate) result: &'static str,
+    /// How long it is up or down, in whole seconds.
+    pub(crate) unchanged_for: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
-use crate::model::replica::Load;
+use crate::model::proxy::ServiceTraffic;
+use crate::model::replica::{Load, ServerCheck};
 use crate::model::service::{Listen, Service};
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
@@ -66,6 +67,8 @@ pub(crate) struct ServiceStatus {
     pub(crate) service: Arc<Service>,
     /// Of a replica that may be gone by now. `None`: the service has been whole since.
     pub(crate) last_failure: Option<Failure>,
+    /// `None`: HAProxy does not show the service, or does not answer.
+    pub(crate) traffic: Option<ServiceTraffic>,
 }
 
 /// How a replica failed.
@@ -151,6 +154,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) memory: Load,
     /// `None`: HAProxy does not have it.
     pub(crate) sessions: Option<u64>,
+    /// As `sessions`.
+    pub(crate) server_check: Option<ServerCheck>,
     /// The error of its health check, or how it exited.
     pub(crate) error: Option<String>,
     /// The last lines that the container logged, if it fails.

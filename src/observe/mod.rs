@@ -16,7 +16,7 @@ use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
-use crate::model::proxy::{ProxyMemory, ProxySeen};
+use crate::model::proxy::{ProxyMemory, ProxySeen, ServiceTraffic};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::service::{Platform, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
@@ -62,6 +62,8 @@ pub(crate) struct Observation {
     pub(crate) ever_listed: bool,
     /// `None` when HAProxy does not answer.
     pub(crate) proxy: Option<ProxySeen>,
+    /// By service, what HAProxy does for it.
+    pub(crate) traffic: BTreeMap<String, ServiceTraffic>,
     /// Why the engine gave no list.
     pub(crate) engine_error: Option<String>,
     /// Services of containers that carry our label and that the config does not know.
@@ -98,7 +100,7 @@ pub(crate) fn look(
     last: &mut LastKnown,
 ) -> Observation {
     let (seen, proxy_error) = look_at(proxy, known.config);
-    sampler.count(known.now, known.config, seen.as_ref());
+    sampler.count(known.now, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
     let listed = list(known, engine, last);
@@ -138,12 +140,16 @@ pub(crate) fn look(
     if known.due && seen.is_some() {
         sampler.mark(known.now, known.config.check_interval);
     }
+    let names = known.config.services.keys().map(ServiceName::as_str);
+    let traffic = |name: &str| Some((name.to_owned(), sampler.traffic(name, seen.as_ref()?)?));
+    let traffic = names.filter_map(traffic).collect();
     let targets = targets(known.config, containers, last.proxy.as_ref(), known.memory);
     let nodes = last.swarm.nodes.clone();
     Observation {
         snapshots,
         leaving,
         ever_listed,
+        traffic,
         proxy: seen,
         engine_error: listed.error,
         orphans,

@@ -6,8 +6,9 @@ use crate::model::decision::MetricResult;
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
 use crate::model::process::ProcessUsage;
+use crate::model::proxy::ServiceTraffic;
 use crate::model::reason::REASONS;
-use crate::model::status::{ReplicaState, ServiceStatus, Status};
+use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 
@@ -55,6 +56,16 @@ fn samples(
         Series::Problem => status.into_iter().for_each(|s| problems(page, s)),
         Series::HaproxyUp => page.one(status.map(|s| flag(s.old_proxies.is_some()))),
         Series::OldProcesses => page.one(status.and_then(|s| s.old_proxies).map(f64::from)),
+        Series::BackendRequests => page.backends(services, |t| t.total.requests),
+        Series::BackendResponses => services.iter().for_each(|s| responses(page, s)),
+        Series::BackendRetries => page.backends(services, |t| t.total.retries),
+        Series::BackendQueue => page.backends(services, |t| t.queue),
+        Series::BackendSessions => page.backends(services, |t| t.sessions),
+        Series::BackendTime => services.iter().for_each(|s| response_time(page, s)),
+        Series::ServerSessions => page.servers(services, |replica| replica.sessions),
+        Series::ServerUp => {
+            page.servers(services, |replica| replica.server_check?.is_up.map(u64::from));
+        }
         Series::ProcessCpu => page.one(process.cpu.map(|cpu| cpu.as_secs_f64())),
         Series::ProcessFiles => page.one(whole(process.open_files)),
         Series::ProcessFilesMax => page.one(whole(process.max_files)),
@@ -103,6 +114,22 @@ impl Page {
 
     fn each(&mut self, services: &[ServiceStatus], value: impl Fn(&ServiceStatus) -> f64) {
         services.iter().for_each(|s| self.sample(&[("service", &s.name)], value(s)));
+    }
+
+    fn backends(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceTraffic) -> u64) {
+        for service in services {
+            let value = service.traffic.as_ref().map(&of);
+            value.into_iter().for_each(|v| self.sample(&[("service", &service.name)], v as f64));
+        }
+    }
+
+    fn servers(&mut self, services: &[ServiceStatus], of: impl Fn(&ReplicaStatus) -> Option<u64>) {
+        for service in services {
+            for replica in &service.replicas {
+                let labels = [("service", service.name.as_str()), ("replica", &replica.name)];
+                of(replica).into_iter().for_each(|value| self.sample(&labels, value as f64));
+            }
+        }
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
@@ -168,6 +195,19 @@ fn replicas(page: &mut Page, service: &ServiceStatus) {
         let count = service.replicas.iter().filter(|r| r.state == state).count();
         page.sample(&[("service", &service.name), ("state", state.word())], count as f64);
     }
+}
+
+fn responses(page: &mut Page, service: &ServiceStatus) {
+    let Some(ServiceTraffic { total, .. }) = service.traffic else { return };
+    for (class, count) in [("4xx", total.errors_4xx), ("5xx", total.errors_5xx)] {
+        page.sample(&[("service", &service.name), ("code", class)], count as f64);
+    }
+}
+
+fn response_time(page: &mut Page, service: &ServiceStatus) {
+    let ms = service.traffic.and_then(|traffic| traffic.response_ms);
+    let seconds = ms.map(|ms| ms as f64 / 1000.0);
+    seconds.into_iter().for_each(|s| page.sample(&[("service", &service.name)], s));
 }
 
 /// Several replicas of a service may have the same.
@@ -297,6 +337,7 @@ mod tests {
             course: Arc::default(),
             service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
+            traffic: None,
         }
     }
 

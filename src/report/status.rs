@@ -87,6 +87,7 @@ impl StatusHistory {
             course: self.courses.get(name).cloned().unwrap_or_default(),
             service: snapshot.service.clone(),
             last_failure: None,
+            traffic: None,
         }
     }
 
@@ -109,6 +110,7 @@ impl StatusHistory {
             cpu,
             memory: used,
             sessions: replica.server.map(|server| server.sessions),
+            server_check: replica.server.map(|server| server.check),
             error: memory.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
             log: Vec::new(),
             started: replica.started,
@@ -161,6 +163,7 @@ pub(crate) fn unseen(service: &Arc<Service>, at: Wall, memory: &ServiceMemory) -
         course: Arc::default(),
         service: service.clone(),
         last_failure: None,
+        traffic: None,
     }
 }
 

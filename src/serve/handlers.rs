@@ -112,7 +112,7 @@ impl ApiHandler {
             }
             Resource::Stats(name) => {
                 let status = seen()?;
-                status_json::service_with_replicas(status.now, named(&status, name)?)
+                status_json::service_with_replicas(status.now, status.at, named(&status, name)?)
             }
             Resource::Schedule(name) => {
                 let status = seen()?;

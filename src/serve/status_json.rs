@@ -11,8 +11,9 @@ use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
+use crate::model::proxy::{ServiceTraffic, TrafficCounts};
 use crate::model::reason::AppliedRule;
-use crate::model::replica::Load;
+use crate::model::replica::{Load, ServerCheck};
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
@@ -123,15 +124,17 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "last_change": service.last_change.as_ref().map(change),
         "last_failure": service.last_failure.as_ref().map(failure),
         "metrics": measured.unwrap_or_default(),
+        "haproxy": service.traffic.as_ref().map(traffic),
     });
     merge(&mut out, counts(service.decision.counts));
     merge(&mut out, effective(&service.decision.effective));
     out
 }
 
-pub(crate) fn service_with_replicas(now: Moment, status: &ServiceStatus) -> Value {
+/// `at` is `now` on the other clock.
+pub(crate) fn service_with_replicas(now: Moment, at: Wall, status: &ServiceStatus) -> Value {
     let mut out = service(now, status);
-    let replicas: Vec<Value> = status.replicas.iter().map(|r| replica(now, r)).collect();
+    let replicas: Vec<Value> = status.replicas.iter().map(|r| replica(now, at, r)).collect();
     merge(&mut out, json!({ "replicas": replicas }));
     out
 }
@@ -293,6 +296,32 @@ fn failure(failure: &Failure) -> Value {
     })
 }
 
+fn traffic(traffic: &ServiceTraffic) -> Value {
+    let per_second = |of: fn(&TrafficCounts) -> u64| {
+        let (counts, time) = traffic.recent?;
+        // Two digits are more than such a short time is worth.
+        Some((of(&counts) as f64 / time.as_secs_f64() * 100.0).round() / 100.0)
+    };
+    json!({
+        "requests_per_s": per_second(|counts| counts.requests),
+        "errors_4xx_per_s": per_second(|counts| counts.errors_4xx),
+        "errors_5xx_per_s": per_second(|counts| counts.errors_5xx),
+        "retries_per_s": per_second(|counts| counts.retries),
+        "response_ms": traffic.response_ms,
+        "queue": traffic.queue,
+        "sessions": traffic.sessions,
+    })
+}
+
+fn server_check(at: Wall, check: ServerCheck) -> Value {
+    let seconds = i64::try_from(check.unchanged_for.as_secs()).unwrap_or(i64::MAX);
+    json!({
+        "up": check.is_up,
+        "check": Some(check.result).filter(|result| !result.is_empty()),
+        "since": stamp(Wall(at.0.saturating_sub(seconds))),
+    })
+}
+
 fn left(now: Moment, until: Option<Moment>) -> Option<u64> {
     until.map(|until| until.since(now).as_millis().div_ceil(1000) as u64)
 }
@@ -305,7 +334,7 @@ fn pause_shown(now: Moment, pause: &Pause) -> Value {
     json!({ "left_s": left(now, pause.until) })
 }
 
-fn replica(now: Moment, replica: &ReplicaStatus) -> Value {
+fn replica(now: Moment, at: Wall, replica: &ReplicaStatus) -> Value {
     let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     let drain = |drain: DrainStatus| {
         let left = left(now, Some(drain.until));
@@ -320,6 +349,7 @@ fn replica(now: Moment, replica: &ReplicaStatus) -> Value {
         "cpu_percent": percent(replica.cpu),
         "memory_percent": percent(replica.memory),
         "sessions": replica.sessions,
+        "haproxy": replica.server_check.map(|check| server_check(at, check)),
         "error": replica.error,
         "log": replica.log,
         "started": replica.started.and_then(|ms| stamp(Wall(seconds(ms)))),

@@ -9,7 +9,8 @@ use crate::model::health::HealthKind;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
-    AdminState, Container, ContainerId, ContainerState, DockerHealth, Ended, Ending, ServerSeen,
+    AdminState, Container, ContainerId, ContainerState, DockerHealth, Ended, Ending, ServerCheck,
+    ServerSeen,
 };
 use crate::model::service::{Adopted, Origin, Service};
 use crate::model::swarm::Swarm;
@@ -218,6 +219,7 @@ impl Proxy for World {
                     admin_state: line.admin_state,
                     is_checked: line.checked_at <= state.now,
                     sessions: sessions.get(&line.address.ip()).copied().unwrap_or(0),
+                    check: ServerCheck::default(),
                 },
             };
             let servers = process.servers.iter().map(seen).collect();

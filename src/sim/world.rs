@@ -11,7 +11,7 @@ use crate::model::health::HealthKind;
 use crate::model::memory::{Memory, ServiceMemory};
 use crate::model::metric::Field;
 use crate::model::owner::Owner;
-use crate::model::proxy::{BackendCounts, KEEP_ALIVE};
+use crate::model::proxy::{BackendCounts, KEEP_ALIVE, TrafficCounts};
 use crate::model::replica::{AdminState, ContainerId, ContainerState, Ending};
 use crate::model::service::{Origin, Service};
 use crate::model::stranger::Stranger;
@@ -341,6 +341,7 @@ impl WorldState {
             // Cut requests are counted as answered too; no metric needs the difference.
             answered: process.requests.saturating_sub(open),
             response_ms: shown(Field::ResponseTimeMs).unwrap_or(REQUEST_MS),
+            traffic: TrafficCounts { requests: process.requests, ..TrafficCounts::default() },
         }
     }
 

@@ -24,7 +24,7 @@ use crate::model::bounds::Bounds;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::replica::{
-    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
+    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerCheck, ServerSeen,
 };
 use crate::model::schedule::Timetable;
 use crate::model::service::{Band, ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
@@ -144,6 +144,7 @@ fn replica(service: u32, number: u32, load: u64) -> Replica {
             admin_state: AdminState::Ready,
             is_checked: true,
             sessions: 3,
+            check: ServerCheck::default(),
         }),
         ..Replica::bare(id, number, ContainerState::Running)
     }

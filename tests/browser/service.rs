@@ -18,7 +18,7 @@ fn a_service_has_all_that_is_known_of_it() {
         (".figures", "Response time"),
         ("table.replicas", "172.18.0.5:8000"),
         ("table.replicas", "health check: HTTP 404 from /health"),
-        ("table.replicas", "failing since"),
+        ("table.replicas", "down since"),
         ("table.replicas", "5 restarts"),
         ("table.replicas", "18.4 %"),
         ("table.replicas", "ValueError: DATABASE_URL is empty"),
@@ -138,7 +138,7 @@ fn fields_that_an_older_daemon_does_not_give_are_left_out() {
     for path in ["/services/web/stats", "/status"] {
         site.change(path, |answer| {
             for replica in answer["replicas"].as_array_mut().into_iter().flatten() {
-                for key in ["started", "restarts", "log", "drain", "check", "up_since"] {
+                for key in ["started", "restarts", "log", "drain", "check", "haproxy"] {
                     replica.as_object_mut().unwrap().remove(key);
                 }
             }

@@ -34,4 +34,5 @@ mod testbed;
 mod size;
 mod foreign_containers;
 mod swarm;
+mod traffic;
 mod haproxy_container;

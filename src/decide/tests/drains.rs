@@ -8,7 +8,7 @@ use crate::model::action::{Action, Removal};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::Server;
-use crate::model::replica::{AdminState, ContainerState, ServerSeen};
+use crate::model::replica::{AdminState, ContainerState, ServerCheck, ServerSeen};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::time::Moment;
 
@@ -84,7 +84,13 @@ fn seen(look: &str, base: &Snapshot) -> Snapshot {
                 let address = address(2);
                 let is_checked = true;
                 let sessions = sessions.parse().unwrap();
-                replica.server = Some(ServerSeen { address, admin_state, is_checked, sessions });
+                replica.server = Some(ServerSeen {
+                    address,
+                    admin_state,
+                    is_checked,
+                    sessions,
+                    check: ServerCheck::default(),
+                });
             }
         }
     }

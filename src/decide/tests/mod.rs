@@ -55,7 +55,7 @@ use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
 use crate::model::reason::Rule;
 use crate::model::replica::{
-    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerSeen,
+    AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerCheck, ServerSeen,
 };
 use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Timetable, Weekdays, Window};
 use crate::model::service::{
@@ -329,7 +329,8 @@ fn address(n: u32) -> SocketAddr {
 fn replica(letter: char, n: u32, load: u64) -> (Replica, Option<Drain>) {
     let admin_state = AdminState::Ready;
     let is_checked = true;
-    let server = ServerSeen { address: address(n), admin_state, is_checked, sessions: 1 };
+    let check = ServerCheck::default();
+    let server = ServerSeen { address: address(n), admin_state, is_checked, sessions: 1, check };
     let ready = Replica {
         name: format!("web-{n}"),
         network: "bridge".to_owned(),

@@ -10,7 +10,7 @@ use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
-use crate::model::replica::{AdminState, ServerSeen};
+use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
 use crate::model::service::{Listen, Retry, ServiceName};
 use crate::model::time::Moment;
 
@@ -133,7 +133,13 @@ fn seen(list: &str) -> Option<ProxySeen> {
     let server = |(name, at, admin_state, is_checked)| SeenServer {
         backend: "web".to_owned(),
         name,
-        seen: ServerSeen { address: address(at), admin_state, is_checked, sessions: 1 },
+        seen: ServerSeen {
+            address: address(at),
+            admin_state,
+            is_checked,
+            sessions: 1,
+            check: ServerCheck::default(),
+        },
     };
     let servers = || entries(list).into_iter().map(server).collect();
     let seen =

@@ -156,6 +156,7 @@ impl Story {
                 admin_state: server.admin_state(),
                 is_checked: true,
                 sessions: 0,
+                check: crate::model::replica::ServerCheck::default(),
             });
         }
         for action in &plan.actions {

@@ -1,13 +1,13 @@
-//! HAProxy's counts to readings, right across reloads.
+//! HAProxy's counts to readings and to the traffic of a service, right across reloads.
 //!
 //! Each process counts for itself from 0. So requests are added up process by process, at every
-//! tick; an old process is counted until its last client has left.
+//! tick. An old process is counted until its last client has left, if a metric needs that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::metric::{Field, Milli, Reading};
-use crate::model::proxy::{BackendCounts, ProxySeen};
+use crate::model::proxy::{BackendCounts, ProxySeen, ServiceTraffic, TrafficCounts};
 use crate::model::time::Moment;
 use crate::observe::metric::GAP_INTERVALS;
 
@@ -15,10 +15,17 @@ use crate::observe::metric::GAP_INTERVALS;
 pub(crate) struct RequestCounter {
     /// False until the first answer: earlier requests belong to no reading of ours.
     begun: bool,
-    /// Requests by process and backend, at the last tick.
-    last: BTreeMap<(u32, String), u64>,
+    /// By process and backend, at the last tick.
+    last: BTreeMap<(u32, String), Counted>,
     /// By backend.
     spans: BTreeMap<String, RequestSpan>,
+}
+
+/// Both count from the start of the process. A repeated request is two of `requests`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    requests: u64,
+    traffic: TrafficCounts,
 }
 
 /// Since the last reading.
@@ -28,6 +35,24 @@ struct RequestSpan {
     requests: u64,
     /// What the time to the response was when it was last known.
     response_ms: Option<u64>,
+    traffic: TrafficCounts,
+    /// Since the first answer.
+    total: TrafficCounts,
+    /// Between the last two readings.
+    recent: Option<(TrafficCounts, Duration)>,
+}
+
+impl RequestSpan {
+    fn new(since: Moment) -> RequestSpan {
+        RequestSpan {
+            since,
+            requests: 0,
+            response_ms: None,
+            traffic: TrafficCounts::default(),
+            total: TrafficCounts::default(),
+            recent: None,
+        }
+    }
 }
 
 impl RequestCounter {
@@ -36,21 +61,24 @@ impl RequestCounter {
         let before = std::mem::take(&mut self.last);
         for counts in &seen.counts {
             let key = (counts.process, counts.backend.clone());
-            let new = match before.get(&key) {
-                Some(old) if *old <= counts.requests => counts.requests - old,
-                // It fell: another process by the same number. Or a new one, all of whose
-                // requests came since the last tick.
-                Some(_) | None => counts.requests,
-            };
-            let empty = || RequestSpan { since: now, requests: 0, response_ms: None };
-            let span = self.spans.entry(counts.backend.clone()).or_insert_with(empty);
+            let BackendCounts { requests, traffic, .. } = *counts;
+            // If it fell, that is another process by the same number. Of a new process, all
+            // requests came since the last tick.
+            let old = before.get(&key).filter(|old| old.requests <= requests);
+            let old = old.copied().unwrap_or_default();
+            let span = self.spans.entry(counts.backend.clone());
+            let span = span.or_insert_with(|| RequestSpan::new(now));
             if self.begun {
-                span.requests = span.requests.saturating_add(new);
+                span.requests = span.requests.saturating_add(requests - old.requests);
+                span.traffic = span.traffic.plus(traffic.minus(old.traffic));
+                span.total = span.total.plus(traffic.minus(old.traffic));
             }
             if counts.is_current && 0 < counts.answered {
                 span.response_ms = Some(counts.response_ms);
             }
-            self.last.insert(key, counts.requests);
+            // A sum of several rows of HAProxy's can fall by what is under way between them.
+            let traffic = traffic.max(old.traffic);
+            self.last.insert(key, Counted { requests, traffic });
         }
         self.begun = true;
     }
@@ -94,6 +122,20 @@ impl RequestCounter {
         }
     }
 
+    /// `None`: HAProxy does not show the backend.
+    pub(crate) fn traffic(&self, backend: &str, seen: &ProxySeen) -> Option<ServiceTraffic> {
+        let span = self.spans.get(backend)?;
+        let own = || seen.counts.iter().filter(|c| c.backend == backend);
+        own().find(|c| c.is_current)?;
+        Some(ServiceTraffic {
+            total: span.total,
+            recent: span.recent,
+            sessions: own().map(|c| c.sessions).sum(),
+            queue: own().map(|c| c.queue).sum(),
+            response_ms: span.response_ms,
+        })
+    }
+
     /// The next readings are of the time from now on. Not when there was no answer: the requests
     /// meanwhile are in the next one.
     pub(crate) fn mark(&mut self, now: Moment, interval: Duration) {
@@ -106,6 +148,7 @@ impl RequestCounter {
                 let requests = span.requests;
                 let ms = passed.as_millis();
                 log::trace!("service={backend} haproxy_requests={requests} in_ms={ms}");
+                span.recent = Some((std::mem::take(&mut span.traffic), passed));
                 (span.since, span.requests) = (now, 0);
             }
         }
@@ -123,7 +166,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::metric::{Field, Milli, Reading};
-    use crate::model::proxy::{BackendCounts, ProxySeen};
+    use crate::model::proxy::{BackendCounts, ProxySeen, TrafficCounts};
     use crate::model::time::Moment;
     use crate::observe::metric::haproxy::RequestCounter;
 
@@ -151,6 +194,7 @@ mod tests {
                     requests,
                     answered: numbers.next().unwrap_or(requests),
                     response_ms: numbers.next().unwrap_or(7),
+                    traffic: TrafficCounts::default(),
                 }
             };
             let counts = words[1..].iter().enumerate().map(counts).collect();
@@ -250,6 +294,7 @@ mod tests {
                 requests,
                 answered,
                 response_ms,
+                traffic: TrafficCounts::default(),
             }],
             ..ProxySeen::default()
         };
@@ -275,5 +320,44 @@ mod tests {
             readings(Field::ResponseTimeMs, "0 1:0/0/0 !\n 10000 1:1/0/0 !"),
             [Reading::Pending, Reading::Pending]
         );
+    }
+
+    #[test]
+    fn traffic_is_of_the_last_interval_and_since_the_first_answer() {
+        let seen = |process, requests, errors_5xx| {
+            let traffic = TrafficCounts { requests, errors_5xx, ..TrafficCounts::default() };
+            let counts = BackendCounts {
+                process,
+                is_current: true,
+                backend: "web".to_owned(),
+                sessions: 3,
+                queue: 1,
+                requests,
+                answered: requests,
+                response_ms: 20,
+                traffic,
+            };
+            ProxySeen { counts: vec![counts], ..ProxySeen::default() }
+        };
+        let mut counter = RequestCounter::default();
+        let mut look = |at: u64, seen: &ProxySeen| {
+            counter.add(Moment(at), seen);
+            counter.mark(Moment(at), INTERVAL);
+            let traffic = counter.traffic("web", seen).unwrap();
+            let recent = traffic.recent.map(|(t, in_time)| (t.requests, t.errors_5xx, in_time));
+            assert_eq!((traffic.sessions, traffic.queue, traffic.response_ms), (3, 1, Some(20)));
+            (traffic.total.requests, traffic.total.errors_5xx, recent)
+        };
+        assert_eq!(look(0, &seen(1, 500, 9)), (0, 0, None));
+        assert_eq!(look(10_000, &seen(1, 530, 10)), (30, 1, Some((30, 1, INTERVAL))));
+        // A reload: the new process counts from 0.
+        assert_eq!(look(20_000, &seen(2, 7, 2)), (37, 3, Some((7, 2, INTERVAL))));
+        // Too soon for another rate.
+        assert_eq!(look(24_999, &seen(2, 8, 2)), (38, 3, Some((7, 2, INTERVAL))));
+        // An error that was counted in one row and not yet in the other is counted once.
+        assert_eq!(look(30_000, &seen(2, 9, 1)), (39, 3, Some((2, 0, INTERVAL))));
+        assert_eq!(look(40_000, &seen(2, 10, 2)), (40, 3, Some((1, 0, INTERVAL))));
+        assert_eq!(counter.traffic("web", &ProxySeen::default()), None);
+        assert_eq!(counter.traffic("api", &seen(2, 10, 2)), None);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::model::config::Config;
 use crate::model::metric::{Milli, Reading, Source, shortened};
-use crate::model::proxy::ProxySeen;
+use crate::model::proxy::{ProxySeen, ServiceTraffic};
 use crate::model::replica::{Container, ContainerId, ContainerState, Load};
 use crate::model::service::Service;
 use crate::model::time::Moment;
@@ -135,12 +135,14 @@ impl Sampler {
     }
 
     /// Call it at every tick.
-    pub(crate) fn count(&mut self, now: Moment, config: &Config, seen: Option<&ProxySeen>) {
-        if !counts_requests(config) {
-            self.haproxy = haproxy::RequestCounter::default();
-        } else if let Some(seen) = seen {
+    pub(crate) fn count(&mut self, now: Moment, seen: Option<&ProxySeen>) {
+        if let Some(seen) = seen {
             self.haproxy.add(now, seen);
         }
+    }
+
+    pub(crate) fn traffic(&self, service: &str, seen: &ProxySeen) -> Option<ServiceTraffic> {
+        self.haproxy.traffic(service, seen)
     }
 
     /// One for each of the service's metrics, in their order.
@@ -169,7 +171,7 @@ impl Sampler {
     }
 }
 
-/// Whether what HAProxy counts is of use to anyone.
+/// Whether a number of replicas depends on what old processes of HAProxy count, too.
 pub(crate) fn counts_requests(config: &Config) -> bool {
     let mut metrics = config.services.values().flat_map(|s| &s.metrics);
     metrics.any(|m| matches!(m.source, Source::Haproxy(_)))

@@ -26,6 +26,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         cpu: Load::Missing,
         memory: Load::Missing,
         sessions: None,
+        server_check: None,
         error: None,
         log: Vec::new(),
         started: None,
@@ -62,6 +63,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         course: Arc::default(),
         service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
         last_failure: None,
+        traffic: None,
     }
 }
 

@@ -22,6 +22,8 @@ function el(tag, attributes, ...children) {
 }
 
 const soft = (...children) => el("div", { class: "soft" }, ...children);
+// A line may end after each dot and underscore.
+const breakable = (word) => word.split(/(?<=[._])/).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
 const keyOf = (node) => (node.dataset && node.dataset.key) || null;
 
 // Only the characters that differ are replaced, so that a selection in the rest stays.

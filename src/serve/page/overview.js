@@ -177,7 +177,7 @@ function eventRows(events, now) {
     const change = event.from === null || event.to === null ? "" : event.from + " → " + event.to + "  ";
     return el("tr", { "data-key": name + " " + counts.get(name) },
       cell("When", moment(event.at, now)),
-      el("td", { class: "kind " + eventTone(event), "data-label": "Event" }, event.kind),
+      el("td", { class: "kind " + eventTone(event), "data-label": "Event" }, breakable(event.kind)),
       cell("Subject", event.replica || event.service || ""),
       cell("Message", change + (event.message || "")));
   });

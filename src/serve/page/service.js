@@ -1,11 +1,17 @@
 // The page of one service.
 
+// HAProxy's own check of a replica.
+function serverCell(server, now) {
+  if (!server || server.up === null) return "–";
+  const word = el("span", { class: server.up ? "" : "bad" }, server.up ? "up" : "down");
+  return [word, " since ", moment(server.since, now), server.check ? soft(server.check) : null];
+}
+
 function replicaRows(replica, now) {
   const bad = replica.error || replica.check === "failing";
   const error = replica.error || "";
   const age = replica.started ? moment(replica.started, now) : "–";
-  const check = replica.check ? [el("span", { class: replica.check === "failing" ? "bad" : "" }, replica.check),
-    replica.up_since ? [" since ", moment(replica.up_since, now)] : null] : "–";
+  const check = replica.check ? el("span", { class: replica.check === "failing" ? "bad" : "" }, replica.check) : "–";
   const restarts = replica.restarts ? soft(counted(replica.restarts, "restart")) : null;
   const log = replica.log && replica.log.length;
   const row = el("tr", { class: bad ? "bad" : "", "data-key": replica.name },
@@ -17,17 +23,18 @@ function replicaRows(replica, now) {
     cell("Memory", amount(replica.memory_percent, "%")),
     cell("Sessions", amount(replica.sessions)),
     cell("Check", check),
+    cell("HAProxy", serverCell(replica.haproxy, now)),
     cell("Last error", error || "–"));
   if (!log) return [row];
   const label = "Last " + (log === 1 ? "log line" : log + " log lines") + " of " + replica.name;
   const lines = el("pre", null, replica.log.join("\n"));
   const details = el("details", { open: Boolean(bad) }, el("summary", null, label), lines);
-  return [row, el("tr", { class: "log", "data-key": replica.name + " log" }, el("td", { colspan: 9 }, details))];
+  return [row, el("tr", { class: "log", "data-key": replica.name + " log" }, el("td", { colspan: 10 }, details))];
 }
 
 function replicasPanel(stats, now) {
   if (!stats) return null;
-  const heads = ["Replica", "State", "Started", "Address", "CPU", "Memory", "Sessions", "Check", "Last error"];
+  const heads = ["Replica", "State", "Started", "Address", "CPU", "Memory", "Sessions", "Check", "HAProxy", "Last error"];
   const rows = stats.replicas.flatMap((replica) => replicaRows(replica, now));
   return panel("replicas", "Replicas", rows.length ? table("replicas", heads, rows) : none("There are no replicas."));
 }
