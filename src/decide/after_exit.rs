@@ -20,11 +20,13 @@ pub(crate) fn after_exit(replica: &Replica) -> AfterExit {
         let is_own = !replica.owner.is_composed();
         return if is_own { AfterExit::Replaced } else { AfterExit::Waits };
     };
-    if ended.is_fresh {
+    let is_composed = replica.owner.is_composed();
+    // Only compose kills all of a service together.
+    if ended.is_fresh && (is_composed || ended.by != Ending::Killed) {
         return AfterExit::Waits;
     }
     match ended.by {
-        _ if !replica.owner.is_composed() => AfterExit::Replaced,
+        _ if !is_composed => AfterExit::Replaced,
         Ending::Stopped | Ending::Killed => AfterExit::LeftAlone,
         Ending::Crashed | Ending::Shutdown => AfterExit::Restarts,
     }

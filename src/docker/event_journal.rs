@@ -18,6 +18,9 @@ const SIGNAL_MEANT: Duration = Duration::from_secs(3600);
 /// A stop that is fresher than this may be the first half of `docker restart`, which starts the
 /// container again within a fraction of a second; with forty requests at once it took 7 s.
 const FRESH: Duration = Duration::from_secs(10);
+/// A kill is no half of a restart, but `docker compose kill` ends the containers of a service one
+/// after the other, within a second.
+const KILLED_FRESH: Duration = Duration::from_secs(2);
 /// An engine that shuts down stops its containers at most this long before.
 const GOES_DOWN: Duration = Duration::from_secs(20);
 /// The same without events: the engine came up again within this time.
@@ -179,7 +182,12 @@ impl Journal {
                 Some(Signal::Kill) => Ending::Killed,
                 None => Ending::Crashed,
             };
-            let is_fresh = by == Ending::Stopped && now.since(at) < FRESH;
+            let fresh = match by {
+                Ending::Stopped => FRESH,
+                Ending::Killed => KILLED_FRESH,
+                Ending::Crashed | Ending::Shutdown => Duration::ZERO,
+            };
+            let is_fresh = now.since(at) < fresh;
             return Ended { by, is_fresh };
         }
         // No event of its end. It may still arrive.
@@ -262,11 +270,12 @@ mod tests {
             ("kill:15@8000 die@9000", Ending::Stopped, true),
             ("kill:15@0 kill:9@0 die@0", Ending::Stopped, false),
             ("kill:15@0 kill:9@0 die@1", Ending::Stopped, true),
-            ("kill:9@8000 die@9000", Ending::Killed, false),
+            ("kill:9@7000 die@8000", Ending::Killed, false),
+            ("kill:9@7000 die@8001", Ending::Killed, true),
             ("kill:3@8000 die@9000", Ending::Stopped, true),
             // A signal that does not mean an end.
             ("kill:1@8000 die@9000", Ending::Crashed, false),
-            ("kill:1@8000 kill:9@8500 die@9000", Ending::Killed, false),
+            ("kill:1@8000 kill:9@8500 die@9000", Ending::Killed, true),
             // It was started since.
             ("kill:15@1000 die@2000 start@3000 die@9000", Ending::Crashed, false),
             // The same events once more, as after a new connection.

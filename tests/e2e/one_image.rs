@@ -80,8 +80,9 @@ impl Project {
         let entry = "contrib/docker/one/entry.sh";
         done("cp", &[entry, &format!("{context}/{entry}")]);
         let needs = done("ldd", &[PROGRAMS, &[PLIMSOLL]].concat());
-        let mut files: Vec<_> =
-            needs.split_whitespace().filter(|w| w.starts_with("/lib")).collect();
+        // Also of an HAProxy that has its libraries beside it.
+        let is_file = |w: &&str| w.starts_with('/') && !w.ends_with(':');
+        let mut files: Vec<_> = needs.split_whitespace().filter(is_file).collect();
         files.extend(PROGRAMS);
         files.sort_unstable();
         files.dedup();

@@ -67,6 +67,7 @@ fn ours_that_somebody_restarts_is_waited_for_and_one_that_is_stopped_is_replaced
         "
         RX  50 1..9 2  known=1,2 ended=2:stopped!  | 2 [] inside(50%)
         RX  50 1..9 2  known=1,2 ended=2:stopped   | 2 [exited 2, remove 2, start 3] inside(50%)
+        RX  50 1..9 2  known=1,2 ended=2:killed!   | 2 [exited 2, remove 2, start 3] inside(50%)
         RX  50 1..9 2  known=1,2 ended=2:killed    | 2 [exited 2, remove 2, start 3] inside(50%)
         RX  50 1..9 2  known=1,2 ended=2:shutdown  | 2 [exited 2, remove 2, start 3] inside(50%)
         RX  50 1..9 2  known=1,2                   | 2 [exited 2, remove 2, start 3] inside(50%)
@@ -88,6 +89,7 @@ fn composes_that_somebody_stops_is_left_alone_and_is_no_failure() {
         "
         RRX 50 1..9 3  shop ended=3:stopped! | 3 [] inside(50%)
         RRX 50 1..9 3  shop ended=3:stopped  | 2 [stopped 3] composed(2) inside(50%)
+        RRX 50 1..9 3  shop ended=3:killed!  | 3 [] inside(50%)
         RRX 50 1..9 3  shop ended=3:killed   | 2 [stopped 3] composed(2) inside(50%)
         RRX 50 1..9 2  shop ended=3:stopped away=3 | 2 [] inside(50%)
         RRX 50 3..9 2  shop ended=3:stopped away=3 | 3 [start 4] min(3)
