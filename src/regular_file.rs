@@ -43,6 +43,11 @@ pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
     bytes(open(path)?, longest)
 }
 
+/// The content of a file in a directory of ours; `None`: it is longer than `longest` bytes.
+pub(crate) fn own_bytes(path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
+    bytes(open_own(path)?, longest)
+}
+
 pub(crate) fn text(path: &Path) -> io::Result<String> {
     utf8(open(path)?)
 }

@@ -309,8 +309,11 @@ impl<'a> Node<'a> {
         }
         let low = units::show(*allowed.start());
         let high = units::show(*allowed.end());
-        let how =
-            if span.is_some() { "" } else { r#": seconds like 60, or "500ms", "60s", "5m", "2h""# };
+        let how = if span.is_some() {
+            ""
+        } else {
+            r#": seconds like 60, or "500ms", "60s", "5m", "2h", "90d""#
+        };
         self.wrong(format!("a duration from {low} to {high}{how}"))
     }
 

@@ -12,6 +12,7 @@ use crate::model::config::{DockerConfig, LogFormat};
 use crate::model::service::Percent;
 
 const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct Autoscaler {
     pub(crate) check_interval: Duration,
@@ -21,6 +22,7 @@ pub(crate) struct Autoscaler {
     pub(crate) dry_run: bool,
     pub(crate) memory_reserve: Percent,
     pub(crate) remove_orphans: bool,
+    pub(crate) history: Duration,
     /// Default of services without `business_hours`.
     pub(crate) business_hours: Fallback,
 }
@@ -34,6 +36,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
         dry_run: false,
         memory_reserve: Percent::from_hundredths(5_00),
         remove_orphans: false,
+        history: 90 * DAY,
         business_hours: Fallback::None,
     };
     let Some(section) = section else { return out };
@@ -47,6 +50,8 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     let flag = |key| section.get(key).and_then(|n: Node| n.boolean()).unwrap_or(false);
     out.dry_run = flag("dry_run");
     out.remove_orphans = flag("remove_orphans");
+    let history = section.get("history").and_then(|n| n.duration(Duration::ZERO..=3650 * DAY));
+    out.history = history.unwrap_or(out.history);
     let reserve = section.get("memory_reserve");
     let reserve = reserve.and_then(|n| n.hundredths(0..=90_00, " in percent"));
     out.memory_reserve = reserve.map_or(out.memory_reserve, Percent::from_hundredths);

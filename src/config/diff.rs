@@ -18,6 +18,7 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     note(old.log_format != new.log_format, "log_format");
     note(old.dry_run != new.dry_run, "dry_run");
     note(old.memory_reserve != new.memory_reserve, "memory_reserve");
+    note(old.history != new.history, "history");
     note(old.remove_orphans != new.remove_orphans, "remove_orphans");
     if old.notifications != new.notifications {
         out.push("notifications".to_owned());

@@ -167,6 +167,7 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
         dry_run: autoscaler.dry_run,
         memory_reserve: autoscaler.memory_reserve,
         remove_orphans: autoscaler.remove_orphans,
+        history: autoscaler.history,
         notifications,
         fixed: Fixed { state_dir: autoscaler.state_dir, docker, api, proxy },
         services: services?,

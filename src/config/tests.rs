@@ -200,7 +200,7 @@ fn durations_have_ranges() {
         );
     }
     for odd in ["\"5 sec\"", "true", "-5"] {
-        let like = r#"seconds like 60, or "500ms", "60s", "5m", "2h""#;
+        let like = r#"seconds like 60, or "500ms", "60s", "5m", "2h", "90d""#;
         let want = format!(
             "autoscaler.check_interval: must be a duration from 1s to 1h: {like}, got {odd}"
         );

@@ -30,7 +30,7 @@ use crate::observe::metric::{EarlyEvaluation, RemoteMetrics, Sampler};
 use crate::observe::{LastKnown, Observation, ObserveInput};
 use crate::outside::{Clock, Engine, Proxy, Store};
 use crate::report::events::{self, Conditions};
-use crate::report::status::{self, StatusHistory};
+use crate::report::status::StatusHistory;
 
 /// The outside, as far as a tick needs it.
 pub(crate) struct Adapters<'a> {
@@ -64,6 +64,11 @@ impl ControllerState {
     }
 
     /// `missing` is the file that it would have been read from.
+    /// What the status shows of the time before this start.
+    pub(crate) fn with_past(self, history: StatusHistory) -> ControllerState {
+        ControllerState { history, ..self }
+    }
+
     pub(crate) fn opened(memory: Memory, missing: Option<PathBuf>) -> ControllerState {
         let mut state = ControllerState::new(memory);
         state.conditions.miss_state(missing);
@@ -393,7 +398,7 @@ fn stand(
     next: &Memory,
 ) -> Vec<ServiceStatus> {
     if !seen.ever_listed {
-        return unseen(known, next);
+        return unseen(history, known, next);
     }
     history.retain(|name| plans.contains_key(name));
     let one = |snapshot: &Snapshot| {
@@ -405,12 +410,12 @@ fn stand(
 }
 
 /// Before the engine's first list nothing was decided; config and operator commands still apply.
-fn unseen(known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
+fn unseen(history: &StatusHistory, known: &ObserveInput, memory: &Memory) -> Vec<ServiceStatus> {
     let one = |service: &Arc<Service>| {
         let memory = memory.services.get(service.name.as_str());
         let mut memory = memory.cloned().unwrap_or_default();
         decide::commands::expire(known.now, &mut memory);
-        status::unseen(service, known.wall, &memory)
+        history.unseen(service, known.wall, &memory)
     };
     known.config.services.values().map(one).collect()
 }

@@ -12,6 +12,7 @@ use crate::controller::tick::Adapters;
 use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
+use crate::daemon::history_writer::HistoryWriter;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::logger;
 use crate::daemon::metric_threads::MetricThreads;
@@ -52,6 +53,7 @@ pub(crate) struct Components {
     pub(crate) status_cell: Arc<StatusCell>,
     pub(crate) notify: Notify,
     pub(crate) recorder: EventRecorder,
+    pub(crate) history_writer: HistoryWriter,
     pub(crate) telemetry: Arc<Telemetry>,
 }
 
@@ -205,6 +207,11 @@ impl EventLoop {
         }
         let answered = output.engine_error.is_none();
         let mut status = self.controller.status(&self.components.adapters(), output);
+        if is_evaluation {
+            let keep = self.controller.config().history;
+            let event = self.components.history_writer.evaluated(&status, keep);
+            event.iter().for_each(|event| self.record(event));
+        }
         self.problems.complete(&mut status);
         self.has_new_problems = false;
         self.components.notify.took_turn(&status);
@@ -275,6 +282,7 @@ impl EventLoop {
             logger::set(config.log_level, config.log_format);
             if config.notifications != before {
                 self.components.recorder.watch(&config.notifications);
+                self.problems.forget_webhooks();
             }
         }
         events.iter().for_each(|event| self.record(event));

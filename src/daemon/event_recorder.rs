@@ -1,11 +1,10 @@
 //! Fans each event out to the log, the metrics, `events.jsonl`, `GET /events` and webhooks.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock;
 use crate::daemon::logger;
-use crate::daemon::webhooks::{self, WebhookSender};
+use crate::daemon::webhooks::{self, ReportEvent, WebhookSender};
 use crate::model::config::Webhook;
 use crate::model::event::{Entry, Event};
 use crate::report::telemetry::Telemetry;
@@ -20,29 +19,40 @@ pub(crate) struct EventRecorder {
     event_ring: Arc<EventRing>,
     file: EventFile,
     hooks: Vec<WebhookSender>,
+    /// Takes events of the webhooks.
+    report: ReportEvent,
     last_ms: u64,
     /// Number of events lost since the file could last be written.
     unwritten: Option<u64>,
 }
 
 impl EventRecorder {
-    /// `dir` is where the file is.
+    /// `before` is what is in the file.
     pub(crate) fn new(
-        dir: &Path,
+        file: EventFile,
+        before: Vec<Entry>,
         telemetry: Arc<Telemetry>,
         event_ring: Arc<EventRing>,
+        report: ReportEvent,
     ) -> EventRecorder {
-        let (file, before) = EventFile::open(dir);
         let last_ms = before.last().map_or(0, |entry| entry.at_ms);
         before.into_iter().for_each(|entry| event_ring.push(entry));
-        EventRecorder { telemetry, event_ring, file, hooks: Vec::new(), last_ms, unwritten: None }
+        EventRecorder {
+            telemetry,
+            event_ring,
+            file,
+            hooks: Vec::new(),
+            report,
+            last_ms,
+            unwritten: None,
+        }
     }
 
     /// From now on events go to these webhooks, and to no others.
     pub(crate) fn watch(&mut self, webhooks: &[Webhook]) {
         self.hooks.clear();
         for (at, webhook) in webhooks.iter().enumerate() {
-            match WebhookSender::start(at, webhook, &self.telemetry) {
+            match WebhookSender::start(at, webhook, &self.telemetry, &self.report) {
                 Ok(hook) => self.hooks.push(hook),
                 Err(err) => log::error!("message={:?}", err.to_string()),
             }
@@ -55,7 +65,7 @@ impl EventRecorder {
         let entry = events::entry(self.stamp(), event);
         self.write(&entry);
         for hook in &self.hooks {
-            self.telemetry.dropped(u64::from(!hook.tell(&entry)));
+            self.telemetry.dropped(u64::from(!hook.tell(event, &entry)));
         }
         self.event_ring.push(entry);
     }

@@ -6,6 +6,7 @@
 mod event_loop;
 mod event_recorder;
 mod executor;
+mod history_writer;
 mod host;
 mod inbox;
 pub(crate) mod logger;
@@ -34,29 +35,37 @@ pub(crate) use crate::daemon::event_loop::Options;
 use crate::daemon::event_loop::{Components, EventLoop};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
+use crate::daemon::history_writer::HistoryWriter;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
 use crate::daemon::spawn::spawn;
+use crate::daemon::webhooks::ReportEvent;
 use crate::docker::event_journal::Journal;
 use crate::docker::event_stream::Follower;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::Config;
-use crate::model::event::{Event, Kind};
-use crate::model::time::Moment;
+use crate::model::event::{Entry, Event, Kind};
+use crate::model::service::ServiceName;
+use crate::model::time::{Moment, Wall};
 use crate::net::SystemNet;
 use crate::outside::{Clock, MetricsSink, Result};
 use crate::preflight::folders;
 use crate::preflight::lock::Locks;
 use crate::report::prometheus;
+use crate::report::status::StatusHistory;
 use crate::report::telemetry::Telemetry;
 use crate::serve::{ApiServer, EventRing, Sources, StatusCell};
 use crate::store::FileStore;
+use crate::store::events::{self, EventFile};
+use crate::store::load_history::HistoryReader;
 
 /// Messages that may wait; a sender blocks while the inbox is full.
 const INBOX: usize = 1024;
+/// In seconds.
+const HOUR: i64 = 3600;
 /// Between two tries to open Docker's stream of events.
 const STREAM_RETRY: Duration = Duration::from_secs(1);
 
@@ -70,8 +79,8 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
     let sink = metrics_sink(&telemetry);
-    let engine = Docker::new(&config.fixed.docker, clock.clone()).with_metrics(sink.clone());
-    let engine = Arc::new(engine);
+    let engine = Docker::new(&config.fixed.docker, clock.clone());
+    let engine = Arc::new(engine.with_metrics(sink.clone()));
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
@@ -83,27 +92,32 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let net = Arc::new(SystemNet::new());
     let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), &sender)?;
     let metric_threads = MetricThreads::new(net, clock.clone(), &sender)?;
-    let event_ring = Arc::new(EventRing::default());
-    let mut recorder =
-        EventRecorder::new(&config.fixed.state_dir, telemetry.clone(), event_ring.clone());
+    let ring = Arc::new(EventRing::default());
+    let state_dir = &config.fixed.state_dir;
+    let (file, earlier) = EventFile::open(state_dir);
+    let reader = HistoryReader::new(state_dir);
+    let past = past(&config, &reader, &earlier, clock.wall());
+    let history_writer = HistoryWriter::new(state_dir, engine.clone());
+    let report = report_event(&sender);
+    let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
     recorder.watch(&config.notifications);
-    recorder.record(&started(&config, &options));
     let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
-    damage.iter().for_each(|event| recorder.record(event));
+    [started(&config, &options)].iter().chain(&damage).for_each(|event| recorder.record(event));
     let status_cell = Arc::new(StatusCell::default());
     let sources = Sources {
         status_cell: status_cell.clone(),
         ask: Box::new(move |command| inbox::ask(&asking, command)),
-        event_ring,
+        event_ring: ring,
         host: host::teller(engine.clone(), clock.clone()),
         metrics: metrics(telemetry.clone(), status_cell.clone(), clock.now()),
+        history: Box::new(move |service, from, until| reader.read(service, from, until)),
     };
     // Kept to the end: dropped, it takes its sockets away.
     let api_server = (!options.once)
         .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, sink))
         .transpose()?;
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
-    let state = ControllerState::opened(opened.memory, opened.missing);
+    let state = ControllerState::opened(opened.memory, opened.missing).with_past(past);
     let controller = Controller::new(config, settings(&options), state, clock.now());
     let components = Components {
         clock,
@@ -117,6 +131,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         status_cell,
         notify,
         recorder,
+        history_writer,
         telemetry,
     };
     let mut event_loop = EventLoop::new(controller, options, components);
@@ -125,6 +140,16 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+/// What is shown of the time before this start.
+fn past(config: &Config, reader: &HistoryReader, events: &[Entry], now: Wall) -> StatusHistory {
+    let mut past = StatusHistory::default();
+    for name in config.services.keys().map(ServiceName::as_str) {
+        past.remember(name, &reader.read(name, Wall(now.0 - HOUR), now));
+    }
+    events::changes(events).into_iter().for_each(|(name, change)| past.changed(&name, change));
+    past
 }
 
 fn started(config: &Config, options: &Options) -> Event {
@@ -142,6 +167,12 @@ fn settings(options: &Options) -> Settings {
         is_dry_run: options.dry_run,
         probes_healthy: true,
     }
+}
+
+/// What a webhook reports. While the inbox is full it is lost.
+fn report_event(sender: &SyncSender<Incoming>) -> ReportEvent {
+    let sender = sender.clone();
+    Arc::new(move |event| drop(sender.try_send(Incoming::Report(event))))
 }
 
 fn metrics_sink(telemetry: &Arc<Telemetry>) -> MetricsSink {

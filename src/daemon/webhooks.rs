@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::daemon::spawn::spawn;
 use crate::model::config::Webhook;
-use crate::model::event::{Entry, is_meant};
-use crate::model::url;
+use crate::model::event::{Entry, Event, Kind, is_meant};
+use crate::model::{units, url};
 use crate::net::SystemNet;
 use crate::outside::Result;
 use crate::report::telemetry::Telemetry;
@@ -33,8 +33,13 @@ struct RetryPolicy {
     timeout: Duration,
 }
 
+/// Takes an event that is to be recorded.
+pub(crate) type ReportEvent = Arc<dyn Fn(Event) + Send + Sync>;
+
 /// Dropped, it sends what waits once each, until one fails.
 pub(crate) struct WebhookSender {
+    /// Its place in `notifications`.
+    at: usize,
     events: Vec<String>,
     queue: SyncSender<Entry>,
     /// Gone with the hook, which its thread notices.
@@ -47,8 +52,9 @@ impl WebhookSender {
         at: usize,
         webhook: &Webhook,
         telemetry: &Arc<Telemetry>,
+        report: &ReportEvent,
     ) -> Result<WebhookSender> {
-        WebhookSender::with(PATIENCE, at, webhook, telemetry)
+        WebhookSender::with(PATIENCE, at, webhook, telemetry, report)
     }
 
     fn with(
@@ -56,16 +62,18 @@ impl WebhookSender {
         at: usize,
         webhook: &Webhook,
         telemetry: &Arc<Telemetry>,
+        report: &ReportEvent,
     ) -> Result<WebhookSender> {
         let (queue, waiting) = mpsc::sync_channel(QUEUE);
         let (_stays, leaves) = mpsc::sync_channel(0);
         let (ends, ended) = mpsc::sync_channel(1);
         let mut post = Post {
-            name: format!("notifications[{at}]"),
+            at,
             url: webhook.url.expose().to_owned(),
             net: SystemNet::new(),
             patience,
             telemetry: telemetry.clone(),
+            report: report.clone(),
             leaves,
             failing: None,
         };
@@ -75,11 +83,15 @@ impl WebhookSender {
             }
             drop(ends);
         })?;
-        Ok(WebhookSender { events: webhook.events.clone(), queue, _stays, ended })
+        Ok(WebhookSender { at, events: webhook.events.clone(), queue, _stays, ended })
     }
 
-    /// False when there was no room for it.
-    pub(crate) fn tell(&self, entry: &Entry) -> bool {
+    /// False when there was no room for it. A webhook gets no event about itself: one that refuses
+    /// just these would cause the next.
+    pub(crate) fn tell(&self, event: &Event, entry: &Entry) -> bool {
+        if event.webhook == Some(self.at) {
+            return true;
+        }
         let is_wanted = self.events.is_empty()
             || self.events.iter().any(|pattern| is_meant(&entry.kind, pattern));
         !is_wanted || self.queue.try_send(entry.clone()).is_ok()
@@ -97,11 +109,12 @@ pub(crate) fn end(hooks: Vec<WebhookSender>) {
 }
 
 struct Post {
-    name: String,
+    at: usize,
     url: String,
     net: SystemNet,
     patience: RetryPolicy,
     telemetry: Arc<Telemetry>,
+    report: ReportEvent,
     leaves: Receiver<()>,
     /// Events that were given up since it works no more.
     failing: Option<u64>,
@@ -159,23 +172,30 @@ impl Post {
         *self.failing.get_or_insert(0) += 1;
     }
 
-    /// Reported once when it begins. The URL's path often contains a secret, so it is not shown.
+    /// Reported once when it begins.
     fn fails(&mut self, why: &str) {
         if self.failing.is_none() {
             self.failing = Some(0);
-            let hook = &self.name;
-            let host = url::host(&self.url);
-            log::warn!("hook={hook} host={host} message={:?}", format!("webhook fails: {why}"));
+            let message = format!("{} takes no events: {why}", self.name());
+            self.report(Event::new(Kind::WebhookFailed, message));
         }
     }
 
     fn works(&mut self) {
         if let Some(lost) = self.failing.take() {
-            let hook = &self.name;
-            let host = url::host(&self.url);
-            let message = format!("webhook works again, {lost} events were dropped");
-            log::info!("hook={hook} host={host} message={message:?}");
+            let lost = units::plural(lost, "event");
+            let how = format!("{} takes events again; dropped: {lost}", self.name());
+            self.report(Event::resolved(Kind::WebhookFailed, &how));
         }
+    }
+
+    fn report(&self, event: Event) {
+        (self.report)(Event { webhook: Some(self.at), ..event });
+    }
+
+    /// The URL's path often contains a secret, so only its host is shown.
+    fn name(&self) -> String {
+        format!("notifications[{}] at {}", self.at, url::host(&self.url))
     }
 }
 
@@ -188,10 +208,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::daemon::webhooks::{QUEUE, RetryPolicy, WebhookSender, end};
+    use crate::daemon::webhooks::{QUEUE, ReportEvent, RetryPolicy, WebhookSender, end};
     use crate::model::config::Webhook;
-    use crate::model::event::Entry;
+    use crate::model::event::{Entry, Event, Kind, Phase};
     use crate::model::secret::Secret;
+    use crate::model::url;
     use crate::report::series::Series;
     use crate::report::telemetry::Telemetry;
 
@@ -256,7 +277,12 @@ mod tests {
     fn hook(url: &str, events: &[&str], telemetry: &Arc<Telemetry>) -> WebhookSender {
         let events = events.iter().map(|pattern| (*pattern).to_owned()).collect();
         let webhook = Webhook { url: Secret::new(url.to_owned()), events };
-        WebhookSender::with(PATIENCE, 0, &webhook, telemetry).unwrap()
+        let report: ReportEvent = Arc::new(drop);
+        WebhookSender::with(PATIENCE, 0, &webhook, telemetry, &report).unwrap()
+    }
+
+    fn other() -> Event {
+        Event::new(Kind::ScaleUp, "")
     }
 
     fn entry(json: &str) -> Entry {
@@ -282,7 +308,7 @@ mod tests {
             let telemetry = Arc::new(Telemetry::new());
             let (url, bodies) = server(statuses);
             let hook = hook(&url, &[], &telemetry);
-            events.iter().for_each(|event| assert!(hook.tell(&entry(event))));
+            events.iter().for_each(|event| assert!(hook.tell(&other(), &entry(event))));
             for want in want {
                 assert_eq!(bodies.recv_timeout(BOUND).unwrap(), *want, "{statuses:?}");
             }
@@ -297,7 +323,7 @@ mod tests {
         let (url, bodies) = server(&[]);
         let hook = hook(&url, &["health.*", "scale.up"], &telemetry);
         for kind in ["scale.down", "health", "scale.up", "scale.up.more", "health.suspect"] {
-            assert!(hook.tell(&entry(&format!("{kind}#"))));
+            assert!(hook.tell(&other(), &entry(&format!("{kind}#"))));
         }
         drop(hook);
         let got: Vec<String> = bodies.iter().take(2).collect();
@@ -311,7 +337,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         // It takes connections, and answers none.
         let hook = hook(&url, &[], &telemetry);
-        let refused = (0..2 * QUEUE).filter(|_| !hook.tell(&entry("a"))).count();
+        let refused = (0..2 * QUEUE).filter(|_| !hook.tell(&other(), &entry("a"))).count();
         assert!((QUEUE - 2..=QUEUE).contains(&refused), "{refused}");
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
@@ -319,5 +345,32 @@ mod tests {
             done.send(()).unwrap();
         });
         ended.recv_timeout(BOUND).unwrap();
+    }
+
+    #[test]
+    fn that_it_fails_and_works_again_is_reported_once_each_and_not_to_itself() {
+        let telemetry = Arc::new(Telemetry::new());
+        let (sender, reports) = mpsc::sync_channel(8);
+        let report: ReportEvent = Arc::new(move |event| sender.send(event).unwrap());
+        let (url, bodies) = server(&[500, 503, 404, 200, 200]);
+        let host = url::host(&url).to_owned();
+        let webhook = Webhook { url: Secret::new(url), events: Vec::new() };
+        let hook = WebhookSender::with(PATIENCE, 3, &webhook, &telemetry, &report).unwrap();
+        ["a", "b", "c"].iter().for_each(|json| assert!(hook.tell(&other(), &entry(json))));
+        let began = reports.recv_timeout(BOUND).unwrap();
+        assert_eq!((began.kind, began.phase), (Kind::WebhookFailed, Phase::Started));
+        let message = format!("notifications[3] at {host} takes no events: it answered 500");
+        assert_eq!(began.message, message);
+        let ended = reports.recv_timeout(BOUND).unwrap();
+        assert_eq!((ended.kind, ended.phase), (Kind::WebhookFailed, Phase::Resolved));
+        let again = format!("notifications[3] at {host} takes events again; dropped: 1 event");
+        assert_eq!(ended.message, format!("resolved: {again}"));
+        assert!(hook.tell(&began, &entry("about itself")));
+        let about_another = Event { webhook: Some(0), ..began };
+        assert!(hook.tell(&about_another, &entry("about another")));
+        drop(hook);
+        let got: Vec<String> = bodies.iter().take(6).collect();
+        assert_eq!(got, ["a", "a", "a", "b", "c", "about another"]);
+        assert!(reports.recv_timeout(BOUND).is_err(), "nothing else is reported");
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) memory_reserve: Percent,
     /// Whether replicas of a service that left the config are drained and removed.
     pub(crate) remove_orphans: bool,
+    /// How long the load history is kept. Zero: none is written.
+    pub(crate) history: Duration,
     pub(crate) notifications: Vec<Webhook>,
     pub(crate) fixed: Fixed,
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,

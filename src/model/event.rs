@@ -19,13 +19,24 @@ pub(crate) struct Event {
     pub(crate) message: String,
     /// The number of replicas before and after.
     pub(crate) change: Option<(u32, u32)>,
+    /// The webhook that it is about: its place in `notifications`.
+    pub(crate) webhook: Option<usize>,
 }
 
 impl Event {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Event {
         let phase = Phase::Started;
         let message = message.into();
-        Event { kind, phase, service: None, replica: None, reason: None, message, change: None }
+        Event {
+            kind,
+            phase,
+            service: None,
+            replica: None,
+            reason: None,
+            message,
+            change: None,
+            webhook: None,
+        }
     }
 
     /// A condition that was reported as `kind` has ended. The words of Prometheus' Alertmanager:
@@ -129,6 +140,8 @@ pub(crate) enum Kind {
     StateDamaged,
     StateMissing,
     StateNotSaved,
+    HistoryNotSaved,
+    WebhookFailed,
     ConfigReloaded,
     ConfigRejected,
     DaemonStarted,
@@ -137,7 +150,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 60] = [
+    pub(crate) const ALL: [Kind; 62] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -193,6 +206,8 @@ impl Kind {
         Kind::StateDamaged,
         Kind::StateMissing,
         Kind::StateNotSaved,
+        Kind::HistoryNotSaved,
+        Kind::WebhookFailed,
         Kind::ConfigReloaded,
         Kind::ConfigRejected,
         Kind::DaemonStarted,
@@ -257,6 +272,8 @@ impl Kind {
             Kind::StateDamaged => "state.damaged",
             Kind::StateMissing => "state.missing",
             Kind::StateNotSaved => "state.not_saved",
+            Kind::HistoryNotSaved => "history.not_saved",
+            Kind::WebhookFailed => "webhook.failed",
             Kind::ConfigReloaded => "config.reloaded",
             Kind::ConfigRejected => "config.rejected",
             Kind::DaemonStarted => "daemon.started",
@@ -295,6 +312,8 @@ impl Kind {
             | Kind::ProxyDied
             | Kind::MetricFailed
             | Kind::StateMissing
+            | Kind::HistoryNotSaved
+            | Kind::WebhookFailed
             | Kind::SwarmDegraded
             | Kind::SwarmShort
             | Kind::ServiceOrphaned => log::Level::Warn,

@@ -10,6 +10,7 @@ pub(crate) struct ActiveProblem {
     pub(crate) kind: ProblemKind,
     /// `None`: it concerns the daemon or HAProxy as a whole.
     pub(crate) service: Option<String>,
+    /// Of a failing webhook: its place in the config.
     pub(crate) replica: Option<String>,
     /// What is wrong, and the cause where it is known. One line.
     pub(crate) message: String,
@@ -72,6 +73,8 @@ kinds! {
     HaproxyFull Critical "haproxy.full"
     StateNotSaved Critical "state.not_saved"
     ConfigRejected Warning "config.rejected"
+    HistoryNotSaved Warning "history.not_saved"
+    WebhookFailed Warning "webhook.failed"
     CrashLoop Warning "health.crash_loop"
     ReplicaNotReady Warning "replica.not_ready"
     HealthUnhealthy Warning "health.unhealthy"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `500ms`, `60s`, `5m`, `2h`: a whole number and a unit.
+/// `500ms`, `60s`, `5m`, `2h`, `90d`: a whole number and a unit.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
@@ -11,6 +11,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         "s" => number.checked_mul(1000),
         "m" => number.checked_mul(60_000),
         "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
         _ => None,
     };
     ms.map(Duration::from_millis)
@@ -22,10 +23,11 @@ pub(crate) fn span(text: &str) -> Option<Duration> {
     if is_bare { text.parse().ok().map(Duration::from_secs) } else { duration(text) }
 }
 
-/// In the largest unit that it is a whole number of.
+/// In the largest unit that it is a whole number of; in days from a week on.
 pub(crate) fn show(span: Duration) -> String {
     match span.as_millis() {
         0 => "0s".to_owned(),
+        ms if 604_800_000 <= ms && ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
         ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
         ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
         ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
@@ -153,9 +155,15 @@ mod tests {
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
-        for (text, ms) in [("500ms", 500), ("60s", 60_000), ("5m", 300_000), ("2h", 7_200_000)] {
+        for (text, ms, shown) in [
+            ("500ms", 500, "500ms"),
+            ("60s", 60_000, "1m"),
+            ("5m", 300_000, "5m"),
+            ("2h", 7_200_000, "2h"),
+            ("6d", 518_400_000, "144h"),
+            ("7d", 604_800_000, "7d"),
+        ] {
             assert_eq!(duration(text), Some(Duration::from_millis(ms)), "{text}");
-            let shown = if text == "60s" { "1m" } else { text };
             assert_eq!(show(Duration::from_millis(ms)), shown);
         }
         for odd in [
@@ -166,9 +174,10 @@ mod tests {
             "1.5s",
             "-5s",
             "5S",
-            "5d",
+            "5w",
             "99999999999999999999s",
             "9999999999999999999h",
+            "9999999999999999999d",
         ] {
             assert_eq!(duration(odd), None, "{odd}");
             let bare = (odd == "5").then_some(Duration::from_secs(5));

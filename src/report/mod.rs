@@ -7,6 +7,7 @@ mod orphans;
 pub(crate) mod problems;
 pub(crate) mod prometheus;
 mod dedup;
+pub(crate) mod minute_rows;
 pub(crate) mod series;
 pub(crate) mod status;
 pub(crate) mod swarm_shortage;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::decision::{Counts, Decision};
+use crate::model::load_history::MinuteRow;
 use crate::model::memory::{DrainStep, Hold, ServiceMemory};
 use crate::model::metric::Milli;
 use crate::model::plan::Plan;
@@ -19,8 +20,8 @@ use crate::model::status::{
 };
 use crate::model::time::{Moment, Wall};
 
-/// Half an hour at the usual interval.
-const COURSE_POINTS: usize = 120;
+/// An hour at the usual interval.
+const COURSE_POINTS: usize = 240;
 
 /// What a single tick does not show.
 #[derive(Debug, Default)]
@@ -33,6 +34,23 @@ pub(crate) struct StatusHistory {
 }
 
 impl StatusHistory {
+    /// What the load history has of the time before the daemon's start.
+    pub(crate) fn remember(&mut self, service: &str, rows: &[MinuteRow]) {
+        let point = |row: &MinuteRow| LoadPoint {
+            at: row.at,
+            load: row.load(),
+            ready: row.ready,
+            desired: row.desired,
+        };
+        let course: VecDeque<LoadPoint> = rows.iter().map(point).collect();
+        self.courses.insert(service.to_owned(), Arc::new(course));
+    }
+
+    /// The last change of the number before the daemon's start.
+    pub(crate) fn changed(&mut self, service: &str, change: LastScale) {
+        self.changes.insert(service.to_owned(), change);
+    }
+
     /// The status of one service after a tick. `memory` is the next one.
     pub(crate) fn service(
         &mut self,
@@ -124,46 +142,52 @@ impl StatusHistory {
         }
     }
 
+    /// The status before the first list of containers: nothing is known of the replicas.
+    pub(crate) fn unseen(
+        &self,
+        service: &Arc<Service>,
+        at: Wall,
+        memory: &ServiceMemory,
+    ) -> ServiceStatus {
+        let name = service.name.as_str();
+        let rule = Rule::EngineLost;
+        let desired = memory.desired.unwrap_or(0);
+        let timetable = &service.timetable;
+        let decision = Decision {
+            from: desired,
+            desired,
+            effective: timetable.at(at),
+            counts: Counts::default(),
+            samples: Vec::new(),
+            measured: Vec::new(),
+            because: vec![AppliedRule { rule, number: desired }],
+        };
+        ServiceStatus {
+            name: name.to_owned(),
+            listen: service.listen.clone(),
+            decision,
+            windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
+            has_hours: timetable.hours.is_some(),
+            hold: memory.hold.clone(),
+            pause: memory.pause,
+            rollout: None,
+            suspect: memory.panic_mode.is_some(),
+            last_change: self.changes.get(name).cloned(),
+            record: None,
+            replicas: Vec::new(),
+            course: self.courses.get(name).cloned().unwrap_or_default(),
+            service: service.clone(),
+            last_failure: None,
+            traffic: None,
+        }
+    }
+
     /// Forgets services that are gone.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         self.records.retain(|name, _| is_there(name));
         self.changes.retain(|name, _| is_there(name));
         self.courses.retain(|name, _| is_there(name));
         self.loads.retain(|(name, _), _| is_there(name));
-    }
-}
-
-/// The status before the first list of containers: nothing is known of the replicas.
-pub(crate) fn unseen(service: &Arc<Service>, at: Wall, memory: &ServiceMemory) -> ServiceStatus {
-    let rule = Rule::EngineLost;
-    let desired = memory.desired.unwrap_or(0);
-    let timetable = &service.timetable;
-    let decision = Decision {
-        from: desired,
-        desired,
-        effective: timetable.at(at),
-        counts: Counts::default(),
-        samples: Vec::new(),
-        measured: Vec::new(),
-        because: vec![AppliedRule { rule, number: desired }],
-    };
-    ServiceStatus {
-        name: service.name.as_str().to_owned(),
-        listen: service.listen.clone(),
-        decision,
-        windows: timetable.schedules.iter().map(|s| s.name.clone()).collect(),
-        has_hours: timetable.hours.is_some(),
-        hold: memory.hold.clone(),
-        pause: memory.pause,
-        rollout: None,
-        suspect: memory.panic_mode.is_some(),
-        last_change: None,
-        record: None,
-        replicas: Vec::new(),
-        course: Arc::default(),
-        service: service.clone(),
-        last_failure: None,
-        traffic: None,
     }
 }
 

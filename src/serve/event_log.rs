@@ -9,11 +9,13 @@ use chrono::DateTime;
 use crate::model::event::{Entry, is_meant};
 use crate::model::time::Wall;
 use crate::model::units;
+use crate::serve::query;
 use crate::serve::response::Response;
 
 const ENTRIES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 const LIMIT_DEFAULT: usize = 100;
+const KEYS: [&str; 4] = ["limit", "since", "service", "kind"];
 
 /// The last events, up to 1000 and 1 MiB of JSON.
 #[derive(Debug, Default)]
@@ -62,31 +64,15 @@ pub(crate) struct EventQuery {
 }
 
 impl EventQuery {
-    /// `target` is a path with its query. Unknown keys are errors: with a misspelt `since`, the
-    /// caller would take old events for new ones.
+    /// `target` is a path with its query.
     pub(crate) fn of(target: &str, now: Wall) -> Result<EventQuery, Response> {
         let mut wish = EventQuery { limit: LIMIT_DEFAULT, since_ms: 0, service: None, kind: None };
-        let query = target.split_once('?').map_or("", |(_, query)| query);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(value).ok_or_else(|| {
-                Response::error(400, format!("`{key}` in the query is not valid UTF-8"))
-            })?;
+        for (key, value) in query::pairs(target, &KEYS)? {
             match key {
                 "limit" => wish.limit = limit(&value)?,
                 "since" => wish.since_ms = since(&value, now)?,
                 "service" => wish.service = Some(value),
-                "kind" => wish.kind = Some(value),
-                _ => {
-                    let keys = ["limit", "since", "service", "kind"];
-                    let near = units::nearest_key(key, keys);
-                    let hint = match near {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("allowed: {}", keys.join(", ")),
-                    };
-                    let what = format!("unknown query key `{key}`; {hint}");
-                    return Err(Response::error(400, what));
-                }
+                _ => wish.kind = Some(value),
             }
         }
         Ok(wish)
@@ -121,26 +107,6 @@ fn since(value: &str, now: Wall) -> Result<u64, Response> {
         let allowed = r#"a time like "10m" or "2h", or a timestamp like "2026-11-26T03:00:00Z""#;
         Response::error(400, format!("`since` must be {allowed}, not {value:?}"))
     })
-}
-
-/// Percent-decoding. A plus stays a plus: times contain one, and no value contains spaces.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        // `from_str_radix` would take a sign.
-        let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
-        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::serve::request::ApiRequest;
 use crate::serve::response::{JSON, Response};
 use crate::serve::routes::{Mutation, Resource, Route};
 use crate::serve::sources::Sources;
-use crate::serve::{page, request_body, status_json};
+use crate::serve::{history_query, page, request_body, status_json};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Commands under way at once.
@@ -100,7 +100,7 @@ impl ApiHandler {
             }),
             Resource::Ready => self.ready(&*seen()?, may_read)?,
             Resource::Status => status_json::status(&*seen()?),
-            Resource::History => status_json::histories(&*seen()?),
+            Resource::History => history_query::answer(&request.target, &*seen()?, &self.sources)?,
             Resource::Services => {
                 let status = seen()?;
                 let all = status.services.iter().map(|s| status_json::service(status.now, s));

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::command::{Answer, Command};
 use crate::model::host::Host;
+use crate::model::load_history::MinuteRow;
 use crate::model::status::Status;
+use crate::model::time::Wall;
 use crate::serve::event_log::EventRing;
 
 /// The latest published status. A reader keeps the one that it took.
@@ -24,6 +26,8 @@ impl StatusCell {
     }
 }
 
+type ReadHistory = dyn Fn(&str, Wall, Wall) -> Vec<MinuteRow> + Send + Sync;
+
 /// Where the handlers read, and where they send commands.
 pub(crate) struct Sources {
     pub(crate) status_cell: Arc<StatusCell>,
@@ -34,4 +38,6 @@ pub(crate) struct Sources {
     pub(crate) host: Box<dyn Fn() -> Host + Send + Sync>,
     /// In Prometheus' text format.
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// The minutes of a service from one time up to another. Reads files.
+    pub(crate) history: Box<ReadHistory>,
 }

@@ -1,8 +1,6 @@
 //! What is shown, as JSON. Names and units are a contract with programs; nothing else in the daemon
 //! sees this shape.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
@@ -17,7 +15,7 @@ use crate::model::replica::{Load, ServerCheck};
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
-    DrainStatus, Failure, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutStatus,
+    DrainStatus, Failure, LastScale, Record, ReplicaState, ReplicaStatus, RolloutStatus,
     ServiceStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
@@ -137,15 +135,6 @@ pub(crate) fn service_with_replicas(now: Moment, at: Wall, status: &ServiceStatu
     let replicas: Vec<Value> = status.replicas.iter().map(|r| replica(now, at, r)).collect();
     merge(&mut out, json!({ "replicas": replicas }));
     out
-}
-
-/// By service, each point as `[at, load, ready, desired]`: there are many.
-pub(crate) fn histories(status: &Status) -> Value {
-    let point = |p: &LoadPoint| json!([p.at.0, p.load.map(number), p.ready, p.desired]);
-    let course = |service: &ServiceStatus| {
-        (service.name.clone(), service.course.iter().map(point).collect::<Vec<_>>())
-    };
-    json!(status.services.iter().map(course).collect::<BTreeMap<_, _>>())
 }
 
 /// The coming week, each piece until the next one begins, in the schedule's own zone.

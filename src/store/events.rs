@@ -1,6 +1,7 @@
 //! The event file `events.jsonl`: one JSON object for each line, appended in one write. At 4 MiB it
 //! is renamed to `events.jsonl.1`, which replaces the one before. It is read at the start only.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::model::event::{Entry, Event, Phase};
+use crate::model::event::{Entry, Event, Kind, Phase};
+use crate::model::reason::REASONS;
+use crate::model::status::LastScale;
+use crate::model::time::Wall;
 use crate::regular_file;
 
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -87,6 +91,26 @@ fn parse(line: &[u8]) -> Option<Entry> {
         kind: text("kind")?.to_owned(),
         service: text("service").map(str::to_owned),
         json: json.to_owned(),
+    })
+}
+
+/// The last change of each service's number.
+pub(crate) fn changes(entries: &[Entry]) -> BTreeMap<String, LastScale> {
+    let scales = [Kind::ScaleUp.word(), Kind::ScaleDown.word()];
+    let scaled = entries.iter().filter(|entry| scales.contains(&entry.kind.as_str()));
+    scaled.filter_map(|entry| Some((entry.service.clone()?, change(entry)?))).collect()
+}
+
+fn change(entry: &Entry) -> Option<LastScale> {
+    let json: Value = serde_json::from_str(&entry.json).ok()?;
+    let count = |key: &str| u32::try_from(json.get(key)?.as_u64()?).ok();
+    let word = json.get("reason")?.as_str()?;
+    Some(LastScale {
+        at: Wall(i64::try_from(entry.at_ms / 1000).ok()?),
+        from: count("from")?,
+        to: count("to")?,
+        reason: REASONS.into_iter().find(|reason| *reason == word)?,
+        words: json.get("message")?.as_str()?.to_owned(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! `outside::Store`: the state as one JSON file, `state.json`.
 
 pub(crate) mod events;
+pub(crate) mod load_history;
 mod rollout;
 mod wire;
 

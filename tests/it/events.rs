@@ -129,15 +129,15 @@ fn webhooks_get_what_they_asked_for_and_a_dead_one_is_reported_once_without_its_
     let event = events.recv_timeout(SOON).unwrap();
     check_keys(&event);
     assert_eq!((&event["kind"], &event["service"]), (&json!("scale.up"), &json!("web")), "{event}");
-    let host = format!("host={dead}");
-    daemon.wait(&["warn hook=notifications[1]", &host, "webhook fails", "refused"], SOON);
+    let said = format!("notifications[1] at {dead} takes no events");
+    daemon.wait(&["warn kind=webhook.failed", &said, "refused"], SOON);
     let control = To::Unix(harness.dir.join("api.sock"));
     assert_eq!(control.ask("POST /pause", "", "").status, 202);
     let begun = daemon.lines();
     end(daemon, "TERM", SOON);
     let last = events.recv_timeout(SOON).unwrap();
     assert_eq!(last["kind"], "daemon.stopping", "of the others none was asked for");
-    let fails = begun.iter().filter(|line| line.contains("webhook fails")).count();
+    let fails = begun.iter().filter(|line| line.contains("kind=webhook.failed")).count();
     assert!(fails == 1 && !begun.iter().any(|line| line.contains("s3cret")), "{begun:#?}");
 }
 

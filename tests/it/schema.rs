@@ -44,6 +44,7 @@ const BEYOND: &[(&str, &[&str])] = &[
     (
         "how long the span or how big the size is that a text stands for",
         &[
+            "autoscaler-history",
             "autoscaler-interval-range",
             "behavior-policy-period",
             "behavior-stabilization",

@@ -145,7 +145,7 @@ fn a_password_in_an_address_reaches_nothing_that_is_shown() {
     harness.config["notifications"] = hook;
     let daemon = harness.start();
     daemon.wait(&["kind=metric.failed"], secs(20));
-    daemon.wait(&["webhook fails"], secs(20));
+    daemon.wait(&["kind=webhook.failed"], secs(20));
     let tcp = To::Tcp(address);
     for path in ["/status", "/events", "/metrics", "/services/web/explain", "/services/web/stats"] {
         let answer = tcp.get(path);

@@ -182,7 +182,7 @@ fn wrong_words_are_errors() {
         ("scale web ++1", "`++1` is not a count"),
         ("scale web 4294967296", "is not a count"),
         ("scale web many", "`many` is not a count"),
-        ("scale web 4 --for 5d", "`--for 5d` is not a duration"),
+        ("scale web 4 --for 5w", "`--for 5w` is not a duration"),
         ("scale web 4 --for 0s", "`--for 0s` is not a duration"),
         ("scale web 4 --for 0", "`--for 0` is not a duration"),
         ("scale web auto --for 5m", "go with a number"),

@@ -108,7 +108,7 @@ impl Writer<'_> {
 
     fn span(&mut self, ms: u64) {
         let mut all = vec![format!("{ms}ms")];
-        for (unit, length) in [("s", 1000), ("m", 60_000), ("h", 3_600_000)] {
+        for (unit, length) in [("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)] {
             if ms.is_multiple_of(length) {
                 all.push(format!("{}{unit}", ms / length));
             }

@@ -37,6 +37,16 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
         ProblemKind::StateNotSaved => {
             "make autoscaler.state_dir writable, and see whether the disk is full".to_owned()
         }
+        ProblemKind::HistoryNotSaved => {
+            "see whether the disk is full, and whether autoscaler.state_dir can be written; \
+             `\"history\": 0` turns the history off"
+                .to_owned()
+        }
+        ProblemKind::WebhookFailed => {
+            "correct the webhook's url or headers in notifications, or start its server; events \
+             that it did not get are in `plimsoll events`"
+                .to_owned()
+        }
         ProblemKind::ConfigRejected => {
             "correct the config (`plimsoll check` shows each error), then `plimsoll reload`; the \
              old config runs until then"

@@ -75,7 +75,8 @@ impl Problems {
             self.failed(event, at);
             return true;
         }
-        let key = |kind| (kind, event.service.clone(), None);
+        let webhook = event.webhook.map(|at| format!("notifications[{at}]"));
+        let key = |kind| (kind, event.service.clone(), webhook.clone());
         match (condition(event.kind), event.phase) {
             (Some(kind), Phase::Started) => {
                 self.begun.insert(key(kind), one_line(&event.message));
@@ -86,6 +87,11 @@ impl Problems {
                 ended_by(event.kind).is_some_and(|kind| self.begun.remove(&key(kind)).is_some())
             }
         }
+    }
+
+    /// The webhooks are others now.
+    pub(crate) fn forget_webhooks(&mut self) {
+        self.begun.retain(|(kind, _, _), _| *kind != ProblemKind::WebhookFailed);
     }
 
     fn failed(&mut self, event: &Event, at: Wall) {
@@ -158,16 +164,13 @@ impl Problems {
                 found.extend(of_replicas(service));
             }
         }
-        for ((kind, service, _), message) in &self.begun {
+        for ((kind, service, replica), message) in &self.begun {
             let message = match (kind, service) {
                 (ProblemKind::CrashLoop, Some(name)) => self.crash_loop(name, message),
                 _ => message.clone(),
             };
-            let candidate = Candidate::new(*kind, message);
-            found.push(match service {
-                Some(name) => candidate.service(name),
-                None => candidate,
-            });
+            let key = (*kind, service.clone(), replica.clone());
+            found.push(Candidate { key, message, grace: Duration::ZERO });
         }
         found
     }
@@ -226,6 +229,8 @@ fn condition(kind: Kind) -> Option<ProblemKind> {
     Some(match kind {
         Kind::ConfigRejected => ProblemKind::ConfigRejected,
         Kind::StateNotSaved => ProblemKind::StateNotSaved,
+        Kind::HistoryNotSaved => ProblemKind::HistoryNotSaved,
+        Kind::WebhookFailed => ProblemKind::WebhookFailed,
         Kind::CrashLoop => ProblemKind::CrashLoop,
         Kind::ScaleCapped => ProblemKind::ScaleCapped,
         Kind::HealthStale => ProblemKind::HealthStale,

@@ -34,7 +34,8 @@ function replicaRows(replica, now) {
 
 function replicasPanel(stats, now) {
   if (!stats) return null;
-  const heads = ["Replica", "State", "Started", "Address", "CPU", "Memory", "Sessions", "Check", "HAProxy", "Last error"];
+  const heads = ["Replica", "State", "Started", "Address", "CPU", "Memory", "Sessions", "Check", "HAProxy",
+    "Last error"];
   const rows = stats.replicas.flatMap((replica) => replicaRows(replica, now));
   return panel("replicas", "Replicas", rows.length ? table("replicas", heads, rows) : none("There are no replicas."));
 }

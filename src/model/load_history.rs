@@ -1,0 +1,47 @@
+//! What is kept of a service's load: a row for each minute.
+
+use crate::model::metric::Milli;
+use crate::model::time::Wall;
+
+/// One minute of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MinuteRow {
+    /// Its first second.
+    pub(crate) at: Wall,
+    /// At the last evaluation in it.
+    pub(crate) ready: u32,
+    pub(crate) desired: u32,
+    /// Of clients, as HAProxy counts them.
+    pub(crate) requests: u64,
+    pub(crate) errors_5xx: u64,
+    /// Requests that waited for a replica, at the worst evaluation.
+    pub(crate) queue: u64,
+    /// Whole percent, of all processors together, over the minute.
+    pub(crate) host_cpu: Option<u8>,
+    /// Whole percent of the memory that is not available, at its end.
+    pub(crate) host_memory: Option<u8>,
+    /// In the order of the config.
+    pub(crate) loads: Vec<MinuteLoad>,
+}
+
+/// The load by one metric, in its unit, summed over the ready replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MinuteLoad {
+    pub(crate) metric: String,
+    /// Of one replica.
+    pub(crate) target: Milli,
+    /// `None`: no evaluation had a value.
+    pub(crate) average: Option<Milli>,
+    pub(crate) highest: Option<Milli>,
+}
+
+impl MinuteRow {
+    /// The highest share of its target that any metric had on average, in thousandths.
+    pub(crate) fn load(&self) -> Option<Milli> {
+        let share = |load: &MinuteLoad| {
+            let room = load.target.0.saturating_mul(u64::from(self.ready.max(1)));
+            Some(Milli(load.average?.0.saturating_mul(1000) / room.max(1)))
+        };
+        self.loads.iter().filter_map(share).max()
+    }
+}

@@ -1,0 +1,137 @@
+//! The load history on disk: written, lost with a full disk, read after a restart.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use crate::daemon::reached;
+use crate::harness::Harness;
+use crate::raw_http::To;
+
+const MINUTE: i64 = 60;
+const SOON: Duration = Duration::from_secs(30);
+/// A row is written once its minute is over.
+const A_MINUTE: Duration = Duration::from_secs(90);
+
+#[allow(clippy::disallowed_methods, reason = "the daemon's files are of its own time")]
+fn now() -> DateTime<Utc> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    DateTime::from_timestamp(now.as_secs() as i64, 0).unwrap()
+}
+
+/// With two thresholds, so that there is a load.
+fn scaled(mut harness: Harness) -> Harness {
+    for (key, value) in
+        [("max_replicas", 3), ("scale_up_threshold", 90), ("scale_down_threshold", 1)]
+    {
+        harness.set(&format!("/services/web/{key}"), json!(value));
+    }
+    harness
+}
+
+fn ask(harness: &Harness, path: &str) -> Value {
+    To::Unix(harness.dir.join("api.sock")).get(path).json()
+}
+
+fn files(harness: &Harness) -> Vec<PathBuf> {
+    let entries = fs::read_dir(harness.dir.join("state/history")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn what_was_before_a_restart_is_shown_after_it() {
+    // Without Docker nothing changes meanwhile.
+    let harness = scaled(Harness::without_docker("history-past"));
+    let now = now();
+    let at = |ago: i64| now - chrono::TimeDelta::seconds(ago);
+    // Of each of the minutes half an hour, half a day and three days ago.
+    fs::create_dir_all(harness.dir.join("state/history")).unwrap();
+    for ago in [30 * MINUTE, 12 * 60 * MINUTE, 3 * 24 * 60 * MINUTE] {
+        let at = at(ago);
+        let name = format!("state/history/web-{}.csv", at.format("%Y-%m-%d"));
+        let minute = at.timestamp().rem_euclid(24 * 3600) / MINUTE;
+        let before = fs::read_to_string(harness.dir.join(&name)).unwrap_or_default();
+        let row = format!("# [[\"cpu\",90.0]]\n{minute},2,3,600,0,0,50,40,90,180\n");
+        harness.dir.write(&name, &(before + &row));
+    }
+    let change = json!({
+        "at": at(600).to_rfc3339_opts(SecondsFormat::Millis, true), "kind": "scale.up",
+        "service": "web", "replica": null, "reason": "DesiredWithinRange",
+        "message": "cpu 95% >= 90%", "from": 1, "to": 2,
+    });
+    harness.dir.write("state/events.jsonl", &format!("{change}\n"));
+    let daemon = harness.start();
+    daemon.wait(&["kind=docker.lost"], SOON);
+    let control = To::Unix(harness.dir.join("api.sock"));
+    assert!(reached(SOON, || control.get("/status").status == 200), "{:#?}", daemon.lines());
+
+    let count = |path: &str| ask(&harness, path)["web"].as_array().unwrap().len();
+    assert_eq!(count("/history?service=web&range=day"), 2, "{:#?}", daemon.lines());
+    assert_eq!(count("/history?service=web&range=week"), 3);
+    for path in ["/history", "/history?service=web", "/history?range=hour&service=web"] {
+        let hour = ask(&harness, path);
+        let first = &hour["web"][0];
+        let half_an_hour_ago = at(30 * MINUTE).timestamp().div_euclid(MINUTE) * MINUTE;
+        // 90 % of all replicas together, of two with a target of 90 %.
+        assert_eq!(*first, json!([half_an_hour_ago, 0.5, 2, 3]), "{path}: {hour}");
+        assert_eq!(hour["web"].as_array().unwrap().len(), 1, "{path}: {hour}");
+    }
+    let shown = &ask(&harness, "/services/web")["last_change"];
+    assert_eq!((&shown["text"], &shown["from"]), (&json!("cpu 95% >= 90%"), &json!(1)), "{shown}");
+
+    for (query, want) in [
+        ("service=wbe", "404"),
+        ("service=web&range=month", "`range` must be hour, day or week"),
+        ("range=day", "a range needs a service"),
+        ("servce=web", "did you mean `service`?"),
+    ] {
+        let answer = control.get(&format!("/history?{query}"));
+        assert!([400, 404].contains(&answer.status), "{query}: {answer:?}");
+        assert!(answer.body.contains(want) || want == answer.status.to_string(), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_costs_rows_and_one_event_and_a_kill_at_most_a_minute() {
+    let harness = scaled(Harness::new("history-lost"));
+    fs::create_dir_all(harness.dir.join("state")).unwrap();
+    // A file where the folder should be.
+    let in_the_way = harness.dir.write("state/history", "");
+    let daemon = harness.start();
+    daemon.wait(&["warn kind=history.not_saved", "cannot be written"], A_MINUTE);
+    let problems = ask(&harness, "/status")["problems"].clone();
+    let of_it = |p: &&Value| p["kind"] == "history.not_saved" && p["severity"] == "warning";
+    assert_eq!(problems.as_array().unwrap().iter().filter(of_it).count(), 1, "{problems}");
+
+    fs::remove_file(in_the_way).unwrap();
+    daemon.wait(&["info kind=history.not_saved", "resolved: it is written again"], A_MINUTE);
+    assert_eq!(daemon.count(&["warn kind=history.not_saved"]), 1, "{:#?}", daemon.lines());
+    daemon.kill();
+    assert_eq!(files(&harness).len(), 1, "{:?}", files(&harness));
+    let text = fs::read_to_string(&files(&harness)[0]).unwrap();
+    let rows: Vec<&str> =
+        text.lines().filter(|line| line.contains(',') && !line.starts_with('#')).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.len() < 64), "{text}");
+    assert!(rows.iter().all(|row| row.split(',').nth(2) == Some("1")), "one is desired: {text}");
+
+    let _daemon = harness.start();
+    harness.wait_evaluations(1);
+    let day = ask(&harness, "/history?service=web&range=day");
+    assert!(!day["web"].as_array().unwrap().is_empty(), "{day}");
+}
+
+#[test]
+fn a_history_of_zero_writes_nothing() {
+    let mut harness = scaled(Harness::new("history-off"));
+    harness.set("/autoscaler/history", json!(0));
+    let _daemon = harness.start();
+    harness.wait_served();
+    // Over the end of a minute.
+    let minute = now().timestamp().div_euclid(MINUTE);
+    assert!(reached(A_MINUTE, || minute < now().timestamp().div_euclid(MINUTE)));
+    harness.wait_evaluations(2);
+    assert!(files(&harness).is_empty(), "{:?}", files(&harness));
+}
