@@ -37,7 +37,7 @@ image=$(docker import --change 'ENTRYPOINT ["/app"]' --change 'EXPOSE 8080' \
     --change "LABEL $label=$sum" "$files/image.tar") || fail "docker import failed"
 
 # Only a working image gets the tag.
-if ! timeout 60 docker run --rm --network none "$image" --self-test >"$files/said" 2>&1; then
+if ! timeout 300 docker run --rm --network none "$image" --self-test >"$files/said" 2>&1; then
     cat "$files/said" >&2
     docker image rm "$image" >/dev/null || true
     fail "$binary does not run by itself in a container; is it built with" \
