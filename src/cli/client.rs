@@ -1,6 +1,6 @@
 //! What the commands that need a daemon share: its address, requests to it, and its answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn socket(to: &DaemonAddr) -> CliResult<PathBuf> {
         return Ok(socket.clone());
     }
     let loaded = config::load(&to.config);
-    loaded.socket.ok_or_else(|| {
+    loaded.socket().map(Path::to_owned).ok_or_else(|| {
         let so = "; or give --socket PATH";
         check::refuse(&to.config, &loaded.problems, so)
     })

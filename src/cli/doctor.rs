@@ -15,9 +15,8 @@ use crate::serve::client;
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
-    // Without a good config the default places are examined.
-    let config = loaded.config.clone().unwrap_or_else(config::defaults);
-    let mut found = preflight::examine(&loaded, &config);
+    let config = loaded.config.clone().or_else(|| loaded.settings());
+    let mut found = preflight::examine(&loaded, config.as_ref());
     found.extend(running(&loaded));
     let fails = found.iter().any(|finding| finding.verdict == Severity::Fails);
     let paint = Paint::for_stdout();
@@ -28,7 +27,7 @@ pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
 
 /// What a daemon that runs has to say. None has to.
 fn running(loaded: &Loaded) -> Vec<Finding> {
-    let status = loaded.socket.as_ref().map(|socket| client::send(socket, "GET", "/status", None));
+    let status = loaded.socket().map(|socket| client::send(socket, "GET", "/status", None));
     let Some(Ok((200, status))) = status else { return Vec::new() };
     let finding = |problem: &&Value| {
         let service = problem["service"].as_str().map(|name| format!("{name}: "));

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod changes;
 mod check;
 mod completions;
 mod doctor;

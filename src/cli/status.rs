@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::args::cli_command::StatusArgs;
+use crate::cli::changes::Changes;
 use crate::cli::client;
 use crate::cli::client::Daemon;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{amount, cut, ended, hanging, operator_lines, span, table, word};
+use crate::cli::table::{amount, cut, ended, hanging, operator_lines, span, table, word, wrapped};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 16;
@@ -32,8 +33,8 @@ pub(crate) fn status(asked: &StatusArgs) -> ExitCode {
 fn once(asked: &StatusArgs) -> Result<(), ExitCode> {
     let style =
         if asked.json { OutputFormat::Document } else { OutputFormat::Table(Paint::for_stdout()) };
-    let text = StatusQuery::of(asked)?.text(style);
-    show_painted(&text.map_err(|message| client::failed(&message))?, Paint::for_stdout())
+    let seen = StatusQuery::of(asked)?.read().map_err(|message| client::failed(&message))?;
+    show_painted(&seen.text(style), Paint::for_stdout())
 }
 
 /// Runs until it is interrupted, also while the daemon is away. Only a failure of the first request
@@ -42,12 +43,17 @@ fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
     let source = StatusQuery::of(asked)?;
     let style =
         if asked.json { OutputFormat::Line } else { OutputFormat::Table(Paint::for_stdout()) };
-    let mut text: Result<String, String> =
-        Ok(source.text(style).map_err(|message| client::failed(&message))?);
+    let mut seen: Result<Seen, String> =
+        Ok(source.read().map_err(|message| client::failed(&message))?);
+    let mut changes = Changes::default();
     let interrupt = Interrupt::listen()?;
     let paint = Paint::for_stdout();
     let on_terminal = !asked.json && io::stdout().is_terminal();
     loop {
+        let text = seen.map(|seen| {
+            changes.note(&seen.all, seen.service.as_ref());
+            seen.text(style) + &changed(&changes, style)
+        });
         match text {
             Ok(text) if on_terminal => write(&redrawn(&paint.plain(&text)))?,
             Ok(text) => show_painted(&text, paint)?,
@@ -59,7 +65,7 @@ fn watch(asked: &StatusArgs) -> Result<(), ExitCode> {
         if !interrupt.wait(WATCH_SPAN) {
             return Ok(());
         }
-        text = source.text(style);
+        seen = source.read();
     }
 }
 
@@ -88,23 +94,50 @@ impl StatusQuery {
         Ok(StatusQuery { daemon: Daemon::of(&asked.to)?, path })
     }
 
-    fn text(&self, style: OutputFormat) -> Result<String, String> {
-        let asked = self.daemon.get(self.path.as_deref().unwrap_or("/status"))?;
+    fn read(&self) -> Result<Seen, String> {
+        let service = self.path.as_deref().map(|path| self.daemon.get(path)).transpose()?;
+        Ok(Seen { service, all: self.daemon.get("/status")? })
+    }
+}
+
+/// The daemon's answers.
+struct Seen {
+    /// Of the service that was asked for.
+    service: Option<Value>,
+    all: Value,
+}
+
+impl Seen {
+    fn text(&self, style: OutputFormat) -> String {
+        let all = &self.all;
+        let asked = self.service.as_ref().unwrap_or(all);
         let paint = match style {
-            OutputFormat::Document => return Ok(format!("{asked:#}\n")),
-            OutputFormat::Line => return Ok(format!("{asked}\n")),
+            OutputFormat::Document => return format!("{asked:#}\n"),
+            OutputFormat::Line => return format!("{asked}\n"),
             OutputFormat::Table(paint) => paint,
         };
         let width = width::of_stdout();
-        if self.path.is_some() {
-            let all = self.daemon.get("/status")?;
-            return Ok(one(&all, &asked, paint, width));
+        if let Some(service) = &self.service {
+            return one(all, service, paint, width);
         }
-        let mut each: Vec<&Value> = asked["services"].as_array().into_iter().flatten().collect();
-        each.sort_by_key(|service| trouble(&asked, service));
-        let table = services(&asked, &each, paint, width);
-        Ok(format!("{}\n{table}", daemon(&asked, paint, width)))
+        let mut each: Vec<&Value> = all["services"].as_array().into_iter().flatten().collect();
+        each.sort_by_key(|service| trouble(all, service));
+        let table = services(all, &each, paint, width);
+        format!("{}\n{table}", daemon(all, paint, width))
     }
+}
+
+/// Below the tables.
+fn changed(changes: &Changes, style: OutputFormat) -> String {
+    let lines = changes.lines();
+    let OutputFormat::Table(paint) = style else { return String::new() };
+    if lines.is_empty() {
+        return String::new();
+    }
+    let width = width::of_stdout();
+    let lines: Vec<String> = lines.iter().flat_map(|line| wrapped(line, width)).collect();
+    let head = paint.paint(Colour::Faint, "changed while watching");
+    format!("\n{head}\n{}", ended(&lines))
 }
 
 /// One service with its problems, its replicas, and what those that fail logged.

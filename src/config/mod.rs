@@ -41,9 +41,9 @@ pub(crate) struct Loaded {
     pub(crate) config: Option<Config>,
     /// In file order.
     pub(crate) problems: Vec<Problem>,
-    /// The control socket of a daemon with this file. Also set when the file has errors but is
-    /// JSON, since a daemon may run with an earlier version of it.
-    pub(crate) socket: Option<PathBuf>,
+    /// The settings of the daemon itself. Also of a file that has errors but is JSON, since a daemon
+    /// may run with an earlier version of it; what is wrong has its default.
+    pub(crate) fixed: Option<Fixed>,
     /// Files that secrets are read from.
     pub(crate) secret_files: Vec<PathBuf>,
 }
@@ -57,7 +57,7 @@ pub(crate) fn load(file: &Path) -> Loaded {
             let line = 0;
             let column = 0;
             let problem = Problem { file: name, line, column, path, message, is_warning: false };
-            Loaded { config: None, problems: vec![problem], socket: None, secret_files: Vec::new() }
+            Loaded { config: None, problems: vec![problem], fixed: None, secret_files: Vec::new() }
         }
     }
 }
@@ -78,6 +78,24 @@ pub(crate) fn text(file: &Path) -> Result<String, String> {
         .map_err(|err| format!("is not UTF-8 (byte {} is not)", err.utf8_error().valid_up_to()))?;
     // Some editors put a byte order mark in front.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+impl Loaded {
+    /// The control socket of a daemon with this file.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.fixed.as_ref().map(|fixed| fixed.api.socket.as_path())
+    }
+
+    /// As much of a bad file as is certain: the settings of the daemon itself, if no error is in
+    /// them, and no service.
+    pub(crate) fn settings(&self) -> Option<Config> {
+        let is_elsewhere = |problem: &Problem| {
+            problem.is_warning
+                || ["services", "notifications"].iter().any(|key| problem.path.starts_with(key))
+        };
+        let fixed = self.fixed.clone().filter(|_| self.problems.iter().all(is_elsewhere))?;
+        Some(Config { fixed, ..defaults() })
+    }
 }
 
 const ABSENT: &str =
@@ -120,7 +138,7 @@ pub(crate) fn defaults() -> Config {
 
 fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
     let findings = Findings::new(name, text, around);
-    let mut socket = None;
+    let mut fixed = None;
     let config = match parse_to_ast(text, &CollectOptions::default(), &syntax()) {
         Err(err) => {
             let words = err.kind().to_string();
@@ -132,7 +150,7 @@ fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
             None
         }
         Ok(parsed) => match parsed.value.as_ref().and_then(|v| v.as_object()) {
-            Some(object) => root(Section::new(String::new(), object, &findings), &mut socket),
+            Some(object) => root(Section::new(String::new(), object, &findings), &mut fixed),
             None => {
                 findings.error(0, "", "must be one object, { ... }".to_owned());
                 None
@@ -141,15 +159,14 @@ fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
     };
     let problems = findings.into_problems();
     let config = config.filter(|_| problems.iter().all(|p| p.is_warning));
-    Loaded { config, problems, socket, secret_files: Vec::new() }
+    Loaded { config, problems, fixed, secret_files: Vec::new() }
 }
 
-fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
+fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     section.ignore("$schema");
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
     let docker = daemon::docker(section.section("docker"));
     let api = api::api(section.section("api"));
-    *socket = Some(api.socket.clone());
     let proxy = proxy::load_balancer(section.section("load_balancer"));
     let notifications = api::notifications(section.get("notifications"));
     let services = service::services(&section, &autoscaler.business_hours, api.listen);
@@ -157,6 +174,8 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
         let services = services.iter().flat_map(|services| services.values());
         proxy::beside(&section, &proxy, services.map(|service| &**service));
     }
+    let own = Fixed { state_dir: autoscaler.state_dir, docker, api, proxy };
+    *fixed = Some(own.clone());
     section.retired("servers", "for several hosts use Docker Swarm, see `engine` of a service");
     section.retired("monitoring", "use the Prometheus and Grafana files in contrib");
     section.done();
@@ -169,7 +188,7 @@ fn root(section: Section, socket: &mut Option<PathBuf>) -> Option<Config> {
         remove_orphans: autoscaler.remove_orphans,
         history: autoscaler.history,
         notifications,
-        fixed: Fixed { state_dir: autoscaler.state_dir, docker, api, proxy },
+        fixed: own,
         services: services?,
     })
 }

@@ -76,12 +76,25 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// The start of 2025, in seconds since 1970. An earlier clock is wrong.
 const LEAST_TIME: i64 = 1_735_689_600;
 
-/// Runs all checks. `loaded` is the config file; `config` is its config, or the defaults.
-pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
+/// Runs all checks. `loaded` is the config file; `config` is what is certain of it: without it,
+/// nothing is known of Docker, HAProxy, folders and ports that it may name.
+pub(crate) fn examine(loaded: &Loaded, config: Option<&Config>) -> Vec<Finding> {
     let clock = Arc::new(SystemClock::new());
     let mut found = vec![file(loaded)];
     found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
     found.push(time(&*clock));
+    match config {
+        Some(config) => found.extend(examine_host(config, &clock)),
+        None => found.push(
+            Finding::warning("host", "Docker, HAProxy, folders and ports were not checked")
+                .remedy("correct the config first: it says which they are"),
+        ),
+    }
+    found
+}
+
+fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
+    let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
     let listed = engine.list(&config.adopted(), &BTreeSet::new());
     match &listed {
@@ -100,8 +113,8 @@ pub(crate) fn examine(loaded: &Loaded, config: &Config) -> Vec<Finding> {
         found.extend(unchecked(config, &containers));
         found.push(reach(config, &containers));
     }
-    found.extend(balancer(config, &clock, engine));
-    found.extend(places::folders(&config.fixed, &*clock));
+    found.extend(balancer(config, clock, engine));
+    found.extend(places::folders(&config.fixed, &**clock));
     found.extend(doors(config));
     found
 }

@@ -253,8 +253,8 @@ impl Run {
 
     fn reload(&mut self, config: Config, now: Moment) {
         let config = Some(config);
-        let socket = None;
-        let loaded = Loaded { config, problems: Vec::new(), socket, secret_files: Vec::new() };
+        let fixed = None;
+        let loaded = Loaded { config, problems: Vec::new(), fixed, secret_files: Vec::new() };
         let (result, _) = self.controller.reload(loaded, now);
         assert!(result.is_ok(), "{result:?}");
         self.next_poll = now;

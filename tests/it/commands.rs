@@ -44,8 +44,18 @@ fn bad(harness: &Harness, args: &[&str], words: &str) {
 
 /// Times and places of a document.
 fn masked(value: &mut Value) {
-    const PLACES: [&str; 8] =
-        ["at", "config", "listen", "address", "version", "started", "container", "cpu_percent"];
+    const PLACES: [&str; 10] = [
+        "at",
+        "config",
+        "listen",
+        "address",
+        "version",
+        "started",
+        "since",
+        "container",
+        "cpu_percent",
+        "response_ms",
+    ];
     match value {
         Value::Object(map) => {
             for (key, value) in map {

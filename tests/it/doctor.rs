@@ -112,6 +112,22 @@ fn each_fault_is_found_and_has_a_remedy() {
 }
 
 #[test]
+fn of_a_config_whose_own_settings_are_bad_only_what_is_certain_is_checked() {
+    let mut harness = Harness::new("uncertain");
+    harness.set("/docker/timeout", json!("soon"));
+    let (findings, status) = examined(&harness);
+    let checks: Vec<&str> = findings.iter().filter_map(|f| f["check"].as_str()).collect();
+    assert_eq!((checks, status), (vec!["config", "clock", "host"], Some(1)), "{findings:#?}");
+    assert!(findings[0]["message"].as_str().unwrap().contains("docker.timeout"), "{findings:#?}");
+    // The places are certain, and what is to be there.
+    harness.set("/docker/timeout", json!(1));
+    harness.set("/services/web/port", json!("eighty"));
+    let (findings, _) = examined(&harness);
+    let has = |check: &str| findings.iter().any(|f| f["check"] == check && f["verdict"] == "ok");
+    assert!(has("docker") && has("haproxy") && has("daemon"), "{findings:#?}");
+}
+
+#[test]
 fn ports_that_others_have_are_found() {
     let mut harness = Harness::new("ports");
     let taken = TcpListener::bind(free_address()).unwrap();
