@@ -37,6 +37,7 @@ python3-yaml
 shellcheck
 ssh
 sshd
+tmux
 zsh
 '
 

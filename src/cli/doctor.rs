@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use crate::cli::output::show_painted;
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::problems;
-use crate::cli::table::{plain, word};
+use crate::cli::table::{beside_or_below, ended, hanging, plain, word};
+use crate::cli::width;
 use crate::config::{self, Loaded};
 use crate::preflight::{self, Finding, Severity};
 use crate::serve::client;
+
+/// Columns of the longest verdict.
+const VERDICT_WIDTH: usize = 7;
 
 pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     let loaded = config::load(file);
@@ -20,7 +24,10 @@ pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
     found.extend(running(&loaded));
     let fails = found.iter().any(|finding| finding.verdict == Severity::Fails);
     let paint = Paint::for_stdout();
-    let said = if json { document(&found, fails) } else { lines(&found, paint) };
+    let said = match json {
+        true => document(&found, fails),
+        false => lines(&found, paint, width::of_terminal().unwrap_or(usize::MAX)),
+    };
     let written = show_painted(&said, paint);
     if fails { ExitCode::FAILURE } else { written.err().unwrap_or(ExitCode::SUCCESS) }
 }
@@ -57,8 +64,9 @@ fn document(found: &[Finding], fails: bool) -> String {
     format!("{:#}\n", json!({ "good": !fails, "findings": findings }))
 }
 
-fn lines(found: &[Finding], paint: Paint) -> String {
+fn lines(found: &[Finding], paint: Paint, columns: usize) -> String {
     let width = found.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    let indent = VERDICT_WIDTH + 2 + width + 2;
     let mut out = String::new();
     for Finding { check, verdict, message, remedy } in found {
         let colour = match verdict {
@@ -66,10 +74,11 @@ fn lines(found: &[Finding], paint: Paint) -> String {
             Severity::Warning => Colour::Odd,
             Severity::Fails => Colour::Bad,
         };
-        let word = paint.paint(colour, &format!("{:<7}", verdict.word()));
-        out += &format!("{word}  {check:<width$}  {}\n", plain(message));
+        let word = paint.paint(colour, &format!("{:<VERDICT_WIDTH$}", verdict.word()));
+        let first = format!("{word}  {check:<width$}  ");
+        out += &ended(&beside_or_below(&first, indent, &plain(message), columns));
         if let Some(remedy) = remedy {
-            out += &format!("{:7}  {:width$}  -> {remedy}\n", "", "");
+            out += &ended(&hanging(&format!("{:indent$}-> ", ""), remedy, columns));
         }
     }
     let count = |verdict| found.iter().filter(|finding| finding.verdict == verdict).count();
@@ -109,8 +118,8 @@ fails    docker  gone\\u001b
 
 the daemon cannot fully work; failed: 1
 ";
-        assert_eq!(lines(&found, Paint::none()), want);
-        assert!(lines(&found[..1], Paint::none()).ends_with("\nno problems found\n"));
+        assert_eq!(lines(&found, Paint::none(), 80), want);
+        assert!(lines(&found[..1], Paint::none(), 80).ends_with("\nno problems found\n"));
         let document: serde_json::Value = serde_json::from_str(&document(&found, true)).unwrap();
         assert_eq!(document["good"], false);
         assert_eq!(document["findings"][1]["remedy"], "start it");

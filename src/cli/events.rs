@@ -11,7 +11,8 @@ use crate::cli::client::{self, Daemon};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show, show_painted};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::word;
+use crate::cli::table::{beside_or_below, word};
+use crate::cli::width;
 use crate::model::event::Kind;
 use crate::outside::Clock;
 
@@ -20,6 +21,9 @@ const LAST: usize = 100;
 const LAST_BEFORE_FOLLOWING: usize = 10;
 /// The capacity of the daemon.
 const LIMIT: usize = 1000;
+/// Columns of the longest kind, and of most services and replicas.
+const KIND_WIDTH: usize = 23;
+const WHO_WIDTH: usize = 12;
 const FOLLOW_SPAN: Duration = Duration::from_secs(1);
 
 pub(crate) fn events(args: &EventsArgs) -> ExitCode {
@@ -49,7 +53,9 @@ fn run(args: &EventsArgs) -> Result<(), ExitCode> {
         return show(&format!("{:#}\n", Value::Array(shown)));
     }
     let paint = Paint::for_stdout();
-    let line = |event: &Value| if args.json { format!("{event}\n") } else { line(event, paint) };
+    let line = |event: &Value| {
+        if args.json { format!("{event}\n") } else { line(event, paint, width::of_terminal()) }
+    };
     show_painted(&shown.iter().map(line).collect::<String>(), paint)?;
     if !args.follow {
         return Ok(());
@@ -132,7 +138,8 @@ fn at(event: &Value) -> Option<DateTime<Utc>> {
     Some(at.to_utc())
 }
 
-fn line(event: &Value, paint: Paint) -> String {
+/// Without a width, on one line.
+fn line(event: &Value, paint: Paint, width: Option<usize>) -> String {
     let kind = word(&event["kind"]);
     let known = Kind::ALL.into_iter().find(|known| known.word() == kind);
     let is_resolved = event["phase"] == "resolved";
@@ -142,17 +149,26 @@ fn line(event: &Value, paint: Paint) -> String {
         log::Level::Warn => Some(Colour::Odd),
         log::Level::Info | log::Level::Debug | log::Level::Trace => None,
     });
-    let kind = format!("{kind:<20}");
+    let kind = format!("{kind:<KIND_WIDTH$}");
     let kind = colour.map_or(kind.clone(), |colour| paint.paint(colour, &kind));
     let who = if event["replica"].is_null() { &event["service"] } else { &event["replica"] };
     let change = match (event["from"].as_u64(), event["to"].as_u64()) {
         (Some(from), Some(to)) => format!("{from}->{to} "),
         _ => String::new(),
     };
-    let at = paint.paint(Colour::Faint, &word(&event["at"]));
+    let at = word(&event["at"]);
+    let who = format!("{:<WHO_WIDTH$}", word(who));
+    let indent =
+        [&at, &who].map(|text| text.chars().count() + 2).iter().sum::<usize>() + KIND_WIDTH + 2;
+    let at = paint.paint(Colour::Faint, &at);
     let message = if event["message"] == "" { String::new() } else { word(&event["message"]) };
-    let line = format!("{at}  {kind}  {:<12}  {change}{message}", word(who));
-    format!("{}\n", line.trim_end())
+    let first = format!("{at}  {kind}  {who}  ");
+    let text = change + &message;
+    let lines = match width {
+        Some(width) => beside_or_below(&first, indent, &text, width),
+        None => vec![first + &text],
+    };
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 #[cfg(test)]
@@ -168,23 +184,24 @@ mod tests {
             "at": "2026-11-23T10:18:57Z", "kind": "scale.up", "service": "web", "replica": null,
             "reason": "DesiredWithinRange", "message": "cpu 90% >= 70%\n", "from": 1, "to": 2,
         });
-        let want = "2026-11-23T10:18:57Z  scale.up              web           1->2 cpu 90% >= 70%";
-        assert_eq!(line(&event, Paint::none()), format!("{want}\\n\n"));
+        let want =
+            "2026-11-23T10:18:57Z  scale.up                 web           1->2 cpu 90% >= 70%";
+        assert_eq!(line(&event, Paint::none(), None), format!("{want}\\n\n"));
         for key in ["service", "message", "from", "to"] {
             event[key] = json!(null);
         }
         (event["kind"], event["message"]) = (json!("docker.back"), json!(""));
-        let want = "2026-11-23T10:18:57Z  docker.back           -\n";
-        assert_eq!(line(&event, Paint::none()), want);
+        let want = "2026-11-23T10:18:57Z  docker.back              -\n";
+        assert_eq!(line(&event, Paint::none(), None), want);
     }
 
     #[test]
     fn the_end_of_a_condition_has_no_colour() {
         let paint = Paint::all();
         let mut event = json!({ "at": "", "kind": "scale.capped", "message": "x" });
-        let started = line(&event, paint);
+        let started = line(&event, paint, None);
         event["phase"] = json!("resolved");
-        assert_ne!(started, line(&event, paint));
+        assert_ne!(started, line(&event, paint, None));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::model::terminal;
 const ROOM_MIN: usize = 20;
 const INDENT: usize = 4;
 
-/// Rows under their heads, within `width` columns: the last cell is wrapped at words, below the row
-/// if there is no room beside the other cells. A head that begins with `>` has numbers below it.
-/// Gives the lines of the heads and of each row.
+/// Rows under their heads, within `width` columns: the last cell is wrapped at words. Without room
+/// for it beside the others, the cells that have none stand below the row. A head that begins with
+/// `>` has numbers below it. Gives the lines of the heads and of each row.
 pub(crate) fn table<const N: usize>(
     heads: [&str; N],
     rows: &[[String; N]],
@@ -21,30 +21,58 @@ pub(crate) fn table<const N: usize>(
     let longest = |column: usize| all.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..N).map(|column| longest(column).unwrap_or(0)).collect();
     let beside: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
-    let is_beside = beside + widths.last().copied().unwrap_or(0).min(ROOM_MIN) <= width;
-    let row = |row: &&[String; N]| {
-        let cells = heads.iter().zip(*row).zip(&widths).take(N.saturating_sub(1));
+    let own = widths.last().copied().unwrap_or(0);
+    let padded = |row: &[String; N], count: usize| -> String {
+        let cells = heads.iter().zip(row).zip(&widths).take(count);
         let cells = cells.map(|((head, cell), width)| match head.starts_with('>') {
             true => format!("{cell:>width$}  "),
             false => format!("{cell:<width$}  "),
         });
-        let mut first = cells.collect::<String>();
-        let last = row.last().map(String::as_str).unwrap_or_default();
+        cells.collect()
+    };
+    if beside + own.min(ROOM_MIN) <= width {
+        let room = width.saturating_sub(beside).max(1);
         let is_number = heads.last().is_some_and(|head| head.starts_with('>'));
-        let own = widths.last().copied().unwrap_or(0);
-        let last = if is_number { format!("{last:>own$}") } else { last.to_owned() };
-        if is_beside {
-            let room = width.saturating_sub(beside).max(1);
-            let mut lines = if is_number { vec![last] } else { wrapped(&last, room) }.into_iter();
-            first += &lines.next().unwrap_or_default();
-            let more = lines.map(|line| format!("{:beside$}{line}", ""));
-            return [first.trim_end().to_owned()].into_iter().chain(more).collect();
-        }
-        let more = wrapped(&last, width.saturating_sub(INDENT).max(1)).into_iter();
-        let more = more.map(|line| format!("{:INDENT$}{line}", ""));
-        [first.trim_end().to_owned()].into_iter().chain(more).collect()
+        let row = |row: &&[String; N]| {
+            let last = row.last().map(String::as_str).unwrap_or_default();
+            let lines = if is_number { vec![format!("{last:>own$}")] } else { wrapped(last, room) };
+            let first = padded(row, N.saturating_sub(1));
+            let lines = hanging_lines(&first, beside, lines);
+            lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
+        };
+        return all.iter().map(row).collect();
+    }
+    let fits = |count: &usize| {
+        widths.iter().take(*count).map(|width| width + 2).sum::<usize>() <= width + 2
+    };
+    let first = (1..N).rev().find(fits).unwrap_or(1);
+    let row = |row: &&[String; N]| {
+        let below: Vec<&str> = row.iter().skip(first).map(String::as_str).collect();
+        let below = wrapped(&below.join("  "), width.saturating_sub(INDENT).max(1)).into_iter();
+        let below = below.map(|line| format!("{:INDENT$}{line}", ""));
+        [padded(row, first).trim_end().to_owned()].into_iter().chain(below).collect()
     };
     all.iter().map(row).collect()
+}
+
+/// The lines of the last cell, beside the cells before it.
+fn hanging_lines(first: &str, indent: usize, lines: Vec<String>) -> Vec<String> {
+    let line = |(at, line): (usize, String)| match at {
+        0 => format!("{first}{line}"),
+        _ => format!("{:indent$}{line}", ""),
+    };
+    lines.into_iter().enumerate().map(line).collect()
+}
+
+/// `text` after `first`, which is `indent` wide: beside it, or below it if there is no room.
+pub(crate) fn beside_or_below(first: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
+    let room = width.saturating_sub(indent);
+    if ROOM_MIN.min(text.chars().count()) <= room {
+        return hanging_lines(first, indent, wrapped(text, room.max(1)));
+    }
+    let below = wrapped(text, width.saturating_sub(INDENT).max(1)).into_iter();
+    let below = below.map(|line| format!("{:INDENT$}{line}", ""));
+    [first.to_owned()].into_iter().chain(below).collect()
 }
 
 /// Each line with its end.
@@ -84,12 +112,8 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
 /// As `wrapped`, with `first` before the first line and as many spaces before the others.
 pub(crate) fn hanging(first: &str, text: &str, width: usize) -> Vec<String> {
     let indent = first.chars().count();
-    let lines = wrapped(text, width.saturating_sub(indent).max(ROOM_MIN)).into_iter().enumerate();
-    let line = |(at, line): (usize, String)| match at {
-        0 => format!("{first}{line}"),
-        _ => format!("{:indent$}{line}", ""),
-    };
-    lines.map(line).collect()
+    let lines = wrapped(text, width.saturating_sub(indent).max(ROOM_MIN));
+    hanging_lines(first, indent, lines)
 }
 
 pub(crate) fn cut(text: &str, width: usize) -> String {

@@ -10,7 +10,12 @@ const PIPE: usize = 100;
 const LEAST: usize = 40;
 
 /// The columns of the terminal that stdout is. It is asked each time: a window is resized.
-pub(crate) fn of_stdout() -> usize {
+pub(crate) fn of_terminal() -> Option<usize> {
     let size = terminal_size_of(io::stdout());
-    size.map_or(PIPE, |(Width(columns), _)| usize::from(columns).max(LEAST))
+    size.map(|(Width(columns), _)| usize::from(columns).max(LEAST))
+}
+
+/// As `of_terminal`, with a width for whatever else stdout is.
+pub(crate) fn of_stdout() -> usize {
+    of_terminal().unwrap_or(PIPE)
 }

@@ -54,6 +54,7 @@ mod zones;
 mod readme;
 mod release;
 mod schema;
+mod screens;
 mod scripts;
 mod harness;
 mod swarm;

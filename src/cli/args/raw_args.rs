@@ -69,7 +69,8 @@ pub(crate) fn read(
 
 fn unknown(name: &str, options: &[OptionSpec]) -> String {
     let known = options.iter().map(|choice| choice.name).chain(["help"]);
-    let hint = units::did_you_mean(units::nearest_key(name, known));
+    let near = units::nearest_key(name, known).map(|near| format!("--{near}"));
+    let hint = units::did_you_mean(near.as_deref());
     format!("unknown option `--{name}`{hint}")
 }
 
