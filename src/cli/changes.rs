@@ -27,7 +27,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// `all` is the answer of `/status`, `service` that of `/services/NAME/stats` if one is watched.
+    /// `all` is the answer of `/status`, `service` that of `/services/NAME/stats` for one of them.
     pub(crate) fn note(&mut self, all: &Value, service: Option<&Value>) {
         let mut now = all.clone();
         if let Some(service) = service {

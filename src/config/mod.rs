@@ -41,8 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Option<Config>,
     /// In file order.
     pub(crate) problems: Vec<Problem>,
-    /// The settings of the daemon itself. Also of a file that has errors but is JSON, since a daemon
-    /// may run with an earlier version of it; what is wrong has its default.
+    /// The settings of the daemon itself. Also of a file that has errors but is JSON, since a
+    /// daemon may run with an earlier version of it; what is wrong has its default.
     pub(crate) fixed: Option<Fixed>,
     /// Files that secrets are read from.
     pub(crate) secret_files: Vec<PathBuf>,

@@ -36,7 +36,8 @@ fn each_page_is_drawn() {
     take(&Tab::open(&site, "", tall(DESK, 1000)), "light");
     take(&Tab::open(&site, "", tall(DESK, 1000).dark()).with_token(), "dark");
     take(&Tab::open(&site, "", tall(PHONE, 1800)), "phone");
-    take(&Tab::open(&made_up::forty(), "", tall(DESK, 2600)), "forty");
+    let forty = made_up::forty();
+    take(&Tab::open(&forty, "", tall(DESK, 2600)), "forty");
     take(&Tab::open(&site, "#web", tall(DESK, 1500)).with_token(), "service");
     take(&Tab::open(&site, "#web", tall(PHONE, 3600).dark()), "service-phone");
 }

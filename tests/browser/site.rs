@@ -20,6 +20,12 @@ pub(crate) struct Site {
     shared: Arc<Shared>,
 }
 
+impl AsRef<str> for Site {
+    fn as_ref(&self) -> &str {
+        &self.address
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,

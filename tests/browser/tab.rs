@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::chromium::Chromium;
 use crate::daemon::reached;
-use crate::site::Site;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Before any script of the page.
@@ -41,9 +40,9 @@ impl Screen {
 }
 
 impl Tab {
-    /// The page at `#place` of this site, when it has shown the status.
+    /// The page at `#place` of this address, when it has shown the status.
     #[track_caller]
-    pub(crate) fn open(site: &Site, place: &str, screen: Screen) -> Tab {
+    pub(crate) fn open(site: impl AsRef<str>, place: &str, screen: Screen) -> Tab {
         let chromium = Chromium::shared();
         let call = |method: &str, params: Value| chromium.call(None, method, &params);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -57,7 +56,7 @@ impl Tab {
         tab.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }));
         tab.resize(screen);
         tab.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH }));
-        tab.call("Page.navigate", json!({ "url": format!("{}/{place}", site.address) }));
+        tab.call("Page.navigate", json!({ "url": format!("{}/{place}", site.as_ref()) }));
         tab.wait(
             "document.querySelector('main') && document.querySelector('main').children.length",
         );

@@ -8,6 +8,8 @@ mod daemon;
 #[path = "../common/load.rs"]
 mod load;
 
+#[path = "../browser/chromium.rs"]
+mod chromium;
 mod compose;
 mod compose_real;
 mod crashes;
@@ -31,6 +33,9 @@ mod replacing;
 mod restarts;
 mod scaling;
 mod testbed;
+#[path = "../browser/tab.rs"]
+#[allow(dead_code, reason = "the browser's tests use the rest")]
+mod tab;
 mod size;
 mod foreign_containers;
 mod swarm;

@@ -1,16 +1,18 @@
 //! Five faults, one after the other. For each, `plimsoll status` alone names the cause and what to
-//! do, and is silent once it is over.
+//! do, so does the page at its next refresh, and both are silent once it is over.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
 use crate::daemon::{Daemon, plimsoll, polled, secs, signal};
-use crate::testbed::Testbed;
+use crate::tab::{DESK, Tab};
+use crate::testbed::{Testbed, free_port};
 
 struct Night {
     testbed: Testbed,
     daemon: Daemon,
+    page: Tab,
 }
 
 impl Night {
@@ -28,11 +30,23 @@ impl Night {
             let out = self.output(&["status"]);
             said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
             // Lines are wrapped where the terminal ends.
-            let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            let flat = flat(&said);
             words.iter().all(|word| flat.contains(word))
         });
         assert!(has_all, "{words:?} in:\n{said}\n{:#?}", self.daemon.lines());
+        self.page.refresh();
+        let page = flat(&self.problems()).to_lowercase();
+        for word in words {
+            let word = word.replace("fix: ", "to do: ").to_lowercase();
+            assert!(page.contains(&word), "no {word:?} in the page: {page}");
+        }
         said
+    }
+
+    /// As the page shows them; there is no such part without any.
+    fn problems(&self) -> String {
+        let shown = "document.querySelector('[data-key=problems]')?.innerText || ''";
+        self.page.eval(shown).as_str().unwrap().to_owned()
     }
 
     /// Has the daemon read this config.
@@ -53,8 +67,16 @@ impl Night {
             let problems = said["problems"].as_array().unwrap();
             problems.iter().all(|problem| problem["kind"] != kind)
         });
-        assert!(is_over, "{kind} stands: {}", self.wait(&[]));
+        assert!(is_over, "{kind} stands: {:#?}", self.daemon.lines());
+        self.page.refresh();
+        let page = self.problems();
+        assert!(!page.contains(kind), "{page}");
     }
+}
+
+/// On one line.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn begin() -> (Night, String) {
@@ -63,12 +85,14 @@ fn begin() -> (Night, String) {
         r#""min_replicas": 1, "max_replicas": 3, "scale_up_threshold": 90,
            "scale_down_threshold": 5, "cooldown_period": 1"#,
     ));
-    let good = good.unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let good = good.unwrap().replace("\"listen\": null", &format!("\"listen\": \"{listen}\""));
     let missing = good.replace("\"path\": \"/health\"", "\"path\": \"/missing\"");
     assert_ne!(missing, good);
     let config = testbed.dir.write("config.json", &missing);
     let daemon = Daemon::start(&config);
-    (Night { testbed, daemon }, good)
+    let page = Tab::open(format!("http://{listen}"), "", DESK);
+    (Night { testbed, daemon, page }, good)
 }
 
 fn haproxy_pid(folder: &Path) -> u32 {
@@ -77,7 +101,7 @@ fn haproxy_pid(folder: &Path) -> u32 {
 }
 
 #[test]
-fn for_each_of_five_faults_status_names_the_cause_and_the_fix() {
+fn for_each_of_five_faults_status_and_the_page_name_the_cause_and_the_fix() {
     let (night, good) = begin();
     let name = night.testbed.service.clone();
 

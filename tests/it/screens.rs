@@ -162,7 +162,7 @@ fn each_command_fits_its_terminal() {
             "explain api --socket api.sock",
             "events --socket api.sock",
             "healthcheck --verbose --socket api.sock",
-            "schedule web --config good.json --from 2026-11-27T00:00:00Z --until 2026-12-01T00:00:00Z",
+            "schedule web --config good.json --from 2026-11-27T00:00 --until 2026-12-01T00:00",
             "simulate --load day.csv --start 2026-11-27T00:00:00Z --config good.json",
             "check --config good.json",
             "check --config bad.json",
