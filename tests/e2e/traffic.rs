@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, polled, secs};
-use crate::testbed::Testbed;
+use crate::testbed::{Testbed, free_port};
 
 /// The body of the daemon's answer.
 fn ask(testbed: &Testbed, path: &str) -> String {
@@ -86,6 +86,20 @@ fn check_counts(name: &str, retry: &str) {
     assert!(quiet, "{}", shown());
     let page = ask(&testbed, "/metrics");
     assert!(samples(&testbed, &page).contains(&("requests_total".to_owned(), 26.0)), "{page}");
+    // A new process counts from 0, and the sum goes on.
+    let line = daemon.lines().len();
+    testbed.configure_with(&keys, &testbed.other(free_port()));
+    daemon.signal("HUP");
+    daemon.wait_from(line, &["kind=haproxy.reloaded"], secs(20));
+    (0..5).for_each(|_| assert_eq!(send(&testbed, "GET", "/"), 200));
+    let mut sums = Vec::new();
+    let done = polled(secs(20), secs(1) / 4, || {
+        let samples = samples(&testbed, &ask(&testbed, "/metrics"));
+        sums.extend(samples.iter().filter(|(n, _)| n == "requests_total").map(|(_, v)| *v));
+        sums.last() == Some(&31.0)
+    });
+    assert!(done && sums.is_sorted(), "{sums:?}");
+    let page = ask(&testbed, "/metrics");
     let up = format!("plimsoll_server_up{{service=\"{0}\",replica=\"{0}-1\"}} 1", testbed.service);
     assert!(page.contains(&up), "{page}");
     let stats = ask(&testbed, &format!("/services/{}/stats", testbed.service));
