@@ -20,7 +20,7 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-wvUWfgBctkIwTyy1w0qbwFMbyGv4NzGB1d/5TNSWC/8='; \
+    style-src 'sha256-r94KQaIUH0rz2CMYOqIBWMtjlmERu+3xgnbCicMY8zA='; \
     script-src 'sha256-tgec939+AcDvBQIbAWuRe63UvUfnKrbPVe3tu15AYkU='";
 
 /// A browser asks for HTML by name; other clients take anything.
