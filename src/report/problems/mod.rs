@@ -18,6 +18,8 @@ const FAILURES_MAX: usize = 8;
 /// How long a service may have no ready replica before that is a problem without a known cause.
 /// Containers start, and images are pulled, within it.
 const START: Duration = Duration::from_secs(120);
+/// HAProxy is started, or started again, within it.
+const PROXY_START: Duration = Duration::from_secs(5);
 /// A death of HAProxy's is shown this long.
 const DEATHS_SHOWN: i64 = 3600;
 const DEATHS_MAX: usize = 1000;
@@ -257,12 +259,12 @@ fn of_daemon(status: &Status) -> Vec<Candidate> {
     let mut found = Vec::new();
     let docker = status.docker_error.as_ref();
     found.extend(docker.map(|error| Candidate::new(ProblemKind::DockerLost, error.clone())));
-    found.extend(status.proxy_error.as_ref().map(|error| {
-        let kind = match status.old_proxies {
-            None => ProblemKind::HaproxyDown,
-            Some(_) => ProblemKind::HaproxyReloadFailed,
-        };
-        Candidate::new(kind, error.clone())
+    found.extend(status.proxy_error.as_ref().map(|error| match status.old_proxies {
+        None => Candidate {
+            grace: PROXY_START,
+            ..Candidate::new(ProblemKind::HaproxyDown, error.clone())
+        },
+        Some(_) => Candidate::new(ProblemKind::HaproxyReloadFailed, error.clone()),
     }));
     found.extend(status.orphans.iter().map(|name| {
         let message = "it is not in the config, but its containers still run";

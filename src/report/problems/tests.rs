@@ -201,6 +201,12 @@ fn docker_and_haproxy_come_from_the_status() {
     lost.proxy_error = Some("haproxy does not answer".to_owned());
     lost.old_proxies = None;
     lost.orphans = vec!["old".to_owned()];
+    // HAProxy may be about to start.
+    let rows = shown(&mut problems, lost.clone());
+    assert!(rows.len() == 2 && !rows.iter().any(|row| row.contains("haproxy.down")), "{rows:?}");
+    lost.at = Wall(9);
+    assert_eq!(shown(&mut problems, lost.clone()), rows);
+    lost.at = Wall(10);
     let rows = shown(&mut problems, lost.clone());
     let want = [
         "5 docker.lost -: no such socket",

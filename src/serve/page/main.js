@@ -118,7 +118,7 @@ function draw() {
   const focused = document.activeElement;
   const { status } = seen;
   if (!status && !seen.lost) return;
-  const problems = status ? problemsOf(status) : [];
+  const problems = status ? status.problems : [];
   document.body.classList.toggle("lost", Boolean(seen.lost));
   showHeader(status, problems);
   setChildren(document.querySelector("main"), content(status, problems).filter(Boolean));

@@ -42,28 +42,6 @@ function sentence(service) {
   return { reason, words, tone };
 }
 
-// A daemon of an earlier version has no list of problems.
-function problemsOf(status) {
-  const list = [...(status.problems || [])];
-  const add = (kind, severity, message, fix) => {
-    if (!list.some((problem) => problem.kind === kind)) list.unshift({ kind, severity, message, fix });
-  };
-  if (!status.haproxy.answers) {
-    add("haproxy.down", "critical", "HAProxy does not answer", "look at plimsoll doctor");
-  } else if (status.haproxy.error && !status.problems) {
-    add("haproxy.reload_failed", "critical", status.haproxy.error, null);
-  }
-  if (status.docker.error) {
-    const message = "Docker does not answer: " + status.docker.error + ". Nothing is changed until it does";
-    add("docker.lost", "critical", message, null);
-  }
-  if (status.orphans.length && !status.problems) {
-    const message = "not in the config, but still running: " + status.orphans.join(", ");
-    list.push({ kind: "service.orphaned", severity: "warning", message });
-  }
-  return list;
-}
-
 // Replicas that merely start are no trouble: the row would jump at each change of the number.
 function toneOf(service, problems) {
   const own = problems.filter((problem) => problem.service === service.name);
