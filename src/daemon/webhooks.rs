@@ -189,8 +189,11 @@ impl Post {
         }
     }
 
+    /// Not once the hook is gone: its place may be another's by then.
     fn report(&self, event: Event) {
-        (self.report)(Event { webhook: Some(self.at), ..event });
+        if self.leaves.try_recv() != Err(TryRecvError::Disconnected) {
+            (self.report)(Event { webhook: Some(self.at), ..event });
+        }
     }
 
     /// The URL's path often contains a secret, so only its host is shown.
