@@ -296,16 +296,20 @@ fn traffic(figures: &Value, width: usize) -> String {
     if figures.is_null() {
         return String::new();
     }
-    let figure =
-        |(key, unit, name)| format!("{name} {}", amount(&figures[key], &Value::from(unit)));
+    let figure = |(key, per, unit, name): (&str, f64, &str, &str)| {
+        let value = figures[key].as_f64().map(|number| number / per);
+        format!("{name} {}", amount(&Value::from(value), &Value::from(unit)))
+    };
     let all = [
-        ("requests_per_s", "/s", "requests"),
-        ("errors_4xx_per_s", "/s", "4xx"),
-        ("errors_5xx_per_s", "/s", "5xx"),
-        ("response_ms", " ms", "response time"),
-        ("sessions", "", "sessions"),
-        ("queue", "", "queue"),
-        ("retries_per_s", "/s", "retries"),
+        ("requests_per_s", 1.0, "/s", "requests"),
+        ("errors_4xx_per_s", 1.0, "/s", "4xx"),
+        ("errors_5xx_per_s", 1.0, "/s", "5xx"),
+        ("response_ms", 1.0, " ms", "response time"),
+        ("sessions", 1.0, "", "sessions"),
+        ("queue", 1.0, "", "queue"),
+        ("retries_per_s", 1.0, "/s", "retries"),
+        ("bytes_in_per_s", 1000.0, " kB/s", "in"),
+        ("bytes_out_per_s", 1000.0, " kB/s", "out"),
     ];
     let figures: Vec<String> = all.map(figure).into();
     format!("\n{}", ended(&hanging("HAProxy: ", &figures.join(", "), width)))
@@ -404,7 +408,8 @@ web-2    0123456789ab  starting  -
                                          "since": "2026-11-23T09:58:30Z" } } ],
             "haproxy": { "requests_per_s": 12.5, "errors_4xx_per_s": 0.25,
                          "errors_5xx_per_s": 0.0, "response_ms": 31, "sessions": 3,
-                         "queue": 0, "retries_per_s": null },
+                         "queue": 0, "retries_per_s": null, "bytes_in_per_s": 1234.0,
+                         "bytes_out_per_s": 56789.5 },
         });
         let mut shop = web.clone();
         for key in ["window", "hold", "last_change"] {
@@ -433,7 +438,8 @@ web: held at 3 for 1m 30s more
 shop: stopped by compose
 
 
-HAProxy: requests 12.5/s, 4xx 0.25/s, 5xx 0/s, response time 31 ms, sessions 3, queue 0, retries -
+HAProxy: requests 12.5/s, 4xx 0.25/s, 5xx 0/s, response time 31 ms, sessions 3, queue 0, retries -,
+         in 1.23 kB/s, out 56.79 kB/s
 
 replica  container     state  address          cpu  memory  sessions  haproxy
 web-1    0123456789ab  ready  172.17.0.2:80  62.1%       -         3  up 2m, L7OK

@@ -178,6 +178,8 @@ fn traffic(row: &CsvRow) -> TrafficCounts {
         errors_4xx: count("hrsp_4xx"),
         errors_5xx: count("hrsp_5xx"),
         retries: count("wretr"),
+        bytes_in: count("bin"),
+        bytes_out: count("bout"),
     }
 }
 
@@ -304,13 +306,21 @@ mod tests {
     fn a_repeated_request_is_one_of_its_client() {
         // 10 requests, 6 of them GETs, which pass twice; one of these is repeated by the first
         // backend as its replica died, and HAProxy connects twice for another.
-        let stats = "# pxname,svname,qcur,scur,stot,req_tot,rtime,hrsp_4xx,hrsp_5xx,wretr,\n\
-            web,FRONTEND,,0,9,10,,3,1,,\nweb:again,FRONTEND,,0,7,7,,2,1,,\n\
-            web:first,BACKEND,0,0,6,6,9,2,0,1,\n\
-            web,BACKEND,0,0,11,11,9,3,2,1,\n\n";
+        let stats = "# pxname,svname,qcur,scur,stot,req_tot,rtime,hrsp_4xx,hrsp_5xx,wretr,bin,\
+            bout\n\
+            web,FRONTEND,,0,9,10,,3,1,,90,900\nweb:again,FRONTEND,,0,7,7,,2,1,,70,600\n\
+            web:first,BACKEND,0,0,6,6,9,2,0,1,60,590\n\
+            web,BACKEND,0,0,11,11,9,3,2,1,100,910\n\n";
         let all = counts(stats).unwrap();
         let web = all.iter().find(|counts| counts.backend == "web").unwrap();
-        let want = TrafficCounts { requests: 10, errors_4xx: 3, errors_5xx: 1, retries: 2 };
+        let want = TrafficCounts {
+            requests: 10,
+            errors_4xx: 3,
+            errors_5xx: 1,
+            retries: 2,
+            bytes_in: 90,
+            bytes_out: 900,
+        };
         assert_eq!((web.traffic, web.requests), (want, 11));
     }
 

@@ -214,6 +214,9 @@ pub(crate) struct TrafficCounts {
     pub(crate) errors_5xx: u64,
     /// Connections to a replica and requests that were tried again.
     pub(crate) retries: u64,
+    /// Bytes of requests and of responses.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
 }
 
 impl TrafficCounts {
@@ -223,6 +226,8 @@ impl TrafficCounts {
             errors_4xx: with(self.errors_4xx, other.errors_4xx),
             errors_5xx: with(self.errors_5xx, other.errors_5xx),
             retries: with(self.retries, other.retries),
+            bytes_in: with(self.bytes_in, other.bytes_in),
+            bytes_out: with(self.bytes_out, other.bytes_out),
         }
     }
 

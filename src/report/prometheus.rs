@@ -58,6 +58,7 @@ fn samples(
         Series::OldProcesses => page.one(status.and_then(|s| s.old_proxies).map(f64::from)),
         Series::BackendRequests => page.backends(services, |t| t.total.requests),
         Series::BackendResponses => services.iter().for_each(|s| responses(page, s)),
+        Series::BackendBytes => services.iter().for_each(|s| bytes(page, s)),
         Series::BackendRetries => page.backends(services, |t| t.total.retries),
         Series::BackendQueue => page.backends(services, |t| t.queue),
         Series::BackendSessions => page.backends(services, |t| t.sessions),
@@ -201,6 +202,13 @@ fn responses(page: &mut Page, service: &ServiceStatus) {
     let Some(ServiceTraffic { total, .. }) = service.traffic else { return };
     for (class, count) in [("4xx", total.errors_4xx), ("5xx", total.errors_5xx)] {
         page.sample(&[("service", &service.name), ("code", class)], count as f64);
+    }
+}
+
+fn bytes(page: &mut Page, service: &ServiceStatus) {
+    let Some(ServiceTraffic { total, .. }) = service.traffic else { return };
+    for (direction, count) in [("in", total.bytes_in), ("out", total.bytes_out)] {
+        page.sample(&[("service", &service.name), ("direction", direction)], count as f64);
     }
 }
 

@@ -99,6 +99,8 @@ series! {
         "Responses with an error status that a service's clients got, by class of the status."
     BackendRetries = Counter "plimsoll_backend_retries_total"
         "Connections to replicas and requests that HAProxy tried again."
+    BackendBytes = Counter "plimsoll_backend_bytes_total"
+        "Bytes of requests (in) and of responses (out)."
     BackendQueue = Gauge "plimsoll_backend_current_queue"
         "Requests that wait in HAProxy for a replica of a service."
     BackendSessions = Gauge "plimsoll_backend_current_sessions"

@@ -296,6 +296,8 @@ fn traffic(traffic: &ServiceTraffic) -> Value {
         "errors_4xx_per_s": per_second(|counts| counts.errors_4xx),
         "errors_5xx_per_s": per_second(|counts| counts.errors_5xx),
         "retries_per_s": per_second(|counts| counts.retries),
+        "bytes_in_per_s": per_second(|counts| counts.bytes_in),
+        "bytes_out_per_s": per_second(|counts| counts.bytes_out),
         "response_ms": traffic.response_ms,
         "queue": traffic.queue,
         "sessions": traffic.sessions,

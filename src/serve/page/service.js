@@ -55,14 +55,15 @@ function drainsPanel(stats) {
 const FIGURES = [
   ["requests_per_s", "Requests", "/s"], ["errors_4xx_per_s", "4xx", "/s"], ["errors_5xx_per_s", "5xx", "/s"],
   ["response_ms", "Response time", " ms"], ["queue", "Queue", ""], ["retries_per_s", "Retries", "/s"],
-  ["sessions", "Sessions", ""],
+  ["sessions", "Sessions", ""], ["bytes_in_per_s", "In", " kB/s", 1000], ["bytes_out_per_s", "Out", " kB/s", 1000],
 ];
 
 function figuresPanel(figures) {
   if (!figures) return null;
-  const pairs = FIGURES.map(([key, label, unit]) => {
+  const pairs = FIGURES.map(([key, label, unit, per]) => {
     const bad = ["errors_5xx_per_s", "queue"].includes(key) && 0 < figures[key];
-    return el("div", null, el("dt", null, label), el("dd", { class: bad ? "bad" : "" }, amount(figures[key], unit)));
+    const value = per && typeof figures[key] === "number" ? figures[key] / per : figures[key];
+    return el("div", null, el("dt", null, label), el("dd", { class: bad ? "bad" : "" }, amount(value, unit)));
   });
   return panel("figures", "HAProxy", el("dl", null, pairs));
 }
