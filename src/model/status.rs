@@ -38,7 +38,7 @@ pub(crate) struct Status {
     pub(crate) orphans: Vec<String>,
     /// Of the Swarm, where it runs a service of the config.
     pub(crate) nodes: Vec<SwarmNode>,
-    /// The critical ones first, then the oldest.
+    /// The critical ones first, orphans last, among each the oldest first.
     pub(crate) problems: Vec<ActiveProblem>,
 }
 

@@ -22,25 +22,24 @@ impl Night {
         plimsoll(&[args, &["--socket", &socket]].concat())
     }
 
-    /// Until `status` has all the words; gives it.
+    /// Until `status` has all the words, and the page has them at its next refresh.
     #[track_caller]
-    fn wait(&self, words: &[&str]) -> String {
-        let mut said = String::new();
+    fn wait(&self, words: &[&str]) {
+        let mut seen = String::new();
         let has_all = polled(secs(40), secs(1) / 4, || {
             let out = self.output(&["status"]);
-            said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+            seen = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
             // Lines are wrapped where the terminal ends.
-            let flat = flat(&said);
-            words.iter().all(|word| flat.contains(word))
+            let flat = flat(&seen);
+            if !words.iter().all(|word| flat.contains(word)) {
+                return false;
+            }
+            self.page.refresh();
+            let page = self.problems();
+            seen += &format!("\nthe page:\n{page}");
+            has_words(&page, words)
         });
-        assert!(has_all, "{words:?} in:\n{said}\n{:#?}", self.daemon.lines());
-        self.page.refresh();
-        let page = flat(&self.problems()).to_lowercase();
-        for word in words {
-            let word = word.replace("fix: ", "to do: ").to_lowercase();
-            assert!(page.contains(&word), "no {word:?} in the page: {page}");
-        }
-        said
+        assert!(has_all, "{words:?} in:\n{seen}\n{:#?}", self.daemon.lines());
     }
 
     /// As the page shows them; there is no such part without any.
@@ -72,6 +71,13 @@ impl Night {
         let page = self.problems();
         assert!(!page.contains(kind), "{page}");
     }
+}
+
+/// In the page's own words.
+fn has_words(page: &str, words: &[&str]) -> bool {
+    let page = flat(page).to_lowercase();
+    let in_page = |word: &&str| page.contains(&word.replace("fix: ", "to do: ").to_lowercase());
+    words.iter().all(in_page)
 }
 
 /// On one line.

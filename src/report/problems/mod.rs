@@ -129,7 +129,10 @@ impl Problems {
         let now = status.at;
         let mut problems: Vec<ActiveProblem> =
             found.into_iter().filter_map(|candidate| self.stands(candidate, now)).collect();
-        problems.sort_by_key(|problem| (problem.kind.severity(), problem.since));
+        // What no service of the config suffers from is not to hide what one does.
+        let is_foreign = |problem: &ActiveProblem| problem.kind == ProblemKind::ServiceOrphaned;
+        problems
+            .sort_by_key(|problem| (problem.kind.severity(), is_foreign(problem), problem.since));
         status.problems = problems;
     }
 

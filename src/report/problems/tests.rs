@@ -219,6 +219,18 @@ fn docker_and_haproxy_come_from_the_status() {
 }
 
 #[test]
+fn an_orphan_hides_no_problem_of_a_service_that_began_later() {
+    let mut problems = Problems::default();
+    let mut seen = status(5, vec![service("web", 1, &[])]);
+    seen.orphans = vec!["old".to_owned()];
+    assert_eq!(shown(&mut problems, seen.clone()).len(), 1);
+    seen.at = Wall(9);
+    problems.note(&Event::new(Kind::ConfigRejected, "line 3"), Wall(9));
+    let rows = shown(&mut problems, seen);
+    assert!(rows[0].starts_with("9 config.rejected") && rows[1].starts_with("5 "), "{rows:?}");
+}
+
+#[test]
 fn failures_without_end_take_no_memory_without_end() {
     let mut problems = Problems::default();
     for n in 0..10 * FAILURES_MAX {
