@@ -48,9 +48,7 @@ pub(crate) fn table<const N: usize>(
     let first = (1..N).rev().find(fits).unwrap_or(1);
     let row = |row: &&[String; N]| {
         let below: Vec<&str> = row.iter().skip(first).map(String::as_str).collect();
-        let below = wrapped(&below.join("  "), width.saturating_sub(INDENT).max(1)).into_iter();
-        let below = below.map(|line| format!("{:INDENT$}{line}", ""));
-        [padded(row, first).trim_end().to_owned()].into_iter().chain(below).collect()
+        with_below(padded(row, first).trim_end(), &below.join("  "), width)
     };
     all.iter().map(row).collect()
 }
@@ -70,6 +68,10 @@ pub(crate) fn beside_or_below(first: &str, indent: usize, text: &str, width: usi
     if ROOM_MIN.min(text.chars().count()) <= room {
         return hanging_lines(first, indent, wrapped(text, room.max(1)));
     }
+    with_below(first, text, width)
+}
+
+fn with_below(first: &str, text: &str, width: usize) -> Vec<String> {
     let below = wrapped(text, width.saturating_sub(INDENT).max(1)).into_iter();
     let below = below.map(|line| format!("{:INDENT$}{line}", ""));
     [first.to_owned()].into_iter().chain(below).collect()

@@ -8,13 +8,10 @@ use std::time::Duration;
 use crate::docker::Docker;
 use crate::model::event::{Event, Kind};
 use crate::model::status::Status;
-use crate::model::time::Wall;
+use crate::model::time::{DAY, Wall};
 use crate::outside::Engine;
 use crate::report::minute_rows::{HostUse, MinuteRows};
 use crate::store::load_history::HistoryFiles;
-
-/// In seconds.
-const DAY: i64 = 24 * 3600;
 
 pub(crate) struct HistoryWriter {
     rows: MinuteRows,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Seconds of a day of UTC.
+pub(crate) const DAY: i64 = 24 * 3600;
+
 /// Seconds since the Unix epoch, of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wall(pub(crate) i64);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::load_history::MinuteRow;
 use crate::model::status::{LoadPoint, Status};
-use crate::model::time::Wall;
+use crate::model::time::{DAY, Wall};
 use crate::model::units;
 use crate::serve::query;
 use crate::serve::response::Response;
@@ -16,7 +16,6 @@ use crate::serve::sources::Sources;
 const POINTS_MAX: usize = 720;
 
 /// In seconds.
-const DAY: i64 = 24 * 3600;
 const WEEK: i64 = 7 * DAY;
 
 const KEYS: [&str; 2] = ["service", "range"];

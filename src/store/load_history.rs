@@ -22,11 +22,9 @@ use serde_json::Value;
 
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::time::Wall;
+use crate::model::time::{DAY, Wall};
 use crate::regular_file::{self, folder};
 
-/// In seconds.
-const DAY: i64 = 24 * 3600;
 /// Bytes of a file that is read: a day's rows of twenty metrics take less.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of a metric's name, which may be a long query.
@@ -223,8 +221,8 @@ mod tests {
 
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
-    use crate::model::time::Wall;
-    use crate::store::load_history::{DAY, HistoryFiles, HistoryReader, line};
+    use crate::model::time::{DAY, Wall};
+    use crate::store::load_history::{HistoryFiles, HistoryReader, line};
 
     /// 2026-11-28, in seconds.
     const TODAY: i64 = 1_795_824_000;
