@@ -27,6 +27,9 @@ mod metrics;
 mod night;
 mod one_image;
 mod private_docker;
+#[path = "../it/raw_http.rs"]
+#[allow(dead_code, reason = "the black-box tests use the rest")]
+mod raw_http;
 mod fault_proxy;
 mod renaming;
 mod replacing;

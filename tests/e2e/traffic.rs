@@ -1,33 +1,20 @@
 //! What HAProxy counts for a service, as `/metrics` and `/status` show it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-
 use serde_json::Value;
 
 use crate::daemon::{Daemon, polled, secs};
+use crate::raw_http::To;
 use crate::testbed::{Testbed, free_port};
 
 /// The body of the daemon's answer.
 fn ask(testbed: &Testbed, path: &str) -> String {
-    let mut stream = UnixStream::connect(testbed.dir.join("api.sock")).unwrap();
-    stream.set_read_timeout(Some(secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    To::Unix(testbed.dir.join("api.sock")).get(path).body
 }
 
 /// Sends one request to the service; gives the status.
 fn send(testbed: &Testbed, method: &str, path: &str) -> u16 {
-    let mut stream = TcpStream::connect(testbed.address()).unwrap();
-    stream.set_read_timeout(Some(secs(10))).unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
-    write!(stream, "{head}Content-Length: 0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    let service = To::Tcp(testbed.address().to_string());
+    service.ask(&format!("{method} {path}"), "Connection: close\r\n", "").status
 }
 
 /// The samples of `service` that are not 0, by name and class.
