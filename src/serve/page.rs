@@ -20,8 +20,8 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-r94KQaIUH0rz2CMYOqIBWMtjlmERu+3xgnbCicMY8zA='; \
-    script-src 'sha256-VKiejzzJecDaZbU7CXkYjR6yaZJun8S0ClhevicPSmY='";
+    style-src 'sha256-QygveZCVJ6IsGkhXxfhsDUOZHJqOPJNmuBNwGkPFQUo='; \
+    script-src 'sha256-9J/hNYGJ1tGk7pkNlkjk10QG45kIglSPA9/Eqa73fSg='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

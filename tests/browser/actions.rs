@@ -47,9 +47,10 @@ fn each_button_of_a_row_sends_its_order() {
             ("auto", "shop row", "/services/shop/scale", json!({ "auto": true })),
             ("pause", "shop row", "/services/shop/pause", json!({})),
             ("resume", "api row", "/services/api/resume", json!({})),
-            ("pause", "all", "/pause", json!({})),
+            ("pause", "all", "/pause", json!({ "for": "2h" })),
             ("resume", "all", "/resume", json!({})),
         ];
+        tab.write("form[data-form=all] input[name=for]", "2h");
         for (order, place, path, body) in row {
             check_press(&site, &tab, order, place, path, &body);
         }

@@ -1,11 +1,5 @@
 //! Pictures for the eye; `light` and `service` are those of README.md.
-//! `PLIMSOLL_PICTURES=FOLDER` keeps them; without it they are taken all the same, which shows that
-//! each page is drawn.
-
-use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+//! They are taken also where none keeps them, which shows that each page is drawn.
 
 use serde_json::json;
 
@@ -15,14 +9,7 @@ use crate::tab::{DESK, PHONE, Screen, Tab};
 fn take(tab: &Tab, name: &str) {
     tab.refresh();
     tab.fits();
-    let picture = tab.picture();
-    assert!(10_000 < picture.len(), "{name} is empty");
-    let Some(folder) = env::var_os("PLIMSOLL_PICTURES") else { return };
-    let path = Path::new(&folder).join(name);
-    fs::write(path.with_extension("base64"), &picture).unwrap();
-    let decoded = Command::new("base64").arg("-d").arg(path.with_extension("base64")).output();
-    fs::write(path.with_extension("png"), decoded.unwrap().stdout).unwrap();
-    fs::remove_file(path.with_extension("base64")).unwrap();
+    tab.keep_picture(name);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! One tab with cookies and storage of its own, and what a user does in it. It fails at its end if
 //! the page broke its policy or a script failed.
 
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,11 +208,18 @@ impl Tab {
         self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": name }));
     }
 
-    /// As PNG, in base64.
+    /// As NAME.png in the folder that `PLIMSOLL_PICTURES` names, if it does.
     #[track_caller]
-    pub(crate) fn picture(&self) -> String {
+    pub(crate) fn keep_picture(&self, name: &str) {
         let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
-        shot["data"].as_str().unwrap().to_owned()
+        let picture = shot["data"].as_str().unwrap();
+        assert!(10_000 < picture.len(), "{name} is empty");
+        let Some(folder) = env::var_os("PLIMSOLL_PICTURES") else { return };
+        let base64 = Path::new(&folder).join(name).with_extension("base64");
+        fs::write(&base64, picture).unwrap();
+        let decoded = Command::new("base64").arg("-d").arg(&base64).output().unwrap();
+        fs::write(base64.with_extension("png"), decoded.stdout).unwrap();
+        fs::remove_file(base64).unwrap();
     }
 
     /// The token gives the right to change; the page shows its buttons then.

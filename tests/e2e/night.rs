@@ -22,9 +22,10 @@ impl Night {
         plimsoll(&[args, &["--socket", &socket]].concat())
     }
 
-    /// Until `status` has all the words, and the page has them at its next refresh.
+    /// Until `status` has all the words, and the page has them at its next refresh. A picture of it
+    /// has the fault's name.
     #[track_caller]
-    fn wait(&self, words: &[&str]) {
+    fn wait(&self, fault: &str, words: &[&str]) {
         let mut seen = String::new();
         let has_all = polled(secs(40), secs(1) / 4, || {
             let out = self.output(&["status"]);
@@ -40,6 +41,7 @@ impl Night {
             has_words(&page, words)
         });
         assert!(has_all, "{words:?} in:\n{seen}\n{:#?}", self.daemon.lines());
+        self.page.keep_picture(fault);
     }
 
     /// As the page shows them; there is no such part without any.
@@ -118,7 +120,7 @@ fn for_each_of_five_faults_status_and_the_page_name_the_cause_and_the_fix() {
         "/missing answered 404",
         &format!("fix: set health_check.path of {name}"),
     ];
-    night.wait(&not_found);
+    night.wait("health-check", &not_found);
     for args in [["status", &name], ["explain", &name], ["healthcheck", "--verbose"]] {
         let out = night.output(&args);
         let said = String::from_utf8(out.stdout).unwrap();
@@ -132,19 +134,16 @@ fn for_each_of_five_faults_status_and_the_page_name_the_cause_and_the_fix() {
     let crash =
         good.replace("\"min_replicas\"", r#""environment": { "PORT": "web" }, "min_replicas""#);
     night.configure(&crash);
-    night.wait(&[
-        "warning",
-        "in a row: ",
-        "exit code 1",
-        "invalid digit",
-        "the app ends by itself",
-    ]);
+    night.wait(
+        "crash-loop",
+        &["warning", "in a row: ", "exit code 1", "invalid digit", "the app ends by itself"],
+    );
     night.configure(&good);
     night.wait_over("health.crash_loop");
 
     let pid = haproxy_pid(night.testbed.dir.path());
     signal(pid, "KILL");
-    night.wait(&["HAProxy died once within the last hour", "fix: see its log"]);
+    night.wait("haproxy", &["HAProxy died once within the last hour", "fix: see its log"]);
     night.testbed.wait_serving(1, secs(30), &night.daemon);
 
     // Nothing listens there.
@@ -154,12 +153,18 @@ fn for_each_of_five_faults_status_and_the_page_name_the_cause_and_the_fix() {
            "target": 5 }], "min_replicas""#,
     );
     night.configure(&metric);
-    night.wait(&["http://127.0.0.1:1/load", "refused", "fix: correct the metric's source"]);
+    night.wait(
+        "metric",
+        &["http://127.0.0.1:1/load", "refused", "fix: correct the metric's source"],
+    );
     night.configure(&good);
     night.wait_over("metric.failed");
 
     night.configure("{ \"services\": ");
-    night.wait(&["config.json", "fix: correct the config (`plimsoll check` shows each error)"]);
+    night.wait(
+        "config",
+        &["config.json", "fix: correct the config (`plimsoll check` shows each error)"],
+    );
     night.configure(&good);
     night.wait_over("config.rejected");
 }

@@ -75,8 +75,9 @@ function rowOrders(service) {
 function allOrders(status) {
   const paused = status.services.filter((service) => service.pause).length;
   const some = paused < status.services.length;
-  return el("div", { class: "buttons", "data-key": "all" },
-    orderButton("Pause all", "pause", null, "all", some, "Stop scaling of every service until resumed"),
+  return orderForm("all", "all",
+    spanField("until resumed"),
+    orderButton("Pause all", "pause", null, "all", some, "Stop scaling of every service, for this time"),
     orderButton("Resume all", "resume", null, "all", 0 < paused, "Scale every service again"),
     answerAt("all"));
 }
