@@ -23,6 +23,15 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     if old.notifications != new.notifications {
         out.push("notifications".to_owned());
     }
+    let (door, then) = (&old.front_door, &new.front_door);
+    for (differs, key) in [
+        (door.frontends != then.frontends, "frontends"),
+        (door.trusted_proxies != then.trusted_proxies, "trusted_proxies"),
+    ] {
+        if differs {
+            out.push(format!("load_balancer.{key}"));
+        }
+    }
     let names: BTreeSet<_> = old.services.keys().chain(new.services.keys()).collect();
     for name in names {
         match (old.services.get(name), new.services.get(name)) {
@@ -57,6 +66,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("engine", old.runs != new.runs),
         ("port", old.port != new.port),
         ("listen", old.listen != new.listen),
+        ("routes", old.routes != new.routes),
         ("min_replicas", when.bounds.min() != then.bounds.min()),
         ("max_replicas", when.bounds.max() != then.bounds.max()),
         ("business_hours", when.hours != then.hours),

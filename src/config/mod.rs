@@ -6,8 +6,11 @@ mod container;
 mod cursor;
 mod daemon;
 pub(crate) mod diff;
+mod front_door;
 mod health;
+mod host_name;
 mod hours;
+mod listens;
 mod metric;
 pub(crate) mod problem;
 #[cfg(test)]
@@ -27,6 +30,7 @@ use std::path::{Path, PathBuf};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::config::cursor::{Findings, Section};
+use crate::config::listens::Listens;
 use crate::config::problem::Problem;
 use crate::config::secret::Around;
 use crate::model::config::{Config, Fixed};
@@ -167,12 +171,16 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
     let docker = daemon::docker(section.section("docker"));
     let api = api::api(section.section("api"));
-    let proxy = proxy::load_balancer(section.section("load_balancer"));
+    let mut listens = Listens::new(api.listen);
+    let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);
     let notifications = api::notifications(section.get("notifications"));
-    let services = service::services(&section, &autoscaler.business_hours, api.listen);
+    let hours = &autoscaler.business_hours;
+    let services = service::services(&section, hours, &front_door, &mut listens);
     if let Some(section) = section.section("load_balancer") {
         let services = services.iter().flat_map(|services| services.values());
-        proxy::beside(&section, &proxy, services.map(|service| &**service));
+        let services = services.map(|service| &**service);
+        front_door::beside(&section, &front_door, services.clone());
+        proxy::beside(&section, &proxy, &front_door, services);
     }
     let own = Fixed { state_dir: autoscaler.state_dir, docker, api, proxy };
     *fixed = Some(own.clone());
@@ -189,6 +197,7 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
         history: autoscaler.history,
         notifications,
         fixed: own,
+        front_door,
         services: services?,
     })
 }

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::cursor::{Node, Section};
+use crate::config::front_door;
+use crate::config::listens::Listens;
 use crate::config::values::{path, socket};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::metric::Source;
+use crate::model::route::FrontDoor;
 use crate::model::service::{Platform, Service};
 
 const HAPROXY_UNIT: &str = "haproxy.service";
@@ -14,7 +17,10 @@ const HAPROXY_CONTAINER: &str = "haproxy";
 /// HAProxy first creates its socket under a longer name.
 const HAPROXY_SOCKET_MAX: usize = 97;
 
-pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
+pub(crate) fn load_balancer(
+    section: Option<Section>,
+    listens: &mut Listens,
+) -> (ProxyConfig, FrontDoor) {
     let mut out = ProxyConfig {
         mode: ProxyMode::Process,
         binary: PathBuf::from("/usr/sbin/haproxy"),
@@ -28,7 +34,7 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
         hard_stop_after: Duration::from_secs(600),
         min_reload_interval: Duration::from_secs(2),
     };
-    let Some(section) = section else { return out };
+    let Some(section) = section else { return (out, FrontDoor::default()) };
     out.mode = mode(&section).unwrap_or(out.mode);
     out.binary = path(section.get("binary")).unwrap_or(out.binary);
     out.base_config = path(section.get("base_config"));
@@ -49,8 +55,9 @@ pub(crate) fn load_balancer(section: Option<Section>) -> ProxyConfig {
     let pause = pause.and_then(|n| n.duration(Duration::from_millis(100)..=hour));
     out.min_reload_interval = pause.unwrap_or(out.min_reload_interval);
     same_file(&section, &out);
+    let front_door = front_door::front_door(&section, &out.config, listens);
     section.done();
-    out
+    (out, front_door)
 }
 
 fn mode(section: &Section) -> Option<ProxyMode> {
@@ -111,8 +118,20 @@ fn certificate(section: &Section) -> Option<PathBuf> {
 pub(crate) fn beside<'a>(
     section: &Section,
     proxy: &ProxyConfig,
+    front_door: &FrontDoor,
     services: impl Iterator<Item = &'a Service>,
 ) {
+    for frontend in &front_door.frontends {
+        if let Some(node) = section.get("stats_port")
+            && proxy.stats_port == Some(frontend.listen.port)
+        {
+            let name = &frontend.name;
+            node.error(format!("is also the port of frontend {name}; choose another"));
+        }
+    }
+    if let Some(node) = section.get("frontends").filter(|_| proxy.mode == ProxyMode::None) {
+        node.warning("are not opened with mode \"none\"");
+    }
     for service in services {
         let name = service.name.as_str();
         if let (Some(node), Some(listen)) = (section.get("stats_port"), &service.listen)

@@ -1,7 +1,6 @@
 //! `services`: what runs, how many replicas, and how they are checked and replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,14 @@ use jsonc_parser::ast::Value;
 
 use crate::config::container;
 use crate::config::cursor::{Node, Section};
+use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
-use crate::config::values::{self, bounds, port};
+use crate::config::listens::Listens;
+use crate::config::values::{self, bounds};
 use crate::config::{health, hours, metric};
 use crate::model::bounds::Bounds;
 use crate::model::metric::{Field, Metric, Source};
+use crate::model::route::{FrontDoor, Route};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
     Band, Cooldown, Listen, Percent, Platform, Retry, Rollout, Service, ServiceName,
@@ -21,20 +23,18 @@ use crate::model::service::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The service of each port and address. `None` is every address and sorts first.
-type Listens = BTreeMap<(u16, Option<IpAddr>), String>;
-
-/// `hours` is `autoscaler.business_hours`; `api` is `api.listen`.
+/// `hours` is `autoscaler.business_hours`.
 pub(crate) fn services(
     root: &Section,
     hours: &Fallback,
-    api: Option<SocketAddr>,
+    front_door: &FrontDoor,
+    listens: &mut Listens,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     let need = root.need("services", "an object with the services to run")?;
     let section = need.section()?;
     let mut services = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    let mut listens = Listens::new();
+    let mut route_reader = RouteReader::new(front_door);
     for (name, node) in section.entries() {
         // A duplicate was reported already.
         if !seen.insert(name) {
@@ -48,21 +48,10 @@ pub(crate) fn services(
             continue;
         };
         let Some(body) = node.section() else { continue };
-        let listen = body.get("listen").map(|n| (listen(&n), n));
-        if let Some((Some(listen), node)) = &listen {
-            if let Some(other) = taken(&listens, listen) {
-                node.error(format!("{listen} is already used by services.{other}"));
-            }
-            if let Some(api) = api.filter(|api| collide(*api, listen)) {
-                node.warning(format!(
-                    "{api} is also api.listen: only one of the two can be opened"
-                ));
-            }
-            let place = (listen.port, listen.address);
-            listens.entry(place).or_insert_with(|| name.to_owned());
-        }
-        let listen = listen.and_then(|(listen, _)| listen);
-        if let Some(service) = service(good.clone(), listen, hours, body) {
+        let owner = format!("services.{name}");
+        let listen = body.get("listen").and_then(|n| listens.read(&n, &owner));
+        let routes = route_reader.routes(&body);
+        if let Some(service) = service(good.clone(), (listen, routes), hours, body) {
             if let Some(other) = twin(&services, &service) {
                 node.warning(format!(
                     "services.{other} scales the same Swarm service; remove one of the two"
@@ -76,7 +65,7 @@ pub(crate) fn services(
 
 fn service(
     name: ServiceName,
-    listen: Option<Listen>,
+    (listen, routes): (Option<Listen>, Vec<Route>),
     default_hours: &Fallback,
     section: Section,
 ) -> Option<Service> {
@@ -109,6 +98,7 @@ fn service(
     Some(Service {
         runs: runs?,
         listen,
+        routes,
         band,
         metrics,
         behavior,
@@ -239,40 +229,6 @@ fn retry(node: Option<Node>) -> Option<Retry> {
         _ => None,
     };
     node?.word("connect or safe", known)
-}
-
-/// A port, or `address:port`.
-fn listen(node: &Node) -> Option<Listen> {
-    if let Some(text) = node.string.as_deref()
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && let Some(port) = text.parse().ok().filter(|port| *port != 0)
-    {
-        return Some(Listen { address: None, port });
-    }
-    let Some(text) = node.string.as_deref() else {
-        return port(node).map(|port| Listen { address: None, port });
-    };
-    let address = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
-    match address {
-        Some(address) => Some(Listen { address: Some(address.ip()), port: address.port() }),
-        None => node.wrong(r#"a port like 80, or an address and port like "127.0.0.1:80""#),
-    }
-}
-
-/// The service that already uses the port on this address, or on every address.
-fn taken<'n>(listens: &'n Listens, listen: &Listen) -> Option<&'n String> {
-    let everywhere = (listen.port, None);
-    if listen.address.is_some() {
-        let place = (listen.port, listen.address);
-        return listens.get(&everywhere).or_else(|| listens.get(&place));
-    }
-    let (place, name) = listens.range(everywhere..).next()?;
-    (place.0 == listen.port).then_some(name)
-}
-
-fn collide(api: SocketAddr, listen: &Listen) -> bool {
-    let is_same = |ip: IpAddr| ip == api.ip() || ip.is_unspecified() || api.ip().is_unspecified();
-    api.port() == listen.port && listen.address.is_none_or(is_same)
 }
 
 fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {

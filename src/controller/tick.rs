@@ -243,6 +243,7 @@ fn proxy_outcome(
     }
     let input = ProxyInput {
         now,
+        front_door: &config.front_door,
         snapshots: &seen.snapshots,
         plans,
         seen: seen.proxy.as_ref(),

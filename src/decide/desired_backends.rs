@@ -10,6 +10,7 @@ use crate::model::action::{Action, Done};
 use crate::model::plan::Plan;
 use crate::model::proxy::{Backend, KeptPort, ProxyMemory, ProxySeen, Routes};
 use crate::model::replica::{ContainerState, Health};
+use crate::model::route::FrontDoor;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 
@@ -33,6 +34,7 @@ pub(crate) struct ProxyState {
 
 pub(crate) struct ProxyInput<'a> {
     pub(crate) now: Moment,
+    pub(crate) front_door: &'a FrontDoor,
     pub(crate) snapshots: &'a [Snapshot],
     pub(crate) plans: &'a BTreeMap<String, Plan>,
     /// `None` when HAProxy does not answer.
@@ -99,7 +101,8 @@ fn routes(input: &ProxyInput) -> Routes {
         let plan = input.plans.get(snapshot.service.name.as_str())?;
         Some(Backend::of(&snapshot.service, plan.servers.clone()))
     };
-    Routes { backends: input.snapshots.iter().filter_map(backend).collect() }
+    let backends = input.snapshots.iter().filter_map(backend).collect();
+    Routes { front_door: input.front_door.clone(), backends }
 }
 
 /// A replica that HAProxy may serve was not probed yet, as after a start: a list made now would

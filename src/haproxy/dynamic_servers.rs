@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::PoisonError;
 
 use crate::haproxy::process::Validation;
-use crate::haproxy::{Haproxy, files, render};
+use crate::haproxy::{Haproxy, files, map_files, render};
 use crate::model::action::ActionOutput;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
 use crate::model::replica::AdminState;
@@ -38,14 +38,19 @@ impl Haproxy {
         let fingerprint = self.fingerprint().clone().unwrap_or_default();
         let state = &self.state_file;
         let drops_root = self.drops_root;
-        let text = render::render(&self.config, state, drops_root, &fingerprint, routes);
+        let mark = self.certificate_mark(&fingerprint);
+        let servable = self.servable(routes);
+        let text = render::render(&self.config, state, drops_root, &mark, &servable);
         let is_new = !self.runs(&text);
         if is_new {
+            map_files::create_missing(&text, &self.config.config, self.file_mode())?;
             let new = files::write_new(&self.config.config, &text, self.file_mode())?;
             if let Validation::Refused(refusal) = self.validate(&start_lock, &new)? {
                 return Err(Error::new(refusal.message));
             }
+            map_files::write(&text, &self.config.config, self.file_mode())?;
             files::rename(&new, &self.config.config)?;
+            self.update_maps(&text)?;
         }
         let shown = self.socket.servers()?;
         for stranger in routes.strangers(&shown) {

@@ -6,11 +6,15 @@
 
 mod dynamic_servers;
 mod base_config;
+mod certificate_files;
+mod certificates;
 mod files;
+mod front_door;
 mod identity;
 mod supervisor;
 mod old_worker_stats;
 mod limits;
+mod map_files;
 mod proc_net;
 mod process;
 mod reload;
@@ -25,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::haproxy::certificates::CertificateStore;
 use crate::haproxy::identity::OwnProcesses;
 use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;
@@ -56,6 +61,7 @@ pub(crate) struct Haproxy {
     dynamic_servers: Mutex<Option<(u32, bool)>>,
     /// Fingerprint of the certificate file that HAProxy read; `None` before the first reload.
     fingerprint: Mutex<Option<String>>,
+    certificates: Mutex<CertificateStore>,
     /// Connections to finishing processes. Each keeps its process alive until it is closed.
     old_workers: Mutex<Vec<CliConnection>>,
     /// Whether the last look asked for the counts of old processes.
@@ -102,6 +108,7 @@ impl Haproxy {
             reloaded_at: Mutex::default(),
             dynamic_servers: Mutex::default(),
             fingerprint: Mutex::default(),
+            certificates: Mutex::default(),
             old_workers: Mutex::default(),
             counting: AtomicBool::new(false),
             applied: Mutex::default(),
@@ -137,6 +144,10 @@ impl Haproxy {
 
     fn applied(&self) -> MutexGuard<'_, Option<Routes>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, CertificateStore> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fingerprint(&self) -> MutexGuard<'_, Option<String>> {
@@ -263,7 +274,8 @@ impl Proxy for Haproxy {
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.old_worker_counts(process, counting)).collect();
         let takes_dynamic_servers = self.takes_dynamic_servers(process);
-        let is_stale = self.is_stale();
+        let is_stale = self.is_stale() || self.has_new_certificates();
+        let certificates = self.certificates().seen();
         let lingering = self.lingering();
         let servers = look.servers;
         let connections = look.connections;
@@ -275,6 +287,7 @@ impl Proxy for Haproxy {
             lingering,
             connections,
             counts,
+            certificates,
         })
     }
 

@@ -104,7 +104,7 @@ impl Search<'_> {
     fn by_halves(&mut self, partial: PartialConfig) -> Result<Option<PartialConfig>> {
         let PartialConfig { routes: all, mut left_out, as_before } = partial;
         let mut good = BTreeSet::new();
-        let Some(Validation::Accepted) = self.validate(&Routes::default())? else {
+        let Some(Validation::Accepted) = self.validate(&only(&all, &good))? else {
             return Ok(None);
         };
         let names = all.backends.iter().map(|b| b.service.as_str().to_owned()).collect();
@@ -136,7 +136,7 @@ impl Search<'_> {
 
 fn only(routes: &Routes, names: &BTreeSet<String>) -> Routes {
     let backends = routes.backends.iter().filter(|b| names.contains(b.service.as_str()));
-    Routes { backends: backends.cloned().collect() }
+    Routes { backends: backends.cloned().collect(), ..routes.clone() }
 }
 
 /// The service in whose section HAProxy's first alert is. `text` is the content of `file`; a line
@@ -222,12 +222,13 @@ mod tests {
         let backend = |name: &&str| Backend {
             service: ServiceName::new(name).unwrap(),
             listen: None,
+            routes: Vec::new(),
             health: health.clone(),
             retry: Retry::Connect,
             is_single: false,
             servers: Vec::new(),
         };
-        Routes { backends: names.iter().map(backend).collect() }
+        Routes { backends: names.iter().map(backend).collect(), ..Routes::default() }
     }
 
     /// Refuses files with any of these services, or all, when its name is not known.

@@ -22,11 +22,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::partial_config::{PartialConfig, Validator};
-use crate::haproxy::process::{ChildOutput, Processes, RefusedConfig, StartLock, Validation};
-use crate::haproxy::{Haproxy, base_config, files, identity, partial_config, render};
+use crate::haproxy::process::{ChildOutput, RefusedConfig, StartLock, Validation};
+use crate::haproxy::{
+    Haproxy, base_config, files, front_door, identity, map_files, partial_config, render,
+};
 use crate::model::action::{ActionOutput, RollbackState, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::proxy::{Backend, Routes, SeenServer};
+use crate::model::route::Frontend;
 use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
 use crate::regular_file;
@@ -47,24 +50,25 @@ impl Haproxy {
         let mut config = self.config.clone();
         config.stats_port = config.stats_port.filter(|_| !refused.contains_key(STATS_PORT));
         let good = regular_file::text(&self.good()).unwrap_or_default();
-        let mut open = routes.clone();
+        self.read_certificates(&routes.front_door, &start_lock)?;
+        let mut open = self.servable(routes);
         for backend in open.backends.iter_mut().filter(|b| refused.contains_key(&listen_key(b))) {
-            let old = render::listen_of(&good, &backend.service);
-            let is_claimed =
-                |l: &Listen| routes.backends.iter().any(|b| b.listen.as_ref() == Some(l));
-            backend.listen = old.filter(|old| !is_claimed(old));
+            let old = render::listen_of(&good, &render::frontend_head(backend.service.as_str()));
+            backend.listen = old.filter(|old| !routes.opens(old));
         }
+        open.front_door.frontends.retain_mut(|frontend| {
+            if refused.contains_key(&frontend_key(frontend)) {
+                let old = render::listen_of(&good, &front_door::head(&frontend.name));
+                let Some(old) = old.filter(|old| !routes.opens(old)) else { return false };
+                frontend.listen = old;
+            }
+            true
+        });
         let start_lock = &start_lock;
-        let fingerprint = "";
+        let mark = "";
         let is_serving = serving.is_some();
-        let mut update = ConfigUpdate {
-            proxy: self,
-            start_lock,
-            config: &config,
-            fingerprint,
-            good,
-            is_serving,
-        };
+        let mut update =
+            ConfigUpdate { proxy: self, start_lock, config: &config, mark, good, is_serving };
         let (effect, partial) = update.apply_config(&open, serving)?;
         let mut problems: Vec<String> = refused.values().map(Error::to_string).collect();
         let left_out = partial.left_out.iter().map(|(name, why)| {
@@ -140,7 +144,9 @@ impl Haproxy {
         let stats = self.config.stats_port.map(|port| {
             (STATS_PORT.to_owned(), Listen { address: Some(Ipv4Addr::LOCALHOST.into()), port })
         });
-        for (key, listen) in services.chain(stats) {
+        let shared = routes.front_door.frontends.iter();
+        let shared = shared.map(|frontend| (frontend_key(frontend), frontend.listen.clone()));
+        for (key, listen) in shared.chain(services).chain(stats) {
             let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let address = SocketAddr::new(listen.address.unwrap_or(everywhere), listen.port);
             // HAProxy processes share a port with each other (SO_REUSEPORT), on any address of this
@@ -165,16 +171,22 @@ impl Haproxy {
         }
         let mut errors: Vec<Error> = self.unbindable(routes).into_values().collect();
         let config = ProxyConfig { config: dir.join("haproxy.cfg"), ..self.config.clone() };
-        let elsewhere = Processes { config: &config, clock: &*self.clock };
-        let text = render::render(&self.config, &self.state_file, self.drops_root, "", routes);
+        let elsewhere = Haproxy::new(&config, self.clock.clone(), self.container_control.clone());
         let validate = || {
+            let start_lock = elsewhere.processes().start_lock()?;
+            elsewhere.read_certificates(&routes.front_door, &start_lock)?;
+            let routes = elsewhere.servable(routes);
+            let text = render::render(&config, &self.state_file, self.drops_root, "", &routes);
+            map_files::create_missing(&text, &config.config, files::PRIVATE)?;
             let new = files::write_new(&config.config, &text, files::PRIVATE)?;
-            match elsewhere.validate(&elsewhere.start_lock()?, &new)? {
+            match elsewhere.processes().validate(&start_lock, &new)? {
                 Validation::Accepted => self.check_base_config(),
                 Validation::Refused(refusal) => Err(Error::new(refusal.message)),
             }
         };
         errors.extend(validate().err());
+        let rejected = elsewhere.certificates().seen().into_iter();
+        errors.extend(rejected.filter_map(|seen| seen.rejected.map(Error::new)));
         errors
     }
 
@@ -247,6 +259,7 @@ impl Haproxy {
     fn roll_back(&self, start_lock: &StartLock, failed: Error) -> Error {
         let Ok(text) = regular_file::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
+            map_files::write(&text, &self.config.config, self.file_mode())?;
             files::replace(&self.config.config, &text, self.file_mode())?;
             let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
             match serving {
@@ -270,7 +283,8 @@ struct ConfigUpdate<'a> {
     proxy: &'a Haproxy,
     start_lock: &'a StartLock,
     config: &'a ProxyConfig,
-    fingerprint: &'a str,
+    /// Of the certificates.
+    mark: &'a str,
     /// Text of the last good file.
     good: String,
     is_serving: bool,
@@ -279,7 +293,7 @@ struct ConfigUpdate<'a> {
 impl ConfigUpdate<'_> {
     fn text(&self, routes: &Routes) -> String {
         let proxy = self.proxy;
-        render::render(self.config, &proxy.state_file, proxy.drops_root, self.fingerprint, routes)
+        render::render(self.config, &proxy.state_file, proxy.drops_root, self.mark, routes)
     }
 
     fn apply_config(
@@ -291,8 +305,8 @@ impl ConfigUpdate<'_> {
         proxy.refresh_master_pid();
         let fingerprint =
             proxy.config.certificate.as_deref().map(files::fingerprint).unwrap_or_default();
-        let mut update =
-            ConfigUpdate { fingerprint: &fingerprint, good: self.good.clone(), ..*self };
+        let mark = proxy.certificate_mark(&fingerprint);
+        let mut update = ConfigUpdate { mark: &mark, good: self.good.clone(), ..*self };
         let whole = |routes: &Routes| PartialConfig {
             routes: routes.clone(),
             left_out: BTreeMap::new(),
@@ -366,6 +380,7 @@ impl ConfigUpdate<'_> {
         proxy.check_base_config()?;
         let new = files::write_new(&proxy.config.config, text, proxy.file_mode())?;
         // Step 5.
+        map_files::write(text, &proxy.config.config, proxy.file_mode())?;
         files::rename(&new, &proxy.config.config)?;
         if serving.is_none() {
             // The states saved for an earlier reload are out of date.
@@ -379,6 +394,7 @@ impl ConfigUpdate<'_> {
             files::remove(&proxy.state_file)?;
         }
         // Step 9.
+        map_files::remove_others(&self.good, text, &proxy.config.config)?;
         files::replace(&proxy.good(), text, proxy.file_mode())?;
         proxy.set_server_states(&drains(routes))?;
         Ok(ActionOutput::Changed)
@@ -389,8 +405,10 @@ impl Validator for ConfigUpdate<'_> {
     /// Steps 3 and 4.
     fn validate(&mut self, routes: &Routes) -> Result<Validation> {
         let text = self.text(routes);
-        let new = files::write_new(&self.proxy.config.config, &text, self.proxy.file_mode())?;
-        self.proxy.validate(self.start_lock, &new)
+        let proxy = self.proxy;
+        map_files::create_missing(&text, &proxy.config.config, proxy.file_mode())?;
+        let new = files::write_new(&proxy.config.config, &text, proxy.file_mode())?;
+        proxy.validate(self.start_lock, &new)
     }
 
     fn is_served_unchanged(&self, routes: &Routes, service: &str) -> bool {
@@ -407,6 +425,10 @@ impl Validator for ConfigUpdate<'_> {
 }
 
 const STATS_PORT: &str = "load_balancer.stats_port";
+
+fn frontend_key(frontend: &Frontend) -> String {
+    format!("load_balancer.frontends.{}.listen", frontend.name)
+}
 
 fn listen_key(backend: &Backend) -> String {
     format!("services.{}.listen", backend.service)

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::haproxy::front_door::SharedSettings;
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::{HEALTH_HOST, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
-use crate::model::service::{Listen, Retry, ServiceName};
+use crate::model::service::{Listen, Retry};
 
 /// The fixed lines. idle-close-on-response: a finishing process does not close an idle client
 /// connection under its next request. load-server-state-from-file: a server that is down or drains
@@ -43,18 +44,18 @@ const STATS: &str = "_statistics";
 /// The account that HAProxy changes to when root starts it; HAProxy's packages create it.
 pub(crate) const ACCOUNT: &str = "haproxy";
 
-/// `drops_root`: HAProxy is started by root and there is an account for it. `fingerprint` is that
-/// of the certificate; with it the text changes when the certificate file does.
+/// `drops_root`: HAProxy is started by root and there is an account for it. `mark` is that of the
+/// certificates: with it the text changes when they do.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,
     drops_root: bool,
-    fingerprint: &str,
+    mark: &str,
     routes: &Routes,
 ) -> String {
     let mut out = String::from("# Written by plimsoll. Changes are lost at the next reload.\n");
-    if !fingerprint.is_empty() {
-        let _ = writeln!(out, "# Certificate: {fingerprint}");
+    if !mark.is_empty() {
+        let _ = writeln!(out, "# Certificate: {mark}");
     }
     out.push_str("global\n");
     let socket = quoted(&config.socket.to_string_lossy());
@@ -78,8 +79,19 @@ pub(crate) fn render(
         let _ = writeln!(out, "    stats uri /\n    stats refresh 5s");
     }
     let share = share(config, routes);
+    let safe: Vec<&str> = routes
+        .backends
+        .iter()
+        .filter(|backend| again(config, routes, backend).is_some())
+        .map(|backend| backend.service.as_str())
+        .collect();
+    let limit = if safe.is_empty() { None } else { share };
+    let shared = SharedSettings { config: &config.config, routes, safe, limit };
+    for frontend in &routes.front_door.frontends {
+        shared.render(frontend, &mut out);
+    }
     for backend in &routes.backends {
-        let again = again(config, backend);
+        let again = again(config, routes, backend);
         let limit = again.as_ref().and(share);
         render_frontend(backend, config.certificate.as_deref(), limit, &mut out);
         if let Some(socket) = &again {
@@ -92,8 +104,11 @@ pub(crate) fn render(
 
 /// The abstract socket through which HAProxy passes a GET to itself for its second try. All
 /// HAProxy processes of a host share the namespace of these names.
-fn again(config: &ProxyConfig, backend: &Backend) -> Option<String> {
-    backend.listen.as_ref().filter(|_| backend.retry == Retry::Safe)?;
+fn again(config: &ProxyConfig, routes: &Routes, backend: &Backend) -> Option<String> {
+    let is_reached = backend.listen.is_some() || !routes.front_door.frontends.is_empty();
+    if !is_reached || backend.retry != Retry::Safe {
+        return None;
+    }
     let site = fnv1a(config.socket.as_os_str().as_encoded_bytes());
     Some(format!("abns@plimsoll-{site:016x}-{}", backend.service))
 }
@@ -101,8 +116,11 @@ fn again(config: &ProxyConfig, backend: &Backend) -> Option<String> {
 /// `maxconn` of a frontend whose requests take two connections. Without it, first connections
 /// could use up all of `maxconn`, and none would be left for the second pass.
 fn share(config: &ProxyConfig, routes: &Routes) -> Option<u32> {
-    let count = routes.backends.iter().filter(|b| again(config, b).is_some()).count();
-    let each = u32::try_from(count).ok().filter(|count| 0 < *count)?.saturating_mul(2);
+    let safe = || routes.backends.iter().filter(|b| again(config, routes, b).is_some());
+    let own = safe().filter(|b| b.listen.is_some()).count();
+    let shared = safe().next().map_or(0, |_| routes.front_door.frontends.len());
+    let count = u32::try_from(own + shared).ok().filter(|count| 0 < *count)?;
+    let each = count.saturating_mul(2);
     Some((config.max_connections? / each).max(1))
 }
 
@@ -214,9 +232,8 @@ pub(crate) fn binds(line: &str, port: u16) -> bool {
     bound(line).and_then(|at| at.rsplit(':').next()) == Some(&port.to_string())
 }
 
-/// The address of a service's frontend in a text that we rendered.
-pub(crate) fn listen_of(text: &str, service: &ServiceName) -> Option<Listen> {
-    let head = frontend_head(service.as_str());
+/// The address of the frontend with this first line in a text that we rendered.
+pub(crate) fn listen_of(text: &str, head: &str) -> Option<Listen> {
     let at = bound(text.lines().skip_while(|line| *line != head).nth(1)?)?;
     match at.strip_prefix(':') {
         Some(port) => Some(Listen { address: None, port: port.parse().ok()? }),
@@ -238,7 +255,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{binds, listen_of, quoted, render, server_options};
+    use crate::haproxy::render::{binds, frontend_head, listen_of, quoted, render, server_options};
     use crate::model::config::{ProxyConfig, ProxyMode};
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
@@ -270,8 +287,10 @@ mod tests {
         let servers = Vec::new();
         let health = HealthCheck::default();
         let retry = Retry::Connect;
-        let backend = Backend { service, listen, health, retry, is_single: false, servers };
-        let routes = Routes { backends: vec![backend] };
+        let is_single = false;
+        let own = Vec::new();
+        let backend = Backend { service, listen, routes: own, health, retry, is_single, servers };
+        let routes = Routes { backends: vec![backend], ..Routes::default() };
         let [old, new] = ["Monday", "Tuesday"]
             .map(|fingerprint| render(&config, Path::new("/s/state"), false, fingerprint, &routes));
         for text in [
@@ -282,7 +301,8 @@ mod tests {
             assert!(old.contains(text), "{text} is not in {old}");
         }
         assert_ne!(old, new);
-        assert_eq!(listen_of(&old, &routes.backends[0].service), routes.backends[0].listen);
+        let head = frontend_head("web");
+        assert_eq!(listen_of(&old, &head), routes.backends[0].listen);
         let bound = |port| old.lines().any(|line| binds(line, port));
         assert_eq!((bound(443), bound(8404), bound(80)), (true, true, false));
     }
@@ -293,6 +313,7 @@ mod tests {
         let backend = Backend {
             service: ServiceName::new("web").unwrap(),
             listen: Some(Listen { address: None, port: 80 }),
+            routes: Vec::new(),
             health: HealthCheck {
                 kind: HealthKind::Http(HttpCheck {
                     path: "/up?a='b'".to_owned(),
@@ -316,7 +337,7 @@ mod tests {
                 draining: true,
             }],
         };
-        let routes = Routes { backends: vec![backend] };
+        let routes = Routes { backends: vec![backend], ..Routes::default() };
         let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, "", &routes);
         let tail = "
 frontend web:frontend
@@ -334,7 +355,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
     server web-1 172.17.0.2:8080 check
 ";
         assert!(text.ends_with(tail), "{text}");
-        let listen = |name| listen_of(&text, &ServiceName::new(name).unwrap());
+        let listen = |name| listen_of(&text, &frontend_head(name));
         assert_eq!((listen("web"), listen("we")), (routes.backends[0].listen.clone(), None));
         let socket = "stats socket '/r/haproxy.sock' mode 600 level admin expose-fd listeners";
         for line in [
@@ -357,6 +378,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
         Backend {
             service: ServiceName::new("web").unwrap(),
             listen: Some(Listen { address: None, port: 80 }),
+            routes: Vec::new(),
             health: HealthCheck::default(),
             retry,
             is_single,
@@ -378,7 +400,8 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
     #[test]
     fn a_get_passes_twice_where_it_may_be_sent_twice_and_finds_room_both_times() {
         let text = |retry, count| {
-            let routes = Routes { backends: vec![backend(retry, 2, false); count] };
+            let backends = vec![backend(retry, 2, false); count];
+            let routes = Routes { backends, ..Routes::default() };
             render(&config(), Path::new("/s/state"), false, "", &routes)
         };
         let socket = "abns@plimsoll-27bd8fa642f176dc-web";

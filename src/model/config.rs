@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::replica::Container;
+use crate::model::route::FrontDoor;
 use crate::model::secret::Secret;
 use crate::model::service::{Adopted, Percent, Platform, Service, ServiceName};
 
@@ -24,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) history: Duration,
     pub(crate) notifications: Vec<Webhook>,
     pub(crate) fixed: Fixed,
+    pub(crate) front_door: FrontDoor,
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod action;
 pub(crate) mod behavior;
 pub(crate) mod bounds;
+pub(crate) mod certificate;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod metric_event;
@@ -23,6 +24,7 @@ pub(crate) mod proxy;
 pub(crate) mod reason;
 pub(crate) mod replica;
 pub(crate) mod rollout;
+pub(crate) mod route;
 pub(crate) mod running;
 pub(crate) mod schedule;
 pub(crate) mod secret;

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::model::certificate::CertificateSeen;
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{AdminState, ServerSeen};
+use crate::model::route::{FrontDoor, Route};
 use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
 use crate::model::time::Moment;
 
@@ -28,6 +30,7 @@ impl Server {
 pub(crate) struct Backend {
     pub(crate) service: ServiceName,
     pub(crate) listen: Option<Listen>,
+    pub(crate) routes: Vec<Route>,
     pub(crate) health: HealthCheck,
     pub(crate) retry: Retry,
     /// It never has more than one replica, but while one takes the place of another.
@@ -43,6 +46,7 @@ impl Backend {
         Backend {
             service: service.name.clone(),
             listen: service.listen.clone(),
+            routes: service.routes.clone(),
             health: health(service),
             retry: service.retry,
             is_single: service.timetable.most() <= 1,
@@ -69,6 +73,7 @@ fn health(service: &Service) -> HealthCheck {
 /// All that HAProxy is to do for us, by service name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes {
+    pub(crate) front_door: FrontDoor,
     pub(crate) backends: Vec<Backend>,
 }
 
@@ -85,14 +90,29 @@ impl Routes {
         plain(self) == plain(other)
     }
 
-    /// Whether they differ in nothing but servers of backends, and what new ones are like.
+    /// Whether a frontend is to have this address.
+    pub(crate) fn opens(&self, listen: &Listen) -> bool {
+        self.backends.iter().any(|b| b.listen.as_ref() == Some(listen))
+            || self.front_door.frontends.iter().any(|f| f.listen == *listen)
+    }
+
+    /// Whether the path of a request is changed anywhere.
+    pub(crate) fn strips(&self) -> bool {
+        self.backends.iter().flat_map(|b| &b.routes).any(|route| 0 < route.stripped())
+    }
+
+    /// Whether they differ in nothing that a running HAProxy does not take: in servers of backends
+    /// and what new ones are like, and in which requests go to which backend.
     pub(crate) fn same_but_servers(&self, other: &Routes) -> bool {
         let bare = |backend: &Backend| Backend {
             servers: Vec::new(),
+            routes: Vec::new(),
             is_single: false,
             ..backend.clone()
         };
-        self.backends.len() == other.backends.len()
+        self.front_door == other.front_door
+            && self.strips() == other.strips()
+            && self.backends.len() == other.backends.len()
             && self.backends.iter().zip(&other.backends).all(|(a, b)| bare(a) == bare(b))
     }
 
@@ -127,7 +147,7 @@ impl Routes {
     /// Without these services.
     pub(crate) fn without(&self, services: &BTreeSet<String>) -> Routes {
         let backends = self.backends.iter().filter(|b| !services.contains(b.service.as_str()));
-        Routes { backends: backends.cloned().collect() }
+        Routes { backends: backends.cloned().collect(), ..self.clone() }
     }
 
     fn has_backend(&self, name: &str) -> bool {
@@ -158,6 +178,8 @@ pub(crate) struct ProxySeen {
     pub(crate) connections: Connections,
     /// Of each backend in each process that could be asked.
     pub(crate) counts: Vec<BackendCounts>,
+    /// Of the shared frontends.
+    pub(crate) certificates: Vec<CertificateSeen>,
 }
 
 /// A service that is not in the config any more serves a port in place of its successor.

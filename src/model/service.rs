@@ -9,6 +9,7 @@ use crate::model::bounds::Bounds;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::metric::Metric;
+use crate::model::route::Route;
 use crate::model::schedule::Timetable;
 use crate::model::secret::Secret;
 
@@ -221,6 +222,8 @@ pub(crate) struct Service {
     /// The TCP port that a replica listens on, in its container.
     pub(crate) port: u16,
     pub(crate) listen: Option<Listen>,
+    /// At frontends that it shares with others.
+    pub(crate) routes: Vec<Route>,
     /// When it may scale, and between which bounds.
     pub(crate) timetable: Timetable,
     pub(crate) runs: Platform,
@@ -309,6 +312,7 @@ impl Service {
             container,
             port,
             listen: None,
+            routes: Vec::new(),
             timetable,
             runs: Platform::Docker,
             band: None,

@@ -1,6 +1,9 @@
 //! Time as the decision core sees it.
 
+use std::fmt;
 use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
 
 /// Seconds of a day of UTC.
 pub(crate) const DAY: i64 = 24 * 3600;
@@ -8,6 +11,14 @@ pub(crate) const DAY: i64 = 24 * 3600;
 /// Seconds since the Unix epoch, of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wall(pub(crate) i64);
+
+/// In UTC by RFC 3339, as `2026-01-31T12:00:00Z`.
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = DateTime::from_timestamp(self.0, 0).unwrap_or_default();
+        f.write_str(&at.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+}
 
 /// Milliseconds since the Unix epoch at which the daemon started, carried on by the monotonic
 /// clock. So a step of the system's clock moves nothing while the daemon runs, and a moment that

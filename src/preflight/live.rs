@@ -210,7 +210,8 @@ pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<HostProblem> {
 /// As at the first start: every frontend, no servers.
 fn routes(config: &Config) -> Routes {
     let services = config.services.values();
-    Routes { backends: services.map(|service| Backend::of(service, Vec::new())).collect() }
+    let backends = services.map(|service| Backend::of(service, Vec::new())).collect();
+    Routes { front_door: config.front_door.clone(), backends }
 }
 
 /// A temporary directory that is removed when dropped.

@@ -239,6 +239,7 @@ impl Proxy for World {
                 lingering,
                 connections,
                 counts,
+                certificates: Vec::new(),
             })
         });
         state.silent = seen.is_err();

@@ -48,8 +48,9 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request { method, path, query, body })
 }
 
-/// What runs in the "containers": it answers every request on every local address with `ok`. It
-/// ends with the test program.
+/// What runs in the "containers": it answers every request on every local address with status 200
+/// and what it got: its own address, the request's first line and its headers in lower case. It ends
+/// with the test program.
 pub(crate) fn start_app() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,12 +63,16 @@ pub(crate) fn start_app() -> u16 {
 }
 
 fn serve_app(mut stream: TcpStream) {
-    let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
-    if read_request(&mut reader).is_some() {
-        let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nok\n";
-        // A client that hung up meanwhile is its own affair.
-        drop(stream.write_all(answer.as_bytes()));
-    }
+    let reader = std::io::BufReader::new(stream.try_clone().unwrap());
+    let lines = reader.lines().map_while(Result::ok);
+    let mut lines = lines.take_while(|line| !line.is_empty());
+    // A client that hung up meanwhile is its own affair.
+    let (Some(line), Ok(own)) = (lines.next(), stream.local_addr()) else { return };
+    let headers: String = lines.map(|line| line.to_ascii_lowercase() + "\n").collect();
+    let body = format!("{own}\n{line}\n{headers}");
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    drop(stream.write_all((head + &body).as_bytes()));
 }
 
 /// The status of `GET /`; `None` when there is no whole answer.

@@ -22,6 +22,7 @@ mod doctor;
 mod events;
 mod fake_docker;
 mod fake_http;
+mod front_door;
 mod load_history;
 mod long_running;
 mod groups;

@@ -121,12 +121,13 @@ fn routes(list: &str) -> Routes {
     let backend = Backend {
         service: ServiceName::new("web").unwrap(),
         listen: Some(Listen { address: None, port: port.parse().unwrap() }),
+        routes: Vec::new(),
         health: HealthCheck::default(),
         retry: Retry::Connect,
         is_single: false,
         servers: entries(list).into_iter().map(server).collect(),
     };
-    Routes { backends: vec![backend] }
+    Routes { backends: vec![backend], ..Routes::default() }
 }
 
 fn seen(list: &str) -> Option<ProxySeen> {
@@ -455,7 +456,7 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         service: ServiceName::new(name).unwrap(),
         ..routes(list).backends.remove(0)
     };
-    let old = |list: &str| Routes { backends: vec![named("old", list)] };
+    let old = |list: &str| Routes { backends: vec![named("old", list)], ..Routes::default() };
     let run = |numbers: &[u32]| numbers.iter().map(|n| address(*n).ip()).collect();
     let shown = |routes: &Routes| {
         let one = |b: &Backend| {
@@ -474,9 +475,14 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         ("-", None, &[1], "new:80="),
         ("3", Some(old("1,2")), &[1, 2], "new:80=web-3"),
         // It is in the config, with another port now.
-        ("-", Some(Routes { backends: vec![named("new", "1")] }), &[1], "new:80="),
+        (
+            "-",
+            Some(Routes { backends: vec![named("new", "1")], ..Routes::default() }),
+            &[1],
+            "new:80=",
+        ),
     ] {
-        let mut routes = Routes { backends: vec![named("new", desired)] };
+        let mut routes = Routes { backends: vec![named("new", desired)], ..Routes::default() };
         let kept = keep_ports(&mut routes, applied.as_ref(), &run(running));
         assert_eq!(shown(&routes), want, "{desired} {applied:?} {running:?}");
         let told: Vec<String> = kept
@@ -488,7 +494,7 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
         let is_kept = want.contains("old");
         assert_eq!(told, if is_kept { vec!["old :80 new".to_owned()] } else { Vec::new() });
         // What it was brought to says the same again.
-        let mut again = Routes { backends: vec![named("new", desired)] };
+        let mut again = Routes { backends: vec![named("new", desired)], ..Routes::default() };
         keep_ports(&mut again, Some(&routes), &run(running));
         assert_eq!(again, routes);
     }

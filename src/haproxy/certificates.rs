@@ -1,0 +1,246 @@
+//! Keeps a validated copy of each certificate for HAProxy. What an operator's client is just writing,
+//! or wrote wrongly, never reaches HAProxy: the last good copy serves on, also after a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::haproxy::certificate_files::{self, CertificateFile};
+use crate::haproxy::process::{StartLock, Validation};
+use crate::haproxy::{Haproxy, files, front_door};
+use crate::model::certificate::{CertificateFacts, CertificateSeen};
+use crate::model::hash::fnv1a;
+use crate::model::proxy::Routes;
+use crate::model::route::{FrontDoor, Frontend};
+use crate::model::time::Wall;
+use crate::outside::Result;
+use crate::regular_file;
+
+/// What was read last.
+#[derive(Debug, Default)]
+pub(crate) struct CertificateStore {
+    /// By chain file, or by the path of the config if nothing was found there.
+    known: BTreeMap<PathBuf, KnownCertificate>,
+    /// The chain files of each path of the config.
+    found: BTreeMap<PathBuf, Vec<PathBuf>>,
+    door: FrontDoor,
+    /// Of everything that was read.
+    fingerprint: String,
+    /// Of all copies; empty without any.
+    copies: String,
+}
+
+#[derive(Clone, Debug)]
+struct KnownCertificate {
+    /// Of chain and key.
+    fingerprint: String,
+    /// HAProxy's own, if there is a good one.
+    copy: Option<PathBuf>,
+    seen: CertificateSeen,
+}
+
+impl CertificateStore {
+    pub(crate) fn seen(&self) -> Vec<CertificateSeen> {
+        self.known.values().map(|known| known.seen.clone()).collect()
+    }
+
+    /// The copies of a frontend, in the order of the config: the first one is for clients that name
+    /// no host, or none that is known.
+    fn copies(&self, frontend: &Frontend) -> Vec<&Path> {
+        let mut given = BTreeSet::new();
+        let chains = frontend.certificates.iter().filter_map(|path| self.found.get(path)).flatten();
+        let known = chains.filter_map(|chain| self.known.get(chain)?.copy.as_deref());
+        known.filter(|copy| given.insert(*copy)).collect()
+    }
+
+    /// What HAProxy reads for a frontend.
+    fn crt_list(&self, frontend: &Frontend) -> String {
+        let copies = self.copies(frontend);
+        copies.iter().map(|copy| format!("{}\n", copy.display())).collect()
+    }
+
+    pub(crate) fn serves(&self, frontend: &Frontend) -> bool {
+        !frontend.is_tls() || !self.copies(frontend).is_empty()
+    }
+}
+
+/// Changes when a file comes, goes or is written.
+fn fingerprint(door: &FrontDoor) -> String {
+    let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
+    let mut all = String::new();
+    for path in paths {
+        all += &files::fingerprint(path);
+        for file in certificate_files::find(path).unwrap_or_default() {
+            all += &fingerprint_of(&file);
+        }
+    }
+    format!("{:016x}", fnv1a(all.as_bytes()))
+}
+
+fn fingerprint_of(file: &CertificateFile) -> String {
+    let key = file.key.as_deref().map(files::fingerprint).unwrap_or_default();
+    format!("{} {}; {key}\n", file.chain.display(), files::fingerprint(&file.chain))
+}
+
+impl Haproxy {
+    /// Whether a certificate changed since it was read.
+    pub(crate) fn has_new_certificates(&self) -> bool {
+        let (door, known) = {
+            let store = self.certificates();
+            (store.door.clone(), store.fingerprint.clone())
+        };
+        door.frontends.iter().any(Frontend::is_tls) && fingerprint(&door) != known
+    }
+
+    /// What a rendered text says of the certificates, so that it changes when they do.
+    /// `single` is the fingerprint of the one that all services have.
+    pub(crate) fn certificate_mark(&self, single: &str) -> String {
+        format!("{single} {}", self.certificates().copies).trim().to_owned()
+    }
+
+    /// Without frontends that have no certificate to serve with.
+    pub(crate) fn servable(&self, routes: &Routes) -> Routes {
+        let mut routes = routes.clone();
+        let store = self.certificates();
+        routes.front_door.frontends.retain(|frontend| store.serves(frontend));
+        routes
+    }
+
+    /// Reads what changed, and has the good ones in HAProxy's copies.
+    pub(crate) fn read_certificates(&self, door: &FrontDoor, start_lock: &StartLock) -> Result<()> {
+        let before = std::mem::take(&mut *self.certificates());
+        let mut store = CertificateStore {
+            door: door.clone(),
+            fingerprint: fingerprint(door),
+            ..CertificateStore::default()
+        };
+        let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
+        for path in paths.collect::<BTreeSet<_>>() {
+            let found = match certificate_files::find(path) {
+                Ok(found) => found,
+                Err(why) => {
+                    self.keep(path, &why, &before, &mut store);
+                    continue;
+                }
+            };
+            let chains: Vec<PathBuf> = found.iter().map(|file| file.chain.clone()).collect();
+            for file in found {
+                let fingerprint = fingerprint_of(&file);
+                let known = before.known.get(&file.chain).filter(|k| k.fingerprint == fingerprint);
+                let known = match known {
+                    Some(known) => known.clone(),
+                    None => self.read_certificate(&file, fingerprint, start_lock)?,
+                };
+                store.known.insert(file.chain, known);
+            }
+            store.found.insert(path.clone(), chains);
+        }
+        self.write_lists(door, &mut store)?;
+        *self.certificates() = store;
+        Ok(())
+    }
+
+    /// Nothing was found at a path of the config: what was served from there goes on to be.
+    fn keep(
+        &self,
+        path: &Path,
+        why: &str,
+        before: &CertificateStore,
+        store: &mut CertificateStore,
+    ) {
+        let chains = before.found.get(path).cloned().unwrap_or_default();
+        for chain in &chains {
+            let known = before.known.get(chain).map(|known| (chain.clone(), known.clone()));
+            store.known.extend(known);
+        }
+        let copy = self.copy_of(path);
+        let served = self.former(&copy);
+        let copy = served.is_some().then_some(copy);
+        let rejected = Some(format!("{}: {why}", path.display()));
+        let seen = CertificateSeen { source: path.to_owned(), served, rejected };
+        let known = KnownCertificate { fingerprint: String::new(), copy, seen };
+        store.known.insert(path.to_owned(), known);
+        store.found.insert(path.to_owned(), [chains, vec![path.to_owned()]].concat());
+    }
+
+    fn copy_of(&self, chain: &Path) -> PathBuf {
+        let name = fnv1a(chain.as_os_str().as_encoded_bytes());
+        files::beside(&self.config.config, &format!("{name:016x}.pem"))
+    }
+
+    fn write_lists(&self, door: &FrontDoor, store: &mut CertificateStore) -> Result<()> {
+        let mut all = String::new();
+        for frontend in door.frontends.iter().filter(|frontend| frontend.is_tls()) {
+            let list = store.crt_list(frontend);
+            let file = front_door::crt_list(&self.config.config, &frontend.name);
+            if regular_file::text(&file).ok().as_ref() != Some(&list) {
+                files::replace(&file, &list, self.file_mode())?;
+            }
+            all += &list;
+            for copy in store.copies(frontend) {
+                all += &regular_file::text(copy).unwrap_or_default();
+            }
+        }
+        if !all.is_empty() {
+            store.copies = format!("{:016x}", fnv1a(all.as_bytes()));
+        }
+        Ok(())
+    }
+
+    /// Whether HAProxy takes it, which also shows that the key is that of the certificate.
+    fn read_certificate(
+        &self,
+        file: &CertificateFile,
+        fingerprint: String,
+        start_lock: &StartLock,
+    ) -> Result<KnownCertificate> {
+        let copy = self.copy_of(&file.chain);
+        let now = self.clock.wall();
+        let read = match certificate_files::read(file, now) {
+            Ok((pem, facts)) => {
+                let new = files::write_new(&copy, &pem, self.file_mode())?;
+                match self.validate_certificate(&new, start_lock)? {
+                    None => {
+                        files::rename(&new, &copy)?;
+                        Ok(facts)
+                    }
+                    Some(refusal) => {
+                        files::remove(&new)?;
+                        Err(refusal)
+                    }
+                }
+            }
+            Err(why) => Err(why),
+        };
+        let source = file.chain.clone();
+        let (served, rejected) = match read {
+            Ok(facts) => (Some(facts), None),
+            Err(why) => (self.former(&copy), Some(format!("{}: {why}", source.display()))),
+        };
+        let copy = served.is_some().then_some(copy);
+        let seen = CertificateSeen { source, served, rejected };
+        Ok(KnownCertificate { fingerprint, copy, seen })
+    }
+
+    /// Of a copy from before. An expired one is better than none: clients say why.
+    fn former(&self, copy: &Path) -> Option<CertificateFacts> {
+        let file = CertificateFile { chain: copy.to_owned(), key: None };
+        certificate_files::read(&file, Wall(i64::MIN)).ok().map(|(_, facts)| facts)
+    }
+
+    fn validate_certificate(&self, pem: &Path, start_lock: &StartLock) -> Result<Option<String>> {
+        let trial = files::beside(&self.config.config, "certificate");
+        let text = format!(
+            "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    \
+             timeout server 1s\n\nfrontend trial\n    bind 127.0.0.1:1 ssl crt {}\n    \
+             http-request deny\n",
+            pem.display()
+        );
+        let new = files::write_new(&trial, &text, self.file_mode())?;
+        let verdict = self.validate(start_lock, &new);
+        files::remove(&new)?;
+        Ok(match verdict? {
+            Validation::Accepted => None,
+            Validation::Refused(refusal) => Some(refusal.message),
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Renders the frontends that services share. Which request goes to which service is a map file
+//! beside HAProxy's config, which a running HAProxy takes changes of; the config has the same
+//! routes in comments, so that one text says everything.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::haproxy::files;
+use crate::model::proxy::Routes;
+use crate::model::route::{Frontend, STRIP_SEGMENTS_MAX};
+
+/// Begins the comment of a route.
+const ROUTE: &str = "    # route ";
+/// Between a service and the number of segments that it does not get. No service's name has it.
+const STRIP: char = '@';
+
+/// Mozilla's "intermediate" list for TLS 1.2; all of TLS 1.3's are good.
+const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+                       ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+                       ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+
+/// What a client gets that no service is for.
+const NOT_FOUND: &str = "<!doctype html><title>404 Not Found</title><h1>404 Not Found</h1>\
+                         <p>No service has this address.</p>";
+
+/// The first line of a frontend. No service's name begins with `_`.
+pub(crate) fn head(name: &str) -> String {
+    format!("frontend _{name}")
+}
+
+fn map_file(config: &Path, frontend: &str) -> PathBuf {
+    files::beside(config, &format!("{frontend}.map"))
+}
+
+pub(crate) fn crt_list(config: &Path, frontend: &str) -> PathBuf {
+    files::beside(config, &format!("{frontend}.crt-list"))
+}
+
+/// What all shared frontends have in common.
+pub(crate) struct SharedSettings<'a> {
+    /// The config that HAProxy reads.
+    pub(crate) config: &'a Path,
+    pub(crate) routes: &'a Routes,
+    /// Backends whose GETs pass HAProxy twice.
+    pub(crate) safe: Vec<&'a str>,
+    /// Of connections to each.
+    pub(crate) limit: Option<u32>,
+}
+
+impl SharedSettings<'_> {
+    pub(crate) fn render(&self, frontend: &Frontend, out: &mut String) {
+        let _ = write!(out, "\n{}\n    bind {}", head(&frontend.name), frontend.listen);
+        if frontend.is_tls() {
+            let list = crt_list(self.config, &frontend.name);
+            let alpn = if frontend.http2 { "h2,http/1.1" } else { "http/1.1" };
+            let _ = write!(
+                out,
+                " ssl crt-list {} alpn {alpn} ssl-min-ver TLSv1.2 ciphers {CIPHERS}",
+                list.display()
+            );
+        }
+        out.push('\n');
+        if let Some(limit) = self.limit {
+            let _ = writeln!(out, "    maxconn {limit}");
+        }
+        if frontend.redirects {
+            self.redirect(out);
+            return;
+        }
+        for (key, target) in entries(self.routes, frontend) {
+            let _ = writeln!(out, "{ROUTE}{key} {target}");
+        }
+        self.forwarded(frontend, out);
+        self.choose(frontend, out);
+        self.send(frontend, out);
+    }
+
+    /// Without a host there is nowhere to send the client to. `METH_GET` is GET and HEAD.
+    fn redirect(&self, out: &mut String) {
+        let port = match self.routes.front_door.https_port() {
+            Some(443) | None => String::new(),
+            Some(port) => format!(":{port}"),
+        };
+        let location =
+            format!("location 'https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]'");
+        let _ = write!(
+            out,
+            "    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}\n    \
+             http-request redirect {location} code 301 if METH_GET\n    \
+             http-request redirect {location} code 308\n"
+        );
+    }
+
+    /// What a client says of itself is believed from trusted proxies only.
+    fn forwarded(&self, frontend: &Frontend, out: &mut String) {
+        let trusted = &self.routes.front_door.trusted_proxies;
+        for network in trusted {
+            let _ = writeln!(out, "    acl trusted src {network}");
+        }
+        let unless = if trusted.is_empty() { "" } else { " unless trusted" };
+        for header in ["X-Forwarded- -m beg", "Forwarded", "X-Real-IP"] {
+            let _ = writeln!(out, "    http-request del-header {header}{unless}");
+        }
+        let scheme = if frontend.is_tls() { "https" } else { "http" };
+        for (header, value) in
+            [("Proto", scheme), ("Host", "%[req.hdr(host)]"), ("Port", "%[dst_port]")]
+        {
+            let name = format!("X-Forwarded-{header}");
+            let _ = writeln!(
+                out,
+                "    http-request set-header {name} {value} unless {{ req.hdr({name}) -m found }}"
+            );
+        }
+    }
+
+    /// Sets the variables `backend` and, for a path that the replica does not get, `strip`.
+    fn choose(&self, frontend: &Frontend, out: &mut String) {
+        let map = map_file(self.config, &frontend.name);
+        let map = map.display();
+        let set = "    http-request set-var";
+        let _ = write!(
+            out,
+            "{set}(txn.host) req.hdr(host),field(1,:),lower\n\
+             {set}(txn.host) var(txn.host),regsub(\\.$,) if {{ var(txn.host) -m end . }}\n\
+             {set}(txn.domain) var(txn.host),field(2,.,0)\n\
+             {set}(txn.path) path,concat(/)\n\
+             {set}(txn.route) var(txn.host),concat(,txn.path),map_beg({map})\n"
+        );
+        for host in ["*.),concat(,txn.domain", "*"] {
+            let _ = writeln!(
+                out,
+                "{set}(txn.route) str({host}),concat(,txn.path),map_beg({map}) \
+                 unless {{ var(txn.route) -m found }}"
+            );
+        }
+        let _ = writeln!(out, "{set}(txn.backend) var(txn.route),field(1,{STRIP})");
+        if !self.routes.strips() {
+            return;
+        }
+        let _ = writeln!(out, "{set}(txn.strip) var(txn.route),field(2,{STRIP})");
+        for count in 1..=STRIP_SEGMENTS_MAX {
+            let rest = count + 2;
+            let _ = write!(
+                out,
+                "    http-request set-header X-Forwarded-Prefix /%[path,field(2,/,{count})] \
+                 if {{ var(txn.strip) -m str {count} }}\n    \
+                 http-request set-path /%[path,field({rest},/,0)] \
+                 if {{ var(txn.strip) -m str {count} }}\n"
+            );
+        }
+    }
+
+    fn send(&self, frontend: &Frontend, out: &mut String) {
+        let default = frontend.default.as_ref();
+        let names = self.routes.backends.iter().map(|b| &b.service);
+        let default =
+            names.into_iter().find(|name| Some(*name) == default).map(|name| name.as_str());
+        if default.is_none() {
+            let _ = writeln!(
+                out,
+                "    http-request return status 404 content-type text/html string '{NOT_FOUND}' \
+                 unless {{ var(txn.backend) -m found }}"
+            );
+        }
+        if let Some(age) = frontend.hsts {
+            let name = "Strict-Transport-Security";
+            let _ = writeln!(
+                out,
+                "    http-after-response set-header {name} max-age={} \
+                 unless {{ res.hdr({name}) -m found }}",
+                age.as_secs()
+            );
+        }
+        if !self.safe.is_empty() {
+            let _ = writeln!(
+                out,
+                "    use_backend %[var(txn.backend)]:first if METH_GET {{ var(txn.backend) -m str {} }}",
+                self.safe.join(" ")
+            );
+        }
+        let _ =
+            writeln!(out, "    use_backend %[var(txn.backend)] if {{ var(txn.backend) -m found }}");
+        let Some(default) = default else { return };
+        if self.safe.contains(&default) {
+            let _ = writeln!(out, "    use_backend {default}:first if METH_GET");
+        }
+        let _ = writeln!(out, "    default_backend {default}");
+    }
+}
+
+/// The lines of a frontend's map.
+fn entries(routes: &Routes, frontend: &Frontend) -> BTreeMap<String, String> {
+    let mut entries = BTreeMap::new();
+    for backend in &routes.backends {
+        for route in backend.routes.iter().filter(|route| route.is_on(frontend)) {
+            let service = backend.service.as_str();
+            let target = match route.stripped() {
+                0 => service.to_owned(),
+                count => format!("{service}{STRIP}{count}"),
+            };
+            entries.insert(route.key(), target);
+        }
+    }
+    entries
+}
+
+/// The map files of a text that we rendered, each with its content. `config` is the file that
+/// HAProxy reads the text from.
+pub(crate) fn maps(text: &str, config: &Path) -> Vec<(PathBuf, String)> {
+    let mut maps: Vec<(PathBuf, String)> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("frontend _") {
+            maps.push((map_file(config, name), String::new()));
+        } else if let (Some(entry), Some((_, content))) =
+            (line.strip_prefix(ROUTE), maps.last_mut())
+        {
+            content.push_str(entry);
+            content.push('\n');
+        }
+    }
+    maps
+}

@@ -1,0 +1,70 @@
+//! The routes of shared frontends as HAProxy's map files: on disk, and in the running process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::haproxy::{Haproxy, files, front_door};
+use crate::outside::Result;
+use crate::regular_file;
+
+/// HAProxy refuses a config with a map that does not exist. One that exists is in use.
+pub(crate) fn create_missing(text: &str, config: &Path, mode: u32) -> Result<()> {
+    for (file, _) in front_door::maps(text, config) {
+        if !file.exists() {
+            files::replace(&file, "", mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// Before HAProxy reads `text` from `config`.
+pub(crate) fn write(text: &str, config: &Path, mode: u32) -> Result<()> {
+    for (file, content) in front_door::maps(text, config) {
+        if regular_file::text(&file).ok().as_ref() != Some(&content) {
+            files::replace(&file, &content, mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// The maps of frontends that a former text had and `text` has not.
+pub(crate) fn remove_others(former: &str, text: &str, config: &Path) -> Result<()> {
+    let kept = front_door::maps(text, config);
+    for (file, _) in front_door::maps(former, config) {
+        if kept.iter().all(|(other, _)| *other != file) {
+            files::remove(&file)?;
+        }
+    }
+    Ok(())
+}
+
+impl Haproxy {
+    /// Brings the maps of the running process to those of `text`. What is new is added before
+    /// anything is taken away, so that no request finds none.
+    pub(crate) fn update_maps(&self, text: &str) -> Result<()> {
+        for (file, content) in front_door::maps(text, &self.config.config) {
+            let file = file.display();
+            let shown = self.socket.ask(&format!("show map {file}"))?;
+            // An address, the key and the value.
+            let entry = |line: &str| {
+                let (_, entry) = line.split_once(' ')?;
+                let (key, value) = entry.split_once(' ')?;
+                Some((key.to_owned(), value.to_owned()))
+            };
+            let mut shown: BTreeMap<String, String> = shown.lines().filter_map(entry).collect();
+            for line in content.lines() {
+                let Some((key, value)) = line.split_once(' ') else { continue };
+                let verb = match shown.remove(key) {
+                    Some(now) if now == value => continue,
+                    Some(_) => "set",
+                    None => "add",
+                };
+                self.run_command(&format!("{verb} map {file} {key} {value}"), "")?;
+            }
+            for key in shown.keys() {
+                self.run_command(&format!("del map {file} {key}"), "")?;
+            }
+        }
+        Ok(())
+    }
+}

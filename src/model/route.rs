@@ -1,0 +1,218 @@
+//! The front door: frontends that services share, and which request goes to which service.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::service::{Listen, ServiceName};
+
+/// Segments that `strip_path` takes away at most.
+pub(crate) const STRIP_SEGMENTS_MAX: usize = 8;
+
+/// The hosts that a route is for. In the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HostPattern {
+    /// In lower case and as punycode.
+    Exact(String),
+    /// Exactly one label before this name, which has no `*.`.
+    Wildcard(String),
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(name) => f.write_str(name),
+            HostPattern::Wildcard(name) => write!(f, "*.{name}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// Requests that a service gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) host: HostPattern,
+    /// A prefix of whole segments, without a slash at its end: empty is every path.
+    pub(crate) path: String,
+    /// `None`: every frontend that does not redirect.
+    pub(crate) frontend: Option<String>,
+    /// The replica gets the path without the prefix.
+    pub(crate) strip_path: bool,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "/" } else { &self.path };
+        write!(f, "{}{path}", self.host)
+    }
+}
+
+impl Route {
+    /// What is compared with a request: host, path and a slash. It has no spaces.
+    pub(crate) fn key(&self) -> String {
+        format!("{}{}/", self.host, self.path)
+    }
+
+    /// Segments of the path that the replica does not get.
+    pub(crate) fn stripped(&self) -> usize {
+        if self.strip_path { self.path.matches('/').count() } else { 0 }
+    }
+
+    pub(crate) fn is_on(&self, frontend: &Frontend) -> bool {
+        !frontend.redirects && self.frontend.as_ref().is_none_or(|name| *name == frontend.name)
+    }
+}
+
+/// An address of HAProxy's that several services share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frontend {
+    /// As a service's name is spelled.
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
+    /// Every request is redirected to HTTPS.
+    pub(crate) redirects: bool,
+    /// Files and folders. Not empty: it serves HTTPS.
+    pub(crate) certificates: Vec<PathBuf>,
+    pub(crate) http2: bool,
+    /// `max-age` of Strict-Transport-Security.
+    pub(crate) hsts: Option<Duration>,
+    /// Gets what no route matches; `None`: a page of HAProxy's with status 404 does.
+    pub(crate) default: Option<ServiceName>,
+}
+
+impl Frontend {
+    pub(crate) fn is_tls(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+}
+
+/// A network, as in `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FrontDoor {
+    /// By name.
+    pub(crate) frontends: Vec<Frontend>,
+    /// Their `X-Forwarded-` headers are kept.
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+impl FrontDoor {
+    /// Where a frontend that redirects sends its clients: the one on port 443, else the first.
+    pub(crate) fn https_port(&self) -> Option<u16> {
+        let ports = || self.frontends.iter().filter(|f| f.is_tls()).map(|f| f.listen.port);
+        ports().find(|port| *port == 443).or_else(|| ports().next())
+    }
+}
+
+/// The routes of one frontend by their keys, as HAProxy has them.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable<T> {
+    routes: BTreeMap<String, T>,
+}
+
+impl<T> RouteTable<T> {
+    /// A second route with the same key is given back.
+    pub(crate) fn add(&mut self, route: &Route, target: T) -> Option<T> {
+        self.routes.insert(route.key(), target)
+    }
+
+    /// By key: the host, then the path, then `/`.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.routes.iter().map(|(key, target)| (key.as_str(), target))
+    }
+
+    /// The route of a request: the exact host before the wildcard before any host, and of these the
+    /// longest path. `host` may have a port, `path` has no query.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<(&str, &T)> {
+        let host = plain_host(host);
+        let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let hosts = [Some(host), wildcard, Some("*".to_owned())];
+        hosts.into_iter().flatten().find_map(|host| self.longest(&host, path))
+    }
+
+    fn longest(&self, host: &str, path: &str) -> Option<(&str, &T)> {
+        let asked = format!("{host}{path}/");
+        // A key ends in a slash, and the first one is the end of the host.
+        let ends = asked.match_indices('/').map(|(at, _)| at + 1);
+        let ends: Vec<usize> = ends.collect();
+        let hit = ends.iter().rev().find_map(|end| self.routes.get_key_value(&asked[..*end]));
+        hit.map(|(key, target)| (key.as_str(), target))
+    }
+}
+
+/// A `Host` header as routes have it: in lower case, without port and without a dot at its end.
+pub(crate) fn plain_host(host: &str) -> String {
+    let name = host.split(':').next().unwrap_or_default();
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::route::{HostPattern, Route, RouteTable};
+
+    fn route(host: &str, path: &str) -> Route {
+        let host = match host.strip_prefix("*.") {
+            Some(rest) => HostPattern::Wildcard(rest.to_owned()),
+            None if host == "*" => HostPattern::Any,
+            None => HostPattern::Exact(host.to_owned()),
+        };
+        Route { host, path: path.to_owned(), frontend: None, strip_path: true }
+    }
+
+    #[test]
+    fn the_exact_host_goes_before_the_wildcard_and_the_longer_path_before_the_shorter() {
+        let mut table = RouteTable::default();
+        for (host, path) in [
+            ("shop.example", ""),
+            ("shop.example", "/api"),
+            ("shop.example", "/api/v1"),
+            ("*.shop.example", "/api"),
+            ("eu.shop.example", "/docs"),
+            ("*", "/up"),
+        ] {
+            assert_eq!(table.add(&route(host, path), (host, path)), None);
+        }
+        for (host, path, want) in [
+            ("shop.example", "/", Some(("shop.example", ""))),
+            ("SHOP.example.:8443", "/x", Some(("shop.example", ""))),
+            ("shop.example", "/api", Some(("shop.example", "/api"))),
+            ("shop.example", "/api/", Some(("shop.example", "/api"))),
+            ("shop.example", "/apis", Some(("shop.example", ""))),
+            ("shop.example", "/api/v1/x", Some(("shop.example", "/api/v1"))),
+            ("shop.example", "/api/v10", Some(("shop.example", "/api"))),
+            ("shop.example", "/API", Some(("shop.example", ""))),
+            ("eu.shop.example", "/docs/x", Some(("eu.shop.example", "/docs"))),
+            // The exact host has no route for it.
+            ("eu.shop.example", "/api/x", Some(("*.shop.example", "/api"))),
+            ("a.eu.shop.example", "/api", None),
+            ("shop.example", "/up", Some(("shop.example", ""))),
+            ("other.example", "/up/", Some(("*", "/up"))),
+            ("", "/up", Some(("*", "/up"))),
+            ("other.example", "/", None),
+        ] {
+            assert_eq!(table.find(host, path).map(|(_, target)| *target), want, "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn as_many_segments_are_taken_away_as_the_route_has() {
+        for (path, want) in [("", 0), ("/api", 1), ("/api/v1", 2)] {
+            assert_eq!(route("a", path).stripped(), want);
+        }
+        assert_eq!(Route { strip_path: false, ..route("a", "/api") }.stripped(), 0);
+    }
+}
