@@ -344,6 +344,7 @@ impl Controller {
             docker_error: output.engine_error,
             proxy_error: output.proxy_error,
             old_proxies: output.old_proxies,
+            certificates: output.certificates,
             services: output.services,
             orphans: output.orphans,
             nodes: output.nodes,

@@ -11,6 +11,7 @@ use crate::controller::load_watch::WatchTarget;
 use crate::decide;
 use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
 use crate::model::action::{Action, ActionOutput, Claim, Done};
+use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::memory::{Memory, ServiceMemory, Started};
@@ -22,7 +23,7 @@ use crate::model::service::Service;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
 use crate::model::swarm::SwarmNode;
-use crate::model::time::Moment;
+use crate::model::time::{Moment, Wall};
 use crate::observe;
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::ProbeResults;
@@ -113,6 +114,8 @@ pub(crate) struct TickOutput {
     pub(crate) proxy_error: Option<String>,
     /// Old processes that still finish; `None` when HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
+    /// Of the shared frontends.
+    pub(crate) certificates: Vec<CertificateSeen>,
     pub(crate) orphans: Vec<String>,
     /// Of the Swarm, where the config has a service of one.
     pub(crate) nodes: Vec<SwarmNode>,
@@ -150,7 +153,7 @@ pub(crate) fn tick(
     let sampler = &mut state.sampler;
     let last = &mut state.last;
     let mut seen = observe::look(&known, adapters.engine, adapters.proxy, sampler, last);
-    events.extend(seen_events(&mut state.conditions, now, &seen));
+    events.extend(seen_events(&mut state.conditions, (now, known.wall), &seen));
 
     // Decide for each service, then for HAProxy as a whole.
     let decided = decide_all(&mut seen, &state.memory, input.claims);
@@ -182,6 +185,7 @@ pub(crate) fn tick(
         known: known_replicas(&seen),
         proxy_error: proxy_error(config, &seen, &state.proxy.memory),
         old_proxies: old_proxies(config, &seen),
+        certificates: seen.proxy.as_ref().map(|p| p.certificates.clone()).unwrap_or_default(),
         to_watch: to_watch(&seen, &plans),
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
@@ -256,7 +260,11 @@ fn proxy_outcome(
 }
 
 /// Events about what is observed, whatever is decided.
-fn seen_events(conditions: &mut Conditions, now: Moment, seen: &Observation) -> Vec<Event> {
+fn seen_events(
+    conditions: &mut Conditions,
+    (now, wall): (Moment, Wall),
+    seen: &Observation,
+) -> Vec<Event> {
     let mut events: Vec<Event> =
         conditions.engine(seen.engine_error.as_deref()).into_iter().collect();
     if seen.engine_error.is_none() && seen.ever_listed {
@@ -266,6 +274,9 @@ fn seen_events(conditions: &mut Conditions, now: Moment, seen: &Observation) -> 
     events
         .extend(seen.strangers.iter().flat_map(|listed| conditions.strangers.update(now, listed)));
     events.extend(seen.proxy.as_ref().and_then(|proxy| conditions.full.update(proxy.connections)));
+    if let Some(proxy) = &seen.proxy {
+        events.extend(conditions.certificates.update(wall, &proxy.certificates));
+    }
     for snapshot in &seen.snapshots {
         events.extend(conditions.metrics(snapshot));
         events.extend(conditions.swarm(snapshot));

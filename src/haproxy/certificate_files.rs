@@ -110,6 +110,7 @@ pub(crate) fn read(
              *.key"
         ));
     }
+    let pem = blocks(&pem);
     let facts = facts(&pem)?;
     if facts.not_after <= now {
         return Err(format!("it expired at {}", facts.not_after));
@@ -123,6 +124,22 @@ fn text(path: &Path) -> Result<String, String> {
     let bytes = bytes.map_err(|err| format!("{name} cannot be read: {err}"))?;
     let bytes = bytes.ok_or(format!("{name} is larger than 1 MiB"))?;
     String::from_utf8(bytes).map_err(|_| format!("{name} is no PEM file"))
+}
+
+/// What is between the lines `-----BEGIN` and `-----END`, with them: other text and empty lines end a
+/// command of HAProxy's.
+fn blocks(pem: &str) -> String {
+    let mut is_inside = false;
+    let mut out = String::new();
+    for line in pem.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        is_inside |= line.starts_with("-----BEGIN");
+        if is_inside {
+            out += line;
+            out.push('\n');
+        }
+        is_inside &= !line.starts_with("-----END");
+    }
+    out
 }
 
 /// Of the first certificate, which is that of the host.

@@ -15,8 +15,11 @@ use crate::model::time::Wall;
 use crate::outside::Result;
 use crate::regular_file;
 
+/// In HAProxy's message about a key that does not fit.
+const OTHER_KEY: &str = "inconsistencies between private key and certificate";
+
 /// What was read last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CertificateStore {
     /// By chain file, or by the path of the config if nothing was found there.
     known: BTreeMap<PathBuf, KnownCertificate>,
@@ -25,8 +28,18 @@ pub(crate) struct CertificateStore {
     door: FrontDoor,
     /// Of everything that was read.
     fingerprint: String,
-    /// Of all copies; empty without any.
-    copies: String,
+    /// What HAProxy is to have, once it has it, and what it has.
+    current: CertificateSet,
+    loaded: Option<CertificateSet>,
+}
+
+/// The copies that a process has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct CertificateSet {
+    /// The crt-lists, one after the other.
+    lists: String,
+    /// Of the content of each copy.
+    hashes: BTreeMap<PathBuf, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,7 +107,53 @@ impl Haproxy {
     /// What a rendered text says of the certificates, so that it changes when they do.
     /// `single` is the fingerprint of the one that all services have.
     pub(crate) fn certificate_mark(&self, single: &str) -> String {
-        format!("{single} {}", self.certificates().copies).trim().to_owned()
+        let store = self.certificates();
+        let CertificateSet { lists, hashes } = &store.current;
+        if hashes.is_empty() {
+            return single.to_owned();
+        }
+        let hash = fnv1a(format!("{lists}{hashes:?}").as_bytes());
+        format!("{single} {hash:016x}").trim().to_owned()
+    }
+
+    /// The process that serves now has read the current copies.
+    pub(crate) fn note_certificates_loaded(&self) {
+        let mut store = self.certificates();
+        store.loaded = Some(store.current.clone());
+    }
+
+    /// Has the running process take copies that changed. False: it takes a reload, as others came or
+    /// went, or what the process has is not known.
+    pub(crate) fn renew_certificates(&self) -> Result<bool> {
+        let (current, loaded) = {
+            let store = self.certificates();
+            (store.current.clone(), store.loaded.clone())
+        };
+        let Some(loaded) = loaded.filter(|loaded| loaded.lists == current.lists) else {
+            return Ok(false);
+        };
+        let changed =
+            current.hashes.iter().filter(|(copy, hash)| loaded.hashes.get(*copy) != Some(*hash));
+        for (copy, _) in changed {
+            if !self.renew_certificate(copy)? {
+                return Ok(false);
+            }
+        }
+        self.note_certificates_loaded();
+        Ok(true)
+    }
+
+    /// By a transaction of HAProxy's: until it is committed, the old one is served.
+    fn renew_certificate(&self, copy: &Path) -> Result<bool> {
+        let Ok(pem) = regular_file::text(copy) else { return Ok(false) };
+        let copy = copy.display();
+        let set = self.socket.ask(&format!("set ssl cert {copy} <<\n{pem}"))?;
+        let committed = self.socket.ask(&format!("commit ssl cert {copy}"))?;
+        let is_done = set.contains("Transaction") && committed.contains("Success!");
+        if !is_done {
+            self.socket.ask(&format!("abort ssl cert {copy}"))?;
+        }
+        Ok(is_done)
     }
 
     /// Without frontends that have no certificate to serve with.
@@ -107,10 +166,11 @@ impl Haproxy {
 
     /// Reads what changed, and has the good ones in HAProxy's copies.
     pub(crate) fn read_certificates(&self, door: &FrontDoor, start_lock: &StartLock) -> Result<()> {
-        let before = std::mem::take(&mut *self.certificates());
+        let before = self.certificates().clone();
         let mut store = CertificateStore {
             door: door.clone(),
             fingerprint: fingerprint(door),
+            loaded: before.loaded.clone(),
             ..CertificateStore::default()
         };
         let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
@@ -168,21 +228,20 @@ impl Haproxy {
     }
 
     fn write_lists(&self, door: &FrontDoor, store: &mut CertificateStore) -> Result<()> {
-        let mut all = String::new();
+        let mut current = CertificateSet::default();
         for frontend in door.frontends.iter().filter(|frontend| frontend.is_tls()) {
             let list = store.crt_list(frontend);
             let file = front_door::crt_list(&self.config.config, &frontend.name);
             if regular_file::text(&file).ok().as_ref() != Some(&list) {
                 files::replace(&file, &list, self.file_mode())?;
             }
-            all += &list;
+            current.lists += &format!("{}\n{list}", frontend.name);
             for copy in store.copies(frontend) {
-                all += &regular_file::text(copy).unwrap_or_default();
+                let text = regular_file::text(copy).unwrap_or_default();
+                current.hashes.insert(copy.to_owned(), fnv1a(text.as_bytes()));
             }
         }
-        if !all.is_empty() {
-            store.copies = format!("{:016x}", fnv1a(all.as_bytes()));
-        }
+        store.current = current;
         Ok(())
     }
 
@@ -240,6 +299,9 @@ impl Haproxy {
         files::remove(&new)?;
         Ok(match verdict? {
             Validation::Accepted => None,
+            Validation::Refused(refusal) if refusal.output.contains(OTHER_KEY) => {
+                Some("its private key is that of another certificate".to_owned())
+            }
             Validation::Refused(refusal) => Some(refusal.message),
         })
     }

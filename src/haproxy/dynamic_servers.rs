@@ -43,12 +43,12 @@ impl Haproxy {
         let text = render::render(&self.config, state, drops_root, &mark, &servable);
         let is_new = !self.runs(&text);
         if is_new {
-            map_files::create_missing(&text, &self.config.config, self.file_mode())?;
+            map_files::create_missing(&text, self.file_mode())?;
             let new = files::write_new(&self.config.config, &text, self.file_mode())?;
             if let Validation::Refused(refusal) = self.validate(&start_lock, &new)? {
                 return Err(Error::new(refusal.message));
             }
-            map_files::write(&text, &self.config.config, self.file_mode())?;
+            map_files::write(&text, self.file_mode())?;
             files::rename(&new, &self.config.config)?;
             self.update_maps(&text)?;
         }

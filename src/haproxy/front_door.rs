@@ -10,6 +10,8 @@ use crate::haproxy::files;
 use crate::model::proxy::Routes;
 use crate::model::route::{Frontend, STRIP_SEGMENTS_MAX};
 
+/// Begins the comment before the routes of a map.
+const MAP: &str = "    # map ";
 /// Begins the comment of a route.
 const ROUTE: &str = "    # route ";
 /// Between a service and the number of segments that it does not get. No service's name has it.
@@ -68,6 +70,7 @@ impl SharedSettings<'_> {
             self.redirect(out);
             return;
         }
+        let _ = writeln!(out, "{MAP}{}", map_file(self.config, &frontend.name).display());
         for (key, target) in entries(self.routes, frontend) {
             let _ = writeln!(out, "{ROUTE}{key} {target}");
         }
@@ -205,13 +208,12 @@ fn entries(routes: &Routes, frontend: &Frontend) -> BTreeMap<String, String> {
     entries
 }
 
-/// The map files of a text that we rendered, each with its content. `config` is the file that
-/// HAProxy reads the text from.
-pub(crate) fn maps(text: &str, config: &Path) -> Vec<(PathBuf, String)> {
+/// The map files of a text that we rendered, each with its content.
+pub(crate) fn maps(text: &str) -> Vec<(PathBuf, String)> {
     let mut maps: Vec<(PathBuf, String)> = Vec::new();
     for line in text.lines() {
-        if let Some(name) = line.strip_prefix("frontend _") {
-            maps.push((map_file(config, name), String::new()));
+        if let Some(file) = line.strip_prefix(MAP) {
+            maps.push((PathBuf::from(file), String::new()));
         } else if let (Some(entry), Some((_, content))) =
             (line.strip_prefix(ROUTE), maps.last_mut())
         {

@@ -1,15 +1,14 @@
 //! The routes of shared frontends as HAProxy's map files: on disk, and in the running process.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::haproxy::{Haproxy, files, front_door};
-use crate::outside::Result;
+use crate::outside::{Error, Result};
 use crate::regular_file;
 
 /// HAProxy refuses a config with a map that does not exist. One that exists is in use.
-pub(crate) fn create_missing(text: &str, config: &Path, mode: u32) -> Result<()> {
-    for (file, _) in front_door::maps(text, config) {
+pub(crate) fn create_missing(text: &str, mode: u32) -> Result<()> {
+    for (file, _) in front_door::maps(text) {
         if !file.exists() {
             files::replace(&file, "", mode)?;
         }
@@ -17,9 +16,9 @@ pub(crate) fn create_missing(text: &str, config: &Path, mode: u32) -> Result<()>
     Ok(())
 }
 
-/// Before HAProxy reads `text` from `config`.
-pub(crate) fn write(text: &str, config: &Path, mode: u32) -> Result<()> {
-    for (file, content) in front_door::maps(text, config) {
+/// Before HAProxy reads `text`.
+pub(crate) fn write(text: &str, mode: u32) -> Result<()> {
+    for (file, content) in front_door::maps(text) {
         if regular_file::text(&file).ok().as_ref() != Some(&content) {
             files::replace(&file, &content, mode)?;
         }
@@ -28,9 +27,9 @@ pub(crate) fn write(text: &str, config: &Path, mode: u32) -> Result<()> {
 }
 
 /// The maps of frontends that a former text had and `text` has not.
-pub(crate) fn remove_others(former: &str, text: &str, config: &Path) -> Result<()> {
-    let kept = front_door::maps(text, config);
-    for (file, _) in front_door::maps(former, config) {
+pub(crate) fn remove_others(former: &str, text: &str) -> Result<()> {
+    let kept = front_door::maps(text);
+    for (file, _) in front_door::maps(former) {
         if kept.iter().all(|(other, _)| *other != file) {
             files::remove(&file)?;
         }
@@ -42,9 +41,12 @@ impl Haproxy {
     /// Brings the maps of the running process to those of `text`. What is new is added before
     /// anything is taken away, so that no request finds none.
     pub(crate) fn update_maps(&self, text: &str) -> Result<()> {
-        for (file, content) in front_door::maps(text, &self.config.config) {
+        for (file, content) in front_door::maps(text) {
             let file = file.display();
             let shown = self.socket.ask(&format!("show map {file}"))?;
+            if shown.starts_with("Unknown") {
+                return Err(Error::new(format!("haproxy: `show map {file}`: {}", shown.trim())));
+            }
             // An address, the key and the value.
             let entry = |line: &str| {
                 let (_, entry) = line.split_once(' ')?;

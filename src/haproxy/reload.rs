@@ -177,7 +177,7 @@ impl Haproxy {
             elsewhere.read_certificates(&routes.front_door, &start_lock)?;
             let routes = elsewhere.servable(routes);
             let text = render::render(&config, &self.state_file, self.drops_root, "", &routes);
-            map_files::create_missing(&text, &config.config, files::PRIVATE)?;
+            map_files::create_missing(&text, files::PRIVATE)?;
             let new = files::write_new(&config.config, &text, files::PRIVATE)?;
             match elsewhere.processes().validate(&start_lock, &new)? {
                 Validation::Accepted => self.check_base_config(),
@@ -259,7 +259,7 @@ impl Haproxy {
     fn roll_back(&self, start_lock: &StartLock, failed: Error) -> Error {
         let Ok(text) = regular_file::text(&self.good()) else { return failed };
         let restore = || -> Result<()> {
-            map_files::write(&text, &self.config.config, self.file_mode())?;
+            map_files::write(&text, self.file_mode())?;
             files::replace(&self.config.config, &text, self.file_mode())?;
             let serving = self.socket.pid().ok().filter(|pid| self.owns(*pid));
             match serving {
@@ -321,6 +321,17 @@ impl ConfigUpdate<'_> {
             proxy.set_pids(pid, None);
             *proxy.fingerprint() = Some(fingerprint);
             *proxy.applied() = Some(routes.clone());
+            proxy.note_certificates_loaded();
+            return Ok((ActionOutput::Unchanged, whole(routes)));
+        }
+        if let Some(pid) = serving
+            && *proxy.fingerprint() == Some(fingerprint.clone())
+            && update.renews_only(routes, pid)
+            && proxy.renew_certificates()?
+        {
+            let text = update.text(routes);
+            files::replace(&proxy.config.config, &text, proxy.file_mode())?;
+            files::replace(&proxy.good(), &text, proxy.file_mode())?;
             return Ok((ActionOutput::Unchanged, whole(routes)));
         }
         let partial = match update.validate(routes)? {
@@ -348,6 +359,14 @@ impl ConfigUpdate<'_> {
         *proxy.fingerprint() = Some(fingerprint);
         *proxy.applied() = Some(partial.routes.clone());
         Ok((effect, partial))
+    }
+
+    /// Whether the process that serves has all of these routes, and other certificates at most.
+    fn renews_only(&self, routes: &Routes, serving: u32) -> bool {
+        let same = render::without_mark(&self.text(routes)) == render::without_mark(&self.good);
+        same && self.proxy.runs(&self.good)
+            && self.proxy.strays(serving).is_empty()
+            && self.proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
     }
 
     /// Whether the certificate is at fault. Every frontend has it, so no service is left out.
@@ -380,7 +399,7 @@ impl ConfigUpdate<'_> {
         proxy.check_base_config()?;
         let new = files::write_new(&proxy.config.config, text, proxy.file_mode())?;
         // Step 5.
-        map_files::write(text, &proxy.config.config, proxy.file_mode())?;
+        map_files::write(text, proxy.file_mode())?;
         files::rename(&new, &proxy.config.config)?;
         if serving.is_none() {
             // The states saved for an earlier reload are out of date.
@@ -393,8 +412,9 @@ impl ConfigUpdate<'_> {
             // A worker that somebody else starts later must not load these states.
             files::remove(&proxy.state_file)?;
         }
+        proxy.note_certificates_loaded();
         // Step 9.
-        map_files::remove_others(&self.good, text, &proxy.config.config)?;
+        map_files::remove_others(&self.good, text)?;
         files::replace(&proxy.good(), text, proxy.file_mode())?;
         proxy.set_server_states(&drains(routes))?;
         Ok(ActionOutput::Changed)
@@ -406,7 +426,7 @@ impl Validator for ConfigUpdate<'_> {
     fn validate(&mut self, routes: &Routes) -> Result<Validation> {
         let text = self.text(routes);
         let proxy = self.proxy;
-        map_files::create_missing(&text, &proxy.config.config, proxy.file_mode())?;
+        map_files::create_missing(&text, proxy.file_mode())?;
         let new = files::write_new(&proxy.config.config, &text, proxy.file_mode())?;
         proxy.validate(self.start_lock, &new)
     }

@@ -44,6 +44,14 @@ const STATS: &str = "_statistics";
 /// The account that HAProxy changes to when root starts it; HAProxy's packages create it.
 pub(crate) const ACCOUNT: &str = "haproxy";
 
+/// Begins the line that changes with the certificates.
+const MARK: &str = "# Certificate: ";
+
+/// Without what changes with the certificates.
+pub(crate) fn without_mark(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with(MARK)).collect()
+}
+
 /// `drops_root`: HAProxy is started by root and there is an account for it. `mark` is that of the
 /// certificates: with it the text changes when they do.
 pub(crate) fn render(
@@ -55,7 +63,7 @@ pub(crate) fn render(
 ) -> String {
     let mut out = String::from("# Written by plimsoll. Changes are lost at the next reload.\n");
     if !mark.is_empty() {
-        let _ = writeln!(out, "# Certificate: {mark}");
+        let _ = writeln!(out, "{MARK}{mark}");
     }
     out.push_str("global\n");
     let socket = quoted(&config.socket.to_string_lossy());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::time::Wall;
+use crate::model::time::{DAY, Wall};
 
 /// One certificate file of an operator's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,4 +21,11 @@ pub(crate) struct CertificateFacts {
     pub(crate) names: Vec<String>,
     /// After this moment clients refuse it.
     pub(crate) not_after: Wall,
+}
+
+impl CertificateFacts {
+    /// Whole days until clients refuse it; below zero they do.
+    pub(crate) fn days_left(&self, now: Wall) -> i64 {
+        self.not_after.0.saturating_sub(now.0).div_euclid(DAY)
+    }
 }

@@ -131,6 +131,9 @@ pub(crate) enum Kind {
     ProxyFull,
     ProxyKilled,
     ProxyDied,
+    CertificateRejected,
+    CertificateRenewed,
+    CertificateExpires,
     DockerLost,
     DockerBack,
     SwarmDegraded,
@@ -150,7 +153,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 62] = [
+    pub(crate) const ALL: [Kind; 65] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -197,6 +200,9 @@ impl Kind {
         Kind::ProxyFull,
         Kind::ProxyKilled,
         Kind::ProxyDied,
+        Kind::CertificateRejected,
+        Kind::CertificateRenewed,
+        Kind::CertificateExpires,
         Kind::DockerLost,
         Kind::DockerBack,
         Kind::SwarmDegraded,
@@ -263,6 +269,9 @@ impl Kind {
             Kind::ProxyFull => "haproxy.full",
             Kind::ProxyKilled => "haproxy.killed",
             Kind::ProxyDied => "haproxy.died",
+            Kind::CertificateRejected => "certificate.rejected",
+            Kind::CertificateRenewed => "certificate.renewed",
+            Kind::CertificateExpires => "certificate.expires",
             Kind::DockerLost => "docker.lost",
             Kind::DockerBack => "docker.back",
             Kind::SwarmDegraded => "swarm.degraded",
@@ -310,6 +319,8 @@ impl Kind {
             | Kind::ProxyFull
             | Kind::ProxyKilled
             | Kind::ProxyDied
+            | Kind::CertificateRejected
+            | Kind::CertificateExpires
             | Kind::MetricFailed
             | Kind::StateMissing
             | Kind::HistoryNotSaved
@@ -326,6 +337,7 @@ impl Kind {
             | Kind::ReplicaRestarted
             | Kind::ReplicaRenamed
             | Kind::ReplicaRemoved
+            | Kind::CertificateRenewed
             | Kind::ComposeStopped
             | Kind::ComposePaused
             | Kind::ComposeUnpaused

@@ -10,7 +10,7 @@ pub(crate) struct ActiveProblem {
     pub(crate) kind: ProblemKind,
     /// `None`: it concerns the daemon or HAProxy as a whole.
     pub(crate) service: Option<String>,
-    /// Of a failing webhook: its place in the config.
+    /// Of a failing webhook: its place in the config; of a certificate: its file.
     pub(crate) replica: Option<String>,
     /// What is wrong, and the cause where it is known. One line.
     pub(crate) message: String,
@@ -75,6 +75,8 @@ kinds! {
     ConfigRejected Warning "config.rejected"
     HistoryNotSaved Warning "history.not_saved"
     WebhookFailed Warning "webhook.failed"
+    CertificateRejected Warning "certificate.rejected"
+    CertificateExpires Warning "certificate.expires"
     CrashLoop Warning "health.crash_loop"
     ReplicaNotReady Warning "replica.not_ready"
     HealthUnhealthy Warning "health.unhealthy"

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::certificate::CertificateSeen;
 use crate::model::decision::Decision;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
@@ -34,6 +35,8 @@ pub(crate) struct Status {
     pub(crate) old_proxies: Option<u32>,
     /// By name.
     pub(crate) services: Vec<ServiceStatus>,
+    /// Of the shared frontends.
+    pub(crate) certificates: Vec<CertificateSeen>,
     /// Services that left the config and whose containers run on.
     pub(crate) orphans: Vec<String>,
     /// Of the Swarm, where it runs a service of the config.

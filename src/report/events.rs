@@ -17,6 +17,7 @@ use crate::model::schedule::EffectiveSchedule;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::units::plural;
 use crate::report::action_events::events_of;
+use crate::report::certificates::CertificateEvents;
 use crate::report::dedup::{Deduplicator, Novelty};
 use crate::report::ignored_containers::IgnoredContainers;
 use crate::report::orphans;
@@ -43,6 +44,7 @@ pub(crate) struct Conditions {
     repeated: Deduplicator,
     crowded: bool,
     pub(crate) full: ProxyFull,
+    pub(crate) certificates: CertificateEvents,
     /// Metrics that fail, by service.
     failing: BTreeMap<String, BTreeSet<Source>>,
     /// By service.

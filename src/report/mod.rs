@@ -2,6 +2,7 @@
 
 mod action_events;
 pub(crate) mod events;
+pub(crate) mod certificates;
 mod proxy_full;
 mod orphans;
 pub(crate) mod problems;

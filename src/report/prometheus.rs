@@ -56,6 +56,7 @@ fn samples(
         Series::Problem => status.into_iter().for_each(|s| problems(page, s)),
         Series::HaproxyUp => page.one(status.map(|s| flag(s.old_proxies.is_some()))),
         Series::OldProcesses => page.one(status.and_then(|s| s.old_proxies).map(f64::from)),
+        Series::CertificateDays => status.into_iter().for_each(|s| certificate_days(page, s)),
         Series::BackendRequests => page.backends(services, |t| t.total.requests),
         Series::BackendResponses => services.iter().for_each(|s| responses(page, s)),
         Series::BackendBytes => services.iter().for_each(|s| bytes(page, s)),
@@ -224,6 +225,14 @@ fn problems(page: &mut Page, status: &Status) {
     let all: BTreeSet<_> = status.problems.iter().map(labels).collect();
     for (kind, service) in all {
         page.sample(&[("kind", kind), ("service", service.as_deref().unwrap_or(""))], 1.0);
+    }
+}
+
+fn certificate_days(page: &mut Page, status: &Status) {
+    for seen in &status.certificates {
+        let source = seen.source.display().to_string();
+        let days = seen.served.as_ref().map(|facts| facts.days_left(status.at) as f64);
+        days.into_iter().for_each(|days| page.sample(&[("file", &source)], days));
     }
 }
 

@@ -93,6 +93,8 @@ series! {
         "Duration of reloads of HAProxy, until the new process served."
     OldProcesses = Gauge "plimsoll_haproxy_old_processes"
         "Old HAProxy processes that still finish their sessions."
+    CertificateDays = Gauge "plimsoll_certificate_days_left"
+        "Days until a certificate of a shared frontend expires."
     BackendRequests = Counter "plimsoll_backend_requests_total"
         "Requests of clients for a service that HAProxy counted; a repeated one is one."
     BackendResponses = Counter "plimsoll_backend_responses_total"

@@ -4,6 +4,7 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
+use crate::model::certificate::CertificateSeen;
 use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
 use crate::model::memory::{Hold, Pause};
@@ -41,6 +42,7 @@ pub(crate) fn status(status: &Status) -> Value {
             "old_processes": status.old_proxies,
         },
         "services": services,
+        "certificates": status.certificates.iter().map(|c| certificate(status.at, c)).collect::<Vec<_>>(),
         "orphans": status.orphans,
         "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
     })
@@ -190,6 +192,17 @@ fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
     }
+}
+
+fn certificate(now: Wall, seen: &CertificateSeen) -> Value {
+    let served = seen.served.as_ref();
+    json!({
+        "file": seen.source,
+        "names": served.map(|facts| &facts.names),
+        "not_after": served.and_then(|facts| stamp(facts.not_after)),
+        "days_left": served.map(|facts| facts.days_left(now)),
+        "rejected": seen.rejected,
+    })
 }
 
 fn stamp(at: Wall) -> Option<String> {

@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::daemon::{Daemon, reached, secs};
+use crate::daemon::{Daemon, plimsoll, reached, secs, signal};
 use crate::fake_http;
 use crate::harness::{Harness, free_address};
 
@@ -74,21 +74,8 @@ impl Site {
         daemon
     }
 
-    /// `url` names no port: that is the frontend's.
     fn ask(&self, frontend: &str, url: &str, args: &[&str]) -> Answer {
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let (host, path) = rest.split_once('/').unwrap();
-        let (address, port) = frontend.split_once(':').unwrap();
-        let resolve = format!("{host}:{port}:{address}");
-        let url = format!("{scheme}://{host}:{port}/{path}");
-        let mut curl = Command::new("curl");
-        curl.args(["-sk", "--max-time", "10", "--noproxy", "*", "--resolve", &resolve]);
-        curl.args(["-w", "\n%{http_code} %{redirect_url}"]).args(args).arg(url);
-        let out = String::from_utf8(curl.output().unwrap().stdout).unwrap();
-        let (body, last) = out.rsplit_once('\n').unwrap();
-        let (status, location) = last.split_once(' ').unwrap();
-        let (location, body) = (location.to_owned(), body.to_owned());
-        Answer { status: status.parse().unwrap(), location, body }
+        curl(frontend, url, args)
     }
 
     /// The service of an answer, and the path that it got.
@@ -100,6 +87,23 @@ impl Site {
         let service = if own.ends_with(&format!(":{}", self.api_port)) { "api" } else { "web" };
         format!("{service} {}", line.split(' ').nth(1).unwrap_or_default())
     }
+}
+
+/// `url` names no port: that is the frontend's.
+fn curl(frontend: &str, url: &str, args: &[&str]) -> Answer {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (host, path) = rest.split_once('/').unwrap();
+    let (address, port) = frontend.split_once(':').unwrap();
+    let resolve = format!("{host}:{port}:{address}");
+    let url = format!("{scheme}://{host}:{port}/{path}");
+    let mut curl = Command::new("curl");
+    curl.args(["-sk", "--max-time", "10", "--noproxy", "*", "--resolve", &resolve]);
+    curl.args(["-w", "\n%{http_code} %{redirect_url}"]).args(args).arg(url);
+    let out = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+    let (body, last) = out.rsplit_once('\n').unwrap();
+    let (status, location) = last.split_once(' ').unwrap();
+    let (location, body) = (location.to_owned(), body.to_owned());
+    Answer { status: status.parse().unwrap(), location, body }
 }
 
 /// Key and certificate in one file.
@@ -146,4 +150,258 @@ fn each_request_goes_to_the_service_of_its_route() {
             assert_eq!(got, want, "{url} {args:?}: {answer:?}");
         }
     }
+}
+
+/// The headers that the replica got, of those that proxies write.
+fn forwarded(answer: &Answer) -> Vec<&str> {
+    let ours = |line: &&str| {
+        ["x-forwarded", "forwarded", "x-real-ip", "host:"].iter().any(|name| line.starts_with(name))
+    };
+    answer.body.lines().filter(ours).collect()
+}
+
+const FORGED: [&str; 12] = [
+    "-H",
+    "X-Forwarded-For: 6.6.6.6",
+    "-H",
+    "x-forwarded-proto: gopher",
+    "-H",
+    "X-FORWARDED-HOST: evil.example",
+    "-H",
+    "X-Forwarded-Prefix: /evil",
+    "-H",
+    "Forwarded: for=6.6.6.6",
+    "-H",
+    "X-Real-IP: 6.6.6.6",
+];
+
+#[test]
+fn what_clients_say_of_themselves_is_believed_from_trusted_proxies_only() {
+    let mut site = Site::new("forwarded");
+    let daemon = site.start();
+    let port = |frontend: &str| frontend.rsplit(':').next().unwrap().to_owned();
+    let (http, https) = (port(&site.http), port(&site.https));
+    let url = "http://eu.shop.example/api/x";
+    let host = format!("host: eu.shop.example:{http}");
+    let lines = |answer: &Answer| {
+        let mut lines: Vec<String> = forwarded(answer).into_iter().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    // curl has an address of loopback.
+    let mut want = vec![
+        host.clone(),
+        "x-forwarded-for: 127.0.0.1".to_owned(),
+        format!("x-forwarded-host: eu.shop.example:{http}"),
+        format!("x-forwarded-port: {http}"),
+        "x-forwarded-prefix: /api".to_owned(),
+        "x-forwarded-proto: http".to_owned(),
+    ];
+    assert_eq!(lines(&site.ask(&site.http, url, &FORGED)), want);
+    want[0] = format!("host: eu.shop.example:{https}");
+    want[2] = format!("x-forwarded-host: eu.shop.example:{https}");
+    want[3] = format!("x-forwarded-port: {https}");
+    want[5] = "x-forwarded-proto: https".to_owned();
+    assert_eq!(lines(&site.ask(&site.https, &url.replace("http", "https"), &FORGED)), want);
+
+    site.harness.set("/load_balancer/trusted_proxies", json!(["10.0.0.0/8", "127.0.0.0/8"]));
+    site.harness.write();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=config.reloaded", "load_balancer.trusted_proxies"], secs(10));
+    let trusted = || lines(&site.ask(&site.http, url, &FORGED));
+    let want = [
+        "forwarded: for=6.6.6.6".to_owned(),
+        host,
+        "x-forwarded-for: 127.0.0.1".to_owned(),
+        "x-forwarded-for: 6.6.6.6".to_owned(),
+        "x-forwarded-host: evil.example".to_owned(),
+        format!("x-forwarded-port: {http}"),
+        "x-forwarded-prefix: /api".to_owned(),
+        "x-forwarded-proto: gopher".to_owned(),
+        "x-real-ip: 6.6.6.6".to_owned(),
+    ];
+    assert!(reached(secs(10), || trusted() == want), "{:?}", trusted());
+}
+
+#[test]
+fn plain_http_is_redirected_and_https_says_for_how_long_it_is_to_be_used() {
+    let site = Site::new("redirect");
+    let _daemon = site.start();
+    let port = site.https.rsplit(':').next().unwrap();
+    for (method, args, status) in [
+        ("GET", &["--http1.1"][..], 301),
+        ("GET", &["--http2-prior-knowledge"], 301),
+        ("HEAD", &["--head"], 301),
+        ("POST", &["-d", "x"], 308),
+        ("DELETE", &["-X", "DELETE"], 308),
+    ] {
+        let answer = site.ask(&site.redirect, "http://any.example/a%20b?c=d&e", args);
+        let want = format!("https://any.example:{port}/a%20b?c=d&e");
+        assert_eq!((answer.status, answer.location), (status, want), "{method}");
+    }
+    // A client that says no host cannot be sent anywhere.
+    let nameless = site.ask(&site.redirect, "http://any.example/", &["--http1.0", "-H", "Host:"]);
+    assert_eq!(nameless.status, 400, "{nameless:?}");
+
+    let hsts = |frontend: &str, url: &str| {
+        let answer = site.ask(frontend, url, &["-i"]);
+        let lower = answer.body.to_ascii_lowercase();
+        lower.lines().filter(|line| line.starts_with("strict-transport-security")).count()
+    };
+    assert_eq!(hsts(&site.https, "https://shop.example/"), 1);
+    assert_eq!(hsts(&site.http, "http://shop.example/"), 0);
+    let nobody = site.ask(&site.http, "http://nobody.example/", &["-i"]);
+    assert!(nobody.body.contains("No service has this address"), "{nobody:?}");
+}
+
+/// The file that a connection with this name is served with, and its version of TLS.
+fn handshake(site: &Site, args: &[&str]) -> String {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-connect", &site.https]).args(args);
+    openssl.stdin(std::process::Stdio::null());
+    let out = openssl.output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let subject = text.lines().find_map(|line| line.strip_prefix("subject="));
+    subject.map(|name| name.replace(' ', "")).unwrap_or_default()
+}
+
+#[test]
+fn a_certificate_is_chosen_by_name_and_old_versions_are_refused() {
+    let mut site = Site::new("sni");
+    certify(&site.harness, "api", "api.example");
+    let both = [site.harness.dir.join("shop.pem"), site.harness.dir.join("api.pem")];
+    site.harness.set("/load_balancer/frontends/https/certificates", json!(both));
+    let _daemon = site.start();
+    for (name, want) in [
+        (Some("api.example"), "CN=api.example"),
+        (Some("shop.example"), "CN=shop.example"),
+        (Some("other.example"), "CN=shop.example"),
+        (None, "CN=shop.example"),
+    ] {
+        let args = name.map_or(vec!["-noservername"], |name| vec!["-servername", name]);
+        assert_eq!(handshake(&site, &args), want, "{name:?}");
+    }
+    assert_eq!(handshake(&site, &["-tls1_2"]), "CN=shop.example");
+    assert_eq!(handshake(&site, &["-tls1_3"]), "CN=shop.example");
+    assert_eq!(handshake(&site, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]), "");
+}
+
+/// Requests over HTTPS, one after the other, until it is stopped; gives what failed.
+struct Asker {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<(u32, Vec<String>)>,
+}
+
+impl Asker {
+    fn start(site: &Site, frontend: &str, url: &str) -> Asker {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_over = stop.clone();
+        let (frontend, url) = (frontend.to_owned(), url.to_owned());
+        let thread = std::thread::spawn(move || {
+            let (mut sent, mut failed) = (0, Vec::new());
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let answer = curl(&frontend, &url, &[]);
+                sent += 1;
+                if answer.status != 200 {
+                    failed.push(format!("{answer:?}"));
+                }
+            }
+            (sent, failed)
+        });
+        Asker { stop, thread }
+    }
+
+    #[track_caller]
+    fn stop(self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (sent, failed) = self.thread.join().unwrap();
+        assert!(failed.is_empty() && 5 < sent, "{sent} were sent, failed: {failed:?}");
+    }
+}
+
+fn haproxy_pid(site: &Site) -> String {
+    std::fs::read_to_string(site.harness.dir.join("haproxy.pid")).unwrap()
+}
+
+#[test]
+fn routes_change_in_the_running_haproxy() {
+    let mut site = Site::new("route-change");
+    let daemon = site.start();
+    let pid = haproxy_pid(&site);
+    let asker = Asker::start(&site, &site.https, "https://shop.example/x");
+    let new = json!([{ "host": "new.example", "path": "/api", "strip_path": true },
+                     { "host": "shop.example", "path": "/api" }]);
+    site.harness.set("/services/api/routes", new);
+    site.harness.write();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=config.reloaded", "services.api: routes"], secs(10));
+    let got = |url: &str| site.reached_by(&site.ask(&site.http, url, &[]));
+    let is_new = || got("http://new.example/api/x") == "api /x";
+    assert!(reached(secs(10), is_new), "{:#?}", daemon.lines());
+    for (url, want) in
+        [("http://shop.example/api/v1/x", "api /api/v1/x"), ("http://shop.example/x", "web /x")]
+    {
+        assert_eq!(got(url), want, "{url}");
+    }
+    let gone = site.ask(&site.http, "http://api.example/", &[]);
+    assert_eq!(gone.status, 404, "{gone:?}");
+    asker.stop();
+    assert_eq!(haproxy_pid(&site), pid, "it was reloaded: {:#?}", daemon.lines());
+    // What the next process will read is the same.
+    let map = std::fs::read_to_string(site.harness.dir.join("haproxy.cfg.http.map")).unwrap();
+    assert_eq!(
+        map,
+        "new.example/api/ api@1\nshop.example/ web\nshop.example/api/ api\n\
+                     xn--bcher-kva.example/ web\n"
+    );
+    let bad = format!("{:#?}", daemon.lines());
+    assert!(!bad.contains("update_failed") && !bad.contains("reload_failed"), "{bad}");
+}
+
+#[test]
+fn a_renewed_certificate_is_served_without_a_reload_and_a_bad_one_never_is() {
+    let site = Site::new("renewal");
+    let daemon = site.start();
+    let pid = haproxy_pid(&site);
+    let asker = Asker::start(&site, &site.https, "https://shop.example/x");
+    let pem = site.harness.dir.join("shop.pem");
+    let good = std::fs::read_to_string(&pem).unwrap();
+    certify(&site.harness, "other", "shop.example");
+    let other = std::fs::read_to_string(site.harness.dir.join("other.pem")).unwrap();
+    let (certificate, _) = other.split_once("-----BEGIN PRIVATE").unwrap();
+    let (_, key) = good.split_once("-----BEGIN PRIVATE").unwrap();
+    for (text, why) in [
+        ("", "no private key"),
+        ("-----BEGIN PRIVATE KEY-----\n", "no certificate"),
+        (&good[..good.len() / 4], "no private key"),
+        // The key of another one.
+        (&format!("{certificate}-----BEGIN PRIVATE{key}"), "its private key is that of another"),
+    ] {
+        let from = daemon.lines().len();
+        site.harness.dir.write("shop.pem", text);
+        daemon.wait_from(
+            from,
+            &["warn kind=certificate.rejected", why, "the one before is served"],
+            secs(10),
+        );
+        assert_eq!(handshake(&site, &[]), "CN=shop.example", "{why}");
+    }
+    let said = String::from_utf8(
+        plimsoll(&["status", "--socket", site.harness.dir.join("api.sock").to_str().unwrap()])
+            .stdout,
+    )
+    .unwrap();
+    assert!(said.contains("fix: correct the file"), "{said}");
+
+    certify(&site.harness, "shop", "renewed.example");
+    daemon.wait(&["info kind=certificate.rejected", "resolved"], secs(10));
+    assert!(reached(secs(10), || handshake(&site, &[]) == "CN=renewed.example"));
+    asker.stop();
+    assert_eq!(haproxy_pid(&site), pid, "it was reloaded: {:#?}", daemon.lines());
+    // The next process reads the same.
+    let from = daemon.lines().len();
+    let pid: u32 = pid.trim().parse().unwrap();
+    signal(pid, "KILL");
+    daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(10));
+    assert!(reached(secs(10), || handshake(&site, &[]) == "CN=renewed.example"));
 }

@@ -47,6 +47,16 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
              that it did not get are in `plimsoll events`"
                 .to_owned()
         }
+        ProblemKind::CertificateRejected => {
+            "correct the file, or `certificates` of the frontend; it is read again as soon as it \
+             changes"
+                .to_owned()
+        }
+        ProblemKind::CertificateExpires => {
+            "renew it (`certbot renew`): see why your ACME client has not; a new file is served as \
+             soon as it is there"
+                .to_owned()
+        }
         ProblemKind::ConfigRejected => {
             "correct the config (`plimsoll check` shows each error), then `plimsoll reload`; the \
              old config runs until then"

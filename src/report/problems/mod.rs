@@ -12,6 +12,7 @@ use crate::model::status::{
     Failure, ReplicaState, ReplicaStatus, RolloutState, ServiceStatus, Status,
 };
 use crate::model::time::Wall;
+use crate::report::certificates;
 
 /// Failures of one service that are kept: of the last replicas that failed.
 const FAILURES_MAX: usize = 8;
@@ -269,6 +270,15 @@ fn of_daemon(status: &Status) -> Vec<Candidate> {
         },
         Some(_) => Candidate::new(ProblemKind::HaproxyReloadFailed, error.clone()),
     }));
+    for seen in &status.certificates {
+        let source = seen.source.display().to_string();
+        let rejected = seen.rejected.clone().map(|why| (ProblemKind::CertificateRejected, why));
+        let expires = certificates::expiry(seen, status.at);
+        let expires = expires.map(|why| (ProblemKind::CertificateExpires, why));
+        for (kind, why) in rejected.into_iter().chain(expires) {
+            found.push(Candidate::new(kind, why).replica(&source));
+        }
+    }
     found.extend(status.orphans.iter().map(|name| {
         let message = "it is not in the config, but its containers still run";
         Candidate::new(ProblemKind::ServiceOrphaned, message).service(name)

@@ -79,6 +79,7 @@ fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
         docker_error: None,
         proxy_error: None,
         old_proxies: Some(0),
+        certificates: Vec::new(),
         services,
         orphans: Vec::new(),
         nodes: Vec::new(),
