@@ -49,6 +49,8 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
 fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
     let from = &old.container;
     let to = &new.container;
+    let from_policy = &old.policy;
+    let to_policy = &new.policy;
     let when = &old.timetable;
     let then = &new.timetable;
     let differs = [
@@ -77,7 +79,17 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("cooldown_period", old.cooldown != new.cooldown),
         ("health_check", old.health != new.health),
         ("rollout", old.rollout != new.rollout),
-        ("retry", old.retry != new.retry),
+        ("protocol", from_policy.protocol != to_policy.protocol),
+        ("balance", from_policy.balance != to_policy.balance),
+        ("sticky", from_policy.sticky != to_policy.sticky),
+        ("timeouts", from_policy.timeouts != to_policy.timeouts),
+        ("max_connections", from_policy.max_connections != to_policy.max_connections),
+        ("retry", old.retry != new.retry || from_policy.retries != to_policy.retries),
+        ("allow", from_policy.allow != to_policy.allow),
+        ("basic_auth", from_policy.basic_auth != to_policy.basic_auth),
+        ("rate_limit", from_policy.rate_limit != to_policy.rate_limit),
+        ("request_headers", from_policy.request_headers != to_policy.request_headers),
+        ("response_headers", from_policy.response_headers != to_policy.response_headers),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];

@@ -102,7 +102,7 @@ fn certificates(node: &Node) -> Vec<PathBuf> {
     nodes.into_iter().filter_map(|node| values::path(Some(node))).collect()
 }
 
-fn networks(node: &Node) -> Vec<Network> {
+pub(crate) fn networks(node: &Node) -> Vec<Network> {
     node.list().unwrap_or_default().iter().filter_map(network).collect()
 }
 

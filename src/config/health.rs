@@ -95,21 +95,31 @@ fn expect(node: &Node) -> Option<Vec<(u16, u16)>> {
     ranges.or_else(|| node.wrong(allowed))
 }
 
-/// Names are tokens of RFC 9110; values are printable ASCII, which every server accepts.
+pub(crate) const HEADER_NAME: &str = "a header name must consist of letters, digits and `-`";
+
+/// Whether it is a token of RFC 9110.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+/// Printable ASCII, which every server accepts.
+pub(crate) fn header_value(node: &Node) -> Option<Secret> {
+    let value = node.secret()?;
+    if value.expose().bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Some(value);
+    }
+    node.error("a header value must be printable ASCII on one line");
+    None
+}
+
 fn headers(section: Option<Section>) -> Vec<(String, Secret)> {
-    let Some(section) = section else { return Vec::new() };
     let mut out = Vec::new();
-    for (name, node) in section.entries() {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(token) {
-            node.bad_name("a header name must consist of letters, digits and `-`");
-            continue;
-        }
-        let Some(value) = node.secret() else { continue };
-        if value.expose().bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    for (name, node) in section.map(|section| section.entries()).unwrap_or_default() {
+        if !is_header_name(name) {
+            node.bad_name(HEADER_NAME);
+        } else if let Some(value) = header_value(&node) {
             out.push((name.to_owned(), value));
-        } else {
-            node.error("a header value must be printable ASCII on one line");
         }
     }
     out

@@ -20,6 +20,7 @@ mod secret;
 mod service;
 #[cfg(test)]
 mod tests;
+mod traffic_policy;
 mod values;
 
 use std::cell::RefCell;

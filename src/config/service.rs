@@ -12,13 +12,13 @@ use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
 use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
-use crate::config::{health, hours, metric};
+use crate::config::{health, hours, metric, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::route::{FrontDoor, Route};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Cooldown, Listen, Percent, Platform, Retry, Rollout, Service, ServiceName,
+    Band, Cooldown, Listen, Percent, Platform, Rollout, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -85,7 +85,8 @@ fn service(
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
-    let retry = retry(section.get("retry"));
+    let (policy, retry) = traffic_policy::policy(&section);
+    traffic_policy::beside(&section, &policy, &metrics);
     let span = |key, longest| {
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
@@ -106,6 +107,7 @@ fn service(
         health,
         rollout,
         retry: retry.unwrap_or(least.retry),
+        policy,
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
         ..least
@@ -220,15 +222,6 @@ fn rollout(section: Option<Section>) -> Rollout {
     out.rollback = rollback.unwrap_or(out.rollback);
     section.done();
     out
-}
-
-fn retry(node: Option<Node>) -> Option<Retry> {
-    let known = |word: &str| match word {
-        "connect" => Some(Retry::Connect),
-        "safe" => Some(Retry::Safe),
-        _ => None,
-    };
-    node?.word("connect or safe", known)
 }
 
 fn band(section: &Section, bounds: Option<Bounds>) -> Option<Band> {

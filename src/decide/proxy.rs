@@ -131,7 +131,7 @@ fn plan_routes(
                 (None, _) => settle(now, seen, routes, memory),
             };
         }
-        if !agrees && seen.takes_dynamic_servers && changes_servers_only(routes, memory) {
+        if !agrees && seen.takes_dynamic_servers && changes_servers_only(routes, seen, memory) {
             return ProxyPlan::Do(Action::UpdateServers { routes: routes.clone() });
         }
         if OLD_MAX <= seen.old_processes {
@@ -166,8 +166,12 @@ fn reload(routes: &Routes, seen: Option<&ProxySeen>) -> Action {
 }
 
 /// Whether only servers change. After a partially applied reload, a whole one is due.
-fn changes_servers_only(routes: &Routes, memory: &ProxyMemory) -> bool {
-    memory.failure.is_none() && memory.applied.as_ref().is_some_and(|a| a.same_but_servers(routes))
+fn changes_servers_only(routes: &Routes, seen: &ProxySeen, memory: &ProxyMemory) -> bool {
+    memory.failure.is_none()
+        && memory.applied.as_ref().is_some_and(|applied| {
+            applied.same_but_servers(routes)
+                && (seen.takes_dynamic_cookies || applied.same_sticky_servers(routes))
+        })
 }
 
 /// HAProxy has the desired state; only first health checks and deletions are left.

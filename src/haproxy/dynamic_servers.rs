@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::PoisonError;
 
 use crate::haproxy::process::Validation;
-use crate::haproxy::{Haproxy, files, map_files, render};
+use crate::haproxy::{Haproxy, files, map_files, policy, render};
 use crate::model::action::ActionOutput;
 use crate::model::proxy::{Backend, Routes, SeenServer, Server};
 use crate::model::replica::AdminState;
@@ -116,7 +116,8 @@ impl Haproxy {
         let name = &server.name;
         let options = render::server_options(backend);
         let name = format!("{}/{name}", backend.service);
-        let add = format!("add server {name} {} {options}", server.address);
+        let cookie = policy::server_cookie(backend, &server.name);
+        let add = format!("add server {name} {} {options}{cookie}", server.address);
         self.run_command(&add, "New server registered.")?;
         self.run_command(&format!("enable health {name}"), "")?;
         self.run_command(&format!("set server {name} state drain"), "")

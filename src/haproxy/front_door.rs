@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::haproxy::files;
-use crate::model::proxy::Routes;
+use crate::haproxy::{files, policy};
+use crate::model::proxy::{Backend, Routes};
 use crate::model::route::{Frontend, STRIP_SEGMENTS_MAX};
+
+/// The default of `timeouts.client`.
+const CLIENT: Duration = Duration::from_secs(60);
 
 /// Begins the comment before the routes of a map.
 const MAP: &str = "    # map ";
@@ -21,6 +25,8 @@ const STRIP: char = '@';
 const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
                        ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
                        ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+
+const HSTS: &str = "Strict-Transport-Security";
 
 /// What a client gets that no service is for.
 const NOT_FOUND: &str = "<!doctype html><title>404 Not Found</title><h1>404 Not Found</h1>\
@@ -66,6 +72,9 @@ impl SharedSettings<'_> {
         if let Some(limit) = self.limit {
             let _ = writeln!(out, "    maxconn {limit}");
         }
+        // One frontend has one, so it is the longest.
+        let clients = self.routes.backends.iter().filter_map(|b| b.policy.timeouts.client);
+        policy::timeout("client", clients.max().map(|span| span.max(CLIENT)), out);
         if frontend.redirects {
             self.redirect(out);
             return;
@@ -102,6 +111,13 @@ impl SharedSettings<'_> {
             let _ = writeln!(out, "    acl trusted src {network}");
         }
         let unless = if trusted.is_empty() { "" } else { " unless trusted" };
+        out.push_str("    http-request set-var(txn.client) src\n");
+        if !trusted.is_empty() {
+            out.push_str(
+                "    http-request set-var(txn.client) req.hdr_ip(X-Forwarded-For,-1) \
+                 if trusted { req.hdr(X-Forwarded-For) -m found }\n",
+            );
+        }
         for header in ["X-Forwarded- -m beg", "Forwarded", "X-Real-IP"] {
             let _ = writeln!(out, "    http-request del-header {header}{unless}");
         }
@@ -156,39 +172,52 @@ impl SharedSettings<'_> {
 
     fn send(&self, frontend: &Frontend, out: &mut String) {
         let default = frontend.default.as_ref();
-        let names = self.routes.backends.iter().map(|b| &b.service);
-        let default =
-            names.into_iter().find(|name| Some(*name) == default).map(|name| name.as_str());
-        if default.is_none() {
-            let _ = writeln!(
+        let backends = &self.routes.backends;
+        let default = backends.iter().map(|b| &b.service).find(|name| Some(*name) == default);
+        let _ = match default {
+            Some(name) => writeln!(
+                out,
+                "    http-request set-var(txn.backend) str({name}) \
+                 unless {{ var(txn.backend) -m found }}"
+            ),
+            None => writeln!(
                 out,
                 "    http-request return status 404 content-type text/html string '{NOT_FOUND}' \
                  unless {{ var(txn.backend) -m found }}"
-            );
-        }
+            ),
+        };
         if let Some(age) = frontend.hsts {
-            let name = "Strict-Transport-Security";
-            let _ = writeln!(
-                out,
-                "    http-after-response set-header {name} max-age={} \
-                 unless {{ res.hdr({name}) -m found }}",
-                age.as_secs()
-            );
+            self.hsts(age, out);
         }
         if !self.safe.is_empty() {
+            let safe = self.safe.join(" ");
             let _ = writeln!(
                 out,
-                "    use_backend %[var(txn.backend)]:first if METH_GET {{ var(txn.backend) -m str {} }}",
-                self.safe.join(" ")
+                "    use_backend %[var(txn.backend)]:first \
+                 if METH_GET {{ var(txn.backend) -m str {safe} }}"
             );
         }
-        let _ =
-            writeln!(out, "    use_backend %[var(txn.backend)] if {{ var(txn.backend) -m found }}");
-        let Some(default) = default else { return };
-        if self.safe.contains(&default) {
-            let _ = writeln!(out, "    use_backend {default}:first if METH_GET");
-        }
-        let _ = writeln!(out, "    default_backend {default}");
+        out.push_str("    use_backend %[var(txn.backend)]\n");
+    }
+
+    /// What an app or the config of its service says goes before.
+    fn hsts(&self, age: Duration, out: &mut String) {
+        let removes = |b: &&Backend| {
+            let headers = &b.policy.response_headers;
+            headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(HSTS) && value.is_none())
+        };
+        let without = self.routes.backends.iter().filter(removes).map(|b| b.service.as_str());
+        let without: Vec<&str> = without.collect();
+        let or_without = match without.is_empty() {
+            true => String::new(),
+            false => format!(" or {{ var(txn.backend) -m str {} }}", without.join(" ")),
+        };
+        let _ = writeln!(
+            out,
+            "    http-after-response set-header {HSTS} max-age={} \
+             unless {{ res.hdr({HSTS}) -m found }}{or_without}",
+            age.as_secs()
+        );
     }
 }
 

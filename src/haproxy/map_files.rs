@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::haproxy::{Haproxy, files, front_door};
+use crate::haproxy::{Haproxy, files, front_door, policy};
+use crate::model::action::SetServerState;
+use crate::model::replica::AdminState;
 use crate::outside::{Error, Result};
 use crate::regular_file;
 
@@ -41,7 +43,11 @@ impl Haproxy {
     /// Brings the maps of the running process to those of `text`. What is new is added before
     /// anything is taken away, so that no request finds none.
     pub(crate) fn update_maps(&self, text: &str) -> Result<()> {
+        let draining = policy::draining_map(&self.config.config);
         for (file, content) in front_door::maps(text) {
+            if file == draining {
+                continue;
+            }
             let file = file.display();
             let shown = self.socket.ask(&format!("show map {file}"))?;
             if shown.starts_with("Unknown") {
@@ -68,5 +74,23 @@ impl Haproxy {
             }
         }
         Ok(())
+    }
+
+    /// The cookie of a server that drains does not count any more, so that its clients go elsewhere
+    /// with their next request. HAProxy's own drain state goes on to serve them.
+    pub(crate) fn update_cookies(&self, set: &SetServerState) -> Result<()> {
+        let file = policy::draining_map(&self.config.config);
+        if !file.exists() {
+            return Ok(());
+        }
+        let file = file.display();
+        let server = &set.server;
+        // A server that is not in the map is no error here.
+        let answer = self.socket.ask(&format!("del map {file} {server}"))?;
+        let has_map = !answer.starts_with("Unknown");
+        if !has_map || set.admin_state == AdminState::Ready {
+            return Ok(());
+        }
+        self.run_command(&format!("add map {file} {server} 1"), "")
     }
 }

@@ -16,6 +16,7 @@ mod old_worker_stats;
 mod limits;
 mod map_files;
 mod proc_net;
+mod policy;
 mod process;
 mod reload;
 mod render;
@@ -274,6 +275,7 @@ impl Proxy for Haproxy {
         let own = own.map(|c| BackendCounts { process, is_current: true, ..c });
         let counts = own.chain(self.old_worker_counts(process, counting)).collect();
         let takes_dynamic_servers = self.takes_dynamic_servers(process);
+        let takes_dynamic_cookies = look.takes_cookies;
         let is_stale = self.is_stale() || self.has_new_certificates();
         let certificates = self.certificates().seen();
         let lingering = self.lingering();
@@ -282,6 +284,7 @@ impl Proxy for Haproxy {
         Ok(ProxySeen {
             servers,
             takes_dynamic_servers,
+            takes_dynamic_cookies,
             is_stale,
             old_processes,
             lingering,
@@ -318,12 +321,13 @@ impl Proxy for Haproxy {
     }
 
     fn set_server_states(&self, servers: &[SetServerState]) -> Result<()> {
-        for server in servers {
-            let SetServerState { backend, server, admin_state } = server;
+        for set in servers {
+            let SetServerState { backend, server, admin_state } = set;
             self.run_command(
                 &format!("set server {backend}/{server} state {}", admin_state.word()),
                 "",
             )?;
+            self.update_cookies(set)?;
         }
         Ok(())
     }

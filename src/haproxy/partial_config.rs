@@ -173,7 +173,8 @@ pub(crate) fn settings<'a>(text: &'a str, service: &str) -> Vec<&'a str> {
 /// The service in whose section the last of these lines is.
 fn section(lines: &[&str]) -> Option<String> {
     let head = lines.iter().rev().find(|line| !line.is_empty() && !line.starts_with([' ', '#']))?;
-    let name = head.strip_prefix("frontend ").or(head.strip_prefix("backend "))?;
+    let name =
+        ["frontend ", "backend ", "userlist "].iter().find_map(|kind| head.strip_prefix(kind))?;
     // Further sections of a service have its name and a suffix.
     name.split(':').next().map(str::to_owned)
 }
@@ -190,6 +191,7 @@ mod tests {
     use crate::model::health::HealthCheck;
     use crate::model::proxy::{Backend, Routes};
     use crate::model::service::{Retry, ServiceName};
+    use crate::model::traffic_policy::TrafficPolicy;
     use crate::outside::Result;
 
     const TEXT: &str = "# x\nglobal\n    a\n\nfrontend web:frontend\n    bind :80\n\n\
@@ -225,6 +227,7 @@ mod tests {
             routes: Vec::new(),
             health: health.clone(),
             retry: Retry::Connect,
+            policy: TrafficPolicy::default(),
             is_single: false,
             servers: Vec::new(),
         };

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::haproxy::front_door::SharedSettings;
+use crate::haproxy::policy;
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::{HEALTH_HOST, HealthKind};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
 use crate::model::service::{Listen, Retry};
+use crate::model::traffic_policy::Protocol;
 
 /// The fixed lines. idle-close-on-response: a finishing process does not close an idle client
 /// connection under its next request. load-server-state-from-file: a server that is down or drains
@@ -33,6 +35,19 @@ const DEFAULTS: &str = "\
     timeout queue 30s
     timeout http-request 10s
     timeout tunnel 1h
+";
+
+/// Of services that are no HTTP: a database's client may say nothing for long.
+const TCP_DEFAULTS: &str = "\
+    mode tcp
+    balance leastconn
+    option redispatch 1
+    retries 4
+    load-server-state-from-file global
+    timeout connect 500ms
+    timeout client 1h
+    timeout server 1h
+    timeout queue 30s
 ";
 
 /// How long a GET waits before its second try.
@@ -81,6 +96,10 @@ pub(crate) fn render(
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
+    if routes.backends.iter().any(|backend| backend.policy.max_connections.is_some()) {
+        // Who has left takes no other one's place. In a backend alone it has no effect.
+        out.push_str("    option abortonclose\n");
+    }
     let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
     if let Some(port) = config.stats_port {
         let _ = write!(out, "\nlisten {STATS}\n    bind 127.0.0.1:{port}\n    stats enable\n");
@@ -98,14 +117,23 @@ pub(crate) fn render(
     for frontend in &routes.front_door.frontends {
         shared.render(frontend, &mut out);
     }
-    for backend in &routes.backends {
+    let is_tcp = |backend: &&Backend| backend.policy.protocol == Protocol::Tcp;
+    for backend in routes.backends.iter().filter(|backend| !is_tcp(backend)) {
         let again = again(config, routes, backend);
         let limit = again.as_ref().and(share);
+        policy::sections(backend, &mut out);
         render_frontend(backend, config.certificate.as_deref(), limit, &mut out);
         if let Some(socket) = &again {
             render_again(backend, socket, &mut out);
         }
-        render_backend(backend, &mut out);
+        render_backend(backend, config, again.is_some(), &mut out);
+    }
+    for (n, backend) in routes.backends.iter().filter(is_tcp).enumerate() {
+        if n == 0 {
+            let _ = write!(out, "\ndefaults\n{TCP_DEFAULTS}");
+        }
+        render_frontend(backend, None, None, &mut out);
+        render_backend(backend, config, false, &mut out);
     }
     out
 }
@@ -114,7 +142,8 @@ pub(crate) fn render(
 /// HAProxy processes of a host share the namespace of these names.
 fn again(config: &ProxyConfig, routes: &Routes, backend: &Backend) -> Option<String> {
     let is_reached = backend.listen.is_some() || !routes.front_door.frontends.is_empty();
-    if !is_reached || backend.retry != Retry::Safe {
+    let is_http = backend.policy.protocol != Protocol::Tcp;
+    if !is_reached || !is_http || backend.retry != Retry::Safe {
         return None;
     }
     let site = fnv1a(config.socket.as_os_str().as_encoded_bytes());
@@ -154,8 +183,11 @@ fn render_frontend(
     if let Some(limit) = limit {
         let _ = write!(out, "\n    maxconn {limit}");
     }
-    if backend.retry == Retry::Safe {
+    if backend.retry == Retry::Safe && backend.policy.protocol != Protocol::Tcp {
         let _ = write!(out, "\n    use_backend {name}:first if METH_GET");
+    }
+    if let Some(client) = backend.policy.timeouts.client {
+        let _ = write!(out, "\n    timeout client {}ms", client.as_millis());
     }
     let _ = writeln!(out, "\n    default_backend {name}");
 }
@@ -173,9 +205,15 @@ fn render_frontend(
 /// (A delay by `tcp-request inspect-delay` ends at once in HAProxy 2.6 if the request has no body.)
 fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     let name = &backend.service;
+    let times = &backend.policy.timeouts;
+    let mut own = String::new();
+    policy::admission(backend, false, &mut own);
+    // The inner pass waits for a replica, and then for its answer.
+    policy::timeout("server", times.server.map(|span| span + times.queue()), &mut own);
+    policy::timeout("tunnel", times.tunnel, &mut own);
     let _ = write!(
         out,
-        "\nbackend {name}:first\n    balance first\n    retries 2\n    \
+        "\nbackend {name}:first\n    balance first\n{own}    retries 2\n    \
          retry-on conn-failure empty-response\n    server again {socket}\n    \
          server wait {socket}:wait\n\n\
          frontend {name}:again\n    bind {socket}\n    errorfile 502 /dev/null\n    \
@@ -185,9 +223,12 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     );
 }
 
-fn render_backend(backend: &Backend, out: &mut String) {
+/// `comes_again`: GETs pass it from HAProxy itself.
+fn render_backend(backend: &Backend, config: &ProxyConfig, comes_again: bool, out: &mut String) {
     let name = &backend.service;
     let _ = write!(out, "\nbackend {name}\n");
+    policy::admission(backend, comes_again, out);
+    policy::settings(backend, &config.config, out);
     let health = &backend.health;
     if let HealthKind::Http(http) = &health.kind {
         let path = quoted(&http.path);
@@ -207,7 +248,8 @@ fn render_backend(backend: &Backend, out: &mut String) {
     let _ = writeln!(out, "    default-server {}", server_options(backend));
     for server in &backend.servers {
         // On each server, though the default has it, so that one line shows the whole setting.
-        let _ = writeln!(out, "    server {} {} check", server.name, server.address);
+        let cookie = policy::server_cookie(backend, &server.name);
+        let _ = writeln!(out, "    server {} {} check{cookie}", server.name, server.address);
     }
 }
 
@@ -222,10 +264,11 @@ pub(crate) fn server_options(backend: &Backend) -> String {
     let port = health.port.map(|p| format!(" port {p}")).unwrap_or_default();
     let interval = health.interval.as_millis();
     let is_alone = backend.is_single || backend.servers.len() == 1;
+    let own = policy::server_options(backend);
     let observe = if is_alone { "" } else { " observe layer4 error-limit 1 on-error mark-down" };
     format!(
         "check{port} inter {interval}ms fastinter 1s downinter 500ms fall {} rise {} \
-         pool-max-conn -1 pool-purge-delay 5s{observe}",
+         pool-max-conn -1 pool-purge-delay 5s{observe}{own}",
         health.unhealthy_after, health.healthy_after
     )
 }
@@ -254,7 +297,7 @@ pub(crate) fn listen_of(text: &str, head: &str) -> Option<Listen> {
 
 /// In HAProxy's strong quotes only the quote itself is special; it is written between two quoted
 /// parts.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -269,6 +312,7 @@ mod tests {
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::secret::Secret;
     use crate::model::service::{Listen, Retry, ServiceName};
+    use crate::model::traffic_policy::TrafficPolicy;
 
     fn config() -> ProxyConfig {
         ProxyConfig {
@@ -297,7 +341,9 @@ mod tests {
         let retry = Retry::Connect;
         let is_single = false;
         let own = Vec::new();
-        let backend = Backend { service, listen, routes: own, health, retry, is_single, servers };
+        let policy = TrafficPolicy::default();
+        let backend =
+            Backend { service, listen, routes: own, health, retry, policy, is_single, servers };
         let routes = Routes { backends: vec![backend], ..Routes::default() };
         let [old, new] = ["Monday", "Tuesday"]
             .map(|fingerprint| render(&config, Path::new("/s/state"), false, fingerprint, &routes));
@@ -338,6 +384,7 @@ mod tests {
                 ..HealthCheck::default()
             },
             retry: Retry::Connect,
+            policy: TrafficPolicy::default(),
             is_single: false,
             servers: vec![Server {
                 name: "web-1".to_owned(),
@@ -389,6 +436,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
             routes: Vec::new(),
             health: HealthCheck::default(),
             retry,
+            policy: TrafficPolicy::default(),
             is_single,
             servers: (0..servers).map(server).collect(),
         }

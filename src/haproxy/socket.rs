@@ -26,12 +26,21 @@ pub(crate) struct Look {
     /// Without `process` and `is_current`, which the caller sets.
     pub(crate) counts: Vec<BackendCounts>,
     pub(crate) connections: Connections,
+    /// It takes new servers with a cookie.
+    pub(crate) takes_cookies: bool,
 }
 
 /// A number in the answer to `show info`.
 pub(crate) fn info_number(info: &str, key: &str) -> Option<u64> {
     let value = |l: &str| l.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok();
     info.lines().find_map(value)
+}
+
+/// `add server` has the word `cookie` in 3.0.11, and not in 2.6.12.
+fn takes_cookies(info: &str) -> bool {
+    let version = info.lines().find_map(|line| line.strip_prefix("Version: "));
+    let major = version.and_then(|version| version.split('.').next()?.parse().ok());
+    major.is_some_and(|major: u32| 3 <= major)
 }
 
 impl Socket {
@@ -81,6 +90,7 @@ impl Socket {
             process,
             servers: stats_csv::servers(states, stats)?,
             counts: stats_csv::counts(stats)?,
+            takes_cookies: takes_cookies(info),
             connections: Connections {
                 now: info_number(info, "CurrConns").unwrap_or(0),
                 most: info_number(info, "Maxconn").unwrap_or(0),

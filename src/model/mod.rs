@@ -35,6 +35,7 @@ pub(crate) mod stranger;
 pub(crate) mod swarm;
 pub(crate) mod terminal;
 pub(crate) mod time;
+pub(crate) mod traffic_policy;
 pub(crate) mod units;
 pub(crate) mod url;
 pub(crate) mod zone;

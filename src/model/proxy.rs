@@ -10,6 +10,7 @@ use crate::model::replica::{AdminState, ServerSeen};
 use crate::model::route::{FrontDoor, Route};
 use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
 use crate::model::time::Moment;
+use crate::model::traffic_policy::TrafficPolicy;
 
 /// One server line: a replica under its own name and address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(crate) struct Backend {
     pub(crate) routes: Vec<Route>,
     pub(crate) health: HealthCheck,
     pub(crate) retry: Retry,
+    pub(crate) policy: TrafficPolicy,
     /// It never has more than one replica, but while one takes the place of another.
     pub(crate) is_single: bool,
     pub(crate) servers: Vec<Server>,
@@ -49,6 +51,7 @@ impl Backend {
             routes: service.routes.clone(),
             health: health(service),
             retry: service.retry,
+            policy: service.policy.clone(),
             is_single: service.timetable.most() <= 1,
             servers,
         }
@@ -99,6 +102,16 @@ impl Routes {
     /// Whether the path of a request is changed anywhere.
     pub(crate) fn strips(&self) -> bool {
         self.backends.iter().flat_map(|b| &b.routes).any(|route| 0 < route.stripped())
+    }
+
+    /// Whether clients that come back find the same servers.
+    pub(crate) fn same_sticky_servers(&self, other: &Routes) -> bool {
+        let sticky = |routes: &Routes| -> Vec<Server> {
+            let sticky = routes.backends.iter().filter(|b| b.policy.sticky.is_some());
+            let servers = sticky.flat_map(|b| &b.servers).cloned();
+            servers.map(|server| Server { draining: false, ..server }).collect()
+        };
+        sticky(self) == sticky(other)
     }
 
     /// Whether they differ in nothing that a running HAProxy does not take: in servers of backends
@@ -168,6 +181,8 @@ pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
     /// It takes and gives away servers while it runs.
     pub(crate) takes_dynamic_servers: bool,
+    /// New servers may have a cookie.
+    pub(crate) takes_dynamic_cookies: bool,
     /// What it read at its start is another now: it takes a reload.
     pub(crate) is_stale: bool,
     /// Earlier processes of ours that still finish their sessions.

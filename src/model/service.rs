@@ -12,6 +12,7 @@ use crate::model::metric::Metric;
 use crate::model::route::Route;
 use crate::model::schedule::Timetable;
 use crate::model::secret::Secret;
+use crate::model::traffic_policy::TrafficPolicy;
 
 /// Matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`: it becomes part of container and HAProxy names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,6 +237,7 @@ pub(crate) struct Service {
     pub(crate) health: HealthCheck,
     pub(crate) rollout: Rollout,
     pub(crate) retry: Retry,
+    pub(crate) policy: TrafficPolicy,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -322,6 +324,7 @@ impl Service {
             health: HealthCheck::default(),
             rollout: Rollout::default(),
             retry: Retry::default(),
+            policy: TrafficPolicy::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }

@@ -234,6 +234,7 @@ impl Proxy for World {
             Ok(ProxySeen {
                 servers,
                 takes_dynamic_servers,
+                takes_dynamic_cookies: takes_dynamic_servers,
                 is_stale,
                 old_processes,
                 lingering,

@@ -1,7 +1,9 @@
 //! As much of HTTP as the scripted servers need.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::thread;
 
 pub(crate) struct Request {
@@ -49,8 +51,8 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
 }
 
 /// What runs in the "containers": it answers every request on every local address with status 200
-/// and what it got: its own address, the request's first line and its headers in lower case. It ends
-/// with the test program.
+/// and what it got: its own address, the request's first line and its headers in lower case. It never
+/// answers `/silent`, and `/drop-once/KEY` not the first time. It ends with the test program.
 pub(crate) fn start_app() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -68,6 +70,17 @@ fn serve_app(mut stream: TcpStream) {
     let mut lines = lines.take_while(|line| !line.is_empty());
     // A client that hung up meanwhile is its own affair.
     let (Some(line), Ok(own)) = (lines.next(), stream.local_addr()) else { return };
+    if line.contains(" /silent") {
+        // Until the client has hung up.
+        drop(stream.read_to_end(&mut Vec::new()));
+        return;
+    }
+    if let Some((_, key)) = line.split_once(" /drop-once/") {
+        static DROPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        if DROPPED.lock().unwrap().insert(key.to_owned()) {
+            return;
+        }
+    }
     let headers: String = lines.map(|line| line.to_ascii_lowercase() + "\n").collect();
     let body = format!("{own}\n{line}\n{headers}");
     let length = body.len();

@@ -5,17 +5,10 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::curl::{Answer, curl};
 use crate::daemon::{Daemon, plimsoll, reached, secs, signal};
 use crate::fake_http;
 use crate::harness::{Harness, free_address};
-
-/// What curl got: the status, and the body or the `Location`.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    location: String,
-    body: String,
-}
 
 /// Two services behind shared frontends; `web` and `api` are told apart by their ports.
 struct Site {
@@ -87,23 +80,6 @@ impl Site {
         let service = if own.ends_with(&format!(":{}", self.api_port)) { "api" } else { "web" };
         format!("{service} {}", line.split(' ').nth(1).unwrap_or_default())
     }
-}
-
-/// `url` names no port: that is the frontend's.
-fn curl(frontend: &str, url: &str, args: &[&str]) -> Answer {
-    let (scheme, rest) = url.split_once("://").unwrap();
-    let (host, path) = rest.split_once('/').unwrap();
-    let (address, port) = frontend.split_once(':').unwrap();
-    let resolve = format!("{host}:{port}:{address}");
-    let url = format!("{scheme}://{host}:{port}/{path}");
-    let mut curl = Command::new("curl");
-    curl.args(["-sk", "--max-time", "10", "--noproxy", "*", "--resolve", &resolve]);
-    curl.args(["-w", "\n%{http_code} %{redirect_url}"]).args(args).arg(url);
-    let out = String::from_utf8(curl.output().unwrap().stdout).unwrap();
-    let (body, last) = out.rsplit_once('\n').unwrap();
-    let (status, location) = last.split_once(' ').unwrap();
-    let (location, body) = (location.to_owned(), body.to_owned());
-    Answer { status: status.parse().unwrap(), location, body }
 }
 
 /// Key and certificate in one file.
@@ -293,7 +269,7 @@ struct Asker {
 }
 
 impl Asker {
-    fn start(site: &Site, frontend: &str, url: &str) -> Asker {
+    fn start(frontend: &str, url: &str) -> Asker {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let is_over = stop.clone();
         let (frontend, url) = (frontend.to_owned(), url.to_owned());
@@ -328,7 +304,7 @@ fn routes_change_in_the_running_haproxy() {
     let mut site = Site::new("route-change");
     let daemon = site.start();
     let pid = haproxy_pid(&site);
-    let asker = Asker::start(&site, &site.https, "https://shop.example/x");
+    let asker = Asker::start(&site.https, "https://shop.example/x");
     let new = json!([{ "host": "new.example", "path": "/api", "strip_path": true },
                      { "host": "shop.example", "path": "/api" }]);
     site.harness.set("/services/api/routes", new);
@@ -363,7 +339,7 @@ fn a_renewed_certificate_is_served_without_a_reload_and_a_bad_one_never_is() {
     let site = Site::new("renewal");
     let daemon = site.start();
     let pid = haproxy_pid(&site);
-    let asker = Asker::start(&site, &site.https, "https://shop.example/x");
+    let asker = Asker::start(&site.https, "https://shop.example/x");
     let pem = site.harness.dir.join("shop.pem");
     let good = std::fs::read_to_string(&pem).unwrap();
     certify(&site.harness, "other", "shop.example");

@@ -13,6 +13,7 @@ mod commands;
 mod completions;
 mod config_messages;
 mod create;
+mod curl;
 #[path = "../common/daemon.rs"]
 mod daemon;
 mod deploy;
@@ -62,4 +63,5 @@ mod swarm;
 mod telemetry;
 mod terminal;
 mod tidy;
+mod traffic_policy;
 mod upgrade;

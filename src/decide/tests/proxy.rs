@@ -13,6 +13,7 @@ use crate::model::proxy::{
 use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
 use crate::model::service::{Listen, Retry, ServiceName};
 use crate::model::time::Moment;
+use crate::model::traffic_policy::TrafficPolicy;
 
 const MIN_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -124,6 +125,7 @@ fn routes(list: &str) -> Routes {
         routes: Vec::new(),
         health: HealthCheck::default(),
         retry: Retry::Connect,
+        policy: TrafficPolicy::default(),
         is_single: false,
         servers: entries(list).into_iter().map(server).collect(),
     };
