@@ -47,6 +47,7 @@ fn bash() -> String {
             words += match operand {
                 Operand::Service => " $(_plimsoll_services)",
                 Operand::Count => " auto",
+                Operand::Url => "",
                 Operand::Shell => " bash zsh fish",
                 Operand::Command => " $commands",
             };
@@ -110,6 +111,7 @@ fn zsh() -> String {
         let operand = |operand: &Operand| match operand {
             Operand::Service => " ':service:_plimsoll_services'".to_owned(),
             Operand::Count => " ':count:(auto)'".to_owned(),
+            Operand::Url => " ':url: '".to_owned(),
             Operand::Shell => " ':shell:(bash zsh fish)'".to_owned(),
             Operand::Command => format!(" ':command:({})'", names()),
         };
@@ -177,6 +179,7 @@ fn fish() -> String {
             follow(&match operand {
                 Operand::Service => "-a '(__plimsoll_services)'".to_owned(),
                 Operand::Count => "-a auto".to_owned(),
+                Operand::Url => continue,
                 Operand::Shell => "-a 'bash zsh fish'".to_owned(),
                 Operand::Command => format!("-a '{}'", names()),
             });

@@ -18,6 +18,7 @@ mod pause;
 mod problems;
 mod reload;
 mod restart;
+mod routes;
 mod run;
 mod scale;
 mod schedule;
@@ -52,6 +53,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(CliCommand::Resume { what, to }) => pause::resume(&what, &to),
         Ok(CliCommand::Run(options)) => run::run(options),
         Ok(CliCommand::Scale(asked)) => scale::scale(&asked),
+        Ok(CliCommand::Routes(asked)) => routes::routes(&asked),
         Ok(CliCommand::Schedule(asked)) => schedule::schedule(&asked),
         Ok(CliCommand::Simulate(asked)) => simulate::simulate(&asked),
         Ok(CliCommand::Status(asked)) => status::status(&asked),

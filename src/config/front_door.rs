@@ -128,7 +128,7 @@ pub(crate) struct RouteReader<'a> {
 
 impl RouteReader<'_> {
     pub(crate) fn new(door: &FrontDoor) -> RouteReader<'_> {
-        let tables = door.frontends.iter().map(|_| RouteTable::default()).collect();
+        let tables = door.frontends.iter().map(|_| RouteTable::new()).collect();
         RouteReader { door, tables }
     }
 

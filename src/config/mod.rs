@@ -8,7 +8,7 @@ mod daemon;
 pub(crate) mod diff;
 mod front_door;
 mod health;
-mod host_name;
+pub(crate) mod host_name;
 mod hours;
 mod listens;
 mod metric;

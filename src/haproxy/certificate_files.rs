@@ -147,7 +147,7 @@ fn facts(pem: &str) -> Result<CertificateFacts, String> {
     let from = pem.find(BEGIN).ok_or("it has no certificate in PEM")?;
     let rest = &pem[from..];
     let to = rest.find(END).ok_or("its certificate has no end")? + END.len();
-    let certificate = Certificate::from_pem(rest[..to].as_bytes())
+    let certificate = Certificate::from_pem(&rest.as_bytes()[..to])
         .map_err(|err| format!("its certificate cannot be read: {err}"))?;
     let signed = certificate.tbs_certificate();
     let seconds = signed.validity().not_after.to_unix_duration().as_secs();

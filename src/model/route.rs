@@ -119,15 +119,23 @@ impl FrontDoor {
 }
 
 /// The routes of one frontend by their keys, as HAProxy has them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RouteTable<T> {
     routes: BTreeMap<String, T>,
 }
 
 impl<T> RouteTable<T> {
+    pub(crate) fn new() -> RouteTable<T> {
+        RouteTable { routes: BTreeMap::new() }
+    }
+
     /// A second route with the same key is given back.
     pub(crate) fn add(&mut self, route: &Route, target: T) -> Option<T> {
         self.routes.insert(route.key(), target)
+    }
+
+    pub(crate) fn into_target(mut self, key: &str) -> Option<T> {
+        self.routes.remove(key)
     }
 
     /// By key: the host, then the path, then `/`.
@@ -175,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_exact_host_goes_before_the_wildcard_and_the_longer_path_before_the_shorter() {
-        let mut table = RouteTable::default();
+        let mut table = RouteTable::new();
         for (host, path) in [
             ("shop.example", ""),
             ("shop.example", "/api"),

@@ -23,6 +23,7 @@ pub(crate) enum CliCommand {
     Resume { what: Scope, to: DaemonAddr },
     Run(Options),
     Scale(ScaleArgs),
+    Routes(RoutesArgs),
     Schedule(ScheduleArgs),
     Simulate(SimulateArgs),
     Status(StatusArgs),
@@ -79,6 +80,14 @@ pub(crate) struct EventsArgs {
     pub(crate) follow: bool,
     pub(crate) json: bool,
     pub(crate) to: DaemonAddr,
+}
+
+#[derive(Debug)]
+pub(crate) struct RoutesArgs {
+    /// `None`: all routes.
+    pub(crate) url: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug)]

@@ -147,6 +147,15 @@ const SCALE: CommandSpec = CommandSpec {
     read: readers::scale,
 };
 
+const ROUTES: CommandSpec = CommandSpec {
+    name: "routes",
+    summary: "print which requests go to which service",
+    operands: &[Operand::Url],
+    options: &[JSON, CONFIG],
+    help: include_str!("../help/routes.txt"),
+    read: readers::routes,
+};
+
 const SCHEDULE: CommandSpec = CommandSpec {
     name: "schedule",
     summary: "print future changes of a service's bounds",
@@ -175,7 +184,7 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 17] = [
+pub(crate) const COMMANDS: [&CommandSpec; 18] = [
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,
@@ -188,6 +197,7 @@ pub(crate) const COMMANDS: [&CommandSpec; 17] = [
     &RELOAD,
     &RESTART,
     &RESUME,
+    &ROUTES,
     &RUN,
     &SCALE,
     &SCHEDULE,

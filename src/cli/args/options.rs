@@ -2,6 +2,7 @@
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {
+    Url,
     Service,
     /// May look like an option, as `-1` does.
     Count,

@@ -3,8 +3,8 @@
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CliCommand, CountArg, EventsArgs, InitArgs, ScaleArgs, ScheduleArgs, Shell, SimulateArgs,
-    SinceArg, StatusArgs, Topic,
+    CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell,
+    SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
@@ -137,6 +137,12 @@ pub(crate) fn run(mut args: RawArgs) -> Result<CliCommand, String> {
     let once = args.has(options::ONCE);
     let dry_run = args.has(options::DRY_RUN);
     Ok(CliCommand::Run(Options { config_file: args.config(), once, dry_run }))
+}
+
+pub(crate) fn routes(mut args: RawArgs) -> Result<CliCommand, String> {
+    let url = args.operand();
+    let json = args.has(options::JSON);
+    Ok(CliCommand::Routes(RoutesArgs { url, json, config: args.config() }))
 }
 
 pub(crate) fn schedule(mut args: RawArgs) -> Result<CliCommand, String> {

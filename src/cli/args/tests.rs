@@ -54,6 +54,7 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Run(o)) => {
             format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
         }
+        Ok(CliCommand::Routes(a)) => format!("routes {:?} json={}", a.url, a.json),
         Ok(CliCommand::Schedule(a)) => {
             let from = a.from.as_deref();
             let until = a.until.as_deref();
@@ -132,6 +133,8 @@ fn words_become_commands() {
         ("scale web -1 --config c", "scale web By(-1) None None c"),
         ("scale web -12 --for 5m --config c", r#"scale web By(-12) Some("5m") None c"#),
         ("scale web auto --config c", "scale web Auto None None c"),
+        ("routes --config c", "routes None json=false"),
+        ("routes https://a/b --json", r#"routes Some("https://a/b") json=true"#),
         ("pause web --for 120 --config c", r#"pause One("web") Some("120") c"#),
         ("pause web --for 10m --config c", r#"pause One("web") Some("10m") c"#),
         ("pause --all --config c", "pause All None c"),
