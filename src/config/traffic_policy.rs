@@ -149,7 +149,11 @@ fn basic_auth(section: Section) -> Option<BasicAuth> {
     section.done();
     let mut out = Vec::new();
     let all = users.as_ref().and_then(|n| n.section());
-    for (name, node) in all.map(|all| all.entries()).unwrap_or_default() {
+    let all = all.map(|all| all.entries()).unwrap_or_default();
+    if let Some(node) = users.filter(|_| all.is_empty()) {
+        node.complain("needs at least one user");
+    }
+    for (name, node) in all {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@+-".contains(&b);
         if name.is_empty() || !name.bytes().all(plain) {
             node.bad_name("a user's name must consist of letters, digits and `._@+-`");
@@ -162,9 +166,6 @@ fn basic_auth(section: Section) -> Option<BasicAuth> {
             continue;
         }
         out.push((name.to_owned(), password));
-    }
-    if let Some(node) = users.as_ref().filter(|_| out.is_empty()) {
-        node.complain("needs at least one user");
     }
     let realm = realm.unwrap_or_else(|| Some(REALM.to_owned()))?;
     (!out.is_empty()).then_some(BasicAuth { realm, users: out })
@@ -223,6 +224,9 @@ pub(crate) fn beside(section: &Section, policy: &TrafficPolicy, metrics: &[Metri
         matches!(metric.source, Source::Haproxy(Field::RequestRate | Field::ResponseTimeMs))
     };
     if let Some(node) = section.get("metrics").filter(|_| metrics.iter().any(of_requests)) {
-        node.error("of source haproxy have the fields sessions and queue only with protocol tcp");
+        node.error(
+            "with protocol tcp there are no requests to count: of source haproxy, use the fields \
+             sessions and queue",
+        );
     }
 }

@@ -17,7 +17,16 @@ const SCHEMA: &str = "contrib/config.schema.json";
 /// No key is near it.
 const NO_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzz";
 /// Objects whose keys are the operator's own.
-const FREE: [&str; 4] = ["services", "environment", "headers", "labels"];
+const FREE: [&str; 8] = [
+    "services",
+    "environment",
+    "headers",
+    "labels",
+    "frontends",
+    "users",
+    "request_headers",
+    "response_headers",
+];
 
 /// Bad files that are good by the schema, and what it cannot say.
 const BEYOND: &[(&str, &[&str])] = &[
@@ -27,6 +36,10 @@ const BEYOND: &[(&str, &[&str])] = &[
         &[
             "bounds-crossed",
             "environment-list-twice",
+            "frontend-default",
+            "frontend-listen-taken",
+            "frontend-redirect-alone",
+            "frontend-stats",
             "health-expect-order",
             "hours-outside-over-max",
             "metrics-twice",
@@ -36,6 +49,10 @@ const BEYOND: &[(&str, &[&str])] = &[
             "load-balancer-same-file",
             "load-balancer-none-metric",
             "load-balancer-stats-listen",
+            "policy-tcp",
+            "route-frontend",
+            "route-no-frontends",
+            "route-twice",
             "schedule-bounds",
             "schedule-name-twice",
             "thresholds-crossed",
@@ -62,6 +79,10 @@ const BEYOND: &[(&str, &[&str])] = &[
     (
         "what a text begins with, or that a list is empty",
         &["behavior-policies-empty", "label-compose", "networks-host"],
+    ),
+    (
+        "what is part of HAProxy's expressions, and how many segments a path has",
+        &["frontend-config-path", "route-strip"],
     ),
     // By `multipleOf`, 0.07 would be refused as well: editors divide in floating point.
     ("how many decimals a number has", &["cpus-decimals"]),

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod following;
+mod front;
 mod spelling;
 mod text;
 mod valid;

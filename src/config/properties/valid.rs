@@ -3,6 +3,7 @@
 
 use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
+use crate::config::properties::front;
 
 /// What is to be said, in whatever spelling.
 #[derive(Clone)]
@@ -125,7 +126,7 @@ pub(super) fn span(random: &mut Random, low: u64, high: u64) -> Spec {
     ms(if random.one_in(2) && low <= whole { whole } else { value })
 }
 
-fn list(random: &mut Random, most: usize, make: impl Fn(&mut Random) -> Spec) -> Spec {
+pub(super) fn list(random: &mut Random, most: usize, make: impl Fn(&mut Random) -> Spec) -> Spec {
     Spec::List((0..random.below(most + 1)).map(|_| make(random)).collect())
 }
 
@@ -148,7 +149,7 @@ pub(super) fn one_of(random: &mut Random, all: &[&str]) -> Spec {
     text(random.word(all))
 }
 
-fn flag(random: &mut Random) -> Spec {
+pub(super) fn flag(random: &mut Random) -> Spec {
     Spec::Bool(random.one_in(2))
 }
 
@@ -326,7 +327,7 @@ fn load(keys: &mut Keys, is_swarm: bool, has_choice: bool) {
     }
 }
 
-fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
+fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool) -> Spec {
     let is_swarm = random.one_in(4);
     let mut keys = Keys::new(random);
     if is_swarm {
@@ -368,19 +369,29 @@ fn service(random: &mut Random, port: u64, has_hours: bool) -> Spec {
     keys.may("schedules", |r| Spec::List((0..r.below(4)).map(|i| schedule(r, i)).collect()));
     keys.may("health_check", health);
     keys.may("rollout", rollout);
-    keys.or("retry", text("connect"), |r| one_of(r, &["connect", "safe"]));
+    front::policy(&mut keys);
+    if has_frontends {
+        keys.may("routes", |r| front::routes(r, port));
+    }
     keys.or("drain_timeout", ms(30 * SECOND), |r| span(r, 0, DAY));
     keys.or("stop_timeout", ms(10 * SECOND), |r| span(r, 0, HOUR));
     keys.done()
 }
 
-fn load_balancer(random: &mut Random) -> Spec {
+fn load_balancer(random: &mut Random, has_frontends: bool) -> Spec {
     let mut keys = Keys::new(random);
     // With none, no metric could be HAProxy's.
     keys.or("mode", text("process"), |r| one_of(r, &["process", "systemd", "container"]));
     keys.or("binary", text("/usr/sbin/haproxy"), |r| path(r, 500));
     keys.may("base_config", |_| text("/etc/haproxy/haproxy.cfg"));
-    keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
+    if has_frontends {
+        // Their files have its name, which is part of HAProxy's expressions.
+        keys.may("config", |_| default(text("/var/lib/plimsoll/haproxy.cfg")));
+        keys.need("frontends", front::frontends);
+    } else {
+        keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
+    }
+    keys.or("trusted_proxies", Spec::List(Vec::new()), front::trusted_proxies);
     keys.or("pid_file", text("/run/plimsoll/haproxy.pid"), |_| text("/ pid"));
     keys.or("socket", text("/run/plimsoll/haproxy.sock"), |r| path(r, 97));
     keys.may("unit", |r| one_of(r, &["haproxy.service", "haproxy@web-1", r"a\x2db"]));
@@ -454,7 +465,12 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         });
         keys.done()
     });
-    keys.may("load_balancer", load_balancer);
+    let has_frontends = keys.random.one_in(2);
+    if has_frontends {
+        keys.need("load_balancer", |r| load_balancer(r, true));
+    } else {
+        keys.may("load_balancer", |r| load_balancer(r, false));
+    }
     keys.or("notifications", Spec::List(Vec::new()), |r| list(r, 2, webhook));
     keys.may("servers", |_| Spec::Null);
     keys.may("monitoring", |_| Spec::Bool(true));
@@ -463,7 +479,8 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         let there = names.into_iter().filter(|_| r.one_in(2)).collect::<Vec<_>>();
         let ports = [1, 80, 8080, 65_535];
         let all = there.into_iter().zip(ports);
-        Spec::Object(all.map(|(name, port)| (name, service(r, port, has_hours))).collect())
+        let one = |(name, port)| (name, service(r, port, has_hours, has_frontends));
+        Spec::Object(all.map(one).collect())
     });
     keys.done()
 }
