@@ -11,7 +11,7 @@ use crate::cli::table::{ended, table};
 use crate::cli::width;
 use crate::config::{self, host_name};
 use crate::model::config::Config;
-use crate::model::route::{FrontDoor, Frontend, HostPattern, Route, RouteTable, plain_host};
+use crate::model::route::{FrontDoor, Frontend, HostPattern, HttpRoute, RouteTable, plain_host};
 
 pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
@@ -43,7 +43,7 @@ struct Target<'c> {
     service: &'c str,
     /// In the config.
     place: String,
-    route: &'c Route,
+    route: &'c HttpRoute,
 }
 
 fn targets<'c>(config: &'c Config, frontend: &Frontend) -> RouteTable<Target<'c>> {
@@ -68,11 +68,11 @@ fn in_order<'t, 'c>(table: &'t RouteTable<Target<'c>>) -> Vec<&'t Target<'c>> {
     all
 }
 
-fn shown_path(route: &Route) -> &str {
+fn shown_path(route: &HttpRoute) -> &str {
     if route.path.is_empty() { "/" } else { &route.path }
 }
 
-fn shown_host(route: &Route) -> String {
+fn shown_host(route: &HttpRoute) -> String {
     match &route.host {
         HostPattern::Any => "any".to_owned(),
         host => host.to_string(),

@@ -10,7 +10,7 @@ use crate::config::host_name;
 use crate::config::listens::Listens;
 use crate::config::values;
 use crate::model::route::{
-    FrontDoor, Frontend, HostPattern, Network, Route, RouteTable, STRIP_SEGMENTS_MAX,
+    FrontDoor, Frontend, HostPattern, HttpRoute, Network, RouteTable, STRIP_SEGMENTS_MAX,
 };
 use crate::model::service::{Service, ServiceName};
 
@@ -133,7 +133,7 @@ impl RouteReader<'_> {
     }
 
     /// Of one service.
-    pub(crate) fn routes(&mut self, section: &Section) -> Vec<Route> {
+    pub(crate) fn routes(&mut self, section: &Section) -> Vec<HttpRoute> {
         let Some(node) = section.get("routes") else { return Vec::new() };
         let nodes = node.list().unwrap_or_default();
         if self.door.frontends.is_empty() && !nodes.is_empty() {
@@ -150,7 +150,7 @@ impl RouteReader<'_> {
         routes
     }
 
-    fn note(&mut self, route: &Route, node: &Node) {
+    fn note(&mut self, route: &HttpRoute, node: &Node) {
         for (frontend, table) in self.door.frontends.iter().zip(&mut self.tables) {
             if !route.is_on(frontend) {
                 continue;
@@ -163,7 +163,7 @@ impl RouteReader<'_> {
     }
 }
 
-fn route(section: Section, door: &FrontDoor) -> Option<Route> {
+fn route(section: Section, door: &FrontDoor) -> Option<HttpRoute> {
     let host = section.get("host").map_or(Some(HostPattern::Any), |n| host(&n));
     let path = section.get("path").map_or(Some(String::new()), |n| path(&n));
     let frontend = section.get("frontend").map(|n| frontend_of(&n, door));
@@ -183,7 +183,7 @@ fn route(section: Section, door: &FrontDoor) -> Option<Route> {
         Some(frontend) => Some(frontend?),
         None => None,
     };
-    Some(Route { host: host?, path: path?, frontend, strip_path })
+    Some(HttpRoute { host: host?, path: path?, frontend, strip_path })
 }
 
 fn host(node: &Node) -> Option<HostPattern> {

@@ -14,7 +14,7 @@ mod listens;
 mod metric;
 pub(crate) mod problem;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 mod proxy;
 mod secret;
 mod service;

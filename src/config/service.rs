@@ -15,7 +15,7 @@ use crate::config::values::{self, bounds};
 use crate::config::{health, hours, metric, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::metric::{Field, Metric, Source};
-use crate::model::route::{FrontDoor, Route};
+use crate::model::route::{FrontDoor, HttpRoute};
 use crate::model::schedule::Timetable;
 use crate::model::service::{
     Band, Cooldown, Listen, Percent, Platform, Rollout, Service, ServiceName,
@@ -65,7 +65,7 @@ pub(crate) fn services(
 
 fn service(
     name: ServiceName,
-    (listen, routes): (Option<Listen>, Vec<Route>),
+    (listen, routes): (Option<Listen>, Vec<HttpRoute>),
     default_hours: &Fallback,
     section: Section,
 ) -> Option<Service> {

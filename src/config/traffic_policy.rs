@@ -12,7 +12,7 @@ use crate::model::route::Network;
 use crate::model::secret::Secret;
 use crate::model::service::Retry;
 use crate::model::traffic_policy::{
-    Balance, BasicAuth, Protocol, RateLimit, Retries, Sticky, Timeouts, TrafficPolicy,
+    Balance, BasicAuth, ClientRateLimit, Protocol, Retries, Sticky, Timeouts, TrafficPolicy,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -171,7 +171,7 @@ fn basic_auth(section: Section) -> Option<BasicAuth> {
     (!out.is_empty()).then_some(BasicAuth { realm, users: out })
 }
 
-fn rate_limit(section: Section) -> Option<RateLimit> {
+fn rate_limit(section: Section) -> Option<ClientRateLimit> {
     let requests = section.need("requests", "how many one client may send within the period");
     let requests = requests.and_then(|n| n.whole(1..=1_000_000));
     let period = section
@@ -182,7 +182,7 @@ fn rate_limit(section: Section) -> Option<RateLimit> {
         node.word("ip", known);
     }
     section.done();
-    Some(RateLimit { requests: requests?, period: period? })
+    Some(ClientRateLimit { requests: requests?, period: period? })
 }
 
 /// `null` removes a header.

@@ -126,8 +126,8 @@ fn text(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{name} is no PEM file"))
 }
 
-/// What is between the lines `-----BEGIN` and `-----END`, with them: other text and empty lines end a
-/// command of HAProxy's.
+/// What is between the lines `-----BEGIN` and `-----END`, with them: other text and empty lines end
+/// a command of HAProxy's.
 fn blocks(pem: &str) -> String {
     let mut is_inside = false;
     let mut out = String::new();

@@ -1,5 +1,5 @@
-//! Keeps a validated copy of each certificate for HAProxy. What an operator's client is just writing,
-//! or wrote wrongly, never reaches HAProxy: the last good copy serves on, also after a restart.
+//! Keeps a validated copy of each certificate for HAProxy. What an ACME client is just writing, or
+//! wrote wrongly, never reaches HAProxy: the last good copy serves on, also after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -122,8 +122,8 @@ impl Haproxy {
         store.loaded = Some(store.current.clone());
     }
 
-    /// Has the running process take copies that changed. False: it takes a reload, as others came or
-    /// went, or what the process has is not known.
+    /// Has the running process take copies that changed. False: it takes a reload, as others came
+    /// or went, or what the process has is not known.
     pub(crate) fn renew_certificates(&self) -> Result<bool> {
         let (current, loaded) = {
             let store = self.certificates();

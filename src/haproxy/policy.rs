@@ -6,23 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::files;
-use crate::haproxy::render::quoted;
+use crate::haproxy::render::{format_text, quoted};
 use crate::model::proxy::Backend;
 use crate::model::secret::Secret;
-use crate::model::traffic_policy::{Balance, Protocol, RateLimit};
+use crate::model::traffic_policy::{Balance, ClientRateLimit, Protocol};
 
 /// Clients whose requests are counted, for each service: 100 000 take 10 MB.
 const CLIENTS_MAX: &str = "100k";
 
-/// Servers that drain. A cookie for one is made one for none, so that HAProxy chooses another replica
-/// and gives a new cookie (`ignore-persist` gives none).
+/// Servers that drain. A cookie for one is made one for none, so that HAProxy chooses another
+/// replica and gives a new cookie (`ignore-persist` gives none).
 pub(crate) fn draining_map(config: &Path) -> PathBuf {
     files::beside(config, "draining.map")
-}
-
-/// A format in quotes that gives this text.
-fn format_text(text: &str) -> String {
-    quoted(&text.replace('%', "%%"))
 }
 
 fn users(name: &str) -> String {
@@ -46,7 +41,7 @@ pub(crate) fn sections(backend: &Backend, out: &mut String) {
             let _ = writeln!(out, "    user {user} {kind} {}", quoted(text));
         }
     }
-    if let Some(RateLimit { period, .. }) = backend.policy.rate_limit {
+    if let Some(ClientRateLimit { period, .. }) = backend.policy.rate_limit {
         let ms = period.as_millis();
         let _ = write!(
             out,

@@ -238,8 +238,7 @@ fn render_backend(backend: &Backend, config: &ProxyConfig, comes_again: bool, ou
             let _ = write!(out, " hdr Host {HEALTH_HOST}");
         }
         for (name, value) in &http.headers {
-            // A value is a format, in which `%` begins a variable.
-            let value = quoted(&value.expose().replace('%', "%%"));
+            let value = format_text(value.expose());
             let _ = write!(out, " hdr {} {value}", quoted(name));
         }
         let _ = writeln!(out, "\n    http-check expect status {}", http.expected());
@@ -293,6 +292,12 @@ pub(crate) fn listen_of(text: &str, head: &str) -> Option<Listen> {
             Some(Listen { address: Some(address.ip()), port: address.port() })
         }
     }
+}
+
+/// A format that gives this text, in quotes. `%` begins a variable, and HAProxy takes an empty
+/// format for none.
+pub(crate) fn format_text(text: &str) -> String {
+    if text.is_empty() { "'%[str()]'".to_owned() } else { quoted(&text.replace('%', "%%")) }
 }
 
 /// In HAProxy's strong quotes only the quote itself is special; it is written between two quoted

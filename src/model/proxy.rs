@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::certificate::CertificateSeen;
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{AdminState, ServerSeen};
-use crate::model::route::{FrontDoor, Route};
+use crate::model::route::{FrontDoor, HttpRoute};
 use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
 use crate::model::time::Moment;
 use crate::model::traffic_policy::TrafficPolicy;
@@ -31,7 +31,7 @@ impl Server {
 pub(crate) struct Backend {
     pub(crate) service: ServiceName,
     pub(crate) listen: Option<Listen>,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<HttpRoute>,
     pub(crate) health: HealthCheck,
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,

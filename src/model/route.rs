@@ -33,7 +33,7 @@ impl fmt::Display for HostPattern {
 
 /// Requests that a service gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
+pub(crate) struct HttpRoute {
     pub(crate) host: HostPattern,
     /// A prefix of whole segments, without a slash at its end: empty is every path.
     pub(crate) path: String,
@@ -43,14 +43,14 @@ pub(crate) struct Route {
     pub(crate) strip_path: bool,
 }
 
-impl fmt::Display for Route {
+impl fmt::Display for HttpRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "/" } else { &self.path };
         write!(f, "{}{path}", self.host)
     }
 }
 
-impl Route {
+impl HttpRoute {
     /// What is compared with a request: host, path and a slash. It has no spaces.
     pub(crate) fn key(&self) -> String {
         format!("{}{}/", self.host, self.path)
@@ -130,7 +130,7 @@ impl<T> RouteTable<T> {
     }
 
     /// A second route with the same key is given back.
-    pub(crate) fn add(&mut self, route: &Route, target: T) -> Option<T> {
+    pub(crate) fn add(&mut self, route: &HttpRoute, target: T) -> Option<T> {
         self.routes.insert(route.key(), target)
     }
 
@@ -170,15 +170,15 @@ pub(crate) fn plain_host(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::route::{HostPattern, Route, RouteTable};
+    use crate::model::route::{HostPattern, HttpRoute, RouteTable};
 
-    fn route(host: &str, path: &str) -> Route {
+    fn route(host: &str, path: &str) -> HttpRoute {
         let host = match host.strip_prefix("*.") {
             Some(rest) => HostPattern::Wildcard(rest.to_owned()),
             None if host == "*" => HostPattern::Any,
             None => HostPattern::Exact(host.to_owned()),
         };
-        Route { host, path: path.to_owned(), frontend: None, strip_path: true }
+        HttpRoute { host, path: path.to_owned(), frontend: None, strip_path: true }
     }
 
     #[test]
@@ -221,6 +221,59 @@ mod tests {
         for (path, want) in [("", 0), ("/api", 1), ("/api/v1", 2)] {
             assert_eq!(route("a", path).stripped(), want);
         }
-        assert_eq!(Route { strip_path: false, ..route("a", "/api") }.stripped(), 0);
+        assert_eq!(HttpRoute { strip_path: false, ..route("a", "/api") }.stripped(), 0);
+    }
+
+    /// Of the routes that match, compared part by part: exact before wildcard before any, then the
+    /// one with the most segments.
+    fn by_parts(routes: &[(&str, &str)], host: &str, path: &str) -> Option<usize> {
+        let labels: Vec<&str> = host.split('.').collect();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let rank = |route: &str| match route.strip_prefix("*.") {
+            Some(rest) => {
+                let rest: Vec<&str> = rest.split('.').collect();
+                (labels[1..] == rest[..]).then_some(1)
+            }
+            None if route == "*" => Some(0),
+            None => (route.split('.').collect::<Vec<_>>() == labels).then_some(2),
+        };
+        let matches = |(at, (route, prefix)): (usize, &(&str, &str))| {
+            let prefix: Vec<&str> = prefix.split('/').skip(1).collect();
+            let has_prefix = segments.len() >= prefix.len() && segments[..prefix.len()] == prefix;
+            Some((rank(route).filter(|_| has_prefix)?, prefix.len(), at))
+        };
+        routes.iter().enumerate().filter_map(matches).max().map(|(_, _, at)| at)
+    }
+
+    #[test]
+    fn a_hundred_thousand_tables_agree_with_a_matcher_of_another_kind() {
+        const HOSTS: [&str; 7] = ["a", "a.b", "*.b", "b.a.b", "*.a.b", "*.c", "*"];
+        const PATHS: [&str; 7] = ["", "/a", "/a/b", "/ab", "/a/b/c", "/b", "/a/a"];
+        const ASKED_HOSTS: [&str; 8] = ["a", "a.b", "c.b", "b.a.b", "c.a.b", "b", "a.a.a.b", "x.c"];
+        const ASKED_PATHS: [&str; 9] =
+            ["/", "/a", "/a/", "/ab", "/a/b", "/a/b/c/d", "/a//b", "/abc", "/b/a"];
+        let mut state: u64 = 1;
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).unwrap() % limit
+        };
+        let mut matched = 0;
+        for _ in 0..100_000 {
+            let mut table = RouteTable::new();
+            let mut routes: Vec<(&str, &str)> = Vec::new();
+            for _ in 0..below(8) {
+                let one = (HOSTS[below(HOSTS.len())], PATHS[below(PATHS.len())]);
+                if !routes.contains(&one) {
+                    assert_eq!(table.add(&route(one.0, one.1), routes.len()), None);
+                    routes.push(one);
+                }
+            }
+            let host = ASKED_HOSTS[below(ASKED_HOSTS.len())];
+            let path = ASKED_PATHS[below(ASKED_PATHS.len())];
+            let got = table.find(host, path).map(|(_, at)| *at);
+            assert_eq!(got, by_parts(&routes, host, path), "{host}{path} in {routes:?}");
+            matched += usize::from(got.is_some());
+        }
+        assert!(20_000 < matched, "{matched}");
     }
 }

@@ -9,7 +9,7 @@ use crate::model::bounds::Bounds;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::metric::Metric;
-use crate::model::route::Route;
+use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
 use crate::model::secret::Secret;
 use crate::model::traffic_policy::TrafficPolicy;
@@ -224,7 +224,7 @@ pub(crate) struct Service {
     pub(crate) port: u16,
     pub(crate) listen: Option<Listen>,
     /// At frontends that it shares with others.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<HttpRoute>,
     /// When it may scale, and between which bounds.
     pub(crate) timetable: Timetable,
     pub(crate) runs: Platform,

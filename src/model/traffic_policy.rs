@@ -18,7 +18,7 @@ pub(crate) struct TrafficPolicy {
     /// Empty: every client is let in.
     pub(crate) allow: Vec<Network>,
     pub(crate) basic_auth: Option<BasicAuth>,
-    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) rate_limit: Option<ClientRateLimit>,
     /// In file order; `None` removes the header.
     pub(crate) request_headers: Vec<(String, Option<Secret>)>,
     pub(crate) response_headers: Vec<(String, Option<Secret>)>,
@@ -99,7 +99,7 @@ pub(crate) struct BasicAuth {
 
 /// Of the requests of one client address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RateLimit {
+pub(crate) struct ClientRateLimit {
     pub(crate) requests: u32,
     pub(crate) period: Duration,
 }

@@ -27,6 +27,8 @@ const WEEK: i64 = 7 * 24 * 3600;
 
 pub(crate) fn status(status: &Status) -> Value {
     let services: Vec<Value> = status.services.iter().map(|s| service(status.now, s)).collect();
+    let certificates = status.certificates.iter().map(|seen| certificate(status.at, seen));
+    let certificates: Vec<Value> = certificates.collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "config": status.config_file,
@@ -42,7 +44,7 @@ pub(crate) fn status(status: &Status) -> Value {
             "old_processes": status.old_proxies,
         },
         "services": services,
-        "certificates": status.certificates.iter().map(|c| certificate(status.at, c)).collect::<Vec<_>>(),
+        "certificates": certificates,
         "orphans": status.orphans,
         "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
     })

@@ -51,8 +51,8 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
 }
 
 /// What runs in the "containers": it answers every request on every local address with status 200
-/// and what it got: its own address, the request's first line and its headers in lower case. It never
-/// answers `/silent`, and `/drop-once/KEY` not the first time. It ends with the test program.
+/// and what it got: its own address, the request's first line and its headers in lower case. It
+/// never answers `/silent`, and `/drop-once/KEY` not the first time. It ends with the test program.
 pub(crate) fn start_app() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! Frontends that services share, with the real HAProxy, curl and openssl: which request goes where,
-//! what the replica gets, and what changes without a loss.
+//! Frontends that services share, with the real HAProxy, curl and openssl: which request goes
+//! where, what the replica gets, and what changes without a loss.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::daemon::{Daemon, plimsoll, reached, secs, signal};
 use crate::fake_http;
 use crate::harness::{Harness, free_address};
 
-/// Two services behind shared frontends; `web` and `api` are told apart by their ports.
+/// Two services behind shared frontends; their ports tell `web` from `api`.
 struct Site {
     harness: Harness,
     api_port: u16,
@@ -380,4 +380,55 @@ fn a_renewed_certificate_is_served_without_a_reload_and_a_bad_one_never_is() {
     signal(pid, "KILL");
     daemon.wait_from(from, &["kind=haproxy.reloaded"], secs(10));
     assert!(reached(secs(10), || handshake(&site, &[]) == "CN=renewed.example"));
+}
+
+/// What `plimsoll routes URL` says of it.
+fn foretold(config: &str, url: &str) -> String {
+    let out = plimsoll(&["routes", url, "--json", "--config", config]).stdout;
+    let said: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    match said["service"].as_str() {
+        Some(service) => format!("{service} {}", said["path"].as_str().unwrap()),
+        None => "404".to_owned(),
+    }
+}
+
+#[test]
+fn haproxy_does_as_the_command_foretells() {
+    let mut site = Site::new("foretold");
+    let hosts = ["a.example", "*.example", "b.a.example", "*.a.example"];
+    let paths = ["/", "/a", "/a/b", "/ab", "/a/b/c"];
+    let mut lists = [Vec::new(), Vec::new()];
+    for (at, (host, path)) in
+        hosts.iter().flat_map(|host| paths.map(|path| (host, path))).enumerate()
+    {
+        // Some are no one's.
+        let strips = at % 2 == 0;
+        if at % 5 != 3 {
+            let route = json!({ "host": host, "path": path, "strip_path": strips });
+            lists[at % 3 / 2].push(route);
+        }
+    }
+    let [mut web, mut api] = lists;
+    web.push(json!({ "host": "shop.example" }));
+    api.extend([json!({ "path": "/any" }), json!({ "host": "api.example" })]);
+    site.harness.set("/services/web/routes", json!(web));
+    site.harness.set("/services/api/routes", json!(api));
+    let config = site.harness.dir.join("config.json").display().to_string();
+    let _daemon = site.start();
+    let mut seen = std::collections::BTreeMap::new();
+    for host in ["a.example", "c.example", "b.a.example", "c.a.example", "example", "x.c.example"] {
+        for path in ["/", "/a", "/a/", "/ab", "/abc", "/a/b", "/a//b", "/a/b/c/d?e=/f", "/any/x"] {
+            let url = format!("http://{host}{path}");
+            let answer = site.ask(&site.http, &url, &[]);
+            let got = match answer.status {
+                404 => "404".to_owned(),
+                _ => site.reached_by(&answer).split('?').next().unwrap().to_owned(),
+            };
+            let port = site.http.rsplit(':').next().unwrap();
+            let told = foretold(&config, &format!("http://{host}:{port}{path}"));
+            assert_eq!(got, told, "{url}");
+            *seen.entry(got.split(' ').next().unwrap().to_owned()).or_insert(0) += 1;
+        }
+    }
+    assert!(seen.len() == 3 && seen.values().all(|count| 3 < *count), "{seen:?}");
 }

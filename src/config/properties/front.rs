@@ -108,7 +108,8 @@ pub(super) fn policy(keys: &mut Keys) {
     for key in ["request_headers", "response_headers"] {
         keys.may(key, |r| {
             let value = |r: &mut Random| {
-                r.of(&[Spec::Null, Spec::Secret("a 'b' %[src] ~".to_owned())]).clone()
+                r.of(&[Spec::Null, Spec::Secret("a 'b' %[src] \\ \"c\" #$HOME {} ~".to_owned())])
+                    .clone()
             };
             Spec::Ordered(HEADERS.map(|name| (name.to_owned(), value(r))).to_vec())
         });

@@ -12,8 +12,18 @@ use std::fs;
 use std::path::Path;
 
 use crate::config::problem::Problem;
+use crate::config::properties::spelling::{Style, write};
 use crate::config::secret::Around;
 use crate::config::{Loaded, parse_in};
+use crate::model::config::Config;
+
+/// A good one.
+pub(crate) fn config(seed: u64) -> Config {
+    let mut random = Random::new(seed);
+    let spec = valid::config(&mut random);
+    let (text, world) = write(&spec, Style::Compact, &mut random);
+    world.parse(&text).config.unwrap_or_else(|| panic!("seed {seed} is bad"))
+}
 
 /// By xorshift64*.
 pub(crate) struct Random(u64);
