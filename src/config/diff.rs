@@ -27,6 +27,7 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     for (differs, key) in [
         (door.frontends != then.frontends, "frontends"),
         (door.trusted_proxies != then.trusted_proxies, "trusted_proxies"),
+        (door.acme_webroot != then.acme_webroot, "acme_webroot"),
     ] {
         if differs {
             out.push(format!("load_balancer.{key}"));

@@ -20,8 +20,10 @@ const HSTS_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// `file` is the config that HAProxy reads; files of the frontends are beside it.
 pub(crate) fn front_door(section: &Section, file: &Path, listens: &mut Listens) -> FrontDoor {
     let trusted_proxies = section.get("trusted_proxies").map(|n| networks(&n)).unwrap_or_default();
+    let acme_webroot = values::path(section.get("acme_webroot"));
     let Some(node) = section.get("frontends") else {
-        return FrontDoor { frontends: Vec::new(), trusted_proxies };
+        section.unused("acme_webroot", "has no effect without `frontends`");
+        return FrontDoor { trusted_proxies, ..FrontDoor::default() };
     };
     let Some(all) = node.section() else { return FrontDoor::default() };
     let mut frontends: BTreeMap<&str, Frontend> = BTreeMap::new();
@@ -56,7 +58,11 @@ pub(crate) fn front_door(section: &Section, file: &Path, listens: &mut Listens) 
              part of HAProxy's expressions",
         );
     }
-    FrontDoor { frontends: frontends.into_values().collect(), trusted_proxies }
+    if acme_webroot.is_some() && frontends.values().all(Frontend::is_tls) {
+        section.unused("acme_webroot", "has no effect: every frontend has certificates");
+    }
+    let frontends = frontends.into_values().collect();
+    FrontDoor { frontends, trusted_proxies, acme_webroot }
 }
 
 fn frontend(name: &str, node: &Node, section: Section, listens: &mut Listens) -> Option<Frontend> {

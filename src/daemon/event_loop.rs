@@ -29,6 +29,7 @@ use crate::report::problems::Problems;
 use crate::report::slow_ticks::SlowTicks;
 use crate::report::telemetry::Telemetry;
 use crate::serve::StatusCell;
+use crate::serve::acme::AcmeServer;
 use crate::store::FileStore;
 
 /// How long a shutdown waits for running actions. The next start continues one that is cut off.
@@ -55,6 +56,7 @@ pub(crate) struct Components {
     pub(crate) recorder: EventRecorder,
     pub(crate) history_writer: HistoryWriter,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) acme: AcmeServer,
 }
 
 impl Components {
@@ -280,6 +282,10 @@ impl EventLoop {
         if result.is_ok() {
             let config = self.controller.config();
             logger::set(config.log_level, config.log_format);
+            let webroot = config.front_door.acme_webroot.as_deref();
+            if let Err(err) = self.components.acme.serve(webroot) {
+                log::warn!("message={:?}", err.to_string());
+            }
             if config.notifications != before {
                 self.components.recorder.watch(&config.notifications);
                 self.problems.forget_webhooks();

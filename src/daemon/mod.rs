@@ -57,6 +57,7 @@ use crate::preflight::lock::Locks;
 use crate::report::prometheus;
 use crate::report::status::StatusHistory;
 use crate::report::telemetry::Telemetry;
+use crate::serve::acme::AcmeServer;
 use crate::serve::{ApiServer, EventRing, Sources, StatusCell};
 use crate::store::FileStore;
 use crate::store::events::{self, EventFile};
@@ -84,8 +85,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
-        let journal = engine.journal();
-        listen_to_docker(&config, journal, clock.clone(), stop.clone(), sender.clone())?;
+        listen_to_docker(&config, engine.journal(), clock.clone(), stop.clone(), sender.clone())?;
     }
     let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), &sender)?;
@@ -101,8 +101,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let report = report_event(&sender);
     let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
     recorder.watch(&config.notifications);
-    let damage = opened.damage.map(|why| Event::new(Kind::StateDamaged, why));
-    [started(&config, &options)].iter().chain(&damage).for_each(|event| recorder.record(event));
+    start_events(&config, &options, opened.damage).iter().for_each(|event| recorder.record(event));
     let status_cell = Arc::new(StatusCell::default());
     let sources = Sources {
         status_cell: status_cell.clone(),
@@ -116,6 +115,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let api_server = (!options.once)
         .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, sink))
         .transpose()?;
+    let acme = acme_server(&config, options.once);
     let notify = if options.once { Notify::default() } else { Notify::from_environment() };
     let state = ControllerState::opened(opened.memory, opened.missing).with_past(past);
     let controller = Controller::new(config, settings(&options), state, clock.now());
@@ -133,6 +133,7 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
         recorder,
         history_writer,
         telemetry,
+        acme,
     };
     let mut event_loop = EventLoop::new(controller, options, components);
     let ended = event_loop.run();
@@ -140,6 +141,16 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+/// Without its socket the daemon goes on: only challenges are not answered.
+fn acme_server(config: &Config, once: bool) -> AcmeServer {
+    let mut acme = AcmeServer::new(&config.fixed.proxy.socket);
+    let webroot = config.front_door.acme_webroot.as_deref().filter(|_| !once);
+    if let Err(err) = acme.serve(webroot) {
+        log::warn!("message={:?}", err.to_string());
+    }
+    acme
 }
 
 /// What is shown of the time before this start.
@@ -150,6 +161,12 @@ fn past(config: &Config, reader: &HistoryReader, events: &[Entry], now: Wall) ->
     }
     events::changes(events).into_iter().for_each(|(name, change)| past.changed(&name, change));
     past
+}
+
+/// `damage`: why the state file was set aside.
+fn start_events(config: &Config, options: &Options, damage: Option<String>) -> Vec<Event> {
+    let damage = damage.map(|why| Event::new(Kind::StateDamaged, why));
+    [started(config, options)].into_iter().chain(damage).collect()
 }
 
 fn started(config: &Config, options: &Options) -> Event {

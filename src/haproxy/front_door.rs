@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::haproxy::{files, policy};
 use crate::model::proxy::{Backend, Routes};
-use crate::model::route::{Frontend, STRIP_SEGMENTS_MAX};
+use crate::model::route::{ACME_PATH, Frontend, STRIP_SEGMENTS_MAX, acme_socket};
 
 /// The default of `timeouts.client`.
 const CLIENT: Duration = Duration::from_secs(60);
@@ -25,6 +25,9 @@ const STRIP: char = '@';
 const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
                        ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
                        ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+
+/// Not a valid service name.
+const ACME_BACKEND: &str = "_acme";
 
 const HSTS: &str = "Strict-Transport-Security";
 
@@ -75,8 +78,13 @@ impl SharedSettings<'_> {
         // One frontend has one, so it is the longest.
         let clients = self.routes.backends.iter().filter_map(|b| b.policy.timeouts.client);
         policy::timeout("client", clients.max().map(|span| span.max(CLIENT)), out);
+        let is_acme = self.routes.front_door.acme_webroot.is_some() && !frontend.is_tls();
+        if is_acme {
+            let _ = writeln!(out, "    acl acme path_beg {ACME_PATH}");
+        }
         if frontend.redirects {
-            self.redirect(out);
+            self.redirect(is_acme, out);
+            render_acme_route(is_acme, out);
             return;
         }
         let _ = writeln!(out, "{MAP}{}", map_file(self.config, &frontend.name).display());
@@ -85,11 +93,24 @@ impl SharedSettings<'_> {
         }
         self.forwarded(frontend, out);
         self.choose(frontend, out);
-        self.send(frontend, out);
+        self.send(frontend, is_acme, out);
+    }
+
+    /// Where the daemon answers.
+    pub(crate) fn render_acme(&self, socket: &Path, out: &mut String) {
+        if self.routes.front_door.acme_webroot.is_some() {
+            let name = acme_socket(socket);
+            let _ = write!(
+                out,
+                "\nbackend {ACME_BACKEND}\n    timeout server 5s\n    server daemon abns@{name}\n"
+            );
+        }
     }
 
     /// Without a host there is nowhere to send the client to. `METH_GET` is GET and HEAD.
-    fn redirect(&self, out: &mut String) {
+    fn redirect(&self, is_acme: bool, out: &mut String) {
+        let (or_acme, and_not, unless) =
+            if is_acme { (" or acme", " !acme", " unless acme") } else { ("", "", "") };
         let port = match self.routes.front_door.https_port() {
             Some(443) | None => String::new(),
             Some(port) => format!(":{port}"),
@@ -98,9 +119,9 @@ impl SharedSettings<'_> {
             format!("location 'https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]'");
         let _ = write!(
             out,
-            "    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}\n    \
-             http-request redirect {location} code 301 if METH_GET\n    \
-             http-request redirect {location} code 308\n"
+            "    http-request deny deny_status 400 unless {{ req.hdr(host) -m found }}{or_acme}\n\
+             \x20   http-request redirect {location} code 301 if METH_GET{and_not}\n    \
+             http-request redirect {location} code 308{unless}\n"
         );
     }
 
@@ -170,10 +191,11 @@ impl SharedSettings<'_> {
         }
     }
 
-    fn send(&self, frontend: &Frontend, out: &mut String) {
+    fn send(&self, frontend: &Frontend, is_acme: bool, out: &mut String) {
         let default = frontend.default.as_ref();
         let backends = &self.routes.backends;
         let default = backends.iter().map(|b| &b.service).find(|name| Some(*name) == default);
+        let or_acme = if is_acme { " or acme" } else { "" };
         let _ = match default {
             Some(name) => writeln!(
                 out,
@@ -183,12 +205,13 @@ impl SharedSettings<'_> {
             None => writeln!(
                 out,
                 "    http-request return status 404 content-type text/html string '{NOT_FOUND}' \
-                 unless {{ var(txn.backend) -m found }}"
+                 unless {{ var(txn.backend) -m found }}{or_acme}"
             ),
         };
         if let Some(age) = frontend.hsts {
             self.hsts(age, out);
         }
+        render_acme_route(is_acme, out);
         if !self.safe.is_empty() {
             let safe = self.safe.join(" ");
             let _ = writeln!(
@@ -218,6 +241,12 @@ impl SharedSettings<'_> {
              unless {{ res.hdr({HSTS}) -m found }}{or_without}",
             age.as_secs()
         );
+    }
+}
+
+fn render_acme_route(is_acme: bool, out: &mut String) {
+    if is_acme {
+        let _ = writeln!(out, "    use_backend {ACME_BACKEND} if acme");
     }
 }
 

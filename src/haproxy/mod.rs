@@ -4,8 +4,6 @@
 //! across a call to HAProxy or Docker, except `dynamic_servers` while `help` is asked. The start
 //! lock (`process::StartLock`), a file lock, is taken before any of them.
 
-#[cfg(test)]
-mod accepted;
 mod dynamic_servers;
 mod base_config;
 mod certificate_files;

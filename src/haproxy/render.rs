@@ -117,6 +117,7 @@ pub(crate) fn render(
     for frontend in &routes.front_door.frontends {
         shared.render(frontend, &mut out);
     }
+    shared.render_acme(&config.socket, &mut out);
     let is_tcp = |backend: &&Backend| backend.policy.protocol == Protocol::Tcp;
     for backend in routes.backends.iter().filter(|backend| !is_tcp(backend)) {
         let again = again(config, routes, backend);

@@ -3,10 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::hash::fnv1a;
 use crate::model::service::{Listen, ServiceName};
+
+/// Where ACME's servers ask for a challenge. From RFC 8555, section 8.3.
+pub(crate) const ACME_PATH: &str = "/.well-known/acme-challenge/";
+
+/// The name of the daemon's socket for them in the abstract namespace, which all of the host share.
+/// `socket` is HAProxy's.
+pub(crate) fn acme_socket(socket: &Path) -> String {
+    format!("plimsoll-acme-{:016x}", fnv1a(socket.as_os_str().as_encoded_bytes()))
+}
 
 /// Segments that `strip_path` takes away at most.
 pub(crate) const STRIP_SEGMENTS_MAX: usize = 8;
@@ -108,6 +118,8 @@ pub(crate) struct FrontDoor {
     pub(crate) frontends: Vec<Frontend>,
     /// Their `X-Forwarded-` headers are kept.
     pub(crate) trusted_proxies: Vec<Network>,
+    /// The folder whose ACME challenges frontends without TLS answer.
+    pub(crate) acme_webroot: Option<PathBuf>,
 }
 
 impl FrontDoor {

@@ -6,6 +6,8 @@ pub(crate) mod live;
 pub(crate) mod lock;
 mod places;
 mod programs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;

@@ -5,6 +5,7 @@
 //! `request_parser` parses it, `tiny_bridge` passes it to tiny_http, and `handlers` answer it.
 //! tiny_http has no limits of its own, so no client is ever connected to it.
 
+pub(crate) mod acme;
 mod auth;
 pub(crate) mod client;
 mod connection;

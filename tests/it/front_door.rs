@@ -432,3 +432,54 @@ fn haproxy_does_as_the_command_foretells() {
     }
     assert!(seen.len() == 3 && seen.values().all(|count| 3 < *count), "{seen:?}");
 }
+
+/// As certbot's `--webroot` writes it, and as an ACME server asks for it.
+#[test]
+fn challenges_are_answered_from_the_webroot_also_while_all_else_is_redirected() {
+    let mut site = Site::new("acme");
+    let webroot = site.harness.dir.join("webroot");
+    let folder = webroot.join(".well-known/acme-challenge");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tok-1_A"), "tok-1_A.thumbprint").unwrap();
+    std::fs::write(folder.join("long"), "x".repeat(17 << 10)).unwrap();
+    let secret = site.harness.dir.write("secret", "secret");
+    std::os::unix::fs::symlink(&secret, folder.join("link")).unwrap();
+    std::fs::create_dir(folder.join("folder")).unwrap();
+    site.harness.set("/load_balancer/acme_webroot", json!(webroot));
+    let daemon = site.start();
+    let url = |token: &str| format!("http://any.example/.well-known/acme-challenge/{token}");
+    for frontend in [&site.http, &site.redirect] {
+        for (token, want) in [
+            ("tok-1_A", Some("tok-1_A.thumbprint")),
+            ("absent", None),
+            ("long", None),
+            ("link", None),
+            ("folder", None),
+            ("..%2f..%2fsecret", None),
+            ("a/../tok-1_A", None),
+        ] {
+            let answer = site.ask(frontend, &url(token), &["--path-as-is"]);
+            let body = (answer.status == 200).then_some(answer.body.as_str());
+            assert_eq!(body, want, "{token}: {answer:?}");
+            assert!([200, 404].contains(&answer.status), "{token}: {answer:?}");
+        }
+    }
+    // Over HTTPS it is a path like any other.
+    let https = site.ask(&site.https, &url("tok-1_A").replace("http", "https"), &[]);
+    assert_eq!(site.reached_by(&https), "web /.well-known/acme-challenge/tok-1_A");
+
+    // A folder that leads out is no folder; another one is served after a reload of the config.
+    std::fs::rename(&folder, site.harness.dir.join("outside")).unwrap();
+    std::os::unix::fs::symlink(site.harness.dir.join("outside"), &folder).unwrap();
+    assert_eq!(site.ask(&site.redirect, &url("tok-1_A"), &[]).status, 404);
+    let other = site.harness.dir.join("other/.well-known/acme-challenge");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("b"), "other").unwrap();
+    site.harness.set("/load_balancer/acme_webroot", json!(site.harness.dir.join("other")));
+    site.harness.write();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=config.reloaded", "acme_webroot"], secs(10));
+    assert_eq!(site.ask(&site.redirect, &url("b"), &[]).body, "other");
+    let lines = daemon.lines();
+    assert!(!lines.iter().any(|line| line.contains("WARNING")), "{lines:#?}");
+}

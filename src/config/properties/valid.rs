@@ -388,6 +388,7 @@ fn load_balancer(random: &mut Random, has_frontends: bool) -> Spec {
         // Their files have its name, which is part of HAProxy's expressions.
         keys.may("config", |_| default(text("/var/lib/plimsoll/haproxy.cfg")));
         keys.need("frontends", front::frontends);
+        keys.may("acme_webroot", |r| path(r, 500));
     } else {
         keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
     }
