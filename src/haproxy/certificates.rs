@@ -76,6 +76,33 @@ impl CertificateStore {
     }
 }
 
+/// What a daemon would find now, without HAProxy's verdict on it.
+pub(crate) fn found(door: &FrontDoor, now: Wall) -> Vec<CertificateSeen> {
+    let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
+    let mut found = Vec::new();
+    for path in paths.collect::<BTreeSet<_>>() {
+        let rejected = |source: &Path, why: String| CertificateSeen {
+            source: source.to_owned(),
+            served: None,
+            rejected: Some(format!("{}: {why}", source.display())),
+        };
+        match certificate_files::find(path) {
+            Err(why) => found.push(rejected(path, why)),
+            Ok(files) => {
+                found.extend(files.iter().map(|file| match certificate_files::read(file, now) {
+                    Err(why) => rejected(&file.chain, why),
+                    Ok((_, facts)) => CertificateSeen {
+                        source: file.chain.clone(),
+                        served: Some(facts),
+                        rejected: None,
+                    },
+                }))
+            }
+        }
+    }
+    found
+}
+
 /// Changes when a file comes, goes or is written.
 fn fingerprint(door: &FrontDoor) -> String {
     let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);

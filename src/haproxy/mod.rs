@@ -7,7 +7,7 @@
 mod dynamic_servers;
 mod base_config;
 mod certificate_files;
-mod certificates;
+pub(crate) mod certificates;
 mod files;
 mod front_door;
 mod identity;

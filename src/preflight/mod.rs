@@ -19,9 +19,11 @@ use chrono::{DateTime, SecondsFormat};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::docker::Docker;
-use crate::haproxy::Haproxy;
+use crate::haproxy::{self, Haproxy};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
+use crate::model::time::Wall;
+use crate::model::units::plural;
 use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Engine, Net};
@@ -75,6 +77,8 @@ impl Finding {
 
 /// Timeout of a connection.
 const ANSWER: Duration = Duration::from_secs(2);
+/// ACME clients renew earlier.
+const RENEWAL_DAYS: i64 = 21;
 /// The start of 2025, in seconds since 1970. An earlier clock is wrong.
 const LEAST_TIME: i64 = 1_735_689_600;
 
@@ -116,8 +120,37 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
         found.push(reach(config, &containers));
     }
     found.extend(balancer(config, clock, engine));
+    found.extend(certificates(config, clock.wall()));
     found.extend(places::folders(&config.fixed, &**clock));
     found.extend(doors(config));
+    found
+}
+
+/// Of the shared frontends.
+fn certificates(config: &Config, now: Wall) -> Vec<Finding> {
+    let seen = haproxy::certificates::found(&config.front_door, now);
+    if seen.is_empty() {
+        return Vec::new();
+    }
+    let rejected = seen.iter().filter_map(|seen| seen.rejected.clone());
+    let mut found: Vec<Finding> = rejected
+        .map(|why| {
+            Finding::fails("certificates", why)
+                .remedy("correct the file, or `certificates` of the frontend")
+        })
+        .collect();
+    let good = || seen.iter().filter_map(|seen| Some((seen, seen.served.as_ref()?)));
+    if let Some((first, facts)) = good().min_by_key(|(_, facts)| facts.not_after) {
+        let days = facts.days_left(now);
+        let source = first.source.display();
+        let count = plural(u32::try_from(good().count()).unwrap_or(u32::MAX), "certificate");
+        let message = format!("{count}, the first ends in {days} days: {source}");
+        found.push(match days {
+            ..=RENEWAL_DAYS => Finding::warning("certificates", message)
+                .remedy("renew it: see why your ACME client has not"),
+            _ => Finding::good("certificates", message),
+        });
+    }
     found
 }
 

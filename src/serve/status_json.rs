@@ -116,6 +116,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
+        "routes": service.service.routes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "desired": service.decision.desired,
         "reason": service.decision.reason(),
         "because": rules(&service.decision.because),

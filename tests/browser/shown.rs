@@ -186,3 +186,20 @@ fn a_daemon_that_wants_its_token_or_has_just_started_says_so() {
     tab.refresh();
     tab.shows(".notices", "The daemon cannot answer: the first tick is not over yet.");
 }
+
+#[test]
+fn certificates_and_routes_are_shown_where_there_are_some() {
+    let site = made_up::four();
+    let tab = Tab::open(&site, "", DESK);
+    tab.shows("[data-key=certificates]", "shop.example, *.shop.example");
+    tab.shows("[data-key=certificates]", "53 days left");
+    tab.shows("[data-key='service shop']", "shop.example/ +1");
+    let none = json!([{ "file": "/a.pem", "names": null, "not_after": null, "days_left": null,
+                        "rejected": "/a.pem: it has no private key" }]);
+    site.change("/status", |status| status["certificates"] = none.clone());
+    tab.refresh();
+    tab.shows("[data-key=certificates]", "not served");
+    site.change("/status", |status| drop(status.as_object_mut().unwrap().remove("certificates")));
+    tab.refresh();
+    assert_eq!(tab.count("[data-key=certificates]"), 0);
+}

@@ -109,7 +109,8 @@ function refresh() {
 function content(status, problems) {
   if (!status) return [noticeList(null)];
   const page = view.service === null
-    ? [problemPanel(problems, seen.at), servicesPanel(status, problems, seen.at), eventsPanel(seen.at)]
+    ? [problemPanel(problems, seen.at), servicesPanel(status, problems, seen.at),
+      certificatesPanel(status, seen.at), eventsPanel(seen.at)]
     : servicePage(status, problems, seen.at);
   return [noticeList(status), ...page];
 }

@@ -129,7 +129,9 @@ function serviceRow(service, status, problems, hasFigures) {
   const shown = toneOf(service, problems);
   const stands = standing(service);
   const { listen, window: schedule } = service;
-  const place = [listen && "at " + listen, schedule && "schedule " + schedule].filter(Boolean);
+  const [route, ...others] = service.routes || [];
+  const place = [listen && "at " + listen, route && route + (others.length ? " +" + others.length : ""),
+    schedule && "schedule " + schedule].filter(Boolean);
   const first = problems.find((problem) => problem.service === service.name);
   return el("tr", { class: shown, "data-key": "service " + service.name },
     el("th", { scope: "row" },
@@ -167,6 +169,23 @@ function servicesPanel(status, problems, now) {
     orders.token ? allOrders(status) : null);
   return panel("services", "Services", tools,
     rows.length ? table("services", heads.filter(Boolean), rows) : none(words));
+}
+
+function certificateEnd(certificate, now) {
+  if (!certificate.not_after) return el("span", { class: "bad" }, "not served");
+  const words = certificate.days_left < 0 ? "expired" : certificate.days_left + (certificate.days_left === 1 ? " day left" : " days left");
+  return [words, soft(stamp(toSeconds(certificate.not_after), now))];
+}
+
+// Of the frontends that services share.
+function certificatesPanel(status, now) {
+  const certificates = status.certificates || [];
+  if (!certificates.length) return null;
+  const rows = certificates.map((certificate) => el("tr", { "data-key": "certificate " + certificate.file },
+    el("th", { scope: "row" }, certificate.file),
+    cell("Names", (certificate.names || []).join(", ") || "–"),
+    cell("Ends", certificateEnd(certificate, now))));
+  return panel("certificates", "Certificates", table("certificates", ["File", "Names", "Ends"], rows));
 }
 
 function eventRows(events, now) {

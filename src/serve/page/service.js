@@ -114,6 +114,7 @@ function historyPanel(name, now) {
 function factsOf(service) {
   const facts = ["at least " + service.min + ", at most " + service.max];
   if (service.listen) facts.unshift("served at " + service.listen);
+  if (service.routes && service.routes.length) facts.unshift("routes " + service.routes.join(", "));
   if (service.window) facts.push("schedule " + service.window);
   if (!service.scaling) facts.push("not scaled by load now");
   return facts.join(" · ");
