@@ -173,7 +173,8 @@ function servicesPanel(status, problems, now) {
 
 function certificateEnd(certificate, now) {
   if (!certificate.not_after) return el("span", { class: "bad" }, "not served");
-  const words = certificate.days_left < 0 ? "expired" : certificate.days_left + (certificate.days_left === 1 ? " day left" : " days left");
+  const days = certificate.days_left;
+  const words = days < 0 ? "expired" : days + (days === 1 ? " day left" : " days left");
   return [words, soft(stamp(toSeconds(certificate.not_after), now))];
 }
 
