@@ -41,6 +41,7 @@ mod testbed;
 mod tab;
 mod size;
 mod foreign_containers;
+mod front_door;
 mod swarm;
 mod traffic;
 mod haproxy_container;

@@ -1,0 +1,73 @@
+//! A shared frontend under traffic: no request is lost while replicas, routes and settings change.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use crate::daemon::{Daemon, reached, secs};
+use crate::load::{Kind, Load};
+use crate::testbed::{Testbed, clients, free_port};
+
+/// Replicas come and go behind a cookie and a limit, other services get routes, and settings that
+/// take a reload change.
+#[test]
+fn nothing_is_lost_at_a_shared_frontend_while_everything_behind_it_changes() {
+    let testbed = Testbed::new("front-door");
+    let port = free_port();
+    let name = testbed.service.clone();
+    let frontends = format!(
+        r#""frontends": {{ "http": {{ "listen": "127.0.0.1:{port}", "default": "{name}" }} }},
+    "min_reload_interval""#
+    );
+    let other = testbed.other(free_port()).replace(
+        r#""listen""#,
+        r#""routes": [ { "host": "other.example", "path": "/api" } ], "listen""#,
+    );
+    let write = |count: u32, keys: &str, other: &str| {
+        let keys = format!(
+            r#""min_replicas": {count}, "max_replicas": {count}, "sticky": true,
+               "max_connections": 200, "drain_timeout": 20{keys}"#
+        );
+        let config = testbed.configure_with(&keys, other);
+        let text = fs::read_to_string(&config).unwrap();
+        let text = text.replace(r#""min_reload_interval""#, &frontends);
+        fs::write(&config, text).unwrap();
+        config
+    };
+    let daemon = Daemon::start(&write(1, "", &other));
+    testbed.wait_serving(1, secs(20), &daemon);
+    let mut all = clients(3, Kind::KeepAlive, "/", 10);
+    all.extend(clients(3, Kind::Close, "/", 20));
+    all.extend(clients(2, Kind::Slow, "/slow?ms=700", 10));
+    all.extend(clients(2, Kind::Http2, "/", 20));
+    let load = Load::start(SocketAddr::from(([127, 0, 0, 1], port)), all);
+    // Until HAProxy runs with a config that says so, and as many containers are there.
+    let change = |count: u32, keys: &str, other: &str, sign: &str, is_there: bool| {
+        let from = daemon.lines().len();
+        write(count, keys, other);
+        daemon.signal("HUP");
+        daemon.wait_from(from, &["kind=config.reloaded"], secs(10));
+        let good = testbed.dir.join("haproxy.cfg.good");
+        let count = usize::try_from(count).unwrap();
+        let is_done = || {
+            fs::read_to_string(&good).unwrap().contains(sign) == is_there
+                && testbed.containers().len() == count
+                && testbed.serving().len() == count
+        };
+        assert!(reached(secs(40), is_done), "{sign}: {:#?}", daemon.lines());
+    };
+    let v2 = other.replace("/api", "/v2");
+    let headers = r#", "response_headers": { "X-App": "1" }, "timeouts": { "server": "1m" }"#;
+    for _ in 0..3 {
+        change(3, "", &other, "other.example/api/", true);
+        change(3, "", &v2, "other.example/v2/", true);
+        change(3, headers, &v2, "X-App", true);
+        change(1, headers, &other, "other.example/v2/", false);
+        change(2, "", &other, "X-App", false);
+    }
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}\n{:#?}", daemon.lines());
+    for kind in [Kind::KeepAlive, Kind::Close, Kind::Slow, Kind::Http2] {
+        assert!(10 < counts.of(kind).sent(), "hardly any {kind}:\n{counts}");
+    }
+    assert_eq!(daemon.count(&["kind=haproxy.update_failed"]), 0, "{:#?}", daemon.lines());
+}
