@@ -15,9 +15,9 @@ use crate::model::traffic_policy::{Balance, ClientRateLimit, Protocol};
 const CLIENTS_MAX: &str = "100k";
 
 /// Servers that drain. A cookie for one is made one for none, so that HAProxy chooses another
-/// replica and gives a new cookie (`ignore-persist` gives none).
+/// replica and gives a new cookie (`ignore-persist` gives none). No frontend has this name.
 pub(crate) fn draining_map(config: &Path) -> PathBuf {
-    files::beside(config, "draining.map")
+    files::beside(config, "_draining.map")
 }
 
 fn users(name: &str) -> String {

@@ -77,6 +77,7 @@ impl Finding {
 
 /// Timeout of a connection.
 const ANSWER: Duration = Duration::from_secs(2);
+const CERTIFICATE: &str = "correct the file, or `certificates` of the frontend";
 /// ACME clients renew earlier.
 const RENEWAL_DAYS: i64 = 21;
 /// The start of 2025, in seconds since 1970. An earlier clock is wrong.
@@ -133,12 +134,8 @@ fn certificates(config: &Config, now: Wall) -> Vec<Finding> {
         return Vec::new();
     }
     let rejected = seen.iter().filter_map(|seen| seen.rejected.clone());
-    let mut found: Vec<Finding> = rejected
-        .map(|why| {
-            Finding::fails("certificates", why)
-                .remedy("correct the file, or `certificates` of the frontend")
-        })
-        .collect();
+    let mut found: Vec<Finding> =
+        rejected.map(|why| Finding::fails("certificates", why).remedy(CERTIFICATE)).collect();
     let good = || seen.iter().filter_map(|seen| Some((seen, seen.served.as_ref()?)));
     if let Some((first, facts)) = good().min_by_key(|(_, facts)| facts.not_after) {
         let days = facts.days_left(now);
@@ -315,16 +312,24 @@ fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> V
 /// A dry run: validates the HAProxy config and binds the ports for a moment.
 fn rehearsal(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
     let proxy = Haproxy::new(&config.fixed.proxy, clock.clone(), engine);
-    let refused = live::refused(config, &proxy);
+    let known = haproxy::certificates::found(&config.front_door, clock.wall());
+    let is_known = |why: &String| known.iter().any(|seen| seen.rejected.as_ref() == Some(why));
+    let mut refused = live::refused(config, &proxy);
+    // Each has a finding of its own.
+    refused.retain(|why| !is_known(why));
     if refused.is_empty() {
         return vec![Finding::good(
             "frontends",
             "HAProxy accepts its config; ports are free or ours",
         )];
     }
-    let finding = |message| {
-        Finding::fails("frontends", message)
-            .remedy("`ss -ltnp` shows the process of a port; a port below 1024 needs root")
+    let finding = |message: String| {
+        // Of a certificate, the file comes first.
+        let remedy = match message.starts_with('/') {
+            true => CERTIFICATE,
+            false => "`ss -ltnp` shows the process of a port; a port below 1024 needs root",
+        };
+        Finding::fails("frontends", message).remedy(remedy)
     };
     refused.into_iter().map(finding).collect()
 }

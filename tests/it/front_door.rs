@@ -483,3 +483,29 @@ fn challenges_are_answered_from_the_webroot_also_while_all_else_is_redirected() 
     let lines = daemon.lines();
     assert!(!lines.iter().any(|line| line.contains("WARNING")), "{lines:#?}");
 }
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_before_the_start() {
+    let site = Site::new("before");
+    let config = site.harness.write().display().to_string();
+    let run = |command: &[&str]| {
+        let out = plimsoll(&[command, &["--config", &config]].concat());
+        String::from_utf8([out.stdout, out.stderr].concat()).unwrap()
+    };
+    let line = |text: &str, check: &str| {
+        text.lines().filter(|line| line.contains(check)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let doctor = run(&["doctor"]);
+    let found = line(&doctor, "certificates ");
+    let ends = ["ends in 29 days", "ends in 30 days"];
+    let is_said = ends.iter().any(|end| found.iter().any(|line| line.contains(end)));
+    assert!(found.len() == 1 && is_said, "{doctor}");
+
+    site.harness.dir.write("shop.pem", "nothing");
+    let doctor = run(&["doctor"]);
+    assert!(doctor.contains("correct the file, or `certificates`"), "{doctor}");
+    let found = line(&doctor, "shop.pem: it has no private key");
+    assert!(found.len() == 1 && found[0].starts_with("fails    certificates"), "{doctor}");
+    let live = run(&["check", "--live"]);
+    assert_eq!(line(&live, "shop.pem: it has no private key").len(), 1, "{live}");
+}
