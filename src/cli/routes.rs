@@ -11,7 +11,8 @@ use crate::cli::table::{ended, table};
 use crate::cli::width;
 use crate::config::{self, host_name};
 use crate::model::config::Config;
-use crate::model::route::{FrontDoor, Frontend, HostPattern, HttpRoute, RouteTable, plain_host};
+use crate::model::front_door::{FrontDoor, Frontend};
+use crate::model::route::{HostPattern, HttpRoute, RouteTable, plain_host};
 
 pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
@@ -49,7 +50,7 @@ struct Target<'c> {
 fn targets<'c>(config: &'c Config, frontend: &Frontend) -> RouteTable<Target<'c>> {
     let mut found = RouteTable::new();
     for service in config.services.values() {
-        for (at, route) in service.routes.iter().enumerate().filter(|(_, r)| r.is_on(frontend)) {
+        for (at, route) in service.routes.iter().enumerate().filter(|(_, r)| frontend.has(r)) {
             let name = service.name.as_str();
             let place = format!("services.{name}.routes[{at}]");
             found.add(route, Target { service: name, place, route });

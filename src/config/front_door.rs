@@ -9,9 +9,8 @@ use crate::config::cursor::{Node, Section};
 use crate::config::host_name;
 use crate::config::listens::Listens;
 use crate::config::values;
-use crate::model::route::{
-    FrontDoor, Frontend, HostPattern, HttpRoute, Network, RouteTable, STRIP_SEGMENTS_MAX,
-};
+use crate::model::front_door::{FrontDoor, Frontend};
+use crate::model::route::{HostPattern, HttpRoute, Network, RouteTable, STRIP_SEGMENTS_MAX};
 use crate::model::service::{Service, ServiceName};
 
 /// Of `hsts`.
@@ -158,7 +157,7 @@ impl RouteReader<'_> {
 
     fn note(&mut self, route: &HttpRoute, node: &Node) {
         for (frontend, table) in self.door.frontends.iter().zip(&mut self.tables) {
-            if !route.is_on(frontend) {
+            if !frontend.has(route) {
                 continue;
             }
             if let Some(other) = table.add(route, node.path.clone()) {

@@ -8,8 +8,8 @@ use crate::config::front_door;
 use crate::config::listens::Listens;
 use crate::config::values::{path, socket};
 use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::front_door::FrontDoor;
 use crate::model::metric::Source;
-use crate::model::route::FrontDoor;
 use crate::model::service::{Platform, Service};
 
 const HAPROXY_UNIT: &str = "haproxy.service";

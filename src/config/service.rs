@@ -14,8 +14,9 @@ use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
 use crate::config::{health, hours, metric, traffic_policy};
 use crate::model::bounds::Bounds;
+use crate::model::front_door::FrontDoor;
 use crate::model::metric::{Field, Metric, Source};
-use crate::model::route::{FrontDoor, HttpRoute};
+use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
 use crate::model::service::{
     Band, Cooldown, Listen, Percent, Platform, Rollout, Service, ServiceName,

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::decide::proxy::{self, ProxyPlan};
 use crate::model::action::{Action, Done};
+use crate::model::front_door::FrontDoor;
 use crate::model::plan::Plan;
 use crate::model::proxy::{Backend, KeptPort, ProxyMemory, ProxySeen, Routes};
 use crate::model::replica::{ContainerState, Health};
-use crate::model::route::FrontDoor;
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 

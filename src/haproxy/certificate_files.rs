@@ -1,6 +1,7 @@
 //! Finds and reads the certificates that a config names: chain and key in one PEM file, or in two
 //! as certbot and lego write them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use x509_cert::der::DecodePem;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::model::certificate::CertificateFacts;
+use crate::model::certificate::{CertificateFacts, CertificateSeen};
+use crate::model::front_door::FrontDoor;
 use crate::model::time::Wall;
 use crate::regular_file;
 
@@ -90,6 +92,31 @@ fn file(chain: &Path) -> CertificateFile {
         chain.with_extension("key")
     };
     CertificateFile { chain: chain.to_owned(), key: beside.is_file().then_some(beside) }
+}
+
+/// What a daemon would find now, without HAProxy's verdict on it.
+pub(crate) fn found(door: &FrontDoor, now: Wall) -> Vec<CertificateSeen> {
+    let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
+    let mut found = Vec::new();
+    for path in paths.collect::<BTreeSet<_>>() {
+        let rejected = |source: &Path, why: String| CertificateSeen {
+            source: source.to_owned(),
+            served: None,
+            rejected: Some(format!("{}: {why}", source.display())),
+        };
+        match find(path) {
+            Err(why) => found.push(rejected(path, why)),
+            Ok(files) => found.extend(files.iter().map(|file| match read(file, now) {
+                Err(why) => rejected(&file.chain, why),
+                Ok((_, facts)) => CertificateSeen {
+                    source: file.chain.clone(),
+                    served: Some(facts),
+                    rejected: None,
+                },
+            })),
+        }
+    }
+    found
 }
 
 /// Chain and key in one text, as HAProxy reads them, if the certificate is valid at `now`.

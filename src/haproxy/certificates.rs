@@ -1,107 +1,24 @@
 //! Keeps a validated copy of each certificate for HAProxy. What an ACME client is just writing, or
 //! wrote wrongly, never reaches HAProxy: the last good copy serves on, also after a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::haproxy::certificate_files::{self, CertificateFile};
+use crate::haproxy::certificate_store::{CertificateSet, CertificateStore, KnownCertificate};
+use crate::haproxy::partial_config::ALERT;
 use crate::haproxy::process::{StartLock, Validation};
 use crate::haproxy::{Haproxy, files, front_door};
 use crate::model::certificate::{CertificateFacts, CertificateSeen};
+use crate::model::front_door::{FrontDoor, Frontend};
 use crate::model::hash::fnv1a;
 use crate::model::proxy::Routes;
-use crate::model::route::{FrontDoor, Frontend};
 use crate::model::time::Wall;
-use crate::outside::Result;
+use crate::outside::{Error, Result};
 use crate::regular_file;
 
 /// In HAProxy's message about a key that does not fit.
 const OTHER_KEY: &str = "inconsistencies between private key and certificate";
-
-/// What was read last.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CertificateStore {
-    /// By chain file, or by the path of the config if nothing was found there.
-    known: BTreeMap<PathBuf, KnownCertificate>,
-    /// The chain files of each path of the config.
-    found: BTreeMap<PathBuf, Vec<PathBuf>>,
-    door: FrontDoor,
-    /// Of everything that was read.
-    fingerprint: String,
-    /// What HAProxy is to have, once it has it, and what it has.
-    current: CertificateSet,
-    loaded: Option<CertificateSet>,
-}
-
-/// The copies that a process has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct CertificateSet {
-    /// The crt-lists, one after the other.
-    lists: String,
-    /// Of the content of each copy.
-    hashes: BTreeMap<PathBuf, u64>,
-}
-
-#[derive(Clone, Debug)]
-struct KnownCertificate {
-    /// Of chain and key.
-    fingerprint: String,
-    /// HAProxy's own, if there is a good one.
-    copy: Option<PathBuf>,
-    seen: CertificateSeen,
-}
-
-impl CertificateStore {
-    pub(crate) fn seen(&self) -> Vec<CertificateSeen> {
-        self.known.values().map(|known| known.seen.clone()).collect()
-    }
-
-    /// The copies of a frontend, in the order of the config: the first one is for clients that name
-    /// no host, or none that is known.
-    fn copies(&self, frontend: &Frontend) -> Vec<&Path> {
-        let mut given = BTreeSet::new();
-        let chains = frontend.certificates.iter().filter_map(|path| self.found.get(path)).flatten();
-        let known = chains.filter_map(|chain| self.known.get(chain)?.copy.as_deref());
-        known.filter(|copy| given.insert(*copy)).collect()
-    }
-
-    /// What HAProxy reads for a frontend.
-    fn crt_list(&self, frontend: &Frontend) -> String {
-        let copies = self.copies(frontend);
-        copies.iter().map(|copy| format!("{}\n", copy.display())).collect()
-    }
-
-    pub(crate) fn serves(&self, frontend: &Frontend) -> bool {
-        !frontend.is_tls() || !self.copies(frontend).is_empty()
-    }
-}
-
-/// What a daemon would find now, without HAProxy's verdict on it.
-pub(crate) fn found(door: &FrontDoor, now: Wall) -> Vec<CertificateSeen> {
-    let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
-    let mut found = Vec::new();
-    for path in paths.collect::<BTreeSet<_>>() {
-        let rejected = |source: &Path, why: String| CertificateSeen {
-            source: source.to_owned(),
-            served: None,
-            rejected: Some(format!("{}: {why}", source.display())),
-        };
-        match certificate_files::find(path) {
-            Err(why) => found.push(rejected(path, why)),
-            Ok(files) => {
-                found.extend(files.iter().map(|file| match certificate_files::read(file, now) {
-                    Err(why) => rejected(&file.chain, why),
-                    Ok((_, facts)) => CertificateSeen {
-                        source: file.chain.clone(),
-                        served: Some(facts),
-                        rejected: None,
-                    },
-                }))
-            }
-        }
-    }
-    found
-}
 
 /// Changes when a file comes, goes or is written.
 fn fingerprint(door: &FrontDoor) -> String {
@@ -322,12 +239,17 @@ impl Haproxy {
             pem.display()
         );
         let new = files::write_new(&trial, &text, self.file_mode())?;
-        let verdict = self.validate(start_lock, &new);
+        // Without the base config, which may have faults of its own.
+        let verdict = self.validate_files(start_lock, &[&new]);
         files::remove(&new)?;
         Ok(match verdict? {
             Validation::Accepted => None,
             Validation::Refused(refusal) if refusal.output.contains(OTHER_KEY) => {
                 Some("its private key is that of another certificate".to_owned())
+            }
+            // It ended before it read the certificate, as without memory.
+            Validation::Refused(refusal) if !refusal.output.contains(ALERT) => {
+                return Err(Error::new(refusal.message));
             }
             Validation::Refused(refusal) => Some(refusal.message),
         })

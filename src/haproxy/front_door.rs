@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::{files, policy};
+use crate::model::front_door::{ACME_PATH, Frontend, acme_socket};
 use crate::model::proxy::{Backend, Routes};
-use crate::model::route::{ACME_PATH, Frontend, STRIP_SEGMENTS_MAX, acme_socket};
+use crate::model::route::STRIP_SEGMENTS_MAX;
 
 /// The default of `timeouts.client`.
 const CLIENT: Duration = Duration::from_secs(60);
@@ -254,7 +255,7 @@ fn render_acme_route(is_acme: bool, out: &mut String) {
 fn entries(routes: &Routes, frontend: &Frontend) -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for backend in &routes.backends {
-        for route in backend.routes.iter().filter(|route| route.is_on(frontend)) {
+        for route in backend.routes.iter().filter(|route| frontend.has(route)) {
             let service = backend.service.as_str();
             let target = match route.stripped() {
                 0 => service.to_owned(),

@@ -6,8 +6,9 @@
 
 mod dynamic_servers;
 mod base_config;
-mod certificate_files;
-pub(crate) mod certificates;
+pub(crate) mod certificate_files;
+mod certificate_store;
+mod certificates;
 mod files;
 mod front_door;
 mod identity;
@@ -18,6 +19,7 @@ mod map_files;
 mod proc_net;
 mod policy;
 mod process;
+mod quoting;
 mod reload;
 mod render;
 mod partial_config;
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::haproxy::certificates::CertificateStore;
+use crate::haproxy::certificate_store::CertificateStore;
 use crate::haproxy::identity::OwnProcesses;
 use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;

@@ -12,7 +12,7 @@ use crate::outside::Result;
 /// Validations at most. Each takes some tens of milliseconds.
 const TRIES_MAX: u32 = 24;
 /// Marks the lines of HAProxy's output that say why a file is refused.
-const ALERT: &str = "[ALERT]";
+pub(crate) const ALERT: &str = "[ALERT]";
 
 /// Routes that HAProxy accepts, and what was changed for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

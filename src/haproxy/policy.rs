@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::files;
-use crate::haproxy::render::{format_text, quoted};
+use crate::haproxy::quoting::{format_text, quoted};
 use crate::model::proxy::Backend;
 use crate::model::secret::Secret;
 use crate::model::traffic_policy::{Balance, ClientRateLimit, Protocol};

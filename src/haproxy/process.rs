@@ -92,10 +92,13 @@ impl<'a> Processes<'a> {
         base.map(|base| vec![OsStr::new("-f"), base.as_os_str()]).unwrap_or_default()
     }
 
-    /// Runs `haproxy -c` on the file.
-    pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
+    /// Runs `haproxy -c` on the files together.
+    pub(crate) fn validate(&self, start_lock: &StartLock, files: &[&Path]) -> Result<Validation> {
         let mut command = child::restricted(&self.config.binary);
-        command.arg("-c").args(self.base()).arg("-f").arg(file);
+        command.arg("-c");
+        for file in files {
+            command.arg("-f").arg(file);
+        }
         let what = "the file is refused";
         let (is_success, mut output) = self.run(start_lock, command, what)?;
         if is_success {

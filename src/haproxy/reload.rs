@@ -28,8 +28,8 @@ use crate::haproxy::{
 };
 use crate::model::action::{ActionOutput, RollbackState, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::front_door::Frontend;
 use crate::model::proxy::{Backend, Routes, SeenServer};
-use crate::model::route::Frontend;
 use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
 use crate::regular_file;
@@ -179,7 +179,7 @@ impl Haproxy {
             let text = render::render(&config, &self.state_file, self.drops_root, "", &routes);
             map_files::create_missing(&text, files::PRIVATE)?;
             let new = files::write_new(&config.config, &text, files::PRIVATE)?;
-            match elsewhere.processes().validate(&start_lock, &new)? {
+            match elsewhere.validate(&start_lock, &new)? {
                 Validation::Accepted => self.check_base_config(),
                 Validation::Refused(refusal) => Err(Error::new(refusal.message)),
             }

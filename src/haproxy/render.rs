@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::haproxy::front_door::SharedSettings;
 use crate::haproxy::policy;
+use crate::haproxy::quoting::{format_text, quoted};
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::{HEALTH_HOST, HealthKind};
@@ -295,24 +296,12 @@ pub(crate) fn listen_of(text: &str, head: &str) -> Option<Listen> {
     }
 }
 
-/// A format that gives this text, in quotes. `%` begins a variable, and HAProxy takes an empty
-/// format for none.
-pub(crate) fn format_text(text: &str) -> String {
-    if text.is_empty() { "'%[str()]'".to_owned() } else { quoted(&text.replace('%', "%%")) }
-}
-
-/// In HAProxy's strong quotes only the quote itself is special; it is written between two quoted
-/// parts.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{binds, frontend_head, listen_of, quoted, render, server_options};
+    use crate::haproxy::render::{binds, frontend_head, listen_of, render, server_options};
     use crate::model::config::{ProxyConfig, ProxyMode};
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
@@ -507,10 +496,5 @@ backend web
             assert!(binds(line, 80) && !binds(line, 8) && !binds(line, 180), "{line}");
         }
         assert!(!binds("    server web-1 127.0.0.1:80", 80));
-    }
-
-    #[test]
-    fn nothing_gets_out_of_quotes() {
-        assert_eq!(quoted(r#"a "b" $C \ # '"#), r#"'a "b" $C \ # '\'''"#);
     }
 }

@@ -29,17 +29,25 @@ impl Haproxy {
         self.config.mode == ProxyMode::Process
     }
 
-    /// Runs `haproxy -c` on the file, in the container if HAProxy runs in one.
+    /// Runs `haproxy -c` on the file after the base config, in the container if HAProxy is in one.
     pub(crate) fn validate(&self, start_lock: &StartLock, file: &Path) -> Result<Validation> {
+        let base = self.config.base_config.as_deref();
+        let files: Vec<&Path> = base.into_iter().chain([file]).collect();
+        self.validate_files(start_lock, &files)
+    }
+
+    pub(crate) fn validate_files(
+        &self,
+        start_lock: &StartLock,
+        files: &[&Path],
+    ) -> Result<Validation> {
         let ProxyMode::Container(container) = &self.config.mode else {
-            return self.processes().validate(start_lock, file);
+            return self.processes().validate(start_lock, files);
         };
         if self.container_control.main_process(container)?.is_none() {
             // It is not running and needs the file to start, so it cannot be asked.
             return Ok(Validation::Accepted);
         }
-        let base = self.config.base_config.as_ref();
-        let files: Vec<_> = base.into_iter().map(|p| p.as_path()).chain([file]).collect();
         let files: Vec<_> = files.iter().map(|p| p.to_string_lossy().into_owned()).collect();
         let named = files.iter().flat_map(|file| ["-f", file.as_str()]);
         let command: Vec<&str> = ["haproxy", "-c"].into_iter().chain(named).collect();

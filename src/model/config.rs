@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::front_door::FrontDoor;
 use crate::model::replica::Container;
-use crate::model::route::FrontDoor;
 use crate::model::secret::Secret;
 use crate::model::service::{Adopted, Percent, Platform, Service, ServiceName};
 

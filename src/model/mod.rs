@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod metric_event;
 pub(crate) mod decision;
 pub(crate) mod event;
+pub(crate) mod front_door;
 pub(crate) mod hash;
 pub(crate) mod health;
 pub(crate) mod history;

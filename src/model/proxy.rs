@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::model::certificate::CertificateSeen;
+use crate::model::front_door::FrontDoor;
 use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{AdminState, ServerSeen};
-use crate::model::route::{FrontDoor, HttpRoute};
+use crate::model::route::HttpRoute;
 use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
 use crate::model::time::Moment;
 use crate::model::traffic_policy::TrafficPolicy;

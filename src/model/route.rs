@@ -1,22 +1,8 @@
-//! The front door: frontends that services share, and which request goes to which service.
+//! Which request of a shared frontend goes to which service.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use crate::model::hash::fnv1a;
-use crate::model::service::{Listen, ServiceName};
-
-/// Where ACME's servers ask for a challenge. From RFC 8555, section 8.3.
-pub(crate) const ACME_PATH: &str = "/.well-known/acme-challenge/";
-
-/// The name of the daemon's socket for them in the abstract namespace, which all of the host share.
-/// `socket` is HAProxy's.
-pub(crate) fn acme_socket(socket: &Path) -> String {
-    format!("plimsoll-acme-{:016x}", fnv1a(socket.as_os_str().as_encoded_bytes()))
-}
 
 /// Segments that `strip_path` takes away at most.
 pub(crate) const STRIP_SEGMENTS_MAX: usize = 8;
@@ -70,33 +56,6 @@ impl HttpRoute {
     pub(crate) fn stripped(&self) -> usize {
         if self.strip_path { self.path.matches('/').count() } else { 0 }
     }
-
-    pub(crate) fn is_on(&self, frontend: &Frontend) -> bool {
-        !frontend.redirects && self.frontend.as_ref().is_none_or(|name| *name == frontend.name)
-    }
-}
-
-/// An address of HAProxy's that several services share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frontend {
-    /// As a service's name is spelled.
-    pub(crate) name: String,
-    pub(crate) listen: Listen,
-    /// Every request is redirected to HTTPS.
-    pub(crate) redirects: bool,
-    /// Files and folders. Not empty: it serves HTTPS.
-    pub(crate) certificates: Vec<PathBuf>,
-    pub(crate) http2: bool,
-    /// `max-age` of Strict-Transport-Security.
-    pub(crate) hsts: Option<Duration>,
-    /// Gets what no route matches; `None`: a page of HAProxy's with status 404 does.
-    pub(crate) default: Option<ServiceName>,
-}
-
-impl Frontend {
-    pub(crate) fn is_tls(&self) -> bool {
-        !self.certificates.is_empty()
-    }
 }
 
 /// A network, as in `10.0.0.0/8`.
@@ -109,24 +68,6 @@ pub(crate) struct Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FrontDoor {
-    /// By name.
-    pub(crate) frontends: Vec<Frontend>,
-    /// Their `X-Forwarded-` headers are kept.
-    pub(crate) trusted_proxies: Vec<Network>,
-    /// The folder whose ACME challenges frontends without TLS answer.
-    pub(crate) acme_webroot: Option<PathBuf>,
-}
-
-impl FrontDoor {
-    /// Where a frontend that redirects sends its clients: the one on port 443, else the first.
-    pub(crate) fn https_port(&self) -> Option<u16> {
-        let ports = || self.frontends.iter().filter(|f| f.is_tls()).map(|f| f.listen.port);
-        ports().find(|port| *port == 443).or_else(|| ports().next())
     }
 }
 

@@ -19,7 +19,7 @@ use chrono::{DateTime, SecondsFormat};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::docker::Docker;
-use crate::haproxy::{self, Haproxy};
+use crate::haproxy::{Haproxy, certificate_files};
 use crate::model::config::{Config, ProxyMode};
 use crate::model::replica::{Container, ContainerState};
 use crate::model::time::Wall;
@@ -129,7 +129,7 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
 
 /// Of the shared frontends.
 fn certificates(config: &Config, now: Wall) -> Vec<Finding> {
-    let seen = haproxy::certificates::found(&config.front_door, now);
+    let seen = certificate_files::found(&config.front_door, now);
     if seen.is_empty() {
         return Vec::new();
     }
@@ -312,7 +312,7 @@ fn balancer(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> V
 /// A dry run: validates the HAProxy config and binds the ports for a moment.
 fn rehearsal(config: &Config, clock: &Arc<SystemClock>, engine: Arc<Docker>) -> Vec<Finding> {
     let proxy = Haproxy::new(&config.fixed.proxy, clock.clone(), engine);
-    let known = haproxy::certificates::found(&config.front_door, clock.wall());
+    let known = certificate_files::found(&config.front_door, clock.wall());
     let is_known = |why: &String| known.iter().any(|seen| seen.rejected.as_ref() == Some(why));
     let mut refused = live::refused(config, &proxy);
     // Each has a finding of its own.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::model::route::{ACME_PATH, acme_socket};
+use crate::model::front_door::{ACME_PATH, acme_socket};
 use crate::outside::{Error, Result};
 use crate::regular_file;
 

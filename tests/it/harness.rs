@@ -160,7 +160,8 @@ pub(crate) fn free_address() -> String {
     static COUNT: AtomicU16 = AtomicU16::new(1);
     let own = process::id() % 60_000;
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let address = format!("127.{}.{}.{n}", 1 + own / 250, own % 250);
+    // After 250 an address comes again, then with another port.
+    let address = format!("127.{}.{}.{}", 1 + own / 250, own % 250, 1 + n % 250);
     let port = TcpListener::bind((address.as_str(), 0)).unwrap().local_addr().unwrap().port();
     format!("{address}:{port}")
 }
