@@ -1,6 +1,6 @@
 //! `load_balancer.frontends`, and the `routes` of services.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,9 +12,13 @@ use crate::config::values;
 use crate::model::front_door::{FrontDoor, Frontend};
 use crate::model::route::{HostPattern, HttpRoute, Network, RouteTable, STRIP_SEGMENTS_MAX};
 use crate::model::service::{Service, ServiceName};
+use crate::model::traffic_policy::Protocol;
 
 /// Of `hsts`.
 const HSTS_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+pub(crate) const PLAIN_FILE: &str = "letters, digits, `/`, `.`, `_` and `-` only: it is part of \
+                                     HAProxy's expressions";
 
 /// `file` is the config that HAProxy reads; files of the frontends are beside it.
 pub(crate) fn front_door(section: &Section, file: &Path, listens: &mut Listens) -> FrontDoor {
@@ -50,18 +54,19 @@ pub(crate) fn front_door(section: &Section, file: &Path, listens: &mut Listens) 
             node.error("needs a frontend with `certificates` that it can redirect to");
         }
     }
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if !frontends.is_empty() && !file.to_string_lossy().chars().all(is_plain) {
-        node.error(
-            "needs a `load_balancer.config` of letters, digits, `/`, `.`, `_` and `-` only: it is \
-             part of HAProxy's expressions",
-        );
+    if !frontends.is_empty() && !is_plain(file) {
+        node.error(format!("needs a `load_balancer.config` of {PLAIN_FILE}"));
     }
     if acme_webroot.is_some() && frontends.values().all(Frontend::is_tls) {
         section.unused("acme_webroot", "has no effect: every frontend has certificates");
     }
     let frontends = frontends.into_values().collect();
     FrontDoor { frontends, trusted_proxies, acme_webroot }
+}
+
+/// Whether a path can be part of HAProxy's expressions.
+pub(crate) fn is_plain(file: &Path) -> bool {
+    file.to_string_lossy().chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
 }
 
 fn frontend(name: &str, node: &Node, section: Section, listens: &mut Listens) -> Option<Frontend> {
@@ -208,7 +213,7 @@ fn host(node: &Node) -> Option<HostPattern> {
 /// Without the slash at its end.
 fn path(node: &Node) -> Option<String> {
     let text = node.text()?;
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\'?#@".contains(&b));
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\'?#@;".contains(&b));
     let path = text.strip_suffix('/').unwrap_or(&text);
     let is_segment = |segment: &str| !["", ".", ".."].contains(&segment);
     let segments = path.strip_prefix('/').unwrap_or_default();
@@ -218,7 +223,7 @@ fn path(node: &Node) -> Option<String> {
     }
     node.wrong(
         "a path like \"/api\": whole segments after a `/` each, not `.` or `..`, and without \
-         spaces, quotes, `\\`, `?`, `#` or `@`",
+         spaces, quotes, `\\`, `?`, `#`, `;` or `@`",
     )
 }
 
@@ -244,14 +249,20 @@ pub(crate) fn beside<'a>(
     door: &FrontDoor,
     services: impl Iterator<Item = &'a Service>,
 ) {
-    let names: BTreeSet<&ServiceName> = services.map(|service| &service.name).collect();
+    let services: BTreeMap<&ServiceName, Protocol> =
+        services.map(|service| (&service.name, service.policy.protocol)).collect();
     let all = section.section("frontends").map(|all| all.entries()).unwrap_or_default();
     for (name, node) in all {
         let default =
             door.frontends.iter().find(|f| f.name == name).and_then(|f| f.default.as_ref());
-        let Some(default) = default.filter(|default| !names.contains(default)) else { continue };
+        let Some(default) = default else { continue };
+        let wrong = match services.get(default) {
+            Some(Protocol::Tcp) => format!("{default} has protocol tcp, and frontends speak HTTP"),
+            Some(Protocol::Http | Protocol::H2) => continue,
+            None => format!("no service is called {default}"),
+        };
         if let Some(node) = node.section().and_then(|section| section.get("default")) {
-            node.error(format!("no service is called {default}"));
+            node.error(wrong);
         }
     }
 }

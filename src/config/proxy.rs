@@ -134,6 +134,13 @@ pub(crate) fn beside<'a>(
     }
     for service in services {
         let name = service.name.as_str();
+        if service.policy.sticky.is_some()
+            && let Some(node) =
+                section.get("config").filter(|_| !front_door::is_plain(&proxy.config))
+        {
+            let plain = front_door::PLAIN_FILE;
+            node.error(format!("must consist of {plain}, with services.{name}.sticky"));
+        }
         if let (Some(node), Some(listen)) = (section.get("stats_port"), &service.listen)
             && proxy.stats_port == Some(listen.port)
         {

@@ -87,7 +87,7 @@ fn service(
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
     let (policy, retry) = traffic_policy::policy(&section);
-    traffic_policy::beside(&section, &policy, &metrics);
+    traffic_policy::beside(&section, &policy, retry, &metrics);
     let span = |key, longest| {
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))

@@ -201,7 +201,20 @@ fn headers(section: Option<Section>) -> Vec<(String, Option<Secret>)> {
 }
 
 /// What cannot be together.
-pub(crate) fn beside(section: &Section, policy: &TrafficPolicy, metrics: &[Metric]) {
+pub(crate) fn beside(
+    section: &Section,
+    policy: &TrafficPolicy,
+    retry: Option<Retry>,
+    metrics: &[Metric],
+) {
+    if let (Balance::Source, Some(Retry::Safe), Some(node)) =
+        (policy.balance, retry, section.get("balance"))
+    {
+        node.error(
+            "source cannot be used with retry safe: HAProxy sends a GET to itself once, and has \
+             no client's address then",
+        );
+    }
     if policy.protocol != Protocol::Tcp {
         return;
     }

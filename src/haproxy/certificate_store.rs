@@ -16,6 +16,8 @@ pub(crate) struct CertificateStore {
     pub(crate) door: FrontDoor,
     /// Of everything that was read.
     pub(crate) fingerprint: String,
+    /// By frontend, the copies that it had before, where it has no good certificate now.
+    pub(crate) former: BTreeMap<String, Vec<PathBuf>>,
     /// What HAProxy is to have, once it has it, and what it has.
     pub(crate) current: CertificateSet,
     pub(crate) loaded: Option<CertificateSet>,
@@ -50,7 +52,11 @@ impl CertificateStore {
         let mut given = BTreeSet::new();
         let chains = frontend.certificates.iter().filter_map(|path| self.found.get(path)).flatten();
         let known = chains.filter_map(|chain| self.known.get(chain)?.copy.as_deref());
-        known.filter(|copy| given.insert(*copy)).collect()
+        let copies: Vec<&Path> = known.filter(|copy| given.insert(*copy)).collect();
+        if !copies.is_empty() {
+            return copies;
+        }
+        self.former.get(&frontend.name).into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
     /// What HAProxy reads for a frontend.

@@ -91,7 +91,8 @@ impl Haproxy {
     fn renew_certificate(&self, copy: &Path) -> Result<bool> {
         let Ok(pem) = regular_file::text(copy) else { return Ok(false) };
         let copy = copy.display();
-        let set = self.socket.ask(&format!("set ssl cert {copy} <<\n{pem}"))?;
+        // HAProxy may hang up on one that is too long for it.
+        let set = self.socket.ask(&format!("set ssl cert {copy} <<\n{pem}")).unwrap_or_default();
         let committed = self.socket.ask(&format!("commit ssl cert {copy}"))?;
         let is_done = set.contains("Transaction") && committed.contains("Success!");
         if !is_done {
@@ -129,7 +130,10 @@ impl Haproxy {
             let chains: Vec<PathBuf> = found.iter().map(|file| file.chain.clone()).collect();
             for file in found {
                 let fingerprint = fingerprint_of(&file);
-                let known = before.known.get(&file.chain).filter(|k| k.fingerprint == fingerprint);
+                let is_same = |known: &&KnownCertificate| {
+                    known.fingerprint == fingerprint && known.seen.rejected.is_none()
+                };
+                let known = before.known.get(&file.chain).filter(is_same);
                 let known = match known {
                     Some(known) => known.clone(),
                     None => self.read_certificate(&file, fingerprint, start_lock)?,
@@ -174,8 +178,17 @@ impl Haproxy {
     fn write_lists(&self, door: &FrontDoor, store: &mut CertificateStore) -> Result<()> {
         let mut current = CertificateSet::default();
         for frontend in door.frontends.iter().filter(|frontend| frontend.is_tls()) {
-            let list = store.crt_list(frontend);
             let file = front_door::crt_list(&self.config.config, &frontend.name);
+            if store.copies(frontend).is_empty() {
+                // All of them are bad, as after a slip of the config: the former ones serve on.
+                let former = regular_file::text(&file).unwrap_or_default();
+                let there = former.lines().map(PathBuf::from).filter(|copy| copy.is_file());
+                store.former.insert(frontend.name.clone(), there.collect());
+            }
+            let list = store.crt_list(frontend);
+            if list.is_empty() {
+                continue;
+            }
             if regular_file::text(&file).ok().as_ref() != Some(&list) {
                 files::replace(&file, &list, self.file_mode())?;
             }
@@ -199,6 +212,10 @@ impl Haproxy {
         let copy = self.copy_of(&file.chain);
         let now = self.clock.wall();
         let read = match certificate_files::read(file, now) {
+            // It was validated when it was written.
+            Ok((pem, facts)) if regular_file::text(&copy).is_ok_and(|text| text == pem) => {
+                Ok(facts)
+            }
             Ok((pem, facts)) => {
                 let new = files::write_new(&copy, &pem, self.file_mode())?;
                 match self.validate_certificate(&new, start_lock)? {

@@ -50,15 +50,17 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     rename(&new, path)
 }
 
-/// Changes when the file is changed or replaced; empty when it cannot be read.
+/// Changes when the file, its owner or its mode is changed or replaced; empty when it cannot be read.
 pub(crate) fn fingerprint(path: &Path) -> String {
     let shown = |meta: fs::Metadata| {
         format!(
-            "{}.{:09}, {} bytes, inode {}",
+            "{}.{:09}, {} bytes, inode {}, changed {}.{:09}",
             meta.mtime(),
             meta.mtime_nsec(),
             meta.len(),
-            meta.ino()
+            meta.ino(),
+            meta.ctime(),
+            meta.ctime_nsec()
         )
     };
     fs::metadata(path).map(shown).unwrap_or_default()

@@ -32,6 +32,9 @@ const ACME_BACKEND: &str = "_acme";
 
 const HSTS: &str = "Strict-Transport-Security";
 
+/// In one line; HAProxy takes 64 words.
+const NAMES_MAX: usize = 40;
+
 /// What a client gets that no service is for.
 const NOT_FOUND: &str = "<!doctype html><title>404 Not Found</title><h1>404 Not Found</h1>\
                          <p>No service has this address.</p>";
@@ -213,8 +216,8 @@ impl SharedSettings<'_> {
             self.hsts(age, out);
         }
         render_acme_route(is_acme, out);
-        if !self.safe.is_empty() {
-            let safe = self.safe.join(" ");
+        for names in self.safe.chunks(NAMES_MAX) {
+            let safe = names.join(" ");
             let _ = writeln!(
                 out,
                 "    use_backend %[var(txn.backend)]:first \
@@ -232,10 +235,10 @@ impl SharedSettings<'_> {
         };
         let without = self.routes.backends.iter().filter(removes).map(|b| b.service.as_str());
         let without: Vec<&str> = without.collect();
-        let or_without = match without.is_empty() {
-            true => String::new(),
-            false => format!(" or {{ var(txn.backend) -m str {} }}", without.join(" ")),
-        };
+        for names in without.chunks(NAMES_MAX) {
+            let _ = writeln!(out, "    acl no_hsts var(txn.backend) -m str {}", names.join(" "));
+        }
+        let or_without = if without.is_empty() { "" } else { " or no_hsts" };
         let _ = writeln!(
             out,
             "    http-after-response set-header {HSTS} max-age={} \

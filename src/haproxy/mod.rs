@@ -325,11 +325,12 @@ impl Proxy for Haproxy {
     fn set_server_states(&self, servers: &[SetServerState]) -> Result<()> {
         for set in servers {
             let SetServerState { backend, server, admin_state } = set;
+            // First: if it fails, the state still differs, and both are tried again.
+            self.update_cookies(set)?;
             self.run_command(
                 &format!("set server {backend}/{server} state {}", admin_state.word()),
                 "",
             )?;
-            self.update_cookies(set)?;
         }
         Ok(())
     }

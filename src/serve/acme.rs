@@ -97,10 +97,12 @@ fn answer(mut stream: UnixStream, webroot: Option<&Path>) -> io::Result<()> {
 fn head(stream: &mut UnixStream) -> io::Result<String> {
     let mut head = Vec::new();
     let mut part = [0; 2048];
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < HEAD_BYTES_MAX {
-        match stream.read(&mut part)? {
-            0 => break,
-            count => head.extend_from_slice(&part[..count]),
+    // So many reads, each bounded in time.
+    for _ in 0..HEAD_BYTES_MAX / part.len() {
+        let count = stream.read(&mut part)?;
+        head.extend_from_slice(&part[..count]);
+        if count == 0 || head.windows(4).any(|end| end == b"\r\n\r\n") {
+            break;
         }
     }
     Ok(String::from_utf8_lossy(&head).into_owned())

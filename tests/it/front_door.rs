@@ -509,3 +509,20 @@ fn what_is_wrong_with_a_certificate_is_said_before_the_start() {
     let live = run(&["check", "--live"]);
     assert_eq!(line(&live, "shop.pem: it has no private key").len(), 1, "{live}");
 }
+
+#[test]
+fn a_slip_in_the_config_does_not_close_a_frontend() {
+    let mut site = Site::new("slip");
+    let daemon = site.start();
+    let wrong = [site.harness.dir.join("shp.pem")];
+    site.harness.set("/load_balancer/frontends/https/certificates", json!(wrong));
+    site.harness.write();
+    daemon.signal("HUP");
+    daemon.wait(&["warn kind=certificate.rejected", "shp.pem"], secs(10));
+    assert_eq!(handshake(&site, &[]), "CN=shop.example");
+    // Nor does it after a restart of everything.
+    daemon.kill();
+    signal(haproxy_pid(&site).trim().parse().unwrap(), "KILL");
+    let _daemon = site.start();
+    assert_eq!(handshake(&site, &[]), "CN=shop.example");
+}

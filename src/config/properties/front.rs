@@ -47,7 +47,7 @@ pub(super) fn routes(random: &mut Random, port: u64) -> Spec {
         });
         keys.or("path", text("/"), |r| {
             let api = Spec::Either(vec![text("/api"), text("/api/")]);
-            r.of(&[api, text("/a/b%20c/~d!$&()*+,;=:")]).clone()
+            r.of(&[api, text("/a/b%20c/~d!$&()*+,=:")]).clone()
         });
         keys.may("frontend", |_| text("tls"));
         keys.or("strip_path", Spec::Bool(false), flag);
@@ -59,7 +59,10 @@ pub(super) fn routes(random: &mut Random, port: u64) -> Spec {
 /// The keys of one service.
 pub(super) fn policy(keys: &mut Keys) {
     keys.or("protocol", text("http"), |_| text("h2"));
-    keys.or("balance", text("leastconn"), |r| one_of(r, &["roundrobin", "random", "source"]));
+    let is_safe = keys.random.one_in(3);
+    let balances = ["roundrobin", "random", "source"];
+    let balances = if is_safe { &balances[..2] } else { &balances[..] };
+    keys.or("balance", text("leastconn"), |r| one_of(r, balances));
     keys.or("sticky", Spec::Bool(false), |r| {
         let plain = Spec::Object(vec![("cookie".to_owned(), default(text("srv")))]);
         let usual = Spec::Either(vec![Spec::Bool(true), plain]);
@@ -81,14 +84,22 @@ pub(super) fn policy(keys: &mut Keys) {
         keys.done()
     });
     keys.may("max_connections", |r| number(r.within(1, 100_000)));
+    if is_safe {
+        keys.need("retry", |_| text("safe"));
+        return others(keys);
+    }
     keys.or("retry", text("connect"), |r| {
         let mut keys = Keys::new(r);
         let usual = Spec::List(vec![text("conn-failure")]);
         keys.or("on", usual, |_| Spec::List(vec![text("503"), text("junk-response")]));
         keys.or("attempts", number(3), |r| number(r.within(0, 10)));
         let object = keys.done();
-        r.of(&[text("connect"), text("safe"), object]).clone()
+        r.of(&[text("connect"), object]).clone()
     });
+    others(keys);
+}
+
+fn others(keys: &mut Keys) {
     keys.may("allow", |r| Spec::List(vec![one_of(r, &NETWORKS)]));
     keys.may("basic_auth", |r| {
         let mut keys = Keys::new(r);

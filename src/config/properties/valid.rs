@@ -390,7 +390,7 @@ fn load_balancer(random: &mut Random, has_frontends: bool) -> Spec {
         keys.need("frontends", front::frontends);
         keys.may("acme_webroot", |r| path(r, 500));
     } else {
-        keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/é.cfg"));
+        keys.or("config", text("/var/lib/plimsoll/haproxy.cfg"), |_| text("/a_b-1.cfg"));
     }
     keys.or("trusted_proxies", Spec::List(Vec::new()), front::trusted_proxies);
     keys.or("pid_file", text("/run/plimsoll/haproxy.pid"), |_| text("/ pid"));
