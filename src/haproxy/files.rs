@@ -50,7 +50,8 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     rename(&new, path)
 }
 
-/// Changes when the file, its owner or its mode is changed or replaced; empty when it cannot be read.
+/// Changes when the file is changed or replaced, or its owner or mode is; empty when it cannot be
+/// read.
 pub(crate) fn fingerprint(path: &Path) -> String {
     let shown = |meta: fs::Metadata| {
         format!(
