@@ -12,7 +12,7 @@ use crate::cli::width;
 use crate::config::{self, host_name};
 use crate::model::config::Config;
 use crate::model::front_door::{FrontDoor, Frontend};
-use crate::model::route::{HostPattern, HttpRoute, RouteTable, plain_host};
+use crate::model::route::{HostPattern, HttpRoute, RouteTable};
 
 pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
     let loaded = config::load(&asked.config);
@@ -40,6 +40,7 @@ pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
 }
 
 /// What a route leads to.
+#[derive(Clone)]
 struct Target<'c> {
     service: &'c str,
     /// In the config.
@@ -92,10 +93,9 @@ fn table_of_all(config: &Config) -> String {
             continue;
         }
         for target in in_order(&targets(config, frontend)) {
-            let stripped = target.route.strip_path && 0 < target.route.stripped();
-            let to = match stripped {
-                true => format!("{}, without {}", target.service, target.route.path),
-                false => target.service.to_owned(),
+            let to = match target.route.stripped() {
+                0 => target.service.to_owned(),
+                _ => format!("{}, without {}", target.service, target.route.path),
             };
             rows.push(row(shown_host(target.route), shown_path(target.route), to));
         }
@@ -195,14 +195,12 @@ struct Destination<'c> {
 impl<'c> Destination<'c> {
     fn of(url: &Url, frontend: &'c Frontend, config: &'c Config) -> Destination<'c> {
         if frontend.redirects {
-            let port = config.front_door.https_port().filter(|port| *port != 443);
-            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            let port = config.front_door.https_suffix();
             let to = format!("https://{}{port}{}", url.host, url.path);
             return Destination { frontend, redirect: Some(to), target: None, path: String::new() };
         }
         let table = targets(config, frontend);
-        let key = table.find(&plain_host(&url.host), &url.path).map(|(key, _)| key.to_owned());
-        let target = key.and_then(|key| table.into_target(&key));
+        let target = table.find(&url.host, &url.path).cloned();
         let stripped = target.as_ref().map_or(0, |target| target.route.stripped());
         let path = url.path.splitn(stripped + 2, '/').nth(stripped + 1).unwrap_or_default();
         let path = format!("/{path}");

@@ -115,10 +115,7 @@ impl SharedSettings<'_> {
     fn redirect(&self, is_acme: bool, out: &mut String) {
         let (or_acme, and_not, unless) =
             if is_acme { (" or acme", " !acme", " unless acme") } else { ("", "", "") };
-        let port = match self.routes.front_door.https_port() {
-            Some(443) | None => String::new(),
-            Some(port) => format!(":{port}"),
-        };
+        let port = self.routes.front_door.https_suffix();
         let location =
             format!("location 'https://%[req.hdr(host),regsub(:[0-9]+$,)]{port}%[pathq]'");
         let _ = write!(

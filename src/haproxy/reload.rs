@@ -110,6 +110,12 @@ impl Haproxy {
         is_text(&self.good()) && is_text(&self.config.config)
     }
 
+    /// Whether this process has the servers of these routes, and no other one serves beside it.
+    fn serves_alone(&self, routes: &Routes, process: u32) -> bool {
+        self.strays(process).is_empty()
+            && self.socket.servers().is_ok_and(|servers| routes.agree(servers.iter()))
+    }
+
     /// The ports that clients connect to.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         let text = regular_file::text(&self.good()).unwrap_or_default();
@@ -314,8 +320,7 @@ impl ConfigUpdate<'_> {
         };
         if let Some(pid) = serving
             && proxy.runs(&update.text(routes))
-            && proxy.strays(pid).is_empty()
-            && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
+            && proxy.serves_alone(routes, pid)
         {
             proxy.set_server_states(&drains(routes))?;
             proxy.set_pids(pid, None);
@@ -364,9 +369,7 @@ impl ConfigUpdate<'_> {
     /// Whether the process that serves has all of these routes, and other certificates at most.
     fn renews_only(&self, routes: &Routes, serving: u32) -> bool {
         let same = render::without_mark(&self.text(routes)) == render::without_mark(&self.good);
-        same && self.proxy.runs(&self.good)
-            && self.proxy.strays(serving).is_empty()
-            && self.proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
+        same && self.proxy.runs(&self.good) && self.proxy.serves_alone(routes, serving)
     }
 
     /// Whether the certificate is at fault. Every frontend has it, so no service is left out.
@@ -388,8 +391,7 @@ impl ConfigUpdate<'_> {
         let start_lock = self.start_lock;
         if let Some(pid) = serving
             && proxy.runs(text)
-            && proxy.strays(pid).is_empty()
-            && proxy.socket.servers().is_ok_and(|s| routes.agree(s.iter()))
+            && proxy.serves_alone(routes, pid)
         {
             // The same services were left out last time: HAProxy already runs with this text.
             proxy.set_server_states(&drains(routes))?;

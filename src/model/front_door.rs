@@ -55,8 +55,14 @@ pub(crate) struct FrontDoor {
 }
 
 impl FrontDoor {
+    /// What stands behind the host in an address of HTTPS; empty: it is the usual port.
+    pub(crate) fn https_suffix(&self) -> String {
+        let port = self.https_port().filter(|port| *port != 443);
+        port.map(|port| format!(":{port}")).unwrap_or_default()
+    }
+
     /// Where a frontend that redirects sends its clients: the one on port 443, else the first.
-    pub(crate) fn https_port(&self) -> Option<u16> {
+    fn https_port(&self) -> Option<u16> {
         let ports = || self.frontends.iter().filter(|f| f.is_tls()).map(|f| f.listen.port);
         ports().find(|port| *port == 443).or_else(|| ports().next())
     }

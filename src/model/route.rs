@@ -87,10 +87,6 @@ impl<T> RouteTable<T> {
         self.routes.insert(route.key(), target)
     }
 
-    pub(crate) fn into_target(mut self, key: &str) -> Option<T> {
-        self.routes.remove(key)
-    }
-
     /// By key: the host, then the path, then `/`.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.routes.iter().map(|(key, target)| (key.as_str(), target))
@@ -98,25 +94,24 @@ impl<T> RouteTable<T> {
 
     /// The route of a request: the exact host before the wildcard before any host, and of these the
     /// longest path. `host` may have a port, `path` has no query.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<(&str, &T)> {
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&T> {
         let host = plain_host(host);
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let hosts = [Some(host), wildcard, Some("*".to_owned())];
         hosts.into_iter().flatten().find_map(|host| self.longest(&host, path))
     }
 
-    fn longest(&self, host: &str, path: &str) -> Option<(&str, &T)> {
+    fn longest(&self, host: &str, path: &str) -> Option<&T> {
         let asked = format!("{host}{path}/");
         // A key ends in a slash, and the first one is the end of the host.
         let ends = asked.match_indices('/').map(|(at, _)| at + 1);
         let ends: Vec<usize> = ends.collect();
-        let hit = ends.iter().rev().find_map(|end| self.routes.get_key_value(&asked[..*end]));
-        hit.map(|(key, target)| (key.as_str(), target))
+        ends.iter().rev().find_map(|end| self.routes.get(&asked[..*end]))
     }
 }
 
 /// A `Host` header as routes have it: in lower case, without port and without a dot at its end.
-pub(crate) fn plain_host(host: &str) -> String {
+fn plain_host(host: &str) -> String {
     let name = host.split(':').next().unwrap_or_default();
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
@@ -165,7 +160,7 @@ mod tests {
             ("", "/up", Some(("*", "/up"))),
             ("other.example", "/", None),
         ] {
-            assert_eq!(table.find(host, path).map(|(_, target)| *target), want, "{host} {path}");
+            assert_eq!(table.find(host, path).copied(), want, "{host} {path}");
         }
     }
 
@@ -223,7 +218,7 @@ mod tests {
             }
             let host = ASKED_HOSTS[below(ASKED_HOSTS.len())];
             let path = ASKED_PATHS[below(ASKED_PATHS.len())];
-            let got = table.find(host, path).map(|(_, at)| *at);
+            let got = table.find(host, path).copied();
             assert_eq!(got, by_parts(&routes, host, path), "{host}{path} in {routes:?}");
             matched += usize::from(got.is_some());
         }

@@ -14,8 +14,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
-
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::docker::Docker;
@@ -174,13 +172,11 @@ fn file(loaded: &Loaded) -> Finding {
 
 fn time(clock: &dyn Clock) -> Finding {
     let now = clock.wall();
-    let shown = DateTime::from_timestamp(now.0, 0).unwrap_or_default();
-    let shown = shown.to_rfc3339_opts(SecondsFormat::Secs, true);
     if now.0 < LEAST_TIME {
-        return Finding::fails("clock", format!("the clock of this host shows {shown}"))
+        return Finding::fails("clock", format!("the clock of this host shows {now}"))
             .remedy("set it (`timedatectl set-ntp true`): schedules depend on it");
     }
-    Finding::good("clock", format!("{shown}; time zones of {}", Zone::database_version()))
+    Finding::good("clock", format!("{now}; time zones of {}", Zone::database_version()))
 }
 
 fn docker_words(config: &Config, engine: &Docker) -> String {

@@ -55,6 +55,17 @@ impl Served {
         of_it.map(|row| row[3].to_owned()).collect()
     }
 
+    /// One replica is enough: waits until the second one drains.
+    #[track_caller]
+    fn drain_second(&self, daemon: &Daemon) {
+        let mut fewer = self.harness.config.clone();
+        fewer["services"]["web"]["min_replicas"] = json!(1);
+        fewer["services"]["web"]["max_replicas"] = json!(1);
+        self.harness.dir.write("config.json", &fewer.to_string());
+        daemon.signal("HUP");
+        assert!(reached(SOON, || self.servers("8") == ["web-2"]), "{:#?}", daemon.lines());
+    }
+
     /// Both ways in.
     fn frontends(&self) -> [&str; 2] {
         [&self.harness.front, &self.shared]
@@ -241,12 +252,7 @@ fn a_client_stays_with_its_replica_until_that_drains() {
     let mut held = TcpStream::connect(&served.shared).unwrap();
     held.write_all(b"GET /silent HTTP/1.1\r\nHost: web.example\r\nCookie: srv=web-2\r\n\r\n")
         .unwrap();
-    let mut fewer = served.harness.config.clone();
-    fewer["services"]["web"]["min_replicas"] = json!(1);
-    fewer["services"]["web"]["max_replicas"] = json!(1);
-    served.harness.dir.write("config.json", &fewer.to_string());
-    daemon.signal("HUP");
-    assert!(reached(SOON, || served.servers("8") == ["web-2"]), "{:#?}", daemon.lines());
+    served.drain_second(&daemon);
     assert!(reached(SOON, || at("web-2") == one), "{:#?}", daemon.lines());
     assert_eq!(served.servers("8"), ["web-2"], "it still drains");
     let moved = served.ask(&served.shared, "/", &["-i", "-b", "srv=web-2"]);
@@ -315,12 +321,7 @@ fn connections_of_tcp_outlive_that_replicas_come_and_go() {
     let replicas: BTreeSet<&String> = first.iter().collect();
     assert_eq!(replicas.len(), 2, "{first:?}");
 
-    let mut fewer = served.harness.config.clone();
-    fewer["services"]["web"]["min_replicas"] = json!(1);
-    fewer["services"]["web"]["max_replicas"] = json!(1);
-    served.harness.dir.write("config.json", &fewer.to_string());
-    daemon.signal("HUP");
-    assert!(reached(SOON, || served.servers("8") == ["web-2"]), "{:#?}", daemon.lines());
+    served.drain_second(&daemon);
     // Each goes on with its own replica, and a new one gets the one that stays.
     let again: Vec<String> = lines.iter_mut().map(|line| line.ask("b")).collect();
     assert_eq!(again, first);
