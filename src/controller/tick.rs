@@ -166,7 +166,7 @@ pub(crate) fn tick(
     }
     let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let proxy = proxy_outcome(now, config, input.claims, &seen, &plans, &mut state.proxy);
-    events.extend(state.conditions.ports_kept(proxy.kept_ports));
+    events.extend(state.conditions.addresses_kept(proxy.kept_addresses));
     events.extend(proxy.deferred.and_then(|deferred| state.conditions.crowded(deferred)));
     actions.extend(proxy.action);
     let requeue = plans.values().filter_map(|plan| plan.again);

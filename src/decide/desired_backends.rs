@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::decide::kept_addresses::{KeepInput, keep_addresses};
 use crate::decide::proxy::{self, ProxyPlan};
 use crate::model::action::{Action, Done};
 use crate::model::front_door::FrontDoor;
 use crate::model::plan::Plan;
-use crate::model::proxy::{Backend, KeptPort, ProxyMemory, ProxySeen, Routes};
+use crate::model::proxy::{Backend, KeptAddresses, ProxyMemory, ProxySeen, Routes};
 use crate::model::replica::{ContainerState, Health};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
@@ -52,7 +53,7 @@ pub(crate) struct ProxyInput<'a> {
 pub(crate) struct ProxyOutcome {
     pub(crate) action: Option<Action>,
     pub(crate) requeue_after: Option<Duration>,
-    pub(crate) kept_ports: Vec<KeptPort>,
+    pub(crate) kept_addresses: Vec<KeptAddresses>,
     /// `Some(Some(n))`: a reload is deferred behind n old processes. `Some(None)`: none is.
     /// `None`: unknown now, as something else is to be done first or has not ended.
     pub(crate) deferred: Option<Option<u32>>,
@@ -60,7 +61,7 @@ pub(crate) struct ProxyOutcome {
 
 pub(crate) fn plan(input: &ProxyInput, state: &mut ProxyState) -> ProxyOutcome {
     let is_idle = input.ever_listed && !input.is_busy;
-    let (plan, held, kept_ports) = choose(input, state);
+    let (plan, held, kept_addresses) = choose(input, state);
     let deferred = match &plan {
         ProxyPlan::Crowded { old_processes } => Some(Some(*old_processes)),
         ProxyPlan::Do(Action::Reload { .. }) => Some(None),
@@ -74,13 +75,13 @@ pub(crate) fn plan(input: &ProxyInput, state: &mut ProxyState) -> ProxyOutcome {
         ProxyPlan::Crowded { .. } => (None, Some(REQUEUE_DEFERRED)),
     };
     let requeue_after = held.into_iter().chain(wait).min();
-    ProxyOutcome { action, requeue_after, kept_ports, deferred }
+    ProxyOutcome { action, requeue_after, kept_addresses, deferred }
 }
 
 fn choose(
     input: &ProxyInput,
     state: &mut ProxyState,
-) -> (ProxyPlan, Option<Duration>, Vec<KeptPort>) {
+) -> (ProxyPlan, Option<Duration>, Vec<KeptAddresses>) {
     let age = input.now.since(*state.started.get_or_insert(input.now));
     if age < BLIND_MAX && lacks_probe_results(input, &state.memory) {
         return (ProxyPlan::Wait(REQUEUE_BLIND), None, Vec::new());
@@ -89,11 +90,19 @@ fn choose(
         return (ProxyPlan::Nothing, None, Vec::new());
     }
     let mut routes = routes(input);
-    let kept = proxy::keep_ports(&mut routes, state.memory.applied.as_ref(), input.orphaned);
+    let kept = keep(input, state.memory.applied.as_ref(), &mut routes);
     let held = withhold_unprobed(input, state, &mut routes);
     let interval = input.min_reload_interval;
     let plan = proxy::plan_proxy(input.now, &routes, input.seen, &state.memory, interval);
     (plan, held, kept)
+}
+
+fn keep(input: &ProxyInput, applied: Option<&Routes>, routes: &mut Routes) -> Vec<KeptAddresses> {
+    let Some(applied) = applied else { return Vec::new() };
+    let active = input.plans.iter().filter(|(_, plan)| 0 < plan.decision.desired);
+    let active = active.map(|(name, _)| name.as_str()).collect();
+    let input = KeepInput { applied, running: input.orphaned, active, seen: input.seen };
+    keep_addresses(routes, &input)
 }
 
 fn routes(input: &ProxyInput) -> Routes {

@@ -14,6 +14,7 @@ mod drain;
 pub(crate) mod headroom;
 mod health;
 mod hpa;
+mod kept_addresses;
 mod lifecycle;
 pub(crate) mod metrics;
 mod normalize;

@@ -2,15 +2,13 @@
 //! changed servers at run time (dynamic servers), everything else by a reload.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::action::{Action, ActionError, RollbackState, SetServerState};
 use crate::model::proxy::{
-    Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    Backend, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
 use crate::model::replica::AdminState;
-use crate::model::service::ServiceName;
 use crate::model::time::Moment;
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -26,37 +24,6 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Old processes that may finish at once: each has the memory of a whole HAProxy.
 const OLD_MAX: u32 = 10;
-
-/// A service that left the config keeps its port until the service that has the port now has a
-/// server, as after a change of the service's name. `running` holds the addresses of containers
-/// that belong to no service of the config. Returns the ports that are kept.
-pub(crate) fn keep_ports(
-    routes: &mut Routes,
-    applied: Option<&Routes>,
-    running: &BTreeSet<IpAddr>,
-) -> Vec<KeptPort> {
-    let mut kept: Vec<(KeptPort, Backend)> = Vec::new();
-    let names: BTreeSet<ServiceName> = routes.backends.iter().map(|b| b.service.clone()).collect();
-    for backend in routes.backends.iter_mut().filter(|b| b.servers.is_empty()) {
-        let Some(listen) = backend.listen.clone() else { continue };
-        let had_it =
-            |old: &&Backend| old.listen.as_ref() == Some(&listen) && !names.contains(&old.service);
-        let old = applied.and_then(|applied| applied.backends.iter().find(had_it));
-        let Some(mut old) = old.cloned() else { continue };
-        old.servers.retain(|server| running.contains(&server.address.ip()));
-        if old.servers.is_empty() {
-            continue;
-        }
-        old.servers.iter_mut().for_each(|server| server.draining = false);
-        backend.listen = None;
-        let (service, successor) = (old.service.clone(), backend.service.clone());
-        kept.push((KeptPort { service, listen, successor }, old));
-    }
-    let (ports, backends): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
-    routes.backends.extend(backends);
-    routes.backends.sort_by(|a, b| a.service.cmp(&b.service));
-    ports
-}
 
 /// What to do now, or how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +210,8 @@ fn is_in_service(backend: &Backend, seen: &ProxySeen) -> bool {
     backend.servers.iter().filter(|server| !server.draining).all(|s| serves(backend, s, seen))
 }
 
-fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
+/// HAProxy sends requests to the server.
+pub(crate) fn serves(backend: &Backend, server: &Server, seen: &ProxySeen) -> bool {
     shown(backend, server, seen).is_some_and(|s| s.seen.admin_state == AdminState::Ready)
 }
 

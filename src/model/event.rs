@@ -128,6 +128,7 @@ pub(crate) enum Kind {
     ProxyServersUpdated,
     ProxyUpdateFailed,
     ProxyReloadDeferred,
+    RouteDeferred,
     ProxyFull,
     ProxyKilled,
     ProxyDied,
@@ -153,7 +154,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 65] = [
+    pub(crate) const ALL: [Kind; 66] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -197,6 +198,7 @@ impl Kind {
         Kind::ProxyServersUpdated,
         Kind::ProxyUpdateFailed,
         Kind::ProxyReloadDeferred,
+        Kind::RouteDeferred,
         Kind::ProxyFull,
         Kind::ProxyKilled,
         Kind::ProxyDied,
@@ -266,6 +268,7 @@ impl Kind {
             Kind::ProxyServersUpdated => "haproxy.servers_updated",
             Kind::ProxyUpdateFailed => "haproxy.update_failed",
             Kind::ProxyReloadDeferred => "haproxy.reload_deferred",
+            Kind::RouteDeferred => "route.deferred",
             Kind::ProxyFull => "haproxy.full",
             Kind::ProxyKilled => "haproxy.killed",
             Kind::ProxyDied => "haproxy.died",
@@ -358,6 +361,7 @@ impl Kind {
             | Kind::SwarmRecovered
             | Kind::ConfigReloaded
             | Kind::DaemonStarted
+            | Kind::RouteDeferred
             | Kind::DaemonStopping => log::Level::Info,
         }
     }

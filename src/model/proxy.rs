@@ -198,12 +198,15 @@ pub(crate) struct ProxySeen {
     pub(crate) certificates: Vec<CertificateSeen>,
 }
 
-/// A service that is not in the config any more serves a port in place of its successor.
+/// Addresses that stay with the service that had them until their own one has a ready replica.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeptPort {
+pub(crate) struct KeptAddresses {
     pub(crate) service: ServiceName,
-    pub(crate) listen: Listen,
     pub(crate) successor: ServiceName,
+    /// The service is not in the config any more.
+    pub(crate) is_orphan: bool,
+    /// A port, a route or a frontend's default, as people write them.
+    pub(crate) addresses: Vec<String>,
 }
 
 /// An earlier process that still listens.

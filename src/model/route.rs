@@ -52,6 +52,18 @@ impl HttpRoute {
         format!("{}{}/", self.host, self.path)
     }
 
+    /// Whether it would take all requests of the other one.
+    pub(crate) fn covers(&self, other: &HttpRoute) -> bool {
+        let has_host = match (&self.host, &other.host) {
+            (HostPattern::Any, _) => true,
+            (HostPattern::Wildcard(domain), HostPattern::Exact(name)) => {
+                name.split_once('.').is_some_and(|(_, rest)| rest == domain)
+            }
+            (own, its) => own == its,
+        };
+        has_host && format!("{}/", other.path).starts_with(&format!("{}/", self.path))
+    }
+
     /// Segments of the path that the replica does not get.
     pub(crate) fn stripped(&self) -> usize {
         if self.strip_path { self.path.matches('/').count() } else { 0 }
@@ -170,6 +182,26 @@ mod tests {
             assert_eq!(route("a", path).stripped(), want);
         }
         assert_eq!(HttpRoute { strip_path: false, ..route("a", "/api") }.stripped(), 0);
+    }
+
+    #[test]
+    fn a_route_covers_what_it_would_take() {
+        for (own, its, want) in [
+            (("a.b", ""), ("a.b", "/api"), true),
+            (("a.b", "/api"), ("a.b", "/api"), true),
+            (("a.b", "/api"), ("a.b", "/apis"), false),
+            (("a.b", "/api"), ("a.b", ""), false),
+            (("a.b", ""), ("c.b", ""), false),
+            (("*.b", ""), ("a.b", "/x"), true),
+            (("*.b", ""), ("*.b", "/x"), true),
+            (("*.b", ""), ("b", ""), false),
+            (("*.b", ""), ("c.a.b", ""), false),
+            (("a.b", ""), ("*.b", ""), false),
+            (("*", "/x"), ("*.b", "/x/y"), true),
+            (("*.b", ""), ("*", ""), false),
+        ] {
+            assert_eq!(route(own.0, own.1).covers(&route(its.0, its.1)), want, "{own:?} {its:?}");
+        }
     }
 
     /// Of the routes that match, compared part by part: exact before wildcard before any, then the

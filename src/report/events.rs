@@ -10,7 +10,7 @@ use crate::model::memory::Memory;
 use crate::model::metric::{Metric, Reading, Source};
 use crate::model::owner::Owner;
 use crate::model::plan::{Plan, ServiceTransition};
-use crate::model::proxy::KeptPort;
+use crate::model::proxy::KeptAddresses;
 use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::EffectiveSchedule;
@@ -38,7 +38,7 @@ pub(crate) struct Conditions {
     not_saved: bool,
     orphans: BTreeSet<String>,
     pub(crate) strangers: IgnoredContainers,
-    kept_ports: BTreeSet<KeptPort>,
+    kept_addresses: BTreeSet<KeptAddresses>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
     repeated: Deduplicator,
@@ -126,16 +126,22 @@ impl Conditions {
     }
 
     /// Reported when it begins; its end shows in the reload that follows.
-    pub(crate) fn ports_kept(&mut self, now: Vec<KeptPort>) -> Vec<Event> {
-        let now: BTreeSet<KeptPort> = now.into_iter().collect();
-        let new = now.difference(&self.kept_ports).map(|kept| {
-            let KeptPort { service, listen, successor } = kept;
-            let message =
-                format!("its replicas keep serving {listen} until {successor} has a ready one");
-            Event::new(Kind::ServiceOrphaned, message).service(service.as_str())
+    pub(crate) fn addresses_kept(&mut self, now: Vec<KeptAddresses>) -> Vec<Event> {
+        let now: BTreeSet<KeptAddresses> = now.into_iter().collect();
+        let new = now.difference(&self.kept_addresses).map(|kept| {
+            let KeptAddresses { service, successor, is_orphan, addresses } = kept;
+            let addresses = addresses.join(", ");
+            if *is_orphan {
+                let message = format!(
+                    "its replicas keep serving {addresses} until {successor} has a ready one"
+                );
+                return Event::new(Kind::ServiceOrphaned, message).service(service.as_str());
+            }
+            let message = format!("{service} keeps serving {addresses} until a replica is ready");
+            Event::new(Kind::RouteDeferred, message).service(successor.as_str())
         });
         let events = new.collect();
-        self.kept_ports = now;
+        self.kept_addresses = now;
         events
     }
 

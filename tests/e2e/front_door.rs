@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use crate::daemon::{Daemon, reached, secs};
 use crate::load::{Kind, Load};
-use crate::testbed::{Testbed, clients, free_port};
+use crate::renaming::Left;
+use crate::testbed::{Testbed, clients, everyone, free_port};
 
 /// Replicas come and go behind a cookie and a limit, other services get routes, and settings that
 /// take a reload change.
@@ -70,4 +71,68 @@ fn nothing_is_lost_at_a_shared_frontend_while_everything_behind_it_changes() {
         assert!(10 < counts.of(kind).sent(), "hardly any {kind}:\n{counts}");
     }
     assert_eq!(daemon.count(&["kind=haproxy.update_failed"]), 0, "{:#?}", daemon.lines());
+}
+
+/// A service is called otherwise from now on, and then a part of it becomes one of its own. Each
+/// new container takes three seconds until it answers.
+#[test]
+fn a_route_stays_where_it_is_served_until_its_new_service_can() {
+    let mut testbed = Testbed::new("moved-route");
+    let port = testbed.port;
+    let write = |testbed: &Testbed, slow: &str| {
+        let keys = r#""min_replicas": 2, "max_replicas": 2,
+                      "environment": { "START_DELAY_MS": "3000" }"#;
+        let config = testbed.configure_with(keys, slow);
+        let text = fs::read_to_string(&config).unwrap();
+        let listen = format!(r#""listen": "127.0.0.1:{port}", "stop"#);
+        assert_eq!(text.matches(&listen).count(), 1);
+        let text = text.replace(&listen, r#""routes": [ { "path": "/" } ], "stop"#);
+        let frontends = format!(
+            r#""frontends": {{ "http": {{ "listen": "127.0.0.1:{port}" }} }}, "min_reload"#
+        );
+        fs::write(&config, text.replace(r#""min_reload"#, &frontends)).unwrap();
+        config
+    };
+    let daemon = Daemon::start(&write(&testbed, ""));
+    testbed.wait_serving(2, secs(60), &daemon);
+    let load = everyone(&testbed);
+
+    let old = testbed.service.clone();
+    testbed.service = format!("{old}-new");
+    let _left = Left(&testbed, old.clone());
+    write(&testbed, "");
+    daemon.signal("HUP");
+    daemon.wait(&["kind=service.orphaned", &format!("service={old} "), "keep serving"], secs(10));
+    testbed.wait_serving(2, secs(60), &daemon);
+    assert!(testbed.serving_for(&old).is_empty(), "the old ones are out of HAProxy");
+
+    let slow = testbed.other(free_port());
+    let slow = slow.replace(r#""min_replicas": 0"#, r#""min_replicas": 1"#).replace(
+        r#""listen""#,
+        r#""environment": { "START_DELAY_MS": "3000" },
+           "routes": [ { "path": "/slow" } ], "listen""#,
+    );
+    write(&testbed, &slow);
+    daemon.signal("HUP");
+    let name = format!("{}-b", testbed.service);
+    let _slow = Left(&testbed, name.clone());
+    daemon.wait(&["kind=route.deferred", &format!("service={name} "), "keeps serving"], secs(10));
+    let map = testbed.dir.join("haproxy.cfg.http.map");
+    let is_moved = || {
+        fs::read_to_string(&map).unwrap().contains(&format!("*/slow/ {name}"))
+            && !testbed.serving_for(&name).is_empty()
+    };
+    assert!(reached(secs(30), is_moved), "{:#?}", daemon.lines());
+    load.wait_for(secs(20), |c| 20 < c.of(Kind::Slow).sent());
+    let before = requests(&testbed, &name);
+    assert!(reached(secs(10), || before < requests(&testbed, &name)), "it gets its requests");
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
+}
+
+/// That HAProxy counted for a service.
+fn requests(testbed: &Testbed, service: &str) -> u64 {
+    let stats = testbed.ask_haproxy("show stat");
+    let line = stats.lines().find(|line| line.starts_with(&format!("{service},BACKEND,")));
+    line.and_then(|line| line.split(',').nth(7)?.parse().ok()).unwrap_or(0)
 }

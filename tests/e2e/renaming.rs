@@ -4,7 +4,7 @@ use crate::daemon::{Daemon, secs};
 use crate::testbed::{Testbed, everyone};
 
 /// Containers of a service that left the config go with the test.
-struct Left<'a>(&'a Testbed, String);
+pub(crate) struct Left<'a>(pub(crate) &'a Testbed, pub(crate) String);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {

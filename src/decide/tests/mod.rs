@@ -29,6 +29,7 @@ mod hpa;
 mod hpa_history;
 mod hpa_worlds;
 mod health;
+mod kept_addresses;
 mod metrics;
 mod numbers;
 mod people;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::proxy::{ProxyPlan, keep_ports, plan_proxy, remember, remember_update};
+use crate::decide::proxy::{ProxyPlan, plan_proxy, remember, remember_update};
 use crate::decide::tests::{NOW, S, address};
 use crate::model::action::{Action, ActionError, RollbackState};
 use crate::model::health::HealthCheck;
 use crate::model::proxy::{
-    Backend, KeptPort, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    Backend, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
 };
 use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
 use crate::model::service::{Listen, Retry, ServiceName};
@@ -450,56 +450,6 @@ fn what_haproxy_does_not_take_is_not_waited_for() {
     // The config is corrected.
     both.backends[1].health.interval *= 2;
     assert!(matches!(plan(2000, &both), ProxyPlan::Do(Action::Reload { .. })));
-}
-
-#[test]
-fn a_port_stays_with_who_serves_it_until_its_successor_can() {
-    let named = |name: &str, list: &str| Backend {
-        service: ServiceName::new(name).unwrap(),
-        ..routes(list).backends.remove(0)
-    };
-    let old = |list: &str| Routes { backends: vec![named("old", list)], ..Routes::default() };
-    let run = |numbers: &[u32]| numbers.iter().map(|n| address(*n).ip()).collect();
-    let shown = |routes: &Routes| {
-        let one = |b: &Backend| {
-            let listen = b.listen.as_ref().map(|l| format!(":{}", l.port)).unwrap_or_default();
-            let servers: Vec<&str> = b.servers.iter().map(|s| s.name.as_str()).collect();
-            format!("{}{listen}={}", b.service, servers.join(","))
-        };
-        routes.backends.iter().map(one).collect::<Vec<_>>().join(" ")
-    };
-    for (desired, applied, running, want) in [
-        ("-", Some(old("1,2~")), &[1, 2][..], "new= old:80=web-1,web-2"),
-        ("-", Some(old("1,2")), &[2], "new= old:80=web-2"),
-        ("-", Some(old("1,2")), &[], "new:80="),
-        ("-", Some(old("-")), &[1], "new:80="),
-        ("-", Some(old("1:81")), &[1], "new:80="),
-        ("-", None, &[1], "new:80="),
-        ("3", Some(old("1,2")), &[1, 2], "new:80=web-3"),
-        // It is in the config, with another port now.
-        (
-            "-",
-            Some(Routes { backends: vec![named("new", "1")], ..Routes::default() }),
-            &[1],
-            "new:80=",
-        ),
-    ] {
-        let mut routes = Routes { backends: vec![named("new", desired)], ..Routes::default() };
-        let kept = keep_ports(&mut routes, applied.as_ref(), &run(running));
-        assert_eq!(shown(&routes), want, "{desired} {applied:?} {running:?}");
-        let told: Vec<String> = kept
-            .iter()
-            .map(|KeptPort { service, listen, successor }| {
-                format!("{service} {listen} {successor}")
-            })
-            .collect();
-        let is_kept = want.contains("old");
-        assert_eq!(told, if is_kept { vec!["old :80 new".to_owned()] } else { Vec::new() });
-        // What it was brought to says the same again.
-        let mut again = Routes { backends: vec![named("new", desired)], ..Routes::default() };
-        keep_ports(&mut again, Some(&routes), &run(running));
-        assert_eq!(again, routes);
-    }
 }
 
 #[test]
