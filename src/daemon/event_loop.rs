@@ -185,6 +185,9 @@ impl EventLoop {
     /// Counts, logs and publishes a tick; gives whether Docker answered.
     fn ticked(&mut self, tick: Ticked) -> bool {
         let Ticked { output, is_evaluation, took } = tick;
+        if is_evaluation {
+            self.components.acme.retry();
+        }
         let interval = self.controller.config().check_interval;
         let slowest = self.components.telemetry.turn(took, interval);
         let slow = self.slow.update(took, slowest);

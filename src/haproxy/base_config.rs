@@ -12,6 +12,18 @@ use crate::outside::{Error, Result};
 use crate::regular_file;
 
 impl Haproxy {
+    /// Which config a unit of systemd's reads beside ours is not known.
+    pub(crate) fn sees_files(&self) -> bool {
+        match self.config.mode {
+            ProxyMode::Process | ProxyMode::Container(_) => {
+                let base = self.config.base_config.as_deref();
+                let text = base.map(|base| regular_file::text(base).unwrap_or_default());
+                text.is_none_or(|text| !text.lines().any(|l| l.trim_start().starts_with("chroot")))
+            }
+            ProxyMode::Systemd(_) | ProxyMode::None => false,
+        }
+    }
+
     /// To be called before the old process is asked to finish.
     pub(crate) fn check_base_config(&self) -> Result<()> {
         let Some(base) = &self.config.base_config else { return Ok(()) };

@@ -34,7 +34,7 @@ pub(crate) struct CertificateSet {
 
 #[derive(Clone, Debug)]
 pub(crate) struct KnownCertificate {
-    /// Of chain and key.
+    /// Of chain and key. Empty: they were not read, or are to be read again.
     pub(crate) fingerprint: String,
     /// HAProxy's own, if there is a good one.
     pub(crate) copy: Option<PathBuf>,
@@ -67,5 +67,12 @@ impl CertificateStore {
 
     pub(crate) fn serves(&self, frontend: &Frontend) -> bool {
         !frontend.is_tls() || !self.copies(frontend).is_empty()
+    }
+}
+
+impl KnownCertificate {
+    /// HAProxy could not be asked about it, so the former one is kept.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.fingerprint.is_empty() && self.seen.rejected.is_none()
     }
 }

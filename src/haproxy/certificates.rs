@@ -2,6 +2,7 @@
 //! wrote wrongly, never reaches HAProxy: the last good copy serves on, also after a restart.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::haproxy::certificate_files::{self, CertificateFile};
@@ -38,14 +39,22 @@ fn fingerprint_of(file: &CertificateFile) -> String {
     format!("{} {}; {key}\n", file.chain.display(), files::fingerprint(&file.chain))
 }
 
+/// Of a file's name, what stands behind that of the config.
+fn is_copy_or_list(ending: &[u8]) -> bool {
+    let is_copy = |name: &[u8]| name.len() == 16 && name.iter().all(u8::is_ascii_hexdigit);
+    ending.strip_suffix(b".pem").is_some_and(is_copy) || ending.ends_with(b".crt-list")
+}
+
 impl Haproxy {
     /// Whether a certificate changed since it was read.
     pub(crate) fn has_new_certificates(&self) -> bool {
-        let (door, known) = {
+        let (door, known, is_unread) = {
             let store = self.certificates();
-            (store.door.clone(), store.fingerprint.clone())
+            let is_unread = store.known.values().any(KnownCertificate::is_unread);
+            (store.door.clone(), store.fingerprint.clone(), is_unread)
         };
-        door.frontends.iter().any(Frontend::is_tls) && fingerprint(&door) != known
+        let is_tls = door.frontends.iter().any(Frontend::is_tls);
+        is_tls && (is_unread || fingerprint(&door) != known)
     }
 
     /// What a rendered text says of the certificates, so that it changes when they do.
@@ -175,6 +184,27 @@ impl Haproxy {
         files::beside(&self.config.config, &format!("{name:016x}.pem"))
     }
 
+    /// Copies hold keys: those that the process which serves now does not need are deleted. Files
+    /// that cannot be listed or deleted stay until the next time.
+    pub(crate) fn remove_unused_certificates(&self) {
+        let store = self.certificates();
+        let config = &self.config.config;
+        let lists = store.door.frontends.iter().filter(|frontend| frontend.is_tls());
+        let lists = lists.map(|frontend| front_door::crt_list(config, &frontend.name));
+        let used: BTreeSet<PathBuf> = store.current.hashes.keys().cloned().chain(lists).collect();
+        let folder = config.parent().unwrap_or(Path::new("/"));
+        let begin = files::beside(config, "");
+        let is_unused = |path: &PathBuf| {
+            let bytes = path.as_os_str().as_encoded_bytes();
+            let ending = bytes.strip_prefix(begin.as_os_str().as_encoded_bytes());
+            ending.is_some_and(is_copy_or_list) && !used.contains(path)
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(is_unused) {
+            drop(files::remove(&path));
+        }
+    }
+
     fn write_lists(&self, door: &FrontDoor, store: &mut CertificateStore) -> Result<()> {
         let mut current = CertificateSet::default();
         for frontend in door.frontends.iter().filter(|frontend| frontend.is_tls()) {
@@ -211,6 +241,14 @@ impl Haproxy {
     ) -> Result<KnownCertificate> {
         let copy = self.copy_of(&file.chain);
         let now = self.clock.wall();
+        if !self.can_validate()?
+            && let Some(served) = self.former(&copy)
+        {
+            // HAProxy must be able to start with what it has. An empty fingerprint is read again.
+            let source = file.chain.clone();
+            let seen = CertificateSeen { source, served: Some(served), rejected: None };
+            return Ok(KnownCertificate { fingerprint: String::new(), copy: Some(copy), seen });
+        }
         let read = match certificate_files::read(file, now) {
             // It was validated when it was written.
             Ok((pem, facts)) if regular_file::text(&copy).is_ok_and(|text| text == pem) => {

@@ -37,10 +37,10 @@ impl Haproxy {
         // HAProxy keeps the certificate that it read, whatever the file holds by now.
         let fingerprint = self.fingerprint().clone().unwrap_or_default();
         let state = &self.state_file;
-        let drops_root = self.drops_root;
+        let process = self.process_facts();
         let mark = self.certificate_mark(&fingerprint);
         let servable = self.servable(routes);
-        let text = render::render(&self.config, state, drops_root, &mark, &servable);
+        let text = render::render(&self.config, state, process, &mark, &servable);
         let is_new = !self.runs(&text);
         if is_new {
             map_files::create_missing(&text, self.file_mode())?;

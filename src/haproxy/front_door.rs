@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::haproxy::quoting::quoted;
 use crate::haproxy::{files, policy};
-use crate::model::front_door::{ACME_PATH, Frontend, acme_socket};
+use crate::model::front_door::{ACME_PATH, Frontend, abstract_acme_socket, acme_socket};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::route::STRIP_SEGMENTS_MAX;
 
@@ -100,15 +101,20 @@ impl SharedSettings<'_> {
         self.send(frontend, is_acme, out);
     }
 
-    /// Where the daemon answers.
-    pub(crate) fn render_acme(&self, socket: &Path, out: &mut String) {
-        if self.routes.front_door.acme_webroot.is_some() {
-            let name = acme_socket(socket);
-            let _ = write!(
-                out,
-                "\nbackend {ACME_BACKEND}\n    timeout server 5s\n    server daemon abns@{name}\n"
-            );
+    /// Where the daemon answers. `socket` is HAProxy's.
+    pub(crate) fn render_acme(&self, socket: &Path, sees_files: bool, out: &mut String) {
+        if self.routes.front_door.acme_webroot.is_none() {
+            return;
         }
+        let address = if sees_files {
+            quoted(&format!("unix@{}", acme_socket(socket).display()))
+        } else {
+            format!("abns@{}", abstract_acme_socket(socket))
+        };
+        let _ = write!(
+            out,
+            "\nbackend {ACME_BACKEND}\n    timeout server 5s\n    server daemon {address}\n"
+        );
     }
 
     /// Without a host there is nowhere to send the client to. `METH_GET` is GET and HEAD.

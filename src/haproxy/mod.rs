@@ -36,6 +36,7 @@ use crate::haproxy::certificate_store::CertificateStore;
 use crate::haproxy::identity::OwnProcesses;
 use crate::haproxy::old_worker_stats::CliConnection;
 use crate::haproxy::process::Processes;
+use crate::haproxy::render::ProcessFacts;
 use crate::haproxy::socket::Socket;
 use crate::model::action::{ActionOutput, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
@@ -128,6 +129,10 @@ impl Haproxy {
 
     fn own_processes(&self) -> MutexGuard<'_, OwnProcesses> {
         self.own_processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn process_facts(&self) -> ProcessFacts {
+        ProcessFacts { drops_root: self.drops_root, sees_files: self.sees_files() }
     }
 
     /// Every known process of ours that is running.

@@ -182,7 +182,7 @@ impl Haproxy {
             let start_lock = elsewhere.processes().start_lock()?;
             elsewhere.read_certificates(&routes.front_door, &start_lock)?;
             let routes = elsewhere.servable(routes);
-            let text = render::render(&config, &self.state_file, self.drops_root, "", &routes);
+            let text = render::render(&config, &self.state_file, self.process_facts(), "", &routes);
             map_files::create_missing(&text, files::PRIVATE)?;
             let new = files::write_new(&config.config, &text, files::PRIVATE)?;
             match elsewhere.validate(&start_lock, &new)? {
@@ -299,7 +299,7 @@ struct ConfigUpdate<'a> {
 impl ConfigUpdate<'_> {
     fn text(&self, routes: &Routes) -> String {
         let proxy = self.proxy;
-        render::render(self.config, &proxy.state_file, proxy.drops_root, self.mark, routes)
+        render::render(self.config, &proxy.state_file, proxy.process_facts(), self.mark, routes)
     }
 
     fn apply_config(
@@ -418,6 +418,7 @@ impl ConfigUpdate<'_> {
         // Step 9.
         map_files::remove_others(&self.good, text)?;
         files::replace(&proxy.good(), text, proxy.file_mode())?;
+        proxy.remove_unused_certificates();
         proxy.set_server_states(&drains(routes))?;
         Ok(ActionOutput::Changed)
     }

@@ -72,12 +72,21 @@ pub(crate) fn without_mark(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with(MARK)).collect()
 }
 
-/// `drops_root`: HAProxy is started by root and there is an account for it. `mark` is that of the
+/// What is known of the process that will read the text.
+#[derive(Clone, Copy)]
+pub(crate) struct ProcessFacts {
+    /// It is started by root, and there is an account for it.
+    pub(crate) drops_root: bool,
+    /// It can connect to sockets in the folder of its own one: it has no `chroot`.
+    pub(crate) sees_files: bool,
+}
+
+/// `mark` is that of the
 /// certificates: with it the text changes when they do.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,
-    drops_root: bool,
+    process: ProcessFacts,
     mark: &str,
     routes: &Routes,
 ) -> String {
@@ -97,7 +106,7 @@ pub(crate) fn render(
         let _ = writeln!(out, "    maxconn {most}");
     }
     // A base config sets the account itself.
-    if drops_root && config.base_config.is_none() {
+    if process.drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
@@ -122,7 +131,7 @@ pub(crate) fn render(
     for frontend in &routes.front_door.frontends {
         shared.render(frontend, &mut out);
     }
-    shared.render_acme(&config.socket, &mut out);
+    shared.render_acme(&config.socket, process.sees_files, &mut out);
     let is_tcp = |backend: &&Backend| backend.policy.protocol == Protocol::Tcp;
     for backend in routes.backends.iter().filter(|backend| !is_tcp(backend)) {
         let again = again(config, routes, backend);
@@ -308,13 +317,17 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::haproxy::render::{binds, frontend_head, listen_of, render, server_options};
+    use crate::haproxy::render::{
+        ProcessFacts, binds, frontend_head, listen_of, render, server_options,
+    };
     use crate::model::config::{ProxyConfig, ProxyMode};
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::model::proxy::{Backend, Routes, Server};
     use crate::model::secret::Secret;
     use crate::model::service::{Listen, Retry, ServiceName};
     use crate::model::traffic_policy::TrafficPolicy;
+
+    const ROOTLESS: ProcessFacts = ProcessFacts { drops_root: false, sees_files: true };
 
     fn config() -> ProxyConfig {
         ProxyConfig {
@@ -347,8 +360,9 @@ mod tests {
         let backend =
             Backend { service, listen, routes: own, health, retry, policy, is_single, servers };
         let routes = Routes { backends: vec![backend], ..Routes::default() };
-        let [old, new] = ["Monday", "Tuesday"]
-            .map(|fingerprint| render(&config, Path::new("/s/state"), false, fingerprint, &routes));
+        let [old, new] = ["Monday", "Tuesday"].map(|fingerprint| {
+            render(&config, Path::new("/s/state"), ROOTLESS, fingerprint, &routes)
+        });
         for text in [
             "\nlisten _statistics\n    bind 127.0.0.1:8404\n    stats enable\n",
             "\nfrontend web:frontend\n    bind :443 ssl crt '/etc/it'\\''s.pem'\n",
@@ -395,7 +409,8 @@ mod tests {
             }],
         };
         let routes = Routes { backends: vec![backend], ..Routes::default() };
-        let text = render(&config, Path::new("/s/haproxy.cfg.state"), true, "", &routes);
+        let process = ProcessFacts { drops_root: true, ..ROOTLESS };
+        let text = render(&config, Path::new("/s/haproxy.cfg.state"), process, "", &routes);
         let tail = "
 frontend web:frontend
     bind :80
@@ -460,7 +475,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
         let text = |retry, count| {
             let backends = vec![backend(retry, 2, false); count];
             let routes = Routes { backends, ..Routes::default() };
-            render(&config(), Path::new("/s/state"), false, "", &routes)
+            render(&config(), Path::new("/s/state"), ROOTLESS, "", &routes)
         };
         let socket = "abns@plimsoll-27bd8fa642f176dc-web";
         let want = format!(

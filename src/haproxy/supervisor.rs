@@ -36,6 +36,12 @@ impl Haproxy {
         self.validate_files(start_lock, &files)
     }
 
+    /// False: HAProxy's container is not running, and needs its files to start.
+    pub(crate) fn can_validate(&self) -> Result<bool> {
+        let ProxyMode::Container(container) = &self.config.mode else { return Ok(true) };
+        Ok(self.container_control.main_process(container)?.is_some())
+    }
+
     pub(crate) fn validate_files(
         &self,
         start_lock: &StartLock,
@@ -44,8 +50,7 @@ impl Haproxy {
         let ProxyMode::Container(container) = &self.config.mode else {
             return self.processes().validate(start_lock, files);
         };
-        if self.container_control.main_process(container)?.is_none() {
-            // It is not running and needs the file to start, so it cannot be asked.
+        if !self.can_validate()? {
             return Ok(Validation::Accepted);
         }
         let files: Vec<_> = files.iter().map(|p| p.to_string_lossy().into_owned()).collect();

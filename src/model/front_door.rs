@@ -10,9 +10,16 @@ use crate::model::service::{Listen, ServiceName};
 /// Where ACME's servers ask for a challenge. From RFC 8555, section 8.3.
 pub(crate) const ACME_PATH: &str = "/.well-known/acme-challenge/";
 
-/// The name of the daemon's socket for them in the abstract namespace, which all of the host share.
-/// `socket` is HAProxy's.
-pub(crate) fn acme_socket(socket: &Path) -> String {
+/// The daemon's socket for them, beside HAProxy's: no other account can put one there.
+pub(crate) fn acme_socket(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".acme");
+    PathBuf::from(name)
+}
+
+/// The name of its other socket, in the abstract namespace, for an HAProxy whose root folder is
+/// another. All accounts of the host share those names. `socket` is HAProxy's.
+pub(crate) fn abstract_acme_socket(socket: &Path) -> String {
     format!("plimsoll-acme-{:016x}", fnv1a(socket.as_os_str().as_encoded_bytes()))
 }
 

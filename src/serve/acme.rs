@@ -1,8 +1,11 @@
 //! Answers ACME's http-01 challenge (RFC 8555, section 8.3) with the files that a client like
-//! certbot writes. HAProxy passes the requests on by a socket in the abstract namespace, which
-//! needs no folder and outlasts a chroot. The files are for everybody, and nothing else is served.
+//! certbot writes. HAProxy passes the requests on by a socket beside its own, or by one in the
+//! abstract namespace if it has another root folder. The files are for everybody, and nothing else
+//! is served.
 
+use std::fmt::Display;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::model::front_door::{ACME_PATH, acme_socket};
+use crate::model::front_door::{ACME_PATH, abstract_acme_socket, acme_socket};
 use crate::outside::{Error, Result};
-use crate::regular_file;
+use crate::{regular_file, unix};
 
 /// HAProxy sends whole requests, so one takes milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,35 +30,60 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Opened once a config names a folder.
 pub(crate) struct AcmeServer {
-    /// The socket's name, without the zeros.
-    name: String,
+    /// HAProxy's, which tells daemons apart.
+    socket: PathBuf,
     webroot: Arc<Mutex<Option<PathBuf>>>,
-    is_open: bool,
+    has_file: bool,
+    has_abstract: bool,
 }
 
 impl AcmeServer {
-    /// `socket` is HAProxy's, which tells daemons apart.
     pub(crate) fn new(socket: &Path) -> AcmeServer {
-        AcmeServer { name: acme_socket(socket), webroot: Arc::default(), is_open: false }
+        let socket = socket.to_owned();
+        AcmeServer { socket, webroot: Arc::default(), has_file: false, has_abstract: false }
     }
 
     /// From now on this folder is served, or none.
     pub(crate) fn serve(&mut self, webroot: Option<&Path>) -> Result<()> {
         *self.webroot.lock().unwrap_or_else(PoisonError::into_inner) = webroot.map(Path::to_owned);
-        if webroot.is_none() || self.is_open {
-            return Ok(());
+        if webroot.is_some() { self.open() } else { Ok(()) }
+    }
+
+    /// Opens what could not be opened before, as while an earlier daemon ended.
+    pub(crate) fn retry(&mut self) {
+        let is_wanted = self.webroot.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_wanted && !(self.has_file && self.has_abstract) && self.open().is_ok() {
+            log::info!("message=\"ACME challenges are answered\"");
         }
-        let listener = listen(&self.name)
-            .map_err(|err| Error::caused("cannot open the socket for ACME challenges", err))?;
+    }
+
+    fn open(&mut self) -> Result<()> {
+        if !self.has_file {
+            let path = acme_socket(&self.socket);
+            // HAProxy connects as another account.
+            let socket = unix::listen(&path, 0o666);
+            self.answer(socket.map(|s| UnixListener::from(OwnedFd::from(s))), &path.display())?;
+            self.has_file = true;
+        }
+        if !self.has_abstract {
+            let name = abstract_acme_socket(&self.socket);
+            self.answer(listen(&name), &format_args!("@{name}"))?;
+            self.has_abstract = true;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, listener: io::Result<UnixListener>, name: &dyn Display) -> Result<()> {
+        let cannot = |err| Error::caused(format!("cannot answer ACME challenges at {name}"), err);
+        let listener = listener.map_err(cannot)?;
         let webroot = self.webroot.clone();
         let body = move || answer_all(&listener, &webroot);
         let thread = thread::Builder::new().name("acme".to_owned()).stack_size(256 << 10);
-        thread.spawn(body).map_err(|err| Error::caused("cannot start thread acme", err))?;
-        self.is_open = true;
-        Ok(())
+        thread.spawn(body).map(drop).map_err(cannot)
     }
 }
 
+/// In the abstract namespace.
 fn listen(name: &str) -> io::Result<UnixListener> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(NAME_BYTES, 0);

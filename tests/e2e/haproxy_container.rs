@@ -119,3 +119,81 @@ fn a_container_that_cannot_reload_is_recognised() {
     let daemon = Daemon::start(&testbed.dir.join("config.json"));
     daemon.wait(&["kind=haproxy.reload_failed", "without -W", "haproxy -W -db -f"], secs(30));
 }
+
+/// Chain and key in one file, for a name.
+fn certify(testbed: &Testbed, name: &str) -> (String, String) {
+    let [key, chain] = ["key", "chain"].map(|n| testbed.dir.join(n).display().to_string());
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={name}")]);
+    assert!(openssl.args(["-keyout", &key, "-out", &chain]).output().unwrap().status.success());
+    let text = |path: &str| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::remove_file(path).unwrap();
+        text
+    };
+    (text(&chain), text(&key))
+}
+
+fn shown_name(port: u16) -> String {
+    let shell = "openssl s_client -connect \"$0\" </dev/null 2>&1 | openssl x509 -noout -subject";
+    let out = Command::new("sh").args(["-c", shell, &format!("127.0.0.1:{port}")]).output();
+    String::from_utf8_lossy(&out.unwrap().stdout).trim().to_owned()
+}
+
+/// While its container is stopped HAProxy cannot say that a key is another certificate's, and with
+/// such a file it would not start.
+#[test]
+fn a_certificate_is_not_taken_unseen_while_the_container_is_stopped() {
+    let testbed = Testbed::new("container_certificate");
+    let port = free_port();
+    in_container(&testbed, ONE, "");
+    let config = testbed.dir.join("config.json");
+    let (chain, key) = certify(&testbed, "one.example");
+    let pem = testbed.dir.write("site.pem", &(chain + &key));
+    let webroot = testbed.dir.join("webroot/.well-known/acme-challenge");
+    fs::create_dir_all(&webroot).unwrap();
+    fs::write(webroot.join("tok"), "tok.thumbprint").unwrap();
+    let plain = free_port();
+    let keys = format!(
+        r#""acme_webroot": "{}", "frontends": {{
+             "https": {{ "listen": "127.0.0.1:{port}", "certificates": ["{}"] }},
+             "http": {{ "listen": "127.0.0.1:{plain}", "redirect": "https" }} }}, "mode""#,
+        testbed.dir.join("webroot").display(),
+        pem.display()
+    );
+    let text = fs::read_to_string(&config).unwrap().replacen(r#""mode""#, &keys, 1);
+    fs::write(&config, text).unwrap();
+    testbed.dir.write("haproxy.cfg", &first_file(&testbed));
+    let haproxy = Container::run(&testbed, &["-W", "-db"]);
+    let daemon = Daemon::start(&config);
+    assert!(
+        reached(secs(60), || shown_name(port).contains("one.example")),
+        "{:#?}",
+        daemon.lines()
+    );
+    let url = format!("http://127.0.0.1:{plain}/.well-known/acme-challenge/tok");
+    let out = Command::new("curl").args(["-s", "--max-time", "5", &url]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "tok.thumbprint");
+
+    testbed.docker(&["stop", "-t", "1", &haproxy.name]).unwrap();
+    let from = daemon.lines().len();
+    let (other, _) = certify(&testbed, "two.example");
+    fs::write(&pem, other + &key).unwrap();
+    // It read the file, and could not ask.
+    daemon.wait_from(from, &["kind=haproxy.reload_failed"], secs(30));
+    testbed.docker(&["start", &haproxy.name]).unwrap();
+    assert!(
+        reached(secs(60), || shown_name(port).contains("one.example")),
+        "{:#?}",
+        daemon.lines()
+    );
+    daemon.wait_from(from, &["kind=certificate.rejected", "that of another"], secs(60));
+    let (good, key) = certify(&testbed, "two.example");
+    fs::write(&pem, good + &key).unwrap();
+    assert!(
+        reached(secs(60), || shown_name(port).contains("two.example")),
+        "{:#?}",
+        daemon.lines()
+    );
+}
