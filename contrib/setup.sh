@@ -30,9 +30,13 @@ compose-2.26
 docker-compose
 docker-registry
 fish
+h2load
 haproxy-3.0
 openssl
+postgresql
 prometheus
+python3-grpcio
+python3-websockets
 python3-yaml
 shellcheck
 ssh
@@ -62,6 +66,10 @@ have() {
     axe-core) [ -r "$newer/$1/axe.min.js" ] ;;
     compose-2.26) [ -x "$newer/$1/usr/libexec/docker/cli-plugins/docker-compose" ] ;;
     haproxy-3.0) [ -x "$newer/$1/usr/sbin/haproxy" ] ;;
+    # Its programs are not in PATH.
+    postgresql) set -- /usr/lib/postgresql/*/bin/postgres && [ -x "$1" ] && command -v pgbench >/dev/null ;;
+    python3-grpcio) /usr/bin/python3 -c 'import grpc' 2>/dev/null ;;
+    python3-websockets) /usr/bin/python3 -c 'import websockets' 2>/dev/null ;;
     python3-yaml) /usr/bin/python3 -c 'import yaml' 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
@@ -101,6 +109,7 @@ packages_for() {
         # gcc only recommends the C library's headers, but linking needs them.
         cc) echo gcc libc6-dev ;;
         axe-core) echo ca-certificates curl ;;
+        h2load) echo nghttp2-client ;;
         compose-2.26 | haproxy-3.0) echo patchelf debian-archive-keyring ;;
         ssh) echo openssh-client ;;
         sshd) echo openssh-server ;;
@@ -128,6 +137,7 @@ services_of() {
         case $command in
         prometheus) echo prometheus ;;
         docker-registry) echo docker-registry ;;
+        postgresql) echo postgresql ;;
         sshd) echo ssh ;;
         esac
     done
@@ -146,6 +156,16 @@ keep_still() {
         printf '    [ "${1%%.service}" != $still ] || exit 101\ndone\n'
     } >"$policy"
     chmod 755 "$policy"
+}
+
+# The package would make a database of its own; the tests make theirs.
+without_database() {
+    clusters=/etc/postgresql-common/createcluster.d
+    for command in "$@"; do
+        [ "$command" = postgresql ] || continue
+        mkdir -p "$clusters"
+        [ -e "$clusters/plimsoll.conf" ] || echo 'create_main_cluster = false' >"$clusters/plimsoll.conf"
+    done
 }
 
 let_start() {
@@ -202,6 +222,8 @@ install_missing() {
     [ ! -d /run/systemd/system ] || dockerd=
     # shellcheck disable=SC2086 # lists of words
     keep_still $still $dockerd
+    # shellcheck disable=SC2086 # a list of words
+    without_database $commands
     apt install -y --no-install-recommends "$@"
     # shellcheck disable=SC2086 # a list of words
     let_start $still

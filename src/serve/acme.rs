@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use crate::model::front_door::{ACME_PATH, abstract_acme_socket, acme_socket};
 use crate::outside::{Error, Result};
-use crate::{regular_file, unix};
+use crate::regular_file;
+use crate::unix;
 
 /// HAProxy sends whole requests, so one takes milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 
-use crate::daemon::{Daemon, reached, secs};
+use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::load::{Kind, Load};
+use crate::real_clients::{Outcome, RealSite};
 use crate::renaming::Left;
 use crate::testbed::{Testbed, clients, everyone, free_port};
 
@@ -93,13 +95,16 @@ fn a_route_stays_where_it_is_served_until_its_new_service_can() {
         fs::write(&config, text.replace(r#""min_reload"#, &frontends)).unwrap();
         config
     };
-    let daemon = Daemon::start(&write(&testbed, ""));
-    testbed.wait_serving(2, secs(60), &daemon);
-    let load = everyone(&testbed);
-
+    let config = write(&testbed, "");
     let old = testbed.service.clone();
     testbed.service = format!("{old}-new");
-    let _left = Left(&testbed, old.clone());
+    let name = format!("{}-b", testbed.service);
+    // Dropped after the daemon, which would start others.
+    let _left = [Left(&testbed, old.clone()), Left(&testbed, name.clone())];
+    let daemon = Daemon::start(&config);
+    let is_serving = || testbed.serving_for(&old).len() == 2;
+    assert!(reached(secs(60), is_serving), "{:#?}", daemon.lines());
+    let load = everyone(&testbed);
     write(&testbed, "");
     daemon.signal("HUP");
     daemon.wait(&["kind=service.orphaned", &format!("service={old} "), "keep serving"], secs(10));
@@ -114,8 +119,6 @@ fn a_route_stays_where_it_is_served_until_its_new_service_can() {
     );
     write(&testbed, &slow);
     daemon.signal("HUP");
-    let name = format!("{}-b", testbed.service);
-    let _slow = Left(&testbed, name.clone());
     daemon.wait(&["kind=route.deferred", &format!("service={name} "), "keeps serving"], secs(10));
     let map = testbed.dir.join("haproxy.cfg.http.map");
     let is_moved = || {
@@ -135,4 +138,21 @@ fn requests(testbed: &Testbed, service: &str) -> u64 {
     let stats = testbed.ask_haproxy("show stat");
     let line = stats.lines().find(|line| line.starts_with(&format!("{service},BACKEND,")));
     line.and_then(|line| line.split(',').nth(7)?.parse().ok()).unwrap_or(0)
+}
+
+/// gRPC calls and streams, WebSockets, PostgreSQL and HTTP/2, each by a client that other people
+/// wrote, while replicas come and go and HAProxy is reloaded.
+#[test]
+fn programs_of_others_lose_nothing_either() {
+    let site = RealSite::start("real-clients", Command::new(PLIMSOLL));
+    let clients = site.clients();
+    for (count, header) in [(2, "0"), (2, "1"), (1, "1"), (2, "2"), (1, "0")] {
+        site.change(count, header);
+    }
+    let outcomes = clients.stop();
+    for Outcome { name, sent, failed, first_failure } in outcomes {
+        println!("{name}: {failed} of {sent} failed");
+        assert_eq!(failed, 0, "{name}, {sent} sent: {first_failure}\n{:#?}", site.daemon.lines());
+        assert!(5 < sent, "{name}: hardly any, {sent}");
+    }
 }

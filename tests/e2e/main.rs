@@ -31,6 +31,8 @@ mod private_docker;
 #[allow(dead_code, reason = "the black-box tests use the rest")]
 mod raw_http;
 mod fault_proxy;
+#[path = "../common/real_clients.rs"]
+mod real_clients;
 mod renaming;
 mod replacing;
 mod restarts;

@@ -11,16 +11,16 @@ use crate::fake_http;
 use crate::harness::{Harness, free_address};
 
 /// Two services behind shared frontends; their ports tell `web` from `api`.
-struct Site {
-    harness: Harness,
+pub(crate) struct Site {
+    pub(crate) harness: Harness,
     api_port: u16,
-    http: String,
+    pub(crate) http: String,
     https: String,
-    redirect: String,
+    pub(crate) redirect: String,
 }
 
 impl Site {
-    fn new(name: &str) -> Site {
+    pub(crate) fn new(name: &str) -> Site {
         let mut harness = Harness::new(name);
         let api_port = fake_http::start_app();
         let [http, https, redirect] = [free_address(), free_address(), free_address()];
@@ -56,7 +56,7 @@ impl Site {
         Site { harness, api_port, http, https, redirect }
     }
 
-    fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let daemon = self.harness.start();
         let both = || {
             let web = self.ask(&self.http, "http://shop.example/", &[]);
@@ -67,7 +67,7 @@ impl Site {
         daemon
     }
 
-    fn ask(&self, frontend: &str, url: &str, args: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, frontend: &str, url: &str, args: &[&str]) -> Answer {
         curl(frontend, url, args)
     }
 
@@ -83,7 +83,7 @@ impl Site {
 }
 
 /// Key and certificate in one file.
-fn certify(harness: &Harness, name: &str, host: &str) {
+pub(crate) fn certify(harness: &Harness, name: &str, host: &str) {
     let at = |ending: &str| harness.dir.join(&format!("{name}.{ending}")).display().to_string();
     let (key, pem) = (at("key"), at("pem"));
     let mut openssl = Command::new("openssl");
@@ -231,7 +231,7 @@ fn plain_http_is_redirected_and_https_says_for_how_long_it_is_to_be_used() {
 }
 
 /// The file that a connection with this name is served with, and its version of TLS.
-fn handshake(site: &Site, args: &[&str]) -> String {
+pub(crate) fn handshake(site: &Site, args: &[&str]) -> String {
     let mut openssl = Command::new("openssl");
     openssl.args(["s_client", "-connect", &site.https]).args(args);
     openssl.stdin(std::process::Stdio::null());
@@ -525,75 +525,4 @@ fn a_slip_in_the_config_does_not_close_a_frontend() {
     signal(haproxy_pid(&site).trim().parse().unwrap(), "KILL");
     let _daemon = site.start();
     assert_eq!(handshake(&site, &[]), "CN=shop.example");
-}
-
-#[test]
-fn challenges_are_answered_to_an_haproxy_that_sees_no_files() {
-    let mut site = Site::new("jail");
-    let jail = site.harness.dir.join("jail");
-    std::fs::create_dir(&jail).unwrap();
-    let base =
-        site.harness.dir.write("base.cfg", &format!("global\n  chroot {}\n", jail.display()));
-    let folder = site.harness.dir.join("webroot/.well-known/acme-challenge");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
-    site.harness.set("/load_balancer/base_config", json!(base));
-    site.harness.set("/load_balancer/acme_webroot", json!(site.harness.dir.join("webroot")));
-    let _daemon = site.start();
-    let url = "http://any.example/.well-known/acme-challenge/tok";
-    assert_eq!(site.ask(&site.redirect, url, &[]).body, "tok.thumbprint");
-}
-
-#[test]
-fn challenges_are_answered_once_the_socket_is_free() {
-    let mut site = Site::new("taken");
-    let folder = site.harness.dir.join("webroot/.well-known/acme-challenge");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
-    site.harness.set("/load_balancer/acme_webroot", json!(site.harness.dir.join("webroot")));
-    site.harness.write();
-    let config = &site.harness.config["load_balancer"]["socket"];
-    let socket = format!("{}.acme", config.as_str().unwrap());
-    let other = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let daemon = site.start();
-    daemon.wait(&["warn", "cannot answer ACME challenges at", &socket, "in use"], secs(5));
-    drop(other);
-    daemon.wait(&["info", "ACME challenges are answered"], secs(10));
-    let url = "http://any.example/.well-known/acme-challenge/tok";
-    assert_eq!(site.ask(&site.http, url, &[]).body, "tok.thumbprint");
-}
-
-/// Names of HAProxy's copies and lists of certificates.
-fn copies(site: &Site) -> Vec<String> {
-    let entries = std::fs::read_dir(site.harness.dir.path()).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let is_copy = |name: &String| {
-        name.starts_with("haproxy.cfg.") && (name.ends_with(".pem") || name.ends_with(".crt-list"))
-    };
-    names.filter(is_copy).collect()
-}
-
-#[test]
-fn keys_that_the_config_no_longer_names_are_deleted() {
-    let mut site = Site::new("copies");
-    certify(&site.harness, "api", "api.example");
-    let [shop, api] = ["shop.pem", "api.pem"].map(|name| site.harness.dir.join(name));
-    let key = "/load_balancer/frontends/https/certificates";
-    site.harness.set(key, json!([shop, api]));
-    let daemon = site.start();
-    let own = site.harness.dir.write("haproxy.cfg.pem", "the operator's own");
-    assert_eq!(copies(&site).len(), 4, "{:?}", copies(&site));
-    site.harness.set(key, json!([api]));
-    site.harness.write();
-    daemon.signal("HUP");
-    assert!(reached(secs(10), || handshake(&site, &[]) == "CN=api.example"));
-    assert!(reached(secs(5), || copies(&site).len() == 3), "{:?}", copies(&site));
-    let frontends = site.harness.config["load_balancer"]["frontends"].as_object_mut().unwrap();
-    frontends.remove("https");
-    frontends.remove("redirect");
-    site.harness.config["services"]["api"].as_object_mut().unwrap().remove("routes");
-    site.harness.write();
-    daemon.signal("HUP");
-    assert!(reached(secs(10), || copies(&site).len() == 1), "{:?}", copies(&site));
-    assert!(own.exists() && shop.exists() && api.exists());
 }

@@ -24,6 +24,7 @@ mod events;
 mod fake_docker;
 mod fake_http;
 mod front_door;
+mod front_door_files;
 mod load_history;
 mod long_running;
 mod groups;

@@ -92,7 +92,8 @@ fn shown(routes: &Routes) -> String {
     routes.backends.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// One row is `desired | applied | running | result | kept`; `active` are services that are to have
+/// One row is `desired | applied | running | result | kept`, the last as
+/// `service successor: addresses`; `active` are services that are to have
 /// replicas.
 #[track_caller]
 fn table(active: &str, rows: &str) {
@@ -112,8 +113,8 @@ fn table(active: &str, rows: &str) {
         let words: Vec<String> = kept
             .iter()
             .map(|k| {
-                let by = if k.is_orphan { "orphan " } else { "" };
-                format!("{by}{} for {}: {}", k.service, k.successor, k.addresses.join(", "))
+                let by = if k.is_orphan { "left " } else { "" };
+                format!("{by}{} {}: {}", k.service, k.successor, k.addresses.join(", "))
             })
             .collect();
         assert_eq!(words.join("; "), want_kept, "{row}");
@@ -129,8 +130,8 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
     table(
         "new",
         "
-        new :80   | old :80 1 2~ | 1 2 | new; old :80 1 2 | orphan old for new: :80
-        new :80   | old :80 1 2  | 2   | new; old :80 2   | orphan old for new: :80
+        new :80   | old :80 1 2~ | 1 2 | new; old :80 1 2 | left old new: :80
+        new :80   | old :80 1 2  | 2   | new; old :80 2   | left old new: :80
         new :80   | old :80 1 2  |     | new :80          |
         new :80   | old :80      | 1   | new :80          |
         new :80   | old :81 1    | 1   | new :80          |
@@ -146,17 +147,17 @@ fn routes_and_a_default_stay_with_a_service_that_left_the_config() {
     table(
         "new",
         "
-        new s/           | old s/ 1             | 1 | new; old s/ 1          | orphan old for new: s/
-        new s/api@       | old s/api 1          | 1 | new; old s/api@ 1      | orphan old for new: s/api
-        new :80 s/       | old :80 s/ 1         | 1 | new; old :80 s/ 1      | orphan old for new: :80, s/
-        new s/ s/x       | old s/ 1             | 1 | new s/x; old s/ 1      | orphan old for new: s/
-        new s/!a         | old s/ 1             | 1 | new; old s/!a 1        | orphan old for new: s/
-        new s/!a         | old s/!b 1           | 1 | new s/!a               |
-        new default      | old default 1        | 1 | new; old default 1     | orphan old for new: the default of frontend a
-        new default      | old 1                | 1 | new default            |
-        new s/ t/        | old s/ 1; older t/ 2 | 1 2 | new; old s/ 1; older t/ 2 | orphan old for new: s/; orphan older for new: t/
-        new s/ 3         | old s/ 1             | 1 | new s/ 3               |
-        new s/           | old s/ 1             |   | new s/                 |
+        new s/      | old s/ 1             | 1   | new; old s/ 1             | left old new: s/
+        new s/api@  | old s/api 1          | 1   | new; old s/api@ 1         | left old new: s/api
+        new :80 s/  | old :80 s/ 1         | 1   | new; old :80 s/ 1         | left old new: :80, s/
+        new s/ s/x  | old s/ 1             | 1   | new s/x; old s/ 1         | left old new: s/
+        new s/!a    | old s/ 1             | 1   | new; old s/!a 1           | left old new: s/
+        new s/!a    | old s/!b 1           | 1   | new s/!a                  |
+        new default|old default 1|1|new; old default 1|left old new: the default of frontend a
+        new default | old 1                | 1   | new default               |
+        new s/ t/|a s/ 1; b t/ 2|1 2|a s/ 1; b t/ 2; new|left a new: s/; left b new: t/
+        new s/ 3    | old s/ 1             | 1   | new s/ 3                  |
+        new s/      | old s/ 1             |     | new s/                    |
         ",
     );
 }
@@ -166,22 +167,22 @@ fn a_new_route_waits_for_a_replica_where_its_requests_are_served() {
     table(
         "api web b",
         "
-        api s/api; web s/ 1         | web s/ 1             |  | api; web s/ 1              | web for api: s/api
-        api s/api 2; web s/ 1       | web s/ 1             |  | api s/api 2; web s/ 1      |
-        api s/api; web s/           | web s/ 1             |  | api s/api; web s/          |
-        api s/api; web s/ 1         | api s/api; web s/ 1  |  | api s/api; web s/ 1        |
-        api s/api; web t/ 1         | web s/ 1             |  | api s/api; web t/ 1        |
-        api s/api; web t/ 1         | web s/api@ t/ 1      |  | api; web t/ s/api@ 1       | web for api: s/api
-        api s/api@; web t/ 1        | web s/api t/ 1       |  | api; web t/ s/api 1        | web for api: s/api
-        api s/apis; web s/api 1     | web s/api 1          |  | api s/apis; web s/api 1    |
-        api a.s/; web *.s/ 1        | web *.s/ 1           |  | api; web *.s/ 1            | web for api: a.s/
-        api s/x; web */ 1           | web */ 1             |  | api; web */ 1              | web for api: s/x
-        api s/x; b s/; web */ 1     | b s/; web */ 1       |  | api s/x; b s/; web */ 1    |
-        api s/x!a; web s/!b 1       | web s/!b 1           |  | api s/x!a; web s/!b 1      |
-        api s/!a; web default 1     | web default 1        |  | api; web default 1         | web for api: s/
-        api s/; web default 1       | web default 1        |  | api s/; web default 1      |
-        api s/!a; web default 1     | web 1                |  | api s/!a; web default 1    |
-        api s/!a; web default       | web default 1        |  | api s/!a; web default      |
+        api s/api; web s/ 1     | web s/ 1            |  | api; web s/ 1           | web api: s/api
+        api s/api 2; web s/ 1   | web s/ 1            |  | api s/api 2; web s/ 1   |
+        api s/api; web s/       | web s/ 1            |  | api s/api; web s/       |
+        api s/api; web s/ 1     | api s/api; web s/ 1 |  | api s/api; web s/ 1     |
+        api s/api; web t/ 1     | web s/ 1            |  | api s/api; web t/ 1     |
+        api s/api; web t/ 1     | web s/api@ t/ 1     |  | api; web t/ s/api@ 1    | web api: s/api
+        api s/api@; web t/ 1    | web s/api t/ 1      |  | api; web t/ s/api 1     | web api: s/api
+        api s/apis; web s/api 1 | web s/api 1         |  | api s/apis; web s/api 1 |
+        api a.s/; web *.s/ 1    | web *.s/ 1          |  | api; web *.s/ 1         | web api: a.s/
+        api s/x; web */ 1       | web */ 1            |  | api; web */ 1           | web api: s/x
+        api s/x; b s/; web */ 1 | b s/; web */ 1      |  | api s/x; b s/; web */ 1 |
+        api s/x!a; web s/!b 1   | web s/!b 1          |  | api s/x!a; web s/!b 1   |
+        api s/!a; web default 1 | web default 1       |  | api; web default 1      | web api: s/
+        api s/; web default 1   | web default 1       |  | api s/; web default 1   |
+        api s/!a; web default 1 | web 1               |  | api s/!a; web default 1 |
+        api s/!a; web default   | web default 1       |  | api s/!a; web default   |
         ",
     );
     // It is not to have a replica.
