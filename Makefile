@@ -62,7 +62,7 @@ bench: setup image ## measure: cost of a tick, a decision, an answer and a simul
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench beside
 
-bench-haproxy: setup image ## count what REQUESTS lose during EVENTS and RELOADS of HAProxy, beside the naive way
+bench-haproxy: setup-test image ## count what REQUESTS lose during EVENTS and RELOADS of HAProxy, beside the naive way
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll PLIMSOLL_BENCH_IMAGE=$(IMAGE) PLIMSOLL_BENCH_REQUESTS=$(REQUESTS) \
 		PLIMSOLL_BENCH_EVENTS=$(EVENTS) PLIMSOLL_BENCH_RELOADS=$(RELOADS) cargo bench --locked --bench haproxy

@@ -70,6 +70,22 @@ impl RealSite {
         self.wait_containers(count);
     }
 
+    /// Addresses of the replicas that speak HTTP.
+    #[allow(dead_code, reason = "the benchmark alone asks")]
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let Host { testbed, .. } = &self.host;
+        let states = testbed.ask_haproxy(&format!("show servers state {}", testbed.service));
+        let lines = states.lines().filter(|line| line.contains(&testbed.service));
+        let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|w| 18 < w.len()).map(|w| format!("{}:{}", w[4], w[18])).collect()
+    }
+
+    /// Of HTTPS, and the folder with its certificate.
+    #[allow(dead_code, reason = "the benchmark alone asks")]
+    pub(crate) fn front(&self) -> (SocketAddr, &Path) {
+        (self.host.https, self.host.testbed.dir.path())
+    }
+
     fn wait_serving(&self, count: u32) {
         for service in self.host.services() {
             let is_so = || self.host.testbed.serving_for(&service).len() == count as usize;

@@ -4,8 +4,8 @@
 //! failure.
 //!
 //! `PLIMSOLL_BENCH_REQUESTS` (1000000), `PLIMSOLL_BENCH_EVENTS` (100) and
-//! `PLIMSOLL_BENCH_RELOADS` (20) make it shorter or longer. `PLIMSOLL_BENCH_ONLY` is `load` or
-//! `deaths`, for that part alone.
+//! `PLIMSOLL_BENCH_RELOADS` (20) make it shorter or longer. `PLIMSOLL_BENCH_ONLY` is `load`,
+//! `deaths` or `clients`, for that part alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -23,10 +23,13 @@ mod fake_docker;
 #[path = "../../it/fake_http.rs"]
 mod fake_http;
 mod fleet;
+mod front_door;
 #[path = "../../common/load.rs"]
 mod load;
 mod naive;
 mod old;
+#[path = "../../common/real_clients.rs"]
+mod real_clients;
 #[allow(dead_code, reason = "made for tests, which use more of it")]
 #[path = "../../it/raw_http.rs"]
 mod raw_http;
@@ -60,9 +63,11 @@ fn main() -> ExitCode {
             deaths::print(&deaths);
             return deaths_are_good(&deaths);
         }
-        Ok(other) => panic!("PLIMSOLL_BENCH_ONLY: load or deaths, not {other:?}"),
+        Ok("clients") => return nothing_is_lost(others_lose()),
+        Ok(other) => panic!("PLIMSOLL_BENCH_ONLY: load, deaths or clients, not {other:?}"),
         Err(_) => {}
     }
+    let lost_by_others = others_lose();
     let deaths = deaths::measure();
     let fleet = Fleet::start();
     let ours = losses(&fleet);
@@ -85,7 +90,7 @@ fn main() -> ExitCode {
         eprintln!("\nthe naive way lost nothing, so that the other rows prove nothing");
         return ExitCode::FAILURE;
     }
-    let lost = ours.failed() + old.failed();
+    let lost = ours.failed() + old.failed() + lost_by_others;
     if lost == 0 { deaths_are_good(&deaths) } else { nothing_is_lost(lost) }
 }
 
@@ -103,6 +108,14 @@ fn deaths_are_good(deaths: &Deaths) -> ExitCode {
     }
     eprintln!("\nmore was lost than what replicas had in hand that died");
     ExitCode::FAILURE
+}
+
+/// Prints the rows of the front door. Returns the requests that were lost.
+fn others_lose() -> u64 {
+    let (outcomes, costs) = front_door::measure();
+    front_door::print(&outcomes, &costs);
+    println!();
+    outcomes.iter().map(|outcome| outcome.failed).sum()
 }
 
 fn from_env<T: FromStr<Err: Display>>(name: &str, default: T) -> T {
