@@ -139,7 +139,6 @@ impl SharedSettings<'_> {
             let _ = writeln!(out, "    acl trusted src {network}");
         }
         let unless = if trusted.is_empty() { "" } else { " unless trusted" };
-        out.push_str("    http-request set-var(txn.client) src\n");
         if !trusted.is_empty() {
             out.push_str(
                 "    http-request set-var(txn.client) req.hdr_ip(X-Forwarded-For,-1) \
@@ -154,10 +153,12 @@ impl SharedSettings<'_> {
             [("Proto", scheme), ("Host", "%[req.hdr(host)]"), ("Port", "%[dst_port]")]
         {
             let name = format!("X-Forwarded-{header}");
-            let _ = writeln!(
-                out,
-                "    http-request set-header {name} {value} unless {{ req.hdr({name}) -m found }}"
-            );
+            let unless = if trusted.is_empty() {
+                String::new()
+            } else {
+                format!(" unless {{ req.hdr({name}) -m found }}")
+            };
+            let _ = writeln!(out, "    http-request set-header {name} {value}{unless}");
         }
     }
 
@@ -170,9 +171,9 @@ impl SharedSettings<'_> {
             out,
             "{set}(txn.host) req.hdr(host),field(1,:),lower\n\
              {set}(txn.host) var(txn.host),regsub(\\.$,) if {{ var(txn.host) -m end . }}\n\
-             {set}(txn.domain) var(txn.host),field(2,.,0)\n\
              {set}(txn.path) path,concat(/)\n\
-             {set}(txn.route) var(txn.host),concat(,txn.path),map_beg({map})\n"
+             {set}(txn.route) var(txn.host),concat(,txn.path),map_beg({map})\n\
+             {set}(txn.domain) var(txn.host),field(2,.,0) unless {{ var(txn.route) -m found }}\n"
         );
         for host in ["*.),concat(,txn.domain", "*"] {
             let _ = writeln!(
