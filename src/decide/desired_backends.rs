@@ -27,6 +27,8 @@ const REQUEUE_DEFERRED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct ProxyState {
     pub(crate) memory: ProxyMemory,
+    /// What HAProxy was brought to before a failed action.
+    last_applied: Option<Routes>,
     /// Services that HAProxy does not have yet, since when.
     unrouted_since: BTreeMap<String, Moment>,
     /// The first tick.
@@ -90,7 +92,10 @@ fn choose(
         return (ProxyPlan::Nothing, None, Vec::new());
     }
     let mut routes = routes(input);
-    let kept = keep(input, state.memory.applied.as_ref(), &mut routes);
+    if state.memory.applied.is_some() && state.last_applied != state.memory.applied {
+        state.last_applied.clone_from(&state.memory.applied);
+    }
+    let kept = keep(input, state.last_applied.as_ref(), &mut routes);
     let held = withhold_unprobed(input, state, &mut routes);
     let interval = input.min_reload_interval;
     let plan = proxy::plan_proxy(input.now, &routes, input.seen, &state.memory, interval);

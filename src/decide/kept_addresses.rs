@@ -45,12 +45,12 @@ pub(crate) fn keep_addresses(routes: &mut Routes, input: &KeepInput) -> Vec<Kept
             add(&mut kept, service, &old.service, true, addresses);
         }
     }
-    for service in &is_unserved {
-        defer_routes(routes, service, applied, &mut kept);
-    }
-    let serves = |old: &Backend| kept.iter().any(|k| k.service == old.service);
-    left.retain(serves);
+    left.retain(|old| kept.iter().any(|k| k.service == old.service));
+    let orphans: BTreeSet<ServiceName> = left.iter().map(|old| old.service.clone()).collect();
     routes.backends.extend(left);
+    for service in &is_unserved {
+        defer_routes(routes, service, applied, &orphans, &mut kept);
+    }
     routes.backends.sort_by(|a, b| a.service.cmp(&b.service));
     kept
 }
@@ -94,11 +94,18 @@ fn give(
             old.listen = backend.listen.take();
             given.extend(old.listen.as_ref().map(ToString::to_string));
         }
-        let had = |route: &HttpRoute| before.routes.iter().any(|b| is_same(b, route));
-        let (moved, stay) = std::mem::take(&mut backend.routes).into_iter().partition(had);
+        let mut stay = Vec::new();
+        for route in std::mem::take(&mut backend.routes) {
+            // Its replicas get the path that they know.
+            match before.routes.iter().find(|had| is_same(had, &route)) {
+                Some(had) => {
+                    given.push(route.to_string());
+                    old.routes.push(HttpRoute { strip_path: had.strip_path, ..route });
+                }
+                None => stay.push(route),
+            }
+        }
         backend.routes = stay;
-        given.extend(moved.iter().map(ToString::to_string));
-        old.routes.extend::<Vec<HttpRoute>>(moved);
     }
     for frontend in &mut routes.front_door.frontends {
         let was = default_of(applied, &frontend.name);
@@ -116,6 +123,7 @@ fn defer_routes(
     routes: &mut Routes,
     service: &ServiceName,
     applied: &Routes,
+    orphans: &BTreeSet<ServiceName>,
     kept: &mut Vec<KeptAddresses>,
 ) {
     let new = |route: &&HttpRoute| {
@@ -137,7 +145,7 @@ fn defer_routes(
                 backend.routes.extend(moved.clone());
             }
         }
-        add(kept, service, &by, false, address);
+        add(kept, service, &by, orphans.contains(&by), address);
     }
 }
 

@@ -5,23 +5,35 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use crate::haproxy::{Haproxy, proc_net};
+use crate::haproxy::{Haproxy, identity, proc_net};
 use crate::model::config::ProxyMode;
+use crate::model::front_door::acme_socket;
 use crate::outside::{Error, Result};
 use crate::regular_file;
 
+/// Of the address of a server or listener, in HAProxy.
+const SOCKET_BYTES_MAX: usize = 97;
+
 impl Haproxy {
-    /// Which config a unit of systemd's reads beside ours is not known.
+    /// Whether HAProxy can connect to a socket beside its own: no `chroot`, folders that its
+    /// account may enter, and a path that it takes. Which config a unit of systemd's reads beside
+    /// ours is not known.
     pub(crate) fn sees_files(&self) -> bool {
-        match self.config.mode {
-            ProxyMode::Process | ProxyMode::Container(_) => {
-                let base = self.config.base_config.as_deref();
-                let text = base.map(|base| regular_file::text(base).unwrap_or_default());
-                text.is_none_or(|text| !text.lines().any(|l| l.trim_start().starts_with("chroot")))
-            }
+        let path = acme_socket(&self.config.socket);
+        let is_open = match self.config.mode {
+            ProxyMode::Process => identity::own_uid() != Some(0) || may_enter(&path),
+            ProxyMode::Container(_) => true,
             ProxyMode::Systemd(_) | ProxyMode::None => false,
-        }
+        };
+        let base = self.config.base_config.as_deref();
+        let text = base.map(|base| regular_file::text(base).unwrap_or_default());
+        let is_jail = |line: &str| line.trim_start().starts_with("chroot");
+        is_open
+            && path.as_os_str().len() <= SOCKET_BYTES_MAX
+            && text.is_none_or(|text| !text.lines().any(is_jail))
     }
 
     /// To be called before the old process is asked to finish.
@@ -61,6 +73,13 @@ impl Haproxy {
         }
         Ok(())
     }
+}
+
+/// Whether every account may enter the folders above a file.
+fn may_enter(path: &Path) -> bool {
+    let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    let mut modes = folders.map(|folder| fs::metadata(folder).map(|meta| meta.mode()));
+    modes.all(|mode| mode.is_ok_and(|mode| mode & 0o001 != 0))
 }
 
 /// The directory of the last `chroot` line. Variables and other expressions are left to HAProxy.

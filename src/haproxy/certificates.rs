@@ -21,6 +21,9 @@ use crate::regular_file;
 /// In HAProxy's message about a key that does not fit.
 const OTHER_KEY: &str = "inconsistencies between private key and certificate";
 
+/// Begins a copy that HAProxy could not be asked about, as it needs one to start.
+const UNPROVEN: &str = "# HAProxy has not validated this yet.\n";
+
 /// Changes when a file comes, goes or is written.
 fn fingerprint(door: &FrontDoor) -> String {
     let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
@@ -42,7 +45,11 @@ fn fingerprint_of(file: &CertificateFile) -> String {
 /// Of a file's name, what stands behind that of the config.
 fn is_copy_or_list(ending: &[u8]) -> bool {
     let is_copy = |name: &[u8]| name.len() == 16 && name.iter().all(u8::is_ascii_hexdigit);
-    ending.strip_suffix(b".pem").is_some_and(is_copy) || ending.ends_with(b".crt-list")
+    // One with `.new` was left by a daemon that died.
+    let ending = ending.strip_suffix(b".new").unwrap_or(ending);
+    let is_list = |name: &[u8]| !name.contains(&b'.');
+    ending.strip_suffix(b".pem").is_some_and(is_copy)
+        || ending.strip_suffix(b".crt-list").is_some_and(is_list)
 }
 
 impl Haproxy {
@@ -241,7 +248,10 @@ impl Haproxy {
     ) -> Result<KnownCertificate> {
         let copy = self.copy_of(&file.chain);
         let now = self.clock.wall();
-        if !self.can_validate()?
+        let can_validate = self.can_validate()?;
+        let is_proven = regular_file::text(&copy).is_ok_and(|text| !text.starts_with(UNPROVEN));
+        if !can_validate
+            && is_proven
             && let Some(served) = self.former(&copy)
         {
             // HAProxy must be able to start with what it has. An empty fingerprint is read again.
@@ -252,6 +262,10 @@ impl Haproxy {
         let read = match certificate_files::read(file, now) {
             // It was validated when it was written.
             Ok((pem, facts)) if regular_file::text(&copy).is_ok_and(|text| text == pem) => {
+                Ok(facts)
+            }
+            Ok((pem, facts)) if !can_validate => {
+                files::replace(&copy, &format!("{UNPROVEN}{pem}"), self.file_mode())?;
                 Ok(facts)
             }
             Ok((pem, facts)) => {
@@ -275,6 +289,7 @@ impl Haproxy {
             Err(why) => (self.former(&copy), Some(format!("{}: {why}", source.display()))),
         };
         let copy = served.is_some().then_some(copy);
+        let fingerprint = if can_validate { fingerprint } else { String::new() };
         let seen = CertificateSeen { source, served, rejected };
         Ok(KnownCertificate { fingerprint, copy, seen })
     }

@@ -58,20 +58,24 @@ impl AcmeServer {
         }
     }
 
+    /// Both are tried: HAProxy uses either.
     fn open(&mut self) -> Result<()> {
+        let mut opened = Ok(());
         if !self.has_file {
             let path = acme_socket(&self.socket);
             // HAProxy connects as another account.
             let socket = unix::listen(&path, 0o666);
-            self.answer(socket.map(|s| UnixListener::from(OwnedFd::from(s))), &path.display())?;
-            self.has_file = true;
+            let listener = socket.map(|socket| UnixListener::from(OwnedFd::from(socket)));
+            opened = self.answer(listener, &path.display());
+            self.has_file = opened.is_ok();
         }
         if !self.has_abstract {
             let name = abstract_acme_socket(&self.socket);
-            self.answer(listen(&name), &format_args!("@{name}"))?;
-            self.has_abstract = true;
+            let other = self.answer(listen(&name), &format_args!("@{name}"));
+            self.has_abstract = other.is_ok();
+            opened = opened.and(other);
         }
-        Ok(())
+        opened
     }
 
     fn answer(&self, listener: io::Result<UnixListener>, name: &dyn Display) -> Result<()> {

@@ -141,29 +141,36 @@ fn shown_name(port: u16) -> String {
     String::from_utf8_lossy(&out.unwrap().stdout).trim().to_owned()
 }
 
-/// While its container is stopped HAProxy cannot say that a key is another certificate's, and with
-/// such a file it would not start.
-#[test]
-fn a_certificate_is_not_taken_unseen_while_the_container_is_stopped() {
-    let testbed = Testbed::new("container_certificate");
-    let port = free_port();
-    in_container(&testbed, ONE, "");
+/// A service, and frontends with this certificate and the folder of an ACME client. Returns the
+/// ports of HTTPS and HTTP.
+fn with_frontends(testbed: &Testbed, pem: &Path) -> [u16; 2] {
+    let [https, http] = [free_port(), free_port()];
+    in_container(testbed, ONE, "");
     let config = testbed.dir.join("config.json");
-    let (chain, key) = certify(&testbed, "one.example");
-    let pem = testbed.dir.write("site.pem", &(chain + &key));
-    let webroot = testbed.dir.join("webroot/.well-known/acme-challenge");
-    fs::create_dir_all(&webroot).unwrap();
-    fs::write(webroot.join("tok"), "tok.thumbprint").unwrap();
-    let plain = free_port();
     let keys = format!(
         r#""acme_webroot": "{}", "frontends": {{
-             "https": {{ "listen": "127.0.0.1:{port}", "certificates": ["{}"] }},
-             "http": {{ "listen": "127.0.0.1:{plain}", "redirect": "https" }} }}, "mode""#,
+             "https": {{ "listen": "127.0.0.1:{https}", "certificates": ["{}"] }},
+             "http": {{ "listen": "127.0.0.1:{http}", "redirect": "https" }} }}, "mode""#,
         testbed.dir.join("webroot").display(),
         pem.display()
     );
     let text = fs::read_to_string(&config).unwrap().replacen(r#""mode""#, &keys, 1);
     fs::write(&config, text).unwrap();
+    [https, http]
+}
+
+/// While its container is stopped HAProxy cannot say that a key is another certificate's, and with
+/// such a file it would not start.
+#[test]
+fn a_certificate_is_not_taken_unseen_while_the_container_is_stopped() {
+    let testbed = Testbed::new("container_certificate");
+    let (chain, key) = certify(&testbed, "one.example");
+    let pem = testbed.dir.write("site.pem", &(chain + &key));
+    let webroot = testbed.dir.join("webroot/.well-known/acme-challenge");
+    fs::create_dir_all(&webroot).unwrap();
+    fs::write(webroot.join("tok"), "tok.thumbprint").unwrap();
+    let [port, plain] = with_frontends(&testbed, &pem);
+    let config = testbed.dir.join("config.json");
     testbed.dir.write("haproxy.cfg", &first_file(&testbed));
     let haproxy = Container::run(&testbed, &["-W", "-db"]);
     let daemon = Daemon::start(&config);
@@ -196,4 +203,39 @@ fn a_certificate_is_not_taken_unseen_while_the_container_is_stopped() {
         "{:#?}",
         daemon.lines()
     );
+}
+
+/// It needs one to start, so the first one is taken unseen. Nothing keeps a wrong one then.
+#[test]
+fn a_first_certificate_can_be_corrected_before_the_container_runs() {
+    let testbed = Testbed::new("first_certificate");
+    let (chain, key) = certify(&testbed, "one.example");
+    let (_, other) = certify(&testbed, "two.example");
+    let pem = testbed.dir.write("site.pem", &(chain.clone() + &other));
+    let [port, _] = with_frontends(&testbed, &pem);
+    testbed.dir.write("haproxy.cfg", &first_file(&testbed));
+    let haproxy = Container::run(&testbed, &["-W", "-db"]);
+    testbed.docker(&["stop", "-t", "1", &haproxy.name]).unwrap();
+    let daemon = Daemon::start(&testbed.dir.join("config.json"));
+    let copy = || {
+        let entries = fs::read_dir(testbed.dir.path()).unwrap().flatten();
+        let mut texts = entries.filter(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            name.starts_with("haproxy.cfg.") && name.ends_with(".pem")
+        });
+        texts.next().and_then(|entry| fs::read_to_string(entry.path()).ok()).unwrap_or_default()
+    };
+    let has = |part: &str| reached(secs(60), || copy().contains(part));
+    assert!(has(&other) && copy().contains("not validated"), "{:#?}", daemon.lines());
+    fs::write(&pem, chain + &key).unwrap();
+    assert!(has(&key), "{:#?}", daemon.lines());
+    testbed.docker(&["start", &haproxy.name]).unwrap();
+    assert!(
+        reached(secs(60), || shown_name(port).contains("one.example")),
+        "{:#?}",
+        daemon.lines()
+    );
+    let is_proven = || !copy().contains("not validated");
+    assert!(reached(secs(60), is_proven), "{:#?}", daemon.lines());
+    assert!(shown_name(port).contains("one.example"));
 }

@@ -1,26 +1,42 @@
 //! Files beside HAProxy's config and sockets beside its own: copies of certificates, and where ACME
 //! challenges are answered.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::daemon::{reached, secs};
 use crate::front_door::{Site, certify, handshake};
 
+/// Of the way of its socket HAProxy takes 97 bytes.
 #[test]
 fn challenges_are_answered_to_an_haproxy_that_sees_no_files() {
-    let mut site = Site::new("jail");
-    let jail = site.harness.dir.join("jail");
-    std::fs::create_dir(&jail).unwrap();
-    let base =
-        site.harness.dir.write("base.cfg", &format!("global\n  chroot {}\n", jail.display()));
-    let folder = site.harness.dir.join("webroot/.well-known/acme-challenge");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
-    site.harness.set("/load_balancer/base_config", json!(base));
-    site.harness.set("/load_balancer/acme_webroot", json!(site.harness.dir.join("webroot")));
-    let _daemon = site.start();
-    let url = "http://any.example/.well-known/acme-challenge/tok";
-    assert_eq!(site.ask(&site.redirect, url, &[]).body, "tok.thumbprint");
+    for case in ["jail", "long", "closed"] {
+        let mut site = Site::new(case);
+        let dir = site.harness.dir.path().to_owned();
+        match case {
+            "jail" => {
+                let jail = site.harness.dir.join("jail");
+                std::fs::create_dir(&jail).unwrap();
+                let text = format!("global\n  chroot {}\n", jail.display());
+                let base = site.harness.dir.write("base.cfg", &text);
+                site.harness.set("/load_balancer/base_config", json!(base));
+            }
+            "long" => {
+                let name = "s".repeat(96 - dir.as_os_str().len());
+                site.harness.set("/load_balancer/socket", json!(dir.join(name)));
+            }
+            _ => std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap(),
+        }
+        let folder = dir.join("webroot/.well-known/acme-challenge");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
+        site.harness.set("/load_balancer/acme_webroot", json!(dir.join("webroot")));
+        let _daemon = site.start();
+        let url = "http://any.example/.well-known/acme-challenge/tok";
+        assert_eq!(site.ask(&site.redirect, url, &[]).body, "tok.thumbprint", "{case}");
+    }
 }
 
 #[test]

@@ -145,12 +145,13 @@ fn a_port_stays_with_who_serves_it_until_its_successor_can() {
 #[test]
 fn routes_and_a_default_stay_with_a_service_that_left_the_config() {
     table(
-        "new",
+        "new api",
         "
         new s/      | old s/ 1             | 1   | new; old s/ 1             | left old new: s/
-        new s/api@  | old s/api 1          | 1   | new; old s/api@ 1         | left old new: s/api
+        new s/api@|old s/api 1|1|new; old s/api 1|left old new: s/api
+        new s/; api s/api|old s/ 1|1|api; new; old s/ 1|left old new: s/; left old api: s/api
         new :80 s/  | old :80 s/ 1         | 1   | new; old :80 s/ 1         | left old new: :80, s/
-        new s/ s/x  | old s/ 1             | 1   | new s/x; old s/ 1         | left old new: s/
+        new s/ s/x|old s/ 1|1|new; old s/ 1|left old new: s/; left old new: s/x
         new s/!a    | old s/ 1             | 1   | new; old s/!a 1           | left old new: s/
         new s/!a    | old s/!b 1           | 1   | new s/!a                  |
         new default|old default 1|1|new; old default 1|left old new: the default of frontend a
