@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::certificate::self_signed;
 use crate::daemon::{Daemon, reached, secs};
 use crate::testbed::{Testbed, free_port};
 
@@ -39,14 +40,16 @@ struct Host {
     image: String,
 }
 
-/// Service and names of its certificate.
+/// Of the site's certificate.
 const NAMES: [&str; 3] = ["shop.example", "grpc.example", "ws.example"];
 
 impl RealSite {
     pub(crate) fn start(name: &str, program: Command) -> RealSite {
         let testbed = Testbed::new(name);
         let [https, postgres] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
-        certify(testbed.dir.path());
+        // Clients trust it as its own authority.
+        let (chain, key) = self_signed(&NAMES);
+        testbed.dir.write("site.pem", &(chain + &key));
         let image = format!("{}-host", testbed.service);
         make_image(&testbed, &image);
         let host = Host { testbed, https, postgres, image };
@@ -96,11 +99,7 @@ impl RealSite {
     /// Replicas that drain are gone.
     fn wait_containers(&self, count: u32) {
         let number = || {
-            let all = self.host.services().map(|service| {
-                let label = format!("label=io.plimsoll.service={service}");
-                let ids = self.host.testbed.docker(&["ps", "-aq", "--filter", &label]);
-                ids.unwrap_or_default().lines().count()
-            });
+            let all = self.host.services().map(|s| self.host.testbed.container_ids(&s).len());
             all.iter().sum::<usize>()
         };
         let is_so = || number() == 4 * count as usize;
@@ -224,20 +223,6 @@ fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/real_clients")
 }
 
-/// One certificate for all names, which clients trust as its own authority.
-fn certify(dir: &Path) {
-    let [key, chain] = ["key", "chain"].map(|name| dir.join(name));
-    let names: Vec<String> = NAMES.iter().map(|name| format!("DNS:{name}")).collect();
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args(["-nodes", "-days", "30", "-subj", "/CN=shop.example", "-addext"]);
-    openssl.arg(format!("subjectAltName={}", names.join(",")));
-    openssl.arg("-keyout").arg(&key).arg("-out").arg(&chain);
-    assert!(openssl.output().expect("openssl runs").status.success());
-    let both = fs::read_to_string(chain).unwrap() + &fs::read_to_string(key).unwrap();
-    fs::write(dir.join("site.pem"), both).unwrap();
-}
-
 /// Folders and links of a Debian, whose programs are mounted.
 fn make_image(testbed: &Testbed, name: &str) {
     let root = testbed.dir.join("root");
@@ -304,11 +289,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         for service in self.services() {
-            let label = format!("label=io.plimsoll.service={service}");
-            let ids = self.testbed.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
-            for id in ids.lines() {
-                drop(self.testbed.docker(&["rm", "-f", "-v", id]));
-            }
+            self.testbed.remove_containers(&service);
         }
         drop(self.testbed.docker(&["rmi", &self.image]));
     }

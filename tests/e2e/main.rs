@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "../common/certificate.rs"]
+mod certificate;
 #[path = "../common/daemon.rs"]
 mod daemon;
 #[path = "../common/load.rs"]

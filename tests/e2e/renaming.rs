@@ -8,11 +8,7 @@ pub(crate) struct Left<'a>(pub(crate) &'a Testbed, pub(crate) String);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        let label = format!("label=io.plimsoll.service={}", self.1);
-        let ids = self.0.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
-        for id in ids.lines() {
-            drop(self.0.docker(&["rm", "-f", "-v", id]));
-        }
+        self.0.remove_containers(&self.1);
     }
 }
 

@@ -192,6 +192,19 @@ impl Testbed {
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
+    /// Of every container of a service; none when Docker does not answer.
+    pub(crate) fn container_ids(&self, service: &str) -> Vec<String> {
+        let label = format!("label=io.plimsoll.service={service}");
+        let ids = self.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
+        ids.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn remove_containers(&self, service: &str) {
+        for id in self.container_ids(service) {
+            drop(self.docker(&["rm", "-f", "-v", &id]));
+        }
+    }
+
     pub(crate) fn clean_up(&self) {
         for (id, ..) in self.containers() {
             drop(self.docker(&["rm", "-f", "-v", &id]));
@@ -202,11 +215,7 @@ impl Testbed {
 impl Drop for Testbed {
     fn drop(&mut self) {
         self.haproxy_pids().into_iter().for_each(|pid| signal(pid, "KILL"));
-        let label = format!("label=io.plimsoll.service={}", self.service);
-        let ids = self.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
-        for id in ids.lines() {
-            drop(self.docker(&["rm", "-f", "-v", id]));
-        }
+        self.remove_containers(&self.service);
         if thread::panicking() {
             eprintln!("failed on {}", self.service);
         }

@@ -1,10 +1,9 @@
 //! Frontends that services share, with the real HAProxy, curl and openssl: which request goes
 //! where, what the replica gets, and what changes without a loss.
 
-use std::process::Command;
-
 use serde_json::json;
 
+use crate::certificate::{self_signed, shown_subject};
 use crate::curl::{Answer, curl};
 use crate::daemon::{Daemon, plimsoll, reached, secs, signal};
 use crate::fake_http;
@@ -84,16 +83,8 @@ impl Site {
 
 /// Key and certificate in one file.
 pub(crate) fn certify(harness: &Harness, name: &str, host: &str) {
-    let at = |ending: &str| harness.dir.join(&format!("{name}.{ending}")).display().to_string();
-    let (key, pem) = (at("key"), at("pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={host}"), "-addext"]);
-    openssl.arg(format!("subjectAltName=DNS:{host}")).args(["-keyout", &key, "-out", &pem]);
-    assert!(openssl.output().unwrap().status.success());
-    let both = std::fs::read_to_string(&pem).unwrap() + &std::fs::read_to_string(&key).unwrap();
-    harness.dir.write(&format!("{name}.pem"), &both);
-    std::fs::remove_file(key).unwrap();
+    let (chain, key) = self_signed(&[host]);
+    harness.dir.write(&format!("{name}.pem"), &(chain + &key));
 }
 
 #[test]
@@ -232,13 +223,7 @@ fn plain_http_is_redirected_and_https_says_for_how_long_it_is_to_be_used() {
 
 /// The file that a connection with this name is served with, and its version of TLS.
 pub(crate) fn handshake(site: &Site, args: &[&str]) -> String {
-    let mut openssl = Command::new("openssl");
-    openssl.args(["s_client", "-connect", &site.https]).args(args);
-    openssl.stdin(std::process::Stdio::null());
-    let out = openssl.output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let subject = text.lines().find_map(|line| line.strip_prefix("subject="));
-    subject.map(|name| name.replace(' ', "")).unwrap_or_default()
+    shown_subject(&site.https, args)
 }
 
 #[test]

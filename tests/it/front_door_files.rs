@@ -9,6 +9,17 @@ use serde_json::json;
 use crate::daemon::{reached, secs};
 use crate::front_door::{Site, certify, handshake};
 
+const CHALLENGE: &str = "http://any.example/.well-known/acme-challenge/tok";
+
+/// As an ACME client does: `tok.thumbprint` is what stands at `CHALLENGE`.
+fn put_challenge(site: &mut Site) {
+    let webroot = site.harness.dir.join("webroot");
+    let folder = webroot.join(".well-known/acme-challenge");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
+    site.harness.set("/load_balancer/acme_webroot", json!(webroot));
+}
+
 /// Of the way of its socket HAProxy takes 97 bytes.
 #[test]
 fn challenges_are_answered_to_an_haproxy_that_sees_no_files() {
@@ -29,23 +40,16 @@ fn challenges_are_answered_to_an_haproxy_that_sees_no_files() {
             }
             _ => std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap(),
         }
-        let folder = dir.join("webroot/.well-known/acme-challenge");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
-        site.harness.set("/load_balancer/acme_webroot", json!(dir.join("webroot")));
+        put_challenge(&mut site);
         let _daemon = site.start();
-        let url = "http://any.example/.well-known/acme-challenge/tok";
-        assert_eq!(site.ask(&site.redirect, url, &[]).body, "tok.thumbprint", "{case}");
+        assert_eq!(site.ask(&site.redirect, CHALLENGE, &[]).body, "tok.thumbprint", "{case}");
     }
 }
 
 #[test]
 fn challenges_are_answered_once_the_socket_is_free() {
     let mut site = Site::new("taken");
-    let folder = site.harness.dir.join("webroot/.well-known/acme-challenge");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("tok"), "tok.thumbprint").unwrap();
-    site.harness.set("/load_balancer/acme_webroot", json!(site.harness.dir.join("webroot")));
+    put_challenge(&mut site);
     site.harness.write();
     let config = &site.harness.config["load_balancer"]["socket"];
     let socket = format!("{}.acme", config.as_str().unwrap());
@@ -54,8 +58,7 @@ fn challenges_are_answered_once_the_socket_is_free() {
     daemon.wait(&["warn", "cannot answer ACME challenges at", &socket, "in use"], secs(5));
     drop(other);
     daemon.wait(&["info", "ACME challenges are answered"], secs(10));
-    let url = "http://any.example/.well-known/acme-challenge/tok";
-    assert_eq!(site.ask(&site.http, url, &[]).body, "tok.thumbprint");
+    assert_eq!(site.ask(&site.http, CHALLENGE, &[]).body, "tok.thumbprint");
 }
 
 /// Names of HAProxy's copies and lists of certificates.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::certificate::{self_signed, shown_subject};
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::fake_http;
 use crate::harness::{Harness, end};
@@ -87,27 +88,15 @@ fn without_a_haproxy_nothing_of_it_is_touched_and_replicas_run() {
     end(daemon, "TERM", secs(5));
 }
 
-/// Makes a certificate that is valid for a day, with its key in the same file.
+/// At once, as an ACME client does.
 fn certify(harness: &Harness, name: &str) {
-    let key = harness.dir.join("key.pem");
-    let pem = harness.dir.join("new.pem");
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj"])
-        .arg(format!("/CN={name}"))
-        .args(["-keyout".as_ref(), key.as_os_str(), "-out".as_ref(), pem.as_os_str()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let both = fs::read_to_string(&pem).unwrap() + &fs::read_to_string(&key).unwrap();
-    fs::write(&pem, both).unwrap();
+    let (chain, key) = self_signed(&[name]);
+    let pem = harness.dir.write("new.pem", &(chain + &key));
     fs::rename(pem, harness.dir.join("site.pem")).unwrap();
 }
 
-/// Whom the certificate names that a client is shown.
 fn shown_name(harness: &Harness) -> String {
-    let shell = "openssl s_client -connect \"$0\" </dev/null 2>&1 | openssl x509 -noout -subject";
-    let out = Command::new("sh").args(["-c", shell, &harness.front]).output().unwrap();
-    String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    shown_subject(&harness.front, &[])
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod attacks;
 mod backup;
 mod base_config;
 mod doc_blocks;
+#[path = "../common/certificate.rs"]
+mod certificate;
 mod cli;
 mod commands;
 mod completions;

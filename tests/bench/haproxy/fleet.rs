@@ -68,11 +68,7 @@ impl Remains {
 impl Drop for Remains {
     fn drop(&mut self) {
         for lane in &self.lanes {
-            let label = format!("label=io.plimsoll.service={}", lane.service);
-            let ids = self.testbed.docker(&["ps", "-aq", "--filter", &label]).unwrap_or_default();
-            for id in ids.lines() {
-                drop(self.testbed.docker(&["rm", "-f", "-v", id]));
-            }
+            self.testbed.remove_containers(&lane.service);
         }
     }
 }

@@ -12,6 +12,8 @@
 
 #[path = "../account.rs"]
 mod account;
+#[path = "../../common/certificate.rs"]
+mod certificate;
 mod crowd;
 #[path = "../../common/daemon.rs"]
 mod daemon;
