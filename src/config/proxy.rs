@@ -7,15 +7,13 @@ use crate::config::cursor::{Node, Section};
 use crate::config::front_door;
 use crate::config::listens::Listens;
 use crate::config::values::{path, socket};
-use crate::model::config::{ProxyConfig, ProxyMode};
+use crate::model::config::{HAPROXY_SOCKET_MAX, ProxyConfig, ProxyMode};
 use crate::model::front_door::FrontDoor;
 use crate::model::metric::Source;
 use crate::model::service::{Platform, Service};
 
 const HAPROXY_UNIT: &str = "haproxy.service";
 const HAPROXY_CONTAINER: &str = "haproxy";
-/// HAProxy first creates its socket under a longer name.
-const HAPROXY_SOCKET_MAX: usize = 97;
 
 pub(crate) fn load_balancer(
     section: Option<Section>,

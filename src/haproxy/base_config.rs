@@ -9,13 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::haproxy::{Haproxy, identity, proc_net};
-use crate::model::config::ProxyMode;
+use crate::model::config::{HAPROXY_SOCKET_MAX, ProxyMode};
 use crate::model::front_door::acme_socket;
 use crate::outside::{Error, Result};
 use crate::regular_file;
-
-/// Of the address of a server or listener, in HAProxy.
-const SOCKET_BYTES_MAX: usize = 97;
 
 impl Haproxy {
     /// Whether HAProxy can connect to a socket beside its own: no `chroot`, folders that its
@@ -32,7 +29,7 @@ impl Haproxy {
         let text = base.map(|base| regular_file::text(base).unwrap_or_default());
         let is_jail = |line: &str| line.trim_start().starts_with("chroot");
         is_open
-            && path.as_os_str().len() <= SOCKET_BYTES_MAX
+            && path.as_os_str().len() <= HAPROXY_SOCKET_MAX
             && text.is_none_or(|text| !text.lines().any(is_jail))
     }
 

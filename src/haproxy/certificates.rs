@@ -134,6 +134,7 @@ impl Haproxy {
             loaded: before.loaded.clone(),
             ..CertificateStore::default()
         };
+        let can_validate = door.frontends.iter().any(Frontend::is_tls) && self.can_validate()?;
         let paths = door.frontends.iter().flat_map(|frontend| &frontend.certificates);
         for path in paths.collect::<BTreeSet<_>>() {
             let found = match certificate_files::find(path) {
@@ -152,7 +153,10 @@ impl Haproxy {
                 let known = before.known.get(&file.chain).filter(is_same);
                 let known = match known {
                     Some(known) => known.clone(),
-                    None => self.read_certificate(&file, fingerprint, start_lock)?,
+                    None if can_validate => {
+                        self.read_certificate(&file, fingerprint, start_lock)?
+                    }
+                    None => self.read_unvalidated(&file)?,
                 };
                 store.known.insert(file.chain, known);
             }
@@ -248,24 +252,9 @@ impl Haproxy {
     ) -> Result<KnownCertificate> {
         let copy = self.copy_of(&file.chain);
         let now = self.clock.wall();
-        let can_validate = self.can_validate()?;
-        let is_proven = regular_file::text(&copy).is_ok_and(|text| !text.starts_with(UNPROVEN));
-        if !can_validate
-            && is_proven
-            && let Some(served) = self.former(&copy)
-        {
-            // HAProxy must be able to start with what it has. An empty fingerprint is read again.
-            let source = file.chain.clone();
-            let seen = CertificateSeen { source, served: Some(served), rejected: None };
-            return Ok(KnownCertificate { fingerprint: String::new(), copy: Some(copy), seen });
-        }
         let read = match certificate_files::read(file, now) {
             // It was validated when it was written.
             Ok((pem, facts)) if regular_file::text(&copy).is_ok_and(|text| text == pem) => {
-                Ok(facts)
-            }
-            Ok((pem, facts)) if !can_validate => {
-                files::replace(&copy, &format!("{UNPROVEN}{pem}"), self.file_mode())?;
                 Ok(facts)
             }
             Ok((pem, facts)) => {
@@ -283,15 +272,44 @@ impl Haproxy {
             }
             Err(why) => Err(why),
         };
+        Ok(self.known(file, fingerprint, copy, read))
+    }
+
+    /// While HAProxy cannot be asked. It must be able to start with what it has, so that a proven
+    /// copy stays; an empty fingerprint is read again.
+    fn read_unvalidated(&self, file: &CertificateFile) -> Result<KnownCertificate> {
+        let copy = self.copy_of(&file.chain);
+        let is_proven = regular_file::text(&copy).is_ok_and(|text| !text.starts_with(UNPROVEN));
+        let former = if is_proven { self.former(&copy) } else { None };
+        let read = match former {
+            Some(facts) => Ok(facts),
+            None => match certificate_files::read(file, self.clock.wall()) {
+                Ok((pem, facts)) => {
+                    files::replace(&copy, &format!("{UNPROVEN}{pem}"), self.file_mode())?;
+                    Ok(facts)
+                }
+                Err(why) => Err(why),
+            },
+        };
+        Ok(self.known(file, String::new(), copy, read))
+    }
+
+    /// Of one that cannot be used, the copy from before goes on to be served.
+    fn known(
+        &self,
+        file: &CertificateFile,
+        fingerprint: String,
+        copy: PathBuf,
+        read: std::result::Result<CertificateFacts, String>,
+    ) -> KnownCertificate {
         let source = file.chain.clone();
         let (served, rejected) = match read {
             Ok(facts) => (Some(facts), None),
             Err(why) => (self.former(&copy), Some(format!("{}: {why}", source.display()))),
         };
         let copy = served.is_some().then_some(copy);
-        let fingerprint = if can_validate { fingerprint } else { String::new() };
         let seen = CertificateSeen { source, served, rejected };
-        Ok(KnownCertificate { fingerprint, copy, seen })
+        KnownCertificate { fingerprint, copy, seen }
     }
 
     /// Of a copy from before. An expired one is better than none: clients say why.

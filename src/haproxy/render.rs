@@ -77,12 +77,11 @@ pub(crate) fn without_mark(text: &str) -> Vec<&str> {
 pub(crate) struct ProcessFacts {
     /// It is started by root, and there is an account for it.
     pub(crate) drops_root: bool,
-    /// It can connect to sockets in the folder of its own one: it has no `chroot`.
+    /// It can connect to sockets in the folder of its own one.
     pub(crate) sees_files: bool,
 }
 
-/// `mark` is that of the
-/// certificates: with it the text changes when they do.
+/// `mark` is that of the certificates: with it the text changes when they do.
 pub(crate) fn render(
     config: &ProxyConfig,
     state_file: &Path,

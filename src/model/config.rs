@@ -88,6 +88,9 @@ pub(crate) enum ProxyMode {
     None,
 }
 
+/// Bytes of a socket's path in HAProxy, which first creates its own under a longer name.
+pub(crate) const HAPROXY_SOCKET_MAX: usize = 97;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProxyConfig {
     pub(crate) mode: ProxyMode,
