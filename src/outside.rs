@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
 use crate::model::health::HttpCheck;
+use crate::model::label_set::LabelSet;
 use crate::model::memory::Memory;
 use crate::model::metric_event::MetricEvent;
 use crate::model::proxy::{ProxySeen, Routes};
@@ -143,11 +144,24 @@ pub(crate) enum CpuSource {
     Stats,
 }
 
+/// What a list of containers is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListQuery {
+    /// Services of docker compose whose containers are replicas.
+    pub(crate) adopted: Vec<Adopted>,
+    /// Containers that were replicas before, even if renamed since.
+    pub(crate) known: BTreeSet<ContainerId>,
+    /// Also the labels that configure services.
+    pub(crate) labels: bool,
+}
+
 /// The engine's list of containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     pub(crate) containers: Vec<Container>,
     pub(crate) strangers: Vec<Stranger>,
+    /// By project and service; empty unless asked for.
+    pub(crate) label_sets: Vec<LabelSet>,
     /// Services with containers whose owner is not known yet.
     pub(crate) unsettled: BTreeSet<String>,
     /// How long until more may be known. `None`: everything is known.
@@ -156,9 +170,8 @@ pub(crate) struct Listing {
 
 /// Runs containers. Every call ends within the engine's timeout.
 pub(crate) trait Engine: Send + Sync {
-    /// Every container that carries our label or belongs to one of these, running or not. `known`
-    /// are ids that were replicas before, even if renamed since.
-    fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing>;
+    /// Every container that carries our label or is a replica by the query, running or not.
+    fn list(&self, query: &ListQuery) -> Result<Listing>;
     /// Reads all at once. A container without an answer is left out.
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage>;
     /// CPU counters of containers whose files are readable: cheap, as the engine is not called.

@@ -1,17 +1,39 @@
-//! `plimsoll check`: every problem of the config file.
+//! `plimsoll check`: every problem of the config file, or of the labels in a compose file.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::cli::args::cli_command::CheckArgs;
+use crate::cli::check_compose::{self, Checked};
+use crate::cli::client;
 use crate::cli::output::{complain, say};
+use crate::config;
 use crate::config::problem::Problem;
-use crate::config::{self, Loaded};
 use crate::preflight::folders;
 use crate::preflight::live::{self, HostProblem};
 
-pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
+pub(crate) fn check(asked: &CheckArgs) -> ExitCode {
+    match &asked.compose {
+        Some(compose) => check_compose(compose, asked),
+        None => check_config(&asked.config.path, asked.json, asked.live),
+    }
+}
+
+/// Labels stand beside the config file, if there is one.
+fn check_compose(compose: &Path, asked: &CheckArgs) -> ExitCode {
+    let loaded = config::load_or_default(&asked.config);
+    let Some(config) = &loaded.config else {
+        return refuse(&asked.config.path, &loaded.problems, "; nothing was checked");
+    };
+    match check_compose::check(compose, config) {
+        Ok(Checked { problems, counted }) => report(compose, &problems, &counted, asked.json),
+        Err(message) => client::failed(&message),
+    }
+}
+
+fn check_config(file: &Path, json: bool, live: bool) -> ExitCode {
     let mut loaded = config::load(file);
     if let Some(config) = &loaded.config {
         let open = folders::open_to_others(&config.fixed).into_iter();
@@ -22,21 +44,24 @@ pub(crate) fn check(file: &Path, json: bool, live: bool) -> ExitCode {
         let found = live::look(config).into_iter().map(|found| concerning(file, found));
         loaded.problems.extend(found);
     }
-    let is_good = loaded.problems.iter().all(|p| p.is_warning) && loaded.config.is_some();
-    let said = match &loaded.config {
-        _ if json => say(&document(file, &loaded, is_good)),
-        Some(config) if is_good => {
-            let good = format!("{}: good, {}\n", file.display(), config.counted());
-            say(&(lines(&loaded.problems) + &good))
-        }
+    let counted = loaded.config.as_ref().map(|config| config.counted()).unwrap_or_default();
+    report(file, &loaded.problems, &counted, json)
+}
+
+/// `counted`: what a good file has.
+fn report(file: &Path, problems: &[Problem], counted: &str, json: bool) -> ExitCode {
+    let is_good = problems.iter().all(|p| p.is_warning);
+    let said = match is_good {
+        _ if json => say(&document(file, problems, is_good)),
+        true => say(&(lines(problems) + &format!("{}: good, {counted}\n", file.display()))),
         // Problems are the answer of this command, so they go to stdout.
-        Some(_) | None => say(&lines(&loaded.problems)),
+        false => say(&lines(problems)),
     };
     if is_good {
         return said;
     }
-    if !json && !is_of_file(&loaded.problems) {
-        complain(&format!("{} is bad: {}", file.display(), count(&loaded.problems)));
+    if !json && !is_of_file(problems) {
+        complain(&format!("{} is bad: {}", file.display(), count(problems)));
     }
     ExitCode::FAILURE
 }
@@ -66,7 +91,7 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
     problems.iter().map(|p| format!("{p}\n")).collect()
 }
 
-fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
+fn document(file: &Path, problems: &[Problem], good: bool) -> String {
     let problem = |p: &Problem| {
         json!({
             "file": p.file,
@@ -77,7 +102,7 @@ fn document(file: &Path, loaded: &Loaded, good: bool) -> String {
             "severity": if p.is_warning { "warning" } else { "error" },
         })
     };
-    let problems: Vec<Value> = loaded.problems.iter().map(problem).collect();
+    let problems: Vec<Value> = problems.iter().map(problem).collect();
     let file = file.display().to_string();
     format!("{:#}\n", json!({ "file": file, "good": good, "problems": problems }))
 }

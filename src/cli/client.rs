@@ -66,10 +66,10 @@ fn socket(to: &DaemonAddr) -> CliResult<PathBuf> {
     if let Some(socket) = &to.socket {
         return Ok(socket.clone());
     }
-    let loaded = config::load(&to.config);
+    let loaded = config::load_or_default(&to.config);
     loaded.socket().map(Path::to_owned).ok_or_else(|| {
         let so = "; or give --socket PATH";
-        check::refuse(&to.config, &loaded.problems, so)
+        check::refuse(&to.config.path, &loaded.problems, so)
     })
 }
 

@@ -1,6 +1,5 @@
 //! `plimsoll doctor`: checks what the daemon needs from this host, each with a verdict.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -10,17 +9,17 @@ use crate::cli::paint::{Colour, Paint};
 use crate::cli::problems;
 use crate::cli::table::{beside_or_below, ended, hanging, plain, word};
 use crate::cli::width;
-use crate::config::{self, Loaded};
+use crate::config::{self, ConfigFile, Loaded};
 use crate::preflight::{self, Finding, Severity};
 use crate::serve::client;
 
 /// Columns of the longest verdict.
 const VERDICT_WIDTH: usize = 7;
 
-pub(crate) fn doctor(file: &Path, json: bool) -> ExitCode {
-    let loaded = config::load(file);
+pub(crate) fn doctor(file: &ConfigFile, json: bool) -> ExitCode {
+    let loaded = config::load_or_default(file);
     let config = loaded.config.clone().or_else(|| loaded.settings());
-    let mut found = preflight::examine(&loaded, config.as_ref());
+    let mut found = preflight::examine(&loaded, file.is_absent(), config.as_ref());
     found.extend(running(&loaded));
     let fails = found.iter().any(|finding| finding.verdict == Severity::Fails);
     let paint = Paint::for_stdout();

@@ -4,6 +4,8 @@ mod args;
 mod client;
 mod changes;
 mod check;
+mod check_compose;
+mod compose_file;
 mod completions;
 mod doctor;
 mod events;
@@ -22,10 +24,12 @@ mod routes;
 mod run;
 mod scale;
 mod schedule;
+mod services;
 mod simulate;
 mod status;
 mod table;
 mod width;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,7 +44,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(message) => wrong_usage(&message),
         },
         Ok(CliCommand::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(CliCommand::Check { config, json, live }) => check::check(&config, json, live),
+        Ok(CliCommand::Check(asked)) => check::check(&asked),
         Ok(CliCommand::Completions(shell)) => completions::completions(shell),
         Ok(CliCommand::Doctor { config, json }) => doctor::doctor(&config, json),
         Ok(CliCommand::Events(asked)) => events::events(&asked),
@@ -55,6 +59,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(CliCommand::Scale(asked)) => scale::scale(&asked),
         Ok(CliCommand::Routes(asked)) => routes::routes(&asked),
         Ok(CliCommand::Schedule(asked)) => schedule::schedule(&asked),
+        Ok(CliCommand::Services { json, to }) => services::services(json, &to),
         Ok(CliCommand::Simulate(asked)) => simulate::simulate(&asked),
         Ok(CliCommand::Status(asked)) => status::status(&asked),
         Err(message) => wrong_usage(&message),

@@ -36,14 +36,14 @@ fn same_file(to: &DaemonAddr) -> Result<(), ExitCode> {
     }
     let status = client::get(to, "/status")?;
     let theirs = status["config"].as_str();
-    let ours = path::absolute(&to.config).ok();
+    let ours = path::absolute(&to.config.path).ok();
     if theirs.is_none() || theirs.map(path::Path::new) == ours.as_deref() {
         return Ok(());
     }
     complain(&format!(
         "the daemon runs with {}, not with {}; give its file with --config",
         theirs.unwrap_or_default(),
-        to.config.display()
+        to.config.path.display()
     ));
     Err(ExitCode::FAILURE)
 }

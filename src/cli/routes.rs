@@ -15,9 +15,9 @@ use crate::model::front_door::{FrontDoor, Frontend};
 use crate::model::route::{HostPattern, HttpRoute, RouteTable};
 
 pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
-    let loaded = config::load(&asked.config);
+    let loaded = config::load(&asked.config.path);
     let Some(config) = loaded.config else {
-        return check::refuse(&asked.config, &loaded.problems, "");
+        return check::refuse(&asked.config.path, &loaded.problems, "");
     };
     if config.front_door.frontends.is_empty() {
         return say("no frontends: `load_balancer.frontends` of the config names none\n");

@@ -8,9 +8,9 @@ use crate::config;
 use crate::daemon::{self, Options, logger};
 
 pub(crate) fn run(options: Options) -> ExitCode {
-    let loaded = config::load(&options.config_file);
+    let loaded = config::load_or_default(&options.config_file);
     let Some(config) = loaded.config else {
-        return check::refuse(&options.config_file, &loaded.problems, "; nothing was started");
+        return check::refuse(&options.config_file.path, &loaded.problems, "; nothing was started");
     };
     logger::start(config.log_level, config.log_format);
     for warning in &loaded.problems {

@@ -22,9 +22,9 @@ const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
 const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
 
 pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
-    let loaded = config::load(&asked.config);
+    let loaded = config::load(&asked.config.path);
     let Some(config) = loaded.config else {
-        return check::refuse(&asked.config, &loaded.problems, "");
+        return check::refuse(&asked.config.path, &loaded.problems, "");
     };
     let service = config.services.values().find(|s| s.name.as_str() == asked.service);
     let Some(service) = service else {

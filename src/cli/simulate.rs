@@ -39,9 +39,9 @@ impl From<String> for SimulateError {
 }
 
 pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
-    let loaded = config::load(&asked.config);
+    let loaded = config::load(&asked.config.path);
     let Some(config) = loaded.config else {
-        return check::refuse(&asked.config, &loaded.problems, "");
+        return check::refuse(&asked.config.path, &loaded.problems, "");
     };
     match run(asked, &config) {
         Ok(replayed) => show(asked, &replayed),

@@ -12,8 +12,10 @@ use std::time::Duration;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
-use crate::config::problem::Problem;
+use crate::config::labels::tree::{LabelTree, index};
+use crate::config::problem::{Problem, plain};
 use crate::config::secret;
+use crate::model::label_set::LABEL_PREFIX;
 use crate::model::secret::Secret;
 use crate::model::units;
 
@@ -24,6 +26,8 @@ pub(crate) struct Findings<'a> {
     file: &'a str,
     text: &'a str,
     around: &'a secret::Around<'a>,
+    /// Where the tree is of labels and not of a text.
+    labels: Option<&'a LabelTree<'a>>,
     found: RefCell<Collected>,
 }
 
@@ -36,11 +40,11 @@ struct Collected {
     warnings: usize,
 }
 
-struct FileFinding {
-    offset: usize,
-    path: String,
-    message: String,
-    is_warning: bool,
+pub(crate) struct FileFinding {
+    pub(crate) offset: usize,
+    pub(crate) path: String,
+    pub(crate) message: String,
+    pub(crate) is_warning: bool,
 }
 
 impl<'a> Findings<'a> {
@@ -49,7 +53,15 @@ impl<'a> Findings<'a> {
         text: &'a str,
         around: &'a secret::Around<'a>,
     ) -> Findings<'a> {
-        Findings { file, text, around, found: RefCell::default() }
+        Findings { file, text, around, labels: None, found: RefCell::default() }
+    }
+
+    /// In labels nothing is replaced from the environment.
+    pub(crate) fn of_labels(
+        labels: &'a LabelTree<'a>,
+        around: &'a secret::Around<'a>,
+    ) -> Findings<'a> {
+        Findings { labels: Some(labels), ..Findings::new("", "", around) }
     }
 
     pub(crate) fn error(&self, offset: usize, path: &str, message: String) {
@@ -75,6 +87,13 @@ impl<'a> Findings<'a> {
         if *count <= LISTED_MAX {
             found.listed.push(FileFinding { offset, path: path.to_owned(), message, is_warning });
         }
+    }
+
+    /// In the order of the text, or of the labels.
+    pub(crate) fn into_listed(self) -> Vec<FileFinding> {
+        let mut listed = self.found.into_inner().listed;
+        listed.sort_by_key(|finding| finding.offset);
+        listed
     }
 
     /// In file order. One pass over the text, since a long file may have many problems.
@@ -113,16 +132,6 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Escapes control characters, so that a problem is one line.
-fn plain(text: String) -> String {
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    let show =
-        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(show).collect()
-}
-
 /// One value and its position. Each reader reports a wrong value and returns `None`.
 pub(crate) struct Node<'a> {
     pub(crate) path: String,
@@ -144,7 +153,9 @@ impl<'a> Node<'a> {
         findings: &'a Findings<'a>,
     ) -> Node<'a> {
         let mut node = Node { path, value, string: None, is_bad: false, starts, findings };
-        if let Value::StringLit(lit) = value {
+        if let (Value::StringLit(lit), Some(_)) = (value, findings.labels) {
+            node.string = Some(Cow::Borrowed(&*lit.value));
+        } else if let Value::StringLit(lit) = value {
             match secret::expand(&lit.value, findings.around) {
                 Ok(text) => node.string = Some(text),
                 Err(message) => {
@@ -173,6 +184,16 @@ impl<'a> Node<'a> {
         self.findings.has_room()
     }
 
+    /// Where it stands, for the problem of another one. `owner` has the label, if it is of one.
+    pub(crate) fn place(&self, owner: &str) -> String {
+        match self.findings.labels {
+            Some(labels) => {
+                format!("{owner}, label {LABEL_PREFIX}{}", labels.name_at(self.starts))
+            }
+            None => self.path.clone(),
+        }
+    }
+
     /// The value as written in the file, shortened for a message. `${NAME}` is not replaced, since
     /// its value may be a secret.
     pub(crate) fn found(&self) -> String {
@@ -181,10 +202,38 @@ impl<'a> Node<'a> {
             Value::Array(_) => "a list".to_owned(),
             value => {
                 let range = value.range();
-                let text = self.findings.text.get(range.start..range.end).unwrap_or_default();
+                let text = match (self.label(), self.findings.labels) {
+                    (Some(label), _) => &format!("\"{label}\""),
+                    (None, Some(labels)) => labels.written(range),
+                    (None, None) => {
+                        self.findings.text.get(range.start..range.end).unwrap_or_default()
+                    }
+                };
                 let short: String = text.chars().take(60).collect();
                 if short.len() < text.len() { format!("{short}...") } else { short }
             }
+        }
+    }
+
+    /// The value of a label: a text, which is read as what the key needs.
+    fn label(&self) -> Option<&'a str> {
+        match (self.value, self.findings.labels) {
+            (Value::StringLit(lit), Some(labels)) if labels.is_label(lit.range.start) => {
+                Some(&lit.value)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::NullKeyword(_)) || self.label() == Some("null")
+    }
+
+    /// True or false, if it is either.
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self.value {
+            Value::BooleanLit(lit) => Some(lit.value),
+            _ => self.label().and_then(|label| label.trim().parse().ok()),
         }
     }
 
@@ -200,7 +249,14 @@ impl<'a> Node<'a> {
         if self.is_bad {
             return None;
         }
-        self.error(format!("must be {allowed}, got {}", self.found()));
+        let quotes = match self.label().map(str::as_bytes) {
+            Some([b'"', .., b'"'] | [b'\'', .., b'\'']) => {
+                "; the quotes are a part of the value: put them around the whole of a list's \
+                 entry, or leave them out"
+            }
+            Some(_) | None => "",
+        };
+        self.error(format!("must be {allowed}, got {}{quotes}", self.found()));
         None
     }
 
@@ -255,17 +311,15 @@ impl<'a> Node<'a> {
 
     /// A number as written in the file.
     pub(crate) fn number(&self) -> Option<&'a str> {
+        let is_number = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
         match self.value {
             Value::NumberLit(lit) => Some(lit.value),
-            _ => None,
+            _ => self.label().map(str::trim).filter(is_number),
         }
     }
 
     pub(crate) fn boolean(&self) -> Option<bool> {
-        match self.value {
-            Value::BooleanLit(lit) => Some(lit.value),
-            _ => self.wrong("true or false"),
-        }
+        self.flag().or_else(|| self.wrong("true or false"))
     }
 
     /// A number that has no fraction.
@@ -318,13 +372,28 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn list(&self) -> Option<Vec<Node<'a>>> {
-        let Value::Array(array) = self.value else {
-            return self.wrong("a list, [ ... ]");
-        };
         let node = |(i, value): (usize, &'a Value<'a>)| {
             Node::new(format!("{}[{i}]", self.path), value.range().start, value, self.findings)
         };
-        Some(array.elements.iter().enumerate().map(node).collect())
+        match (self.value, self.findings.labels) {
+            (Value::Array(array), _) => {
+                Some(array.elements.iter().enumerate().map(node).collect())
+            }
+            (Value::StringLit(lit), Some(labels)) if self.label().is_some() => {
+                let list = labels.list(lit.range.start)?;
+                Some(list.elements.iter().enumerate().map(node).collect())
+            }
+            (Value::Object(object), Some(labels)) if labels.is_label(object.range.start) => {
+                let placed = |prop: &'a ObjectProp<'a>| Some((index(prop)?, &prop.value));
+                let placed: Option<Vec<_>> = object.properties.iter().map(placed).collect();
+                let Some(mut placed) = placed else {
+                    return self.wrong("a list: number its elements from 0, as in `.0.`");
+                };
+                placed.sort_by_key(|(index, _)| *index);
+                Some(placed.into_iter().map(|(_, value)| value).enumerate().map(node).collect())
+            }
+            _ => self.wrong("a list, [ ... ]"),
+        }
     }
 
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
@@ -383,9 +452,21 @@ impl<'a> Section<'a> {
     pub(crate) fn need(&self, key: &'static str, what: &str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {
-            self.error(format!("`{key}` is missing: {what}"));
+            self.error(format!("`{}` is missing: {what}", self.name_of(key)));
         }
         node
+    }
+
+    /// As the operator writes it.
+    fn name_of(&self, key: &str) -> String {
+        match self.findings.labels {
+            Some(labels) if labels.is_label(self.object.range.start) => {
+                let above = labels.name_at(self.object.range.start);
+                let dot = if above.is_empty() { "" } else { "." };
+                format!("{LABEL_PREFIX}{above}{dot}{key}")
+            }
+            Some(_) | None => key.to_owned(),
+        }
     }
 
     pub(crate) fn ignore(&self, key: &'static str) {

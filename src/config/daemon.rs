@@ -23,6 +23,7 @@ pub(crate) struct Autoscaler {
     pub(crate) memory_reserve: Percent,
     pub(crate) remove_orphans: bool,
     pub(crate) history: Duration,
+    pub(crate) labels: bool,
     /// Default of services without `business_hours`.
     pub(crate) business_hours: Fallback,
 }
@@ -37,6 +38,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
         memory_reserve: Percent::from_hundredths(5_00),
         remove_orphans: false,
         history: 90 * DAY,
+        labels: true,
         business_hours: Fallback::None,
     };
     let Some(section) = section else { return out };
@@ -52,6 +54,8 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     out.remove_orphans = flag("remove_orphans");
     let history = section.get("history").and_then(|n| n.duration(Duration::ZERO..=3650 * DAY));
     out.history = history.unwrap_or(out.history);
+    let labels = section.get("labels").and_then(|n| n.boolean());
+    out.labels = labels.unwrap_or(out.labels);
     let reserve = section.get("memory_reserve");
     let reserve = reserve.and_then(|n| n.hundredths(0..=90_00, " in percent"));
     out.memory_reserve = reserve.map_or(out.memory_reserve, Percent::from_hundredths);

@@ -130,6 +130,7 @@ fn network(node: &Node) -> Option<Network> {
 }
 
 /// Reads routes, and knows those of the services before.
+#[derive(Clone)]
 pub(crate) struct RouteReader<'a> {
     door: &'a FrontDoor,
     /// Of each frontend, where each route stands.
@@ -142,8 +143,19 @@ impl RouteReader<'_> {
         RouteReader { door, tables }
     }
 
+    /// Takes the routes of a service that was read.
+    pub(crate) fn take(&mut self, service: &Service, owner: &str) {
+        for route in &service.routes {
+            for (frontend, table) in self.door.frontends.iter().zip(&mut self.tables) {
+                if frontend.has(route) {
+                    table.add(route, owner.to_owned());
+                }
+            }
+        }
+    }
+
     /// Of one service.
-    pub(crate) fn routes(&mut self, section: &Section) -> Vec<HttpRoute> {
+    pub(crate) fn routes(&mut self, section: &Section, owner: &str) -> Vec<HttpRoute> {
         let Some(node) = section.get("routes") else { return Vec::new() };
         let nodes = node.list().unwrap_or_default();
         if self.door.frontends.is_empty() && !nodes.is_empty() {
@@ -154,18 +166,18 @@ impl RouteReader<'_> {
             let Some(route) = node.section().and_then(|section| route(section, self.door)) else {
                 continue;
             };
-            self.note(&route, &node);
+            self.note(&route, &node, owner);
             routes.push(route);
         }
         routes
     }
 
-    fn note(&mut self, route: &HttpRoute, node: &Node) {
+    fn note(&mut self, route: &HttpRoute, node: &Node, owner: &str) {
         for (frontend, table) in self.door.frontends.iter().zip(&mut self.tables) {
             if !frontend.has(route) {
                 continue;
             }
-            if let Some(other) = table.add(route, node.path.clone()) {
+            if let Some(other) = table.add(route, node.place(owner)) {
                 let name = &frontend.name;
                 node.error(format!("is the same as {other}: {route} on frontend {name}"));
             }

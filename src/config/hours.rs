@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{NaiveDate, Weekday};
-use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
 use crate::config::values;
@@ -31,6 +30,15 @@ pub(crate) enum Fallback {
     /// Present but wrong, which was reported.
     Bad,
     Window(Window),
+}
+
+impl Fallback {
+    pub(crate) fn window(self) -> Option<Window> {
+        match self {
+            Fallback::Window(window) => Some(window),
+            Fallback::None | Fallback::Bad => None,
+        }
+    }
 }
 
 /// `business_hours` of `autoscaler` or of a service. The default is 09:00 to 17:00, UTC, every day.
@@ -67,10 +75,10 @@ pub(crate) fn hours(
 }
 
 fn outside(node: &Node, bounds: Option<Bounds>) -> Option<Outside> {
-    match node.value {
-        _ if node.string.as_deref() == Some("hold") => Some(Outside::Hold),
-        _ if node.string.as_deref() == Some("min") => bounds.map(|b| Outside::Count(b.min())),
-        Value::NumberLit(_) => {
+    match node.string.as_deref() {
+        Some("hold") => Some(Outside::Hold),
+        Some("min") => bounds.map(|b| Outside::Count(b.min())),
+        _ if node.number().is_some() => {
             let most = bounds.map_or(Bounds::MAX, Bounds::max);
             node.whole(0..=most).map(Outside::Count)
         }

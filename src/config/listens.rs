@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::cursor::Node;
 use crate::config::values::port;
+use crate::model::config::Config;
 use crate::model::service::Listen;
 
 /// The key of the config that has each port and address.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Listens {
     /// An address of `None` is every address and sorts first.
     taken: BTreeMap<(u16, Option<IpAddr>), String>,
@@ -21,6 +22,19 @@ impl Listens {
         Listens { taken: BTreeMap::new(), api }
     }
 
+    /// Those of a config that was read.
+    pub(crate) fn of(config: &Config) -> Listens {
+        let mut listens = Listens::new(config.fixed.api.listen);
+        for frontend in &config.front_door.frontends {
+            listens.take(&frontend.listen, &format!("load_balancer.frontends.{}", frontend.name));
+        }
+        for service in config.services.values() {
+            let owner = format!("services.{}", service.name);
+            service.listen.iter().for_each(|listen| listens.take(listen, &owner));
+        }
+        listens
+    }
+
     /// Reads the address of `owner`, and reports one that somebody else has.
     pub(crate) fn read(&mut self, node: &Node, owner: &str) -> Option<Listen> {
         let listen = listen(node)?;
@@ -30,13 +44,17 @@ impl Listens {
         if let Some(api) = self.api.filter(|api| collide(*api, &listen)) {
             node.warning(format!("{api} is also api.listen: only one of the two can be opened"));
         }
-        let place = (listen.port, listen.address);
-        self.taken.entry(place).or_insert_with(|| owner.to_owned());
+        self.take(&listen, owner);
         Some(listen)
     }
 
+    pub(crate) fn take(&mut self, listen: &Listen, owner: &str) {
+        let place = (listen.port, listen.address);
+        self.taken.entry(place).or_insert_with(|| owner.to_owned());
+    }
+
     /// Who already uses the port on this address, or on every address.
-    fn other(&self, listen: &Listen) -> Option<&String> {
+    pub(crate) fn other(&self, listen: &Listen) -> Option<&String> {
         let everywhere = (listen.port, None);
         if listen.address.is_some() {
             let place = (listen.port, listen.address);

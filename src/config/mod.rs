@@ -10,6 +10,7 @@ mod front_door;
 mod health;
 pub(crate) mod host_name;
 mod hours;
+pub(crate) mod labels;
 mod listens;
 mod metric;
 pub(crate) mod problem;
@@ -51,6 +52,30 @@ pub(crate) struct Loaded {
     pub(crate) fixed: Option<Fixed>,
     /// Files that secrets are read from.
     pub(crate) secret_files: Vec<PathBuf>,
+}
+
+/// The config file that is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    /// Somebody named it. If not, it need not exist: labels configure services then.
+    pub(crate) is_named: bool,
+}
+
+impl ConfigFile {
+    /// There is none, and none is needed.
+    pub(crate) fn is_absent(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        !self.is_named && found.is_err_and(|err| err.kind() == ErrorKind::NotFound)
+    }
+}
+
+/// The file, or the defaults of all keys if there is none and none is needed.
+pub(crate) fn load_or_default(file: &ConfigFile) -> Loaded {
+    if file.is_absent() {
+        return parse(&file.path.display().to_string(), NO_SERVICES);
+    }
+    load(&file.path)
 }
 
 pub(crate) fn load(file: &Path) -> Loaded {
@@ -103,6 +128,9 @@ impl Loaded {
     }
 }
 
+/// Every other key has a default.
+const NO_SERVICES: &str = r#"{"services": {}}"#;
+
 const ABSENT: &str =
     "does not exist; name another with --config FILE, or create one with `plimsoll init`";
 
@@ -137,7 +165,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
 
 /// The defaults of all keys.
 pub(crate) fn defaults() -> Config {
-    let config = parse("", r#"{"services": {}}"#).config;
+    let config = parse("", NO_SERVICES).config;
     config.unwrap_or_else(|| unreachable!("every key but `services` has a default"))
 }
 
@@ -196,6 +224,8 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
         memory_reserve: autoscaler.memory_reserve,
         remove_orphans: autoscaler.remove_orphans,
         history: autoscaler.history,
+        labels: autoscaler.labels,
+        business_hours: autoscaler.business_hours.window(),
         notifications,
         fixed: own,
         front_door,

@@ -29,3 +29,13 @@ impl fmt::Display for Problem {
         f.write_str(&self.message)
     }
 }
+
+/// Escapes control characters, so that a problem is one line.
+pub(crate) fn plain(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let show =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(show).collect()
+}

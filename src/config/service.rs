@@ -16,10 +16,9 @@ use crate::config::{health, hours, metric, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::front_door::FrontDoor;
 use crate::model::metric::{Field, Metric, Source};
-use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
 use crate::model::service::{
-    Band, Cooldown, Listen, Percent, Platform, Rollout, Service, ServiceName,
+    Band, Cooldown, Percent, Platform, Rollout, Service, ServiceName,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -50,9 +49,7 @@ pub(crate) fn services(
         };
         let Some(body) = node.section() else { continue };
         let owner = format!("services.{name}");
-        let listen = body.get("listen").and_then(|n| listens.read(&n, &owner));
-        let routes = route_reader.routes(&body);
-        if let Some(service) = service(good.clone(), (listen, routes), hours, body) {
+        if let Some(service) = service(good.clone(), &owner, hours, body, (listens, &mut route_reader)) {
             if let Some(other) = twin(&services, &service) {
                 node.warning(format!(
                     "services.{other} scales the same Swarm service; remove one of the two"
@@ -64,14 +61,20 @@ pub(crate) fn services(
     Some(services)
 }
 
-fn service(
+/// `owner` names it for others that want the same address. `taken`: the addresses and routes of the
+/// services before.
+pub(crate) fn service(
     name: ServiceName,
-    (listen, routes): (Option<Listen>, Vec<HttpRoute>),
+    owner: &str,
     default_hours: &Fallback,
     section: Section,
+    taken: (&mut Listens, &mut RouteReader),
 ) -> Option<Service> {
     // Every key is read before the first `?`, which ends this function: so that every problem is
     // reported, and `done` knows every key.
+    let (listens, route_reader) = taken;
+    let listen = section.get("listen").and_then(|n| listens.read(&n, owner));
+    let routes = route_reader.routes(&section, owner);
     let runs = runs(&section);
     let container = container::container(&section, runs == Some(Platform::Docker));
     let port = section.need("port", "the port that a replica listens on in its container");
@@ -144,7 +147,7 @@ fn of_swarm(section: &Section) {
 }
 
 /// Another service with the same Swarm service: the two would overwrite each other's number.
-fn twin<'s>(
+pub(crate) fn twin<'s>(
     services: &'s BTreeMap<ServiceName, Arc<Service>>,
     service: &Service,
 ) -> Option<&'s ServiceName> {

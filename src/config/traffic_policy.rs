@@ -73,8 +73,8 @@ fn balance(node: &Node) -> Option<Balance> {
 /// `true`, or the cookie and how long it is good for.
 fn sticky(node: &Node) -> Option<Sticky> {
     let usual = || Sticky { cookie: COOKIE.to_owned(), ttl: None };
-    if let Value::BooleanLit(lit) = node.value {
-        return lit.value.then(usual);
+    if let Some(is_sticky) = node.flag() {
+        return is_sticky.then(usual);
     }
     let Value::Object(_) = node.value else {
         return node.wrong(r#"true, or an object like {"cookie": "srv", "ttl": "1h"}"#);
@@ -191,7 +191,7 @@ fn headers(section: Option<Section>) -> Vec<(String, Option<Secret>)> {
     for (name, node) in section.map(|section| section.entries()).unwrap_or_default() {
         if !health::is_header_name(name) {
             node.bad_name(health::HEADER_NAME);
-        } else if matches!(node.value, Value::NullKeyword(_)) {
+        } else if node.is_null() {
             out.push((name.to_owned(), None));
         } else if let Some(value) = health::header_value(&node) {
             out.push((name.to_owned(), Some(value)));

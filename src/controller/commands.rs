@@ -1,6 +1,6 @@
 //! Commands of operators, and a config that is read again.
 
-use crate::config::{Loaded, diff};
+use crate::config::Loaded;
 use crate::controller::Controller;
 use crate::controller::tick::Adapters;
 use crate::decide::commands;
@@ -31,13 +31,13 @@ impl Controller {
         adapters: &Adapters,
     ) -> Result<(String, Vec<Event>), Refusal> {
         let is_chosen = |name: &str| service.is_none_or(|service| service == name);
-        let services = self.config.services.values().filter(|s| is_chosen(s.name.as_str()));
+        let services = self.config().services.values().filter(|s| is_chosen(s.name.as_str()));
         let services: Vec<_> = services.cloned().collect();
         if let Some(unknown) = service.filter(|_| services.is_empty()) {
-            let known = self.config.services.keys().map(|name| name.as_str());
+            let known = self.config().services.keys().map(|name| name.as_str());
             return Err(Refusal::Unknown(units::no_service(unknown, known)));
         }
-        if self.config.dry_run {
+        if self.config().dry_run {
             let words = "this is a dry run, which changes nothing";
             return Err(Refusal::Conflict(words.to_owned()));
         }
@@ -73,7 +73,7 @@ impl Controller {
             let events = errors.map(|problem| rejected(problem.to_string())).collect();
             return (Err(loaded.problems.iter().map(ToString::to_string).collect()), events);
         };
-        if new.fixed != self.config.fixed {
+        if new.fixed != self.config().fixed {
             let message = "state_dir, docker, api and load_balancer are taken at the start only; \
                            restart the daemon to change them";
             return (Err(vec![message.to_owned()]), vec![rejected(message.to_owned())]);
@@ -81,14 +81,13 @@ impl Controller {
         new.dry_run |= self.settings.is_dry_run;
         self.schedule.set_interval(now, new.check_interval);
         self.schedule.wake(now);
-        self.metric_poller.watch(&new, now);
-        let changes = diff::changes(&self.config, &new);
+        let changes = self.config.set_file(new);
+        self.metric_poller.watch(self.config.get(), now);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
-        let message = format!("{}, {}: {changes}", self.settings.config_file, new.counted());
+        let message = format!("{}, {}: {changes}", self.settings.config_file, self.config().counted());
         // What kept failing may work with the new config.
         self.state.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
-        self.config = new;
         self.is_reloaded = true;
         (Ok(message.clone()), vec![Event::new(Kind::ConfigReloaded, message)])
     }

@@ -6,6 +6,7 @@
 //! [`Controller::idle`] is over or an event came in, and carries out the effects that it returns.
 
 pub(crate) mod commands;
+pub(crate) mod effective_config;
 pub(crate) mod in_flight;
 pub(crate) mod load_watch;
 pub(crate) mod metric_poller;
@@ -16,6 +17,7 @@ pub(crate) mod tick;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::controller::effective_config::{EffectiveConfig, Listed};
 use crate::controller::in_flight::InFlight;
 use crate::controller::load_watch::LoadWatch;
 use crate::controller::metric_poller::{Evaluation, MetricPoller, MetricRead};
@@ -104,7 +106,7 @@ pub(crate) struct Settings {
 }
 
 pub(crate) struct Controller {
-    config: Config,
+    config: EffectiveConfig,
     settings: Settings,
     state: ControllerState,
     schedule: TickSchedule,
@@ -133,10 +135,11 @@ impl Controller {
         now: Moment,
     ) -> Controller {
         config.dry_run |= settings.is_dry_run;
+        let config = EffectiveConfig::new(config, state.memory.labels.clone());
         let mut metric_poller = MetricPoller::default();
-        metric_poller.watch(&config, now);
+        metric_poller.watch(config.get(), now);
         Controller {
-            schedule: TickSchedule::new(now, config.check_interval),
+            schedule: TickSchedule::new(now, config.get().check_interval),
             config,
             prober: Prober::new(settings.probes_healthy),
             settings,
@@ -159,7 +162,7 @@ impl Controller {
     }
 
     pub(crate) fn config(&self) -> &Config {
-        &self.config
+        self.config.get()
     }
 
     /// Handles an event; returns events to report to the operator.
@@ -231,7 +234,7 @@ impl Controller {
     }
 
     fn evaluation(&self) -> Evaluation {
-        let interval = self.config.check_interval;
+        let interval = self.config().check_interval;
         Evaluation { at: self.schedule.next_evaluation(), interval }
     }
 
@@ -280,7 +283,7 @@ impl Controller {
         let begun = adapters.clock.fine();
         let claims = self.in_flight.claims(adapters.clock.now());
         let input = TickInput {
-            config: &self.config,
+            config: &mut self.config,
             is_evaluation,
             early,
             probed: &self.prober.results,
@@ -305,7 +308,11 @@ impl Controller {
         let (changed, events) = self.prober.watch(to_probe, &output.known, now);
         effects.extend(events.into_iter().map(Effect::Emit));
         let to_watch = std::mem::take(&mut output.to_watch);
-        self.load_watch.watch(to_watch, self.config.check_interval, is_evaluation);
+        self.load_watch.watch(to_watch, self.config.get().check_interval, is_evaluation);
+        if output.is_reconfigured {
+            self.metric_poller.watch(self.config.get(), now);
+            self.is_reloaded = true;
+        }
         self.schedule.ticked(now, is_evaluation, requeue_after);
         if changed {
             self.schedule.wake(now);
@@ -323,7 +330,7 @@ impl Controller {
     /// Starts that wait for an image which the config, or a roll-back, does not name any more.
     fn cancel_stale_starts(&self) -> Vec<Effect> {
         let is_wanted = |begun: &Service| {
-            let service = self.config.services.get(&begun.name);
+            let service = self.config().services.get(&begun.name);
             let memory = self.state.memory.services.get(begun.name.as_str());
             let now = service.map(|service| rollout::to_make(service, memory.map(|m| &m.rollout)));
             now.is_some_and(|now| now.spec_hash() == begun.spec_hash())
@@ -338,8 +345,8 @@ impl Controller {
             now: adapters.clock.now(),
             at: adapters.clock.wall(),
             started: self.started,
-            check_interval: self.config.check_interval,
-            dry_run: self.config.dry_run,
+            check_interval: self.config().check_interval,
+            dry_run: self.config().dry_run,
             last_good: self.last_good,
             docker_error: output.engine_error,
             proxy_error: output.proxy_error,
@@ -347,6 +354,7 @@ impl Controller {
             certificates: output.certificates,
             services: output.services,
             orphans: output.orphans,
+            labels: self.config.verdicts().to_vec(),
             nodes: output.nodes,
             problems: Vec::new(),
         }
@@ -383,16 +391,17 @@ impl Controller {
     pub(crate) fn probe_all_once(&mut self, adapters: &Adapters) -> Vec<Event> {
         let known = observe::known(&self.state.memory);
         // The tick reports errors of either.
-        let listed = adapters.engine.list(&self.config.adopted(), &known);
-        let containers = listed.unwrap_or_default().containers;
+        let Listed { listing, mut events, .. } = self.config.list(adapters.engine, known);
+        let containers = listing.unwrap_or_default().containers;
         let proxy = adapters.proxy.look(false).ok();
         let memory = &self.state.memory;
-        let mut targets = observe::targets(&self.config, &containers, proxy.as_ref(), memory);
+        let mut targets = observe::targets(self.config.get(), &containers, proxy.as_ref(), memory);
         for target in &mut targets {
             Arc::make_mut(&mut target.service).health.healthy_after = 1;
         }
         let known: Vec<_> = containers.into_iter().map(|c| c.id).collect();
-        self.prober.watch(targets, &known, adapters.clock.now()).1
+        events.extend(self.prober.watch(targets, &known, adapters.clock.now()).1);
+        events
     }
 
     /// Replicas that gave no answer so far count as starting.

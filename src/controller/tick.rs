@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::controller::effective_config::EffectiveConfig;
 use crate::controller::load_watch::WatchTarget;
 use crate::decide;
 use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
@@ -14,7 +15,7 @@ use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
-use crate::model::memory::{Memory, ServiceMemory, Started};
+use crate::model::memory::{Failures, Memory, ServiceMemory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::ProxyMemory;
 use crate::model::reason::Rule;
@@ -28,7 +29,7 @@ use crate::observe;
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::ProbeResults;
 use crate::observe::metric::{EarlyEvaluation, RemoteMetrics, Sampler};
-use crate::observe::{LastKnown, Observation, ObserveInput};
+use crate::observe::{Answers, LastKnown, Observation, ObserveInput};
 use crate::outside::{Clock, Engine, Proxy, Store};
 use crate::report::events::{self, Conditions};
 use crate::report::status::StatusHistory;
@@ -79,7 +80,7 @@ impl ControllerState {
 
 /// Everything that a tick needs besides its state.
 pub(crate) struct TickInput<'a> {
-    pub(crate) config: &'a Config,
+    pub(crate) config: &'a mut EffectiveConfig,
     /// The interval is over: load is read, and the number may change.
     pub(crate) is_evaluation: bool,
     pub(crate) early: &'a EarlyEvaluation,
@@ -119,6 +120,8 @@ pub(crate) struct TickOutput {
     pub(crate) orphans: Vec<String>,
     /// Of the Swarm, where the config has a service of one.
     pub(crate) nodes: Vec<SwarmNode>,
+    /// Labels changed the config.
+    pub(crate) is_reconfigured: bool,
     /// Messages of panics that were caught, each with its service.
     pub(crate) panics: Vec<(String, String)>,
 }
@@ -131,12 +134,22 @@ pub(crate) fn tick(
     input: TickInput,
 ) -> TickOutput {
     let now = adapters.clock.now();
-    let config = input.config;
     let mut events: Vec<Event> =
         input.done.iter().flat_map(|done| state.conditions.done(done)).collect();
     let failed_starts = learn(state, now, &input.done);
 
-    // Observe.
+    // Observe, first what the config is now.
+    let shown = observe::look_at(adapters.proxy, input.config.get());
+    let listed = input.config.list(adapters.engine, observe::known(&state.memory));
+    state.memory.labels = input.config.good().to_vec();
+    for name in &listed.changed {
+        // What kept failing may work with the new labels.
+        let memory = state.memory.services.get_mut(name);
+        memory.into_iter().for_each(|memory| memory.failures = Failures::default());
+    }
+    let is_reconfigured = !listed.changed.is_empty();
+    events.extend(listed.events);
+    let config = input.config.get();
     let known = ObserveInput {
         now,
         wall: adapters.clock.wall(),
@@ -152,7 +165,9 @@ pub(crate) fn tick(
     };
     let sampler = &mut state.sampler;
     let last = &mut state.last;
-    let mut seen = observe::look(&known, adapters.engine, adapters.proxy, sampler, last);
+    let answers = Answers { proxy: shown, listing: listed.listing };
+    let mut seen =
+        observe::look(&known, answers, (adapters.engine, adapters.proxy), sampler, last);
     events.extend(seen_events(&mut state.conditions, (now, known.wall), &seen));
 
     // Decide for each service, then for HAProxy as a whole.
@@ -196,6 +211,7 @@ pub(crate) fn tick(
         actions,
         requeue_after,
         services,
+        is_reconfigured,
         panics,
     }
 }

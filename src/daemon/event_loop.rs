@@ -1,13 +1,12 @@
 //! Drives the controller on the real world: receives events, polls, and carries out effects, until
 //! it is stopped.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::clock::SystemClock;
-use crate::config;
+use crate::config::{self, ConfigFile};
 use crate::controller::tick::Adapters;
 use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::daemon::event_recorder::EventRecorder;
@@ -36,7 +35,7 @@ use crate::store::FileStore;
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Options {
-    pub(crate) config_file: PathBuf,
+    pub(crate) config_file: ConfigFile,
     pub(crate) once: bool,
     /// Given on the command line: it outlives a reload of the config.
     pub(crate) dry_run: bool,
@@ -276,7 +275,7 @@ impl EventLoop {
 
     fn reload(&mut self) -> std::result::Result<String, Vec<String>> {
         self.components.notify.reloading();
-        let loaded = config::load(&self.options.config_file);
+        let loaded = config::load_or_default(&self.options.config_file);
         for warning in loaded.problems.iter().filter(|problem| problem.is_warning) {
             log::warn!("message={:?}", warning.to_string());
         }

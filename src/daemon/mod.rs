@@ -74,7 +74,7 @@ const STREAM_RETRY: Duration = Duration::from_secs(1);
 pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     folders::prepare(&config.fixed)?;
-    let _locks = Locks::take(&config.fixed, &options.config_file)?;
+    let _locks = Locks::take(&config.fixed, &options.config_file.path)?;
     let opened = FileStore::open(&config.fixed.state_dir, clock.now());
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
@@ -171,14 +171,20 @@ fn start_events(config: &Config, options: &Options, damage: Option<String>) -> V
 
 fn started(config: &Config, options: &Options) -> Event {
     let version = env!("CARGO_PKG_VERSION");
-    let file = options.config_file.display();
-    let message = format!("plimsoll {version}, config {file}, {}", config.counted());
+    let message = match options.config_file.is_absent() {
+        true => format!("plimsoll {version}, no config file: labels configure services"),
+        false => {
+            let file = options.config_file.path.display();
+            format!("plimsoll {version}, config {file}, {}", config.counted())
+        }
+    };
     Event::new(Kind::DaemonStarted, message)
 }
 
 fn settings(options: &Options) -> Settings {
     // The reader may have another working directory.
-    let file = path::absolute(&options.config_file).unwrap_or_else(|_| options.config_file.clone());
+    let file = &options.config_file.path;
+    let file = path::absolute(file).unwrap_or_else(|_| file.clone());
     Settings {
         config_file: file.display().to_string(),
         is_dry_run: options.dry_run,
@@ -217,7 +223,7 @@ fn listen_to_docker(
     sender: SyncSender<Incoming>,
 ) -> Result<()> {
     let socket = config.fixed.docker.socket.clone();
-    let of_all = !config.adopted().is_empty();
+    let of_compose = config.labels || !config.adopted().is_empty();
     let listen = move || {
         // Full means that a tick follows anyway.
         let wake = || drop(sender.try_send(Incoming::Loop(LoopEvent::Docker)));
@@ -225,7 +231,7 @@ fn listen_to_docker(
             let journal = &*journal;
             let clock = &*clock;
             let follower =
-                Follower { socket: &socket, of_all, journal, clock, stop: &stop, wake: &wake };
+                Follower { socket: &socket, of_compose, journal, clock, stop: &stop, wake: &wake };
             docker::event_stream::follow(&follower);
             thread::park_timeout(STREAM_RETRY);
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::docker::listed_labels::ListedLabels;
 use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
@@ -20,7 +21,7 @@ pub(crate) struct ListedContainer {
     #[serde(default, rename = "ImageID")]
     image_id: String,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    labels: ListedLabels,
     state: String,
     /// Seconds since 1970.
     #[serde(default)]
@@ -63,7 +64,13 @@ impl ListedContainer {
         self.names.first().map_or("", |name| name.trim_start_matches('/'))
     }
 
+    /// Those of plimsoll and docker compose.
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels.of_system
+    }
+
+    /// What the compose file says to plimsoll.
+    pub(crate) fn settings(&self) -> &ListedLabels {
         &self.labels
     }
 
@@ -95,30 +102,30 @@ impl ListedContainer {
     }
 
     /// Without the fields that only an inspect shows.
-    pub(crate) fn into_container(self, service: String, number: u32, owner: Owner) -> Container {
+    pub(crate) fn to_container(&self, service: String, number: u32, owner: Owner) -> Container {
         let state = self.state();
-        let networks = self.network_settings.networks.unwrap_or_default();
-        let mode = self.host_config.network_mode;
-        let first = networks.get(&mode);
-        let mut all = first.into_iter().chain(networks.values());
+        let networks = self.network_settings.networks.as_ref();
+        let mode = self.host_config.network_mode.as_str();
+        let first = networks.and_then(|networks| networks.get(mode));
+        let rest = networks.iter().flat_map(|networks| networks.values());
+        let mut all = first.into_iter().chain(rest);
         let address = all.find_map(|e| e.ip_address.parse::<IpAddr>().ok());
-        let name = self.names.first().map_or("", |name| name.trim_start_matches('/')).to_owned();
         Container {
-            id: ContainerId(self.id),
-            name,
+            id: ContainerId(self.id.clone()),
+            name: self.name().to_owned(),
             owner,
             service,
             number,
             created: self.created,
-            spec: self.labels.get(LABEL_SPEC).cloned(),
-            port: self.labels.get(LABEL_PORT).and_then(|port| port.parse().ok()),
+            spec: self.labels.of_system.get(LABEL_SPEC).cloned(),
+            port: self.labels.of_system.get(LABEL_PORT).and_then(|port| port.parse().ok()),
             exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
             ended: None,
             started: None,
             restarts: 0,
             docker_health: own_health_of(&self.status).filter(|_| state == ContainerState::Running),
             state,
-            network: if mode == "default" { "bridge".to_owned() } else { mode },
+            network: if mode == "default" { "bridge" } else { mode }.to_owned(),
             address,
         }
     }

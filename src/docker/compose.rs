@@ -24,7 +24,7 @@ impl Docker {
         let service = of.service.as_str();
         let made = self.one_at_a_time(service, || {
             let adopted = std::slice::from_ref(of);
-            let rows = self.identified(self.rows(adopted)?, adopted);
+            let rows = self.identified(self.rows(true)?, adopted);
             let mut siblings = Vec::new();
             for (row, identity) in &rows {
                 if let Identity::Replica { service: its, number, .. } = identity

@@ -64,8 +64,8 @@ impl Docker {
         rows: Vec<ListedContainer>,
         adopted: &[Adopted],
     ) -> Vec<(ListedContainer, Identity)> {
-        let known = self.last_query.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
-        let identities = self.identities(&rows, adopted, &known);
+        let known = self.last_query.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
+        let identities = self.identities(&rows, adopted, &known, &[]);
         rows.into_iter().zip(identities).collect()
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::model::replica::{ContainerId, Ended, Ending};
 use crate::model::time::Moment;
@@ -51,6 +52,18 @@ struct Attributes {
     signal: Option<String>,
     #[serde(rename = "exitCode")]
     exit_code: Option<String>,
+    /// Labels are attributes too.
+    #[serde(rename = "io.plimsoll.service")]
+    service: Option<IgnoredAny>,
+    #[serde(rename = "com.docker.compose.project")]
+    project: Option<IgnoredAny>,
+}
+
+impl EngineEvent {
+    /// Of a container of plimsoll's or of docker compose's.
+    fn concerns(&self) -> bool {
+        self.actor.attributes.service.is_some() || self.actor.attributes.project.is_some()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +113,9 @@ impl Journal {
     /// Records an event. `false`: the containers need not be listed anew.
     pub(crate) fn note(&mut self, event: &EngineEvent, now: Moment) -> bool {
         self.newest_ns = self.newest_ns.max(event.time_ns);
+        if !event.concerns() {
+            return false;
+        }
         // By the engine's clock, which is the host's.
         let now = if event.time_ns == 0 { now } else { now.min(Moment(event.time_ns / 1_000_000)) };
         let id = ContainerId(event.actor.id.clone());
@@ -229,7 +245,7 @@ mod tests {
         let (action, signal) = text.split_once(':').unwrap_or((text, ""));
         let text = format!(
             r#"{{"Type":"container","Action":"{action}","timeNano":{}000000,
-                "Actor":{{"ID":"a","Attributes":{{"signal":"{signal}","image":"x"}}}}}}"#,
+                "Actor":{{"ID":"a","Attributes":{{"signal":"{signal}","io.plimsoll.service":"x"}}}}}}"#,
             1_000_000 + ms
         );
         serde_json::from_str(&text).unwrap()

@@ -32,7 +32,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Follower<'a> {
     pub(crate) socket: &'a Path,
     /// Docker compose's containers do not carry our label.
-    pub(crate) of_all: bool,
+    pub(crate) of_compose: bool,
     pub(crate) journal: &'a Mutex<Journal>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: &'a AtomicBool,
@@ -54,10 +54,10 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
 
 /// Returns whether the stream was open.
 fn read_stream(follower: &Follower) -> bool {
-    let Follower { socket, of_all, wake, .. } = *follower;
+    let Follower { socket, of_compose, wake, .. } = *follower;
     let client = Client::new(socket);
     let agent = unix_agent(socket, None, 0);
-    let label = if of_all { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
+    let label = if of_compose { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
     let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return false };
     let newest_s = i64::try_from(journal(follower).newest_ns() / 1_000_000_000).unwrap_or(0);

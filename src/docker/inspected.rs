@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::model::replica::Exit;
 
@@ -43,12 +44,15 @@ pub(crate) struct Inspected {
 struct InspectedConfig {
     labels: Option<BTreeMap<String, String>>,
     healthcheck: Option<InspectedCheck>,
+    /// By port and protocol, as `80/tcp`.
+    exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 /// Nanoseconds; 0 stands for Docker's default.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct InspectedCheck {
+    test: Option<Vec<String>>,
     interval: u64,
     timeout: u64,
 }
@@ -165,6 +169,22 @@ impl Inspected {
         let each = span(check.interval).saturating_add(span(check.timeout));
         let longest = each.saturating_mul(3).saturating_add(CHECK_SLACK);
         Some((last.or_else(|| self.started_ms())?, longest))
+    }
+
+    /// Docker checks its health.
+    pub(crate) fn has_health_check(&self) -> bool {
+        let check = self.config.healthcheck.as_ref();
+        let first = check.and_then(|check| check.test.as_ref()?.first());
+        first.is_some_and(|word| word != "NONE")
+    }
+
+    /// TCP ports, smallest first.
+    pub(crate) fn exposed_ports(&self) -> Vec<u16> {
+        let all = self.config.exposed_ports.iter().flat_map(BTreeMap::keys);
+        let mut ports: Vec<u16> =
+            all.filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect();
+        ports.sort_unstable();
+        ports
     }
 
     /// `None` while it does not run.

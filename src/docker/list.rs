@@ -12,27 +12,29 @@ use crate::docker::compose_clone::LABEL_HASH;
 use crate::docker::event_journal::ExitSeen;
 use crate::docker::inspect_cache::Cached;
 use crate::docker::inspected::Inspected;
+use crate::docker::label_sets::labelled;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Ended, Exit};
 use crate::model::service::Adopted;
 use crate::model::stranger::Stranger;
-use crate::outside::{Listing, Result};
+use crate::outside::{ListQuery, Listing, Result};
 
 /// Time that a tick waits for inspects; then it goes on without them.
 const DETAILS_MAX: Duration = Duration::from_millis(300);
 
 impl Docker {
-    pub(super) fn list_replicas(
-        &self,
-        adopted: &[Adopted],
-        known: &BTreeSet<ContainerId>,
-    ) -> Result<Listing> {
-        let rows = self.rows(adopted)?;
-        let identities = self.identities(&rows, adopted, known);
+    pub(super) fn list_replicas(&self, query: &ListQuery) -> Result<Listing> {
+        let ListQuery { adopted, known, labels } = query;
+        let rows = self.rows(!adopted.is_empty() || *labels)?;
+        let labelled = if *labels { labelled(&rows) } else { Vec::new() };
+        let of_labelled = labelled.iter().flat_map(|service| &service.rows);
+        let of_labelled: Vec<&str> = of_labelled.map(|row| row.image_id()).collect();
+        let identities = self.identities(&rows, adopted, known, &of_labelled);
+        let newest = self.newest(&labelled, known);
         let mut listing = Listing::default();
         let mut replicas = Vec::new();
-        for (row, identity) in rows.into_iter().zip(identities) {
+        for (row, identity) in rows.iter().zip(identities) {
             match identity {
                 Identity::Unrelated => (),
                 Identity::Pending { service } => drop(listing.unsettled.insert(service)),
@@ -44,11 +46,14 @@ impl Docker {
                 }),
                 Identity::Replica { service, number, owner } => {
                     let condition = row.condition();
-                    replicas.push((row.into_container(service, number, owner), condition));
+                    replicas.push((row.to_container(service, number, owner), condition));
                 }
             }
         }
-        self.detail(&mut replicas);
+        let inspected: Vec<&str> = newest.iter().map(|(_, row, _)| row.id()).collect();
+        self.detail(&mut replicas, &inspected);
+        let label_set = |(service, row, count)| self.label_set(service, row, count);
+        listing.label_sets = newest.into_iter().map(label_set).collect();
         listing.containers = replicas.into_iter().map(|(container, _)| container).collect();
         let now = self.clock.now();
         let waits = [self.inspected.wait(now), self.images.wait(now)];
@@ -56,10 +61,10 @@ impl Docker {
         Ok(listing)
     }
 
-    /// Every container that has our label or compose's, each once.
-    pub(super) fn rows(&self, adopted: &[Adopted]) -> Result<Vec<ListedContainer>> {
+    /// Every container that has our label or, if asked for, compose's, each once.
+    pub(super) fn rows(&self, of_compose: bool) -> Result<Vec<ListedContainer>> {
         let mut rows = self.listed(LABEL_SERVICE)?;
-        if !adopted.is_empty() {
+        if of_compose {
             // Clones carry both labels.
             let new = |row: &ListedContainer| !row.labels().contains_key(LABEL_SERVICE);
             rows.extend(self.listed(LABEL_HASH)?.into_iter().filter(new));
@@ -72,6 +77,7 @@ impl Docker {
         rows: &[ListedContainer],
         adopted: &[Adopted],
         known: &BTreeSet<ContainerId>,
+        more_images: &[&str],
     ) -> Vec<Identity> {
         let identity = |row: &ListedContainer, image: ImageLabels| {
             let is_known = known.contains(&ContainerId(row.id().to_owned()));
@@ -81,8 +87,8 @@ impl Docker {
         let pending = |row: &&ListedContainer| {
             matches!(identity(row, ImageLabels::Pending), Identity::Pending { .. })
         };
-        let images =
-            rows.iter().filter(pending).map(ListedContainer::image_id).filter(|id| !id.is_empty());
+        let images = rows.iter().filter(pending).map(ListedContainer::image_id);
+        let images = images.chain(more_images.iter().copied()).filter(|id| !id.is_empty());
         self.images.update(images, &self.client, &self.clock, DETAILS_MAX);
         let one =
             |row: &ListedContainer| self.by_image(row.image_id(), |image| identity(row, image));
@@ -100,8 +106,8 @@ impl Docker {
         }
     }
 
-    /// Adds what only an inspect shows.
-    fn detail(&self, replicas: &mut [(Container, String)]) {
+    /// Adds what only an inspect shows; inspects also the containers `more`.
+    fn detail(&self, replicas: &mut [(Container, String)], more: &[&str]) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         match journal.take_changed() {
             Some(ids) => ids.iter().for_each(|id| self.inspected.invalidate(&id.0)),
@@ -125,6 +131,7 @@ impl Docker {
             }
         }
         let ids = replicas.iter().map(|(container, _)| container.id.0.as_str());
+        let ids = ids.chain(more.iter().copied());
         self.inspected.update(ids, &self.client, &self.clock, DETAILS_MAX);
         let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
         for (container, _) in replicas {

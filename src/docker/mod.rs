@@ -8,7 +8,9 @@ mod compose;
 mod create;
 pub(crate) mod event_stream;
 mod inspected;
+mod label_sets;
 mod labels;
+mod listed_labels;
 pub(crate) mod event_journal;
 mod logs;
 mod inspect_cache;
@@ -22,7 +24,7 @@ mod swarm;
 mod container_control;
 mod api_types;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,11 +38,11 @@ use crate::model::action::{ActionOutput, Removal};
 use crate::model::config::DockerConfig;
 use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
-use crate::model::service::{Adopted, Service};
+use crate::model::service::Service;
 use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{
-    Clock, CpuCounter, Engine, HostMemory, Listing, MetricsSink, Result, Usage, UsageRequest,
+    Clock, CpuCounter, Engine, HostMemory, ListQuery, Listing, MetricsSink, Result, Usage, UsageRequest,
 };
 
 /// Timeout of calls that a tick waits for. After it Docker counts as unreachable.
@@ -64,7 +66,7 @@ pub(crate) struct Docker {
     create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     metrics_sink: Option<MetricsSink>,
     /// Arguments of the last `list`.
-    last_query: Mutex<(Vec<Adopted>, BTreeSet<ContainerId>)>,
+    last_query: Mutex<ListQuery>,
     /// Id of this Swarm node; `None` until it was asked for.
     node: Mutex<Option<String>>,
 }
@@ -164,10 +166,9 @@ impl Docker {
 }
 
 impl Engine for Docker {
-    fn list(&self, adopted: &[Adopted], known: &BTreeSet<ContainerId>) -> Result<Listing> {
-        let asked = (adopted.to_vec(), known.clone());
-        *self.last_query.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-        self.list_replicas(adopted, known)
+    fn list(&self, query: &ListQuery) -> Result<Listing> {
+        *self.last_query.lock().unwrap_or_else(PoisonError::into_inner) = query.clone();
+        self.list_replicas(query)
     }
 
     fn usage(&self, of: &[UsageRequest]) -> BTreeMap<ContainerId, Usage> {

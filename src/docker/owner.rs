@@ -16,8 +16,8 @@ use crate::model::service::{Adopted, replica_name};
 
 pub(crate) type LabelMap = BTreeMap<String, String>;
 
-const OURS: &str = "io.plimsoll.";
-const COMPOSES: &str = "com.docker.compose.";
+pub(crate) const OURS: &str = "io.plimsoll.";
+pub(crate) const COMPOSES: &str = "com.docker.compose.";
 
 /// What a container is, by its labels, name and id.
 #[derive(Clone, Debug, PartialEq, Eq)]

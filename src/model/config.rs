@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::front_door::FrontDoor;
 use crate::model::replica::Container;
+use crate::model::schedule::Window;
 use crate::model::secret::Secret;
 use crate::model::service::{Adopted, Percent, Platform, Service, ServiceName};
 
@@ -23,6 +24,10 @@ pub(crate) struct Config {
     pub(crate) remove_orphans: bool,
     /// How long the load history is kept. Zero: none is written.
     pub(crate) history: Duration,
+    /// Whether labels of docker compose's containers are followed.
+    pub(crate) labels: bool,
+    /// Of services without `business_hours` of their own.
+    pub(crate) business_hours: Option<Window>,
     pub(crate) notifications: Vec<Webhook>,
     pub(crate) fixed: Fixed,
     pub(crate) front_door: FrontDoor,

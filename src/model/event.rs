@@ -148,13 +148,16 @@ pub(crate) enum Kind {
     WebhookFailed,
     ConfigReloaded,
     ConfigRejected,
+    LabelsApplied,
+    LabelsRejected,
+    LabelsWarning,
     DaemonStarted,
     DaemonSlow,
     DaemonStopping,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 66] = [
+    pub(crate) const ALL: [Kind; 69] = [
         Kind::ScaleUp,
         Kind::ScaleDown,
         Kind::ScaleCapped,
@@ -218,6 +221,9 @@ impl Kind {
         Kind::WebhookFailed,
         Kind::ConfigReloaded,
         Kind::ConfigRejected,
+        Kind::LabelsApplied,
+        Kind::LabelsRejected,
+        Kind::LabelsWarning,
         Kind::DaemonStarted,
         Kind::DaemonSlow,
         Kind::DaemonStopping,
@@ -288,6 +294,9 @@ impl Kind {
             Kind::WebhookFailed => "webhook.failed",
             Kind::ConfigReloaded => "config.reloaded",
             Kind::ConfigRejected => "config.rejected",
+            Kind::LabelsApplied => "labels.applied",
+            Kind::LabelsRejected => "labels.rejected",
+            Kind::LabelsWarning => "labels.warning",
             Kind::DaemonStarted => "daemon.started",
             Kind::DaemonSlow => "daemon.slow",
             Kind::DaemonStopping => "daemon.stopping",
@@ -325,6 +334,8 @@ impl Kind {
             | Kind::CertificateRejected
             | Kind::CertificateExpires
             | Kind::MetricFailed
+            | Kind::LabelsRejected
+            | Kind::LabelsWarning
             | Kind::StateMissing
             | Kind::HistoryNotSaved
             | Kind::WebhookFailed
@@ -360,6 +371,7 @@ impl Kind {
             | Kind::DockerBack
             | Kind::SwarmRecovered
             | Kind::ConfigReloaded
+            | Kind::LabelsApplied
             | Kind::DaemonStarted
             | Kind::RouteDeferred
             | Kind::DaemonStopping => log::Level::Info,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::history::History;
+use crate::model::label_set::LabelSet;
 use crate::model::replica::ContainerId;
 use crate::model::rollout::RolloutMemory;
 use crate::model::swarm::SwarmMemory;
@@ -12,6 +13,8 @@ use crate::model::time::Moment;
 pub(crate) struct Memory {
     /// By service name. A name that left the config stays until none of its replicas is left.
     pub(crate) services: BTreeMap<String, ServiceMemory>,
+    /// The labels that configure services, as they were good last.
+    pub(crate) labels: Vec<LabelSet>,
 }
 
 impl Memory {

@@ -14,6 +14,7 @@ pub(crate) mod hash;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod host;
+pub(crate) mod label_set;
 pub(crate) mod load_history;
 pub(crate) mod memory;
 pub(crate) mod metric;

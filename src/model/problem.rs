@@ -72,6 +72,7 @@ kinds! {
     NoneReady Critical "service.none_ready"
     HaproxyFull Critical "haproxy.full"
     StateNotSaved Critical "state.not_saved"
+    LabelsRejected Warning "labels.rejected"
     ConfigRejected Warning "config.rejected"
     HistoryNotSaved Warning "history.not_saved"
     WebhookFailed Warning "webhook.failed"

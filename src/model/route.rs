@@ -84,7 +84,7 @@ impl fmt::Display for Network {
 }
 
 /// The routes of one frontend by their keys, as HAProxy has them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RouteTable<T> {
     routes: BTreeMap<String, T>,
 }

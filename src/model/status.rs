@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::certificate::CertificateSeen;
 use crate::model::decision::Decision;
+use crate::model::label_set::LabelVerdict;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
@@ -39,6 +40,8 @@ pub(crate) struct Status {
     pub(crate) certificates: Vec<CertificateSeen>,
     /// Services that left the config and whose containers run on.
     pub(crate) orphans: Vec<String>,
+    /// Of docker compose's services that labels configure, or are to.
+    pub(crate) labels: Vec<LabelVerdict>,
     /// Of the Swarm, where it runs a service of the config.
     pub(crate) nodes: Vec<SwarmNode>,
     /// The critical ones first, orphans last, among each the oldest first.

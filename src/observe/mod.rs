@@ -27,7 +27,7 @@ use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::{ProbeResults, ReplicaRun, probed_health};
 use crate::observe::metric::{EarlyEvaluation, Loads, RemoteMetrics, Sampler};
 use crate::observe::swarm::SwarmCache;
-use crate::outside::{Clock, Engine, Listing, Proxy};
+use crate::outside::{Clock, Engine, Listing, Proxy, Result};
 
 /// What is known before anything is asked.
 pub(crate) struct ObserveInput<'a> {
@@ -91,19 +91,26 @@ pub(crate) struct LastKnown {
     swarm: SwarmCache,
 }
 
+/// What HAProxy and the engine answered first.
+pub(crate) struct Answers {
+    /// What HAProxy shows, or why it does not.
+    pub(crate) proxy: (Option<ProxySeen>, String),
+    pub(crate) listing: Result<Listing>,
+}
+
 /// `last` is kept up to date here.
 pub(crate) fn look(
     known: &ObserveInput,
-    engine: &dyn Engine,
-    proxy: &dyn Proxy,
+    answers: Answers,
+    (engine, proxy): (&dyn Engine, &dyn Proxy),
     sampler: &mut Sampler,
     last: &mut LastKnown,
 ) -> Observation {
-    let (seen, proxy_error) = look_at(proxy, known.config);
+    let (seen, proxy_error) = answers.proxy;
     sampler.count(known.now, seen.as_ref());
     // One answer that did not come does not make HAProxy's servers unknown.
     last.proxy = seen.clone().or(last.proxy.take());
-    let listed = list(known, engine, last);
+    let listed = take_list(known, answers.listing, engine, last);
     let effective = if listed.error.is_some() { EngineSeen::Lost } else { EngineSeen::Answers };
     let containers = last.containers.as_deref().unwrap_or_default();
     let is_ours = |c: &&Container| known.config.service_of(c).is_some();
@@ -163,28 +170,34 @@ pub(crate) fn look(
 
 /// The engine's answer, without its containers.
 #[derive(Default)]
-struct Listed {
+struct ListAnswer {
     error: Option<String>,
     strangers: Option<Vec<Stranger>>,
     wait: Option<Duration>,
 }
 
-fn list(known: &ObserveInput, engine: &dyn Engine, last: &mut LastKnown) -> Listed {
-    let ids = unique::known(known.memory);
-    match engine.list(&known.config.adopted(), &ids) {
+fn take_list(
+    known: &ObserveInput,
+    listing: Result<Listing>,
+    engine: &dyn Engine,
+    last: &mut LastKnown,
+) -> ListAnswer {
+    match listing {
         Ok(listing) => {
-            let Listing { containers, strangers, unsettled, wait } = unique::settle(listing, &ids);
+            let ids = unique::known(known.memory);
+            let Listing { containers, strangers, unsettled, wait, .. } =
+                unique::settle(listing, &ids);
             last.containers = Some(containers);
             last.unsettled = unsettled;
             last.swarm.renew(known.config, known.due, engine);
-            Listed { error: None, strangers: Some(strangers), wait }
+            ListAnswer { error: None, strangers: Some(strangers), wait }
         }
-        Err(err) => Listed { error: Some(err.to_string()), ..Listed::default() },
+        Err(err) => ListAnswer { error: Some(err.to_string()), ..ListAnswer::default() },
     }
 }
 
 /// What HAProxy shows, or why it does not.
-fn look_at(proxy: &dyn Proxy, config: &Config) -> (Option<ProxySeen>, String) {
+pub(crate) fn look_at(proxy: &dyn Proxy, config: &Config) -> (Option<ProxySeen>, String) {
     if config.fixed.proxy.mode == ProxyMode::None {
         return (None, "load_balancer.mode is none".to_owned());
     }
@@ -335,7 +348,7 @@ struct View<'a> {
     free_memory: Option<u64>,
     sampler: &'a Sampler,
     /// What HAProxy shows, or why it does not answer.
-    counts: Result<&'a ProxySeen, &'a str>,
+    counts: std::result::Result<&'a ProxySeen, &'a str>,
 }
 
 impl View<'_> {

@@ -1,7 +1,6 @@
 //! Checks against the running host, of a valid config: whether Docker answers, images exist, and
 //! HAProxy accepts the generated config. Changes nothing.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,13 +9,14 @@ use std::sync::Arc;
 use std::{env, process};
 
 use crate::clock::SystemClock;
+use crate::config::labels::{self, Resolution};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
-use crate::outside::{Engine, Error, Result};
+use crate::outside::{Engine, Error, ListQuery, Listing, Result};
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
 pub(crate) struct HostProblem {
@@ -30,7 +30,10 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    match engine.list(&config.adopted(), &BTreeSet::new()) {
+    let (Resolution { config, verdicts, .. }, listed) = labelled(config, &*engine);
+    let config = &config;
+    found.extend(verdicts.into_iter().flat_map(|verdict| verdict.errors).map(trouble));
+    match listed {
         Err(err) => found.push(trouble(format!("docker: {err}"))),
         Ok(_) => {
             let warning = |message| HostProblem { message, is_warning: true };
@@ -55,6 +58,21 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     let refused = refused(config, &proxy).into_iter();
     found.extend(refused.map(|err| trouble(format!("load_balancer: {err}"))));
     found
+}
+
+/// The config with the services that labels configure, and every container that is a replica.
+pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Result<Listing>) {
+    let query = |config: &Config| ListQuery {
+        adopted: config.adopted(),
+        labels: config.labels,
+        ..ListQuery::default()
+    };
+    let listed = engine.list(&query(config));
+    let sets = listed.as_ref().map(|listed| listed.label_sets.as_slice()).unwrap_or_default();
+    let resolution = labels::resolve(config, sets, &[]);
+    let is_same = resolution.config.services.len() == config.services.len();
+    let listed = if is_same { listed } else { engine.list(&query(&resolution.config)) };
+    (resolution, listed)
 }
 
 /// Running containers that are not ours, for `plimsoll init`.

@@ -9,13 +9,13 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
 use crate::config::Loaded;
+use crate::config::labels::Resolution;
 use crate::docker::Docker;
 use crate::haproxy::{Haproxy, certificate_files};
 use crate::model::config::{Config, ProxyMode};
@@ -24,7 +24,7 @@ use crate::model::time::Wall;
 use crate::model::units::plural;
 use crate::model::zone::Zone;
 use crate::net::SystemNet;
-use crate::outside::{Clock, Engine, Net};
+use crate::outside::{Clock, Net};
 use crate::preflight::live::HostProblem;
 use crate::unix;
 
@@ -81,11 +81,13 @@ const RENEWAL_DAYS: i64 = 21;
 /// The start of 2025, in seconds since 1970. An earlier clock is wrong.
 const LEAST_TIME: i64 = 1_735_689_600;
 
-/// Runs all checks. `loaded` is the config file; `config` is what is certain of it: without it,
-/// nothing is known of Docker, HAProxy, folders and ports that it may name.
-pub(crate) fn examine(loaded: &Loaded, config: Option<&Config>) -> Vec<Finding> {
+/// Runs all checks. `loaded` is the config file, `is_absent`: there is none; `config` is what is
+/// certain of it: without it, nothing is known of Docker, HAProxy, folders and ports that it may
+/// name.
+pub(crate) fn examine(loaded: &Loaded, is_absent: bool, config: Option<&Config>) -> Vec<Finding> {
     let clock = Arc::new(SystemClock::new());
-    let mut found = vec![file(loaded)];
+    let none = "there is no config file: labels of docker compose's containers configure services";
+    let mut found = vec![if is_absent { Finding::good("config", none) } else { file(loaded) }];
     found.extend(loaded.secret_files.iter().filter_map(|path| places::secret(path)));
     found.push(time(&*clock));
     match config {
@@ -101,13 +103,18 @@ pub(crate) fn examine(loaded: &Loaded, config: Option<&Config>) -> Vec<Finding> 
 fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let listed = engine.list(&config.adopted(), &BTreeSet::new());
+    let (config, listed) = live::labelled(config, &*engine);
+    let Resolution { config, verdicts, .. } = &config;
     match &listed {
         Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
         Err(err) => found.push(
             Finding::fails("docker", err.to_string())
                 .remedy("start Docker, or run this as root or as a member of group docker"),
         ),
+    }
+    for problem in verdicts.iter().flat_map(|verdict| &verdict.errors) {
+        let remedy = "correct the label in the compose file, then `docker compose up -d`";
+        found.push(Finding::fails("labels", problem).remedy(remedy));
     }
     if listed.is_ok() {
         found.extend(changes(config, &engine));
@@ -159,7 +166,7 @@ fn file(loaded: &Loaded) -> Finding {
         return Finding::fails("config", format!("{first}{more}"))
             .remedy("`plimsoll check` lists all problems; `plimsoll init` writes a first config");
     };
-    if config.services.is_empty() {
+    if config.services.is_empty() && !config.labels {
         return Finding::warning("config", "no services are configured")
             .remedy("`plimsoll init` writes services from running containers or a compose file");
     }

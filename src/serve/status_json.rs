@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::model::certificate::CertificateSeen;
 use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
+use crate::model::label_set::{LabelOutcome, LabelVerdict};
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
 use crate::model::problem::ActiveProblem;
@@ -26,7 +27,12 @@ use crate::model::time::{Moment, Wall};
 const WEEK: i64 = 7 * 24 * 3600;
 
 pub(crate) fn status(status: &Status) -> Value {
-    let services: Vec<Value> = status.services.iter().map(|s| service(status.now, s)).collect();
+    let one = |s: &ServiceStatus| {
+        let mut out = service(status.now, s);
+        merge(&mut out, json!({ "source": source(status, &s.name) }));
+        out
+    };
+    let services: Vec<Value> = status.services.iter().map(one).collect();
     let certificates = status.certificates.iter().map(|seen| certificate(status.at, seen));
     let certificates: Vec<Value> = certificates.collect();
     json!({
@@ -44,9 +50,32 @@ pub(crate) fn status(status: &Status) -> Value {
             "old_processes": status.old_proxies,
         },
         "services": services,
+        "labels": status.labels.iter().map(labels).collect::<Vec<_>>(),
         "certificates": certificates,
         "orphans": status.orphans,
         "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
+    })
+}
+
+/// Where the settings of a service come from.
+fn source(status: &Status, service: &str) -> String {
+    let is_its = |verdict: &&LabelVerdict| match verdict.outcome {
+        LabelOutcome::Applied | LabelOutcome::LastGood => verdict.name == service,
+        LabelOutcome::Ignored | LabelOutcome::Rejected => false,
+    };
+    match status.labels.iter().find(is_its) {
+        Some(verdict) => format!("container {}", verdict.container),
+        None => "file".to_owned(),
+    }
+}
+
+fn labels(verdict: &LabelVerdict) -> Value {
+    json!({
+        "service": verdict.name,
+        "container": verdict.container,
+        "outcome": verdict.outcome.word(),
+        "errors": verdict.errors,
+        "warnings": verdict.warnings,
     })
 }
 
@@ -116,6 +145,8 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     let mut out = json!({
         "name": service.name,
         "listen": service.listen.as_ref().map(|listen| listen.to_string()),
+        "port": service.service.port,
+        "origin": service.service.container.origin.to_string(),
         "routes": service.service.routes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "desired": service.decision.desired,
         "reason": service.decision.reason(),

@@ -1,6 +1,6 @@
 //! The world as the controller sees it: a simulated implementation of each trait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::model::replica::{
     AdminState, Container, ContainerId, ContainerState, DockerHealth, Ended, Ending, ServerCheck,
     ServerSeen,
 };
-use crate::model::service::{Adopted, Origin, Service};
+use crate::model::service::{Origin, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::{Moment, Wall};
 use crate::outside::{
+    ListQuery,
     Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store, Usage,
     UsageRequest,
 };
@@ -49,7 +50,7 @@ fn counter(unit: &SimContainer, now: Moment) -> CpuCounter {
 }
 
 impl Engine for World {
-    fn list(&self, _: &[Adopted], _: &BTreeSet<ContainerId>) -> Result<Listing> {
+    fn list(&self, _: &ListQuery) -> Result<Listing> {
         self.state().call("list", |state| {
             let container = |unit: &SimContainer| Container {
                 id: unit.id.clone(),

@@ -18,6 +18,7 @@ use crate::model::memory::{
 use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
+use crate::store::label_set::StoredLabels;
 use crate::store::rollout::StoredRollout;
 
 const VERSION: u32 = 1;
@@ -26,6 +27,8 @@ const VERSION: u32 = 1;
 struct StateFile {
     version: u32,
     services: BTreeMap<String, ServiceState>,
+    #[serde(default)]
+    labels: Vec<StoredLabels>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,7 +111,8 @@ struct DrainState {
 
 pub(crate) fn text(memory: &Memory) -> String {
     let services = memory.services.iter().map(|(name, m)| (name.clone(), pack(m))).collect();
-    let state = StateFile { version: VERSION, services };
+    let labels = memory.labels.iter().map(StoredLabels::pack).collect();
+    let state = StateFile { version: VERSION, services, labels };
     // Cannot fail: only maps with string keys, numbers and texts.
     serde_json::to_string_pretty(&state).unwrap_or_default()
 }
@@ -180,7 +184,8 @@ pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
         ));
     }
     let services = state.services.into_iter().map(|(name, s)| (name, unpack(s, now)));
-    Ok(Memory { services: services.collect() })
+    let labels = state.labels.into_iter().map(StoredLabels::unpack).collect();
+    Ok(Memory { services: services.collect(), labels })
 }
 
 fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
@@ -247,6 +252,7 @@ mod tests {
     use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
 
+    use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
         Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
         Started, Unaddressed, Unhealthy,
@@ -331,7 +337,16 @@ mod tests {
             started: [(7, Started { id: ContainerId("e".to_owned()), looks: 1 })].into(),
             restarts: vec![Moment(880), Moment(885)],
         };
-        Memory { services: [("web".to_owned(), web)].into() }
+        let labels = LabelSet {
+            project: "shop".to_owned(),
+            service: "web".to_owned(),
+            container: "shop-web-1".to_owned(),
+            created: 5,
+            labels: [("port".to_owned(), "80".to_owned())].into(),
+            is_cut: false,
+            facts: Some(ContainerFacts { ports: vec![80], has_health_check: true, replicas: 2 }),
+        };
+        Memory { services: [("web".to_owned(), web)].into(), labels: vec![labels] }
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::config::ConfigFile;
 use crate::daemon::Options;
 
 pub(crate) enum CliCommand {
     Help(Topic),
     Version,
-    Check { config: PathBuf, json: bool, live: bool },
+    Check(CheckArgs),
     Completions(Shell),
-    Doctor { config: PathBuf, json: bool },
+    Doctor { config: ConfigFile, json: bool },
     Events(EventsArgs),
     Explain { service: String, json: bool, to: DaemonAddr },
     Healthcheck { verbose: bool, to: DaemonAddr },
@@ -25,6 +26,7 @@ pub(crate) enum CliCommand {
     Scale(ScaleArgs),
     Routes(RoutesArgs),
     Schedule(ScheduleArgs),
+    Services { json: bool, to: DaemonAddr },
     Simulate(SimulateArgs),
     Status(StatusArgs),
 }
@@ -32,7 +34,7 @@ pub(crate) enum CliCommand {
 /// Where the daemon is found.
 #[derive(Debug)]
 pub(crate) struct DaemonAddr {
-    pub(crate) config: PathBuf,
+    pub(crate) config: ConfigFile,
     /// Its control socket. Without it the config names one.
     pub(crate) socket: Option<PathBuf>,
 }
@@ -87,7 +89,7 @@ pub(crate) struct RoutesArgs {
     /// `None`: all routes.
     pub(crate) url: Option<String>,
     pub(crate) json: bool,
-    pub(crate) config: PathBuf,
+    pub(crate) config: ConfigFile,
 }
 
 #[derive(Debug)]
@@ -96,8 +98,18 @@ pub(crate) enum SinceArg {
     At(DateTime<Utc>),
 }
 
+pub(crate) struct CheckArgs {
+    pub(crate) config: ConfigFile,
+    /// A compose file is checked, and not the config.
+    pub(crate) compose: Option<PathBuf>,
+    pub(crate) json: bool,
+    pub(crate) live: bool,
+}
+
 pub(crate) struct InitArgs {
     pub(crate) compose: Option<PathBuf>,
+    /// Labels are written, and no config.
+    pub(crate) labels: bool,
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -106,7 +118,7 @@ pub(crate) struct ScheduleArgs {
     pub(crate) from: Option<String>,
     pub(crate) until: Option<String>,
     pub(crate) json: bool,
-    pub(crate) config: PathBuf,
+    pub(crate) config: ConfigFile,
 }
 
 pub(crate) struct SimulateArgs {
@@ -117,7 +129,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) capacity: Option<String>,
     pub(crate) json: bool,
     pub(crate) svg: Option<PathBuf>,
-    pub(crate) config: PathBuf,
+    pub(crate) config: ConfigFile,
 }
 
 /// The names are of commands, and may be unknown.

@@ -2,7 +2,7 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LIVE, LOAD, ONCE, OUTPUT,
+    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE, OUTPUT,
     Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL, VERBOSE,
     WATCH,
 };
@@ -25,7 +25,7 @@ const CHECK: CommandSpec = CommandSpec {
     name: "check",
     summary: "validate the config file",
     operands: &[],
-    options: &[CONFIG, JSON, LIVE],
+    options: &[CONFIG, COMPOSE, JSON, LIVE],
     help: include_str!("../help/check.txt"),
     read: readers::check,
 };
@@ -88,7 +88,7 @@ const INIT: CommandSpec = CommandSpec {
     name: "init",
     summary: "write a starting config",
     operands: &[],
-    options: &[COMPOSE, OUTPUT],
+    options: &[COMPOSE, LABELS, OUTPUT],
     help: include_str!("../help/init.txt"),
     read: readers::init,
 };
@@ -165,6 +165,15 @@ const SCHEDULE: CommandSpec = CommandSpec {
     read: readers::schedule,
 };
 
+const SERVICES: CommandSpec = CommandSpec {
+    name: "services",
+    summary: "print each service and where its settings come from",
+    operands: &[],
+    options: &[JSON, CONFIG, SOCKET],
+    help: include_str!("../help/services.txt"),
+    read: readers::services,
+};
+
 const SIMULATE: CommandSpec = CommandSpec {
     name: "simulate",
     summary: "replay a load trace without Docker",
@@ -184,7 +193,7 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 18] = [
+pub(crate) const COMMANDS: [&CommandSpec; 19] = [
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,
@@ -201,6 +210,7 @@ pub(crate) const COMMANDS: [&CommandSpec; 18] = [
     &RUN,
     &SCALE,
     &SCHEDULE,
+    &SERVICES,
     &SIMULATE,
     &STATUS,
 ];

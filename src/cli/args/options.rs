@@ -47,6 +47,7 @@ pub(crate) const FOLLOW: OptionSpec = flag("follow");
 pub(crate) const FOR: OptionSpec = text("for");
 pub(crate) const FROM: OptionSpec = text("from");
 pub(crate) const JSON: OptionSpec = flag("json");
+pub(crate) const LABELS: OptionSpec = flag("labels");
 pub(crate) const LIVE: OptionSpec = flag("live");
 pub(crate) const LOAD: OptionSpec = file("load");
 pub(crate) const ONCE: OptionSpec = flag("once");

@@ -9,6 +9,7 @@ use lexopt::prelude::{Long, Short, Value};
 
 use crate::cli::args::cli_command::{DaemonAddr, Scope, Topic};
 use crate::cli::args::options::{self, Operand, OptionSpec, Takes};
+use crate::config::ConfigFile;
 use crate::model::units;
 
 const CONFIG_DEFAULT: &str = "/etc/plimsoll/config.json";
@@ -92,10 +93,11 @@ impl RawArgs {
         self.options.remove(choice.name).map(PathBuf::from)
     }
 
-    pub(crate) fn config(&mut self) -> PathBuf {
+    pub(crate) fn config(&mut self) -> ConfigFile {
         let from_environment = || std::env::var_os(CONFIG_VARIABLE).filter(|v| !v.is_empty());
-        let args = self.path(options::CONFIG).or_else(|| from_environment().map(PathBuf::from));
-        args.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT))
+        let named = self.path(options::CONFIG).or_else(|| from_environment().map(PathBuf::from));
+        let is_named = named.is_some();
+        ConfigFile { path: named.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT)), is_named }
     }
 
     pub(crate) fn daemon_addr(&mut self) -> DaemonAddr {

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell,
+    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell,
     SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
@@ -22,7 +22,11 @@ fn service(args: &mut RawArgs, command: &str) -> Result<String, String> {
 pub(crate) fn check(mut args: RawArgs) -> Result<CliCommand, String> {
     let json = args.has(options::JSON);
     let live = args.has(options::LIVE);
-    Ok(CliCommand::Check { config: args.config(), json, live })
+    let compose = args.path(options::COMPOSE);
+    if live && compose.is_some() {
+        return Err("check: --live goes with the config file, not with --compose".to_owned());
+    }
+    Ok(CliCommand::Check(CheckArgs { config: args.config(), compose, json, live }))
 }
 
 pub(crate) fn completions(mut args: RawArgs) -> Result<CliCommand, String> {
@@ -73,7 +77,11 @@ pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
 pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
     let compose = args.path(options::COMPOSE);
     let output = args.path(options::OUTPUT);
-    Ok(CliCommand::Init(InitArgs { compose, output }))
+    let labels = args.has(options::LABELS);
+    if labels && compose.is_none() {
+        return Err("init: --labels goes with --compose FILE, whose services get them".to_owned());
+    }
+    Ok(CliCommand::Init(InitArgs { compose, labels, output }))
 }
 
 pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
@@ -152,6 +160,11 @@ pub(crate) fn schedule(mut args: RawArgs) -> Result<CliCommand, String> {
     let json = args.has(options::JSON);
     let config = args.config();
     Ok(CliCommand::Schedule(ScheduleArgs { service, from, until, json, config }))
+}
+
+pub(crate) fn services(mut args: RawArgs) -> Result<CliCommand, String> {
+    let json = args.has(options::JSON);
+    Ok(CliCommand::Services { json, to: args.daemon_addr() })
 }
 
 pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {

@@ -52,7 +52,7 @@ fn parsed(line: &str) -> String {
             format!("status {:?} watch={} json={} {addr}", a.service, a.watch, a.json)
         }
         Ok(CliCommand::Run(o)) => {
-            format!("run {} once={} dry={}", o.config_file.display(), o.once, o.dry_run)
+            format!("run {} once={} dry={}", o.config_file.path.display(), o.once, o.dry_run)
         }
         Ok(CliCommand::Routes(a)) => format!("routes {:?} json={}", a.url, a.json),
         Ok(CliCommand::Schedule(a)) => {

@@ -9,6 +9,8 @@ use crate::model::terminal;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Draft {
     pub(crate) name: String,
+    /// Its name where it comes from.
+    pub(crate) origin: String,
     /// Where it comes from, and what was left out of it.
     pub(crate) remarks: Vec<String>,
     /// In the order in which they are written.
@@ -28,7 +30,7 @@ pub(crate) struct Key {
 
 impl Draft {
     pub(crate) fn new(name: &str) -> Draft {
-        Draft { name: service_name(name), ..Draft::default() }
+        Draft { name: service_name(name), origin: name.to_owned(), ..Draft::default() }
     }
 
     pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>) {
@@ -159,7 +161,7 @@ fn literal(value: &Value) -> String {
 }
 
 /// A comment ends at the end of its line.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if terminal::is_plain(c) { c } else { ' ' }).collect()
 }
 

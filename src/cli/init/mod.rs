@@ -2,16 +2,16 @@
 
 mod compose;
 mod draft;
+mod labels;
 mod running;
-mod yaml;
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::args::cli_command::InitArgs;
 use crate::cli::client;
+use crate::cli::compose_file::ComposeFile;
 use crate::cli::init::draft::Draft;
 use crate::cli::output::{complain, say};
 use crate::config;
@@ -21,7 +21,7 @@ use crate::regular_file;
 
 pub(crate) fn init(asked: &InitArgs) -> ExitCode {
     let text = match &asked.compose {
-        Some(file) => from_compose(file),
+        Some(file) => from_compose(file, asked.labels),
         None => from_running(),
     };
     match (text, &asked.output) {
@@ -32,31 +32,16 @@ pub(crate) fn init(asked: &InitArgs) -> ExitCode {
     }
 }
 
-fn from_compose(file: &Path) -> Result<String, String> {
-    let shown = file.display();
-    let text = config::text(file).map_err(|why| format!("{shown} {why}"))?;
-    let beside = dot_env(file);
-    let variable = |name: &str| std::env::var(name).ok().or_else(|| beside.get(name).cloned());
-    let composed = compose::read(file, &text, &variable).map_err(|why| format!("{shown} {why}"))?;
-    for line in composed.ignored {
+fn from_compose(file: &Path, labels: bool) -> Result<String, String> {
+    let mut compose = ComposeFile::open(file)?;
+    for line in std::mem::take(&mut compose.ignored) {
         complain(&line);
     }
-    Ok(draft::write(&head(&format!("from {shown}")), composed.drafts))
-}
-
-/// Compose takes variables from here that the environment does not have.
-fn dot_env(file: &Path) -> BTreeMap<String, String> {
-    let text = config::text(&file.with_file_name(".env")).unwrap_or_default();
-    let pair = |line: &str| {
-        let line = line.trim();
-        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-        let value = value.trim();
-        let quoted = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-        let bare = || value.split(" #").next().unwrap_or_default().trim_end();
-        let value = quoted('"').or_else(|| quoted('\'')).unwrap_or_else(bare);
-        Some((name.trim().to_owned(), value.to_owned()))
-    };
-    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(pair).collect()
+    let drafts = compose::drafts(&compose);
+    if labels {
+        return Ok(labels::write(file, drafts));
+    }
+    Ok(draft::write(&head(&format!("from {}", file.display())), drafts))
 }
 
 fn from_running() -> Result<String, String> {

@@ -57,6 +57,11 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
              soon as it is there"
                 .to_owned()
         }
+        ProblemKind::LabelsRejected => {
+            "correct the label in the compose file (`plimsoll check --compose FILE` shows each \
+             error), then `docker compose up -d`; the last good labels count until then"
+                .to_owned()
+        }
         ProblemKind::ConfigRejected => {
             "correct the config (`plimsoll check` shows each error), then `plimsoll reload`; the \
              old config runs until then"

@@ -279,6 +279,11 @@ fn of_daemon(status: &Status) -> Vec<Candidate> {
             found.push(Candidate::new(kind, why).replica(&source));
         }
     }
+    for verdict in status.labels.iter().filter(|verdict| !verdict.errors.is_empty()) {
+        let message = verdict.errors.join("; ");
+        let candidate = Candidate::new(ProblemKind::LabelsRejected, message);
+        found.push(candidate.service(&verdict.name));
+    }
     found.extend(status.orphans.iter().map(|name| {
         let message = "it is not in the config, but its containers still run";
         Candidate::new(ProblemKind::ServiceOrphaned, message).service(name)

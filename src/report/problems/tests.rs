@@ -82,6 +82,7 @@ fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
         certificates: Vec::new(),
         services,
         orphans: Vec::new(),
+        labels: Vec::new(),
         nodes: Vec::new(),
         problems: Vec::new(),
     }

@@ -21,7 +21,12 @@ pub(crate) struct Document {
     pub(crate) value: Value,
     /// What was ignored, each with its line.
     pub(crate) ignored: Vec<(usize, String)>,
+    /// Line and column of what stands below `services`, by its keys. What an alias brings has none.
+    pub(crate) places: BTreeMap<Vec<String>, (usize, usize)>,
 }
+
+/// Keys to a place: a service, a key of it, and an entry of that.
+const PLACE_DEPTH_MAX: usize = 4;
 
 /// Why a text is not read, and where. Line and column count from 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +85,8 @@ pub(crate) fn read(text: &str) -> Result<Document, SyntaxError> {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => (),
         }
     }
-    Ok(Document { value: builder.root, ignored: builder.ignored })
+    let Builder { root: value, ignored, places, .. } = builder;
+    Ok(Document { value, ignored, places })
 }
 
 /// By YAML's core schema.
@@ -124,6 +130,7 @@ struct Builder {
     anchors: BTreeMap<usize, YamlNode>,
     copied_bytes: usize,
     ignored: Vec<(usize, String)>,
+    places: BTreeMap<Vec<String>, (usize, usize)>,
 }
 
 impl Builder {
@@ -152,6 +159,7 @@ impl Builder {
             self.anchors.insert(anchor, node.clone());
         }
         let YamlNode { value, height } = node;
+        self.note_place(at, &value);
         let Some(parent) = self.open.last_mut() else {
             self.root = value;
             return Ok(());
@@ -172,6 +180,27 @@ impl Builder {
             },
         }
         Ok(())
+    }
+
+    /// Of a key, or of an entry of a list.
+    fn note_place(&mut self, at: &Marker, value: &Value) {
+        let Some((last, above)) = self.open.split_last() else { return };
+        if PLACE_DEPTH_MAX < self.open.len() {
+            return;
+        }
+        let part = |open: &Open| match &open.items {
+            Items::List(list) => Some(list.len().to_string()),
+            Items::Map { key, .. } => key.clone(),
+        };
+        let own = match (&last.items, value) {
+            (Items::List(list), _) => list.len().to_string(),
+            (Items::Map { key: None, .. }, Value::String(key)) => key.clone(),
+            (Items::Map { .. }, _) => return,
+        };
+        let path: Vec<String> = above.iter().filter_map(part).chain([own]).collect();
+        if path.first().is_some_and(|first| first == "services") {
+            self.places.insert(path, (at.line(), at.col() + 1));
+        }
     }
 
     fn copy_of(&mut self, at: &Marker, anchor: usize) -> Result<YamlNode, SyntaxError> {
@@ -253,7 +282,7 @@ mod tests {
 
     use serde_json::json;
 
-    use crate::cli::init::yaml::read;
+    use crate::cli::yaml::read;
 
     #[test]
     fn what_compose_files_are_written_in_is_read() {

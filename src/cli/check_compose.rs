@@ -1,0 +1,208 @@
+//! `plimsoll check --compose`: every problem of the labels in a compose file. Needs no Docker.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::cli::compose_file::{ComposeFile, words};
+use crate::config::labels::{self, ComposeLabels};
+use crate::config::problem::Problem;
+use crate::model::config::Config;
+use crate::model::label_set::{ContainerFacts, LABEL_PREFIX, LabelSet};
+use crate::model::units::plural;
+
+/// Stands for a port that the image has to name.
+const PORT_OF_IMAGE: u16 = 65535;
+
+/// What was found, and what a good file is.
+pub(crate) struct Checked {
+    pub(crate) problems: Vec<Problem>,
+    /// `2 services by labels`
+    pub(crate) counted: String,
+}
+
+/// `config` has the frontends and services beside which the labels stand.
+pub(crate) fn check(file: &Path, config: &Config) -> Result<Checked, String> {
+    let compose = ComposeFile::open(file)?;
+    let name = file.display().to_string();
+    let checker = ComposeChecker { file: &name, compose: &compose };
+    let mut problems: Vec<Problem> = compose.ignored.iter().map(|what| ignored(what)).collect();
+    let mut all = Vec::new();
+    for (service, body) in compose.services() {
+        problems.extend(checker.of_deploy(service, body));
+        let labels = checker.labels(service, body, &mut problems);
+        if labels.places.len() <= 1 {
+            continue;
+        }
+        if !labels::is_off(&labels.set) {
+            problems.extend(checker.beside(service, body, &labels));
+        }
+        all.push(labels);
+    }
+    let (found, good) = labels::check(config, &name, &all);
+    problems.extend(found);
+    if all.is_empty() {
+        let message = format!("no service has a label {LABEL_PREFIX}*, so plimsoll takes none");
+        problems.push(checker.problem(("", &[]), message, true));
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    let counted = format!("{} by labels", plural(u32::try_from(good).unwrap_or(u32::MAX), "service"));
+    Ok(Checked { problems, counted })
+}
+
+/// The line has the file and the place already.
+fn ignored(what: &str) -> Problem {
+    let mut parts = what.splitn(3, ':');
+    let (file, line, rest) = (parts.next(), parts.next(), parts.next());
+    let place = line.and_then(|line| line.parse().ok()).zip(rest);
+    let (line, message) = place.unwrap_or((0, what));
+    Problem {
+        file: file.unwrap_or_default().to_owned(),
+        line,
+        column: usize::from(0 < line),
+        path: String::new(),
+        message: message.trim().to_owned(),
+        is_warning: true,
+    }
+}
+
+struct ComposeChecker<'a> {
+    file: &'a str,
+    compose: &'a ComposeFile,
+}
+
+impl ComposeChecker<'_> {
+    fn problem(&self, (service, keys): (&str, &[&str]), message: String, is_warning: bool) -> Problem {
+        let (line, column) = match service {
+            "" => (0, 0),
+            service => self.compose.place(service, keys),
+        };
+        let above = if service.is_empty() { vec![] } else { vec!["services", service] };
+        let path = [&above[..], keys].concat().join(".");
+        Problem { file: self.file.to_owned(), line, column, path, message, is_warning }
+    }
+
+    /// Labels of a service, with their places. The first place is that of the service.
+    fn labels(
+        &self,
+        service: &str,
+        body: &Map<String, Value>,
+        problems: &mut Vec<Problem>,
+    ) -> ComposeLabels {
+        let mut labels = BTreeMap::new();
+        let mut places: BTreeMap<String, (usize, usize)> =
+            [(String::new(), self.compose.place(service, &[]))].into();
+        let mut add = |name: &str, value: &Value, key: &str| {
+            let Some(name) = name.strip_prefix(LABEL_PREFIX) else { return };
+            let text = words(value).unwrap_or_default();
+            let place = self.compose.place(service, &["labels", key]);
+            labels.insert(name.to_owned(), self.compose.expand(&text));
+            if places.insert(name.to_owned(), place).is_some() {
+                let message = "is defined twice; remove one of the two".to_owned();
+                problems.push(self.problem((service, &["labels", key]), message, false));
+            }
+        };
+        match body.get("labels") {
+            Some(Value::Object(map)) => {
+                map.iter().for_each(|(name, value)| add(name, value, name));
+            }
+            Some(Value::Array(entries)) => {
+                for (i, entry) in entries.iter().enumerate() {
+                    let text = words(entry).unwrap_or_default();
+                    let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+                    add(name, &Value::from(value), &i.to_string());
+                }
+            }
+            Some(_) | None => (),
+        }
+        let facts = self.facts(body, &labels);
+        let set = LabelSet {
+            project: self.compose.project.clone(),
+            service: service.to_owned(),
+            container: String::new(),
+            created: 0,
+            labels,
+            is_cut: false,
+            facts: Some(facts),
+        };
+        ComposeLabels { set, places }
+    }
+
+    fn facts(&self, body: &Map<String, Value>, labels: &BTreeMap<String, String>) -> ContainerFacts {
+        let mut ports = self.compose.ports(body);
+        // What the image exposes is not known here.
+        if ports.is_empty() && !labels.contains_key("config") {
+            ports.push(PORT_OF_IMAGE);
+        }
+        ContainerFacts {
+            ports,
+            has_health_check: has_health_check(body),
+            replicas: self.compose.replicas(body),
+        }
+    }
+
+    /// Labels there are of a Swarm service, and no container has them.
+    fn of_deploy(&self, service: &str, body: &Map<String, Value>) -> Option<Problem> {
+        let is_ours = |text: &str| text.starts_with(LABEL_PREFIX);
+        let has = match body.get("deploy")?.get("labels")? {
+            Value::Object(map) => map.keys().any(|name| is_ours(name)),
+            Value::Array(entries) => entries.iter().filter_map(words).any(|text| is_ours(&text)),
+            _ => false,
+        };
+        let message = "containers do not get these labels; write them into `labels` of the service";
+        has.then(|| self.problem((service, &["deploy", "labels"]), message.to_owned(), false))
+    }
+
+    /// Settings of the service that keep it from being scaled.
+    fn beside(
+        &self,
+        service: &str,
+        body: &Map<String, Value>,
+        labels: &ComposeLabels,
+    ) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut add = |key: &'static str, message: &str, is_warning| {
+            found.push(self.problem((service, &[key]), message.to_owned(), is_warning));
+        };
+        if body.contains_key("container_name") {
+            add("container_name", "allows one container only: remove it", false);
+        }
+        let mode = body.get("network_mode").and_then(words).unwrap_or_default();
+        if ["host", "none"].contains(&mode.as_str()) || mode.contains(':') {
+            let message = "HAProxy needs containers with an address of their own: remove it";
+            add("network_mode", message, false);
+        }
+        let fixed = self.compose.published(body).into_iter().find_map(|port| port.outside);
+        if let Some(port) = fixed.filter(|port| !port.is_empty()) {
+            let message = format!(
+                "publishes the fixed port {port}, so there can be one container only: use `expose`; \
+                 HAProxy opens a port with {LABEL_PREFIX}listen, or the one of {LABEL_PREFIX}host"
+            );
+            add("ports", &message, false);
+        }
+        let names_port = ["port", "config"].iter().any(|key| labels.set.labels.contains_key(*key));
+        if self.compose.ports(body).is_empty() && !names_port {
+            let message = format!(
+                "{LABEL_PREFIX}port is not set, and the file exposes no port: the image has to \
+                 expose exactly one"
+            );
+            add("labels", &message, true);
+        }
+        if body.contains_key("label_file") {
+            add("label_file", "is not read by this check", true);
+        }
+        found
+    }
+}
+
+fn has_health_check(body: &Map<String, Value>) -> bool {
+    let Some(check) = body.get("healthcheck") else { return false };
+    let first = match check.get("test") {
+        Some(Value::Array(test)) => test.first().and_then(words),
+        Some(test) => words(test),
+        None => None,
+    };
+    let is_disabled = check.get("disable").and_then(words).is_some_and(|is| is == "true");
+    !is_disabled && first.is_some_and(|word| word != "NONE")
+}

@@ -1,0 +1,154 @@
+//! All sets of labels together with the file: which of them configure a service. The outcome depends
+//! on nothing else, so that it can be found again at any time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::labels::{LabelSource, Taken, front_door, is_off, read, service_name};
+use crate::config::problem::Problem;
+use crate::model::config::Config;
+use crate::model::label_set::{LabelOutcome, LabelSet, LabelVerdict};
+use crate::model::service::{Origin, Service};
+
+pub(crate) struct Resolution {
+    /// The file's, with the services of the labels.
+    pub(crate) config: Config,
+    /// Sets that configure a service, for the next time: each newest one that was good.
+    pub(crate) good: Vec<LabelSet>,
+    /// One for each set that there is now.
+    pub(crate) verdicts: Vec<LabelVerdict>,
+}
+
+/// A set, with the last good one of the same service.
+struct Candidate<'a> {
+    set: &'a LabelSet,
+    good: Option<&'a LabelSet>,
+    /// Of `set`, once it is known to be bad.
+    refused: Option<Vec<Problem>>,
+}
+
+impl<'a> Candidate<'a> {
+    /// It is as before, or has to be.
+    fn is_settled(&self) -> bool {
+        self.refused.is_some() || self.good.is_some_and(|good| good.says_same(self.set))
+    }
+
+    fn in_force(&self) -> Option<&'a LabelSet> {
+        if self.refused.is_some() { self.good } else { Some(self.set) }
+    }
+}
+
+/// Sets that are as before come first: a new one that wants their name, route or port is refused.
+/// Of several new ones the container that was made first comes first. A refused set leaves the last
+/// good one of its service in force.
+pub(crate) fn resolve(config: &Config, sets: &[LabelSet], good: &[LabelSet]) -> Resolution {
+    let mut verdicts = Vec::new();
+    let mut candidates = Vec::new();
+    for set in sets.iter().filter(|set| !is_off(set)) {
+        match ignored(config, set) {
+            Some(verdict) => verdicts.push(verdict),
+            None => {
+                let good = good.iter().find(|good| good.is_of_same(set));
+                candidates.push(Candidate { set, good, refused: None });
+            }
+        }
+    }
+    candidates.sort_by_key(|one| (one.set.created, one.set.container.as_str()));
+    let door = front_door(config);
+    // Each pass refuses one more set, or is the last.
+    loop {
+        candidates.sort_by_key(|one| !one.is_settled());
+        let pass = Pass::of(config, &candidates, Taken::by_file(config, &door));
+        if pass.refused.is_empty() {
+            let is_used = pass.taken.opens_default;
+            let services = pass.taken.services;
+            let front_door = if is_used { door.clone() } else { config.front_door.clone() };
+            let config = Config { services, front_door, ..config.clone() };
+            verdicts.extend(pass.verdicts);
+            return Resolution { config, good: pass.good, verdicts };
+        }
+        for (at, problems) in pass.refused {
+            candidates[at].refused = Some(problems);
+        }
+    }
+}
+
+/// A service of the file is not configured by labels too.
+fn ignored(config: &Config, set: &LabelSet) -> Option<LabelVerdict> {
+    let name = service_name(set);
+    let is_of_it = |service: &Arc<Service>| match &service.container.origin {
+        Origin::Compose { project, service } => *project == set.project && *service == set.service,
+        Origin::Image(_) => false,
+    };
+    let of_file = config.services.values().find(|s| is_of_it(s) || s.name.as_str() == name)?;
+    let message = format!(
+        "its labels are ignored: the config file has services.{}; remove one of the two",
+        of_file.name
+    );
+    let container = set.container.clone();
+    let warnings = vec![format!("container {container}: {message}")];
+    let outcome = LabelOutcome::Ignored;
+    Some(LabelVerdict { name, container, errors: Vec::new(), warnings, outcome })
+}
+
+/// One reading of all candidates, in their order.
+struct Pass<'a> {
+    taken: Taken<'a>,
+    good: Vec<LabelSet>,
+    verdicts: Vec<LabelVerdict>,
+    /// By place among the candidates.
+    refused: BTreeMap<usize, Vec<Problem>>,
+}
+
+impl<'a> Pass<'a> {
+    fn of(config: &Config, candidates: &[Candidate], taken: Taken<'a>) -> Pass<'a> {
+        let good = Vec::new();
+        let mut pass = Pass { taken, good, verdicts: Vec::new(), refused: BTreeMap::new() };
+        for (at, candidate) in candidates.iter().enumerate() {
+            pass.add(config, at, candidate);
+        }
+        pass
+    }
+
+    fn add(&mut self, config: &Config, at: usize, candidate: &Candidate) {
+        let mut verdict = LabelVerdict {
+            name: service_name(candidate.set),
+            container: candidate.set.container.clone(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            outcome: LabelOutcome::Rejected,
+        };
+        add_problems(&mut verdict, candidate.refused.clone().unwrap_or_default());
+        if let Some(set) = candidate.in_force() {
+            let before = self.taken.clone();
+            let read = read(config, set, &LabelSource::Container(&set.container), &mut self.taken);
+            if let Some(service) = read.service {
+                verdict.name = service.name.as_str().to_owned();
+                verdict.outcome = match candidate.refused {
+                    Some(_) => LabelOutcome::LastGood,
+                    None => LabelOutcome::Applied,
+                };
+                self.taken.services.insert(service.name.clone(), service);
+                self.good.push(set.clone());
+            } else {
+                self.taken = before;
+                if candidate.refused.is_none() && candidate.good.is_some() {
+                    self.refused.insert(at, read.problems);
+                    return;
+                }
+            }
+            // The last good one may have become bad beside the file.
+            add_problems(&mut verdict, read.problems);
+        }
+        self.verdicts.push(verdict);
+    }
+}
+
+fn add_problems(verdict: &mut LabelVerdict, problems: Vec<Problem>) {
+    for problem in problems {
+        let is_warning = problem.is_warning;
+        let text = Problem { is_warning: false, ..problem }.to_string();
+        let list = if is_warning { &mut verdict.warnings } else { &mut verdict.errors };
+        list.push(text);
+    }
+}
