@@ -89,11 +89,11 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// In the order of the text, or of the labels.
-    pub(crate) fn into_listed(self) -> Vec<FileFinding> {
-        let mut listed = self.found.into_inner().listed;
+    /// Those that are listed, in the order of the labels, and how many there are.
+    pub(crate) fn into_listed(self) -> (Vec<FileFinding>, usize) {
+        let Collected { mut listed, errors, warnings, .. } = self.found.into_inner();
         listed.sort_by_key(|finding| finding.offset);
-        listed
+        (listed, errors + warnings)
     }
 
     /// In file order. One pass over the text, since a long file may have many problems.

@@ -296,7 +296,7 @@ mod tests {
                 "NetworkSettings":{{"Networks":{networks}}}}}"#
         );
         let listed = serde_json::from_str::<ListedContainer>(&text).unwrap();
-        listed.into_container("web".to_owned(), 3, Owner::Ours)
+        listed.to_container("web".to_owned(), 3, Owner::Ours)
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
                     "Labels":{labels}}}"#
             );
             let listed = serde_json::from_str::<ListedContainer>(&text).unwrap();
-            listed.into_container("web".to_owned(), 3, Owner::Ours)
+            listed.to_container("web".to_owned(), 3, Owner::Ours)
         };
         let exit = |code| Some(Exit { code, oom: false });
         let ill = Some(DockerHealth::Unhealthy(String::new()));

@@ -4,7 +4,7 @@ use crate::cli::args::cli_command::{CliCommand, DaemonAddr, Topic};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
-    to.socket.as_ref().unwrap_or(&to.config).display().to_string()
+    to.socket.as_ref().unwrap_or(&to.config.path).display().to_string()
 }
 
 fn parsed(line: &str) -> String {
@@ -17,12 +17,15 @@ fn parsed(line: &str) -> String {
             (Ok(_), Topic::Whole(command)) => format!("help {command}"),
         },
         Ok(CliCommand::Version) => "version".to_owned(),
-        Ok(CliCommand::Check { config, json, live }) => {
-            format!("check {} json={json} live={live}", config.display())
+        Ok(CliCommand::Check(a)) => {
+            let file = a.compose.unwrap_or(a.config.path);
+            format!("check {} json={} live={}", file.display(), a.json, a.live)
         }
         Ok(CliCommand::Reload { to }) => format!("reload {}", addr(&to)),
         Ok(CliCommand::Completions(shell)) => format!("completions {shell:?}"),
-        Ok(CliCommand::Doctor { config, json }) => format!("doctor {} {json}", config.display()),
+        Ok(CliCommand::Doctor { config, json }) => {
+            format!("doctor {} {json}", config.path.display())
+        },
         Ok(CliCommand::Events(a)) => {
             let service = a.service;
             let since = a.since;
@@ -36,7 +39,9 @@ fn parsed(line: &str) -> String {
             let verbose = if verbose { "verbose " } else { "" };
             format!("healthcheck {verbose}{}", addr(&to))
         }
-        Ok(CliCommand::Init(a)) => format!("init {:?} {:?}", a.compose, a.output),
+        Ok(CliCommand::Init(a)) => {
+            format!("init {:?} {:?} labels={}", a.compose, a.output, a.labels)
+        }
         Ok(CliCommand::Pause { what, span, to }) => {
             format!("pause {what:?} {span:?} {}", addr(&to))
         }
@@ -60,6 +65,7 @@ fn parsed(line: &str) -> String {
             let until = a.until.as_deref();
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
+        Ok(CliCommand::Services { json, to }) => format!("services json={json} {}", addr(&to)),
         Ok(CliCommand::Simulate(a)) => {
             let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
             let svg = a.svg.unwrap_or_default();

@@ -33,7 +33,7 @@ const CPU_TARGET: &str = "70";
 /// Problems of one set that are reported.
 const LISTED_MAX: usize = 20;
 /// Labels that are no keys of a service.
-const OWN: [&str; 3] = ["config", "enable", "name"];
+const OWN: [&str; 4] = ["config", "enable", "image", "name"];
 /// Where services are reached by host and path if the config has no `load_balancer.frontends`.
 const DEFAULT_PORT: u16 = 80;
 
@@ -129,9 +129,9 @@ fn read(config: &Config, set: &LabelSet, source: &LabelSource, taken: &mut Taken
         findings.error(tree.object.range.start, "", message);
     }
     let service = named(config, set, &tree, &findings, (source, &facts, taken));
-    let listed = findings.into_listed();
+    let (listed, count) = findings.into_listed();
     let is_bad = listed.iter().any(|finding| !finding.is_warning);
-    let unlisted = listed.len().saturating_sub(LISTED_MAX);
+    let unlisted = count.saturating_sub(LISTED_MAX);
     let problem = |finding| placed(finding, &tree, source);
     let mut problems: Vec<Problem> = listed.into_iter().take(LISTED_MAX).map(problem).collect();
     if 0 < unlisted {
@@ -167,6 +167,10 @@ fn tree<'a>(
             ),
         );
     }
+    if label("image").is_some() {
+        let row = tree.row("image");
+        tree.fault(row, "the compose file has the image; remove this label");
+    }
     for (name, value) in &set.labels {
         if !OWN.contains(&name.as_str()) && !short_forms::is_one(name) {
             tree.label(name, value);
@@ -179,8 +183,10 @@ fn tree<'a>(
 
 /// What labels need not say.
 fn defaults(tree: &mut LabelTree, facts: &ContainerFacts) {
-    if !tree.has("min_replicas") && 1 < facts.replicas {
-        tree.default(&["min_replicas"], facts.replicas.to_string());
+    let most = tree.number("max_replicas").unwrap_or(u32::MAX);
+    let least = facts.replicas.min(most);
+    if !tree.has("min_replicas") && 1 < least {
+        tree.default(&["min_replicas"], least.to_string());
     }
     if !["metrics", "scale_up_threshold", "scale_down_threshold"].iter().any(|key| tree.has(key)) {
         tree.default(&["metrics", "0", "source"], "cpu");

@@ -1,6 +1,7 @@
 //! Labels beside the file: what one can say, the other says alike.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -189,7 +190,7 @@ fn a_mistake_names_container_and_label() {
         ("schedules.0.days", "mon,tux", "schedules.0.days: must be one of mon, tue"),
         ("routes.first.host", "a", "routes: must be a list: number its elements from 0"),
         ("compose.service", "b", "compose.service: sets the same key as what docker compose says"),
-        ("image", "b", "image: a service has either `image` or `compose`"),
+        ("image", "b", "image: the compose file has the image"),
         ("environment.A", "b", "environment: cannot be used with `compose`"),
         ("config", "{\n  \"port\": \"x\" }", ""),
         ("a.b.c.d.e.f.g.h.i.j.k", "1", "a.b.c.d.e.f.g.h.i.j.k: has more than 10 parts"),
@@ -236,7 +237,7 @@ fn a_flood_of_labels_is_refused_in_a_few_lines() {
     let resolution = resolve(&empty(), &[set("a/b", &many)], &[]);
     let found = problems(&resolution);
     assert_eq!(found.len(), 21);
-    assert_eq!(found[20], "container a-b-1: and 982 more problems");
+    assert_eq!(found[20], "container a-b-1: and 4982 more problems");
     let cut = LabelSet { is_cut: true, ..set("a/b", &[("port", "80"), ("max", "2")]) };
     assert_eq!(
         problems(&resolve(&empty(), &[cut], &[])),
@@ -372,8 +373,13 @@ fn a_service_can_be_turned_off() {
     assert!(!off.labels && empty().labels);
 }
 
-/// How a value is written into labels; what cannot be is left for `plimsoll.config`.
-fn flatten(path: &str, value: &Value, random: &mut Random) -> Option<Vec<(String, String)>> {
+/// Writes a value into labels. Gives what cannot be, for `plimsoll.config`.
+fn flatten(
+    path: &str,
+    value: &Value,
+    random: &mut Random,
+    out: &mut BTreeMap<String, String>,
+) -> Option<Value> {
     let is_plain = |text: &str| !text.contains(',') && text.trim() == text && !text.is_empty();
     let scalar = |value: &Value| match value {
         // A file has `$${` for what a label has as it is.
@@ -384,25 +390,39 @@ fn flatten(path: &str, value: &Value, random: &mut Random) -> Option<Vec<(String
         Value::Array(_) | Value::Object(_) => None,
     };
     match value {
-        Value::Object(map) if map.is_empty() || map.keys().any(|key| key.contains('.')) => None,
+        Value::Object(map) if map.is_empty() => Some(value.clone()),
         Value::Object(map) => {
-            let below = map.iter().map(|(key, value)| flatten(&format!("{path}.{key}"), value, random));
-            Some(below.collect::<Option<Vec<_>>>()?.concat())
+            let mut rest = Map::new();
+            for (key, value) in map {
+                let left = match key.contains('.') {
+                    true => Some(value.clone()),
+                    false => flatten(&format!("{path}.{key}"), value, random, out),
+                };
+                rest.extend(left.map(|left| (key.clone(), left)));
+            }
+            (!rest.is_empty()).then_some(Value::Object(rest))
         }
         Value::Array(list) => {
             let texts: Option<Vec<String>> = list.iter().map(scalar).collect();
-            match texts.filter(|texts| texts.iter().all(|text| is_plain(text))) {
-                Some(texts) if list.is_empty() || random.one_in(2) => {
-                    Some(vec![(path.to_owned(), texts.join(", "))])
-                }
-                _ => {
-                    let each = list.iter().enumerate();
-                    let each = each.map(|(i, value)| flatten(&format!("{path}.{i}"), value, random));
-                    Some(each.collect::<Option<Vec<_>>>()?.concat())
+            if let Some(texts) = texts.filter(|texts| texts.iter().all(|text| is_plain(text)))
+                && (list.is_empty() || random.one_in(2))
+            {
+                out.insert(path.to_owned(), texts.join(", "));
+                return None;
+            }
+            let mut below = BTreeMap::new();
+            for (i, value) in list.iter().enumerate() {
+                if flatten(&format!("{path}.{i}"), value, random, &mut below).is_some() {
+                    return Some(Value::Array(list.clone()));
                 }
             }
+            out.extend(below);
+            None
         }
-        scalar_value => Some(vec![(path.to_owned(), scalar(scalar_value)?)]),
+        other => {
+            out.extend(scalar(other).map(|text| (path.to_owned(), text)));
+            None
+        }
     }
 }
 
@@ -419,6 +439,23 @@ fn with_defaults(service: &mut Map<String, Value>) {
         check["type"] = json!("http");
         service.insert("health_check".to_owned(), check);
     }
+}
+
+/// Labels have no order: what is named is sorted by name.
+fn sorted(config: &Config) -> Vec<Service> {
+    let one = |service: &Arc<Service>| {
+        let mut service = Service::clone(service);
+        service.policy.request_headers.sort_by(|a, b| a.0.cmp(&b.0));
+        service.policy.response_headers.sort_by(|a, b| a.0.cmp(&b.0));
+        if let HealthKind::Http(check) = &mut service.health.kind {
+            check.headers.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        if let Some(auth) = &mut service.policy.basic_auth {
+            auth.users.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        service
+    };
+    config.services.values().map(one).collect()
 }
 
 /// Every key of a service that labels may set, at least so often.
@@ -452,14 +489,15 @@ fn each_key_means_the_same_in_a_label_and_in_the_file() {
             let mut config = Map::new();
             for (key, value) in &service {
                 *seen.entry(key.clone()).or_default() += 1;
-                let flat = flatten(key, value, &mut random);
-                match flat.filter(|_| !random.one_in(5)) {
-                    Some(flat) => {
-                        by_label.insert(key.clone());
-                        labels.extend(flat);
-                    }
-                    None => drop(config.insert(key.clone(), value.clone())),
+                let before = labels.len();
+                let rest = match random.one_in(5) {
+                    true => Some(value.clone()),
+                    false => flatten(key, value, &mut random, &mut labels),
+                };
+                if before < labels.len() {
+                    by_label.insert(key.clone());
                 }
+                config.extend(rest.map(|rest| (key.clone(), rest)));
             }
             if !config.is_empty() {
                 let text = Value::Object(config).to_string().replace("$${", "${");
@@ -471,7 +509,8 @@ fn each_key_means_the_same_in_a_label_and_in_the_file() {
             let resolution = resolve(&base, std::slice::from_ref(&set), &[]);
             let found = problems(&resolution);
             assert_eq!(found, [""; 0], "seed {seed}: {set:?}");
-            assert_eq!(resolution.config.services, want.services, "seed {seed}: {set:?}");
+            let [got, want] = [&resolution.config, &want].map(sorted);
+            assert_eq!(got, want, "seed {seed}: {set:?}");
         }
     }
     let schema: Value = serde_json::from_str(include_str!("../../../contrib/config.schema.json")).unwrap();

@@ -161,6 +161,15 @@ impl<'a> LabelTree<'a> {
         }
     }
 
+    /// A value that is a number, if it is one.
+    pub(crate) fn number(&self, key: &str) -> Option<u32> {
+        match &self.object.get(key)?.value {
+            Value::StringLit(lit) => lit.value.trim().parse().ok(),
+            Value::NumberLit(lit) => lit.value.parse().ok(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         self.object.get(key).is_some()
     }

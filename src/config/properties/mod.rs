@@ -4,9 +4,9 @@
 mod agreement;
 mod following;
 mod front;
-mod spelling;
+pub(crate) mod spelling;
 mod text;
-mod valid;
+pub(crate) mod valid;
 
 use std::fs;
 use std::path::Path;
