@@ -14,7 +14,7 @@ fail() {
 case $# in 1 | 2) ;; *) fail "usage: $0 APP_BINARY [TAG]" ;; esac
 binary=$1
 tag=${2:-plimsoll-demo-app:1}
-label=plimsoll.demo.sha256
+label=plimsoll-demo.sha256
 
 [ -f "$binary" ] || fail "$binary does not exist; build it first, for example by make demo"
 sum=$(sha256sum <"$binary")

@@ -23,6 +23,8 @@ const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 
 /// Bytes of an answer at most. 1000 containers list as about 2 MB.
 const BODY_MAX: u64 = 32 << 20;
+/// The same for a list of containers, which has all labels of each. Little of it is kept.
+pub(crate) const LIST_MAX: u64 = 256 << 20;
 /// Bytes of an error answer to a streaming call at most.
 const MESSAGE_MAX: u64 = 64 << 10;
 
@@ -164,7 +166,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Client {
-        let agent = unix_agent(socket, Some(2 * BODY_MAX), IDLE_CONNECTIONS);
+        let agent = unix_agent(socket, Some(LIST_MAX), IDLE_CONNECTIONS);
         Client { agent, socket: socket.to_owned(), version: Mutex::new(None), metrics_sink: None }
     }
 

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::docker::api_types::{Created, Info, ListedContainer};
-use crate::docker::client::{Call, Client};
+use crate::docker::client::{Call, Client, LIST_MAX};
 use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
@@ -111,7 +111,7 @@ impl Docker {
     fn listed(&self, label: &str) -> Result<Vec<ListedContainer>> {
         let filters = format!(r#"{{"label":["{label}"]}}"#);
         let query = [("all", "true"), ("filters", filters.as_str())];
-        let call = Call { query: &query, ..Call::get("/containers/json") };
+        let call = Call { query: &query, longest: LIST_MAX, ..Call::get("/containers/json") };
         self.client.read(call, self.look_timeout())
     }
 

@@ -170,7 +170,9 @@ impl Fleet {
         }
         let text = format!(
             r#"{{
-  "autoscaler": {{ "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state" }},
+  "autoscaler": {{
+    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false
+  }},
   "docker": {{ "timeout": 30 }},
   "api": {{ "listen": null, "socket": "{dir}/api.sock" }},
   "load_balancer": {{

@@ -24,6 +24,7 @@ mod haproxy;
 mod haproxy_failures;
 mod hung_haproxy;
 mod init;
+mod labels;
 mod matrix;
 mod metrics;
 mod night;

@@ -59,7 +59,9 @@ impl Testbed {
         let dir = self.dir.path().display();
         let text = format!(
             r#"{{
-  "autoscaler": {{ "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state" }},
+  "autoscaler": {{
+    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false
+  }},
   "docker": {{ "socket": "{docker}", "timeout": 10 }},
   "api": {{ "listen": null, "socket": "{dir}/api.sock" }},
   "load_balancer": {{
