@@ -26,7 +26,8 @@ pub(crate) struct EffectiveConfig {
     /// The last good set of each service.
     good: Vec<LabelSet>,
     verdicts: Vec<LabelVerdict>,
-    /// Errors and warnings that were reported and stand, each with its service.
+    /// Errors and warnings that were reported and stand, each with its service. Without the container:
+    /// the same mistake in the next one is no news.
     told: BTreeSet<(String, String)>,
 }
 
@@ -138,7 +139,8 @@ impl EffectiveConfig {
                 [(Kind::LabelsRejected, &verdict.errors), (Kind::LabelsWarning, &verdict.warnings)]
             {
                 for text in texts {
-                    let key = (name.clone(), text.clone());
+                    // Compose gives a container its name only after it has made it.
+                    let key = (name.clone(), text.replace(&verdict.container, ""));
                     let so = if kind == Kind::LabelsRejected { format!("; {so}") } else { String::new() };
                     if !self.told.contains(&key) {
                         events.push(Event::new(kind, format!("{text}{so}")).service(name));

@@ -36,6 +36,7 @@ mod haproxy;
 mod health;
 mod hostile;
 mod install;
+mod labels;
 mod haproxy_modes;
 mod init;
 mod life;

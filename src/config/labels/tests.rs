@@ -192,6 +192,7 @@ fn a_mistake_names_container_and_label() {
         ("compose.service", "b", "compose.service: sets the same key as what docker compose says"),
         ("image", "b", "image: the compose file has the image"),
         ("environment.A", "b", "environment: cannot be used with `compose`"),
+        ("host", "a,a", "host: is the same as container shop-web-1, label plimsoll.host: a/ on"),
         ("config", "{\n  \"port\": \"x\" }", ""),
         ("a.b.c.d.e.f.g.h.i.j.k", "1", "a.b.c.d.e.f.g.h.i.j.k: has more than 10 parts"),
     ] {

@@ -127,6 +127,9 @@ impl<'a> LabelTree<'a> {
         let leaf = Value::StringLit(StringLit { range: at(offset), value });
         let base = self.base();
         let mut prefix = String::new();
+        // Parts of what a short form stands for have its name.
+        let short = self.rows[row].clone();
+        let short = (path.join(".") != short).then_some(short);
         let rows = &mut self.rows;
         let prefixes = &mut self.prefixes;
         let mut place = |part: &str, is_last: bool| {
@@ -135,7 +138,7 @@ impl<'a> LabelTree<'a> {
                 return base + 2 * row;
             }
             let known = prefixes.entry(prefix.clone()).or_insert_with(|| {
-                rows.push(Cow::Owned(prefix.clone()));
+                rows.push(short.clone().unwrap_or_else(|| Cow::Owned(prefix.clone())));
                 rows.len() - 1
             });
             base + 2 * *known
