@@ -9,7 +9,7 @@ use crate::cli::compose_file::{ComposeFile, words};
 use crate::config::labels::{self, ComposeLabels};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
-use crate::model::label_set::{ContainerFacts, LABEL_PREFIX, LabelSet};
+use crate::model::label_set::{ContainerFacts, LABEL_BYTES_MAX, LABEL_PREFIX, LabelSet};
 use crate::model::units::plural;
 
 /// Stands for a port that the image has to name.
@@ -27,7 +27,12 @@ pub(crate) fn check(file: &Path, config: &Config) -> Result<Checked, String> {
     let compose = ComposeFile::open(file)?;
     let name = file.display().to_string();
     let checker = ComposeChecker { file: &name, compose: &compose };
-    let mut problems: Vec<Problem> = compose.ignored.iter().map(|what| ignored(what)).collect();
+    let ignored = compose.ignored.iter().map(|(line, what)| {
+        let column = usize::from(0 < *line);
+        let (path, message) = (String::new(), what.clone());
+        Problem { file: name.clone(), line: *line, column, path, message, is_warning: true }
+    });
+    let mut problems: Vec<Problem> = ignored.collect();
     let mut all = Vec::new();
     for (service, body) in compose.services() {
         problems.extend(checker.of_deploy(service, body));
@@ -47,24 +52,9 @@ pub(crate) fn check(file: &Path, config: &Config) -> Result<Checked, String> {
         problems.push(checker.problem(("", &[]), message, true));
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));
-    let counted = format!("{} by labels", plural(u32::try_from(good).unwrap_or(u32::MAX), "service"));
+    let counted =
+        format!("{} by labels", plural(u32::try_from(good).unwrap_or(u32::MAX), "service"));
     Ok(Checked { problems, counted })
-}
-
-/// The line has the file and the place already.
-fn ignored(what: &str) -> Problem {
-    let mut parts = what.splitn(3, ':');
-    let (file, line, rest) = (parts.next(), parts.next(), parts.next());
-    let place = line.and_then(|line| line.parse().ok()).zip(rest);
-    let (line, message) = place.unwrap_or((0, what));
-    Problem {
-        file: file.unwrap_or_default().to_owned(),
-        line,
-        column: usize::from(0 < line),
-        path: String::new(),
-        message: message.trim().to_owned(),
-        is_warning: true,
-    }
 }
 
 struct ComposeChecker<'a> {
@@ -73,7 +63,12 @@ struct ComposeChecker<'a> {
 }
 
 impl ComposeChecker<'_> {
-    fn problem(&self, (service, keys): (&str, &[&str]), message: String, is_warning: bool) -> Problem {
+    fn problem(
+        &self,
+        (service, keys): (&str, &[&str]),
+        message: String,
+        is_warning: bool,
+    ) -> Problem {
         let (line, column) = match service {
             "" => (0, 0),
             service => self.compose.place(service, keys),
@@ -117,19 +112,26 @@ impl ComposeChecker<'_> {
             Some(_) | None => (),
         }
         let facts = self.facts(body, &labels);
+        let bytes =
+            |(name, value): (&String, &String)| LABEL_PREFIX.len() + name.len() + value.len();
+        let is_cut = LABEL_BYTES_MAX < labels.iter().map(bytes).sum();
         let set = LabelSet {
             project: self.compose.project.clone(),
             service: service.to_owned(),
             container: String::new(),
             created: 0,
             labels,
-            is_cut: false,
+            is_cut,
             facts: Some(facts),
         };
         ComposeLabels { set, places }
     }
 
-    fn facts(&self, body: &Map<String, Value>, labels: &BTreeMap<String, String>) -> ContainerFacts {
+    fn facts(
+        &self,
+        body: &Map<String, Value>,
+        labels: &BTreeMap<String, String>,
+    ) -> ContainerFacts {
         let mut ports = self.compose.ports(body);
         // What the image exposes is not known here.
         if ports.is_empty() && !labels.contains_key("config") {

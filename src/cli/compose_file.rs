@@ -11,8 +11,8 @@ use crate::config;
 pub(crate) struct ComposeFile {
     pub(crate) project: String,
     services: Map<String, Value>,
-    /// Parts of the file that are not read, one line each.
-    pub(crate) ignored: Vec<String>,
+    /// Parts of the file that are not read, each with its line; 0: not known.
+    pub(crate) ignored: Vec<(usize, String)>,
     /// Line and column of what stands below `services`, by its keys. Of JSON none is known.
     places: BTreeMap<Vec<String>, (usize, usize)>,
     /// Of the file `.env` beside it.
@@ -36,7 +36,7 @@ impl ComposeFile {
 
     fn read(file: &Path, text: &str) -> Result<ComposeFile, String> {
         // JSON is nearly YAML, but its own reader has the better messages.
-        let (mut document, ignored, places) = if text.trim_start().starts_with('{') {
+        let (mut document, mut ignored, places) = if text.trim_start().starts_with('{') {
             let document: Value =
                 serde_json::from_str(text).map_err(|err| format!("is not valid JSON: {err}"))?;
             (document, Vec::new(), BTreeMap::new())
@@ -44,8 +44,6 @@ impl ComposeFile {
             let read = yaml::read(text).map_err(|err| format!("is not valid YAML: {err}"))?;
             (read.value, read.ignored, read.places)
         };
-        let placed = |(line, what): (usize, String)| format!("{}:{line}: {what}", file.display());
-        let mut ignored: Vec<String> = ignored.into_iter().map(placed).collect();
         let services = document.get_mut("services").map(Value::take).unwrap_or_default();
         let Value::Object(mut services) = services else {
             return Err("has no `services`; is it a compose file?".to_owned());
@@ -55,7 +53,8 @@ impl ComposeFile {
         }
         services.retain(|name, service| {
             if !service.is_object() {
-                ignored.push(format!("services.{name} is not a map; the service is left out"));
+                let what = format!("services.{name} is not a map; the service is left out");
+                ignored.push((0, what));
             }
             service.is_object()
         });
@@ -75,7 +74,9 @@ impl ComposeFile {
     }
 
     pub(crate) fn services(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
-        self.services.iter().filter_map(|(name, service)| Some((name.as_str(), service.as_object()?)))
+        self.services
+            .iter()
+            .filter_map(|(name, service)| Some((name.as_str(), service.as_object()?)))
     }
 
     /// Line and column of a key of a service, or of the nearest one above it.
@@ -131,8 +132,7 @@ impl ComposeFile {
         let exposed = list(service.get("expose"));
         let exposed = exposed.iter().filter_map(|port| words(port)).map(|port| self.expand(&port));
         let exposed = exposed.filter(|port| !port.ends_with("/udp"));
-        let exposed =
-            exposed.map(|port| port.split('/').next().unwrap_or_default().to_owned());
+        let exposed = exposed.map(|port| port.split('/').next().unwrap_or_default().to_owned());
         let mut ports = Vec::new();
         for port in published.chain(exposed).filter_map(|port| port.parse::<u16>().ok()) {
             if !ports.contains(&port) {

@@ -376,9 +376,7 @@ impl<'a> Node<'a> {
             Node::new(format!("{}[{i}]", self.path), value.range().start, value, self.findings)
         };
         match (self.value, self.findings.labels) {
-            (Value::Array(array), _) => {
-                Some(array.elements.iter().enumerate().map(node).collect())
-            }
+            (Value::Array(array), _) => Some(array.elements.iter().enumerate().map(node).collect()),
             (Value::StringLit(lit), Some(labels)) if self.label().is_some() => {
                 let list = labels.list(lit.range.start)?;
                 Some(list.elements.iter().enumerate().map(node).collect())

@@ -148,6 +148,9 @@ fn time(node: &Node, last: u16) -> Option<TimeOfDay> {
         (minutes < 60).then_some(hours * 60 + minutes)
     });
     let minutes = minutes.filter(|m| *m <= last);
+    // YAML 1.1, as the first docker compose reads it, makes a number of 18:00.
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    let allowed = if is_number { format!("{allowed}, in quotes") } else { allowed };
     minutes.and_then(TimeOfDay::from_minutes).or_else(|| node.wrong(allowed))
 }
 

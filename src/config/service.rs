@@ -17,9 +17,7 @@ use crate::model::bounds::Bounds;
 use crate::model::front_door::FrontDoor;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
-use crate::model::service::{
-    Band, Cooldown, Percent, Platform, Rollout, Service, ServiceName,
-};
+use crate::model::service::{Band, Cooldown, Percent, Platform, Rollout, Service, ServiceName};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -49,7 +47,9 @@ pub(crate) fn services(
         };
         let Some(body) = node.section() else { continue };
         let owner = format!("services.{name}");
-        if let Some(service) = service(good.clone(), &owner, hours, body, (listens, &mut route_reader)) {
+        if let Some(service) =
+            service(good.clone(), &owner, hours, body, (listens, &mut route_reader))
+        {
             if let Some(other) = twin(&services, &service) {
                 node.warning(format!(
                     "services.{other} scales the same Swarm service; remove one of the two"

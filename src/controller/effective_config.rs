@@ -141,7 +141,11 @@ impl EffectiveConfig {
                 for text in texts {
                     // Compose gives a container its name only after it has made it.
                     let key = (name.clone(), text.replace(&verdict.container, ""));
-                    let so = if kind == Kind::LabelsRejected { format!("; {so}") } else { String::new() };
+                    let so = if kind == Kind::LabelsRejected {
+                        format!("; {so}")
+                    } else {
+                        String::new()
+                    };
                     if !self.told.contains(&key) {
                         events.push(Event::new(kind, format!("{text}{so}")).service(name));
                     }

@@ -166,8 +166,7 @@ pub(crate) fn tick(
     let sampler = &mut state.sampler;
     let last = &mut state.last;
     let answers = Answers { proxy: shown, listing: listed.listing };
-    let mut seen =
-        observe::look(&known, answers, (adapters.engine, adapters.proxy), sampler, last);
+    let mut seen = observe::look(&known, answers, (adapters.engine, adapters.proxy), sampler, last);
     events.extend(seen_events(&mut state.conditions, (now, known.wall), &seen));
 
     // Decide for each service, then for HAProxy as a whole.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::listed_labels::ListedLabels;
 use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::listed_labels::ListedLabels;
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
 use crate::model::service::{Origin, Restart, Service};

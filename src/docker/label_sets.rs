@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::Docker;
 use crate::docker::api_types::ListedContainer;
-use crate::docker::compose_clone::{LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT};
+use crate::docker::compose_clone::{
+    LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT,
+};
 use crate::docker::owner::{Facts, Identity, ImageLabels, identify};
 use crate::model::label_set::{ContainerFacts, LABEL_PREFIX, LabelSet};
 use crate::model::owner::Owner;
@@ -24,7 +26,8 @@ pub(crate) fn labelled(rows: &[ListedContainer]) -> Vec<LabelledService<'_>> {
     for row in rows {
         let label = |key: &str| row.labels().get(key).map(String::as_str);
         let is_made = label(LABEL_HASH).is_some() && label(LABEL_ONE_OFF) != Some("True");
-        if let (Some(project), Some(service), true) = (label(LABEL_PROJECT), label(LABEL_OF), is_made)
+        if let (Some(project), Some(service), true) =
+            (label(LABEL_PROJECT), label(LABEL_OF), is_made)
         {
             found.entry((project, service)).or_default().push(row);
         }
@@ -49,7 +52,8 @@ impl LabelledService<'_> {
         let mut own = BTreeSet::new();
         let mut newest: Option<(bool, &ListedContainer)> = None;
         for row in &self.rows {
-            let identity = docker.by_image(row.image_id(), |image| self.identity(row, image, known));
+            let identity =
+                docker.by_image(row.image_id(), |image| self.identity(row, image, known));
             let is_composes = match identity {
                 Identity::Replica { owner, .. } => owner == Owner::Compose,
                 // Docker compose has not given it its name yet, or the file gives it another one.

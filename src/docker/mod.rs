@@ -42,7 +42,8 @@ use crate::model::service::Service;
 use crate::model::swarm::Swarm;
 use crate::model::url;
 use crate::outside::{
-    Clock, CpuCounter, Engine, HostMemory, ListQuery, Listing, MetricsSink, Result, Usage, UsageRequest,
+    Clock, CpuCounter, Engine, HostMemory, ListQuery, Listing, MetricsSink, Result, Usage,
+    UsageRequest,
 };
 
 /// Timeout of calls that a tick waits for. After it Docker counts as unreachable.

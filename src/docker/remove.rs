@@ -58,7 +58,8 @@ impl Docker {
     fn owner_of(&self, found: &Inspected, removal: &Removal) -> Option<Owner> {
         let none = LabelMap::new();
         let labels = found.labels().unwrap_or(&none);
-        let adopted = self.last_query.lock().unwrap_or_else(PoisonError::into_inner).adopted.clone();
+        let adopted =
+            self.last_query.lock().unwrap_or_else(PoisonError::into_inner).adopted.clone();
         let name = found.name();
         let identity = self.by_image(found.image_id(), |image| {
             identify(&Facts { labels, name, image, is_known: true }, &adopted)

@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-QygveZCVJ6IsGkhXxfhsDUOZHJqOPJNmuBNwGkPFQUo='; \
-    script-src 'sha256-CAR0e4LAveVsHnFEA8SWwCrGsDD2g2bPFz39WQOqfbY='";
+    script-src 'sha256-VAX2lQHXMDJ7MnzR2c16hSlC4mq1iInduZbJzkgLm6A='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

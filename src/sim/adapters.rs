@@ -16,9 +16,8 @@ use crate::model::service::{Origin, Service};
 use crate::model::swarm::Swarm;
 use crate::model::time::{Moment, Wall};
 use crate::outside::{
-    ListQuery,
-    Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, Listing, Proxy, Result, Store, Usage,
-    UsageRequest,
+    Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, ListQuery, Listing, Proxy, Result,
+    Store, Usage, UsageRequest,
 };
 use crate::sim::world::{SimContainer, SimServer, World, WorldState};
 

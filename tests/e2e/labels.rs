@@ -47,8 +47,11 @@ impl Project<'_> {
                    plimsoll.host: shop.example\n      plimsoll.routes.0.path: /\n      \
                    plimsoll.min: 2\n      plimsoll.max: 3\n      plimsoll.";
         let web = format!("{web}{QUICK}\n");
-        let text =
-            format!("version: '3.3'\nservices:\n{}{}", service("web", &web), service("api", &labels));
+        let text = format!(
+            "version: '3.3'\nservices:\n{}{}",
+            service("web", &web),
+            service("api", &labels)
+        );
         self.testbed.dir.write("compose.yaml", &text);
         let (done, said) = self.compose(&["up", "-d", "api"]);
         assert!(done, "{said}");
@@ -147,7 +150,8 @@ fn follow_with(program: &'static str, name: &str) {
     // Made bad: the last good labels count, also in the containers that compose made anew.
     let from = daemon.lines().len();
     project.up(&format!("{labels}\nplimsoll.max: many\nplimsoll.prot: 1"));
-    for words in ["label plimsoll.max: must be a whole number", "label plimsoll.prot: unknown key"] {
+    for words in ["label plimsoll.max: must be a whole number", "label plimsoll.prot: unknown key"]
+    {
         let rejected = ["kind=labels.rejected", &api, words, "the last good labels stay in force"];
         daemon.wait_from(from, &rejected, secs(30));
     }
@@ -213,8 +217,13 @@ fn a_flood_of_labels_costs_bounded_time_and_memory() {
     let labels = |bytes: usize| {
         let value = "x".repeat(bytes);
         let many = (0..1000).map(|i| (format!("plimsoll.key{i}"), json!(value)));
-        let of_compose = [("project", "flood"), ("service", "big"), ("container-number", "1"),
-            ("config-hash", "5a"), ("oneoff", "False")];
+        let of_compose = [
+            ("project", "flood"),
+            ("service", "big"),
+            ("container-number", "1"),
+            ("config-hash", "5a"),
+            ("oneoff", "False"),
+        ];
         let of_compose =
             of_compose.map(|(key, value)| (format!("com.docker.compose.{key}"), json!(value)));
         json!({ "Image": IMAGE, "Labels": many.chain(of_compose).collect::<serde_json::Map<_, _>>() })
@@ -230,11 +239,13 @@ fn a_flood_of_labels_costs_bounded_time_and_memory() {
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let refused = ["kind=labels.rejected", "flood-big-1", "has more than 64 KiB of plimsoll.* labels"];
+    let refused =
+        ["kind=labels.rejected", "flood-big-1", "has more than 64 KiB of plimsoll.* labels"];
     daemon.wait(&refused, secs(60));
     // Scaling goes on beside it.
     let socket = testbed.dir.join("api.sock");
-    let out = Command::new(PLIMSOLL).args(["scale", "flood-web", "3", "--socket"]).arg(socket).output();
+    let out =
+        Command::new(PLIMSOLL).args(["scale", "flood-web", "3", "--socket"]).arg(socket).output();
     assert!(out.unwrap().status.success());
     let grown = reached(secs(60), || testbed.serving_for("flood-web").len() == 3);
     assert!(grown, "{:#?}", daemon.lines());

@@ -89,7 +89,8 @@ fn unshown(source: &str, shown: &str, allowed: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn golden_texts() -> String {
-    let paths = ["tests/configs", "tests/it/golden", "tests/labels"].into_iter().flat_map(files_below);
+    let paths =
+        ["tests/configs", "tests/it/golden", "tests/labels"].into_iter().flat_map(files_below);
     let texts = paths.filter(|path| path.extension().is_some_and(|e| e == "txt"));
     texts.map(|path| fs::read_to_string(path).unwrap()).collect()
 }

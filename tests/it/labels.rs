@@ -58,7 +58,10 @@ fn problems_of_labels_are_a_document_too() {
     assert!(!is_good);
     let document: Value = serde_json::from_str(&said).unwrap();
     let problem = &document["problems"][1];
-    assert_eq!((&document["good"], &problem["line"], &problem["column"]), (&false.into(), &8.into(), &7.into()));
+    assert_eq!(
+        (&document["good"], &problem["line"], &problem["column"]),
+        (&false.into(), &8.into(), &7.into())
+    );
     assert_eq!(problem["path"], "services.web.labels.plimsoll.prot");
     assert_eq!(problem["severity"], "error");
     let (is_good, said) = check(Path::new("tests/labels/good/three.yaml"), &["--live"]);

@@ -2,9 +2,9 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE, OUTPUT,
-    Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL, VERBOSE,
-    WATCH,
+    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE,
+    OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL,
+    VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;

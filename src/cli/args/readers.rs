@@ -3,8 +3,8 @@
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell,
-    SimulateArgs, SinceArg, StatusArgs, Topic,
+    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs,
+    Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;

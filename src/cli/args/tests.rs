@@ -25,7 +25,7 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Completions(shell)) => format!("completions {shell:?}"),
         Ok(CliCommand::Doctor { config, json }) => {
             format!("doctor {} {json}", config.path.display())
-        },
+        }
         Ok(CliCommand::Events(a)) => {
             let service = a.service;
             let since = a.since;

@@ -42,7 +42,10 @@ fn service(draft: &Draft) -> String {
                 // Compose replaces variables in labels.
                 let text = Value::from(text.replace('$', "$$"));
                 let remark = remark.as_ref().map(|remark| format!("  # {}", one_line(remark)));
-                lines.push(format!("      {LABEL_PREFIX}{label}: {text}{}\n", remark.unwrap_or_default()));
+                lines.push(format!(
+                    "      {LABEL_PREFIX}{label}: {text}{}\n",
+                    remark.unwrap_or_default()
+                ));
             });
         }
     }

@@ -34,8 +34,11 @@ pub(crate) fn init(asked: &InitArgs) -> ExitCode {
 
 fn from_compose(file: &Path, labels: bool) -> Result<String, String> {
     let mut compose = ComposeFile::open(file)?;
-    for line in std::mem::take(&mut compose.ignored) {
-        complain(&line);
+    for (line, what) in std::mem::take(&mut compose.ignored) {
+        match line {
+            0 => complain(&what),
+            line => complain(&format!("{}:{line}: {what}", file.display())),
+        }
     }
     let drafts = compose::drafts(&compose);
     if labels {

@@ -128,7 +128,10 @@ fn read(config: &Config, set: &LabelSet, source: &LabelSource, taken: &mut Taken
         let message = format!("has more than {most} KiB of {LABEL_PREFIX}* labels, the limit");
         findings.error(tree.object.range.start, "", message);
     }
-    let service = named(config, set, &tree, &findings, (source, &facts, taken));
+    // What text that is no JSON would have said is not missing.
+    let is_read = !tree.faults.iter().any(|(offset, _)| !tree.is_label(*offset));
+    let beside = (source, &facts, taken);
+    let service = if is_read { named(config, set, &tree, &findings, beside) } else { None };
     let (listed, count) = findings.into_listed();
     let is_bad = listed.iter().any(|finding| !finding.is_warning);
     let unlisted = count.saturating_sub(LISTED_MAX);

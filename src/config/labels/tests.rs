@@ -66,7 +66,9 @@ fn problems(resolution: &Resolution) -> Vec<String> {
 fn service(set: &LabelSet) -> Service {
     let resolution = resolve(&empty(), std::slice::from_ref(set), &[]);
     let services = resolution.config.services.values();
-    let [service] = &services.collect::<Vec<_>>()[..] else { panic!("{:?}", problems(&resolution)) };
+    let [service] = &services.collect::<Vec<_>>()[..] else {
+        panic!("{:?}", problems(&resolution))
+    };
     Service::clone(service)
 }
 
@@ -206,8 +208,10 @@ fn a_mistake_names_container_and_label() {
     }
     check_bad(
         &[("config", "{ \"retry\":\n  5 }")],
-        &["container shop-web-1, label plimsoll.config:2:3: services.shop-web.retry: must be a text \
-           in double quotes, got 5"],
+        &[
+            "container shop-web-1, label plimsoll.config:2:3: services.shop-web.retry: must be a text \
+           in double quotes, got 5",
+        ],
     );
     check_bad(
         &[("config", "[1]")],
@@ -272,7 +276,8 @@ fn of_two_that_want_the_same_the_one_that_has_it_keeps_it() {
         created,
         ..set(&format!("p/{name}"), &[("port", "80"), ("max", "3"), ("host", host)])
     };
-    let rows: [(&[(&str, &str)], &[(&str, &str, u64)], &str); 7] = [
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str, u64)], &'a str);
+    let rows: [Row; 7] = [
         // The older container comes first.
         (&[], &[("a", "x", 2), ("b", "x", 1)], "b:x a!"),
         (&[], &[("a", "x", 1), ("b", "x", 1)], "a:x b!"),
@@ -282,14 +287,18 @@ fn of_two_that_want_the_same_the_one_that_has_it_keeps_it() {
         // Two change places at once.
         (&[("a", "x"), ("b", "y")], &[("a", "y", 1), ("b", "x", 2)], "a:y b:x"),
         // One is refused, so that the other cannot have what it keeps.
-        (&[("a", "x"), ("b", "y"), ("c", "z")], &[("a", "z", 1), ("b", "x", 2), ("c", "z", 3)],
-         "c:z a:x! b:y!"),
+        (
+            &[("a", "x"), ("b", "y"), ("c", "z")],
+            &[("a", "z", 1), ("b", "x", 2), ("c", "z", 3)],
+            "c:z a:x! b:y!",
+        ),
         (&[("a", "x")], &[("b", "x", 2)], "b:x"),
     ];
     for (before, now, want) in rows {
         let before: Vec<LabelSet> = before.iter().map(|(name, host)| set(name, host, 0)).collect();
         let before = resolve(&empty(), &before, &[]);
-        let now: Vec<LabelSet> = now.iter().map(|(n, host, created)| set(n, host, *created)).collect();
+        let now: Vec<LabelSet> =
+            now.iter().map(|(n, host, created)| set(n, host, *created)).collect();
         let resolution = resolve(&empty(), &now, &before.good);
         let shown: Vec<String> = resolution
             .verdicts
@@ -320,8 +329,7 @@ fn the_file_outranks_labels() {
     );
     let labels = [("port", "80"), ("max", "3")];
     let listens = [("port", "80"), ("max", "3"), ("listen", "81")];
-    let sets =
-        [set("shop/front", &labels), set("shop/api", &labels), set("shop/new", &listens)];
+    let sets = [set("shop/front", &labels), set("shop/api", &labels), set("shop/new", &listens)];
     let resolution = resolve(&config, &sets, &[]);
     assert_eq!(resolution.config, config);
     let warned: Vec<&String> = resolution.verdicts.iter().flat_map(|v| &v.warnings).collect();
@@ -357,10 +365,10 @@ fn the_default_frontend_opens_with_the_first_route() {
         ["container a-d-1, label plimsoll.listen: :80 is already used by the default frontend"]
     );
     assert_eq!(ports(&[on_80]), (vec![], vec![]));
-    let own = file(
-        r#"{"load_balancer": {"frontends": {"main": {"listen": 8000}}}, "services": {}}"#,
-    );
-    let resolution = resolve(&own, &[set("a/c", &[("port", "80"), ("max", "3"), ("host", "x")])], &[]);
+    let own =
+        file(r#"{"load_balancer": {"frontends": {"main": {"listen": 8000}}}, "services": {}}"#);
+    let resolution =
+        resolve(&own, &[set("a/c", &[("port", "80"), ("max", "3"), ("host", "x")])], &[]);
     assert_eq!(resolution.config.front_door, own.front_door);
     assert_eq!(resolution.config.services.len(), 1);
 }
@@ -514,7 +522,8 @@ fn each_key_means_the_same_in_a_label_and_in_the_file() {
             assert_eq!(got, want, "seed {seed}: {set:?}");
         }
     }
-    let schema: Value = serde_json::from_str(include_str!("../../../contrib/config.schema.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../contrib/config.schema.json")).unwrap();
     let keys = schema["$defs"]["service"]["properties"].as_object().unwrap();
     for key in keys.keys() {
         if MADE_BY_COMPOSE.contains(&key.as_str()) || key == "restart" {

@@ -121,7 +121,8 @@ impl<'a> LabelTree<'a> {
         }
         let offset = self.key_offset(row) + 1;
         let parts = value.split(',').map(|part| part.trim().to_owned()).filter(|p| !p.is_empty());
-        let part = |part| Value::StringLit(StringLit { range: at(offset), value: Cow::Owned(part) });
+        let part =
+            |part| Value::StringLit(StringLit { range: at(offset), value: Cow::Owned(part) });
         let elements = parts.map(part).collect();
         self.lists.insert(offset, Array { range: at(offset), elements });
         let leaf = Value::StringLit(StringLit { range: at(offset), value });

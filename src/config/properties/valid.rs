@@ -418,6 +418,7 @@ fn autoscaler(random: &mut Random, has_hours: bool) -> Spec {
     keys.or("dry_run", Spec::Bool(false), flag);
     keys.or("memory_reserve", number(5), |r| hundredths(r, 0, 9000));
     keys.or("remove_orphans", Spec::Bool(false), flag);
+    keys.or("labels", Spec::Bool(true), flag);
     keys.or("history", ms(90 * 24 * HOUR), |r| span(r, 0, 3650 * 24 * HOUR));
     keys.may("backup", |_| Spec::List(vec![Spec::Null]));
     if has_hours {

@@ -29,7 +29,7 @@ const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspe
   + "|deferred|full|killed|slow|low)$");
 // The first parts of the kinds of events.
 const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",
-  "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "state", "daemon",
+  "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "labels", "state", "daemon",
   "webhook", "history", "certificate", "route"];
 
 const RANKS = { bad: 0, odd: 1, "": 2 };
