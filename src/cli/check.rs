@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::cli::args::cli_command::CheckArgs;
 use crate::cli::check_compose::{self, Checked};
-use crate::cli::client;
 use crate::cli::output::{complain, say};
 use crate::config;
 use crate::config::problem::Problem;
@@ -29,7 +28,10 @@ fn check_compose(compose: &Path, asked: &CheckArgs) -> ExitCode {
     };
     match check_compose::check(compose, config) {
         Ok(Checked { problems, counted }) => report(compose, &problems, &counted, asked.json),
-        Err(message) => client::failed(&message),
+        Err(message) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -26,14 +26,14 @@ pub(crate) struct EffectiveConfig {
     /// The last good set of each service.
     good: Vec<LabelSet>,
     verdicts: Vec<LabelVerdict>,
-    /// Errors and warnings that were reported and stand, each with its service. Without the container:
-    /// the same mistake in the next one is no news.
+    /// Errors and warnings that were reported and stand, each with its service. Without the
+    /// container: the same mistake in the next one is no news.
     told: BTreeSet<(String, String)>,
 }
 
 impl EffectiveConfig {
-    /// `good`: the sets that were in force before this start. They count until containers are listed,
-    /// so that HAProxy keeps serving what it served.
+    /// `good`: the sets that were in force before this start. They count until containers are
+    /// listed, so that HAProxy keeps serving what it served.
     pub(crate) fn new(file: Config, good: Vec<LabelSet>) -> EffectiveConfig {
         let mut config = EffectiveConfig {
             effective: file.clone(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::controller::effective_config::EffectiveConfig;
+use crate::controller::effective_config::{EffectiveConfig, Listed};
 use crate::controller::load_watch::WatchTarget;
 use crate::decide;
 use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
@@ -139,16 +139,8 @@ pub(crate) fn tick(
     let failed_starts = learn(state, now, &input.done);
 
     // Observe, first what the config is now.
-    let shown = observe::look_at(adapters.proxy, input.config.get());
-    let listed = input.config.list(adapters.engine, observe::known(&state.memory));
-    state.memory.labels = input.config.good().to_vec();
-    for name in &listed.changed {
-        // What kept failing may work with the new labels.
-        let memory = state.memory.services.get_mut(name);
-        memory.into_iter().for_each(|memory| memory.failures = Failures::default());
-    }
-    let is_reconfigured = !listed.changed.is_empty();
-    events.extend(listed.events);
+    let (answers, told, is_reconfigured) = ask(adapters, &mut state.memory, input.config);
+    events.extend(told);
     let config = input.config.get();
     let known = ObserveInput {
         now,
@@ -165,7 +157,6 @@ pub(crate) fn tick(
     };
     let sampler = &mut state.sampler;
     let last = &mut state.last;
-    let answers = Answers { proxy: shown, listing: listed.listing };
     let mut seen = observe::look(&known, answers, (adapters.engine, adapters.proxy), sampler, last);
     events.extend(seen_events(&mut state.conditions, (now, known.wall), &seen));
 
@@ -213,6 +204,24 @@ pub(crate) fn tick(
         is_reconfigured,
         panics,
     }
+}
+
+/// Asks HAProxy and the engine, and follows the labels of what it lists. Gives what to report, and
+/// whether the config is another one.
+fn ask(
+    adapters: &Adapters,
+    memory: &mut Memory,
+    config: &mut EffectiveConfig,
+) -> (Answers, Vec<Event>, bool) {
+    let proxy = observe::look_at(adapters.proxy, config.get());
+    let Listed { listing, events, changed } = config.list(adapters.engine, observe::known(memory));
+    memory.labels = config.good().to_vec();
+    for name in &changed {
+        // What kept failing may work with the new labels.
+        let service = memory.services.get_mut(name);
+        service.into_iter().for_each(|service| service.failures = Failures::default());
+    }
+    (Answers { proxy, listing }, events, !changed.is_empty())
 }
 
 /// Not where load has no say, or the number is the largest already.

@@ -243,9 +243,10 @@ mod tests {
 
     fn line(text: &str, ms: u64) -> EngineEvent {
         let (action, signal) = text.split_once(':').unwrap_or((text, ""));
+        let attributes = format!(r#"{{"signal":"{signal}","io.plimsoll.service":"x"}}"#);
         let text = format!(
             r#"{{"Type":"container","Action":"{action}","timeNano":{}000000,
-                "Actor":{{"ID":"a","Attributes":{{"signal":"{signal}","io.plimsoll.service":"x"}}}}}}"#,
+                "Actor":{{"ID":"a","Attributes":{attributes}}}}}"#,
             1_000_000 + ms
         );
         serde_json::from_str(&text).unwrap()
@@ -340,5 +341,20 @@ mod tests {
         assert_eq!((changed(&mut journal), changed(&mut journal)), (None, Some(0)));
         assert!(journal.note(&line("destroy", 2), Moment(0)));
         assert_eq!(changed(&mut journal), Some(0));
+    }
+
+    #[test]
+    fn what_happens_to_others_containers_is_no_news() {
+        for (label, want) in [
+            ("io.plimsoll.service", true),
+            ("com.docker.compose.project", true),
+            ("maintainer", false),
+        ] {
+            let text = format!(
+                r#"{{"Action":"start","Actor":{{"ID":"a","Attributes":{{"{label}":"x"}}}}}}"#
+            );
+            let event: EngineEvent = serde_json::from_str(&text).unwrap();
+            assert_eq!(Journal::default().note(&event, Moment(0)), want, "{label}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The labels of a listed container, as far as they are used. A container may have any number of any
-//! length, and each list has them all.
+//! The labels of a listed container, as far as they are used. A container may have any number of
+//! any length, and each list has them all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,8 +90,8 @@ mod tests {
     fn only_what_is_used_is_kept_up_to_a_size() {
         let read = |text: &str| serde_json::from_str::<ListedLabels>(text).unwrap();
         let labels = read(
-            r#"{"plimsoll.port": "80", "io.plimsoll.service": "a", "com.docker.compose.project": "b",
-                "maintainer": "c", "plimsoll": "d", "plimsollx": "e"}"#,
+            r#"{"plimsoll.port": "80", "io.plimsoll.service": "a",
+                "com.docker.compose.project": "b", "maintainer": "c", "plimsoll": "d", "plimsollx": "e"}"#,
         );
         assert_eq!(labels.settings, [("port".to_owned(), "80".to_owned())].into());
         let names: Vec<&str> = labels.of_system.keys().map(String::as_str).collect();

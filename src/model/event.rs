@@ -342,39 +342,7 @@ impl Kind {
             | Kind::SwarmDegraded
             | Kind::SwarmShort
             | Kind::ServiceOrphaned => log::Level::Warn,
-            Kind::ScaleUp
-            | Kind::ScaleDown
-            | Kind::ScheduleChanged
-            | Kind::ReplicaStarted
-            | Kind::ReplicaDraining
-            | Kind::ReplicaDrainCancelled
-            | Kind::ReplicaRestarted
-            | Kind::ReplicaRenamed
-            | Kind::ReplicaRemoved
-            | Kind::CertificateRenewed
-            | Kind::ComposeStopped
-            | Kind::ComposePaused
-            | Kind::ComposeUnpaused
-            | Kind::HealthRecovered
-            | Kind::ImagePulling
-            | Kind::ImagePulled
-            | Kind::HealthReplaced
-            | Kind::RolloutStarted
-            | Kind::RolloutFinished
-            | Kind::HoldSet
-            | Kind::HoldReleased
-            | Kind::ScalingPaused
-            | Kind::ScalingResumed
-            | Kind::MetricRecovered
-            | Kind::ProxyReloaded
-            | Kind::ProxyServersUpdated
-            | Kind::DockerBack
-            | Kind::SwarmRecovered
-            | Kind::ConfigReloaded
-            | Kind::LabelsApplied
-            | Kind::DaemonStarted
-            | Kind::RouteDeferred
-            | Kind::DaemonStopping => log::Level::Info,
+            _ => log::Level::Info,
         }
     }
 }

@@ -59,7 +59,10 @@ fn masked(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                if PLACES.contains(&key.as_str()) || (key.ends_with("_s") && value.is_number()) {
+                if PLACES.contains(&key.as_str())
+                    || key == "port"
+                    || (key.ends_with("_s") && value.is_number())
+                {
                     *value = json!("...");
                 }
                 masked(value);

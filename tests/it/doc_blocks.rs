@@ -123,18 +123,19 @@ impl Known {
     }
 }
 
-/// What `check` says of a config, unless that it is good.
-fn refusal(config: &str) -> Option<String> {
+/// What `check` says of a config or a compose file, unless that it is good.
+fn refusal(option: &str, text: &str) -> Option<String> {
     let dir = Dir::new("blocks");
-    let file = dir.write("config.json", config);
-    let checked = plimsoll(&["check", "--config", file.to_str().unwrap()]);
+    let file = dir.write("file", text);
+    let checked = plimsoll(&["check", option, file.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     (!checked.status.success()).then_some(said)
 }
 
 fn block_faults(block: &Block, known: &Known) -> Vec<String> {
     match block.language.as_str() {
-        "json" | "jsonc" => refusal(&block.text).into_iter().collect(),
+        "json" | "jsonc" => refusal("--config", &block.text).into_iter().collect(),
+        "yaml" => refusal("--compose", &block.text).into_iter().collect(),
         "sh" | "console" => {
             let lines = typed(block);
             let read = Command::new("sh").args(["-nc", &lines.join("\n")]).output().unwrap();
@@ -143,7 +144,7 @@ fn block_faults(block: &Block, known: &Known) -> Vec<String> {
             unread.into_iter().chain(lines.iter().flat_map(|line| known.faults(line))).collect()
         }
         "text" => Vec::new(),
-        other => vec![format!("`{other}` is none of json, jsonc, sh, console and text")],
+        other => vec![format!("`{other}` is none of json, jsonc, yaml, sh, console and text")],
     }
 }
 

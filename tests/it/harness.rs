@@ -39,7 +39,10 @@ impl Harness {
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
         let front = free_address();
         let config = json!({
-            "autoscaler": { "check_interval": 1, "log_level": "debug", "state_dir": at("state") },
+            "autoscaler": {
+                "check_interval": 1, "log_level": "debug", "state_dir": at("state"),
+                "labels": false,
+            },
             "docker": { "socket": at("docker.sock"), "timeout": 1 },
             "api": { "listen": null, "socket": at("api.sock") },
             "load_balancer": {

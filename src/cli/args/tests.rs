@@ -128,7 +128,10 @@ fn words_become_commands() {
             "events None Some(At(2026-10-25T00:00:00Z)) follow=false json=true s",
         ),
         ("explain web --config c", "explain web json=false c"),
-        ("init --compose a --output=b", r#"init Some("a") Some("b")"#),
+        ("init --compose a --output=b", r#"init Some("a") Some("b") labels=false"#),
+        ("init --labels --compose a", r#"init Some("a") None labels=true"#),
+        ("check --compose a --config b", "check a json=false live=false"),
+        ("services --json --socket s", "services json=true s"),
         ("doctor --json --config c", "doctor c true"),
         ("completions zsh", "completions Zsh"),
         ("healthcheck --config c", "healthcheck c"),
@@ -199,6 +202,9 @@ fn wrong_words_are_errors() {
         ("pause web --all", "not both"),
         ("resume web --for 5m", "--for"),
         ("status a b", "b"),
+        ("init --labels", "goes with --compose FILE"),
+        ("check --live --compose a", "not with --compose"),
+        ("services web", "web"),
         ("status -1", "-1"),
     ] {
         let got = parsed(line);

@@ -1,10 +1,10 @@
-//! All sets of labels together with the file: which of them configure a service. The outcome depends
-//! on nothing else, so that it can be found again at any time.
+//! All sets of labels together with the file: which of them configure a service. The outcome
+//! depends on nothing else, so that it can be found again at any time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::labels::{LabelSource, Taken, front_door, is_off, read, service_name};
+use crate::config::labels::read::{LabelSource, Taken, front_door, is_off, read, service_name};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
 use crate::model::label_set::{LabelOutcome, LabelSet, LabelVerdict};
@@ -20,14 +20,14 @@ pub(crate) struct Resolution {
 }
 
 /// A set, with the last good one of the same service.
-struct Candidate<'a> {
+struct LabelCandidate<'a> {
     set: &'a LabelSet,
     good: Option<&'a LabelSet>,
     /// Of `set`, once it is known to be bad.
     refused: Option<Vec<Problem>>,
 }
 
-impl<'a> Candidate<'a> {
+impl<'a> LabelCandidate<'a> {
     /// It is as before, or has to be.
     fn is_settled(&self) -> bool {
         self.refused.is_some() || self.good.is_some_and(|good| good.says_same(self.set))
@@ -46,10 +46,16 @@ pub(crate) fn resolve(config: &Config, sets: &[LabelSet], good: &[LabelSet]) -> 
     let mut candidates = Vec::new();
     for set in sets.iter().filter(|set| !is_off(set)) {
         match ignored(config, set) {
-            Some(verdict) => verdicts.push(verdict),
+            Some(message) => verdicts.push(LabelVerdict {
+                name: service_name(set),
+                container: set.container.clone(),
+                errors: Vec::new(),
+                warnings: vec![format!("container {}: {message}", set.container)],
+                outcome: LabelOutcome::Ignored,
+            }),
             None => {
                 let good = good.iter().find(|good| good.is_of_same(set));
-                candidates.push(Candidate { set, good, refused: None });
+                candidates.push(LabelCandidate { set, good, refused: None });
             }
         }
     }
@@ -73,22 +79,18 @@ pub(crate) fn resolve(config: &Config, sets: &[LabelSet], good: &[LabelSet]) -> 
     }
 }
 
-/// A service of the file is not configured by labels too.
-fn ignored(config: &Config, set: &LabelSet) -> Option<LabelVerdict> {
+/// Why labels have no effect: the file has the service.
+fn ignored(config: &Config, set: &LabelSet) -> Option<String> {
     let name = service_name(set);
     let is_of_it = |service: &Arc<Service>| match &service.container.origin {
         Origin::Compose { project, service } => *project == set.project && *service == set.service,
         Origin::Image(_) => false,
     };
     let of_file = config.services.values().find(|s| is_of_it(s) || s.name.as_str() == name)?;
-    let message = format!(
+    Some(format!(
         "its labels are ignored: the config file has services.{}; remove one of the two",
         of_file.name
-    );
-    let container = set.container.clone();
-    let warnings = vec![format!("container {container}: {message}")];
-    let outcome = LabelOutcome::Ignored;
-    Some(LabelVerdict { name, container, errors: Vec::new(), warnings, outcome })
+    ))
 }
 
 /// One reading of all candidates, in their order.
@@ -101,7 +103,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn of(config: &Config, candidates: &[Candidate], taken: Taken<'a>) -> Pass<'a> {
+    fn of(config: &Config, candidates: &[LabelCandidate], taken: Taken<'a>) -> Pass<'a> {
         let good = Vec::new();
         let mut pass = Pass { taken, good, verdicts: Vec::new(), refused: BTreeMap::new() };
         for (at, candidate) in candidates.iter().enumerate() {
@@ -110,7 +112,7 @@ impl<'a> Pass<'a> {
         pass
     }
 
-    fn add(&mut self, config: &Config, at: usize, candidate: &Candidate) {
+    fn add(&mut self, config: &Config, at: usize, candidate: &LabelCandidate) {
         let mut verdict = LabelVerdict {
             name: service_name(candidate.set),
             container: candidate.set.container.clone(),
@@ -151,4 +153,39 @@ fn add_problems(verdict: &mut LabelVerdict, problems: Vec<Problem>) {
         let list = if is_warning { &mut verdict.warnings } else { &mut verdict.errors };
         list.push(text);
     }
+}
+
+/// Every problem of one service of a compose file, which stands beside the others in `all`.
+pub(crate) struct ComposeLabels {
+    pub(crate) set: LabelSet,
+    pub(crate) places: BTreeMap<String, (usize, usize)>,
+}
+
+/// The problems of a compose file's labels, and how many services they configure.
+pub(crate) fn check(config: &Config, file: &str, all: &[ComposeLabels]) -> (Vec<Problem>, usize) {
+    let door = front_door(config);
+    let mut taken = Taken::by_file(config, &door);
+    let mut problems = Vec::new();
+    let mut good = 0;
+    for ComposeLabels { set, places } in all.iter().filter(|one| !is_off(&one.set)) {
+        let service = set.service.as_str();
+        if let Some(message) = ignored(config, set) {
+            let (line, column) = places.get("").copied().unwrap_or_default();
+            let (file, path) = (file.to_owned(), format!("services.{service}"));
+            problems.push(Problem { file, line, column, path, message, is_warning: true });
+            continue;
+        }
+        let source = LabelSource::ComposeFile { file, service, places };
+        let before = taken.clone();
+        let read = read(config, set, &source, &mut taken);
+        problems.extend(read.problems);
+        match read.service {
+            Some(service) => {
+                taken.services.insert(service.name.clone(), service);
+                good += 1;
+            }
+            None => taken = before,
+        }
+    }
+    (problems, good)
 }

@@ -61,7 +61,9 @@ impl State {
 
     /// To every stream that is open; a chunk of the answer each.
     pub(super) fn emit(&mut self, action: &str, id: &str) {
-        let line = json!({ "Type": "container", "Action": action, "Actor": { "ID": id } });
+        // Docker tells all labels; one is enough here.
+        let actor = json!({ "ID": id, "Attributes": { "io.plimsoll.service": "web" } });
+        let line = json!({ "Type": "container", "Action": action, "Actor": actor });
         let line = format!("{line}\n");
         let chunk = format!("{:x}\r\n{line}\r\n", line.len());
         self.streams.retain_mut(|stream| stream.write_all(chunk.as_bytes()).is_ok());
