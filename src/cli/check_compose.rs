@@ -178,7 +178,7 @@ impl ComposeChecker<'_> {
         let fixed = self.compose.published(body).into_iter().find_map(|port| port.outside);
         if let Some(port) = fixed.filter(|port| !port.is_empty()) {
             let message = format!(
-                "publishes the fixed port {port}, so there can be one container only: use `expose`; \
+                "publishes the fixed port {port}, so there can be one container: use `expose`; \
                  HAProxy opens a port with {LABEL_PREFIX}listen, or the one of {LABEL_PREFIX}host"
             );
             add("ports", &message, false);

@@ -141,7 +141,7 @@ fn at(event: &Value) -> Option<DateTime<Utc>> {
 /// Without a width, on one line.
 fn line(event: &Value, paint: Paint, width: Option<usize>) -> String {
     let kind = word(&event["kind"]);
-    let known = Kind::ALL.into_iter().find(|known| known.word() == kind);
+    let known = Kind::ALL.iter().copied().find(|known| known.word() == kind);
     let is_resolved = event["phase"] == "resolved";
     let known = known.filter(|_| !is_resolved);
     let colour = known.and_then(|kind| match kind.level() {

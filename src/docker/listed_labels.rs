@@ -91,7 +91,8 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<ListedLabels>(text).unwrap();
         let labels = read(
             r#"{"plimsoll.port": "80", "io.plimsoll.service": "a",
-                "com.docker.compose.project": "b", "maintainer": "c", "plimsoll": "d", "plimsollx": "e"}"#,
+                "com.docker.compose.project": "b", "maintainer": "c",
+                "plimsoll": "d", "plimsollx": "e"}"#,
         );
         assert_eq!(labels.settings, [("port".to_owned(), "80".to_owned())].into());
         let names: Vec<&str> = labels.of_system.keys().map(String::as_str).collect();

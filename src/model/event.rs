@@ -83,268 +83,103 @@ pub(crate) fn is_meant(kind: &str, pattern: &str) -> bool {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    ScaleUp,
-    ScaleDown,
-    ScaleCapped,
-    ScheduleChanged,
-    ReplicaStarted,
-    ReplicaFailed,
-    ReplicaNotReady,
-    ReplicaDraining,
-    ReplicaDrainCancelled,
-    ReplicaDrainTimedOut,
-    ReplicaExited,
-    ReplicaRestarted,
-    ReplicaRenamed,
-    ReplicaRemoved,
-    ComposeStopped,
-    ComposePaused,
-    ComposeUnpaused,
-    ContainerIgnored,
-    ImagePulling,
-    ImagePulled,
-    CrashLoop,
-    HealthUnhealthy,
-    HealthRecovered,
-    HealthReplaced,
-    HealthSuspect,
-    HealthStale,
-    HealthNotProbed,
-    RolloutStarted,
-    RolloutFinished,
-    RolloutStalled,
-    RolloutRolledBack,
-    HoldSet,
-    HoldReleased,
-    ScalingPaused,
-    ScalingResumed,
-    MetricFailed,
-    MetricRecovered,
-    ProxyReloaded,
-    ProxyReloadFailed,
-    ProxyRolledBack,
-    ProxyServersUpdated,
-    ProxyUpdateFailed,
-    ProxyReloadDeferred,
-    RouteDeferred,
-    ProxyFull,
-    ProxyKilled,
-    ProxyDied,
-    CertificateRejected,
-    CertificateRenewed,
-    CertificateExpires,
-    DockerLost,
-    DockerBack,
-    SwarmDegraded,
-    SwarmRecovered,
-    SwarmShort,
-    ServiceOrphaned,
-    StateDamaged,
-    StateMissing,
-    StateNotSaved,
-    HistoryNotSaved,
-    WebhookFailed,
-    ConfigReloaded,
-    ConfigRejected,
-    LabelsApplied,
-    LabelsRejected,
-    LabelsWarning,
-    DaemonStarted,
-    DaemonSlow,
-    DaemonStopping,
+macro_rules! kinds {
+    ($($kind:ident $level:ident $word:literal)*) => {
+        /// The fixed list of kinds, each with its level: errors are what keeps the daemon from its
+        /// job, warnings what may soon.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            pub(crate) const ALL: &[Kind] = &[$(Kind::$kind,)*];
+
+            pub(crate) fn word(self) -> &'static str {
+                match self {
+                    $(Kind::$kind => $word,)*
+                }
+            }
+
+            pub(crate) fn level(self) -> log::Level {
+                match self {
+                    $(Kind::$kind => log::Level::$level,)*
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    pub(crate) const ALL: [Kind; 69] = [
-        Kind::ScaleUp,
-        Kind::ScaleDown,
-        Kind::ScaleCapped,
-        Kind::ScheduleChanged,
-        Kind::ReplicaStarted,
-        Kind::ReplicaFailed,
-        Kind::ReplicaNotReady,
-        Kind::ReplicaDraining,
-        Kind::ReplicaDrainCancelled,
-        Kind::ReplicaDrainTimedOut,
-        Kind::ReplicaExited,
-        Kind::ReplicaRestarted,
-        Kind::ReplicaRenamed,
-        Kind::ReplicaRemoved,
-        Kind::ComposeStopped,
-        Kind::ComposePaused,
-        Kind::ComposeUnpaused,
-        Kind::ContainerIgnored,
-        Kind::ImagePulling,
-        Kind::ImagePulled,
-        Kind::CrashLoop,
-        Kind::HealthUnhealthy,
-        Kind::HealthRecovered,
-        Kind::HealthReplaced,
-        Kind::HealthSuspect,
-        Kind::HealthStale,
-        Kind::HealthNotProbed,
-        Kind::RolloutStarted,
-        Kind::RolloutFinished,
-        Kind::RolloutStalled,
-        Kind::RolloutRolledBack,
-        Kind::HoldSet,
-        Kind::HoldReleased,
-        Kind::ScalingPaused,
-        Kind::ScalingResumed,
-        Kind::MetricFailed,
-        Kind::MetricRecovered,
-        Kind::ProxyReloaded,
-        Kind::ProxyReloadFailed,
-        Kind::ProxyRolledBack,
-        Kind::ProxyServersUpdated,
-        Kind::ProxyUpdateFailed,
-        Kind::ProxyReloadDeferred,
-        Kind::RouteDeferred,
-        Kind::ProxyFull,
-        Kind::ProxyKilled,
-        Kind::ProxyDied,
-        Kind::CertificateRejected,
-        Kind::CertificateRenewed,
-        Kind::CertificateExpires,
-        Kind::DockerLost,
-        Kind::DockerBack,
-        Kind::SwarmDegraded,
-        Kind::SwarmRecovered,
-        Kind::SwarmShort,
-        Kind::ServiceOrphaned,
-        Kind::StateDamaged,
-        Kind::StateMissing,
-        Kind::StateNotSaved,
-        Kind::HistoryNotSaved,
-        Kind::WebhookFailed,
-        Kind::ConfigReloaded,
-        Kind::ConfigRejected,
-        Kind::LabelsApplied,
-        Kind::LabelsRejected,
-        Kind::LabelsWarning,
-        Kind::DaemonStarted,
-        Kind::DaemonSlow,
-        Kind::DaemonStopping,
-    ];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Kind::ScaleUp => "scale.up",
-            Kind::ScaleDown => "scale.down",
-            Kind::ScaleCapped => "scale.capped",
-            Kind::ScheduleChanged => "schedule.changed",
-            Kind::ReplicaStarted => "replica.started",
-            Kind::ReplicaFailed => "replica.failed",
-            Kind::ReplicaNotReady => "replica.not_ready",
-            Kind::ReplicaDraining => "replica.draining",
-            Kind::ReplicaDrainCancelled => "replica.drain_cancelled",
-            Kind::ReplicaDrainTimedOut => "replica.drain_timed_out",
-            Kind::ReplicaExited => "replica.exited",
-            Kind::ReplicaRestarted => "replica.restarted",
-            Kind::ReplicaRenamed => "replica.renamed",
-            Kind::ReplicaRemoved => "replica.removed",
-            Kind::ComposeStopped => "compose.stopped",
-            Kind::ComposePaused => "compose.paused",
-            Kind::ComposeUnpaused => "compose.unpaused",
-            Kind::ContainerIgnored => "container.ignored",
-            Kind::ImagePulling => "image.pulling",
-            Kind::ImagePulled => "image.pulled",
-            Kind::CrashLoop => "health.crash_loop",
-            Kind::HealthUnhealthy => "health.unhealthy",
-            Kind::HealthRecovered => "health.recovered",
-            Kind::HealthReplaced => "health.replaced",
-            Kind::HealthSuspect => "health.suspect",
-            Kind::HealthStale => "health.stale",
-            Kind::HealthNotProbed => "health.not_probed",
-            Kind::RolloutStarted => "rollout.started",
-            Kind::RolloutFinished => "rollout.finished",
-            Kind::RolloutStalled => "rollout.stalled",
-            Kind::RolloutRolledBack => "rollout.rolled_back",
-            Kind::HoldSet => "hold.set",
-            Kind::HoldReleased => "hold.released",
-            Kind::ScalingPaused => "scaling.paused",
-            Kind::ScalingResumed => "scaling.resumed",
-            Kind::MetricFailed => "metric.failed",
-            Kind::MetricRecovered => "metric.recovered",
-            Kind::ProxyReloaded => "haproxy.reloaded",
-            Kind::ProxyReloadFailed => "haproxy.reload_failed",
-            Kind::ProxyRolledBack => "haproxy.rolled_back",
-            Kind::ProxyServersUpdated => "haproxy.servers_updated",
-            Kind::ProxyUpdateFailed => "haproxy.update_failed",
-            Kind::ProxyReloadDeferred => "haproxy.reload_deferred",
-            Kind::RouteDeferred => "route.deferred",
-            Kind::ProxyFull => "haproxy.full",
-            Kind::ProxyKilled => "haproxy.killed",
-            Kind::ProxyDied => "haproxy.died",
-            Kind::CertificateRejected => "certificate.rejected",
-            Kind::CertificateRenewed => "certificate.renewed",
-            Kind::CertificateExpires => "certificate.expires",
-            Kind::DockerLost => "docker.lost",
-            Kind::DockerBack => "docker.back",
-            Kind::SwarmDegraded => "swarm.degraded",
-            Kind::SwarmRecovered => "swarm.recovered",
-            Kind::SwarmShort => "swarm.short",
-            Kind::ServiceOrphaned => "service.orphaned",
-            Kind::StateDamaged => "state.damaged",
-            Kind::StateMissing => "state.missing",
-            Kind::StateNotSaved => "state.not_saved",
-            Kind::HistoryNotSaved => "history.not_saved",
-            Kind::WebhookFailed => "webhook.failed",
-            Kind::ConfigReloaded => "config.reloaded",
-            Kind::ConfigRejected => "config.rejected",
-            Kind::LabelsApplied => "labels.applied",
-            Kind::LabelsRejected => "labels.rejected",
-            Kind::LabelsWarning => "labels.warning",
-            Kind::DaemonStarted => "daemon.started",
-            Kind::DaemonSlow => "daemon.slow",
-            Kind::DaemonStopping => "daemon.stopping",
-        }
-    }
-
-    /// Errors are what keeps the daemon from its job, warnings what may soon.
-    pub(crate) fn level(self) -> log::Level {
-        match self {
-            Kind::ProxyReloadFailed
-            | Kind::ProxyRolledBack
-            | Kind::DockerLost
-            | Kind::StateDamaged
-            | Kind::StateNotSaved
-            | Kind::ConfigRejected => log::Level::Error,
-            Kind::ReplicaFailed
-            | Kind::ReplicaNotReady
-            | Kind::ReplicaDrainTimedOut
-            | Kind::ReplicaExited
-            | Kind::ContainerIgnored
-            | Kind::CrashLoop
-            | Kind::HealthUnhealthy
-            | Kind::HealthSuspect
-            | Kind::HealthStale
-            | Kind::DaemonSlow
-            | Kind::HealthNotProbed
-            | Kind::RolloutStalled
-            | Kind::RolloutRolledBack
-            | Kind::ScaleCapped
-            | Kind::ProxyUpdateFailed
-            | Kind::ProxyReloadDeferred
-            | Kind::ProxyFull
-            | Kind::ProxyKilled
-            | Kind::ProxyDied
-            | Kind::CertificateRejected
-            | Kind::CertificateExpires
-            | Kind::MetricFailed
-            | Kind::LabelsRejected
-            | Kind::LabelsWarning
-            | Kind::StateMissing
-            | Kind::HistoryNotSaved
-            | Kind::WebhookFailed
-            | Kind::SwarmDegraded
-            | Kind::SwarmShort
-            | Kind::ServiceOrphaned => log::Level::Warn,
-            _ => log::Level::Info,
-        }
-    }
+kinds! {
+    ScaleUp Info "scale.up"
+    ScaleDown Info "scale.down"
+    ScaleCapped Warn "scale.capped"
+    ScheduleChanged Info "schedule.changed"
+    ReplicaStarted Info "replica.started"
+    ReplicaFailed Warn "replica.failed"
+    ReplicaNotReady Warn "replica.not_ready"
+    ReplicaDraining Info "replica.draining"
+    ReplicaDrainCancelled Info "replica.drain_cancelled"
+    ReplicaDrainTimedOut Warn "replica.drain_timed_out"
+    ReplicaExited Warn "replica.exited"
+    ReplicaRestarted Info "replica.restarted"
+    ReplicaRenamed Info "replica.renamed"
+    ReplicaRemoved Info "replica.removed"
+    ComposeStopped Info "compose.stopped"
+    ComposePaused Info "compose.paused"
+    ComposeUnpaused Info "compose.unpaused"
+    ContainerIgnored Warn "container.ignored"
+    ImagePulling Info "image.pulling"
+    ImagePulled Info "image.pulled"
+    CrashLoop Warn "health.crash_loop"
+    HealthUnhealthy Warn "health.unhealthy"
+    HealthRecovered Info "health.recovered"
+    HealthReplaced Info "health.replaced"
+    HealthSuspect Warn "health.suspect"
+    HealthStale Warn "health.stale"
+    HealthNotProbed Warn "health.not_probed"
+    RolloutStarted Info "rollout.started"
+    RolloutFinished Info "rollout.finished"
+    RolloutStalled Warn "rollout.stalled"
+    RolloutRolledBack Warn "rollout.rolled_back"
+    HoldSet Info "hold.set"
+    HoldReleased Info "hold.released"
+    ScalingPaused Info "scaling.paused"
+    ScalingResumed Info "scaling.resumed"
+    MetricFailed Warn "metric.failed"
+    MetricRecovered Info "metric.recovered"
+    ProxyReloaded Info "haproxy.reloaded"
+    ProxyReloadFailed Error "haproxy.reload_failed"
+    ProxyRolledBack Error "haproxy.rolled_back"
+    ProxyServersUpdated Info "haproxy.servers_updated"
+    ProxyUpdateFailed Warn "haproxy.update_failed"
+    ProxyReloadDeferred Warn "haproxy.reload_deferred"
+    RouteDeferred Info "route.deferred"
+    ProxyFull Warn "haproxy.full"
+    ProxyKilled Warn "haproxy.killed"
+    ProxyDied Warn "haproxy.died"
+    CertificateRejected Warn "certificate.rejected"
+    CertificateRenewed Info "certificate.renewed"
+    CertificateExpires Warn "certificate.expires"
+    DockerLost Error "docker.lost"
+    DockerBack Info "docker.back"
+    SwarmDegraded Warn "swarm.degraded"
+    SwarmRecovered Info "swarm.recovered"
+    SwarmShort Warn "swarm.short"
+    ServiceOrphaned Warn "service.orphaned"
+    StateDamaged Error "state.damaged"
+    StateMissing Warn "state.missing"
+    StateNotSaved Error "state.not_saved"
+    HistoryNotSaved Warn "history.not_saved"
+    WebhookFailed Warn "webhook.failed"
+    ConfigReloaded Info "config.reloaded"
+    ConfigRejected Error "config.rejected"
+    LabelsApplied Info "labels.applied"
+    LabelsRejected Warn "labels.rejected"
+    LabelsWarning Warn "labels.warning"
+    DaemonStarted Info "daemon.started"
+    DaemonSlow Warn "daemon.slow"
+    DaemonStopping Info "daemon.stopping"
 }
 
 impl fmt::Display for Event {

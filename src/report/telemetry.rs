@@ -76,7 +76,7 @@ impl Telemetry {
         for series in [Series::EventsDropped, Series::TickOverruns] {
             kept.begin(series, Vec::new());
         }
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().copied() {
             kept.begin(Series::Events, vec![("kind", kind.word().to_owned())]);
         }
         for result in RESULTS {

@@ -71,7 +71,7 @@ impl Project<'_> {
 fn configure(testbed: &Testbed) -> std::path::PathBuf {
     let dir = testbed.dir.path().display().to_string();
     let config = json!({
-        "autoscaler": { "check_interval": 1, "log_level": "debug", "state_dir": format!("{dir}/state") },
+        "autoscaler": { "check_interval": 1, "state_dir": format!("{dir}/state") },
         "docker": { "socket": testbed.docker_socket, "timeout": 10 },
         "api": { "listen": null, "socket": format!("{dir}/api.sock") },
         "load_balancer": {
@@ -226,7 +226,8 @@ fn a_flood_of_labels_costs_bounded_time_and_memory() {
         ];
         let of_compose =
             of_compose.map(|(key, value)| (format!("com.docker.compose.{key}"), json!(value)));
-        json!({ "Image": IMAGE, "Labels": many.chain(of_compose).collect::<serde_json::Map<_, _>>() })
+        let all: serde_json::Map<_, _> = many.chain(of_compose).collect();
+        json!({ "Image": IMAGE, "Labels": all })
     };
     let body = testbed.dir.write("flood.json", &labels(64 << 10).to_string());
     let url = "http://docker/v1.41/containers/create?name=flood-big-1";

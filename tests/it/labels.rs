@@ -1,5 +1,5 @@
-//! Labels in compose files, as `plimsoll check --compose` reads them: each file of tests/labels with
-//! what is printed about it. A first line `# beside: CONFIG` has the config file.
+//! Labels in compose files, as `plimsoll check --compose` reads them: each file of tests/labels
+//! with what is printed about it. A first line `# beside: CONFIG` has the config file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Number, Value, json};
 
 use crate::daemon::{Dir, PLIMSOLL};
+use crate::quickref::event_words;
 
 const SCHEMA: &str = "contrib/config.schema.json";
 /// No key is near it.
@@ -306,14 +307,11 @@ fn it_says_what_every_key_is_for() {
 
 #[test]
 fn it_knows_every_event() {
-    let source = fs::read_to_string("src/model/event.rs").unwrap();
-    let (_, source) = source.split_once("fn word(").unwrap();
-    let (source, _) = source.split_once("\n    }\n").unwrap();
-    let words: BTreeSet<&str> = source.split('"').skip(1).step_by(2).collect();
+    let words = event_words();
     let document = document();
     let listed = &document["$defs"]["webhook"]["properties"]["events"]["items"]["anyOf"][0]["enum"];
-    let listed: BTreeSet<&str> =
-        listed.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let listed: BTreeSet<String> =
+        listed.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect();
     assert!(20 <= words.len() && words == listed, "{words:?} but {listed:?}");
 }
 

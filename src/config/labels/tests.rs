@@ -182,8 +182,8 @@ fn a_mistake_names_container_and_label() {
         (
             "min",
             "\"2\"",
-            "min: must be a whole number from 0 to 1000, got \"\"2\"\"; the quotes are a part of the \
-             value: put them around the whole of a list's entry, or leave them out",
+            "min: must be a whole number from 0 to 1000, got \"\"2\"\"; the quotes are a part of \
+             the value: put them around the whole of a list's entry, or leave them out",
         ),
         ("max_replicas", "3", "max: sets the same key as label plimsoll.max_replicas; remove one"),
         ("cooldown_period.up.x", "3", "cooldown_period.up: must be a duration"),
@@ -208,10 +208,8 @@ fn a_mistake_names_container_and_label() {
     }
     check_bad(
         &[("config", "{ \"retry\":\n  5 }")],
-        &[
-            "container shop-web-1, label plimsoll.config:2:3: services.shop-web.retry: must be a text \
-           in double quotes, got 5",
-        ],
+        &["container shop-web-1, label plimsoll.config:2:3: services.shop-web.retry: must be a \
+           text in double quotes, got 5"],
     );
     check_bad(
         &[("config", "[1]")],
@@ -324,7 +322,8 @@ fn of_two_that_want_the_same_the_one_that_has_it_keeps_it() {
 fn the_file_outranks_labels() {
     let config = file(
         r#"{"services": {
-            "web": {"compose": {"project": "shop", "service": "front"}, "port": 80, "min_replicas": 1, "max_replicas": 1},
+            "web": {"compose": {"project": "shop", "service": "front"}, "port": 80,
+                "max_replicas": 1},
             "shop-api": {"image": "a", "port": 80, "max_replicas": 1, "listen": 81}}}"#,
     );
     let labels = [("port", "80"), ("max", "3")];
