@@ -8,6 +8,7 @@ mod check_compose;
 mod compose_file;
 mod completions;
 mod doctor;
+mod effective;
 mod events;
 mod explain;
 mod healthcheck;

@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::args::cli_command::RoutesArgs;
-use crate::cli::check;
+use crate::cli::effective;
 use crate::cli::output::{USAGE, complain, say};
 use crate::cli::table::{ended, table};
 use crate::cli::width;
-use crate::config::{self, host_name};
+use crate::config::host_name;
 use crate::model::config::Config;
 use crate::model::front_door::{FrontDoor, Frontend};
 use crate::model::route::{HostPattern, HttpRoute, RouteTable};
 
 pub(crate) fn routes(asked: &RoutesArgs) -> ExitCode {
-    let loaded = config::load(&asked.config.path);
-    let Some(config) = loaded.config else {
-        return check::refuse(&asked.config.path, &loaded.problems, "");
+    let config = match effective::config(&asked.config) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
     if config.front_door.frontends.is_empty() {
         return say("no frontends: `load_balancer.frontends` of the config names none\n");

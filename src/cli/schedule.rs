@@ -7,10 +7,9 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use crate::cli::args::cli_command::ScheduleArgs;
-use crate::cli::check;
+use crate::cli::effective;
 use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
-use crate::config;
 use crate::model::schedule::{EffectiveSchedule, Timetable};
 use crate::model::time::Wall;
 use crate::model::units;
@@ -22,9 +21,9 @@ const SPAN_DEFAULT: i64 = 7 * 24 * 3600;
 const SPAN_MAX: i64 = 100 * 366 * 24 * 3600;
 
 pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
-    let loaded = config::load(&asked.config.path);
-    let Some(config) = loaded.config else {
-        return check::refuse(&asked.config.path, &loaded.problems, "");
+    let config = match effective::config(&asked.config) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
     let service = config.services.values().find(|s| s.name.as_str() == asked.service);
     let Some(service) = service else {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::cli_command::SimulateArgs;
-use crate::cli::check;
+use crate::cli::effective;
 use crate::cli::output::{USAGE, complain, say};
 use crate::cli::schedule::instant;
 use crate::clock::SystemClock;
-use crate::config;
 use crate::model::config::Config;
 use crate::model::metric::Milli;
 use crate::model::service::Service;
@@ -39,9 +38,9 @@ impl From<String> for SimulateError {
 }
 
 pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
-    let loaded = config::load(&asked.config.path);
-    let Some(config) = loaded.config else {
-        return check::refuse(&asked.config.path, &loaded.problems, "");
+    let config = match effective::config(&asked.config) {
+        Ok(config) => config,
+        Err(code) => return code,
     };
     match run(asked, &config) {
         Ok(replayed) => show(asked, &replayed),

@@ -81,7 +81,7 @@ impl Controller {
         new.dry_run |= self.settings.is_dry_run;
         self.schedule.set_interval(now, new.check_interval);
         self.schedule.wake(now);
-        let changes = self.config.set_file(new);
+        let (changes, mut events) = self.config.set_file(new);
         self.metric_poller.watch(self.config.get(), now);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
@@ -90,6 +90,7 @@ impl Controller {
         // What kept failing may work with the new config.
         self.state.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.is_reloaded = true;
-        (Ok(message.clone()), vec![Event::new(Kind::ConfigReloaded, message)])
+        events.insert(0, Event::new(Kind::ConfigReloaded, message.clone()));
+        (Ok(message), events)
     }
 }

@@ -60,10 +60,10 @@ impl EffectiveConfig {
         &self.verdicts
     }
 
-    /// The file was read again. Gives the changes.
-    pub(crate) fn set_file(&mut self, file: Config) -> Vec<String> {
+    /// The file was read again. Gives the changes, and what to report of labels beside it.
+    pub(crate) fn set_file(&mut self, file: Config) -> (Vec<String>, Vec<Event>) {
         self.file = file;
-        self.resolve()
+        (self.resolve(), self.news())
     }
 
     /// Lists the containers, and follows their labels. What those configure anew is in the list.

@@ -60,6 +60,13 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     found
 }
 
+/// The config with the services that labels configure. Fails if the engine does not answer.
+pub(crate) fn effective(config: &Config) -> Result<Config> {
+    let engine = Docker::new(&config.fixed.docker, Arc::new(SystemClock::new()));
+    let (resolution, listed) = labelled(config, &engine);
+    listed.map(|_| resolution.config)
+}
+
 /// The config with the services that labels configure, and every container that is a replica.
 pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Result<Listing>) {
     let query = |config: &Config| ListQuery {
