@@ -14,6 +14,9 @@ use crate::model::owner::Owner;
 use crate::model::replica::ContainerId;
 use crate::model::service::{Adopted, ServiceName};
 
+/// Characters of a container's id that tools show.
+const SHORT_ID: usize = 12;
+
 /// Containers of one service of docker compose, one of which has labels for plimsoll.
 pub(crate) struct LabelledService<'a> {
     project: &'a str,
@@ -102,6 +105,16 @@ fn has_own(row: &ListedContainer, image: ImageLabels) -> bool {
     settings.is_cut || settings.settings.iter().any(is_own)
 }
 
+/// Until docker compose has removed a container, the one that replaces it has the old one's short
+/// id before its name.
+fn final_name(name: &str) -> &str {
+    let is_id = |id: &str| id.len() == SHORT_ID && id.bytes().all(|b| b.is_ascii_hexdigit());
+    match name.split_once('_') {
+        Some((id, rest)) if is_id(id) => rest,
+        _ => name,
+    }
+}
+
 impl Docker {
     /// The containers whose labels count.
     pub(super) fn newest<'r>(
@@ -131,11 +144,28 @@ impl Docker {
         LabelSet {
             project: service.project.to_owned(),
             service: service.service.to_owned(),
-            container: row.name().to_owned(),
+            container: final_name(row.name()).to_owned(),
             created: row.created(),
             labels: row.settings().settings.clone(),
             is_cut: row.settings().is_cut,
             facts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::final_name;
+
+    #[test]
+    fn a_replacement_has_its_final_name_from_the_start() {
+        for (name, wanted) in [
+            ("47c7ad68e35c_shop-web-1", "shop-web-1"),
+            ("shop-web-1", "shop-web-1"),
+            ("shop_web_1", "shop_web_1"),
+            ("47c7ad68e35_web-1", "47c7ad68e35_web-1"),
+        ] {
+            assert_eq!(final_name(name), wanted);
         }
     }
 }
