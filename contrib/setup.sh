@@ -1,8 +1,9 @@
 #!/bin/sh
 # Prepares this machine for `make demo`: installs missing programs (as root on a Debian-like system;
-# elsewhere it prints what to do) and starts dockerd if none answers. With the argument `test` it
-# prepares for `make test`, which also needs the programs of for_tests below, but none of them as a
-# service. It asks nothing, and is safe to run repeatedly and in parallel.
+# elsewhere it prints what to do) and starts dockerd if none answers. With the argument `compose` it
+# also gets docker compose v2, for `make demo-compose`. With the argument `test` it prepares for
+# `make test`, which also needs the programs of `further` below, but none of them as a service. It asks
+# nothing, and is safe to run repeatedly and in parallel.
 #
 # For special setups, and to try this script beside a running dockerd:
 #   PLIMSOLL_SETUP_SOCKET         where dockerd must answer        (/var/run/docker.sock)
@@ -21,9 +22,10 @@ exec_root=${PLIMSOLL_SETUP_EXEC_ROOT:-/var/run/docker}
 log=${PLIMSOLL_SETUP_LOG:-/var/log/plimsoll-dockerd.log}
 lock=${PLIMSOLL_SETUP_LOCK:-/run/plimsoll-setup.lock}
 dockerd_flags=${PLIMSOLL_SETUP_DOCKERD_FLAGS:-}
-for_tests=
 # One per line.
-[ "${1:-}" != test ] || for_tests='
+case ${1:-} in
+compose) further=$(docker compose version >/dev/null 2>&1 || echo compose-2.26) ;;
+test) further='
 axe-core
 chromium
 compose-2.26
@@ -43,7 +45,9 @@ ssh
 sshd
 tmux
 zsh
-'
+' ;;
+*) further= ;;
+esac
 
 # A user's PATH often lacks the directories of daemons.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -58,8 +62,8 @@ fail() {
     exit 1
 }
 
-# Programs of Debian 13, which the tests use in addition to those of this system; `make test` expects
-# these names.
+# Programs of Debian 13, which the tests use in addition to those of this system; `make test` and
+# `make demo-compose` expect these names.
 newer=/var/cache/plimsoll
 have() {
     case $1 in
@@ -77,7 +81,7 @@ have() {
 
 # Prints the missing commands, one per line.
 missing() {
-    for command in docker dockerd haproxy ip cc $for_tests; do
+    for command in docker dockerd haproxy ip cc $further; do
         have "$command" || echo "$command"
     done
 }
@@ -296,15 +300,15 @@ say_how_by_hand() {
         echo "setup: docker does not answer at $socket to user $(id -un)" >&2
     if have apt-get; then
         # shellcheck disable=SC2086 # a list of words
-        by_hand=$(packages_for $for_tests | tr '\n' ' ')
-        [ -z "$for_tests" ] || echo "setup: programs of Debian 13 are fetched as root only" >&2
+        by_hand=$(packages_for $further | tr '\n' ' ')
+        [ -z "$further" ] || echo "setup: programs of Debian 13 are fetched as root only" >&2
         fail "run this script as root (sudo $0), or by hand:" \
             "  sudo apt-get install docker.io iptables haproxy iproute2 gcc libc6-dev $by_hand" \
             "  sudo systemctl start docker    # or: sudo dockerd &" \
             "  sudo adduser $(id -un) docker     # then log in again"
     fi
     fail "this script installs only on Debian and its relatives; with your package manager get" \
-        "  Docker, HAProxy, iproute2, a C compiler$(echo "$for_tests" | tr '\n' ' ')" \
+        "  Docker, HAProxy, iproute2, a C compiler$(echo "$further" | tr '\n' ' ')" \
         "then start dockerd, for example: sudo systemctl start docker"
 }
 
