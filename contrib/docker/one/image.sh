@@ -1,11 +1,11 @@
 #!/bin/sh
 # Builds the image of plimsoll and HAProxy, and prints its tag and size.
 #
-#   contrib/docker/one/image.sh [TAG [BASE]]    from an unpacked release, after `make dist`, or where
-#                                               plimsoll is installed
+#   contrib/docker/one/image.sh [TAG [BASE [PLIMSOLL]]]
 #
 # BASE is an image of a Debian. Without it, and without the image plimsoll-debian:13, that is made once
-# by debootstrap, as root: no registry is needed. debian:13-slim does as well.
+# by debootstrap, as root: no registry is needed. debian:13-slim does as well. PLIMSOLL is the
+# executable: without it that of an unpacked release, of `make dist`, or the installed one.
 set -eu
 
 tag=${1:-plimsoll-haproxy}
@@ -22,6 +22,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
+find_plimsoll() {
+    for binary in "$top/plimsoll" "$top/dist/plimsoll" "$(command -v plimsoll)"; do
+        [ ! -x "$binary" ] || [ ! -f "$binary" ] || { echo "$binary" && return; }
+    done
+    fail "no plimsoll in $top or PATH; run make dist first"
+}
+
 make_base() {
     if ! command -v debootstrap >/dev/null || [ "$(id -u)" != 0 ]; then
         fail "image $base is missing: name one, like debian:13-slim, or install debootstrap and run" \
@@ -34,10 +41,7 @@ make_base() {
     rm -rf "$work/root"
 }
 
-for binary in "$top/plimsoll" "$top/dist/plimsoll" "$(command -v plimsoll)" ""; do
-    [ ! -x "$binary" ] || [ ! -f "$binary" ] || break
-done
-[ -n "$binary" ] || fail "no plimsoll in $top or PATH; run make dist first"
+binary=${3:-$(find_plimsoll)}
 if [ $# -lt 2 ] && ! docker image inspect "$base" >/dev/null 2>&1; then make_base; fi
 
 # The same times for the same release, which keeps Docker's cache.
