@@ -144,6 +144,9 @@ fn each_config_beside_a_compose_file_is_good_and_fits_it() {
     assert!(checked.status.success(), "{checked:?}");
     let project = named("contrib/docker/one/.env", "COMPOSE_PROJECT_NAME=", "\n");
     assert_eq!(named(config, "\"project\": \"", "\""), project.as_str());
+
+    let checked = plimsoll(&["check", "--compose", "contrib/docker/one/compose.labels.yaml"]);
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 #[test]
