@@ -21,6 +21,7 @@ FLAGS := $$(printf '%s\037%s\037%s\037%s' -Ctarget-feature=+crt-static \
 STATIC := CARGO_ENCODED_RUSTFLAGS="$(FLAGS)" cargo build --locked --release --target $(TARGET) $(LINKER)
 OUT := target/$(TARGET)/release
 IMAGE := plimsoll-demo-app:1
+DEMO_IMAGE := plimsoll-demo-haproxy:1
 # Of `make bench-haproxy` and `make soak`. REQUESTS=10000000 EVENTS=1000 RELOADS=200 is the long run.
 REQUESTS ?= 1000000
 EVENTS ?= 100
@@ -28,7 +29,7 @@ RELOADS ?= 20
 SOAK_MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench bench-haproxy soak check check-examples install uninstall dist deb release try-systemd try-vm setup setup-test image test-matrix
+.PHONY: help demo demo-compose test build bench bench-haproxy soak check check-examples install uninstall dist deb release try-systemd try-vm setup setup-test setup-compose image test-matrix
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,9 +40,17 @@ setup: ## install what is missing (Docker, HAProxy) and start Docker
 setup-test:
 	@contrib/setup.sh test
 
+setup-compose:
+	@contrib/setup.sh compose
+
 demo: setup image ## show the main job on a real Docker and a real HAProxy, in two minutes
 	@$(STATIC) --quiet --bin plimsoll --example demo
 	@$(OUT)/examples/demo --plimsoll $(OUT)/plimsoll --app $(OUT)/examples/app
+
+demo-compose: setup-compose image ## the same with docker compose: an app gets three labels; needs port 80
+	@$(STATIC) --quiet --bin plimsoll --example demo
+	@contrib/docker/one/image.sh $(DEMO_IMAGE) "$$(contrib/demo/base.sh)" $(OUT)/plimsoll
+	@$(OUT)/examples/demo --compose $(DEMO_IMAGE)
 
 test: setup-test image ## every test: unit, black box, and end to end on Docker and HAProxy
 	cargo test --locked --bin plimsoll --test it -- --test-threads=4

@@ -109,9 +109,9 @@ impl Harness {
 
     fn write_config(&self, haproxy: &Path) -> Result<(), String> {
         let text = fs::read_to_string(CONFIG).map_err(|error| format!("{CONFIG}: {error}"))?;
-        let text = put(&text, EXAMPLE_FOLDER, &self.folder.to_string_lossy())?;
-        let text = put(&text, EXAMPLE_LISTEN, &self.target.to_string())?;
-        let text = put(&text, EXAMPLE_HAPROXY, &haproxy.to_string_lossy())?;
+        let text = put(CONFIG, &text, EXAMPLE_FOLDER, &self.folder.to_string_lossy())?;
+        let text = put(CONFIG, &text, EXAMPLE_LISTEN, &self.target.to_string())?;
+        let text = put(CONFIG, &text, EXAMPLE_HAPROXY, &haproxy.to_string_lossy())?;
         fs::write(self.config(), text).map_err(|error| self.cannot("write the config", error))
     }
 
@@ -192,7 +192,7 @@ fn need_nobody_by_hand() -> Result<(), String> {
 
 /// Locked before the others are looked at: of two demos that start at once, none may take the other
 /// for a leftover.
-fn own_folder() -> Result<(PathBuf, File), String> {
+pub(crate) fn own_folder() -> Result<(PathBuf, File), String> {
     let folder = env::temp_dir().join(format!("{FOLDER_PREFIX}{}", process::id()));
     let make = || {
         if folder.exists() {
@@ -209,7 +209,7 @@ fn own_folder() -> Result<(PathBuf, File), String> {
 }
 
 /// The folders of demos that were killed before they could tidy up, or kept theirs for a look.
-fn leftovers(own: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn leftovers(own: &Path) -> Result<Vec<PathBuf>, String> {
     let mut leftovers = Vec::new();
     for folder in demo_folders().filter(|folder| folder != own) {
         match File::open(&folder).map(|opened| opened.try_lock()) {
@@ -233,7 +233,7 @@ fn demo_folders() -> impl Iterator<Item = PathBuf> {
     entries.filter(move |e| e.file_name().to_str().is_some_and(is_ours)).map(|e| e.path())
 }
 
-fn clear(folder: &Path) -> Result<(), String> {
+pub(crate) fn clear(folder: &Path) -> Result<(), String> {
     end_all_from(folder)?;
     let removed = fs::remove_dir_all(folder);
     removed.map_err(|error| format!("cannot remove {}: {error}", folder.display()))
@@ -245,9 +245,9 @@ fn free_address() -> Result<SocketAddr, String> {
     address.map_err(|error| format!("no free port on 127.0.0.1: {error}"))
 }
 
-fn put(text: &str, example: &str, real: &str) -> Result<String, String> {
+pub(crate) fn put(file: &str, text: &str, example: &str, real: &str) -> Result<String, String> {
     if !text.contains(example) {
-        return Err(format!("{CONFIG} does not name {example}, which the demo has to replace"));
+        return Err(format!("{file} does not name {example}, which the demo has to replace"));
     }
     Ok(text.replace(example, real))
 }
@@ -261,12 +261,12 @@ fn remove_containers() -> Result<(), String> {
     run(remove.args(ids.lines()), DOCKER_WITHIN).map(drop)
 }
 
-fn docker(args: &[&str]) -> Command {
+pub(crate) fn docker(args: &[&str]) -> Command {
     let mut command = Command::new("docker");
     docker_env(command.args(args));
     command
 }
 
-fn docker_env(command: &mut Command) -> &mut Command {
+pub(crate) fn docker_env(command: &mut Command) -> &mut Command {
     command.env("DOCKER_HOST", format!("unix://{DOCKER_SOCKET}")).env_remove("DOCKER_CONTEXT")
 }

@@ -1,15 +1,18 @@
 //! Shows plimsoll's main job on a real Docker and a real HAProxy, in well under two minutes: a
 //! service is loaded until it has four replicas and left alone until it is back to one, while
-//! clients of every kind watch for a failed request. `make demo` builds and runs it.
+//! clients of every kind watch for a failed request. `make demo` builds and runs it. With
+//! `--compose` it shows the same for a project of docker compose; `make demo-compose` does that.
 #![allow(clippy::disallowed_methods, reason = "a show for people runs in real time")]
 
 #[path = "../../tests/common/load.rs"]
 mod load;
+mod compose;
+mod harness;
 mod process;
+mod project;
 mod report;
 mod screen;
 mod show;
-mod harness;
 mod watch;
 
 use std::env;
@@ -25,14 +28,24 @@ use crate::screen::{Colour, Screen};
 use crate::show::{QUIET, Show};
 
 const USAGE: &str = "usage: demo --plimsoll PATH --app PATH [--seconds N]
+       demo --compose IMAGE
 
   --plimsoll PATH  the daemon to show
   --app PATH       the static example app, which becomes the image that it runs
   --seconds N      how long the heavy load lasts: 15 to 50, default 30
+  --compose IMAGE  the image of plimsoll and HAProxy, to be shown with docker compose
 
-Run it from the top of the repository; `make demo` builds both and does so.
+Run it from the top of the repository; `make demo` and `make demo-compose` build what it needs
+and do so.
 ";
 const HEAVY_SECONDS: u64 = 30;
+
+enum Wish {
+    Help,
+    Daemon(Options),
+    /// This image.
+    Compose(String),
+}
 
 pub(crate) struct Options {
     plimsoll: PathBuf,
@@ -42,18 +55,22 @@ pub(crate) struct Options {
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let options = match options(env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+    let wish = match wish(env::args_os().skip(1)) {
+        Ok(wish) => wish,
         Err(trouble) => {
             eprint!("demo: {trouble}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match run(&options, started) {
+    let shown = match &wish {
+        Wish::Help => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Wish::Daemon(options) => run(options, started),
+        Wish::Compose(image) => compose::play(image, started),
+    };
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::ActionError(trouble)) => {
             eprintln!("demo: {trouble}");
@@ -64,18 +81,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// `None` when only help is asked for.
-fn options(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
+fn wish(mut args: impl Iterator<Item = OsString>) -> Result<Wish, String> {
     let mut plimsoll = None;
     let mut app = None;
     let mut seconds = HEAVY_SECONDS;
     while let Some(arg) = args.next() {
         let name = arg.to_string_lossy().into_owned();
         if name == "-h" || name == "--help" {
-            return Ok(None);
+            return Ok(Wish::Help);
         }
         let mut value = || args.next().ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
+            "--compose" => {
+                let image = value()?;
+                return match (image.into_string(), args.next()) {
+                    (Ok(image), None) => Ok(Wish::Compose(image)),
+                    _ => Err("--compose has one value, and nothing beside it".to_owned()),
+                };
+            }
             "--plimsoll" => plimsoll = Some(PathBuf::from(value()?)),
             "--app" => app = Some(PathBuf::from(value()?)),
             "--seconds" => {
@@ -90,7 +113,7 @@ fn options(mut args: impl Iterator<Item = OsString>) -> Result<Option<Options>, 
     }
     let plimsoll = plimsoll.ok_or("--plimsoll is missing")?;
     let app = app.ok_or("--app is missing")?;
-    Ok(Some(Options { plimsoll, app, heavy: Duration::from_secs(seconds) }))
+    Ok(Wish::Daemon(Options { plimsoll, app, heavy: Duration::from_secs(seconds) }))
 }
 
 fn run(options: &Options, started: Instant) -> Result<(), Stop> {

@@ -18,7 +18,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(8);
 const BACK_WITHIN: Duration = Duration::from_secs(40);
 const LAST_LOOK: Duration = Duration::from_secs(3);
 /// Longer than any answer may take here, so that a hanging one counts as failed.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The rate that is shown is the average over so many samples.
 const RATE_SAMPLES: usize = 3;
 
@@ -229,7 +229,7 @@ impl Show<'_> {
 }
 
 /// In every phase: a little of everything that a reload or a removal may cut.
-fn steady_clients() -> Vec<Client> {
+pub(crate) fn steady_clients() -> Vec<Client> {
     let mut clients = clients(Kind::Slow, "/slow?ms=800", 3, Duration::ZERO);
     clients.extend(self::clients(Kind::KeepAlive, "/", 1, Duration::from_millis(500)));
     clients.extend(self::clients(Kind::Close, "/", 1, Duration::from_millis(500)));
@@ -239,7 +239,7 @@ fn steady_clients() -> Vec<Client> {
 /// Around 39 requests a second of 17 ms each: two thirds of a core, where a replica has a quarter.
 /// Many that pause long rather than few that pause briefly: on a busy machine, where answers take
 /// longer, they ask for nearly as much.
-fn heavy_clients() -> Vec<Client> {
+pub(crate) fn heavy_clients() -> Vec<Client> {
     let pause = Duration::from_millis(370);
     let mut clients = clients(Kind::KeepAlive, "/burn?ms=17", 9, pause);
     clients.extend(self::clients(Kind::Close, "/burn?ms=17", 7, pause));
