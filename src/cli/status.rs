@@ -197,7 +197,10 @@ fn trouble(all: &Value, service: &Value) -> u8 {
 fn daemon(all: &Value, paint: Paint, width: usize) -> String {
     let uptime = span(all["uptime_s"].as_u64().unwrap_or(0));
     let version = word(&all["version"]);
-    let config = word(&all["config"]);
+    let config = match &all["config"] {
+        Value::Null => "no config file: labels configure services".to_owned(),
+        file => word(file),
+    };
     let interval = amount(&all["check_interval_s"], &Value::from("s"));
     let mut out = format!("plimsoll {version}, up {uptime}, checks every {interval}\n{config}\n");
     if all["dry_run"] == true {

@@ -85,8 +85,8 @@ impl Controller {
         self.metric_poller.watch(self.config.get(), now);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
-        let message =
-            format!("{}, {}: {changes}", self.settings.config_file, self.config().counted());
+        let file = self.settings.config_file.as_deref().unwrap_or("labels");
+        let message = format!("{file}, {}: {changes}", self.config().counted());
         // What kept failing may work with the new config.
         self.state.memory.services.values_mut().for_each(|s| s.failures = Failures::default());
         self.is_reloaded = true;

@@ -107,7 +107,9 @@ impl EffectiveConfig {
         }
         self.sets = sets;
         let before = self.effective.services.clone();
-        let mut events: Vec<Event> = self.resolve().into_iter().map(applied).collect();
+        let changes = self.resolve();
+        let mut events: Vec<Event> =
+            changes.into_iter().map(|change| applied(change, &self.effective)).collect();
         events.extend(self.news());
         let after = &self.effective.services;
         let names = before.keys().chain(after.keys());
@@ -167,8 +169,20 @@ impl EffectiveConfig {
     }
 }
 
-/// With the name of the service apart, where the change is of one.
-fn applied(change: String) -> Event {
+/// With the name of the service apart, where the change is of one. Labels change nothing else but
+/// whether the default frontend is open.
+fn applied(change: String, config: &Config) -> Event {
+    if change == "load_balancer.frontends" {
+        let ports = config.front_door.frontends.iter().map(|frontend| frontend.listen.to_string());
+        let open: Vec<String> = ports.collect();
+        return Event::new(
+            Kind::LabelsApplied,
+            match open.is_empty() {
+                true => "the default frontend is closed: no label has a route".to_owned(),
+                false => format!("the default frontend is opened for routes: {}", open.join(", ")),
+            },
+        );
+    }
     let name = change.strip_prefix("services.").and_then(|rest| {
         let end = rest.find([':', ' ']).unwrap_or(rest.len());
         Some(rest.get(..end)?.to_owned())

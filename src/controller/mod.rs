@@ -97,8 +97,8 @@ pub(crate) struct Ticked {
 
 /// Settings that no reload changes.
 pub(crate) struct Settings {
-    /// As it is shown.
-    pub(crate) config_file: String,
+    /// As it is shown. `None`: there was none at the start.
+    pub(crate) config_file: Option<String>,
     /// Set on the command line: it outlives a reload of the config.
     pub(crate) is_dry_run: bool,
     /// Healthy replicas are probed on.

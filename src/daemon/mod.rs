@@ -186,7 +186,7 @@ fn settings(options: &Options) -> Settings {
     let file = &options.config_file.path;
     let file = path::absolute(file).unwrap_or_else(|_| file.clone());
     Settings {
-        config_file: file.display().to_string(),
+        config_file: (!options.config_file.is_absent()).then(|| file.display().to_string()),
         is_dry_run: options.dry_run,
         probes_healthy: true,
     }

@@ -74,9 +74,15 @@ impl LabelledService<'_> {
             }
         }
         let (_, row) = newest?;
-        let is_own = docker.by_image(row.image_id(), |image| has_own(row, image));
+        let is_own = docker.by_image(row.image_id(), |image| match image {
+            ImageLabels::Pending => None,
+            ImageLabels::Are(_) | ImageLabels::Unknown => Some(has_own(row, image)),
+        });
         let count = u32::try_from(own.len()).unwrap_or(u32::MAX);
-        is_own.then_some((row, Some(count)))
+        match is_own {
+            None => Some((row, None)),
+            Some(is_own) => is_own.then_some((row, Some(count))),
+        }
     }
 
     fn identity(
@@ -93,16 +99,23 @@ impl LabelledService<'_> {
     }
 }
 
-/// Whether it has a label that its image does not have: an image that somebody else made is not to
-/// route requests to itself.
 fn has_own(row: &ListedContainer, image: ImageLabels) -> bool {
-    let settings = row.settings();
-    let is_own = |(key, value): (&String, &String)| match image {
-        ImageLabels::Are(image) => image.get(&format!("{LABEL_PREFIX}{key}")) != Some(value),
+    row.settings().is_cut || !own_labels(row, image).is_empty()
+}
+
+/// Those that its image does not have: an image that somebody else made is not to route requests to
+/// itself.
+fn own_labels(row: &ListedContainer, image: ImageLabels) -> BTreeMap<String, String> {
+    let is_own = |key: &str, value: &str| match image {
+        ImageLabels::Are(image) => {
+            image.get(&format!("{LABEL_PREFIX}{key}")).is_none_or(|inherited| inherited != value)
+        }
         ImageLabels::Pending => false,
         ImageLabels::Unknown => true,
     };
-    settings.is_cut || settings.settings.iter().any(is_own)
+    let labels = row.settings().settings.iter();
+    let own = labels.filter(|(key, value)| is_own(key, value));
+    own.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Until docker compose has removed a container, the one that replaces it has the old one's short
@@ -146,7 +159,7 @@ impl Docker {
             service: service.service.to_owned(),
             container: final_name(row.name()).to_owned(),
             created: row.created(),
-            labels: row.settings().settings.clone(),
+            labels: self.by_image(row.image_id(), |image| own_labels(row, image)),
             is_cut: row.settings().is_cut,
             facts,
         }
@@ -155,7 +168,7 @@ impl Docker {
 
 #[cfg(test)]
 mod tests {
-    use super::final_name;
+    use crate::docker::label_sets::final_name;
 
     #[test]
     fn a_replacement_has_its_final_name_from_the_start() {

@@ -19,7 +19,8 @@ use crate::model::time::{Moment, Wall};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    pub(crate) config_file: String,
+    /// `None`: there is none, and labels configure services.
+    pub(crate) config_file: Option<String>,
     /// The time of the status, on both clocks.
     pub(crate) now: Moment,
     pub(crate) at: Wall,

@@ -228,7 +228,7 @@ pub(crate) fn controller(
     now: Moment,
 ) -> Controller {
     let settings = Settings {
-        config_file: "made up".to_owned(),
+        config_file: Some("made up".to_owned()),
         is_dry_run: false,
         probes_healthy: scenario.chance.is_drawn(),
     };

@@ -164,7 +164,7 @@ impl Problems {
         let mut found = of_daemon(status);
         found.extend(self.deaths());
         for service in &status.services {
-            found.extend(of_service(service));
+            found.extend(of_service(service, status.check_interval));
             // Without Docker nothing is known of replicas.
             if status.docker_error.is_none() {
                 found.extend(of_replicas(service));
@@ -291,7 +291,7 @@ fn of_daemon(status: &Status) -> Vec<Candidate> {
     found
 }
 
-fn of_service(service: &ServiceStatus) -> Vec<Candidate> {
+fn of_service(service: &ServiceStatus, check_interval: Duration) -> Vec<Candidate> {
     let mut found = Vec::new();
     let name = service.name.as_str();
     let mut add = |kind, message: String| found.push(Candidate::new(kind, message).service(name));
@@ -316,7 +316,9 @@ fn of_service(service: &ServiceStatus) -> Vec<Candidate> {
     let failing = measured.filter_map(|m| Some(format!("{}: {}", m.name, m.failure.as_ref()?)));
     let failing: Vec<String> = failing.collect();
     if !failing.is_empty() {
-        add(ProblemKind::MetricFailed, failing.join("; "));
+        let candidate = Candidate::new(ProblemKind::MetricFailed, failing.join("; ")).service(name);
+        // The first evaluation of a replica has nothing to compare with.
+        found.push(Candidate { grace: check_interval, ..candidate });
     }
     found
 }

@@ -69,7 +69,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
 
 fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
     Status {
-        config_file: String::new(),
+        config_file: None,
         now: Moment::default(),
         at: Wall(at),
         started: Moment::default(),
