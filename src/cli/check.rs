@@ -16,6 +16,14 @@ use crate::preflight::live::{self, HostProblem};
 pub(crate) fn check(asked: &CheckArgs) -> ExitCode {
     match &asked.compose {
         Some(compose) => check_compose(compose, asked),
+        None if asked.config.is_absent() => {
+            let path = asked.config.path.display();
+            complain(&format!(
+                "{path} does not exist, so labels of docker compose's containers are the config; \
+                 check them with --compose FILE, or name a config with --config FILE"
+            ));
+            ExitCode::FAILURE
+        }
         None => check_config(&asked.config.path, asked.json, asked.live),
     }
 }

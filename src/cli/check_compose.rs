@@ -92,7 +92,10 @@ impl ComposeChecker<'_> {
             let Some(name) = name.strip_prefix(LABEL_PREFIX) else { return };
             let text = words(value).unwrap_or_default();
             let place = self.compose.place(service, &["labels", key]);
-            labels.insert(name.to_owned(), self.compose.expand(&text));
+            match self.compose.expanded(&text) {
+                Ok(text) => drop(labels.insert(name.to_owned(), text)),
+                Err(why) => problems.push(self.problem((service, &["labels", key]), why, false)),
+            }
             if places.insert(name.to_owned(), place).is_some() {
                 let message = "is defined twice; remove one of the two".to_owned();
                 problems.push(self.problem((service, &["labels", key]), message, false));
@@ -188,6 +191,17 @@ impl ComposeChecker<'_> {
             let message = format!(
                 "{LABEL_PREFIX}port is not set, and the file exposes no port: the image has to \
                  expose exactly one"
+            );
+            add("labels", &message, true);
+        }
+        let port = labels.set.labels.get("port").and_then(|port| port.trim().parse().ok());
+        let exposed = self.compose.ports(body);
+        if let Some(port) = port.filter(|port: &u16| !exposed.is_empty() && !exposed.contains(port))
+        {
+            let exposed: Vec<String> = exposed.iter().map(u16::to_string).collect();
+            let message = format!(
+                "{LABEL_PREFIX}port is {port}, the port in the container, and the file exposes {}",
+                exposed.join(", ")
             );
             add("labels", &message, true);
         }

@@ -58,6 +58,14 @@ impl ComposeFile {
             }
             service.is_object()
         });
+        if document.get("include").is_some() {
+            ignored.push((0, "the files of `include` are not read".to_owned()));
+        }
+        for (name, service) in &services {
+            if service.get("extends").is_some() {
+                ignored.push((0, format!("services.{name}: what `extends` names is not read")));
+            }
+        }
         let variables = dot_env(file);
         let mut compose =
             ComposeFile { project: String::new(), services, ignored, places, variables };
@@ -96,9 +104,14 @@ impl ComposeFile {
         std::env::var(name).ok().or_else(|| self.variables.get(name).cloned())
     }
 
-    /// With variables replaced as compose does it.
+    /// With variables replaced as compose does it, or why compose would refuse the file.
+    pub(crate) fn expanded(&self, text: &str) -> Result<String, String> {
+        expand(text, &|name| self.variable(name), 0)
+    }
+
+    /// Empty where compose would refuse the file.
     pub(crate) fn expand(&self, text: &str) -> String {
-        expand(text, &|name| self.variable(name))
+        self.expanded(text).unwrap_or_default()
     }
 
     pub(crate) fn published(&self, service: &Map<String, Value>) -> Vec<ComposePort> {
@@ -116,6 +129,8 @@ impl ComposeFile {
                 let text = self.expand(&words(other)?);
                 let (text, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
                 let (outside, inside) = match text.rsplit_once(':') {
+                    // Without a number Docker chooses one.
+                    Some((outside, inside)) if outside.ends_with(':') => (None, inside),
                     Some((outside, inside)) => (Some(outside.to_owned()), inside),
                     None => (None, text),
                 };
@@ -184,8 +199,16 @@ fn dot_env(file: &Path) -> BTreeMap<String, String> {
     text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(pair).collect()
 }
 
-/// `$NAME`, `${NAME}`, `${NAME:-default}`. An unset variable is empty, as with compose.
-fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+/// Variables inside the defaults of others, at most.
+const EXPAND_DEPTH_MAX: usize = 8;
+
+/// As docker compose replaces variables: an unset one is empty. Fails where compose does: a variable
+/// that the file needs is not set.
+fn expand(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    depth: usize,
+) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -193,14 +216,12 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
         if let Some(after) = after.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((inner, after)) =
-            after.strip_prefix('{').and_then(|inner| inner.split_once('}'))
-        {
-            let end = inner.find([':', '-', '?', '+']).unwrap_or(inner.len());
-            let (name, modifier) = inner.split_at(end);
-            let default = modifier.strip_prefix(":-").or(modifier.strip_prefix('-'));
-            let value = variable(name).filter(|v| !v.is_empty());
-            out += &value.unwrap_or(default.unwrap_or_default().to_owned());
+        } else if after.starts_with('{') {
+            // What is not closed, or nested deeper than anybody writes, stands for itself.
+            let Some((inner, after)) = braced(after).filter(|_| depth < EXPAND_DEPTH_MAX) else {
+                return Ok(format!("{out}${after}"));
+            };
+            out += &substituted(inner, variable, depth)?;
             rest = after;
         } else {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -212,7 +233,46 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
             rest = &after[end..];
         }
     }
-    out + rest
+    Ok(out + rest)
+}
+
+/// What stands in the braces that the text begins with, and what follows them.
+fn braced(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('{')?;
+    let mut depth = 1;
+    let end = inner.char_indices().find(|(_, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => (),
+        }
+        depth == 0
+    });
+    let (end, _) = end?;
+    Some((&inner[..end], &inner[end + 1..]))
+}
+
+/// `NAME`, or with an operator: `-` a default, `+` a replacement, `?` a complaint; with a colon, an
+/// empty value counts as unset.
+fn substituted(
+    inner: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    depth: usize,
+) -> Result<String, String> {
+    let end = inner.find([':', '-', '?', '+']).unwrap_or(inner.len());
+    let (name, operator) = inner.split_at(end);
+    let value = variable(name);
+    let (value, operator) = match operator.strip_prefix(':') {
+        Some(operator) => (value.filter(|value| !value.is_empty()), operator),
+        None => (value, operator),
+    };
+    let more = operator.get(1..).unwrap_or_default();
+    match (value, operator.chars().next()) {
+        (Some(_), Some('+')) | (None, Some('-')) => expand(more, variable, depth + 1),
+        (None, Some('?')) => Err(format!("the variable {name} is not set: {more}")),
+        (None, _) => Ok(String::new()),
+        (Some(value), _) => Ok(value),
+    }
 }
 
 pub(crate) fn list(value: Option<&Value>) -> Vec<&Value> {
@@ -226,5 +286,36 @@ pub(crate) fn words(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(is) => Some(is.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::compose_file::expand;
+
+    #[test]
+    fn variables_are_replaced_as_compose_does_it() {
+        let variable = |name: &str| match name {
+            "A" => Some("1".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        for (text, want) in [
+            ("$A ${A} $B ${B} $$A $", "1 1   $A $"),
+            ("${A:-2} ${EMPTY:-2} ${EMPTY-2} ${B-2}", "1 2  2"),
+            ("${A:+2} ${EMPTY:+2}|${EMPTY+2} ${B+2}", "2 |2 "),
+            ("${B:-${A}} ${B:-${C:-3}}x", "1 3x"),
+            ("${A:?no} ${EMPTY?no}", "1 "),
+            ("${A", "${A"),
+            ("${B:-a}b}", "ab}"),
+        ] {
+            assert_eq!(expand(text, &variable, 0).as_deref(), Ok(want), "{text}");
+        }
+        for text in ["${B:?say which}", "${EMPTY:?say which}", "${B?say which}"] {
+            let why = expand(text, &variable, 0).unwrap_err();
+            assert!(why.ends_with("is not set: say which"), "{why}");
+        }
+        let deep = "${B:-".repeat(100_000) + &"}".repeat(100_000);
+        assert!(expand(&deep, &variable, 0).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
-use crate::config::labels::tree::{LabelTree, index};
+use crate::config::labels::tree::{LabelTree, index, quotes_hint, truth};
 use crate::config::problem::{Problem, plain};
 use crate::config::secret;
 use crate::model::label_set::LABEL_PREFIX;
@@ -233,7 +233,7 @@ impl<'a> Node<'a> {
     pub(crate) fn flag(&self) -> Option<bool> {
         match self.value {
             Value::BooleanLit(lit) => Some(lit.value),
-            _ => self.label().and_then(|label| label.trim().parse().ok()),
+            _ => self.label().and_then(truth),
         }
     }
 
@@ -249,13 +249,7 @@ impl<'a> Node<'a> {
         if self.is_bad {
             return None;
         }
-        let quotes = match self.label().map(str::as_bytes) {
-            Some([b'"', .., b'"'] | [b'\'', .., b'\'']) => {
-                "; the quotes are a part of the value: put them around the whole of a list's \
-                 entry, or leave them out"
-            }
-            Some(_) | None => "",
-        };
+        let quotes = self.label().map_or("", quotes_hint);
         self.error(format!("must be {allowed}, got {}{quotes}", self.found()));
         None
     }

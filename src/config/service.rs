@@ -147,7 +147,7 @@ fn of_swarm(section: &Section) {
 }
 
 /// Another service with the same Swarm service: the two would overwrite each other's number.
-pub(crate) fn twin<'s>(
+fn twin<'s>(
     services: &'s BTreeMap<ServiceName, Arc<Service>>,
     service: &Service,
 ) -> Option<&'s ServiceName> {

@@ -28,7 +28,7 @@ pub(crate) struct EffectiveConfig {
     verdicts: Vec<LabelVerdict>,
     /// Errors and warnings that were reported and stand, each with its service. Without the
     /// container: the same mistake in the next one is no news.
-    told: BTreeSet<(String, String)>,
+    told: BTreeSet<(Kind, String, String)>,
 }
 
 impl EffectiveConfig {
@@ -54,6 +54,16 @@ impl EffectiveConfig {
     /// The last good set of each service, to be remembered.
     pub(crate) fn good(&self) -> &[LabelSet] {
         &self.good
+    }
+
+    /// Services whose labels are refused or ignored, by the names that they would have: their
+    /// replicas are not to be removed as nobody's.
+    pub(crate) fn unconfigured(&self) -> BTreeSet<String> {
+        let names = self.verdicts.iter().filter(|verdict| match verdict.outcome {
+            LabelOutcome::Rejected | LabelOutcome::Ignored => true,
+            LabelOutcome::Applied | LabelOutcome::LastGood => false,
+        });
+        names.map(|verdict| verdict.name.clone()).collect()
     }
 
     pub(crate) fn verdicts(&self) -> &[LabelVerdict] {
@@ -105,6 +115,9 @@ impl EffectiveConfig {
         if sets == self.sets {
             return (Vec::new(), BTreeSet::new());
         }
+        if !self.file.labels {
+            return (Vec::new(), BTreeSet::new());
+        }
         self.sets = sets;
         let before = self.effective.services.clone();
         let changes = self.resolve();
@@ -122,8 +135,11 @@ impl EffectiveConfig {
         let Resolution { config, good, verdicts } = resolve(&self.file, sets, &self.good);
         let changes = diff::changes(&self.effective, &config);
         self.effective = config;
-        self.good = good;
         self.verdicts = verdicts;
+        // While labels are off, what was good waits for them to be on again.
+        if self.file.labels {
+            self.good = good;
+        }
         changes
     }
 
@@ -142,7 +158,7 @@ impl EffectiveConfig {
             {
                 for text in texts {
                     // Compose gives a container its name only after it has made it.
-                    let key = (name.clone(), text.replace(&verdict.container, ""));
+                    let key = (kind, name.clone(), text.replace(&verdict.container, ""));
                     let so = if kind == Kind::LabelsRejected {
                         format!("; {so}")
                     } else {
@@ -155,8 +171,9 @@ impl EffectiveConfig {
                 }
             }
         }
-        let rejected = |told: &BTreeSet<(String, String)>| -> BTreeSet<String> {
-            told.iter().map(|(name, _)| name.clone()).collect()
+        let rejected = |told: &BTreeSet<(Kind, String, String)>| -> BTreeSet<String> {
+            let errors = told.iter().filter(|(kind, ..)| *kind == Kind::LabelsRejected);
+            errors.map(|(_, name, _)| name.clone()).collect()
         };
         let was = rejected(&self.told);
         let is = rejected(&now);
@@ -189,4 +206,93 @@ fn applied(change: String, config: &Config) -> Event {
     });
     let event = Event::new(Kind::LabelsApplied, change);
     name.iter().fold(event, |event, name| event.service(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+    use crate::controller::effective_config::EffectiveConfig;
+    use crate::model::config::Config;
+    use crate::model::label_set::{ContainerFacts, LabelSet};
+
+    fn file(text: &str) -> Config {
+        parse("config.json", text).config.unwrap()
+    }
+
+    fn effective() -> EffectiveConfig {
+        EffectiveConfig::new(file(r#"{"services": {}}"#), Vec::new())
+    }
+
+    fn web(labels: &[(&str, &str)]) -> LabelSet {
+        let base = [("port", "80"), ("max", "3")].into_iter().chain(labels.iter().copied());
+        LabelSet {
+            project: "shop".to_owned(),
+            service: "web".to_owned(),
+            container: "shop-web-1".to_owned(),
+            created: 1,
+            labels: base.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            is_cut: false,
+            facts: Some(ContainerFacts { replicas: 1, ..ContainerFacts::default() }),
+        }
+    }
+
+    /// What is reported, without the levels.
+    fn follow(config: &mut EffectiveConfig, sets: Vec<LabelSet>) -> Vec<String> {
+        let (events, _) = config.follow(sets);
+        events.iter().map(|event| format!("{}: {}", event.kind.word(), event.message)).collect()
+    }
+
+    #[test]
+    fn each_problem_is_told_once_and_its_end_too() {
+        let mut config = effective();
+        let applied = "labels.applied: services.shop-web is new";
+        assert_eq!(follow(&mut config, vec![web(&[])]), [applied]);
+        assert_eq!(follow(&mut config, vec![web(&[])]), [""; 0]);
+        let bad = || web(&[("prot", "1")]);
+        let rejected = "labels.rejected: container shop-web-1, label plimsoll.prot: unknown key; did \
+                        you mean `port`?; the last good labels stay in force";
+        assert_eq!(follow(&mut config, vec![bad()]), [rejected]);
+        let other = LabelSet { container: "shop-web-2".to_owned(), created: 2, ..bad() };
+        assert_eq!(follow(&mut config, vec![other]), [""; 0], "the same in another container");
+        let resolved = "labels.rejected: resolved: nothing is wrong with its labels any more";
+        assert_eq!(follow(&mut config, vec![web(&[])]), [resolved]);
+        assert_eq!(follow(&mut config, Vec::new()), ["labels.applied: services.shop-web is gone"]);
+    }
+
+    #[test]
+    fn what_is_only_warned_of_was_never_rejected() {
+        let text = r#"{"services": {"shop-web": {"image": "a", "port": 80, "max_replicas": 1}}}"#;
+        let mut config = EffectiveConfig::new(file(text), Vec::new());
+        let told = follow(&mut config, vec![web(&[])]);
+        assert!(
+            told[0].starts_with("labels.warning: container shop-web-1: its labels are ignored")
+        );
+        assert_eq!(config.unconfigured(), ["shop-web".to_owned()].into());
+        assert_eq!(follow(&mut config, Vec::new()), [""; 0]);
+    }
+
+    #[test]
+    fn labels_that_are_turned_off_and_on_are_as_before() {
+        let mut config = effective();
+        follow(&mut config, vec![web(&[])]);
+        follow(&mut config, vec![web(&[("prot", "1")])]);
+        config.set_file(file(r#"{"autoscaler": {"labels": false}, "services": {}}"#));
+        assert!(config.get().services.is_empty());
+        assert_eq!(follow(&mut config, Vec::new()), [""; 0]);
+        config.set_file(file(r#"{"services": {}}"#));
+        assert_eq!(config.get().services.len(), 1, "the last good ones");
+    }
+
+    #[test]
+    fn what_is_not_known_yet_stays_as_it_was() {
+        let mut config = effective();
+        let unknown = || LabelSet { labels: [].into(), facts: None, ..web(&[]) };
+        assert_eq!(follow(&mut config, vec![unknown()]), [""; 0]);
+        follow(&mut config, vec![web(&[])]);
+        assert_eq!(follow(&mut config, vec![unknown()]), [""; 0]);
+        assert_eq!(config.get().services.len(), 1);
+        // As after a restart of the daemon.
+        let again = EffectiveConfig::new(file(r#"{"services": {}}"#), config.good().to_vec());
+        assert_eq!(again.get(), config.get());
+    }
 }

@@ -392,6 +392,7 @@ impl Controller {
         let known = observe::known(&self.state.memory);
         // The tick reports errors of either.
         let Listed { listing, mut events, .. } = self.config.list(adapters.engine, known);
+        self.metric_poller.watch(self.config.get(), adapters.clock.now());
         let containers = listing.unwrap_or_default().containers;
         let proxy = adapters.proxy.look(false).ok();
         let memory = &self.state.memory;

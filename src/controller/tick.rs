@@ -141,6 +141,7 @@ pub(crate) fn tick(
     // Observe, first what the config is now.
     let (answers, told, is_reconfigured) = ask(adapters, &mut state.memory, input.config);
     events.extend(told);
+    let unconfigured = input.config.unconfigured();
     let config = input.config.get();
     let known = ObserveInput {
         now,
@@ -148,6 +149,7 @@ pub(crate) fn tick(
         due: input.is_evaluation,
         early: input.early,
         config,
+        unconfigured: &unconfigured,
         memory: &state.memory,
         proxied: &state.proxy.memory,
         claims: input.claims,

@@ -282,6 +282,8 @@ impl EventLoop {
         let before = self.controller.config().notifications.clone();
         let (result, events) = self.controller.reload(loaded, self.now());
         if result.is_ok() {
+            // A file that was there once and is missing later is an error, not a wish for labels.
+            self.options.config_file.is_named |= !self.options.config_file.is_absent();
             let config = self.controller.config();
             logger::set(config.log_level, config.log_format);
             let webroot = config.front_door.acme_webroot.as_deref();

@@ -29,6 +29,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::SystemClock;
+use crate::config::ConfigFile;
 use crate::controller::tick::ControllerState;
 use crate::controller::{Controller, LoopEvent, Settings};
 pub(crate) use crate::daemon::event_loop::Options;
@@ -51,7 +52,7 @@ use crate::model::event::{Entry, Event, Kind};
 use crate::model::service::ServiceName;
 use crate::model::time::{Moment, Wall};
 use crate::net::SystemNet;
-use crate::outside::{Clock, MetricsSink, Result};
+use crate::outside::{Clock, Error, MetricsSink, Result};
 use crate::preflight::folders;
 use crate::preflight::lock::Locks;
 use crate::report::prometheus;
@@ -71,11 +72,17 @@ const HOUR: i64 = 3600;
 const STREAM_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped. Errors: it could not start, or `--once` could not complete its tick.
-pub(crate) fn run(config: Config, options: Options) -> Result<()> {
+pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     folders::prepare(&config.fixed)?;
     let _locks = Locks::take(&config.fixed, &options.config_file.path)?;
-    let opened = FileStore::open(&config.fixed.state_dir, clock.now());
+    let mut opened = FileStore::open(&config.fixed.state_dir, clock.now());
+    let is_absent = options.config_file.is_absent();
+    if is_absent && opened.memory.has_config_file && !opened.memory.services.is_empty() {
+        return Err(missing(&options.config_file));
+    }
+    opened.memory.has_config_file = !is_absent;
+    options.config_file.is_named |= !is_absent;
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
@@ -141,6 +148,16 @@ pub(crate) fn run(config: Config, options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+/// A file that is gone would take its services with it.
+fn missing(file: &ConfigFile) -> Error {
+    let path = file.path.display();
+    Error::new(format!(
+        "{path} does not exist, and the daemon ran with it before: restore it; or, if labels alone \
+         are to configure services from now on, write {{\"services\": {{}}}} there; nothing was \
+         started"
+    ))
 }
 
 /// Without its socket the daemon goes on: only challenges are not answered.
@@ -223,15 +240,13 @@ fn listen_to_docker(
     sender: SyncSender<Incoming>,
 ) -> Result<()> {
     let socket = config.fixed.docker.socket.clone();
-    let of_compose = config.labels || !config.adopted().is_empty();
     let listen = move || {
         // Full means that a tick follows anyway.
         let wake = || drop(sender.try_send(Incoming::Loop(LoopEvent::Docker)));
         while !stop.load(Ordering::Relaxed) {
             let journal = &*journal;
             let clock = &*clock;
-            let follower =
-                Follower { socket: &socket, of_compose, journal, clock, stop: &stop, wake: &wake };
+            let follower = Follower { socket: &socket, journal, clock, stop: &stop, wake: &wake };
             docker::event_stream::follow(&follower);
             thread::park_timeout(STREAM_RETRY);
         }

@@ -15,9 +15,9 @@ const ACTIONS: Duration = Duration::from_secs(120);
 impl EventLoop {
     pub(crate) fn run_once(&mut self) -> Result<()> {
         // There is no later tick to use what this one does not know.
-        self.wait_until(METRICS, |this| this.controller.has_read_metrics());
         let events = self.controller.probe_all_once(&self.components.adapters());
         events.iter().for_each(|event| self.record(event));
+        self.wait_until(METRICS, |this| this.controller.has_read_metrics());
         self.wait_until(PROBES, |this| this.controller.has_probed());
         self.controller.stop_probing();
         let answered = self.poll().unwrap_or(false);

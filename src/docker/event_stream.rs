@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::docker::client::{Call, Client};
 use crate::docker::event_journal::Journal;
-use crate::docker::labels::LABEL_SERVICE;
 use crate::http_client::unix_agent;
 use crate::model::url;
 use crate::outside::Clock;
@@ -31,8 +30,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// What `follow` needs.
 pub(crate) struct Follower<'a> {
     pub(crate) socket: &'a Path,
-    /// Docker compose's containers do not carry our label.
-    pub(crate) of_compose: bool,
     pub(crate) journal: &'a Mutex<Journal>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: &'a AtomicBool,
@@ -54,11 +51,11 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
 
 /// Returns whether the stream was open.
 fn read_stream(follower: &Follower) -> bool {
-    let Follower { socket, of_compose, wake, .. } = *follower;
+    let Follower { socket, wake, .. } = *follower;
     let client = Client::new(socket);
     let agent = unix_agent(socket, None, 0);
-    let label = if of_compose { String::new() } else { format!(r#""label":["{LABEL_SERVICE}"],"#) };
-    let filters = format!(r#"{{"type":["container"],{label}"event":{EVENTS}}}"#);
+    // Of all containers: the engine cannot be asked for one label or another.
+    let filters = format!(r#"{{"type":["container"],"event":{EVENTS}}}"#);
     let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return false };
     let newest_s = i64::try_from(journal(follower).newest_ns() / 1_000_000_000).unwrap_or(0);
     let since = newest_s.max(follower.clock.wall().0.saturating_sub(BACKWARDS));

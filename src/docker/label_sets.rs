@@ -2,13 +2,14 @@
 //! container, with what defaults are derived from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use crate::docker::Docker;
 use crate::docker::api_types::ListedContainer;
 use crate::docker::compose_clone::{
     LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT,
 };
-use crate::docker::owner::{Facts, Identity, ImageLabels, identify};
+use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
 use crate::model::label_set::{ContainerFacts, LABEL_PREFIX, LabelSet};
 use crate::model::owner::Owner;
 use crate::model::replica::ContainerId;
@@ -44,50 +45,97 @@ pub(crate) fn labelled(rows: &[ListedContainer]) -> Vec<LabelledService<'_>> {
     with_labels.map(service).collect()
 }
 
+/// The container whose labels count.
+pub(super) struct LabelSource<'a> {
+    service: &'a LabelledService<'a>,
+    row: &'a ListedContainer,
+    /// `None`: not known yet, or not any more.
+    labels: Option<BTreeMap<String, String>>,
+    /// Containers that docker compose made.
+    replicas: u32,
+}
+
+impl LabelSource<'_> {
+    pub(super) fn id(&self) -> &str {
+        self.row.id()
+    }
+}
+
+/// Which of several containers counts: one that docker compose made, else a clone, which may be
+/// younger than what it is a copy of, else one that only looks like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    LooksAlike,
+    Clone,
+    Composes,
+    /// Not known yet.
+    Unknown,
+}
+
 impl LabelledService<'_> {
-    /// The container whose labels count, with the number of those that docker compose made, if that
-    /// is known yet. `None`: it has no labels of its own for plimsoll.
-    fn newest(
+    /// `None`: no container has labels of its own for plimsoll. `removed`: numbers of containers that
+    /// plimsoll took away; docker compose runs as many nevertheless.
+    fn source(
         &self,
         docker: &Docker,
         known: &BTreeSet<ContainerId>,
-    ) -> Option<(&ListedContainer, Option<u32>)> {
-        let mut own = BTreeSet::new();
-        let mut newest: Option<(bool, &ListedContainer)> = None;
+        removed: &RemovedNumbers,
+    ) -> Option<LabelSource<'_>> {
+        let mut numbers = BTreeSet::new();
+        let mut newest: Option<((Standing, u64), &ListedContainer)> = None;
+        let mut is_pending = false;
         for row in &self.rows {
-            let identity =
-                docker.by_image(row.image_id(), |image| self.identity(row, image, known));
-            let is_composes = match identity {
-                Identity::Replica { owner, .. } => owner == Owner::Compose,
-                // Docker compose has not given it its name yet, or the file gives it another one.
-                Identity::Stranger { is_copy, .. } if !is_copy => true,
-                Identity::Pending { .. } => return Some((row, None)),
-                Identity::Stranger { .. } | Identity::Unrelated => continue,
-            };
-            if is_composes {
-                own.insert(row.labels().get(LABEL_NUMBER));
+            let Some(standing) = self.standing(docker, row, known) else { continue };
+            is_pending |= standing == Standing::Unknown;
+            if Standing::Composes <= standing {
+                numbers.extend(row.labels().get(LABEL_NUMBER).cloned());
             }
-            // A clone may be younger than what it is a copy of.
-            let age = |(is_composes, row): (bool, &ListedContainer)| (is_composes, row.created());
-            if newest.is_none_or(|newest| age(newest) <= age((is_composes, row))) {
-                newest = Some((is_composes, row));
+            let age = (standing, row.created());
+            if newest.is_none_or(|(newest, _)| newest <= age) {
+                newest = Some((age, row));
             }
         }
         let (_, row) = newest?;
-        let is_own = docker.by_image(row.image_id(), |image| match image {
-            ImageLabels::Pending => None,
-            ImageLabels::Are(_) | ImageLabels::Unknown => Some(has_own(row, image)),
-        });
-        let count = u32::try_from(own.len()).unwrap_or(u32::MAX);
-        match is_own {
-            None => Some((row, None)),
-            Some(is_own) => is_own.then_some((row, Some(count))),
+        let labels = docker.by_image(row.image_id(), |image| own_labels(row, image));
+        let labels = labels.filter(|_| !is_pending);
+        if labels.as_ref().is_some_and(BTreeMap::is_empty) && !row.settings().is_cut {
+            return None;
+        }
+        if let Some((hash, gone)) = removed.get(&(self.project.to_owned(), self.service.to_owned()))
+            && row.labels().get(LABEL_HASH) == Some(hash)
+        {
+            numbers.extend(gone.iter().cloned());
+        }
+        let replicas = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        Some(LabelSource { service: self, row, labels, replicas })
+    }
+
+    /// `None`: it is a copy, or nothing of the kind.
+    fn standing(
+        &self,
+        docker: &Docker,
+        row: &ListedContainer,
+        known: &BTreeSet<ContainerId>,
+    ) -> Option<Standing> {
+        let of = |name: &str| {
+            docker.by_image(row.image_id(), |image| self.identity(row, name, image, known))
+        };
+        match of(row.name()) {
+            Identity::Replica { owner: Owner::Compose, .. } => Some(Standing::Composes),
+            Identity::Replica { .. } => Some(Standing::Clone),
+            Identity::Pending { .. } => Some(Standing::Unknown),
+            Identity::Stranger { is_copy: true, .. } | Identity::Unrelated => None,
+            Identity::Stranger { .. } => match of(final_name(row.name())) {
+                Identity::Replica { .. } => Some(Standing::Composes),
+                _ => Some(Standing::LooksAlike),
+            },
         }
     }
 
     fn identity(
         &self,
         row: &ListedContainer,
+        name: &str,
         image: ImageLabels,
         known: &BTreeSet<ContainerId>,
     ) -> Identity {
@@ -95,27 +143,19 @@ impl LabelledService<'_> {
         let (project, of) = (self.project.to_owned(), self.service.to_owned());
         let adopted = [Adopted { service, project, of }];
         let is_known = known.contains(&ContainerId(row.id().to_owned()));
-        identify(&Facts { labels: row.labels(), name: row.name(), image, is_known }, &adopted)
+        identify(&Facts { labels: row.labels(), name, image, is_known }, &adopted)
     }
 }
 
-fn has_own(row: &ListedContainer, image: ImageLabels) -> bool {
-    row.settings().is_cut || !own_labels(row, image).is_empty()
-}
-
 /// Those that its image does not have: an image that somebody else made is not to route requests to
-/// itself.
-fn own_labels(row: &ListedContainer, image: ImageLabels) -> BTreeMap<String, String> {
-    let is_own = |key: &str, value: &str| match image {
-        ImageLabels::Are(image) => {
-            image.get(&format!("{LABEL_PREFIX}{key}")).is_none_or(|inherited| inherited != value)
-        }
-        ImageLabels::Pending => false,
-        ImageLabels::Unknown => true,
+/// itself. `None`: the labels of the image are not known.
+fn own_labels(row: &ListedContainer, image: ImageLabels) -> Option<BTreeMap<String, String>> {
+    let ImageLabels::Are(image) = image else { return None };
+    let is_own = |(key, value): &(&String, &String)| {
+        image.get(&format!("{LABEL_PREFIX}{key}")) != Some(*value)
     };
-    let labels = row.settings().settings.iter();
-    let own = labels.filter(|(key, value)| is_own(key, value));
-    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let own = row.settings().settings.iter().filter(is_own);
+    Some(own.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 /// Until docker compose has removed a container, the one that replaces it has the old one's short
@@ -128,28 +168,41 @@ fn final_name(name: &str) -> &str {
     }
 }
 
+/// By project and service: the config hash, and the numbers of containers with it that docker compose
+/// made and plimsoll removed.
+pub(super) type RemovedNumbers = BTreeMap<(String, String), (String, BTreeSet<String>)>;
+
 impl Docker {
     /// The containers whose labels count.
-    pub(super) fn newest<'r>(
+    pub(super) fn label_sources<'r>(
         &self,
         services: &'r [LabelledService],
         known: &BTreeSet<ContainerId>,
-    ) -> Vec<(&'r LabelledService<'r>, &'r ListedContainer, Option<u32>)> {
-        let newest = |service: &'r LabelledService<'r>| {
-            let (row, count) = service.newest(self, known)?;
-            Some((service, row, count))
-        };
-        services.iter().filter_map(newest).collect()
+    ) -> Vec<LabelSource<'r>> {
+        let removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        services.iter().filter_map(|service| service.source(self, known, &removed)).collect()
     }
 
-    pub(super) fn label_set(
-        &self,
-        service: &LabelledService,
-        row: &ListedContainer,
-        replicas: Option<u32>,
-    ) -> LabelSet {
-        let known = self.inspected.known(row.id()).zip(replicas);
-        let facts = known.map(|(shown, replicas)| ContainerFacts {
+    /// Remembers that docker compose runs one more than there will be.
+    pub(super) fn note_removed(&self, labels: &LabelMap) {
+        let label = |key: &str| labels.get(key).cloned();
+        let (Some(project), Some(service), Some(hash), Some(number)) =
+            (label(LABEL_PROJECT), label(LABEL_OF), label(LABEL_HASH), label(LABEL_NUMBER))
+        else {
+            return;
+        };
+        let mut removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = removed.entry((project, service)).or_default();
+        if entry.0 != hash {
+            *entry = (hash, BTreeSet::new());
+        }
+        entry.1.insert(number);
+    }
+
+    pub(super) fn label_set(&self, source: LabelSource) -> LabelSet {
+        let LabelSource { service, row, labels, replicas } = source;
+        let known = self.inspected.known(row.id()).filter(|_| labels.is_some());
+        let facts = known.map(|shown| ContainerFacts {
             ports: shown.exposed_ports(),
             has_health_check: shown.has_health_check(),
             replicas,
@@ -159,7 +212,7 @@ impl Docker {
             service: service.service.to_owned(),
             container: final_name(row.name()).to_owned(),
             created: row.created(),
-            labels: self.by_image(row.image_id(), |image| own_labels(row, image)),
+            labels: labels.unwrap_or_default(),
             is_cut: row.settings().is_cut,
             facts,
         }

@@ -31,7 +31,7 @@ impl Docker {
         let of_labelled = labelled.iter().flat_map(|service| &service.rows);
         let of_labelled: Vec<&str> = of_labelled.map(|row| row.image_id()).collect();
         let identities = self.identities(&rows, adopted, known, &of_labelled);
-        let newest = self.newest(&labelled, known);
+        let sources = self.label_sources(&labelled, known);
         let mut listing = Listing::default();
         let mut replicas = Vec::new();
         for (row, identity) in rows.iter().zip(identities) {
@@ -50,10 +50,10 @@ impl Docker {
                 }
             }
         }
-        let inspected: Vec<&str> = newest.iter().map(|(_, row, _)| row.id()).collect();
+        let inspected: Vec<&str> = sources.iter().map(|source| source.id()).collect();
         self.detail(&mut replicas, &inspected);
-        let label_set = |(service, row, count)| self.label_set(service, row, count);
-        listing.label_sets = newest.into_iter().map(label_set).collect();
+        let label_set = |source| self.label_set(source);
+        listing.label_sets = sources.into_iter().map(label_set).collect();
         listing.containers = replicas.into_iter().map(|(container, _)| container).collect();
         let now = self.clock.now();
         let waits = [self.inspected.wait(now), self.images.wait(now)];

@@ -33,6 +33,7 @@ use crate::docker::client::{Call, Client, LIST_MAX};
 use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
+use crate::docker::label_sets::RemovedNumbers;
 use crate::docker::usage::UsageReader;
 use crate::model::action::{ActionOutput, Removal};
 use crate::model::config::DockerConfig;
@@ -68,6 +69,7 @@ pub(crate) struct Docker {
     metrics_sink: Option<MetricsSink>,
     /// Arguments of the last `list`.
     last_query: Mutex<ListQuery>,
+    removed_numbers: Mutex<RemovedNumbers>,
     /// Id of this Swarm node; `None` until it was asked for.
     node: Mutex<Option<String>>,
 }
@@ -84,6 +86,7 @@ impl Docker {
             last_states: Mutex::default(),
             create_locks: Mutex::default(),
             last_query: Mutex::default(),
+            removed_numbers: Mutex::default(),
             node: Mutex::default(),
             clock,
             metrics_sink: None,

@@ -51,7 +51,11 @@ impl Docker {
         if !matches!(answer.status, 304 | 404) {
             answer.ok()?;
         }
-        self.delete(&id.0, owner.volumes_go()).map(|()| ActionOutput::Changed)
+        self.delete(&id.0, owner.volumes_go())?;
+        if owner == Owner::Compose {
+            found.labels().into_iter().for_each(|labels| self.note_removed(labels));
+        }
+        Ok(ActionOutput::Changed)
     }
 
     /// By labels only, whatever its name: the decision was about this id.

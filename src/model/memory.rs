@@ -15,6 +15,8 @@ pub(crate) struct Memory {
     pub(crate) services: BTreeMap<String, ServiceMemory>,
     /// The labels that configure services, as they were good last.
     pub(crate) labels: Vec<LabelSet>,
+    /// The daemon ran with a config file.
+    pub(crate) has_config_file: bool,
 }
 
 impl Memory {

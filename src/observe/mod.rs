@@ -36,6 +36,8 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) due: bool,
     pub(crate) early: &'a EarlyEvaluation,
     pub(crate) config: &'a Config,
+    /// Services that labels name and do not configure now.
+    pub(crate) unconfigured: &'a BTreeSet<String>,
     pub(crate) memory: &'a Memory,
     /// What HAProxy was last brought to, and when.
     pub(crate) proxied: &'a ProxyMemory,
@@ -211,7 +213,9 @@ pub(crate) fn look_at(proxy: &dyn Proxy, config: &Config) -> (Option<ProxySeen>,
 fn gone(known: &ObserveInput, orphans: &BTreeSet<String>) -> impl Iterator<Item = Service> {
     // Whom this daemon never ran may be another daemon's.
     let is_known = |name: &&String| known.memory.services.contains_key(*name);
+    let is_nobodys = |name: &&String| !known.unconfigured.contains(*name);
     let removed = orphans.iter().filter(is_known).filter(|_| known.config.remove_orphans);
+    let removed = removed.filter(is_nobodys);
     let names = removed.filter_map(|name| ServiceName::new(name));
     // Of a name that stands for a service of Swarm's now there is one number only.
     names.filter(|name| !known.config.services.contains_key(name)).map(Service::gone)

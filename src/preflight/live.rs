@@ -6,13 +6,15 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, process};
+use std::time::Duration;
+use std::{env, process, thread};
 
 use crate::clock::SystemClock;
 use crate::config::labels::{self, Resolution};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::label_set::LabelSet;
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
@@ -60,6 +62,11 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     found
 }
 
+/// Lists until every container with labels was inspected, at most.
+const INSPECTS_MAX: usize = 20;
+/// Between two of them.
+const INSPECT_PAUSE: Duration = Duration::from_millis(100);
+
 /// The config with the services that labels configure. Fails if the engine does not answer.
 pub(crate) fn effective(config: &Config) -> Result<Config> {
     let engine = Docker::new(&config.fixed.docker, Arc::new(SystemClock::new()));
@@ -74,9 +81,19 @@ pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Res
         labels: config.labels,
         ..ListQuery::default()
     };
-    let listed = engine.list(&query(config));
+    let mut listed = engine.list(&query(config));
+    for _ in 0..INSPECTS_MAX {
+        match &listed {
+            Ok(listing) if listing.label_sets.iter().any(|set| set.facts.is_none()) => {
+                thread::park_timeout(INSPECT_PAUSE);
+                listed = engine.list(&query(config));
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
     let sets = listed.as_ref().map(|listed| listed.label_sets.as_slice()).unwrap_or_default();
-    let resolution = labels::resolve(config, sets, &[]);
+    let known: Vec<LabelSet> = sets.iter().filter(|set| set.facts.is_some()).cloned().collect();
+    let resolution = labels::resolve(config, &known, &[]);
     let is_same = resolution.config.services.len() == config.services.len();
     let listed = if is_same { listed } else { engine.list(&query(&resolution.config)) };
     (resolution, listed)

@@ -29,6 +29,9 @@ struct StateFile {
     services: BTreeMap<String, ServiceState>,
     #[serde(default)]
     labels: Vec<StoredLabels>,
+    /// Before there were labels, there was always one.
+    #[serde(default = "yes")]
+    has_config_file: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,10 +112,15 @@ struct DrainState {
     ended: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
 pub(crate) fn text(memory: &Memory) -> String {
     let services = memory.services.iter().map(|(name, m)| (name.clone(), pack(m))).collect();
     let labels = memory.labels.iter().map(StoredLabels::pack).collect();
-    let state = StateFile { version: VERSION, services, labels };
+    let has_config_file = memory.has_config_file;
+    let state = StateFile { version: VERSION, services, labels, has_config_file };
     // Cannot fail: only maps with string keys, numbers and texts.
     serde_json::to_string_pretty(&state).unwrap_or_default()
 }
@@ -185,7 +193,8 @@ pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
     }
     let services = state.services.into_iter().map(|(name, s)| (name, unpack(s, now)));
     let labels = state.labels.into_iter().map(StoredLabels::unpack).collect();
-    Ok(Memory { services: services.collect(), labels })
+    let has_config_file = state.has_config_file;
+    Ok(Memory { services: services.collect(), labels, has_config_file })
 }
 
 fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
@@ -346,7 +355,8 @@ mod tests {
             is_cut: false,
             facts: Some(ContainerFacts { ports: vec![80], has_health_check: true, replicas: 2 }),
         };
-        Memory { services: [("web".to_owned(), web)].into(), labels: vec![labels] }
+        let services = [("web".to_owned(), web)].into();
+        Memory { services, labels: vec![labels], has_config_file: true }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::config::cursor::{FileFinding, Findings, Section};
 use crate::config::front_door::{self, RouteReader};
 use crate::config::hours::Fallback;
 use crate::config::labels::short_forms;
-use crate::config::labels::tree::LabelTree;
+use crate::config::labels::tree::{LabelTree, quotes_hint, truth};
 use crate::config::listens::Listens;
 use crate::config::problem::{Problem, plain};
 use crate::config::secret::Around;
@@ -29,7 +29,7 @@ const OWN: [&str; 4] = ["config", "enable", "image", "name"];
 const DEFAULT_PORT: u16 = 80;
 
 /// Where labels stand, for messages.
-pub(crate) enum LabelSource<'a> {
+pub(crate) enum LabelOrigin<'a> {
     /// Of this name.
     Container(&'a str),
     ComposeFile {
@@ -84,7 +84,7 @@ pub(super) fn front_door(config: &Config) -> FrontDoor {
 
 /// Whether the labels ask for the service to be left alone.
 pub(crate) fn is_off(set: &LabelSet) -> bool {
-    set.labels.get("enable").is_some_and(|value| value.trim() == "false")
+    set.labels.get("enable").and_then(|value| truth(value)) == Some(false)
 }
 
 /// The name of its service in the config.
@@ -103,7 +103,7 @@ pub(super) struct Read {
 pub(super) fn read(
     config: &Config,
     set: &LabelSet,
-    source: &LabelSource,
+    source: &LabelOrigin,
     taken: &mut Taken,
 ) -> Read {
     let syntax = syntax();
@@ -151,9 +151,10 @@ fn tree<'a>(
     tree.default(&["compose", "project"], set.project.as_str());
     tree.default(&["compose", "service"], set.service.as_str());
     let label = |key: &str| set.labels.get(key).map(String::as_str);
-    if let Some(value) = label("enable").filter(|value| value.trim() != "true") {
+    if let Some(value) = label("enable").filter(|value| truth(value).is_none()) {
         let row = tree.row("enable");
-        tree.fault(row, format!("must be true or false, got \"{value}\""));
+        let hint = quotes_hint(value);
+        tree.fault(row, format!("must be true or false, got \"{value}\"{hint}"));
     }
     let name = service_name(set);
     if ServiceName::new(&name).is_none() {
@@ -176,6 +177,13 @@ fn tree<'a>(
         }
     }
     short_forms::expand(&mut tree, &label);
+    // Swarm's services may be anybody's.
+    for key in ["engine", "swarm_service"] {
+        if let Some(offset) = tree.object.get(key).map(|prop| prop.range.start) {
+            let message = "labels cannot scale a service of Swarm; write it into the config file";
+            tree.faults.push((offset, message.to_owned()));
+        }
+    }
     defaults(&mut tree, facts);
     tree
 }
@@ -212,7 +220,7 @@ fn named(
     set: &LabelSet,
     tree: &LabelTree,
     findings: &Findings,
-    (source, facts, taken): (&LabelSource, &ContainerFacts, &mut Taken),
+    (source, facts, taken): (&LabelOrigin, &ContainerFacts, &mut Taken),
 ) -> Option<Service> {
     let start = tree.object.range.start;
     // A bad name was reported already.
@@ -228,18 +236,15 @@ fn named(
         findings.error(start, "", message);
     }
     let owner = match source {
-        LabelSource::Container(name) => format!("container {name}"),
-        LabelSource::ComposeFile { service, .. } => format!("services.{service}"),
+        LabelOrigin::Container(name) => format!("container {name}"),
+        LabelOrigin::ComposeFile { service, .. } => format!("services.{service}"),
     };
     let section = || Section::new(format!("services.{name}"), &tree.object, findings);
     open_default(&section(), taken);
-    let Taken { listens, routes, services, .. } = taken;
+    let Taken { listens, routes, .. } = taken;
     let hours = config.business_hours.clone().map_or(Fallback::None, Fallback::Window);
     let service = service::service(name.clone(), &owner, &hours, section(), (listens, routes))?;
     beside_proxy(config, &section(), &service);
-    if let Some(other) = service::twin(services, &service) {
-        findings.warning(start, "", format!("services.{other} scales the same Swarm service"));
-    }
     Some(service)
 }
 
@@ -278,7 +283,7 @@ fn beside_proxy(config: &Config, section: &Section, service: &Service) {
     }
 }
 
-fn placed(finding: FileFinding, tree: &LabelTree, source: &LabelSource) -> Problem {
+fn placed(finding: FileFinding, tree: &LabelTree, source: &LabelOrigin) -> Problem {
     let FileFinding { offset, path, message, is_warning } = finding;
     let label = tree.name_at(offset);
     let message = plain(message);
@@ -288,7 +293,7 @@ fn placed(finding: FileFinding, tree: &LabelTree, source: &LabelSource) -> Probl
         (line, 1 + last.chars().count())
     });
     match source {
-        LabelSource::Container(name) => {
+        LabelOrigin::Container(name) => {
             let file = match label {
                 "" => format!("container {name}"),
                 label => format!("container {name}, label {LABEL_PREFIX}{label}"),
@@ -298,7 +303,7 @@ fn placed(finding: FileFinding, tree: &LabelTree, source: &LabelSource) -> Probl
             let path = within.map(|_| path).unwrap_or_default();
             Problem { file: plain(file), line, column, path, message, is_warning }
         }
-        LabelSource::ComposeFile { file, service, places } => {
+        LabelOrigin::ComposeFile { file, service, places } => {
             let above = |label: &str| {
                 let below = places.range(label.to_owned()..);
                 below.map(|(name, place)| (name.as_str(), *place)).next()

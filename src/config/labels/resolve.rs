@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::labels::read::{LabelSource, Taken, front_door, is_off, read, service_name};
+use crate::config::labels::read::{LabelOrigin, Taken, front_door, is_off, read, service_name};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
-use crate::model::label_set::{LabelOutcome, LabelSet, LabelVerdict};
+use crate::model::label_set::{LABEL_PREFIX, LabelOutcome, LabelSet, LabelVerdict};
 use crate::model::service::{Origin, Service};
 
 pub(crate) struct Resolution {
     /// The file's, with the services of the labels.
     pub(crate) config: Config,
-    /// Sets that configure a service, for the next time: each newest one that was good.
+    /// For the next time: of each service the last set that was good, also if it is not in force
+    /// now, as beside a file that has the service too.
     pub(crate) good: Vec<LabelSet>,
     /// One for each set that there is now.
     pub(crate) verdicts: Vec<LabelVerdict>,
@@ -33,6 +34,16 @@ impl<'a> LabelCandidate<'a> {
         self.refused.is_some() || self.good.is_some_and(|good| good.says_same(self.set))
     }
 
+    /// What is as it was goes first, then what changes, then what is new: nobody loses a route to a
+    /// newcomer.
+    fn rank(&self) -> u8 {
+        match self.good {
+            _ if self.is_settled() => 0,
+            Some(_) => 1,
+            None => 2,
+        }
+    }
+
     fn in_force(&self) -> Option<&'a LabelSet> {
         if self.refused.is_some() { self.good } else { Some(self.set) }
     }
@@ -44,17 +55,21 @@ impl<'a> LabelCandidate<'a> {
 pub(crate) fn resolve(config: &Config, sets: &[LabelSet], good: &[LabelSet]) -> Resolution {
     let mut verdicts = Vec::new();
     let mut candidates = Vec::new();
+    let mut ignored_good = Vec::new();
     for set in sets.iter().filter(|set| !is_off(set)) {
+        let good = good.iter().find(|good| good.is_of_same(set));
         match ignored(config, set) {
-            Some(message) => verdicts.push(LabelVerdict {
-                name: service_name(set),
-                container: set.container.clone(),
-                errors: Vec::new(),
-                warnings: vec![format!("container {}: {message}", set.container)],
-                outcome: LabelOutcome::Ignored,
-            }),
+            Some(message) => {
+                ignored_good.extend(good.cloned());
+                verdicts.push(LabelVerdict {
+                    name: service_name(set),
+                    container: set.container.clone(),
+                    errors: Vec::new(),
+                    warnings: vec![format!("container {}: {message}", set.container)],
+                    outcome: LabelOutcome::Ignored,
+                });
+            }
             None => {
-                let good = good.iter().find(|good| good.is_of_same(set));
                 candidates.push(LabelCandidate { set, good, refused: None });
             }
         }
@@ -63,14 +78,15 @@ pub(crate) fn resolve(config: &Config, sets: &[LabelSet], good: &[LabelSet]) -> 
     let door = front_door(config);
     // Each pass refuses one more set, or is the last.
     loop {
-        candidates.sort_by_key(|one| !one.is_settled());
-        let pass = Pass::of(config, &candidates, Taken::by_file(config, &door));
+        candidates.sort_by_key(LabelCandidate::rank);
+        let mut pass = Pass::of(config, &candidates, Taken::by_file(config, &door));
         if pass.refused.is_empty() {
             let is_used = pass.taken.opens_default;
             let services = pass.taken.services;
             let front_door = if is_used { door.clone() } else { config.front_door.clone() };
             let config = Config { services, front_door, ..config.clone() };
             verdicts.extend(pass.verdicts);
+            pass.good.extend(ignored_good);
             return Resolution { config, good: pass.good, verdicts };
         }
         for (at, problems) in pass.refused {
@@ -86,11 +102,19 @@ fn ignored(config: &Config, set: &LabelSet) -> Option<String> {
         Origin::Compose { project, service } => *project == set.project && *service == set.service,
         Origin::Image(_) => false,
     };
-    let of_file = config.services.values().find(|s| is_of_it(s) || s.name.as_str() == name)?;
-    Some(format!(
-        "its labels are ignored: the config file has services.{}; remove one of the two",
-        of_file.name
-    ))
+    if let Some(of_file) = config.services.values().find(|service| is_of_it(service)) {
+        return Some(format!(
+            "its labels are ignored: the config file has services.{}; remove one of the two",
+            of_file.name
+        ));
+    }
+    let same = config.services.values().any(|service| service.name.as_str() == name);
+    same.then(|| {
+        format!(
+            "its labels are ignored: another service of the config file is called {name}; set \
+             {LABEL_PREFIX}name"
+        )
+    })
 }
 
 /// One reading of all candidates, in their order.
@@ -123,7 +147,7 @@ impl<'a> Pass<'a> {
         add_problems(&mut verdict, candidate.refused.clone().unwrap_or_default());
         if let Some(set) = candidate.in_force() {
             let before = self.taken.clone();
-            let read = read(config, set, &LabelSource::Container(&set.container), &mut self.taken);
+            let read = read(config, set, &LabelOrigin::Container(&set.container), &mut self.taken);
             if let Some(service) = read.service {
                 verdict.name = service.name.as_str().to_owned();
                 verdict.outcome = match candidate.refused {
@@ -141,6 +165,9 @@ impl<'a> Pass<'a> {
             }
             // The last good one may have become bad beside the file.
             add_problems(&mut verdict, read.problems);
+        }
+        if verdict.outcome == LabelOutcome::Rejected {
+            self.good.extend(candidate.good.cloned());
         }
         self.verdicts.push(verdict);
     }
@@ -175,7 +202,7 @@ pub(crate) fn check(config: &Config, file: &str, all: &[ComposeLabels]) -> (Vec<
             problems.push(Problem { file, line, column, path, message, is_warning: true });
             continue;
         }
-        let source = LabelSource::ComposeFile { file, service, places };
+        let source = LabelOrigin::ComposeFile { file, service, places };
         let before = taken.clone();
         let read = read(config, set, &source, &mut taken);
         problems.extend(read.problems);

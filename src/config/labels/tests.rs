@@ -188,9 +188,16 @@ fn a_mistake_names_container_and_label() {
         ("max_replicas", "3", "max: sets the same key as label plimsoll.max_replicas; remove one"),
         ("cooldown_period.up.x", "3", "cooldown_period.up: must be a duration"),
         ("enable", "yes", "enable: must be true or false, got \"yes\""),
+        (
+            "enable",
+            "'false'",
+            "enable: must be true or false, got \"'false'\"; the quotes are a part",
+        ),
         ("name", "a b", "name: a service cannot be called \"a b\""),
         ("schedules.0.days", "mon,tux", "schedules.0.days: must be one of mon, tue"),
         ("routes.first.host", "a", "routes: must be a list: number its elements from 0"),
+        ("engine", "swarm", "engine: labels cannot scale a service of Swarm"),
+        ("swarm_service", "s", "swarm_service: labels cannot scale a service of Swarm"),
         ("compose.service", "b", "compose.service: sets the same key as what docker compose says"),
         ("image", "b", "image: the compose file has the image"),
         ("environment.A", "b", "environment: cannot be used with `compose`"),
@@ -210,6 +217,13 @@ fn a_mistake_names_container_and_label() {
         &[("config", "{ \"retry\":\n  5 }")],
         &["container shop-web-1, label plimsoll.config:2:3: services.shop-web.retry: must be a \
            text in double quotes, got 5"],
+    );
+    check_bad(
+        &[("config", "{ \"engine\": \"docker\" }")],
+        &[
+            "container shop-web-1, label plimsoll.config:1:3: labels cannot scale a service of Swarm; \
+           write it into the config file",
+        ],
     );
     check_bad(
         &[("config", "[1]")],
@@ -318,6 +332,45 @@ fn of_two_that_want_the_same_the_one_that_has_it_keeps_it() {
     }
 }
 
+/// A newcomer that wants what another one has does not keep that one from changing.
+#[test]
+fn who_has_a_route_may_change_all_else_while_others_want_it() {
+    let web = |name: &str, max: &str, created: u64| LabelSet {
+        created,
+        ..set(&format!("p/{name}"), &[("port", "80"), ("max", max), ("host", "x")])
+    };
+    let before = resolve(&empty(), &[web("a", "3", 1)], &[]);
+    let both = resolve(&empty(), &[web("a", "3", 1), web("b", "3", 2)], &before.good);
+    // The container that compose made anew is the younger one.
+    let after = resolve(&empty(), &[web("a", "4", 9), web("b", "3", 2)], &both.good);
+    let most: Vec<(&str, u32)> = after
+        .config
+        .services
+        .values()
+        .map(|service| (service.name.as_str(), service.timetable.bounds.max()))
+        .collect();
+    assert_eq!(most, [("p-a", 4)]);
+    assert!(problems(&after)[0].starts_with("container p-b-1, label plimsoll.host: is the same"));
+}
+
+#[test]
+fn the_last_good_set_is_remembered_while_the_file_is_in_its_way() {
+    let good = set("shop/web", &[("port", "80"), ("max", "3"), ("listen", "81")]);
+    let bad = set("shop/web", &[("port", "80"), ("max", "many")]);
+    let first = resolve(&empty(), &[good], &[]);
+    for text in [
+        r#"{"services": {"shop-web": {"image": "a", "port": 80, "max_replicas": 1}}}"#,
+        r#"{"services": {"old": {"image": "a", "port": 80, "max_replicas": 1, "listen": 81}}}"#,
+    ] {
+        let beside = resolve(&file(text), std::slice::from_ref(&bad), &first.good);
+        assert_eq!(beside.config, file(text), "{text}");
+        let undone = resolve(&empty(), std::slice::from_ref(&bad), &beside.good);
+        assert_eq!(undone.config, first.config, "{text}");
+    }
+    // Nobody remembers a service that is no more.
+    assert!(resolve(&empty(), &[], &first.good).good.is_empty());
+}
+
 #[test]
 fn the_file_outranks_labels() {
     let config = file(
@@ -335,8 +388,8 @@ fn the_file_outranks_labels() {
     let want = [
         "container shop-front-1: its labels are ignored: the config file has services.web; remove \
          one of the two",
-        "container shop-api-1: its labels are ignored: the config file has services.shop-api; \
-         remove one of the two",
+        "container shop-api-1: its labels are ignored: another service of the config file is \
+         called shop-api; set plimsoll.name",
     ];
     assert_eq!(warned, want);
     assert_eq!(
@@ -374,9 +427,12 @@ fn the_default_frontend_opens_with_the_first_route() {
 
 #[test]
 fn a_service_can_be_turned_off() {
-    let labels = [("port", "80"), ("max", "3"), ("enable", "false")];
-    let resolution = resolve(&empty(), &[set("a/b", &labels)], &[]);
-    assert!(resolution.config.services.is_empty() && resolution.verdicts.is_empty());
+    for (enable, is_on) in [("false", false), ("False", false), ("true", true), ("True", true)] {
+        let labels = [("port", "80"), ("max", "3"), ("enable", enable)];
+        let resolution = resolve(&empty(), &[set("a/b", &labels)], &[]);
+        let found = (resolution.config.services.len() == 1, resolution.verdicts.len() == 1);
+        assert_eq!(found, (is_on, is_on), "{enable}");
+    }
     let off = file(r#"{"autoscaler": {"labels": false}, "services": {}}"#);
     assert!(!off.labels && empty().labels);
 }

@@ -179,6 +179,22 @@ impl<'a> LabelTree<'a> {
     }
 }
 
+/// The first docker compose makes `True` of an unquoted `true`.
+pub(crate) fn truth(label: &str) -> Option<bool> {
+    label.trim().to_ascii_lowercase().parse().ok()
+}
+
+/// For a wrong value. In a list, `- a="b"` has the quotes in its value.
+pub(crate) fn quotes_hint(label: &str) -> &'static str {
+    match label.as_bytes() {
+        [b'"', .., b'"'] | [b'\'', .., b'\''] => {
+            "; the quotes are a part of the value: put them around the whole of a list's entry, or \
+             leave them out"
+        }
+        _ => "",
+    }
+}
+
 /// Where a property stands in a list that labels give element by element.
 pub(crate) fn index(prop: &ObjectProp) -> Option<usize> {
     let name = prop.name.as_str();
