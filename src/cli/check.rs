@@ -18,11 +18,12 @@ pub(crate) fn check(asked: &CheckArgs) -> ExitCode {
         Some(compose) => check_compose(compose, asked),
         None if asked.config.is_absent() => {
             let path = asked.config.path.display();
-            complain(&format!(
-                "{path} does not exist, so labels of docker compose's containers are the config; \
-                 check them with --compose FILE, or name a config with --config FILE"
+            let said = say(&format!(
+                "{path}: does not exist, so labels of docker compose's containers are the config; \
+                 check them with --compose FILE, or name a config with --config FILE\n"
             ));
-            ExitCode::FAILURE
+            // To be checked, there has to be one.
+            if said == ExitCode::SUCCESS { ExitCode::FAILURE } else { said }
         }
         None => check_config(&asked.config.path, asked.json, asked.live),
     }

@@ -202,8 +202,8 @@ fn dot_env(file: &Path) -> BTreeMap<String, String> {
 /// Variables inside the defaults of others, at most.
 const EXPAND_DEPTH_MAX: usize = 8;
 
-/// As docker compose replaces variables: an unset one is empty. Fails where compose does: a variable
-/// that the file needs is not set.
+/// As docker compose replaces variables: an unset one is empty. Fails where compose does: a
+/// variable that the file needs is not set.
 fn expand(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,

@@ -9,7 +9,8 @@ use crate::docker::api_types::ListedContainer;
 use crate::docker::compose_clone::{
     LABEL_HASH, LABEL_NUMBER, LABEL_OF, LABEL_ONE_OFF, LABEL_PROJECT,
 };
-use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
+use crate::docker::owner::{Facts, Identity, ImageLabels, identify};
+use crate::docker::removed_numbers::RemovedNumbers;
 use crate::model::label_set::{ContainerFacts, LABEL_PREFIX, LabelSet};
 use crate::model::owner::Owner;
 use crate::model::replica::ContainerId;
@@ -101,11 +102,7 @@ impl LabelledService<'_> {
         if labels.as_ref().is_some_and(BTreeMap::is_empty) && !row.settings().is_cut {
             return None;
         }
-        if let Some((hash, gone)) = removed.get(&(self.project.to_owned(), self.service.to_owned()))
-            && row.labels().get(LABEL_HASH) == Some(hash)
-        {
-            numbers.extend(gone.iter().cloned());
-        }
+        numbers.extend(removed.beside(row.labels()).cloned());
         let replicas = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
         Some(LabelSource { service: self, row, labels, replicas })
     }
@@ -168,10 +165,6 @@ fn final_name(name: &str) -> &str {
     }
 }
 
-/// By project and service: the config hash, and the numbers of containers with it that docker compose
-/// made and plimsoll removed.
-pub(super) type RemovedNumbers = BTreeMap<(String, String), (String, BTreeSet<String>)>;
-
 impl Docker {
     /// The containers whose labels count.
     pub(super) fn label_sources<'r>(
@@ -181,22 +174,6 @@ impl Docker {
     ) -> Vec<LabelSource<'r>> {
         let removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
         services.iter().filter_map(|service| service.source(self, known, &removed)).collect()
-    }
-
-    /// Remembers that docker compose runs one more than there will be.
-    pub(super) fn note_removed(&self, labels: &LabelMap) {
-        let label = |key: &str| labels.get(key).cloned();
-        let (Some(project), Some(service), Some(hash), Some(number)) =
-            (label(LABEL_PROJECT), label(LABEL_OF), label(LABEL_HASH), label(LABEL_NUMBER))
-        else {
-            return;
-        };
-        let mut removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = removed.entry((project, service)).or_default();
-        if entry.0 != hash {
-            *entry = (hash, BTreeSet::new());
-        }
-        entry.1.insert(number);
     }
 
     pub(super) fn label_set(&self, source: LabelSource) -> LabelSet {

@@ -53,7 +53,8 @@ impl Docker {
         }
         self.delete(&id.0, owner.volumes_go())?;
         if owner == Owner::Compose {
-            found.labels().into_iter().for_each(|labels| self.note_removed(labels));
+            let mut removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            found.labels().into_iter().for_each(|labels| removed.note(labels));
         }
         Ok(ActionOutput::Changed)
     }
