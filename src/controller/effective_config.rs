@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(follow(&mut config, vec![web(&[])]), [applied]);
         assert_eq!(follow(&mut config, vec![web(&[])]), [""; 0]);
         let bad = || web(&[("prot", "1")]);
-        let rejected = "labels.rejected: container shop-web-1, label plimsoll.prot: unknown key; did \
-                        you mean `port`?; the last good labels stay in force";
+        let rejected = "labels.rejected: container shop-web-1, label plimsoll.prot: unknown key; \
+                        did you mean `port`?; the last good labels stay in force";
         assert_eq!(follow(&mut config, vec![bad()]), [rejected]);
         let other = LabelSet { container: "shop-web-2".to_owned(), created: 2, ..bad() };
         assert_eq!(follow(&mut config, vec![other]), [""; 0], "the same in another container");

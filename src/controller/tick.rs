@@ -157,14 +157,12 @@ pub(crate) fn tick(
         remote_metrics: input.remote_metrics,
         failed_starts: &failed_starts,
     };
-    let sampler = &mut state.sampler;
-    let last = &mut state.last;
-    let mut seen = observe::look(&known, answers, (adapters.engine, adapters.proxy), sampler, last);
+    let kept = (&mut state.sampler, &mut state.last);
+    let mut seen = observe::look(&known, answers, (adapters.engine, adapters.proxy), kept);
     events.extend(seen_events(&mut state.conditions, (now, known.wall), &seen));
 
     // Decide for each service, then for HAProxy as a whole.
-    let decided = decide_all(&mut seen, &state.memory, input.claims);
-    let Decided { plans, next, panics } = decided;
+    let Decided { plans, next, panics } = decide_all(&mut seen, &state.memory, input.claims);
     let services = stand(&mut state.history, &known, &seen, &plans, &next);
     state.conditions.retain(|name| plans.contains_key(name));
     // A dry run remembers nothing: between evaluations it would report the same again and again.

@@ -60,9 +60,9 @@ use crate::report::status::StatusHistory;
 use crate::report::telemetry::Telemetry;
 use crate::serve::acme::AcmeServer;
 use crate::serve::{ApiServer, EventRing, Sources, StatusCell};
-use crate::store::FileStore;
 use crate::store::events::{self, EventFile};
 use crate::store::load_history::HistoryReader;
+use crate::store::{FileStore, Opened};
 
 /// Messages that may wait; a sender blocks while the inbox is full.
 const INBOX: usize = 1024;
@@ -76,13 +76,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let clock = Arc::new(SystemClock::new());
     folders::prepare(&config.fixed)?;
     let _locks = Locks::take(&config.fixed, &options.config_file.path)?;
-    let mut opened = FileStore::open(&config.fixed.state_dir, clock.now());
-    let is_absent = options.config_file.is_absent();
-    if is_absent && opened.memory.has_config_file && !opened.memory.services.is_empty() {
-        return Err(missing(&options.config_file));
-    }
-    opened.memory.has_config_file = !is_absent;
-    options.config_file.is_named |= !is_absent;
+    let opened = open_store(&config, &mut options, &*clock)?;
     let (sender, inbox) = mpsc::sync_channel(INBOX);
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
@@ -150,7 +144,20 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     ended
 }
 
-/// A file that is gone would take its services with it.
+/// Fails if the config file is gone: its services would go with it.
+fn open_store(config: &Config, options: &mut Options, clock: &dyn Clock) -> Result<Opened> {
+    let mut opened = FileStore::open(&config.fixed.state_dir, clock.now());
+    let is_absent = options.config_file.is_absent();
+    let memory = &mut opened.memory;
+    if is_absent && memory.has_config_file && !memory.services.is_empty() {
+        return Err(missing(&options.config_file));
+    }
+    memory.has_config_file = !is_absent;
+    // If it is missing later, that is an error, too.
+    options.config_file.is_named |= !is_absent;
+    Ok(opened)
+}
+
 fn missing(file: &ConfigFile) -> Error {
     let path = file.path.display();
     Error::new(format!(

@@ -74,8 +74,8 @@ enum Standing {
 }
 
 impl LabelledService<'_> {
-    /// `None`: no container has labels of its own for plimsoll. `removed`: numbers of containers that
-    /// plimsoll took away; docker compose runs as many nevertheless.
+    /// `None`: no container has labels of its own for plimsoll. `removed`: containers that plimsoll
+    /// took away; docker compose runs as many nevertheless.
     fn source(
         &self,
         docker: &Docker,

@@ -105,8 +105,7 @@ pub(crate) fn look(
     known: &ObserveInput,
     answers: Answers,
     (engine, proxy): (&dyn Engine, &dyn Proxy),
-    sampler: &mut Sampler,
-    last: &mut LastKnown,
+    (sampler, last): (&mut Sampler, &mut LastKnown),
 ) -> Observation {
     let (seen, proxy_error) = answers.proxy;
     sampler.count(known.now, seen.as_ref());

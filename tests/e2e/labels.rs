@@ -11,7 +11,7 @@ use crate::compose_real::{FIRST, SECOND};
 use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::load::Load;
 use crate::private_docker::{Dockerd, ONE, testbed_on};
-use crate::testbed::{HAPROXY, IMAGE, Testbed, clients, everyone};
+use crate::testbed::{HAPROXY, IMAGE, QUIET, Testbed, clients, everyone};
 
 /// What both services have in common; evaluations do not change the number.
 const QUICK: &str = "health_check.interval: 1s
@@ -118,6 +118,7 @@ fn status_for(testbed: &Testbed, host: &str) -> String {
 
 fn follow_with(program: &'static str, name: &str) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _busy = QUIET.write().unwrap_or_else(PoisonError::into_inner);
     let dockerd = Dockerd::start(false);
     let testbed = testbed_on(&dockerd, name);
     let project = Project { testbed: &testbed, name, program };
@@ -205,6 +206,7 @@ fn labels_are_followed_with_docker_compose_of_the_first_generation() {
 #[test]
 fn a_flood_of_labels_costs_bounded_time_and_memory() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _busy = QUIET.write().unwrap_or_else(PoisonError::into_inner);
     let dockerd = Dockerd::start(false);
     let testbed = testbed_on(&dockerd, "flood");
     let project = Project { testbed: &testbed, name: "flood", program: SECOND };

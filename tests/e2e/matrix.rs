@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, polled, reached, secs};
 use crate::fleet::{Fleet, Ledger, Member, Owner, Row};
 use crate::load::{Counts, Kind, Load};
 use crate::matrix::wants::{Fate, VERBS, Want, want};
+use crate::testbed::QUIET;
 
 mod wants;
 
@@ -400,6 +401,7 @@ fn keep_log(situation: Situation, complaints: &[String], daemon: &Daemon) {
 
 /// Plays all cells of a situation at once.
 fn play(situation: Situation) {
+    let _quiet = QUIET.read().unwrap_or_else(PoisonError::into_inner);
     let begun = Instant::now();
     let mut fleet = Fleet::new(&format!("{situation:?}").to_lowercase());
     let ledger = fleet.ledger();

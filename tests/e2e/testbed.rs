@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 use std::{fs, process, thread};
 
@@ -20,6 +20,9 @@ pub(crate) const IMAGE: &str = "plimsoll-demo-app:1";
 pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
 /// As contrib/setup.sh fetches it.
 pub(crate) const HAPROXY_3_0: &str = "/var/cache/plimsoll/haproxy-3.0/usr/sbin/haproxy";
+
+/// Tests that go by times share it; those that keep the machine busy have it alone.
+pub(crate) static QUIET: RwLock<()> = RwLock::new(());
 
 pub(crate) struct Testbed {
     pub(crate) dir: Dir,

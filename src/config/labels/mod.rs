@@ -2,6 +2,8 @@
 //! key `services.NAME.PATH`; the labels become the tree that a file's text becomes, so that one
 //! parser reads both.
 
+#[cfg(test)]
+mod agreement;
 mod read;
 mod resolve;
 mod short_forms;
