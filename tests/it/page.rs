@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Dir, reached};
 use crate::harness::{Harness, free_address};
+use crate::quickref::event_words;
 use crate::raw_http::To;
 
 const LINES_MAX: usize = 500;
@@ -128,10 +129,8 @@ fn the_page_asks_nobody_else_and_takes_text_for_text() {
         assert!(script.contains(&format!("\n  {reason}: [\"")), "no sentence for {reason}");
     }
     // Each kind of event can be filtered.
-    let events = fs::read_to_string("src/model/event.rs").unwrap();
-    let kinds = between(&events, "fn word(", "\n    }\n");
     let groups = between(&script, "EVENT_GROUPS = [", "];");
-    for kind in kinds.split('"').skip(1).step_by(2) {
+    for kind in event_words() {
         let group = kind.split('.').next().unwrap();
         assert!(groups.contains(&format!("\"{group}\"")), "no filter for {kind}");
     }

@@ -197,10 +197,8 @@ fn a_mistake_names_container_and_label() {
     );
     check_bad(
         &[("config", "{ \"engine\": \"docker\" }")],
-        &[
-            "container shop-web-1, label plimsoll.config:1:3: labels cannot scale a service of Swarm; \
-           write it into the config file",
-        ],
+        &["container shop-web-1, label plimsoll.config:1:3: labels cannot scale a service of \
+             Swarm; write it into the config file"],
     );
     check_bad(
         &[("config", "[1]")],

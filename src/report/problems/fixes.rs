@@ -59,8 +59,8 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
         }
         ProblemKind::LabelsRejected => {
             "correct the label in the compose file (`plimsoll check --compose FILE` shows each \
-             error), then `docker compose up -d`; until then the last good labels count, if there were \
-             any"
+             error), then `docker compose up -d`; until then the last good labels count, if there \
+             were any"
                 .to_owned()
         }
         ProblemKind::ConfigRejected => {
