@@ -103,13 +103,14 @@ impl EffectiveConfig {
         sets.retain_mut(|set| {
             let good = self.good.iter().find(|good| good.is_of_same(set));
             match (&set.facts, good) {
+                // That there are too many labels needs no facts.
+                _ if set.is_cut => true,
                 (Some(_), _) => true,
                 (None, Some(good)) => {
                     *set = good.clone();
                     true
                 }
-                // That there are too many labels needs no facts.
-                (None, None) => set.is_cut,
+                (None, None) => false,
             }
         });
         if sets == self.sets {
@@ -291,6 +292,10 @@ mod tests {
         follow(&mut config, vec![web(&[])]);
         assert_eq!(follow(&mut config, vec![unknown()]), [""; 0]);
         assert_eq!(config.get().services.len(), 1);
+        let flood = LabelSet { is_cut: true, ..unknown() };
+        let told = follow(&mut config, vec![flood]);
+        assert!(told[0].contains("has more than 64 KiB of plimsoll.* labels"), "{told:?}");
+        assert!(told[0].ends_with("the last good labels stay in force"), "{told:?}");
         // As after a restart of the daemon.
         let again = EffectiveConfig::new(file(r#"{"services": {}}"#), config.good().to_vec());
         assert_eq!(again.get(), config.get());

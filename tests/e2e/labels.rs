@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use crate::compose_real::{FIRST, SECOND};
-use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
+use crate::daemon::{Daemon, PLIMSOLL, reached, secs, signal};
 use crate::load::Load;
 use crate::private_docker::{Dockerd, ONE, testbed_on};
 use crate::testbed::{HAPROXY, IMAGE, QUIET, Testbed, clients, everyone};
@@ -272,4 +272,76 @@ fn memory_kib(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Where the daemon looks if nobody names a file, made of folders of the test's own; its Docker too.
+fn daemon_without_names(testbed: &Testbed) -> Daemon {
+    let mut script = String::from("set -e\n");
+    for (folder, place) in
+        [("etc", "/etc/plimsoll"), ("state", "/var/lib/plimsoll"), ("run", "/run/plimsoll")]
+    {
+        let own = testbed.dir.join(folder);
+        std::fs::create_dir_all(&own).unwrap();
+        script += &format!("mkdir -p {place}; mount --bind {} {place}\n", own.display());
+    }
+    let socket = testbed.docker_socket.display();
+    script += &format!("mount --bind {socket} /var/run/docker.sock\nexec {PLIMSOLL} run\n");
+    let mut command = Command::new("unshare");
+    // What follows, a config file too, is for the script, which takes nothing.
+    command.args(["--mount", "sh", "-c", &script, "sh"]);
+    Daemon::start_by(command, std::path::Path::new("/nowhere"), &[])
+}
+
+/// Ends the HAProxy that such a daemon leaves.
+struct LeftBehind<'a>(&'a Testbed);
+
+impl Drop for LeftBehind<'_> {
+    fn drop(&mut self) {
+        let pids = std::fs::read_to_string(self.0.dir.join("run/haproxy.pid")).unwrap_or_default();
+        pids.lines().filter_map(|pid| pid.parse().ok()).for_each(|pid| signal(pid, "KILL"));
+    }
+}
+
+#[test]
+fn no_config_file_is_needed_and_one_that_was_there_is_missed() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _busy = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+    let dockerd = Dockerd::start(false);
+    let testbed = testbed_on(&dockerd, "nofile");
+    let text = format!(
+        "services:\n  web:\n    image: {IMAGE}\n    network_mode: bridge\n    labels:\n      \
+         plimsoll.port: 8080\n      plimsoll.listen: 127.0.0.1:{}\n      plimsoll.max: 2\n      \
+         plimsoll.health_check.interval: 1s\n",
+        testbed.port
+    );
+    testbed.dir.write("compose.yaml", &text);
+    let project = Project { testbed: &testbed, name: "nofile", program: SECOND };
+    let _left = LeftBehind(&testbed);
+    assert!(project.compose(&["up", "-d"]).0);
+    let answers = || status_for(&testbed, "any.example") == "200";
+
+    let daemon = daemon_without_names(&testbed);
+    daemon.wait(&["kind=daemon.started", "no config file: labels configure services"], secs(30));
+    assert!(reached(secs(60), answers), "{:#?}", daemon.lines());
+    daemon.kill();
+
+    // With a file the same service is served on; without it again, nothing is taken away.
+    let config = testbed.dir.join("etc/config.json");
+    std::fs::write(&config, "{\"services\": {}}").unwrap();
+    let daemon = daemon_without_names(&testbed);
+    // HAProxy needs no reload; the state is written by the first tick.
+    let state = || std::fs::read_to_string(testbed.dir.join("state/state.json")).unwrap();
+    let is_noted = || state().contains("\"has_config_file\": true");
+    assert!(reached(secs(30), is_noted), "{} {:#?}", state(), daemon.lines());
+    std::fs::remove_file(&config).unwrap();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=config.rejected", "/etc/plimsoll/config.json", "does not exist"], secs(30));
+    assert!(answers(), "{:#?}", daemon.lines());
+    daemon.kill();
+    let mut refused = daemon_without_names(&testbed);
+    assert_eq!(refused.wait_exit(secs(30)).code(), Some(1), "{:#?}", refused.lines());
+    let words = ["does not exist, and the daemon ran with it before: restore it"];
+    assert_eq!(refused.count(&words), 1, "{:#?}", refused.lines());
+    assert!(answers(), "HAProxy serves on");
+    project.compose(&["down", "-t", "1"]);
 }
