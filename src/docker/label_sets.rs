@@ -57,8 +57,10 @@ pub(super) struct LabelSource<'a> {
 }
 
 impl LabelSource<'_> {
-    pub(super) fn id(&self) -> &str {
-        self.row.id()
+    /// The container, if more has to be known of it. Too many labels are refused as they are, and
+    /// an inspect has them all again.
+    pub(super) fn to_inspect(&self) -> Option<&str> {
+        (!self.row.settings().is_cut).then(|| self.row.id())
     }
 }
 

@@ -50,7 +50,8 @@ impl Docker {
                 }
             }
         }
-        let inspected: Vec<&str> = sources.iter().map(|source| source.id()).collect();
+        let inspected: Vec<&str> =
+            sources.iter().filter_map(|source| source.to_inspect()).collect();
         self.detail(&mut replicas, &inspected);
         let label_set = |source| self.label_set(source);
         listing.label_sets = sources.into_iter().map(label_set).collect();

@@ -62,6 +62,11 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     found
 }
 
+/// Too many labels are refused whatever else is known.
+fn is_awaited(set: &LabelSet) -> bool {
+    set.facts.is_none() && !set.is_cut
+}
+
 /// Lists until every container with labels was inspected, at most.
 const INSPECTS_MAX: usize = 20;
 /// Between two of them.
@@ -84,7 +89,7 @@ pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Res
     let mut listed = engine.list(&query(config));
     for _ in 0..INSPECTS_MAX {
         match &listed {
-            Ok(listing) if listing.label_sets.iter().any(|set| set.facts.is_none()) => {
+            Ok(listing) if listing.label_sets.iter().any(is_awaited) => {
                 thread::park_timeout(INSPECT_PAUSE);
                 listed = engine.list(&query(config));
             }
@@ -92,7 +97,7 @@ pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Res
         }
     }
     let sets = listed.as_ref().map(|listed| listed.label_sets.as_slice()).unwrap_or_default();
-    let known: Vec<LabelSet> = sets.iter().filter(|set| set.facts.is_some()).cloned().collect();
+    let known: Vec<LabelSet> = sets.iter().filter(|set| !is_awaited(set)).cloned().collect();
     let resolution = labels::resolve(config, &known, &[]);
     let is_same = resolution.config.services.len() == config.services.len();
     let listed = if is_same { listed } else { engine.list(&query(&resolution.config)) };
