@@ -274,7 +274,8 @@ fn memory_kib(daemon: &Daemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Where the daemon looks if nobody names a file, made of folders of the test's own; its Docker too.
+/// The places where the daemon looks if nobody names a file are folders of the test's own; its
+/// Docker is, too.
 fn daemon_without_names(testbed: &Testbed) -> Daemon {
     let mut script = String::from("set -e\n");
     for (folder, place) in
