@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
+use crate::model::config::Config;
 use crate::model::health::HttpCheck;
 use crate::model::label_set::LabelSet;
 use crate::model::memory::Memory;
@@ -153,6 +154,12 @@ pub(crate) struct ListQuery {
     pub(crate) known: BTreeSet<ContainerId>,
     /// Also the labels that configure services.
     pub(crate) labels: bool,
+}
+
+impl ListQuery {
+    pub(crate) fn of(config: &Config, known: BTreeSet<ContainerId>) -> ListQuery {
+        ListQuery { adopted: config.adopted(), known, labels: config.labels }
+    }
 }
 
 /// The engine's list of containers.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::cli::compose_file::{ComposeFile, words};
+use crate::cli::compose_file::{ComposeFile, is_checked, words};
 use crate::config::labels::{self, ComposeLabels};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
@@ -142,7 +142,7 @@ impl ComposeChecker<'_> {
         }
         ContainerFacts {
             ports,
-            has_health_check: has_health_check(body),
+            has_health_check: is_checked(body),
             replicas: self.compose.replicas(body),
         }
     }
@@ -187,7 +187,8 @@ impl ComposeChecker<'_> {
             add("ports", &message, false);
         }
         let names_port = ["port", "config"].iter().any(|key| labels.set.labels.contains_key(*key));
-        if self.compose.ports(body).is_empty() && !names_port {
+        let exposed = self.compose.ports(body);
+        if exposed.is_empty() && !names_port {
             let message = format!(
                 "{LABEL_PREFIX}port is not set, and the file exposes no port: the image has to \
                  expose exactly one"
@@ -195,7 +196,6 @@ impl ComposeChecker<'_> {
             add("labels", &message, true);
         }
         let port = labels.set.labels.get("port").and_then(|port| port.trim().parse().ok());
-        let exposed = self.compose.ports(body);
         if let Some(port) = port.filter(|port: &u16| !exposed.is_empty() && !exposed.contains(port))
         {
             let exposed: Vec<String> = exposed.iter().map(u16::to_string).collect();
@@ -210,15 +210,4 @@ impl ComposeChecker<'_> {
         }
         found
     }
-}
-
-fn has_health_check(body: &Map<String, Value>) -> bool {
-    let Some(check) = body.get("healthcheck") else { return false };
-    let first = match check.get("test") {
-        Some(Value::Array(test)) => test.first().and_then(words),
-        Some(test) => words(test),
-        None => None,
-    };
-    let is_disabled = check.get("disable").and_then(words).is_some_and(|is| is == "true");
-    !is_disabled && first.is_some_and(|word| word != "NONE")
 }

@@ -44,13 +44,9 @@ impl ComposeFile {
             let read = yaml::read(text).map_err(|err| format!("is not valid YAML: {err}"))?;
             (read.value, read.ignored, read.places)
         };
-        let services = document.get_mut("services").map(Value::take).unwrap_or_default();
-        let Value::Object(mut services) = services else {
-            return Err("has no `services`; is it a compose file?".to_owned());
-        };
-        if services.is_empty() {
-            return Err("has no `services`; is it a compose file?".to_owned());
-        }
+        let services = document.get_mut("services").and_then(Value::as_object_mut);
+        let services = services.map(std::mem::take).filter(|services| !services.is_empty());
+        let mut services = services.ok_or("has no `services`; is it a compose file?")?;
         services.retain(|name, service| {
             if !service.is_object() {
                 let what = format!("services.{name} is not a map; the service is left out");
@@ -164,6 +160,22 @@ impl ComposeFile {
         let count = count.and_then(|count| self.expand(&count).parse().ok());
         count.unwrap_or(1).clamp(1, 1000)
     }
+}
+
+/// The words of a service's own health check.
+pub(crate) fn health_test(service: &Map<String, Value>) -> Vec<String> {
+    match service.get("healthcheck").and_then(|check| check.get("test")) {
+        Some(Value::Array(all)) => all.iter().filter_map(words).collect(),
+        Some(other) => words(other).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Whether Docker runs that check.
+pub(crate) fn is_checked(service: &Map<String, Value>) -> bool {
+    let disable = service.get("healthcheck").and_then(|check| check.get("disable"));
+    let is_off = disable.and_then(words).is_some_and(|is| is == "true");
+    !is_off && health_test(service).first().is_some_and(|word| word != "NONE")
 }
 
 /// The name of the file's folder, normalized as compose does.

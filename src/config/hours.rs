@@ -13,7 +13,7 @@ use crate::model::schedule::{Hours, Outside, Schedule, TimeOfDay, Weekdays, Wind
 use crate::model::units;
 use crate::model::zone::Zone;
 
-const DAYS: [(&str, Weekday); 7] = [
+pub(super) const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),
     ("wed", Weekday::Wed),

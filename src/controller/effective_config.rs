@@ -78,7 +78,7 @@ impl EffectiveConfig {
 
     /// Lists the containers, and follows their labels. What those configure anew is in the list.
     pub(crate) fn list(&mut self, engine: &dyn Engine, known: BTreeSet<ContainerId>) -> Listed {
-        let mut query = self.query(known);
+        let mut query = ListQuery::of(&self.effective, known);
         let mut listing = engine.list(&query);
         let mut events = Vec::new();
         let mut changed = BTreeSet::new();
@@ -86,14 +86,10 @@ impl EffectiveConfig {
             (events, changed) = self.follow(std::mem::take(&mut listed.label_sets));
         }
         if !changed.is_empty() {
-            query = self.query(query.known);
+            query = ListQuery::of(&self.effective, query.known);
             listing = engine.list(&query);
         }
         Listed { listing, events, changed }
-    }
-
-    fn query(&self, known: BTreeSet<ContainerId>) -> ListQuery {
-        ListQuery { adopted: self.effective.adopted(), known, labels: self.file.labels }
     }
 
     /// Takes the labels of a list of containers. Gives what to report, and the services that differ
@@ -113,10 +109,7 @@ impl EffectiveConfig {
                 (None, None) => false,
             }
         });
-        if sets == self.sets {
-            return (Vec::new(), BTreeSet::new());
-        }
-        if !self.file.labels {
+        if sets == self.sets || !self.file.labels {
             return (Vec::new(), BTreeSet::new());
         }
         self.sets = sets;

@@ -215,7 +215,9 @@ fn ask(
 ) -> (Answers, Vec<Event>, bool) {
     let proxy = observe::look_at(adapters.proxy, config.get());
     let Listed { listing, events, changed } = config.list(adapters.engine, observe::known(memory));
-    memory.labels = config.good().to_vec();
+    if memory.labels != config.good() {
+        memory.labels = config.good().to_vec();
+    }
     for name in &changed {
         // What kept failing may work with the new labels.
         let service = memory.services.get_mut(name);

@@ -19,6 +19,11 @@ impl ImageInspected {
     pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
         self.config.as_ref()?.labels.as_ref()
     }
+
+    /// TCP ports that it exposes.
+    pub(crate) fn exposed_ports(&self) -> Vec<u16> {
+        self.config.as_ref().map(InspectedConfig::tcp_ports).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -46,6 +51,13 @@ struct InspectedConfig {
     healthcheck: Option<InspectedCheck>,
     /// By port and protocol, as `80/tcp`.
     exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+impl InspectedConfig {
+    fn tcp_ports(&self) -> Vec<u16> {
+        let all = self.exposed_ports.iter().flat_map(BTreeMap::keys);
+        all.filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect()
+    }
 }
 
 /// Nanoseconds; 0 stands for Docker's default.
@@ -180,9 +192,7 @@ impl Inspected {
 
     /// TCP ports, smallest first.
     pub(crate) fn exposed_ports(&self) -> Vec<u16> {
-        let all = self.config.exposed_ports.iter().flat_map(BTreeMap::keys);
-        let mut ports: Vec<u16> =
-            all.filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect();
+        let mut ports = self.config.tcp_ports();
         ports.sort_unstable();
         ports
     }

@@ -1,29 +1,13 @@
 //! Questions of the preflight checks: permissions, networks and images. Changes nothing.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
 use crate::docker::Docker;
 use crate::docker::client::{Call, Method};
+use crate::docker::inspected::ImageInspected;
 use crate::model::url;
 use crate::outside::Result;
 
 /// An id that no container and no service has.
 const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ExposedImage {
-    #[serde(default)]
-    config: Option<ExposedSettings>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct ExposedSettings {
-    exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
-}
 
 impl Docker {
     /// The calls that a start needs and that are forbidden, for instance by a proxy that allows
@@ -73,8 +57,6 @@ impl Docker {
         if answer.status == 404 {
             return Ok(Vec::new());
         }
-        let image: ExposedImage = answer.ok()?.json()?;
-        let ports = image.config.and_then(|config| config.exposed_ports).unwrap_or_default();
-        Ok(ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).collect())
+        Ok(answer.ok()?.json::<ImageInspected>()?.exposed_ports())
     }
 }

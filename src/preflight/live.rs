@@ -1,6 +1,7 @@
 //! Checks against the running host, of a valid config: whether Docker answers, images exist, and
 //! HAProxy accepts the generated config. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -81,11 +82,7 @@ pub(crate) fn effective(config: &Config) -> Result<Config> {
 
 /// The config with the services that labels configure, and every container that is a replica.
 pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Result<Listing>) {
-    let query = |config: &Config| ListQuery {
-        adopted: config.adopted(),
-        labels: config.labels,
-        ..ListQuery::default()
-    };
+    let query = |config: &Config| ListQuery::of(config, BTreeSet::new());
     let mut listed = engine.list(&query(config));
     for _ in 0..INSPECTS_MAX {
         match &listed {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::compose_file::{ComposeFile, words};
+use crate::cli::compose_file::{ComposeFile, health_test, is_checked, words};
 use crate::cli::init::draft::Draft;
 
 /// Images whose replicas keep data of their own, and cannot be scaled by adding more.
@@ -85,19 +85,13 @@ fn ports(file: &ComposeFile, service: &Map<String, Value>, draft: &mut Draft) {
 
 /// An HTTP check if the compose file's check requests a URL, else Docker's own health state.
 fn health(service: &Map<String, Value>, draft: &mut Draft) {
-    let Some(check) = service.get("healthcheck") else { return };
-    let test: Vec<String> = match &check["test"] {
-        Value::Array(all) => all.iter().filter_map(words).collect(),
-        other => words(other).into_iter().collect(),
-    };
-    let line = test.join(" ");
+    let line = health_test(service).join(" ");
     let address = line.split_whitespace().find_map(|word| {
         let rest = word.trim_matches(['"', '\'']);
         rest.strip_prefix("http://").or(rest.strip_prefix("https://"))
     });
     let Some(address) = address else {
-        let is_off = test.first().is_none_or(|word| word == "NONE");
-        if !is_off && check.get("disable").and_then(words).is_none_or(|is| is != "true") {
+        if is_checked(service) {
             draft.put("health_check", json!({ "type": "docker" }));
         }
         return;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::container::MAKE;
 use crate::config::labels::resolve;
 use crate::config::labels::tests::{file, problems, set};
 use crate::config::parse;
@@ -16,20 +17,11 @@ use crate::model::label_set::LabelSet;
 use crate::model::service::Service;
 
 const CONFIGS: u64 = 1500;
-const MADE_BY_COMPOSE: [&str; 12] = [
-    "image",
-    "compose",
-    "engine",
-    "swarm_service",
-    "command",
-    "environment",
-    "volumes",
-    "networks",
-    "labels",
-    "user",
-    "cpus",
-    "memory",
-];
+
+/// What labels cannot say.
+fn is_others(key: &str) -> bool {
+    ["image", "compose", "engine", "swarm_service"].contains(&key) || MAKE.contains(&key)
+}
 
 /// Writes a value into labels. Gives what cannot be, for `plimsoll.config`.
 fn flatten(
@@ -131,7 +123,7 @@ fn each_key_means_the_same_in_a_label_and_in_the_file() {
         let services = whole["services"].take();
         for (name, service) in services.as_object().unwrap() {
             let mut service = service.as_object().unwrap().clone();
-            service.retain(|key, _| !MADE_BY_COMPOSE.contains(&key.as_str()) && key != "restart");
+            service.retain(|key, _| !is_others(key));
             if service.get("min_replicas") == Some(&json!(0)) {
                 service.remove("min_replicas");
             }
@@ -175,7 +167,7 @@ fn each_key_means_the_same_in_a_label_and_in_the_file() {
         serde_json::from_str(include_str!("../../../contrib/config.schema.json")).unwrap();
     let keys = schema["$defs"]["service"]["properties"].as_object().unwrap();
     for key in keys.keys() {
-        if MADE_BY_COMPOSE.contains(&key.as_str()) || key == "restart" {
+        if is_others(key) {
             continue;
         }
         let times = seen.get(key).copied().unwrap_or(0);

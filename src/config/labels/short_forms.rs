@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::config::hours::DAYS;
 use crate::config::labels::tree::LabelTree;
 
 const ALL: [&str; 6] = ["cpu", "host", "hours", "max", "min", "path"];
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 pub(crate) fn is_one(label: &str) -> bool {
     ALL.contains(&label)
@@ -87,12 +87,12 @@ fn hours<'a>(tree: &mut LabelTree<'a>, text: &'a str) {
 
 /// `mon-wed,sat` as a list of days. What is no day is left for the parser to refuse.
 fn days(text: &str) -> String {
-    let place = |day: &str| DAYS.iter().position(|known| *known == day);
+    let place = |day: &str| DAYS.iter().position(|(name, _)| *name == day);
     let expand = |part: &str| {
         let ends = part.split_once('-').and_then(|(from, to)| Some((place(from)?, place(to)?)));
         let Some((from, to)) = ends else { return part.to_owned() };
         let count = (to + DAYS.len() - from) % DAYS.len();
-        let days: Vec<&str> = (0..=count).map(|i| DAYS[(from + i) % DAYS.len()]).collect();
+        let days: Vec<&str> = (0..=count).map(|i| DAYS[(from + i) % DAYS.len()].0).collect();
         days.join(",")
     };
     text.to_ascii_lowercase().split(',').map(expand).collect::<Vec<_>>().join(",")
