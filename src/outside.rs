@@ -19,6 +19,7 @@ use crate::model::metric_event::MetricEvent;
 use crate::model::proxy::{ProxySeen, Routes};
 use crate::model::replica::{Container, ContainerId};
 use crate::model::service::{Adopted, Service};
+use crate::model::sleep::Activity;
 use crate::model::stranger::Stranger;
 use crate::model::swarm::Swarm;
 use crate::model::time::{Moment, Wall};
@@ -218,6 +219,22 @@ pub(crate) trait Proxy: Send + Sync {
     fn set_server_states(&self, servers: &[SetServerState]) -> Result<()>;
     /// Kills those of these old processes that still listen.
     fn kill(&self, processes: &[u32]) -> Result<()>;
+}
+
+/// Holds connections for services that sleep, until a replica is there for them. HAProxy sends it
+/// one at a time for each service, and queues the others.
+pub(crate) trait Activator: Send + Sync {
+    /// Listens for these services and for no others. Returns those that it cannot listen for, and
+    /// why.
+    fn listen(&self, services: &BTreeSet<String>) -> BTreeMap<String, String>;
+    /// What it has of each service that it listens for or still copies for.
+    fn look(&self) -> BTreeMap<String, Activity>;
+    /// Copies each held connection of the service to one of these replicas, until it ends. While
+    /// no connection to the replica opens it stays held: nothing of it was read before.
+    fn forward(&self, service: &str, to: &[SocketAddr]);
+    /// Ends the held connections of the service: with status 503 and this `Retry-After`, or
+    /// without an answer where the service is no HTTP.
+    fn refuse(&self, service: &str, retry_after: Option<Duration>);
 }
 
 /// The container that HAProxy runs in (`load_balancer.mode` "container"). A trait with one

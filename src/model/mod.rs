@@ -31,6 +31,7 @@ pub(crate) mod running;
 pub(crate) mod schedule;
 pub(crate) mod secret;
 pub(crate) mod service;
+pub(crate) mod sleep;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod stranger;

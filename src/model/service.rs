@@ -12,6 +12,7 @@ use crate::model::metric::Metric;
 use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
 use crate::model::secret::Secret;
+use crate::model::sleep::SleepPolicy;
 use crate::model::traffic_policy::TrafficPolicy;
 
 /// Matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`: it becomes part of container and HAProxy names.
@@ -238,6 +239,7 @@ pub(crate) struct Service {
     pub(crate) rollout: Rollout,
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,
+    pub(crate) sleep: SleepPolicy,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -325,6 +327,7 @@ impl Service {
             rollout: Rollout::default(),
             retry: Retry::default(),
             policy: TrafficPolicy::default(),
+            sleep: SleepPolicy::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }
