@@ -58,6 +58,6 @@ pub(crate) struct Activity {
     pub(crate) held_since: Option<Moment>,
     /// Connections that are copied to each replica.
     pub(crate) copies: BTreeMap<SocketAddr, u32>,
-    /// Of connections that were held: times until the first byte of the answer, since the last look.
+    /// Of connections that were held, since the last look: time to the first byte of the answer.
     pub(crate) answered: Vec<Duration>,
 }
