@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::haproxy::front_door::SharedSettings;
 use crate::haproxy::policy;
@@ -51,9 +50,6 @@ const TCP_DEFAULTS: &str = "\
     timeout server 1h
     timeout queue 30s
 ";
-
-/// The default of `timeouts.server`.
-const SERVER: Duration = Duration::from_secs(300);
 
 /// How long a GET waits before its second try.
 const RETRY_DELAY_MS: u32 = 200;
@@ -224,7 +220,7 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     policy::admission(backend, false, &mut own);
     // The inner pass waits for a replica, and then for its answer.
     if times.server.is_some() || times.queue.is_some() {
-        let inner = times.server.unwrap_or(SERVER) + times.queue();
+        let inner = times.server(backend.policy.protocol) + times.queue();
         policy::timeout("server", Some(inner), &mut own);
     }
     policy::timeout("tunnel", times.tunnel, &mut own);

@@ -157,6 +157,14 @@ impl Timetable {
         all.fold(self.bounds.max(), u32::max)
     }
 
+    /// Whether the service may have no replica at some time.
+    pub(crate) fn allows_zero(&self) -> bool {
+        let outside = self.hours.as_ref().map(|hours| hours.outside);
+        self.bounds.min() == 0
+            || outside == Some(Outside::Count(0))
+            || self.schedules.iter().any(|schedule| schedule.bounds.min() == 0)
+    }
+
     /// The zone in which people think of it: that of the business hours, else of the first
     /// schedule.
     pub(crate) fn zone(&self) -> Zone {
