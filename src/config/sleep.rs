@@ -77,8 +77,8 @@ pub(crate) fn beside(
         "has no effect with `compose`: one container always stays as the template"
     } else if *mode == ProxyMode::None {
         "has no effect with load_balancer.mode none: no request wakes the service"
-    } else if timetable.is_some_and(|timetable| !timetable.allows_zero()) {
-        "has no effect: the service always has a replica; set min_replicas to 0"
+    } else if timetable.is_some_and(|timetable| 0 < timetable.least()) {
+        "has no effect: the service never sleeps; set min_replicas to 0"
     } else {
         return;
     };
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_key_without_effect_is_warned_of() {
-        let always = "has no effect: the service always has a replica; set min_replicas to 0";
+        let always = "has no effect: the service never sleeps; set min_replicas to 0";
         let window = r#""start": "09:00", "end": "10:00", "max_replicas": 1"#;
         let with = |min: u32| format!(r#""schedules": [{{{window}, "min_replicas": {min}}}]"#);
         let outside = |count: u32| {
@@ -199,7 +199,7 @@ mod tests {
             ("", with(1), Some(always)),
             ("", with(0), None),
             ("", outside(1), Some(always)),
-            ("", outside(0), None),
+            ("", outside(0), Some(always)),
             (none, with(0), Some(of_none)),
         ] {
             for key in super::KEYS {

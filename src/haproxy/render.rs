@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::haproxy::front_door::SharedSettings;
-use crate::haproxy::policy;
 use crate::haproxy::quoting::{format_text, quoted};
+use crate::haproxy::{policy, wake};
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::{HEALTH_HOST, HealthKind};
@@ -53,6 +53,9 @@ const TCP_DEFAULTS: &str = "\
 
 /// How long a GET waits before its second try.
 const RETRY_DELAY_MS: u32 = 200;
+
+/// Within it, the first health checks of all servers are spread.
+const FIRST_CHECK_MS: u32 = 50;
 
 /// Not a valid service name, so no service has it.
 const STATS: &str = "_statistics";
@@ -100,12 +103,19 @@ pub(crate) fn render(
     if let Some(most) = config.max_connections {
         let _ = writeln!(out, "    maxconn {most}");
     }
+    let may_sleep = routes.backends.iter().any(|backend| backend.wake.is_some());
+    if may_sleep {
+        // Else the first health check of a new server comes after `downinter`, and what waits for
+        // the server waits as long.
+        let _ = writeln!(out, "    max-spread-checks {FIRST_CHECK_MS}");
+    }
     // A base config sets the account itself.
     if process.drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
-    if routes.backends.iter().any(|backend| backend.policy.max_connections.is_some()) {
+    let is_limited = |backend: &Backend| backend.policy.max_connections.is_some();
+    if may_sleep || routes.backends.iter().any(is_limited) {
         // Who has left takes no other one's place. In a backend alone it has no effect.
         out.push_str("    option abortonclose\n");
     }
@@ -136,14 +146,14 @@ pub(crate) fn render(
         if let Some(socket) = &again {
             render_again(backend, socket, &mut out);
         }
-        render_backend(backend, config, again.is_some(), &mut out);
+        render_backend(backend, (config, process), again.is_some(), &mut out);
     }
     for (n, backend) in routes.backends.iter().filter(is_tcp).enumerate() {
         if n == 0 {
             let _ = write!(out, "\ndefaults\n{TCP_DEFAULTS}");
         }
         render_frontend(backend, None, None, &mut out);
-        render_backend(backend, config, false, &mut out);
+        render_backend(backend, (config, process), false, &mut out);
     }
     out
 }
@@ -237,11 +247,17 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
 }
 
 /// `comes_again`: GETs pass it from HAProxy itself.
-fn render_backend(backend: &Backend, config: &ProxyConfig, comes_again: bool, out: &mut String) {
+fn render_backend(
+    backend: &Backend,
+    (config, process): (&ProxyConfig, ProcessFacts),
+    comes_again: bool,
+    out: &mut String,
+) {
     let name = &backend.service;
     let _ = write!(out, "\nbackend {name}\n");
     policy::admission(backend, comes_again, out);
     policy::settings(backend, &config.config, out);
+    wake::render(backend, &config.socket, process.sees_files, out);
     let health = &backend.health;
     if let HealthKind::Http(http) = &health.kind {
         let path = quoted(&http.path);
@@ -352,8 +368,17 @@ mod tests {
         let is_single = false;
         let own = Vec::new();
         let policy = TrafficPolicy::default();
-        let backend =
-            Backend { service, listen, routes: own, health, retry, policy, is_single, servers };
+        let backend = Backend {
+            service,
+            listen,
+            routes: own,
+            health,
+            retry,
+            policy,
+            is_single,
+            wake: None,
+            servers,
+        };
         let routes = Routes { backends: vec![backend], ..Routes::default() };
         let [old, new] = ["Monday", "Tuesday"].map(|fingerprint| {
             render(&config, Path::new("/s/state"), ROOTLESS, fingerprint, &routes)
@@ -397,6 +422,7 @@ mod tests {
             retry: Retry::Connect,
             policy: TrafficPolicy::default(),
             is_single: false,
+            wake: None,
             servers: vec![Server {
                 name: "web-1".to_owned(),
                 address: "172.17.0.2:8080".parse().unwrap(),
@@ -450,6 +476,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
             retry,
             policy: TrafficPolicy::default(),
             is_single,
+            wake: None,
             servers: (0..servers).map(server).collect(),
         }
     }

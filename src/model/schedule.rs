@@ -151,18 +151,16 @@ impl Timetable {
         Timetable { bounds, hours: None, schedules: Vec::new() }
     }
 
-    /// Replicas, at any time.
+    /// The smallest number that it ever allows, business hours apart.
+    pub(crate) fn least(&self) -> u32 {
+        let all = self.schedules.iter().map(|schedule| schedule.bounds.min());
+        all.fold(self.bounds.min(), u32::min)
+    }
+
+    /// The largest number that it ever allows.
     pub(crate) fn most(&self) -> u32 {
         let all = self.schedules.iter().map(|schedule| schedule.bounds.max());
         all.fold(self.bounds.max(), u32::max)
-    }
-
-    /// Whether the service may have no replica at some time.
-    pub(crate) fn allows_zero(&self) -> bool {
-        let outside = self.hours.as_ref().map(|hours| hours.outside);
-        self.bounds.min() == 0
-            || outside == Some(Outside::Count(0))
-            || self.schedules.iter().any(|schedule| schedule.bounds.min() == 0)
     }
 
     /// The zone in which people think of it: that of the business hours, else of the first
