@@ -366,6 +366,7 @@ mod tests {
             service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
             traffic: None,
+            sleep: None,
         }
     }
 
