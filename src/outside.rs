@@ -1,6 +1,6 @@
-//! The outside world on one page: the only traits in the program. `clock`, `net`, `docker`,
-//! `haproxy` and `store` implement them for the real world, `sim` and the tests for a simulated
-//! one. (Not called `ports`: in this program a port is a TCP port.)
+//! The outside world on one page: the only traits in the program. `clock`, `net`, `activator`,
+//! `docker`, `haproxy` and `store` implement them for the real world, `sim` and the tests for a
+//! simulated one. (Not called `ports`: in this program a port is a TCP port.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error;

@@ -5,6 +5,8 @@ mod held;
 pub(crate) mod listeners;
 mod poller;
 mod copy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
