@@ -229,8 +229,9 @@ pub(crate) trait Activator: Send + Sync {
     fn listen(&self, services: &BTreeSet<String>) -> BTreeMap<String, String>;
     /// What it has of each service that it listens for or still copies for.
     fn look(&self) -> BTreeMap<String, Activity>;
-    /// Copies each held connection of the service to one of these replicas, until it ends. While
-    /// no connection to the replica opens it stays held: nothing of it was read before.
+    /// From now on, each connection of the service that is held or comes is copied to one of these
+    /// replicas, until it ends. Of none, it is held. One whose replica does not accept a connection
+    /// is held again: nothing of it was read before.
     fn forward(&self, service: &str, to: &[SocketAddr]);
     /// Ends the held connections of the service: with status 503 and this `Retry-After`, or
     /// without an answer where the service is no HTTP.

@@ -72,9 +72,7 @@ impl Activator for SocketActivator {
     }
 
     fn forward(&self, service: &str, to: &[SocketAddr]) {
-        for taken in self.state.take_for_copies(service, to) {
-            copy::start(taken);
-        }
+        self.state.set_targets(service, to);
     }
 
     fn refuse(&self, service: &str, retry_after: Option<Duration>) {

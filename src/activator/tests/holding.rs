@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
@@ -166,24 +166,37 @@ fn a_service_holds_sixteen_and_the_others_wait_to_be_accepted() {
 #[test]
 fn so_many_are_copied_at_once_and_the_others_stay_held() {
     let rig = Rig::new();
-    let (mut streams, mut copies) = (Vec::new(), Vec::new());
-    let to = ["10.0.0.1:80", "10.0.0.2:80"].map(|to| to.parse::<SocketAddr>().unwrap());
-    for round in 1..=16u32 {
+    // Nobody accepts: the kernel does.
+    let replicas = [1, 2].map(|n| TcpListener::bind((Ipv4Addr::new(127, 0, 0, n), 0)).unwrap());
+    let to = replicas.each_ref().map(|replica| replica.local_addr().unwrap());
+    rig.activator.forward("web", &to);
+    let mut streams = Vec::new();
+    for round in 1..=16 {
         streams.extend((0..16).map(|_| rig.connect()));
-        rig.reached(16, (round - 1) * 16);
-        copies.extend(rig.activator.state.take_for_copies("web", &to));
+        rig.reached(0, round * 16);
     }
     assert_eq!(rig.web().copies, BTreeMap::from(to.map(|to| (to, 128))));
     streams.push(rig.connect());
     rig.reached(1, 256);
-    assert_eq!(rig.activator.state.take_for_copies("web", &to).len(), 0);
-    // Nothing was read of it, so it is held again.
-    copies.pop();
-    rig.reached(2, 255);
-    copies.extend(rig.activator.state.take_for_copies("web", &to));
-    rig.reached(1, 256);
+    // One ends, and its place is taken.
+    drop(streams.remove(0));
+    rig.reached(0, 256);
     drop(streams);
-    drop(copies);
     rig.reached(0, 0);
     assert!(rig.activator.is_idle());
+}
+
+#[test]
+fn what_comes_later_is_copied_too_until_it_is_to_be_held() {
+    let rig = Rig::new();
+    let replica = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = replica.local_addr().unwrap();
+    rig.activator.forward("web", &[to]);
+    let first = rig.connect();
+    rig.reached(0, 1);
+    rig.activator.forward("web", &[]);
+    let second = rig.connect();
+    rig.reached(1, 1);
+    drop((first, second));
+    rig.reached(0, 0);
 }
