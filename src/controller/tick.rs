@@ -141,8 +141,7 @@ pub(crate) fn tick(
     let failed_starts = learn(state, now, &input.done);
 
     // Observe, first what the config is now.
-    let (answers, told, is_reconfigured) =
-        ask(adapters, &mut state.memory, &mut state.conditions, input.config);
+    let (answers, told, is_reconfigured) = ask(adapters, state, input.config);
     events.extend(told);
     let unconfigured = input.config.unconfigured();
     let config = input.config.get();
@@ -177,8 +176,7 @@ pub(crate) fn tick(
     events.extend(state.conditions.addresses_kept(proxy.kept_addresses));
     events.extend(proxy.deferred.and_then(|deferred| state.conditions.crowded(deferred)));
     actions.extend(proxy.action);
-    let requeue = plans.values().filter_map(|plan| plan.again);
-    let requeue_after = requeue.chain(seen.wait).chain(proxy.requeue_after).min();
+    let requeue = plans.values().filter_map(|plan| plan.again).chain(seen.wait);
 
     // Remember, before anything is begun.
     if config.dry_run {
@@ -201,9 +199,9 @@ pub(crate) fn tick(
         nodes: seen.nodes,
         engine_error: seen.engine_error,
         events,
+        requeue_after: requeue.chain(proxy.requeue_after).min(),
         plans,
         actions,
-        requeue_after,
         services,
         is_reconfigured,
         panics,
@@ -214,10 +212,10 @@ pub(crate) fn tick(
 /// whether the config is another one.
 fn ask(
     adapters: &Adapters,
-    memory: &mut Memory,
-    conditions: &mut Conditions,
+    state: &mut ControllerState,
     config: &mut EffectiveConfig,
 ) -> (Answers, Vec<Event>, bool) {
+    let ControllerState { memory, conditions, .. } = state;
     let proxy = observe::look_at(adapters.proxy, config.get());
     let Listed { listing, mut events, changed } =
         config.list(adapters.engine, observe::known(memory));

@@ -46,7 +46,7 @@ pub(crate) struct Components {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) engine: Arc<Docker>,
     pub(crate) proxy: Arc<Haproxy>,
-    pub(crate) activator: Arc<SocketActivator>,
+    pub(crate) activator: SocketActivator,
     pub(crate) store: FileStore,
     pub(crate) executor: Executor,
     pub(crate) probes: ProbeThreads,
@@ -66,7 +66,7 @@ impl Components {
             clock: &*self.clock,
             engine: &*self.engine,
             proxy: &*self.proxy,
-            activator: &*self.activator,
+            activator: &self.activator,
             store: &self.store,
         }
     }

@@ -86,11 +86,10 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let engine = Docker::new(&config.fixed.docker, clock.clone());
     let engine = Arc::new(engine.with_metrics(sink.clone()));
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
-    let activator = Arc::new(activator(&config, &proxy, clock.clone(), &sender)?);
+    let activator = activator(&config, &proxy, clock.clone(), &sender)?;
     let stop = Arc::new(AtomicBool::new(false));
-    if !options.once {
-        listen_to_docker(&config, engine.journal(), clock.clone(), stop.clone(), sender.clone())?;
-    }
+    let journal = engine.journal();
+    listen_to_docker(&config, &options, journal, clock.clone(), (stop.clone(), sender.clone()))?;
     let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), &sender)?;
     let net = Arc::new(SystemNet::new());
@@ -104,8 +103,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let history_writer = HistoryWriter::new(state_dir, engine.clone());
     let report = report_event(&sender);
     let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
-    recorder.watch(&config.notifications);
-    start_events(&config, &options, opened.damage).iter().for_each(|event| recorder.record(event));
+    record_start(&mut recorder, &config, &options, opened.damage);
     let status_cell = Arc::new(StatusCell::default());
     let sources = Sources {
         status_cell: status_cell.clone(),
@@ -208,9 +206,16 @@ fn past(config: &Config, reader: &HistoryReader, events: &[Entry], now: Wall) ->
 }
 
 /// `damage`: why the state file was set aside.
-fn start_events(config: &Config, options: &Options, damage: Option<String>) -> Vec<Event> {
+fn record_start(
+    recorder: &mut EventRecorder,
+    config: &Config,
+    options: &Options,
+    damage: Option<String>,
+) {
+    recorder.watch(&config.notifications);
     let damage = damage.map(|why| Event::new(Kind::StateDamaged, why));
-    [started(config, options)].into_iter().chain(damage).collect()
+    let events = [started(config, options)].into_iter().chain(damage);
+    events.for_each(|event| recorder.record(&event));
 }
 
 fn started(config: &Config, options: &Options) -> Event {
@@ -261,11 +266,14 @@ fn metrics(
 
 fn listen_to_docker(
     config: &Config,
+    options: &Options,
     journal: Arc<Mutex<Journal>>,
     clock: Arc<dyn Clock>,
-    stop: Arc<AtomicBool>,
-    sender: SyncSender<Incoming>,
+    (stop, sender): (Arc<AtomicBool>, SyncSender<Incoming>),
 ) -> Result<()> {
+    if options.once {
+        return Ok(());
+    }
     let socket = config.fixed.docker.socket.clone();
     let listen = move || {
         // Full means that a tick follows anyway.

@@ -31,6 +31,7 @@ mod desired_servers;
 mod stabilize;
 mod swarm;
 mod threshold;
+mod wake_plan;
 #[cfg(test)]
 mod tests;
 

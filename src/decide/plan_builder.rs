@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::classify::{Classified, samples};
-use crate::decide::{desired_servers, policies, sleep};
+use crate::decide::{desired_servers, policies, wake_plan};
 use crate::model::action::Action;
 use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
@@ -130,7 +130,8 @@ impl<'a> PlanBuilder<'a> {
 
     fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
         let servers = desired_servers::of(self.snapshot, &self.next, &self.classified);
-        let wake = sleep::wake_plan(&self, &servers);
+        let PlanBuilder { snapshot, next, desired, start_delay, .. } = &self;
+        let wake = wake_plan::of(snapshot, next, *desired, &servers, *start_delay);
         let decision = Decision {
             from: self.from(),
             desired: self.desired,

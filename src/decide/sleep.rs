@@ -14,14 +14,11 @@ use crate::model::bounds::Bounds;
 use crate::model::decision::MetricResult;
 use crate::model::metric::{Field, Milli, Source};
 use crate::model::plan::ServiceTransition;
-use crate::model::proxy::Server;
 use crate::model::reason::Rule;
-use crate::model::sleep::{SleepMemory, SleepObservation, WakeCause, WakePlan, WakeUp};
+use crate::model::sleep::{SleepMemory, SleepObservation, WakeCause, WakeUp};
 
 /// Since the last request, where none was answered since the wake-up.
 const UNUSED_MAX: Duration = Duration::from_secs(10);
-/// The `Retry-After` of a request that waited for too long, unless the next start is later.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Adjusts the number that the rules gave.
 pub(crate) fn adjust(plan: &mut PlanBuilder) {
@@ -183,24 +180,6 @@ pub(crate) fn report(plan: &mut PlanBuilder) {
     wake_up.is_told = true;
     let by = wake_up.by;
     plan.service_transitions.push(ServiceTransition::Woken { by, took });
-}
-
-/// What HAProxy and the activator do. `servers` are those that HAProxy is to have.
-pub(crate) fn wake_plan(plan: &PlanBuilder, servers: &[Server]) -> Option<WakePlan> {
-    let snapshot = plan.snapshot;
-    let seen = snapshot.sleep.as_ref()?;
-    let bounds = snapshot.service.timetable.at(snapshot.wall).bounds;
-    let is_free = plan.next.hold.is_none() && plan.next.pause.is_none() && 0 < bounds.max();
-    let serving = servers.iter().filter(|server| !server.draining);
-    let forward: Vec<_> = serving.map(|server| server.address).collect();
-    let waited = seen.held_since.map(|since| snapshot.now.since(since));
-    let is_late = waited.is_some_and(|waited| snapshot.service.sleep.wake_timeout <= waited);
-    let retry_after = plan.start_delay.unwrap_or_default().max(RETRY_AFTER);
-    Some(WakePlan {
-        accepts: is_free || 0 < plan.desired,
-        refuse: (is_late && forward.is_empty()).then_some(retry_after),
-        forward,
-    })
 }
 
 /// When the longest held connection has waited for too long.

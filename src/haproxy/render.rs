@@ -92,38 +92,7 @@ pub(crate) fn render(
     if !mark.is_empty() {
         let _ = writeln!(out, "{MARK}{mark}");
     }
-    out.push_str("global\n");
-    let socket = quoted(&config.socket.to_string_lossy());
-    let state = quoted(&state_file.to_string_lossy());
-    let hard_stop_ms = config.hard_stop_after.as_millis();
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
-    let _ = writeln!(out, "    server-state-file {state}");
-    let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
-    if let Some(most) = config.max_connections {
-        let _ = writeln!(out, "    maxconn {most}");
-    }
-    let may_sleep = routes.backends.iter().any(|backend| backend.wake.is_some());
-    if may_sleep {
-        // Else the first health check of a new server comes after `downinter`, and what waits for
-        // the server waits as long.
-        let _ = writeln!(out, "    max-spread-checks {FIRST_CHECK_MS}");
-    }
-    // A base config sets the account itself.
-    if process.drops_root && config.base_config.is_none() {
-        let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
-    }
-    let _ = write!(out, "\ndefaults\n{DEFAULTS}");
-    let is_limited = |backend: &Backend| backend.policy.max_connections.is_some();
-    if may_sleep || routes.backends.iter().any(is_limited) {
-        // Who has left takes no other one's place. In a backend alone it has no effect.
-        out.push_str("    option abortonclose\n");
-    }
-    let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
-    if let Some(port) = config.stats_port {
-        let _ = write!(out, "\nlisten {STATS}\n    bind 127.0.0.1:{port}\n    stats enable\n");
-        let _ = writeln!(out, "    stats uri /\n    stats refresh 5s");
-    }
+    render_globals(config, state_file, process, routes, &mut out);
     let share = share(config, routes);
     let safe: Vec<&str> = routes
         .backends
@@ -161,6 +130,48 @@ pub(crate) fn render(
         render_backend(backend, (config, process), false, &mut out);
     }
     out
+}
+
+/// The global and the first default section, and the page of statistics.
+fn render_globals(
+    config: &ProxyConfig,
+    state_file: &Path,
+    process: ProcessFacts,
+    routes: &Routes,
+    out: &mut String,
+) {
+    out.push_str("global\n");
+    let socket = quoted(&config.socket.to_string_lossy());
+    let state = quoted(&state_file.to_string_lossy());
+    let hard_stop_ms = config.hard_stop_after.as_millis();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "    stats socket {socket} mode 600 level admin expose-fd listeners");
+    let _ = writeln!(out, "    server-state-file {state}");
+    let _ = writeln!(out, "    hard-stop-after {hard_stop_ms}ms");
+    if let Some(most) = config.max_connections {
+        let _ = writeln!(out, "    maxconn {most}");
+    }
+    let may_sleep = routes.backends.iter().any(|backend| backend.wake.is_some());
+    if may_sleep {
+        // Else the first health check of a new server comes after `downinter`, and what waits for
+        // the server waits as long.
+        let _ = writeln!(out, "    max-spread-checks {FIRST_CHECK_MS}");
+    }
+    // A base config sets the account itself.
+    if process.drops_root && config.base_config.is_none() {
+        let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
+    }
+    let _ = write!(out, "\ndefaults\n{DEFAULTS}");
+    let is_limited = |backend: &Backend| backend.policy.max_connections.is_some();
+    if may_sleep || routes.backends.iter().any(is_limited) {
+        // Who has left takes no other one's place. In a backend alone it has no effect.
+        out.push_str("    option abortonclose\n");
+    }
+    let _ = writeln!(out, "    timeout http-keep-alive {}ms", KEEP_ALIVE.as_millis());
+    if let Some(port) = config.stats_port {
+        let _ = write!(out, "\nlisten {STATS}\n    bind 127.0.0.1:{port}\n    stats enable\n");
+        let _ = writeln!(out, "    stats uri /\n    stats refresh 5s");
+    }
 }
 
 /// The abstract socket through which HAProxy passes a GET to itself for its second try. All

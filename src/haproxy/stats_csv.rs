@@ -120,8 +120,8 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
 
 /// The counts of each backend in `show stat`. A backend whose row lacks a column is left out.
 ///
-/// A GET that may be repeated passes backend `web:first`, and one that gets a page while its service
-/// sleeps `web:page`, then frontend `web:again` and backend `web`:
+/// A GET that may be repeated passes backend `web:first`, and one that gets a page while its
+/// service sleeps `web:page`, then frontend `web:again` and backend `web`:
 /// what went in by the frontend came from the first backend, and is counted there.
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();

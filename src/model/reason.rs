@@ -283,16 +283,7 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),
-            Rule::Woken { waiting } => write!(f, "woken by {waiting} requests that wait"),
-            Rule::Asleep { idle: None } => write!(f, "asleep until a request comes"),
-            Rule::Asleep { idle: Some(idle) } => {
-                write!(f, "asleep: no request for {}s", idle.as_secs())
-            }
-            Rule::Awake { left: None } => write!(f, "awake"),
-            Rule::Awake { left: Some(left) } => {
-                write!(f, "sleeps after {}s without a request", ceil_s(*left))
-            }
+            Rule::Woken { .. } | Rule::Asleep { .. } | Rule::Awake { .. } => self.fmt_sleep(f),
             Rule::Found(n) => write!(f, "{n} found running"),
             Rule::Adopted(n) => write!(f, "docker compose set it to {n}"),
             Rule::Rescaled(n) => write!(f, "replicas were set to {n} outside plimsoll"),
@@ -357,6 +348,24 @@ impl fmt::Display for Rule {
             Rule::CrashLoop { failures, left } => {
                 write!(f, "{failures} failures in a row, next start in {}s", ceil_s(*left))
             }
+        }
+    }
+}
+
+impl Rule {
+    fn fmt_sleep(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),
+            Rule::Woken { waiting } => write!(f, "woken by {waiting} requests that wait"),
+            Rule::Asleep { idle: None } => write!(f, "asleep until a request comes"),
+            Rule::Asleep { idle: Some(idle) } => {
+                write!(f, "asleep: no request for {}s", idle.as_secs())
+            }
+            Rule::Awake { left: None } => write!(f, "awake"),
+            Rule::Awake { left: Some(left) } => {
+                write!(f, "sleeps after {}s without a request", ceil_s(*left))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -110,7 +110,7 @@ series! {
     WakeUps = Counter "plimsoll_wake_ups_total"
         "Wake-ups of a service, by cause."
     WakeUp = Histogram "plimsoll_wake_up_duration_seconds"
-        "Time until the first byte of the answer to a request that was held while its service slept."
+        "Time until the first byte of the answer to a request that was held for its service."
     Held = Gauge "plimsoll_requests_held"
         "Requests that wait for a replica of a service that slept."
     BackendSessions = Gauge "plimsoll_backend_current_sessions"

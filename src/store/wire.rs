@@ -298,6 +298,20 @@ mod tests {
         Revision { container, port: 7 }
     }
 
+    fn asleep() -> SleepMemory {
+        SleepMemory {
+            asleep: Some(Moment(890)),
+            is_told: true,
+            wake_up: Some(WakeUp {
+                since: Moment(870),
+                by: WakeCause::Schedule,
+                is_ready: true,
+                is_used: false,
+                is_told: true,
+            }),
+        }
+    }
+
     fn sample() -> Memory {
         let drain = |since, step| Drain { since: Moment(since), step };
         let unhealthy =
@@ -333,17 +347,7 @@ mod tests {
                 ups: vec![ScalingEvent { at: Moment(600), replicas: 1 }],
                 downs: vec![ScalingEvent { at: Moment(500), replicas: 2 }],
             },
-            sleep: SleepMemory {
-                asleep: Some(Moment(890)),
-                is_told: true,
-                wake_up: Some(WakeUp {
-                    since: Moment(870),
-                    by: WakeCause::Schedule,
-                    is_ready: true,
-                    is_used: false,
-                    is_told: true,
-                }),
-            },
+            sleep: asleep(),
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
             known: [(
                 ContainerId("b".to_owned()),

@@ -18,6 +18,7 @@ fn a_service_that_is_not_named_any_more_is_closed() {
     let (address, _got) = replica(|mut stream| stream.read_exact(&mut [0; 4]));
     let mut copied = rig.copied(address);
     rig.reached(0, 1);
+    rig.activator.forward("web", &[]);
     let stream = rig.connect();
     rig.reached(1, 1);
     assert_eq!(rig.listen(&["api"]), BTreeMap::new());

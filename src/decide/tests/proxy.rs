@@ -206,7 +206,8 @@ fn requests_wait_at_the_daemon_while_no_server_serves() {
         -      -        -     wake=ready wakes=maint  | set server state wake=ready
         1      -        -     wake=ready wakes=ready  | update
         1      1~?      1     wake=ready wakes=ready  | wait 50
-        1      1~       1     wake=ready wakes=ready  | set server state web-1=maint web-1=ready wake=maint
+        1      1~       1     wake=ready wakes=ready | \
+            set server state web-1=maint web-1=ready wake=maint
         1      1!       1     wake=ready wakes=ready  | set server state web-1=ready wake=maint
         1      1        1     wake=maint wakes=ready  | set server state wake=maint
         1      1        1     wake=maint wakes=maint  | nothing

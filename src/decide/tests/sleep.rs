@@ -70,14 +70,17 @@ fn a_service_sleeps_when_nobody_asked_for_it_for_long_enough() {
 fn a_metric_that_asks_for_a_replica_keeps_it_awake() {
     table(
         "
-        R      0    0..9  1  idle=300000 band=- by=total:0/40  | 0 [drain 1] under(0) down_window(1) asleep(300000)
+        R      0    0..9  1  idle=300000 band=- by=total:0/40 | \
+            0 [drain 1] under(0) down_window(1) asleep(300000)
         R      0    0..9  1  idle=300000 band=- by=total:1/40  | 1 [] under(1)
         R      0    0..9  1  idle=300000 band=- by=failed/40   | 1 [] untold(haproxy queue)
         R      0    0..9  1  idle=300000 band=- by=pending/40  | 1 [] untold(haproxy queue)
-        R      30   0..9  1  idle=300000 band=- by=cpu/60      | 0 [drain 1] under(30) asleep(300000)
+        R      30   0..9  1  idle=300000 band=- by=cpu/60 | \
+            0 [drain 1] under(30) asleep(300000)
         R      90   0..9  1  idle=300000 band=- by=cpu/60      | 2 [start 2] over(90)
         R      0    0..9  1  idle=1000 band=- by=total:0/40    | 1 [] under(0) down_window(1)
-        R      0    0..9  1  idle=1000 band=- calm asked=0/1 by=total:0/40 | 1 [] under(0) awake(299000)
+        R      0    0..9  1  idle=1000 band=- calm asked=0/1 by=total:0/40 | \
+            1 [] under(0) awake(299000)
     ",
     );
 }
@@ -89,8 +92,10 @@ fn a_request_that_waits_wakes_it_at_any_tick() {
         -      0    0..9  0  idle=0 held=1/5 between       | 1 [start 1] woken(1)
         -      0    0..9  0  idle=0 queue=1                | 1 [start 1] no_sample woken(1)
         -      0    0..9  0  idle=9000 slept=9000 between  | 0 [asleep 9] asleep(9000)
-        -      0    0..9  0  idle=0 held=1/5 queue=99 band=- by=total:99/40 | 3 [start 1, start 2, start 3] over(99) woken(100)
-        -      0    0..2  0  idle=0 held=1/5 queue=99 between band=- by=total:99/40 | 2 [start 1, start 2] woken(100)
+        -      0    0..9  0  idle=0 held=1/5 queue=99 band=- by=total:99/40 | \
+            3 [start 1, start 2, start 3] over(99) woken(100)
+        -      0    0..2  0  idle=0 held=1/5 queue=99 between band=- by=total:99/40 | \
+            2 [start 1, start 2] woken(100)
         -      0    0..0  0  idle=0 held=1/5               | 0 [] no_sample
         -      0    0..9  0  idle=0 held=1/5 hold=0        | 0 [] held(-)
         -      0    0..9  0  idle=0 held=1/5 paused        | 0 [] paused(-)
@@ -109,12 +114,17 @@ fn what_waits_while_it_wakes_counts_and_its_replica_stays_until_it_was_of_no_use
     table(
         "
         U      0    0..9  1  idle=0 held=1/500 woken=request/500 between    | 1 [] woken(1)
-        U      0    0..9  1  idle=0 held=1/500 queue=79 woken=request/500 between band=- by=total:9/40 | 2 [start 2] woken(80)
-        U      0    0..9  1  idle=9000 woken=request/9500                   | 1 [] no_sample none_ready(1)
-        U      0    0..9  1  idle=11000 woken=request/11500                 | 1 [] no_sample none_ready(1)
-        U      0    0..9  1  idle=300000 woken=request/300000               | 0 [drain 1] no_sample asleep(300000)
+        U      0    0..9  1  idle=0 held=1/500 queue=79 woken=request/500 between band=- \
+            by=total:9/40 | 2 [start 2] woken(80)
+        U      0    0..9  1  idle=9000 woken=request/9500 | \
+            1 [] no_sample none_ready(1)
+        U      0    0..9  1  idle=11000 woken=request/11500 | \
+            1 [] no_sample none_ready(1)
+        U      0    0..9  1  idle=300000 woken=request/300000 | \
+            0 [drain 1] no_sample asleep(300000)
         R      0    0..9  1  idle=9999 woken=request/20000/ready/told       | 1 [] last_one
-        R      0    0..9  1  idle=10000 woken=request/20000/ready/told      | 0 [drain 1] asleep(10000)
+        R      0    0..9  1  idle=10000 woken=request/20000/ready/told | \
+            0 [drain 1] asleep(10000)
         R      0    0..9  1  idle=10000 woken=request/20000/ready/used/told | 1 [] last_one
         R      0    0..9  1  idle=10000 woken=metric/20000/ready/told       | 1 [] last_one
     ",
@@ -129,9 +139,12 @@ fn both_ways_are_reported_once() {
         B      0    0..9  0  idle=400000 slept=100 between | 0 [] asleep(400000)
         -      0    0..9  0  idle=400000 between           | 0 [] asleep(400000)
         R      0    0..9  1  idle=0 copies=1 woken=request/900 between | 1 [] effective
-        R      0    0..9  1  idle=0 copies=1 woken=request/900 answered=850 between | 1 [woken by request in 850] effective
-        R      0    0..9  1  idle=0 woken=request/900 between  | 1 [woken by request in 900] effective
-        R      0    0..9  1  idle=0 woken=metric/900 between   | 1 [woken by metric in 900] effective
+        R      0    0..9  1  idle=0 copies=1 woken=request/900 answered=850 between | \
+            1 [woken by request in 850] effective
+        R      0    0..9  1  idle=0 woken=request/900 between | \
+            1 [woken by request in 900] effective
+        R      0    0..9  1  idle=0 woken=metric/900 between | \
+            1 [woken by metric in 900] effective
         U      0    0..9  1  idle=0 woken=schedule/900 between | 1 [] effective none_ready(1)
         R      0    0..9  1  idle=0 woken=metric/900/told between  | 1 [] effective
     ",
