@@ -19,6 +19,7 @@ mod unix;
 mod http_client;
 mod regular_file;
 mod net;
+mod activator;
 mod clock;
 mod store;
 mod preflight;

@@ -93,6 +93,9 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("rate_limit", from_policy.rate_limit != to_policy.rate_limit),
         ("request_headers", from_policy.request_headers != to_policy.request_headers),
         ("response_headers", from_policy.response_headers != to_policy.response_headers),
+        ("sleep_after", old.sleep.after != new.sleep.after),
+        ("wake_timeout", old.sleep.wake_timeout != new.sleep.wake_timeout),
+        ("wake_page", old.sleep.page != new.sleep.page),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];
@@ -143,6 +146,10 @@ mod tests {
             (r#""cooldown_period": 1"#.to_owned(), "cooldown_period"),
             (r#""health_check": {"path": "/up"}"#.to_owned(), "health_check"),
             (r#""retry": "safe""#.to_owned(), "retry"),
+            (
+                r#""sleep_after": 1, "wake_timeout": 2, "wake_page": 1"#.to_owned(),
+                "sleep_after, wake_timeout, wake_page",
+            ),
             (r#""drain_timeout": 1, "stop_timeout": 1"#.to_owned(), "drain_timeout, stop_timeout"),
         ] {
             check_web(&with, want);

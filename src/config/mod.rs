@@ -19,6 +19,7 @@ pub(crate) mod properties;
 mod proxy;
 mod secret;
 mod service;
+mod sleep;
 #[cfg(test)]
 mod tests;
 mod traffic_policy;
@@ -203,8 +204,8 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     let mut listens = Listens::new(api.listen);
     let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);
     let notifications = api::notifications(section.get("notifications"));
-    let hours = &autoscaler.business_hours;
-    let services = service::services(&section, hours, &front_door, &mut listens);
+    let around = (&autoscaler.business_hours, &proxy.mode);
+    let services = service::services(&section, around, &front_door, &mut listens);
     if let Some(section) = section.section("load_balancer") {
         let services = services.iter().flat_map(|services| services.values());
         let services = services.map(|service| &**service);

@@ -12,8 +12,9 @@ use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
 use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
-use crate::config::{health, hours, metric, traffic_policy};
+use crate::config::{health, hours, metric, sleep, traffic_policy};
 use crate::model::bounds::Bounds;
+use crate::model::config::ProxyMode;
 use crate::model::front_door::FrontDoor;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::schedule::Timetable;
@@ -21,10 +22,10 @@ use crate::model::service::{Band, Cooldown, Percent, Platform, Rollout, Service,
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// `hours` is `autoscaler.business_hours`.
+/// `around`: `autoscaler.business_hours`, and who runs HAProxy.
 pub(crate) fn services(
     root: &Section,
-    hours: &Fallback,
+    around: (&Fallback, &ProxyMode),
     front_door: &FrontDoor,
     listens: &mut Listens,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
@@ -48,7 +49,7 @@ pub(crate) fn services(
         let Some(body) = node.section() else { continue };
         let owner = format!("services.{name}");
         if let Some(service) =
-            service(good.clone(), &owner, hours, body, (listens, &mut route_reader))
+            service(good.clone(), &owner, around, body, (listens, &mut route_reader))
         {
             if let Some(other) = twin(&services, &service) {
                 node.warning(format!(
@@ -66,12 +67,13 @@ pub(crate) fn services(
 pub(crate) fn service(
     name: ServiceName,
     owner: &str,
-    default_hours: &Fallback,
+    around: (&Fallback, &ProxyMode),
     section: Section,
     taken: (&mut Listens, &mut RouteReader),
 ) -> Option<Service> {
     // Every key is read before the first `?`, which ends this function: so that every problem is
     // reported, and `done` knows every key.
+    let (default_hours, mode) = around;
     let (listens, route_reader) = taken;
     let listen = section.get("listen").and_then(|n| listens.read(&n, owner));
     let routes = route_reader.routes(&section, owner);
@@ -85,12 +87,16 @@ pub(crate) fn service(
     let metrics = metric::metrics(section.get("metrics"));
     let behavior = metric::behavior(section.section("behavior"));
     let band = band(&section, bounds);
-    check_load(&section, bounds, &metrics, runs.as_ref());
+    check_load(&section, bounds, &metrics, (runs.as_ref(), mode));
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
     let (policy, retry) = traffic_policy::policy(&section);
     traffic_policy::beside(&section, &policy, retry, &metrics);
+    let timetable = bounds.zip(hours);
+    let timetable = timetable.map(|(bounds, hours)| Timetable { bounds, hours, schedules });
+    let sleep = sleep::sleep(&section, &policy);
+    sleep::beside(&section, timetable.as_ref(), runs.as_ref(), mode);
     let span = |key, longest| {
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
@@ -98,8 +104,7 @@ pub(crate) fn service(
     let drain_timeout = span("drain_timeout", 24 * HOUR);
     let stop_timeout = span("stop_timeout", HOUR);
     section.done();
-    let timetable = Timetable { bounds: bounds?, hours: hours?, schedules };
-    let least = Service::new(name, container?, port?, timetable);
+    let least = Service::new(name, container?, port?, timetable?);
     Some(Service {
         runs: runs?,
         listen,
@@ -112,6 +117,7 @@ pub(crate) fn service(
         rollout,
         retry: retry.unwrap_or(least.retry),
         policy,
+        sleep,
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
         ..least
@@ -161,7 +167,7 @@ fn check_load(
     section: &Section,
     bounds: Option<Bounds>,
     metrics: &[Metric],
-    runs: Option<&Platform>,
+    (runs, mode): (Option<&Platform>, &ProxyMode),
 ) {
     let has = |key| section.get(key).is_some();
     let has_band = has("scale_up_threshold") || has("scale_down_threshold");
@@ -177,22 +183,31 @@ fn check_load(
         );
     }
     let of_replicas = |m: &Metric| matches!(m.source, Source::Cpu | Source::Memory);
-    if let Some(Platform::Swarm(_)) = runs
-        && (has_band || metrics.iter().any(of_replicas))
-    {
+    let is_swarm = matches!(runs, Some(Platform::Swarm(_)));
+    if is_swarm && (has_band || metrics.iter().any(of_replicas)) {
         section.error(
             "a Swarm manager cannot read CPU and memory of containers on other nodes; scale by \
              metrics of haproxy, http or prometheus",
         );
     }
-    let sleeps = !metrics.iter().any(wakes) && (has_band || !metrics.is_empty());
-    if let Some(min) = section.get("min_replicas").filter(|_| sleeps)
+    // Else a request wakes the service: not without HAProxy, and no service of Swarm.
+    let is_unmeasured = !metrics.iter().any(wakes) && (has_band || !metrics.is_empty());
+    if let Some(min) = section.get("min_replicas").filter(|_| is_unmeasured)
         && bounds.is_some_and(|b| b.min() == 0)
     {
-        min.warning(
-            "with 0 replicas there is no load to measure, so load never starts one; set 1 unless a \
-             schedule starts the first, or also scale by haproxy request_rate, http or prometheus",
-        );
+        if *mode == ProxyMode::None {
+            min.warning(
+                "with 0 replicas there is no load to measure, and with load_balancer.mode none no \
+                 request starts one; set 1 unless a schedule starts the first, or also scale by \
+                 http or prometheus",
+            );
+        } else if is_swarm {
+            min.warning(
+                "with 0 replicas there is no load to measure, so load never starts one; set 1 \
+                 unless a schedule starts the first, or also scale by haproxy request_rate, http \
+                 or prometheus",
+            );
+        }
     }
 }
 

@@ -49,6 +49,8 @@ const CROWDED: Duration = Duration::from_millis(250);
 pub(crate) enum LoopEvent {
     /// Something happened to one of our containers, or may have.
     Docker,
+    /// Connections are held, copied or ended, or their number changed.
+    Connections,
     /// An action ended.
     Done(Done),
     /// A start that waited for its image was cancelled before it was begun.
@@ -169,6 +171,7 @@ impl Controller {
     pub(crate) fn handle(&mut self, event: LoopEvent, now: Moment) -> Vec<Event> {
         match event {
             LoopEvent::Docker => self.schedule.wake_twice(now),
+            LoopEvent::Connections => self.schedule.wake(now),
             LoopEvent::Done(done) => {
                 self.in_flight.ended(&done, now);
                 self.done.push(done);

@@ -25,12 +25,13 @@ use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
+use crate::model::traffic_policy::Protocol;
 use crate::observe;
 use crate::observe::health::ProbeTarget;
 use crate::observe::health::probe_results::ProbeResults;
 use crate::observe::metric::{EarlyEvaluation, RemoteMetrics, Sampler};
 use crate::observe::{Answers, LastKnown, Observation, ObserveInput};
-use crate::outside::{Clock, Engine, Proxy, Store};
+use crate::outside::{Activator, Clock, Engine, Proxy, Store};
 use crate::report::events::{self, Conditions};
 use crate::report::status::StatusHistory;
 
@@ -39,6 +40,7 @@ pub(crate) struct Adapters<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) engine: &'a dyn Engine,
     pub(crate) proxy: &'a dyn Proxy,
+    pub(crate) activator: &'a dyn Activator,
     pub(crate) store: &'a dyn Store,
 }
 
@@ -139,7 +141,8 @@ pub(crate) fn tick(
     let failed_starts = learn(state, now, &input.done);
 
     // Observe, first what the config is now.
-    let (answers, told, is_reconfigured) = ask(adapters, &mut state.memory, input.config);
+    let (answers, told, is_reconfigured) =
+        ask(adapters, &mut state.memory, &mut state.conditions, input.config);
     events.extend(told);
     let unconfigured = input.config.unconfigured();
     let config = input.config.get();
@@ -182,6 +185,7 @@ pub(crate) fn tick(
         remember_asked(&mut state.memory, next);
         actions.clear();
     } else {
+        wake(adapters.activator, &seen.snapshots, &plans);
         events.extend(remember(adapters.store, now, state, next));
     }
     let verbose = seen.snapshots.iter().filter(|_| input.is_verbose && input.is_evaluation);
@@ -211,19 +215,50 @@ pub(crate) fn tick(
 fn ask(
     adapters: &Adapters,
     memory: &mut Memory,
+    conditions: &mut Conditions,
     config: &mut EffectiveConfig,
 ) -> (Answers, Vec<Event>, bool) {
     let proxy = observe::look_at(adapters.proxy, config.get());
-    let Listed { listing, events, changed } = config.list(adapters.engine, observe::known(memory));
+    let Listed { listing, mut events, changed } =
+        config.list(adapters.engine, observe::known(memory));
     if memory.labels != config.good() {
         memory.labels = config.good().to_vec();
     }
+    let sleepers = sleepers(config.get());
+    let refused = adapters.activator.listen(&sleepers);
+    events.extend(conditions.unwakeable.update(&sleepers, refused, proxy.0.as_ref()));
     for name in &changed {
         // What kept failing may work with the new labels.
         let service = memory.services.get_mut(name);
         service.into_iter().for_each(|service| service.failures = Failures::default());
     }
-    (Answers { proxy, listing }, events, !changed.is_empty())
+    // After HAProxy: a request that it has sent on meanwhile is held by now.
+    let activity = adapters.activator.look();
+    (Answers { activity, proxy, listing }, events, !changed.is_empty())
+}
+
+/// Services that a request may have to wake. A dry run leaves HAProxy alone.
+fn sleepers(config: &Config) -> BTreeSet<String> {
+    if config.fixed.proxy.mode == ProxyMode::None || config.dry_run {
+        return BTreeSet::new();
+    }
+    let sleepers = config.services.values().filter(|service| service.may_sleep());
+    sleepers.map(|service| service.name.as_str().to_owned()).collect()
+}
+
+/// Before any action begins: what HAProxy sends while a replica leaves is held.
+fn wake(activator: &dyn Activator, snapshots: &[Snapshot], plans: &BTreeMap<String, Plan>) {
+    for snapshot in snapshots {
+        let service = &snapshot.service;
+        let name = service.name.as_str();
+        let Some(plan) = plans.get(name).and_then(|plan| plan.wake.as_ref()) else { continue };
+        activator.forward(name, &plan.forward);
+        if let Some(retry_after) = plan.refuse {
+            // Of another protocol there is no answer that its client understands.
+            let is_http = service.policy.protocol == Protocol::Http;
+            activator.refuse(name, is_http.then_some(retry_after));
+        }
+    }
 }
 
 /// Not where load has no say, or the number is the largest already.

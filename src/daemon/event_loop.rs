@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::activator::SocketActivator;
 use crate::clock::SystemClock;
 use crate::config::{self, ConfigFile};
 use crate::controller::tick::Adapters;
@@ -45,6 +46,7 @@ pub(crate) struct Components {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) engine: Arc<Docker>,
     pub(crate) proxy: Arc<Haproxy>,
+    pub(crate) activator: Arc<SocketActivator>,
     pub(crate) store: FileStore,
     pub(crate) executor: Executor,
     pub(crate) probes: ProbeThreads,
@@ -64,6 +66,7 @@ impl Components {
             clock: &*self.clock,
             engine: &*self.engine,
             proxy: &*self.proxy,
+            activator: &*self.activator,
             store: &self.store,
         }
     }
@@ -227,7 +230,9 @@ impl EventLoop {
     pub(crate) fn wind_up(&mut self, longest: Duration) -> usize {
         let until = self.now().plus(longest);
         let mut failed = 0;
-        while !self.controller.is_idle() && self.now() < until {
+        let is_idle =
+            |own: &EventLoop| own.controller.is_idle() && own.components.activator.is_idle();
+        while !is_idle(self) && self.now() < until {
             match self.components.inbox.recv_timeout(until.since(self.now())) {
                 Ok(Incoming::Loop(LoopEvent::Done(done))) => {
                     self.components.telemetry.done(&done);

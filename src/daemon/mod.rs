@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::activator::SocketActivator;
+use crate::activator::listeners::AddressKinds;
 use crate::clock::SystemClock;
 use crate::config::ConfigFile;
 use crate::controller::tick::ControllerState;
@@ -47,7 +49,7 @@ use crate::docker::event_journal::Journal;
 use crate::docker::event_stream::Follower;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
-use crate::model::config::Config;
+use crate::model::config::{Config, ProxyConfig, ProxyMode};
 use crate::model::event::{Entry, Event, Kind};
 use crate::model::service::ServiceName;
 use crate::model::time::{Moment, Wall};
@@ -84,6 +86,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let engine = Docker::new(&config.fixed.docker, clock.clone());
     let engine = Arc::new(engine.with_metrics(sink.clone()));
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
+    let activator = Arc::new(activator(&config, &proxy, clock.clone(), &sender)?);
     let stop = Arc::new(AtomicBool::new(false));
     if !options.once {
         listen_to_docker(&config, engine.journal(), clock.clone(), stop.clone(), sender.clone())?;
@@ -124,6 +127,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         clock,
         engine,
         proxy,
+        activator,
         store: opened.store,
         executor,
         probes,
@@ -142,6 +146,22 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn activator(
+    config: &Config,
+    proxy: &Haproxy,
+    clock: Arc<dyn Clock>,
+    sender: &SyncSender<Incoming>,
+) -> Result<SocketActivator> {
+    let ProxyConfig { socket, mode, base_config, .. } = &config.fixed.proxy;
+    // HAProxy may have another root folder.
+    let is_jailed = matches!(mode, ProxyMode::Systemd(_)) || base_config.is_some();
+    let kinds = if is_jailed { AddressKinds::Both } else { AddressKinds::File };
+    let sender = sender.clone();
+    // Full means that a tick follows anyway.
+    let wake = move || drop(sender.try_send(Incoming::Loop(LoopEvent::Connections)));
+    SocketActivator::new(socket.clone(), proxy.account(), kinds, clock, Arc::new(wake))
 }
 
 /// Fails if the config file is gone: its services would go with it.

@@ -10,7 +10,7 @@ use crate::decide::proxy::{self, ProxyPlan};
 use crate::model::action::{Action, Done};
 use crate::model::front_door::FrontDoor;
 use crate::model::plan::Plan;
-use crate::model::proxy::{Backend, KeptAddresses, ProxyMemory, ProxySeen, Routes};
+use crate::model::proxy::{Backend, KeptAddresses, ProxyMemory, ProxySeen, Routes, Server};
 use crate::model::replica::{ContainerState, Health};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
@@ -113,7 +113,15 @@ fn keep(input: &ProxyInput, applied: Option<&Routes>, routes: &mut Routes) -> Ve
 fn routes(input: &ProxyInput) -> Routes {
     let backend = |snapshot: &Snapshot| {
         let plan = input.plans.get(snapshot.service.name.as_str())?;
-        Some(Backend::of(&snapshot.service, plan.servers.clone()))
+        let mut backend = Backend::of(&snapshot.service, plan.servers.clone());
+        if let Some(wake) = &plan.wake {
+            let serves = |s: &Server| {
+                !s.draining && input.seen.is_none_or(|seen| proxy::serves(&backend, s, seen))
+            };
+            let is_ready = wake.accepts && !backend.servers.iter().any(serves);
+            backend.set_wake(&snapshot.service, is_ready);
+        }
+        Some(backend)
     };
     let backends = input.snapshots.iter().filter_map(backend).collect();
     Routes { front_door: input.front_door.clone(), backends }

@@ -133,6 +133,7 @@ fn emptying(
         ProxyObservation::Changing | ProxyObservation::Silent => quiet,
     };
     let cut = sessions.saturating_add(replica.old_connections.unwrap_or(0));
+    let cut = cut.saturating_add(u64::from(replica.copies));
     if QUIET_LOOKS <= quiet {
         transitions.push(ReplicaTransition::DrainEnded { number: replica.number, cut: 0 });
         DrainStep::Drained
@@ -148,7 +149,8 @@ fn emptying(
 /// without a reload in between: a process that began to finish in that time may not know of the
 /// drain.
 fn is_empty(replica: &Replica, old_processes: u32, undisturbed: Duration) -> bool {
-    let here = replica.server.is_none_or(|s| gets_nothing_new(s) && s.sessions == 0);
+    let here = replica.copies == 0
+        && replica.server.is_none_or(|s| gets_nothing_new(s) && s.sessions == 0);
     let elsewhere = old_processes == 0
         || (replica.old_connections == Some(0) && IDLE_CLIENTS_GONE <= undisturbed);
     here && elsewhere
@@ -175,6 +177,7 @@ fn may_stop(snapshot: &Snapshot, replica: &Replica, drain: &Drain) -> bool {
     };
     !replica.busy
         && !snapshot.starting.contains(&replica.number)
+        && (replica.copies == 0 || out_of_time)
         && match replica.state {
             ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => {
                 left_haproxy

@@ -24,6 +24,7 @@ pub(crate) mod proxy;
 mod reconcile;
 mod replica_calculation;
 mod requeue;
+mod sleep;
 mod rolling_update;
 pub(crate) mod rollout;
 mod desired_servers;
@@ -60,10 +61,11 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     plan.classify();
     // 2. Revision: what new replicas are made from.
     let revision = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout);
-    // 3. Number: what docker compose made of it, the rules and load, the host's free memory.
+    // 3. Number: what docker compose made of it, the rules and load, sleep, the host's free memory.
     adopt::adopt(&mut plan, external);
     ReplicaCalculation::run(&mut plan);
     adopt::keep_one(&mut plan);
+    sleep::adjust(&mut plan);
     headroom::limit(&mut plan, &revision);
     plan.commit_number();
     // 4. Failures and drains: both change classes.
@@ -75,6 +77,7 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     plan.classify();
     // 6. Starts and stops.
     reconcile::reconcile_replicas(&mut plan, &revision);
+    sleep::report(&mut plan);
     // 7. The plan and the time of the next tick.
     let requeue_after = requeue::requeue_after(&plan);
     plan.finish(requeue_after)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::classify::{Classified, samples};
-use crate::decide::{desired_servers, policies};
+use crate::decide::{desired_servers, policies, sleep};
 use crate::model::action::Action;
 use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
@@ -129,6 +129,8 @@ impl<'a> PlanBuilder<'a> {
     }
 
     fn assemble(self, again: Option<Duration>) -> (Plan, ServiceMemory) {
+        let servers = desired_servers::of(self.snapshot, &self.next, &self.classified);
+        let wake = sleep::wake_plan(&self, &servers);
         let decision = Decision {
             from: self.from(),
             desired: self.desired,
@@ -143,7 +145,8 @@ impl<'a> PlanBuilder<'a> {
             actions: self.actions,
             transitions: self.transitions,
             service_transitions: self.service_transitions,
-            servers: desired_servers::of(self.snapshot, &self.next, &self.classified),
+            servers,
+            wake,
             again,
         };
         (plan, self.next)

@@ -7,14 +7,18 @@ use std::time::Duration;
 use crate::model::action::{Action, ActionError, RollbackState, SetServerState};
 use crate::model::proxy::{
     Backend, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    WakeServer,
 };
 use crate::model::replica::AdminState;
+use crate::model::sleep::WAKE_SERVER;
 use crate::model::time::Moment;
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// Between two polls while a server waits for its first health check by HAProxy.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The same while requests may wait for it.
+const LOOK_AGAIN_WAKING: Duration = Duration::from_millis(50);
 /// Between two attempts to delete a server that idle client connections keep in HAProxy's list.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -143,8 +147,13 @@ fn changes_servers_only(routes: &Routes, seen: &ProxySeen, memory: &ProxyMemory)
 
 /// HAProxy has the desired state; only first health checks and deletions are left.
 fn settle(now: Moment, seen: &ProxySeen, routes: &Routes, memory: &ProxyMemory) -> ProxyPlan {
-    if routes.backends.iter().any(|backend| !is_in_service(backend, seen)) {
-        return ProxyPlan::Wait(LOOK_AGAIN);
+    let waiting = routes.backends.iter().filter(|backend| !is_in_service(backend, seen));
+    let wait = |backend: &Backend| match backend.wake {
+        Some(WakeServer { is_ready: true, .. }) => LOOK_AGAIN_WAKING,
+        Some(_) | None => LOOK_AGAIN,
+    };
+    if let Some(wait) = waiting.map(wait).min() {
+        return ProxyPlan::Wait(wait);
     }
     if !seen.takes_dynamic_servers || routes.strangers(&seen.servers).next().is_none() {
         return ProxyPlan::Nothing;
@@ -170,6 +179,17 @@ fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<SetServerState> {
     let mut servers = Vec::new();
     for backend in &routes.backends {
         let is_in_service = is_in_service(backend, seen);
+        let wakes = seen.wakes.get(backend.service.as_str()).copied();
+        let mut takes_queue = false;
+        // Before the last replica drains, requests have another place to go.
+        let is_wanted = backend.wake.is_some_and(|wake| wake.is_ready);
+        let turns_ready = |server: &Server| {
+            !server.draining && shown(backend, server, seen).is_some_and(|s| s.seen.is_checked)
+        };
+        if is_wanted && wakes == Some(AdminState::Maint) && !backend.servers.iter().any(turns_ready)
+        {
+            servers.push(wake_order(backend, AdminState::Ready));
+        }
         for server in &backend.servers {
             let Some(now) = shown(backend, server, seen) else { continue };
             let is_due = match server.admin_state() {
@@ -181,9 +201,23 @@ fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<SetServerState> {
                     is_in_service || now.seen.admin_state == AdminState::Maint
                 }
             };
-            if now.seen.admin_state != server.admin_state() && is_due {
-                servers.push(order(now, server.admin_state()));
+            if now.seen.admin_state == server.admin_state() || !is_due {
+                continue;
             }
+            // A server that leaves maintenance takes what waits in the backend's queue; one that
+            // leaves drain does not.
+            if !server.draining && wakes == Some(AdminState::Ready) {
+                takes_queue = true;
+                servers.extend(
+                    (now.seen.admin_state != AdminState::Maint)
+                        .then(|| order(now, AdminState::Maint)),
+                );
+            }
+            servers.push(order(now, server.admin_state()));
+        }
+        let is_over = takes_queue || backend.wake.is_some_and(|wake| !wake.is_ready);
+        if is_over && wakes == Some(AdminState::Ready) {
+            servers.push(wake_order(backend, AdminState::Maint));
         }
     }
     // Their addresses may belong to other containers by now, of any service.
@@ -195,6 +229,11 @@ fn states_to_set(seen: &ProxySeen, routes: &Routes) -> Vec<SetServerState> {
 
 fn order(to: &SeenServer, admin_state: AdminState) -> SetServerState {
     SetServerState { backend: to.backend.clone(), server: to.name.clone(), admin_state }
+}
+
+fn wake_order(backend: &Backend, admin_state: AdminState) -> SetServerState {
+    let backend = backend.service.as_str().to_owned();
+    SetServerState { backend, server: WAKE_SERVER.to_owned(), admin_state }
 }
 
 fn shown<'a>(backend: &Backend, server: &Server, seen: &'a ProxySeen) -> Option<&'a SeenServer> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::plan_builder::PlanBuilder;
-use crate::decide::{commands, health, lifecycle};
+use crate::decide::{commands, health, lifecycle, sleep};
 use crate::model::snapshot::Snapshot;
 use crate::model::time::Wall;
 
@@ -20,6 +20,7 @@ pub(crate) fn requeue_after(plan: &PlanBuilder) -> Option<Duration> {
         commands::requeue_after(snapshot.now, next),
         health::requeue_after(snapshot.now, next),
         lifecycle::requeue_after(snapshot, next),
+        sleep::requeue_after(plan),
     ];
     waits.into_iter().flatten().min()
 }

@@ -25,6 +25,7 @@ mod render;
 mod partial_config;
 mod socket;
 mod stats_csv;
+mod wake;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -117,6 +118,12 @@ impl Haproxy {
             counting: AtomicBool::new(false),
             applied: Mutex::default(),
         }
+    }
+
+    /// The account that HAProxy changes to after its start, where plimsoll decides on it.
+    pub(crate) fn account(&self) -> Option<u32> {
+        let is_ours = self.config.mode == ProxyMode::Process && self.config.base_config.is_none();
+        process::account_uid(render::ACCOUNT).filter(|_| is_ours && self.drops_root)
     }
 
     fn processes(&self) -> Processes<'_> {
@@ -290,6 +297,7 @@ impl Proxy for Haproxy {
         let connections = look.connections;
         Ok(ProxySeen {
             servers,
+            wakes: look.wakes,
             takes_dynamic_servers,
             takes_dynamic_cookies,
             is_stale,

@@ -229,6 +229,7 @@ mod tests {
             retry: Retry::Connect,
             policy: TrafficPolicy::default(),
             is_single: false,
+            wake: None,
             servers: Vec::new(),
         };
         Routes { backends: names.iter().map(backend).collect(), ..Routes::default() }

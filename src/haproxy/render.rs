@@ -4,11 +4,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::haproxy::front_door::SharedSettings;
-use crate::haproxy::policy;
 use crate::haproxy::quoting::{format_text, quoted};
+use crate::haproxy::{policy, wake};
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::{HEALTH_HOST, HealthKind};
@@ -52,11 +51,11 @@ const TCP_DEFAULTS: &str = "\
     timeout queue 30s
 ";
 
-/// The default of `timeouts.server`.
-const SERVER: Duration = Duration::from_secs(300);
-
 /// How long a GET waits before its second try.
 const RETRY_DELAY_MS: u32 = 200;
+
+/// Within it, the first health checks of all servers are spread.
+const FIRST_CHECK_MS: u32 = 50;
 
 /// Not a valid service name, so no service has it.
 const STATS: &str = "_statistics";
@@ -104,12 +103,19 @@ pub(crate) fn render(
     if let Some(most) = config.max_connections {
         let _ = writeln!(out, "    maxconn {most}");
     }
+    let may_sleep = routes.backends.iter().any(|backend| backend.wake.is_some());
+    if may_sleep {
+        // Else the first health check of a new server comes after `downinter`, and what waits for
+        // the server waits as long.
+        let _ = writeln!(out, "    max-spread-checks {FIRST_CHECK_MS}");
+    }
     // A base config sets the account itself.
     if process.drops_root && config.base_config.is_none() {
         let _ = writeln!(out, "    user {ACCOUNT}\n    group {ACCOUNT}");
     }
     let _ = write!(out, "\ndefaults\n{DEFAULTS}");
-    if routes.backends.iter().any(|backend| backend.policy.max_connections.is_some()) {
+    let is_limited = |backend: &Backend| backend.policy.max_connections.is_some();
+    if may_sleep || routes.backends.iter().any(is_limited) {
         // Who has left takes no other one's place. In a backend alone it has no effect.
         out.push_str("    option abortonclose\n");
     }
@@ -140,14 +146,14 @@ pub(crate) fn render(
         if let Some(socket) = &again {
             render_again(backend, socket, &mut out);
         }
-        render_backend(backend, config, again.is_some(), &mut out);
+        render_backend(backend, (config, process), again.is_some(), &mut out);
     }
     for (n, backend) in routes.backends.iter().filter(is_tcp).enumerate() {
         if n == 0 {
             let _ = write!(out, "\ndefaults\n{TCP_DEFAULTS}");
         }
         render_frontend(backend, None, None, &mut out);
-        render_backend(backend, config, false, &mut out);
+        render_backend(backend, (config, process), false, &mut out);
     }
     out
 }
@@ -224,7 +230,7 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
     policy::admission(backend, false, &mut own);
     // The inner pass waits for a replica, and then for its answer.
     if times.server.is_some() || times.queue.is_some() {
-        let inner = times.server.unwrap_or(SERVER) + times.queue();
+        let inner = times.server(backend.policy.protocol) + times.queue();
         policy::timeout("server", Some(inner), &mut own);
     }
     policy::timeout("tunnel", times.tunnel, &mut own);
@@ -241,11 +247,17 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
 }
 
 /// `comes_again`: GETs pass it from HAProxy itself.
-fn render_backend(backend: &Backend, config: &ProxyConfig, comes_again: bool, out: &mut String) {
+fn render_backend(
+    backend: &Backend,
+    (config, process): (&ProxyConfig, ProcessFacts),
+    comes_again: bool,
+    out: &mut String,
+) {
     let name = &backend.service;
     let _ = write!(out, "\nbackend {name}\n");
     policy::admission(backend, comes_again, out);
     policy::settings(backend, &config.config, out);
+    wake::render(backend, &config.socket, process.sees_files, out);
     let health = &backend.health;
     if let HealthKind::Http(http) = &health.kind {
         let path = quoted(&http.path);
@@ -356,8 +368,17 @@ mod tests {
         let is_single = false;
         let own = Vec::new();
         let policy = TrafficPolicy::default();
-        let backend =
-            Backend { service, listen, routes: own, health, retry, policy, is_single, servers };
+        let backend = Backend {
+            service,
+            listen,
+            routes: own,
+            health,
+            retry,
+            policy,
+            is_single,
+            wake: None,
+            servers,
+        };
         let routes = Routes { backends: vec![backend], ..Routes::default() };
         let [old, new] = ["Monday", "Tuesday"].map(|fingerprint| {
             render(&config, Path::new("/s/state"), ROOTLESS, fingerprint, &routes)
@@ -401,6 +422,7 @@ mod tests {
             retry: Retry::Connect,
             policy: TrafficPolicy::default(),
             is_single: false,
+            wake: None,
             servers: vec![Server {
                 name: "web-1".to_owned(),
                 address: "172.17.0.2:8080".parse().unwrap(),
@@ -454,6 +476,7 @@ hdr 'host' 'a '\\''b'\\'' 100%%[src]' hdr 'X-A'\\''' 'c'
             retry,
             policy: TrafficPolicy::default(),
             is_single,
+            wake: None,
             servers: (0..servers).map(server).collect(),
         }
     }

@@ -1,5 +1,6 @@
 //! HAProxy's Runtime API: one connection for each command, with a deadline and a bounded answer.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use crate::haproxy::stats_csv;
 use crate::model::proxy::{BackendCounts, Connections, SeenServer};
+use crate::model::replica::AdminState;
 use crate::outside::{Clock, Error, Result};
 use crate::unix;
 
@@ -23,6 +25,8 @@ pub(crate) struct Socket {
 pub(crate) struct Look {
     pub(crate) process: u32,
     pub(crate) servers: Vec<SeenServer>,
+    /// The states of the servers that wake services, by backend.
+    pub(crate) wakes: BTreeMap<String, AdminState>,
     /// Without `process` and `is_current`, which the caller sets.
     pub(crate) counts: Vec<BackendCounts>,
     pub(crate) connections: Connections,
@@ -89,6 +93,7 @@ impl Socket {
         Ok(Look {
             process,
             servers: stats_csv::servers(states, stats)?,
+            wakes: stats_csv::wakes(states),
             counts: stats_csv::counts(stats)?,
             takes_cookies: takes_cookies(info),
             connections: Connections {

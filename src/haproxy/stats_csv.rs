@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::proxy::{BackendCounts, SeenServer, TrafficCounts};
 use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
+use crate::model::sleep::WAKE_SERVER;
 use crate::outside::{Error, Result};
 
 /// Bits of `srv_admin_state` that keep new sessions away: forced and inherited drain. From
@@ -52,6 +53,16 @@ pub(crate) fn servers(states: &str, stats: &str) -> Result<Vec<SeenServer>> {
         .into_iter()
         .flatten()
         .collect())
+}
+
+/// The states of the servers that wake services, by backend. They have no IP address.
+pub(crate) fn wakes(states: &str) -> BTreeMap<String, AdminState> {
+    let rows = CsvTable::of(states, ' ').into_iter().flatten();
+    let wake = |row: CsvRow| {
+        row.get("srv_name").filter(|name| *name == WAKE_SERVER)?;
+        Some((row.get("be_name")?.to_owned(), admin_state(row.number("srv_admin_state")?)))
+    };
+    rows.filter_map(|row| wake(row)).collect()
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::model::history::History;
 use crate::model::label_set::LabelSet;
 use crate::model::replica::ContainerId;
 use crate::model::rollout::RolloutMemory;
+use crate::model::sleep::SleepMemory;
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 
@@ -57,6 +58,7 @@ pub(crate) struct ServiceMemory {
     pub(crate) rollout: RolloutMemory,
     /// Empty recommendations are seeded with the current number.
     pub(crate) history: History,
+    pub(crate) sleep: SleepMemory,
     /// `None`: Swarm does not run it, or was not observed yet.
     pub(crate) swarm: Option<SwarmMemory>,
     /// The replicas of the last tick. An id in here is a replica whatever its name.

@@ -6,6 +6,7 @@ use crate::model::action::Action;
 use crate::model::decision::Decision;
 use crate::model::proxy::Server;
 use crate::model::replica::{Ending, Exit};
+use crate::model::sleep::{WakeCause, WakePlan};
 
 /// The plan of one tick for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) service_transitions: Vec<ServiceTransition>,
     /// The servers that HAProxy should have for the service.
     pub(crate) servers: Vec<Server>,
+    /// `None`: it cannot sleep.
+    pub(crate) wake: Option<WakePlan>,
     /// When to tick again if nothing wakes the controller before.
     pub(crate) again: Option<Duration>,
 }
@@ -112,6 +115,16 @@ pub(crate) enum ServiceTransition {
     /// Docker's restart policy restarts replicas in a loop.
     RestartLoop,
     RestartLoopOver,
+    /// It has no replica any more; `idle` is how long nobody asked for it.
+    Asleep {
+        idle: Duration,
+    },
+    /// Awake again; `took` is until the first answer, or until a replica was ready where no request
+    /// woke it.
+    Woken {
+        by: WakeCause,
+        took: Duration,
+    },
     /// No progress, and no earlier revision to roll back to.
     RolloutStalled {
         idle: Duration,

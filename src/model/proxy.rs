@@ -1,6 +1,6 @@
 //! What HAProxy is to do, and what it shows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::model::health::{HealthCheck, HealthKind};
 use crate::model::replica::{AdminState, ServerSeen};
 use crate::model::route::HttpRoute;
 use crate::model::service::{Listen, Platform, Retry, Service, ServiceName};
+use crate::model::sleep::SleepPolicy;
 use crate::model::time::Moment;
 use crate::model::traffic_policy::TrafficPolicy;
 
@@ -27,6 +28,18 @@ impl Server {
     }
 }
 
+/// How much longer a request waits in HAProxy's queue than at the daemon: the daemon's answer comes
+/// first, as that says when to try again.
+const QUEUE_SLACK: Duration = Duration::from_secs(5);
+
+/// The server at the daemon's socket, which gets a service's requests while no replica serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WakeServer {
+    pub(crate) policy: SleepPolicy,
+    /// HAProxy sends requests to it. Not in the file, like `Server::draining`.
+    pub(crate) is_ready: bool,
+}
+
 /// One backend, and the frontend before it when the service has a `listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backend {
@@ -38,6 +51,8 @@ pub(crate) struct Backend {
     pub(crate) policy: TrafficPolicy,
     /// It never has more than one replica, but while one takes the place of another.
     pub(crate) is_single: bool,
+    /// `None`: it has no server that wakes the service.
+    pub(crate) wake: Option<WakeServer>,
     pub(crate) servers: Vec<Server>,
 }
 
@@ -54,8 +69,18 @@ impl Backend {
             retry: service.retry,
             policy: service.policy.clone(),
             is_single: service.timetable.most() <= 1,
+            wake: None,
             servers,
         }
+    }
+
+    /// Gives it the server that wakes the service. What waits then waits as long as a wake-up may
+    /// take, or as long as the config says if that is longer.
+    pub(crate) fn set_wake(&mut self, service: &Service, is_ready: bool) {
+        let policy = service.sleep;
+        let times = &mut self.policy.timeouts;
+        times.queue = Some(times.queue().max(policy.wake_timeout + QUEUE_SLACK));
+        self.wake = Some(WakeServer { policy, is_ready });
     }
 }
 
@@ -89,9 +114,15 @@ impl Routes {
             for server in routes.backends.iter_mut().flat_map(|b| &mut b.servers) {
                 server.draining = false;
             }
+            routes.set_unwoken();
             routes
         };
         plain(self) == plain(other)
+    }
+
+    fn set_unwoken(&mut self) {
+        let wakes = self.backends.iter_mut().filter_map(|backend| backend.wake.as_mut());
+        wakes.for_each(|wake| wake.is_ready = false);
     }
 
     /// Whether a frontend is to have this address.
@@ -122,6 +153,7 @@ impl Routes {
             servers: Vec::new(),
             routes: Vec::new(),
             is_single: false,
+            wake: backend.wake.map(|wake| WakeServer { is_ready: false, ..wake }),
             ..backend.clone()
         };
         self.front_door == other.front_door
@@ -180,6 +212,8 @@ impl Routes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProxySeen {
     pub(crate) servers: Vec<SeenServer>,
+    /// By backend: the states of the servers that wake services.
+    pub(crate) wakes: BTreeMap<String, AdminState>,
     /// It takes and gives away servers while it runs.
     pub(crate) takes_dynamic_servers: bool,
     /// New servers may have a cookie.

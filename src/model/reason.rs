@@ -18,6 +18,18 @@ pub(crate) struct AppliedRule {
 /// A rule that gave or changed the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
+    /// Requests wait for a service without a replica.
+    Woken {
+        waiting: u64,
+    },
+    /// No replica is needed until a request comes. `None`: how long none came is unknown.
+    Asleep {
+        idle: Option<Duration>,
+    },
+    /// One replica stays for requests, for so long if none comes. `None`: something needs it.
+    Awake {
+        left: Option<Duration>,
+    },
     /// The first tick of the service found this many replicas.
     Found(u32),
     /// Between two evaluations the last number stays.
@@ -124,7 +136,7 @@ pub(crate) enum Rule {
 pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
 
 /// Every reason that a decision can have.
-pub(crate) const REASONS: [&str; 17] = [
+pub(crate) const REASONS: [&str; 19] = [
     "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
@@ -142,6 +154,8 @@ pub(crate) const REASONS: [&str; 17] = [
     "CrashLoop",
     "StoppedByCompose",
     "NoneReady",
+    "Asleep",
+    "Woken",
 ];
 
 /// The value of a metric beside its target.
@@ -164,7 +178,8 @@ impl Rule {
     /// The reason, from the fixed list that programs read. HPA's word where HPA has one.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Rule::Found(_)
+            Rule::Awake { .. }
+            | Rule::Found(_)
             | Rule::Adopted(_)
             | Rule::Rescaled(_)
             | Rule::Unchanged
@@ -200,6 +215,8 @@ impl Rule {
             Rule::CrashLoop { .. } => "CrashLoop",
             Rule::StoppedByCompose => "StoppedByCompose",
             Rule::NoneReady(_) => "NoneReady",
+            Rule::Asleep { .. } => "Asleep",
+            Rule::Woken { .. } => "Woken",
         }
     }
 }
@@ -233,6 +250,9 @@ impl Rule {
             | Rule::EngineLost
             | Rule::SwarmUnavailable
             | Rule::NoneReady(_)
+            | Rule::Asleep { .. }
+            | Rule::Woken { .. }
+            | Rule::Awake { .. }
             | Rule::DecisionFailed => true,
             Rule::Found(_)
             | Rule::BelowMin(_)
@@ -263,6 +283,16 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),
+            Rule::Woken { waiting } => write!(f, "woken by {waiting} requests that wait"),
+            Rule::Asleep { idle: None } => write!(f, "asleep until a request comes"),
+            Rule::Asleep { idle: Some(idle) } => {
+                write!(f, "asleep: no request for {}s", idle.as_secs())
+            }
+            Rule::Awake { left: None } => write!(f, "awake"),
+            Rule::Awake { left: Some(left) } => {
+                write!(f, "sleeps after {}s without a request", ceil_s(*left))
+            }
             Rule::Found(n) => write!(f, "{n} found running"),
             Rule::Adopted(n) => write!(f, "docker compose set it to {n}"),
             Rule::Rescaled(n) => write!(f, "replicas were set to {n} outside plimsoll"),

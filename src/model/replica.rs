@@ -235,6 +235,8 @@ pub(crate) struct Replica {
     /// Open connections from old HAProxy processes, which finish after a reload.
     /// `None`: unknown.
     pub(crate) old_connections: Option<u64>,
+    /// Connections that the daemon held and now copies to it.
+    pub(crate) copies: u32,
     /// An action on it is under way.
     pub(crate) busy: bool,
     /// It is paused since a moment ago, as while `docker commit` copies it: what it has in hand
@@ -268,6 +270,7 @@ impl Replica {
             memory: Load::Missing,
             server: None,
             old_connections: None,
+            copies: 0,
             busy: false,
             is_held: false,
             is_unproven: false,

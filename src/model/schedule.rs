@@ -151,7 +151,13 @@ impl Timetable {
         Timetable { bounds, hours: None, schedules: Vec::new() }
     }
 
-    /// Replicas, at any time.
+    /// The smallest number that it ever allows, business hours apart.
+    pub(crate) fn least(&self) -> u32 {
+        let all = self.schedules.iter().map(|schedule| schedule.bounds.min());
+        all.fold(self.bounds.min(), u32::min)
+    }
+
+    /// The largest number that it ever allows.
     pub(crate) fn most(&self) -> u32 {
         let all = self.schedules.iter().map(|schedule| schedule.bounds.max());
         all.fold(self.bounds.max(), u32::max)

@@ -363,6 +363,11 @@ impl Service {
         }
     }
 
+    /// Its bounds allow 0 replicas at some time, so a request may have to wake it.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.runs == Platform::Docker && self.adopted().is_none() && self.timetable.least() == 0
+    }
+
     /// The name of a replica, as container and as HAProxy's server.
     pub(crate) fn replica_name(&self, number: u32) -> String {
         replica_name(self.name.as_str(), number)

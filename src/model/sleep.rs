@@ -58,6 +58,109 @@ pub(crate) struct Activity {
     pub(crate) held_since: Option<Moment>,
     /// Connections that are copied to each replica.
     pub(crate) copies: BTreeMap<SocketAddr, u32>,
-    /// Of connections that were held: times until the first byte of the answer, since the last look.
+    /// Of connections that were held, since the last look: time to the first byte of the answer.
     pub(crate) answered: Vec<Duration>,
+}
+
+/// What a tick knows of a service that HAProxy can wake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SleepObservation {
+    /// How long there was no session and no request. `None`: HAProxy does not answer.
+    pub(crate) idle: Option<Duration>,
+    /// Connections that the daemon holds.
+    pub(crate) held: u32,
+    pub(crate) held_since: Option<Moment>,
+    /// Requests that wait in HAProxy.
+    pub(crate) queue: u64,
+    /// Connections that the daemon copies to replicas.
+    pub(crate) copies: u32,
+    /// As in [`Activity`].
+    pub(crate) answered: Vec<Duration>,
+}
+
+impl SleepObservation {
+    /// Requests without a replica.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.queue.saturating_add(u64::from(self.held))
+    }
+}
+
+/// What woke a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WakeCause {
+    Request,
+    Metric,
+    Schedule,
+    Operator,
+}
+
+impl WakeCause {
+    pub(crate) const ALL: [WakeCause; 4] =
+        [WakeCause::Request, WakeCause::Metric, WakeCause::Schedule, WakeCause::Operator];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            WakeCause::Request => "request",
+            WakeCause::Metric => "metric",
+            WakeCause::Schedule => "schedule",
+            WakeCause::Operator => "operator",
+        }
+    }
+}
+
+/// A wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WakeUp {
+    pub(crate) since: Moment,
+    pub(crate) by: WakeCause,
+    /// A replica was ready since.
+    pub(crate) is_ready: bool,
+    /// A request was answered since.
+    pub(crate) is_used: bool,
+    /// It was reported.
+    pub(crate) is_told: bool,
+}
+
+/// What the next decision needs of a service that may sleep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SleepMemory {
+    /// Since when no replica is desired. `None`: it is awake.
+    pub(crate) asleep: Option<Moment>,
+    /// That it sleeps was reported, or was so at the start.
+    pub(crate) is_told: bool,
+    /// The last wake-up. `None`: it sleeps, or was awake at the start.
+    pub(crate) wake_up: Option<WakeUp>,
+}
+
+/// What HAProxy and the activator are to do for a service that may sleep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WakePlan {
+    /// While no replica serves, requests wait at the daemon. Otherwise HAProxy answers 503.
+    pub(crate) accepts: bool,
+    /// The replicas that held connections are copied to. Empty: they are held.
+    pub(crate) forward: Vec<SocketAddr>,
+    /// The held connections waited too long; when the next request is worth a try.
+    pub(crate) refuse: Option<Duration>,
+}
+
+/// As operators see a service that may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SleepState {
+    Awake,
+    /// No replica is desired, but some still drain.
+    FallingAsleep,
+    Asleep,
+    /// A replica is desired, and none was ready yet.
+    Waking,
+}
+
+impl SleepState {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            SleepState::Awake => "awake",
+            SleepState::FallingAsleep => "falling_asleep",
+            SleepState::Asleep => "asleep",
+            SleepState::Waking => "waking",
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::metric::Reading;
 use crate::model::replica::Replica;
 use crate::model::service::Service;
+use crate::model::sleep::SleepObservation;
 use crate::model::swarm::SwarmServiceState;
 use crate::model::time::{Moment, Wall};
 
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) free_memory: Option<u64>,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyObservation,
+    /// `None`: HAProxy cannot wake it, or its bounds never allow 0 replicas.
+    pub(crate) sleep: Option<SleepObservation>,
     /// `None`: its replicas are containers of this host. Otherwise they are Swarm tasks.
     pub(crate) swarm: Option<SwarmServiceState>,
 }

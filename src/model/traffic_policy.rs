@@ -79,6 +79,11 @@ impl Timeouts {
     pub(crate) fn queue(&self) -> Duration {
         self.queue.unwrap_or(Duration::from_secs(30))
     }
+
+    pub(crate) fn server(&self, protocol: Protocol) -> Duration {
+        let usual = if protocol == Protocol::Tcp { 3600 } else { 300 };
+        self.server.unwrap_or(Duration::from_secs(usual))
+    }
 }
 
 /// When HAProxy tries another replica.

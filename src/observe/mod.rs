@@ -8,7 +8,7 @@ mod unique;
 pub(crate) use crate::observe::unique::known;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::model::metric::Reading;
 use crate::model::proxy::{ProxyMemory, ProxySeen, ServiceTraffic};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::service::{Platform, Service, ServiceName};
+use crate::model::sleep::{Activity, SleepObservation};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::stranger::Stranger;
 use crate::model::swarm::SwarmNode;
@@ -95,6 +96,8 @@ pub(crate) struct LastKnown {
 
 /// What HAProxy and the engine answered first.
 pub(crate) struct Answers {
+    /// What the daemon holds for services that sleep, by service.
+    pub(crate) activity: BTreeMap<String, Activity>,
     /// What HAProxy shows, or why it does not.
     pub(crate) proxy: (Option<ProxySeen>, String),
     pub(crate) listing: Result<Listing>,
@@ -127,6 +130,7 @@ pub(crate) fn look(
     let old = old_connections(known.memory, seen.as_ref(), proxy, containers);
     let view = View {
         known,
+        activity: &answers.activity,
         engine: effective,
         effective: proxy_standing(known, seen.as_ref()),
         proxy: last.proxy.as_ref(),
@@ -339,6 +343,7 @@ fn old_connections(
 
 struct View<'a> {
     known: &'a ObserveInput<'a>,
+    activity: &'a BTreeMap<String, Activity>,
     engine: EngineSeen,
     /// As it showed itself last.
     proxy: Option<&'a ProxySeen>,
@@ -409,8 +414,37 @@ impl View<'_> {
             free_memory: self.free_memory,
             engine: if is_untold { EngineSeen::Untold } else { self.engine },
             proxy: self.effective,
+            sleep: self.sleep(service),
             swarm: None,
         }
+    }
+
+    /// Of an HAProxy that takes no servers while it runs, what waits would have to wait for a
+    /// reload, and longer than that.
+    fn sleep(&self, service: &Service) -> Option<SleepObservation> {
+        let name = service.name.as_str();
+        let activity = self.activity.get(name).filter(|activity| activity.is_listening)?;
+        if !service.may_sleep() || self.proxy.is_some_and(|proxy| !proxy.takes_dynamic_servers) {
+            return None;
+        }
+        let own = |seen: &&ProxySeen| {
+            let counts = seen.counts.iter().filter(|counts| counts.backend == name);
+            counts.map(|counts| counts.queue).sum()
+        };
+        Some(SleepObservation {
+            idle: self.counts.ok().and_then(|_| self.sampler.idle(self.known.now, name)),
+            held: activity.held,
+            held_since: activity.held_since,
+            queue: self.counts.ok().as_ref().map_or(0, own),
+            copies: activity.copies.values().sum(),
+            answered: activity.answered.clone(),
+        })
+    }
+
+    fn copies(&self, service: &Service, address: Option<SocketAddr>) -> u32 {
+        let activity = self.activity.get(service.name.as_str());
+        let copies = activity.zip(address).and_then(|(of, address)| of.copies.get(&address));
+        copies.copied().unwrap_or(0)
     }
 
     fn is_held(&self, container: &Container) -> bool {
@@ -456,6 +490,7 @@ impl View<'_> {
             memory: loads.map_or(Load::Missing, |l| l.memory),
             server,
             old_connections: old,
+            copies: self.copies(service, address),
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
             is_held: self.is_held(container),
             is_unproven: is_unproven(self.known.memory, container),

@@ -254,7 +254,14 @@ pub(super) fn swarm(config: &Config, engine: &dyn Engine) -> Vec<HostProblem> {
 /// As at the first start: every frontend, no servers.
 fn routes(config: &Config) -> Routes {
     let services = config.services.values();
-    let backends = services.map(|service| Backend::of(service, Vec::new())).collect();
+    let backend = |service: &Arc<Service>| {
+        let mut backend = Backend::of(service, Vec::new());
+        if service.may_sleep() {
+            backend.set_wake(service, true);
+        }
+        backend
+    };
+    let backends = services.map(backend).collect();
     Routes { front_door: config.front_door.clone(), backends }
 }
 

@@ -14,6 +14,7 @@ use crate::model::proxy::KeptAddresses;
 use crate::model::reason::Rule;
 use crate::model::replica::{Load, Replica};
 use crate::model::schedule::EffectiveSchedule;
+use crate::model::sleep::WakeCause;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::units::plural;
 use crate::report::action_events::events_of;
@@ -25,6 +26,7 @@ use crate::report::proxy_full::ProxyFull;
 use crate::report::stale_health_checks::StaleHealthChecks;
 use crate::report::swarm_shortage::SwarmShortage;
 use crate::report::transitions::{self, LastWords};
+use crate::report::unwakeable::Unwakeable;
 
 /// Distinct problems that are kept of one service. A text may differ each time.
 const TROUBLES_MAX: usize = 16;
@@ -53,6 +55,7 @@ pub(crate) struct Conditions {
     swarm: BTreeMap<String, BTreeSet<String>>,
     pub(crate) short: SwarmShortage,
     pub(crate) stale: StaleHealthChecks,
+    pub(crate) unwakeable: Unwakeable,
     /// What a dry run decided at its last evaluation, by service.
     dry: BTreeMap<String, Vec<Mark>>,
 }
@@ -337,6 +340,10 @@ fn reached(service: &str, transition: &ServiceTransition) -> Event {
                  is replaced and HAProxy keeps its list until one recovers"
             ),
         ),
+        ServiceTransition::Asleep { idle } => {
+            (Kind::ServiceAsleep, format!("no request for {} s", idle.as_secs()))
+        }
+        ServiceTransition::Woken { by, took } => (Kind::ServiceWoken, woken(*by, *took)),
         ServiceTransition::RestartLoop => (
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),
@@ -370,6 +377,16 @@ fn reached(service: &str, transition: &ServiceTransition) -> Event {
         }
     };
     Event::new(kind, message).service(service)
+}
+
+fn woken(by: WakeCause, took: Duration) -> String {
+    let ms = took.as_millis();
+    match by {
+        WakeCause::Request => format!("by a request, which was answered after {ms} ms"),
+        WakeCause::Metric => format!("by a metric, ready after {ms} ms"),
+        WakeCause::Schedule => format!("by a schedule, ready after {ms} ms"),
+        WakeCause::Operator => format!("by an operator, ready after {ms} ms"),
+    }
 }
 
 fn stood_still(idle: Duration, new: u32, old: u32) -> String {
@@ -433,6 +450,7 @@ mod tests {
             transitions: Vec::new(),
             service_transitions: Vec::new(),
             servers: Vec::new(),
+            wake: None,
             again: None,
         }
     }

@@ -17,3 +17,4 @@ pub(crate) mod stale_health_checks;
 mod transitions;
 mod ignored_containers;
 pub(crate) mod telemetry;
+mod unwakeable;

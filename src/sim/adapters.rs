@@ -1,7 +1,7 @@
 //! The world as the controller sees it: a simulated implementation of each trait.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::action::{ActionOutput, Removal, SetServerState};
@@ -13,11 +13,12 @@ use crate::model::replica::{
     ServerSeen,
 };
 use crate::model::service::{Origin, Service};
+use crate::model::sleep::Activity;
 use crate::model::swarm::Swarm;
 use crate::model::time::{Moment, Wall};
 use crate::outside::{
-    Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, ListQuery, Listing, Proxy, Result,
-    Store, Usage, UsageRequest,
+    Activator, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, ListQuery, Listing, Proxy,
+    Result, Store, Usage, UsageRequest,
 };
 use crate::sim::world::{SimContainer, SimServer, World, WorldState};
 
@@ -202,6 +203,20 @@ impl Engine for World {
     }
 }
 
+impl Activator for World {
+    fn listen(&self, _: &BTreeSet<String>) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn look(&self) -> BTreeMap<String, Activity> {
+        BTreeMap::new()
+    }
+
+    fn forward(&self, _: &str, _: &[SocketAddr]) {}
+
+    fn refuse(&self, _: &str, _: Option<Duration>) {}
+}
+
 impl Proxy for World {
     fn look(&self, counting: bool) -> Result<ProxySeen> {
         let mut state = self.state();
@@ -233,6 +248,7 @@ impl Proxy for World {
             let connections = Connections::default();
             Ok(ProxySeen {
                 servers,
+                wakes: BTreeMap::new(),
                 takes_dynamic_servers,
                 takes_dynamic_cookies: takes_dynamic_servers,
                 is_stale,

@@ -236,5 +236,5 @@ pub(crate) fn controller(
 }
 
 pub(crate) fn adapters(world: &World) -> Adapters<'_> {
-    Adapters { clock: world, engine: world, proxy: world, store: world }
+    Adapters { clock: world, engine: world, proxy: world, activator: world, store: world }
 }

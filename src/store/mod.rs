@@ -4,6 +4,7 @@ pub(crate) mod events;
 pub(crate) mod load_history;
 mod label_set;
 mod rollout;
+mod sleep;
 mod wire;
 
 use std::fs;

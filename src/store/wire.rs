@@ -20,6 +20,7 @@ use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 use crate::store::label_set::StoredLabels;
 use crate::store::rollout::StoredRollout;
+use crate::store::sleep::SleepFields;
 
 const VERSION: u32 = 1;
 
@@ -54,6 +55,8 @@ struct ServiceState {
     panic_mode: Option<PanicModeState>,
     rollout: StoredRollout,
     swarm: Option<SwarmState>,
+    #[serde(default)]
+    sleep: SleepFields,
     known: BTreeMap<String, KnownState>,
     /// By number: the id of the container, and how many lists did not show it.
     started: BTreeMap<u32, (String, u32)>,
@@ -157,6 +160,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         unhealthy: memory.unhealthy.iter().map(unhealthy).collect(),
         panic_mode: memory.panic_mode.map(|s| PanicModeState { until: s.until.map(|m| m.0) }),
         rollout: StoredRollout::pack(&memory.rollout),
+        sleep: SleepFields::pack(&memory.sleep),
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
         known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
         started: memory.started.iter().map(|(n, s)| (*n, (s.id.0.clone(), s.looks))).collect(),
@@ -230,6 +234,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         unhealthy: state.unhealthy.into_iter().map(unhealthy).collect(),
         panic_mode: state.panic_mode.map(|s| PanicMode { until: s.until.map(past) }),
         rollout: state.rollout.unpack(past),
+        sleep: state.sleep.unpack(past),
         swarm: state.swarm.map(|SwarmState { seen, asked }| SwarmMemory { seen, asked }),
         known: state
             .known
@@ -270,6 +275,7 @@ mod tests {
     use crate::model::rollout::{Progress, Revision, RolloutMemory};
     use crate::model::secret::Secret;
     use crate::model::service::{ContainerSpec, Origin, Restart};
+    use crate::model::sleep::{SleepMemory, WakeCause, WakeUp};
     use crate::model::swarm::SwarmMemory;
     use crate::model::time::Moment;
     use crate::store::wire::{parse, text};
@@ -326,6 +332,17 @@ mod tests {
                 recommendations: vec![Recommendation { at: Moment(700), replicas: 5 }],
                 ups: vec![ScalingEvent { at: Moment(600), replicas: 1 }],
                 downs: vec![ScalingEvent { at: Moment(500), replicas: 2 }],
+            },
+            sleep: SleepMemory {
+                asleep: Some(Moment(890)),
+                is_told: true,
+                wake_up: Some(WakeUp {
+                    since: Moment(870),
+                    by: WakeCause::Schedule,
+                    is_ready: true,
+                    is_used: false,
+                    is_told: true,
+                }),
             },
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
             known: [(

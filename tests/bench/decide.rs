@@ -92,6 +92,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         free_memory: None,
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
+        sleep: None,
         swarm: None,
     };
     let memory = ServiceMemory {

@@ -59,6 +59,9 @@ const BEYOND: &[(&str, &[&str])] = &[
             "route-twice",
             "schedule-bounds",
             "schedule-name-twice",
+            "sleep-page-over-timeout",
+            "sleep-page-tcp",
+            "sleep-timeout-over-server",
             "thresholds-crossed",
         ],
     ),
@@ -78,6 +81,8 @@ const BEYOND: &[(&str, &[&str])] = &[
             "proxy-hard-stop-range",
             "proxy-reload-interval-range",
             "schedule-prewarm",
+            "sleep-page-range",
+            "sleep-timeout-range",
         ],
     ),
     (

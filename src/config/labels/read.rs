@@ -243,7 +243,8 @@ fn named(
     open_default(&section(), taken);
     let Taken { listens, routes, .. } = taken;
     let hours = config.business_hours.clone().map_or(Fallback::None, Fallback::Window);
-    let service = service::service(name.clone(), &owner, &hours, section(), (listens, routes))?;
+    let around = (&hours, &config.fixed.proxy.mode);
+    let service = service::service(name.clone(), &owner, around, section(), (listens, routes))?;
     beside_proxy(config, &section(), &service);
     Some(service)
 }

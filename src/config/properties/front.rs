@@ -56,6 +56,28 @@ pub(super) fn routes(random: &mut Random, port: u64) -> Spec {
     Spec::List((0..random.below(4)).map(|at| route(random, at)).collect())
 }
 
+fn known_span(random: &mut Random, low: u64, high: u64) -> (Spec, u64) {
+    let spec = span(random, low, high);
+    let Spec::Milliseconds(value) = spec else { unreachable!("a span is of milliseconds") };
+    (spec, value)
+}
+
+/// No request waits longer than for the answer of a `server`.
+fn sleep(keys: &mut Keys, server: u64) {
+    keys.or("sleep_after", ms(300 * SECOND), |r| span(r, SECOND, DAY));
+    let longest = server.min(600 * SECOND);
+    let mut timeout = server.min(60 * SECOND);
+    if longest < SECOND {
+        return;
+    }
+    keys.or("wake_timeout", ms(timeout), |r| {
+        let (spec, value) = known_span(r, SECOND, longest);
+        timeout = value;
+        spec
+    });
+    keys.may("wake_page", |r| span(r, SECOND, timeout));
+}
+
 /// The keys of one service.
 pub(super) fn policy(keys: &mut Keys) {
     keys.or("protocol", text("http"), |_| text("h2"));
@@ -70,6 +92,7 @@ pub(super) fn policy(keys: &mut Keys) {
         let own = vec![("cookie".to_owned(), text("a_B-9")), ("ttl".to_owned(), ttl)];
         r.of(&[usual, Spec::Object(own)]).clone()
     });
+    let mut server = 300 * SECOND;
     keys.may("timeouts", |r| {
         let mut keys = Keys::new(r);
         for (key, longest) in [
@@ -79,10 +102,15 @@ pub(super) fn policy(keys: &mut Keys) {
             ("queue", HOUR),
             ("tunnel", 7 * DAY),
         ] {
-            keys.may(key, |r| span(r, 1, longest));
+            keys.may(key, |r| {
+                let (spec, value) = known_span(r, 1, longest);
+                server = if key == "server" { value } else { server };
+                spec
+            });
         }
         keys.done()
     });
+    sleep(keys, server);
     keys.may("max_connections", |r| number(r.within(1, 100_000)));
     if is_safe {
         keys.need("retry", |_| text("safe"));

@@ -35,6 +35,7 @@ mod numbers;
 mod people;
 mod proxy;
 mod rollout;
+mod sleep;
 mod small_worlds;
 mod starts;
 mod swarm;
@@ -108,6 +109,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         failed_starts: 0,
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
+        sleep: None,
         swarm: None,
     };
     let mut memory = ServiceMemory { desired: desired.parse().ok(), ..ServiceMemory::default() };
@@ -231,6 +233,9 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
         "restarted" => memory.rollout.restart_up_to = number(value),
         "known" | "away" | "abandoned" | "run" | "clones" | "ended" => {
             people::apply(key, value, snapshot, memory)
+        }
+        "idle" | "held" | "queue" | "copies" | "answered" | "woken" | "slept" => {
+            sleep::apply(key, value, snapshot, memory)
         }
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
         other => panic!("no such fact: {other}"),
@@ -426,6 +431,10 @@ fn milestone_shown(transition: &ServiceTransition) -> String {
             format!("give up for {}", to.as_deref().unwrap_or("-"))
         }
         ServiceTransition::RolloutStalled { .. } => "stalled".to_owned(),
+        ServiceTransition::Asleep { idle } => format!("asleep {}", idle.as_secs()),
+        ServiceTransition::Woken { by, took } => {
+            format!("woken by {} in {}", by.word(), took.as_millis())
+        }
         ServiceTransition::RestartLoop => "loop".to_owned(),
         ServiceTransition::RestartLoopOver => "loop over".to_owned(),
     }
@@ -459,6 +468,9 @@ fn shown_left(left: Option<Duration>) -> String {
 
 fn rule_shown(rule: &Rule) -> String {
     match rule {
+        Rule::Woken { waiting } => format!("woken({waiting})"),
+        Rule::Asleep { idle } => format!("asleep({})", shown_left(*idle)),
+        Rule::Awake { left } => format!("awake({})", shown_left(*left)),
         Rule::Found(n) => format!("found({n})"),
         Rule::Adopted(n) => format!("composed({n})"),
         Rule::Rescaled(n) => format!("rescaled({n})"),

@@ -9,9 +9,11 @@ use crate::model::action::{Action, ActionError, RollbackState};
 use crate::model::health::HealthCheck;
 use crate::model::proxy::{
     Backend, Lingering, ProxyMemory, ProxySeen, ReloadFailure, Routes, SeenServer, Server,
+    WakeServer,
 };
 use crate::model::replica::{AdminState, ServerCheck, ServerSeen};
 use crate::model::service::{Listen, Retry, ServiceName};
+use crate::model::sleep::SleepPolicy;
 use crate::model::time::Moment;
 use crate::model::traffic_policy::TrafficPolicy;
 
@@ -33,7 +35,7 @@ fn table(rows: &str) {
         let (input, want) = row.split_once('|').expect("a row is `world | answer`");
         let mut words = input.split_whitespace();
         let mut next = || words.next().expect("ours seen applied");
-        let ours = routes(next());
+        let mut ours = routes(next());
         let mut seen = seen(next());
         let applied = next();
         let applied = (applied != "none").then(|| routes(applied));
@@ -51,6 +53,20 @@ fn table(rows: &str) {
                     seen.iter_mut().for_each(|seen| seen.lingering.push(lingering));
                 }
                 ("stale", _) => seen.iter_mut().for_each(|seen| seen.is_stale = true),
+                // Its requests are to go to the daemon, or not, and do or do not.
+                ("wake", state) => {
+                    let is_ready = state == "ready";
+                    let policy = SleepPolicy::default();
+                    let wake = Some(WakeServer { policy, is_ready });
+                    let all = memory.applied.iter_mut().chain([&mut ours]);
+                    all.for_each(|routes| routes.backends[0].wake = wake);
+                }
+                ("wakes", state) => {
+                    let is_ready = state == "ready";
+                    let state = if is_ready { AdminState::Ready } else { AdminState::Maint };
+                    let seen = seen.as_mut().unwrap();
+                    seen.wakes.insert("web".to_owned(), state);
+                }
                 ("unset", _) => memory.is_state_unset = true,
                 ("fixed", _) => seen.iter_mut().for_each(|seen| seen.takes_dynamic_servers = false),
                 ("failed", value) => {
@@ -127,6 +143,7 @@ fn routes(list: &str) -> Routes {
         retry: Retry::Connect,
         policy: TrafficPolicy::default(),
         is_single: false,
+        wake: None,
         servers: entries(list).into_iter().map(server).collect(),
     };
     Routes { backends: vec![backend], ..Routes::default() }
@@ -175,6 +192,30 @@ fn who_drains_is_told_to_the_running_process() {
         1,2    1,2!     1,2                     | set server state web-2=ready
         1,2~   1,2      none                    | set server state web-2=drain
         1,2~   1,2      1,2   unset             | set server state web-2=drain
+    ",
+    );
+}
+
+/// The first server leaves maintenance, or what waits would go on to wait: HAProxy's queue is not
+/// taken by a server that leaves drain.
+#[test]
+fn requests_wait_at_the_daemon_while_no_server_serves() {
+    table(
+        "
+        -      -        -     wake=ready wakes=ready  | nothing
+        -      -        -     wake=ready wakes=maint  | set server state wake=ready
+        1      -        -     wake=ready wakes=ready  | update
+        1      1~?      1     wake=ready wakes=ready  | wait 50
+        1      1~       1     wake=ready wakes=ready  | set server state web-1=maint web-1=ready wake=maint
+        1      1!       1     wake=ready wakes=ready  | set server state web-1=ready wake=maint
+        1      1        1     wake=maint wakes=ready  | set server state wake=maint
+        1      1        1     wake=maint wakes=maint  | nothing
+        1,2    1,2~     1,2   wake=maint wakes=maint  | set server state web-2=ready
+        1~     1        1     wake=ready wakes=maint  | set server state wake=ready web-1=drain
+        1~     1        1     wake=ready wakes=ready  | set server state web-1=drain
+        1~     1~       1     wake=ready wakes=ready  | nothing
+        1      1~       1     wake=ready wakes=maint  | set server state web-1=ready
+        -      -        -     wake=maint wakes=ready  | set server state wake=maint
     ",
     );
 }

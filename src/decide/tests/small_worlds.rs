@@ -119,6 +119,7 @@ fn world(
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
         proxy,
+        sleep: None,
         swarm: None,
     };
     (snapshot, memory)

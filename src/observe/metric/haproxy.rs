@@ -19,6 +19,8 @@ pub(crate) struct RequestCounter {
     last: BTreeMap<(u32, String), Counted>,
     /// By backend.
     spans: BTreeMap<String, RequestSpan>,
+    /// When each backend last had a session or a request, as far as a tick showed it.
+    active: BTreeMap<String, Moment>,
 }
 
 /// Both count from the start of the process. A repeated request is two of `requests`.
@@ -81,6 +83,19 @@ impl RequestCounter {
             self.last.insert(key, Counted { requests, traffic });
         }
         self.begun = true;
+        self.active.retain(|backend, _| seen.counts.iter().any(|c| c.backend == *backend));
+        for counts in &seen.counts {
+            let old = before.get(&(counts.process, counts.backend.clone()));
+            let is_busy = 0 < counts.sessions + counts.queue
+                || old.is_none_or(|old| old.requests != counts.requests);
+            let active = self.active.entry(counts.backend.clone()).or_insert(now);
+            *active = if is_busy { now } else { *active };
+        }
+    }
+
+    /// How long the backend had no session and no request. `None`: HAProxy does not show it.
+    pub(crate) fn idle(&self, now: Moment, backend: &str) -> Option<Duration> {
+        self.active.get(backend).map(|active| now.since(*active))
     }
 
     /// `seen` is what HAProxy showed at this tick, or why it did not answer.

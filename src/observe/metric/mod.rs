@@ -166,6 +166,10 @@ impl Sampler {
     }
 
     /// After the readings of every service, if HAProxy answered.
+    pub(crate) fn idle(&self, now: Moment, service: &str) -> Option<Duration> {
+        self.haproxy.idle(now, service)
+    }
+
     pub(crate) fn mark(&mut self, now: Moment, interval: Duration) {
         self.haproxy.mark(now, interval);
     }
@@ -173,8 +177,8 @@ impl Sampler {
 
 /// Whether a number of replicas depends on what old processes of HAProxy count, too.
 pub(crate) fn counts_requests(config: &Config) -> bool {
-    let mut metrics = config.services.values().flat_map(|s| &s.metrics);
-    metrics.any(|m| matches!(m.source, Source::Haproxy(_)))
+    let by_haproxy = |s: &Service| s.metrics.iter().any(|m| matches!(m.source, Source::Haproxy(_)));
+    config.services.values().any(|service| by_haproxy(service) || service.may_sleep())
 }
 
 fn remote(now: Moment, interval: Duration, hearing: Option<&RemoteReading>) -> Reading {
