@@ -1,6 +1,6 @@
-//! The outside world on one page: the only traits in the program. `clock`, `net`, `docker`,
-//! `haproxy` and `store` implement them for the real world, `sim` and the tests for a simulated
-//! one. (Not called `ports`: in this program a port is a TCP port.)
+//! The outside world on one page: the only traits in the program. `clock`, `net`, `activator`,
+//! `docker`, `haproxy` and `store` implement them for the real world, `sim` and the tests for a
+//! simulated one. (Not called `ports`: in this program a port is a TCP port.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error;
@@ -229,8 +229,9 @@ pub(crate) trait Activator: Send + Sync {
     fn listen(&self, services: &BTreeSet<String>) -> BTreeMap<String, String>;
     /// What it has of each service that it listens for or still copies for.
     fn look(&self) -> BTreeMap<String, Activity>;
-    /// Copies each held connection of the service to one of these replicas, until it ends. While
-    /// no connection to the replica opens it stays held: nothing of it was read before.
+    /// From now on, each connection of the service that is held or comes is copied to one of these
+    /// replicas, until it ends. Of none, it is held. One whose replica does not accept a connection
+    /// is held again: nothing of it was read before.
     fn forward(&self, service: &str, to: &[SocketAddr]);
     /// Ends the held connections of the service: with status 503 and this `Retry-After`, or
     /// without an answer where the service is no HTTP.

@@ -17,8 +17,10 @@ use crate::activator::held::CountedCopy;
 const CONNECT: Duration = Duration::from_millis(500);
 /// An idle replica is asked whether it is still there. One whose container is gone may never say.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Once HAProxy is gone, the replica has so long to accept some of what is left.
-const STALL: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// Once HAProxy is gone, a replica has so long to accept some of what is left.
+const STALL_GONE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// The same once both have sent their last byte. HAProxy may be there and wait, or may be gone.
+const STALL_ENDED: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 const BUFFER_BYTES: usize = 16 << 10;
 /// One direction does not keep the other one waiting for more buffers than these.
 const BUFFERS_MAX: u32 = 16;
@@ -123,17 +125,22 @@ struct CopyProgress {
     up: HalfCopy,
     /// From the replica to HAProxy.
     down: HalfCopy,
-    /// HAProxy closed its side: it sends nothing more than what is there, and reads nothing.
-    is_hung_up: bool,
+    /// HAProxy closed its side: it sends nothing more than what is there, and reads nothing. Then
+    /// the replica has so long to accept some of it.
+    hung_up: Option<Timespec>,
     /// The replica reads no more. What it sent before is still passed on.
     is_broken: bool,
 }
 
 /// Returns when there is nothing left to copy. The caller closes both: where the replica failed,
 /// HAProxy's side was not shut down before, so that bytes it still sent make the close a reset.
-fn copy_all(haproxy: &UnixStream, replica: &TcpStream, answered: impl Fn()) -> io::Result<()> {
+pub(crate) fn copy_all(
+    haproxy: &UnixStream,
+    replica: &TcpStream,
+    answered: impl Fn(),
+) -> io::Result<()> {
     let (up, down) = (HalfCopy::new(), HalfCopy::new());
-    let mut copy = CopyProgress { up, down, is_hung_up: false, is_broken: false };
+    let mut copy = CopyProgress { up, down, hung_up: None, is_broken: false };
     let mut is_answered = false;
     loop {
         let goes_on = copy.advance_up(haproxy, replica) && copy.advance_down(haproxy, replica);
@@ -163,7 +170,7 @@ impl CopyProgress {
                 self.up.is_done = true;
             }
         }
-        let is_over = self.up.is_done && (self.is_hung_up || self.down.is_done);
+        let is_over = self.up.is_done && (self.hung_up.is_some() || self.down.is_done);
         if is_over {
             drop(replica.shutdown(Shutdown::Both));
         }
@@ -184,13 +191,14 @@ impl CopyProgress {
     /// What HAProxy sent before can still be read, and an end comes after it.
     fn hang_up(&mut self, haproxy: &UnixStream) {
         drop(haproxy.shutdown(Shutdown::Both));
-        self.is_hung_up = true;
+        let stall = if self.down.is_done { STALL_ENDED } else { STALL_GONE };
+        self.hung_up.get_or_insert(stall);
         self.down.is_done = true;
     }
 
     /// Until one of the two can advance. Returns whether the copy goes on.
     fn wait(&mut self, haproxy: &UnixStream, replica: &TcpStream) -> io::Result<bool> {
-        if self.is_hung_up && self.up.wants_read() {
+        if self.hung_up.is_some() && self.up.wants_read() {
             // What is left is in the buffer of the socket.
             return Ok(true);
         }
@@ -198,7 +206,7 @@ impl CopyProgress {
         let replica_events = self.down.source_events() | self.up.sink_events();
         let mut fds = Vec::with_capacity(2);
         // A side that has hung up is always ready, so it is left out when nothing is wanted of it.
-        let has_haproxy = !self.is_hung_up;
+        let has_haproxy = self.hung_up.is_none();
         if has_haproxy {
             fds.push(PollFd::new(haproxy, haproxy_events));
         }
@@ -207,7 +215,7 @@ impl CopyProgress {
         if has_replica {
             fds.push(PollFd::new(replica, replica_events));
         }
-        match poll(&mut fds, self.is_hung_up.then_some(&STALL)).map_err(io::Error::from) {
+        match poll(&mut fds, self.hung_up.as_ref()).map_err(io::Error::from) {
             Ok(0) => return Ok(false),
             Ok(_) => (),
             Err(err) if err.kind() == ErrorKind::Interrupted => return Ok(true),

@@ -51,6 +51,8 @@ pub(crate) struct WakeService {
     pub(crate) open: Option<OpenListeners>,
     pub(crate) held: VecDeque<HeldConnection>,
     copies: BTreeMap<SocketAddr, u32>,
+    /// Replicas that connections are copied to as they come. Empty: they are held.
+    targets: Vec<SocketAddr>,
     answered: Vec<Duration>,
     /// Counts connections, to choose replicas in turn.
     turn: usize,
@@ -149,30 +151,35 @@ impl ActivatorState {
         HeldConnection { stream, since: self.clock.now(), accepted: self.clock.fine() }
     }
 
-    /// While there is room for copies, the oldest first.
-    pub(crate) fn take_for_copies(
-        self: &Arc<ActivatorState>,
-        service: &str,
-        to: &[SocketAddr],
-    ) -> Vec<CountedCopy> {
+    /// What is held now, and what comes until another call.
+    pub(crate) fn set_targets(&self, service: &str, to: &[SocketAddr]) {
+        let mut services = self.lock();
+        let Some(own) = services.by_name.get_mut(service) else { return };
+        own.targets = to.to_vec();
+        let has_work = !own.held.is_empty() && !to.is_empty();
+        drop(services);
+        if has_work {
+            self.nudge();
+        }
+    }
+
+    /// While there is room for copies, the oldest of each service first.
+    pub(crate) fn take_for_copies(self: &Arc<ActivatorState>) -> Vec<CountedCopy> {
         let mut taken = Vec::new();
         let mut services = self.lock();
         let WakeServices { by_name, copies, .. } = &mut *services;
-        let Some(own) = by_name.get_mut(service) else { return taken };
-        while *copies < COPIES_MAX && !to.is_empty() {
-            let Some(held) = own.held.pop_front() else { break };
-            let to = to[own.turn % to.len()];
-            own.turn = own.turn.wrapping_add(1);
-            *own.copies.entry(to).or_default() += 1;
-            *copies += 1;
-            let state = self.clone();
-            let service = service.to_owned();
-            let accepted = held.accepted;
-            taken.push(CountedCopy { state, service, to, accepted, unread: Some(held) });
-        }
-        drop(services);
-        if !taken.is_empty() {
-            self.nudge();
+        for (service, own) in by_name {
+            while *copies < COPIES_MAX && !own.targets.is_empty() {
+                let Some(held) = own.held.pop_front() else { break };
+                let to = own.targets[own.turn % own.targets.len()];
+                own.turn = own.turn.wrapping_add(1);
+                *own.copies.entry(to).or_default() += 1;
+                *copies += 1;
+                let state = self.clone();
+                let service = service.clone();
+                let accepted = held.accepted;
+                taken.push(CountedCopy { state, service, to, accepted, unread: Some(held) });
+            }
         }
         taken
     }
@@ -185,8 +192,9 @@ impl ActivatorState {
                 *count -= 1;
             }
             own.copies.retain(|_, count| 0 < *count);
-            // In the order of arrival.
+            // In the order of arrival. The next tick says where to try again.
             if let Some(held) = unread.filter(|_| own.open.is_some()) {
+                own.targets.clear();
                 let place = own.held.partition_point(|other| other.since <= held.since);
                 own.held.insert(place, held);
             }

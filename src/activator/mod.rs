@@ -5,6 +5,8 @@ mod held;
 pub(crate) mod listeners;
 mod poller;
 mod copy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -70,9 +72,7 @@ impl Activator for SocketActivator {
     }
 
     fn forward(&self, service: &str, to: &[SocketAddr]) {
-        for taken in self.state.take_for_copies(service, to) {
-            copy::start(taken);
-        }
+        self.state.set_targets(service, to);
     }
 
     fn refuse(&self, service: &str, retry_after: Option<Duration>) {

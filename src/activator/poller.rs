@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::activator::copy;
 use crate::activator::held::{ActivatorState, HELD_MAX, WakeService};
 use crate::model::time::Moment;
 
@@ -42,7 +43,7 @@ impl Watch {
 }
 
 /// Until the state is ended.
-pub(crate) fn run(state: &ActivatorState, nudged: &UnixStream) {
+pub(crate) fn run(state: &Arc<ActivatorState>, nudged: &UnixStream) {
     // No connection is accepted before.
     let mut paused: Option<Moment> = None;
     loop {
@@ -62,6 +63,9 @@ pub(crate) fn run(state: &ActivatorState, nudged: &UnixStream) {
             }
         }
         drop(watches);
+        let copies = state.take_for_copies();
+        is_changed |= !copies.is_empty();
+        copies.into_iter().for_each(copy::start);
         if is_changed {
             state.wake();
         }

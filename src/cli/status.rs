@@ -246,11 +246,24 @@ fn services(all: &Value, services: &[&Value], paint: Paint, width: usize) -> Str
         let shortage = shortage(service).into_iter();
         let shortage = shortage.flat_map(|line| hanging(&name, &line, width));
         lines.extend(shortage.map(|line| paint.paint(Colour::Odd, &line)));
+        let asleep = asleep(&service["sleep"]).into_iter();
+        let asleep = asleep.flat_map(|line| hanging(&name, &line, width));
+        lines.extend(asleep.map(|line| paint.paint(Colour::Faint, &line)));
         let commands = operator_lines(service).into_iter();
         let commands = commands.flat_map(|line| hanging(&name, &line, width));
         lines.extend(commands.map(|line| paint.paint(Colour::Faint, &line)));
     }
     ended(&lines)
+}
+
+/// `asleep for 2h 5m, 12 waiting`; nothing of one that is awake.
+fn asleep(sleep: &Value) -> Option<String> {
+    let state = sleep["state"].as_str().filter(|state| *state != "awake")?;
+    let state = state.replace('_', " ");
+    let time = sleep["for_s"].as_u64().map(|seconds| format!(" for {}", span(seconds)));
+    let waiting = sleep["waiting"].as_u64().filter(|waiting| *waiting != 0);
+    let waiting = waiting.map(|waiting| format!(", {waiting} waiting"));
+    Some(format!("{state}{}{}", time.unwrap_or_default(), waiting.unwrap_or_default()))
 }
 
 /// Why fewer replicas are ready than desired, if a rule of the decision says so.

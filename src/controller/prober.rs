@@ -18,6 +18,8 @@ use crate::observe::health::{ProbeOutcome, ProbeTarget};
 pub(crate) const AT_ONCE: usize = 64;
 /// A replica that starts is probed this often, so that it serves soon after it can.
 const EAGER: Duration = Duration::from_millis(200);
+/// The same while requests may wait for it.
+const AWAITED: Duration = Duration::from_millis(25);
 const EAGER_FOR: Duration = Duration::from_secs(30);
 /// Between two tries to send what had no room.
 const CROWDED: Duration = Duration::from_millis(50);
@@ -67,7 +69,7 @@ impl ProbeState {
         let check = &self.target.service.health;
         let age = now.since(self.since);
         if age < EAGER_FOR && self.tracker.is_excused(check, age) {
-            return now.plus(EAGER);
+            return now.plus(if self.target.is_awaited { AWAITED } else { EAGER });
         }
         slot(&self.target.id, self.sent.plus(check.interval / 2), check.interval).max(now)
     }

@@ -196,6 +196,7 @@ impl EventLoop {
         slow.iter().for_each(|event| self.record(event));
         let names: Vec<&str> = output.services.iter().map(|s| s.name.as_str()).collect();
         self.components.telemetry.services(&names);
+        self.components.telemetry.slept(self.now(), &output.services);
         for (service, panic) in &output.panics {
             log::error!("service={service} message=\"decision failed\" panic={panic:?}");
         }

@@ -156,6 +156,7 @@ mod tests {
             run: ReplicaRun { address: "127.0.0.1:1".parse().unwrap(), started: None },
             service: config.services.values().next().unwrap().clone(),
             docker_health: None,
+            is_awaited: false,
             is_served: true,
         };
         prober.watch(vec![target], &[ContainerId("a".to_owned())], Moment(0));

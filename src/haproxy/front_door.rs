@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::haproxy::quoting::quoted;
-use crate::haproxy::{files, policy};
+use crate::haproxy::{files, policy, wake};
 use crate::model::front_door::{ACME_PATH, Frontend, abstract_acme_socket, acme_socket};
 use crate::model::proxy::{Backend, Routes};
 use crate::model::route::STRIP_SEGMENTS_MAX;
@@ -220,6 +220,14 @@ impl SharedSettings<'_> {
             self.hsts(age, out);
         }
         render_acme_route(is_acme, out);
+        for backend in backends.iter().filter(|backend| wake::page(backend).is_some()) {
+            let name = backend.service.as_str();
+            let gets_page = wake::gets_page(name);
+            let _ = writeln!(
+                out,
+                "    use_backend {name}:page if {{ var(txn.backend) -m str {name} }} {gets_page}"
+            );
+        }
         for names in self.safe.chunks(NAMES_MAX) {
             let safe = names.join(" ");
             let _ = writeln!(

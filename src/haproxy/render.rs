@@ -143,10 +143,15 @@ pub(crate) fn render(
         let limit = again.as_ref().and(share);
         policy::sections(backend, &mut out);
         render_frontend(backend, config.certificate.as_deref(), limit, &mut out);
-        if let Some(socket) = &again {
-            render_again(backend, socket, &mut out);
+        let inner = inner_socket(config, backend);
+        let has_page = wake::page(backend).is_some();
+        if again.is_some() {
+            render_again(backend, &inner, &mut out);
+        } else if has_page {
+            render_inner(backend, &inner, "", &mut out);
         }
-        render_backend(backend, (config, process), again.is_some(), &mut out);
+        wake::render_page(backend, &inner, &mut out);
+        render_backend(backend, (config, process), again.is_some() || has_page, &mut out);
     }
     for (n, backend) in routes.backends.iter().filter(is_tcp).enumerate() {
         if n == 0 {
@@ -166,8 +171,21 @@ fn again(config: &ProxyConfig, routes: &Routes, backend: &Backend) -> Option<Str
     if !is_reached || !is_http || backend.retry != Retry::Safe {
         return None;
     }
+    Some(inner_socket(config, backend))
+}
+
+fn inner_socket(config: &ProxyConfig, backend: &Backend) -> String {
     let site = fnv1a(config.socket.as_os_str().as_encoded_bytes());
-    Some(format!("abns@plimsoll-{site:016x}-{}", backend.service))
+    format!("abns@plimsoll-{site:016x}-{}", backend.service)
+}
+
+/// Where a request of HAProxy's own reaches the backend.
+fn render_inner(backend: &Backend, socket: &str, settings: &str, out: &mut String) {
+    let name = &backend.service;
+    let _ = write!(
+        out,
+        "\nfrontend {name}:again\n    bind {socket}\n{settings}    default_backend {name}\n"
+    );
 }
 
 /// `maxconn` of a frontend whose requests take two connections. Without it, first connections
@@ -202,6 +220,9 @@ fn render_frontend(
     }
     if let Some(limit) = limit {
         let _ = write!(out, "\n    maxconn {limit}");
+    }
+    if wake::page(backend).is_some() {
+        let _ = write!(out, "\n    use_backend {name}:page if {}", wake::gets_page(name.as_str()));
     }
     if backend.retry == Retry::Safe && backend.policy.protocol != Protocol::Tcp {
         let _ = write!(out, "\n    use_backend {name}:first if METH_GET");
@@ -238,10 +259,12 @@ fn render_again(backend: &Backend, socket: &str, out: &mut String) {
         out,
         "\nbackend {name}:first\n    balance first\n{own}    retries 2\n    \
          retry-on conn-failure empty-response\n    server again {socket}\n    \
-         server wait {socket}:wait\n\n\
-         frontend {name}:again\n    bind {socket}\n    errorfile 502 /dev/null\n    \
-         default_backend {name}\n\n\
-         frontend {name}:wait\n    bind {socket}:wait\n    errorfile 502 /dev/null\n    \
+         server wait {socket}:wait\n"
+    );
+    render_inner(backend, socket, "    errorfile 502 /dev/null\n", out);
+    let _ = write!(
+        out,
+        "\nfrontend {name}:wait\n    bind {socket}:wait\n    errorfile 502 /dev/null\n    \
          timeout tarpit {RETRY_DELAY_MS}ms\n    http-request tarpit deny_status 502\n"
     );
 }

@@ -120,7 +120,8 @@ fn counted(stats: &str) -> Result<BTreeMap<(String, String), ServerStats>> {
 
 /// The counts of each backend in `show stat`. A backend whose row lacks a column is left out.
 ///
-/// A GET that may be repeated passes backend `web:first`, frontend `web:again` and backend `web`:
+/// A GET that may be repeated passes backend `web:first`, and one that gets a page while its service
+/// sleeps `web:page`, then frontend `web:again` and backend `web`:
 /// what went in by the frontend came from the first backend, and is counted there.
 pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
     let mut servers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -146,10 +147,12 @@ pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
             }
         }
     }
-    let first = |counts: &BackendCounts| {
-        Some((counts.backend.strip_suffix(":first")?.to_owned(), counts.traffic))
-    };
-    let first: BTreeMap<String, TrafficCounts> = backends.iter().filter_map(first).collect();
+    let mut first: BTreeMap<String, TrafficCounts> = BTreeMap::new();
+    for counts in &backends {
+        let service = [":first", ":page"].iter().find_map(|end| counts.backend.strip_suffix(end));
+        let traffic = service.map(|service| first.entry(service.to_owned()).or_default());
+        traffic.into_iter().for_each(|traffic| *traffic = traffic.plus(counts.traffic));
+    }
     for counts in &mut backends {
         if let Some(first) = first.get(&counts.backend) {
             let inner = TrafficCounts {

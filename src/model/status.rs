@@ -14,6 +14,7 @@ use crate::model::problem::ActiveProblem;
 use crate::model::proxy::ServiceTraffic;
 use crate::model::replica::{Load, ServerCheck};
 use crate::model::service::{Listen, Service};
+use crate::model::sleep::{SleepState, WakeCause};
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
 
@@ -76,6 +77,24 @@ pub(crate) struct ServiceStatus {
     pub(crate) last_failure: Option<Failure>,
     /// `None`: HAProxy does not show the service, or does not answer.
     pub(crate) traffic: Option<ServiceTraffic>,
+    /// `None`: it cannot sleep.
+    pub(crate) sleep: Option<SleepStatus>,
+}
+
+/// A service that may sleep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SleepStatus {
+    pub(crate) state: SleepState,
+    /// Since when it sleeps, or wakes up. `None`: it is awake.
+    pub(crate) since: Option<Moment>,
+    /// Requests that wait for a replica.
+    pub(crate) waiting: u64,
+    /// Connections that the daemon holds or copies.
+    pub(crate) held: u32,
+    /// What woke it in this tick.
+    pub(crate) woken: Option<WakeCause>,
+    /// In this tick, the times until held requests got the first byte of their answers.
+    pub(crate) answered: Vec<Duration>,
 }
 
 /// How a replica failed.

@@ -263,10 +263,16 @@ pub(crate) fn targets(
             run: ReplicaRun { address, started: container.started },
             service: service.clone(),
             docker_health: container.docker_health.clone(),
+            is_awaited: is_awaited(memory, service),
             is_served: is_proven && server.is_some_and(|server| server.address == address),
         })
     };
     containers.iter().filter_map(target).collect()
+}
+
+fn is_awaited(memory: &Memory, service: &Service) -> bool {
+    let memory = memory.services.get(service.name.as_str());
+    memory.and_then(|memory| memory.sleep.wake_up).is_some_and(|wake_up| !wake_up.is_ready)
 }
 
 /// It was started anew since it passed its health check.

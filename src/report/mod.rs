@@ -10,6 +10,7 @@ pub(crate) mod prometheus;
 mod dedup;
 pub(crate) mod minute_rows;
 pub(crate) mod series;
+mod sleep_series;
 pub(crate) mod status;
 pub(crate) mod swarm_shortage;
 pub(crate) mod slow_ticks;

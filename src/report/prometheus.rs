@@ -63,6 +63,10 @@ fn samples(
         Series::BackendRetries => page.backends(services, |t| t.total.retries),
         Series::BackendQueue => page.backends(services, |t| t.queue),
         Series::BackendSessions => page.backends(services, |t| t.sessions),
+        Series::Held => {
+            let waiting = |s: &ServiceStatus| s.sleep.as_ref().map(|sleep| sleep.waiting);
+            page.some(services, waiting);
+        }
         Series::BackendTime => services.iter().for_each(|s| response_time(page, s)),
         Series::ServerSessions => page.servers(services, |replica| replica.sessions),
         Series::ServerUp => {
@@ -75,6 +79,9 @@ fn samples(
         Series::ProcessResident => page.one(whole(process.resident_bytes)),
         Series::ProcessStarted => page.one(Some(process.started.0 as f64 / 1000.0)),
         Series::MetricSource
+        | Series::Asleep
+        | Series::WakeUps
+        | Series::WakeUp
         | Series::Scaling
         | Series::Events
         | Series::EventsDropped
@@ -119,9 +126,13 @@ impl Page {
     }
 
     fn backends(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceTraffic) -> u64) {
+        self.some(services, |service| service.traffic.as_ref().map(&of));
+    }
+
+    fn some(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceStatus) -> Option<u64>) {
         for service in services {
-            let value = service.traffic.as_ref().map(&of);
-            value.into_iter().for_each(|v| self.sample(&[("service", &service.name)], v as f64));
+            let value = of(service).into_iter();
+            value.for_each(|v| self.sample(&[("service", &service.name)], v as f64));
         }
     }
 
@@ -355,6 +366,7 @@ mod tests {
             service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
             traffic: None,
+            sleep: None,
         }
     }
 

@@ -8,15 +8,16 @@ use crate::model::decision::{Counts, Decision};
 use crate::model::load_history::MinuteRow;
 use crate::model::memory::{DrainStep, Hold, ServiceMemory};
 use crate::model::metric::Milli;
-use crate::model::plan::Plan;
+use crate::model::plan::{Plan, ServiceTransition};
 use crate::model::reason::{AppliedRule, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::service::Service;
+use crate::model::sleep::{SleepMemory, SleepState};
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
     DrainStatus, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState,
-    RolloutStatus, ServiceStatus,
+    RolloutStatus, ServiceStatus, SleepStatus,
 };
 use crate::model::time::{Moment, Wall};
 
@@ -106,6 +107,7 @@ impl StatusHistory {
             service: snapshot.service.clone(),
             last_failure: None,
             traffic: None,
+            sleep: sleep(snapshot, plan, memory),
         }
     }
 
@@ -179,6 +181,7 @@ impl StatusHistory {
             service: service.clone(),
             last_failure: None,
             traffic: None,
+            sleep: None,
         }
     }
 
@@ -196,7 +199,33 @@ fn drain(replica: &Replica, service: &Service, memory: &ServiceMemory) -> Option
     matches!(drain.step, DrainStep::Draining { .. }).then_some(())?;
     let sessions = replica.server.map_or(0, |server| server.sessions);
     let sessions = sessions.saturating_add(replica.old_connections.unwrap_or(0));
+    let sessions = sessions.saturating_add(u64::from(replica.copies));
     Some(DrainStatus { sessions, until: drain.since.plus(service.drain_timeout) })
+}
+
+fn sleep(snapshot: &Snapshot, plan: &Plan, memory: &ServiceMemory) -> Option<SleepStatus> {
+    let seen = snapshot.sleep.as_ref()?;
+    let woken = plan.service_transitions.iter().find_map(|transition| match transition {
+        ServiceTransition::Woken { by, .. } => Some(*by),
+        _ => None,
+    });
+    let SleepMemory { asleep, wake_up, .. } = memory.sleep;
+    let waking = wake_up.filter(|wake_up| !wake_up.is_ready).map(|wake_up| wake_up.since);
+    let state = match (asleep, waking) {
+        (Some(_), _) if snapshot.replicas.is_empty() => SleepState::Asleep,
+        (Some(_), _) => SleepState::FallingAsleep,
+        (None, Some(_)) => SleepState::Waking,
+        (None, None) => SleepState::Awake,
+    };
+    Some(SleepStatus {
+        state,
+        since: asleep.or(waking),
+        // Of one that serves, HAProxy's queue is none of a wake-up.
+        waiting: if state == SleepState::Awake { 0 } else { seen.waiting() },
+        held: seen.held.saturating_add(seen.copies),
+        woken,
+        answered: seen.answered.clone(),
+    })
 }
 
 fn rollout(now: Moment, memory: &RolloutMemory) -> Option<RolloutStatus> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::model::action::{Action, ActionOutput, Done, RollbackState};
 use crate::model::event::{Event, Kind};
 use crate::model::metric_event::{MetricEvent, ProbeFailureReason};
+use crate::model::time::Moment;
 use crate::report::series::Series;
 
 /// Upper bounds of the histogram buckets, in milliseconds. From a cgroup's file to a slow
@@ -34,6 +35,8 @@ pub(crate) struct Kept {
     services: BTreeSet<String>,
     pub(crate) numbers: BTreeMap<(Series, Labels), u64>,
     pub(crate) times: BTreeMap<(Series, Labels), Times>,
+    /// By service: the time that it slept, and the last tick if it slept then.
+    asleep: BTreeMap<String, (Duration, Option<Moment>)>,
     /// What a turn asked of Docker since the one before, and had to wait for longest.
     slowest: Option<(&'static str, Duration)>,
 }
@@ -87,7 +90,7 @@ impl Telemetry {
         telemetry
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,6 +110,7 @@ impl Telemetry {
         };
         kept.numbers.retain(|(_, labels), _| is_there(labels));
         kept.times.retain(|(_, labels), _| is_there(labels));
+        kept.asleep.retain(|service, _| services.contains(service));
         kept.services = services;
         for service in names {
             let of = |name, value: &str| {
@@ -207,20 +211,29 @@ impl Telemetry {
 }
 
 impl Kept {
-    fn begin(&mut self, series: Series, labels: Labels) {
+    /// How long the service has slept in all. It slept since the last call if it did then.
+    pub(super) fn asleep(&mut self, service: &str, now: Moment, is_asleep: bool) -> Duration {
+        let (total, since) = self.asleep.entry(service.to_owned()).or_default();
+        let slept = since.map_or(Duration::ZERO, |since| now.since(since));
+        *total = total.saturating_add(slept);
+        *since = is_asleep.then_some(now);
+        *total
+    }
+
+    pub(super) fn begin(&mut self, series: Series, labels: Labels) {
         self.numbers.entry((series, labels)).or_default();
     }
 
-    fn add(&mut self, series: Series, labels: Labels, by: u64) {
+    pub(super) fn add(&mut self, series: Series, labels: Labels, by: u64) {
         let number = self.numbers.entry((series, labels)).or_default();
         *number = number.saturating_add(by);
     }
 
-    fn set(&mut self, series: Series, labels: Labels, to: u64) {
+    pub(super) fn set(&mut self, series: Series, labels: Labels, to: u64) {
         self.numbers.insert((series, labels), to);
     }
 
-    fn took(&mut self, series: Series, labels: Labels, took: Duration) {
+    pub(super) fn took(&mut self, series: Series, labels: Labels, took: Duration) {
         self.times.entry((series, labels)).or_default().add(took);
     }
 }

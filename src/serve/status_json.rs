@@ -18,7 +18,7 @@ use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::replica_name;
 use crate::model::status::{
     DrainStatus, Failure, LastScale, Record, ReplicaState, ReplicaStatus, RolloutStatus,
-    ServiceStatus, Status,
+    ServiceStatus, SleepStatus, Status,
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
@@ -159,10 +159,20 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "last_failure": service.last_failure.as_ref().map(failure),
         "metrics": measured.unwrap_or_default(),
         "haproxy": service.traffic.as_ref().map(traffic),
+        "sleep": service.sleep.as_ref().map(|status| sleep(now, status)),
     });
     merge(&mut out, counts(service.decision.counts));
     merge(&mut out, effective(&service.decision.effective));
     out
+}
+
+fn sleep(now: Moment, sleep: &SleepStatus) -> Value {
+    json!({
+        "state": sleep.state.word(),
+        "for_s": sleep.since.map(|since| now.since(since).as_secs()),
+        "waiting": sleep.waiting,
+        "held": sleep.held,
+    })
 }
 
 /// `at` is `now` on the other clock.

@@ -37,6 +37,8 @@ pub(crate) struct ProbeTarget {
     pub(crate) docker_health: Option<DockerHealth>,
     /// HAProxy sends it traffic: it passed before, perhaps for an earlier daemon.
     pub(crate) is_served: bool,
+    /// Its service was woken, and no replica was ready since.
+    pub(crate) is_awaited: bool,
 }
 
 /// The health check may name another port than the one where the replica serves.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::event::{Event, Kind, Phase};
 use crate::model::problem::{ActiveProblem, ProblemKind};
 use crate::model::reason::Rule;
+use crate::model::sleep::SleepState;
 use crate::model::status::{
     Failure, ReplicaState, ReplicaStatus, RolloutState, ServiceStatus, Status,
 };
@@ -344,7 +345,10 @@ fn of_replicas(service: &ServiceStatus) -> Vec<Candidate> {
         };
         let cause = cause.next_back().or_else(last);
         let what = Rule::NoneReady(desired).to_string();
-        let grace = if cause.is_some() { Duration::ZERO } else { START };
+        let is_waking =
+            service.sleep.as_ref().is_some_and(|sleep| sleep.state == SleepState::Waking);
+        let is_known = cause.is_some() && !is_waking;
+        let grace = if is_known { Duration::ZERO } else { START };
         let message = cause.map_or(what.clone(), |cause| format!("{what}: {cause}"));
         let candidate = Candidate::new(ProblemKind::NoneReady, message).service(name);
         return vec![Candidate { grace, ..candidate }];

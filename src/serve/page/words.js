@@ -16,6 +16,8 @@ const SENTENCES = {
   MetricsMissing: ["Too few metrics are available to change anything.", "bad"],
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
   NoneReady: ["No replica is ready: the service does not work.", "bad"],
+  Asleep: ["Asleep: no replica runs until a request comes.", ""],
+  Woken: ["Requests wait for the first replica.", ""],
   StoppedByCompose: ["Docker Compose stopped it; nothing starts until Compose starts it.", "odd"],
 };
 const ROLLOUTS = {
@@ -25,16 +27,17 @@ const ROLLOUTS = {
   rolled_back: "Rolled back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped|died|none_ready)$/;
-const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspect|not_probed|orphaned|stalled"
+const ODD_EVENT = new RegExp("(unavailable|not_ready|timed_out|exited|capped|unhealthy|suspect|not_probed|orphaned|stalled"
   + "|deferred|full|killed|slow|low)$");
 // The first parts of the kinds of events.
 const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",
   "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "labels", "state", "daemon",
-  "webhook", "history", "certificate", "route"];
+  "webhook", "history", "certificate", "route", "sleep"];
 
 const RANKS = { bad: 0, odd: 1, "": 2 };
 
-const isDown = (service) => 0 < service.desired && service.ready === 0;
+const isWaking = (service) => Boolean(service.sleep) && service.sleep.state === "waking";
+const isDown = (service) => 0 < service.desired && service.ready === 0 && !isWaking(service);
 
 function sentence(service) {
   const reason = isDown(service) && service.reason !== "CrashLoop" ? "NoneReady" : service.reason;
@@ -68,6 +71,9 @@ function standing(service) {
   if (service.hold) {
     const why = service.hold.reason ? ": " + service.hold.reason : "";
     said.push("Held at " + service.hold.replicas + " " + left(service.hold, "until released") + why);
+  }
+  if (service.sleep && service.sleep.waiting) {
+    said.push(service.sleep.waiting + (service.sleep.waiting === 1 ? " request waits" : " requests wait"));
   }
   if (service.pause) said.push("Paused " + left(service.pause, "until resumed"));
   if (service.rollout) {
