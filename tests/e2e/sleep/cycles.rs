@@ -1,12 +1,14 @@
 //! A service that falls asleep and is woken, again and again.
 
+use std::time::Duration;
+
 use crate::daemon::{delay, reached, secs};
 use crate::sleep::kinds::{Ask, MIXED, Waiting};
 use crate::sleep::{Dormitory, SLEEPY, events};
 
 const CYCLES: usize = 10;
 /// Many more than are needed, so that one without end is a failure.
-const ROUNDS: u32 = 60;
+const ROUNDS: usize = 40;
 
 /// What ends the pause of a client: whatever step of falling asleep is under way, one comes then.
 #[derive(Clone, Copy)]
@@ -18,15 +20,13 @@ enum Until {
     Passed(u64),
 }
 
-const PAUSES: [Until; 8] = [
+/// Between those that are asleep wholly. It is looked at once a second whether to fall asleep.
+const PAUSES: [Until; 5] = [
     Until::Leaving,
     Until::Listening,
-    Until::Passed(980),
-    Until::Gone,
-    Until::Leaving,
-    Until::Passed(1030),
-    Until::Listening,
-    Until::Passed(1200),
+    Until::Passed(1050),
+    Until::Passed(1400),
+    Until::Passed(1900),
 ];
 
 #[test]
@@ -40,19 +40,23 @@ fn ten_times_asleep_and_woken_and_nothing_is_lost() {
     while slept() < CYCLES {
         assert!(rounds < ROUNDS, "{} of {CYCLES}: {:#?}", slept(), daemon.lines());
         // All at once, or one that is alone.
-        let alone = [MIXED[rounds as usize / 2 % MIXED.len()]];
-        let kinds: &[Ask] = if rounds % 2 == 0 { &MIXED } else { &alone };
+        let alone = [MIXED[rounds / 4 % MIXED.len()]];
+        let kinds: &[Ask] = if rounds % 4 < 2 { &MIXED } else { &alone };
         let waiting = Waiting::start(kinds.iter().map(|ask| (*ask, testbed.address())));
         let failures = waiting.failures();
         assert!(failures.is_empty(), "round {rounds}: {failures:#?}\n{:#?}", daemon.lines());
         let is_listening =
             || testbed.wakes(&service).is_some_and(|row| !row[17].starts_with("MAINT"));
-        let done = match PAUSES[rounds as usize % PAUSES.len()] {
+        let pause = match rounds % 2 {
+            0 => PAUSES[rounds / 2 % PAUSES.len()],
+            _ => Until::Gone,
+        };
+        let done = match pause {
             Until::Gone => reached(secs(30), || testbed.is_asleep(&service)),
             Until::Leaving => reached(secs(30), || testbed.serving().is_empty()),
             Until::Listening => reached(secs(30), is_listening),
             Until::Passed(ms) => {
-                delay(std::time::Duration::from_millis(ms));
+                delay(Duration::from_millis(ms));
                 true
             }
         };
@@ -62,6 +66,6 @@ fn ten_times_asleep_and_woken_and_nothing_is_lost() {
     dormitory.wait_all_asleep(&daemon);
     let woken = events(&daemon, "service.woken", &service);
     println!("{rounds} rounds, {} times asleep, {woken} times woken", slept());
-    assert!(CYCLES <= woken, "{:#?}", daemon.lines());
-    assert_eq!(slept(), woken, "{:#?}", daemon.lines());
+    // One that was woken while it fell asleep was not asleep.
+    assert!(slept() <= woken, "{:#?}", daemon.lines());
 }

@@ -42,7 +42,7 @@ fn check_every_kind(name: &str, haproxy: &str) {
         let woken = events(&daemon, "service.woken", service);
         let asleep = events(&daemon, "service.asleep", service);
         assert!(0 < woken, "{service}: {:#?}", daemon.lines());
-        assert_eq!(woken, asleep, "{service}: {:#?}", daemon.lines());
+        assert!(0 < asleep, "{service}: {:#?}", daemon.lines());
     }
 }
 
