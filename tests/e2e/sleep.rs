@@ -23,7 +23,7 @@ mod waking;
 
 /// Falls asleep soon, and no load adds a replica.
 pub(crate) const SLEEPY: &str = r#""min_replicas": 0, "max_replicas": 2,
-      "scale_up_threshold": 5000, "scale_down_threshold": 1, "sleep_after": "2s""#;
+      "scale_up_threshold": 5000, "scale_down_threshold": 50, "sleep_after": "2s""#;
 
 /// The testbed's service and others, which all may sleep.
 pub(crate) struct Dormitory {

@@ -47,12 +47,13 @@ fn ten_times_asleep_and_woken_and_nothing_is_lost() {
         assert!(failures.is_empty(), "round {rounds}: {failures:#?}\n{:#?}", daemon.lines());
         let is_listening =
             || testbed.wakes(&service).is_some_and(|row| !row[17].starts_with("MAINT"));
+        let before = slept();
         let pause = match rounds % 2 {
             0 => PAUSES[rounds / 2 % PAUSES.len()],
             _ => Until::Gone,
         };
         let done = match pause {
-            Until::Gone => reached(secs(30), || testbed.is_asleep(&service)),
+            Until::Gone => reached(secs(30), || before < slept()),
             Until::Leaving => reached(secs(30), || testbed.serving().is_empty()),
             Until::Listening => reached(secs(30), is_listening),
             Until::Passed(ms) => {
