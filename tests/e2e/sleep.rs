@@ -147,7 +147,7 @@ impl Testbed {
         (17 < fields.len()).then_some(fields)
     }
 
-    /// Connections that the daemon has from HAProxy for this service, and those that HAProxy queues.
+    /// Connections that HAProxy has to the daemon for this service, and those that it queues.
     fn waiting(&self, service: &str) -> (u32, u32) {
         let number = |row: Option<Vec<String>>, at: usize| {
             row.and_then(|row| row[at].parse().ok()).unwrap_or(0)
