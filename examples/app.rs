@@ -5,7 +5,7 @@
 //! `PORT` (8080), `START_DELAY_MS` (0: how long until it listens) and `WORKERS` (32) come from the
 //! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`, `/echo`
 //! (the body of the request), `/ws` (a WebSocket that sends back each message), `/503` (refused
-//! with that status), `/die` (it ends without an answer) and `/hits` (how many requests this replica
+//! with that status), `/die` (it ends without an answer), `/hits` (how many requests this replica
 //! has seen, those for `/hits` and `/health` aside).
 //! With `--self-test` it prints "ok" and ends, which proves that the binary runs in its image.
 #![allow(
