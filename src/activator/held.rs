@@ -130,6 +130,8 @@ impl ActivatorState {
             service.open = open.remove(name);
             if service.open.is_none() {
                 service.held.clear();
+                // By the time it is listened for again they may be of other services.
+                service.targets.clear();
             }
         }
         for (name, open) in open {
@@ -154,7 +156,8 @@ impl ActivatorState {
     /// What is held now, and what comes until another call.
     pub(crate) fn set_targets(&self, service: &str, to: &[SocketAddr]) {
         let mut services = self.lock();
-        let Some(own) = services.by_name.get_mut(service) else { return };
+        let own = services.by_name.get_mut(service);
+        let Some(own) = own.filter(|own| own.open.is_some()) else { return };
         own.targets = to.to_vec();
         let has_work = !own.held.is_empty() && !to.is_empty();
         drop(services);

@@ -49,7 +49,6 @@ fn a_client_that_leaves_is_held_no_more() {
     assert!(reached(|| before < rig.wakes()));
     // It sends no more, and waits for an answer.
     second.shutdown(Shutdown::Write).unwrap();
-    rig.connect();
     let (address, got) = replica(|mut stream| stream.write_all(b"answer").is_ok());
     rig.reached(1, 0);
     rig.activator.forward("web", &[address]);
@@ -82,6 +81,7 @@ fn a_connection_stays_held_while_no_replica_accepts_it() {
     assert_eq!(all(&mut stream).unwrap(), b"answer");
     drop(stream);
     rig.reached(0, 0);
+    rig.activator.forward("web", &[]);
     // It is watched again after a failure, too.
     let gone = rig.connect();
     rig.reached(1, 0);

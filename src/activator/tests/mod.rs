@@ -106,6 +106,7 @@ impl Rig {
     /// A connection that is held, and then copied to this replica.
     #[track_caller]
     fn copied(&self, to: SocketAddr) -> UnixStream {
+        self.activator.forward("web", &[]);
         let stream = self.connect();
         self.reached(1, 0);
         self.activator.forward("web", &[to]);
