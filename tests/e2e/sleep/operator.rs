@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use crate::daemon::{delay, reached, secs};
 use crate::sleep::kinds::{Ask, Waiting, get, timed_get};
-use crate::sleep::{Dormitory, SLEEPY, events};
+use crate::sleep::{Dormitory, SLEEPY};
 use crate::testbed::QUIET;
 
 #[test]
@@ -54,7 +54,7 @@ fn an_operator_keeps_a_service_off_and_wakes_it() {
     dormitory.wait_all_asleep(&daemon);
     assert_eq!(Ask::Get.run(testbed.address()), Ok(()), "{:#?}", daemon.lines());
     dormitory.wait_all_asleep(&daemon);
-    assert!(1 < events(&daemon, "service.asleep", &service), "{:#?}", daemon.lines());
+    daemon.wait(&["kind=service.asleep ", &format!("service={service} ")], secs(5));
 }
 
 #[test]

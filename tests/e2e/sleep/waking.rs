@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use crate::daemon::{reached, secs};
 use crate::sleep::kinds::{Ask, EVERY_KIND, MIXED, Waiting};
 use crate::sleep::{Dormitory, SLEEPY, events};
 use crate::testbed::{HAPROXY, HAPROXY_3_0, QUIET};
@@ -39,10 +40,10 @@ fn check_every_kind(name: &str, haproxy: &str) {
     dormitory.wait_all_asleep(&daemon);
     for (service, _) in &specials {
         assert_eq!(dormitory.testbed.waiting(service), (0, 0), "{service}");
-        let woken = events(&daemon, "service.woken", service);
-        let asleep = events(&daemon, "service.asleep", service);
-        assert!(0 < woken, "{service}: {:#?}", daemon.lines());
-        assert!(0 < asleep, "{service}: {:#?}", daemon.lines());
+        for kind in ["service.woken", "service.asleep"] {
+            let is_told = || 0 < events(&daemon, kind, service);
+            assert!(reached(secs(5), is_told), "{kind} {service}: {:#?}", daemon.lines());
+        }
     }
 }
 
