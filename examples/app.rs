@@ -4,8 +4,9 @@
 //!
 //! `PORT` (8080), `START_DELAY_MS` (0: how long until it listens) and `WORKERS` (32) come from the
 //! environment. Paths: `/`, `/health`, `/burn?ms=N`, `/slow?ms=N`, `/stream?chunks=C&ms=M`, `/echo`
-//! (the body of the request), `/503` (refused with that status), `/die` (it ends without an answer)
-//! and `/hits` (how many requests this replica has seen, those for `/hits` and `/health` aside).
+//! (the body of the request), `/ws` (a WebSocket that sends back each message), `/503` (refused
+//! with that status), `/die` (it ends without an answer), `/hits` (how many requests this replica
+//! has seen, those for `/hits` and `/health` aside).
 //! With `--self-test` it prints "ok" and ends, which proves that the binary runs in its image.
 #![allow(
     clippy::disallowed_methods,
@@ -25,8 +26,11 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 use tiny_http::{Method, Request, Response, Server};
 
+#[path = "app/websocket.rs"]
+mod websocket;
+
 const CHUNK_BYTES: usize = 1024;
-const ECHO_BYTES_MAX: u64 = 1024 * 1024;
+const ECHO_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// What every worker shares: how this replica names itself, and what a millisecond of work is.
 struct App {
@@ -141,6 +145,7 @@ fn answer(app: &App, request: Request) -> io::Result<()> {
         }
         "/hits" => format!("{}\n", app.hits.load(Ordering::Relaxed)),
         "/echo" => return echo(request),
+        "/ws" => return websocket::converse(request),
         "/503" => {
             return request.respond(Response::from_string("not now\n").with_status_code(503));
         }

@@ -24,6 +24,8 @@ const ANSWERED_MAX: usize = 256;
 const CLOSING_MAX: usize = 128;
 /// HAProxy has so long to read an answer before the connection is closed.
 const CLOSING: Duration = Duration::from_secs(1);
+/// After a refusal, what HAProxy queued behind it comes and is refused too: it has waited as well.
+const REFUSING: Duration = Duration::from_millis(500);
 /// What is discarded of a request that was refused.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
 const PART_BYTES: usize = 16 << 10;
@@ -53,6 +55,8 @@ pub(crate) struct WakeService {
     copies: BTreeMap<SocketAddr, u32>,
     /// Replicas that connections are copied to as they come. Empty: they are held.
     targets: Vec<SocketAddr>,
+    /// Until when what comes is refused, and how.
+    refusing: Option<(Moment, Option<Duration>)>,
     answered: Vec<Duration>,
     /// Counts connections, to choose replicas in turn.
     turn: usize,
@@ -159,6 +163,9 @@ impl ActivatorState {
         let own = services.by_name.get_mut(service);
         let Some(own) = own.filter(|own| own.open.is_some()) else { return };
         own.targets = to.to_vec();
+        if !to.is_empty() {
+            own.refusing = None;
+        }
         let has_work = !own.held.is_empty() && !to.is_empty();
         drop(services);
         if has_work {
@@ -217,24 +224,43 @@ impl ActivatorState {
         }
     }
 
+    /// What is held now, and what comes soon after it.
     pub(crate) fn refuse(&self, service: &str, retry_after: Option<Duration>) {
         let mut services = self.lock();
-        let own = services.by_name.get_mut(service);
-        let held = own.map(|own| mem::take(&mut own.held)).unwrap_or_default();
+        let own = services.by_name.get_mut(service).filter(|own| !own.held.is_empty());
+        let Some(own) = own else { return };
+        own.refusing = Some((self.clock.now().plus(REFUSING), retry_after));
+        let held = mem::take(&mut own.held);
         drop(services);
-        if held.is_empty() {
-            return;
-        }
-        if let Some(retry_after) = retry_after {
-            let until = self.clock.now().plus(CLOSING);
-            let closing = held.into_iter().filter_map(|held| answered(held, retry_after, until));
-            let closing: Vec<ClosingConnection> = closing.collect();
-            let mut services = self.lock();
-            services.closing.extend(closing);
-            let surplus = services.closing.len().saturating_sub(CLOSING_MAX);
-            drop(services.closing.drain(..surplus));
-        }
+        self.close(held, retry_after);
         self.nudge();
+    }
+
+    /// What came since a refusal.
+    pub(crate) fn refuse_more(&self) {
+        let now = self.clock.now();
+        let mut services = self.lock();
+        let mut all = Vec::new();
+        for own in services.by_name.values_mut() {
+            own.refusing = own.refusing.filter(|(until, _)| now < *until);
+            if let Some((_, retry_after)) = own.refusing {
+                all.push((mem::take(&mut own.held), retry_after));
+            }
+        }
+        drop(services);
+        all.into_iter().for_each(|(held, retry_after)| self.close(held, retry_after));
+    }
+
+    /// With an answer if there is a `retry_after`.
+    fn close(&self, held: VecDeque<HeldConnection>, retry_after: Option<Duration>) {
+        let Some(retry_after) = retry_after else { return };
+        let until = self.clock.now().plus(CLOSING);
+        let closing = held.into_iter().filter_map(|held| answered(held, retry_after, until));
+        let closing: Vec<ClosingConnection> = closing.collect();
+        let mut services = self.lock();
+        services.closing.extend(closing);
+        let surplus = services.closing.len().saturating_sub(CLOSING_MAX);
+        drop(services.closing.drain(..surplus));
     }
 }
 

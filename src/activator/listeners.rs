@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::fcntl_dupfd_cloexec;
+
 use crate::model::sleep::{abstract_wake_socket, wake_socket};
 use crate::model::time::Moment;
 use crate::unix;
@@ -20,6 +22,8 @@ use crate::unix;
 const NAME_BYTES: usize = 107;
 /// Between two attempts to open the same one.
 const RETRY: Duration = Duration::from_secs(1);
+/// Of listeners' descriptors. Connections have lower ones, and the usual limit is 1024.
+const NUMBER_MIN: i32 = 768;
 
 /// Which addresses HAProxy uses. It cannot see a file if it has another root folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +188,7 @@ fn listen_at(path: &Path, owner: Option<u32>) -> io::Result<FileListener> {
     }
     socket.set_nonblocking(true)?;
     let id = file_id(path).ok_or(ErrorKind::NotFound)?;
-    let listener = Arc::new(UnixListener::from(OwnedFd::from(socket)));
+    let listener = Arc::new(UnixListener::from(numbered_high(OwnedFd::from(socket))));
     Ok(FileListener { path: path.to_owned(), id, listener })
 }
 
@@ -196,7 +200,15 @@ fn listen_by_name(name: &str) -> io::Result<UnixListener> {
     bytes.resize(NAME_BYTES, 0);
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(bytes)?)?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(UnixListener::from(numbered_high(OwnedFd::from(listener))))
+}
+
+/// Of a process that is killed, the kernel closes files with high numbers first. A connection that
+/// is held has the lowest free number. Were it closed first, HAProxy would send the next request
+/// to a listener that is about to go, and that request would fail too.
+fn numbered_high(listener: OwnedFd) -> OwnedFd {
+    // So high a number may not be allowed.
+    fcntl_dupfd_cloexec(&listener, NUMBER_MIN).unwrap_or(listener)
 }
 
 fn file_id(path: &Path) -> Option<FileId> {

@@ -63,6 +63,7 @@ pub(crate) fn run(state: &Arc<ActivatorState>, nudged: &UnixStream) {
             }
         }
         drop(watches);
+        state.refuse_more();
         let copies = state.take_for_copies();
         is_changed |= !copies.is_empty();
         copies.into_iter().for_each(copy::start);

@@ -162,10 +162,16 @@ fn headers(rule: &str, headers: &[(String, Option<Secret>)], out: &mut String) {
     }
 }
 
+/// More connections than HAProxy ever has to one server. HAProxy 3.0 gives a server without a limit
+/// nothing of what waits in the backend's queue.
+const UNREACHED_LIMIT: u32 = 1_000_000;
+
 /// What each server has beside its health check.
 pub(crate) fn server_options(backend: &Backend) -> String {
     let policy = &backend.policy;
-    let limit = policy.max_connections.map(|most| format!(" maxconn {most}")).unwrap_or_default();
+    let unreached = backend.wake.is_some().then_some(UNREACHED_LIMIT);
+    let limit = policy.max_connections.or(unreached);
+    let limit = limit.map(|most| format!(" maxconn {most}")).unwrap_or_default();
     let proto = if policy.protocol == Protocol::H2 { " proto h2" } else { "" };
     limit + proto
 }

@@ -171,13 +171,13 @@ pub(crate) fn counts(stats: &str) -> Result<Vec<BackendCounts>> {
 }
 
 /// `stot` counts a request when it arrives, `req_tot` when it ends. With slow answers only `stot`
-/// shows the request rate.
+/// shows the request rate. In mode tcp `req_tot` is empty: nothing is known of answers.
 fn backend_counts(backend: &str, row: &CsvRow) -> Option<BackendCounts> {
     Some(BackendCounts {
         backend: backend.to_owned(),
         queue: row.number("qcur")?,
         requests: row.number("stot")?,
-        answered: row.number("req_tot")?,
+        answered: row.number("req_tot").unwrap_or(0),
         response_ms: row.number("rtime")?,
         traffic: traffic(row),
         ..BackendCounts::default()
@@ -302,6 +302,7 @@ mod tests {
         let stats = "# pxname,svname,qcur,scur,stot,req_tot,rtime,\n\
             web,FRONTEND,,9,90,90,,\nweb,web-1,1,2,30,,7,\nweb,web-2,0,3,30,,7,\n\
             web,BACKEND,4,10,61,51,12,\napi,BACKEND,0,0,0,0,0,\n\
+            db,db-1,0,1,3,,0,\ndb,BACKEND,0,1,3,,0,\n\
             odd,odd-1,0,1,1,,1,\nodd,BACKEND,0,1,,1,1,\n";
         let shown: Vec<String> = counts(stats)
             .unwrap()
@@ -312,7 +313,8 @@ mod tests {
                 format!("{} {now:?} {ever:?} {}", c.backend, c.response_ms)
             })
             .collect();
-        assert_eq!(shown, ["web (5, 5) (61, 51) 12", "api (0, 0) (0, 0) 0"]);
+        let want = ["web (5, 5) (61, 51) 12", "api (0, 0) (0, 0) 0", "db (1, 0) (3, 0) 0"];
+        assert_eq!(shown, want);
         assert!(counts("").is_err() && counts("# pxname\nweb\n").is_err());
     }
 

@@ -85,6 +85,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use crate::haproxy::policy;
     use crate::haproxy::wake::{page, render, render_page};
     use crate::model::bounds::Bounds;
     use crate::model::proxy::Backend;
@@ -118,6 +119,19 @@ mod tests {
                     server wake 'unix@/r/haproxy.sock.wake.web' maxconn 1 pool-max-conn 0\n";
         assert_eq!(rendered(&web, "/r/haproxy.sock", true), want);
         assert_eq!(rendered(&Backend::of(&service(), Vec::new()), "/r/h", true), "");
+    }
+
+    #[test]
+    fn replicas_have_a_limit_without_which_haproxy_would_not_give_them_the_queue() {
+        let mut limited = service();
+        limited.policy.max_connections = Some(50);
+        for (backend, want) in [
+            (Backend::of(&service(), Vec::new()), ""),
+            (woken(&service()), " maxconn 1000000"),
+            (woken(&limited), " maxconn 50"),
+        ] {
+            assert_eq!(policy::server_options(&backend), want);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 mod app_answers;
 mod exchange;
-mod http2;
+pub(crate) mod http2;
 pub(crate) mod latency;
 
 use crate::load::app_answers::{is_right, parameter};

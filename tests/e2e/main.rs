@@ -45,6 +45,7 @@ mod testbed;
 #[allow(dead_code, reason = "the browser's tests use the rest")]
 mod tab;
 mod size;
+mod sleep;
 mod foreign_containers;
 mod front_door;
 mod swarm;

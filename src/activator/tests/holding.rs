@@ -117,7 +117,22 @@ fn a_refused_request_gets_its_answer_even_if_it_was_not_read() {
         writer.join().unwrap().unwrap();
         drop(stream);
         assert!(reached(|| rig.activator.is_idle()));
+        rig.clock.pass(500);
     }
+}
+
+#[test]
+fn what_was_queued_behind_a_refused_request_is_refused_too() {
+    let rig = Rig::new();
+    let _first = rig.connect();
+    rig.reached(1, 0);
+    rig.activator.refuse("web", Some(Duration::ZERO));
+    rig.clock.pass(499);
+    let answer = all(&rig.connect()).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&answer));
+    rig.clock.pass(1);
+    let _later = rig.connect();
+    rig.reached(1, 0);
 }
 
 #[test]

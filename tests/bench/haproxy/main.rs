@@ -5,7 +5,7 @@
 //!
 //! `PLIMSOLL_BENCH_REQUESTS` (1000000), `PLIMSOLL_BENCH_EVENTS` (100) and
 //! `PLIMSOLL_BENCH_RELOADS` (20) make it shorter or longer. `PLIMSOLL_BENCH_ONLY` is `load`,
-//! `deaths` or `clients`, for that part alone.
+//! `deaths`, `sleep` or `clients`, for that part alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -38,6 +38,7 @@ mod raw_http;
 #[path = "../../e2e/testbed.rs"]
 mod testbed;
 mod sizes;
+mod sleeps;
 #[allow(dead_code, reason = "made for tests, which use more of it")]
 #[path = "../../it/harness.rs"]
 mod harness;
@@ -51,6 +52,8 @@ use crate::deaths::Deaths;
 use crate::fleet::{Fleet, Goal, Remains};
 
 const NAIVE_EVENTS: u32 = 50;
+/// How often a service sleeps.
+const SLEEPS: usize = 10;
 /// Of the measurement of earlier processes, whose clients the goal does not count.
 const OLD_RELOADS: u32 = 50;
 
@@ -65,11 +68,13 @@ fn main() -> ExitCode {
             deaths::print(&deaths);
             return deaths_are_good(&deaths);
         }
+        Ok("sleep") => return nothing_is_lost(sleepers_lose()),
         Ok("clients") => return nothing_is_lost(others_lose()),
-        Ok(other) => panic!("PLIMSOLL_BENCH_ONLY: load, deaths or clients, not {other:?}"),
+        Ok(other) => panic!("PLIMSOLL_BENCH_ONLY: load, deaths, sleep or clients, not {other:?}"),
         Err(_) => {}
     }
     let lost_by_others = others_lose();
+    let lost_by_sleep = sleepers_lose();
     let deaths = deaths::measure();
     let fleet = Fleet::start();
     let ours = losses(&fleet);
@@ -92,7 +97,7 @@ fn main() -> ExitCode {
         eprintln!("\nthe naive way lost nothing, so that the other rows prove nothing");
         return ExitCode::FAILURE;
     }
-    let lost = ours.failed() + old.failed() + lost_by_others;
+    let lost = ours.failed() + old.failed() + lost_by_others + lost_by_sleep;
     if lost == 0 { deaths_are_good(&deaths) } else { nothing_is_lost(lost) }
 }
 
@@ -118,6 +123,13 @@ fn others_lose() -> u64 {
     front_door::print(&outcomes, &costs);
     println!();
     outcomes.iter().map(|outcome| outcome.failed).sum()
+}
+
+fn sleepers_lose() -> u64 {
+    let sleeps = sleeps::measure(SLEEPS);
+    sleeps::print(&sleeps);
+    println!();
+    sleeps.failed()
 }
 
 fn from_env<T: FromStr<Err: Display>>(name: &str, default: T) -> T {
