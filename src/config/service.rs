@@ -175,7 +175,11 @@ fn check_load(
         Value::Array(list) => !list.elements.is_empty(),
         _ => true,
     });
-    let can_scale = bounds.is_some_and(|b| b.min() != b.max());
+    // One that a request wakes needs nothing to go by but that.
+    let is_on_request = *mode != ProxyMode::None
+        && matches!(runs, Some(Platform::Docker))
+        && bounds.is_some_and(|b| b.max() == 1);
+    let can_scale = bounds.is_some_and(|b| b.min() != b.max()) && !is_on_request;
     if can_scale && !has_band && !has_metrics {
         section.error(
             "nothing to scale by: set scale_up_threshold and scale_down_threshold, or metrics, \

@@ -181,6 +181,8 @@ fn thresholds() {
         "services.web: nothing to scale by: set scale_up_threshold and scale_down_threshold, \
          or metrics, or make min_replicas and max_replicas equal",
     );
+    // A request wakes it, and it sleeps again.
+    check_good(&service(r#""min_replicas": 0, "max_replicas": 1"#));
     let bouncing = parse("c", &with("60", "30"));
     assert!(bouncing.config.is_some() && bouncing.problems[0].is_warning);
     assert!(said(&bouncing)[0].contains("30% on 2 replicas is 60% on 1"), "{:?}", said(&bouncing));

@@ -135,6 +135,10 @@ fn remember(plan: &mut PlanBuilder, seen: &SleepObservation, is_free: bool) {
         sleep.is_told |= was_asleep && sleep.asleep.is_none();
         sleep.asleep = sleep.asleep.or(Some(now));
         sleep.wake_up = None;
+        if !was_asleep {
+            // What was proposed before would wake it at the next evaluation.
+            plan.next.history.recommendations.clear();
+        }
         return;
     }
     if was_asleep && sleep.wake_up.is_none() {

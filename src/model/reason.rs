@@ -59,7 +59,7 @@ pub(crate) enum Rule {
     NotLeader,
     /// The number is reached; this many replicas still drain.
     Draining(u32),
-    /// No metric to scale by: min and max are equal.
+    /// No metric to scale by: min and max are equal, or a request wakes the only replica.
     NoMetric,
     InsideBand {
         value: Percent,
@@ -306,7 +306,7 @@ impl fmt::Display for Rule {
             }
             Rule::Draining(1) => write!(f, "1 replica still drains"),
             Rule::Draining(count) => write!(f, "{count} replicas still drain"),
-            Rule::NoMetric => write!(f, "min and max are equal"),
+            Rule::NoMetric => write!(f, "no metric to scale by"),
             Rule::InsideBand { value, band } => {
                 write!(f, "cpu {value} inside the band {} to {}", band.lower(), band.upper())
             }

@@ -19,7 +19,8 @@ use crate::model::label_set::LabelSet;
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
-use crate::outside::{Engine, Error, ListQuery, Listing, Result};
+use crate::outside::{Clock, Engine, Error, ListQuery, Listing, Result};
+use crate::preflight::programs;
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
 pub(crate) struct HostProblem {
@@ -54,6 +55,7 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
             found.extend(swarm(config, &*engine).into_iter().map(named));
         }
     }
+    found.extend(unwakeable(config, &*clock));
     if config.fixed.proxy.mode == ProxyMode::None {
         return found;
     }
@@ -61,6 +63,20 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     let refused = refused(config, &proxy).into_iter();
     found.extend(refused.map(|err| trouble(format!("load_balancer: {err}"))));
     found
+}
+
+/// Services that may have no replica, where no request wakes them.
+fn unwakeable(config: &Config, clock: &dyn Clock) -> Option<HostProblem> {
+    let sleepers = config.services.values().filter(|service| service.may_sleep());
+    let names: Vec<&str> = sleepers.map(|service| service.name.as_str()).collect();
+    let why = (!names.is_empty()).then(|| programs::cannot_wake(&config.fixed.proxy, clock));
+    let message = format!(
+        "load_balancer: no request wakes {} when it has no replica, clients get 503: {}; set \
+         min_replicas to 1, or have a schedule or a metric of http or prometheus start the first",
+        names.join(", "),
+        why.flatten()?
+    );
+    Some(HostProblem { message, is_warning: true })
 }
 
 /// Too many labels are refused whatever else is known.

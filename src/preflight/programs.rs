@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::child;
-use crate::model::config::ProxyConfig;
+use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::outside::Clock;
 use crate::preflight::Finding;
 use crate::regular_file;
@@ -20,6 +20,8 @@ const STEP: Duration = Duration::from_millis(10);
 const OUTPUT_BYTES_MAX: u64 = 64 << 10;
 /// The oldest HAProxy that accepts the generated config.
 const OLDEST: (u32, u32) = (2, 4);
+/// Takes servers while it runs.
+const OLDEST_WAKING: (u32, u32) = (2, 5);
 
 /// The output of a program; `None` when it cannot be run, fails, or does not end in time.
 pub(super) fn output_of(mut command: Command, clock: &dyn Clock) -> Option<String> {
@@ -66,6 +68,26 @@ pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
             .remedy(remedy);
     }
     Finding::good("haproxy", format!("{binary} is {major}.{minor}"))
+}
+
+/// Why no request can wake services without a replica; `None` if one can, or nothing is known.
+pub(super) fn cannot_wake(proxy: &ProxyConfig, clock: &dyn Clock) -> Option<String> {
+    match proxy.mode {
+        ProxyMode::None => return Some("load_balancer.mode is none".to_owned()),
+        // It is another program, in the container.
+        ProxyMode::Container(_) => return None,
+        ProxyMode::Process | ProxyMode::Systemd(_) => (),
+    }
+    let mut command = Command::new(&proxy.binary);
+    command.arg("-v");
+    let (major, minor) = version(&output_of(command, clock)?)?;
+    let (needs_major, needs_minor) = OLDEST_WAKING;
+    ((major, minor) < OLDEST_WAKING).then(|| {
+        format!(
+            "{} is version {major}.{minor}, and {needs_major}.{needs_minor} is needed",
+            proxy.binary.display()
+        )
+    })
 }
 
 /// The groups that HAProxy keeps of the running daemon, or of one that this user starts.

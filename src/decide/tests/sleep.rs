@@ -79,6 +79,8 @@ fn a_metric_that_asks_for_a_replica_keeps_it_awake() {
             0 [drain 1] under(30) asleep(300000)
         R      90   0..9  1  idle=300000 band=- by=cpu/60      | 2 [start 2] over(90)
         R      0    0..9  1  idle=1000 band=- by=total:0/40    | 1 [] under(0) down_window(1)
+        R      0    0..1  1  idle=299999 band=-  | 1 [] no_metric
+        R      0    0..1  1  idle=300000 band=-  | 0 [drain 1] no_metric asleep(300000)
         R      0    0..9  1  idle=1000 band=- calm asked=0/1 by=total:0/40 | \
             1 [] under(0) awake(299000)
     ",
@@ -154,6 +156,15 @@ fn both_ways_are_reported_once() {
 fn planned(world: &str) -> (Plan, ServiceMemory) {
     let (snapshot, memory) = sketch(world);
     plan_service(&snapshot, &memory)
+}
+
+#[test]
+fn what_metrics_proposed_before_wakes_nothing() {
+    let world = "R 0 0..9 1 idle=300000 band=- asked=1/9 by=total:0/40";
+    let (plan, memory) = planned(world);
+    assert_eq!(plan.decision.desired, 0);
+    let (snapshot, _) = sketch("- 0 0..9 0 idle=315000 band=- by=total:0/40");
+    assert_eq!(plan_service(&snapshot, &memory).0.decision.desired, 0);
 }
 
 #[test]
