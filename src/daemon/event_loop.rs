@@ -35,6 +35,9 @@ use crate::store::FileStore;
 /// How long a shutdown waits for running actions. The next start continues one that is cut off.
 const LAST_ACTIONS: Duration = Duration::from_secs(10);
 
+/// How long a shutdown waits for connections that are held or copied.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
 pub(crate) struct Options {
     pub(crate) config_file: ConfigFile,
     pub(crate) once: bool,
@@ -77,6 +80,8 @@ pub(crate) struct EventLoop {
     pub(crate) components: Components,
     options: Options,
     pub(crate) is_stopping: bool,
+    /// When a shutdown waits no longer for what is held.
+    stops_at: Option<Moment>,
     slow: SlowTicks,
     problems: Problems,
     /// An event may have changed the problems since the status was published.
@@ -94,6 +99,7 @@ impl EventLoop {
             components,
             options,
             is_stopping: false,
+            stops_at: None,
             slow: SlowTicks::default(),
             problems: Problems::default(),
             has_new_problems: false,
@@ -104,7 +110,7 @@ impl EventLoop {
         if self.options.once {
             return self.run_once();
         }
-        while !self.is_stopping {
+        while !self.may_stop() {
             self.poll();
             self.publish_problems();
             let now = self.now();
@@ -117,6 +123,16 @@ impl EventLoop {
         self.wind_up(LAST_ACTIONS);
         self.record(&Event::new(Kind::DaemonStopping, "replicas and HAProxy run on"));
         Ok(())
+    }
+
+    /// What is held is answered first, if that does not take long.
+    fn may_stop(&mut self) -> bool {
+        if !self.is_stopping {
+            return false;
+        }
+        let now = self.now();
+        let until = *self.stops_at.get_or_insert(now.plus(LAST_REQUESTS));
+        self.components.activator.is_idle() || until <= now
     }
 
     /// Sends what webhooks have not been sent yet; nothing is recorded afterwards.
@@ -231,9 +247,7 @@ impl EventLoop {
     pub(crate) fn wind_up(&mut self, longest: Duration) -> usize {
         let until = self.now().plus(longest);
         let mut failed = 0;
-        let is_idle =
-            |own: &EventLoop| own.controller.is_idle() && own.components.activator.is_idle();
-        while !is_idle(self) && self.now() < until {
+        while !self.controller.is_idle() && self.now() < until {
             match self.components.inbox.recv_timeout(until.since(self.now())) {
                 Ok(Incoming::Loop(LoopEvent::Done(done))) => {
                     self.components.telemetry.done(&done);

@@ -27,9 +27,12 @@ pub(crate) fn of(
     let waited = seen.held_since.map(|since| snapshot.now.since(since));
     let is_late = waited.is_some_and(|waited| snapshot.service.sleep.wake_timeout <= waited);
     let retry_after = next_start.unwrap_or_default().max(RETRY_AFTER);
+    let accepts = is_free || 0 < desired;
+    // One that came before HAProxy knew that none is to come.
+    let is_refused = is_late || !accepts && 0 < seen.held;
     Some(WakePlan {
-        accepts: is_free || 0 < desired,
-        refuse: (is_late && forward.is_empty()).then_some(retry_after),
+        accepts,
+        refuse: (is_refused && forward.is_empty()).then_some(retry_after),
         forward,
     })
 }

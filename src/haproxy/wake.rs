@@ -7,13 +7,14 @@ use std::time::Duration;
 use crate::haproxy::policy;
 use crate::haproxy::quoting::quoted;
 use crate::model::config::HAPROXY_SOCKET_MAX;
-use crate::model::proxy::{Backend, WakeServer};
+use crate::model::proxy::Backend;
 use crate::model::sleep::{WAKE_SERVER, abstract_wake_socket, wake_socket};
 use crate::model::traffic_policy::Protocol;
 
-/// Between two tries of one request at the same server: HAProxy waits for a second, or for
-/// `timeout connect` if that is shorter.
-const RETRY: Duration = Duration::from_millis(500);
+/// HAProxy tries again at once where a connection is refused, and takes some 60 us for it: a
+/// request alone outlasts half a second without the daemon, as while it is restarted. The more
+/// requests wait, the longer they do, as they take turns.
+const RETRIES: u32 = 10_000;
 
 /// The `Retry-After` of a request that waited in the queue for too long, in seconds.
 const RETRY_AFTER: u32 = 10;
@@ -54,14 +55,14 @@ pub(crate) fn render_page(backend: &Backend, socket: &str, out: &mut String) {
 }
 
 /// `socket` is HAProxy's. The server stands before `default-server`: it has no health check, one
-/// request at a time, and no idle connection. While the daemon is restarted nobody accepts there,
-/// and a request is tried again for as long as it may wait.
+/// request at a time, and no idle connection.
 pub(crate) fn render(backend: &Backend, socket: &Path, sees_files: bool, out: &mut String) {
-    let Some(WakeServer { policy, .. }) = &backend.wake else { return };
+    if backend.wake.is_none() {
+        return;
+    }
     let name = backend.service.as_str();
     if backend.policy.retries.is_none() {
-        let tries = policy.wake_timeout.as_millis().div_ceil(RETRY.as_millis());
-        let _ = writeln!(out, "    retries {tries}");
+        let _ = writeln!(out, "    retries {RETRIES}");
     }
     if backend.policy.protocol != Protocol::Tcp {
         let _ = writeln!(
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_sleeping_backend_has_a_server_at_the_daemon() {
         let web = woken(&service());
-        let want = "    retries 120\n    http-error status 503 content-type text/plain string \
+        let want = "    retries 10000\n    http-error status 503 content-type text/plain string \
                     \"No replica is ready. Try again later.\\n\" hdr Retry-After 10\n    \
                     server wake 'unix@/r/haproxy.sock.wake.web' maxconn 1 pool-max-conn 0\n";
         assert_eq!(rendered(&web, "/r/haproxy.sock", true), want);
@@ -170,7 +171,7 @@ mod tests {
             rendered(&woken(&service), "/r/h", true)
         };
         let tcp = with(Protocol::Tcp, None);
-        assert!(!tcp.contains("http-error") && tcp.contains("retries 120"), "{tcp}");
+        assert!(!tcp.contains("http-error") && tcp.contains("retries 10000"), "{tcp}");
         assert!(with(Protocol::H2, None).ends_with("pool-max-conn 0 proto h2\n"));
         let own = Some(Retries { on: vec!["conn-failure"], attempts: 2 });
         assert!(!with(Protocol::Http, own).contains("retries"));

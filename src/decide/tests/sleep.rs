@@ -184,6 +184,7 @@ fn held_connections_go_to_those_that_serve_or_get_an_answer_in_time() {
         ("D 0 0..9 0 idle=0", true, 0, None),
         ("R 0 0..9 1 idle=300000", true, 0, None),
         ("- 0 0..9 0 idle=0 hold=0", false, 0, None),
+        ("- 0 0..9 0 idle=0 hold=0 held=1/5", false, 0, Some(10)),
         ("- 0 0..9 0 idle=0 hold=1", true, 0, None),
         ("- 0 0..9 0 idle=0 paused", false, 0, None),
         ("- 0 0..9 0 idle=0 outside=0", false, 0, None),
