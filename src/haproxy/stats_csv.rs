@@ -62,7 +62,7 @@ pub(crate) fn wakes(states: &str) -> BTreeMap<String, AdminState> {
         row.get("srv_name").filter(|name| *name == WAKE_SERVER)?;
         Some((row.get("be_name")?.to_owned(), admin_state(row.number("srv_admin_state")?)))
     };
-    rows.filter_map(|row| wake(row)).collect()
+    rows.filter_map(wake).collect()
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

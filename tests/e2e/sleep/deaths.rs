@@ -28,14 +28,16 @@ fn the_daemon_is_killed_while_it_holds_and_what_is_queued_is_answered() {
     let mut daemon = dormitory.start(&keys);
     let waiting = let_wait(&dormitory.testbed, &daemon);
     let config = dormitory.write(&keys);
+    let mut before = Vec::new();
     for _ in 0..KILLS {
         dormitory.testbed.wait_waiting(&dormitory.testbed.service, (1, 1), &daemon);
-        daemon.kill();
+        before.extend(daemon.kill());
         daemon = Daemon::start(&config);
         daemon.wait(&["desired=1 reason=Woken"], secs(10));
     }
     let failures = waiting.failures();
-    assert!(failures.len() <= KILLS, "{failures:#?}\n{:#?}", daemon.lines());
+    let logs = || [&before[..], &daemon.lines()].concat();
+    assert!(failures.len() <= KILLS, "{failures:#?}\n{:#?}", logs());
     dormitory.wait_all_asleep(&daemon);
     // Whatever the first one left behind, it wakes as ever.
     let failures = Waiting::start(MIXED.map(|ask| (ask, dormitory.testbed.address()))).failures();
