@@ -13,14 +13,14 @@ use crate::model::replica::{
     ServerSeen,
 };
 use crate::model::service::{Origin, Service};
-use crate::model::sleep::Activity;
+use crate::model::sleep::{Activity, WAKE_SERVER};
 use crate::model::swarm::Swarm;
 use crate::model::time::{Moment, Wall};
 use crate::outside::{
     Activator, Clock, CpuCounter, CpuSource, Engine, Error, HostMemory, ListQuery, Listing, Proxy,
     Result, Store, Usage, UsageRequest,
 };
-use crate::sim::world::{SimContainer, SimServer, World, WorldState};
+use crate::sim::world::{SimContainer, SimServer, SimWake, World, WorldState};
 
 impl Clock for World {
     fn now(&self) -> Moment {
@@ -204,17 +204,36 @@ impl Engine for World {
 }
 
 impl Activator for World {
-    fn listen(&self, _: &BTreeSet<String>) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn listen(&self, services: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let mut state = self.state();
+        let is_asked = services.contains(state.service());
+        state.waiting.is_listening = is_asked && state.may_sleep() && !state.crashed;
+        state.settle_waiting();
+        let is_refused = is_asked && !state.scenario.wakes;
+        let why = || (state.service().to_owned(), "HAProxy is somebody else's".to_owned());
+        is_refused.then(why).into_iter().collect()
     }
 
     fn look(&self) -> BTreeMap<String, Activity> {
-        BTreeMap::new()
+        let mut state = self.state();
+        let activity = state.waiting.look();
+        activity.map(|activity| (state.service().to_owned(), activity)).into_iter().collect()
     }
 
-    fn forward(&self, _: &str, _: &[SocketAddr]) {}
+    fn forward(&self, _: &str, to: &[SocketAddr]) {
+        let mut state = self.state();
+        if !state.crashed {
+            state.waiting.forward = to.to_vec();
+            state.settle_waiting();
+        }
+    }
 
-    fn refuse(&self, _: &str, _: Option<Duration>) {}
+    fn refuse(&self, _: &str, _: Option<Duration>) {
+        let mut state = self.state();
+        if !state.crashed {
+            state.refuse_held();
+        }
+    }
 }
 
 impl Proxy for World {
@@ -238,6 +257,8 @@ impl Proxy for World {
                 },
             };
             let servers = process.servers.iter().map(seen).collect();
+            let wake = process.wake.map(|wake| (state.service().to_owned(), wake.admin_state));
+            let wakes = wake.into_iter().collect();
             let old_processes = u32::try_from(state.old.len()).unwrap_or(u32::MAX);
             let earlier = state.old.iter().filter(|_| counting);
             let all = earlier.map(|p| (p, false)).chain([(process, true)]);
@@ -248,7 +269,7 @@ impl Proxy for World {
             let connections = Connections::default();
             Ok(ProxySeen {
                 servers,
-                wakes: BTreeMap::new(),
+                wakes,
                 takes_dynamic_servers,
                 takes_dynamic_cookies: takes_dynamic_servers,
                 is_stale,
@@ -286,12 +307,15 @@ impl Proxy for World {
             let mut lines = lines(routes, state.now);
             let before = state.trusted();
             let old = state.current.as_ref().map(|p| p.servers.clone());
+            let wake_before = state.current.as_ref().and_then(|p| p.wake);
+            let wake = wake(routes, wake_before);
             for line in lines.iter_mut().filter(|l| l.admin_state == AdminState::Ready) {
                 let before = old.iter().flatten().find(|o| o.name == line.name);
                 line.admin_state = before.map_or(line.admin_state, |before| before.admin_state);
             }
             let same = old.as_ref().is_some_and(|old| {
-                old.len() == lines.len()
+                wake == wake_before
+                    && old.len() == lines.len()
                     && old
                         .iter()
                         .zip(&lines)
@@ -302,7 +326,10 @@ impl Proxy for World {
                 process.servers = lines;
                 return Ok(ActionOutput::Unchanged);
             }
-            state.take_over(lines);
+            state.take_over(lines, wake);
+            // An earlier process hands what waits in it to the activator, one after another.
+            state.take_queue();
+            state.settle_waiting();
             state.check_floor(before, "reload");
             Ok(ActionOutput::Changed)
         })
@@ -357,17 +384,29 @@ impl Proxy for World {
             let before = state.trusted();
             let process = state.current.as_mut().ok_or_else(|| Error::new("haproxy is away"))?;
             let mut early = Vec::new();
+            let mut takes_queue = false;
             for steering in servers {
+                if steering.server == WAKE_SERVER {
+                    let wake = process.wake.as_mut().ok_or_else(|| Error::new("no such server"))?;
+                    wake.admin_state = steering.admin_state;
+                    continue;
+                }
                 let line = process.servers.iter_mut().find(|l| l.name == steering.server);
                 let line = line.ok_or_else(|| Error::new("no such server"))?;
                 let is_early =
                     steering.admin_state == AdminState::Ready && state.now < line.checked_at;
                 early.extend(is_early.then(|| line.name.clone()));
+                takes_queue |= (line.admin_state, steering.admin_state)
+                    == (AdminState::Maint, AdminState::Ready);
                 line.admin_state = steering.admin_state;
             }
             for name in early {
                 state.record_violation(format!("{name} gets requests before HAProxy looked at it"));
             }
+            if takes_queue {
+                state.take_queue();
+            }
+            state.settle_waiting();
             state.check_floor(before, "set server states");
             Ok(())
         })
@@ -384,6 +423,15 @@ fn lines(routes: &Routes, now: Moment) -> Vec<SimServer> {
         checked_at: now,
     };
     servers.map(line).collect()
+}
+
+/// Ready at a fresh start; its state holds across a reload.
+fn wake(routes: &Routes, before: Option<SimWake>) -> Option<SimWake> {
+    let backend = routes.backends.iter().find(|backend| backend.wake.is_some())?;
+    Some(SimWake {
+        admin_state: before.map_or(AdminState::Ready, |before| before.admin_state),
+        queue_timeout: backend.policy.timeouts.queue(),
+    })
 }
 
 impl Store for World {

@@ -167,6 +167,7 @@ impl WorldState {
     fn kill_haproxy(&mut self) {
         if let Some(process) = self.current.take() {
             self.sessions.retain(|s| s.process != process.id);
+            self.waiting.end_proxy();
         }
     }
 }
@@ -196,6 +197,7 @@ impl Run {
             start_up: Duration::ZERO,
             broken_image: Some(BROKEN),
             demand: Demand { source: Source::Cpu, load: Milli(0), capacity },
+            wakes: true,
             chance: Chance::Drawn(Random::new(seed)),
         };
         Run::new(scenario, config, START, script.iter().map(at).collect())
@@ -284,6 +286,7 @@ impl Run {
         let begin = now.plus(STARTED_AGAIN);
         self.controller = controller(&state.scenario, config, ControllerState::new(saved), begin);
         state.docker_event = false;
+        state.waiting.end_daemon();
         drop(state);
         self.executor.abandon(completed);
         self.next_poll = begin;

@@ -81,6 +81,7 @@ impl WorldState {
         let name = replica_name(self.service(), container.number);
         if !self.timed_out.contains(id) {
             let open = self.sessions.iter().filter(|s| s.address == address).count();
+            let open = open + self.waiting.copies.iter().filter(|c| c.to.ip() == address).count();
             if 0 < open {
                 self.record_violation(format!("{name} stopped with {open} sessions"));
             }
@@ -110,6 +111,17 @@ impl WorldState {
         let before = self.trusted();
         self.end(id, Ending::Stopped);
         self.check_floor(before, &format!("stop of {name}"));
+    }
+
+    /// Requests got 503 because neither a replica nor the activator took them: while the service
+    /// sleeps, falls asleep or wakes, none may.
+    pub(crate) fn check_failed(&mut self, count: u64, has_waited: bool) {
+        let sleep = &self.believed.sleep;
+        let is_waking = sleep.wake_up.is_some_and(|wake_up| !wake_up.is_ready);
+        let is_due = sleep.asleep.is_some() || is_waking || has_waited;
+        if is_due && self.may_wake() {
+            self.record_violation(format!("{count} requests failed around a sleep"));
+        }
     }
 
     /// Compose's own go only when there are too many, and never the last of them.

@@ -2,7 +2,8 @@
 //! its invariants in `invariants.rs`, its load in `workload.rs`; the controller sees it
 //! through `adapters.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
 //! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
-//! `svg`. What only tests do to a world is in `fault_injection.rs`.
+//! `svg`. `requests.rs` and `waiting.rs` are about services that sleep. What only tests do to a
+//! world is in `fault_injection.rs`.
 
 mod variation;
 pub(crate) mod workload;
@@ -10,8 +11,11 @@ mod executor;
 mod adapters;
 #[cfg(test)]
 mod replacement;
+mod requests;
 #[cfg(test)]
 mod fault_injection;
+#[cfg(test)]
+mod sleeping;
 #[cfg(test)]
 mod user_actions;
 #[cfg(test)]
@@ -24,4 +28,5 @@ pub(crate) mod svg;
 mod tests;
 pub(crate) mod timeline;
 pub(crate) mod trace;
+pub(crate) mod waiting;
 mod world;

@@ -66,6 +66,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
             load: Milli(0),
             capacity: asked.capacity,
         },
+        wakes: asked.config.fixed.proxy.mode != ProxyMode::None,
         chance: Chance::Usual,
     };
     let begin = begin(interval);
@@ -74,6 +75,8 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     // The last row ends the trace: what would happen at that very moment is not in it.
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     run.until(ms.saturating_sub(1));
+    let may_sleep = run.world.state().may_sleep();
+    let waits = may_sleep.then(|| run.world.state().waiting.times());
     let timeline = Timeline {
         service: asked.service.name.as_str().to_owned(),
         unit: shortened(&asked.basis.unit, UNIT_SHOWN),
@@ -82,6 +85,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         start: asked.start,
         points: std::mem::take(&mut run.points),
         windows: windows(&asked.service.timetable, asked.start, span),
+        waits,
         end: span,
     };
     let violations = std::mem::take(&mut run.world.state().violations);
@@ -241,6 +245,52 @@ mod tests {
             let from = 61 + start_up;
             let to = 64 + start_up + probed_within;
             assert!((from..to).contains(&at.as_secs()), "{at:?} with {start_up}");
+        }
+    }
+
+    const SLEEPY: &str = r#""min_replicas": 0, "max_replicas": 20, "sleep_after": "2m",
+        "cooldown_period": 0"#;
+
+    #[test]
+    fn a_request_wakes_a_service_that_sleeps_when_it_comes() {
+        let cpu = format!(r#"{SLEEPY}, "scale_up_threshold": 70, "scale_down_threshold": 20"#);
+        let rate = format!(
+            r#"{SLEEPY}, "metrics": [{{ "source": "haproxy", "field": "request_rate",
+               "target": 50 }}]"#
+        );
+        let nap = "0,0\n1007,20\n1300,0\n3000,0\n";
+        for (service, requests) in [(&cpu, 1), (&rate, 120)] {
+            let replayed = run(service, nap, 5, None);
+            let [(0, 0), (1007, 1), (sleeps, 0)] = changes(&replayed)[..] else {
+                panic!("{:?}", changes(&replayed));
+            };
+            assert!((1400..1440).contains(&sleeps), "{sleeps}");
+            let waits = replayed.timeline.waits.unwrap();
+            assert!(waits.requests.abs_diff(requests) <= requests / 3, "{waits:?}");
+            assert!((5_000..8_000).contains(&waits.longest.as_millis()), "{waits:?}");
+            assert_eq!(waits.refused, 0);
+        }
+    }
+
+    #[test]
+    fn where_no_request_can_wake_it_none_waits() {
+        let service = format!(r#"{SLEEPY}, "scale_up_threshold": 70, "scale_down_threshold": 20"#);
+        let replayed = run_with("none", &service, "0,0\n100,20\n300,0\n", 5, None);
+        assert_eq!(changes(&replayed), [(0, 0)]);
+        assert_eq!(replayed.timeline.waits, None);
+        assert_eq!(run(BAND, "0,50\n60,50\n", 5, None).timeline.waits, None);
+    }
+
+    #[test]
+    fn what_starts_too_slowly_has_requests_refused() {
+        let slow = r#""health_check": { "start_period": "5m" }"#;
+        let band = r#""scale_up_threshold": 70, "scale_down_threshold": 20"#;
+        let service = format!("{SLEEPY}, {band}, {slow}");
+        // A client that was refused comes again after 10 s, and may find a replica then.
+        for (start_up, waited, refused) in [(50, 1, 0), (65, 0, 1), (75, 1, 1), (140, 1, 2)] {
+            let replayed = run(&service, "0,0\n100,20\n600,0\n", start_up, None);
+            let waits = replayed.timeline.waits.unwrap();
+            assert_eq!((waits.requests, waits.refused), (waited, refused), "{start_up}");
         }
     }
 

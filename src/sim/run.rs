@@ -75,9 +75,7 @@ impl Run {
             self.world.state().advance(now);
             while let Some((_, stroke)) = self.script.pop_if(|(at, _)| *at <= now) {
                 match stroke {
-                    ScriptEvent::Load(load) => {
-                        self.world.state().scenario.demand.load = Milli(load)
-                    }
+                    ScriptEvent::Load(load) => self.world.state().set_load(Milli(load)),
                     #[cfg(test)]
                     ScriptEvent::Fault(fault) => self.inject(fault, now),
                 }
@@ -86,6 +84,9 @@ impl Run {
                 self.executor.work(now).into_iter().map(LoopEvent::Done).collect();
             if std::mem::take(&mut self.world.state().docker_event) {
                 events.push(LoopEvent::Docker);
+            }
+            if std::mem::take(&mut self.world.state().waiting.has_news) {
+                events.push(LoopEvent::Connections);
             }
             let is_woken = !events.is_empty();
             events.into_iter().for_each(|event| self.handle(event, now));
@@ -97,6 +98,8 @@ impl Run {
             }
             if START <= now {
                 self.record(is_evaluation);
+            } else {
+                self.world.state().waiting.forget_times();
             }
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::time::Wall;
 use crate::model::zone::Zone;
+use crate::sim::waiting::WaitTimes;
 
 /// A change back within this time of the one before is a flap: what the first change cost, it
 /// cannot have earned in the meantime. The limit itself is still a flap.
@@ -29,6 +30,8 @@ pub(crate) struct Timeline {
     pub(crate) points: Vec<Point>,
     /// In the order of their starts.
     pub(crate) windows: Vec<Span>,
+    /// `None`: the service never sleeps.
+    pub(crate) waits: Option<WaitTimes>,
     pub(crate) end: Duration,
 }
 
@@ -77,6 +80,11 @@ pub(crate) struct Summary {
     /// The most replicas that existed at a time.
     pub(crate) peak: u32,
     pub(crate) max: u32,
+    /// The time without a replica.
+    pub(crate) asleep: Duration,
+    /// Changes of the desired number to 0, and from 0.
+    pub(crate) sleeps: u32,
+    pub(crate) wake_ups: u32,
 }
 
 impl Summary {
@@ -89,8 +97,21 @@ impl Summary {
     }
 
     pub(crate) fn above_percent(&self, span: Duration) -> f64 {
-        if span.is_zero() { 0.0 } else { 100.0 * self.above.as_secs_f64() / span.as_secs_f64() }
+        percent(self.above, span)
     }
+
+    pub(crate) fn asleep_percent(&self, span: Duration) -> f64 {
+        percent(self.asleep, span)
+    }
+
+    /// Compared with one replica that always runs.
+    fn hours_asleep(&self) -> f64 {
+        self.asleep.as_secs_f64() / 3600.0
+    }
+}
+
+fn percent(part: Duration, span: Duration) -> f64 {
+    if span.is_zero() { 0.0 } else { 100.0 * part.as_secs_f64() / span.as_secs_f64() }
 }
 
 impl Timeline {
@@ -136,6 +157,7 @@ impl Timeline {
             stretch = if self.is_above(point) { stretch + held } else { Duration::ZERO };
             sum.above += if self.is_above(point) { held } else { Duration::ZERO };
             sum.above_longest = sum.above_longest.max(stretch);
+            sum.asleep += if point.replicas == 0 { held } else { Duration::ZERO };
         }
         let begin = self.points.first().map_or(self.end, |p| p.at);
         let hours = self.end.saturating_sub(begin).as_secs_f64() / 3600.0;
@@ -145,6 +167,8 @@ impl Timeline {
         for (before, point) in self.changes() {
             let up = before.desired < point.desired;
             *(if up { &mut sum.up } else { &mut sum.down }) += 1;
+            sum.sleeps += u32::from(point.desired == 0);
+            sum.wake_ups += u32::from(before.desired == 0);
             let turned =
                 last.is_some_and(|(was, at)| was != up && point.at.saturating_sub(at) <= FLAP);
             sum.flaps += u32::from(turned);
@@ -220,10 +244,34 @@ impl Timeline {
             format!("{} up, {} down, {flaps} (back within {within})", sum.up, sum.down),
         );
         line("peak", format!("{} replicas", sum.peak));
+        if let Some(waits) = &self.waits {
+            let hours = short(sum.hours_asleep());
+            let part = decimal(sum.asleep_percent(self.end), 1);
+            let value =
+                format!("{hours} replica-hours saved: {part}% of the time without a replica");
+            line("asleep", value);
+            line("sleeps", format!("{}, woken {}", times(sum.sleeps), times(sum.wake_ups)));
+            line("waited", waited(waits));
+        }
         out
     }
 
-    /// One JSON object a line: each evaluation, and each tick between that changed the number.
+    fn sleep_line(&self, waits: &WaitTimes) -> LastLine {
+        let sum = self.summary();
+        let sleep = SleepFields {
+            saved_replica_hours: sum.hours_asleep(),
+            sleeps: sum.sleeps,
+            wake_ups: sum.wake_ups,
+            waited: waits.requests,
+            wait_median_s: (0 < waits.requests).then_some(waits.median.as_secs_f64()),
+            wait_longest_s: (0 < waits.requests).then_some(waits.longest.as_secs_f64()),
+            refused: waits.refused,
+        };
+        LastLine { t: seconds(self.end), sleep }
+    }
+
+    /// One JSON object a line: each evaluation, and each tick between that changed the number. Of a
+    /// service that may sleep the last line tells of that.
     pub(crate) fn json_lines(&self) -> Result<String, serde_json::Error> {
         let mut out = String::new();
         let mut desired = None;
@@ -232,17 +280,17 @@ impl Timeline {
                 continue;
             }
             let line = Line {
-                t: if point.at.subsec_millis() == 0 {
-                    point.at.as_secs().into()
-                } else {
-                    point.at.as_secs_f64().into()
-                },
+                t: seconds(point.at),
                 replicas: point.replicas,
                 desired: point.desired,
                 value: point.value,
                 reason: point.reason,
             };
             out += &serde_json::to_string(&line)?;
+            out.push('\n');
+        }
+        if let Some(waits) = &self.waits {
+            out += &serde_json::to_string(&self.sleep_line(waits))?;
             out.push('\n');
         }
         Ok(out)
@@ -258,6 +306,43 @@ struct Line {
     desired: u32,
     value: f64,
     reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct LastLine {
+    t: serde_json::Value,
+    sleep: SleepFields,
+}
+
+#[derive(Serialize)]
+struct SleepFields {
+    saved_replica_hours: f64,
+    sleeps: u32,
+    wake_ups: u32,
+    waited: u64,
+    wait_median_s: Option<f64>,
+    wait_longest_s: Option<f64>,
+    refused: u64,
+}
+
+fn seconds(at: Duration) -> serde_json::Value {
+    if at.subsec_millis() == 0 { at.as_secs().into() } else { at.as_secs_f64().into() }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { text("once") } else { format!("{} times", short(f64::from(count))) }
+}
+
+fn waited(waits: &WaitTimes) -> String {
+    let number = |count: u64| short(count as f64);
+    let refused = format!("{} refused", number(waits.refused));
+    let s = |span: Duration| decimal(span.as_secs_f64(), 1);
+    let (median, longest) = (s(waits.median), s(waits.longest));
+    match waits.requests {
+        0 => format!("0 requests; {refused}"),
+        1 => format!("1 request: {longest}s; {refused}"),
+        n => format!("{} requests: median {median}s, longest {longest}s; {refused}", number(n)),
+    }
 }
 
 fn text(text: &str) -> String {
@@ -319,6 +404,7 @@ mod tests {
     use crate::model::time::Wall;
     use crate::model::zone::Zone;
     use crate::sim::timeline::{Point, Summary, Timeline, short, span};
+    use crate::sim::waiting::WaitTimes;
 
     /// A target of 50; each row is `seconds value ready replicas desired`, 1 to 8 allowed. The
     /// start is 2026-03-29 01:50 in Berlin, ten minutes before an hour that does not exist.
@@ -339,6 +425,7 @@ mod tests {
             start: Wall(1_774_745_400),
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),
+            waits: None,
             end: Duration::from_secs(end_s),
         }
     }
@@ -429,6 +516,38 @@ peak           3 replicas
 {"t":1.5,"replicas":2,"desired":3,"value":44.44,"reason":"DesiredWithinRange"}
 "#;
         assert_eq!(lines, want);
+    }
+
+    #[test]
+    fn only_of_a_service_that_may_sleep_the_sleep_is_told() {
+        let rows = "0 0 0 0 0, 900 9 0 0 1, 900.1 9 0 1 1, 903 9 1 1 1, 1800 0 1 1 0, 1803 0 0 0 0";
+        let s = Duration::from_secs;
+        check(3600, rows, |sum| (sum.sleeps, sum.wake_ups) == (1, 1));
+        let want = "\
+peak           1 replicas
+asleep         0.75 replica-hours saved: 74.9% of the time without a replica
+sleeps         once, woken once
+";
+        for (requests, refused, told) in [
+            (0, 2, "0 requests; 2 refused"),
+            (1, 0, "1 request: 3.0s; 0 refused"),
+            (12_345, 0, "12.3k requests: median 2.0s, longest 3.0s; 0 refused"),
+        ] {
+            let mut one = timeline(3600, rows);
+            assert!(
+                !one.table().contains("asleep") && !one.json_lines().unwrap().contains("sleep")
+            );
+            one.waits = Some(WaitTimes { requests, median: s(2), longest: s(3), refused });
+            let table = one.table();
+            assert!(table.ends_with(&format!("{want}waited         {told}\n")), "{table}");
+        }
+        let mut one = timeline(3600, rows);
+        one.waits = Some(WaitTimes { requests: 7, median: s(2), longest: s(3), refused: 1 });
+        let lines = one.json_lines().unwrap();
+        let last = r#"{"t":3600,"sleep":{"saved_replica_hours":0.7491944444444444,"sleeps":1,"#;
+        let last = format!(r#"{last}"wake_ups":1,"#);
+        let waits = r#""waited":7,"wait_median_s":2.0,"wait_longest_s":3.0,"refused":1}}"#;
+        assert_eq!(lines.lines().last(), Some(&*format!("{last}{waits}")));
     }
 
     #[test]

@@ -43,6 +43,20 @@ impl Demand {
         self.source == Source::Haproxy(field)
     }
 
+    /// Clients of a service that something else than its request rate drives: each asks one request
+    /// after another.
+    pub(crate) fn clients(&self) -> u64 {
+        match self.source {
+            Source::Haproxy(Field::RequestRate) => 0,
+            Source::Haproxy(Field::Sessions | Field::Queue) => self.load.0.div_ceil(1000),
+            Source::Haproxy(Field::ResponseTimeMs)
+            | Source::Cpu
+            | Source::Memory
+            | Source::Http { .. }
+            | Source::Prometheus { .. } => u64::from(0 < self.load.0),
+        }
+    }
+
     /// What HAProxy shows of it, if that is what drives the service.
     pub(crate) fn shown(&self, field: Field, replicas: u64) -> Option<u64> {
         self.is_of(field).then(|| self.carried(replicas).0 / 1000)

@@ -19,11 +19,14 @@ use crate::model::time::{Moment, Wall};
 #[cfg(test)]
 use crate::sim::fault_injection::Faults;
 use crate::sim::variation::Chance;
+use crate::sim::waiting::Waiting;
 use crate::sim::workload::Demand;
 
 /// Where made-up time begins to count.
 pub(crate) const START: Moment = Moment(1_000_000_000_000);
-const REQUEST_MS: u64 = 1_000;
+pub(crate) const REQUEST_MS: u64 = 1_000;
+/// Thousandths a second times nanoseconds.
+pub(crate) const WHOLE_REQUEST: u128 = 1_000_000_000_000;
 /// Of an image that is absent.
 const PULL: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,8 @@ pub(crate) struct Scenario {
     /// Containers of this image never become ready.
     pub(crate) broken_image: Option<&'static str>,
     pub(crate) demand: Demand,
+    /// A request wakes the service, if it may sleep.
+    pub(crate) wakes: bool,
     pub(crate) chance: Chance,
 }
 
@@ -62,7 +67,8 @@ pub(crate) struct WorldState {
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_longest_ms: u64,
     /// A part of a request.
-    coming: u128,
+    pub(crate) coming: u128,
+    pub(crate) waiting: Waiting,
     /// Docker reported something since the controller heard of it last.
     pub(crate) docker_event: bool,
     /// Images that have to be pulled first.
@@ -117,10 +123,19 @@ pub(crate) struct SimContainer {
 pub(crate) struct SimProcess {
     pub(crate) id: u32,
     pub(crate) servers: Vec<SimServer>,
+    pub(crate) wake: Option<SimWake>,
     pub(crate) told_at: Moment,
     /// Clients of it stay connected without a request.
     pub(crate) has_idle_clients: bool,
     pub(crate) requests: u64,
+}
+
+/// The server that wakes the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SimWake {
+    pub(crate) admin_state: AdminState,
+    /// How long requests wait in HAProxy.
+    pub(crate) queue_timeout: Duration,
 }
 
 /// A server line.
@@ -184,6 +199,7 @@ impl World {
                 saved: Memory::default(),
                 believed: ServiceMemory::default(),
                 coming: 0,
+                waiting: Waiting::default(),
                 save_failed: false,
                 saves: 0,
                 silent: false,
@@ -238,9 +254,12 @@ impl WorldState {
             self.containers.len() < count || self.containers.iter().any(turns_healthy);
         self.sessions.retain(|s| to < s.ends);
         if 0 < ns {
-            self.begin_sessions();
-            self.receive(ns);
+            let came = self.receive(ns);
+            if self.is_asked(came) {
+                self.begin_sessions();
+            }
         }
+        self.settle_waiting();
         let sessions = &self.sessions;
         self.old.retain(|p| {
             let idle = p.has_idle_clients && to < p.told_at.plus(KEEP_ALIVE);
@@ -248,13 +267,14 @@ impl WorldState {
         });
     }
 
-    /// When something happens by itself that Docker reports.
+    /// When something happens by itself that Docker or the activator reports.
     pub(crate) fn next_event(&self) -> Option<Moment> {
         let checks = self.scenario.service.health.kind == HealthKind::Docker;
         let ready = self.containers.iter().filter(|_| checks).map(|u| u.ready_at);
         let known = self.containers.iter().filter_map(|u| u.gone_at);
         let restarts = self.containers.iter().filter_map(|u| u.restart_at);
-        ready.chain(known).chain(restarts).filter(|at| self.now < *at).min()
+        let docker = ready.chain(known).chain(restarts).filter(|at| self.now < *at);
+        docker.chain(self.next_request()).min()
     }
 
     /// How long the image of this start has to be pulled; zero where it is there.
@@ -281,7 +301,7 @@ impl WorldState {
     }
 
     /// Clients send requests where HAProxy lets them; those of an earlier process may once more.
-    fn begin_sessions(&mut self) {
+    pub(crate) fn begin_sessions(&mut self) {
         let now = self.now;
         let finishing =
             self.old.iter().filter(|p| p.has_idle_clients && now < p.told_at.plus(KEEP_ALIVE));
@@ -312,17 +332,19 @@ impl WorldState {
         }
     }
 
-    /// Requests of a service that is simulated by their rate, in whole ones.
-    fn receive(&mut self, ns: u64) {
-        if self.scenario.demand.is_of(Field::RequestRate) {
-            let rate = u128::from(self.scenario.demand.load.0);
-            // Thousandths a second times nanoseconds.
-            self.coming += rate * u128::from(ns);
-            let whole = self.coming / 1_000_000_000_000;
-            self.coming -= whole * 1_000_000_000_000;
-            let whole = u64::try_from(whole).unwrap_or(u64::MAX);
-            self.current.iter_mut().for_each(|p| p.requests = p.requests.saturating_add(whole));
+    /// Requests of a service that is simulated by their rate, in whole ones. Returns how many.
+    pub(crate) fn receive(&mut self, ns: u64) -> u64 {
+        if !self.scenario.demand.is_of(Field::RequestRate) {
+            return 0;
         }
+        let rate = u128::from(self.scenario.demand.load.0);
+        self.coming += rate * u128::from(ns);
+        let whole = self.coming / WHOLE_REQUEST;
+        self.coming -= whole * WHOLE_REQUEST;
+        let whole = u64::try_from(whole).unwrap_or(u64::MAX);
+        self.current.iter_mut().for_each(|p| p.requests = p.requests.saturating_add(whole));
+        self.arrive_evenly(whole, self.coming);
+        whole
     }
 
     /// What HAProxy's process counted. Of a service that something else drives, a little.
@@ -331,12 +353,19 @@ impl WorldState {
         let open = u64::try_from(open).unwrap_or(u64::MAX);
         let serving = u64::try_from(self.serving().len()).unwrap_or(u64::MAX);
         let shown = |field| self.scenario.demand.shown(field, serving).filter(|_| is_current);
+        // Nobody is served who waits.
+        let is_waiting = self.may_sleep() && serving == 0;
+        let own = |n: u64| if is_current { n } else { 0 };
+        let connections = own(self.waiting.connections());
+        let sessions = shown(Field::Sessions).filter(|_| !is_waiting).unwrap_or(open);
+        let queued = own(self.waiting.queued());
+        let queue = shown(Field::Queue).filter(|_| !is_waiting).unwrap_or(0);
         BackendCounts {
             process: process.id,
             is_current,
             backend: self.service().to_owned(),
-            sessions: shown(Field::Sessions).unwrap_or(open),
-            queue: shown(Field::Queue).unwrap_or(0),
+            sessions: sessions.saturating_add(connections),
+            queue: queue.saturating_add(queued),
             requests: process.requests,
             // Cut requests are counted as answered too; no metric needs the difference.
             answered: process.requests.saturating_sub(open),
@@ -435,16 +464,17 @@ impl WorldState {
         self.docker_event = true;
         if let Some(address) = unit.address.take() {
             self.sessions.retain(|s| s.address != address);
+            self.waiting.end_copies(|copy| copy.to.ip() == address);
         }
     }
 
     /// A new process takes over, or the first one begins.
-    pub(crate) fn take_over(&mut self, servers: Vec<SimServer>) {
+    pub(crate) fn take_over(&mut self, servers: Vec<SimServer>, wake: Option<SimWake>) {
         self.next_process += 1;
         let has_idle_clients = self.scenario.chance.one_in(2, true);
         let id = self.next_process;
         let told_at = self.now;
-        let new = SimProcess { id, servers, told_at, has_idle_clients, requests: 0 };
+        let new = SimProcess { id, servers, wake, told_at, has_idle_clients, requests: 0 };
         if let Some(mut old) = self.current.replace(new) {
             old.told_at = self.now;
             self.old.push(old);

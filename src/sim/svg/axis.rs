@@ -199,6 +199,7 @@ mod tests {
             start: Wall(start),
             points: Vec::new(),
             windows: Vec::new(),
+            waits: None,
             end: Duration::from_secs(seconds),
         };
         let ticks = times(&timeline, 880, 11.0);

@@ -231,6 +231,7 @@ mod tests {
             start: Wall(0),
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),
+            waits: None,
             end: Duration::from_secs(100),
         }
     }

@@ -180,7 +180,10 @@ fn replicas(timeline: &Timeline, curve: &Curve, sheet: &mut Sheet) {
     let scale = Scale { top: top * HEADROOM, height: REPLICAS.height };
     let room =
         if is_outside { format!("min to max ({max}, far above)") } else { "min to max".to_owned() };
-    let title = format!("Replicas, peak {} of {max}", timeline.summary().peak);
+    let sum = timeline.summary();
+    let asleep = timeline.waits.map(|_| decimal(sum.asleep_percent(timeline.end), 1));
+    let asleep = asleep.map(|percent| format!(", none {percent}% of the time"));
+    let title = format!("Replicas, peak {} of {max}{}", sum.peak, asleep.unwrap_or_default());
     let legend = [("there", "replicas"), ("wanted", "desired"), ("room", room.as_str())];
     heading(REPLICAS, &title, &legend, sheet);
     numbers(REPLICAS, scale, true, sheet);

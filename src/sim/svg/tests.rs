@@ -73,6 +73,7 @@ fn run(
         start: Wall(MONDAY),
         points,
         windows: windows.iter().map(window).collect(),
+        waits: None,
         end: s(end_s),
     }
 }
