@@ -20,7 +20,7 @@ use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
 use crate::outside::{Clock, Engine, Error, ListQuery, Listing, Result};
-use crate::preflight::programs;
+use crate::preflight::version;
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
 pub(crate) struct HostProblem {
@@ -69,7 +69,7 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
 fn unwakeable(config: &Config, clock: &dyn Clock) -> Option<HostProblem> {
     let sleepers = config.services.values().filter(|service| service.may_sleep());
     let names: Vec<&str> = sleepers.map(|service| service.name.as_str()).collect();
-    let why = (!names.is_empty()).then(|| programs::cannot_wake(&config.fixed.proxy, clock));
+    let why = (!names.is_empty()).then(|| version::cannot_wake(&config.fixed.proxy, clock));
     let message = format!(
         "load_balancer: no request wakes {} when it has no replica, clients get 503: {}; set \
          min_replicas to 1, or have a schedule or a metric of http or prometheus start the first",

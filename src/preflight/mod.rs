@@ -6,6 +6,7 @@ pub(crate) mod live;
 pub(crate) mod lock;
 mod places;
 mod programs;
+mod version;
 #[cfg(test)]
 mod tests;
 

@@ -8,8 +8,9 @@ use std::process::{self, Command};
 
 use crate::model::config::Fixed;
 use crate::outside::Clock;
+use crate::preflight::Finding;
 use crate::preflight::folders;
-use crate::preflight::{Finding, programs};
+use crate::preflight::version::output_of;
 use crate::regular_file;
 
 /// State, events and HAProxy's files take less than this for years.
@@ -83,7 +84,7 @@ fn room(key: &'static str, folder: &Path, clock: &dyn Clock) -> Finding {
     let made = if folder.exists() { "" } else { "will be created, " };
     let mut command = Command::new("df");
     command.arg("-Pk").arg(there(folder)).env("LC_ALL", "C");
-    let free = programs::output_of(command, clock).as_deref().and_then(free_kib);
+    let free = output_of(command, clock).as_deref().and_then(free_kib);
     match free {
         None => Finding::good(key, format!("{shown}: {made}writable")),
         Some(kib) if kib < ROOM_LOW_KIB => {

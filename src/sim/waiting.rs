@@ -10,7 +10,7 @@ use crate::model::time::Moment;
 
 /// A connection that the activator holds.
 #[derive(Clone, Copy)]
-struct HeldConnection {
+struct WaitingConnection {
     /// When its client sent it.
     sent: Moment,
     since: Moment,
@@ -37,7 +37,7 @@ pub(crate) struct WaitTimes {
 pub(crate) struct Waiting {
     /// In HAProxy, the oldest first: when they were sent, and how many.
     queue: VecDeque<(Moment, u64)>,
-    held: Option<HeldConnection>,
+    held: Option<WaitingConnection>,
     pub(crate) copies: Vec<CopiedConnection>,
     pub(crate) is_listening: bool,
     /// The replicas that connections are copied to.
@@ -78,7 +78,7 @@ impl Waiting {
             return;
         }
         let Some((sent, count)) = self.queue.front_mut() else { return };
-        self.held = Some(HeldConnection { sent: *sent, since: now });
+        self.held = Some(WaitingConnection { sent: *sent, since: now });
         *count = count.saturating_sub(1);
         if *count == 0 {
             self.queue.pop_front();

@@ -113,7 +113,7 @@ const ENDING_READS: &[(&str, &str)] = &[
     ("src/store/events.rs", "a file, up to a bound"),
     ("src/docker/client.rs", "a body up to a bound, in a call that has one deadline"),
     ("src/serve/tiny_bridge.rs", "what we ourselves wrote to our own socket"),
-    ("src/preflight/programs.rs", "of a child that has ended, up to a bound"),
+    ("src/preflight/version.rs", "of a child that has ended, up to a bound"),
 ];
 /// What opens a file to write it. Only `regular_file` may: at a path that others can write to, it
 /// follows no link and does not block.

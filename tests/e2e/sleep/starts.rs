@@ -15,7 +15,7 @@ fn is_refusal(answer: &Answer) -> bool {
     answer.status == 503 && answer.head.contains("\r\nretry-after: ")
 }
 
-/// So many clients at once are told that there is no replica, in time, and the next one makes the
+/// So many clients at once learn in time that there is no replica, and the next one makes the
 /// daemon try again.
 fn check_refused(service: &str, to: SocketAddr, clients: usize, daemon: &Daemon) {
     at_once(0..clients, |_| {
