@@ -158,9 +158,14 @@ impl WorldState {
         }
     }
 
-    /// The activator refuses the connection that it holds.
+    /// The activator refuses the connection that it holds, and those that HAProxy then sends.
     pub(crate) fn refuse_held(&mut self) {
+        if !self.waiting.is_holding() {
+            return;
+        }
         self.waiting.refuse_held();
+        let behind = self.waiting.expire(self.now);
+        self.waiting.refuse(behind);
         self.waiting.asks_again = self.now.plus(ASKS_AGAIN);
         self.settle_waiting();
     }
