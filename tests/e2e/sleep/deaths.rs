@@ -44,6 +44,21 @@ fn the_daemon_is_killed_while_it_holds_and_what_is_queued_is_answered() {
     assert!(failures.is_empty(), "{failures:#?}\n{:#?}", daemon.lines());
 }
 
+/// As at an upgrade.
+#[test]
+fn the_daemon_is_stopped_while_it_holds_and_all_is_answered() {
+    let dormitory = Dormitory::new("sleep-stop");
+    let keys = slow_to_start();
+    let mut daemon = dormitory.start(&keys);
+    let waiting = let_wait(&dormitory.testbed, &daemon);
+    daemon.signal("TERM");
+    assert!(daemon.wait_exit(secs(15)).success(), "{:#?}", daemon.lines());
+    let next = Daemon::start(&dormitory.write(&keys));
+    let failures = waiting.failures();
+    assert!(failures.is_empty(), "{failures:#?}\n{:#?}", daemon.lines());
+    dormitory.wait_all_asleep(&next);
+}
+
 #[test]
 fn haproxy_is_reloaded_while_requests_wait_and_nothing_is_lost() {
     let dormitory = Dormitory::new("sleep-reload");
