@@ -72,20 +72,16 @@ fn a_source_that_fails_takes_nothing_away_and_a_way_up_stays_open() {
 fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
     let testbed = Testbed::new("sleep");
     let daemon = Daemon::start(&testbed.configure(&format!(
-        r#""min_replicas": 0, "max_replicas": 2, {QUICK},
+        r#""min_replicas": 0, "max_replicas": 2, {QUICK}, "sleep_after": "2s",
            "metrics": [{{ "source": "haproxy", "field": "request_rate", "target": 1000 }}]"#
     )));
-    daemon.wait(&["desired=0", "reason=DesiredWithinRange"], secs(20));
+    daemon.wait(&["desired=0", "reason=Asleep"], secs(20));
     assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
-    // Until the replica serves, HAProxy says 503.
     let callers = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));
-    testbed.wait_serving(1, secs(30), &daemon);
-    drop(callers);
-    let awake = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));
-    awake.wait_for(secs(10), |c| 20 < c.sent());
-    let counts = awake.stop();
+    callers.wait_for(secs(30), |c| 20 < c.sent());
+    let counts = callers.stop();
     assert_eq!(counts.failed(), 0, "{counts}\n{:#?}", daemon.lines());
-    daemon.wait(&["kind=scale.down", "to=0"], secs(30));
+    daemon.wait(&["kind=scale.down", "to=0", "reason=Asleep"], secs(30));
     daemon.wait(&["kind=replica.removed"], secs(30));
     assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
 }
