@@ -76,6 +76,7 @@ fn a_service_without_a_replica_is_woken_by_requests_and_goes_to_sleep_again() {
            "metrics": [{{ "source": "haproxy", "field": "request_rate", "target": 1000 }}]"#
     )));
     daemon.wait(&["desired=0", "reason=Asleep"], secs(20));
+    daemon.wait(&["kind=haproxy.reloaded"], secs(20));
     assert!(testbed.containers().is_empty(), "{:?}", testbed.containers());
     let callers = Load::start(testbed.address(), clients(2, Kind::Close, "/", 50));
     callers.wait_for(secs(30), |c| 20 < c.sent());
