@@ -4,8 +4,9 @@
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Time that a listening process has to accept.
 const ANSWER: Duration = Duration::from_secs(1);
+/// HAProxy's names are as long as the kernel allows, with zeros at their end.
+const NAME_BYTES: usize = 107;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -87,6 +90,16 @@ pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<Socket> {
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Listens at a name in the abstract namespace, as HAProxy spells it (`abns@`).
+pub(crate) fn listen_abstract(name: &str) -> io::Result<UnixListener> {
+    let mut bytes = name.as_bytes().to_vec();
+    if NAME_BYTES < bytes.len() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the name is longer than 107 bytes"));
+    }
+    bytes.resize(NAME_BYTES, 0);
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(bytes)?)
 }
 
 fn is_socket(path: &Path) -> bool {

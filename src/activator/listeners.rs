@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,6 @@ use crate::model::sleep::{abstract_wake_socket, wake_socket};
 use crate::model::time::Moment;
 use crate::unix;
 
-/// HAProxy's names are as long as the kernel allows, with zeros at their end.
-const NAME_BYTES: usize = 107;
 /// Between two attempts to open the same one.
 const RETRY: Duration = Duration::from_secs(1);
 /// Of listeners' descriptors. Connections have lower ones, and the usual limit is 1024.
@@ -193,12 +190,7 @@ fn listen_at(path: &Path, owner: Option<u32>) -> io::Result<FileListener> {
 }
 
 fn listen_by_name(name: &str) -> io::Result<UnixListener> {
-    let mut bytes = name.as_bytes().to_vec();
-    if NAME_BYTES < bytes.len() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the name is longer than 107 bytes"));
-    }
-    bytes.resize(NAME_BYTES, 0);
-    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(bytes)?)?;
+    let listener = unix::listen_abstract(name)?;
     listener.set_nonblocking(true)?;
     Ok(UnixListener::from(numbered_high(OwnedFd::from(listener))))
 }

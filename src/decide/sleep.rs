@@ -41,25 +41,27 @@ pub(crate) fn adjust(plan: &mut PlanBuilder) {
 fn wake(plan: &mut PlanBuilder, seen: &SleepObservation, bounds: Bounds) {
     let waiting = seen.waiting();
     if 0 < waiting {
-        let number = plan.desired.max(for_waiting(plan, waiting, bounds));
-        set(plan, Rule::Woken { waiting }, number);
+        raise(plan, waiting, bounds);
     } else if plan.desired == 0 {
         set(plan, Rule::Asleep { idle: seen.idle }, 0);
     }
 }
 
 fn stay_or_sleep(plan: &mut PlanBuilder, seen: &SleepObservation, bounds: Bounds) {
-    let is_waking = plan.next.sleep.wake_up.is_some_and(|wake_up| !wake_up.is_ready);
     let waiting = seen.waiting();
     if plan.snapshot.due && sleeps(plan, seen) {
         return set(plan, Rule::Asleep { idle: seen.idle }, 0);
     }
-    if is_waking && 0 < waiting {
-        let number = plan.desired.max(for_waiting(plan, waiting, bounds));
-        set(plan, Rule::Woken { waiting }, number);
+    if plan.next.sleep.waking().is_some() && 0 < waiting {
+        raise(plan, waiting, bounds);
     } else if plan.desired == 0 {
         set(plan, Rule::Awake { left: left(plan, seen) }, 1);
     }
+}
+
+fn raise(plan: &mut PlanBuilder, waiting: u64, bounds: Bounds) {
+    let number = plan.desired.max(for_waiting(plan, waiting, bounds));
+    set(plan, Rule::Woken { waiting }, number);
 }
 
 /// That the number was to stay is no reason for the one that it gets.

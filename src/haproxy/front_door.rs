@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::haproxy::quoting::quoted;
+use crate::haproxy::quoting::daemon_address;
 use crate::haproxy::{files, policy, wake};
 use crate::model::front_door::{ACME_PATH, Frontend, abstract_acme_socket, acme_socket};
 use crate::model::proxy::{Backend, Routes};
@@ -106,11 +106,8 @@ impl SharedSettings<'_> {
         if self.routes.front_door.acme_webroot.is_none() {
             return;
         }
-        let address = if sees_files {
-            quoted(&format!("unix@{}", acme_socket(socket).display()))
-        } else {
-            format!("abns@{}", abstract_acme_socket(socket))
-        };
+        let (file, name) = (acme_socket(socket), abstract_acme_socket(socket));
+        let address = daemon_address(&file, &name, sees_files);
         let _ = write!(
             out,
             "\nbackend {ACME_BACKEND}\n    timeout server 5s\n    server daemon {address}\n"

@@ -1,5 +1,7 @@
 //! Texts of the config in HAProxy's.
 
+use std::path::Path;
+
 /// A format that gives this text, in quotes. `%` begins a variable, and HAProxy takes an empty
 /// format for none.
 pub(crate) fn format_text(text: &str) -> String {
@@ -10,6 +12,15 @@ pub(crate) fn format_text(text: &str) -> String {
 /// parts.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The address of a server that is a socket of the daemon's: its file, where HAProxy sees it, else
+/// its name in the abstract namespace.
+pub(crate) fn daemon_address(file: &Path, name: &str, sees_files: bool) -> String {
+    match sees_files {
+        true => quoted(&format!("unix@{}", file.display())),
+        false => format!("abns@{name}"),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::haproxy::policy;
-use crate::haproxy::quoting::quoted;
+use crate::haproxy::quoting::{daemon_address, quoted};
 use crate::model::config::HAPROXY_SOCKET_MAX;
 use crate::model::proxy::Backend;
 use crate::model::sleep::{WAKE_SERVER, abstract_wake_socket, wake_socket};
@@ -71,12 +71,9 @@ pub(crate) fn render(backend: &Backend, socket: &Path, sees_files: bool, out: &m
              again later.\\n\" hdr Retry-After {RETRY_AFTER}"
         );
     }
-    let path = wake_socket(socket, name);
-    let address = if sees_files && path.as_os_str().len() <= HAPROXY_SOCKET_MAX {
-        quoted(&format!("unix@{}", path.display()))
-    } else {
-        format!("abns@{}", abstract_wake_socket(socket, name))
-    };
+    let file = wake_socket(socket, name);
+    let sees_file = sees_files && file.as_os_str().len() <= HAPROXY_SOCKET_MAX;
+    let address = daemon_address(&file, &abstract_wake_socket(socket, name), sees_file);
     let proto = if backend.policy.protocol == Protocol::H2 { " proto h2" } else { "" };
     let _ = writeln!(out, "    server {WAKE_SERVER} {address} maxconn 1 pool-max-conn 0{proto}");
 }

@@ -132,6 +132,13 @@ pub(crate) struct SleepMemory {
     pub(crate) wake_up: Option<WakeUp>,
 }
 
+impl SleepMemory {
+    /// The wake-up that has brought no ready replica so far.
+    pub(crate) fn waking(&self) -> Option<WakeUp> {
+        self.wake_up.filter(|wake_up| !wake_up.is_ready)
+    }
+}
+
 /// What HAProxy and the activator are to do for a service that may sleep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WakePlan {

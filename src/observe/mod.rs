@@ -272,7 +272,7 @@ pub(crate) fn targets(
 
 fn is_awaited(memory: &Memory, service: &Service) -> bool {
     let memory = memory.services.get(service.name.as_str());
-    memory.and_then(|memory| memory.sleep.wake_up).is_some_and(|wake_up| !wake_up.is_ready)
+    memory.is_some_and(|memory| memory.sleep.waking().is_some())
 }
 
 /// It was started anew since it passed its health check.

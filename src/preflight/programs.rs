@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use crate::child;
 use crate::model::config::ProxyConfig;
 use crate::outside::Clock;
 use crate::preflight::Finding;
-use crate::preflight::version::{output_of, version};
+use crate::preflight::version::{haproxy_version, version};
 use crate::regular_file;
 
 /// The oldest HAProxy that accepts the generated config.
@@ -18,9 +17,7 @@ const OLDEST: (u32, u32) = (2, 4);
 pub(super) fn haproxy(proxy: &ProxyConfig, clock: &dyn Clock) -> Finding {
     let binary = proxy.binary.display();
     let remedy = "install HAProxy 2.4 or later, or set load_balancer.binary to its path";
-    let mut command = Command::new(&proxy.binary);
-    command.arg("-v");
-    let Some(text) = output_of(command, clock) else {
+    let Some(text) = haproxy_version(proxy, clock) else {
         let why = if is_program(&proxy.binary) {
             "does not show its version"
         } else {

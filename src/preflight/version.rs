@@ -36,6 +36,13 @@ pub(super) fn output_of(mut command: Command, clock: &dyn Clock) -> Option<Strin
     status.success().then_some(text)
 }
 
+/// What HAProxy prints about its version.
+pub(super) fn haproxy_version(proxy: &ProxyConfig, clock: &dyn Clock) -> Option<String> {
+    let mut command = Command::new(&proxy.binary);
+    command.arg("-v");
+    output_of(command, clock)
+}
+
 /// Why no request can wake services without a replica; `None` if one can, or nothing is known.
 pub(super) fn cannot_wake(proxy: &ProxyConfig, clock: &dyn Clock) -> Option<String> {
     match proxy.mode {
@@ -44,9 +51,7 @@ pub(super) fn cannot_wake(proxy: &ProxyConfig, clock: &dyn Clock) -> Option<Stri
         ProxyMode::Container(_) => return None,
         ProxyMode::Process | ProxyMode::Systemd(_) => (),
     }
-    let mut command = Command::new(&proxy.binary);
-    command.arg("-v");
-    let (major, minor) = version(&output_of(command, clock)?)?;
+    let (major, minor) = version(&haproxy_version(proxy, clock)?)?;
     let (needs_major, needs_minor) = OLDEST_WAKING;
     ((major, minor) < OLDEST_WAKING).then(|| {
         format!(

@@ -13,7 +13,7 @@ use crate::model::reason::{AppliedRule, Rule};
 use crate::model::replica::{ContainerState, Health, Load, Replica};
 use crate::model::rollout::RolloutMemory;
 use crate::model::service::Service;
-use crate::model::sleep::{SleepMemory, SleepState};
+use crate::model::sleep::SleepState;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::{
     DrainStatus, LastScale, LoadPoint, Record, ReplicaState, ReplicaStatus, RolloutState,
@@ -209,8 +209,8 @@ fn sleep(snapshot: &Snapshot, plan: &Plan, memory: &ServiceMemory) -> Option<Sle
         ServiceTransition::Woken { by, .. } => Some(*by),
         _ => None,
     });
-    let SleepMemory { asleep, wake_up, .. } = memory.sleep;
-    let waking = wake_up.filter(|wake_up| !wake_up.is_ready).map(|wake_up| wake_up.since);
+    let asleep = memory.sleep.asleep;
+    let waking = memory.sleep.waking().map(|wake_up| wake_up.since);
     let state = match (asleep, waking) {
         (Some(_), _) if snapshot.replicas.is_empty() => SleepState::Asleep,
         (Some(_), _) => SleepState::FallingAsleep,

@@ -6,8 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -24,8 +23,6 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Of a token's file; one has about 90.
 const FILE_BYTES_MAX: u64 = 16 << 10;
 const TOKEN_BYTES_MAX: usize = 256;
-/// HAProxy's names are as long as the kernel allows, with zeros at their end.
-const NAME_BYTES: usize = 107;
 /// After a failed `accept`, as when no more files may be opened.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -71,7 +68,7 @@ impl AcmeServer {
         }
         if !self.has_abstract {
             let name = abstract_acme_socket(&self.socket);
-            let other = self.answer(listen(&name), &format_args!("@{name}"));
+            let other = self.answer(unix::listen_abstract(&name), &format_args!("@{name}"));
             self.has_abstract = other.is_ok();
             opened = opened.and(other);
         }
@@ -86,13 +83,6 @@ impl AcmeServer {
         let thread = thread::Builder::new().name("acme".to_owned()).stack_size(256 << 10);
         thread.spawn(body).map(drop).map_err(cannot)
     }
-}
-
-/// In the abstract namespace.
-fn listen(name: &str) -> io::Result<UnixListener> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(NAME_BYTES, 0);
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name(bytes)?)
 }
 
 /// One after the other: each is bounded in time, and there are a handful in 60 days.
