@@ -2,12 +2,15 @@
 //! deadline.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::http_client::tcp_agent;
-use crate::model::health::{HEALTH_HOST, HttpCheck};
+use crate::http_client::tls::{self, Tls};
+use crate::http_client::{fixed_agent, read_up_to, tcp_agent};
+use crate::model::endpoint::Endpoint;
+use crate::model::health::{CheckTls, HEALTH_HOST, HttpCheck};
 use crate::model::url;
 use crate::outside::{Error, Net, Result};
 
@@ -15,33 +18,98 @@ use crate::outside::{Error, Net, Result};
 const REST_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct SystemNet {
-    agent: Agent,
+    plain: Agent,
+    /// Made when it is first needed: the certificates of a host take some memory.
+    host_tls: LazyLock<Tls>,
+    unverified: LazyLock<Tls>,
 }
 
 impl SystemNet {
     pub(crate) fn new() -> SystemNet {
-        SystemNet { agent: tcp_agent(REST_BYTES_MAX) }
+        SystemNet {
+            plain: tcp_agent(REST_BYTES_MAX, None),
+            host_tls: LazyLock::new(Tls::of_host),
+            unverified: LazyLock::new(Tls::unverified),
+        }
+    }
+
+    /// The answer to a POST, whatever its status, with at most `longest_bytes` of its body. No error
+    /// names the address or a header, which may hold secrets.
+    pub(crate) fn post(
+        &self,
+        endpoint: &Endpoint,
+        (content_type, body): (&str, &[u8]),
+        longest_bytes: u64,
+        timeout: Duration,
+    ) -> Result<HttpAnswer> {
+        let mut request = with_headers(self.agent(endpoint)?.post(endpoint.url.expose()), endpoint);
+        if !endpoint.has_header("content-type") {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.config().timeout_global(Some(timeout)).build();
+        let mut response = request.send(body).map_err(|err| told(err, longest_bytes, timeout))?;
+        let retry_after = response.headers().get("retry-after");
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let status = response.status().as_u16();
+        // The status says whether it was taken: a body that breaks off changes nothing.
+        let body = read_up_to(&mut response.body_mut().as_reader(), longest_bytes);
+        let body = body.unwrap_or_default();
+        Ok(HttpAnswer { status, retry_after: retry_after.map(Duration::from_secs), body })
+    }
+
+    /// Of the connections that an address needs.
+    fn agent(&self, endpoint: &Endpoint) -> Result<Agent> {
+        if !endpoint.url.expose().starts_with("https://") {
+            return Ok(self.plain.clone());
+        }
+        self.with_tls(endpoint.ca.as_deref(), |tls| tcp_agent(REST_BYTES_MAX, Some(tls)))
+    }
+
+    fn with_tls(&self, ca: Option<&str>, agent: impl Fn(&Tls) -> Agent) -> Result<Agent> {
+        match ca {
+            None => Ok(agent(&self.host_tls)),
+            Some(pem) => {
+                let tls = Tls::of_ca(pem);
+                Ok(agent(&tls.map_err(|why| Error::new(format!("ca_file {why}")))?))
+            }
+        }
+    }
+
+    /// The agent of a check, and the address that it asks for.
+    fn checker(&self, to: SocketAddr, check: &HttpCheck) -> Result<(Agent, String)> {
+        let agent = |tls: &Tls| fixed_agent(to, Some(REST_BYTES_MAX), 0, Some(tls));
+        let name = check.server_name();
+        let port = to.port();
+        match &check.tls {
+            None => Ok((self.plain.clone(), format!("http://{to}{}", check.path))),
+            Some(CheckTls::Unverified) => {
+                Ok((agent(&self.unverified), format!("https://{name}:{port}{}", check.path)))
+            }
+            Some(CheckTls::Verified { ca }) => {
+                let agent = self.with_tls(ca.as_deref(), agent)?;
+                Ok((agent, format!("https://{name}:{port}{}", check.path)))
+            }
+        }
     }
 }
 
-impl SystemNet {
-    /// The status of the answer to a POST of JSON; its body is not read. No error names the
-    /// address, which may hold secrets.
-    pub(crate) fn post(&self, url: &str, body: &[u8], timeout: Duration) -> Result<u16> {
-        let request =
-            with_user(self.agent.post(url), url).header("content-type", "application/json");
-        let request = request.config().timeout_global(Some(timeout)).build();
-        let response = request.send(body).map_err(|err| told(err, 0, timeout))?;
-        Ok(response.status().as_u16())
-    }
+/// What a server answered to a POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpAnswer {
+    pub(crate) status: u16,
+    /// The header of this name, where it is a number of seconds.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Net for SystemNet {
     /// Does not read the body.
     fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16> {
-        let url = format!("http://{to}{}", check.path);
-        let mut request = self.agent.get(&url);
-        if !check.names_host() {
+        let (agent, url) = self.checker(to, check)?;
+        let scheme = if check.tls.is_some() { "https" } else { "http" };
+        let what = format!("GET {scheme}://{to}{}", check.path);
+        let mut request = agent.get(&url);
+        if check.host().is_none() {
             request = request.header("host", HEALTH_HOST);
         }
         for (name, value) in &check.headers {
@@ -50,10 +118,13 @@ impl Net for SystemNet {
         let request = request.config().timeout_global(Some(timeout)).build();
         let response = request.call().map_err(|err| match err {
             ureq::Error::Timeout(_) => {
-                Error::new(format!("GET {url}: no answer within {} ms", timeout.as_millis()))
+                Error::new(format!("{what}: no answer within {} ms", timeout.as_millis()))
             }
-            ureq::Error::Io(err) => Error::caused(format!("GET {url}"), err),
-            err => Error::caused(format!("GET {url}"), err),
+            ureq::Error::Io(err) => match tls::fault(&err) {
+                Some(why) => Error::new(format!("{what}: {why}")),
+                None => Error::caused(what, err),
+            },
+            err => Error::caused(what, err),
         })?;
         Ok(response.status().as_u16())
     }
@@ -63,12 +134,17 @@ impl Net for SystemNet {
         opened.map(drop).map_err(|err| Error::caused(format!("connect to {to}"), err))
     }
 
-    fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)> {
+    fn get(
+        &self,
+        endpoint: &Endpoint,
+        longest_bytes: u64,
+        timeout: Duration,
+    ) -> Result<(u16, Vec<u8>)> {
         let told = |err| told(err, longest_bytes, timeout);
-        if !url.starts_with("http://") {
-            return Err(Error::new("the address must start with http://"));
+        let mut request = with_headers(self.agent(endpoint)?.get(endpoint.url.expose()), endpoint);
+        if !endpoint.has_header("accept") {
+            request = request.header("accept", "application/json");
         }
-        let request = with_user(self.agent.get(url), url).header("accept", "application/json");
         let request = request.config().timeout_global(Some(timeout)).build();
         let mut response = request.call().map_err(told)?;
         let status = response.status().as_u16();
@@ -77,11 +153,20 @@ impl Net for SystemNet {
     }
 }
 
-/// Adds the user and password of the address. ureq would not decode `%2F` in them.
-fn with_user<B>(request: ureq::RequestBuilder<B>, address: &str) -> ureq::RequestBuilder<B> {
-    match url::basic(address) {
-        Some(basic) => request.header("authorization", basic),
-        None => request,
+/// Adds the headers of the endpoint, and the user and password of its address: ureq would not
+/// decode `%2F` in them.
+fn with_headers<B>(
+    mut request: ureq::RequestBuilder<B>,
+    endpoint: &Endpoint,
+) -> ureq::RequestBuilder<B> {
+    for (name, value) in &endpoint.headers {
+        request = request.header(name, value.expose());
+    }
+    match url::basic(endpoint.url.expose()) {
+        Some(basic) if !endpoint.has_header("authorization") => {
+            request.header("authorization", basic)
+        }
+        Some(_) | None => request,
     }
 }
 
@@ -98,7 +183,10 @@ fn told(err: ureq::Error, longest_bytes: u64, timeout: Duration) -> Error {
             Error::new("the address is invalid; write http://host:port/path")
         }
         ureq::Error::HostNotFound => Error::new("the host name of the address cannot be resolved"),
-        ureq::Error::Io(err) => Error::caused("no complete answer", err),
+        ureq::Error::Io(err) => match tls::fault(&err) {
+            Some(why) => Error::new(why),
+            None => Error::caused("no complete answer", err),
+        },
         err => Error::caused("the answer is not valid HTTP", err),
     }
 }
@@ -111,6 +199,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use crate::model::endpoint::Endpoint;
     use crate::net::SystemNet;
     use crate::outside::Net;
 
@@ -142,7 +231,9 @@ mod tests {
     fn get(url: &str) -> Result<(u16, String), String> {
         let (done, result) = mpsc::channel();
         let url = url.to_owned();
-        thread::spawn(move || done.send(SystemNet::new().get(&url, LONGEST, TIMEOUT)));
+        thread::spawn(move || {
+            done.send(SystemNet::new().get(&Endpoint::new(url), LONGEST, TIMEOUT))
+        });
         let result = result.recv_timeout(BOUND).expect("it ends soon after its deadline");
         let result = result.map(|(status, body)| (status, String::from_utf8(body).unwrap()));
         result.map_err(|err| err.to_string())
@@ -219,7 +310,7 @@ mod tests {
         });
         let (done, result) = mpsc::channel();
         let long = Duration::from_secs(20);
-        thread::spawn(move || done.send(SystemNet::new().get(&url, LONGEST, long)));
+        thread::spawn(move || done.send(SystemNet::new().get(&Endpoint::new(url), LONGEST, long)));
         let result = result.recv_timeout(long / 2).expect("it ends long before its deadline");
         (result.unwrap_err().to_string(), sent.recv_timeout(BOUND).unwrap())
     }

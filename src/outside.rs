@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
 use crate::model::config::Config;
+use crate::model::endpoint::Endpoint;
 use crate::model::health::HttpCheck;
 use crate::model::label_set::LabelSet;
 use crate::model::memory::Memory;
@@ -262,8 +263,13 @@ pub(crate) trait Net: Send + Sync {
     fn get_status(&self, to: SocketAddr, check: &HttpCheck, timeout: Duration) -> Result<u16>;
     fn connect(&self, to: SocketAddr, timeout: Duration) -> Result<()>;
     /// Status and body of the answer to GET, whatever the status. A body over `longest_bytes` is
-    /// an error. No error contains the URL, which may hold secrets.
-    fn get(&self, url: &str, longest_bytes: u64, timeout: Duration) -> Result<(u16, Vec<u8>)>;
+    /// an error. No error contains the URL or a header, which may hold secrets.
+    fn get(
+        &self,
+        endpoint: &Endpoint,
+        longest_bytes: u64,
+        timeout: Duration,
+    ) -> Result<(u16, Vec<u8>)>;
 }
 
 pub(crate) trait Store: Send + Sync {

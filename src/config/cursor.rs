@@ -289,18 +289,16 @@ impl<'a> Node<'a> {
         let section = self.section()?;
         let file = section.need("file", "the path of the file");
         section.done();
-        let file = file?;
-        let path = file.text()?;
+        file?.file().map(Secret::new)
+    }
+
+    /// The content of the file with this path.
+    pub(crate) fn file(&self) -> Option<String> {
+        let path = self.text()?;
         if !path.starts_with('/') {
-            return file.wrong("an absolute path");
+            return self.wrong("an absolute path");
         }
-        match (self.findings.around.file)(Path::new(&*path)) {
-            Ok(text) => Some(Secret::new(text)),
-            Err(message) => {
-                file.error(message);
-                None
-            }
-        }
+        (self.findings.around.file)(Path::new(&*path)).map_err(|message| self.error(message)).ok()
     }
 
     /// A number as written in the file.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::config::cursor::{Node, Section};
+use crate::config::endpoint;
 use crate::config::values;
-use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
-use crate::model::secret::Secret;
+use crate::model::health::{CheckTls, HealthCheck, HealthKind, HttpCheck};
 use crate::model::units;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,7 +41,7 @@ pub(crate) fn health(section: Option<Section>) -> HealthCheck {
 fn kind(section: &Section) -> HealthKind {
     let known = |word: &str| KINDS.into_iter().find(|kind| *kind == word);
     let word = section.get("type").and_then(|n| n.word("http, tcp, docker or none", known));
-    let http_only = ["path", "expect_status", "headers"];
+    let http_only = ["path", "expect_status", "headers", "scheme", "verify", "ca_file"];
     let word = match word {
         Some(word) => word,
         None if http_only.iter().any(|key| section.get(key).is_some()) => "http",
@@ -57,16 +57,34 @@ fn kind(section: &Section) -> HealthKind {
     match word {
         "http" => HealthKind::Http(HttpCheck {
             path: section.get("path").and_then(|n| path(&n)).unwrap_or_else(|| "/".to_owned()),
-            headers: headers(section.section("headers")),
+            headers: endpoint::headers(section.section("headers")),
             expect: section
                 .get("expect_status")
                 .and_then(|n| expect(&n))
                 .unwrap_or_else(|| vec![HttpCheck::EXPECT]),
+            tls: tls(section),
         }),
         "docker" => HealthKind::Docker,
         "none" => HealthKind::None,
         _ => HealthKind::Tcp,
     }
+}
+
+/// The keys `scheme`, `verify` and `ca_file`.
+fn tls(section: &Section) -> Option<CheckTls> {
+    let known = |word: &str| ["http", "https"].into_iter().find(|scheme| *scheme == word);
+    let scheme = section.get("scheme").and_then(|n| n.word("http or https", known));
+    let verifies = section.get("verify").and_then(|n| n.boolean()).unwrap_or(false);
+    if scheme != Some("https") {
+        section.unused("verify", "has no effect without scheme https");
+        section.unused("ca_file", "has no effect without scheme https");
+        return None;
+    }
+    if !verifies {
+        section.unused("ca_file", "has no effect without verify");
+        return Some(CheckTls::Unverified);
+    }
+    Some(CheckTls::Verified { ca: endpoint::ca_file(section, false) })
 }
 
 fn path(node: &Node) -> Option<String> {
@@ -93,34 +111,4 @@ fn expect(node: &Node) -> Option<Vec<(u16, u16)>> {
     };
     let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
     ranges.or_else(|| node.wrong(allowed))
-}
-
-pub(crate) const HEADER_NAME: &str = "a header name must consist of letters, digits and `-`";
-
-/// Whether it is a token of RFC 9110.
-pub(crate) fn is_header_name(name: &str) -> bool {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(token)
-}
-
-/// Printable ASCII, which every server accepts.
-pub(crate) fn header_value(node: &Node) -> Option<Secret> {
-    let value = node.secret()?;
-    if value.expose().bytes().all(|b| (b' '..=b'~').contains(&b)) {
-        return Some(value);
-    }
-    node.error("a header value must be printable ASCII on one line");
-    None
-}
-
-fn headers(section: Option<Section>) -> Vec<(String, Secret)> {
-    let mut out = Vec::new();
-    for (name, node) in section.map(|section| section.entries()).unwrap_or_default() {
-        if !is_header_name(name) {
-            node.bad_name(HEADER_NAME);
-        } else if let Some(value) = header_value(&node) {
-            out.push((name.to_owned(), value));
-        }
-    }
-    out
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::values;
+use crate::config::endpoint;
 use crate::model::behavior::{Amount, Behavior, Policy, Rules, Select};
 use crate::model::metric::{Field, Metric, Milli, Source};
 
@@ -70,9 +70,12 @@ fn field(section: &Section) -> Option<Field> {
 }
 
 fn http(section: &Section) -> Option<Source> {
-    let url = section.need("url", "the address of the document").and_then(|n| values::url(&n));
+    let endpoint = endpoint::metric(section, "the address of the document");
     let pointer = section.get("pointer").map(|n| pointer(&n));
-    Some(Source::Http { url: url?, pointer: pointer.unwrap_or_else(|| Some(String::new()))? })
+    Some(Source::Http {
+        endpoint: endpoint?,
+        pointer: pointer.unwrap_or_else(|| Some(String::new()))?,
+    })
 }
 
 fn pointer(node: &Node) -> Option<String> {
@@ -89,10 +92,10 @@ fn pointer(node: &Node) -> Option<String> {
 }
 
 fn prometheus(section: &Section) -> Option<Source> {
-    let url = section.need("url", "the address of Prometheus").and_then(|n| values::url(&n));
+    let endpoint = endpoint::metric(section, "the address of Prometheus");
     let query =
         section.need("query", "an instant query").and_then(|n| Some(n.text()?.into_owned()));
-    Some(Source::Prometheus { url: url?, query: query? })
+    Some(Source::Prometheus { endpoint: endpoint?, query: query? })
 }
 
 pub(crate) fn behavior(section: Option<Section>) -> Option<Behavior> {

@@ -6,6 +6,7 @@ mod container;
 mod cursor;
 mod daemon;
 pub(crate) mod diff;
+mod endpoint;
 mod front_door;
 mod health;
 pub(crate) mod host_name;

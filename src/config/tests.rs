@@ -217,7 +217,10 @@ fn health_checks() {
     let health = &web.services.values().next().unwrap().health;
     let path = "/up?x=1".to_owned();
     let expect = vec![HttpCheck::EXPECT];
-    assert_eq!(health.kind, HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect }));
+    assert_eq!(
+        health.kind,
+        HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect, tls: None })
+    );
     assert_eq!(
         check_good(&with(r#""type": "tcp""#)).services.values().next().unwrap().health.kind,
         HealthKind::Tcp

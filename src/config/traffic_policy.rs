@@ -5,8 +5,8 @@ use std::time::Duration;
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
+use crate::config::endpoint;
 use crate::config::front_door::networks;
-use crate::config::health;
 use crate::model::metric::{Field, Metric, Source};
 use crate::model::route::Network;
 use crate::model::secret::Secret;
@@ -189,11 +189,11 @@ fn rate_limit(section: Section) -> Option<ClientRateLimit> {
 fn headers(section: Option<Section>) -> Vec<(String, Option<Secret>)> {
     let mut out = Vec::new();
     for (name, node) in section.map(|section| section.entries()).unwrap_or_default() {
-        if !health::is_header_name(name) {
-            node.bad_name(health::HEADER_NAME);
+        if !endpoint::is_header_name(name) {
+            node.bad_name(endpoint::HEADER_NAME);
         } else if node.is_null() {
             out.push((name.to_owned(), None));
-        } else if let Some(value) = health::header_value(&node) {
+        } else if let Some(value) = endpoint::header_value(&node) {
             out.push((name.to_owned(), Some(value)));
         }
     }

@@ -54,8 +54,7 @@ pub(crate) fn secret_url(node: &Node) -> Option<Secret> {
     Some(url)
 }
 
-/// plimsoll has no TLS client: it asks services on this host or in a private network.
-const URL: &str = r#"an address like "http://127.0.0.1:9000/path" (plain http)"#;
+const URL: &str = r#"an address like "http://127.0.0.1:9000/path" or "https://name/path""#;
 
 pub(crate) fn url(node: &Node) -> Option<String> {
     let text = node.text()?;

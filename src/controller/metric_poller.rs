@@ -134,6 +134,7 @@ mod tests {
     use crate::config;
     use crate::controller::metric_poller::{AT_ONCE, Evaluation, MetricPoller};
     use crate::model::config::Config;
+    use crate::model::endpoint::Endpoint;
     use crate::model::metric::{Metric, Milli, Source};
     use crate::model::service::Service;
     use crate::model::time::Moment;
@@ -158,7 +159,7 @@ mod tests {
     }
 
     fn http(url: &str) -> Source {
-        Source::Http { url: url.to_owned(), pointer: String::new() }
+        Source::Http { endpoint: Endpoint::new(url), pointer: String::new() }
     }
 
     fn next(at: u64, interval: Duration) -> Evaluation {

@@ -91,6 +91,7 @@ mod tests {
     use crate::controller::prober::Prober;
     use crate::daemon::inbox::Incoming;
     use crate::daemon::probe_threads::{ProbeThreads, cause};
+    use crate::model::endpoint::Endpoint;
     use crate::model::event::{Event, Kind};
     use crate::model::health::HttpCheck;
     use crate::model::metric_event::ProbeFailureReason;
@@ -126,7 +127,7 @@ mod tests {
                 Answer::Bug => panic!("a planted bug"),
             }
         }
-        fn get(&self, _: &str, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
+        fn get(&self, _: &Endpoint, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
             unreachable!("a probe reads no body")
         }
     }

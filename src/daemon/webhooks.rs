@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::daemon::spawn::spawn;
 use crate::model::config::Webhook;
+use crate::model::endpoint::Endpoint;
 use crate::model::event::{Entry, Event, Kind, is_meant};
 use crate::model::{units, url};
 use crate::net::SystemNet;
@@ -69,7 +70,7 @@ impl WebhookSender {
         let (ends, ended) = mpsc::sync_channel(1);
         let mut post = Post {
             at,
-            url: webhook.url.expose().to_owned(),
+            endpoint: Endpoint::new(webhook.url.expose()),
             net: SystemNet::new(),
             patience,
             telemetry: telemetry.clone(),
@@ -110,7 +111,7 @@ pub(crate) fn end(hooks: Vec<WebhookSender>) {
 
 struct Post {
     at: usize,
-    url: String,
+    endpoint: Endpoint,
     net: SystemNet,
     patience: RetryPolicy,
     telemetry: Arc<Telemetry>,
@@ -158,7 +159,9 @@ impl Post {
     }
 
     fn once(&self, entry: &Entry) -> Tried {
-        match self.net.post(&self.url, entry.json.as_bytes(), self.patience.timeout) {
+        let body = ("application/json", entry.json.as_bytes());
+        let answer = self.net.post(&self.endpoint, body, 0, self.patience.timeout);
+        match answer.map(|answer| answer.status) {
             Ok(200..=299) => Tried::Taken,
             // Not in time, too many at once: that may be otherwise soon.
             Ok(status @ (408 | 429 | 500..=599)) => Tried::Failed(format!("it answered {status}")),
@@ -198,7 +201,7 @@ impl Post {
 
     /// The URL's path often contains a secret, so only its host is shown.
     fn name(&self) -> String {
-        format!("notifications[{}] at {}", self.at, url::host(&self.url))
+        format!("notifications[{}] at {}", self.at, url::host(self.endpoint.url.expose()))
     }
 }
 

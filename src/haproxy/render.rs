@@ -2,7 +2,7 @@
 //! addresses and numbers are typed, paths and texts are quoted.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::haproxy::front_door::SharedSettings;
@@ -10,7 +10,7 @@ use crate::haproxy::quoting::{format_text, quoted};
 use crate::haproxy::{policy, wake};
 use crate::model::config::ProxyConfig;
 use crate::model::hash::fnv1a;
-use crate::model::health::{HEALTH_HOST, HealthKind};
+use crate::model::health::{HEALTH_HOST, HealthKind, HttpCheck};
 use crate::model::proxy::{Backend, KEEP_ALIVE, Routes};
 use crate::model::service::{Listen, Retry};
 use crate::model::traffic_policy::Protocol;
@@ -297,7 +297,7 @@ fn render_backend(
         let path = quoted(&http.path);
         let _ = writeln!(out, "    option httpchk");
         let _ = write!(out, "    http-check send meth GET uri {path} ver HTTP/1.1");
-        if !http.names_host() {
+        if http.host().is_none() {
             let _ = write!(out, " hdr Host {HEALTH_HOST}");
         }
         for (name, value) in &http.headers {
@@ -328,11 +328,24 @@ pub(crate) fn server_options(backend: &Backend) -> String {
     let is_alone = backend.is_single || backend.servers.len() == 1;
     let own = policy::server_options(backend);
     let observe = if is_alone { "" } else { " observe layer4 error-limit 1 on-error mark-down" };
+    let tls = match &health.kind {
+        HealthKind::Http(http) => http.tls.as_ref().map(|_| check_tls(http)).unwrap_or_default(),
+        HealthKind::Tcp | HealthKind::Docker | HealthKind::None => String::new(),
+    };
     format!(
-        "check{port} inter {interval}ms fastinter 1s downinter 500ms fall {} rise {} \
+        "check{port}{tls} inter {interval}ms fastinter 1s downinter 500ms fall {} rise {} \
          pool-max-conn -1 pool-purge-delay 5s{observe}{own}",
         health.unhealthy_after, health.healthy_after
     )
+}
+
+/// HAProxy's own check looks at no certificate, whatever `verify` says: it may not be able to read
+/// the operator's CA, and our probe decides on health.
+fn check_tls(http: &HttpCheck) -> String {
+    let name = http.server_name();
+    let is_name = name.parse::<IpAddr>().is_err() && !name.starts_with('[');
+    let sni = if is_name { format!(" check-sni {}", quoted(name)) } else { String::new() };
+    format!(" check-ssl verify none{sni}")
 }
 
 /// The address in a `bind` line that we rendered.
@@ -446,6 +459,7 @@ mod tests {
                         ("X-A'".to_owned(), Secret::new("c".to_owned())),
                     ],
                     expect: vec![(200, 299), (401, 401)],
+                    tls: None,
                 }),
                 port: Some(81),
                 timeout: Duration::from_millis(1500),

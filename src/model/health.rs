@@ -1,5 +1,6 @@
 //! Health checks: how a replica shows that it can serve.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::secret::Secret;
@@ -56,14 +57,35 @@ pub(crate) struct HttpCheck {
     pub(crate) headers: Vec<(String, Secret)>,
     /// Ranges, both ends included.
     pub(crate) expect: Vec<(u16, u16)>,
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<CheckTls>,
+}
+
+/// What an HTTPS check demands of the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckTls {
+    /// Nothing, as Kubernetes' probes.
+    Unverified,
+    /// Signed by one of these, in PEM (`None`: by one that the host trusts), for the `Host` of the
+    /// check.
+    Verified { ca: Option<Arc<str>> },
 }
 
 impl HttpCheck {
     pub(crate) const EXPECT: (u16, u16) = (200, 399);
 
-    /// Then it is not `HEALTH_HOST`.
-    pub(crate) fn names_host(&self) -> bool {
-        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    /// The `Host` of the check, if its headers name one; else it is `HEALTH_HOST`.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let own = headers.find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        own.map(|(_, value)| value.expose())
+    }
+
+    /// The host without its port: the name that a certificate has to be for.
+    pub(crate) fn server_name(&self) -> &str {
+        let host = self.host().unwrap_or(HEALTH_HOST);
+        let end = host.rfind(':').filter(|at| !host[*at..].contains(']'));
+        &host[..end.unwrap_or(host.len())]
     }
 
     pub(crate) fn expects(&self, status: u16) -> bool {

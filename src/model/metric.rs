@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::url;
+use crate::model::endpoint::Endpoint;
 
 /// Thousandths of a metric's own unit, as Kubernetes counts quantities: sums stay exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +36,9 @@ pub(crate) enum Source {
     Haproxy(Field),
     /// A number in a JSON document, for the service as a whole. `pointer` is RFC 6901's; empty is
     /// the document itself.
-    Http { url: String, pointer: String },
+    Http { endpoint: Endpoint, pointer: String },
     /// The value of an instant query, for the service as a whole.
-    Prometheus { url: String, query: String },
+    Prometheus { endpoint: Endpoint, query: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,12 +83,10 @@ impl fmt::Display for Source {
         f.write_str(self.name())?;
         match self {
             Source::Cpu | Source::Memory | Source::Haproxy(_) => Ok(()),
-            Source::Http { url, pointer } if pointer.is_empty() => {
-                write!(f, " {}", url::plain(url))
-            }
-            Source::Http { url, pointer } => write!(f, " {} {pointer}", url::plain(url)),
-            Source::Prometheus { url, query } => {
-                write!(f, " {} {}", url::plain(url), shortened(query, QUERY_SHOWN))
+            Source::Http { endpoint, pointer } if pointer.is_empty() => write!(f, " {endpoint}"),
+            Source::Http { endpoint, pointer } => write!(f, " {endpoint} {pointer}"),
+            Source::Prometheus { endpoint, query } => {
+                write!(f, " {endpoint} {}", shortened(query, QUERY_SHOWN))
             }
         }
     }
@@ -135,6 +133,7 @@ impl fmt::Display for Reading {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::endpoint::Endpoint;
     use crate::model::metric::{Milli, Source, shortened};
 
     #[test]
@@ -146,10 +145,10 @@ mod tests {
 
     #[test]
     fn a_source_is_shown_without_secrets() {
-        let url = "http://me:pass@a/b?c".to_owned();
-        let http = Source::Http { url: url.clone(), pointer: "/d".to_owned() };
+        let endpoint = Endpoint::new("http://me:pass@a/b?c");
+        let http = Source::Http { endpoint: endpoint.clone(), pointer: "/d".to_owned() };
         assert_eq!(http.to_string(), "http http://a/b /d");
-        let prometheus = Source::Prometheus { url, query: "x".repeat(81) };
+        let prometheus = Source::Prometheus { endpoint, query: "x".repeat(81) };
         let want = format!("prometheus http://a/b {}…", "x".repeat(80));
         assert_eq!(prometheus.to_string(), want);
     }

@@ -396,7 +396,12 @@ mod tests {
         let always = Timetable::always(Bounds::exactly(1));
         let mut service = Service::new(ServiceName::new("web").unwrap(), container, 80, always);
         let path = "/up".to_owned();
-        let http = HealthKind::Http(HttpCheck { path, headers: Vec::new(), expect: Vec::new() });
+        let http = HealthKind::Http(HttpCheck {
+            path,
+            headers: Vec::new(),
+            expect: Vec::new(),
+            tls: None,
+        });
         let check = |service: &Service| {
             let HealthCheck { kind, port, .. } = Backend::of(service, Vec::new()).health;
             (matches!(kind, HealthKind::Http(_)), port)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Printed, it is `***`. Code that needs the text calls a method that can be searched for.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Secret(String);
 
 impl Secret {

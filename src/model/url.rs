@@ -16,7 +16,7 @@ pub(crate) fn host(url: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// What is wrong with an address of plain HTTP.
+/// What is wrong with an address of HTTP or HTTPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     NoAddress,
@@ -27,7 +27,8 @@ pub(crate) enum Fault {
 /// Only what can be read in one way is taken: user and password, of which no `@`, `/`, `?` or `#`
 /// is a part, then a host, perhaps a port, and no `@` behind them.
 pub(crate) fn check(url: &str) -> Result<(), Fault> {
-    let rest = url.strip_prefix("http://").ok_or(Fault::NoAddress)?;
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let rest = rest.ok_or(Fault::NoAddress)?;
     if !url.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Fault::NoAddress);
     }
@@ -141,6 +142,8 @@ mod tests {
     fn only_an_address_that_can_be_read_in_one_way_is_one() {
         for url in [
             "http://a",
+            "https://a",
+            "https://me:pass@a:9/b",
             "http://a:9/b?c=d#e",
             "http://me@a",
             "http://me:pass@a:9/b",
@@ -156,8 +159,9 @@ mod tests {
         for url in [
             "",
             "a",
-            "https://a",
+            "ftp://a",
             "http://",
+            "https://",
             "http:///b",
             "http://:9/",
             "http://me@",
@@ -178,6 +182,7 @@ mod tests {
         }
         for url in [
             "http://me:SEC/RET@a/",
+            "https://me:SEC/RET@a/",
             "http://me:12/34@a",
             "http://me:SEC?RET@a",
             "http://me:SEC#RET@a",

@@ -26,6 +26,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
+    use crate::model::endpoint::Endpoint;
     use crate::model::health::{HealthCheck, HealthKind, HttpCheck};
     use crate::observe::health::probe;
     use crate::outside::{Net, Result};
@@ -40,7 +41,7 @@ mod tests {
         fn connect(&self, _: SocketAddr, _: Duration) -> Result<()> {
             unreachable!("a request is made")
         }
-        fn get(&self, _: &str, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
+        fn get(&self, _: &Endpoint, _: u64, _: Duration) -> Result<(u16, Vec<u8>)> {
             unreachable!("a probe reads no body")
         }
     }
@@ -51,7 +52,7 @@ mod tests {
             let path = "/up".to_owned();
             let headers = Vec::new();
             let expect = expect.to_vec();
-            let kind = HealthKind::Http(HttpCheck { path, headers, expect });
+            let kind = HealthKind::Http(HttpCheck { path, headers, expect, tls: None });
             HealthCheck { kind, port: Some(81), ..HealthCheck::default() }
         };
         let address = "10.0.0.2:80".parse().unwrap();

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::model::endpoint::Endpoint;
 use crate::model::metric::{Milli, shortened};
 use crate::observe::metric::{ANSWER_BYTES_MAX, milli, milli_of_text};
 use crate::outside::{Error, Net, Result};
 
-pub(crate) fn ask(net: &dyn Net, url: &str, pointer: &str, timeout: Duration) -> Result<Milli> {
-    let (status, body) = net.get(url, ANSWER_BYTES_MAX, timeout)?;
+pub(crate) fn ask(
+    net: &dyn Net,
+    endpoint: &Endpoint,
+    pointer: &str,
+    timeout: Duration,
+) -> Result<Milli> {
+    let (status, body) = net.get(endpoint, ANSWER_BYTES_MAX, timeout)?;
     if !(200..=299).contains(&status) {
         return Err(Error::new(format!("the endpoint answered {status}; expected 200 to 299")));
     }
@@ -68,6 +74,7 @@ const NAME_SHOWN: usize = 40;
 mod tests {
     use std::time::Duration;
 
+    use crate::model::endpoint::Endpoint;
     use crate::model::metric::Milli;
     use crate::observe::metric::http::ask;
     use crate::observe::metric::scripted::Scripted;
@@ -75,7 +82,7 @@ mod tests {
     #[track_caller]
     fn check(status: u16, body: &str, pointer: &str, want: Result<u64, &str>) {
         let net = Scripted::new(status, body);
-        let got = ask(&net, "http://a/b", pointer, Duration::from_secs(1));
+        let got = ask(&net, &Endpoint::new("http://a/b"), pointer, Duration::from_secs(1));
         let got = got.map_err(|err| err.to_string());
         match want {
             Ok(milli) => assert_eq!(got, Ok(Milli(milli)), "{pointer} of {body}"),

@@ -38,8 +38,8 @@ pub(crate) struct RemoteReading {
 /// Asks a remote source once.
 pub(crate) fn ask(net: &dyn Net, source: &Source, timeout: Duration) -> Result<Milli> {
     match source {
-        Source::Http { url, pointer } => http::ask(net, url, pointer, timeout),
-        Source::Prometheus { url, query } => prometheus::ask(net, url, query, timeout),
+        Source::Http { endpoint, pointer } => http::ask(net, endpoint, pointer, timeout),
+        Source::Prometheus { endpoint, query } => prometheus::ask(net, endpoint, query, timeout),
         Source::Cpu | Source::Memory | Source::Haproxy(_) => {
             unreachable!("{source} is not read over the network")
         }
@@ -227,6 +227,7 @@ pub(crate) mod scripted {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use crate::model::endpoint::Endpoint;
     use crate::model::health::HttpCheck;
     use crate::observe::metric::ANSWER_BYTES_MAX;
     use crate::outside::{Net, Result};
@@ -256,9 +257,14 @@ pub(crate) mod scripted {
             unreachable!("no replica is asked")
         }
 
-        fn get(&self, url: &str, longest: u64, timeout: Duration) -> Result<(u16, Vec<u8>)> {
+        fn get(
+            &self,
+            endpoint: &Endpoint,
+            longest: u64,
+            timeout: Duration,
+        ) -> Result<(u16, Vec<u8>)> {
             assert_eq!((longest, timeout), (ANSWER_BYTES_MAX, Duration::from_secs(1)));
-            self.asked.lock().unwrap().push(url.to_owned());
+            self.asked.lock().unwrap().push(endpoint.url.expose().to_owned());
             Ok((self.status, self.body.clone().into_bytes()))
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::model::endpoint::Endpoint;
 use crate::model::metric::{Milli, shortened};
 use crate::model::url;
 use crate::observe::metric::{ANSWER_BYTES_MAX, milli_of_text};
@@ -37,8 +38,9 @@ struct Series {
 /// Characters of Prometheus' own message that are shown.
 const WORDS_SHOWN: usize = 200;
 
-pub(crate) fn ask(net: &dyn Net, base: &str, query: &str, timeout: Duration) -> Result<Milli> {
-    let (status, body) = net.get(&address(base, query)?, ANSWER_BYTES_MAX, timeout)?;
+pub(crate) fn ask(net: &dyn Net, base: &Endpoint, query: &str, timeout: Duration) -> Result<Milli> {
+    let endpoint = base.at(address(base.url.expose(), query)?);
+    let (status, body) = net.get(&endpoint, ANSWER_BYTES_MAX, timeout)?;
     let answer = serde_json::from_slice::<PrometheusResponse>(&body);
     if let Ok(PrometheusResponse { error: Some(words), .. }) = &answer {
         return Err(Error::new(format!("prometheus says: {}", shortened(words, WORDS_SHOWN))));
@@ -94,6 +96,7 @@ fn only(series: Vec<Series>) -> Result<PrometheusSample> {
 mod tests {
     use std::time::Duration;
 
+    use crate::model::endpoint::Endpoint;
     use crate::model::metric::Milli;
     use crate::observe::metric::prometheus::ask;
     use crate::observe::metric::scripted::Scripted;
@@ -101,7 +104,7 @@ mod tests {
     #[track_caller]
     fn check(status: u16, body: &str, want: Result<u64, &str>) {
         let net = Scripted::new(status, body);
-        let got = ask(&net, "http://p:9090", "up", Duration::from_secs(1));
+        let got = ask(&net, &Endpoint::new("http://p:9090"), "up", Duration::from_secs(1));
         match want {
             Ok(milli) => assert_eq!(got.map_err(|e| e.to_string()), Ok(Milli(milli)), "{body}"),
             Err(why) => {
@@ -123,13 +126,16 @@ mod tests {
         let path = "/api/v1/query?query=sum%28rate%28x%7Ba%3D%22b%26c%22%7D%5B1m%5D%29%29";
         for base in ["http://p:9090", "http://p:9090/", "http://p/a/b", "http://p/a/b//"] {
             let net = Scripted::new(500, "");
-            ask(&net, base, r#"sum(rate(x{a="b&c"}[1m]))"#, Duration::from_secs(1)).unwrap_err();
+            ask(&net, &Endpoint::new(base), r#"sum(rate(x{a="b&c"}[1m]))"#, Duration::from_secs(1))
+                .unwrap_err();
             let base = base.trim_end_matches('/');
             assert_eq!(net.asked(), [format!("{base}{path}")]);
         }
         for base in ["http://p?x=secret", "http://p/#secret"] {
             let net = Scripted::new(200, "");
-            let err = ask(&net, base, "up", Duration::from_secs(1)).unwrap_err().to_string();
+            let err = ask(&net, &Endpoint::new(base), "up", Duration::from_secs(1))
+                .unwrap_err()
+                .to_string();
             assert!(err.contains("has no `?` and no `#`") && !err.contains("secret"), "{err}");
             assert_eq!(net.asked(), [""; 0]);
         }
