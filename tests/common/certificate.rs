@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Certificate and key for these names, each in PEM, valid for 30 days. The first name is the
@@ -28,4 +30,25 @@ pub(crate) fn shown_subject(address: &str, args: &[&str]) -> String {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let subject = text.lines().find_map(|line| line.strip_prefix("subject="));
     subject.map(|name| name.replace(' ', "")).unwrap_or_default()
+}
+
+/// A CA, and a certificate with its key that it signed for `localhost` and 127.0.0.1: each in PEM.
+pub(crate) fn signed_by_ca(dir: &Path) -> (String, String, String) {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let new = |subject: &str, cert: &str, key: &str, more: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+        openssl.args(["-nodes", "-days", "30", "-subj", subject, "-out", cert, "-keyout", key]);
+        let out = openssl.args(more).output().expect("openssl runs");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = |path: &str| fs::read_to_string(path).expect("openssl wrote it");
+        (text(cert), text(key))
+    };
+    let [ca, ca_key, cert, key] = ["ca.pem", "ca.key", "leaf.pem", "leaf.key"].map(at);
+    let (ca_pem, _) = new("/CN=a test's CA", &ca, &ca_key, &[]);
+    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+    let constraints = "basicConstraints=critical,CA:FALSE";
+    let more = ["-CA", &ca, "-CAkey", &ca_key, "-addext", names, "-addext", constraints];
+    let (cert_pem, key_pem) = new("/CN=localhost", &cert, &key, &more);
+    (ca_pem, cert_pem, key_pem)
 }

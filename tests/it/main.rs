@@ -67,5 +67,6 @@ mod swarm;
 mod telemetry;
 mod terminal;
 mod tidy;
+mod tls;
 mod traffic_policy;
 mod upgrade;

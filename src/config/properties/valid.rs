@@ -227,6 +227,8 @@ fn health(random: &mut Random) -> Spec {
             let value = Spec::Secret(if r.one_in(3) { String::new() } else { "a b~".to_owned() });
             Spec::Ordered(vec![("X-Key!".to_owned(), value), ("Host".to_owned(), text("a.b"))])
         });
+        keys.or("scheme", text("http"), |_| text("https"));
+        keys.or("verify", Spec::Bool(false), flag);
     }
     keys.may("port", |r| number(r.within(1, 65_535)));
     let interval = keys.random.within(100, HOUR);
