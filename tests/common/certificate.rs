@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-/// Certificate and key for these names, each in PEM, valid for 30 days. The first name is the
+/// Certificate and key for these names or addresses, each in PEM, valid for 30 days. The first name is the
 /// subject's.
 pub(crate) fn self_signed(names: &[&str]) -> (String, String) {
-    let all: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+    let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+    let all: Vec<String> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
     openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={}", names[0]), "-addext"]);

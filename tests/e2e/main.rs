@@ -36,6 +36,7 @@ mod raw_http;
 mod fault_proxy;
 #[path = "../common/real_clients.rs"]
 mod real_clients;
+mod registry;
 mod renaming;
 mod replacing;
 mod restarts;
