@@ -1,6 +1,7 @@
 //! The nouns. Plain data: no I/O, no clock, no threads, no logging.
 
 pub(crate) mod action;
+pub(crate) mod base64;
 pub(crate) mod behavior;
 pub(crate) mod bounds;
 pub(crate) mod certificate;

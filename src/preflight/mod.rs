@@ -6,6 +6,7 @@ pub(crate) mod live;
 pub(crate) mod lock;
 mod places;
 mod programs;
+mod registries;
 mod version;
 #[cfg(test)]
 mod tests;
@@ -120,6 +121,7 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     if listed.is_ok() {
         found.extend(changes(config, &engine));
         found.extend(images(config, &engine));
+        found.extend(registries::findings(config, &engine));
         found.extend(containers(config, &engine));
         found.extend(swarm(config, &engine));
         let containers = listed.unwrap_or_default().containers;
