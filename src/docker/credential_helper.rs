@@ -200,4 +200,4 @@ fn own_words(out: &[u8], err: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -67,7 +67,7 @@ impl RegistryAuth {
             (Some(_), true) => format!("{message}; {host} was asked as {source}"),
             (None, true) => format!("{message}; {host} was asked {source}; {remedy}"),
             _ if !has(&REFUSALS) => message.to_owned(),
-            (Some(_), _) => format!("{message}; {host} did not give it to {source}; {remedy}"),
+            (Some(_), _) => format!("{message}; {host} refused {source}; {remedy}"),
             (None, _) => format!("{message}; {host} was asked {source}; {remedy}"),
         }
     }

@@ -56,6 +56,7 @@ mod naming;
 mod notify;
 mod ownership;
 mod raw_http;
+mod registry_auth;
 mod zones;
 mod readme;
 mod release;

@@ -449,6 +449,7 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         let mut keys = Keys::new(r);
         keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
         keys.or("timeout", ms(30 * SECOND), |r| span(r, SECOND, 600 * SECOND));
+        keys.may("config", |r| path(r, 500));
         keys.done()
     });
     keys.may("api", |r| {

@@ -281,7 +281,7 @@ fn a_broken_file_is_refused_with_the_place_and_no_value() {
         ),
         (
             "{\n  \"auths\": {\"a\": {\"auth\": s3cret}}\n}",
-            "is not JSON: expected value at line 2 column 28",
+            "is not JSON: expected value at line 2 column 27",
         ),
         ("s3cret", "is not JSON: expected value at line 1 column 1"),
         ("[\"s3cret\"]", "must be an object"),
