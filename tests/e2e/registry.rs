@@ -10,8 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::{fs, io};
 
 use crate::certificate::self_signed;
-use crate::daemon::{Dir, reached, secs};
-use crate::testbed::{IMAGE, free_port};
+use crate::daemon::{Daemon, Dir, PLIMSOLL, plimsoll, reached, secs};
+use crate::docker::with_image;
+use crate::testbed::{IMAGE, Testbed, free_port};
 
 /// A user of the registry. It takes bcrypt hashes only, which neither openssl nor std makes.
 #[derive(Clone, Copy)]
@@ -188,6 +189,173 @@ fn docker(args: &[&str]) -> String {
     let out = Command::new("docker").args(args).output().unwrap();
     assert!(out.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
+}
+
+/// A testbed whose service has an image of this registry, and whose daemon finds credentials in
+/// this file.
+fn with_logins(name: &str, image: &str, file: &Path) -> Testbed {
+    let testbed = Testbed::new(name);
+    let config = with_image(&testbed, image);
+    let text = fs::read_to_string(&config).unwrap();
+    let docker = format!(r#""docker": {{ "config": "{}", "#, file.display());
+    let text = text.replace(r#""docker": { "#, &docker);
+    let text = text.replace(r#""log_level": "debug""#, r#""log_level": "trace""#);
+    assert!(text.contains(&docker), "{text}");
+    fs::write(&config, text).unwrap();
+    testbed
+}
+
+fn start_with_helpers(testbed: &Testbed, helpers: &Path) -> Daemon {
+    let mut program = Command::new(PLIMSOLL);
+    program.env("PATH", format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", helpers.display()));
+    Daemon::start_by(program, &testbed.dir.join("config.json"), &[])
+}
+
+/// Neither the passwords nor what they are encoded to: user and password in base64 at any place,
+/// and the header that Docker gets.
+#[track_caller]
+fn check_no_secret(testbed: &Testbed, daemon: &Daemon) {
+    let config = testbed.dir.join("config.json");
+    let config = config.to_str().unwrap();
+    let mut texts = vec![daemon.lines().join("\n")];
+    for args in [&["status", "--json"][..], &["events"], &["explain", &testbed.service]] {
+        let out = plimsoll(&[args, &["--config", config]].concat());
+        texts.push(String::from_utf8([out.stdout, out.stderr].concat()).unwrap());
+    }
+    for name in ["state/state.json", "state/events.jsonl"] {
+        texts.push(fs::read_to_string(testbed.dir.join(name)).unwrap());
+    }
+    let command_line = fs::read(format!("/proc/{}/cmdline", daemon.pid())).unwrap();
+    texts.push(String::from_utf8(command_line).unwrap());
+    for text in texts {
+        assert!(!text.is_empty());
+        for secret in [ROBOT.password, ROTATED.password, "cm9ib3Q6", "eyJ1c2VybmFtZSI6", "WRONG"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+fn drop_image(testbed: &Testbed, image: &str) {
+    testbed.clean_up();
+    drop(testbed.docker(&["rmi", image]));
+}
+
+#[test]
+fn an_image_is_pulled_with_what_docker_login_wrote_and_a_new_password_counts_at_once() {
+    let mut registry = Registry::start(Some(ROBOT), Tls::Verified);
+    let folder = registry.dir.join("client");
+    registry.log_in(&folder);
+    let file = folder.join("config.json");
+    let image = registry.push(IMAGE, "shop/web:1").image;
+    let testbed = with_logins("login", &image, &file);
+    let daemon = Daemon::start(&testbed.dir.join("config.json"));
+    daemon.wait(&["kind=image.pulled", &image], secs(60));
+    testbed.wait_serving(2, secs(30), &daemon);
+    assert!(registry.log().contains("auth.user.name=robot"), "{}", registry.log());
+    check_no_secret(&testbed, &daemon);
+
+    // The registry has a new password, and the image is gone.
+    registry.change_login(ROTATED);
+    let from = daemon.lines().len();
+    drop_image(&testbed, &image);
+    let words = format!(
+        "; {} refused user \\\"robot\\\" of {}; check the image's name, and log in again: `docker \
+         login {}` as the daemon's user",
+        registry.address,
+        file.display(),
+        registry.address
+    );
+    daemon.wait_from(from, &["kind=replica.failed", "unauthorized", &words], secs(60));
+    registry.log_in(&folder);
+    daemon.wait_from(from, &["kind=image.pulled", &image], secs(60));
+    testbed.wait_serving(2, secs(30), &daemon);
+    check_no_secret(&testbed, &daemon);
+    for line in daemon.lines().iter().filter(|line| line.contains("unauthorized")).take(1) {
+        println!("{line}");
+    }
+    drop(daemon);
+    drop_image(&testbed, &image);
+}
+
+#[test]
+fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_looked_for() {
+    let registry = Registry::start(Some(ROBOT), Tls::Verified);
+    let image = registry.push(IMAGE, "shop/web:2").image;
+    let helpers = registry.dir.join("helpers");
+    fs::create_dir(&helpers).unwrap();
+    let answer = |password: &str| {
+        format!(r#"echo '{{"ServerURL": "", "Username": "robot", "Secret": "{password}"}}'"#)
+    };
+    let gives =
+        format!(r#"[ "$1 $(cat)" = "get {}" ] && {}"#, registry.address, answer(ROBOT.password));
+    for (name, script) in [
+        ("gives", gives.as_str()),
+        ("wrong", &answer("WRONG")),
+        ("none", "echo 'credentials not found in native keychain'; exit 1"),
+        ("hangs", "exec sleep 600"),
+    ] {
+        let path = helpers.join(format!("docker-credential-{name}"));
+        // By a process of its own, so that no fork of this one has it open.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"";
+        let mut shell = Command::new("sh");
+        assert!(shell.args(["-c", write]).arg(path).arg(script).status().unwrap().success());
+    }
+    let file = registry.dir.join("logins.json");
+    let logins = |name: &str| {
+        format!(r#"{{"auths": {{}}, "credHelpers": {{"{}": "{name}"}}}}"#, registry.address)
+    };
+    let [address, shown] = [&registry.address, &file.display().to_string()];
+    let again = format!("log in again: `docker login {address}` as the daemon's user");
+    let login = format!("log in: `docker login {address}` as the daemon's user");
+    let none = format!("{address} was asked without credentials: ");
+    for (name, content, words) in [
+        (
+            "wrong",
+            logins("wrong"),
+            format!(
+                "{address} refused user \\\"robot\\\" of docker-credential-wrong, which {shown} \
+                 names; check the image's name, and {again}"
+            ),
+        ),
+        (
+            "none",
+            logins("none"),
+            format!("{none}docker-credential-none, which {shown} names, has none; {login}"),
+        ),
+        ("empty", "{}".to_owned(), format!("{none}{shown} has none for it; {login}")),
+        (
+            "broken",
+            "{\"auths\":\n  WRONG}".to_owned(),
+            format!("{none}{shown} is not JSON: expected value at line 2 column 3; correct that"),
+        ),
+        (
+            "absent",
+            logins("desktop"),
+            format!("{none}docker-credential-desktop is not in PATH ({}:/", helpers.display()),
+        ),
+        (
+            "hangs",
+            logins("hangs"),
+            format!(
+                "{none}docker-credential-hangs did not end within 30 s and was killed ({shown} \
+                 names it); correct that; `plimsoll doctor` checks it"
+            ),
+        ),
+    ] {
+        fs::write(&file, content).unwrap();
+        let testbed = with_logins(name, &image, &file);
+        let daemon = start_with_helpers(&testbed, &helpers);
+        let at = daemon.wait(&["kind=replica.failed", &words], secs(60));
+        println!("{name}: {}", daemon.lines()[at]);
+    }
+    fs::write(&file, logins("gives")).unwrap();
+    let testbed = with_logins("gives", &image, &file);
+    let daemon = start_with_helpers(&testbed, &helpers);
+    daemon.wait(&["kind=image.pulled", &image], secs(120));
+    testbed.wait_serving(2, secs(30), &daemon);
+    check_no_secret(&testbed, &daemon);
+    drop(daemon);
+    drop_image(&testbed, &image);
 }
 
 #[test]
