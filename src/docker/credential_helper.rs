@@ -1,6 +1,6 @@
-//! Runs a program `docker-credential-NAME`, which keeps credentials outside of the file: a keychain,
-//! or the tokens of a cloud. It has a deadline and a bound on its output, and what it prints is
-//! shown to nobody unless it fails.
+//! Runs a program `docker-credential-NAME`, which keeps credentials outside of the file: in a
+//! keychain, or as the tokens of a cloud. It has a deadline and a bound on its output. What it
+//! prints is shown to nobody unless it fails.
 
 use std::env;
 use std::ffi::OsString;
@@ -75,12 +75,12 @@ impl CredentialHelpers<'_> {
         command.arg("get");
         let run = self.run(command, of.key().as_bytes());
         let (status, out, err) = match run {
-            Ok(Ended::Itself { status, out, err }) => (status, out, err),
-            Ok(Ended::Late) => {
+            Ok(HelperEnd::Itself { status, out, err }) => (status, out, err),
+            Ok(HelperEnd::Late) => {
                 let seconds = self.run_max.as_secs();
                 return Err(format!("{shown} did not end within {seconds} s and was killed"));
             }
-            Ok(Ended::TooLong) => {
+            Ok(HelperEnd::TooLong) => {
                 let kib = OUTPUT_MAX >> 10;
                 return Err(format!("{shown} wrote more than {kib} KiB and was killed"));
             }
@@ -101,7 +101,7 @@ impl CredentialHelpers<'_> {
         })
     }
 
-    fn run(&self, mut command: Command, input: &[u8]) -> io::Result<Ended> {
+    fn run(&self, mut command: Command, input: &[u8]) -> io::Result<HelperEnd> {
         let (mut out, out_end) = HelperOutput::pair()?;
         let (mut err, err_end) = HelperOutput::pair()?;
         // A group of its own, so that what the helper started is killed with it.
@@ -120,13 +120,13 @@ impl CredentialHelpers<'_> {
             out.receive()?;
             err.receive()?;
             if OUTPUT_MAX < out.bytes.len().max(err.bytes.len()) {
-                return Ok(Ended::TooLong);
+                return Ok(HelperEnd::TooLong);
             }
             if let Some(status) = status {
-                return Ok(Ended::Itself { status, out: out.bytes, err: err.bytes });
+                return Ok(HelperEnd::Itself { status, out: out.bytes, err: err.bytes });
             }
             if until <= self.clock.now() {
-                return Ok(Ended::Late);
+                return Ok(HelperEnd::Late);
             }
             // Only the thread of a pull waits here.
             thread::park_timeout(STEP);
@@ -134,7 +134,7 @@ impl CredentialHelpers<'_> {
     }
 }
 
-enum Ended {
+enum HelperEnd {
     Itself { status: ExitStatus, out: Vec<u8>, err: Vec<u8> },
     Late,
     TooLong,

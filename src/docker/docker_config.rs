@@ -54,13 +54,9 @@ impl Registry {
         if self.is_hub() { HUB_KEY } else { &self.host }
     }
 
-    /// What `docker login` takes, so that it writes `key`.
+    /// The arguments of `docker` for a login that writes `key`.
     pub(crate) fn login(&self) -> String {
-        if self.is_hub() {
-            "docker login".to_owned()
-        } else {
-            format!("docker login {}", self.host)
-        }
+        if self.is_hub() { "login".to_owned() } else { format!("login {}", self.host) }
     }
 
     fn has_host(&self, host: &str) -> bool {
@@ -69,8 +65,8 @@ impl Registry {
     }
 
     /// How well a key of the file fits; `None`: it is for another registry. Docker's client takes
-    /// the exact key, else any of the same host; which one is left to chance there. Here the longest
-    /// path that the image is below comes first, as podman has it, then a key without a path.
+    /// the exact key, else any of the same host; which one is left to chance there. Here the
+    /// longest path that the image is below comes first, as podman has it, then a key without one.
     fn fit(&self, key: &str) -> Option<Fit> {
         if key == self.key() {
             return Some(Fit::Exact);
@@ -297,22 +293,27 @@ impl DockerLogins {
         for (key, entry) in &self.auths {
             match entry {
                 StoredEntry::Empty => (),
+                StoredEntry::Wrong(why) => wrong.push((key.as_str(), *why)),
+                StoredEntry::Credential(_) if key.contains('*') => wrong.push((key, PATTERN)),
                 StoredEntry::Credential(stored) if stored.ends_in_line_end() => {
-                    wrong.push((key.as_str(), LINE_END));
+                    wrong.push((key, LINE_END));
                 }
                 StoredEntry::Credential(_) => good.push(key.as_str()),
-                StoredEntry::Wrong(why) => wrong.push((key.as_str(), why)),
             }
         }
+        let patterns = self.helpers.keys().filter(|key| key.contains('*'));
+        wrong.extend(patterns.map(|key| (key.as_str(), PATTERN)));
         (good, wrong)
     }
 }
 
+/// Podman has them, Docker has not.
+const PATTERN: &str = "is for no registry: Docker knows no `*`; name each registry";
 pub(crate) const LINE_END: &str =
     "the password ends in a line end, as of `echo … | base64`; take `echo -n` or `docker login`";
 const NOT_BASE64: &str = "`auth` is not base64; log in again with `docker login`";
 const NO_USER: &str = "`auth` must be the base64 of USER:PASSWORD";
-const NOT_TEXT: &str = "must be an object whose values are texts";
+const NOT_TEXT: &str = "the entry must be an object whose values are texts";
 
 impl StoredEntry {
     fn read(value: &Value) -> StoredEntry {

@@ -134,7 +134,7 @@ impl RegistryLogins {
             Found::Nothing => nothing(registry, (of_file(&path), Some(path))),
             Found::Credential(found) => using(registry, &found, None, &path),
             Found::Wrong { key, why } => {
-                let problem = format!("{}: auths.{key:?}: {why}", path.display());
+                let problem = format!("{}: {key:?}: {why}", path.display());
                 unusable(registry, problem)
             }
             Found::Helper { name, stored } => {
@@ -219,10 +219,10 @@ fn using(
     registry: Registry,
     found: &Credential,
     helper: Option<&str>,
-    path: &Path,
+    file: &Path,
 ) -> RegistryAuth {
     let owner = found.owner();
-    let path = path.display();
+    let path = file.display();
     let mut source = match helper {
         Some(program) => format!("{owner} of {program}, which {path} names"),
         None => format!("{owner} of {path}"),
@@ -235,7 +235,8 @@ fn using(
         let why = format!("{source} is longer than {} KiB", HEADER_MAX >> 10);
         return unusable(registry, why);
     }
-    let remedy = format!("check the image's name, and log in again: {}", login(&registry));
+    let again = login(&registry, file);
+    let remedy = format!("check the image's name, and log in again: {again}");
     RegistryAuth { registry, header, source, remedy, problem: None }
 }
 
@@ -248,16 +249,27 @@ fn unusable(registry: Registry, problem: String) -> RegistryAuth {
 }
 
 fn nothing(registry: Registry, (source, file): (String, Option<PathBuf>)) -> RegistryAuth {
-    let place = match file {
-        Some(_) => String::new(),
-        None => format!(", or put its file to {SYSTEM_FILE}, or name it in docker.config"),
+    let how = match file {
+        Some(file) => login(&registry, &file),
+        None => format!(
+            "`docker {}` as the daemon's user, or put its file to {SYSTEM_FILE}, or name it in \
+             docker.config",
+            registry.login()
+        ),
     };
-    let remedy = format!("log in: {}{place}", login(&registry));
+    let remedy = format!("log in: {how}");
     RegistryAuth { registry, header: None, source, remedy, problem: None }
 }
 
-fn login(registry: &Registry) -> String {
-    format!("`{}` as the daemon's user", registry.login())
+/// How to write this file anew. Docker's client writes `config.json` in any folder, and no other.
+fn login(registry: &Registry, file: &Path) -> String {
+    let login = registry.login();
+    match (file.file_name(), file.parent()) {
+        (Some(name), Some(folder)) if name == "config.json" => {
+            format!("`docker --config {} {login}` as the daemon's user", folder.display())
+        }
+        _ => format!("`docker {login}`, and put its entry into {}", file.display()),
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
     let signs = text.len() - text.iter().rev().take_while(|b| **b == b'=').count();
     let padding = text.len() - signs;
-    let is_whole = padding == 0 || (padding <= 2 && text.len() % 4 == 0);
+    let is_whole = padding == 0 || (padding <= 2 && text.len().is_multiple_of(4));
     if signs % 4 == 1 || !is_whole {
         return None;
     }

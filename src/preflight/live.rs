@@ -47,7 +47,7 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
                     .map(|message| trouble(format!("docker: {message}; {CHANGES_REMEDY}"))),
             );
             found.extend(images(config, &engine).into_iter().map(warning));
-            let of_logins = registries::look(config, &engine).into_iter();
+            let of_logins = registries::examine(config, &engine).problems.into_iter();
             found.extend(of_logins.map(|found| HostProblem {
                 message: format!("docker.config: {}", found.message),
                 is_warning: found.is_warning,

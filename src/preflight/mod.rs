@@ -28,6 +28,7 @@ use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Net};
 use crate::preflight::live::HostProblem;
+use crate::preflight::registries::LoginProblem;
 use crate::unix;
 
 /// The result of one check.
@@ -121,7 +122,7 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     if listed.is_ok() {
         found.extend(changes(config, &engine));
         found.extend(images(config, &engine));
-        found.extend(registries::findings(config, &engine));
+        found.extend(logins(config, &engine));
         found.extend(containers(config, &engine));
         found.extend(swarm(config, &engine));
         let containers = listed.unwrap_or_default().containers;
@@ -232,6 +233,22 @@ fn images(config: &Config, engine: &Docker) -> Vec<Finding> {
         return vec![Finding::good("images", "all are on this host")];
     }
     absent
+}
+
+/// The credentials for registries.
+fn logins(config: &Config, engine: &Docker) -> Vec<Finding> {
+    const CHECK: &str = "docker.config";
+    let report = registries::examine(config, engine);
+    let problem = |problem: LoginProblem| {
+        let finding = match problem.is_warning {
+            true => Finding::warning(CHECK, problem.message),
+            false => Finding::fails(CHECK, problem.message),
+        };
+        finding.remedy("`docker login` as the daemon's user writes it anew; see docker.config")
+    };
+    let good = report.good.into_iter().map(|words| Finding::good(CHECK, words));
+    let open = report.file.and_then(|file| places::secret(&file));
+    good.chain(report.problems.into_iter().map(problem)).chain(open).collect()
 }
 
 fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {

@@ -1,82 +1,80 @@
 //! Checks of the file with credentials for registries, and of the helpers that it names.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::docker::Docker;
 use crate::docker::registry_auth::{LoginFile, RegistryAuth};
 use crate::model::config::Config;
 use crate::model::units::plural;
-use crate::preflight::{Finding, places};
+use crate::preflight::lock;
+use crate::regular_file::folder;
 
-const CHECK: &str = "docker.config";
 /// What is wrong, and whether the daemon can run with it.
 pub(super) struct LoginProblem {
     pub(super) message: String,
     pub(super) is_warning: bool,
 }
 
-const REMEDY: &str = "`docker login` as the daemon's user writes it anew; see docker.config";
+/// The state of the file and of what it is for.
+pub(super) struct LoginReport {
+    pub(super) good: Vec<String>,
+    pub(super) problems: Vec<LoginProblem>,
+    /// The file that is read, if it can be.
+    pub(super) file: Option<PathBuf>,
+}
 
-/// What `doctor` shows of it.
-pub(super) fn findings(config: &Config, engine: &Docker) -> Vec<Finding> {
+/// Reads the file, and asks the helpers for the registries of the config's images.
+pub(super) fn examine(config: &Config, engine: &Docker) -> LoginReport {
     let file = engine.login_file();
     let asked = asked(config, engine);
-    let mut found = vec![summary(&file)];
-    let with = asked.iter().filter(|auth| auth.header.is_some());
-    found.extend(
-        with.map(|auth| Finding::good(CHECK, format!("{}: {}", auth.registry.host(), auth.source))),
+    let mut problems = problems(config, engine, &file, &asked);
+    problems.extend(other_user(config));
+    let is_usable = problems.is_empty() || matches!(file, LoginFile::Read { .. });
+    let mut good = Vec::new();
+    if is_usable {
+        good.push(summary(&file));
+        let with = asked.iter().filter(|auth| auth.header.is_some());
+        good.extend(with.map(|auth| format!("{}: {}", auth.registry.host(), auth.source)));
+    }
+    let file = match file {
+        LoginFile::Read { path, .. } => Some(path),
+        LoginFile::Unusable { .. } | LoginFile::Absent(_) => None,
+    };
+    LoginReport { good, problems, file }
+}
+
+/// Another user has another home folder, and so another file.
+fn other_user(config: &Config) -> Option<LoginProblem> {
+    let daemons = lock::user(&config.fixed).filter(|_| config.fixed.docker.config.is_none())?;
+    let own = folder::own_uid().ok().filter(|own| *own != daemons)?;
+    let message = format!(
+        "the daemon's user is {daemons} and this is user {own}, so it may find another file: run \
+         this as that user, or set docker.config"
     );
-    let problems = problems(config, engine, &file, &asked);
-    if !problems.is_empty() && !matches!(file, LoginFile::Read { .. }) {
-        found.clear();
-    }
-    found.extend(problems.into_iter().map(|problem| {
-        let finding = match problem.is_warning {
-            true => Finding::warning(CHECK, problem.message),
-            false => Finding::fails(CHECK, problem.message),
-        };
-        finding.remedy(REMEDY)
-    }));
-    if let LoginFile::Read { path, .. } = &file {
-        found.extend(places::secret(path));
-    }
-    found
+    Some(LoginProblem { message, is_warning: true })
 }
 
-/// What is wrong with it, for `check --live`.
-pub(super) fn look(config: &Config, engine: &Docker) -> Vec<LoginProblem> {
-    problems(config, engine, &engine.login_file(), &asked(config, engine))
-}
-
-fn summary(file: &LoginFile) -> Finding {
+fn summary(file: &LoginFile) -> String {
     let shown = |path: &Path| path.display().to_string();
-    Finding::good(
-        CHECK,
-        match file {
-            LoginFile::Read { path, logins } => {
-                let (good, _) = logins.entries();
-                let count = plural(u32::try_from(good.len()).unwrap_or(u32::MAX), "login");
-                let helpers: Vec<String> =
-                    logins.helper_names().iter().map(|name| format!(", helper {name}")).collect();
-                format!("{}: {count}{}", shown(path), helpers.concat())
-            }
-            LoginFile::Unusable { path, .. } => shown(path),
-            LoginFile::Absent(looked) => {
-                let all: Vec<String> = looked
-                    .iter()
-                    .map(|(path, why)| match why {
-                        None => shown(path),
-                        Some(why) => format!("{} ({why})", shown(path)),
-                    })
-                    .collect();
-                format!(
-                    "images are pulled without credentials: there is none of {}",
-                    all.join(", ")
-                )
-            }
-        },
-    )
+    match file {
+        LoginFile::Read { path, logins } => {
+            let (good, _) = logins.entries();
+            let count = plural(u32::try_from(good.len()).unwrap_or(u32::MAX), "login");
+            let helpers: Vec<String> =
+                logins.helper_names().iter().map(|name| format!(", helper {name}")).collect();
+            format!("{}: {count}{}", shown(path), helpers.concat())
+        }
+        LoginFile::Unusable { path, .. } => shown(path),
+        LoginFile::Absent(looked) => {
+            let one = |(path, why): &(PathBuf, Option<String>)| match why {
+                None => shown(path),
+                Some(why) => format!("{} ({why})", shown(path)),
+            };
+            let all: Vec<String> = looked.iter().map(one).collect();
+            format!("images are pulled without credentials: there is none of {}", all.join(", "))
+        }
+    }
 }
 
 /// The credentials for each registry that an image comes from, once. It runs the helpers.
@@ -119,7 +117,7 @@ fn problems(
                 .collect();
             let is_new = |why: &str| !of_images.iter().any(|known| known.contains(why));
             let (_, wrong) = logins.entries();
-            let wrong = wrong.into_iter().map(|(key, why)| format!("{file}: auths.{key:?}: {why}"));
+            let wrong = wrong.into_iter().map(|(key, why)| format!("{file}: {key:?}: {why}"));
             let missing = logins.helper_names().into_iter();
             let missing = missing.filter_map(|name| engine.missing_helper(name));
             let missing = missing.map(|why| format!("{why} ({file} names it)"));

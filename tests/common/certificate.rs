@@ -7,8 +7,8 @@ use std::path::Path;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-/// Certificate and key for these names or addresses, each in PEM, valid for 30 days. The first name is the
-/// subject's.
+/// Certificate and key for these names or addresses, each in PEM, valid for 30 days. The first name
+/// is the subject's.
 pub(crate) fn self_signed(names: &[&str]) -> (String, String) {
     let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
     let all: Vec<String> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();

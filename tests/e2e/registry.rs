@@ -260,9 +260,10 @@ fn an_image_is_pulled_with_what_docker_login_wrote_and_a_new_password_counts_at_
     drop_image(&testbed, &image);
     let words = format!(
         "; {} refused user \\\"robot\\\" of {}; check the image's name, and log in again: `docker \
-         login {}` as the daemon's user",
+         --config {} login {}` as the daemon's user",
         registry.address,
         file.display(),
+        folder.display(),
         registry.address
     );
     daemon.wait_from(from, &["kind=replica.failed", "unauthorized", &words], secs(60));
@@ -277,10 +278,8 @@ fn an_image_is_pulled_with_what_docker_login_wrote_and_a_new_password_counts_at_
     drop_image(&testbed, &image);
 }
 
-#[test]
-fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_looked_for() {
-    let registry = Registry::start(Some(ROBOT), Tls::Verified);
-    let image = registry.push(IMAGE, "shop/web:2").image;
+/// Helpers that give the right password, a wrong one, none, and no answer.
+fn make_helpers(registry: &Registry) -> PathBuf {
     let helpers = registry.dir.join("helpers");
     fs::create_dir(&helpers).unwrap();
     let answer = |password: &str| {
@@ -300,13 +299,22 @@ fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_loo
         let mut shell = Command::new("sh");
         assert!(shell.args(["-c", write]).arg(path).arg(script).status().unwrap().success());
     }
+    helpers
+}
+
+#[test]
+fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_looked_for() {
+    let registry = Registry::start(Some(ROBOT), Tls::Verified);
+    let image = registry.push(IMAGE, "shop/web:2").image;
+    let helpers = make_helpers(&registry);
     let file = registry.dir.join("logins.json");
     let logins = |name: &str| {
         format!(r#"{{"auths": {{}}, "credHelpers": {{"{}": "{name}"}}}}"#, registry.address)
     };
     let [address, shown] = [&registry.address, &file.display().to_string()];
-    let again = format!("log in again: `docker login {address}` as the daemon's user");
-    let login = format!("log in: `docker login {address}` as the daemon's user");
+    let entry = format!("`docker login {address}`, and put its entry into {shown}");
+    let again = format!("log in again: {entry}");
+    let login = format!("log in: {entry}");
     let none = format!("{address} was asked without credentials: ");
     for (name, content, words) in [
         (

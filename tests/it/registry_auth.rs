@@ -2,7 +2,7 @@
 //! refuses, and what `doctor` and `check --live` find wrong with the file and its helpers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -65,7 +65,8 @@ fn a_pull_has_the_credentials_of_its_registry_and_a_new_one_those_of_then() {
     let words = format!(
         "image {IMAGE} could not be pulled: unauthorized: authentication required; \
          reg.example:5000 refused user \\\"me\\\" of {}; check the image's name, and log in again: \
-         `docker login reg.example:5000` as the daemon's user",
+         `docker login reg.example:5000`, and put its entry into {}",
+        file.display(),
         file.display()
     );
     daemon.wait(&["kind=replica.failed", &words], SOON);
@@ -101,7 +102,8 @@ fn an_image_of_another_registry_is_pulled_without_credentials() {
     let daemon = harness.start();
     let words = format!(
         "other.example was asked without credentials: {} has none for it; log in: `docker login \
-         other.example` as the daemon's user",
+         other.example`, and put its entry into {}",
+        file.display(),
         file.display()
     );
     daemon.wait(&["kind=replica.failed", &words], SOON);
@@ -241,97 +243,114 @@ fn examined(harness: &Harness, path: &str) -> (Vec<String>, Vec<String>) {
     (found.collect(), shown.collect())
 }
 
+/// Content and mode of a file, what `doctor` says of it, and what `check --live` says begins with.
+type FileCase = (&'static str, &'static str, u32, &'static [&'static str], &'static [&'static str]);
+
+const FILE_CASES: &[FileCase] = &[
+    (
+        "good",
+        LOGIN,
+        0o600,
+        &["ok: FILE: 1 login", "ok: reg.example:5000: user \"me\" of FILE"],
+        &[],
+    ),
+    ("none-for-it", "{}", 0o600, &["ok: FILE: 0 logins"], &[]),
+    (
+        "helper",
+        r#"{"credHelpers": {"reg.example:5000": "there"}}"#,
+        0o600,
+        &[
+            "ok: FILE: 0 logins, helper there",
+            "ok: reg.example:5000: user \"you\" of docker-credential-there, which FILE names",
+        ],
+        &[],
+    ),
+    (
+        "absent-helper",
+        r#"{"credsStore": "desktop"}"#,
+        0o600,
+        &[
+            "ok: FILE: 0 logins, helper desktop",
+            "warning: reg.example:5000: docker-credential-desktop is not in PATH (PATH) (FILE \
+             names it)",
+        ],
+        &["warning: docker.config: reg.example:5000: docker-credential-desktop is not in PATH"],
+    ),
+    (
+        "unused-helper",
+        r#"{"credHelpers": {"z.example": "gcr"}}"#,
+        0o600,
+        &[
+            "ok: FILE: 0 logins, helper gcr",
+            "warning: docker-credential-gcr is not in PATH (PATH) (FILE names it)",
+        ],
+        &["warning: docker.config: docker-credential-gcr is not in PATH"],
+    ),
+    (
+        "open",
+        LOGIN,
+        0o644,
+        &[
+            "ok: FILE: 1 login",
+            "ok: reg.example:5000: user \"me\" of FILE",
+            "warning: FILE is accessible to everybody (mode 644)",
+        ],
+        &[],
+    ),
+    (
+        "wrong-entry",
+        r#"{"auths": {"z.example": {"auth": "s3cret!"}}}"#,
+        0o600,
+        &[
+            "ok: FILE: 0 logins",
+            "warning: FILE: \"z.example\": `auth` is not base64; log in again with \
+             `docker login`",
+        ],
+        &["warning: docker.config: FILE: \"z.example\": `auth` is not base64"],
+    ),
+    (
+        "broken",
+        "{\"auths\": {\n  \"a\": s3cret\n}}",
+        0o600,
+        &["fails: FILE is not JSON: expected value at line 2 column 8"],
+        &["error: docker.config: FILE is not JSON: expected value at line 2 column 8"],
+    ),
+];
+
 #[test]
 fn the_file_and_its_helpers_are_checked_before_they_are_needed() {
     let helper = r#"echo '{"Username": "you", "Secret": "s3cret"}'"#;
-    for (name, content, mode, want, live) in [
-        (
-            "good",
-            LOGIN,
-            0o600,
-            &["ok: FILE: 1 login", "ok: reg.example:5000: user \"me\" of FILE"][..],
-            &[][..],
-        ),
-        ("none-for-it", "{}", 0o600, &["ok: FILE: 0 logins"], &[]),
-        (
-            "helper",
-            r#"{"credHelpers": {"reg.example:5000": "there"}}"#,
-            0o600,
-            &[
-                "ok: FILE: 0 logins, helper there",
-                "ok: reg.example:5000: user \"you\" of docker-credential-there, which FILE names",
-            ],
-            &[],
-        ),
-        (
-            "absent-helper",
-            r#"{"credsStore": "desktop"}"#,
-            0o600,
-            &[
-                "ok: FILE: 0 logins, helper desktop",
-                "warning: reg.example:5000: docker-credential-desktop is not in PATH (PATH) (FILE \
-                 names it)",
-            ],
-            &["warning: docker.config: reg.example:5000: docker-credential-desktop is not in PATH"],
-        ),
-        (
-            "unused-helper",
-            r#"{"credHelpers": {"z.example": "gcr"}}"#,
-            0o600,
-            &[
-                "ok: FILE: 0 logins, helper gcr",
-                "warning: docker-credential-gcr is not in PATH (PATH) (FILE names it)",
-            ],
-            &["warning: docker.config: docker-credential-gcr is not in PATH"],
-        ),
-        (
-            "open",
-            LOGIN,
-            0o644,
-            &[
-                "ok: FILE: 1 login",
-                "ok: reg.example:5000: user \"me\" of FILE",
-                "warning: FILE is accessible to everybody (mode 644)",
-            ],
-            &[],
-        ),
-        (
-            "wrong-entry",
-            r#"{"auths": {"z.example": {"auth": "s3cret!"}}}"#,
-            0o600,
-            &[
-                "ok: FILE: 0 logins",
-                "warning: FILE: auths.\"z.example\": `auth` is not base64; log in again with \
-                 `docker login`",
-            ],
-            &["warning: docker.config: FILE: auths.\"z.example\": `auth` is not base64"],
-        ),
-        (
-            "broken",
-            "{\"auths\": {\n  \"a\": s3cret\n}}",
-            0o600,
-            &["fails: FILE is not JSON: expected value at line 2 column 8"],
-            &["error: docker.config: FILE is not JSON: expected value at line 2 column 8"],
-        ),
-    ] {
+    for (name, content, mode, doctor, live) in FILE_CASES {
         let mut harness = harness(name);
         let helpers = harness.dir.join("helpers");
         fs::create_dir(&helpers).unwrap();
         add_helper(&helpers, "there", helper);
         let path = format!("{}:/usr/bin:/bin", helpers.display());
         let file = with_file(&mut harness, content);
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(*mode)).unwrap();
         let shown = |text: &&str| {
             let text = text.replace("(PATH)", &format!("({path})"));
             text.replace("FILE", &file.display().to_string())
         };
         let (found, problems) = examined(&harness, &path);
-        assert_eq!(found, want.iter().map(shown).collect::<Vec<_>>(), "{name}");
+        assert_eq!(found, doctor.iter().map(shown).collect::<Vec<_>>(), "{name}");
         let live: Vec<String> = live.iter().map(shown).collect();
         let is_right = problems.iter().zip(&live).all(|(got, want)| got.starts_with(want));
         assert!(is_right && problems.len() == live.len(), "{name}: {problems:?}, not {live:?}");
     }
     let mut harness = harness("gone");
+    // The lock of a daemon that ran as another user. Only root can leave it so.
+    let state = harness.dir.join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("lock"), "").unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if is_root {
+        chown(state.join("lock"), Some(12_345), None).unwrap();
+        let (found, problems) = examined(&harness, "/usr/bin:/bin");
+        let words = "the daemon's user is 12345 and this is user 0";
+        assert!(found.iter().any(|f| f.starts_with("warning: ") && f.contains(words)), "{found:?}");
+        assert!(problems.iter().any(|p| p.contains(words)), "{problems:?}");
+    }
     let file = harness.dir.join("none.json");
     harness.set("/docker/config", json!(file));
     let (found, problems) = examined(&harness, "/usr/bin:/bin");

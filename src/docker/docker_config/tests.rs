@@ -45,8 +45,8 @@ fn an_image_names_its_registry_as_for_docker() {
         let registry = Registry::of(image);
         assert_eq!((registry.host(), registry.key()), (host, key), "{image}");
     }
-    assert_eq!(Registry::of("web").login(), "docker login");
-    assert_eq!(Registry::of("a:5000/web").login(), "docker login a:5000");
+    assert_eq!(Registry::of("web").login(), "login");
+    assert_eq!(Registry::of("a:5000/web").login(), "login a:5000");
 }
 
 #[test]
@@ -162,9 +162,12 @@ fn each_kind_of_credentials_is_sent_in_dockers_words() {
 fn an_entry_that_cannot_be_read_is_named_without_its_values_and_hinders_no_other() {
     let b64 = |plain: &[u8]| base64::encode(plain);
     for (entry, want) in [
-        (r#""s3cret""#.to_owned(), "must be an object whose values are texts"),
-        (r#"{"auth": 5}"#.to_owned(), "must be an object whose values are texts"),
-        (r#"{"password": ["s3cret"]}"#.to_owned(), "must be an object whose values are texts"),
+        (r#""s3cret""#.to_owned(), "the entry must be an object whose values are texts"),
+        (r#"{"auth": 5}"#.to_owned(), "the entry must be an object whose values are texts"),
+        (
+            r#"{"password": ["s3cret"]}"#.to_owned(),
+            "the entry must be an object whose values are texts",
+        ),
         (r#"{"auth": "s3cret!"}"#.to_owned(), "`auth` is not base64"),
         (r#"{"auth": "me:s3cret"}"#.to_owned(), "`auth` is not base64"),
         (format!(r#"{{"auth": "{}"}}"#, b64(b"s3cret")), "must be the base64 of USER:PASSWORD"),
@@ -183,6 +186,11 @@ fn an_entry_that_cannot_be_read_is_named_without_its_values_and_hinders_no_other
     let ended = format!(r#"{{"auths": {{"a": {{"auth": "{}"}}}}}}"#, b64(b"me:s3cret\n"));
     let ended = parsed(&ended);
     assert!(ended.entries().1[0].1.contains("line end"));
+    let patterns = r#"{"auths": {"*.a": {"username": "me"}}, "credHelpers": {"*.b": "x"}}"#;
+    let patterns = parsed(patterns);
+    let (good, wrong) = patterns.entries();
+    let keys: Vec<&str> = wrong.iter().map(|(key, _)| *key).collect();
+    assert_eq!((good, keys), (vec![], vec!["*.a", "*.b"]));
 }
 
 #[test]

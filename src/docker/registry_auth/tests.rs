@@ -39,9 +39,9 @@ fn what_was_sent_is_said_when_a_registry_refuses() {
     let check = |content: &str, user: &str, problem: &str, said: &str| {
         check(&folder, content.as_bytes(), user, problem, said);
     };
-    let again = "check the image's name, and log in again: `docker login a:5` as the daemon's user";
-    let login = "log in: `docker login a:5` as the daemon's user";
-    let correct = "correct that; `plimsoll doctor` checks it";
+    let (docker, correct) = ends(&folder);
+    let again = format!("check the image's name, and log in again: {docker}");
+    let login = format!("log in: {docker}");
     folder.add("gives", r#"echo '{"Username": "you", "Secret": "s3cret"}'"#);
     folder.add("knows-none", "echo 'credentials not found in native keychain'; exit 1");
     folder.add("fails", "echo 'no keyring'; exit 1");
@@ -99,6 +99,24 @@ fn what_was_sent_is_said_when_a_registry_refuses() {
         fails,
         &format!("a:5 was asked without credentials: {fails}; {correct}"),
     );
+}
+
+/// The sentences that a refusal ends in.
+fn ends(folder: &HelperFolder) -> (String, &'static str) {
+    let docker = format!("`docker --config {} login a:5` as the daemon's user", folder.0.display());
+    (docker, "correct that; `plimsoll doctor` checks it")
+}
+
+#[test]
+fn what_cannot_be_used_is_named_and_what_the_file_has_beside_it_is_taken() {
+    let folder = HelperFolder::new("unusable");
+    let check = |content: &str, user: &str, problem: &str, said: &str| {
+        check(&folder, content.as_bytes(), user, problem, said);
+    };
+    let (docker, correct) = ends(&folder);
+    let again = format!("check the image's name, and log in again: {docker}");
+    let me = r#"{"username": "me", "password": "s3cret"}"#;
+    folder.add("knows-none", "echo 'credentials not found in native keychain'; exit 1");
     // As on a host that got its file from a desktop.
     let path = folder.0.display();
     let desktop = format!("docker-credential-desktop is not in PATH ({path}) (FILE names it)");
@@ -114,8 +132,7 @@ fn what_was_sent_is_said_when_a_registry_refuses() {
         "",
         &format!("a:5 refused user \"me\" of FILE; {again}"),
     );
-    let wrong =
-        "FILE: auths.\"https://a:5\": `auth` is not base64; log in again with `docker login`";
+    let wrong = "FILE: \"https://a:5\": `auth` is not base64; log in again with `docker login`";
     check(
         r#"{"auths": {"https://a:5": {"auth": "s3cret!"}}}"#,
         "anonymous",
@@ -142,9 +159,12 @@ fn a_file_is_read_up_to_a_bound_and_nothing_else_is_waited_for() {
         text
     };
     let size = usize::try_from(FILE_MAX).unwrap();
-    let none = "a:5 refused user \"me\" of FILE; check the image's name, and log in \
-                again: `docker login a:5` as the daemon's user";
-    check(&folder, &of("username", size), "me", "", none);
+    let refused = format!(
+        "a:5 refused user \"me\" of FILE; check the image's name, and log in again: `docker \
+         --config {} login a:5` as the daemon's user",
+        folder.0.display()
+    );
+    check(&folder, &of("username", size), "me", "", &refused);
     let large = "FILE is larger than 1024 KiB";
     let said = format!("a:5 was asked without credentials: {large}; {correct}");
     check(&folder, &of("username", size + 1), "anonymous", large, &said);
@@ -224,5 +244,6 @@ fn each_refusal_is_known_and_nothing_else_is_taken_for_one() {
     let limit = "toomanyrequests: You have reached your unauthenticated pull rate limit.";
     let with = explained(r#"{"auths": {"a:5": {"username": "me"}}}"#, limit);
     assert!(with.ends_with(&format!("a:5 was asked as user \"me\" of {}", file.display())));
-    assert!(explained("{}", limit).contains("log in: `docker login a:5`"));
+    let login = format!("log in: `docker --config {} login a:5`", folder.0.display());
+    assert!(explained("{}", limit).contains(&login));
 }
