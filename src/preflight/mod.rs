@@ -240,11 +240,12 @@ fn logins(config: &Config, engine: &Docker) -> Vec<Finding> {
     const CHECK: &str = "docker.config";
     let report = registries::examine(config, engine);
     let problem = |problem: LoginProblem| {
+        let remedy = problem.remedy();
         let finding = match problem.is_warning {
             true => Finding::warning(CHECK, problem.message),
             false => Finding::fails(CHECK, problem.message),
         };
-        finding.remedy("`docker login` as the daemon's user writes it anew; see docker.config")
+        finding.remedy(remedy)
     };
     let good = report.good.into_iter().map(|words| Finding::good(CHECK, words));
     let open = report.file.and_then(|file| places::secret(&file));

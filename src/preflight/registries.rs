@@ -16,6 +16,18 @@ pub(super) struct LoginProblem {
     pub(super) is_warning: bool,
 }
 
+impl LoginProblem {
+    /// What to do about it.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self.message.contains("docker-credential-") {
+            true => {
+                "install or repair the helper for the daemon's user, or take it out of the file"
+            }
+            false => "`docker login` as the daemon's user writes the file anew; see docker.config",
+        }
+    }
+}
+
 /// The state of the file and of what it is for.
 pub(super) struct LoginReport {
     pub(super) good: Vec<String>,
