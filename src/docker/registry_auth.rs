@@ -147,11 +147,12 @@ impl RegistryLogins {
                         RegistryAuth { problem, ..using(registry, &stored, None, &path) }
                     }
                     (Ok(None), None) => {
+                        let file = path.display();
                         let source = format!(
-                            "without credentials: {program}, which {} names, has none",
-                            path.display()
+                            "without credentials: {program}, which {file} names, has none for it"
                         );
-                        nothing(registry, (source, Some(path)))
+                        let remedy = format!("log in with {program}, or remove it from that file");
+                        RegistryAuth { registry, header: None, source, remedy, problem: None }
                     }
                     (Err(why), None) => unusable(registry, named(&why, &path)),
                 }
@@ -235,8 +236,11 @@ fn using(
         let why = format!("{source} is longer than {} KiB", HEADER_MAX >> 10);
         return unusable(registry, why);
     }
-    let again = login(&registry, file);
-    let remedy = format!("check the image's name, and log in again: {again}");
+    let again = match helper {
+        Some(program) => format!("renew the login that {program} has"),
+        None => format!("log in again: {}", login(&registry, file)),
+    };
+    let remedy = format!("check the image's name, and {again}");
     RegistryAuth { registry, header, source, remedy, problem: None }
 }
 

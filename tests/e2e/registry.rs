@@ -312,9 +312,7 @@ fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_loo
         format!(r#"{{"auths": {{}}, "credHelpers": {{"{}": "{name}"}}}}"#, registry.address)
     };
     let [address, shown] = [&registry.address, &file.display().to_string()];
-    let entry = format!("`docker login {address}`, and put its entry into {shown}");
-    let again = format!("log in again: {entry}");
-    let login = format!("log in: {entry}");
+    let login = format!("log in: `docker login {address}`, and put its entry into {shown}");
     let none = format!("{address} was asked without credentials: ");
     for (name, content, words) in [
         (
@@ -322,13 +320,17 @@ fn a_helper_gives_the_credentials_and_without_any_it_is_said_where_they_were_loo
             logins("wrong"),
             format!(
                 "{address} refused user \\\"robot\\\" of docker-credential-wrong, which {shown} \
-                 names; check the image's name, and {again}"
+                 names; check the image's name, and renew the login that docker-credential-wrong \
+                 has"
             ),
         ),
         (
             "none",
             logins("none"),
-            format!("{none}docker-credential-none, which {shown} names, has none; {login}"),
+            format!(
+                "{none}docker-credential-none, which {shown} names, has none for it; log in with \
+                 docker-credential-none, or remove it from that file"
+            ),
         ),
         ("empty", "{}".to_owned(), format!("{none}{shown} has none for it; {login}")),
         (
