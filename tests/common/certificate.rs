@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::fs;
-use std::path::Path;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Certificate and key for these names or addresses, each in PEM, valid for 30 days. The first name
