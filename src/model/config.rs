@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::front_door::FrontDoor;
+use crate::model::notification::Webhook;
 use crate::model::replica::Container;
 use crate::model::schedule::Window;
 use crate::model::secret::Secret;
@@ -63,14 +64,6 @@ pub(crate) struct Api {
     pub(crate) protect_reads: bool,
     /// Names that it is asked by over TCP, beside addresses and localhost.
     pub(crate) hosts: Vec<String>,
-}
-
-/// Where events are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Webhook {
-    pub(crate) url: Secret,
-    /// Kinds of events, or beginnings that end in `*`; none is all.
-    pub(crate) events: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -211,6 +211,7 @@ kinds! {
     StateNotSaved Error "state.not_saved"
     HistoryNotSaved Warn "history.not_saved"
     WebhookFailed Warn "webhook.failed"
+    WebhookTest Info "webhook.test"
     ConfigReloaded Info "config.reloaded"
     ConfigRejected Error "config.rejected"
     LabelsApplied Info "labels.applied"

@@ -20,6 +20,7 @@ pub(crate) mod label_set;
 pub(crate) mod load_history;
 pub(crate) mod memory;
 pub(crate) mod metric;
+pub(crate) mod notification;
 pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod problem;

@@ -45,6 +45,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "health-expect-order",
             "hours-outside-over-max",
             "metrics-twice",
+            "notifications-of-others",
             "health-timeout-over-interval",
             "listen-taken",
             "load-balancer-base-same",
@@ -78,6 +79,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "health-interval-range",
             "health-start-period",
             "memory-little",
+            "notifications-every-range",
             "proxy-hard-stop-range",
             "proxy-reload-interval-range",
             "schedule-prewarm",
@@ -86,8 +88,15 @@ const BEYOND: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "what a text begins with, or that a list is empty",
-        &["behavior-policies-empty", "label-compose", "networks-host"],
+        "what a text begins or ends with, or that a list is empty",
+        &[
+            "behavior-policies-empty",
+            "label-compose",
+            "networks-host",
+            "notifications-chat-id-name",
+            "notifications-ntfy-topic",
+            "notifications-telegram-bot",
+        ],
     ),
     (
         "what is part of HAProxy's expressions, and how many segments a path has",
@@ -106,6 +115,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "variable-open",
         ],
     ),
+    ("what a template says", &["notifications-template"]),
     ("which time zones there are", &["hours-zone-city", "hours-zone-far", "hours-zone-near"]),
 ];
 
@@ -216,7 +226,12 @@ fn known_to_the_program() -> BTreeMap<String, BTreeSet<String>> {
     // Wherever there may be an object, there is one.
     let file = json!({ "file": "/proc/self/comm" });
     sample["api"]["token"] = file.clone();
-    sample["notifications"][0]["url"] = file;
+    let hooks = &mut sample["notifications"];
+    for key in ["url", "template"] {
+        hooks[0][key] = file.clone();
+    }
+    hooks[0]["headers"]["Authorization"] = file.clone();
+    hooks[1]["chat_id"] = file;
     let behavior = &mut sample["services"]["web"]["behavior"];
     behavior["scale_down"]["policies"] = behavior["scale_up"]["policies"].clone();
     let mut places = BTreeMap::new();

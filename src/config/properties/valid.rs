@@ -4,6 +4,7 @@
 use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
 use crate::config::properties::front;
+use crate::config::properties::webhooks::webhook;
 
 /// What is to be said, in whatever spelling.
 #[derive(Clone)]
@@ -35,7 +36,6 @@ const PLAIN: [&str; 6] = ["a", "b", "c", "X", "0", "7"];
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const ZONES: [&str; 6] =
     ["UTC", "Asia/Dhaka", "Europe/Berlin", "America/New_York", "Etc/GMT+1", "EST5EDT"];
-const EVENTS: [&str; 6] = ["scale.up", "scale.*", "*", "h*", "replica.not_ready", "config.rej*"];
 pub(super) const URLS: [&str; 4] = [
     "http://127.0.0.1:9000/depth",
     "http://[::1]:9000/",
@@ -426,13 +426,6 @@ fn autoscaler(random: &mut Random, has_hours: bool) -> Spec {
     if has_hours {
         keys.need("business_hours", hours);
     }
-    keys.done()
-}
-
-fn webhook(random: &mut Random) -> Spec {
-    let mut keys = Keys::new(random);
-    keys.need("url", |r| Spec::Secret(r.word(&URLS).to_owned()));
-    keys.or("events", Spec::List(Vec::new()), |r| list(r, 4, |r| one_of(r, &EVENTS)));
     keys.done()
 }
 
