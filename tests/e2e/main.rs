@@ -22,12 +22,16 @@ mod fleet;
 mod following;
 mod haproxy;
 mod haproxy_failures;
+#[path = "../it/hook_server.rs"]
+#[allow(dead_code, reason = "the black-box tests use the rest")]
+mod hook_server;
 mod hung_haproxy;
 mod init;
 mod labels;
 mod matrix;
 mod metrics;
 mod night;
+mod notifications;
 mod one_image;
 mod private_docker;
 #[path = "../it/raw_http.rs"]
