@@ -68,7 +68,10 @@ pub(crate) fn read(to: &Endpoint, format: &WebhookFormat, raw: &RawAnswer) -> We
             let hint = "redirects are not followed; write the address that it leads to";
             WebhookAnswer::Refused(format!("it answered {status}: {hint}"))
         }
-        (401 | 403, _) if !has_credentials(to) => {
+        // With the other formats the key is a part of the path.
+        (401 | 403, WebhookFormat::Gotify | WebhookFormat::Ntfy | WebhookFormat::Alertmanager)
+            if !has_credentials(to) =>
+        {
             let hint = "is a key missing in `headers` or in the url?";
             WebhookAnswer::Refused(format!("{words}; {hint}"))
         }
@@ -275,5 +278,7 @@ mod tests {
         let raw = RawAnswer { status: 401, retry_after: None, body: b"" };
         let hint = refused("it answered 401; is a key missing in `headers` or in the url?");
         assert_eq!(read(&Endpoint::new("http://a/message"), &WebhookFormat::Gotify, &raw), hint);
+        let wrong = refused("it answered 401");
+        assert_eq!(read(&Endpoint::new("http://a/bot1:A"), &telegram(), &raw), wrong);
     }
 }
