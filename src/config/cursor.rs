@@ -167,6 +167,11 @@ impl<'a> Node<'a> {
         node
     }
 
+    /// What the config may take from its surroundings.
+    pub(crate) fn around(&self) -> &'a secret::Around<'a> {
+        self.findings.around
+    }
+
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.value.range().start, &self.path, message.to_string());
     }

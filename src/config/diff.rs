@@ -99,7 +99,8 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    let keys = differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
+    keys.chain(from.options.differences(&to.options)).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 
 mod api;
 mod container;
+mod container_options;
+mod devices;
+mod env_file;
+mod environment;
 mod cursor;
 mod daemon;
 pub(crate) mod diff;
@@ -162,7 +166,13 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
         secret_files.borrow_mut().push(path.to_owned());
         secret::file(path)
     };
-    let loaded = parse_in(name, text, &Around { variable: &secret::variable, file: &file });
+    let around = Around {
+        variable: &secret::variable,
+        file: &file,
+        public_file: &secret::file,
+        exists: &secret::exists,
+    };
+    let loaded = parse_in(name, text, &around);
     Loaded { secret_files: secret_files.into_inner(), ..loaded }
 }
 

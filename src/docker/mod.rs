@@ -8,6 +8,7 @@ mod compose;
 mod create;
 mod credential_helper;
 mod docker_config;
+mod create_body;
 pub(crate) mod event_stream;
 mod inspected;
 mod label_sets;

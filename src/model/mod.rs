@@ -7,6 +7,7 @@ pub(crate) mod bounds;
 pub(crate) mod certificate;
 pub(crate) mod command;
 pub(crate) mod config;
+pub(crate) mod container_options;
 pub(crate) mod metric_event;
 pub(crate) mod decision;
 pub(crate) mod endpoint;

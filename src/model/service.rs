@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::behavior::Behavior;
 use crate::model::bounds::Bounds;
+use crate::model::container_options::ContainerOptions;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::metric::Metric;
@@ -129,6 +130,7 @@ pub(crate) struct ContainerSpec {
     /// As in Docker: `name`, `uid` or `uid:gid`. `None`: the image's own.
     pub(crate) user: Option<String>,
     pub(crate) restart: Restart,
+    pub(crate) options: ContainerOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,6 +284,7 @@ impl ContainerSpec {
             Restart::UnlessStopped => put("restart", "unless-stopped"),
             Restart::OnFailure(most) => put("restart", &format!("on-failure:{most}")),
         }
+        self.options.parts(&mut put);
         text
     }
 
@@ -298,6 +301,7 @@ impl ContainerSpec {
             labels: BTreeMap::new(),
             user: None,
             restart: Restart::No,
+            options: ContainerOptions::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::model::rollout::{Progress, Revision, RolloutMemory};
 use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::time::Moment;
+use crate::store::container_options::OptionsState;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StoredRollout {
@@ -43,6 +44,8 @@ struct RecipeState {
     labels: BTreeMap<String, String>,
     user: Option<String>,
     restart: RestartState,
+    #[serde(default, skip_serializing_if = "OptionsState::is_empty")]
+    options: OptionsState,
     port: u16,
 }
 
@@ -121,6 +124,7 @@ fn pack_recipe(recipe: &Revision) -> RecipeState {
             Restart::UnlessStopped => RestartState::UnlessStopped,
             Restart::OnFailure(most) => RestartState::OnFailure(most),
         },
+        options: OptionsState::pack(container.options),
         port: recipe.port,
     }
 }
@@ -146,6 +150,7 @@ fn unpack_recipe(state: RecipeState) -> Revision {
             RestartState::UnlessStopped => Restart::UnlessStopped,
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
+        options: state.options.unpack(),
     };
     Revision { container, port: state.port }
 }

@@ -266,6 +266,7 @@ mod tests {
     use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
 
+    use crate::model::container_options::ContainerOptions;
     use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
         Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
@@ -294,6 +295,7 @@ mod tests {
             labels: [(text("a"), text("b"))].into(),
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
+            options: ContainerOptions::default(),
         };
         Revision { container, port: 7 }
     }

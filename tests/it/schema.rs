@@ -18,9 +18,13 @@ const SCHEMA: &str = "contrib/config.schema.json";
 /// No key is near it.
 const NO_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzz";
 /// Objects whose keys are the operator's own.
-const FREE: [&str; 8] = [
+const FREE: [&str; 12] = [
     "services",
     "environment",
+    "extra_hosts",
+    "options",
+    "sysctls",
+    "ulimits",
     "headers",
     "labels",
     "frontends",
@@ -63,7 +67,10 @@ const BEYOND: &[(&str, &[&str])] = &[
             "sleep-page-over-timeout",
             "sleep-page-tcp",
             "sleep-timeout-over-server",
+            "sysctl-twice",
             "thresholds-crossed",
+            "tmpfs-twice",
+            "ulimit-order",
         ],
     ),
     (
@@ -109,13 +116,28 @@ const BEYOND: &[(&str, &[&str])] = &[
         &[
             "api-token-file-absent",
             "api-token-file-folder",
+            "env-file-absent",
+            "env-file-behind",
+            "env-file-brace",
+            "env-file-dollar",
+            "env-file-name",
+            "env-file-nul",
+            "env-file-open",
+            "env-file-operator",
+            "env-file-unset",
             "environment-file-absent",
+            "seccomp-absent",
+            "seccomp-no-json",
             "variable-absent",
             "variable-name",
             "variable-open",
         ],
     ),
     ("what a template says", &["notifications-template"]),
+    (
+        "which capabilities and signals Linux has, and what a file system in memory can be",
+        &["cap-name", "stop-signal", "tmpfs-option"],
+    ),
     ("which time zones there are", &["hours-zone-city", "hours-zone-far", "hours-zone-near"]),
 ];
 
