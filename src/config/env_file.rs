@@ -12,6 +12,9 @@ use crate::model::secret::Secret;
 /// Of one file, in their order: a later variable replaces an earlier one of its name.
 type Variables = BTreeMap<String, String>;
 
+/// Begins the name of a variable in braces.
+const OPEN: &str = "${";
+
 /// What `$NAME` stands for, if it is set.
 type Lookup<'f> = &'f dyn Fn(&str) -> Option<String>;
 
@@ -238,7 +241,7 @@ fn substituted(name: &str, text: &str, outside: Lookup, all: &Variables) -> Resu
         let (inner, next) = match braced {
             Some(inner) => inner
                 .split_once('}')
-                .ok_or_else(|| format!("has `${{` without a closing `}}` in {name}; {help}"))?,
+                .ok_or_else(|| format!("has `{OPEN}` without a closing brace in {name}; {help}"))?,
             None => after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len())),
         };
         rest = next;
@@ -346,7 +349,7 @@ mod tests {
             ("A=\"s3cret", 1, "has no closing \" for A"),
             ("\nA='s3cret\nB=2", 2, "has no closing ' for A"),
             ("A=\"1\nx\"\nB='s3cret' x", 3, "has text behind the closing quote of B"),
-            ("A=s3cret${B", 1, "has `${` without a closing `}` in A"),
+            ("A=s3cret${B", 1, "has `${` without a closing brace in A"),
             ("A=${OUT:?s3cret}", 1, "has an operator in A that is not supported"),
             ("A=s3cret$1", 1, "has a `$` that no variable's name follows in A"),
             ("A=${}", 1, "has a `$` that no variable's name follows in A"),

@@ -256,7 +256,11 @@ impl Engine for Docker {
         let tail = lines.to_string();
         let query = [("stdout", "true"), ("stderr", "true"), ("tail", tail.as_str())];
         let call = Call { query: &query, longest: LOGS_MAX, ..Call::get(&path) };
-        let answer = self.client.call(call, within.min(self.timeout))?.ok()?;
+        let answer = self.client.call(call, within.min(self.timeout))?;
+        if answer.status == 501 {
+            return Ok(vec![logs::UNREADABLE.to_owned()]);
+        }
+        let answer = answer.ok()?;
         Ok(logs::last_lines(answer.body(), lines))
     }
 

@@ -14,6 +14,7 @@ mod load;
 mod chromium;
 mod compose;
 mod compose_real;
+mod container_options;
 mod crashes;
 mod deaths;
 mod docker;

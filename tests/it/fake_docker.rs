@@ -89,6 +89,8 @@ struct State {
     api: String,
     containers: Vec<Container>,
     made: usize,
+    /// Of each container that was to be created.
+    bodies: Vec<serde_json::Value>,
     requests: Vec<String>,
     /// The header `X-Registry-Auth` of each pull; empty: it had none.
     pull_auths: Vec<String>,
@@ -125,6 +127,7 @@ impl FakeDocker {
             api: "1.45".to_owned(),
             containers: Vec::new(),
             made: 0,
+            bodies: Vec::new(),
             requests: Vec::new(),
             pull_auths: Vec::new(),
             faults: BTreeMap::new(),
@@ -224,6 +227,11 @@ impl FakeDocker {
         let id = all.make(name, labels, 0);
         all.find(name).unwrap().state = state.to_owned();
         id
+    }
+
+    /// What each container was to be created from.
+    pub(crate) fn bodies(&self) -> Vec<serde_json::Value> {
+        self.lock().bodies.clone()
     }
 
     pub(crate) fn containers(&self) -> Vec<Container> {

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod completions;
 mod config_messages;
+mod container_options;
 mod create;
 mod curl;
 #[path = "../common/daemon.rs"]

@@ -135,8 +135,8 @@ const BEYOND: &[(&str, &[&str])] = &[
     ),
     ("what a template says", &["notifications-template"]),
     (
-        "which capabilities and signals Linux has, and what a file system in memory can be",
-        &["cap-name", "stop-signal", "tmpfs-option"],
+        "what is an address, a capability, a signal, and an option of a file system in memory",
+        &["cap-name", "extra-hosts-address", "extra-hosts-map", "stop-signal", "tmpfs-option"],
     ),
     ("which time zones there are", &["hours-zone-city", "hours-zone-far", "hours-zone-near"]),
 ];

@@ -100,6 +100,7 @@ impl State {
             return refusal(409, &message);
         }
         let body: Value = serde_json::from_slice(body).unwrap();
+        self.bodies.push(body.clone());
         let labels = serde_json::from_value(body["Labels"].clone()).unwrap();
         let id = self.make(name, labels, body["HostConfig"]["NanoCpus"].as_u64().unwrap());
         (201, json!({ "Id": id, "Warnings": [] }).to_string())
