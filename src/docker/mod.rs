@@ -23,6 +23,7 @@ mod pull;
 pub(crate) mod registry_auth;
 mod remove;
 mod removed_numbers;
+mod running_options;
 mod list;
 mod inspect_all;
 mod swarm;

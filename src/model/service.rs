@@ -385,6 +385,7 @@ pub(crate) fn replica_name(service: &str, number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use crate::model::bounds::Bounds;
+    use crate::model::container_options::ContainerOptions;
     use crate::model::schedule::Timetable;
     use crate::model::secret::Secret;
     use crate::model::service::{ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
@@ -393,6 +394,8 @@ mod tests {
     fn a_spec_has_one_hash_for_ever_and_another_after_any_change() {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let plain = || ContainerSpec::new(Origin::Image("web:1".to_owned()));
+        let none = ContainerOptions::default;
+        let with = |options| ContainerSpec { options, ..plain() };
         let variable = |value: &str| [("A".to_owned(), Secret::new(value.to_owned()))].into();
         let label = |value: &str| [("a".to_owned(), value.to_owned())].into();
         let compose = |project: &str, service: &str| Origin::Compose {
@@ -419,6 +422,16 @@ mod tests {
             ContainerSpec { restart: Restart::Always, ..plain() },
             ContainerSpec { restart: Restart::OnFailure(0), ..plain() },
             ContainerSpec { restart: Restart::OnFailure(1), ..plain() },
+            with(ContainerOptions { entrypoint: Some(Vec::new()), ..none() }),
+            with(ContainerOptions { entrypoint: Some(texts(&["a", "b"])), ..none() }),
+            with(ContainerOptions { entrypoint: Some(texts(&["a b"])), ..none() }),
+            with(ContainerOptions { init: Some(true), ..none() }),
+            with(ContainerOptions { init: Some(false), ..none() }),
+            with(ContainerOptions { read_only: true, ..none() }),
+            with(ContainerOptions { hostname: Some("a".to_owned()), ..none() }),
+            with(ContainerOptions { cap_add: ["A".to_owned()].into(), ..none() }),
+            with(ContainerOptions { cap_drop: ["A".to_owned()].into(), ..none() }),
+            with(ContainerOptions { shm_size: Some(1), ..none() }),
         ];
         let hash = |spec: &ContainerSpec, port| {
             let name = ServiceName::new("web").unwrap();

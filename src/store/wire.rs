@@ -266,7 +266,9 @@ mod tests {
     use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
 
-    use crate::model::container_options::ContainerOptions;
+    use crate::model::container_options::{
+        ContainerOptions, DeviceMapping, GpuRequest, LogSettings, Ulimit,
+    };
     use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
         Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
@@ -295,9 +297,46 @@ mod tests {
             labels: [(text("a"), text("b"))].into(),
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
-            options: ContainerOptions::default(),
+            options: options(),
         };
         Revision { container, port: 7 }
+    }
+
+    fn options() -> ContainerOptions {
+        let text = |text: &str| text.to_owned();
+        let map = |value: &str| [(text("k"), text(value))].into();
+        ContainerOptions {
+            entrypoint: Some(Vec::new()),
+            hostname: Some(text("web")),
+            working_dir: Some(text("/srv")),
+            stop_signal: Some(text("QUIT")),
+            init: Some(false),
+            read_only: true,
+            extra_hosts: vec![text("a:10.0.0.1")],
+            cap_add: [text("KILL")].into(),
+            cap_drop: [text("ALL")].into(),
+            security_opt: vec![text("no-new-privileges")],
+            tmpfs: map("size=1m"),
+            devices: vec![DeviceMapping {
+                host: text("/dev/a"),
+                container: text("/dev/b"),
+                permissions: text("r"),
+            }],
+            ulimits: [(text("core"), Ulimit { soft: -1, hard: 2 })].into(),
+            sysctls: map("1"),
+            shm_size: Some(9),
+            gpus: vec![GpuRequest {
+                driver: text("d"),
+                count: -1,
+                device_ids: vec![text("0")],
+                capabilities: vec![text("gpu")],
+                options: map("o"),
+            }],
+            logging: Some(LogSettings {
+                driver: None,
+                options: [(text("token"), Secret::new(text("s3cret")))].into(),
+            }),
+        }
     }
 
     fn asleep() -> SleepMemory {
@@ -385,6 +424,18 @@ mod tests {
     #[test]
     fn what_is_stored_comes_back() {
         assert_eq!(parse(&text(&sample()), Moment(1000)).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_recipe_of_a_version_before_the_options_is_read() {
+        let mut memory = sample();
+        let web = memory.services.get_mut("web").unwrap();
+        let mut plain = recipe();
+        plain.container.options = ContainerOptions::default();
+        web.rollout.good = Some(Arc::new(plain));
+        let stored = text(&memory);
+        assert!(!stored.contains("\"options\""), "{stored}");
+        assert_eq!(parse(&stored, Moment(1000)).unwrap(), memory);
     }
 
     #[test]

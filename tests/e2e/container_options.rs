@@ -95,16 +95,23 @@ fn each_key_has_its_effect_in_the_container_and_the_stop_signal_ends_it() {
     testbed.configure(&one(r#", "init": true, "stop_signal": "SIGINT""#));
     daemon.signal("HUP");
     daemon.wait(&["kind=rollout.finished"], secs(60));
-    assert_eq!(signals(&testbed, &id), ["10", "9"]);
+    wait_ended(&testbed, shown, &["10", "9"]);
     let next = testbed.container_ids(&testbed.service).remove(0);
-    let init = testbed.docker(&["inspect", "--format", "{{.HostConfig.Init}}", &next]);
-    assert_eq!(init.as_deref().map(str::trim), Some("true"));
+    let shown: Value = serde_json::from_str(&testbed.docker(&["inspect", &next]).unwrap()).unwrap();
+    assert_eq!(shown[0]["HostConfig"]["Init"], json!(true));
     testbed.configure(&one(""));
     let from = daemon.lines().len();
     daemon.signal("HUP");
     daemon.wait_from(from, &["kind=rollout.finished"], secs(60));
-    assert_eq!(signals(&testbed, &next), ["2"]);
-    assert!(reached(secs(10), || testbed.container_ids(&testbed.service).len() == 1));
+    wait_ended(&testbed, &shown[0], &["2"]);
+}
+
+/// Waits until a container is gone, and these signals were what ended it.
+fn wait_ended(testbed: &Testbed, shown: &Value, want: &[&str]) {
+    let id = shown["Id"].as_str().unwrap();
+    let is_gone = || testbed.docker(&["inspect", id]).is_none();
+    assert!(reached(secs(20), is_gone), "{id} is still there");
+    assert_eq!(signals(testbed, id), want);
 }
 
 /// Every signal that Docker sent to the container.

@@ -3,6 +3,7 @@
 mod compose;
 mod draft;
 mod labels;
+mod options;
 mod running;
 
 use std::io::{ErrorKind, Write};
