@@ -69,21 +69,21 @@ fn content(node: &Node, required: bool, is_raw: bool, all: &mut Variables) {
     };
     let parsed =
         if is_raw { raw(&text, around.variable, all) } else { parse(&text, around.variable, all) };
-    if let Err(Fault { line, message }) = parsed {
+    if let Err(EnvFileFault { line, message }) = parsed {
         node.error(format!("line {line} of {} {message}", path.display()));
     }
 }
 
 #[derive(Debug)]
-struct Fault {
+struct EnvFileFault {
     line: usize,
     message: String,
 }
 
 /// As `docker run --env-file` reads it: each line is a variable, and its value is taken as it is.
-fn raw(text: &str, outside: Lookup, all: &mut Variables) -> Result<(), Fault> {
+fn raw(text: &str, outside: Lookup, all: &mut Variables) -> Result<(), EnvFileFault> {
     for (number, line) in text.lines().enumerate() {
-        let fault = |message: String| Fault { line: number + 1, message };
+        let fault = |message: String| EnvFileFault { line: number + 1, message };
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -117,12 +117,12 @@ fn check_value(name: &str, value: Option<&str>) -> Result<(), String> {
 
 /// `NAME=value`, also with `export` before it. A value in quotes may span lines; of one without,
 /// ` #` begins a comment. Single quotes keep everything as it is.
-fn parse(text: &str, outside: Lookup, all: &mut Variables) -> Result<(), Fault> {
+fn parse(text: &str, outside: Lookup, all: &mut Variables) -> Result<(), EnvFileFault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rest = text;
     while !rest.is_empty() {
         let at = text.len() - rest.len();
-        let fault = |message| Fault { line: 1 + text[..at].matches('\n').count(), message };
+        let fault = |message| EnvFileFault { line: 1 + text[..at].matches('\n').count(), message };
         rest = statement(rest, outside, all).map_err(fault)?;
     }
     Ok(())
@@ -272,7 +272,7 @@ fn substituted(name: &str, text: &str, outside: Lookup, all: &Variables) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::config::env_file::{Fault, Variables, parse, raw};
+    use crate::config::env_file::{EnvFileFault, Variables, parse, raw};
 
     fn outside(name: &str) -> Option<String> {
         match name {
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    fn read(text: &str) -> Result<Vec<(String, String)>, Fault> {
+    fn read(text: &str) -> Result<Vec<(String, String)>, EnvFileFault> {
         let mut all = Variables::new();
         parse(text, &outside, &mut all)?;
         Ok(all.into_iter().collect())
@@ -358,7 +358,7 @@ mod tests {
             ("é=1", 1, "must begin with NAME="),
             ("A=s3\0cret", 1, "has a NUL character in A"),
         ] {
-            let Fault { line: found, message } = read(text).unwrap_err();
+            let EnvFileFault { line: found, message } = read(text).unwrap_err();
             assert!(found == line && message.starts_with(want), "{text}: {found} {message}");
             assert!(!message.contains("s3"), "{message}");
         }

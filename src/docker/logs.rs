@@ -9,7 +9,8 @@ const ALL_MAX: usize = 2000;
 const HEADER: usize = 8;
 
 /// Stands for the lines of a driver that only sends them away, like `none`.
-pub(crate) const UNREADABLE: &str = "(not readable: Docker cannot read back what its logging driver takes; local and json-file can)";
+pub(crate) const UNREADABLE: &str = "(not readable: Docker cannot read back what its logging \
+                                     driver takes; local and json-file can)";
 
 /// The last lines, oldest first. `body` is one raw stream, or frames of two streams.
 pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {

@@ -19,22 +19,8 @@ fn body(harness: &Harness, at: usize) -> Value {
     body
 }
 
-#[test]
-fn docker_is_sent_each_key_and_nothing_that_is_not_set() {
-    let mut harness = Harness::new("options");
-    let file = |name: &str| harness.dir.join(name).to_str().unwrap().to_owned();
-    let profile = file("seccomp.json");
-    let variables = [file("a.env"), file("b.env"), file("none.env")];
-    fs::write(&profile, SECCOMP).unwrap();
-    fs::write(&variables[0], "# both\nA=a\nB=\"b # $A\"\nC=c\n").unwrap();
-    fs::write(&variables[1], "B=of the second\nexport D='$A'\n").unwrap();
-    let daemon = harness.start();
-    harness.wait_served();
-    let plain = json!({
-        "Image": "demo:1", "Env": [], "HostConfig": { "Binds": [], "NanoCpus": 0, "Memory": 0 },
-    });
-    assert_eq!(body(&harness, 0), plain);
-    for (key, value) in [
+fn every_key(profile: &str, variables: &[String; 3]) -> Vec<(&'static str, Value)> {
+    vec![
         (
             "env_file",
             json!([
@@ -63,14 +49,11 @@ fn docker_is_sent_each_key_and_nothing_that_is_not_set() {
         ("shm_size", json!("128m")),
         ("gpus", json!("all")),
         ("logging", json!({ "driver": "local", "options": { "max-file": 3 } })),
-    ] {
-        harness.set(&format!("/services/web/{key}"), value);
-    }
-    harness.write();
-    daemon.signal("HUP");
-    daemon.wait(&["kind=rollout.finished", "service=web"], secs(30));
-    assert_eq!(harness.docker.bodies().len(), 2);
-    let all = json!({
+    ]
+}
+
+fn every_field() -> Value {
+    json!({
         "Image": "demo:1", "Entrypoint": [], "Cmd": ["/app", "-v"],
         "Env": ["A=a", "B=of the second", "C=wins", "D=$A"],
         "Hostname": "web.example", "WorkingDir": "/srv", "StopSignal": "SIGQUIT",
@@ -102,8 +85,32 @@ fn docker_is_sent_each_key_and_nothing_that_is_not_set() {
             ],
             "LogConfig": { "Type": "local", "Config": { "max-file": "3" } },
         },
+    })
+}
+
+#[test]
+fn docker_is_sent_each_key_and_nothing_that_is_not_set() {
+    let mut harness = Harness::new("options");
+    let file = |name: &str| harness.dir.join(name).to_str().unwrap().to_owned();
+    let profile = file("seccomp.json");
+    let variables = [file("a.env"), file("b.env"), file("none.env")];
+    fs::write(&profile, SECCOMP).unwrap();
+    fs::write(&variables[0], "# both\nA=a\nB=\"b # $A\"\nC=c\n").unwrap();
+    fs::write(&variables[1], "B=of the second\nexport D='$A'\n").unwrap();
+    let daemon = harness.start();
+    harness.wait_served();
+    let plain = json!({
+        "Image": "demo:1", "Env": [], "HostConfig": { "Binds": [], "NanoCpus": 0, "Memory": 0 },
     });
-    assert_eq!(body(&harness, 1), all);
+    assert_eq!(body(&harness, 0), plain);
+    for (key, value) in every_key(&profile, &variables) {
+        harness.set(&format!("/services/web/{key}"), value);
+    }
+    harness.write();
+    daemon.signal("HUP");
+    daemon.wait(&["kind=rollout.finished", "service=web"], secs(30));
+    assert_eq!(harness.docker.bodies().len(), 2);
+    assert_eq!(body(&harness, 1), every_field());
     // The same config again is no new revision; other content of a file is.
     daemon.signal("HUP");
     harness.wait_evaluations(2);

@@ -4,6 +4,7 @@
 mod agreement;
 mod following;
 mod front;
+mod options;
 pub(crate) mod spelling;
 mod text;
 pub(crate) mod valid;

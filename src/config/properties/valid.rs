@@ -5,6 +5,7 @@ use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
 use crate::config::properties::front;
 use crate::config::properties::webhooks::webhook;
+use crate::config::properties::{front, options};
 
 /// What is to be said, in whatever spelling.
 #[derive(Clone)]
@@ -294,6 +295,7 @@ fn container(keys: &mut Keys) {
         let mebi = r.within(6, 1 << 20) << 20;
         Spec::Bytes(if r.one_in(2) { mebi } else { r.within(6 << 20, u64::MAX / 2) })
     });
+    options::options(keys);
 }
 
 fn listen(random: &mut Random, port: u64) -> Spec {
