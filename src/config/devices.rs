@@ -183,7 +183,7 @@ fn ulimit(node: &Node) -> Option<Ulimit> {
     let (soft, hard) = (soft?, hard?);
     let above = hard != -1 && (soft == -1 || hard < soft);
     if above {
-        node.error(format!("must have a soft limit up to the hard one, got {soft} and {hard}"));
+        node.error(format!("has the soft limit {soft} above the hard one, {hard}; lower it"));
         return None;
     }
     Some(Ulimit { soft, hard })
