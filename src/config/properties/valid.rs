@@ -4,8 +4,8 @@
 use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
 use crate::config::properties::front;
+use crate::config::properties::options;
 use crate::config::properties::webhooks::webhook;
-use crate::config::properties::{front, options};
 
 /// What is to be said, in whatever spelling.
 #[derive(Clone)]
