@@ -6,7 +6,9 @@ mod client;
 mod compose_clone;
 mod compose;
 mod create;
+mod exec;
 pub(crate) mod event_stream;
+mod hook;
 mod inspected;
 mod label_sets;
 mod labels;
@@ -38,6 +40,7 @@ use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
 use crate::model::action::{ActionOutput, Removal};
 use crate::model::config::DockerConfig;
+use crate::model::hooks::HookRun;
 use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
 use crate::model::service::Service;
@@ -240,5 +243,9 @@ impl Engine for Docker {
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
         self.remove_replica(removal)
+    }
+
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput> {
+        self.run_after_ready(run)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::hooks::Hooks;
 use crate::model::service::{ContainerSpec, Service};
 use crate::model::time::Moment;
 
@@ -11,20 +12,26 @@ pub(crate) struct Revision {
     pub(crate) container: ContainerSpec,
     /// `Service::port` of it.
     pub(crate) port: u16,
+    /// The image has the programs that they name; another revision's may not.
+    pub(crate) hooks: Hooks,
 }
 
 impl Revision {
     pub(crate) fn of(service: &Service) -> Revision {
-        Revision { container: service.container.clone(), port: service.port }
+        let Service { container, port, hooks, .. } = service.clone();
+        Revision { container, port, hooks }
     }
 
     pub(crate) fn is_of(&self, service: &Service) -> bool {
-        self.port == service.port && self.container == service.container
+        self.port == service.port
+            && self.container == service.container
+            && self.hooks == service.hooks
     }
 
     /// The current service with the containers of this revision.
     pub(crate) fn applied_to(&self, service: &Service) -> Service {
-        Service { container: self.container.clone(), port: self.port, ..service.clone() }
+        let Revision { container, port, hooks } = self.clone();
+        Service { container, port, hooks, ..service.clone() }
     }
 }
 
@@ -39,6 +46,19 @@ pub(crate) struct RolloutMemory {
     /// operator requests a restart.
     pub(crate) rejected: Option<String>,
     pub(crate) under_way: Option<Progress>,
+}
+
+impl RolloutMemory {
+    /// The hooks for a replica with this label `io.plimsoll.spec`: of the last good revision, if it
+    /// is one of those, else of the config.
+    pub(crate) fn hooks<'a>(&'a self, service: &'a Service, spec: Option<&str>) -> &'a Hooks {
+        let good = self.good.as_deref().filter(|good| good.hooks != service.hooks);
+        let is_of = |service: &Service| spec.is_some_and(|spec| spec == service.spec_hash());
+        match good {
+            Some(good) if !is_of(service) && is_of(&good.applied_to(service)) => &good.hooks,
+            Some(_) | None => &service.hooks,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,8 +31,21 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
                     (Kind::HealthReplaced, format!("{words}; replaced because: {ill}"))
                 }
             };
-            vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
+            let name = replica_name(service, *number);
+            let hook = match &done.result {
+                Ok(ActionOutput::HookFailed(failure)) => Some(failure),
+                Ok(_) | Err(_) => None,
+            };
+            let hook = hook.map(|failure| {
+                let words =
+                    format!("hook before_stop failed: {failure}; it is stopped all the same");
+                Event::new(Kind::HookFailed, words).service(service).replica(name.clone())
+            });
+            let removed = Event::new(kind, words).service(service).replica(name.clone());
+            hook.into_iter().chain([removed]).collect()
         }
+        // The prober knows whether its result still matters.
+        Action::RunHook(_) => Vec::new(),
         // The decision reported the change; only a failure and its end are new.
         Action::Resize { service, to, .. } if trouble.is_some() => {
             let words = format!("cannot set the Swarm service to {to} replicas: {words}");

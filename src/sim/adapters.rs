@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::action::{ActionOutput, Removal, SetServerState};
 use crate::model::health::HealthKind;
+use crate::model::hooks::HookRun;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
@@ -163,6 +164,11 @@ impl Engine for World {
         started?;
         let unit = state.containers.iter().find(|u| u.number == number);
         unit.map(|u| u.id.clone()).ok_or_else(|| Error::new("it is gone again"))
+    }
+
+    /// It takes no time here, and never fails by itself.
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput> {
+        self.state().call("hook", |state| Ok(state.run_hook(run)))
     }
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {

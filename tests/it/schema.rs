@@ -43,6 +43,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "frontend-redirect-alone",
             "frontend-stats",
             "health-expect-order",
+            "hooks-swarm",
             "hours-outside-over-max",
             "metrics-twice",
             "health-timeout-over-interval",
@@ -77,6 +78,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "drain-timeout-range",
             "health-interval-range",
             "health-start-period",
+            "hooks-timeout-range",
             "memory-little",
             "proxy-hard-stop-range",
             "proxy-reload-interval-range",
@@ -87,7 +89,7 @@ const BEYOND: &[(&str, &[&str])] = &[
     ),
     (
         "what a text begins with, or that a list is empty",
-        &["behavior-policies-empty", "label-compose", "networks-host"],
+        &["behavior-policies-empty", "hooks-blank", "label-compose", "networks-host"],
     ),
     (
         "what is part of HAProxy's expressions, and how many segments a path has",
