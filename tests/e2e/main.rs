@@ -23,6 +23,7 @@ mod following;
 mod haproxy;
 mod haproxy_failures;
 mod hung_haproxy;
+mod hooks;
 mod init;
 mod labels;
 mod matrix;

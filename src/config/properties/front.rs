@@ -127,7 +127,7 @@ pub(super) fn policy(keys: &mut Keys) {
     others(keys);
 }
 
-fn hooks(random: &mut Random) -> Spec {
+pub(super) fn hooks(random: &mut Random) -> Spec {
     let mut keys = Keys::new(random);
     let command = |r: &mut Random| {
         let program = r.of(&[text("sh"), text("/a b"), text("é$HOME")]).clone();
@@ -144,7 +144,6 @@ fn hooks(random: &mut Random) -> Spec {
 }
 
 fn others(keys: &mut Keys) {
-    keys.may("hooks", hooks);
     keys.may("allow", |r| Spec::List(vec![one_of(r, &NETWORKS)]));
     keys.may("basic_auth", |r| {
         let mut keys = Keys::new(r);
