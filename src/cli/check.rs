@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use crate::cli::args::cli_command::CheckArgs;
 use crate::cli::check_compose::{self, Checked};
 use crate::cli::output::{complain, say};
+use crate::cli::untried_hooks;
 use crate::config;
 use crate::config::problem::Problem;
-use crate::model::config::Config;
-use crate::model::hooks::Hooks;
 use crate::preflight::folders;
 use crate::preflight::live::{self, HostProblem};
 
@@ -57,27 +56,10 @@ fn check_config(file: &Path, json: bool, live: bool) -> ExitCode {
         let found = live::look(config).into_iter().map(|found| concerning(file, found));
         loaded.problems.extend(found);
     }
-    let counted = loaded.config.as_ref().map(|config| config.counted() + &untried(config));
+    let counted =
+        loaded.config.as_ref().map(|config| config.counted() + &untried_hooks::of_config(config));
     let counted = counted.unwrap_or_default();
     report(file, &loaded.problems, &counted, json)
-}
-
-/// What no check of a config shows.
-fn untried(config: &Config) -> String {
-    let with = config.services.values().filter(|service| service.hooks != Hooks::default());
-    untried_hooks(with.map(|service| service.name.as_str()))
-}
-
-/// A line more where services have hooks.
-pub(crate) fn untried_hooks<'a>(services: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = services.collect();
-    if names.is_empty() {
-        return String::new();
-    }
-    format!(
-        "\nhooks of {} are not tried here: they run once a replica is ready, and when one is stopped",
-        names.join(", ")
-    )
 }
 
 /// `counted`: what a good file has.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::cli::check::untried_hooks;
 use crate::cli::compose_file::{ComposeFile, is_checked, words};
+use crate::cli::untried_hooks;
 use crate::config::labels::{self, ComposeLabels};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
@@ -55,14 +55,8 @@ pub(crate) fn check(file: &Path, config: &Config) -> Result<Checked, String> {
     problems.sort_by_key(|problem| (problem.line, problem.column));
     let counted =
         format!("{} by labels", plural(u32::try_from(good).unwrap_or(u32::MAX), "service"));
-    let with_hooks = all.iter().filter(|labels| has_hooks(&labels.set));
-    let counted = counted + &untried_hooks(with_hooks.map(|labels| labels.set.service.as_str()));
+    let counted = counted + &untried_hooks::of_labels(all.iter().map(|labels| &labels.set));
     Ok(Checked { problems, counted })
-}
-
-fn has_hooks(set: &LabelSet) -> bool {
-    let in_config = set.labels.get("config").is_some_and(|text| text.contains("\"hooks\""));
-    in_config || set.labels.keys().any(|key| key == "hooks" || key.starts_with("hooks."))
 }
 
 struct ComposeChecker<'a> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::hooks::Hooks;
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::proxy::{ProxyMemory, ProxySeen, ServiceTraffic};
@@ -259,8 +260,6 @@ pub(crate) fn targets(
         let is_proven = !is_unproven(memory, service, container);
         let is_served = is_proven && server.is_some_and(|server| server.address == address);
         let own = memory.services.get(service.name.as_str());
-        let hooks =
-            own.map_or(&service.hooks, |own| own.rollout.hooks(service, container.spec.as_deref()));
         Some(ProbeTarget {
             id: container.id.clone(),
             number: container.number,
@@ -269,7 +268,9 @@ pub(crate) fn targets(
             docker_health: container.docker_health.clone(),
             is_awaited: is_awaited(memory, service),
             is_served,
-            after_ready: hooks.after_ready().filter(|_| !config.dry_run),
+            after_ready: hooks(memory, service, container)
+                .after_ready()
+                .filter(|_| !config.dry_run),
             was_ready: was_ready(memory, container).unwrap_or(is_served),
             is_leaving: own.is_some_and(|own| own.drains.contains_key(&container.id)),
         })
@@ -280,6 +281,11 @@ pub(crate) fn targets(
 fn is_awaited(memory: &Memory, service: &Service) -> bool {
     let memory = memory.services.get(service.name.as_str());
     memory.is_some_and(|memory| memory.sleep.waking().is_some())
+}
+
+fn hooks<'a>(memory: &'a Memory, service: &'a Service, container: &Container) -> &'a Hooks {
+    let own = memory.services.get(service.name.as_str());
+    own.map_or(&service.hooks, |own| own.rollout.hooks(service, container.spec.as_deref()))
 }
 
 /// Whether it was ready in this run of the container. `None`: the service was never observed.
@@ -294,7 +300,7 @@ fn was_ready(memory: &Memory, container: &Container) -> Option<bool> {
 
 /// It was started anew since it passed its health check, or its hook `after_ready` is due.
 fn is_unproven(memory: &Memory, service: &Service, container: &Container) -> bool {
-    let has_hook = !service.hooks.after_ready.is_empty();
+    let has_hook = !hooks(memory, service, container).after_ready.is_empty();
     if has_hook && was_ready(memory, container) == Some(false) {
         return true;
     }

@@ -78,7 +78,6 @@ const BEYOND: &[(&str, &[&str])] = &[
             "drain-timeout-range",
             "health-interval-range",
             "health-start-period",
-            "hooks-timeout-range",
             "memory-little",
             "proxy-hard-stop-range",
             "proxy-reload-interval-range",
