@@ -237,6 +237,35 @@ fn a_hook_that_fails_takes_a_rollout_back_and_loses_no_request() {
 }
 
 #[test]
+fn the_end_of_a_hook_is_that_of_its_program_not_of_its_output() {
+    let bed = HookBed::new("hook-output");
+    // A child keeps the output open.
+    let ready = hook("after_ready", "sleep 300 & echo up >> /out/log");
+    // It writes without a pause, and more than anybody keeps.
+    let stop = hook("before_stop", "while :; do echo and so on; done");
+    let hooks = format!(r#"{ready}, {stop}, "timeout": 3"#);
+    let begun = Instant::now();
+    let daemon = Daemon::start(&bed.configure(2, &hooks, ""));
+    bed.testbed.wait_serving(2, secs(10), &daemon);
+    assert_eq!(daemon.count(&["kind=hook.failed"]), 0, "{:#?}", daemon.lines());
+    println!("with hooks that leave a child: {:.1} s", begun.elapsed().as_secs_f64());
+    bed.configure(1, &hooks, "");
+    daemon.signal("HUP");
+    let at = daemon.wait(&["kind=hook.failed", "and so on | and so on"], secs(20));
+    assert!(daemon.lines()[at].len() < 600, "{:?}", daemon.lines()[at]);
+    assert!(reached(secs(5), || bed.testbed.containers().len() == 1));
+    // One that ends the app itself is no failure, though it dies of it.
+    let hooks = hook("before_stop", "kill -TERM 1; sleep 300");
+    bed.configure(2, &hooks, "");
+    daemon.signal("HUP");
+    bed.testbed.wait_serving(2, secs(20), &daemon);
+    bed.configure(1, &hooks, "");
+    daemon.signal("HUP");
+    assert!(reached(secs(10), || bed.testbed.containers().len() == 1), "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["kind=hook.failed"]), 1, "{:#?}", daemon.lines());
+}
+
+#[test]
 fn a_daemon_that_dies_during_a_hook_leaves_it_to_the_next_one() {
     let bed = HookBed::new("hook-crash");
     let ready = hook("after_ready", "echo up >> /out/log; sleep 4; echo warm >> /out/log");
