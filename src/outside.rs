@@ -10,11 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
+use crate::model::action::{ActionOutput, HookRun, Removal, RollbackState, SetServerState};
 use crate::model::config::Config;
 use crate::model::endpoint::Endpoint;
 use crate::model::health::HttpCheck;
-use crate::model::hooks::HookRun;
 use crate::model::label_set::LabelSet;
 use crate::model::memory::Memory;
 use crate::model::metric_event::MetricEvent;

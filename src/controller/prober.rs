@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::controller::hook_gate::HookGate;
-use crate::model::action::{ActionError, ActionOutput};
+use crate::model::action::{ActionError, ActionOutput, HookRun};
 use crate::model::event::{Event, Kind};
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthKind;
-use crate::model::hooks::HookRun;
 use crate::model::replica::{ContainerId, Health};
 use crate::model::service::replica_name;
 use crate::model::time::Moment;

@@ -3,8 +3,8 @@
 use crate::docker::Docker;
 use crate::docker::exec::ExecEnd;
 use crate::docker::inspected::Inspected;
-use crate::model::action::{ActionOutput, Removal};
-use crate::model::hooks::{HookCause, HookFailure, HookRun};
+use crate::model::action::{ActionOutput, HookRun, Removal};
+use crate::model::hooks::{HookCause, HookFailure};
 use crate::outside::Result;
 
 impl Docker {

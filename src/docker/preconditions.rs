@@ -10,9 +10,9 @@ use crate::outside::Result;
 const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Docker {
-    /// The calls that a start and hooks need and that are forbidden, for instance by a proxy that allows
-    /// reading only. The calls made here change nothing: they name an absent id, or their body is
-    /// invalid JSON.
+    /// The calls that a start and hooks need and that are forbidden, for instance by a proxy that
+    /// allows reading only. The calls made here change nothing: they name an absent id, or their
+    /// body is invalid JSON.
     pub(crate) fn denied(&self, of_swarm: bool, has_hooks: bool) -> Result<Vec<String>> {
         let start = format!("/containers/{ABSENT_ID}/start");
         let remove = format!("/containers/{ABSENT_ID}");

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::hooks::{HookCommand, HookFailure, HookRun};
+use crate::model::hooks::{HookCommand, HookFailure};
 use crate::model::proxy::Routes;
 use crate::model::replica::{AdminState, ContainerId};
 use crate::model::service::Service;
@@ -65,6 +65,17 @@ pub(crate) struct Removal {
     /// The error of its health check, or how it exited; `None` when it is removed for another
     /// reason.
     pub(crate) ill: Option<String>,
+}
+
+/// The hook `after_ready` of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HookRun {
+    pub(crate) service: String,
+    pub(crate) number: u32,
+    pub(crate) id: ContainerId,
+    /// As `Container` has it. In a later run of the container the command is not run.
+    pub(crate) started: Option<u64>,
+    pub(crate) hook: HookCommand,
 }
 
 /// The admin state to set on one server of HAProxy.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::replica::ContainerId;
 use crate::model::units;
 
 /// Commands of a service. An empty one is not run.
@@ -42,17 +41,6 @@ impl Hooks {
 pub(crate) struct HookCommand {
     pub(crate) command: Vec<String>,
     pub(crate) timeout: Duration,
-}
-
-/// The hook `after_ready` of one replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HookRun {
-    pub(crate) service: String,
-    pub(crate) number: u32,
-    pub(crate) id: ContainerId,
-    /// As `Container` has it. In a later run of the container the command is not run.
-    pub(crate) started: Option<u64>,
-    pub(crate) hook: HookCommand,
 }
 
 /// Why a hook failed, and what it wrote last.

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, SetServerState};
+use crate::model::action::{ActionOutput, HookRun, Removal, SetServerState};
 use crate::model::health::HealthKind;
-use crate::model::hooks::HookRun;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{

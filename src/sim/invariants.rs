@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::controller::tick::TickOutput;
-use crate::model::action::{Action, ActionOutput};
-use crate::model::hooks::HookRun;
+use crate::model::action::{Action, ActionOutput, HookRun};
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
 use crate::model::plan::{Plan, ReplicaTransition};

@@ -34,6 +34,7 @@ mod import_circles;
 mod golden;
 mod haproxy;
 mod health;
+mod hooks;
 mod hostile;
 mod install;
 mod labels;
