@@ -90,3 +90,46 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::model::bounds::Bounds;
+    use crate::model::hooks::Hooks;
+    use crate::model::rollout::{Revision, RolloutMemory};
+    use crate::model::schedule::Timetable;
+    use crate::model::service::{ContainerSpec, Origin, Service, ServiceName};
+
+    fn service(image: &str, hook: &str) -> Service {
+        let hooks = Hooks { before_stop: vec![hook.to_owned()], ..Hooks::default() };
+        let container = ContainerSpec::new(Origin::Image(image.to_owned()));
+        let always = Timetable::always(Bounds::exactly(1));
+        Service { hooks, ..Service::new(ServiceName::new("web").unwrap(), container, 80, always) }
+    }
+
+    #[test]
+    fn a_replica_has_the_hooks_of_its_own_revision() {
+        let old = service("web:1", "old");
+        let new = service("web:2", "new");
+        let same = service("web:1", "new");
+        for (good, config, spec, want) in [
+            (None, &new, Some(&new), "new"),
+            (None, &new, Some(&old), "new"),
+            (None, &new, None, "new"),
+            (Some(&old), &new, Some(&new), "new"),
+            (Some(&old), &new, Some(&old), "old"),
+            // Of neither, and one of docker compose's own.
+            (Some(&old), &new, Some(&service("web:3", "x")), "new"),
+            (Some(&old), &new, None, "new"),
+            // Only the hooks changed.
+            (Some(&old), &same, Some(&old), "new"),
+        ] {
+            let good = good.map(|good| Arc::new(Revision::of(good)));
+            let memory = RolloutMemory { good, ..RolloutMemory::default() };
+            let spec = spec.map(Service::spec_hash);
+            let hooks = memory.hooks(config, spec.as_deref());
+            assert_eq!(hooks.before_stop, [want], "{spec:?}");
+        }
+    }
+}
