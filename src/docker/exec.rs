@@ -207,7 +207,7 @@ fn ended(code: i64, output: Vec<String>) -> ExecEnd {
     }
 }
 
-fn wait(longest: Duration) {
+pub(super) fn wait(longest: Duration) {
     let (_sender, never) = mpsc::channel::<()>();
     // Nothing is ever sent, so it ends with the time.
     let _ = never.recv_timeout(longest);

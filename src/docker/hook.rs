@@ -1,11 +1,19 @@
 //! The hooks of a replica. Each is bound to one run of its container.
 
+use std::time::Duration;
+
 use crate::docker::Docker;
-use crate::docker::exec::ExecEnd;
+use crate::docker::exec::{self, ExecEnd};
 use crate::docker::inspected::Inspected;
 use crate::model::action::{ActionOutput, HookRun, Removal};
 use crate::model::hooks::{HookCause, HookFailure};
 use crate::outside::Result;
+
+/// The exit code of what SIGKILL ended.
+const KILLED: i64 = 137;
+/// Docker shows the end of a container this much later than that of its commands, at most.
+const END_SHOWN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Docker {
     pub(super) fn run_after_ready(&self, run: &HookRun) -> Result<ActionOutput> {
@@ -22,8 +30,23 @@ impl Docker {
             ExecEnd::Failed(failure) => failure,
         };
         // A container that ends takes its commands with it.
-        let now = self.inspect(&run.id.0, self.look_timeout())?.filter(is_its);
+        let now = self.inspect_after(&run.id.0, Some(&failure))?.filter(is_its);
         Ok(now.map_or(ActionOutput::Unchanged, |_| ActionOutput::HookFailed(failure)))
+    }
+
+    /// A command that was killed may have died with its container, whose end Docker shows a moment
+    /// later.
+    fn inspect_after(&self, id: &str, failure: Option<&HookFailure>) -> Result<Option<Inspected>> {
+        let is_killed = failure.is_some_and(|failure| failure.cause == HookCause::Exit(KILLED));
+        let until = self.clock.now().plus(END_SHOWN);
+        loop {
+            let found = self.inspect(id, self.look_timeout())?;
+            let is_up = found.as_ref().is_some_and(Inspected::is_up);
+            if !is_killed || !is_up || until <= self.clock.now() {
+                return Ok(found);
+            }
+            exec::wait(LOOK_EVERY);
+        }
     }
 
     /// Runs the hook `before_stop`, and returns what the container is afterwards: `None`, it is to
@@ -43,7 +66,7 @@ impl Docker {
         };
         // Somebody may have restarted it meanwhile. A hook that ends the app is no failure, and
         // Docker's restart policy may have brought the app back because of it.
-        let Some(now) = self.inspect(&removal.id.0, self.look_timeout())? else {
+        let Some(now) = self.inspect_after(&removal.id.0, failure.as_ref())? else {
             return Ok((None, None));
         };
         let is_same_run = now.started_ms() == found.started_ms();
