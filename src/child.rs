@@ -1,5 +1,5 @@
-//! Starts HAProxy with fewer privileges than the daemon's: an attacker who takes over HAProxy must
-//! not get access to Docker, which is equal to root.
+//! Starts HAProxy, and credential helpers, with fewer privileges than the daemon's: an attacker who
+//! takes over HAProxy must not get access to Docker, which is equal to root.
 
 use std::fs;
 use std::path::Path;

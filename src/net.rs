@@ -33,8 +33,8 @@ impl SystemNet {
         }
     }
 
-    /// The answer to a POST, whatever its status, with at most `longest_bytes` of its body. No error
-    /// names the address or a header, which may hold secrets.
+    /// The answer to a POST, whatever its status, with at most `longest_bytes` of its body. No
+    /// error names the address or a header, which may hold secrets.
     pub(crate) fn post(
         &self,
         endpoint: &Endpoint,
@@ -363,7 +363,7 @@ mod tests {
         drop(listener);
         for (url, why) in [
             (closed.as_str(), "no complete answer: "),
-            ("https://127.0.0.1/secret", "the address must start with http://"),
+            ("ftp://127.0.0.1/secret", "the address is invalid"),
             ("http://", "the address is invalid"),
             ("http://a b/secret", "the address is invalid"),
             ("http://no-such-host.invalid/secret", "no complete answer"),

@@ -15,6 +15,7 @@ mod healthcheck;
 mod help;
 mod init;
 mod interrupt;
+mod notify;
 mod output;
 mod paint;
 mod pause;
@@ -53,6 +54,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(CliCommand::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(CliCommand::Healthcheck { verbose, to }) => healthcheck::healthcheck(verbose, &to),
         Ok(CliCommand::Init(asked)) => init::init(&asked),
+        Ok(CliCommand::Notify { config, json }) => notify::notify(&config, json),
         Ok(CliCommand::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
         Ok(CliCommand::Reload { to }) => reload::reload(&to),
         Ok(CliCommand::Restart { service, to }) => restart::restart(&service, &to),

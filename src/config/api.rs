@@ -1,4 +1,4 @@
-//! `api` and `notifications`: where the daemon listens, and the webhooks that it calls.
+//! `api`: where the daemon listens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use jsonc_parser::ast::Value;
 
 use crate::config::cursor::{Node, Section};
-use crate::config::values::{self, secret_url};
-use crate::model::config::{Api, Webhook};
-use crate::model::event::{Kind, is_meant};
+use crate::config::values;
+use crate::model::config::Api;
 use crate::model::secret::Secret;
-use crate::model::units;
 
 /// plimsoll creates a second socket beside it, with this longer name.
 const SOCKET_BYTES_MAX: usize = values::SUN_PATH_MAX - ".http".len();
@@ -97,39 +95,4 @@ fn token(node: &Node) -> Option<Secret> {
         ));
     }
     Some(token)
-}
-
-pub(crate) fn notifications(node: Option<Node>) -> Vec<Webhook> {
-    let Some(node) = node else { return Vec::new() };
-    let nodes = node.list().unwrap_or_default();
-    nodes.iter().filter_map(webhook).collect()
-}
-
-fn webhook(node: &Node) -> Option<Webhook> {
-    let section = node.section()?;
-    let url = section.need("url", "where events are sent").and_then(|n| secret_url(&n));
-    let events = section.get("events").map(|n| events(&n));
-    section.done();
-    Some(Webhook { url: url?, events: events.unwrap_or(Some(Vec::new()))? })
-}
-
-fn events(node: &Node) -> Option<Vec<String>> {
-    let nodes = node.list()?;
-    let event = |node: &Node| {
-        let pattern = node.text()?;
-        if Kind::ALL.iter().any(|kind| is_meant(kind.word(), &pattern)) {
-            return Some(pattern.into_owned());
-        }
-        let kinds = Kind::ALL.iter().filter(|_| node.has_room());
-        let near = units::nearest(&pattern, kinds.map(|kind| kind.word()), 3);
-        let near = near.map(|word| format!("; did you mean \"{word}\"?"));
-        node.error(format!(
-            "unknown event kind or pattern {} (patterns look like \"health.*\"){}",
-            node.found(),
-            near.unwrap_or_default()
-        ));
-        None
-    };
-    let events: Vec<String> = nodes.iter().filter_map(event).collect();
-    (events.len() == nodes.len()).then_some(events)
 }

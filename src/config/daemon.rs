@@ -82,12 +82,17 @@ fn format(word: &str) -> Option<LogFormat> {
 }
 
 pub(crate) fn docker(section: Option<Section>) -> DockerConfig {
-    let socket = PathBuf::from("/var/run/docker.sock");
-    let timeout = Duration::from_secs(30);
-    let Some(section) = section else { return DockerConfig { socket, timeout } };
-    let read = path(section.get("socket"));
+    let mut out = DockerConfig {
+        socket: PathBuf::from("/var/run/docker.sock"),
+        timeout: Duration::from_secs(30),
+        config: None,
+    };
+    let Some(section) = section else { return out };
+    out.socket = path(section.get("socket")).unwrap_or(out.socket);
     let longest = Duration::from_secs(600);
     let span = section.get("timeout").and_then(|n| n.duration(SECOND..=longest));
+    out.timeout = span.unwrap_or(out.timeout);
+    out.config = path(section.get("config"));
     section.done();
-    DockerConfig { socket: read.unwrap_or(socket), timeout: span.unwrap_or(timeout) }
+    out
 }

@@ -32,12 +32,19 @@ pub(super) fn is_plain(url: &Secret) -> bool {
     url.expose().starts_with("http://")
 }
 
+/// A `ca_file` that is not read, for this reason.
+pub(super) fn unused_ca_file(section: &Section, why: &str) {
+    section.unused("ca_file", why);
+    values::path(section.get("ca_file"));
+}
+
 /// The key `ca_file`: certificates in PEM. `is_plain`: there is no TLS, so it has no effect.
 pub(super) fn ca_file(section: &Section, is_plain: bool) -> Option<Arc<str>> {
-    let node = section.get("ca_file")?;
     if is_plain {
-        section.unused("ca_file", "has no effect without https");
+        unused_ca_file(section, "has no effect without https");
+        return None;
     }
+    let node = section.get("ca_file")?;
     let pem = node.file()?;
     match Certificate::load_pem_chain(pem.as_bytes()) {
         Ok(found) if !found.is_empty() => Some(Arc::from(pem)),

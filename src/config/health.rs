@@ -77,11 +77,11 @@ fn tls(section: &Section) -> Option<CheckTls> {
     let verifies = section.get("verify").and_then(|n| n.boolean()).unwrap_or(false);
     if scheme != Some("https") {
         section.unused("verify", "has no effect without scheme https");
-        section.unused("ca_file", "has no effect without scheme https");
+        endpoint::unused_ca_file(section, "has no effect without scheme https");
         return None;
     }
     if !verifies {
-        section.unused("ca_file", "has no effect without verify");
+        endpoint::unused_ca_file(section, "has no effect without verify");
         return Some(CheckTls::Unverified);
     }
     Some(CheckTls::Verified { ca: endpoint::ca_file(section, false) })

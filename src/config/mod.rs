@@ -15,6 +15,7 @@ mod hours;
 pub(crate) mod labels;
 mod listens;
 mod metric;
+mod notifications;
 pub(crate) mod problem;
 #[cfg(test)]
 pub(crate) mod properties;
@@ -205,7 +206,7 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     let api = api::api(section.section("api"));
     let mut listens = Listens::new(api.listen);
     let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);
-    let notifications = api::notifications(section.get("notifications"));
+    let notifications = notifications::notifications(section.get("notifications"));
     let around = (&autoscaler.business_hours, &proxy.mode);
     let services = service::services(&section, around, &front_door, &mut listens);
     if let Some(section) = section.section("load_balancer") {

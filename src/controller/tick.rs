@@ -353,6 +353,7 @@ fn ended(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<(String, u32
         let transitions = plans.get(name).map_or(&[][..], |plan| &plan.transitions);
         for step in transitions {
             let (ReplicaTransition::Exited { number, .. }
+            | ReplicaTransition::NotReady { number, .. }
             | ReplicaTransition::BecameUnhealthy { number, .. }) = step
             else {
                 continue;

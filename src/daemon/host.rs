@@ -44,11 +44,17 @@ struct Told {
     asking: bool,
 }
 
+/// As the kernel has it; `None` if it has none.
+pub(super) fn name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 fn look(engine: &Docker) -> Host {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let memory = engine.host_memory();
     let own = Host {
-        name: Some(text("/proc/sys/kernel/hostname").trim().to_owned()).filter(|n| !n.is_empty()),
+        name: name(),
         cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
         load: load(&text("/proc/loadavg")),
         memory: memory.map(|memory| (memory.total, memory.available)),

@@ -19,7 +19,7 @@ mod process;
 mod image_puller;
 mod signals;
 mod spawn;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,11 +9,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
-use ureq::http::{Request, Response};
+use ureq::http::request::Builder;
+use ureq::http::{HeaderValue, Request, Response};
 
+use crate::docker::registry_auth::HEADER_MAX;
 use crate::http_client::{self, unix_agent};
 use crate::model::metric::shortened;
 use crate::model::metric_event::MetricEvent;
+use crate::model::secret::Secret;
 use crate::model::url;
 use crate::outside::{Clock, Error, MetricsSink, Result};
 
@@ -30,6 +33,9 @@ const MESSAGE_MAX: u64 = 64 << 10;
 
 /// Characters of Docker's own message that are shown.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
+
+/// Bytes of the head of a request with credentials. A connection writes it from one buffer.
+const LONG_HEAD_MAX: usize = HEADER_MAX + (16 << 10);
 
 /// Connections that are kept for reuse. More parallel calls connect anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -77,6 +83,8 @@ pub(crate) struct Call<'a> {
     pub(crate) idempotent: bool,
     /// Bytes of the answer that are read at most.
     pub(crate) longest: u64,
+    /// The header `X-Registry-Auth`: credentials that Docker passes on to a registry.
+    pub(crate) registry_auth: Option<&'a Secret>,
 }
 
 impl<'a> Call<'a> {
@@ -88,6 +96,7 @@ impl<'a> Call<'a> {
             body: None,
             idempotent: true,
             longest: BODY_MAX,
+            registry_auth: None,
         }
     }
 }
@@ -247,7 +256,8 @@ impl Client {
 
     fn negotiate(&self, timeout: Duration) -> Result<ApiVersion> {
         let request = Request::get("http://docker/_ping").body(()).map_err(ureq::Error::from);
-        let request = request.map(|r| self.deadline(r, timeout));
+        let call = Call::get("/_ping");
+        let request = request.map(|r| self.deadline(r, &call, timeout));
         let mut answer =
             request.and_then(|r| self.agent.run(r)).map_err(|err| self.explain(&err))?;
         let header = answer.headers().get("api-version").and_then(|v| v.to_str().ok());
@@ -298,10 +308,11 @@ impl Client {
         let prefix = self.prefix(silence)?;
         // The connection pool is for short answers.
         let agent = unix_agent(&self.socket, None, 0);
-        let request = Request::post(uri(call, &prefix)).header("content-type", "application/json");
+        let request = with_auth(Request::post(uri(call, &prefix)), call);
+        let request = request.header("content-type", "application/json");
         let request = request.body(call.body.unwrap_or_default()).map_err(ureq::Error::from);
         let request = request.map(|request| {
-            let request = agent.configure_request(request);
+            let request = agent.configure_request(request).output_buffer_size(LONG_HEAD_MAX);
             request.timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build()
         });
         let mut response = request.and_then(|r| agent.run(r)).map_err(|err| self.explain(&err))?;
@@ -320,7 +331,7 @@ impl Client {
         timeout: Duration,
         read: ReadBody<T>,
     ) -> std::result::Result<(ApiResponse, Option<T>), ureq::Error> {
-        let builder = Request::builder().uri(uri(call, prefix));
+        let builder = with_auth(Request::builder().uri(uri(call, prefix)), call);
         let builder = match call.method {
             Method::Get => builder.method("GET"),
             Method::Post => builder.method("POST"),
@@ -330,10 +341,10 @@ impl Client {
             (Method::Post, body) => {
                 let request = builder.header("content-type", "application/json");
                 let request = request.body(body.unwrap_or_default())?;
-                self.agent.run(self.deadline(request, timeout))?
+                self.agent.run(self.deadline(request, call, timeout))?
             }
             (Method::Get | Method::Delete, _) => {
-                self.agent.run(self.deadline(builder.body(())?, timeout))?
+                self.agent.run(self.deadline(builder.body(())?, call, timeout))?
             }
         };
         let status = response.status().as_u16();
@@ -349,8 +360,18 @@ impl Client {
         Ok((ApiResponse { status, body, what }, found))
     }
 
-    fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
-        self.agent.configure_request(request).timeout_global(Some(timeout)).build()
+    fn deadline<B: ureq::AsSendBody>(
+        &self,
+        request: Request<B>,
+        call: &Call,
+        timeout: Duration,
+    ) -> Request<B> {
+        let request = self.agent.configure_request(request).timeout_global(Some(timeout));
+        match call.registry_auth {
+            // Such a request has a connection of its own.
+            Some(_) => request.output_buffer_size(LONG_HEAD_MAX).build(),
+            None => request.build(),
+        }
     }
 
     fn lost(&self, err: &ureq::Error) -> Error {
@@ -407,6 +428,20 @@ fn op(call: &Call) -> &'static str {
         (Method::Post, ["services", _, "update"]) => "resize",
         (Method::Get, ["images", ..]) => "image",
         _ => "other",
+    }
+}
+
+/// The value is marked, so that no debug output of a library has it.
+fn with_auth(request: Builder, call: &Call) -> Builder {
+    let Some(auth) = call.registry_auth else { return request };
+    let value = HeaderValue::from_str(auth.expose()).map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    match value {
+        Ok(value) => request.header("x-registry-auth", value),
+        // An error of the whole request, without the value. It is base64, so this cannot be.
+        Err(_) => request.header("x-registry-auth", "\n"),
     }
 }
 

@@ -7,6 +7,8 @@ mod compose_clone;
 mod compose;
 mod create;
 mod exec;
+mod credential_helper;
+mod docker_config;
 pub(crate) mod event_stream;
 mod hook;
 mod inspected;
@@ -19,6 +21,7 @@ mod inspect_cache;
 mod usage;
 mod owner;
 mod pull;
+pub(crate) mod registry_auth;
 mod remove;
 mod removed_numbers;
 mod list;
@@ -33,9 +36,12 @@ use std::time::Duration;
 
 use crate::docker::api_types::{Created, Info, ListedContainer};
 use crate::docker::client::{Call, Client, LIST_MAX};
+use crate::docker::credential_helper::CredentialHelpers;
+use crate::docker::docker_config::Registry;
 use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
+use crate::docker::registry_auth::{LoginFile, RegistryAuth, RegistryLogins};
 use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
 use crate::model::action::{ActionOutput, HookRun, Removal};
@@ -58,6 +64,7 @@ const LOGS_MAX: u64 = 256 << 10;
 pub(crate) struct Docker {
     client: Arc<Client>,
     timeout: Duration,
+    logins: RegistryLogins,
     clock: Arc<dyn Clock>,
     usage_reader: Mutex<UsageReader>,
     inspected: InspectCache<Inspected>,
@@ -82,6 +89,7 @@ impl Docker {
         Docker {
             client: Arc::new(Client::new(&config.socket)),
             timeout: config.timeout,
+            logins: RegistryLogins::new(config.config.as_deref()),
             usage_reader: Mutex::new(UsageReader::new(clock.clone())),
             inspected: InspectCache::new(("/containers/", "/json")),
             images: InspectCache::new(("/images/", "/json")),
@@ -163,7 +171,28 @@ impl Docker {
         report: &dyn Fn(String),
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Option<String>> {
-        pull::pull(&self.client, &*self.clock, image, report, is_wanted)
+        let auth = self.registry_auth(image);
+        pull::pull(&self.client, &*self.clock, (image, &auth), report, is_wanted)
+    }
+
+    /// The credentials for the registry of an image. A helper may take 30 s to give them.
+    pub(crate) fn registry_auth(&self, image: &str) -> RegistryAuth {
+        self.logins.look_up(image, &*self.clock)
+    }
+
+    /// Host and port of the registry of an image.
+    pub(crate) fn registry_of(image: &str) -> String {
+        Registry::of(image).host().to_owned()
+    }
+
+    /// Why the program of a credential helper is not there; `None` if it is.
+    pub(crate) fn missing_helper(&self, name: &str) -> Option<String> {
+        CredentialHelpers::of_host(&*self.clock).find(name).err()
+    }
+
+    /// The file with the credentials for registries.
+    pub(crate) fn login_file(&self) -> LoginFile {
+        self.logins.file()
     }
 
     /// The journal that `event_stream::follow` writes.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX, Method};
 use crate::docker::event_stream::is_timeout;
+use crate::docker::registry_auth::RegistryAuth;
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
@@ -22,18 +23,31 @@ const LAYERS_MAX: usize = 1000;
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Returns the final progress as text; `None` when `wanted` returned false. `report` is called with
-/// the progress every REPORT_EVERY.
+/// the progress every REPORT_EVERY, and first with what keeps credentials from being used.
 pub(crate) fn pull(
     client: &Client,
     clock: &dyn Clock,
-    image: &str,
+    (image, auth): (&str, &RegistryAuth),
     report: &dyn Fn(String),
     wanted: &dyn Fn() -> bool,
 ) -> Result<Option<String>> {
-    let failed = |reason: &str| Error::new(format!("image {image} could not be pulled: {reason}"));
+    let failed = |reason: &str| {
+        let reason = auth.explain(reason);
+        Error::new(format!("image {image} could not be pulled: {reason}"))
+    };
+    if let Some(problem) = &auth.problem {
+        let without =
+            if auth.header.is_none() { "pulling without credentials, since " } else { "" };
+        report(format!("{without}{problem}"));
+    }
     let (name, tag) = split(image);
     let query = [("fromImage", name), ("tag", tag)];
-    let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
+    let call = Call {
+        method: Method::Post,
+        query: &query,
+        registry_auth: auth.header.as_ref(),
+        ..Call::get("/images/create")
+    };
     let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();

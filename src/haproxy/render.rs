@@ -340,11 +340,13 @@ pub(crate) fn server_options(backend: &Backend) -> String {
 }
 
 /// HAProxy's own check looks at no certificate, whatever `verify` says: it may not be able to read
-/// the operator's CA, and our probe decides on health.
+/// the operator's CA, and our probe decides on health. The name is not quoted: quotes would become
+/// a part of it in `add server`.
 fn check_tls(http: &HttpCheck) -> String {
     let name = http.server_name();
-    let is_name = name.parse::<IpAddr>().is_err() && !name.starts_with('[');
-    let sni = if is_name { format!(" check-sni {}", quoted(name)) } else { String::new() };
+    let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let is_name = is_plain && name.parse::<IpAddr>().is_err();
+    let sni = if is_name { format!(" check-sni {name}") } else { String::new() };
     format!(" check-ssl verify none{sni}")
 }
 

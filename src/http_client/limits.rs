@@ -1,5 +1,5 @@
-//! Limits of an answer that ureq lacks: bytes of its heads, and bytes of all that follows. They count
-//! what TLS carries, not its records.
+//! Limits of an answer that ureq lacks: bytes of its heads, and bytes of all that follows. They
+//! count what TLS carries, not its records.
 
 use std::fmt;
 use std::io;

@@ -128,6 +128,12 @@ pub(crate) fn fault(err: &io::Error) -> Option<String> {
              CA"
             .to_owned()
         }
+        // A CA that was made anew under the same name has another key.
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "the server's certificate is not signed by the CA in ca_file, which has the same name; \
+             set ca_file to the certificate of its CA"
+                .to_owned()
+        }
         rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => "the server's certificate has expired; renew it there".to_owned(),
@@ -136,6 +142,11 @@ pub(crate) fn fault(err: &io::Error) -> Option<String> {
         ) => "the server's certificate is for another name; use a name that it has".to_owned(),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS on this port; use http:// or its port for TLS".to_owned()
+        }
+        rustls::Error::InvalidCertificate(why) if why.to_string().contains("CaUsedAsEndEntity") => {
+            "the server shows the certificate of a CA, as `openssl req -x509` makes it; make it \
+             with -addext basicConstraints=critical,CA:FALSE"
+                .to_owned()
         }
         other => format!("TLS failed: {other}"),
     })

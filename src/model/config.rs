@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::front_door::FrontDoor;
+use crate::model::notification::Webhook;
 use crate::model::replica::Container;
 use crate::model::schedule::Window;
 use crate::model::secret::Secret;
-use crate::model::service::{Adopted, Percent, Platform, Service, ServiceName};
+use crate::model::service::{Adopted, Origin, Percent, Platform, Service, ServiceName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -65,19 +66,13 @@ pub(crate) struct Api {
     pub(crate) hosts: Vec<String>,
 }
 
-/// Where events are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Webhook {
-    pub(crate) url: Secret,
-    /// Kinds of events, or beginnings that end in `*`; none is all.
-    pub(crate) events: Vec<String>,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DockerConfig {
     pub(crate) socket: PathBuf,
     /// The longest any one call may take.
     pub(crate) timeout: Duration,
+    /// The file with the credentials for registries. `None`: the first default that exists.
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Who runs HAProxy.
@@ -116,6 +111,15 @@ pub(crate) struct ProxyConfig {
 }
 
 impl Config {
+    /// The images that the daemon pulls if they are not on the host.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &str> {
+        let here = self.services.values().filter(|service| service.runs == Platform::Docker);
+        here.filter_map(|service| match &service.container.origin {
+            Origin::Image(image) => Some(image.as_str()),
+            Origin::Compose { .. } => None,
+        })
+    }
+
     pub(crate) fn adopted(&self) -> Vec<Adopted> {
         self.services.values().filter_map(|service| service.adopted()).collect()
     }

@@ -21,7 +21,12 @@ pub(crate) struct Event {
     pub(crate) change: Option<(u32, u32)>,
     /// The webhook that it is about: its place in `notifications`.
     pub(crate) webhook: Option<usize>,
+    /// What it is about where one service may have several: a metric, a certificate's file.
+    pub(crate) subject: Option<String>,
 }
+
+/// Between the message of an event and the container's last log lines in it.
+pub(crate) const LOG_BEGINS: &str = "; its last log lines:\n";
 
 impl Event {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Event {
@@ -36,6 +41,7 @@ impl Event {
             message,
             change: None,
             webhook: None,
+            subject: None,
         }
     }
 
@@ -61,6 +67,19 @@ impl Event {
     pub(crate) fn replica(mut self, name: String) -> Event {
         self.replica = Some(name);
         self
+    }
+
+    pub(crate) fn subject(mut self, name: String) -> Event {
+        self.subject = Some(name);
+        self
+    }
+
+    /// The message without the container's log, and the last line of that.
+    pub(crate) fn message_and_log(&self) -> (&str, Option<&str>) {
+        match self.message.split_once(LOG_BEGINS) {
+            Some((message, log)) => (message, log.lines().last()),
+            None => (&self.message, None),
+        }
     }
 }
 
@@ -108,6 +127,23 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+impl Kind {
+    /// The kind whose condition an event of this kind ends, if it ends one.
+    pub(crate) fn ends(self, event: &Event) -> Option<Kind> {
+        match (self, event.phase) {
+            (kind, Phase::Resolved) => Some(kind),
+            (Kind::HealthRecovered, Phase::Started) if event.replica.is_none() => {
+                Some(Kind::HealthSuspect)
+            }
+            (Kind::HealthRecovered, Phase::Started) => Some(Kind::HealthUnhealthy),
+            (Kind::MetricRecovered, Phase::Started) => Some(Kind::MetricFailed),
+            (Kind::DockerBack, Phase::Started) => Some(Kind::DockerLost),
+            (Kind::SwarmRecovered, Phase::Started) => Some(Kind::SwarmDegraded),
+            (_, Phase::Started) => None,
+        }
+    }
 }
 
 kinds! {
@@ -176,6 +212,7 @@ kinds! {
     StateNotSaved Error "state.not_saved"
     HistoryNotSaved Warn "history.not_saved"
     WebhookFailed Warn "webhook.failed"
+    WebhookTest Info "webhook.test"
     ConfigReloaded Info "config.reloaded"
     ConfigRejected Error "config.rejected"
     LabelsApplied Info "labels.applied"

@@ -1,6 +1,7 @@
 //! The nouns. Plain data: no I/O, no clock, no threads, no logging.
 
 pub(crate) mod action;
+pub(crate) mod base64;
 pub(crate) mod behavior;
 pub(crate) mod bounds;
 pub(crate) mod certificate;
@@ -20,6 +21,7 @@ pub(crate) mod label_set;
 pub(crate) mod load_history;
 pub(crate) mod memory;
 pub(crate) mod metric;
+pub(crate) mod notification;
 pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod problem;

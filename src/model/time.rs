@@ -12,6 +12,11 @@ pub(crate) const DAY: i64 = 24 * 3600;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wall(pub(crate) i64);
 
+/// Of milliseconds since the Unix epoch.
+pub(crate) fn wall_of_ms(ms: u64) -> Wall {
+    Wall(i64::try_from(ms / 1000).unwrap_or(i64::MAX))
+}
+
 /// In UTC by RFC 3339, as `2026-01-31T12:00:00Z`.
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

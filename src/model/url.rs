@@ -1,5 +1,7 @@
 //! What is done to addresses of HTTP as text.
 
+use crate::model::base64;
+
 /// Without user, password, query and fragment: those may be secrets. What stands before an `@` may
 /// be one too, wherever that is: a password may hold a `/`, and the text need be no address.
 pub(crate) fn plain(url: &str) -> String {
@@ -54,7 +56,7 @@ pub(crate) fn basic(url: &str) -> Option<String> {
     let place = rest.split(['/', '?', '#']).next()?;
     let (user, _) = place.rsplit_once('@')?;
     let user = if user.contains(':') { user.to_owned() } else { format!("{user}:") };
-    Some(format!("Basic {}", base64(&decoded(&user))))
+    Some(format!("Basic {}", base64::encode(&decoded(&user))))
 }
 
 /// What is no code of two hex digits stays as it is.
@@ -70,20 +72,6 @@ fn decoded(text: &str) -> Vec<u8> {
                 rest = &after[2..];
             }
             _ => out.push(*first),
-        }
-    }
-    out
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in bytes.chunks(3) {
-        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..4 {
-            let sign = SIGNS[(bits >> (18 - 6 * i) & 63) as usize];
-            out.push(if i <= three.len() { char::from(sign) } else { '=' });
         }
     }
     out

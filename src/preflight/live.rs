@@ -21,7 +21,7 @@ use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
 use crate::outside::{Clock, Engine, Error, ListQuery, Listing, Result};
-use crate::preflight::version;
+use crate::preflight::{registries, version};
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
 pub(crate) struct HostProblem {
@@ -48,6 +48,11 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
                     .map(|message| trouble(format!("docker: {message}; {CHANGES_REMEDY}"))),
             );
             found.extend(images(config, &engine).into_iter().map(warning));
+            let of_logins = registries::examine(config, &engine).problems.into_iter();
+            found.extend(of_logins.map(|found| HostProblem {
+                message: format!("docker.config: {}", found.message),
+                is_warning: found.is_warning,
+            }));
             found.extend(networks(config, &engine).into_iter().map(trouble));
             found.extend(sources(config, &engine).into_iter().map(warning));
             found.extend(ports(config, &engine).into_iter().map(warning));

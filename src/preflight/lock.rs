@@ -1,7 +1,8 @@
 //! Locks that keep a second daemon away from the state and from HAProxy's file.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
 use std::process;
 
@@ -57,6 +58,11 @@ fn take(lock: &Path, key: &str, what: &Path, config_file: &Path) -> Result<File>
 /// The process number of the daemon that runs with this state, or ran last.
 pub(crate) fn holder(fixed: &Fixed) -> Option<u32> {
     read(&state_lock(&fixed.state_dir))
+}
+
+/// The user of the daemon that runs with this state, or ran last.
+pub(crate) fn user(fixed: &Fixed) -> Option<u32> {
+    fs::symlink_metadata(state_lock(&fixed.state_dir)).ok().map(|lock| lock.uid())
 }
 
 /// The process number in a lock file.

@@ -6,6 +6,7 @@ pub(crate) mod live;
 pub(crate) mod lock;
 mod places;
 mod programs;
+mod registries;
 mod version;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Net};
 use crate::preflight::live::HostProblem;
+use crate::preflight::registries::LoginProblem;
 use crate::unix;
 
 /// The result of one check.
@@ -120,6 +122,7 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     if listed.is_ok() {
         found.extend(changes(config, &engine));
         found.extend(images(config, &engine));
+        found.extend(logins(config, &engine));
         found.extend(containers(config, &engine));
         found.extend(swarm(config, &engine));
         let containers = listed.unwrap_or_default().containers;
@@ -230,6 +233,23 @@ fn images(config: &Config, engine: &Docker) -> Vec<Finding> {
         return vec![Finding::good("images", "all are on this host")];
     }
     absent
+}
+
+/// The credentials for registries.
+fn logins(config: &Config, engine: &Docker) -> Vec<Finding> {
+    const CHECK: &str = "docker.config";
+    let report = registries::examine(config, engine);
+    let problem = |problem: LoginProblem| {
+        let remedy = problem.remedy();
+        let finding = match problem.is_warning {
+            true => Finding::warning(CHECK, problem.message),
+            false => Finding::fails(CHECK, problem.message),
+        };
+        finding.remedy(remedy)
+    };
+    let good = report.good.into_iter().map(|words| Finding::good(CHECK, words));
+    let open = report.file.and_then(|file| places::secret(&file));
+    good.chain(report.problems.into_iter().map(problem)).chain(open).collect()
 }
 
 fn swarm(config: &Config, engine: &Docker) -> Vec<Finding> {

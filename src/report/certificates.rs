@@ -68,10 +68,12 @@ impl CertificateEvents {
                 Some(_) => "the one before is served",
                 None => "it is not served",
             };
-            events.push(Event::new(Kind::CertificateRejected, format!("{why}; {effect}")));
+            let event = Event::new(Kind::CertificateRejected, format!("{why}; {effect}"));
+            events.push(event.subject(source.display().to_string()));
         } else if before.is_some() && seen.rejected.is_none() {
             let how = format!("{} is good", source.display());
-            events.push(Event::resolved(Kind::CertificateRejected, &how));
+            let event = Event::resolved(Kind::CertificateRejected, &how);
+            events.push(event.subject(source.display().to_string()));
         }
         let step = seen.served.as_ref().and_then(|facts| step(facts, now));
         let before = match step {
@@ -80,10 +82,12 @@ impl CertificateEvents {
         };
         let is_nearer = step.is_some_and(|step| before.is_none_or(|before| step < before));
         if let Some(message) = expiry(seen, now).filter(|_| is_nearer) {
-            events.push(Event::new(Kind::CertificateExpires, message));
+            let event = Event::new(Kind::CertificateExpires, message);
+            events.push(event.subject(source.display().to_string()));
         } else if step.is_none() && before.is_some() {
             let how = format!("{} was renewed", source.display());
-            events.push(Event::resolved(Kind::CertificateExpires, &how));
+            let event = Event::resolved(Kind::CertificateExpires, &how);
+            events.push(event.subject(source.display().to_string()));
         }
         events
     }

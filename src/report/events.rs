@@ -174,7 +174,8 @@ impl Conditions {
                     .then(|| Event::new(Kind::MetricRecovered, source.to_string())),
                 Reading::Pending => None,
             };
-            events.extend(event.map(|e| e.service(service.name.as_str())));
+            let named = |e: Event| e.service(service.name.as_str()).subject(source.to_string());
+            events.extend(event.map(named));
         }
         events
     }

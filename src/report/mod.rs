@@ -9,6 +9,7 @@ pub(crate) mod problems;
 pub(crate) mod prometheus;
 mod dedup;
 pub(crate) mod minute_rows;
+pub(crate) mod notification;
 pub(crate) mod series;
 mod sleep_series;
 pub(crate) mod status;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::event::{Event, Kind};
+use crate::model::event::{Event, Kind, LOG_BEGINS};
 use crate::model::plan::ReplicaTransition;
 use crate::model::replica::{Ending, Exit};
 use crate::model::service::replica_name;
@@ -43,7 +43,10 @@ pub(super) fn event_of(
             (Kind::ComposePaused, number, what.to_owned())
         }
         ReplicaTransition::Unpaused { number } => (Kind::ComposeUnpaused, number, String::new()),
-        ReplicaTransition::NotReady { number, why } => (Kind::ReplicaNotReady, number, why.clone()),
+        ReplicaTransition::NotReady { number, why } => {
+            let message = with_words(why.clone(), service, *number, words);
+            (Kind::ReplicaNotReady, number, message)
+        }
         ReplicaTransition::Lost { number } => {
             let what = "it was started, but Docker does not list it";
             (Kind::ReplicaFailed, number, what.to_owned())
@@ -82,8 +85,31 @@ fn ending(exit: Option<Exit>, by: Option<Ending>, is_restarted: bool) -> String 
 fn with_words(what: String, service: &str, number: u32, words: &LastWords) -> String {
     match words.get(&(service.to_owned(), number)) {
         Some(lines) if !lines.is_empty() => {
-            format!("{what}; its last log lines:\n{}", lines.join("\n"))
+            format!("{what}{LOG_BEGINS}{}", lines.join("\n"))
         }
         Some(_) | None => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::event::LOG_BEGINS;
+    use crate::model::plan::ReplicaTransition;
+    use crate::report::transitions::{LastWords, event_of};
+
+    #[test]
+    fn a_replica_that_failed_is_reported_with_what_it_logged() {
+        let lines = ["starting", "no such table"].map(str::to_owned).to_vec();
+        let words = LastWords::from([(("web".to_owned(), 2), lines)]);
+        let why = || "no answer".to_owned();
+        let not_ready = ReplicaTransition::NotReady { number: 2, why: why() };
+        let unhealthy = ReplicaTransition::BecameUnhealthy { number: 2, error: why() };
+        for step in [not_ready, unhealthy] {
+            let event = event_of("web", &step, &words).unwrap();
+            assert_eq!(event.message, format!("no answer{LOG_BEGINS}starting\nno such table"));
+            assert_eq!(event.message_and_log(), ("no answer", Some("no such table")));
+            let event = event_of("web", &step, &LastWords::new()).unwrap();
+            assert_eq!(event.message_and_log(), ("no answer", None));
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! What Docker's side can bring: replicas that die, images that are missing, load without files.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use crate::daemon::{Daemon, Dir, PLIMSOLL, reached, secs};
+use crate::daemon::{Daemon, PLIMSOLL, reached, secs};
 use crate::load::{Kind, Load};
-use crate::testbed::{IMAGE, Testbed, clients, free_port};
+use crate::registry::{Registry, Tls};
+use crate::testbed::{IMAGE, Testbed, clients};
 
 const TWO: &str = r#""min_replicas": 2, "max_replicas": 2"#;
 
@@ -114,8 +113,8 @@ impl Drop for Networks<'_> {
 #[test]
 fn an_image_that_no_registry_has_is_reported_in_dockers_words() {
     let testbed = Testbed::new("image");
-    let registry = Registry::start();
-    let image = format!("{}/no-such-image:7", registry.address);
+    let registry = Registry::start(None, Tls::Off);
+    let image = registry.image("no-such-image:7");
     let daemon = Daemon::start(&with_image(&testbed, &image));
     let words = format!("image {image} could not be pulled: ");
     daemon.wait(&["kind=replica.failed", &words, "not found"], secs(30));
@@ -124,11 +123,8 @@ fn an_image_that_no_registry_has_is_reported_in_dockers_words() {
 #[test]
 fn an_absent_image_is_pulled_from_its_registry() {
     let testbed = Testbed::new("pull");
-    let registry = Registry::start();
-    let image = format!("{}/{}:1", registry.address, testbed.service);
-    testbed.docker(&["tag", IMAGE, &image]).expect("docker tag");
-    testbed.docker(&["push", &image]).expect("docker push");
-    testbed.docker(&["rmi", &image]).expect("docker rmi");
+    let registry = Registry::start(None, Tls::Off);
+    let image = registry.push(IMAGE, &format!("{}:1", testbed.service)).image;
     let daemon = Daemon::start(&with_image(&testbed, &image));
     daemon.wait(&["kind=image.pulling", &image], secs(20));
     daemon.wait(&["kind=image.pulled", &image], secs(60));
@@ -139,48 +135,11 @@ fn an_absent_image_is_pulled_from_its_registry() {
     testbed.docker(&["rmi", &image]).expect("docker rmi");
 }
 
-fn with_image(testbed: &Testbed, image: &str) -> PathBuf {
+pub(crate) fn with_image(testbed: &Testbed, image: &str) -> PathBuf {
     let config = testbed.configure(TWO);
     let text = fs::read_to_string(&config).unwrap().replace(IMAGE, image);
     fs::write(&config, text).unwrap();
     config
-}
-
-/// A registry on loopback, where Docker needs no TLS.
-struct Registry {
-    address: String,
-    child: Child,
-    _dir: Dir,
-}
-
-impl Registry {
-    fn start() -> Registry {
-        let dir = Dir::new("registry");
-        let address = format!("127.0.0.1:{}", free_port());
-        let config = format!(
-            "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ \
-             rootdirectory: {} }} }}\nhttp: {{ addr: '{address}' }}\n",
-            dir.join("data").display()
-        );
-        let config = dir.write("config.yml", &config);
-        let child = Command::new("docker-registry")
-            .args([OsStr::new("serve"), config.as_os_str()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is there: run `make setup-test`");
-        let answers = || TcpStream::connect(&address).is_ok();
-        assert!(reached(secs(30), answers), "no registry on {address}");
-        Registry { address, child, _dir: dir }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ mod fleet;
 mod following;
 mod haproxy;
 mod haproxy_failures;
+#[path = "../it/hook_server.rs"]
+#[allow(dead_code, reason = "the black-box tests use the rest")]
+mod hook_server;
 mod hung_haproxy;
 mod hooks;
 mod init;
@@ -29,6 +32,7 @@ mod labels;
 mod matrix;
 mod metrics;
 mod night;
+mod notifications;
 mod one_image;
 mod private_docker;
 #[path = "../it/raw_http.rs"]
@@ -37,6 +41,7 @@ mod raw_http;
 mod fault_proxy;
 #[path = "../common/real_clients.rs"]
 mod real_clients;
+mod registry;
 mod renaming;
 mod replacing;
 mod restarts;

@@ -13,6 +13,7 @@ const UNSHOWN: &[(&str, &str)] = &[
     ("every key but `services` has a default", "an assertion"),
     ("and {unlisted} more problems", "tests/it/hostile.rs has it"),
     ("scale_up_threshold, scale_down_threshold", "names two keys in `config.reloaded`"),
+    ("Bearer {}", "the value of a header"),
     (r#"{"services": {}}"#, "the config that defaults are taken from"),
     ("the default of ", "no maximum is below the default minimum, which is the least maximum"),
 ];

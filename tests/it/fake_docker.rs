@@ -95,6 +95,8 @@ struct State {
     containers: Vec<Container>,
     made: usize,
     requests: Vec<String>,
+    /// The header `X-Registry-Auth` of each pull; empty: it had none.
+    pull_auths: Vec<String>,
     faults: BTreeMap<Route, Fault>,
     /// Open connections by number, but for those that became streams of events.
     connections: BTreeMap<usize, UnixStream>,
@@ -131,6 +133,7 @@ impl FakeDocker {
             containers: Vec::new(),
             made: 0,
             requests: Vec::new(),
+            pull_auths: Vec::new(),
             faults: BTreeMap::new(),
             connections: BTreeMap::new(),
             streams: Vec::new(),
@@ -203,6 +206,11 @@ impl FakeDocker {
     pub(crate) fn lose_images(&self, pull: &str) {
         let mut state = self.lock();
         (state.absent, state.pull) = (true, pull.to_owned());
+    }
+
+    /// The credentials of each pull, as they were sent; empty: none.
+    pub(crate) fn pull_auths(&self) -> Vec<String> {
+        self.lock().pull_auths.clone()
     }
 
     /// What any image says that its containers listen on.
@@ -480,6 +488,7 @@ impl Shared {
                 (200, json!({ "Id": "sha256:d", "Config": { "ExposedPorts": ports } }).to_string())
             }
             Route::Pull => {
+                state.pull_auths.push(request.registry_auth.clone());
                 state.absent = state.pull.contains("error");
                 (200, state.pull.clone())
             }

@@ -12,6 +12,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     query: String,
     pub(crate) body: Vec<u8>,
+    /// The header `X-Registry-Auth`; empty: there is none.
+    pub(crate) registry_auth: String,
 }
 
 impl Request {
@@ -34,12 +36,17 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let path = path.to_owned();
     let query = query.to_owned();
     let mut length = 0;
+    let mut registry_auth = String::new();
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
-        let header = header.trim().to_ascii_lowercase();
+        let whole = header.trim();
+        let header = whole.to_ascii_lowercase();
         if header.is_empty() {
             break;
+        }
+        if let Some(value) = header.strip_prefix("x-registry-auth:") {
+            registry_auth = whole[whole.len() - value.trim().len()..].to_owned();
         }
         if let Some(value) = header.strip_prefix("content-length:") {
             length = value.trim().parse().ok()?;
@@ -47,7 +54,7 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { method, path, query, body })
+    Some(Request { method, path, query, body, registry_auth })
 }
 
 /// What runs in the "containers": it answers every request on every local address with status 200

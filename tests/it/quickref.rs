@@ -9,7 +9,7 @@ use crate::schema;
 /// The tables of config keys, where the schema has these keys, and how many there are at least.
 const KEY_TABLES: &[(&str, &str, usize)] = &[
     ("`autoscaler`", "autoscaler", 8),
-    ("`docker`", "docker", 2),
+    ("`docker`", "docker", 3),
     ("`api`", "api", 5),
     ("`load_balancer`", "load_balancer", 12),
     ("`services.NAME`", "services.*", 25),

@@ -46,6 +46,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "hooks-swarm",
             "hours-outside-over-max",
             "metrics-twice",
+            "notifications-of-others",
             "health-timeout-over-interval",
             "listen-taken",
             "load-balancer-base-same",
@@ -79,6 +80,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "health-interval-range",
             "health-start-period",
             "memory-little",
+            "notifications-every-range",
             "proxy-hard-stop-range",
             "proxy-reload-interval-range",
             "schedule-prewarm",
@@ -87,8 +89,16 @@ const BEYOND: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "what a text begins with, or that a list is empty",
-        &["behavior-policies-empty", "hooks-blank", "label-compose", "networks-host"],
+        "what a text begins or ends with, or that a list is empty",
+        &[
+            "behavior-policies-empty",
+            "hooks-blank",
+            "label-compose",
+            "networks-host",
+            "notifications-chat-id-name",
+            "notifications-ntfy-topic",
+            "notifications-telegram-bot",
+        ],
     ),
     (
         "what is part of HAProxy's expressions, and how many segments a path has",
@@ -107,6 +117,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "variable-open",
         ],
     ),
+    ("what a template says", &["notifications-template"]),
     ("which time zones there are", &["hours-zone-city", "hours-zone-far", "hours-zone-near"]),
 ];
 
@@ -217,7 +228,12 @@ fn known_to_the_program() -> BTreeMap<String, BTreeSet<String>> {
     // Wherever there may be an object, there is one.
     let file = json!({ "file": "/proc/self/comm" });
     sample["api"]["token"] = file.clone();
-    sample["notifications"][0]["url"] = file;
+    let hooks = &mut sample["notifications"];
+    for key in ["url", "template"] {
+        hooks[0][key] = file.clone();
+    }
+    hooks[0]["headers"]["Authorization"] = file.clone();
+    hooks[1]["chat_id"] = file;
     let behavior = &mut sample["services"]["web"]["behavior"];
     behavior["scale_down"]["policies"] = behavior["scale_up"]["policies"].clone();
     let mut places = BTreeMap::new();

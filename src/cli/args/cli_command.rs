@@ -18,6 +18,7 @@ pub(crate) enum CliCommand {
     Explain { service: String, json: bool, to: DaemonAddr },
     Healthcheck { verbose: bool, to: DaemonAddr },
     Init(InitArgs),
+    Notify { config: ConfigFile, json: bool },
     Pause { what: Scope, span: Option<String>, to: DaemonAddr },
     Reload { to: DaemonAddr },
     Restart { service: String, to: DaemonAddr },

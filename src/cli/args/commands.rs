@@ -3,7 +3,7 @@
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
     ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE,
-    OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, UNTIL,
+    OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST, UNTIL,
     VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
@@ -91,6 +91,15 @@ const INIT: CommandSpec = CommandSpec {
     options: &[COMPOSE, LABELS, OUTPUT],
     help: include_str!("../help/init.txt"),
     read: readers::init,
+};
+
+const NOTIFY: CommandSpec = CommandSpec {
+    name: "notify",
+    summary: "send a test message to every webhook",
+    operands: &[],
+    options: &[TEST, JSON, CONFIG],
+    help: include_str!("../help/notify.txt"),
+    read: readers::notify,
 };
 
 const PAUSE: CommandSpec = CommandSpec {
@@ -193,7 +202,7 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 19] = [
+pub(crate) const COMMANDS: [&CommandSpec; 20] = [
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,
@@ -202,6 +211,7 @@ pub(crate) const COMMANDS: [&CommandSpec; 19] = [
     &HEALTHCHECK,
     &HELP,
     &INIT,
+    &NOTIFY,
     &PAUSE,
     &RELOAD,
     &RESTART,

@@ -59,6 +59,7 @@ pub(crate) const SOCKET: OptionSpec = file("socket");
 pub(crate) const START: OptionSpec = text("start");
 pub(crate) const START_UP: OptionSpec = text("start-up");
 pub(crate) const SVG: OptionSpec = file("svg");
+pub(crate) const TEST: OptionSpec = flag("test");
 pub(crate) const UNTIL: OptionSpec = text("until");
 pub(crate) const VERBOSE: OptionSpec = flag("verbose");
 pub(crate) const WATCH: OptionSpec = flag("watch");

@@ -84,6 +84,14 @@ pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Init(InitArgs { compose, labels, output }))
 }
 
+pub(crate) fn notify(mut args: RawArgs) -> Result<CliCommand, String> {
+    // Whoever types the bare command may expect something else than messages to people.
+    if !args.has(options::TEST) {
+        return Err("notify: add --test to send a test message to every webhook".to_owned());
+    }
+    Ok(CliCommand::Notify { config: args.config(), json: args.has(options::JSON) })
+}
+
 pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
     let what = args.scope("pause")?;
     let span = args.span(options::FOR)?;

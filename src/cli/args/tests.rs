@@ -36,12 +36,12 @@ fn parsed(line: &str) -> String {
             format!("explain {service} json={json} {}", addr(&to))
         }
         Ok(CliCommand::Healthcheck { verbose, to }) => {
-            let verbose = if verbose { "verbose " } else { "" };
-            format!("healthcheck {verbose}{}", addr(&to))
+            format!("healthcheck {}{}", if verbose { "verbose " } else { "" }, addr(&to))
         }
         Ok(CliCommand::Init(a)) => {
             format!("init {:?} {:?} labels={}", a.compose, a.output, a.labels)
         }
+        Ok(CliCommand::Notify { json, .. }) => format!("notify json={json}"),
         Ok(CliCommand::Pause { what, span, to }) => {
             format!("pause {what:?} {span:?} {}", addr(&to))
         }
@@ -133,6 +133,8 @@ fn words_become_commands() {
         ("check --compose a --config b", "check a json=false live=false"),
         ("services --json --socket s", "services json=true s"),
         ("doctor --json --config c", "doctor c true"),
+        ("notify --test --json", "notify json=true"),
+        ("notify", "error: notify: add --test to send a test message to every webhook"),
         ("completions zsh", "completions Zsh"),
         ("healthcheck --config c", "healthcheck c"),
         ("healthcheck -h", "help short healthcheck"),

@@ -6,6 +6,14 @@ use crate::config::properties::valid::{
     thousandths,
 };
 
+/// What is sent with a request, beside its address.
+fn endpoint(keys: &mut Keys) {
+    keys.or("headers", Spec::Ordered(Vec::new()), |_| {
+        Spec::Ordered(vec![("X-Key!".to_owned(), Spec::Secret("a b~".to_owned()))])
+    });
+    keys.may("bearer", |_| Spec::Secret("token".to_owned()));
+}
+
 /// `fields` are those of HAProxy that none before it has; no two may measure the same.
 fn metric(random: &mut Random, source: &str, fields: &mut Vec<&str>) -> Spec {
     let mut keys = Keys::new(random);
@@ -18,10 +26,12 @@ fn metric(random: &mut Random, source: &str, fields: &mut Vec<&str>) -> Spec {
         }
         "http" => {
             keys.need("url", |r| one_of(r, &URLS));
+            endpoint(&mut keys);
             keys.may("pointer", |r| one_of(r, &["/", "/jobs/waiting", "/a~1b~0/é", "//"]));
         }
         "prometheus" => {
             keys.need("url", |r| one_of(r, &URLS));
+            endpoint(&mut keys);
             keys.need("query", any_text);
         }
         _ => (),

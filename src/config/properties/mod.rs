@@ -7,6 +7,7 @@ mod front;
 pub(crate) mod spelling;
 mod text;
 pub(crate) mod valid;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;

@@ -4,6 +4,7 @@
 use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
 use crate::config::properties::front;
+use crate::config::properties::webhooks::webhook;
 
 /// What is to be said, in whatever spelling.
 #[derive(Clone)]
@@ -35,7 +36,6 @@ const PLAIN: [&str; 6] = ["a", "b", "c", "X", "0", "7"];
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const ZONES: [&str; 6] =
     ["UTC", "Asia/Dhaka", "Europe/Berlin", "America/New_York", "Etc/GMT+1", "EST5EDT"];
-const EVENTS: [&str; 6] = ["scale.up", "scale.*", "*", "h*", "replica.not_ready", "config.rej*"];
 pub(super) const URLS: [&str; 4] = [
     "http://127.0.0.1:9000/depth",
     "http://[::1]:9000/",
@@ -227,6 +227,8 @@ fn health(random: &mut Random) -> Spec {
             let value = Spec::Secret(if r.one_in(3) { String::new() } else { "a b~".to_owned() });
             Spec::Ordered(vec![("X-Key!".to_owned(), value), ("Host".to_owned(), text("a.b"))])
         });
+        keys.or("scheme", text("http"), |_| text("https"));
+        keys.or("verify", Spec::Bool(false), flag);
     }
     keys.may("port", |r| number(r.within(1, 65_535)));
     let interval = keys.random.within(100, HOUR);
@@ -430,13 +432,6 @@ fn autoscaler(random: &mut Random, has_hours: bool) -> Spec {
     keys.done()
 }
 
-fn webhook(random: &mut Random) -> Spec {
-    let mut keys = Keys::new(random);
-    keys.need("url", |r| Spec::Secret(r.word(&URLS).to_owned()));
-    keys.or("events", Spec::List(Vec::new()), |r| list(r, 4, |r| one_of(r, &EVENTS)));
-    keys.done()
-}
-
 pub(crate) fn config(random: &mut Random) -> Spec {
     let has_hours = random.one_in(2);
     let mut keys = Keys::new(random);
@@ -450,6 +445,7 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         let mut keys = Keys::new(r);
         keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
         keys.or("timeout", ms(30 * SECOND), |r| span(r, SECOND, 600 * SECOND));
+        keys.may("config", |r| path(r, 500));
         keys.done()
     });
     keys.may("api", |r| {

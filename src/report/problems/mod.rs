@@ -5,7 +5,7 @@ mod fixes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::event::{Event, Kind, Phase};
+use crate::model::event::{Event, Kind, LOG_BEGINS, Phase};
 use crate::model::problem::{ActiveProblem, ProblemKind};
 use crate::model::reason::Rule;
 use crate::model::sleep::SleepState;
@@ -25,8 +25,6 @@ const PROXY_START: Duration = Duration::from_secs(5);
 /// A death of HAProxy's is shown this long.
 const DEATHS_SHOWN: i64 = 3600;
 const DEATHS_MAX: usize = 1000;
-/// Between the message of an event and the container's last log lines in it.
-const LOG_BEGINS: &str = "; its last log lines:\n";
 
 /// Kind, service, replica.
 type ProblemKey = (ProblemKind, Option<String>, Option<String>);
