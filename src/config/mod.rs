@@ -14,6 +14,7 @@ mod endpoint;
 mod front_door;
 mod health;
 pub(crate) mod host_name;
+mod hooks;
 mod hours;
 pub(crate) mod labels;
 mod listens;

@@ -281,14 +281,23 @@ impl Client {
     /// A streamed answer, each read of which takes `silence` at most. A refused call is an error
     /// with Docker's own message.
     pub(crate) fn open(&self, call: Call, silence: Duration) -> Result<ureq::BodyReader<'static>> {
-        let opened = match self.stream(&call, silence)? {
+        let opened = self.attach(&call, silence)?;
+        opened.map_err(|refusal| Error::new(refusal.message()))
+    }
+
+    /// The same, with the refusal as Docker gave it.
+    pub(crate) fn attach(
+        &self,
+        call: &Call,
+        silence: Duration,
+    ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
+        match self.stream(call, silence)? {
             Err(refusal) if refusal.is_outdated() => {
                 self.forget();
-                self.stream(&call, silence)?
+                self.stream(call, silence)
             }
-            opened => opened,
-        };
-        opened.map_err(|refusal| Error::new(refusal.message()))
+            opened => Ok(opened),
+        }
     }
 
     fn stream(
@@ -300,7 +309,8 @@ impl Client {
         // The connection pool is for short answers.
         let agent = unix_agent(&self.socket, None, 0);
         let request = with_auth(Request::post(uri(call, &prefix)), call);
-        let request = request.body(()).map_err(ureq::Error::from);
+        let request = request.header("content-type", "application/json");
+        let request = request.body(call.body.unwrap_or_default()).map_err(ureq::Error::from);
         let request = request.map(|request| {
             let request = agent.configure_request(request).output_buffer_size(LONG_HEAD_MAX);
             request.timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build()
@@ -408,7 +418,7 @@ fn op(call: &Call) -> &'static str {
         (Method::Post, ["containers", _, "stop"]) => "stop",
         (Method::Post, ["containers", _, "kill"]) => "kill",
         (Method::Post, ["containers", _, "unpause"]) => "unpause",
-        (Method::Post, ["containers", _, "exec"] | ["exec", _, _]) => "exec",
+        (Method::Post, ["containers", _, "exec"]) | (_, ["exec", _, _]) => "exec",
         (Method::Delete, ["containers", _]) => "remove",
         (Method::Post, ["networks", _, "connect"]) => "connect",
         (Method::Post, ["images", "create"]) => "pull",

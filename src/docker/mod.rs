@@ -6,10 +6,12 @@ mod client;
 mod compose_clone;
 mod compose;
 mod create;
+mod exec;
 mod credential_helper;
 mod docker_config;
 mod create_body;
 pub(crate) mod event_stream;
+mod hook;
 mod inspected;
 mod label_sets;
 mod labels;
@@ -44,7 +46,7 @@ use crate::docker::inspected::{ImageInspected, Inspected};
 use crate::docker::registry_auth::{LoginFile, RegistryAuth, RegistryLogins};
 use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
-use crate::model::action::{ActionOutput, Removal};
+use crate::model::action::{ActionOutput, HookRun, Removal};
 use crate::model::config::DockerConfig;
 use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
@@ -275,5 +277,9 @@ impl Engine for Docker {
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
         self.remove_replica(removal)
+    }
+
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput> {
+        self.run_after_ready(run)
     }
 }

@@ -10,15 +10,16 @@ use crate::outside::Result;
 const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Docker {
-    /// The calls that a start needs and that are forbidden, for instance by a proxy that allows
-    /// reading only. The calls made here change nothing: they name an absent id, or their body is
-    /// invalid JSON.
-    pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
+    /// The calls that a start and hooks need and that are forbidden, for instance by a proxy that
+    /// allows reading only. The calls made here change nothing: they name an absent id, or their
+    /// body is invalid JSON.
+    pub(crate) fn denied(&self, of_swarm: bool, has_hooks: bool) -> Result<Vec<String>> {
         let start = format!("/containers/{ABSENT_ID}/start");
         let remove = format!("/containers/{ABSENT_ID}");
+        let exec = format!("/containers/{ABSENT_ID}/exec");
         let update = format!("/services/{ABSENT_ID}/update");
         const UNREADABLE: Option<&[u8]> = Some(b"{");
-        let calls = if of_swarm {
+        let mut calls = if of_swarm {
             vec![(Method::Post, update.as_str(), "POST /services/ID/update", UNREADABLE)]
         } else {
             vec![
@@ -27,6 +28,9 @@ impl Docker {
                 (Method::Delete, remove.as_str(), "DELETE /containers/ID", None),
             ]
         };
+        if has_hooks && !of_swarm {
+            calls.push((Method::Post, exec.as_str(), "POST /containers/ID/exec", UNREADABLE));
+        }
         let mut denied = Vec::new();
         for (method, path, words, body) in calls {
             let query: &[_] = if of_swarm { &[("version", "1")] } else { &[] };

@@ -161,6 +161,7 @@ kinds! {
     ReplicaRestarted Info "replica.restarted"
     ReplicaRenamed Info "replica.renamed"
     ReplicaRemoved Info "replica.removed"
+    HookFailed Warn "hook.failed"
     ComposeStopped Info "compose.stopped"
     ComposePaused Info "compose.paused"
     ComposeUnpaused Info "compose.unpaused"

@@ -15,6 +15,7 @@ pub(crate) mod event;
 pub(crate) mod front_door;
 pub(crate) mod hash;
 pub(crate) mod health;
+pub(crate) mod hooks;
 pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod label_set;

@@ -9,6 +9,7 @@ use crate::model::bounds::Bounds;
 use crate::model::container_options::ContainerOptions;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
+use crate::model::hooks::Hooks;
 use crate::model::metric::Metric;
 use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
@@ -242,6 +243,8 @@ pub(crate) struct Service {
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,
     pub(crate) sleep: SleepPolicy,
+    /// No part of the spec: a change of them replaces no replica.
+    pub(crate) hooks: Hooks,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -332,6 +335,7 @@ impl Service {
             retry: Retry::default(),
             policy: TrafficPolicy::default(),
             sleep: SleepPolicy::default(),
+            hooks: Hooks::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }

@@ -15,6 +15,7 @@ use crate::config::labels::{self, Resolution};
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::hooks::Hooks;
 use crate::model::label_set::LabelSet;
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
@@ -160,9 +161,10 @@ pub(super) const CHANGES_REMEDY: &str = "a proxy before Docker has to let POST a
 pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
     let runs_here = config.services.values().any(|service| service.runs == Platform::Docker);
     let kinds = [(false, runs_here), (true, !config.of_swarm().is_empty())];
+    let has_hooks = config.services.values().any(|service| service.hooks != Hooks::default());
     let mut found = Vec::new();
     for (of_swarm, _) in kinds.into_iter().filter(|(_, is_used)| *is_used) {
-        match engine.denied(of_swarm) {
+        match engine.denied(of_swarm, has_hooks) {
             Ok(denied) if denied.is_empty() => (),
             Ok(denied) => found.push(format!(
                 "it allows reading but no changes: a proxy or a plugin refuses {}",

@@ -69,6 +69,8 @@ struct KnownState {
     number: u32,
     run: Option<u64>,
     proven: Option<u64>,
+    #[serde(default)]
+    is_unready: bool,
     restarts: u32,
     away: Option<u64>,
     paused: Option<u64>,
@@ -169,20 +171,35 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
 }
 
 fn pack_known(known: &KnownReplica) -> KnownState {
-    let KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
-        known.clone();
-    let unaddressed = unaddressed.map(|Unaddressed { since, is_told }| (since.0, is_told));
-    let [away, paused] = [away, paused].map(|since| since.map(|since| since.0));
-    KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
+    KnownState {
+        name: known.name.clone(),
+        number: known.number,
+        run: known.run,
+        proven: known.proven,
+        is_unready: known.is_unready,
+        restarts: known.restarts,
+        away: known.away.map(|since| since.0),
+        paused: known.paused.map(|since| since.0),
+        is_ended: known.is_ended,
+        unaddressed: known.unaddressed.map(|it| (it.since.0, it.is_told)),
+    }
 }
 
 fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> KnownReplica {
-    let KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
-        state;
-    let unaddressed =
-        unaddressed.map(|(since, is_told)| Unaddressed { since: past(since), is_told });
-    let [away, paused] = [away, paused].map(|since| since.map(&past));
-    KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
+    let unaddressed = state.unaddressed;
+    KnownReplica {
+        name: state.name,
+        number: state.number,
+        run: state.run,
+        proven: state.proven,
+        is_unready: state.is_unready,
+        restarts: state.restarts,
+        away: state.away.map(&past),
+        paused: state.paused.map(&past),
+        is_ended: state.is_ended,
+        unaddressed: unaddressed
+            .map(|(since, is_told)| Unaddressed { since: past(since), is_told }),
+    }
 }
 
 /// A time in the future, after the clock was set back, is read as now, so that nothing waits for
@@ -265,10 +282,12 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
 mod tests {
     use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crate::model::container_options::{
         ContainerOptions, DeviceMapping, GpuRequest, LogSettings, Ulimit,
     };
+    use crate::model::hooks::Hooks;
     use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
         Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
@@ -299,7 +318,12 @@ mod tests {
             restart: Restart::OnFailure(3),
             options: options(),
         };
-        Revision { container, port: 7 }
+        let hooks = Hooks {
+            before_stop: vec![text("flush")],
+            after_ready: vec![text("warm"), text("up")],
+            timeout: Duration::from_millis(1500),
+        };
+        Revision { container, port: 7, hooks }
     }
 
     fn options() -> ContainerOptions {
@@ -397,6 +421,7 @@ mod tests {
                     number: 6,
                     run: Some(11),
                     proven: Some(10),
+                    is_unready: true,
                     restarts: 2,
                     away: Some(Moment(905)),
                     paused: Some(Moment(904)),

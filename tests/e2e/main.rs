@@ -27,6 +27,7 @@ mod haproxy_failures;
 #[allow(dead_code, reason = "the black-box tests use the rest")]
 mod hook_server;
 mod hung_haproxy;
+mod hooks;
 mod init;
 mod labels;
 mod matrix;

@@ -3,6 +3,8 @@
 
 #[path = "fake_docker/containers.rs"]
 mod containers;
+#[path = "fake_docker/exec.rs"]
+mod exec;
 #[path = "fake_docker/swarm.rs"]
 mod swarm;
 
@@ -35,6 +37,9 @@ pub(crate) enum Route {
     Remove,
     Stats,
     Logs,
+    Exec,
+    ExecStart,
+    ExecState,
     Image,
     Pull,
     Events,
@@ -107,6 +112,8 @@ struct State {
     /// Of any image, as `80/tcp`.
     exposed: Vec<String>,
     swarm: swarm::Swarm,
+    /// `None`: no command can be run.
+    exec_code: Option<i64>,
 }
 
 struct Shared {
@@ -139,6 +146,7 @@ impl FakeDocker {
             pull: String::new(),
             exposed: Vec::new(),
             swarm: swarm::Swarm::default(),
+            exec_code: None,
         };
         #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
         let started = Instant::now();
@@ -354,6 +362,9 @@ fn route_of(line: &str) -> Route {
         ("GET", ["containers", _, "json"]) => Route::Inspect,
         ("GET", ["containers", _, "stats"]) => Route::Stats,
         ("GET", ["containers", _, "logs"]) => Route::Logs,
+        ("POST", ["containers", _, "exec"]) => Route::Exec,
+        ("POST", ["exec", _, "start"]) => Route::ExecStart,
+        ("GET", ["exec", _, "json"]) => Route::ExecState,
         ("POST", ["containers", "create"]) => Route::Create,
         ("POST", ["containers", _, "start"]) => Route::Start,
         ("POST", ["containers", _, "stop"]) => Route::Stop,
@@ -490,6 +501,7 @@ impl Shared {
                 (200, state.pull.clone())
             }
             Route::Create => state.create(request.query("name"), &request.body),
+            Route::Exec | Route::ExecStart | Route::ExecState => state.exec(route),
             Route::Network if request.path.ends_with("/bridge") => (200, json!({}).to_string()),
             Route::Network => refusal(404, "network not found"),
             Route::Unknown | Route::Events => refusal(404, "page not found"),

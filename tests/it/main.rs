@@ -35,6 +35,7 @@ mod import_circles;
 mod golden;
 mod haproxy;
 mod health;
+mod hooks;
 mod hook_server;
 mod hostile;
 mod install;

@@ -47,6 +47,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "frontend-redirect-alone",
             "frontend-stats",
             "health-expect-order",
+            "hooks-swarm",
             "hours-outside-over-max",
             "metrics-twice",
             "notifications-of-others",
@@ -98,6 +99,7 @@ const BEYOND: &[(&str, &[&str])] = &[
         "what a text begins or ends with, or that a list is empty",
         &[
             "behavior-policies-empty",
+            "hooks-blank",
             "label-compose",
             "networks-host",
             "notifications-chat-id-name",

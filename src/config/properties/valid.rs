@@ -353,6 +353,9 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     keys.may("listen", |r| listen(r, port));
     let (low, high) = bounds(&mut keys, u64::from(is_compose));
     load(&mut keys, is_swarm, low < high);
+    if !is_swarm {
+        keys.may("hooks", front::hooks);
+    }
     if !is_compose {
         container(&mut keys);
     }
