@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,10 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Request, Response};
 
-use crate::http_client::{self, unix_agent};
+use crate::docker::engine_calls::{self, EngineCall, Method};
+use crate::docker::refusals::Refusals;
+use crate::http_client::{self, docker_tcp_agent, unix_agent};
+use crate::model::docker_host::DockerHost;
 use crate::model::metric::shortened;
 use crate::model::metric_event::MetricEvent;
 use crate::model::url;
@@ -30,6 +32,9 @@ const MESSAGE_MAX: u64 = 64 << 10;
 
 /// Characters of Docker's own message that are shown.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
+
+/// Time to connect for an answer that is read as a stream.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// Connections that are kept for reuse. More parallel calls connect anew each time.
 const IDLE_CONNECTIONS: usize = 16;
@@ -59,13 +64,6 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    Get,
-    Post,
-    Delete,
-}
-
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
@@ -92,6 +90,11 @@ impl<'a> Call<'a> {
     }
 }
 
+#[derive(Deserialize)]
+struct ErrorBody {
+    message: String,
+}
+
 pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     body: Vec<u8>,
@@ -113,10 +116,6 @@ impl ApiResponse {
 
     /// Docker's own message, which may quote a registry or an image.
     pub(crate) fn message(&self) -> String {
-        #[derive(Deserialize)]
-        struct ErrorBody {
-            message: String,
-        }
         let words = match serde_json::from_slice::<ErrorBody>(&self.body) {
             Ok(refusal) => refusal.message,
             Err(_) if self.is_by_proxy() => "a proxy in front of Docker refused this call; \
@@ -134,9 +133,43 @@ impl ApiResponse {
         is_html || (is_denied && serde_json::from_slice::<serde_json::Value>(&self.body).is_err())
     }
 
-    /// Whether this kind of call is forbidden, whatever its arguments.
-    pub(crate) fn is_denied(&self) -> bool {
-        matches!(self.status, 401 | 403 | 405 | 407) || self.is_by_proxy()
+    /// A proxy or an authorization plugin refused this call; Docker itself did not see it. A proxy
+    /// that cannot reach Docker refuses nothing.
+    pub(crate) fn is_refused(&self) -> bool {
+        match self.status {
+            502..=504 => false,
+            401 | 403 | 405 | 407 => {
+                self.is_by_proxy() || self.message().contains("authorization denied")
+            }
+            _ => self.is_by_proxy(),
+        }
+    }
+
+    /// Whether Docker itself answered with an error.
+    pub(crate) fn is_error_of_docker(&self) -> bool {
+        serde_json::from_slice::<ErrorBody>(&self.body).is_ok()
+    }
+
+    /// What an answer to a ping says that shows no version.
+    fn no_docker(&self, host: &DockerHost) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let status = self.status;
+        match status {
+            _ if text.contains("HTTP request to an HTTPS server") => {
+                format!("Docker at {host} wants TLS; set docker.tls")
+            }
+            401 | 403 | 405 | 407 => format!(
+                "Docker at {host}: get /_ping: {status} {}",
+                self.message()
+            ),
+            502..=504 => format!(
+                "cannot reach Docker at {host}: a proxy answers, but Docker behind it does not \
+                 ({status})"
+            ),
+            _ => format!(
+                "{host} is not a Docker socket (no Api-Version in its answer); see docker.socket"
+            ),
+        }
     }
 
     /// The engine's API version changed since it was negotiated: `client version 1.45 is too new.
@@ -157,21 +190,43 @@ impl ApiResponse {
 
 pub(crate) struct Client {
     agent: Agent,
-    socket: PathBuf,
+    host: DockerHost,
+    /// What stands before the path of each request.
+    base: String,
     /// Negotiated at the first call, and again after the connection was lost.
     version: Mutex<Option<ApiVersion>>,
     /// The clock that measures calls, and the sink that they are reported to.
     metrics_sink: Option<(Arc<dyn Clock>, MetricsSink)>,
+    refusals: Arc<Refusals>,
+}
+
+/// `body_max` and `idle_max` as for `unix_agent`.
+fn agent_of(host: &DockerHost, body_max: Option<u64>, idle_max: usize) -> Agent {
+    match host {
+        DockerHost::Unix(path) => unix_agent(path, body_max, idle_max),
+        DockerHost::Tcp(_) => docker_tcp_agent(body_max, idle_max, None),
+    }
 }
 
 impl Client {
-    pub(crate) fn new(socket: &Path) -> Client {
-        let agent = unix_agent(socket, Some(LIST_MAX), IDLE_CONNECTIONS);
-        Client { agent, socket: socket.to_owned(), version: Mutex::new(None), metrics_sink: None }
+    pub(crate) fn new(host: &DockerHost) -> Client {
+        Client {
+            agent: agent_of(host, Some(LIST_MAX), IDLE_CONNECTIONS),
+            host: host.clone(),
+            base: host.base(),
+            version: Mutex::new(None),
+            metrics_sink: None,
+            refusals: Arc::default(),
+        }
     }
 
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+    pub(crate) fn host(&self) -> &DockerHost {
+        &self.host
+    }
+
+    /// Reports calls that a proxy refuses.
+    pub(crate) fn with_refusals(self, refusals: Arc<Refusals>) -> Client {
+        Client { refusals, ..self }
     }
 
     pub(crate) fn with_metrics(self, clock: Arc<dyn Clock>, metrics_sink: MetricsSink) -> Client {
@@ -246,35 +301,47 @@ impl Client {
     }
 
     fn negotiate(&self, timeout: Duration) -> Result<ApiVersion> {
-        let request = Request::get("http://docker/_ping").body(()).map_err(ureq::Error::from);
+        let ping = format!("{}/_ping", self.base);
+        let request = Request::get(ping).body(()).map_err(ureq::Error::from);
         let request = request.map(|r| self.deadline(r, timeout));
         let mut answer =
             request.and_then(|r| self.agent.run(r)).map_err(|err| self.explain(&err))?;
         let header = answer.headers().get("api-version").and_then(|v| v.to_str().ok());
         let offered = header.and_then(ApiVersion::parse);
-        drain(&mut answer, BODY_MAX).map_err(|err| self.explain(&err))?;
-        let socket = self.socket.display();
-        let offered = offered.ok_or_else(|| {
-            Error::new(format!(
-                "{socket} is not a Docker socket (no Api-Version in its answer); see docker.socket"
-            ))
-        })?;
-        if offered < OLDEST {
-            return Err(Error::new(format!(
-                "Docker at {socket} has API {offered}; plimsoll needs {OLDEST} or newer \
+        let status = answer.status().as_u16();
+        let body = drain(&mut answer, BODY_MAX).map_err(|err| self.explain(&err))?;
+        let what = "get /_ping".to_owned();
+        let answer = self.noted(&Call::get("/_ping"), ApiResponse { status, body, what });
+        let host = &self.host;
+        match offered {
+            Some(offered) if offered < OLDEST => Err(Error::new(format!(
+                "Docker at {host} has API {offered}; plimsoll needs {OLDEST} or newer \
                  (Docker 20.10)"
-            )));
+            ))),
+            Some(offered) => Ok(offered.min(NEWEST)),
+            None => Err(Error::new(answer.no_docker(host))),
         }
-        Ok(offered.min(NEWEST))
     }
 
-    /// A streamed answer, each read of which takes `silence` at most. A refused call is an error
-    /// with Docker's own message.
-    pub(crate) fn open(&self, call: Call, silence: Duration) -> Result<ureq::BodyReader<'static>> {
-        let opened = match self.stream(&call, silence)? {
+    /// Takes note of whether a proxy refused the call.
+    fn noted(&self, call: &Call, answer: ApiResponse) -> ApiResponse {
+        if let Some(row) = row(call) {
+            self.refusals.note(row, answer.is_refused().then_some(answer.status));
+        }
+        answer
+    }
+
+    /// A streamed answer, which begins within the first time. Each read of it takes the second one
+    /// at most. A refused call is an error with Docker's own message.
+    pub(crate) fn open(
+        &self,
+        call: Call,
+        times: (Duration, Duration),
+    ) -> Result<ureq::BodyReader<'static>> {
+        let opened = match self.stream(&call, times)? {
             Err(refusal) if refusal.is_outdated() => {
                 self.forget();
-                self.stream(&call, silence)?
+                self.stream(&call, times)?
             }
             opened => opened,
         };
@@ -284,23 +351,30 @@ impl Client {
     fn stream(
         &self,
         call: &Call,
-        silence: Duration,
+        (begin, silence): (Duration, Duration),
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
-        let prefix = self.prefix(silence)?;
+        let prefix = self.prefix(begin)?;
         // The connection pool is for short answers.
-        let agent = unix_agent(&self.socket, None, 0);
-        let request = Request::post(uri(call, &prefix)).body(()).map_err(ureq::Error::from);
+        let agent = agent_of(&self.host, None, 0);
+        let builder = Request::builder().method(call.method.word()).uri(self.uri(call, &prefix));
+        let request = builder.body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
-            let request = agent.configure_request(request);
-            request.timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build()
+            agent
+                .configure_request(request)
+                .timeout_resolve(Some(CONNECT_TIME))
+                .timeout_connect(Some(CONNECT_TIME))
+                .timeout_recv_response(Some(begin))
+                .timeout_per_read(Some(silence))
+                .build()
         });
         let mut response = request.and_then(|r| agent.run(r)).map_err(|err| self.explain(&err))?;
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
+            self.noted(call, ApiResponse { status, body: Vec::new(), what: String::new() });
             return Ok(Ok(response.into_body().into_reader()));
         }
         let body = drain(&mut response, MESSAGE_MAX).map_err(|err| self.explain(&err))?;
-        Ok(Err(ApiResponse { status, body, what: String::new() }))
+        Ok(Err(self.noted(call, ApiResponse { status, body, what: String::new() })))
     }
 
     fn exchange<T>(
@@ -310,12 +384,7 @@ impl Client {
         timeout: Duration,
         read: ReadBody<T>,
     ) -> std::result::Result<(ApiResponse, Option<T>), ureq::Error> {
-        let builder = Request::builder().uri(uri(call, prefix));
-        let builder = match call.method {
-            Method::Get => builder.method("GET"),
-            Method::Post => builder.method("POST"),
-            Method::Delete => builder.method("DELETE"),
-        };
+        let builder = Request::builder().method(call.method.word()).uri(self.uri(call, prefix));
         let mut response = match (call.method, call.body) {
             (Method::Post, body) => {
                 let request = builder.header("content-type", "application/json");
@@ -336,7 +405,7 @@ impl Client {
             None => drain(&mut response, call.longest)?,
         };
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
-        Ok((ApiResponse { status, body, what }, found))
+        Ok((self.noted(call, ApiResponse { status, body, what }), found))
     }
 
     fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
@@ -348,13 +417,24 @@ impl Client {
         self.explain(err)
     }
 
+    fn uri(&self, call: &Call, prefix: &str) -> String {
+        let mut uri = format!("{}{prefix}{}", self.base, call.path);
+        for (i, (key, value)) in call.query.iter().enumerate() {
+            uri.push(if i == 0 { '?' } else { '&' });
+            uri.push_str(key);
+            uri.push('=');
+            url::encode(value, &mut uri);
+        }
+        uri
+    }
+
     /// The next engine on this socket may have another version.
     fn forget(&self) {
         *self.known() = None;
     }
 
     fn explain(&self, err: &ureq::Error) -> Error {
-        let socket = self.socket.display();
+        let is_tcp = matches!(self.host, DockerHost::Tcp(_));
         let why = match err {
             ureq::Error::Io(err) if err.kind() == ErrorKind::PermissionDenied => {
                 "permission denied (is this user in group docker?)".to_owned()
@@ -362,53 +442,29 @@ impl Client {
             ureq::Error::Io(err) if err.kind() == ErrorKind::NotFound => {
                 "no such socket (is Docker installed and running? see docker.socket)".to_owned()
             }
+            ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused && is_tcp => {
+                "connection refused (is the proxy or Docker running? see docker.socket)".to_owned()
+            }
             ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused => {
                 "connection refused (is Docker running?)".to_owned()
             }
+            ureq::Error::HostNotFound => "its name has no address (see docker.socket)".to_owned(),
             ureq::Error::Timeout(_) => "no answer in time (see docker.timeout)".to_owned(),
             err => err.to_string(),
         };
-        Error::new(format!("cannot reach Docker at {socket}: {why}"))
+        Error::new(format!("cannot reach Docker at {}: {why}", self.host))
     }
 }
 
-/// The operation of a call, for metrics; independent of the container that it is for.
+/// The row of a call. Each call has one, or the rules of a proxy could not be written.
+fn row(call: &Call) -> Option<&'static EngineCall> {
+    let row = engine_calls::find(call.method, call.path);
+    debug_assert!(row.is_some(), "{} {} is not in the table", call.method.word(), call.path);
+    row
+}
+
 fn op(call: &Call) -> &'static str {
-    let parts: Vec<&str> = call.path.split('/').skip(1).collect();
-    match (call.method, parts.as_slice()) {
-        (Method::Get, ["_ping"]) => "ping",
-        (Method::Get, ["info"]) => "info",
-        (Method::Get, ["containers", "json"]) => "list",
-        (Method::Get, ["containers", _, "json"]) => "inspect",
-        (Method::Get, ["containers", _, "stats"]) => "stats",
-        (Method::Get, ["containers", _, "logs"]) => "logs",
-        (Method::Post, ["containers", "create"]) => "create",
-        (Method::Post, ["containers", _, "start"]) => "start",
-        (Method::Post, ["containers", _, "stop"]) => "stop",
-        (Method::Post, ["containers", _, "kill"]) => "kill",
-        (Method::Post, ["containers", _, "unpause"]) => "unpause",
-        (Method::Post, ["containers", _, "exec"] | ["exec", _, _]) => "exec",
-        (Method::Delete, ["containers", _]) => "remove",
-        (Method::Post, ["networks", _, "connect"]) => "connect",
-        (Method::Post, ["images", "create"]) => "pull",
-        (Method::Get, ["nodes"]) => "nodes",
-        (Method::Get, ["tasks"]) => "tasks",
-        (Method::Get, ["services", _]) => "service",
-        (Method::Post, ["services", _, "update"]) => "resize",
-        (Method::Get, ["images", ..]) => "image",
-        _ => "other",
-    }
-}
-
-fn uri(call: &Call, prefix: &str) -> String {
-    let mut uri = format!("http://docker{prefix}{}", call.path);
-    for (i, (key, value)) in call.query.iter().enumerate() {
-        uri.push(if i == 0 { '?' } else { '&' });
-        uri.push_str(key);
-        uri.push('=');
-        url::encode(value, &mut uri);
-    }
-    uri
+    row(call).map_or("other", |row| row.op)
 }
 
 /// Reads the body of a successful answer; returns `None` if the body is to be kept unparsed.
@@ -445,7 +501,8 @@ mod tests {
     use std::time::Duration;
     use std::{env, fs, process, thread};
 
-    use crate::docker::client::{ApiVersion, Call, Client, Method, NEWEST, OLDEST, op};
+    use crate::docker::client::{ApiVersion, Client, NEWEST, OLDEST};
+    use crate::model::docker_host::DockerHost;
 
     #[test]
     fn interim_heads_without_end_are_cut_off_long_before_the_deadline() {
@@ -460,26 +517,11 @@ mod tests {
             }
             sent
         });
-        let asked = Client::new(&path).version(Duration::from_secs(60));
+        let asked = Client::new(&DockerHost::Unix(path.clone())).version(Duration::from_secs(60));
         let words = asked.unwrap_err().to_string();
         assert!(words.ends_with("the heads of the answer are longer than 64 KiB"), "{words}");
         assert!(server.join().unwrap() < 4 << 20);
         fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_call_is_counted_by_what_it_asks() {
-        for (method, path, want) in [
-            (Method::Get, "/containers/json", "list"),
-            (Method::Get, "/containers/a/json", "inspect"),
-            (Method::Post, "/containers/create", "create"),
-            (Method::Delete, "/containers/a", "remove"),
-            (Method::Get, "/images/a/b/json", "image"),
-            (Method::Post, "/containers/json", "other"),
-            (Method::Get, "", "other"),
-        ] {
-            assert_eq!(op(&Call { method, ..Call::get(path) }), want, "{path}");
-        }
     }
 
     #[test]

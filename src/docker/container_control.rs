@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
 use crate::outside::{CommandOutput, ContainerControl, Error, Result};
 
 #[derive(Deserialize)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use crate::docker::Docker;
 use crate::docker::api_types::{self, Created, ListedContainer};
-use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::client::{ApiResponse, Call};
+use crate::docker::engine_calls::Method;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::Identity;
 use crate::model::owner::Owner;

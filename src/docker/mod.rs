@@ -1,11 +1,12 @@
-//! `outside::Engine` for Docker, through the Engine API on its Unix socket.
+//! `outside::Engine` for Docker, through the Engine API on its Unix socket or over TCP.
 
-mod preconditions;
+pub(crate) mod preconditions;
 mod cgroup;
 mod client;
 mod compose_clone;
 mod compose;
 mod create;
+pub(crate) mod engine_calls;
 pub(crate) mod event_stream;
 mod inspected;
 mod label_sets;
@@ -18,6 +19,7 @@ mod usage;
 mod owner;
 mod pull;
 mod remove;
+pub(crate) mod refusals;
 mod removed_numbers;
 mod list;
 mod inspect_all;
@@ -34,6 +36,7 @@ use crate::docker::client::{Call, Client, LIST_MAX};
 use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
+use crate::docker::refusals::Refusals;
 use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
 use crate::model::action::{ActionOutput, Removal};
@@ -68,6 +71,7 @@ pub(crate) struct Docker {
     /// the existing ones can be counted.
     create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     metrics_sink: Option<MetricsSink>,
+    refusals: Arc<Refusals>,
     /// Arguments of the last `list`.
     last_query: Mutex<ListQuery>,
     removed_numbers: Mutex<RemovedNumbers>,
@@ -78,7 +82,7 @@ pub(crate) struct Docker {
 impl Docker {
     pub(crate) fn new(config: &DockerConfig, clock: Arc<dyn Clock>) -> Docker {
         Docker {
-            client: Arc::new(Client::new(&config.socket)),
+            client: Arc::new(Client::new(&config.host)),
             timeout: config.timeout,
             usage_reader: Mutex::new(UsageReader::new(clock.clone())),
             inspected: InspectCache::new(("/containers/", "/json")),
@@ -91,14 +95,22 @@ impl Docker {
             node: Mutex::default(),
             clock,
             metrics_sink: None,
+            refusals: Arc::default(),
         }
     }
 
-    /// Reports every call to `metrics_sink`.
-    pub(crate) fn with_metrics(self, metrics_sink: MetricsSink) -> Docker {
-        let client = Client::new(self.client.socket());
-        let client = Arc::new(client.with_metrics(self.clock.clone(), metrics_sink.clone()));
-        Docker { client, metrics_sink: Some(metrics_sink), ..self }
+    /// Reports every call to `metrics_sink`, and calls that a proxy refuses to `refusals`.
+    pub(crate) fn reporting(self, metrics_sink: MetricsSink, refusals: Refusals) -> Docker {
+        let refusals = Arc::new(refusals);
+        let client = Client::new(self.client.host())
+            .with_metrics(self.clock.clone(), metrics_sink.clone())
+            .with_refusals(refusals.clone());
+        Docker { client: Arc::new(client), metrics_sink: Some(metrics_sink), refusals, ..self }
+    }
+
+    /// What a follower of the event stream reports to.
+    pub(crate) fn refusals(&self) -> Arc<Refusals> {
+        self.refusals.clone()
     }
 
     fn look_timeout(&self) -> Duration {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX, Method};
+use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX};
+use crate::docker::engine_calls::Method;
 use crate::docker::event_stream::is_timeout;
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
@@ -34,7 +35,7 @@ pub(crate) fn pull(
     let (name, tag) = split(image);
     let query = [("fromImage", name), ("tag", tag)];
     let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
-    let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
+    let stream = client.open(call, (SILENCE_MAX, SILENCE_MAX)).map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();
     let mut progress = PullProgress::default();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::docker_host::DockerHost;
 use crate::model::front_door::FrontDoor;
 use crate::model::replica::Container;
 use crate::model::schedule::Window;
@@ -75,7 +76,9 @@ pub(crate) struct Webhook {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DockerConfig {
-    pub(crate) socket: PathBuf,
+    pub(crate) host: DockerHost,
+    /// Whether $DOCKER_HOST named it.
+    pub(crate) is_from_environment: bool,
     /// The longest any one call may take.
     pub(crate) timeout: Duration,
 }
