@@ -24,7 +24,8 @@ pub(crate) fn docker(root: &Section) -> DockerConfig {
         (Some(node), _) => {
             let read = node.text().map(|text| DockerHost::parse(&text, own_tls));
             let host = read.and_then(|read| read.map_err(|why| node.error(why)).ok());
-            (host.inspect(|host| judge(host, &|why| node.error(why), &|why| node.warning(why))), false)
+            let (error, warning) = (|why| node.error(why), |why| node.warning(why));
+            (host.inspect(|host| judge(host, &error, &warning)), false)
         }
         (None, Some(text)) => {
             let from = |why| format!("from the environment variable DOCKER_HOST: {why}");
@@ -61,7 +62,7 @@ fn tls(section: Section) -> Option<DockerTls> {
     Some(DockerTls { ca, client: cert.zip(key) })
 }
 
-/// As `docker` does: DOCKER_TLS_VERIFY with any value turns TLS on, DOCKER_CERT_PATH alone does not.
+/// As `docker` does: any value of DOCKER_TLS_VERIFY turns TLS on, DOCKER_CERT_PATH alone does not.
 fn tls_of_environment(root: &Section, error: &dyn Fn(String)) -> Option<DockerTls> {
     let variable = |name| root.variable(name).filter(|text| !text.is_empty());
     variable("DOCKER_TLS_VERIFY")?;

@@ -22,9 +22,9 @@ mod spawn;
 mod webhooks;
 
 use std::path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 

@@ -158,10 +158,9 @@ impl ApiResponse {
             _ if text.contains("HTTP request to an HTTPS server") => {
                 format!("Docker at {host} wants TLS; set docker.tls")
             }
-            401 | 403 | 405 | 407 => format!(
-                "Docker at {host}: get /_ping: {status} {}",
-                self.message()
-            ),
+            401 | 403 | 405 | 407 => {
+                format!("Docker at {host}: get /_ping: {status} {}", self.message())
+            }
             502..=504 => format!(
                 "cannot reach Docker at {host}: a proxy answers, but Docker behind it does not \
                  ({status})"

@@ -94,6 +94,7 @@ pub(crate) struct Harmless {
     pub(crate) query: &'static [(&'static str, &'static str)],
     pub(crate) body: Option<&'static str>,
     /// What Docker answers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with Docker"))]
     pub(crate) statuses: &'static [u16],
 }
 
@@ -147,11 +148,7 @@ pub(crate) static ENGINE_CALLS: [EngineCall; 25] = [
         is_vital: false,
         without: "changes are seen at the next check, and who stopped a container is a guess",
         switches: "EVENTS=1",
-        ..read(
-            "/events",
-            "events",
-            Harmless { query: &[("since", "1"), ("until", "2")], ..READ },
-        )
+        ..read("/events", "events", Harmless { query: &[("since", "1"), ("until", "2")], ..READ })
     },
     EngineCall {
         is_vital: false,
@@ -209,7 +206,12 @@ pub(crate) static ENGINE_CALLS: [EngineCall; 25] = [
         need: Need::Images,
         is_vital: false,
         switches: "IMAGES=1 POST=1",
-        harmless: Harmless { query: &[("fromImage", "INVALID"), ("tag", "1")], statuses: &[400], ..ABSENT },
+        // The name of an image has no capitals.
+        harmless: Harmless {
+            query: &[("fromImage", "INVALID"), ("tag", "1")],
+            statuses: &[400],
+            ..ABSENT
+        },
         ..change("/images/create", "pull", "an image that is absent is not pulled")
     },
     EngineCall {
@@ -271,7 +273,11 @@ pub(crate) static ENGINE_CALLS: [EngineCall; 25] = [
         need: Need::Swarm,
         switches: "SERVICES=1 POST=1",
         // The body is no JSON, so that nothing is updated whatever the id.
-        harmless: Harmless { query: &[("version", "1")], body: Some("{"), statuses: &[400, 404, 503] },
+        harmless: Harmless {
+            query: &[("version", "1")],
+            body: Some("{"),
+            statuses: &[400, 404, 503],
+        },
         ..change("/services/NAME/update", "resize", "Swarm services are not scaled")
     },
 ];
@@ -324,7 +330,7 @@ fn is_like(pattern: &str, path: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::docker::engine_calls::{ABSENT_IMAGE, ABSENT_ID, ENGINE_CALLS, Method, find};
+    use crate::docker::engine_calls::{ABSENT_ID, ABSENT_IMAGE, ENGINE_CALLS, Method, find};
 
     #[test]
     fn a_call_is_found_by_what_it_asks() {
@@ -366,7 +372,7 @@ mod tests {
         assert!(ABSENT_IMAGE.contains(ABSENT_ID));
     }
 
-    /// Who writes rules of a proxy reads that table.
+    /// Also what the documentation says of it: who writes rules of a proxy reads that table.
     #[test]
     fn quickref_has_each_call_with_its_switches() {
         let quickref = include_str!("../../QUICKREF.md");
@@ -377,7 +383,10 @@ mod tests {
             .collect();
         let wanted: Vec<String> = ENGINE_CALLS
             .iter()
-            .map(|call| format!("`{}` | `{}`", call.words(), call.switches.replace(", or ", "`, or `")))
+            .map(|call| {
+                let switches = call.switches.replace(", or ", "`, or `");
+                format!("`{}` | `{switches}`", call.words())
+            })
             .collect();
         assert_eq!(documented, wanted);
     }

@@ -24,6 +24,8 @@ const BACKWARDS: i64 = 600;
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Silent reads before a ping: a frozen engine leaves the stream open and silent.
 const SILENT_READS_MAX: u32 = 10;
+/// Time in which an engine repeats the events since a given time.
+const REPEATED_AFTER: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What `follow` needs.
@@ -40,8 +42,14 @@ pub(crate) struct Follower<'a> {
 /// once the stream is open, because events may have been missed before, and for each event that
 /// may change a container.
 pub(crate) fn follow(follower: &Follower) {
-    if read_stream(follower) {
-        journal(follower).lost(follower.clock.now());
+    if !read_stream(follower) {
+        return;
+    }
+    let now = follower.clock.now();
+    match follower.host {
+        DockerHost::Unix(_) => journal(follower).lost(now),
+        // A proxy ends streams that are silent, and may be restarted by itself.
+        DockerHost::Tcp(_) => journal(follower).cut(now),
     }
 }
 
@@ -70,6 +78,7 @@ fn read_events(follower: &Follower, client: &Client, body: &mut dyn Read) {
     let mut silent_reads = 0;
     let mut bytes = [0; 4096];
     let mut line = Vec::new();
+    let begun = follower.clock.now();
     while !follower.stop.load(Ordering::Relaxed) {
         match body.read(&mut bytes) {
             Ok(0) => return,
@@ -81,6 +90,9 @@ fn read_events(follower: &Follower, client: &Client, body: &mut dyn Read) {
             }
             Err(err) if is_timeout(&err) => silent_reads += 1,
             Err(_) => return,
+        }
+        if 0 < silent_reads || REPEATED_AFTER <= follower.clock.now().since(begun) {
+            journal(follower).settle();
         }
         if SILENT_READS_MAX <= silent_reads {
             silent_reads = 0;

@@ -35,7 +35,8 @@ pub(crate) fn pull(
     let (name, tag) = split(image);
     let query = [("fromImage", name), ("tag", tag)];
     let call = Call { method: Method::Post, query: &query, ..Call::get("/images/create") };
-    let stream = client.open(call, (SILENCE_MAX, SILENCE_MAX)).map_err(|err| failed(&err.to_string()))?;
+    let stream = client.open(call, (SILENCE_MAX, SILENCE_MAX));
+    let stream = stream.map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();
     let mut progress = PullProgress::default();

@@ -1,5 +1,5 @@
-//! Which calls a proxy in front of Docker, or a plugin, refuses: each is reported when it begins and
-//! when it ends.
+//! Which calls a proxy in front of Docker, or a plugin, refuses: each is reported when it begins
+//! and when it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -52,7 +52,8 @@ pub(crate) enum Exposure {
 }
 
 const FORMS: &str = "must be an absolute path, unix:///PATH or tcp://HOST:PORT";
-const LOCAL: &str = "run plimsoll on Docker's host and name its socket, unix:///var/run/docker.sock";
+const LOCAL: &str =
+    "run plimsoll on Docker's host and name its socket, unix:///var/run/docker.sock";
 
 impl DockerHost {
     /// The error is a whole message without the key. With `tls` an address of TCP uses it.
@@ -67,9 +68,9 @@ impl DockerHost {
             Some(("unix", path)) if path.len() > 1 && path.starts_with('/') => {
                 Ok(DockerHost::Unix(PathBuf::from(path)))
             }
-            Some(("unix", _)) => {
-                Err(format!("must have an absolute path, unix:///var/run/docker.sock, got {shown:?}"))
-            }
+            Some(("unix", _)) => Err(format!(
+                "must have an absolute path, unix:///var/run/docker.sock, got {shown:?}"
+            )),
             Some(("tcp", address)) => DockerTcp::parse(address, tls).map(DockerHost::Tcp),
             Some(("ssh", _)) => {
                 Err(format!("plimsoll opens no SSH connection ({shown:?}); {LOCAL}"))
@@ -233,10 +234,9 @@ mod tests {
             let read = DockerHost::parse(text, None).unwrap();
             assert_eq!((read.to_string().as_str(), read.base().as_str()), (shown, base), "{text}");
         }
-        for (text, base) in [
-            ("tcp://docker", "https://docker:2376"),
-            ("tcp://docker:2375", "https://docker:2375"),
-        ] {
+        for (text, base) in
+            [("tcp://docker", "https://docker:2376"), ("tcp://docker:2375", "https://docker:2375")]
+        {
             assert_eq!(DockerHost::parse(text, tls()).unwrap().base(), base, "{text}");
         }
     }

@@ -120,7 +120,10 @@ pub(super) fn elsewhere(config: &Config, engine: &Docker) -> Option<Obstacle> {
         return None;
     }
     let mib = |bytes: u64| bytes >> 20;
-    let through = if tcp.exposure() == Exposure::Loopback { ", perhaps through a tunnel" } else { "" };
+    let through = match tcp.exposure() {
+        Exposure::Loopback => ", perhaps through a tunnel",
+        Exposure::Container | Exposure::Network | Exposure::Internet => "",
+    };
     Some(Obstacle {
         message: format!(
             "{} seems to be Docker on another host{through}: it has {} MiB of memory, this host {}",
@@ -128,8 +131,8 @@ pub(super) fn elsewhere(config: &Config, engine: &Docker) -> Option<Obstacle> {
             mib(shown.memory_bytes),
             mib(total)
         ),
-        remedy: "run plimsoll on Docker's host: HAProxy reaches replicas only there, and the memory \
-                 that is free is read there"
+        remedy: "run plimsoll on Docker's host: HAProxy reaches replicas only there, and free \
+                 memory is read there"
             .to_owned(),
         is_warning: true,
     })

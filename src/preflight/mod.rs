@@ -110,9 +110,9 @@ fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     let docker = Access::try_all(config, &engine);
     let Resolution { config, verdicts, .. } = &docker.resolution;
     match &docker.listed {
-        Err(err) if !docker.answers() => found.push(
-            Finding::fails("docker", err.to_string()).remedy(unreachable_remedy(config)),
-        ),
+        Err(err) if !docker.answers() => {
+            found.push(Finding::fails("docker", err.to_string()).remedy(unreachable_remedy(config)))
+        }
         Ok(_) | Err(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
     }
     for problem in verdicts.iter().flat_map(|verdict| &verdict.errors) {
