@@ -17,6 +17,7 @@ mod compose_real;
 mod crashes;
 mod deaths;
 mod docker;
+mod docker_filter;
 mod faults;
 mod fleet;
 mod following;

@@ -79,7 +79,7 @@ impl Dockerd {
         child.wait().unwrap();
     }
 
-    fn down(&mut self) {
+    pub(crate) fn down(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         signal(child.id(), "TERM");
         let ended = reached(secs(30), || child.try_wait().unwrap().is_some());
@@ -157,7 +157,7 @@ fn without_live_restore_the_replicas_come_back_with_docker() {
 }
 
 /// Containers as docker compose makes them, without a restart policy and with a volume each.
-fn run_composes(testbed: &Testbed, count: u32) {
+pub(crate) fn run_composes(testbed: &Testbed, count: u32) {
     for number in 1..=count {
         let name = format!("{}-web-{number}", testbed.service);
         let labels = [
@@ -174,14 +174,14 @@ fn run_composes(testbed: &Testbed, count: u32) {
     }
 }
 
-fn composes(testbed: &Testbed) -> Vec<String> {
+pub(crate) fn composes(testbed: &Testbed) -> Vec<String> {
     let out = testbed.docker(&["ps", "-aq", "--no-trunc"]).expect("docker answers");
     let mut ids: Vec<String> = out.lines().map(str::to_owned).collect();
     ids.sort();
     ids
 }
 
-fn configure_composes(testbed: &Testbed) -> std::path::PathBuf {
+pub(crate) fn configure_composes(testbed: &Testbed) -> std::path::PathBuf {
     let path = testbed.configure(TWO);
     let text = fs::read_to_string(&path).unwrap();
     let from = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, testbed.service);
