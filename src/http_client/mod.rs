@@ -48,11 +48,7 @@ pub(crate) fn fixed_agent(
 }
 
 /// Connects to Docker's API over TCP. The arguments are as in [`fixed_agent`].
-pub(crate) fn docker_tcp_agent(
-    body_max: Option<u64>,
-    idle_max: usize,
-    tls: Option<&Tls>,
-) -> Agent {
+pub(crate) fn docker_tcp_agent(body_max: Option<u64>, idle_max: usize, tls: Option<&Tls>) -> Agent {
     let connector = TcpConnector { body_max, tls: tls.cloned() };
     Agent::with_parts(agent_config(idle_max, tls), connector, DeadlineResolver::default())
 }

@@ -3,6 +3,8 @@
 
 #[path = "fake_docker/containers.rs"]
 mod containers;
+#[path = "fake_docker/documented.rs"]
+mod documented;
 #[path = "fake_docker/swarm.rs"]
 mod swarm;
 
@@ -17,7 +19,6 @@ use std::{fs, thread};
 
 use serde_json::json;
 
-use crate::docker_calls;
 use crate::fake_http::{Request, read_request};
 
 const LABEL_SERVICE: &str = "io.plimsoll.service";
@@ -310,7 +311,7 @@ impl FakeDocker {
 impl Drop for FakeDocker {
     fn drop(&mut self) {
         self.close();
-        let unknown = docker_calls::undocumented(&self.lock().requests);
+        let unknown = documented::undocumented(&self.lock().requests);
         assert!(unknown.is_empty() || thread::panicking(), "not in QUICKREF: {unknown:?}");
     }
 }
