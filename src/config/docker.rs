@@ -58,6 +58,9 @@ fn tls(section: Section) -> Option<DockerTls> {
             section.error(format!("`{other}` is missing: Docker asks for certificate and key"));
         }
     }
+    if section.has("cert") && !section.has("ca") {
+        section.error("`ca` is missing: who signed Docker's certificate");
+    }
     section.done();
     Some(DockerTls { ca, client: cert.zip(key) })
 }

@@ -10,9 +10,11 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Request, Response};
 
+use crate::docker::agent::DockerAgent;
 use crate::docker::engine_calls::{self, EngineCall, Method};
 use crate::docker::refusals::Refusals;
-use crate::http_client::{self, docker_tcp_agent, unix_agent};
+use crate::docker::unreachable::unreachable_docker;
+use crate::http_client;
 use crate::model::docker_host::DockerHost;
 use crate::model::metric::shortened;
 use crate::model::metric_event::MetricEvent;
@@ -188,7 +190,7 @@ impl ApiResponse {
 }
 
 pub(crate) struct Client {
-    agent: Agent,
+    agent: DockerAgent,
     host: DockerHost,
     /// What stands before the path of each request.
     base: String,
@@ -199,18 +201,10 @@ pub(crate) struct Client {
     refusals: Arc<Refusals>,
 }
 
-/// `body_max` and `idle_max` as for `unix_agent`.
-fn agent_of(host: &DockerHost, body_max: Option<u64>, idle_max: usize) -> Agent {
-    match host {
-        DockerHost::Unix(path) => unix_agent(path, body_max, idle_max),
-        DockerHost::Tcp(_) => docker_tcp_agent(body_max, idle_max, None),
-    }
-}
-
 impl Client {
     pub(crate) fn new(host: &DockerHost) -> Client {
         Client {
-            agent: agent_of(host, Some(LIST_MAX), IDLE_CONNECTIONS),
+            agent: DockerAgent::new(host, Some(LIST_MAX), IDLE_CONNECTIONS),
             host: host.clone(),
             base: host.base(),
             version: Mutex::new(None),
@@ -270,12 +264,13 @@ impl Client {
         timeout: Duration,
         read: ReadBody<T>,
     ) -> Result<(ApiResponse, Option<T>)> {
-        match self.exchange(call, &self.prefix(timeout)?, timeout, read) {
+        match self.exchange(&self.agent.get()?, call, &self.prefix(timeout)?, timeout, read) {
             Err(err) if call.idempotent && was_cut_off(&err) => self.forget(),
             Ok((answer, _)) if answer.is_outdated() => self.forget(),
             answer => return answer.map_err(|err| self.lost(&err)),
         }
-        self.exchange(call, &self.prefix(timeout)?, timeout, read).map_err(|err| self.lost(&err))
+        self.exchange(&self.agent.get()?, call, &self.prefix(timeout)?, timeout, read)
+            .map_err(|err| self.lost(&err))
     }
 
     /// The API version that both sides support.
@@ -302,9 +297,9 @@ impl Client {
     fn negotiate(&self, timeout: Duration) -> Result<ApiVersion> {
         let ping = format!("{}/_ping", self.base);
         let request = Request::get(ping).body(()).map_err(ureq::Error::from);
-        let request = request.map(|r| self.deadline(r, timeout));
-        let mut answer =
-            request.and_then(|r| self.agent.run(r)).map_err(|err| self.explain(&err))?;
+        let agent = self.agent.get()?;
+        let request = request.map(|r| deadline(&agent, r, timeout));
+        let mut answer = request.and_then(|r| agent.run(r)).map_err(|err| self.lost(&err))?;
         let header = answer.headers().get("api-version").and_then(|v| v.to_str().ok());
         let offered = header.and_then(ApiVersion::parse);
         let status = answer.status().as_u16();
@@ -354,7 +349,7 @@ impl Client {
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
         let prefix = self.prefix(begin)?;
         // The connection pool is for short answers.
-        let agent = agent_of(&self.host, None, 0);
+        let agent = DockerAgent::new(&self.host, None, 0).get()?;
         let builder = Request::builder().method(call.method.word()).uri(self.uri(call, &prefix));
         let request = builder.body(()).map_err(ureq::Error::from);
         let request = request.map(|request| {
@@ -378,6 +373,7 @@ impl Client {
 
     fn exchange<T>(
         &self,
+        agent: &Agent,
         call: &Call,
         prefix: &str,
         timeout: Duration,
@@ -388,10 +384,10 @@ impl Client {
             (Method::Post, body) => {
                 let request = builder.header("content-type", "application/json");
                 let request = request.body(body.unwrap_or_default())?;
-                self.agent.run(self.deadline(request, timeout))?
+                agent.run(deadline(agent, request, timeout))?
             }
             (Method::Get | Method::Delete, _) => {
-                self.agent.run(self.deadline(builder.body(())?, timeout))?
+                agent.run(deadline(agent, builder.body(())?, timeout))?
             }
         };
         let status = response.status().as_u16();
@@ -405,10 +401,6 @@ impl Client {
         };
         let what = format!("{:?} {}", call.method, call.path).to_lowercase();
         Ok((self.noted(call, ApiResponse { status, body, what }), found))
-    }
-
-    fn deadline<B: ureq::AsSendBody>(&self, request: Request<B>, timeout: Duration) -> Request<B> {
-        self.agent.configure_request(request).timeout_global(Some(timeout)).build()
     }
 
     fn lost(&self, err: &ureq::Error) -> Error {
@@ -427,31 +419,14 @@ impl Client {
         uri
     }
 
-    /// The next engine on this socket may have another version.
+    /// The next engine on this socket may have another version, and other certificates.
     fn forget(&self) {
+        self.agent.forget();
         *self.known() = None;
     }
 
     fn explain(&self, err: &ureq::Error) -> Error {
-        let is_tcp = matches!(self.host, DockerHost::Tcp(_));
-        let why = match err {
-            ureq::Error::Io(err) if err.kind() == ErrorKind::PermissionDenied => {
-                "permission denied (is this user in group docker?)".to_owned()
-            }
-            ureq::Error::Io(err) if err.kind() == ErrorKind::NotFound => {
-                "no such socket (is Docker installed and running? see docker.socket)".to_owned()
-            }
-            ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused && is_tcp => {
-                "connection refused (is the proxy or Docker running? see docker.socket)".to_owned()
-            }
-            ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused => {
-                "connection refused (is Docker running?)".to_owned()
-            }
-            ureq::Error::HostNotFound => "its name has no address (see docker.socket)".to_owned(),
-            ureq::Error::Timeout(_) => "no answer in time (see docker.timeout)".to_owned(),
-            err => err.to_string(),
-        };
-        Error::new(format!("cannot reach Docker at {}: {why}", self.host))
+        unreachable_docker(&self.host, err)
     }
 }
 
@@ -475,6 +450,14 @@ fn json<T: DeserializeOwned>(body: &mut dyn Read) -> io::Result<Option<serde_jso
         Err(err) if err.is_io() => Err(err.into()),
         read => Ok(Some(read)),
     }
+}
+
+fn deadline<B: ureq::AsSendBody>(
+    agent: &Agent,
+    request: Request<B>,
+    timeout: Duration,
+) -> Request<B> {
+    agent.configure_request(request).timeout_global(Some(timeout)).build()
 }
 
 /// Reads a body to its end; otherwise its connection could not be reused.

@@ -1,6 +1,7 @@
 //! `outside::Engine` for Docker, through the Engine API on its Unix socket or over TCP.
 
 pub(crate) mod preconditions;
+mod agent;
 mod cgroup;
 mod client;
 mod compose_clone;
@@ -15,6 +16,7 @@ mod listed_labels;
 pub(crate) mod event_journal;
 mod logs;
 mod inspect_cache;
+mod unreachable;
 mod usage;
 mod owner;
 mod pull;

@@ -18,6 +18,7 @@ mod crashes;
 mod deaths;
 mod docker;
 mod docker_filter;
+mod docker_tls;
 mod faults;
 mod fleet;
 mod following;

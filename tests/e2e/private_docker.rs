@@ -16,6 +16,8 @@ const GATEWAY: &str = "172.31.251.1/24";
 pub(crate) struct Dockerd {
     dir: Dir,
     live_restore: bool,
+    /// Further arguments.
+    more: Vec<String>,
     child: Option<Child>,
 }
 
@@ -26,13 +28,19 @@ fn run(program: &str, args: &[&str]) -> bool {
 
 impl Dockerd {
     pub(crate) fn start(live_restore: bool) -> Dockerd {
+        Dockerd::start_with(live_restore, &[])
+    }
+
+    pub(crate) fn start_with(live_restore: bool, more: &[String]) -> Dockerd {
         run("ip", &["link", "add", "name", BRIDGE, "type", "bridge"]);
         run("ip", &["addr", "add", GATEWAY, "dev", BRIDGE]);
         assert!(
             run("ip", &["link", "set", BRIDGE, "up"]),
             "cannot make a bridge: is iproute2 there?"
         );
-        let mut dockerd = Dockerd { dir: Dir::new("dockerd"), live_restore, child: None };
+        let more = more.to_vec();
+        let dir = Dir::new("dockerd");
+        let mut dockerd = Dockerd { dir, live_restore, more, child: None };
         dockerd.up();
         dockerd
     }
@@ -61,7 +69,7 @@ impl Dockerd {
             "--iptables=false",
             "--ip6tables=false",
         ]);
-        command.arg(format!("--live-restore={}", self.live_restore));
+        command.arg(format!("--live-restore={}", self.live_restore)).args(&self.more);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         let answers = || run("docker", &["--host", &self.host(), "version"]);

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("act", &["model", "outside"]),
     ("report", &["model"]),
     ("serve", &["model", "outside", "unix", "regular_file", "http_client"]),
-    ("docker", &["model", "outside", "http_client"]),
+    ("docker", &["model", "outside", "http_client", "regular_file"]),
     ("haproxy", &["model", "outside", "unix", "regular_file", "child"]),
     ("net", &["model", "outside", "http_client"]),
     ("activator", &["model", "outside", "unix"]),
