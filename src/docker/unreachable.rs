@@ -21,7 +21,7 @@ pub(super) fn unreachable_docker(host: &DockerHost, err: &ureq::Error) -> Error 
         ureq::Error::Io(err) if err.kind() == ErrorKind::ConnectionRefused => {
             "connection refused (is Docker running?)".to_owned()
         }
-        ureq::Error::Io(err) => of_tls(err).unwrap_or_else(|| err.to_string()),
+        ureq::Error::Io(err) => of_tls(host, err).unwrap_or_else(|| err.to_string()),
         ureq::Error::HostNotFound => "its name has no address (see docker.socket)".to_owned(),
         ureq::Error::Timeout(_) => "no answer in time (see docker.timeout)".to_owned(),
         err => err.to_string(),
@@ -30,14 +30,17 @@ pub(super) fn unreachable_docker(host: &DockerHost, err: &ureq::Error) -> Error 
 }
 
 /// In the words of this config.
-fn of_tls(err: &io::Error) -> Option<String> {
+fn of_tls(host: &DockerHost, err: &io::Error) -> Option<String> {
+    let has_client = matches!(host, DockerHost::Tcp(tcp)
+        if tcp.tls.as_ref().is_some_and(|tls| tls.client.is_some()));
     let why = tls::fault_with(
         err,
         "set docker.tls.ca to the certificate of its CA",
         "leave docker.tls away, or name its port for TLS in docker.socket",
     )?;
     Some(match why {
-        why if why.contains("alert: CertificateRequired") => {
+        // Which alert it is depends on the version of Docker and of TLS.
+        why if why.contains("received fatal alert") && !has_client => {
             "Docker asks for a certificate of the client; set docker.tls.cert and docker.tls.key"
                 .to_owned()
         }
