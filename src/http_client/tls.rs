@@ -129,10 +129,7 @@ pub(crate) fn fault_with(err: &io::Error, trust: &str, without: &str) -> Option<
     let inner = err.get_ref()?;
     let tls = inner.downcast_ref::<rustls::Error>().or_else(|| inner.source()?.downcast_ref())?;
     Some(match tls {
-        // A CA that was made anew under its old name fails by its signature.
-        rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             format!("no trusted CA signed the server's certificate; {trust}")
         }
         // A CA that was made anew under the same name has another key.
