@@ -134,9 +134,10 @@ pub(crate) fn fault_with(err: &io::Error, trust: &str, without: &str) -> Option<
         }
         // A CA that was made anew under the same name has another key.
         rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
-            "the server's certificate is not signed by the CA in ca_file, which has the same name; \
-             set ca_file to the certificate of its CA"
-                .to_owned()
+            format!(
+                "the server's certificate is not signed by the CA that is set, which has the same \
+                 name; {trust}"
+            )
         }
         rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
