@@ -9,6 +9,7 @@ mod env_file;
 mod environment;
 mod cursor;
 mod daemon;
+mod docker;
 pub(crate) mod diff;
 mod endpoint;
 mod front_door;
@@ -177,10 +178,20 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
     Loaded { secret_files: secret_files.into_inner(), ..loaded }
 }
 
-/// The defaults of all keys.
+/// The defaults of all keys, in an environment without variables.
 pub(crate) fn defaults() -> Config {
-    let config = parse("", NO_SERVICES).config;
+    let file = |_: &Path| Err(String::new());
+    let around =
+        Around { variable: &|_| None, file: &file, public_file: &file, exists: &|_| false };
+    let config = parse_in("", NO_SERVICES, &around).config;
     config.unwrap_or_else(|| unreachable!("every key but `services` has a default"))
+}
+
+/// The defaults of all keys. The error is what is wrong with a variable of the environment.
+pub(crate) fn defaults_here() -> Result<Config, String> {
+    let Loaded { config, problems, .. } = parse("", NO_SERVICES);
+    let first = problems.iter().find(|problem| !problem.is_warning);
+    config.ok_or_else(|| first.map(|problem| problem.message.clone()).unwrap_or_default())
 }
 
 fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
@@ -212,7 +223,7 @@ fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
 fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     section.ignore("$schema");
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
-    let docker = daemon::docker(section.section("docker"));
+    let docker = docker::docker(&section);
     let api = api::api(section.section("api"));
     let mut listens = Listens::new(api.listen);
     let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);

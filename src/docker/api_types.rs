@@ -163,6 +163,9 @@ pub(crate) struct Info {
     pub(crate) containers: u64,
     #[serde(rename = "ContainersRunning")]
     pub(crate) running: u64,
+    /// Of its host; 0: unknown.
+    #[serde(rename = "MemTotal", default)]
+    pub(crate) memory_bytes: u64,
     /// Where the engine keeps images and containers; empty: unknown.
     #[serde(rename = "DockerRootDir", default)]
     pub(crate) root_dir: String,

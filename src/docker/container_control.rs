@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
 use crate::docker::exec::CreatedExec;
 use crate::outside::{CommandOutput, ContainerControl, Error, Result};
 

@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use crate::docker::Docker;
 use crate::docker::api_types::{Created, ListedContainer};
-use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::client::{ApiResponse, Call};
 use crate::docker::create_body::create_body;
+use crate::docker::engine_calls::Method;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::Identity;
 use crate::model::owner::Owner;

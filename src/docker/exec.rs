@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::docker::Docker;
-use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::client::{ApiResponse, Call};
+use crate::docker::engine_calls::Method;
 use crate::docker::event_stream::is_timeout;
 use crate::docker::inspected::Inspected;
 use crate::docker::logs;
@@ -191,7 +192,7 @@ impl Docker {
         let path = format!("/exec/{exec}/start");
         let body = json!({ "Detach": false, "Tty": false }).to_string();
         let call = Call { method: Method::Post, body: Some(body.as_bytes()), ..Call::get(&path) };
-        self.client.attach(&call, LOOK_EVERY)
+        self.client.attach(&call, (LOOK_EVERY, LOOK_EVERY))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::PoisonError;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
 use crate::docker::inspected::Inspected;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, LabelMap, identify};

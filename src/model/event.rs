@@ -200,6 +200,7 @@ kinds! {
     CertificateExpires Warn "certificate.expires"
     DockerLost Error "docker.lost"
     DockerBack Info "docker.back"
+    DockerRefused Warn "docker.refused"
     SwarmDegraded Warn "swarm.degraded"
     SwarmRecovered Info "swarm.recovered"
     SwarmShort Warn "swarm.short"

@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod container_options;
 pub(crate) mod metric_event;
 pub(crate) mod decision;
+pub(crate) mod docker_host;
 pub(crate) mod endpoint;
 pub(crate) mod event;
 pub(crate) mod front_door;

@@ -18,6 +18,8 @@ mod container_options;
 mod crashes;
 mod deaths;
 mod docker;
+mod docker_filter;
+mod docker_tls;
 mod faults;
 mod fleet;
 mod following;

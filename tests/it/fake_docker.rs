@@ -3,6 +3,8 @@
 
 #[path = "fake_docker/containers.rs"]
 mod containers;
+#[path = "fake_docker/documented.rs"]
+mod documented;
 #[path = "fake_docker/exec.rs"]
 mod exec;
 #[path = "fake_docker/swarm.rs"]
@@ -333,6 +335,8 @@ impl FakeDocker {
 impl Drop for FakeDocker {
     fn drop(&mut self) {
         self.close();
+        let unknown = documented::undocumented(&self.lock().requests);
+        assert!(unknown.is_empty() || thread::panicking(), "not in QUICKREF: {unknown:?}");
     }
 }
 
@@ -395,7 +399,9 @@ impl Shared {
                 None if let Some(refused) = self.refuses_version(&request) => {
                     stream.write_all(refused.as_bytes()).map_err(drop)
                 }
-                None if route == Route::Events => self.follow(number, &stream),
+                None if route == Route::Events && request.query("until").is_empty() => {
+                    self.follow(number, &stream)
+                }
                 None => self.perform(&mut stream, route, &request),
                 Some(fault) => self.fail(&mut stream, route, &request, fault),
             };
@@ -495,16 +501,21 @@ impl Shared {
                     state.exposed.iter().map(|port| (port, json!({}))).collect();
                 (200, json!({ "Id": "sha256:d", "Config": { "ExposedPorts": ports } }).to_string())
             }
+            Route::Pull if request.query("fromImage") == "INVALID" => {
+                refusal(400, "invalid reference format")
+            }
             Route::Pull => {
                 state.pull_auths.push(request.registry_auth.clone());
                 state.absent = state.pull.contains("error");
                 (200, state.pull.clone())
             }
+            Route::Create if is_of_absent_image(&request.body) => refusal(404, "No such image"),
             Route::Create => state.create(request.query("name"), &request.body),
             Route::Exec | Route::ExecStart | Route::ExecState => state.exec(route),
             Route::Network if request.path.ends_with("/bridge") => (200, json!({}).to_string()),
             Route::Network => refusal(404, "network not found"),
-            Route::Unknown | Route::Events => refusal(404, "page not found"),
+            Route::Events => (200, String::new()),
+            Route::Unknown => refusal(404, "page not found"),
             Route::Inspect
             | Route::Start
             | Route::Stop
@@ -518,6 +529,11 @@ impl Shared {
         drop(state);
         stream.write_all(answer(status, &api, &body).as_bytes()).map_err(drop)
     }
+}
+
+/// As `doctor` asks for.
+fn is_of_absent_image(body: &[u8]) -> bool {
+    body.starts_with(br#"{"Image":"sha256:0000"#)
 }
 
 fn hang_up(stream: &UnixStream) -> Result<(), ()> {

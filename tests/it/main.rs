@@ -21,6 +21,7 @@ mod curl;
 mod daemon;
 mod deploy;
 mod docker;
+mod docker_calls;
 mod docs;
 mod doctor;
 mod events;

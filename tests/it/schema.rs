@@ -108,6 +108,20 @@ const BEYOND: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "what is an address, and who reaches it",
+        &[
+            "docker-socket-blank",
+            "docker-tcp-brackets",
+            "docker-tcp-name",
+            "docker-tcp-path",
+            "docker-tcp-port",
+            "docker-tcp-public",
+            "docker-tcp-unspecified",
+            "docker-tcp-user",
+            "docker-tls-unix",
+        ],
+    ),
+    (
         "what is part of HAProxy's expressions, and how many segments a path has",
         &["frontend-config-path", "route-strip"],
     ),

@@ -444,8 +444,18 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         keys.may("autoscaler", |r| autoscaler(r, false));
     }
     keys.may("docker", |r| {
+        let is_tcp = r.one_in(3);
         let mut keys = Keys::new(r);
-        keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
+        if is_tcp {
+            keys.need("socket", |r| one_of(r, &["tcp://127.0.0.1:2375", "tcp://docker/"]));
+            keys.may("tls", |r| {
+                let mut keys = Keys::new(r);
+                keys.may("ca", |r| path(r, 500));
+                keys.done()
+            });
+        } else {
+            keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
+        }
         keys.or("timeout", ms(30 * SECOND), |r| span(r, SECOND, 600 * SECOND));
         keys.may("config", |r| path(r, 500));
         keys.done()
