@@ -49,6 +49,7 @@ pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<Contain
         user,
         restart: restart.unwrap_or(Restart::No),
         origin: origin?,
+        pin: None,
     })
 }
 

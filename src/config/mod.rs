@@ -11,6 +11,7 @@ mod front_door;
 mod health;
 pub(crate) mod host_name;
 mod hours;
+mod image_updates;
 pub(crate) mod labels;
 mod listens;
 mod metric;

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::labels::{LABEL_DIGEST, LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::docker::listed_labels::ListedLabels;
+use crate::model::image::ReplicaImage;
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
-use crate::model::service::{Origin, Restart, Service};
+use crate::model::service::{Restart, Service};
 use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
@@ -118,6 +119,10 @@ impl ListedContainer {
             number,
             created: self.created,
             spec: self.labels.of_system.get(LABEL_SPEC).cloned(),
+            image: ReplicaImage {
+                id: self.image_id.clone(),
+                digest: self.labels.of_system.get(LABEL_DIGEST).cloned(),
+            },
             port: self.labels.of_system.get(LABEL_PORT).and_then(|port| port.parse().ok()),
             exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
             ended: None,
@@ -216,7 +221,7 @@ impl Stats {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Create<'a> {
-    image: &'a str,
+    image: String,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     cmd: &'a [String],
     env: Vec<String>,
@@ -259,7 +264,7 @@ impl RestartPolicy {
 
 pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     let spec = &service.container;
-    let Origin::Image(image) = &spec.origin else {
+    let Some(image) = spec.image_reference() else {
         return Err(Error::new("internal error: a compose service has no image of its own"));
     };
     let mut body = Create {
@@ -280,6 +285,8 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     body.labels.insert(LABEL_REPLICA, number.to_string());
     body.labels.insert(LABEL_SPEC, service.spec_hash());
     body.labels.insert(LABEL_PORT, service.port.to_string());
+    let digest = spec.pin.iter().map(|pin| (LABEL_DIGEST, pin.digest.clone()));
+    body.labels.extend(digest);
     serde_json::to_vec(&body).map_err(|err| Error::caused("container body", err))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::image::ImageMemory;
 use crate::model::service::{ContainerSpec, Service};
 use crate::model::time::Moment;
 
@@ -39,6 +40,7 @@ pub(crate) struct RolloutMemory {
     /// operator requests a restart.
     pub(crate) rejected: Option<String>,
     pub(crate) under_way: Option<Progress>,
+    pub(crate) images: ImageMemory,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Progress {
     pub(crate) fewest_old: u32,
     /// It is stalled, and that was reported.
     pub(crate) is_stalled: bool,
+    /// It goes back to an earlier image.
+    pub(crate) is_back: bool,
 }
 
 impl Progress {
@@ -67,6 +71,7 @@ impl Progress {
             most_new: 0,
             fewest_old: u32::MAX,
             is_stalled: false,
+            is_back: false,
         }
     }
 }

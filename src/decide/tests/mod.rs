@@ -25,6 +25,7 @@
 mod adopt;
 mod cases;
 mod drains;
+mod image_update;
 mod hpa;
 mod hpa_history;
 mod hpa_worlds;
@@ -110,6 +111,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         sleep: None,
+        registry: crate::model::image::RegistryObservation::default(),
         swarm: None,
     };
     let mut memory = ServiceMemory { desired: desired.parse().ok(), ..ServiceMemory::default() };
