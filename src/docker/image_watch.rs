@@ -63,11 +63,13 @@ impl Docker {
 
     fn ask_registry(&self, image: &str, ids: &[String]) -> Result<ImageAnswer> {
         let path = format!("/distribution/{}/json", encoded(image));
-        let answer = self.client.call(Call::get(&path), REGISTRY_TIMEOUT)?;
+        let auth = self.registry_auth(image);
+        let call = Call { registry_auth: auth.header.as_ref(), ..Call::get(&path) };
+        let answer = self.client.call(call, REGISTRY_TIMEOUT)?;
         let distribution = match answer.status {
             200 => answer.json::<DistributionAnswer>()?,
             _ => {
-                let why = answer.message();
+                let why = auth.explain(&answer.message());
                 return Err(Error::new(format!("the registry gives no digest of {image}: {why}")));
             }
         };

@@ -439,6 +439,8 @@ fn milestone_shown(transition: &ServiceTransition) -> String {
         }
         ServiceTransition::RestartLoop => "loop".to_owned(),
         ServiceTransition::RestartLoopOver => "loop over".to_owned(),
+        ServiceTransition::ImageUpdated { from, to, .. } => format!("updated {from} {to}"),
+        ServiceTransition::ImageRejected { digest } => format!("rejected {digest}"),
     }
 }
 
