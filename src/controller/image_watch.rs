@@ -131,7 +131,7 @@ impl ImageWatch {
         let seen = self.seen.entry(image.to_owned()).or_default();
         state.is_under_way = false;
         match result {
-            Ok(None) => return,
+            Ok(None) => (),
             Ok(Some(answer)) => {
                 state.failures = 0;
                 *seen = RegistryObservation { answer: Some(answer), error: None };
