@@ -72,6 +72,7 @@ pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<Contain
         restart: restart.unwrap_or(Restart::No),
         options,
         origin: origin?,
+        pin: None,
     })
 }
 

@@ -82,6 +82,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("cooldown_period", old.cooldown != new.cooldown),
         ("health_check", old.health != new.health),
         ("rollout", old.rollout != new.rollout),
+        ("image_updates", old.image_updates != new.image_updates),
         ("protocol", from_policy.protocol != to_policy.protocol),
         ("balance", from_policy.balance != to_policy.balance),
         ("sticky", from_policy.sticky != to_policy.sticky),

@@ -17,6 +17,7 @@ mod health;
 pub(crate) mod host_name;
 mod hooks;
 mod hours;
+mod image_updates;
 pub(crate) mod labels;
 mod listens;
 mod metric;

@@ -12,7 +12,7 @@ use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
 use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
-use crate::config::{health, hooks, hours, metric, sleep, traffic_policy};
+use crate::config::{health, hooks, hours, image_updates, metric, sleep, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::config::ProxyMode;
 use crate::model::front_door::FrontDoor;
@@ -91,6 +91,9 @@ pub(crate) fn service(
     let cooldown = cooldown(section.get("cooldown_period"));
     let health = health::health(section.section("health_check"));
     let rollout = rollout(section.section("rollout"));
+    let image_updates = image_updates::image_updates(&section);
+    let origin = container.as_ref().map(|container| &container.origin);
+    image_updates::beside(&section, origin, runs.as_ref());
     let (policy, retry) = traffic_policy::policy(&section);
     traffic_policy::beside(&section, &policy, retry, &metrics);
     let timetable = bounds.zip(hours);
@@ -116,6 +119,7 @@ pub(crate) fn service(
         cooldown: cooldown.unwrap_or(least.cooldown),
         health,
         rollout,
+        image_updates: image_updates?,
         retry: retry.unwrap_or(least.retry),
         policy,
         sleep,

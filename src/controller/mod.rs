@@ -8,6 +8,7 @@
 pub(crate) mod commands;
 pub(crate) mod effective_config;
 pub(crate) mod hook_gate;
+pub(crate) mod image_watch;
 pub(crate) mod in_flight;
 pub(crate) mod load_watch;
 pub(crate) mod metric_poller;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::effective_config::{EffectiveConfig, Listed};
+use crate::controller::image_watch::ImageWatch;
 use crate::controller::in_flight::InFlight;
 use crate::controller::load_watch::LoadWatch;
 use crate::controller::metric_poller::{Evaluation, MetricPoller, MetricRead};
@@ -29,8 +31,10 @@ use crate::decide::rollout;
 use crate::model::action::{Action, Claim, Done};
 use crate::model::config::Config;
 use crate::model::event::{Event, Kind};
+use crate::model::image::{ImageAnswer, ImageRequest};
 use crate::model::memory::Memory;
 use crate::model::metric::{Milli, Source};
+use crate::model::plan::ServiceTransition;
 use crate::model::replica::ContainerId;
 use crate::model::service::Service;
 use crate::model::status::Status;
@@ -67,6 +71,12 @@ pub(crate) enum LoopEvent {
         result: Result<Milli, String>,
         at: Moment,
     },
+    /// A registry answered about a watched image, or did not; or this host has pulled it.
+    ImageSeen {
+        image: String,
+        result: Result<Option<ImageAnswer>, String>,
+        at: Moment,
+    },
 }
 
 /// What a driver is to do.
@@ -80,6 +90,8 @@ pub(crate) enum Effect {
     Probe(ProbeTarget),
     /// Ends with [`LoopEvent::MetricRead`].
     ReadMetric(MetricRead),
+    /// Ends with [`LoopEvent::ImageSeen`].
+    AskImage(ImageRequest),
     /// Report it to the operator.
     Emit(Event),
 }
@@ -115,6 +127,7 @@ pub(crate) struct Controller {
     schedule: TickSchedule,
     prober: Prober,
     metric_poller: MetricPoller,
+    image_watch: ImageWatch,
     load_watch: LoadWatch,
     in_flight: InFlight,
     /// Actions that ended since the last tick.
@@ -128,6 +141,17 @@ pub(crate) struct Controller {
     started: Moment,
     /// The last evaluation at which the engine answered.
     last_good: Option<Moment>,
+}
+
+/// Images whose update is complete, with their digests: this host's tag follows only now, so that
+/// it never names an image that was rolled back.
+fn updated(output: &TickOutput) -> Vec<(String, String)> {
+    let transitions = output.plans.values().flat_map(|plan| &plan.service_transitions);
+    let updated = |transition: &ServiceTransition| {
+        let ServiceTransition::ImageUpdated { image, to, .. } = transition else { return None };
+        Some((image.clone(), to.clone()))
+    };
+    transitions.filter_map(updated).collect()
 }
 
 impl Controller {
@@ -148,6 +172,7 @@ impl Controller {
             settings,
             state,
             metric_poller,
+            image_watch: ImageWatch::default(),
             load_watch: LoadWatch::default(),
             in_flight: InFlight::default(),
             done: Vec::new(),
@@ -199,6 +224,10 @@ impl Controller {
             LoopEvent::MetricRead { source, result, at } => {
                 self.metric_poller.answered(&source, result, at);
             }
+            LoopEvent::ImageSeen { image, result, at } => {
+                self.image_watch.answered(&image, result, at);
+                self.schedule.wake(now);
+            }
         }
         Vec::new()
     }
@@ -224,7 +253,9 @@ impl Controller {
     pub(crate) fn due(&mut self, now: Moment) -> Vec<Effect> {
         let probes = self.prober.due(now).into_iter().map(Effect::Probe);
         let reads = self.metric_poller.due(now, self.evaluation()).into_iter();
-        let mut effects: Vec<Effect> = probes.chain(reads.map(Effect::ReadMetric)).collect();
+        let images = self.image_watch.due(now).into_iter().map(Effect::AskImage);
+        let reads = reads.map(Effect::ReadMetric);
+        let mut effects: Vec<Effect> = probes.chain(reads).chain(images).collect();
         effects.extend(self.begin_hooks(now));
         effects
     }
@@ -253,7 +284,13 @@ impl Controller {
     /// How long until `due` gives something.
     pub(crate) fn until_due(&self, now: Moment) -> Duration {
         let metrics = self.metric_poller.idle(now, self.evaluation());
-        metrics.into_iter().chain(self.prober.idle(now)).min().unwrap_or(Duration::MAX)
+        let images = self.image_watch.idle(now);
+        metrics
+            .into_iter()
+            .chain(self.prober.idle(now))
+            .chain(images)
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     /// How long until HAProxy is to be checked, for which a driver has to poll.
@@ -316,6 +353,7 @@ impl Controller {
             early,
             probed: &self.prober.results,
             remote_metrics: &self.metric_poller.remote_metrics,
+            registries: &self.image_watch.seen,
             claims: &claims,
             done: std::mem::take(&mut self.done),
             is_verbose,
@@ -335,6 +373,10 @@ impl Controller {
         let to_probe = std::mem::take(&mut output.to_probe);
         let (changed, events) = self.prober.watch(to_probe, &output.known, now);
         effects.extend(events.into_iter().map(Effect::Emit));
+        self.image_watch.watch(std::mem::take(&mut output.images), now);
+        for (image, digest) in updated(&output) {
+            self.image_watch.tag(image, digest);
+        }
         let to_watch = std::mem::take(&mut output.to_watch);
         self.load_watch.watch(to_watch, self.config.get().check_interval, is_evaluation);
         if output.is_reconfigured {
@@ -361,7 +403,7 @@ impl Controller {
             let service = self.config().services.get(&begun.name);
             let memory = self.state.memory.services.get(begun.name.as_str());
             let now = service.map(|service| rollout::to_make(service, memory.map(|m| &m.rollout)));
-            now.is_some_and(|now| now.spec_hash() == begun.spec_hash())
+            now.is_some_and(|now| rollout::key(&now) == rollout::key(begun))
         };
         self.in_flight.stale_starts(is_wanted).into_iter().map(Effect::Cancel).collect()
     }

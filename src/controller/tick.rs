@@ -15,12 +15,13 @@ use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
+use crate::model::image::{ImageTarget, RegistryObservation};
 use crate::model::memory::{Failures, Memory, ServiceMemory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::proxy::ProxyMemory;
 use crate::model::reason::Rule;
 use crate::model::replica::{ContainerId, Health};
-use crate::model::service::Service;
+use crate::model::service::{Origin, Service};
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
 use crate::model::swarm::SwarmNode;
@@ -89,6 +90,8 @@ pub(crate) struct TickInput<'a> {
     pub(crate) probed: &'a ProbeResults,
     pub(crate) remote_metrics: &'a RemoteMetrics,
     /// What actions that have not ended keep others from touching.
+    /// By image, what its registry answered last.
+    pub(crate) registries: &'a BTreeMap<String, RegistryObservation>,
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) done: Vec<Done>,
     /// Whether to fill `TickOutput::readings`.
@@ -108,6 +111,8 @@ pub(crate) struct TickOutput {
     pub(crate) to_probe: Vec<ProbeTarget>,
     /// Services whose CPU load could scale them up before the next evaluation.
     pub(crate) to_watch: Vec<WatchTarget>,
+    /// Images to watch.
+    pub(crate) images: Vec<ImageTarget>,
     /// Every replica there is.
     pub(crate) known: Vec<ContainerId>,
     pub(crate) services: Vec<ServiceStatus>,
@@ -157,6 +162,7 @@ pub(crate) fn tick(
         claims: input.claims,
         probed: input.probed,
         remote_metrics: input.remote_metrics,
+        registries: input.registries,
         failed_starts: &failed_starts,
     };
     let kept = (&mut state.sampler, &mut state.last);
@@ -193,6 +199,7 @@ pub(crate) fn tick(
         proxy_error: proxy_error(config, &seen, &state.proxy.memory),
         old_proxies: old_proxies(config, &seen),
         certificates: seen.proxy.as_ref().map(|p| p.certificates.clone()).unwrap_or_default(),
+        images: images(&seen, &state.memory),
         to_watch: to_watch(&seen, &plans),
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
@@ -257,6 +264,22 @@ fn wake(activator: &dyn Activator, snapshots: &[Snapshot], plans: &BTreeMap<Stri
             activator.refuse(name, is_http.then_some(retry_after));
         }
     }
+}
+
+/// The images of services that follow their registry.
+fn images(seen: &Observation, memory: &Memory) -> Vec<ImageTarget> {
+    let target = |snapshot: &Snapshot| {
+        let service = &snapshot.service;
+        let every = service.image_updates.as_ref()?.check;
+        let Origin::Image(image) = &service.container.origin else { return None };
+        let ids = snapshot.replicas.iter().map(|replica| replica.image.id.clone());
+        let ids: BTreeSet<String> = ids.filter(|id| !id.is_empty()).collect();
+        let memory = memory.services.get(service.name.as_str());
+        let wanted = memory.and_then(|memory| memory.rollout.images.wanted.clone());
+        let ids = ids.into_iter().collect();
+        Some(ImageTarget { image: image.clone(), every, ids, wanted })
+    };
+    seen.snapshots.iter().filter_map(target).collect()
 }
 
 /// Not where load has no say, or the number is the largest already.
@@ -341,6 +364,7 @@ fn seen_events(
         events.extend(conditions.swarm(snapshot));
         events.extend(conditions.short.update(now, snapshot));
         events.extend(conditions.stale.update(snapshot));
+        events.extend(conditions.image_checks.update(snapshot));
     }
     events
 }

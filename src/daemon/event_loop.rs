@@ -13,6 +13,7 @@ use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
 use crate::daemon::history_writer::HistoryWriter;
+use crate::daemon::image_threads::ImageThreads;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::logger;
 use crate::daemon::metric_threads::MetricThreads;
@@ -54,6 +55,7 @@ pub(crate) struct Components {
     pub(crate) executor: Executor,
     pub(crate) probes: ProbeThreads,
     pub(crate) metrics: MetricThreads,
+    pub(crate) images: ImageThreads,
     pub(crate) inbox: Receiver<Incoming>,
     pub(crate) status_cell: Arc<StatusCell>,
     pub(crate) notify: Notify,
@@ -195,6 +197,7 @@ impl EventLoop {
                     }
                 }
                 Effect::Probe(target) => self.components.probes.send(target),
+                Effect::AskImage(request) => self.components.images.send(request),
                 Effect::ReadMetric(read) => self.components.metrics.send(read),
             }
         }

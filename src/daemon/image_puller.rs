@@ -11,7 +11,6 @@ use crate::daemon::spawn::spawn;
 use crate::docker::Docker;
 use crate::model::action::{Action, ActionError, Claim, Done, RollbackState};
 use crate::model::event::{Event, Kind};
-use crate::model::service::Origin;
 use crate::model::time::Moment;
 use crate::outside::Clock;
 
@@ -68,12 +67,11 @@ impl ImagePuller {
     /// Takes a job whose image is absent. Gives it back when there is nothing to wait for.
     pub(crate) fn park(&self, job: PendingAction) -> Option<PendingAction> {
         let Action::Start { service, .. } = &job.action else { return Some(job) };
-        let Origin::Image(image) = &service.container.origin else { return Some(job) };
+        let Some(image) = service.container.image_reference() else { return Some(job) };
         // A Docker that gives no answer gives none to what comes next either.
-        if job.is_prepared || self.engine.has_image(image).unwrap_or(true) {
+        if job.is_prepared || self.engine.has_image(&image).unwrap_or(true) {
             return Some(job);
         }
-        let image = image.clone();
         let mut wanted = self.wanted();
         if let Some(others) = wanted.jobs.get_mut(&image) {
             others.push(job);

@@ -17,6 +17,7 @@ mod pool;
 mod probe_threads;
 mod process;
 mod image_puller;
+mod image_threads;
 mod signals;
 mod spawn;
 pub(crate) mod webhooks;
@@ -39,6 +40,7 @@ use crate::daemon::event_loop::{Components, EventLoop};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
 use crate::daemon::history_writer::HistoryWriter;
+use crate::daemon::image_threads::ImageThreads;
 use crate::daemon::inbox::Incoming;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
@@ -95,6 +97,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let net = Arc::new(SystemNet::new());
     let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), &sender)?;
     let metric_threads = MetricThreads::new(net, clock.clone(), &sender)?;
+    let image_threads = ImageThreads::new(engine.clone(), clock.clone(), &sender)?;
     let ring = Arc::new(EventRing::default());
     let state_dir = &config.fixed.state_dir;
     let (file, earlier) = EventFile::open(state_dir);
@@ -130,6 +133,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         executor,
         probes,
         metrics: metric_threads,
+        images: image_threads,
         inbox,
         status_cell,
         notify,

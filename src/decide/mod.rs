@@ -13,6 +13,7 @@ mod cooldown;
 mod drain;
 pub(crate) mod headroom;
 mod health;
+mod image_update;
 mod hpa;
 mod kept_addresses;
 mod lifecycle;
@@ -61,6 +62,7 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     let external = lifecycle::follow(&mut plan);
     plan.classify();
     // 2. Revision: what new replicas are made from.
+    image_update::follow(&mut plan);
     let revision = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout);
     // 3. Number: what docker compose made of it, the rules and load, sleep, the host's free memory.
     adopt::adopt(&mut plan, external);

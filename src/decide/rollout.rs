@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::decide::classify::{Classified, ReplicaClass};
 use crate::decide::plan_builder::PlanBuilder;
+use crate::model::image::ImageMemory;
 use crate::model::memory::{Failures, ServiceMemory};
 use crate::model::plan::ServiceTransition;
 use crate::model::replica::Replica;
 use crate::model::rollout::{Progress, Revision, RolloutMemory};
-use crate::model::service::Service;
+use crate::model::service::{ContainerSpec, Origin, Service};
 use crate::model::time::Moment;
 
 /// Ticks come at least once a minute. A longer gap means that the daemon did not run: it does not
@@ -34,7 +35,7 @@ impl DesiredRevision {
         memory.rejected.take_if(|rejected| *rejected != spec);
         let restart_up_to = memory.restart_up_to;
         match memory.good.as_ref().filter(|_| memory.rejected.is_some()) {
-            None => DesiredRevision { service: service.clone(), spec, restart_up_to },
+            None => DesiredRevision { service: pinned(service, memory), spec, restart_up_to },
             Some(good) => {
                 let service = Arc::new(good.applied_to(service));
                 DesiredRevision { spec: service.spec_hash(), service, restart_up_to }
@@ -50,7 +51,35 @@ impl DesiredRevision {
     }
 
     fn has_other_spec(&self, replica: &Replica) -> bool {
+        let pin = self.service.container.pin.as_ref();
         replica.spec.as_ref().is_some_and(|spec| *spec != self.spec)
+            || pin.is_some_and(|pin| replica.image.is_other(pin))
+    }
+
+    /// Equal for revisions that make the same replicas.
+    pub(crate) fn key(&self) -> String {
+        key(&self.service)
+    }
+}
+
+/// The spec, and the image where that is pinned.
+pub(crate) fn key(service: &Service) -> String {
+    let spec = service.spec_hash();
+    match &service.container.pin {
+        None => spec,
+        Some(pin) => format!("{spec}@{}", pin.digest),
+    }
+}
+
+fn pinned(service: &Arc<Service>, memory: &RolloutMemory) -> Arc<Service> {
+    let images = &memory.images;
+    let is_its = service.container.origin == Origin::Image(images.image.clone());
+    match images.pin.as_ref().filter(|_| is_its) {
+        None => service.clone(),
+        Some(pin) => {
+            let container = ContainerSpec { pin: Some(pin.clone()), ..service.container.clone() };
+            Arc::new(Service { container, ..Service::clone(service) })
+        }
     }
 }
 
@@ -64,7 +93,9 @@ pub(crate) fn to_make(service: &Arc<Service>, memory: Option<&RolloutMemory>) ->
 pub(crate) fn restart(service: &Service, memory: &mut ServiceMemory, now: Moment) {
     memory.rollout.restart_up_to = memory.last_number;
     memory.rollout.rejected = None;
-    memory.rollout.under_way = Some(Progress::begun(service.spec_hash(), now));
+    memory.rollout.images.rejected.clear();
+    let target = DesiredRevision::choose(&Arc::new(service.clone()), &mut memory.rollout);
+    memory.rollout.under_way = Some(Progress::begun(target.key(), now));
 }
 
 struct RolloutCounts {
@@ -107,26 +138,35 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
     let is_enough = desired <= counts.new.saturating_add(service.rollout.max_unavailable)
         && (0 < counts.new || desired == 0);
     let is_complete = counts.old == 0 && is_enough;
+    let key = target.key();
     let rollout = &mut plan.next.rollout;
     let mut progress = match rollout.under_way.take() {
-        Some(progress) if progress.spec == target.spec => progress,
+        Some(progress) if progress.spec == key => progress,
         // With a number of zero all replicas stop anyway.
         None if counts.old == 0 || desired == 0 => {
             if is_complete {
-                remember(service, &counts, rollout);
+                remember(&target.service, &counts, rollout);
             }
             return target;
         }
         Some(_) | None => {
             plan.service_transitions.push(ServiceTransition::RolloutStarted { old: counts.old });
-            Progress::begun(target.spec.clone(), now)
+            Progress::begun(key, now)
         }
     };
+    if desired == 0 && rollout.images.from.is_some() {
+        // Whether the new image works, the next replica shows.
+        progress.moved = now;
+        progress.watched = now;
+        rollout.under_way = Some(progress);
+        return target;
+    }
     if is_complete {
         let took = now.since(progress.began);
-        let is_back = rollout.rejected.is_some();
+        let is_back = rollout.rejected.is_some() || progress.is_back;
         plan.service_transitions.push(ServiceTransition::RolloutFinished { took, is_back });
-        remember(service, &counts, rollout);
+        remember(&target.service, &counts, rollout);
+        plan.service_transitions.extend(image_updated(&target, &mut rollout.images));
         return target;
     }
     note(&mut progress, &counts, now);
@@ -136,6 +176,12 @@ pub(crate) fn advance(plan: &mut PlanBuilder, target: DesiredRevision) -> Desire
     }
     rollout.under_way = Some(progress);
     target
+}
+
+fn image_updated(target: &DesiredRevision, images: &mut ImageMemory) -> Option<ServiceTransition> {
+    let from = images.from.take()?;
+    let to = target.service.container.pin.as_ref()?.digest.clone();
+    (from != to).then(|| ServiceTransition::ImageUpdated { image: images.image.clone(), from, to })
 }
 
 /// Remembers the config's revision as good: replicas of it served.
@@ -161,6 +207,27 @@ fn note(progress: &mut Progress, counts: &RolloutCounts, now: Moment) {
     }
 }
 
+/// Only the image differs: its digest is rejected. Else the config's spec is.
+fn reject(
+    rollout: &mut RolloutMemory,
+    target: DesiredRevision,
+    good: &Service,
+) -> Option<ServiceTransition> {
+    rollout.images.from = None;
+    let pin = target.service.container.pin.clone();
+    match pin.filter(|_| good.spec_hash() == target.spec) {
+        None => {
+            rollout.rejected = Some(target.spec);
+            None
+        }
+        Some(pin) => {
+            rollout.images.reject(pin.digest.clone(), target.spec);
+            rollout.images.pin = good.container.pin.clone();
+            Some(ServiceTransition::ImageRejected { digest: pin.digest })
+        }
+    }
+}
+
 /// Without progress there are three outcomes: back to the last good revision; for a restart, the
 /// replicas that run are kept; else the rollout is stalled and goes on trying.
 fn give_up(
@@ -175,14 +242,17 @@ fn give_up(
     let idle = snapshot.now.since(progress.moved);
     let may = service.rollout.rollback && rollout.rejected.is_none();
     let good = rollout.good.clone().filter(|_| may);
-    let good = good.map(|good| (good.applied_to(service).spec_hash(), good));
+    let good = good.map(|good| (key(&good.applied_to(service)), good));
     let new = counts.new;
     let old = counts.old;
-    if let Some((spec, good)) = good.filter(|(spec, _)| *spec != target.spec) {
-        let to = Some(good.container.origin.to_string());
+    if let Some((back, good)) = good.filter(|(back, _)| *back != target.key()) {
+        let to = good.container.image_reference();
+        let to = Some(to.unwrap_or_else(|| good.container.origin.to_string()));
         service_transitions.push(ServiceTransition::RolledBack { idle, new, old, to });
-        rollout.rejected = Some(target.spec);
-        rollout.under_way = Some(Progress::begun(spec, snapshot.now));
+        let mut back = Progress::begun(back, snapshot.now);
+        back.is_back = true;
+        rollout.under_way = Some(back);
+        service_transitions.extend(reject(rollout, target, &good.applied_to(service)));
     } else if may && counts.other == 0 {
         // A restart of the same revision: the replicas that run work, their successors do not.
         service_transitions.push(ServiceTransition::RolledBack { idle, new, old, to: None });

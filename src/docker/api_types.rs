@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::docker::labels::{LABEL_PORT, LABEL_SPEC};
+use crate::docker::labels::{LABEL_DIGEST, LABEL_PORT, LABEL_SPEC};
 use crate::docker::listed_labels::ListedLabels;
+use crate::model::image::ReplicaImage;
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
 
@@ -116,6 +117,10 @@ impl ListedContainer {
             number,
             created: self.created,
             spec: self.labels.of_system.get(LABEL_SPEC).cloned(),
+            image: ReplicaImage {
+                id: self.image_id.clone(),
+                digest: self.labels.of_system.get(LABEL_DIGEST).cloned(),
+            },
             port: self.labels.of_system.get(LABEL_PORT).and_then(|port| port.parse().ok()),
             exit: exit_of(&self.status).filter(|_| state == ContainerState::Exited),
             ended: None,

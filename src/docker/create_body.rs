@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::docker::labels::{LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::labels::{LABEL_DIGEST, LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
 use crate::model::container_options::{ContainerOptions, GpuRequest, LogSettings};
-use crate::model::service::{Origin, Restart, Service};
+use crate::model::service::{Restart, Service};
 use crate::outside::{Error, Result};
 
 /// Read by docker's command and compose, and unknown to the engine: it stands for two empty lists.
@@ -16,7 +16,7 @@ const SYSTEM_PATHS: [&str; 2] = ["systempaths=unconfined", "systempaths:unconfin
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Create<'a> {
-    image: &'a str,
+    image: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     entrypoint: Option<&'a [String]>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -133,7 +133,7 @@ impl RestartPolicy {
 
 pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     let spec = &service.container;
-    let Origin::Image(image) = &spec.origin else {
+    let Some(image) = spec.image_reference() else {
         return Err(Error::new("internal error: a compose service has no image of its own"));
     };
     let options = &spec.options;
@@ -153,6 +153,8 @@ pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
     body.labels.insert(LABEL_REPLICA, number.to_string());
     body.labels.insert(LABEL_SPEC, service.spec_hash());
     body.labels.insert(LABEL_PORT, service.port.to_string());
+    let digest = spec.pin.iter().map(|pin| (LABEL_DIGEST, pin.digest.clone()));
+    body.labels.extend(digest);
     serde_json::to_vec(&body).map_err(|err| Error::caused("container body", err))
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum Need {
     Networks,
     /// Containers in several networks.
     Joins,
+    /// Services whose image is followed in its registry.
+    ImageUpdates,
     /// HAProxy in a container.
     Container,
     /// The same, or services with hooks.
@@ -66,6 +68,7 @@ impl Need {
             Need::Always => true,
             Need::Replicas => config.labels || any(&|_| true),
             Need::Images => any(&|service| !is_composed(service)),
+            Need::ImageUpdates => any(&|service| service.image_updates.is_some()),
             Need::Compose => config.labels || any(&is_composed),
             Need::Networks => any(&|service| !service.container.networks.is_empty()),
             Need::Joins => {
@@ -124,7 +127,7 @@ const fn change(path: &'static str, op: &'static str, without: &'static str) -> 
     EngineCall { method: Method::Post, need, without, switches: CHANGE, ..call }
 }
 
-pub(crate) static ENGINE_CALLS: [EngineCall; 25] = [
+pub(crate) static ENGINE_CALLS: [EngineCall; 27] = [
     EngineCall {
         without: "Docker counts as unreachable",
         switches: "PING=1",
@@ -209,6 +212,19 @@ pub(crate) static ENGINE_CALLS: [EngineCall; 25] = [
         // The name of an image has no capitals.
         harmless: Harmless { query: &[("fromImage", "INVALID"), ("tag", "1")], ..PLAIN },
         ..change("/images/create", "pull", "an image that is absent is not pulled")
+    },
+    EngineCall {
+        need: Need::ImageUpdates,
+        without: "new images behind a tag are not seen",
+        switches: "DISTRIBUTION=1",
+        ..read("/distribution/NAME/json", "distribution", PLAIN)
+    },
+    EngineCall {
+        need: Need::ImageUpdates,
+        is_vital: false,
+        switches: "IMAGES=1 POST=1",
+        harmless: Harmless { query: &[("repo", "plimsoll-absent"), ("tag", "1")], ..PLAIN },
+        ..change("/images/NAME/tag", "tag", "a tag is not moved to the image that runs")
     },
     EngineCall {
         need: Need::Networks,

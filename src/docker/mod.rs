@@ -31,6 +31,7 @@ pub(crate) mod refusals;
 mod removed_numbers;
 mod running_options;
 mod list;
+mod image_watch;
 mod inspect_all;
 mod swarm;
 mod container_control;
@@ -171,7 +172,8 @@ impl Docker {
     fn image_id(&self, image: &str) -> Result<Option<String>> {
         let mut name = String::new();
         url::encode(image, &mut name);
-        let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
+        let name = name.replace("%2F", "/").replace("%3A", ":").replace("%40", "@");
+        let path = format!("/images/{name}/json");
         let answer = self.client.call(Call::get(&path), self.look_timeout())?;
         if answer.status == 404 {
             return Ok(None);

@@ -11,6 +11,7 @@ use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX};
 use crate::docker::engine_calls::Method;
 use crate::docker::event_stream::is_timeout;
 use crate::docker::registry_auth::RegistryAuth;
+use crate::model::image::repository;
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
@@ -86,8 +87,9 @@ fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, S
 
 /// Name and tag, or name and digest. Without a tag Docker would fetch every one there is.
 fn split(image: &str) -> (&str, &str) {
-    if let Some(parts) = image.split_once('@') {
-        return parts;
+    if let Some((name, digest)) = image.split_once('@') {
+        // A tag beside a digest says nothing, and the registry would be asked for both.
+        return (repository(name), digest);
     }
     match image.rsplit_once(':') {
         // A colon before a slash belongs to the registry's port.
@@ -194,6 +196,7 @@ mod tests {
             ("web:1", "web", "1"),
             ("a.example:5000/x/web", "a.example:5000/x/web", "latest"),
             ("a.example:5000/x/web:1", "a.example:5000/x/web", "1"),
+            ("a.example:5000/web:1@sha256:ab", "a.example:5000/web", "sha256:ab"),
             ("a.example:5000/web@sha256:ab", "a.example:5000/web", "sha256:ab"),
         ] {
             assert_eq!(split(image), (name, tag), "{image}");

@@ -19,6 +19,7 @@ pub(crate) mod health;
 pub(crate) mod hooks;
 pub(crate) mod history;
 pub(crate) mod host;
+pub(crate) mod image;
 pub(crate) mod label_set;
 pub(crate) mod load_history;
 pub(crate) mod memory;

@@ -112,6 +112,16 @@ pub(crate) enum ServiceTransition {
         old: u32,
         to: Option<String>,
     },
+    /// All replicas run the new image. Both are digests.
+    ImageUpdated {
+        image: String,
+        from: String,
+        to: String,
+    },
+    /// The digest was rolled back.
+    ImageRejected {
+        digest: String,
+    },
     /// Docker's restart policy restarts replicas in a loop.
     RestartLoop,
     RestartLoopOver,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::health::HealthKind;
+use crate::model::image::ReplicaImage;
 use crate::model::owner::Owner;
 use crate::model::service::{Percent, Service};
 use crate::model::time::Moment;
@@ -103,6 +104,7 @@ pub(crate) struct Container {
     pub(crate) created: u64,
     /// Of its label `io.plimsoll.spec`: `Service::spec_hash` when it was made.
     pub(crate) spec: Option<String>,
+    pub(crate) image: ReplicaImage,
     /// Of its label `io.plimsoll.port`: `Service::port` when it was made, where it listens for as
     /// long as it lives. `None`: it listens where the config says.
     pub(crate) port: Option<u16>,
@@ -220,6 +222,7 @@ pub(crate) struct Replica {
     pub(crate) number: u32,
     /// As `Container` has it.
     pub(crate) spec: Option<String>,
+    pub(crate) image: ReplicaImage,
     pub(crate) state: ContainerState,
     pub(crate) exit: Option<Exit>,
     pub(crate) ended: Option<Ended>,
@@ -260,6 +263,7 @@ impl Replica {
             owner: Owner::Ours,
             number,
             spec: None,
+            image: ReplicaImage::default(),
             state,
             exit: None,
             ended: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::hooks::Hooks;
+use crate::model::image::ImageMemory;
 use crate::model::service::{ContainerSpec, Service};
 use crate::model::time::Moment;
 
@@ -46,6 +47,7 @@ pub(crate) struct RolloutMemory {
     /// operator requests a restart.
     pub(crate) rejected: Option<String>,
     pub(crate) under_way: Option<Progress>,
+    pub(crate) images: ImageMemory,
 }
 
 impl RolloutMemory {
@@ -75,6 +77,8 @@ pub(crate) struct Progress {
     pub(crate) fewest_old: u32,
     /// It is stalled, and that was reported.
     pub(crate) is_stalled: bool,
+    /// It goes back to an earlier image.
+    pub(crate) is_back: bool,
 }
 
 impl Progress {
@@ -87,6 +91,7 @@ impl Progress {
             most_new: 0,
             fewest_old: u32::MAX,
             is_stalled: false,
+            is_back: false,
         }
     }
 }

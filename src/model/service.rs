@@ -10,6 +10,7 @@ use crate::model::container_options::ContainerOptions;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::hooks::Hooks;
+use crate::model::image::{ImagePin, ImageUpdates};
 use crate::model::metric::Metric;
 use crate::model::route::HttpRoute;
 use crate::model::schedule::Timetable;
@@ -115,6 +116,9 @@ impl fmt::Display for Listen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerSpec {
     pub(crate) origin: Origin,
+    /// The image behind the tag, where that is watched. No part of the spec's hash: replicas are
+    /// compared by their image.
+    pub(crate) pin: Option<ImagePin>,
     /// Empty: the image's own.
     pub(crate) command: Vec<String>,
     /// Any of them may be a secret.
@@ -240,6 +244,8 @@ pub(crate) struct Service {
     pub(crate) cooldown: Cooldown,
     pub(crate) health: HealthCheck,
     pub(crate) rollout: Rollout,
+    /// `None`: the registry is not asked.
+    pub(crate) image_updates: Option<ImageUpdates>,
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,
     pub(crate) sleep: SleepPolicy,
@@ -291,10 +297,20 @@ impl ContainerSpec {
         text
     }
 
+    /// The image to create from, by its digest where it is pinned. `None`: docker compose's.
+    pub(crate) fn image_reference(&self) -> Option<String> {
+        match (&self.origin, &self.pin) {
+            (Origin::Compose { .. }, _) => None,
+            (Origin::Image(image), None) => Some(image.clone()),
+            (Origin::Image(image), Some(pin)) => Some(format!("{image}@{}", pin.digest)),
+        }
+    }
+
     /// With nothing but what the image says.
     pub(crate) fn new(origin: Origin) -> ContainerSpec {
         ContainerSpec {
             origin,
+            pin: None,
             command: Vec::new(),
             environment: BTreeMap::new(),
             volumes: Vec::new(),
@@ -332,6 +348,7 @@ impl Service {
             cooldown: Cooldown { up: cooldown, down: cooldown },
             health: HealthCheck::default(),
             rollout: Rollout::default(),
+            image_updates: None,
             retry: Retry::default(),
             policy: TrafficPolicy::default(),
             sleep: SleepPolicy::default(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::image::RegistryObservation;
 use crate::model::metric::Reading;
 use crate::model::replica::Replica;
 use crate::model::service::Service;
@@ -32,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) proxy: ProxyObservation,
     /// `None`: HAProxy cannot wake it, or its bounds never allow 0 replicas.
     pub(crate) sleep: Option<SleepObservation>,
+    /// Of its image, where that is watched.
+    pub(crate) registry: RegistryObservation,
     /// `None`: its replicas are containers of this host. Otherwise they are Swarm tasks.
     pub(crate) swarm: Option<SwarmServiceState>,
 }

@@ -15,11 +15,12 @@ use std::time::Duration;
 use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::hooks::Hooks;
+use crate::model::image::RegistryObservation;
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
 use crate::model::proxy::{ProxyMemory, ProxySeen, ServiceTraffic};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
-use crate::model::service::{Platform, Service, ServiceName};
+use crate::model::service::{Origin, Platform, Service, ServiceName};
 use crate::model::sleep::{Activity, SleepObservation};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::stranger::Stranger;
@@ -46,6 +47,8 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) probed: &'a ProbeResults,
     pub(crate) remote_metrics: &'a RemoteMetrics,
+    /// By image, what its registry answered last.
+    pub(crate) registries: &'a BTreeMap<String, RegistryObservation>,
     /// By service: starts that failed since the last tick.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
@@ -452,8 +455,18 @@ impl View<'_> {
             engine: if is_untold { EngineSeen::Untold } else { self.engine },
             proxy: self.effective,
             sleep: self.sleep(service),
+            registry: self.registry(service),
             swarm: None,
         }
+    }
+
+    fn registry(&self, service: &Service) -> RegistryObservation {
+        match (&service.image_updates, &service.container.origin) {
+            (Some(_), Origin::Image(image)) => self.known.registries.get(image),
+            (Some(_) | None, _) => None,
+        }
+        .cloned()
+        .unwrap_or_default()
     }
 
     /// Of an HAProxy that takes no servers while it runs, what waits would have to wait for a
@@ -515,6 +528,7 @@ impl View<'_> {
             owner: container.owner,
             number: container.number,
             spec: container.spec.clone(),
+            image: container.image.clone(),
             state: container.state,
             exit: container.exit,
             ended: container.ended,

@@ -21,6 +21,7 @@ use crate::report::action_events::events_of;
 use crate::report::certificates::CertificateEvents;
 use crate::report::dedup::{Deduplicator, Novelty};
 use crate::report::ignored_containers::IgnoredContainers;
+use crate::report::image_checks::ImageChecks;
 use crate::report::orphans;
 use crate::report::proxy_full::ProxyFull;
 use crate::report::stale_health_checks::StaleHealthChecks;
@@ -55,6 +56,7 @@ pub(crate) struct Conditions {
     swarm: BTreeMap<String, BTreeSet<String>>,
     pub(crate) short: SwarmShortage,
     pub(crate) stale: StaleHealthChecks,
+    pub(crate) image_checks: ImageChecks,
     pub(crate) unwakeable: Unwakeable,
     /// What a dry run decided at its last evaluation, by service.
     dry: BTreeMap<String, Vec<Mark>>,
@@ -214,6 +216,7 @@ impl Conditions {
         self.capped.retain(|name| is_there(name));
         self.short.retain(&is_there);
         self.stale.retain(&is_there);
+        self.image_checks.retain(&is_there);
         self.repeated.retain(&is_there);
         self.failing.retain(|name, _| is_there(name));
         self.standings.retain(|name, _| is_there(name));
@@ -345,6 +348,16 @@ fn reached(service: &str, transition: &ServiceTransition) -> Event {
             (Kind::ServiceAsleep, format!("no request for {} s", idle.as_secs()))
         }
         ServiceTransition::Woken { by, took } => (Kind::ServiceWoken, woken(*by, *took)),
+        ServiceTransition::ImageUpdated { image, from, to } => {
+            (Kind::ImageUpdated, format!("{image}: all replicas run {to}; before, {from}"))
+        }
+        ServiceTransition::ImageRejected { digest } => (
+            Kind::ImageRejected,
+            format!(
+                "{digest} was rolled back; it is not tried again until the config of the service \
+                 changes or `plimsoll restart {service}` is run"
+            ),
+        ),
         ServiceTransition::RestartLoop => (
             Kind::CrashLoop,
             "Docker's restart policy started its replicas 5 times within 10 minutes".to_owned(),

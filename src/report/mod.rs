@@ -4,6 +4,7 @@ mod action_events;
 pub(crate) mod events;
 pub(crate) mod certificates;
 mod proxy_full;
+mod image_checks;
 mod orphans;
 pub(crate) mod problems;
 pub(crate) mod prometheus;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::action::{ActionOutput, HookRun, Removal, SetServerState};
 use crate::model::health::HealthKind;
+use crate::model::image::ReplicaImage;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
 use crate::model::replica::{
@@ -53,6 +54,7 @@ impl Engine for World {
     fn list(&self, _: &ListQuery) -> Result<Listing> {
         self.state().call("list", |state| {
             let container = |unit: &SimContainer| Container {
+                image: ReplicaImage::default(),
                 id: unit.id.clone(),
                 name: unit.called.clone(),
                 owner: unit.owner,

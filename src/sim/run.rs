@@ -152,6 +152,8 @@ impl Run {
                 let run = target.run;
                 self.handle(LoopEvent::Probed { id, run, outcome }, now);
             }
+            // No registry is simulated.
+            Effect::AskImage(_) => (),
             Effect::ReadMetric(read) => {
                 let state = self.world.state();
                 let said = state.scenario.demand.said(state.serving().len());

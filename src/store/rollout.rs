@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::hooks::Hooks;
+use crate::model::image::{ImageMemory, ImagePin, RejectedImage};
 use crate::model::rollout::{Progress, Revision, RolloutMemory};
 use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
@@ -21,6 +22,53 @@ pub(crate) struct StoredRollout {
     good: Option<RecipeState>,
     rejected: Option<String>,
     under_way: Option<ProgressState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    images: Option<ImagesState>,
+}
+
+/// What is remembered of a watched image.
+#[derive(Serialize, Deserialize)]
+struct ImagesState {
+    image: String,
+    pin: Option<PinState>,
+    from: Option<String>,
+    /// Pairs of a digest and the spec that it was tried with.
+    rejected: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PinState {
+    digest: String,
+    id: String,
+}
+
+fn pack_images(images: &ImageMemory) -> Option<ImagesState> {
+    let pair = |one: &RejectedImage| (one.digest.clone(), one.spec.clone());
+    (!images.image.is_empty()).then(|| ImagesState {
+        image: images.image.clone(),
+        pin: images.pin.as_ref().map(pack_pin),
+        from: images.from.clone(),
+        rejected: images.rejected.iter().map(pair).collect(),
+    })
+}
+
+fn unpack_images(state: ImagesState) -> ImageMemory {
+    let one = |(digest, spec)| RejectedImage { digest, spec };
+    ImageMemory {
+        image: state.image,
+        pin: state.pin.map(unpack_pin),
+        from: state.from,
+        rejected: state.rejected.into_iter().map(one).collect(),
+        wanted: None,
+    }
+}
+
+fn pack_pin(pin: &ImagePin) -> PinState {
+    PinState { digest: pin.digest.clone(), id: pin.id.clone() }
+}
+
+fn unpack_pin(state: PinState) -> ImagePin {
+    ImagePin { digest: state.digest, id: state.id }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,11 +80,15 @@ struct ProgressState {
     most_new: u32,
     fewest_old: u32,
     is_stalled: bool,
+    #[serde(default)]
+    is_back: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct RecipeState {
     origin: OriginState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<PinState>,
     command: Vec<String>,
     environment: BTreeMap<String, String>,
     volumes: Vec<String>,
@@ -90,7 +142,9 @@ impl StoredRollout {
                 most_new: progress.most_new,
                 fewest_old: progress.fewest_old,
                 is_stalled: progress.is_stalled,
+                is_back: progress.is_back,
             }),
+            images: pack_images(&memory.images),
         }
     }
 
@@ -108,7 +162,9 @@ impl StoredRollout {
                 most_new: progress.most_new,
                 fewest_old: progress.fewest_old,
                 is_stalled: progress.is_stalled,
+                is_back: progress.is_back,
             }),
+            images: self.images.map(unpack_images).unwrap_or_default(),
         }
     }
 }
@@ -121,6 +177,7 @@ fn pack_recipe(recipe: &Revision) -> RecipeState {
             Origin::Image(image) => OriginState::Image(image),
             Origin::Compose { project, service } => OriginState::Compose { project, service },
         },
+        pin: container.pin.as_ref().map(pack_pin),
         command: container.command,
         environment: container.environment.into_iter().map(exposed).collect(),
         volumes: container.volumes,
@@ -152,6 +209,7 @@ fn unpack_recipe(state: RecipeState) -> Revision {
             OriginState::Image(image) => Origin::Image(image),
             OriginState::Compose { project, service } => Origin::Compose { project, service },
         },
+        pin: state.pin.map(unpack_pin),
         command: state.command,
         environment: state.environment.into_iter().map(hidden).collect(),
         volumes: state.volumes,

@@ -288,6 +288,7 @@ mod tests {
         ContainerOptions, DeviceMapping, GpuRequest, LogSettings, Ulimit,
     };
     use crate::model::hooks::Hooks;
+    use crate::model::image::{ImageMemory, ImagePin};
     use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
         Drain, DrainStep, Failures, Hold, KnownReplica, Memory, PanicMode, Pause, ServiceMemory,
@@ -302,11 +303,27 @@ mod tests {
     use crate::model::time::Moment;
     use crate::store::wire::{parse, text};
 
+    fn pin() -> ImagePin {
+        ImagePin { digest: "sha256:1".to_owned(), id: "sha256:2".to_owned() }
+    }
+
+    fn images() -> ImageMemory {
+        let mut images = ImageMemory {
+            image: "web:1".to_owned(),
+            pin: Some(pin()),
+            from: Some("sha256:0".to_owned()),
+            ..ImageMemory::default()
+        };
+        images.reject("sha256:3".to_owned(), "spec".to_owned());
+        images
+    }
+
     /// With something in every field.
     fn recipe() -> Revision {
         let text = |text: &str| text.to_owned();
         let container = ContainerSpec {
             origin: Origin::Image(text("web:1")),
+            pin: Some(pin()),
             command: vec![text("serve")],
             environment: [(text("KEY"), Secret::new(text("s3cret")))].into(),
             volumes: vec![text("/a:/b")],
@@ -406,6 +423,7 @@ mod tests {
                 good: Some(Arc::new(recipe())),
                 rejected: Some("bad".to_owned()),
                 under_way: Some(Progress::begun("good".to_owned(), Moment(930))),
+                images: images(),
             },
             history: History {
                 recommendations: vec![Recommendation { at: Moment(700), replicas: 5 }],

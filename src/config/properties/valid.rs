@@ -251,6 +251,12 @@ fn rollout(random: &mut Random) -> Spec {
     keys.done()
 }
 
+fn image_updates(random: &mut Random) -> Spec {
+    let mut keys = Keys::new(random);
+    keys.or("check", ms(600 * SECOND), |r| span(r, 10 * SECOND, DAY));
+    keys.done()
+}
+
 fn variables(random: &mut Random) -> Spec {
     let names = ["A", "é b", "PATH", "x.y-z", "$"];
     let mut pairs = Vec::new();
@@ -376,6 +382,7 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     keys.may("schedules", |r| Spec::List((0..r.below(4)).map(|i| schedule(r, i)).collect()));
     keys.may("health_check", health);
     keys.may("rollout", rollout);
+    keys.may("image_updates", image_updates);
     front::policy(&mut keys);
     if has_frontends {
         keys.may("routes", |r| front::routes(r, port));

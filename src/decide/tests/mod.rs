@@ -25,6 +25,7 @@
 mod adopt;
 mod cases;
 mod drains;
+mod image_update;
 mod hpa;
 mod hpa_history;
 mod hpa_worlds;
@@ -110,6 +111,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         sleep: None,
+        registry: crate::model::image::RegistryObservation::default(),
         swarm: None,
     };
     let mut memory = ServiceMemory { desired: desired.parse().ok(), ..ServiceMemory::default() };
@@ -437,6 +439,8 @@ fn milestone_shown(transition: &ServiceTransition) -> String {
         }
         ServiceTransition::RestartLoop => "loop".to_owned(),
         ServiceTransition::RestartLoopOver => "loop over".to_owned(),
+        ServiceTransition::ImageUpdated { from, to, .. } => format!("updated {from} {to}"),
+        ServiceTransition::ImageRejected { digest } => format!("rejected {digest}"),
     }
 }
 

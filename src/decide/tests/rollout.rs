@@ -114,9 +114,9 @@ fn a_restart_is_of_the_replicas_there_were_when_it_was_ordered() {
 }
 
 /// A world in which replicas are made, get ready and go as the plan says, second by second.
-struct Story {
-    snapshot: Snapshot,
-    memory: ServiceMemory,
+pub(super) struct Story {
+    pub(super) snapshot: Snapshot,
+    pub(super) memory: ServiceMemory,
     told: Vec<String>,
 }
 
@@ -127,7 +127,7 @@ impl Story {
         Story { snapshot, memory, told: Vec::new() }
     }
 
-    fn config(&mut self, change: impl FnOnce(&mut Service)) {
+    pub(super) fn config(&mut self, change: impl FnOnce(&mut Service)) {
         change(Arc::make_mut(&mut self.snapshot.service));
     }
 
@@ -136,7 +136,7 @@ impl Story {
     }
 
     /// `works` says of a service whether replicas that are made from it get ready.
-    fn live(&mut self, seconds: u32, works: impl Fn(&Service) -> bool) {
+    pub(super) fn live(&mut self, seconds: u32, works: impl Fn(&Service) -> bool) {
         for _ in 0..seconds {
             self.snapshot.now = self.snapshot.now.plus(S);
             let (plan, next) = plan_service(&self.snapshot, &self.memory);
@@ -164,6 +164,9 @@ impl Story {
                 Action::Start { service, number, .. } => {
                     let (mut made, _) = crate::decide::tests::replica('P', *number, 50_00);
                     made.spec = Some(service.spec_hash());
+                    let pin = service.container.pin.as_ref();
+                    made.image.digest = pin.map(|pin| pin.digest.clone());
+                    made.image.id = pin.map_or("id-1", |pin| &pin.id).to_owned();
                     if !works(service) {
                         made.health = Health::Starting;
                     }
@@ -190,7 +193,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn told(&mut self, want: &[&str]) {
+    pub(super) fn told(&mut self, want: &[&str]) {
         let told = std::mem::take(&mut self.told);
         let is_right = told.len() == want.len()
             && told.iter().zip(want).all(|(told, want)| told.starts_with(want));
@@ -198,12 +201,12 @@ impl Story {
     }
 }
 
-fn always(_: &Service) -> bool {
+pub(super) fn always(_: &Service) -> bool {
     true
 }
 
 /// Three that are made from what the config says, and are known to be good.
-fn settled() -> Story {
+pub(super) fn settled() -> Story {
     let mut story = Story::begin("RRR 50 1..9 3");
     story.live(3, always);
     story.told(&[]);
@@ -228,7 +231,7 @@ fn a_change_goes_through_all_and_what_it_was_is_remembered() {
     assert_eq!(story.memory, before, "and then nothing is done");
 }
 
-fn with_spec(mut story: Story) -> Story {
+pub(super) fn with_spec(mut story: Story) -> Story {
     let spec = story.snapshot.service.spec_hash();
     story.snapshot.replicas.iter_mut().for_each(|r| r.spec = Some(spec.clone()));
     story

@@ -120,6 +120,7 @@ fn world(
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
         proxy,
         sleep: None,
+        registry: crate::model::image::RegistryObservation::default(),
         swarm: None,
     };
     (snapshot, memory)

@@ -1,0 +1,125 @@
+//! Asks a registry through Docker which digest is behind a tag, and looks images up on this host.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::docker::Docker;
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
+use crate::model::image::{self, ImageAnswer, ImageRequest, ImageStep};
+use crate::model::url;
+use crate::outside::{Error, Result};
+
+/// A registry that has not answered for so long gives no answer.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DistributionAnswer {
+    descriptor: Descriptor,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+/// An image of this host.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostImage {
+    id: String,
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+}
+
+impl HostImage {
+    /// Those of the image's own repository first: the same content has one digest everywhere.
+    fn digests(&self, repository: &str) -> Vec<String> {
+        let pairs = self.repo_digests.iter().flatten().filter_map(|name| name.split_once('@'));
+        let (own, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| *name == repository);
+        own.into_iter().chain(others).map(|(_, digest)| digest.to_owned()).collect()
+    }
+}
+
+impl Docker {
+    /// Carries out one step. `None`: there is nothing to tell.
+    pub(crate) fn watch_image(&self, request: &ImageRequest) -> Result<Option<ImageAnswer>> {
+        let image = request.image.as_str();
+        match &request.step {
+            ImageStep::Ask(ids) => self.ask_registry(image, ids).map(Some),
+            ImageStep::Pull(answer) => {
+                let reference = by_digest(image, &answer.digest);
+                self.pull(&reference, &|_| (), &|| true)?;
+                let found = self.host_image(&reference)?.map(|found| found.id);
+                let id = found.ok_or_else(|| {
+                    Error::new(format!("image {reference} was pulled, but is not on this host"))
+                })?;
+                Ok(Some(ImageAnswer { id: Some(id), ..answer.clone() }))
+            }
+            ImageStep::Tag(digest) => self.tag(image, digest).map(|()| None),
+        }
+    }
+
+    fn ask_registry(&self, image: &str, ids: &[String]) -> Result<ImageAnswer> {
+        let path = format!("/distribution/{}/json", encoded(image));
+        let auth = self.registry_auth(image);
+        let call = Call { registry_auth: auth.header.as_ref(), ..Call::get(&path) };
+        let answer = self.client.call(call, REGISTRY_TIMEOUT)?;
+        let distribution = match answer.status {
+            200 => answer.json::<DistributionAnswer>()?,
+            _ => {
+                let why = auth.explain(&answer.message());
+                return Err(Error::new(format!("the registry gives no digest of {image}: {why}")));
+            }
+        };
+        let digest = distribution.descriptor.digest;
+        let repository = image::repository(image);
+        let id = self.host_image(&by_digest(image, &digest))?.map(|found| found.id);
+        let mut seen = ImageAnswer { digest, id, ..ImageAnswer::default() };
+        if let Some(tagged) = self.host_image(image)? {
+            seen.digests.insert(tagged.id.clone(), tagged.digests(repository));
+            seen.tagged = Some(tagged.id);
+        }
+        for id in ids {
+            if let Some(found) = self.host_image(id)? {
+                seen.digests.insert(id.clone(), found.digests(repository));
+            }
+        }
+        let is_built = |(id, digests): (&String, &Vec<String>)| {
+            digests.is_empty() && seen.id.as_ref() != Some(id)
+        };
+        match seen.digests.iter().any(is_built) {
+            false => Ok(seen),
+            true => Err(Error::new(format!(
+                "image {image} on this host came from no registry, so there is no digest to \
+                 compare; push it and pull it again, or remove image_updates"
+            ))),
+        }
+    }
+
+    fn host_image(&self, reference: &str) -> Result<Option<HostImage>> {
+        let path = format!("/images/{}/json", encoded(reference));
+        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
+        if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
+    }
+
+    fn tag(&self, image: &str, digest: &str) -> Result<()> {
+        let path = format!("/images/{}/tag", encoded(&by_digest(image, digest)));
+        let query = [("repo", image::repository(image)), ("tag", image::tag(image))];
+        let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
+        self.client.call(call, self.look_timeout())?.ok().map(drop)
+    }
+}
+
+fn by_digest(image: &str, digest: &str) -> String {
+    format!("{}@{digest}", image::repository(image))
+}
+
+/// As part of a path, in which slashes and the colons of ports and tags stay.
+fn encoded(image: &str) -> String {
+    let mut name = String::new();
+    url::encode(image, &mut name);
+    name.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
+}
