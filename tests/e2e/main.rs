@@ -26,6 +26,7 @@ mod haproxy_failures;
 #[allow(dead_code, reason = "the black-box tests use the rest")]
 mod hook_server;
 mod hung_haproxy;
+mod image_updates;
 mod init;
 mod labels;
 mod matrix;

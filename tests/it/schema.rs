@@ -78,6 +78,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "drain-timeout-range",
             "health-interval-range",
             "health-start-period",
+            "image-updates-check",
             "memory-little",
             "notifications-every-range",
             "proxy-hard-stop-range",
@@ -88,9 +89,10 @@ const BEYOND: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "what a text begins or ends with, or that a list is empty",
+        "what a text holds, begins or ends with, or that a list is empty",
         &[
             "behavior-policies-empty",
+            "image-updates-digest",
             "label-compose",
             "networks-host",
             "notifications-chat-id-name",
