@@ -60,13 +60,14 @@ impl Images<'_> {
 impl Drop for Images<'_> {
     fn drop(&mut self) {
         self.testbed.clean_up();
-        let names = format!("*{}*", self.testbed.service);
-        let filter = format!("reference={names}");
-        let also = format!("reference=*/{names}");
-        let args = ["images", "-q", "--no-trunc", "--filter", &filter, "--filter", &also];
-        let ids = self.testbed.docker(&args).unwrap_or_default();
-        for id in ids.lines().collect::<BTreeSet<_>>() {
-            drop(self.testbed.docker(&["rmi", "-f", id]));
+        // By name: the id of the test app has names of others.
+        let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+        let args = ["images", "--digests", "--format", format];
+        let rows = self.testbed.docker(&args).unwrap_or_default();
+        let names: BTreeSet<&str> = rows.split_whitespace().collect();
+        let is_own = |name: &&str| name.contains(&self.testbed.service) && !name.ends_with("<none>");
+        for name in names.into_iter().filter(is_own) {
+            drop(self.testbed.docker(&["rmi", "-f", name]));
         }
     }
 }
@@ -216,6 +217,8 @@ fn a_registry_is_asked_with_the_login_and_may_be_down() {
     assert_eq!(daemon.count(&["kind=image.check_failed"]), 2, "{:#?}", daemon.lines());
     assert!(!daemon.lines().join("\n").contains(ROBOT.password));
     show_events(&testbed);
+    // Before its containers and images.
+    drop(daemon);
 }
 
 /// Hours that are closed today and tomorrow.
@@ -278,7 +281,7 @@ fn a_pull_by_hand_is_rolled_by_the_next_check_and_a_lost_tag_stops_no_start() {
     wait_updated(&daemon, 0, &first, &second);
     wait_digests(&testbed, &second, &daemon);
 
-    testbed.docker(&["rmi", &images.tag()]).expect("docker rmi");
+    testbed.docker(&["rmi", "-f", &images.tag()]).expect("docker rmi");
     let line = daemon.lines().len();
     let (_, replica, _) = testbed.containers().remove(0);
     testbed.crash(&replica);
