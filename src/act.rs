@@ -14,6 +14,7 @@ pub(crate) fn execute(
             return engine.start(service, *number, *most).map(ActionOutput::Started);
         }
         Action::Remove(removal) => return engine.remove(removal),
+        Action::RunHook(run) => return engine.run_hook(run),
         Action::Resize { swarm_service, from, to, .. } => {
             return engine.resize(swarm_service, *from, *to);
         }

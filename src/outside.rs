@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, RollbackState, SetServerState};
+use crate::model::action::{ActionOutput, HookRun, Removal, RollbackState, SetServerState};
 use crate::model::config::Config;
 use crate::model::endpoint::Endpoint;
 use crate::model::health::HttpCheck;
@@ -197,6 +197,10 @@ pub(crate) trait Engine: Send + Sync {
     /// Stops and removes it; one that is gone already is no error. Does nothing if its state
     /// differs from the state that the removal was decided on.
     fn remove(&self, removal: &Removal) -> Result<ActionOutput>;
+    /// Runs the hook and waits for its end, not much longer than its timeout. Waits for one that
+    /// runs already instead of beginning a second. `Unchanged`: the container does not run, or was
+    /// started anew. An error: it is not known how the hook ended, or it was not begun.
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput>;
     /// The nodes of the Swarm and these services. Fails on a node that is no manager.
     fn swarm(&self, of: &[&str]) -> Result<Swarm>;
     /// Sets the replicas of a Swarm service to `to`, unless they are not `from` any more.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::args::cli_command::CheckArgs;
 use crate::cli::check_compose::{self, Checked};
 use crate::cli::output::{complain, say};
+use crate::cli::untried_hooks;
 use crate::config;
 use crate::config::problem::Problem;
 use crate::preflight::folders;
@@ -55,7 +56,9 @@ fn check_config(file: &Path, json: bool, live: bool) -> ExitCode {
         let found = live::look(config).into_iter().map(|found| concerning(file, found));
         loaded.problems.extend(found);
     }
-    let counted = loaded.config.as_ref().map(|config| config.counted()).unwrap_or_default();
+    let counted =
+        loaded.config.as_ref().map(|config| config.counted() + &untried_hooks::of_config(config));
+    let counted = counted.unwrap_or_default();
     report(file, &loaded.problems, &counted, json)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::cli::compose_file::{ComposeFile, is_checked, words};
+use crate::cli::untried_hooks;
 use crate::config::labels::{self, ComposeLabels};
 use crate::config::problem::Problem;
 use crate::model::config::Config;
@@ -54,6 +55,7 @@ pub(crate) fn check(file: &Path, config: &Config) -> Result<Checked, String> {
     problems.sort_by_key(|problem| (problem.line, problem.column));
     let counted =
         format!("{} by labels", plural(u32::try_from(good).unwrap_or(u32::MAX), "service"));
+    let counted = counted + &untried_hooks::of_labels(all.iter().map(|labels| &labels.set));
     Ok(Checked { problems, counted })
 }
 

@@ -8,7 +8,7 @@ use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
 use crate::cli::output::{say, show_painted};
 use crate::cli::paint::Paint;
-use crate::cli::table::{amount, cut, ended, operator_lines, table, word};
+use crate::cli::table::{amount, awaited, cut, ended, operator_lines, table, word};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 32;
@@ -66,7 +66,7 @@ fn replicas(record: &Value, width: usize) -> String {
     let percent = |value: &Value| amount(value, &Value::from("%"));
     let row = |seen: &Value| {
         let name = cut(&word(&seen["name"]), NAME_WIDTH);
-        let class = word(&seen["class"]);
+        let class = awaited(&seen["class"], &seen["waits_for"]);
         [name, percent(&seen["cpu_percent"]), percent(&seen["memory_percent"]), class]
     };
     let all: Vec<[String; 4]> = record["seen"].as_array().into_iter().flatten().map(row).collect();

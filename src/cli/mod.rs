@@ -30,6 +30,7 @@ mod services;
 mod simulate;
 mod status;
 mod table;
+mod untried_hooks;
 mod width;
 mod yaml;
 

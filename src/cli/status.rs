@@ -13,7 +13,9 @@ use crate::cli::client::Daemon;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
-use crate::cli::table::{amount, cut, ended, hanging, operator_lines, span, table, word, wrapped};
+use crate::cli::table::{
+    amount, awaited, cut, ended, hanging, operator_lines, span, table, word, wrapped,
+};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 16;
@@ -353,7 +355,7 @@ fn replicas(now: &Value, service: &Value, width: usize) -> String {
         [
             word(&replica["name"]),
             word(&replica["container"]),
-            word(&replica["state"]),
+            awaited(&replica["state"], &replica["waits_for"]),
             word(&replica["address"]),
             amount(&replica["cpu_percent"], &percent),
             amount(&replica["memory_percent"], &percent),

@@ -164,6 +164,14 @@ pub(crate) fn word(value: &Value) -> String {
     }
 }
 
+/// A state, and what it waits for if it does.
+pub(crate) fn awaited(state: &Value, waits_for: &Value) -> String {
+    match waits_for {
+        Value::Null => word(state),
+        what => format!("{} ({})", word(state), word(what)),
+    }
+}
+
 /// Escapes control characters and line ends in text from containers and programs.
 pub(crate) fn plain(text: &str) -> String {
     terminal::plain_line(text).into_owned()

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jsonc_parser::ast::Value;
-
+use crate::config::container_options;
 use crate::config::cursor::{Node, Section};
-use crate::model::secret::Secret;
+use crate::config::env_file::env_files;
+use crate::config::environment::environment;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::units;
 
@@ -18,9 +18,10 @@ const VOLUME_OPTIONS: [&str; 11] =
 const LABELS_TAKEN: [&str; 3] = ["io.plimsoll.", "com.docker.compose.", "com.docker.swarm."];
 
 /// Keys that apply to containers created from `image`.
-pub(super) const MAKE: [&str; 9] = [
+pub(super) const MAKE: [&str; 27] = [
     "command",
     "environment",
+    "env_file",
     "volumes",
     "networks",
     "labels",
@@ -28,6 +29,23 @@ pub(super) const MAKE: [&str; 9] = [
     "cpus",
     "memory",
     "restart",
+    "entrypoint",
+    "hostname",
+    "working_dir",
+    "stop_signal",
+    "init",
+    "read_only",
+    "extra_hosts",
+    "cap_add",
+    "cap_drop",
+    "security_opt",
+    "tmpfs",
+    "devices",
+    "ulimits",
+    "sysctls",
+    "shm_size",
+    "gpus",
+    "logging",
 ];
 
 pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<ContainerSpec> {
@@ -37,17 +55,22 @@ pub(crate) fn container(section: &Section, needs_origin: bool) -> Option<Contain
     let restart = section
         .get("restart")
         .and_then(|n| n.word("no, always, unless-stopped, on-failure or on-failure:5", restart));
+    let mut variables = env_files(section.get("env_file"));
+    variables.extend(environment(section.get("environment")));
+    let volumes = volumes(section.get("volumes"));
+    let options = container_options::options(section, &volumes);
     let origin = origin(section, needs_origin);
     Some(ContainerSpec {
         command: texts("command"),
-        environment: environment(section.get("environment")),
-        volumes: volumes(section.get("volumes")),
+        environment: variables,
+        volumes,
         nano_cpus: cpus.map(|thousandths| thousandths * 1_000_000),
         memory: section.get("memory").and_then(|n| memory(&n)),
         networks: networks(section.get("networks")),
         labels: labels(section.section("labels")),
         user,
         restart: restart.unwrap_or(Restart::No),
+        options,
         origin: origin?,
         pin: None,
     })
@@ -108,69 +131,6 @@ fn compose(section: Section) -> Option<Origin> {
     let service = read("service", "the service's name in the compose file");
     section.done();
     Some(Origin::Compose { project: project?, service: service? })
-}
-
-/// A map, or a list of `NAME=value`.
-fn environment(node: Option<Node>) -> BTreeMap<String, Secret> {
-    let Some(node) = node else { return BTreeMap::new() };
-    if let Value::Array(_) = node.value {
-        return environment_list(&node);
-    }
-    let Value::Object(_) = node.value else {
-        node.wrong::<()>(r#"an object, { ... }, or a list of "NAME=value""#);
-        return BTreeMap::new();
-    };
-    let Some(section) = node.section() else { return BTreeMap::new() };
-    let mut out = BTreeMap::new();
-    for (key, node) in section.entries() {
-        if !is_variable(key) {
-            node.bad_name("the name of a variable must not be empty or contain `=`");
-            continue;
-        }
-        out.extend(variable(&node).map(|value| (key.to_owned(), value)));
-    }
-    out
-}
-
-fn environment_list(node: &Node) -> BTreeMap<String, Secret> {
-    let mut out = BTreeMap::new();
-    for node in node.list().unwrap_or_default() {
-        let parts = node.string.as_deref().and_then(|text| text.split_once('='));
-        let Some((name, value)) =
-            parts.filter(|(name, value)| is_variable(name) && !value.contains('\0'))
-        else {
-            // The value may be a secret, so the message does not show it.
-            node.complain(r#"must be a text like "NAME=value""#);
-            continue;
-        };
-        if out.insert(name.to_owned(), Secret::new(value.to_owned())).is_some() {
-            node.error(format!("{name} is defined twice; remove one of the two"));
-        }
-    }
-    out
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-/// Unlike other texts, a variable may be empty.
-fn variable(node: &Node) -> Option<Secret> {
-    match node.value {
-        Value::BooleanLit(lit) => Some(Secret::new(lit.value.to_string())),
-        Value::NumberLit(lit) => Some(Secret::new(lit.value.to_owned())),
-        Value::StringLit(_) | Value::Object(_) => {
-            let value = node.secret()?;
-            if value.expose().contains('\0') {
-                node.error("must be a text without NUL characters");
-                return None;
-            }
-            Some(value)
-        }
-        Value::Array(_) | Value::NullKeyword(_) => {
-            node.wrong(r#"a text, or {"file": "/path"} to read it from a file"#)
-        }
-    }
 }
 
 fn volumes(node: Option<Node>) -> Vec<String> {

@@ -167,6 +167,11 @@ impl<'a> Node<'a> {
         node
     }
 
+    /// What the config may take from its surroundings.
+    pub(crate) fn around(&self) -> &'a secret::Around<'a> {
+        self.findings.around
+    }
+
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.value.range().start, &self.path, message.to_string());
     }
@@ -480,6 +485,20 @@ impl<'a> Section<'a> {
     /// A problem of the section as a whole.
     pub(crate) fn error(&self, message: impl Display) {
         self.findings.error(self.object.range.start, &self.path, message.to_string());
+    }
+
+    /// A problem of a key that need not be in the file.
+    pub(crate) fn error_at(&self, key: &str, message: String) {
+        self.findings.error(self.object.range.start, &self.at(key), message);
+    }
+
+    pub(crate) fn warning_at(&self, key: &str, message: String) {
+        self.findings.warning(self.object.range.start, &self.at(key), message);
+    }
+
+    /// A variable of the environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.findings.around.variable)(name)
     }
 
     pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {

@@ -1,4 +1,4 @@
-//! `autoscaler` and `docker`: settings of the daemon itself.
+//! `autoscaler`: settings of the daemon itself.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use log::LevelFilter;
 use crate::config::cursor::{Node, Section};
 use crate::config::hours::{self, Fallback};
 use crate::config::values::path;
-use crate::model::config::{DockerConfig, LogFormat};
+use crate::model::config::LogFormat;
 use crate::model::service::Percent;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -79,20 +79,4 @@ fn format(word: &str) -> Option<LogFormat> {
         "journal" => Some(LogFormat::Journal),
         _ => None,
     }
-}
-
-pub(crate) fn docker(section: Option<Section>) -> DockerConfig {
-    let mut out = DockerConfig {
-        socket: PathBuf::from("/var/run/docker.sock"),
-        timeout: Duration::from_secs(30),
-        config: None,
-    };
-    let Some(section) = section else { return out };
-    out.socket = path(section.get("socket")).unwrap_or(out.socket);
-    let longest = Duration::from_secs(600);
-    let span = section.get("timeout").and_then(|n| n.duration(SECOND..=longest));
-    out.timeout = span.unwrap_or(out.timeout);
-    out.config = path(section.get("config"));
-    section.done();
-    out
 }

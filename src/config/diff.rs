@@ -97,10 +97,12 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("sleep_after", old.sleep.after != new.sleep.after),
         ("wake_timeout", old.sleep.wake_timeout != new.sleep.wake_timeout),
         ("wake_page", old.sleep.page != new.sleep.page),
+        ("hooks", old.hooks != new.hooks),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    let keys = differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
+    keys.chain(from.options.differences(&to.options)).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +153,7 @@ mod tests {
                 r#""sleep_after": 1, "wake_timeout": 2, "wake_page": 1"#.to_owned(),
                 "sleep_after, wake_timeout, wake_page",
             ),
+            (r#""hooks": {"after_ready": ["x"]}"#.to_owned(), "hooks"),
             (r#""drain_timeout": 1, "stop_timeout": 1"#.to_owned(), "drain_timeout, stop_timeout"),
         ] {
             check_web(&with, want);

@@ -3,13 +3,19 @@
 
 mod api;
 mod container;
+mod container_options;
+mod devices;
+mod env_file;
+mod environment;
 mod cursor;
 mod daemon;
+mod docker;
 pub(crate) mod diff;
 mod endpoint;
 mod front_door;
 mod health;
 pub(crate) mod host_name;
+mod hooks;
 mod hours;
 mod image_updates;
 pub(crate) mod labels;
@@ -163,14 +169,30 @@ pub(crate) fn parse(name: &str, text: &str) -> Loaded {
         secret_files.borrow_mut().push(path.to_owned());
         secret::file(path)
     };
-    let loaded = parse_in(name, text, &Around { variable: &secret::variable, file: &file });
+    let around = Around {
+        variable: &secret::variable,
+        file: &file,
+        public_file: &secret::file,
+        exists: &secret::exists,
+    };
+    let loaded = parse_in(name, text, &around);
     Loaded { secret_files: secret_files.into_inner(), ..loaded }
 }
 
-/// The defaults of all keys.
+/// The defaults of all keys, in an environment without variables.
 pub(crate) fn defaults() -> Config {
-    let config = parse("", NO_SERVICES).config;
+    let file = |_: &Path| Err(String::new());
+    let around =
+        Around { variable: &|_| None, file: &file, public_file: &file, exists: &|_| false };
+    let config = parse_in("", NO_SERVICES, &around).config;
     config.unwrap_or_else(|| unreachable!("every key but `services` has a default"))
+}
+
+/// The defaults of all keys. The error is what is wrong with a variable of the environment.
+pub(crate) fn defaults_here() -> Result<Config, String> {
+    let Loaded { config, problems, .. } = parse("", NO_SERVICES);
+    let first = problems.iter().find(|problem| !problem.is_warning);
+    config.ok_or_else(|| first.map(|problem| problem.message.clone()).unwrap_or_default())
 }
 
 fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
@@ -202,7 +224,7 @@ fn parse_in(name: &str, text: &str, around: &Around) -> Loaded {
 fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     section.ignore("$schema");
     let autoscaler = daemon::autoscaler(section.section("autoscaler"));
-    let docker = daemon::docker(section.section("docker"));
+    let docker = docker::docker(&section);
     let api = api::api(section.section("api"));
     let mut listens = Listens::new(api.listen);
     let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);

@@ -12,6 +12,10 @@ pub(crate) struct Around<'a> {
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
     /// The content of a file, or why it cannot be used.
     pub(crate) file: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// The same of a file that holds no secret.
+    pub(crate) public_file: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// Whether there is something at the path, readable or not.
+    pub(crate) exists: &'a dyn Fn(&Path) -> bool,
 }
 
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -27,6 +31,10 @@ pub(crate) fn file(path: &Path) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+pub(crate) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Replaces each `${NAME}` with the environment variable NAME; `$${` stands for a literal `${`.
@@ -71,6 +79,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use crate::config::secret::{Around, expand};
 
     #[test]
@@ -80,7 +90,9 @@ mod tests {
             "_b2" => Some("${A}".to_owned()),
             _ => None,
         };
-        let around = Around { variable: &variable, file: &|_| Err(String::new()) };
+        let file = |_: &Path| Err(String::new());
+        let around =
+            Around { variable: &variable, file: &file, public_file: &file, exists: &|_| false };
         for (text, want) in [
             ("", Some("")),
             ("plain $5 $", Some("plain $5 $")),

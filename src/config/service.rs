@@ -12,7 +12,7 @@ use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
 use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
-use crate::config::{health, hours, image_updates, metric, sleep, traffic_policy};
+use crate::config::{health, hooks, hours, image_updates, metric, sleep, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::config::ProxyMode;
 use crate::model::front_door::FrontDoor;
@@ -104,6 +104,7 @@ pub(crate) fn service(
         let node: Option<Node> = section.get(key);
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
     };
+    let hooks = hooks::hooks(&section, runs.as_ref());
     let drain_timeout = span("drain_timeout", 24 * HOUR);
     let stop_timeout = span("stop_timeout", HOUR);
     section.done();
@@ -122,6 +123,7 @@ pub(crate) fn service(
         retry: retry.unwrap_or(least.retry),
         policy,
         sleep,
+        hooks,
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
         ..least

@@ -275,7 +275,7 @@ fn unknown_and_doubled_keys() {
     );
     check_bad(
         r#"{"services": {}, "docker": {"zzz": 1}}"#,
-        "docker.zzz: unknown key; known keys: config, socket, timeout",
+        "docker.zzz: unknown key; known keys: config, socket, timeout, tls",
     );
     check_bad(
         &service(r#""max_replicas": 1, "max_replicas": 400"#),

@@ -37,7 +37,11 @@ impl InFlight {
         let rest = match done.action {
             Action::Remove { .. } | Action::Resize { .. } => REST_REMOVE,
             Action::SetServerStates { .. } | Action::EndProxies { .. } => REST_SET_STATES,
-            Action::Start { .. } | Action::Reload { .. } | Action::UpdateServers { .. } => return,
+            // The prober has a back-off for it.
+            Action::RunHook(_)
+            | Action::Start { .. }
+            | Action::Reload { .. }
+            | Action::UpdateServers { .. } => return,
         };
         self.resting.retain(|_, until| now < *until);
         if done.result.is_err() {

@@ -7,6 +7,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod effective_config;
+pub(crate) mod hook_gate;
 pub(crate) mod image_watch;
 pub(crate) mod in_flight;
 pub(crate) mod load_watch;
@@ -199,6 +200,13 @@ impl Controller {
             LoopEvent::Connections => self.schedule.wake(now),
             LoopEvent::Done(done) => {
                 self.in_flight.ended(&done, now);
+                if let Action::RunHook(run) = &done.action {
+                    let (changed, event) = self.prober.hook_ended(run, &done.result, now);
+                    if changed {
+                        self.schedule.wake(now);
+                    }
+                    return event.into_iter().collect();
+                }
                 self.done.push(done);
                 self.schedule.wake(now);
             }
@@ -241,12 +249,30 @@ impl Controller {
         Poll { effects, tick }
     }
 
-    /// Probes to send and metrics to read now.
+    /// Probes to send, metrics to read and hooks to run now.
     pub(crate) fn due(&mut self, now: Moment) -> Vec<Effect> {
         let probes = self.prober.due(now).into_iter().map(Effect::Probe);
         let reads = self.metric_poller.due(now, self.evaluation()).into_iter();
         let images = self.image_watch.due(now).into_iter().map(Effect::AskImage);
-        probes.chain(reads.map(Effect::ReadMetric)).chain(images).collect()
+        let reads = reads.map(Effect::ReadMetric);
+        let mut effects: Vec<Effect> = probes.chain(reads).chain(images).collect();
+        effects.extend(self.begin_hooks(now));
+        effects
+    }
+
+    fn begin_hooks(&mut self, now: Moment) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for run in self.prober.due_hooks(now) {
+            let id = run.id.clone();
+            let action = Action::RunHook(run);
+            if self.in_flight.begin(&action) {
+                self.prober.hook_begun(&id);
+                effects.push(Effect::Begin(action));
+            } else {
+                self.prober.hook_postponed(&id, now);
+            }
+        }
+        effects
     }
 
     /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
@@ -412,6 +438,9 @@ impl Controller {
     /// An action ended, and no tick follows.
     pub(crate) fn ended(&mut self, done: &Done, now: Moment) -> Vec<Event> {
         self.in_flight.ended(done, now);
+        if let Action::RunHook(run) = &done.action {
+            return self.prober.hook_ended(run, &done.result, now).1.into_iter().collect();
+        }
         self.state.ended(done)
     }
 
@@ -428,6 +457,11 @@ impl Controller {
     /// Every replica is known to be healthy or unhealthy.
     pub(crate) fn has_probed(&self) -> bool {
         self.prober.is_settled()
+    }
+
+    /// How long hooks of replicas may take that would be ready else. `None`: none is awaited.
+    pub(crate) fn hooks_left(&self) -> Option<Duration> {
+        self.prober.hooks_left()
     }
 
     /// Before a single tick: watches every replica, and one pass is enough, as there is no time for

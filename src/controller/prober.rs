@@ -1,9 +1,12 @@
 //! Which replicas to probe and when, and their health by the results: often while they start, then
-//! at its own interval for as long as it lives. Pure: the driver of the controller sends them.
+//! at its own interval for as long as it lives. Also when the hook `after_ready` of each is run.
+//! Pure: the driver of the controller sends probes and runs hooks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::controller::hook_gate::HookGate;
+use crate::model::action::{ActionError, ActionOutput, HookRun};
 use crate::model::event::{Event, Kind};
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthKind;
@@ -23,6 +26,8 @@ const AWAITED: Duration = Duration::from_millis(25);
 const EAGER_FOR: Duration = Duration::from_secs(30);
 /// Between two tries to send what had no room.
 const CROWDED: Duration = Duration::from_millis(50);
+/// Between two tries to begin a hook that had no room.
+const HOOK_CROWDED: Duration = Duration::from_millis(250);
 /// Not ready for this long is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,6 +46,7 @@ struct ProbeState {
     target: ProbeTarget,
     since: Moment,
     tracker: HealthTracker,
+    gate: HookGate,
     /// `None` while a probe is in flight, and for check types that send none.
     next: Option<Moment>,
     sent: Moment,
@@ -54,10 +60,12 @@ impl ProbeState {
             HealthKind::Docker | HealthKind::None => false,
         };
         let tracker = HealthTracker::new(target.is_served);
+        let gate = HookGate::new(target.was_ready, now);
         ProbeState {
             target,
             since: now,
             tracker,
+            gate,
             next: asks.then_some(now),
             sent: now,
             told: false,
@@ -72,6 +80,19 @@ impl ProbeState {
             return now.plus(if self.target.is_awaited { AWAITED } else { EAGER });
         }
         slot(&self.target.id, self.sent.plus(check.interval / 2), check.interval).max(now)
+    }
+
+    /// Its health by its checks and its hook.
+    fn health(&mut self) -> Health {
+        self.gate.health(self.target.after_ready.as_ref(), &self.tracker.health)
+    }
+
+    /// When its hook is to be run. The run of the container is known by then: a hook that an
+    /// earlier daemon saw succeed is not run again.
+    fn hook_due(&self) -> Option<Moment> {
+        let may_run = self.target.run.started.is_some() && !self.target.is_leaving;
+        let due = self.gate.due(self.target.after_ready.as_ref(), &self.tracker.health);
+        due.filter(|_| may_run)
     }
 
     /// Reported once, when a replica takes long to become ready for the first time.
@@ -135,16 +156,16 @@ impl Prober {
                 };
                 events.extend(watch.complaint(now, why));
             }
-            changed |= self.note(&watch);
+            changed |= self.note(&mut watch);
             self.watched.insert(id, watch);
         }
         (changed, events)
     }
 
     /// Whether its health changed.
-    fn note(&mut self, watch: &ProbeState) -> bool {
+    fn note(&mut self, watch: &mut ProbeState) -> bool {
+        let health = &watch.health();
         let id = &watch.target.id;
-        let health = &watch.tracker.health;
         let new = (watch.target.run, health.clone());
         let old = self.results.insert(id.clone(), new);
         let kind = |health: &Health| std::mem::discriminant(health);
@@ -168,11 +189,14 @@ impl Prober {
         targets
     }
 
-    /// How long until a probe is due; `None`: none will be.
+    /// How long until a probe or a hook is due; `None`: none will be.
     pub(crate) fn idle(&self, now: Moment) -> Option<Duration> {
-        let next = self.watched.values().filter_map(|w| w.next).min()?;
+        let next = self.watched.values().filter_map(|w| w.next).min();
         let is_full = AT_ONCE <= self.under_way;
-        Some(next.since(now).max(if is_full { CROWDED } else { Duration::ZERO }))
+        let floor = if is_full { CROWDED } else { Duration::ZERO };
+        let hook = self.watched.values().filter_map(ProbeState::hook_due).min();
+        let hook = hook.map(|at| at.since(now));
+        next.map(|next| next.since(now).max(floor)).into_iter().chain(hook).min()
     }
 
     /// Reports when replicas cannot be probed, and when they can again. It is resolved when it was
@@ -220,9 +244,64 @@ impl Prober {
             let is_settled = watch.tracker.health == Health::Healthy && !self.probes_healthy;
             watch.next = (!is_settled).then(|| watch.again(now));
         }
-        let changed = self.note(&watch);
+        let changed = self.note(&mut watch);
         self.watched.insert(id.clone(), watch);
         (changed, events)
+    }
+
+    /// Hooks to run now. `hook_begun` or `hook_postponed` follows for each.
+    pub(crate) fn due_hooks(&self, now: Moment) -> Vec<HookRun> {
+        let due = |watch: &ProbeState| {
+            watch.hook_due().filter(|at| *at <= now)?;
+            let target = &watch.target;
+            Some(HookRun {
+                service: target.service.name.as_str().to_owned(),
+                number: target.number,
+                id: target.id.clone(),
+                started: target.run.started,
+                hook: target.after_ready.clone()?,
+            })
+        };
+        self.watched.values().filter_map(due).collect()
+    }
+
+    pub(crate) fn hook_begun(&mut self, id: &ContainerId) {
+        self.watched.get_mut(id).into_iter().for_each(|watch| watch.gate.begun());
+    }
+
+    /// Another hook of the container has not ended, or too much is under way.
+    pub(crate) fn hook_postponed(&mut self, id: &ContainerId, now: Moment) {
+        let until = now.plus(HOOK_CROWDED);
+        self.watched.get_mut(id).into_iter().for_each(|watch| watch.gate.postpone(until));
+    }
+
+    /// Returns whether the result changes the replica's health, and an event to report. A container
+    /// that is about to go ends its hook with it, which is nothing to report.
+    pub(crate) fn hook_ended(
+        &mut self,
+        run: &HookRun,
+        result: &Result<ActionOutput, ActionError>,
+        now: Moment,
+    ) -> (bool, Option<Event>) {
+        let Some(mut watch) = self.watched.remove(&run.id) else { return (false, None) };
+        if watch.target.run.started != run.started {
+            self.watched.insert(run.id.clone(), watch);
+            return (false, None);
+        }
+        let why = watch.gate.ended(result, now).filter(|_| !watch.target.is_leaving);
+        let name = replica_name(&run.service, run.number);
+        let event = |why| Event::new(Kind::HookFailed, why).service(&run.service).replica(name);
+        let changed = self.note(&mut watch);
+        self.watched.insert(run.id.clone(), watch);
+        (changed, why.map(event))
+    }
+
+    /// The longest timeout of hooks that replicas await. `None`: none is awaited.
+    pub(crate) fn hooks_left(&self) -> Option<Duration> {
+        let awaits =
+            |id: &ContainerId| matches!(self.results.get(id), Some((_, Health::AwaitsHook)));
+        let waiting = self.watched.iter().filter(|(id, _)| awaits(id));
+        waiting.filter_map(|(_, watch)| Some(watch.target.after_ready.as_ref()?.timeout)).max()
     }
 
     /// Replicas without a result so far count as starting.
@@ -236,7 +315,7 @@ impl Prober {
     pub(crate) fn is_settled(&self) -> bool {
         let settled = |health: &Health| match health {
             Health::Healthy | Health::Unhealthy { .. } => true,
-            Health::Unknown | Health::Starting => false,
+            Health::Unknown | Health::Starting | Health::AwaitsHook => false,
         };
         self.watched.values().all(|watch| settled(&watch.tracker.health))
     }

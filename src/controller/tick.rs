@@ -422,7 +422,7 @@ fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<St
                 let memory = state.memory.services.entry(name).or_default();
                 memory.started.insert(*number, started);
             }
-            Ok(ActionOutput::Changed | ActionOutput::Unchanged) => (),
+            Ok(ActionOutput::Changed | ActionOutput::Unchanged | ActionOutput::HookFailed(_)) => (),
         }
     }
     failed_starts

@@ -15,9 +15,15 @@ use crate::model::action::{Action, ActionError, ActionOutput, Claim, Done, Rollb
 use crate::outside::{Clock, Engine, Proxy, Result};
 
 const WORKERS: usize = 8;
+/// Hooks may take long: starts and other removals must not wait for them.
+const HOOK_WORKERS: usize = 16;
 
 pub(crate) struct Executor {
     engine_pool: Pool<PendingAction>,
+    /// Hooks `after_ready`.
+    hook_pool: Pool<PendingAction>,
+    /// Removals with a hook `before_stop`.
+    stop_pool: Pool<PendingAction>,
     /// HAProxy must not wait for Docker.
     proxy_pool: Pool<PendingAction>,
     pulls: ImagePuller,
@@ -44,15 +50,26 @@ impl Executor {
             move |job| pulls.park(job).map(&work)
         };
         engine_pool.start(engine_work)?;
+        let hook_pool = Pool::new("exec", HOOK_WORKERS, IN_FLIGHT_MAX, inbox);
+        let stop_pool = Pool::new("stop", HOOK_WORKERS, IN_FLIGHT_MAX, inbox);
+        for pool in [&hook_pool, &stop_pool] {
+            let work = work.clone();
+            pool.start(move |job| Some(work(job)))?;
+        }
         let proxy_pool = Pool::new("haproxy", 1, 1, inbox);
         proxy_pool.start(move |job| Some(work(job)))?;
-        Ok(Executor { engine_pool, proxy_pool, pulls, clock })
+        Ok(Executor { engine_pool, hook_pool, stop_pool, proxy_pool, pulls, clock })
     }
 
     pub(crate) fn begin(&self, action: Action) {
-        let pool = match action.claim() {
-            Claim::Proxy => &self.proxy_pool,
-            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) => &self.engine_pool,
+        let pool = match &action {
+            Action::RunHook(_) => &self.hook_pool,
+            Action::Remove(removal) if removal.before_stop.is_some() => &self.stop_pool,
+            Action::Start { .. } | Action::Remove(_) | Action::Resize { .. } => &self.engine_pool,
+            Action::Reload { .. }
+            | Action::UpdateServers { .. }
+            | Action::SetServerStates { .. }
+            | Action::EndProxies { .. } => &self.proxy_pool,
         };
         let job = PendingAction { action, begun: self.clock.now(), is_prepared: false };
         // There is room for as many as the controller begins.

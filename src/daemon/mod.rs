@@ -23,9 +23,9 @@ mod spawn;
 pub(crate) mod webhooks;
 
 use std::path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
 use crate::daemon::spawn::spawn;
 use crate::daemon::webhooks::ReportEvent;
-use crate::docker::event_journal::Journal;
 use crate::docker::event_stream::Follower;
+use crate::docker::refusals::Refusals;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyConfig, ProxyMode};
@@ -86,12 +86,12 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let telemetry = Arc::new(Telemetry::new());
     let sink = metrics_sink(&telemetry);
     let engine = Docker::new(&config.fixed.docker, clock.clone());
-    let engine = Arc::new(engine.with_metrics(sink.clone()));
+    let engine = engine.reporting(sink.clone(), Refusals::new(report_event(&sender)));
+    let engine = Arc::new(engine);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let activator = activator(&config, &proxy, clock.clone(), &sender)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let journal = engine.journal();
-    listen_to_docker(&config, &options, journal, clock.clone(), (stop.clone(), sender.clone()))?;
+    listen_to_docker(&config, &options, &engine, clock.clone(), (stop.clone(), sender.clone()))?;
     let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), &sender)?;
     let net = Arc::new(SystemNet::new());
@@ -271,22 +271,27 @@ fn metrics(
 fn listen_to_docker(
     config: &Config,
     options: &Options,
-    journal: Arc<Mutex<Journal>>,
+    engine: &Docker,
     clock: Arc<dyn Clock>,
     (stop, sender): (Arc<AtomicBool>, SyncSender<Incoming>),
 ) -> Result<()> {
     if options.once {
         return Ok(());
     }
-    let socket = config.fixed.docker.socket.clone();
+    let host = config.fixed.docker.host.clone();
+    let (journal, refusals) = (engine.journal(), engine.refusals());
     let listen = move || {
         // Full means that a tick follows anyway.
         let wake = || drop(sender.try_send(Incoming::Loop(LoopEvent::Docker)));
         while !stop.load(Ordering::Relaxed) {
-            let journal = &*journal;
-            let clock = &*clock;
-            let follower = Follower { socket: &socket, journal, clock, stop: &stop, wake: &wake };
-            docker::event_stream::follow(&follower);
+            docker::event_stream::follow(&Follower {
+                host: &host,
+                refusals: &refusals,
+                journal: &journal,
+                clock: &*clock,
+                stop: &stop,
+                wake: &wake,
+            });
             thread::park_timeout(STREAM_RETRY);
         }
     };

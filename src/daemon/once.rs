@@ -9,6 +9,8 @@ use crate::outside::{Error, Result};
 const METRICS: Duration = Duration::from_secs(5);
 /// How long probes may take: longer than the usual timeout of a health check.
 const PROBES: Duration = Duration::from_secs(6);
+/// How much longer a hook may take than its timeout.
+const HOOK_SLACK: Duration = Duration::from_secs(5);
 /// How long the actions of the tick may take.
 const ACTIONS: Duration = Duration::from_secs(120);
 
@@ -19,6 +21,11 @@ impl EventLoop {
         events.iter().for_each(|event| self.record(event));
         self.wait_until(METRICS, |this| this.controller.has_read_metrics());
         self.wait_until(PROBES, |this| this.controller.has_probed());
+        // A replica that passed is ready once its hook has succeeded.
+        if let Some(longest) = self.controller.hooks_left() {
+            let longest = longest.saturating_add(HOOK_SLACK);
+            self.wait_until(longest, |this| this.controller.hooks_left().is_none());
+        }
         self.controller.stop_probing();
         let answered = self.poll().unwrap_or(false);
         match (answered, self.wind_up(ACTIONS)) {

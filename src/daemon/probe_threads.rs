@@ -159,6 +159,9 @@ mod tests {
             docker_health: None,
             is_awaited: false,
             is_served: true,
+            after_ready: None,
+            was_ready: true,
+            is_leaving: false,
         };
         prober.watch(vec![target], &[ContainerId("a".to_owned())], Moment(0));
         (prober, threads, inbox)

@@ -51,7 +51,9 @@ fn classify(replica: &Replica, memory: &ServiceMemory) -> ReplicaClass {
         ContainerState::Running if replica.address.is_none() => match replica.health {
             Health::Healthy => ReplicaClass::Ready,
             _ if memory.is_unhealthy(&replica.id) => ReplicaClass::Unhealthy,
-            Health::Unknown | Health::Starting | Health::Unhealthy { .. } => ReplicaClass::Unready,
+            Health::Unknown | Health::Starting | Health::AwaitsHook | Health::Unhealthy { .. } => {
+                ReplicaClass::Unready
+            }
         },
         ContainerState::Running => match memory.unhealthy.get(&replica.id) {
             Some(unhealthy) if !unhealthy.ignored => ReplicaClass::Unhealthy,
@@ -93,7 +95,13 @@ pub(crate) fn samples(snapshot: &Snapshot, classified: &Classified) -> Vec<Repli
             ReplicaClass::Unready | ReplicaClass::Unhealthy => SampleClass::Unready,
             ReplicaClass::Leaving | ReplicaClass::Away => SampleClass::Ignored,
         };
-        ReplicaSample { number: r.number, weight, cpu: r.load, memory: r.memory }
+        ReplicaSample {
+            number: r.number,
+            weight,
+            cpu: r.load,
+            memory: r.memory,
+            awaits_hook: r.health == Health::AwaitsHook,
+        }
     };
     classified.replicas.iter().map(sample).collect()
 }

@@ -179,6 +179,7 @@ pub(crate) fn remember(now: Moment, done: &Done, memory: &mut ProxyMemory) {
         Action::SetServerStates { .. } => memory.is_state_unset = done.result.is_err(),
         Action::Start { .. }
         | Action::Remove(_)
+        | Action::RunHook(_)
         | Action::Resize { .. }
         | Action::EndProxies { .. } => (),
     }

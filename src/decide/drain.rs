@@ -39,6 +39,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
             DrainStep::Drained | DrainStep::Ended => may_stop(snapshot, replica, drain),
         };
         if may_go {
+            let hooks = next.rollout.hooks(&snapshot.service, replica.spec.as_deref());
             actions.push(Action::Remove(Removal {
                 service: snapshot.service.name.as_str().to_owned(),
                 number: replica.number,
@@ -46,6 +47,7 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
                 is_up: is_up(replica),
                 is_paused: replica.state == ContainerState::Paused,
                 started: replica.started,
+                before_stop: hooks.before_stop().filter(|_| is_up(replica)),
                 stop_timeout: snapshot.service.stop_timeout,
                 ill: next.unhealthy.get(&replica.id).map(|unhealthy| unhealthy.error.clone()),
             }));

@@ -47,7 +47,7 @@ pub(crate) fn judge(plan: &mut PlanBuilder) {
                 transitions.extend(was_ill.then_some(ReplicaTransition::Recovered { number }));
             }
             // Not probed since the daemon started: the stored result still holds.
-            Health::Unknown | Health::Starting => (),
+            Health::Unknown | Health::Starting | Health::AwaitsHook => (),
         }
     }
     let fell_ill =
@@ -170,7 +170,7 @@ fn suspect(
 fn is_well(replica: &Replica) -> bool {
     match replica.health {
         Health::Healthy => true,
-        Health::Unknown | Health::Starting => replica.is_served(),
+        Health::Unknown | Health::Starting | Health::AwaitsHook => replica.is_served(),
         Health::Unhealthy { .. } => false,
     }
 }

@@ -73,7 +73,7 @@ fn take(plan: &mut PlanBuilder, old: ImagePin, new: ImagePin) {
     {
         let mut container = good.container.clone();
         container.pin = Some(old.clone());
-        rollout.good = Some(Arc::new(Revision { container, port: good.port }));
+        rollout.good = Some(Arc::new(Revision { container, ..Revision::clone(good) }));
     }
     // An update that replaces another one that failed is one from what served.
     rollout.images.from.get_or_insert(old.digest);

@@ -64,7 +64,7 @@ pub(crate) fn follow(plan: &mut PlanBuilder) -> ExternalChanges {
             Some(old) if old.away.is_none() && is_away && !is_ours => others.went += 1,
             Some(_) | None => (),
         }
-        let known = one(replica, old, is_ours, plan);
+        let known = one(replica, old, (is_ours, is_first), plan);
         plan.next.known.insert(replica.id.clone(), known);
     }
     for (id, old) in &before {
@@ -81,17 +81,20 @@ pub(crate) fn follow(plan: &mut PlanBuilder) -> ExternalChanges {
 fn one(
     replica: &Replica,
     old: Option<&KnownReplica>,
-    is_ours: bool,
+    (is_ours, is_first): (bool, bool),
     plan: &mut PlanBuilder,
 ) -> KnownReplica {
     let snapshot = plan.snapshot;
     let number = replica.number;
     let is_up = matches!(replica.state, ContainerState::Running | ContainerState::Paused);
+    let hooks = plan.next.rollout.hooks(&snapshot.service, replica.spec.as_deref());
+    let has_hook = !hooks.after_ready.is_empty();
     let mut known = old.cloned().unwrap_or_else(|| KnownReplica {
         name: replica.name.clone(),
         number,
         run: replica.started,
         proven: replica.started,
+        is_unready: has_hook && !(is_first && replica.is_served()),
         restarts: replica.restarts,
         away: None,
         paused: None,
@@ -119,6 +122,8 @@ fn one(
     if replica.health == Health::Healthy || known.proven.is_none() {
         known.proven = replica.started.or(known.proven);
     }
+    let is_unready = known.is_unready || is_new_run;
+    known.is_unready = has_hook && is_unready && replica.health != Health::Healthy;
     let is_paused = replica.state == ContainerState::Paused;
     known.paused = is_paused.then(|| known.paused.unwrap_or(snapshot.now));
     known.away = is_away(replica).then(|| known.away.unwrap_or(snapshot.now));

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::docker::labels::{LABEL_DIGEST, LABEL_PORT, LABEL_REPLICA, LABEL_SERVICE, LABEL_SPEC};
+use crate::docker::labels::{LABEL_DIGEST, LABEL_PORT, LABEL_SPEC};
 use crate::docker::listed_labels::ListedLabels;
 use crate::model::image::ReplicaImage;
 use crate::model::owner::Owner;
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Exit};
-use crate::model::service::{Restart, Service};
-use crate::outside::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -170,6 +168,9 @@ pub(crate) struct Info {
     pub(crate) containers: u64,
     #[serde(rename = "ContainersRunning")]
     pub(crate) running: u64,
+    /// Of its host; 0: unknown.
+    #[serde(rename = "MemTotal", default)]
+    pub(crate) memory_bytes: u64,
     /// Where the engine keeps images and containers; empty: unknown.
     #[serde(rename = "DockerRootDir", default)]
     pub(crate) root_dir: String,
@@ -216,78 +217,6 @@ impl Stats {
         let cache = rows.get("total_inactive_file").or_else(|| rows.get("inactive_file"));
         Some(self.memory_stats.usage?.saturating_sub(cache.copied().unwrap_or(0)))
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Create<'a> {
-    image: String,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    cmd: &'a [String],
-    env: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    labels: BTreeMap<&'a str, String>,
-    host_config: CreateHost<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CreateHost<'a> {
-    binds: &'a [String],
-    nano_cpus: u64,
-    memory: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network_mode: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_policy: Option<RestartPolicy>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct RestartPolicy {
-    name: &'static str,
-    maximum_retry_count: u32,
-}
-
-impl RestartPolicy {
-    fn of(restart: Restart) -> Option<RestartPolicy> {
-        let (name, maximum_retry_count) = match restart {
-            Restart::No => return None,
-            Restart::Always => ("always", 0),
-            Restart::UnlessStopped => ("unless-stopped", 0),
-            Restart::OnFailure(most) => ("on-failure", most),
-        };
-        Some(RestartPolicy { name, maximum_retry_count })
-    }
-}
-
-pub(crate) fn create_body(service: &Service, number: u32) -> Result<Vec<u8>> {
-    let spec = &service.container;
-    let Some(image) = spec.image_reference() else {
-        return Err(Error::new("internal error: a compose service has no image of its own"));
-    };
-    let mut body = Create {
-        image,
-        cmd: &spec.command,
-        env: spec.environment.iter().map(|(k, v)| format!("{k}={}", v.expose())).collect(),
-        user: spec.user.as_deref(),
-        labels: spec.labels.iter().map(|(k, v)| (k.as_str(), v.clone())).collect(),
-        host_config: CreateHost {
-            binds: &spec.volumes,
-            nano_cpus: spec.nano_cpus.unwrap_or(0),
-            memory: spec.memory.unwrap_or(0),
-            network_mode: spec.networks.first().map(String::as_str),
-            restart_policy: RestartPolicy::of(spec.restart),
-        },
-    };
-    body.labels.insert(LABEL_SERVICE, service.name.as_str().to_owned());
-    body.labels.insert(LABEL_REPLICA, number.to_string());
-    body.labels.insert(LABEL_SPEC, service.spec_hash());
-    body.labels.insert(LABEL_PORT, service.port.to_string());
-    let digest = spec.pin.iter().map(|pin| (LABEL_DIGEST, pin.digest.clone()));
-    body.labels.extend(digest);
-    serde_json::to_vec(&body).map_err(|err| Error::caused("container body", err))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use crate::model::replica::ContainerId;
 use crate::outside::{Error, Result};
 
 /// An open CPU time counter. Each read costs one system call.
@@ -27,9 +28,9 @@ enum CgroupVersion {
 }
 
 impl CpuFile {
-    /// Of the group that this process is in.
-    pub(crate) fn open(pid: u32) -> Result<CpuFile> {
-        let candidates = groups("cpuacct", &groups_of(pid)?);
+    /// Of the group that this process of the container is in.
+    pub(crate) fn open(pid: u32, container: &ContainerId) -> Result<CpuFile> {
+        let candidates = groups("cpuacct", &groups_of(pid, container)?);
         let open = |(kind, group): &(CgroupVersion, String)| {
             let name = match kind {
                 // Nanoseconds, nothing else.
@@ -51,9 +52,9 @@ impl CpuFile {
 }
 
 impl MemoryFiles {
-    /// Of the group that this process is in.
-    pub(crate) fn open(pid: u32) -> Result<MemoryFiles> {
-        let candidates = groups("memory", &groups_of(pid)?);
+    /// Of the group that this process of the container is in.
+    pub(crate) fn open(pid: u32, container: &ContainerId) -> Result<MemoryFiles> {
+        let candidates = groups("memory", &groups_of(pid, container)?);
         let open = |(kind, group): &(CgroupVersion, String)| {
             let name = match kind {
                 CgroupVersion::V1 => "memory.usage_in_bytes",
@@ -75,9 +76,19 @@ impl MemoryFiles {
     }
 }
 
-fn groups_of(pid: u32) -> Result<String> {
+/// Where Docker or plimsoll is in another pid namespace, or on another host, some other process has
+/// this number: the name of a container's group has its id.
+fn groups_of(pid: u32, container: &ContainerId) -> Result<String> {
     let path = format!("/proc/{pid}/cgroup");
-    fs::read_to_string(&path).map_err(|err| Error::caused(path.clone(), err))
+    let groups = fs::read_to_string(&path).map_err(|err| Error::caused(path.clone(), err))?;
+    if is_of(&groups, container) {
+        return Ok(groups);
+    }
+    Err(Error::new(format!("process {pid} is not in container {container}")))
+}
+
+fn is_of(groups: &str, container: &ContainerId) -> bool {
+    !container.0.is_empty() && groups.contains(&container.0)
 }
 
 fn unreadable(what: &str, pid: u32) -> Error {
@@ -135,7 +146,22 @@ fn groups(controller: &str, proc_cgroup: &str) -> Vec<(CgroupVersion, String)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::docker::cgroup::{CgroupVersion, groups, parse_cpu, parse_memory};
+    use crate::docker::cgroup::{CgroupVersion, groups, is_of, parse_cpu, parse_memory};
+    use crate::model::replica::ContainerId;
+
+    #[test]
+    fn a_process_is_the_containers_if_its_group_has_the_id() {
+        for (groups, id, want) in [
+            ("0::/system.slice/docker-ab12.scope\n", "ab12", true),
+            ("0::/../../docker/ab12/init.scope\n", "ab12", true),
+            ("4:cpu,cpuacct:/docker/ab12\n0::/\n", "ab12", true),
+            ("0::/system.slice/docker-ab13.scope\n", "ab12", false),
+            ("0::/user.slice\n", "ab12", false),
+            ("0::/user.slice\n", "", false),
+        ] {
+            assert_eq!(is_of(groups, &ContainerId(id.to_owned())), want, "{groups} {id}");
+        }
+    }
 
     #[test]
     fn the_group_is_found_in_either_version() {

@@ -316,6 +316,43 @@ mod tests {
     }
 
     #[test]
+    fn what_the_compose_file_sets_for_a_container_is_in_its_copy() {
+        let mut template = template();
+        let config = [
+            ("Entrypoint", json!(["/run.sh"])),
+            ("StopSignal", json!("SIGQUIT")),
+            ("WorkingDir", json!("/srv")),
+        ];
+        let host = [
+            ("ExtraHosts", json!(["db:10.0.0.5"])),
+            ("CapAdd", json!(["CAP_NET_ADMIN"])),
+            ("CapDrop", json!(["ALL"])),
+            ("SecurityOpt", json!(["no-new-privileges:true"])),
+            ("Tmpfs", json!({ "/tmp": "size=64m" })),
+            ("Devices", json!([{ "PathOnHost": "/dev/null" }])),
+            ("Ulimits", json!([{ "Name": "core", "Soft": 0, "Hard": 0 }])),
+            ("Sysctls", json!({ "net.core.somaxconn": "9" })),
+            ("ShmSize", json!(128 << 20)),
+            ("Init", json!(true)),
+            ("ReadonlyRootfs", json!(true)),
+            ("LogConfig", json!({ "Type": "local", "Config": { "max-size": "1m" } })),
+            ("DeviceRequests", json!([{ "Count": -1, "Capabilities": [["gpu"]] }])),
+        ];
+        for (part, values) in [("Config", &config[..]), ("HostConfig", &host[..])] {
+            for (key, value) in values {
+                template[part][key] = value.clone();
+            }
+        }
+        let made = container_copy(&template, "web", 2, "shop/web", true).unwrap();
+        for (key, value) in config {
+            assert_eq!(made.body[key], value, "{key}");
+        }
+        for (key, value) in host {
+            assert_eq!(made.body["HostConfig"][key], value, "{key}");
+        }
+    }
+
+    #[test]
     fn a_number_leaves_room_for_the_next() {
         for (label, number) in [
             ("1", Some(1)),

@@ -1,23 +1,12 @@
 //! `outside::ContainerControl` for the container that HAProxy runs in.
 
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
+use crate::docker::exec::CreatedExec;
 use crate::outside::{CommandOutput, ContainerControl, Error, Result};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct CreatedExec {
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ExecState {
-    exit_code: Option<i64>,
-}
 
 impl ContainerControl for Docker {
     fn main_process(&self, container: &str) -> Result<Option<u32>> {
@@ -37,22 +26,16 @@ impl ContainerControl for Docker {
     }
 
     fn run(&self, container: &str, command: &[&str]) -> Result<CommandOutput> {
-        let post = |path: &str, body: &serde_json::Value| {
-            let body = body.to_string();
-            let call =
-                Call { method: Method::Post, body: Some(body.as_bytes()), ..Call::get(path) };
-            self.client.call(Call { idempotent: false, ..call }, self.timeout)?.ok()
-        };
         // With a terminal, Docker sends the output as it is, without its framing of two streams.
-        let exec =
-            json!({ "AttachStdout": true, "AttachStderr": true, "Tty": true, "Cmd": command });
-        let created: CreatedExec = post(&format!("/containers/{container}/exec"), &exec)?.json()?;
-        let start = json!({ "Detach": false, "Tty": true });
-        let output = post(&format!("/exec/{}/start", created.id), &start)?;
+        let created = self.create_exec(container, command, (true, self.timeout))?;
+        let created: CreatedExec = created.ok()?.json()?;
+        let start = json!({ "Detach": false, "Tty": true }).to_string();
+        let path = format!("/exec/{}/start", created.id);
+        let call = Call { method: Method::Post, body: Some(start.as_bytes()), ..Call::get(&path) };
+        let output = self.client.call(Call { idempotent: false, ..call }, self.timeout)?.ok()?;
         let text = String::from_utf8_lossy(output.body()).into_owned();
-        let path = format!("/exec/{}/json", created.id);
-        let state: ExecState =
-            self.client.call(Call::get(&path), self.look_timeout())?.ok()?.json()?;
-        Ok(CommandOutput { is_success: state.exit_code == Some(0), text })
+        let state = self.exec_state(&created.id, self.look_timeout())?;
+        let code = state.and_then(|state| state.exit_code);
+        Ok(CommandOutput { is_success: code == Some(0), text })
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::docker::Docker;
-use crate::docker::api_types::{self, Created, ListedContainer};
-use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::api_types::{Created, ListedContainer};
+use crate::docker::client::{ApiResponse, Call};
+use crate::docker::create_body::create_body;
+use crate::docker::engine_calls::Method;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::Identity;
 use crate::model::owner::Owner;
@@ -71,7 +73,7 @@ impl Docker {
 
     fn create(&self, service: &Service, number: u32) -> Result<String> {
         let name = service.replica_name(number);
-        let answer = self.make(&name, &api_types::create_body(service, number)?)?;
+        let answer = self.make(&name, &create_body(service, number)?)?;
         match answer.status {
             404 if answer.message().contains("image") => Err(Error::new(format!(
                 "image {} is no longer on this host",

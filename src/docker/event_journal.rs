@@ -27,6 +27,9 @@ const GOES_DOWN: Duration = Duration::from_secs(20);
 /// The same without events: the engine came up again within this time.
 const CAME_BACK: Duration = Duration::from_secs(180);
 
+/// Time in which the next stream tells whether the engine is still the same one.
+const UNSETTLED_MAX: Duration = Duration::from_secs(60);
+
 /// The fields of a Docker event that the journal uses.
 #[derive(Deserialize)]
 pub(crate) struct EngineEvent {
@@ -107,11 +110,23 @@ pub(crate) struct Journal {
     is_stale: bool,
     /// Time of the newest event.
     newest_ns: u64,
+    cut: Option<Cut>,
+}
+
+/// An end of the stream that the engine or something in front of it made.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    at: Moment,
+    /// The newest event before. An engine that runs on repeats it.
+    newest_ns: u64,
 }
 
 impl Journal {
     /// Records an event. `false`: the containers need not be listed anew.
     pub(crate) fn note(&mut self, event: &EngineEvent, now: Moment) -> bool {
+        if self.cut.is_some_and(|cut| cut.newest_ns == event.time_ns) {
+            self.cut = None;
+        }
         self.newest_ns = self.newest_ns.max(event.time_ns);
         if !event.concerns() {
             return false;
@@ -129,8 +144,9 @@ impl Journal {
             return true;
         }
         let history = self.histories.entry(id.clone()).or_default();
-        if event.time_ns < history.time_ns {
-            // A repeated event, as after a reconnect.
+        if event.time_ns <= history.time_ns && event.time_ns != 0 {
+            // A repeated event, as after a reconnect: without the signal before it, a stop would
+            // look like a crash.
             return true;
         }
         history.time_ns = event.time_ns;
@@ -163,9 +179,32 @@ impl Journal {
     pub(crate) fn lost(&mut self, now: Moment) {
         self.is_stale = true;
         for history in self.histories.values_mut() {
-            let died = history.died.filter(|(_, at)| now.since(*at) <= GOES_DOWN);
+            let died = history.died.filter(|(_, at)| went_down(*at, now));
             history.with_engine |= died.is_some_and(|(signal, _)| signal == Some(Signal::Stop));
         }
+    }
+
+    /// The event stream ended, perhaps because of a proxy in front of the engine. The next stream
+    /// tells which.
+    pub(crate) fn cut(&mut self, now: Moment) {
+        self.is_stale = true;
+        if self.newest_ns != 0 {
+            self.cut = self.cut.or(Some(Cut { at: now, newest_ns: self.newest_ns }));
+        }
+    }
+
+    /// The events of before were all repeated, as far as the engine remembers them. One that was
+    /// started since remembers none.
+    pub(crate) fn settle(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.lost(cut.at);
+        }
+    }
+
+    /// Whether this stop may turn out to be the engine's own.
+    fn is_unsettled(&self, at: Moment, now: Moment) -> bool {
+        let cut = self.cut.filter(|cut| now.since(cut.at) < UNSETTLED_MAX);
+        cut.is_some_and(|cut| went_down(at, cut.at))
     }
 
     /// The engine's time of the newest event, in nanoseconds; 0 before the first.
@@ -203,7 +242,8 @@ impl Journal {
                 Ending::Killed => KILLED_FRESH,
                 Ending::Crashed | Ending::Shutdown => Duration::ZERO,
             };
-            let is_fresh = now.since(at) < fresh;
+            let is_unsettled = by == Ending::Stopped && self.is_unsettled(at, now);
+            let is_fresh = is_unsettled || now.since(at) < fresh;
             return Ended { by, is_fresh };
         }
         // No event of its end. It may still arrive.
@@ -221,6 +261,11 @@ impl Journal {
         };
         Ended { by, is_fresh }
     }
+}
+
+/// Whether what ended then may have ended because the engine went down.
+fn went_down(at: Moment, end: Moment) -> bool {
+    end.since(at) <= GOES_DOWN
 }
 
 /// What an inspect shows of a container that exited.
@@ -259,9 +304,11 @@ mod tests {
         let mut journal = Journal::default();
         for event in events.split_whitespace() {
             let (word, ms) = event.split_once('@').unwrap();
-            let ms: u64 = ms.parse::<u64>().unwrap() + 10_000;
+            let ms = u64::try_from(ms.parse::<i64>().unwrap() + 10_000).unwrap();
             match word {
                 "lost" => journal.lost(Moment(1_000_000 + ms)),
+                "cut" => journal.cut(Moment(1_000_000 + ms)),
+                "settle" => journal.settle(),
                 word => drop(journal.note(&line(word, ms), Moment(1_000_000 + ms))),
             }
         }
@@ -297,9 +344,17 @@ mod tests {
             ("kill:15@1000 die@2000 start@3000 die@9000", Ending::Crashed, false),
             // The same events once more, as after a new connection.
             ("die@9000 kill:15@8000", Ending::Crashed, false),
+            ("kill:15@8000 die@9000 kill:15@8000 die@9000", Ending::Stopped, true),
+            ("kill:15@-9000 die@-8000 die@-8000", Ending::Stopped, false),
             // The engine went down with it, or the stream alone broke.
             ("kill:15@8000 die@9000 lost@9500", Ending::Shutdown, false),
             ("die@9000 lost@9500", Ending::Crashed, false),
+            // A proxy cut the stream: it may have been the engine, until the next stream tells.
+            ("kill:15@-9000 die@-8000 cut@-1000", Ending::Stopped, true),
+            ("kill:15@-9000 die@-8000 cut@-1000 settle@0", Ending::Shutdown, false),
+            ("kill:15@-9000 die@-8000 cut@-1000 die@-8000 settle@0", Ending::Stopped, false),
+            ("kill:15@-9000 die@-8000 cut@-1000 start@0 settle@0", Ending::Stopped, false),
+            ("die@-8000 cut@-1000 settle@0", Ending::Crashed, false),
         ] {
             assert_eq!(ended(events, shown(137)), Ended { by, is_fresh }, "{events}");
         }

@@ -2,15 +2,14 @@
 //! the containers have to be listed anew, and what the journal records is a hint.
 
 use std::io::{ErrorKind, Read};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::docker::client::{Call, Client};
 use crate::docker::event_journal::Journal;
-use crate::http_client::unix_agent;
-use crate::model::url;
+use crate::docker::refusals::Refusals;
+use crate::model::docker_host::DockerHost;
 use crate::outside::Clock;
 
 /// Events after which containers may differ; `kill` is for the journal only. `remove` is Podman's
@@ -25,11 +24,14 @@ const BACKWARDS: i64 = 600;
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Silent reads before a ping: a frozen engine leaves the stream open and silent.
 const SILENT_READS_MAX: u32 = 10;
+/// Time in which an engine repeats the events since a given time.
+const REPEATED_AFTER: Duration = Duration::from_secs(3);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What `follow` needs.
 pub(crate) struct Follower<'a> {
-    pub(crate) socket: &'a Path,
+    pub(crate) host: &'a DockerHost,
+    pub(crate) refusals: &'a Arc<Refusals>,
     pub(crate) journal: &'a Mutex<Journal>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) stop: &'a AtomicBool,
@@ -40,8 +42,14 @@ pub(crate) struct Follower<'a> {
 /// once the stream is open, because events may have been missed before, and for each event that
 /// may change a container.
 pub(crate) fn follow(follower: &Follower) {
-    if read_stream(follower) {
-        journal(follower).lost(follower.clock.now());
+    if !read_stream(follower) {
+        return;
+    }
+    let now = follower.clock.now();
+    match follower.host {
+        DockerHost::Unix(_) => journal(follower).lost(now),
+        // A proxy ends streams that are silent, and may be restarted by itself.
+        DockerHost::Tcp(_) => journal(follower).cut(now),
     }
 }
 
@@ -51,28 +59,17 @@ fn journal<'a>(follower: &Follower<'a>) -> MutexGuard<'a, Journal> {
 
 /// Returns whether the stream was open.
 fn read_stream(follower: &Follower) -> bool {
-    let Follower { socket, wake, .. } = *follower;
-    let client = Client::new(socket);
-    let agent = unix_agent(socket, None, 0);
+    let client = Client::new(follower.host).with_refusals(follower.refusals.clone());
     // Of all containers: the engine cannot be asked for one label or another.
     let filters = format!(r#"{{"type":["container"],"event":{EVENTS}}}"#);
-    let Ok(prefix) = client.prefix(PING_TIMEOUT) else { return false };
     let newest_s = i64::try_from(journal(follower).newest_ns() / 1_000_000_000).unwrap_or(0);
     let since = newest_s.max(follower.clock.wall().0.saturating_sub(BACKWARDS));
-    let mut uri = format!("http://docker{prefix}/events?since={since}&filters=");
-    url::encode(&filters, &mut uri);
-    let request = agent
-        .get(uri)
-        .config()
-        .timeout_recv_response(Some(PING_TIMEOUT))
-        .timeout_per_read(Some(READ_TIMEOUT))
-        .build();
-    let Ok(response) = request.call() else { return false };
-    if response.status() != 200 {
-        return false;
-    }
-    wake();
-    read_events(follower, &client, &mut response.into_body().into_reader());
+    let since = since.to_string();
+    let query = [("since", since.as_str()), ("filters", filters.as_str())];
+    let call = Call { query: &query, ..Call::get("/events") };
+    let Ok(mut events) = client.open(call, (PING_TIMEOUT, READ_TIMEOUT)) else { return false };
+    (follower.wake)();
+    read_events(follower, &client, &mut events);
     true
 }
 
@@ -81,6 +78,7 @@ fn read_events(follower: &Follower, client: &Client, body: &mut dyn Read) {
     let mut silent_reads = 0;
     let mut bytes = [0; 4096];
     let mut line = Vec::new();
+    let begun = follower.clock.now();
     while !follower.stop.load(Ordering::Relaxed) {
         match body.read(&mut bytes) {
             Ok(0) => return,
@@ -92,6 +90,9 @@ fn read_events(follower: &Follower, client: &Client, body: &mut dyn Read) {
             }
             Err(err) if is_timeout(&err) => silent_reads += 1,
             Err(_) => return,
+        }
+        if 0 < silent_reads || REPEATED_AFTER <= follower.clock.now().since(begun) {
+            journal(follower).settle();
         }
         if SILENT_READS_MAX <= silent_reads {
             silent_reads = 0;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
 use crate::model::image::{self, ImageAnswer, ImageRequest, ImageStep};
 use crate::model::url;
 use crate::outside::{Error, Result};

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::docker::Docker;
 use crate::docker::client::Call;
 use crate::docker::labels::LABEL_SERVICE;
+use crate::docker::running_options::{HostPart, ProcessPart};
 use crate::model::running::{Port, Running};
 use crate::outside::Result;
 
@@ -23,6 +24,8 @@ struct RunningRow {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ContainerDetails {
+    #[serde(default)]
+    id: String,
     name: String,
     image: String,
     config: ContainerSettings,
@@ -37,6 +40,8 @@ struct ContainerSettings {
     env: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     user: String,
+    #[serde(flatten)]
+    process: ProcessPart,
     exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -50,6 +55,8 @@ struct HostSettings {
     memory: u64,
     #[serde(default)]
     restart_policy: RestartPolicyName,
+    #[serde(flatten)]
+    rest: HostPart,
 }
 
 #[derive(Default, Deserialize)]
@@ -111,7 +118,7 @@ fn running(
     image: ContainerSettings,
     labels: &BTreeMap<String, String>,
 ) -> Running {
-    let ContainerDetails { name, config, host_config, network_settings, .. } = details;
+    let ContainerDetails { id, name, config, host_config, network_settings, .. } = details;
     let label = |name: &str| labels.get(&format!("com.docker.compose.{name}")).cloned();
     let theirs = image.env.unwrap_or_default();
     let own = config.env.unwrap_or_default().into_iter().filter(|env| !theirs.contains(env));
@@ -146,5 +153,6 @@ fn running(
         restart: word(host_config.restart_policy.name).filter(|name| name != "no"),
         nano_cpus: limit(host_config.nano_cpus),
         memory: limit(host_config.memory),
+        options: host_config.rest.options(&id, config.process, &image.process),
     }
 }

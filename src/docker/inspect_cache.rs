@@ -240,12 +240,12 @@ impl<T: DeserializeOwned> SharedCache<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
     use crate::docker::client::Client;
     use crate::docker::inspect_cache::{CacheEntry, Cached, InspectCache, SharedCache};
+    use crate::model::docker_host::DockerHost;
     use crate::model::time::{Moment, Wall};
     use crate::outside::{Clock, Error, Result};
 
@@ -357,7 +357,7 @@ mod tests {
         let cache = cache(&["a", "gone", "asked"]);
         cache.shared.state().entries.get_mut("asked").unwrap().is_asked = true;
         // Nobody answers there.
-        let client = Arc::new(Client::new(Path::new("/nowhere/docker.sock")));
+        let client = Arc::new(Client::new(&DockerHost::Unix("/nowhere/docker.sock".into())));
         let clock: Arc<dyn Clock> = Arc::new(Still);
         let state_of = |name: &str| {
             let state = cache.shared.state();

@@ -36,6 +36,9 @@ pub(crate) struct Inspected {
     image: String,
     #[serde(default)]
     restart_count: u32,
+    /// Commands that run in it.
+    #[serde(default, rename = "ExecIDs")]
+    exec_ids: Option<Vec<String>>,
     #[serde(default)]
     config: InspectedConfig,
     #[serde(default)]
@@ -150,6 +153,10 @@ impl Inspected {
 
     pub(crate) fn finished_ms(&self) -> Option<u64> {
         milliseconds(&self.state.finished_at)
+    }
+
+    pub(crate) fn exec_ids(&self) -> &[String] {
+        self.exec_ids.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn restarts(&self) -> u32 {

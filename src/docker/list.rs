@@ -15,6 +15,7 @@ use crate::docker::inspected::Inspected;
 use crate::docker::label_sets::labelled;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, ImageLabels, LabelMap, identify};
+use crate::model::docker_host::{DEFAULT_SOCKET, DockerHost};
 use crate::model::replica::{Container, ContainerId, ContainerState, DockerHealth, Ended, Exit};
 use crate::model::service::Adopted;
 use crate::model::stranger::Stranger;
@@ -134,7 +135,7 @@ impl Docker {
         let ids = replicas.iter().map(|(container, _)| container.id.0.as_str());
         let ids = ids.chain(more.iter().copied());
         self.inspected.update(ids, &self.client, &self.clock, DETAILS_MAX);
-        let up_ms = (host_up_ms(), engine_up_ms(self.client.socket()));
+        let up_ms = (host_up_ms(), engine_up_ms(self.client.host()));
         for (container, _) in replicas {
             let has_exited = container.state == ContainerState::Exited;
             match self.inspected.get(&container.id.0) {
@@ -226,8 +227,10 @@ fn host_up_ms() -> u64 {
 }
 
 /// Start time of the engine, in milliseconds since 1970; 0: unknown. At its start it writes its pid
-/// file, by default beside its socket, and creates the socket unless systemd holds it.
-fn engine_up_ms(socket: &Path) -> u64 {
+/// file, by default beside its socket, and creates the socket unless systemd holds it. Behind TCP
+/// it is taken for the engine of this host with Docker's own default.
+fn engine_up_ms(host: &DockerHost) -> u64 {
+    let socket = host.path().unwrap_or(Path::new(DEFAULT_SOCKET));
     let made = [socket.to_path_buf(), socket.with_extension("pid")].map(|path| {
         let written = fs::metadata(path).and_then(|file| file.modified());
         let since = written.ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());

@@ -6,12 +6,20 @@ use crate::model::terminal;
 const LINE_MAX: usize = 300;
 const ALL_MAX: usize = 2000;
 /// Docker's header of each frame: stream number, three zeros, length.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
+
+/// Stands for the lines of a driver that only sends them away, like `none`.
+pub(crate) const UNREADABLE: &str = "(not readable: Docker cannot read back what its logging \
+                                     driver takes; local and json-file can)";
 
 /// The last lines, oldest first. `body` is one raw stream, or frames of two streams.
 pub(crate) fn last_lines(body: &[u8], most: usize) -> Vec<String> {
-    let written = joined(body).unwrap_or_else(|| body.to_vec());
-    let text = String::from_utf8_lossy(&written);
+    lines_of(&joined(body).unwrap_or_else(|| body.to_vec()), most)
+}
+
+/// The same of output without frames.
+pub(super) fn lines_of(written: &[u8], most: usize) -> Vec<String> {
+    let text = String::from_utf8_lossy(written);
     let mut lines = Vec::new();
     let mut room = ALL_MAX;
     for line in text.lines().rev().filter(|line| !line.trim().is_empty()).take(most) {

@@ -1,14 +1,19 @@
-//! `outside::Engine` for Docker, through the Engine API on its Unix socket.
+//! `outside::Engine` for Docker, through the Engine API on its Unix socket or over TCP.
 
-mod preconditions;
+pub(crate) mod preconditions;
+mod agent;
 mod cgroup;
 mod client;
 mod compose_clone;
 mod compose;
 mod create;
+mod exec;
 mod credential_helper;
 mod docker_config;
+mod create_body;
+pub(crate) mod engine_calls;
 pub(crate) mod event_stream;
+mod hook;
 mod inspected;
 mod label_sets;
 mod labels;
@@ -16,12 +21,15 @@ mod listed_labels;
 pub(crate) mod event_journal;
 mod logs;
 mod inspect_cache;
+mod unreachable;
 mod usage;
 mod owner;
 mod pull;
 pub(crate) mod registry_auth;
 mod remove;
+pub(crate) mod refusals;
 mod removed_numbers;
+mod running_options;
 mod list;
 mod image_watch;
 mod inspect_all;
@@ -40,10 +48,11 @@ use crate::docker::docker_config::Registry;
 use crate::docker::event_journal::Journal;
 use crate::docker::inspect_cache::InspectCache;
 use crate::docker::inspected::{ImageInspected, Inspected};
+use crate::docker::refusals::Refusals;
 use crate::docker::registry_auth::{LoginFile, RegistryAuth, RegistryLogins};
 use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
-use crate::model::action::{ActionOutput, Removal};
+use crate::model::action::{ActionOutput, HookRun, Removal};
 use crate::model::config::DockerConfig;
 use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
@@ -76,6 +85,7 @@ pub(crate) struct Docker {
     /// the existing ones can be counted.
     create_locks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     metrics_sink: Option<MetricsSink>,
+    refusals: Arc<Refusals>,
     /// Arguments of the last `list`.
     last_query: Mutex<ListQuery>,
     removed_numbers: Mutex<RemovedNumbers>,
@@ -86,7 +96,7 @@ pub(crate) struct Docker {
 impl Docker {
     pub(crate) fn new(config: &DockerConfig, clock: Arc<dyn Clock>) -> Docker {
         Docker {
-            client: Arc::new(Client::new(&config.socket)),
+            client: Arc::new(Client::new(&config.host)),
             timeout: config.timeout,
             logins: RegistryLogins::new(config.config.as_deref()),
             usage_reader: Mutex::new(UsageReader::new(clock.clone())),
@@ -100,14 +110,22 @@ impl Docker {
             node: Mutex::default(),
             clock,
             metrics_sink: None,
+            refusals: Arc::default(),
         }
     }
 
-    /// Reports every call to `metrics_sink`.
-    pub(crate) fn with_metrics(self, metrics_sink: MetricsSink) -> Docker {
-        let client = Client::new(self.client.socket());
-        let client = Arc::new(client.with_metrics(self.clock.clone(), metrics_sink.clone()));
-        Docker { client, metrics_sink: Some(metrics_sink), ..self }
+    /// Reports every call to `metrics_sink`, and calls that a proxy refuses to `refusals`.
+    pub(crate) fn reporting(self, metrics_sink: MetricsSink, refusals: Refusals) -> Docker {
+        let refusals = Arc::new(refusals);
+        let client = Client::new(self.client.host())
+            .with_metrics(self.clock.clone(), metrics_sink.clone())
+            .with_refusals(refusals.clone());
+        Docker { client: Arc::new(client), metrics_sink: Some(metrics_sink), refusals, ..self }
+    }
+
+    /// What a follower of the event stream reports to.
+    pub(crate) fn refusals(&self) -> Arc<Refusals> {
+        self.refusals.clone()
     }
 
     fn look_timeout(&self) -> Duration {
@@ -257,7 +275,11 @@ impl Engine for Docker {
         let tail = lines.to_string();
         let query = [("stdout", "true"), ("stderr", "true"), ("tail", tail.as_str())];
         let call = Call { query: &query, longest: LOGS_MAX, ..Call::get(&path) };
-        let answer = self.client.call(call, within.min(self.timeout))?.ok()?;
+        let answer = self.client.call(call, within.min(self.timeout))?;
+        if answer.status == 501 {
+            return Ok(vec![logs::UNREADABLE.to_owned()]);
+        }
+        let answer = answer.ok()?;
         Ok(logs::last_lines(answer.body(), lines))
     }
 
@@ -271,5 +293,9 @@ impl Engine for Docker {
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {
         self.remove_replica(removal)
+    }
+
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput> {
+        self.run_after_ready(run)
     }
 }

@@ -1,42 +1,46 @@
 //! Questions of the preflight checks: permissions, networks and images. Changes nothing.
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::{ApiResponse, Call};
+use crate::docker::engine_calls::{ENGINE_CALLS, EngineCall};
 use crate::docker::inspected::ImageInspected;
+use crate::model::config::Config;
 use crate::model::url;
-use crate::outside::Result;
+use crate::outside::{Error, Result};
 
-/// An id that no container and no service has.
-const ABSENT_ID: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// A call that does not reach Docker.
+pub(crate) struct RefusedCall {
+    pub(crate) call: &'static EngineCall,
+    pub(crate) status: u16,
+}
 
 impl Docker {
-    /// The calls that a start needs and that are forbidden, for instance by a proxy that allows
-    /// reading only. The calls made here change nothing: they name an absent id, or their body is
-    /// invalid JSON.
-    pub(crate) fn denied(&self, of_swarm: bool) -> Result<Vec<String>> {
-        let start = format!("/containers/{ABSENT_ID}/start");
-        let remove = format!("/containers/{ABSENT_ID}");
-        let update = format!("/services/{ABSENT_ID}/update");
-        const UNREADABLE: Option<&[u8]> = Some(b"{");
-        let calls = if of_swarm {
-            vec![(Method::Post, update.as_str(), "POST /services/ID/update", UNREADABLE)]
-        } else {
-            vec![
-                (Method::Post, "/containers/create", "POST /containers/create", UNREADABLE),
-                (Method::Post, start.as_str(), "POST /containers/ID/start", None),
-                (Method::Delete, remove.as_str(), "DELETE /containers/ID", None),
-            ]
-        };
-        let mut denied = Vec::new();
-        for (method, path, words, body) in calls {
-            let query: &[_] = if of_swarm { &[("version", "1")] } else { &[] };
-            let call = Call { method, body, query, ..Call::get(path) };
-            let answer = self.client.call(call, self.look_timeout())?;
-            if answer.is_denied() {
-                denied.push(format!("{words}: {}", answer.status));
+    /// Calls that this config needs and that are refused, for instance by a proxy that allows
+    /// reading only. Each is tried in the form that changes nothing.
+    pub(crate) fn refused_calls(&self, config: &Config) -> Result<Vec<RefusedCall>> {
+        let mut refused = Vec::new();
+        for row in ENGINE_CALLS.iter().filter(|call| call.need.applies(config)) {
+            let answer = self.try_harmless(row)?;
+            let is_of_docker = match answer.status {
+                502..=504 if !answer.is_error_of_docker() => {
+                    return Err(Error::new("a proxy answers, but Docker behind it does not"));
+                }
+                400.. => answer.is_error_of_docker(),
+                _ => true,
+            };
+            if answer.is_refused() || !is_of_docker {
+                refused.push(RefusedCall { call: row, status: answer.status });
             }
         }
-        Ok(denied)
+        Ok(refused)
+    }
+
+    fn try_harmless(&self, row: &EngineCall) -> Result<ApiResponse> {
+        let path = row.harmless_path();
+        let query = row.harmless.query;
+        let body = row.harmless.body.map(str::as_bytes);
+        let call = Call { method: row.method, query, body, ..Call::get(&path) };
+        self.client.call(call, self.look_timeout())
     }
 
     /// By name or id.

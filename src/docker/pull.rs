@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX, Method};
+use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX};
+use crate::docker::engine_calls::Method;
 use crate::docker::event_stream::is_timeout;
 use crate::docker::registry_auth::RegistryAuth;
 use crate::model::image::repository;
@@ -49,7 +50,8 @@ pub(crate) fn pull(
         registry_auth: auth.header.as_ref(),
         ..Call::get("/images/create")
     };
-    let stream = client.open(call, SILENCE_MAX).map_err(|err| failed(&err.to_string()))?;
+    let stream = client.open(call, (SILENCE_MAX, SILENCE_MAX));
+    let stream = stream.map_err(|err| failed(&err.to_string()))?;
     let mut lines = BufReader::new(stream);
     let begun = clock.now();
     let mut progress = PullProgress::default();

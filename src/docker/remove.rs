@@ -3,7 +3,8 @@
 use std::sync::PoisonError;
 
 use crate::docker::Docker;
-use crate::docker::client::{Call, Method};
+use crate::docker::client::Call;
+use crate::docker::engine_calls::Method;
 use crate::docker::inspected::Inspected;
 use crate::docker::labels::LABEL_SERVICE;
 use crate::docker::owner::{Facts, Identity, LabelMap, identify};
@@ -37,11 +38,13 @@ impl Docker {
             )));
         };
         if found.is_paused() {
-            // Stopping a paused container may hang in the engine.
+            // Stopping a paused container may hang in the engine, and it takes no commands.
             let path = format!("/containers/{}/unpause", id.0);
             let call = Call { method: Method::Post, ..Call::get(&path) };
             self.client.call(call, self.timeout)?;
         }
+        let (found, failure) = self.run_before_stop(removal, found)?;
+        let Some(found) = found else { return Ok(ActionOutput::Unchanged) };
         let path = format!("/containers/{}/stop", id.0);
         // Docker takes whole seconds; 0 would kill the container at once.
         let seconds = removal.stop_timeout.as_millis().div_ceil(1000).to_string();
@@ -56,7 +59,7 @@ impl Docker {
             let mut removed = self.removed_numbers.lock().unwrap_or_else(PoisonError::into_inner);
             found.labels().into_iter().for_each(|labels| removed.note(labels));
         }
-        Ok(ActionOutput::Changed)
+        Ok(failure.map_or(ActionOutput::Changed, ActionOutput::HookFailed))
     }
 
     /// By labels only, whatever its name: the decision was about this id.

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::docker::Docker;
-use crate::docker::client::{ApiResponse, Call, Method};
+use crate::docker::client::{ApiResponse, Call};
+use crate::docker::engine_calls::Method;
 use crate::model::action::ActionOutput;
 use crate::model::replica::ContainerId;
 use crate::model::swarm::{Swarm, SwarmNode, SwarmSeen, Task, TaskState};

@@ -26,6 +26,7 @@ pub(crate) struct UsageReader {
 }
 
 struct UsageFiles {
+    id: ContainerId,
     pid: u32,
     cpu: LazyFiles<CpuFile>,
     memory: LazyFiles<MemoryFiles>,
@@ -80,7 +81,9 @@ impl UsageReader {
         let mut usages = BTreeMap::new();
         for ask in of {
             let known = self.known.remove(&ask.id);
-            let Some(new) = shown(&ask.id).and_then(|inspected| UsageFiles::of(&inspected)) else {
+            let Some(new) =
+                shown(&ask.id).and_then(|inspected| UsageFiles::of(&ask.id, &inspected))
+            else {
                 continue;
             };
             let mut meter = match known.filter(|known| known.pid == new.pid) {
@@ -107,7 +110,7 @@ impl UsageReader {
         let mut counters = BTreeMap::new();
         for id in of {
             if !self.known.contains_key(id)
-                && let Some(new) = shown(id).and_then(|inspected| UsageFiles::of(&inspected))
+                && let Some(new) = shown(id).and_then(|inspected| UsageFiles::of(id, &inspected))
             {
                 self.known.insert(id.clone(), new);
             }
@@ -133,8 +136,9 @@ fn memory_of(meminfo: &str) -> Option<HostMemory> {
 }
 
 impl UsageFiles {
-    fn of(inspected: &Inspected) -> Option<UsageFiles> {
+    fn of(id: &ContainerId, inspected: &Inspected) -> Option<UsageFiles> {
         Some(UsageFiles {
+            id: id.clone(),
             pid: inspected.pid()?,
             cpu: LazyFiles::NotYet,
             memory: LazyFiles::NotYet,
@@ -151,18 +155,17 @@ impl UsageFiles {
     ) -> Result<Usage, Gone> {
         let mut usage = Usage { cpu: self.read_cpu(clock)?, memory: None };
         if memory {
-            let pid = self.pid;
+            let open = || MemoryFiles::open(self.pid, &self.id).ok();
             let read_memory = |files: &MemoryFiles| files.read().ok();
-            let used = self.memory.read(|| MemoryFiles::open(pid).ok(), read_memory)?;
+            let used = self.memory.read(open, read_memory)?;
             usage.memory = self.memory_use(used, host_memory);
         }
         Ok(usage)
     }
 
     fn read_cpu(&mut self, clock: &dyn Clock) -> Result<Option<CpuCounter>, Gone> {
-        let pid = self.pid;
         let read = |file: &CpuFile| file.read().ok();
-        let used_ns = self.cpu.read(|| CpuFile::open(pid).ok(), read)?;
+        let used_ns = self.cpu.read(|| CpuFile::open(self.pid, &self.id).ok(), read)?;
         Ok(used_ns.map(|used_ns| CpuCounter {
             used_ns,
             read_ns: clock.now().0.saturating_mul(1_000_000),

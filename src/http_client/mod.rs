@@ -13,6 +13,7 @@ pub(crate) mod tls;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::config::Config;
@@ -21,6 +22,9 @@ use crate::http_client::connect::{TcpConnector, UnixConnector};
 use crate::http_client::resolver::{DeadlineResolver, FixedResolver};
 use crate::http_client::tls::Tls;
 
+/// A connection that was idle for longer is not used again: proxies close idle ones after 10 s or
+/// later, and a request that begins at that moment is lost.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(5);
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// Connects to any host by TCP, anew for each request. `body_max` is the limit for an answer
@@ -41,6 +45,12 @@ pub(crate) fn fixed_agent(
 ) -> Agent {
     let connector = TcpConnector { body_max, tls: tls.cloned() };
     Agent::with_parts(agent_config(idle_max, tls), connector, FixedResolver(to))
+}
+
+/// Connects to Docker's API over TCP. The arguments are as in [`fixed_agent`].
+pub(crate) fn docker_tcp_agent(body_max: Option<u64>, idle_max: usize, tls: Option<&Tls>) -> Agent {
+    let connector = TcpConnector { body_max, tls: tls.cloned() };
+    Agent::with_parts(agent_config(idle_max, tls), connector, DeadlineResolver::default())
 }
 
 /// Connects to this socket, whatever host the address of a request names. `body_max` and
@@ -64,6 +74,7 @@ fn agent_config(idle_max: usize, tls: Option<&Tls>) -> Config {
         .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
         .input_buffer_size(16 << 10)
         .output_buffer_size(8 << 10)
+        .max_idle_age(IDLE_AGE_MAX)
         .max_idle_connections(idle_max)
         .max_idle_connections_per_host(idle_max)
         .build()

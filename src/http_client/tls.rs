@@ -120,19 +120,24 @@ fn check_pair(chain: &[Certificate], key: &str) -> Result<(), String> {
 
 /// What is wrong with the TLS of a server, and what to do; `None` if the error is another.
 pub(crate) fn fault(err: &io::Error) -> Option<String> {
+    let trust = "set ca_file to the certificate of its CA";
+    fault_with(err, trust, "use http:// or its port for TLS")
+}
+
+/// The same with one's own words for how to trust a CA, and how to do without TLS.
+pub(crate) fn fault_with(err: &io::Error, trust: &str, without: &str) -> Option<String> {
     let inner = err.get_ref()?;
     let tls = inner.downcast_ref::<rustls::Error>().or_else(|| inner.source()?.downcast_ref())?;
     Some(match tls {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "no trusted CA signed the server's certificate; set ca_file to the certificate of its \
-             CA"
-            .to_owned()
+            format!("no trusted CA signed the server's certificate; {trust}")
         }
         // A CA that was made anew under the same name has another key.
         rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
-            "the server's certificate is not signed by the CA in ca_file, which has the same name; \
-             set ca_file to the certificate of its CA"
-                .to_owned()
+            format!(
+                "the server's certificate is not signed by the CA that is set, which has the same \
+                 name; {trust}"
+            )
         }
         rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
@@ -141,7 +146,7 @@ pub(crate) fn fault(err: &io::Error) -> Option<String> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "the server's certificate is for another name; use a name that it has".to_owned(),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the server does not speak TLS on this port; use http:// or its port for TLS".to_owned()
+            format!("the server does not speak TLS on this port; {without}")
         }
         rustls::Error::InvalidCertificate(why) if why.to_string().contains("CaUsedAsEndEntity") => {
             "the server shows the certificate of a CA, as `openssl req -x509` makes it; make it \

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::hooks::{HookCommand, HookFailure};
 use crate::model::proxy::Routes;
 use crate::model::replica::{AdminState, ContainerId};
 use crate::model::service::Service;
@@ -19,6 +20,8 @@ pub(crate) enum Action {
         most: u32,
     },
     Remove(Removal),
+    /// Runs the hook `after_ready`.
+    RunHook(HookRun),
     /// Sets the replicas of a Swarm service, if it still has `from`.
     Resize {
         service: String,
@@ -56,10 +59,23 @@ pub(crate) struct Removal {
     pub(crate) is_paused: bool,
     /// As `Container` has it.
     pub(crate) started: Option<u64>,
+    /// Runs before it is stopped, if its process runs.
+    pub(crate) before_stop: Option<HookCommand>,
     pub(crate) stop_timeout: Duration,
     /// The error of its health check, or how it exited; `None` when it is removed for another
     /// reason.
     pub(crate) ill: Option<String>,
+}
+
+/// The hook `after_ready` of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HookRun {
+    pub(crate) service: String,
+    pub(crate) number: u32,
+    pub(crate) id: ContainerId,
+    /// As `Container` has it. In a later run of the container the command is not run.
+    pub(crate) started: Option<u64>,
+    pub(crate) hook: HookCommand,
 }
 
 /// The admin state to set on one server of HAProxy.
@@ -78,6 +94,8 @@ pub(crate) enum Claim {
         number: u32,
     },
     Container(ContainerId),
+    /// The hook of a container: what else is done to the container does not wait for it.
+    Hook(ContainerId),
     /// The number of a Swarm service.
     SwarmCount(String),
     Proxy,
@@ -89,6 +107,7 @@ impl Action {
         match self {
             Action::Start { service, number, .. } => Some((service, *number)),
             Action::Remove(_)
+            | Action::RunHook(_)
             | Action::Resize { .. }
             | Action::Reload { .. }
             | Action::UpdateServers { .. }
@@ -103,6 +122,7 @@ impl Action {
                 Claim::Start { service: service.name.as_str().to_owned(), number: *number }
             }
             Action::Remove(removal) => Claim::Container(removal.id.clone()),
+            Action::RunHook(run) => Claim::Hook(run.id.clone()),
             Action::Resize { service, .. } => Claim::SwarmCount(service.clone()),
             Action::Reload { .. }
             | Action::UpdateServers { .. }
@@ -118,6 +138,9 @@ impl fmt::Display for Action {
             Action::Start { service, number, .. } => write!(f, "start {}-{number}", service.name),
             Action::Remove(Removal { service, number, .. }) => {
                 write!(f, "remove {service}-{number}")
+            }
+            Action::RunHook(HookRun { service, number, .. }) => {
+                write!(f, "run hook after_ready of {service}-{number}")
             }
             Action::Resize { service, from, to, .. } => write!(f, "resize {service} {from}->{to}"),
             Action::Reload { .. } => write!(f, "reload haproxy"),
@@ -147,6 +170,8 @@ pub(crate) enum ActionOutput {
     Started(ContainerId),
     /// It was in the desired state already.
     Unchanged,
+    /// All was done, but the hook failed.
+    HookFailed(HookFailure),
 }
 
 /// Why an action failed, as text for the operator.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::docker_host::DockerHost;
 use crate::model::front_door::FrontDoor;
 use crate::model::notification::Webhook;
 use crate::model::replica::Container;
@@ -68,7 +69,9 @@ pub(crate) struct Api {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DockerConfig {
-    pub(crate) socket: PathBuf,
+    pub(crate) host: DockerHost,
+    /// Whether $DOCKER_HOST named it.
+    pub(crate) is_from_environment: bool,
     /// The longest any one call may take.
     pub(crate) timeout: Duration,
     /// The file with the credentials for registries. `None`: the first default that exists.

@@ -48,6 +48,8 @@ pub(crate) struct ReplicaSample {
     pub(crate) weight: SampleClass,
     pub(crate) cpu: Load,
     pub(crate) memory: Load,
+    /// Its hook `after_ready` has not succeeded yet.
+    pub(crate) awaits_hook: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

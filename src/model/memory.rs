@@ -78,6 +78,8 @@ pub(crate) struct KnownReplica {
     pub(crate) run: Option<u64>,
     /// The run that passed its health check, or that was first observed.
     pub(crate) proven: Option<u64>,
+    /// This run was not ready yet, so that its hook `after_ready` is due. Only where there is one.
+    pub(crate) is_unready: bool,
     pub(crate) restarts: u32,
     /// Since when its owner has it stopped or paused. That was reported.
     pub(crate) away: Option<Moment>,

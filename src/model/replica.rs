@@ -152,6 +152,8 @@ pub(crate) enum Health {
     Unknown,
     /// It never passed so far, and may still.
     Starting,
+    /// It passed, and its hook `after_ready` has not succeeded yet.
+    AwaitsHook,
     Healthy,
     /// `error` is why it failed last.
     Unhealthy {

@@ -1,5 +1,7 @@
 //! A container of anybody's that runs, as far as another could be made from it.
 
+use crate::model::container_options::ContainerOptions;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) name: String,
@@ -17,6 +19,7 @@ pub(crate) struct Running {
     pub(crate) restart: Option<String>,
     pub(crate) nano_cpus: Option<u64>,
     pub(crate) memory: Option<u64>,
+    pub(crate) options: ContainerOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::model::behavior::Behavior;
 use crate::model::bounds::Bounds;
+use crate::model::container_options::ContainerOptions;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
+use crate::model::hooks::Hooks;
 use crate::model::image::{ImagePin, ImageUpdates};
 use crate::model::metric::Metric;
 use crate::model::route::HttpRoute;
@@ -133,6 +135,7 @@ pub(crate) struct ContainerSpec {
     /// As in Docker: `name`, `uid` or `uid:gid`. `None`: the image's own.
     pub(crate) user: Option<String>,
     pub(crate) restart: Restart,
+    pub(crate) options: ContainerOptions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +249,8 @@ pub(crate) struct Service {
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,
     pub(crate) sleep: SleepPolicy,
+    /// No part of the spec: a change of them replaces no replica.
+    pub(crate) hooks: Hooks,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -288,6 +293,7 @@ impl ContainerSpec {
             Restart::UnlessStopped => put("restart", "unless-stopped"),
             Restart::OnFailure(most) => put("restart", &format!("on-failure:{most}")),
         }
+        self.options.parts(&mut put);
         text
     }
 
@@ -314,6 +320,7 @@ impl ContainerSpec {
             labels: BTreeMap::new(),
             user: None,
             restart: Restart::No,
+            options: ContainerOptions::default(),
         }
     }
 }
@@ -345,6 +352,7 @@ impl Service {
             retry: Retry::default(),
             policy: TrafficPolicy::default(),
             sleep: SleepPolicy::default(),
+            hooks: Hooks::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }
@@ -398,6 +406,7 @@ pub(crate) fn replica_name(service: &str, number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use crate::model::bounds::Bounds;
+    use crate::model::container_options::ContainerOptions;
     use crate::model::schedule::Timetable;
     use crate::model::secret::Secret;
     use crate::model::service::{ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
@@ -406,6 +415,8 @@ mod tests {
     fn a_spec_has_one_hash_for_ever_and_another_after_any_change() {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let plain = || ContainerSpec::new(Origin::Image("web:1".to_owned()));
+        let none = ContainerOptions::default;
+        let with = |options| ContainerSpec { options, ..plain() };
         let variable = |value: &str| [("A".to_owned(), Secret::new(value.to_owned()))].into();
         let label = |value: &str| [("a".to_owned(), value.to_owned())].into();
         let compose = |project: &str, service: &str| Origin::Compose {
@@ -432,6 +443,16 @@ mod tests {
             ContainerSpec { restart: Restart::Always, ..plain() },
             ContainerSpec { restart: Restart::OnFailure(0), ..plain() },
             ContainerSpec { restart: Restart::OnFailure(1), ..plain() },
+            with(ContainerOptions { entrypoint: Some(Vec::new()), ..none() }),
+            with(ContainerOptions { entrypoint: Some(texts(&["a", "b"])), ..none() }),
+            with(ContainerOptions { entrypoint: Some(texts(&["a b"])), ..none() }),
+            with(ContainerOptions { init: Some(true), ..none() }),
+            with(ContainerOptions { init: Some(false), ..none() }),
+            with(ContainerOptions { read_only: true, ..none() }),
+            with(ContainerOptions { hostname: Some("a".to_owned()), ..none() }),
+            with(ContainerOptions { cap_add: ["A".to_owned()].into(), ..none() }),
+            with(ContainerOptions { cap_drop: ["A".to_owned()].into(), ..none() }),
+            with(ContainerOptions { shm_size: Some(1), ..none() }),
         ];
         let hash = |spec: &ContainerSpec, port| {
             let name = ServiceName::new("web").unwrap();

@@ -192,6 +192,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) restarts: u32,
     /// Whether its health check passes. `None`: not known yet.
     pub(crate) is_healthy: Option<bool>,
+    /// It passed its health check, and its hook `after_ready` has not succeeded yet.
+    pub(crate) awaits_hook: bool,
     pub(crate) drain: Option<DrainStatus>,
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::hooks::Hooks;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
@@ -259,7 +260,9 @@ pub(crate) fn targets(
         let address = address.filter(|_| container.state == ContainerState::Running)?;
         let name = service.replica_name(container.number);
         let server = proxy.and_then(|p| p.server(service.name.as_str(), &name));
-        let is_proven = !is_unproven(memory, container);
+        let is_proven = !is_unproven(memory, service, container);
+        let is_served = is_proven && server.is_some_and(|server| server.address == address);
+        let own = memory.services.get(service.name.as_str());
         Some(ProbeTarget {
             id: container.id.clone(),
             number: container.number,
@@ -267,7 +270,12 @@ pub(crate) fn targets(
             service: service.clone(),
             docker_health: container.docker_health.clone(),
             is_awaited: is_awaited(memory, service),
-            is_served: is_proven && server.is_some_and(|server| server.address == address),
+            is_served,
+            after_ready: hooks(memory, service, container)
+                .after_ready()
+                .filter(|_| !config.dry_run),
+            was_ready: was_ready(memory, container).unwrap_or(is_served),
+            is_leaving: own.is_some_and(|own| own.drains.contains_key(&container.id)),
         })
     };
     containers.iter().filter_map(target).collect()
@@ -278,8 +286,27 @@ fn is_awaited(memory: &Memory, service: &Service) -> bool {
     memory.is_some_and(|memory| memory.sleep.waking().is_some())
 }
 
-/// It was started anew since it passed its health check.
-fn is_unproven(memory: &Memory, container: &Container) -> bool {
+fn hooks<'a>(memory: &'a Memory, service: &'a Service, container: &Container) -> &'a Hooks {
+    let own = memory.services.get(service.name.as_str());
+    own.map_or(&service.hooks, |own| own.rollout.hooks(service, container.spec.as_deref()))
+}
+
+/// Whether it was ready in this run of the container. `None`: the service was never observed.
+fn was_ready(memory: &Memory, container: &Container) -> Option<bool> {
+    let service = memory.services.get(&container.service)?;
+    let Some(known) = service.known.get(&container.id) else {
+        return (!service.known.is_empty()).then_some(false);
+    };
+    let is_other = known.run.zip(container.started).is_some_and(|(before, now)| before != now);
+    Some(!known.is_unready && !is_other)
+}
+
+/// It was started anew since it passed its health check, or its hook `after_ready` is due.
+fn is_unproven(memory: &Memory, service: &Service, container: &Container) -> bool {
+    let has_hook = !hooks(memory, service, container).after_ready.is_empty();
+    if has_hook && was_ready(memory, container) == Some(false) {
+        return true;
+    }
     let service = memory.services.get(&container.service);
     let known = service.and_then(|service| service.known.get(&container.id));
     let runs = known.and_then(|known| known.proven).zip(container.started);
@@ -309,7 +336,7 @@ fn ready(
         let server =
             proxy.and_then(|p| p.server(c.service.as_str(), &service.replica_name(c.number)));
         let is_served = server.is_some_and(|server| Some(server.address) == address)
-            && !is_unproven(known.memory, c);
+            && !is_unproven(known.memory, service, c);
         is_served || probed_health(known.probed, &c.id, address, c.started) == Some(Health::Healthy)
     };
     containers.iter().filter(ready).map(|c| c.id.clone()).collect()
@@ -400,7 +427,11 @@ impl View<'_> {
         replicas.sort_by_key(|r| r.number);
         let started = |claim: &Claim| match claim {
             Claim::Start { service, number } if service == name => Some(*number),
-            Claim::Start { .. } | Claim::Container(_) | Claim::SwarmCount(_) | Claim::Proxy => None,
+            Claim::Start { .. }
+            | Claim::Container(_)
+            | Claim::Hook(_)
+            | Claim::SwarmCount(_)
+            | Claim::Proxy => None,
         };
         let mut starting: Vec<u32> = self.known.claims.iter().filter_map(started).collect();
         // A container that was just started is listed at the next tick.
@@ -513,7 +544,7 @@ impl View<'_> {
             copies: self.copies(service, address),
             busy: self.known.claims.contains(&Claim::Container(container.id.clone())),
             is_held: self.is_held(container),
-            is_unproven: is_unproven(self.known.memory, container),
+            is_unproven: is_unproven(self.known.memory, service, container),
             unchecked_s: container.unchecked_s(service),
         }
     }

@@ -1,25 +1,23 @@
 //! Checks against the running host, of a valid config: whether Docker answers, images exist, and
 //! HAProxy accepts the generated config. Changes nothing.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use std::{env, process, thread};
+use std::{env, process};
 
 use crate::clock::SystemClock;
-use crate::config::labels::{self, Resolution};
+use crate::config::labels::Resolution;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::config::{Config, ProxyMode};
-use crate::model::label_set::LabelSet;
 use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
-use crate::outside::{Clock, Engine, Error, ListQuery, Listing, Result};
+use crate::outside::{Clock, Engine, Error, Result};
+use crate::preflight::docker_access::{self, Access, Obstacle, labelled};
 use crate::preflight::{registries, version};
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
@@ -34,31 +32,13 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     let clock = Arc::new(SystemClock::new());
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let (Resolution { config, verdicts, .. }, listed) = labelled(config, &*engine);
-    let config = &config;
-    found.extend(verdicts.into_iter().flat_map(|verdict| verdict.errors).map(trouble));
-    match listed {
-        Err(err) => found.push(trouble(format!("docker: {err}"))),
-        Ok(_) => {
-            let warning = |message| HostProblem { message, is_warning: true };
-            found.extend(
-                changes(config, &engine)
-                    .into_iter()
-                    .map(|message| trouble(format!("docker: {message}; {CHANGES_REMEDY}"))),
-            );
-            found.extend(images(config, &engine).into_iter().map(warning));
-            let of_logins = registries::examine(config, &engine).problems.into_iter();
-            found.extend(of_logins.map(|found| HostProblem {
-                message: format!("docker.config: {}", found.message),
-                is_warning: found.is_warning,
-            }));
-            found.extend(networks(config, &engine).into_iter().map(trouble));
-            found.extend(sources(config, &engine).into_iter().map(warning));
-            found.extend(ports(config, &engine).into_iter().map(warning));
-            let named =
-                |f: HostProblem| HostProblem { message: format!("swarm: {}", f.message), ..f };
-            found.extend(swarm(config, &*engine).into_iter().map(named));
-        }
+    let docker = Access::try_all(config, &engine);
+    let Resolution { config, verdicts, .. } = &docker.resolution;
+    let errors = verdicts.iter().flat_map(|verdict| &verdict.errors);
+    found.extend(errors.cloned().map(trouble));
+    match &docker.listed {
+        Err(err) if !docker.answers() => found.push(trouble(format!("docker: {err}"))),
+        Ok(_) | Err(_) => found.extend(of_docker(config, &engine, &docker)),
     }
     found.extend(unwakeable(config, &*clock));
     if config.fixed.proxy.mode == ProxyMode::None {
@@ -67,6 +47,39 @@ pub(crate) fn look(config: &Config) -> Vec<HostProblem> {
     let proxy = Haproxy::new(&config.fixed.proxy, clock, engine);
     let refused = refused(config, &proxy).into_iter();
     found.extend(refused.map(|err| trouble(format!("load_balancer: {err}"))));
+    found
+}
+
+/// What Docker tells of itself, and of what the config names.
+fn of_docker(config: &Config, engine: &Docker, docker: &Access) -> Vec<HostProblem> {
+    let trouble = |message| HostProblem { message, is_warning: false };
+    let warning = |message| HostProblem { message, is_warning: true };
+    let refused = docker.refused.iter();
+    let elsewhere = docker_access::elsewhere(config, engine).filter(|_| docker.may("info"));
+    let mut found: Vec<HostProblem> = refused
+        .chain(elsewhere.iter())
+        .map(|Obstacle { message, remedy, is_warning }| HostProblem {
+            message: format!("docker: {message}; {remedy}"),
+            is_warning: *is_warning,
+        })
+        .collect();
+    if docker.may("image") {
+        found.extend(images(config, engine).into_iter().map(warning));
+        found.extend(ports(config, engine).into_iter().map(warning));
+    }
+    let of_logins = registries::examine(config, engine).problems.into_iter();
+    found.extend(of_logins.map(|found| HostProblem {
+        message: format!("docker.config: {}", found.message),
+        is_warning: found.is_warning,
+    }));
+    if docker.may("network") {
+        found.extend(networks(config, engine).into_iter().map(trouble));
+    }
+    found.extend(sources(config, engine).into_iter().map(warning));
+    if docker.may_swarm() {
+        let named = |f: HostProblem| HostProblem { message: format!("swarm: {}", f.message), ..f };
+        found.extend(swarm(config, engine).into_iter().map(named));
+    }
     found
 }
 
@@ -84,42 +97,11 @@ fn unwakeable(config: &Config, clock: &dyn Clock) -> Option<HostProblem> {
     Some(HostProblem { message, is_warning: true })
 }
 
-/// Too many labels are refused whatever else is known.
-fn is_awaited(set: &LabelSet) -> bool {
-    set.facts.is_none() && !set.is_cut
-}
-
-/// Lists until every container with labels was inspected, at most.
-const INSPECTS_MAX: usize = 20;
-/// Between two of them.
-const INSPECT_PAUSE: Duration = Duration::from_millis(100);
-
 /// The config with the services that labels configure. Fails if the engine does not answer.
 pub(crate) fn effective(config: &Config) -> Result<Config> {
     let engine = Docker::new(&config.fixed.docker, Arc::new(SystemClock::new()));
     let (resolution, listed) = labelled(config, &engine);
     listed.map(|_| resolution.config)
-}
-
-/// The config with the services that labels configure, and every container that is a replica.
-pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Result<Listing>) {
-    let query = |config: &Config| ListQuery::of(config, BTreeSet::new());
-    let mut listed = engine.list(&query(config));
-    for _ in 0..INSPECTS_MAX {
-        match &listed {
-            Ok(listing) if listing.label_sets.iter().any(is_awaited) => {
-                thread::park_timeout(INSPECT_PAUSE);
-                listed = engine.list(&query(config));
-            }
-            Ok(_) | Err(_) => break,
-        }
-    }
-    let sets = listed.as_ref().map(|listed| listed.label_sets.as_slice()).unwrap_or_default();
-    let known: Vec<LabelSet> = sets.iter().filter(|set| !is_awaited(set)).cloned().collect();
-    let resolution = labels::resolve(config, &known, &[]);
-    let is_same = resolution.config.services.len() == config.services.len();
-    let listed = if is_same { listed } else { engine.list(&query(&resolution.config)) };
-    (resolution, listed)
 }
 
 /// Running containers that are not ours, for `plimsoll init`.
@@ -147,28 +129,6 @@ pub(super) fn images(config: &Config, engine: &Docker) -> Vec<String> {
             Ok(true) => (),
             Ok(false) => found.push(format!("{key}: {image} is absent and will be pulled")),
             Err(err) => found.push(format!("{key}: {err}")),
-        }
-    }
-    found
-}
-
-/// What to do about `changes`.
-pub(super) const CHANGES_REMEDY: &str = "a proxy before Docker has to let POST and DELETE through; \
-    or name Docker's own socket in docker.socket";
-
-/// Calls that Docker would never see.
-pub(super) fn changes(config: &Config, engine: &Docker) -> Vec<String> {
-    let runs_here = config.services.values().any(|service| service.runs == Platform::Docker);
-    let kinds = [(false, runs_here), (true, !config.of_swarm().is_empty())];
-    let mut found = Vec::new();
-    for (of_swarm, _) in kinds.into_iter().filter(|(_, is_used)| *is_used) {
-        match engine.denied(of_swarm) {
-            Ok(denied) if denied.is_empty() => (),
-            Ok(denied) => found.push(format!(
-                "it allows reading but no changes: a proxy or a plugin refuses {}",
-                denied.join(", ")
-            )),
-            Err(err) => found.push(err.to_string()),
         }
     }
     found

@@ -4,6 +4,7 @@
 pub(crate) mod folders;
 pub(crate) mod live;
 pub(crate) mod lock;
+mod docker_access;
 mod places;
 mod programs;
 mod registries;
@@ -21,12 +22,14 @@ use crate::config::labels::Resolution;
 use crate::docker::Docker;
 use crate::haproxy::{Haproxy, certificate_files};
 use crate::model::config::{Config, ProxyMode};
+use crate::model::docker_host::DockerHost;
 use crate::model::replica::{Container, ContainerState};
 use crate::model::time::Wall;
 use crate::model::units::plural;
 use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Net};
+use crate::preflight::docker_access::{Access, Obstacle};
 use crate::preflight::live::HostProblem;
 use crate::preflight::registries::LoginProblem;
 use crate::unix;
@@ -106,28 +109,20 @@ pub(crate) fn examine(loaded: &Loaded, is_absent: bool, config: Option<&Config>)
 fn examine_host(config: &Config, clock: &Arc<SystemClock>) -> Vec<Finding> {
     let mut found = Vec::new();
     let engine = Arc::new(Docker::new(&config.fixed.docker, clock.clone()));
-    let (config, listed) = live::labelled(config, &*engine);
-    let Resolution { config, verdicts, .. } = &config;
-    match &listed {
-        Ok(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
-        Err(err) => found.push(
-            Finding::fails("docker", err.to_string())
-                .remedy("start Docker, or run this as root or as a member of group docker"),
-        ),
+    let docker = Access::try_all(config, &engine);
+    let Resolution { config, verdicts, .. } = &docker.resolution;
+    match &docker.listed {
+        Err(err) if !docker.answers() => {
+            found.push(Finding::fails("docker", err.to_string()).remedy(unreachable_remedy(config)))
+        }
+        Ok(_) | Err(_) => found.push(Finding::good("docker", docker_words(config, &engine))),
     }
     for problem in verdicts.iter().flat_map(|verdict| &verdict.errors) {
         let remedy = "correct the label in the compose file, then `docker compose up -d`";
         found.push(Finding::fails("labels", problem).remedy(remedy));
     }
-    if listed.is_ok() {
-        found.extend(changes(config, &engine));
-        found.extend(images(config, &engine));
-        found.extend(logins(config, &engine));
-        found.extend(containers(config, &engine));
-        found.extend(swarm(config, &engine));
-        let containers = listed.unwrap_or_default().containers;
-        found.extend(unchecked(config, &containers));
-        found.push(reach(config, &containers));
+    if docker.answers() {
+        found.extend(of_docker(config, &engine, &docker));
     }
     found.extend(balancer(config, clock, engine));
     found.extend(certificates(config, clock.wall()));
@@ -190,33 +185,73 @@ fn time(clock: &dyn Clock) -> Finding {
     Finding::good("clock", format!("{now}; time zones of {}", Zone::database_version()))
 }
 
+fn of_docker(config: &Config, engine: &Docker, docker: &Access) -> Vec<Finding> {
+    let mut found = calls(config, docker);
+    let elsewhere = docker_access::elsewhere(config, engine).filter(|_| docker.may("info"));
+    found.extend(elsewhere.map(|Obstacle { message, remedy, .. }| {
+        Finding::warning("docker.host", message).remedy(remedy)
+    }));
+    if docker.may("image") {
+        found.extend(images(config, engine));
+    }
+    found.extend(logins(config, engine));
+    found.extend(containers(config, engine, docker));
+    if docker.may_swarm() {
+        found.extend(swarm(config, engine));
+    }
+    if let Ok(listing) = &docker.listed {
+        found.extend(unchecked(config, &listing.containers));
+        found.push(reach(config, &listing.containers));
+    }
+    found
+}
+
 fn docker_words(config: &Config, engine: &Docker) -> String {
-    let socket = config.fixed.docker.socket.display();
+    let docker = &config.fixed.docker;
+    let named = if docker.is_from_environment { " (from $DOCKER_HOST)" } else { "" };
     match engine.api_version() {
-        Ok(version) => format!("answers on {socket}, API {version}"),
+        Ok(version) => format!("answers on {}{named}, API {version}", docker.host),
         Err(err) => err.to_string(),
     }
 }
 
-/// Whether Docker allows changes: a proxy may allow reading only.
-fn changes(config: &Config, engine: &Docker) -> Vec<Finding> {
-    let denied = live::changes(config, engine);
-    if denied.is_empty() && !config.services.is_empty() {
-        return vec![Finding::good("docker.changes", "allowed")];
+fn unreachable_remedy(config: &Config) -> &'static str {
+    match config.fixed.docker.host {
+        DockerHost::Unix(_) => "start Docker, or run this as root or as a member of group docker",
+        DockerHost::Tcp(_) => {
+            "start Docker or the proxy in front of it, or correct docker.socket or $DOCKER_HOST"
+        }
     }
-    let fails = |what| Finding::fails("docker.changes", what).remedy(live::CHANGES_REMEDY);
-    denied.into_iter().map(fails).collect()
+}
+
+/// Whether Docker is reached by each call: a proxy may allow reading only.
+fn calls(config: &Config, docker: &Access) -> Vec<Finding> {
+    if docker.refused.is_empty() && !config.services.is_empty() {
+        return vec![Finding::good("docker.calls", "all that are needed are allowed")];
+    }
+    let finding = |refused: &Obstacle| {
+        let message = refused.message.clone();
+        let finding = match refused.is_warning {
+            true => Finding::warning("docker.calls", message),
+            false => Finding::fails("docker.calls", message),
+        };
+        finding.remedy(refused.remedy.clone())
+    };
+    docker.refused.iter().map(finding).collect()
 }
 
 /// Networks, volumes and ports that containers need.
-fn containers(config: &Config, engine: &Docker) -> Vec<Finding> {
-    let networks = live::networks(config, engine).into_iter().map(|what| {
+fn containers(config: &Config, engine: &Docker, docker: &Access) -> Vec<Finding> {
+    let told = |op, told: fn(&Config, &Docker) -> Vec<String>| {
+        if docker.may(op) { told(config, engine) } else { Vec::new() }
+    };
+    let networks = told("network", live::networks).into_iter().map(|what| {
         Finding::fails("networks", what).remedy("create it, or remove it from the config")
     });
-    let sources = live::sources(config, engine).into_iter().map(|what| {
+    let sources = told("info", live::sources).into_iter().map(|what| {
         Finding::warning("volumes", what).remedy("create it, with the owner that the image needs")
     });
-    let ports = live::ports(config, engine).into_iter().map(|what| {
+    let ports = told("image", live::ports).into_iter().map(|what| {
         Finding::warning("ports", what)
             .remedy("set `port` to the port that the app listens on in its container")
     });

@@ -23,16 +23,9 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
         Action::Remove(_) if done.result == Ok(ActionOutput::Unchanged) && failures == 0 => {
             Vec::new()
         }
-        Action::Remove(Removal { service, number, ill, .. }) => {
-            let (kind, words) = match (trouble, ill) {
-                (Some(_), _) => (Kind::ReplicaFailed, words),
-                (None, None) => (Kind::ReplicaRemoved, words),
-                (None, Some(ill)) => {
-                    (Kind::HealthReplaced, format!("{words}; replaced because: {ill}"))
-                }
-            };
-            vec![Event::new(kind, words).service(service).replica(replica_name(service, *number))]
-        }
+        Action::Remove(removal) => removed(removal, done, words),
+        // The prober knows whether its result still matters.
+        Action::RunHook(_) => Vec::new(),
         // The decision reported the change; only a failure and its end are new.
         Action::Resize { service, to, .. } if trouble.is_some() => {
             let words = format!("cannot set the Swarm service to {to} replicas: {words}");
@@ -73,6 +66,27 @@ pub(crate) fn events_of(done: &Done, failures: u32) -> Vec<Event> {
         Action::SetServerStates { .. } if failures == 0 => Vec::new(),
         Action::SetServerStates { .. } => vec![Event::new(Kind::ProxyReloaded, words)],
     }
+}
+
+/// The failure of its hook comes before the end of the removal.
+fn removed(removal: &Removal, done: &Done, words: String) -> Vec<Event> {
+    let Removal { service, number, ill, .. } = removal;
+    let name = replica_name(service, *number);
+    let hook = match &done.result {
+        Ok(ActionOutput::HookFailed(failure)) => Some(failure),
+        Ok(_) | Err(_) => None,
+    };
+    let hook = hook.map(|failure| {
+        let words = format!("hook before_stop failed: {failure}; the replica is stopped anyway");
+        Event::new(Kind::HookFailed, words).service(service).replica(name.clone())
+    });
+    let (kind, words) = match (&done.result, ill) {
+        (Err(_), _) => (Kind::ReplicaFailed, words),
+        (Ok(_), None) => (Kind::ReplicaRemoved, words),
+        (Ok(_), Some(ill)) => (Kind::HealthReplaced, format!("{words}; replaced because: {ill}")),
+    };
+    let removed = Event::new(kind, words).service(service).replica(name);
+    hook.into_iter().chain([removed]).collect()
 }
 
 fn killed(processes: &[u32]) -> String {

@@ -50,7 +50,10 @@ impl Deduplicator {
             Action::SetServerStates { .. } => ActionKey::SetServerStates,
             Action::EndProxies { .. } => ActionKey::EndProxies,
             // Each start is another replica, and the reload that follows reports a failed update.
-            Action::Start { .. } | Action::UpdateServers { .. } => return Novelty::New,
+            // The prober reports hooks.
+            Action::Start { .. } | Action::RunHook(_) | Action::UpdateServers { .. } => {
+                return Novelty::New;
+            }
         };
         let Err(trouble) = &done.result else {
             let over = self.failing.remove(&doing);

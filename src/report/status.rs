@@ -138,8 +138,9 @@ impl StatusHistory {
             is_healthy: match replica.health {
                 Health::Healthy => Some(true),
                 Health::Unhealthy { .. } => Some(false),
-                Health::Unknown | Health::Starting => None,
+                Health::Unknown | Health::Starting | Health::AwaitsHook => None,
             },
+            awaits_hook: replica.health == Health::AwaitsHook,
             drain: drain(replica, &snapshot.service, memory),
         }
     }

@@ -23,6 +23,8 @@ use crate::model::status::{
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
 
+/// What a replica waits for that passed its health check.
+const HOOK_AWAITED: &str = "hook after_ready";
 /// In seconds.
 const WEEK: i64 = 7 * 24 * 3600;
 
@@ -275,6 +277,7 @@ fn sightings(service: &str, all: &[ReplicaSample]) -> Vec<Value> {
         json!({
             "name": replica_name(service, seen.number),
             "class": seen.weight.word(),
+            "waits_for": seen.awaits_hook.then_some(HOOK_AWAITED),
             "cpu_percent": percent(seen.cpu),
             "memory_percent": percent(seen.memory),
         })
@@ -399,6 +402,7 @@ fn replica(now: Moment, at: Wall, replica: &ReplicaStatus) -> Value {
         "sessions": replica.sessions,
         "haproxy": replica.server_check.map(|check| server_check(at, check)),
         "error": replica.error,
+        "waits_for": replica.awaits_hook.then_some(HOOK_AWAITED),
         "log": replica.log,
         "started": replica.started.and_then(|ms| stamp(Wall(seconds(ms)))),
         "restarts": replica.restarts,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::model::action::{ActionOutput, Removal, SetServerState};
+use crate::model::action::{ActionOutput, HookRun, Removal, SetServerState};
 use crate::model::health::HealthKind;
 use crate::model::image::ReplicaImage;
 use crate::model::memory::Memory;
@@ -165,6 +165,11 @@ impl Engine for World {
         started?;
         let unit = state.containers.iter().find(|u| u.number == number);
         unit.map(|u| u.id.clone()).ok_or_else(|| Error::new("it is gone again"))
+    }
+
+    /// It takes no time here, and never fails by itself.
+    fn run_hook(&self, run: &HookRun) -> Result<ActionOutput> {
+        self.state().call("hook", |state| Ok(state.run_hook(run)))
     }
 
     fn remove(&self, removal: &Removal) -> Result<ActionOutput> {

@@ -75,6 +75,8 @@ impl SimExecutor {
         let (longest, usual) = match &action {
             Action::Start { .. } => (3_000, 600),
             Action::Remove(_) => (3_000, 1_000),
+            // What a hook takes is not known.
+            Action::RunHook(_) => (10, 4),
             Action::Reload { .. } => (600, 200),
             Action::UpdateServers { .. } => (200, 60),
             Action::SetServerStates { .. } | Action::Resize { .. } | Action::EndProxies { .. } => {

@@ -153,9 +153,8 @@ impl WorldState {
     /// Whether the one that is called is there.
     fn reach(&self, name: &str) -> Result<()> {
         let until = match name {
-            "list" | "usage" | "pull" | "create" | "start" | "remove again" | "stop" | "remove" => {
-                self.faults.docker_away_until
-            }
+            "list" | "usage" | "hook" | "pull" | "create" | "start" | "remove again" | "stop"
+            | "remove" => self.faults.docker_away_until,
             "probe" => self.faults.probes_fail_until,
             "look" | "old connections" | "reload" | "update servers" | "set server states"
             | "save" => Moment::default(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::controller::tick::TickOutput;
-use crate::model::action::Action;
+use crate::model::action::{Action, ActionOutput, HookRun};
 use crate::model::memory::ServiceMemory;
 use crate::model::owner::Owner;
 use crate::model::plan::{Plan, ReplicaTransition};
@@ -65,9 +65,43 @@ impl WorldState {
             let mut containers = self.containers.iter();
             containers.any(|u| u.address == Some(l.address.ip()) && self.now < u.ready_at)
         };
-        if let Some(line) = lines.iter().filter(enters).find(is_early) {
+        let early = lines.iter().filter(enters).find(is_early);
+        let has_hook = !self.scenario.service.hooks.after_ready.is_empty();
+        let awaits = |l: &&SimServer| {
+            let own = |u: &&SimContainer| u.address == Some(l.address.ip());
+            let unit = self.containers.iter().find(own);
+            has_hook && unit.is_some_and(|u| u.hooked.is_none() || u.hooked != u.started)
+        };
+        let unhooked = lines.iter().filter(enters).find(awaits);
+        if let Some(line) = early {
             self.record_violation(format!("{} enters before it can serve", line.name));
         }
+        if let Some(line) = unhooked {
+            self.record_violation(format!("{} enters before its hook ended", line.name));
+        }
+    }
+
+    /// Runs the hook `after_ready`. While its replica gets requests, it must not run again.
+    pub(crate) fn run_hook(&mut self, run: &HookRun) -> ActionOutput {
+        let current = self.current.iter().flat_map(|process| &process.servers);
+        let served: Vec<_> = current
+            .filter(|line| line.admin_state == AdminState::Ready)
+            .map(|line| line.address.ip())
+            .collect();
+        let Some(unit) = self.containers.iter_mut().find(|u| u.id == run.id) else {
+            return ActionOutput::Unchanged;
+        };
+        let is_its = unit.started.map(|at| at.0) == run.started;
+        if unit.state != ContainerState::Running || !is_its {
+            return ActionOutput::Unchanged;
+        }
+        let is_again = unit.hooked.is_some() && unit.hooked == unit.started;
+        unit.hooked = unit.started;
+        if is_again && unit.address.is_some_and(|address| served.contains(&address)) {
+            let name = unit.name.clone();
+            self.record_violation(format!("the hook of {name} runs while it serves"));
+        }
+        ActionOutput::Changed
     }
 
     /// Stops a container, and records the sessions that this cut.

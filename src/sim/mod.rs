@@ -15,6 +15,8 @@ mod requests;
 #[cfg(test)]
 mod fault_injection;
 #[cfg(test)]
+mod hook_faults;
+#[cfg(test)]
 mod sleeping;
 #[cfg(test)]
 mod user_actions;

@@ -113,6 +113,8 @@ pub(crate) struct SimContainer {
     /// Somebody took it out of its network.
     pub(crate) is_cut_off: bool,
     pub(crate) ready_at: Moment,
+    /// The run in which its hook `after_ready` succeeded.
+    pub(crate) hooked: Option<Moment>,
     /// It runs, and cannot serve.
     pub(crate) ill_until: Moment,
     pub(crate) used_ns: u64,
@@ -416,6 +418,7 @@ impl WorldState {
             restart_at: None,
             is_cut_off: false,
             ready_at: self.now,
+            hooked: None,
             ill_until: Moment::default(),
             used_ns: 0,
             gone_at: None,

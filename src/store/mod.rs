@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod load_history;
+mod container_options;
 mod label_set;
 mod rollout;
 mod sleep;

@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hooks::Hooks;
 use crate::model::image::{ImageMemory, ImagePin, RejectedImage};
 use crate::model::rollout::{Progress, Revision, RolloutMemory};
 use crate::model::secret::Secret;
 use crate::model::service::{ContainerSpec, Origin, Restart};
 use crate::model::time::Moment;
+use crate::store::container_options::OptionsState;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StoredRollout {
@@ -95,7 +98,18 @@ struct RecipeState {
     labels: BTreeMap<String, String>,
     user: Option<String>,
     restart: RestartState,
+    #[serde(default, skip_serializing_if = "OptionsState::is_empty")]
+    options: OptionsState,
     port: u16,
+    #[serde(default)]
+    hooks: HooksState,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct HooksState {
+    before_stop: Vec<String>,
+    after_ready: Vec<String>,
+    timeout_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,7 +192,13 @@ fn pack_recipe(recipe: &Revision) -> RecipeState {
             Restart::UnlessStopped => RestartState::UnlessStopped,
             Restart::OnFailure(most) => RestartState::OnFailure(most),
         },
+        options: OptionsState::pack(container.options),
         port: recipe.port,
+        hooks: HooksState {
+            before_stop: recipe.hooks.before_stop.clone(),
+            after_ready: recipe.hooks.after_ready.clone(),
+            timeout_ms: u64::try_from(recipe.hooks.timeout.as_millis()).unwrap_or(u64::MAX),
+        },
     }
 }
 
@@ -204,6 +224,14 @@ fn unpack_recipe(state: RecipeState) -> Revision {
             RestartState::UnlessStopped => Restart::UnlessStopped,
             RestartState::OnFailure(most) => Restart::OnFailure(most),
         },
+        options: state.options.unpack(),
     };
-    Revision { container, port: state.port }
+    // A file of before there were hooks has none.
+    let has_hooks = 0 < state.hooks.timeout_ms;
+    let hooks = has_hooks.then_some(state.hooks).map(|hooks| Hooks {
+        before_stop: hooks.before_stop,
+        after_ready: hooks.after_ready,
+        timeout: Duration::from_millis(hooks.timeout_ms),
+    });
+    Revision { container, port: state.port, hooks: hooks.unwrap_or_default() }
 }

@@ -69,6 +69,8 @@ struct KnownState {
     number: u32,
     run: Option<u64>,
     proven: Option<u64>,
+    #[serde(default)]
+    is_unready: bool,
     restarts: u32,
     away: Option<u64>,
     paused: Option<u64>,
@@ -169,20 +171,35 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
 }
 
 fn pack_known(known: &KnownReplica) -> KnownState {
-    let KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
-        known.clone();
-    let unaddressed = unaddressed.map(|Unaddressed { since, is_told }| (since.0, is_told));
-    let [away, paused] = [away, paused].map(|since| since.map(|since| since.0));
-    KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
+    KnownState {
+        name: known.name.clone(),
+        number: known.number,
+        run: known.run,
+        proven: known.proven,
+        is_unready: known.is_unready,
+        restarts: known.restarts,
+        away: known.away.map(|since| since.0),
+        paused: known.paused.map(|since| since.0),
+        is_ended: known.is_ended,
+        unaddressed: known.unaddressed.map(|it| (it.since.0, it.is_told)),
+    }
 }
 
 fn unpack_known(state: KnownState, past: impl Fn(u64) -> Moment) -> KnownReplica {
-    let KnownState { name, number, run, proven, restarts, away, paused, is_ended, unaddressed } =
-        state;
-    let unaddressed =
-        unaddressed.map(|(since, is_told)| Unaddressed { since: past(since), is_told });
-    let [away, paused] = [away, paused].map(|since| since.map(&past));
-    KnownReplica { name, number, run, proven, restarts, away, paused, is_ended, unaddressed }
+    let unaddressed = state.unaddressed;
+    KnownReplica {
+        name: state.name,
+        number: state.number,
+        run: state.run,
+        proven: state.proven,
+        is_unready: state.is_unready,
+        restarts: state.restarts,
+        away: state.away.map(&past),
+        paused: state.paused.map(&past),
+        is_ended: state.is_ended,
+        unaddressed: unaddressed
+            .map(|(since, is_told)| Unaddressed { since: past(since), is_told }),
+    }
 }
 
 /// A time in the future, after the clock was set back, is read as now, so that nothing waits for
@@ -265,7 +282,12 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
 mod tests {
     use crate::model::history::{History, Recommendation, ScalingEvent};
     use std::sync::Arc;
+    use std::time::Duration;
 
+    use crate::model::container_options::{
+        ContainerOptions, DeviceMapping, GpuRequest, LogSettings, Ulimit,
+    };
+    use crate::model::hooks::Hooks;
     use crate::model::image::{ImageMemory, ImagePin};
     use crate::model::label_set::{ContainerFacts, LabelSet};
     use crate::model::memory::{
@@ -311,8 +333,51 @@ mod tests {
             labels: [(text("a"), text("b"))].into(),
             user: Some(text("1000")),
             restart: Restart::OnFailure(3),
+            options: options(),
         };
-        Revision { container, port: 7 }
+        let hooks = Hooks {
+            before_stop: vec![text("flush")],
+            after_ready: vec![text("warm"), text("up")],
+            timeout: Duration::from_millis(1500),
+        };
+        Revision { container, port: 7, hooks }
+    }
+
+    fn options() -> ContainerOptions {
+        let text = |text: &str| text.to_owned();
+        let map = |value: &str| [(text("k"), text(value))].into();
+        ContainerOptions {
+            entrypoint: Some(Vec::new()),
+            hostname: Some(text("web")),
+            working_dir: Some(text("/srv")),
+            stop_signal: Some(text("QUIT")),
+            init: Some(false),
+            read_only: true,
+            extra_hosts: vec![text("a:10.0.0.1")],
+            cap_add: [text("KILL")].into(),
+            cap_drop: [text("ALL")].into(),
+            security_opt: vec![text("no-new-privileges")],
+            tmpfs: map("size=1m"),
+            devices: vec![DeviceMapping {
+                host: text("/dev/a"),
+                container: text("/dev/b"),
+                permissions: text("r"),
+            }],
+            ulimits: [(text("core"), Ulimit { soft: -1, hard: 2 })].into(),
+            sysctls: map("1"),
+            shm_size: Some(9),
+            gpus: vec![GpuRequest {
+                driver: text("d"),
+                count: -1,
+                device_ids: vec![text("0")],
+                capabilities: vec![text("gpu")],
+                options: map("o"),
+            }],
+            logging: Some(LogSettings {
+                driver: None,
+                options: [(text("token"), Secret::new(text("s3cret")))].into(),
+            }),
+        }
     }
 
     fn asleep() -> SleepMemory {
@@ -374,6 +439,7 @@ mod tests {
                     number: 6,
                     run: Some(11),
                     proven: Some(10),
+                    is_unready: true,
                     restarts: 2,
                     away: Some(Moment(905)),
                     paused: Some(Moment(904)),
@@ -401,6 +467,18 @@ mod tests {
     #[test]
     fn what_is_stored_comes_back() {
         assert_eq!(parse(&text(&sample()), Moment(1000)).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_recipe_of_a_version_before_the_options_is_read() {
+        let mut memory = sample();
+        let web = memory.services.get_mut("web").unwrap();
+        let mut plain = recipe();
+        plain.container.options = ContainerOptions::default();
+        web.rollout.good = Some(Arc::new(plain));
+        let stored = text(&memory);
+        assert!(!stored.contains("\"options\""), "{stored}");
+        assert_eq!(parse(&stored, Moment(1000)).unwrap(), memory);
     }
 
     #[test]

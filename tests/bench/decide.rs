@@ -11,7 +11,6 @@ mod decide;
 #[path = "../../src/model/mod.rs"]
 mod model;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -27,7 +26,7 @@ use crate::model::replica::{
     AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerCheck, ServerSeen,
 };
 use crate::model::schedule::Timetable;
-use crate::model::service::{Band, ContainerSpec, Origin, Percent, Restart, Service, ServiceName};
+use crate::model::service::{Band, ContainerSpec, Origin, Percent, Service, ServiceName};
 use crate::model::snapshot::{EngineSeen, ProxyObservation, Snapshot};
 use crate::model::time::{Moment, Wall};
 
@@ -105,18 +104,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
 
 fn service(i: u32, by_metric: bool) -> Service {
     let name = ServiceName::new(&format!("service-{i}")).unwrap();
-    let container = ContainerSpec {
-        origin: Origin::Image("web:1".to_owned()),
-        command: Vec::new(),
-        environment: BTreeMap::new(),
-        volumes: Vec::new(),
-        nano_cpus: None,
-        memory: None,
-        networks: Vec::new(),
-        labels: BTreeMap::new(),
-        user: None,
-        restart: Restart::No,
-    };
+    let container = ContainerSpec::new(Origin::Image("web:1".to_owned()));
     let bounds = Bounds::new(1, 2 * REPLICAS).unwrap();
     let timetable = Timetable { bounds, hours: None, schedules: Vec::new() };
     let mut service = Service::new(name, container, 80, timetable);

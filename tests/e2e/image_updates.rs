@@ -65,7 +65,8 @@ impl Drop for Images<'_> {
         let args = ["images", "--digests", "--format", format];
         let rows = self.testbed.docker(&args).unwrap_or_default();
         let names: BTreeSet<&str> = rows.split_whitespace().collect();
-        let is_own = |name: &&str| name.contains(&self.testbed.service) && !name.ends_with("<none>");
+        let is_own =
+            |name: &&str| name.contains(&self.testbed.service) && !name.ends_with("<none>");
         for name in names.into_iter().filter(is_own) {
             drop(self.testbed.docker(&["rmi", "-f", name]));
         }

@@ -56,11 +56,16 @@ fn done(program: &str, args: &[&str]) -> String {
 struct Project {
     testbed: Testbed,
     compose: &'static str,
+    file: &'static str,
 }
 
+const BESIDE: &str = "contrib/docker/one/compose.yaml";
+/// plimsoll without Docker's socket.
+const BEHIND_A_FILTER: &str = "contrib/docker/proxy/compose.yaml";
+
 impl Project {
-    fn new(name: &str, compose: &'static str) -> Project {
-        let project = Project { testbed: Testbed::new(name), compose };
+    fn new(name: &str, compose: &'static str, file: &'static str) -> Project {
+        let project = Project { testbed: Testbed::new(name), compose, file };
         project.build();
         project.configure();
         project
@@ -120,7 +125,7 @@ impl Project {
     #[track_caller]
     fn compose(&self, args: &[&str]) -> String {
         let mut command = Command::new(self.compose);
-        command.args(["-p", &self.testbed.service, "-f", "contrib/docker/one/compose.yaml"]);
+        command.args(["-p", &self.testbed.service, "-f", self.file]);
         command.args(args).env("APP_IMAGE", IMAGE).env("PLIMSOLL_IMAGE", self.tag("one"));
         command.env("LISTEN", self.testbed.address().to_string()).env("CONFIG", self.at("etc"));
         let out = command.output().unwrap_or_else(|e| {
@@ -200,14 +205,16 @@ impl Drop for Project {
             drop(self.testbed.docker(&["rm", "-f", "-v", id]));
         }
         let name = &self.testbed.service;
-        drop(self.testbed.docker(&["volume", "rm", &format!("{name}_state")]));
+        for volume in ["state", "docker-filter"] {
+            drop(self.testbed.docker(&["volume", "rm", &format!("{name}_{volume}")]));
+        }
         drop(self.testbed.docker(&["network", "rm", &format!("{name}_default")]));
         drop(self.testbed.docker(&["rmi", &self.tag("one"), &self.tag("base")]));
     }
 }
 
-fn live_with(compose: &'static str, name: &str) {
-    let project = Project::new(name, compose);
+fn live_with(compose: &'static str, name: &str, file: &'static str) {
+    let project = Project::new(name, compose, file);
     let container = project.up();
     let wait_ready = |count| Project::wait_ready(&container, count);
     project.wait_serving(&container);
@@ -248,17 +255,27 @@ fn live_with(compose: &'static str, name: &str) {
 
 #[test]
 fn one_container_scales_the_app_beside_it_with_the_first_compose() {
-    live_with(FIRST, "one-first");
+    live_with(FIRST, "one-first", BESIDE);
 }
 
 #[test]
 fn one_container_scales_the_app_beside_it_with_the_second_compose() {
-    live_with(SECOND, "one-second");
+    live_with(SECOND, "one-second", BESIDE);
+}
+
+#[test]
+fn a_filter_of_calls_in_another_container_is_enough_with_the_first_compose() {
+    live_with(FIRST, "filter-first", BEHIND_A_FILTER);
+}
+
+#[test]
+fn a_filter_of_calls_in_another_container_is_enough_with_the_second_compose() {
+    live_with(SECOND, "filter-second", BEHIND_A_FILTER);
 }
 
 #[test]
 fn without_the_right_to_dockers_socket_it_says_how_to_give_it() {
-    let project = Project::new("one-socket", SECOND);
+    let project = Project::new("one-socket", SECOND, BESIDE);
     let image = project.tag("one");
     let socket = "/var/run/docker.sock:/var/run/docker.sock";
     for (args, words) in [

@@ -16,6 +16,8 @@ const GATEWAY: &str = "172.31.251.1/24";
 pub(crate) struct Dockerd {
     dir: Dir,
     live_restore: bool,
+    /// Further arguments.
+    more: Vec<String>,
     child: Option<Child>,
 }
 
@@ -26,13 +28,19 @@ fn run(program: &str, args: &[&str]) -> bool {
 
 impl Dockerd {
     pub(crate) fn start(live_restore: bool) -> Dockerd {
+        Dockerd::start_with(live_restore, &[])
+    }
+
+    pub(crate) fn start_with(live_restore: bool, more: &[String]) -> Dockerd {
         run("ip", &["link", "add", "name", BRIDGE, "type", "bridge"]);
         run("ip", &["addr", "add", GATEWAY, "dev", BRIDGE]);
         assert!(
             run("ip", &["link", "set", BRIDGE, "up"]),
             "cannot make a bridge: is iproute2 there?"
         );
-        let mut dockerd = Dockerd { dir: Dir::new("dockerd"), live_restore, child: None };
+        let more = more.to_vec();
+        let dir = Dir::new("dockerd");
+        let mut dockerd = Dockerd { dir, live_restore, more, child: None };
         dockerd.up();
         dockerd
     }
@@ -61,7 +69,7 @@ impl Dockerd {
             "--iptables=false",
             "--ip6tables=false",
         ]);
-        command.arg(format!("--live-restore={}", self.live_restore));
+        command.arg(format!("--live-restore={}", self.live_restore)).args(&self.more);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         let answers = || run("docker", &["--host", &self.host(), "version"]);
@@ -79,7 +87,7 @@ impl Dockerd {
         child.wait().unwrap();
     }
 
-    fn down(&mut self) {
+    pub(crate) fn down(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         signal(child.id(), "TERM");
         let ended = reached(secs(30), || child.try_wait().unwrap().is_some());
@@ -157,7 +165,7 @@ fn without_live_restore_the_replicas_come_back_with_docker() {
 }
 
 /// Containers as docker compose makes them, without a restart policy and with a volume each.
-fn run_composes(testbed: &Testbed, count: u32) {
+pub(crate) fn run_composes(testbed: &Testbed, count: u32) {
     for number in 1..=count {
         let name = format!("{}-web-{number}", testbed.service);
         let labels = [
@@ -174,14 +182,14 @@ fn run_composes(testbed: &Testbed, count: u32) {
     }
 }
 
-fn composes(testbed: &Testbed) -> Vec<String> {
+pub(crate) fn composes(testbed: &Testbed) -> Vec<String> {
     let out = testbed.docker(&["ps", "-aq", "--no-trunc"]).expect("docker answers");
     let mut ids: Vec<String> = out.lines().map(str::to_owned).collect();
     ids.sort();
     ids
 }
 
-fn configure_composes(testbed: &Testbed) -> std::path::PathBuf {
+pub(crate) fn configure_composes(testbed: &Testbed) -> std::path::PathBuf {
     let path = testbed.configure(TWO);
     let text = fs::read_to_string(&path).unwrap();
     let from = format!(r#""compose": {{ "project": "{}", "service": "web" }}"#, testbed.service);

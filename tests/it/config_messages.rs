@@ -15,6 +15,11 @@ const UNSHOWN: &[(&str, &str)] = &[
     ("scale_up_threshold, scale_down_threshold", "names two keys in `config.reloaded`"),
     ("Bearer {}", "the value of a header"),
     (r#"{"services": {}}"#, "the config that defaults are taken from"),
+    ("from the environment variable DOCKER_HOST: {why}", "tests/it/docker_calls.rs has it"),
+    (
+        "with DOCKER_TLS_VERIFY, DOCKER_CERT_PATH must be an absolute path",
+        "tests/it/docker_calls.rs has it",
+    ),
     ("the default of ", "no maximum is below the default minimum, which is the least maximum"),
 ];
 

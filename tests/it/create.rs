@@ -115,11 +115,18 @@ fn how_a_replica_ended_is_reported_with_its_last_words() {
     ];
     daemon.wait(&words, SOON);
     assert!(reached(SOON, || harness.docker.names("running") == ["web-2"]));
+    // Nor does a driver that only sends the lines away make the end a failure.
+    let unread = "configured logging driver does not support reading";
+    harness.docker.fault(Route::Logs, Fault::Refuse(501, unread));
+    harness.docker.end("web-2", 4, false, "");
+    let words = "exit code 4; its last log lines:\\n(not readable: Docker cannot read back";
+    daemon.wait(&["kind=replica.exited", "replica=web-2", words], SOON);
+    assert!(reached(SOON, || harness.docker.names("running") == ["web-3"]));
     // Docker that gives no log in time keeps nobody waiting.
     harness.docker.fault(Route::Logs, Fault::Hang);
-    harness.docker.end("web-2", 137, true, "");
+    harness.docker.end("web-3", 137, true, "");
     let words = r#"message="out of memory, exit code 137""#;
-    daemon.wait(&["kind=replica.exited", "replica=web-2", words], SOON);
+    daemon.wait(&["kind=replica.exited", "replica=web-3", words], SOON);
 }
 
 #[test]

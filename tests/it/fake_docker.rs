@@ -3,6 +3,10 @@
 
 #[path = "fake_docker/containers.rs"]
 mod containers;
+#[path = "fake_docker/documented.rs"]
+mod documented;
+#[path = "fake_docker/exec.rs"]
+mod exec;
 #[path = "fake_docker/swarm.rs"]
 mod swarm;
 
@@ -35,6 +39,9 @@ pub(crate) enum Route {
     Remove,
     Stats,
     Logs,
+    Exec,
+    ExecStart,
+    ExecState,
     Image,
     Pull,
     Events,
@@ -89,6 +96,8 @@ struct State {
     api: String,
     containers: Vec<Container>,
     made: usize,
+    /// Of each container that was to be created.
+    bodies: Vec<serde_json::Value>,
     requests: Vec<String>,
     /// The header `X-Registry-Auth` of each pull; empty: it had none.
     pull_auths: Vec<String>,
@@ -105,6 +114,8 @@ struct State {
     /// Of any image, as `80/tcp`.
     exposed: Vec<String>,
     swarm: swarm::Swarm,
+    /// `None`: no command can be run.
+    exec_code: Option<i64>,
 }
 
 struct Shared {
@@ -125,6 +136,7 @@ impl FakeDocker {
             api: "1.45".to_owned(),
             containers: Vec::new(),
             made: 0,
+            bodies: Vec::new(),
             requests: Vec::new(),
             pull_auths: Vec::new(),
             faults: BTreeMap::new(),
@@ -136,6 +148,7 @@ impl FakeDocker {
             pull: String::new(),
             exposed: Vec::new(),
             swarm: swarm::Swarm::default(),
+            exec_code: None,
         };
         #[allow(clippy::disallowed_methods, reason = "the fake's own clock")]
         let started = Instant::now();
@@ -224,6 +237,11 @@ impl FakeDocker {
         let id = all.make(name, labels, 0);
         all.find(name).unwrap().state = state.to_owned();
         id
+    }
+
+    /// What each container was to be created from.
+    pub(crate) fn bodies(&self) -> Vec<serde_json::Value> {
+        self.lock().bodies.clone()
     }
 
     pub(crate) fn containers(&self) -> Vec<Container> {
@@ -317,6 +335,8 @@ impl FakeDocker {
 impl Drop for FakeDocker {
     fn drop(&mut self) {
         self.close();
+        let unknown = documented::undocumented(&self.lock().requests);
+        assert!(unknown.is_empty() || thread::panicking(), "not in QUICKREF: {unknown:?}");
     }
 }
 
@@ -346,6 +366,9 @@ fn route_of(line: &str) -> Route {
         ("GET", ["containers", _, "json"]) => Route::Inspect,
         ("GET", ["containers", _, "stats"]) => Route::Stats,
         ("GET", ["containers", _, "logs"]) => Route::Logs,
+        ("POST", ["containers", _, "exec"]) => Route::Exec,
+        ("POST", ["exec", _, "start"]) => Route::ExecStart,
+        ("GET", ["exec", _, "json"]) => Route::ExecState,
         ("POST", ["containers", "create"]) => Route::Create,
         ("POST", ["containers", _, "start"]) => Route::Start,
         ("POST", ["containers", _, "stop"]) => Route::Stop,
@@ -376,7 +399,9 @@ impl Shared {
                 None if let Some(refused) = self.refuses_version(&request) => {
                     stream.write_all(refused.as_bytes()).map_err(drop)
                 }
-                None if route == Route::Events => self.follow(number, &stream),
+                None if route == Route::Events && request.query("until").is_empty() => {
+                    self.follow(number, &stream)
+                }
                 None => self.perform(&mut stream, route, &request),
                 Some(fault) => self.fail(&mut stream, route, &request, fault),
             };
@@ -476,15 +501,21 @@ impl Shared {
                     state.exposed.iter().map(|port| (port, json!({}))).collect();
                 (200, json!({ "Id": "sha256:d", "Config": { "ExposedPorts": ports } }).to_string())
             }
+            Route::Pull if request.query("fromImage") == "INVALID" => {
+                refusal(400, "invalid reference format")
+            }
             Route::Pull => {
                 state.pull_auths.push(request.registry_auth.clone());
                 state.absent = state.pull.contains("error");
                 (200, state.pull.clone())
             }
+            Route::Create if is_of_absent_image(&request.body) => refusal(404, "No such image"),
             Route::Create => state.create(request.query("name"), &request.body),
+            Route::Exec | Route::ExecStart | Route::ExecState => state.exec(route),
             Route::Network if request.path.ends_with("/bridge") => (200, json!({}).to_string()),
             Route::Network => refusal(404, "network not found"),
-            Route::Unknown | Route::Events => refusal(404, "page not found"),
+            Route::Events => (200, String::new()),
+            Route::Unknown => refusal(404, "page not found"),
             Route::Inspect
             | Route::Start
             | Route::Stop
@@ -498,6 +529,11 @@ impl Shared {
         drop(state);
         stream.write_all(answer(status, &api, &body).as_bytes()).map_err(drop)
     }
+}
+
+/// As `doctor` asks for.
+fn is_of_absent_image(body: &[u8]) -> bool {
+    body.starts_with(br#"{"Image":"sha256:0000"#)
 }
 
 fn hang_up(stream: &UnixStream) -> Result<(), ()> {

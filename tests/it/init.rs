@@ -24,7 +24,7 @@ fn made(file: &str) -> (String, String) {
 #[test]
 fn compose_files_become_configs_that_are_good() {
     let dir = Dir::new("init");
-    for file in ["shop.yaml", "odd.yaml", "printed.json"] {
+    for file in ["shop.yaml", "odd.yaml", "options.yaml", "printed.json"] {
         let (text, reported) = made(file);
         let config = dir.write("config.json", &text);
         let out = plimsoll(&["check", "--config", config.to_str().unwrap()]);

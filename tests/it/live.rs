@@ -28,10 +28,10 @@ fn a_docker_that_can_be_read_and_not_changed_is_found() {
     let text = || Fault::Raw("HTTP/1.1 403 Forbidden\r\n\r\nForbidden".to_owned(), 0);
     let plugin = || Fault::Refuse(403, "authorization denied by plugin x");
     for (route, fault, words) in [
-        (Route::Create, proxy(), "POST /containers/create: 403"),
-        (Route::Start, proxy(), "POST /containers/ID/start: 403"),
-        (Route::Remove, text(), "DELETE /containers/ID: 403"),
-        (Route::Create, plugin(), "POST /containers/create: 403"),
+        (Route::Create, proxy(), "refuses POST /containers/create (403): no replica is created"),
+        (Route::Start, proxy(), "refuses POST /containers/ID/start (403)"),
+        (Route::Remove, text(), "refuses DELETE /containers/ID (403)"),
+        (Route::Create, plugin(), "refuses POST /containers/create (403): no replica is created"),
     ] {
         let harness = Harness::new("read-only");
         assert_eq!(problems(&harness).0, [""; 0]);
@@ -43,7 +43,7 @@ fn a_docker_that_can_be_read_and_not_changed_is_found() {
         let out = plimsoll(&["doctor", "--json", "--config", config.to_str().unwrap()]);
         let document: Value = serde_json::from_slice(&out.stdout).unwrap();
         let findings = document["findings"].as_array().unwrap();
-        let finding = findings.iter().find(|f| f["check"] == "docker.changes").unwrap();
+        let finding = findings.iter().find(|f| f["check"] == "docker.calls").unwrap();
         assert_eq!(finding["verdict"], "fails", "{finding}");
         assert!(finding["message"].as_str().unwrap().contains(words), "{finding}");
         assert!(finding["remedy"].is_string(), "{finding}");

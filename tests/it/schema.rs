@@ -18,9 +18,13 @@ const SCHEMA: &str = "contrib/config.schema.json";
 /// No key is near it.
 const NO_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzz";
 /// Objects whose keys are the operator's own.
-const FREE: [&str; 8] = [
+const FREE: [&str; 12] = [
     "services",
     "environment",
+    "extra_hosts",
+    "options",
+    "sysctls",
+    "ulimits",
     "headers",
     "labels",
     "frontends",
@@ -43,6 +47,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "frontend-redirect-alone",
             "frontend-stats",
             "health-expect-order",
+            "hooks-swarm",
             "hours-outside-over-max",
             "metrics-twice",
             "notifications-of-others",
@@ -63,7 +68,10 @@ const BEYOND: &[(&str, &[&str])] = &[
             "sleep-page-over-timeout",
             "sleep-page-tcp",
             "sleep-timeout-over-server",
+            "sysctl-twice",
             "thresholds-crossed",
+            "tmpfs-twice",
+            "ulimit-order",
         ],
     ),
     (
@@ -92,12 +100,27 @@ const BEYOND: &[(&str, &[&str])] = &[
         "what a text holds, begins or ends with, or that a list is empty",
         &[
             "behavior-policies-empty",
+            "hooks-blank",
             "image-updates-digest",
             "label-compose",
             "networks-host",
             "notifications-chat-id-name",
             "notifications-ntfy-topic",
             "notifications-telegram-bot",
+        ],
+    ),
+    (
+        "what is an address, and who reaches it",
+        &[
+            "docker-socket-blank",
+            "docker-tcp-brackets",
+            "docker-tcp-name",
+            "docker-tcp-path",
+            "docker-tcp-port",
+            "docker-tcp-public",
+            "docker-tcp-unspecified",
+            "docker-tcp-user",
+            "docker-tls-unix",
         ],
     ),
     (
@@ -111,13 +134,28 @@ const BEYOND: &[(&str, &[&str])] = &[
         &[
             "api-token-file-absent",
             "api-token-file-folder",
+            "env-file-absent",
+            "env-file-behind",
+            "env-file-brace",
+            "env-file-dollar",
+            "env-file-name",
+            "env-file-nul",
+            "env-file-open",
+            "env-file-operator",
+            "env-file-unset",
             "environment-file-absent",
+            "seccomp-absent",
+            "seccomp-no-json",
             "variable-absent",
             "variable-name",
             "variable-open",
         ],
     ),
     ("what a template says", &["notifications-template"]),
+    (
+        "what is an address, a capability, a signal, and an option of a file system in memory",
+        &["cap-name", "extra-hosts-address", "extra-hosts-map", "stop-signal", "tmpfs-option"],
+    ),
     ("which time zones there are", &["hours-zone-city", "hours-zone-far", "hours-zone-near"]),
 ];
 

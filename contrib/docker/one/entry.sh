@@ -6,9 +6,16 @@
 #   docker run ... IMAGE                      the daemon
 #   docker run ... IMAGE check                any other command of plimsoll
 #   docker exec CONTAINER entry.sh doctor     with the daemon's user and groups
+#
+# DOCKER_HOST names another socket, or tcp://HOST:PORT.
 set -u
 
-socket=/var/run/docker.sock
+case ${DOCKER_HOST:-} in
+'') socket=/var/run/docker.sock ;;
+unix://*) socket=${DOCKER_HOST#unix://} ;;
+/*) socket=$DOCKER_HOST ;;
+*) socket= ;;
+esac
 user=10001
 pids="/run/plimsoll/haproxy.pid /run/plimsoll/haproxy.pid.known"
 
@@ -19,13 +26,31 @@ fail() {
     exit 1
 }
 
+# A proxy in another container may just be about to open it.
+wait_for_socket() {
+    [ -n "${DOCKER_HOST:-}" ] || return 0
+    tries=100
+    while [ ! -S "$socket" ] && [ "$tries" -gt 0 ]; do
+        sleep 0.1
+        tries=$((tries - 1))
+    done
+}
+
 # Sets `as`: what gives the daemon its user, that group, and the two capabilities that the systemd unit
 # gives it: for ports below 1024, and for starting HAProxy without that group.
 choose_user() {
+    me=$(stat -Lc %u /proc/self)
+    rights=+setgid,+net_bind_service
+    as="setpriv --reuid=$user --regid=$user --inh-caps=$rights --ambient-caps=$rights"
+    if [ -z "$socket" ]; then
+        # Nobody needs a group for Docker over TCP; what is wrong with it plimsoll says.
+        if [ "$me" = 0 ]; then as="$as --clear-groups"; else as=; fi
+        return
+    fi
+    wait_for_socket
     [ -S "$socket" ] || fail "$socket is no socket; mount it: -v $socket:$socket"
     group=$(stat -Lc %g "$socket")
     mode=$(stat -Lc %a "$socket")
-    me=$(stat -Lc %u /proc/self)
     if [ "$me" != 0 ]; then
         as=
         [ -w "$socket" ] || fail "user $me may not write to $socket, which is of group $group" \
@@ -35,8 +60,7 @@ choose_user() {
     fi
     [ $((0$mode & 020)) -ne 0 ] || fail "the group of $socket, $group, may not write to it (mode" \
         "$mode), and plimsoll does not run as root here: chmod g+w it"
-    rights=+setgid,+net_bind_service
-    as="setpriv --reuid=$user --regid=$user --groups=$group --inh-caps=$rights --ambient-caps=$rights"
+    as="$as --groups=$group"
 }
 
 # The HAProxy processes that run. The number of an ended one may be another process's by now.

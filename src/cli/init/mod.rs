@@ -3,6 +3,7 @@
 mod compose;
 mod draft;
 mod labels;
+mod options;
 mod running;
 
 use std::io::{ErrorKind, Write};
@@ -48,7 +49,8 @@ fn from_compose(file: &Path, labels: bool) -> Result<String, String> {
 }
 
 fn from_running() -> Result<String, String> {
-    let running = live::running(&config::defaults())
+    let running = config::defaults_here()
+        .and_then(|config| live::running(&config).map_err(|err| err.to_string()))
         .map_err(|err| format!("{err}; without Docker use `plimsoll init --compose FILE`"))?;
     let mut drafts = running::drafts(running);
     if drafts.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::cli::init::draft::Draft;
+use crate::cli::init::options;
 use crate::model::running::Running;
 
 pub(crate) fn drafts(mut all: Vec<Running>) -> Vec<Draft> {
@@ -82,6 +83,7 @@ fn make(container: &Running, draft: &mut Draft) {
             draft.put(name, word.as_str());
         }
     }
+    options::put(&container.options, draft);
 }
 
 fn is_everywhere(host: &str) -> bool {

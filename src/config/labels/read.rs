@@ -114,7 +114,8 @@ pub(super) fn read(
         Err("labels cannot name files of the host; write this service into the config file"
             .to_owned())
     };
-    let around = Around { variable: &|_| None, file: &file };
+    let around =
+        Around { variable: &|_| None, file: &file, public_file: &file, exists: &|_| false };
     let findings = Findings::of_labels(&tree, &around);
     for (offset, message) in &tree.faults {
         findings.error(*offset, "", message.clone());

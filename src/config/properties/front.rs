@@ -2,7 +2,7 @@
 
 use crate::config::properties::Random;
 use crate::config::properties::valid::{
-    HOUR, Keys, SECOND, Spec, default, flag, list, ms, number, one_of, span, text,
+    HOUR, Keys, SECOND, Spec, any_text, default, flag, list, ms, number, one_of, span, text,
 };
 
 const DAY: u64 = 24 * HOUR;
@@ -125,6 +125,22 @@ pub(super) fn policy(keys: &mut Keys) {
         r.of(&[text("connect"), object]).clone()
     });
     others(keys);
+}
+
+pub(super) fn hooks(random: &mut Random) -> Spec {
+    let mut keys = Keys::new(random);
+    let command = |r: &mut Random| {
+        let program = r.of(&[text("sh"), text("/a b"), text("é$HOME")]).clone();
+        Spec::List(vec![program, any_text(r)])
+    };
+    if keys.random.one_in(2) {
+        keys.need("before_stop", command);
+        keys.may("after_ready", command);
+    } else {
+        keys.need("after_ready", command);
+    }
+    keys.or("timeout", ms(30 * SECOND), |r| span(r, SECOND, HOUR));
+    keys.done()
 }
 
 fn others(keys: &mut Keys) {

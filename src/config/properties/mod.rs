@@ -4,6 +4,7 @@
 mod agreement;
 mod following;
 mod front;
+mod options;
 pub(crate) mod spelling;
 mod text;
 pub(crate) mod valid;
@@ -90,7 +91,10 @@ impl World {
             let text = number.and_then(|n| self.files.get(n)).cloned();
             text.ok_or_else(|| "there is no such file".to_owned())
         };
-        parse_in("config.json", text, &Around { variable: &variable, file: &file })
+        let exists = |path: &Path| file(path).is_ok();
+        let around =
+            Around { variable: &variable, file: &file, public_file: &file, exists: &exists };
+        parse_in("config.json", text, &around)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::config::properties::Random;
 use crate::config::properties::following::{behavior, metrics};
 use crate::config::properties::front;
+use crate::config::properties::options;
 use crate::config::properties::webhooks::webhook;
 
 /// What is to be said, in whatever spelling.
@@ -300,6 +301,7 @@ fn container(keys: &mut Keys) {
         let mebi = r.within(6, 1 << 20) << 20;
         Spec::Bytes(if r.one_in(2) { mebi } else { r.within(6 << 20, u64::MAX / 2) })
     });
+    options::options(keys);
 }
 
 fn listen(random: &mut Random, port: u64) -> Spec {
@@ -357,6 +359,9 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     keys.may("listen", |r| listen(r, port));
     let (low, high) = bounds(&mut keys, u64::from(is_compose));
     load(&mut keys, is_swarm, low < high);
+    if !is_swarm {
+        keys.may("hooks", front::hooks);
+    }
     if !is_compose {
         container(&mut keys);
     }
@@ -446,8 +451,18 @@ pub(crate) fn config(random: &mut Random) -> Spec {
         keys.may("autoscaler", |r| autoscaler(r, false));
     }
     keys.may("docker", |r| {
+        let is_tcp = r.one_in(3);
         let mut keys = Keys::new(r);
-        keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
+        if is_tcp {
+            keys.need("socket", |r| one_of(r, &["tcp://127.0.0.1:2375", "tcp://docker/"]));
+            keys.may("tls", |r| {
+                let mut keys = Keys::new(r);
+                keys.may("ca", |r| path(r, 500));
+                keys.done()
+            });
+        } else {
+            keys.or("socket", text("/var/run/docker.sock"), |r| path(r, 500));
+        }
         keys.or("timeout", ms(30 * SECOND), |r| span(r, SECOND, 600 * SECOND));
         keys.may("config", |r| path(r, 500));
         keys.done()

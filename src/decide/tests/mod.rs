@@ -450,6 +450,7 @@ fn action_shown(action: &Action) -> String {
         Action::Remove(removal) => format!("remove {}", removal.number),
         Action::Resize { from, to, .. } => format!("resize {from} to {to}"),
         Action::Reload { .. }
+        | Action::RunHook(_)
         | Action::UpdateServers { .. }
         | Action::SetServerStates { .. }
         | Action::EndProxies { .. } => {

@@ -18,6 +18,7 @@ fn known(numbers: impl Iterator<Item = u32>) -> BTreeMap<ContainerId, KnownRepli
         number,
         run: Some(1),
         proven: Some(1),
+        is_unready: false,
         restarts: 0,
         away: None,
         paused: None,

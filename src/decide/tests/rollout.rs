@@ -174,6 +174,7 @@ impl Story {
                 }
                 Action::Remove(removal) => replicas.retain(|r| r.id != removal.id),
                 Action::Resize { .. }
+                | Action::RunHook(_)
                 | Action::Reload { .. }
                 | Action::UpdateServers { .. }
                 | Action::SetServerStates { .. }

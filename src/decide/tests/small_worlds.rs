@@ -209,6 +209,7 @@ fn check_actions(
                 assert!(drained, "{}", broken("stops what was not drained"));
             }
             Action::Resize { .. }
+            | Action::RunHook(_)
             | Action::Reload { .. }
             | Action::UpdateServers { .. }
             | Action::SetServerStates { .. }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::model::health::{HealthCheck, HealthKind};
+use crate::model::hooks::HookCommand;
 use crate::model::replica::{ContainerId, DockerHealth};
 use crate::model::service::Service;
 use crate::observe::health::probe_results::ReplicaRun;
@@ -39,6 +40,12 @@ pub(crate) struct ProbeTarget {
     pub(crate) is_served: bool,
     /// Its service was woken, and no replica was ready since.
     pub(crate) is_awaited: bool,
+    /// Runs after its first pass. `None` in a dry run.
+    pub(crate) after_ready: Option<HookCommand>,
+    /// It was ready before in this run, perhaps for an earlier daemon.
+    pub(crate) was_ready: bool,
+    /// It is to be stopped: no hook is begun any more.
+    pub(crate) is_leaving: bool,
 }
 
 /// The health check may name another port than the one where the replica serves.

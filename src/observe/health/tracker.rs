@@ -89,7 +89,7 @@ impl HealthTracker {
     fn fall(&mut self, now: Moment, error: String) {
         let since = match self.health {
             Health::Unhealthy { since, .. } => since,
-            Health::Unknown | Health::Starting | Health::Healthy => now,
+            Health::Unknown | Health::Starting | Health::AwaitsHook | Health::Healthy => now,
         };
         self.health = Health::Unhealthy { since, error };
     }
@@ -108,6 +108,7 @@ mod tests {
         match &streak.health {
             Health::Unknown => "?".to_owned(),
             Health::Starting => "s".to_owned(),
+            Health::AwaitsHook => "h".to_owned(),
             Health::Healthy => "H".to_owned(),
             Health::Unhealthy { since, error } => format!("U{}:{error}", since.0 / 1000),
         }

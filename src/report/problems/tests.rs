@@ -32,6 +32,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         started: None,
         restarts: 0,
         is_healthy: None,
+        awaits_hook: false,
         drain: None,
     };
     let decision = Decision {
