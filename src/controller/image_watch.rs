@@ -17,14 +17,14 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 pub(crate) struct ImageWatch {
     /// By image: services that name the same one share a request.
-    watched: BTreeMap<String, WatchState>,
+    watched: BTreeMap<String, RegistryPoll>,
     /// What is known, by image.
     pub(crate) seen: BTreeMap<String, RegistryObservation>,
     /// Tags to move.
     tags: Vec<ImageRequest>,
 }
 
-struct WatchState {
+struct RegistryPoll {
     every: Duration,
     next: Moment,
     /// A pull is not tried again before.
@@ -35,7 +35,7 @@ struct WatchState {
     wanted: Option<String>,
 }
 
-impl WatchState {
+impl RegistryPoll {
     /// The answer to pull, if that is due.
     fn pull(&self, seen: &RegistryObservation, now: Moment) -> Option<ImageAnswer> {
         let answer = seen.answer.as_ref().filter(|answer| answer.id.is_none())?;
@@ -63,7 +63,7 @@ impl ImageWatch {
                 continue;
             }
             let first = now.plus(jitter(&image, FIRST_MAX.min(every / 4)));
-            let mut state = before.remove(&image).unwrap_or(WatchState {
+            let mut state = before.remove(&image).unwrap_or(RegistryPoll {
                 every,
                 next: first,
                 pull_from: now,
@@ -76,7 +76,7 @@ impl ImageWatch {
             if every < state.every {
                 state.next = state.next.min(now.plus(every));
             }
-            state = WatchState { every, ids, wanted, ..state };
+            state = RegistryPoll { every, ids, wanted, ..state };
             self.watched.insert(image, state);
         }
         let watched = &self.watched;
@@ -113,7 +113,7 @@ impl ImageWatch {
             return Some(Duration::ZERO);
         }
         let waits = self.watched.iter().filter(|(_, state)| !state.is_under_way);
-        let wait = |(image, state): (&String, &WatchState)| {
+        let wait = |(image, state): (&String, &RegistryPoll)| {
             let pull = self.seen.get(image).and_then(|seen| state.pull(seen, now));
             if pull.is_some() { Duration::ZERO } else { state.next.since(now) }
         };

@@ -192,9 +192,8 @@ pub(crate) fn tick(
         wake(adapters.activator, &seen.snapshots, &plans);
         events.extend(remember(adapters.store, now, state, next));
     }
-    let verbose = seen.snapshots.iter().filter(|_| input.is_verbose && input.is_evaluation);
     TickOutput {
-        readings: verbose.flat_map(events::readings).collect(),
+        readings: readings(&seen, input.is_verbose && input.is_evaluation),
         known: known_replicas(&seen),
         proxy_error: proxy_error(config, &seen, &state.proxy.memory),
         old_proxies: old_proxies(config, &seen),
@@ -213,6 +212,12 @@ pub(crate) fn tick(
         is_reconfigured,
         panics,
     }
+}
+
+/// Of each metric, for the log.
+fn readings(seen: &Observation, are_shown: bool) -> Vec<String> {
+    let shown = seen.snapshots.iter().filter(|_| are_shown);
+    shown.flat_map(events::readings).collect()
 }
 
 /// Asks HAProxy and the engine, and follows the labels of what it lists. Gives what to report, and

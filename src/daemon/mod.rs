@@ -85,9 +85,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     signals::listen(sender.clone())?;
     let telemetry = Arc::new(Telemetry::new());
     let sink = metrics_sink(&telemetry);
-    let engine = Docker::new(&config.fixed.docker, clock.clone());
-    let engine = engine.reporting(sink.clone(), Refusals::new(report_event(&sender)));
-    let engine = Arc::new(engine);
+    let engine = engine(&config, clock.clone(), sink.clone(), &sender);
     let proxy = Arc::new(Haproxy::new(&config.fixed.proxy, clock.clone(), engine.clone()));
     let activator = activator(&config, &proxy, clock.clone(), &sender)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -148,6 +146,16 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn engine(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    sink: MetricsSink,
+    sender: &SyncSender<Incoming>,
+) -> Arc<Docker> {
+    let engine = Docker::new(&config.fixed.docker, clock);
+    Arc::new(engine.reporting(sink, Refusals::new(report_event(sender))))
 }
 
 fn activator(

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
 use crate::model::bounds::Bounds;
+use crate::model::image::RegistryObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
 use crate::model::replica::{
@@ -92,6 +93,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         sleep: None,
+        registry: RegistryObservation::default(),
         swarm: None,
     };
     let memory = ServiceMemory {
