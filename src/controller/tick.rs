@@ -89,9 +89,9 @@ pub(crate) struct TickInput<'a> {
     pub(crate) early: &'a EarlyEvaluation,
     pub(crate) probed: &'a ProbeResults,
     pub(crate) remote_metrics: &'a RemoteMetrics,
-    /// What actions that have not ended keep others from touching.
     /// By image, what its registry answered last.
     pub(crate) registries: &'a BTreeMap<String, RegistryObservation>,
+    /// What actions that have not ended keep others from touching.
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) done: Vec<Done>,
     /// Whether to fill `TickOutput::readings`.
@@ -146,8 +146,7 @@ pub(crate) fn tick(
     let failed_starts = learn(state, now, &input.done);
 
     // Observe, first what the config is now.
-    let (answers, told, is_reconfigured) = ask(adapters, state, input.config);
-    events.extend(told);
+    let (answers, is_reconfigured) = ask(adapters, state, input.config, &mut events);
     let unconfigured = input.config.unconfigured();
     let config = input.config.get();
     let known = ObserveInput {
@@ -220,17 +219,19 @@ fn readings(seen: &Observation, are_shown: bool) -> Vec<String> {
     shown.flat_map(events::readings).collect()
 }
 
-/// Asks HAProxy and the engine, and follows the labels of what it lists. Gives what to report, and
-/// whether the config is another one.
+/// Asks HAProxy and the engine, and follows the labels of what it lists. Gives also whether the
+/// config is another one.
 fn ask(
     adapters: &Adapters,
     state: &mut ControllerState,
     config: &mut EffectiveConfig,
-) -> (Answers, Vec<Event>, bool) {
+    events: &mut Vec<Event>,
+) -> (Answers, bool) {
     let ControllerState { memory, conditions, .. } = state;
     let proxy = observe::look_at(adapters.proxy, config.get());
-    let Listed { listing, mut events, changed } =
+    let Listed { listing, events: found, changed } =
         config.list(adapters.engine, observe::known(memory));
+    events.extend(found);
     if memory.labels != config.good() {
         memory.labels = config.good().to_vec();
     }
@@ -244,7 +245,7 @@ fn ask(
     }
     // After HAProxy: a request that it has sent on meanwhile is held by now.
     let activity = adapters.activator.look();
-    (Answers { activity, proxy, listing }, events, !changed.is_empty())
+    (Answers { activity, proxy, listing }, !changed.is_empty())
 }
 
 /// Services that a request may have to wake. A dry run leaves HAProxy alone.

@@ -354,8 +354,8 @@ fn reached(service: &str, transition: &ServiceTransition) -> Event {
         ServiceTransition::ImageRejected { digest } => (
             Kind::ImageRejected,
             format!(
-                "{digest} was rolled back; it is not tried again until the config of the service \
-                 changes or `plimsoll restart {service}` is run"
+                "{digest} was rolled back and is not tried again; the registry's next image is. To \
+                 try this one again: `plimsoll restart {service}`"
             ),
         ),
         ServiceTransition::RestartLoop => (

@@ -30,6 +30,7 @@ mod haproxy_failures;
 mod hook_server;
 mod hung_haproxy;
 mod hooks;
+mod image_updates;
 mod init;
 mod labels;
 mod matrix;

@@ -55,7 +55,7 @@ pub(crate) struct Pushed {
 }
 
 pub(crate) struct Registry {
-    dir: Dir,
+    pub(crate) dir: Dir,
     /// As in the name of an image.
     pub(crate) address: String,
     login: Option<Login>,
@@ -92,18 +92,29 @@ impl Registry {
             let file = at("htpasswd");
             text += &format!("auth:\n  htpasswd: {{ realm: plimsoll-e2e, path: {file} }}\n");
         }
-        let config = dir.write("config.yml", &text);
-        let log = File::create(dir.join("log")).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().unwrap_or_else(|err| {
-            panic!("docker-registry does not start: {err}; run `make setup-test`")
-        });
+        dir.write("config.yml", &text);
+        let child = serve(&dir);
         let registry = Registry { dir, address, login, trusted, child };
-        let peer: SocketAddr = registry.address.parse().unwrap();
-        let answers = || TcpStream::connect(peer).is_ok();
-        assert!(reached(secs(20), answers), "the registry does not answer: {}", registry.log());
+        registry.wait();
         registry
+    }
+
+    fn wait(&self) {
+        let peer: SocketAddr = self.address.parse().unwrap();
+        let answers = || TcpStream::connect(peer).is_ok();
+        assert!(reached(secs(20), answers), "the registry does not answer: {}", self.log());
+    }
+
+    /// From now on connections to it are refused.
+    pub(crate) fn stop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Starts it again, with the images that it had.
+    pub(crate) fn resume(&mut self) {
+        self.child = serve(&self.dir);
+        self.wait();
     }
 
     /// What it logged, which has each request.
@@ -163,6 +174,17 @@ impl Drop for Registry {
             drop(fs::remove_dir(CERTS));
         }
     }
+}
+
+/// As `config.yml` in this folder says.
+fn serve(dir: &Dir) -> Child {
+    let log = File::create(dir.join("log")).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(dir.join("config.yml"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().unwrap_or_else(|err| {
+        panic!("docker-registry does not start: {err}; run `make setup-test`")
+    })
 }
 
 const CERTS: &str = "/etc/docker/certs.d";

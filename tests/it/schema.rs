@@ -86,6 +86,7 @@ const BEYOND: &[(&str, &[&str])] = &[
             "drain-timeout-range",
             "health-interval-range",
             "health-start-period",
+            "image-updates-check",
             "memory-little",
             "notifications-every-range",
             "proxy-hard-stop-range",
@@ -96,10 +97,11 @@ const BEYOND: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "what a text begins or ends with, or that a list is empty",
+        "what a text holds, begins or ends with, or that a list is empty",
         &[
             "behavior-policies-empty",
             "hooks-blank",
+            "image-updates-digest",
             "label-compose",
             "networks-host",
             "notifications-chat-id-name",
