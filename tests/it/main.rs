@@ -67,6 +67,7 @@ mod release;
 mod schema;
 mod screens;
 mod scripts;
+mod secrets;
 mod harness;
 mod swarm;
 mod telemetry;
