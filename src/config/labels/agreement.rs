@@ -20,7 +20,8 @@ const CONFIGS: u64 = 1500;
 
 /// What labels cannot say.
 fn is_others(key: &str) -> bool {
-    ["image", "compose", "engine", "swarm_service"].contains(&key) || MAKE.contains(&key)
+    ["image", "image_updates", "compose", "engine", "swarm_service"].contains(&key)
+        || MAKE.contains(&key)
 }
 
 /// Writes a value into labels. Gives what cannot be, for `plimsoll.config`.

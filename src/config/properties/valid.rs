@@ -365,6 +365,9 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     if !is_compose {
         container(&mut keys);
     }
+    if !is_compose && !is_swarm {
+        keys.may("image_updates", image_updates);
+    }
     keys.may("behavior", behavior);
     keys.or("cooldown_period", ms(60 * SECOND), cooldown);
     let has_own = keys.random.one_in(2);
@@ -382,7 +385,6 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     keys.may("schedules", |r| Spec::List((0..r.below(4)).map(|i| schedule(r, i)).collect()));
     keys.may("health_check", health);
     keys.may("rollout", rollout);
-    keys.may("image_updates", image_updates);
     front::policy(&mut keys);
     if has_frontends {
         keys.may("routes", |r| front::routes(r, port));
