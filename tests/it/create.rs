@@ -9,6 +9,8 @@ use crate::fake_docker::{Fault, Route};
 use crate::harness::{Harness, each, end};
 
 const SOON: Duration = Duration::from_secs(10);
+/// Ten seconds of back-off, on a busy machine.
+const BACKED_OFF: Duration = Duration::from_secs(40);
 
 #[test]
 fn what_docker_refuses_is_reported_and_tried_again_without_haste() {
@@ -121,7 +123,8 @@ fn how_a_replica_ended_is_reported_with_its_last_words() {
     harness.docker.end("web-2", 4, false, "");
     let words = "exit code 4; its last log lines:\\n(not readable: Docker cannot read back";
     daemon.wait(&["kind=replica.exited", "replica=web-2", words], SOON);
-    assert!(reached(SOON, || harness.docker.names("running") == ["web-3"]));
+    // The second end in a row: it waits for the back-off.
+    assert!(reached(BACKED_OFF, || harness.docker.names("running") == ["web-3"]));
     // Docker that gives no log in time keeps nobody waiting.
     harness.docker.fault(Route::Logs, Fault::Hang);
     harness.docker.end("web-3", 137, true, "");

@@ -65,6 +65,7 @@ fn what_was_before_a_restart_is_shown_after_it() {
     harness.dir.write("state/events.jsonl", &format!("{change}\n"));
     let daemon = harness.start();
     daemon.wait(&["kind=docker.lost"], SOON);
+    daemon.wait(&["listening on"], SOON);
     let control = To::Unix(harness.dir.join("api.sock"));
     assert!(reached(SOON, || control.get("/status").status == 200), "{:#?}", daemon.lines());
 

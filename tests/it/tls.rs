@@ -108,7 +108,7 @@ fn a_metric_is_read_over_https_and_a_server_that_cannot_be_trusted_gets_no_token
     for (path, why) in [
         ("/no-ca", no_ca),
         ("/name", "the server's certificate is for another name; use a name that it has"),
-        ("/other", "the server's certificate is not signed by the CA in ca_file"),
+        ("/other", "the server's certificate is not signed by the CA that is set"),
         ("/own", "the server shows the certificate of a CA, as `openssl req -x509` makes it"),
         ("/plain", "the server does not speak TLS on this port"),
     ] {

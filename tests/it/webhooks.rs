@@ -142,7 +142,7 @@ fn what_a_webhook_answers_is_printed_with_the_way_out_and_without_secrets() {
         (1, "did not take it: it answered 401 (no ***)"),
         (2, "did not take it: no complete answer: Connection refused"),
         (3, "ca_file"),
-        (4, "is not signed by the CA in ca_file"),
+        (4, "is not signed by the CA that is set"),
         (5, "did not take it: it answered 429 (slow down)"),
         (6, "did not take it: it answered 500"),
         (7, "did not take it: the answer is not valid HTTP; if the server uses TLS, write https"),
