@@ -24,8 +24,8 @@ fn line(services: &[&str]) -> String {
         return String::new();
     }
     format!(
-        "\nhooks of {} are not tried here: they run once a replica is ready, and before one is \
-         stopped",
+        "\nhooks of {} are not tried here: after_ready runs when a replica first passes its health \
+         check, before_stop before it is stopped",
         services.join(", ")
     )
 }

@@ -60,7 +60,7 @@ fn tls(section: Section) -> Option<DockerTls> {
         }
     }
     if section.has("cert") && !section.has("ca") {
-        section.error("`ca` is missing: who signed Docker's certificate");
+        section.error("`ca` is missing: the file of the CA that signed Docker's certificate");
     }
     section.done();
     Some(DockerTls { ca, client: cert.zip(key) })

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::decide::classify::ReplicaClass;
 use crate::decide::plan_builder::PlanBuilder;
@@ -48,7 +49,7 @@ pub(crate) fn follow(plan: &mut PlanBuilder) {
     let spec = service.spec_hash();
     let is_same = old.digest == answer.digest || answer.is_current(&old.id);
     let is_closed =
-        updates.hours.as_ref().is_some_and(|hours| !hours.holds(snapshot.wall, Default::default()));
+        updates.hours.as_ref().is_some_and(|hours| !hours.holds(snapshot.wall, Duration::ZERO));
     let is_rejected = plan.next.rollout.images.is_rejected(&answer.digest, &spec);
     // What was tried with a rejected spec is known only if it was pinned.
     let is_unknown = plan.next.rollout.rejected.is_some() && !was_known;

@@ -70,8 +70,17 @@ impl Docker {
         let distribution = match answer.status {
             200 => answer.json::<DistributionAnswer>()?,
             _ => {
-                let why = auth.explain(&answer.message());
-                return Err(Error::new(format!("the registry gives no digest of {image}: {why}")));
+                let message = answer.message();
+                let is_absent = message.contains("manifest unknown");
+                let hint = if is_absent {
+                    "; push it, correct `image`, or remove image_updates"
+                } else {
+                    ""
+                };
+                let why = auth.explain(&message);
+                return Err(Error::new(format!(
+                    "the registry gives no digest of {image}: {why}{hint}"
+                )));
             }
         };
         let digest = distribution.descriptor.digest;

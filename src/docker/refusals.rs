@@ -47,10 +47,11 @@ impl Refusals {
             return;
         }
         drop(seen);
-        sink(match refused {
+        let event = match refused {
             Some(status) => Event::new(Kind::DockerRefused, refusal(call, status)),
             None => Event::resolved(Kind::DockerRefused, &format!("{words} is allowed")),
-        });
+        };
+        sink(Event { subject: Some(words), ..event });
     }
 }
 

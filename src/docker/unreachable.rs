@@ -36,7 +36,7 @@ fn of_tls(host: &DockerHost, err: &io::Error) -> Option<String> {
     let why = tls::fault_with(
         err,
         "set docker.tls.ca to the certificate of its CA",
-        "leave docker.tls away, or name its port for TLS in docker.socket",
+        "remove docker.tls, or name Docker's TLS port in docker.socket",
     )?;
     Some(match why {
         // Which alert it is depends on the version of Docker and of TLS.

@@ -10,7 +10,8 @@ pub(crate) struct ActiveProblem {
     pub(crate) kind: ProblemKind,
     /// `None`: it concerns the daemon or HAProxy as a whole.
     pub(crate) service: Option<String>,
-    /// Of a failing webhook: its place in the config; of a certificate: its file.
+    /// Of a failing webhook: its place in the config; of a certificate: its file; of a refused call:
+    /// its method and path.
     pub(crate) replica: Option<String>,
     /// What is wrong, and the cause where it is known. One line.
     pub(crate) message: String,
@@ -85,6 +86,8 @@ kinds! {
     HealthSuspect Warning "health.suspect"
     HealthStale Warning "health.stale"
     HealthNotProbed Warning "health.not_probed"
+    DockerRefused Warning "docker.refused"
+    ImageCheckFailed Warning "image.check_failed"
     MetricFailed Warning "metric.failed"
     RolloutStalled Warning "rollout.stalled"
     RolloutRolledBack Warning "rollout.rolled_back"

@@ -16,7 +16,7 @@ use crate::outside::{Engine, HostMemory, ListQuery, Listing, Result};
 const MEMORY_MARGIN: u64 = 64 << 20;
 
 /// Something between plimsoll and Docker, and what to do about it.
-pub(super) struct Obstacle {
+pub(super) struct DockerProblem {
     pub(super) message: String,
     pub(super) remedy: String,
     pub(super) is_warning: bool,
@@ -28,7 +28,7 @@ pub(super) struct Access {
     /// Fails if Docker does not answer.
     pub(super) listed: Result<Listing>,
     /// One for each call that a proxy refuses. Empty if Docker does not answer at all.
-    pub(super) refused: Vec<Obstacle>,
+    pub(super) refused: Vec<DockerProblem>,
     /// Operations of these calls. What they would tell is not asked for again.
     ops: BTreeSet<&'static str>,
 }
@@ -93,9 +93,9 @@ pub(super) fn labelled(config: &Config, engine: &dyn Engine) -> (Resolution, Res
     (resolution, listed)
 }
 
-fn problem(refused: &RefusedCall) -> Obstacle {
+fn problem(refused: &RefusedCall) -> DockerProblem {
     let RefusedCall { call, status } = refused;
-    Obstacle {
+    DockerProblem {
         message: format!(
             "a proxy or a plugin refuses {} ({status}): {}",
             call.words(),
@@ -111,7 +111,7 @@ fn problem(refused: &RefusedCall) -> Obstacle {
 }
 
 /// Docker on another host: HAProxy does not reach its containers, and the free memory is not its.
-pub(super) fn elsewhere(config: &Config, engine: &Docker) -> Option<Obstacle> {
+pub(super) fn elsewhere(config: &Config, engine: &Docker) -> Option<DockerProblem> {
     let DockerHost::Tcp(tcp) = &config.fixed.docker.host else { return None };
     // A tunnel may begin on this host.
     let shown = engine.info().ok()?;
@@ -124,7 +124,7 @@ pub(super) fn elsewhere(config: &Config, engine: &Docker) -> Option<Obstacle> {
         Exposure::Loopback => ", perhaps through a tunnel",
         Exposure::Container | Exposure::Network | Exposure::Internet => "",
     };
-    Some(Obstacle {
+    Some(DockerProblem {
         message: format!(
             "{} seems to be Docker on another host{through}: it has {} MiB of memory, this host {}",
             config.fixed.docker.host,

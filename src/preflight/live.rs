@@ -17,7 +17,7 @@ use crate::model::proxy::{Backend, Routes};
 use crate::model::running::Running;
 use crate::model::service::{Origin, Platform, Service};
 use crate::outside::{Clock, Engine, Error, Result};
-use crate::preflight::docker_access::{self, Access, Obstacle, labelled};
+use crate::preflight::docker_access::{self, Access, DockerProblem, labelled};
 use crate::preflight::{registries, version};
 
 /// A problem of this host. A warning is one that the daemon handles by itself.
@@ -58,7 +58,7 @@ fn of_docker(config: &Config, engine: &Docker, docker: &Access) -> Vec<HostProbl
     let elsewhere = docker_access::elsewhere(config, engine).filter(|_| docker.may("info"));
     let mut found: Vec<HostProblem> = refused
         .chain(elsewhere.iter())
-        .map(|Obstacle { message, remedy, is_warning }| HostProblem {
+        .map(|DockerProblem { message, remedy, is_warning }| HostProblem {
             message: format!("docker: {message}; {remedy}"),
             is_warning: *is_warning,
         })

@@ -29,7 +29,7 @@ use crate::model::units::plural;
 use crate::model::zone::Zone;
 use crate::net::SystemNet;
 use crate::outside::{Clock, Net};
-use crate::preflight::docker_access::{Access, Obstacle};
+use crate::preflight::docker_access::{Access, DockerProblem};
 use crate::preflight::live::HostProblem;
 use crate::preflight::registries::LoginProblem;
 use crate::unix;
@@ -188,7 +188,7 @@ fn time(clock: &dyn Clock) -> Finding {
 fn of_docker(config: &Config, engine: &Docker, docker: &Access) -> Vec<Finding> {
     let mut found = calls(config, docker);
     let elsewhere = docker_access::elsewhere(config, engine).filter(|_| docker.may("info"));
-    found.extend(elsewhere.map(|Obstacle { message, remedy, .. }| {
+    found.extend(elsewhere.map(|DockerProblem { message, remedy, .. }| {
         Finding::warning("docker.host", message).remedy(remedy)
     }));
     if docker.may("image") {
@@ -229,7 +229,7 @@ fn calls(config: &Config, docker: &Access) -> Vec<Finding> {
     if docker.refused.is_empty() && !config.services.is_empty() {
         return vec![Finding::good("docker.calls", "all that are needed are allowed")];
     }
-    let finding = |refused: &Obstacle| {
+    let finding = |refused: &DockerProblem| {
         let message = refused.message.clone();
         let finding = match refused.is_warning {
             true => Finding::warning("docker.calls", message),

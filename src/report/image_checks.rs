@@ -14,7 +14,8 @@ impl ImageChecks {
         let name = snapshot.service.name.as_str();
         let event = match &snapshot.registry.error {
             Some(error) if self.0.insert(name.to_owned()) => {
-                let message = format!("{error}; replicas run on, and it is asked again");
+                let message =
+                    format!("{error}; replicas keep running, and the registry is asked again");
                 Event::new(Kind::ImageCheckFailed, message)
             }
             None if self.0.remove(name) => {

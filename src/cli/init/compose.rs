@@ -88,16 +88,21 @@ fn health(service: &Map<String, Value>, draft: &mut Draft) {
     let line = health_test(service).join(" ");
     let address = line.split_whitespace().find_map(|word| {
         let rest = word.trim_matches(['"', '\'']);
-        rest.strip_prefix("http://").or(rest.strip_prefix("https://"))
+        let plain = rest.strip_prefix("http://").map(|address| (address, "http"));
+        plain.or_else(|| rest.strip_prefix("https://").map(|address| (address, "https")))
     });
-    let Some(address) = address else {
+    let Some((address, scheme)) = address else {
         if is_checked(service) {
             draft.put("health_check", json!({ "type": "docker" }));
         }
         return;
     };
     let path = address.find('/').map_or("/", |at| &address[at..]);
-    draft.put("health_check", json!({ "path": path }));
+    let check = match scheme {
+        "https" => json!({ "path": path, "scheme": "https" }),
+        _ => json!({ "path": path }),
+    };
+    draft.put("health_check", check);
 }
 
 fn is_of(image: &str, kind: &str) -> bool {

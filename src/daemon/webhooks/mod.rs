@@ -52,7 +52,7 @@ pub(crate) struct WebhookSender {
     /// Its place in `notifications`.
     at: usize,
     webhook: Arc<Webhook>,
-    mailbox: Arc<HookMailbox>,
+    mailbox: Arc<WebhookMailbox>,
     ended: Receiver<()>,
 }
 
@@ -74,9 +74,9 @@ impl WebhookSender {
         report: &ReportEvent,
     ) -> Result<WebhookSender> {
         let webhook = Arc::new(webhook.clone());
-        let mailbox = Arc::new(HookMailbox::new(webhook.every));
+        let mailbox = Arc::new(WebhookMailbox::new(webhook.every));
         let (ends, ended) = mpsc::sync_channel(1);
-        let mut hook = HookThread {
+        let mut hook = WebhookThread {
             at,
             webhook: webhook.clone(),
             mailbox: mailbox.clone(),
@@ -87,7 +87,7 @@ impl WebhookSender {
             standing: StandingAlerts::default(),
             failing: None,
         };
-        spawn(&format!("hook-{at}"), move || {
+        spawn(&format!("webhook-{at}"), move || {
             hook.run();
             drop(ends);
         })?;
@@ -121,33 +121,37 @@ pub(crate) fn end(hooks: Vec<WebhookSender>) {
 }
 
 /// What the recorder leaves for the hook's thread. The lock is never held during a call.
-struct HookMailbox {
+struct WebhookMailbox {
     clock: SystemClock,
-    state: Mutex<HookState>,
+    state: Mutex<WebhookState>,
     changed: Condvar,
 }
 
-struct HookState {
+struct WebhookState {
     outbox: Outbox,
     /// The hook is gone: what waits is sent once each.
     is_closing: bool,
 }
 
 /// What the thread does next.
-enum HookStep {
+enum WebhookStep {
     Send(Box<Notice>),
     /// Alerts that stand.
     SendAgain,
     End,
 }
 
-impl HookMailbox {
-    fn new(every: Duration) -> HookMailbox {
-        let state = HookState { outbox: Outbox::new(every), is_closing: false };
-        HookMailbox { clock: SystemClock::new(), state: Mutex::new(state), changed: Condvar::new() }
+impl WebhookMailbox {
+    fn new(every: Duration) -> WebhookMailbox {
+        let state = WebhookState { outbox: Outbox::new(every), is_closing: false };
+        WebhookMailbox {
+            clock: SystemClock::new(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HookState> {
+    fn lock(&self) -> MutexGuard<'_, WebhookState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,7 +171,7 @@ impl HookMailbox {
     }
 
     /// Waits until there is something to do; `due` is when alerts are sent again.
-    fn next(&self, due: Option<Moment>) -> HookStep {
+    fn next(&self, due: Option<Moment>) -> WebhookStep {
         let mut state = self.lock();
         loop {
             let now = self.clock.now();
@@ -175,13 +179,13 @@ impl HookMailbox {
                 state.outbox.flush();
             }
             if let Some(notice) = state.outbox.next(now) {
-                return HookStep::Send(Box::new(notice));
+                return WebhookStep::Send(Box::new(notice));
             }
             if state.is_closing {
-                return HookStep::End;
+                return WebhookStep::End;
             }
             if due.is_some_and(|due| due <= now) {
-                return HookStep::SendAgain;
+                return WebhookStep::SendAgain;
             }
             let until = state.outbox.due().into_iter().chain(due).min();
             let span = until.map_or(Duration::from_secs(3600), |until| until.since(now));
@@ -192,16 +196,16 @@ impl HookMailbox {
 
     /// Gives whether the hook is gone, which ends the pause.
     fn pause(&self, span: Duration) -> bool {
-        let open = |state: &mut HookState| !state.is_closing;
+        let open = |state: &mut WebhookState| !state.is_closing;
         let waited = self.changed.wait_timeout_while(self.lock(), span, open);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_closing
     }
 }
 
-struct HookThread {
+struct WebhookThread {
     at: usize,
     webhook: Arc<Webhook>,
-    mailbox: Arc<HookMailbox>,
+    mailbox: Arc<WebhookMailbox>,
     net: SystemNet,
     patience: RetryPolicy,
     telemetry: Arc<Telemetry>,
@@ -211,13 +215,13 @@ struct HookThread {
     failing: Option<u64>,
 }
 
-impl HookThread {
+impl WebhookThread {
     fn run(&mut self) {
         loop {
             match self.mailbox.next(self.standing.due()) {
-                HookStep::Send(notice) => self.send(&notice),
-                HookStep::SendAgain => self.send_again(),
-                HookStep::End => return,
+                WebhookStep::Send(notice) => self.send(&notice),
+                WebhookStep::SendAgain => self.send_again(),
+                WebhookStep::End => return,
             }
         }
     }

@@ -77,6 +77,15 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
         ProblemKind::HealthNotProbed => {
             "raise the daemon's limit of open files (LimitNOFILE)".to_owned()
         }
+        ProblemKind::DockerRefused => {
+            "allow the call in the proxy's rules, or name Docker's own socket in docker.socket; \
+             `plimsoll doctor` tries each call"
+                .to_owned()
+        }
+        ProblemKind::ImageCheckFailed => format!(
+            "see whether the registry answers and the login of docker.config is good, or remove \
+             image_updates of {name}; its replicas keep running"
+        ),
         ProblemKind::MetricFailed => format!(
             "correct the metric's source or its server; until it has a value, {name} is not \
              scaled down"
@@ -85,7 +94,10 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
             format!("see why new replicas do not get ready: `plimsoll status {name}`")
         }
         ProblemKind::RolloutRolledBack => {
-            format!("correct the config or the image of {name}, then `plimsoll reload`")
+            format!(
+                "correct the config of {name} and run `plimsoll reload`, or push a corrected image \
+                 (without image_updates: `docker pull`, then `plimsoll restart {name}`)"
+            )
         }
         ProblemKind::ScaleCapped => format!(
             "free memory, lower `memory` of {name} or autoscaler.memory_reserve, or lower \

@@ -78,7 +78,8 @@ impl Problems {
             return true;
         }
         let webhook = event.webhook.map(|at| format!("notifications[{at}]"));
-        let key = |kind| (kind, event.service.clone(), webhook.clone());
+        let subject = webhook.or(event.subject.clone());
+        let key = |kind| (kind, event.service.clone(), subject.clone());
         match (condition(event.kind), event.phase) {
             (Some(kind), Phase::Started) => {
                 self.begun.insert(key(kind), one_line(&event.message));
@@ -240,6 +241,8 @@ fn condition(kind: Kind) -> Option<ProblemKind> {
         Kind::ScaleCapped => ProblemKind::ScaleCapped,
         Kind::HealthStale => ProblemKind::HealthStale,
         Kind::HealthNotProbed => ProblemKind::HealthNotProbed,
+        Kind::DockerRefused => ProblemKind::DockerRefused,
+        Kind::ImageCheckFailed => ProblemKind::ImageCheckFailed,
         Kind::ProxyFull => ProblemKind::HaproxyFull,
         Kind::ProxyReloadDeferred => ProblemKind::HaproxyReloadDeferred,
         Kind::SwarmDegraded => ProblemKind::SwarmDegraded,
@@ -307,7 +310,7 @@ fn of_service(service: &ServiceStatus, check_interval: Duration) -> Vec<Candidat
         ),
         Some((RolloutState::RolledBack, _)) => add(
             ProblemKind::RolloutRolledBack,
-            "the new configuration made no progress and was rolled back".to_owned(),
+            "the new revision made no progress and was rolled back".to_owned(),
         ),
         Some((RolloutState::Rolling | RolloutState::RollingBack, _)) | None => (),
     }
