@@ -10,8 +10,8 @@ pub(crate) struct ActiveProblem {
     pub(crate) kind: ProblemKind,
     /// `None`: it concerns the daemon or HAProxy as a whole.
     pub(crate) service: Option<String>,
-    /// Of a failing webhook: its place in the config; of a certificate: its file; of a refused call:
-    /// its method and path.
+    /// Of a failing webhook: its place in the config. Of a certificate: its file. Of a refused call
+    /// of Docker: its method and path.
     pub(crate) replica: Option<String>,
     /// What is wrong, and the cause where it is known. One line.
     pub(crate) message: String,
