@@ -181,7 +181,8 @@ fn needs_all(testbed: &Testbed, docker: &Path) -> PathBuf {
     "pid_file": "{dir}/haproxy.pid", "socket": "{dir}/haproxy.sock"
   }},
   "services": {{
-    "a": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "networks": ["bridge", "host2"] }},
+    "a": {{ "image": "{IMAGE}", "port": 8080, "max_replicas": 1, "networks": ["bridge", "host2"],
+           "image_updates": {{}} }},
     "b": {{ "engine": "swarm", "swarm_service": "none", "port": 8080, "min_replicas": 2,
            "max_replicas": 2 }}
   }}
