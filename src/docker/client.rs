@@ -147,7 +147,7 @@ impl ApiResponse {
     /// that cannot reach Docker refuses nothing.
     pub(crate) fn is_refused(&self) -> bool {
         match self.status {
-            502..=504 => false,
+            200..=299 | 502..=504 => false,
             401 | 403 | 405 | 407 => {
                 self.is_by_proxy() || self.message().contains("authorization denied")
             }

@@ -88,12 +88,14 @@ fn stands(kind: Kind) -> bool {
             | Kind::HealthStale
             | Kind::HealthNotProbed
             | Kind::HealthSuspect
+            | Kind::ImageCheckFailed
             | Kind::MetricFailed
             | Kind::ProxyReloadDeferred
             | Kind::ProxyFull
             | Kind::CertificateRejected
             | Kind::CertificateExpires
             | Kind::DockerLost
+            | Kind::DockerRefused
             | Kind::SwarmDegraded
             | Kind::SwarmShort
             | Kind::SleepUnavailable
