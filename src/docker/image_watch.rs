@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::docker::Docker;
 use crate::docker::client::Call;
 use crate::docker::engine_calls::Method;
+use crate::docker::{self, Docker};
 use crate::model::image::{self, ImageAnswer, ImageRequest, ImageStep};
-use crate::model::url;
 use crate::outside::{Error, Result};
 
 /// A registry that has not answered for so long gives no answer.
@@ -52,7 +51,7 @@ impl Docker {
             ImageStep::Pull(answer) => {
                 let reference = by_digest(image, &answer.digest);
                 self.pull(&reference, &|_| (), &|| true)?;
-                let found = self.host_image(&reference)?.map(|found| found.id);
+                let found = self.inspect_image::<HostImage>(&reference)?.map(|found| found.id);
                 let id = found.ok_or_else(|| {
                     Error::new(format!("image {reference} was pulled, but is not on this host"))
                 })?;
@@ -63,7 +62,7 @@ impl Docker {
     }
 
     fn ask_registry(&self, image: &str, ids: &[String]) -> Result<ImageAnswer> {
-        let path = format!("/distribution/{}/json", encoded(image));
+        let path = format!("/distribution/{}/json", docker::image_in_path(image));
         let auth = self.registry_auth(image);
         let call = Call { registry_auth: auth.header.as_ref(), ..Call::get(&path) };
         let answer = self.client.call(call, REGISTRY_TIMEOUT)?;
@@ -85,14 +84,14 @@ impl Docker {
         };
         let digest = distribution.descriptor.digest;
         let repository = image::repository(image);
-        let id = self.host_image(&by_digest(image, &digest))?.map(|found| found.id);
+        let id = self.inspect_image::<HostImage>(&by_digest(image, &digest))?.map(|found| found.id);
         let mut seen = ImageAnswer { digest, id, ..ImageAnswer::default() };
-        if let Some(tagged) = self.host_image(image)? {
+        if let Some(tagged) = self.inspect_image::<HostImage>(image)? {
             seen.digests.insert(tagged.id.clone(), tagged.digests(repository));
             seen.tagged = Some(tagged.id);
         }
         for id in ids {
-            if let Some(found) = self.host_image(id)? {
+            if let Some(found) = self.inspect_image::<HostImage>(id)? {
                 seen.digests.insert(id.clone(), found.digests(repository));
             }
         }
@@ -108,14 +107,8 @@ impl Docker {
         }
     }
 
-    fn host_image(&self, reference: &str) -> Result<Option<HostImage>> {
-        let path = format!("/images/{}/json", encoded(reference));
-        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
-        if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
-    }
-
     fn tag(&self, image: &str, digest: &str) -> Result<()> {
-        let path = format!("/images/{}/tag", encoded(&by_digest(image, digest)));
+        let path = format!("/images/{}/tag", docker::image_in_path(&by_digest(image, digest)));
         let query = [("repo", image::repository(image)), ("tag", image::tag(image))];
         let call = Call { method: Method::Post, query: &query, ..Call::get(&path) };
         self.client.call(call, self.look_timeout())?.ok().map(drop)
@@ -124,11 +117,4 @@ impl Docker {
 
 fn by_digest(image: &str, digest: &str) -> String {
     format!("{}@{digest}", image::repository(image))
-}
-
-/// As part of a path, in which slashes and the colons of ports and tags stay.
-fn encoded(image: &str) -> String {
-    let mut name = String::new();
-    url::encode(image, &mut name);
-    name.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
 }

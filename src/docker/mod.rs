@@ -41,6 +41,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use crate::docker::api_types::{Created, Info, ListedContainer};
 use crate::docker::client::{Call, Client, LIST_MAX};
 use crate::docker::credential_helper::CredentialHelpers;
@@ -170,15 +172,14 @@ impl Docker {
 
     /// `None` when the image is not on this host.
     fn image_id(&self, image: &str) -> Result<Option<String>> {
-        let mut name = String::new();
-        url::encode(image, &mut name);
-        let name = name.replace("%2F", "/").replace("%3A", ":").replace("%40", "@");
-        let path = format!("/images/{name}/json");
+        Ok(self.inspect_image::<Created>(image)?.map(|found| found.id))
+    }
+
+    /// What Docker shows of an image. `None` when it is not on this host.
+    fn inspect_image<T: DeserializeOwned>(&self, image: &str) -> Result<Option<T>> {
+        let path = format!("/images/{}/json", image_in_path(image));
         let answer = self.client.call(Call::get(&path), self.look_timeout())?;
-        if answer.status == 404 {
-            return Ok(None);
-        }
-        Ok(Some(answer.ok()?.json::<Created>()?.id))
+        if answer.status == 404 { Ok(None) } else { answer.ok()?.json().map(Some) }
     }
 
     /// Pulls an image, which may take hours. Returns the final progress as text, or `None` when
@@ -217,6 +218,13 @@ impl Docker {
     pub(crate) fn journal(&self) -> Arc<Mutex<Journal>> {
         self.journal.clone()
     }
+}
+
+/// In a path slashes and the colons of ports and tags stay.
+fn image_in_path(image: &str) -> String {
+    let mut name = String::new();
+    url::encode(image, &mut name);
+    name.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
 }
 
 impl Engine for Docker {

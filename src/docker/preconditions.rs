@@ -54,13 +54,7 @@ impl Docker {
 
     /// TCP ports that an image exposes. Empty: none, or the image is not on this host.
     pub(crate) fn exposed(&self, image: &str) -> Result<Vec<u16>> {
-        let mut name = String::new();
-        url::encode(image, &mut name);
-        let path = format!("/images/{}/json", name.replace("%2F", "/").replace("%3A", ":"));
-        let answer = self.client.call(Call::get(&path), self.look_timeout())?;
-        if answer.status == 404 {
-            return Ok(Vec::new());
-        }
-        Ok(answer.ok()?.json::<ImageInspected>()?.exposed_ports())
+        let found = self.inspect_image::<ImageInspected>(image)?;
+        Ok(found.map(|found| found.exposed_ports()).unwrap_or_default())
     }
 }

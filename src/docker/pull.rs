@@ -11,7 +11,7 @@ use crate::docker::client::{Call, Client, MESSAGE_CHARS_MAX};
 use crate::docker::engine_calls::Method;
 use crate::docker::event_stream::is_timeout;
 use crate::docker::registry_auth::RegistryAuth;
-use crate::model::image::repository;
+use crate::model::image::{repository, tag};
 use crate::model::metric::shortened;
 use crate::outside::{Clock, Error, Result};
 
@@ -87,15 +87,9 @@ fn next_line(lines: &mut impl BufRead) -> std::result::Result<Option<Vec<u8>>, S
 
 /// Name and tag, or name and digest. Without a tag Docker would fetch every one there is.
 fn split(image: &str) -> (&str, &str) {
-    if let Some((name, digest)) = image.split_once('@') {
-        // A tag beside a digest says nothing, and the registry would be asked for both.
-        return (repository(name), digest);
-    }
-    match image.rsplit_once(':') {
-        // A colon before a slash belongs to the registry's port.
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        Some(_) | None => (image, "latest"),
-    }
+    // A tag beside a digest says nothing, and the registry would be asked for both.
+    let digest = image.split_once('@').map(|(_, digest)| digest);
+    (repository(image), digest.unwrap_or_else(|| tag(image)))
 }
 
 #[derive(Debug, Default)]
