@@ -246,7 +246,7 @@ fn what_is_wrong_with_a_certificate_is_said_with_the_key_to_set() {
         (section(port, &client("late.pem", "late-key.pem")), "docker.tls.cert signed by the CA"),
         (section(expired, &json!({ "ca": ca })), "the server's certificate has expired"),
         (named, "the server's certificate is for another name"),
-        (section(plain, &good), "does not speak TLS on this port; leave docker.tls away"),
+        (section(plain, &good), "does not speak TLS on this port; remove docker.tls"),
         (json!({ "socket": format!("tcp://127.0.0.1:{port}") }), "wants TLS; set docker.tls"),
         (section(port, &client("client.pem", "late-key.pem")), "docker.tls.cert and key: "),
         (section(port, &client("text.pem", "client-key.pem")), "docker.tls.cert: has no certifi"),
