@@ -82,8 +82,8 @@ fn take(plan: &mut PlanBuilder, old: ImagePin, new: ImagePin) {
     rollout.rejected = None;
     // A new image does not wait for the backoff of the one before.
     plan.next.failures = Failures::default();
-    if plan.next.desired == Some(0) {
-        // Nothing runs; the first replica decides whether it works.
+    if plan.next.desired == Some(0) || ids(plan).is_empty() {
+        // Nothing runs that would be outdated; the next replica shows whether it works.
         let key = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout).key();
         plan.next.rollout.under_way = Some(Progress::begun(key, snapshot.now));
     }

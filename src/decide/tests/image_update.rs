@@ -199,3 +199,25 @@ fn one_that_sleeps_wakes_with_the_new_image_and_goes_back_if_it_fails() {
         assert!(!images(&story).is_empty());
     }
 }
+
+#[test]
+fn a_digest_that_comes_while_no_replica_runs_is_reported_and_rolled_back_like_any_other() {
+    let gone = || {
+        let mut story = watched();
+        has(&mut story, 1, true);
+        story.live(5, always);
+        // The host was rebooted.
+        story.snapshot.replicas.clear();
+        has(&mut story, 2, true);
+        story
+    };
+    let mut story = gone();
+    story.live(60, always);
+    story.told(&["RolloutFinished", UPDATED]);
+    assert_eq!(images(&story), ["id-2"; 3]);
+    let mut story = gone();
+    story.live(700, all_but_two);
+    let back = "RolledBack { idle: 600s, new: 0, old: 0, to: Some(\"web:1@sha256:1\") }";
+    story.told(&[back, "ImageRejected { digest: \"sha256:2\" }", "RolloutFinished"]);
+    assert_eq!(images(&story), ["id-1"; 3]);
+}
