@@ -13,9 +13,10 @@ use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::rollout::DesiredRevision;
 use crate::model::action::{Action, Removal};
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
+use crate::model::owner::Owner;
 use crate::model::plan::ReplicaTransition;
 use crate::model::proxy::KEEP_ALIVE;
-use crate::model::replica::{AdminState, ContainerState, Health, Replica, ServerSeen};
+use crate::model::replica::{AdminState, ContainerId, ContainerState, Health, Replica, ServerSeen};
 use crate::model::snapshot::{ProxyObservation, Snapshot};
 
 const QUIET_LOOKS: u32 = 2;
@@ -55,12 +56,25 @@ pub(crate) fn advance(plan: &mut PlanBuilder) {
     }
 }
 
-/// Forgets drains of replicas that are gone, and of exited ones that somebody started again.
+/// Forgets drains of replicas that are gone, of exited ones that somebody started again, and of
+/// the last container of docker compose: the others went while this one drained.
 pub(crate) fn forget(snapshot: &Snapshot, next: &mut ServiceMemory) {
+    let last = lone_of_compose(snapshot, next);
     next.drains.retain(|id, drain| {
         let replica = snapshot.replicas.iter().find(|r| r.id == *id);
-        replica.is_some_and(|r| drain.step != DrainStep::Ended || !is_up(r))
+        let stays = last.as_ref() != Some(id);
+        stays && replica.is_some_and(|r| drain.step != DrainStep::Ended || !is_up(r))
     });
+}
+
+/// The only container of docker compose, while no action is under way on it.
+fn lone_of_compose(snapshot: &Snapshot, memory: &ServiceMemory) -> Option<ContainerId> {
+    let mut composed = snapshot.replicas.iter().filter(|r| r.owner == Owner::Compose);
+    let is_kept = |r: &Replica| !memory.drains.contains_key(&r.id);
+    if composed.clone().any(is_kept) {
+        return None;
+    }
+    composed.find(|r| r.state == ContainerState::Running && !r.busy).map(|r| r.id.clone())
 }
 
 /// Replicas whose drain can be cancelled without a trace.

@@ -45,6 +45,11 @@ impl Docker {
         }
         let (found, failure) = self.run_before_stop(removal, found)?;
         let Some(found) = found else { return Ok(ActionOutput::Unchanged) };
+        // The hook may have taken an hour, in which others removed containers.
+        let took_time = removal.before_stop.is_some();
+        if owner == Owner::Compose && took_time && !self.has_other_of_compose(removal)? {
+            return Ok(ActionOutput::Unchanged);
+        }
         let path = format!("/containers/{}/stop", id.0);
         // Docker takes whole seconds; 0 would kill the container at once.
         let seconds = removal.stop_timeout.as_millis().div_ceil(1000).to_string();
@@ -78,6 +83,20 @@ impl Docker {
             }
             Identity::Stranger { .. } | Identity::Pending { .. } | Identity::Unrelated => None,
         }
+    }
+
+    /// Docker compose has another container of the service, which the next one can be copied from.
+    fn has_other_of_compose(&self, removal: &Removal) -> Result<bool> {
+        let adopted =
+            self.last_query.lock().unwrap_or_else(PoisonError::into_inner).adopted.clone();
+        let rows = self.identified(self.rows(true)?, &adopted);
+        Ok(rows.iter().any(|(row, identity)| {
+            matches!(
+                identity,
+                Identity::Replica { service, owner: Owner::Compose, .. }
+                    if *service == removal.service && row.id() != removal.id.0
+            )
+        }))
     }
 
     pub(super) fn delete(&self, id: &str, volumes: bool) -> Result<()> {

@@ -23,6 +23,10 @@ impl Project {
 
     /// As `docker compose up` makes it.
     pub(crate) fn run(&self, number: u32, more: &[&str]) {
+        self.run_image(number, more, &[IMAGE]);
+    }
+
+    fn run_image(&self, number: u32, more: &[&str], image_and_command: &[&str]) {
         let container = format!("{}-web-{number}", self.name);
         let labels = [
             ("project", self.name.clone()),
@@ -36,7 +40,7 @@ impl Project {
         args.extend(["--network-alias", "web", "--env", "COLOUR=blue"]);
         args.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
         args.extend(more);
-        args.push(IMAGE);
+        args.extend(image_and_command);
         assert!(self.testbed.docker(&args).is_some(), "{container} does not start");
     }
 
@@ -141,4 +145,37 @@ fn a_container_that_cannot_have_a_second_one_is_reported_and_left_alone() {
     );
     assert_eq!(project.containers(), project.named(&[1]));
     assert_eq!(project.inspect(1, "{{.State.Running}}"), "true");
+}
+
+#[test]
+fn the_last_container_stays_where_the_others_go_during_its_hook() {
+    let project = Project::new("compose-last");
+    let bed = &project.testbed;
+    let app = crate::hooks::app_of(bed);
+    let out = bed.dir.join("out");
+    fs::create_dir(&out).unwrap();
+    let mounts = [format!("{app}:/bin/app:ro"), format!("{}:/out", out.display())];
+    let mounts = mounts.each_ref().map(String::as_str);
+    for number in [1, 2] {
+        let more = ["-v", mounts[0], "-v", mounts[1]];
+        project.run_image(number, &more, &[crate::hooks::SHELL_IMAGE, "/bin/app"]);
+    }
+    let keys = |n: u32| {
+        format!(
+            r#""min_replicas": {n}, "max_replicas": {n}, "cooldown_period": 1, "hooks": {{
+               "before_stop": ["sh", "-c", "echo begun > /out/begun; sleep 4"] }}"#
+        )
+    };
+    let daemon = Daemon::start(&project.configure(&keys(2)));
+    bed.wait_serving(2, secs(60), &daemon);
+    project.configure(&keys(1));
+    daemon.signal("HUP");
+    assert!(reached(secs(60), || out.join("begun").exists()), "{:#?}", daemon.lines());
+    let served = |n: u32| [format!("{}-{n}", bed.service)];
+    assert_eq!(bed.serving(), served(1));
+    let id = project.inspect(2, "{{.Id}} true");
+    project.remove(1);
+    let is_back = || bed.serving() == served(2) && project.containers() == project.named(&[2]);
+    assert!(reached(secs(60), is_back), "{:?} {:#?}", project.containers(), daemon.lines());
+    assert_eq!(project.inspect(2, "{{.Id}} {{.State.Running}}"), id);
 }

@@ -15,12 +15,23 @@ use crate::load::Counts;
 use crate::testbed::{IMAGE, Testbed, everyone};
 
 /// The app in an image with a shell and little else.
-const SHELL_IMAGE: &str = "plimsoll-demo-base:1";
+pub(crate) const SHELL_IMAGE: &str = "plimsoll-demo-base:1";
 
 #[track_caller]
 fn assert_clean(counts: &Counts) {
     assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}");
     assert!(100 <= counts.sent(), "hardly any traffic:\n{counts}");
+}
+
+/// Copies the app out of its image, to be mounted where there is a shell. Gives its path.
+pub(crate) fn app_of(testbed: &Testbed) -> String {
+    let holder = format!("{}-app", testbed.service);
+    testbed.docker(&["create", "--name", &holder, IMAGE]).unwrap();
+    let app = testbed.dir.join("app");
+    let app = app.to_str().unwrap();
+    testbed.docker(&["cp", &format!("{holder}:/app"), app]).unwrap();
+    testbed.docker(&["rm", &holder]).unwrap();
+    app.to_owned()
 }
 
 struct HookBed {
@@ -30,12 +41,7 @@ struct HookBed {
 impl HookBed {
     fn new(name: &str) -> HookBed {
         let testbed = Testbed::new(name);
-        let holder = format!("{}-app", testbed.service);
-        testbed.docker(&["create", "--name", &holder, IMAGE]).unwrap();
-        let app = testbed.dir.join("app");
-        let from = format!("{holder}:/app");
-        testbed.docker(&["cp", &from, app.to_str().unwrap()]).unwrap();
-        testbed.docker(&["rm", &holder]).unwrap();
+        app_of(&testbed);
         fs::create_dir(testbed.dir.join("out")).unwrap();
         HookBed { testbed }
     }
