@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::Agent;
 
 use crate::http_client::tls::{self, Tls};
-use crate::http_client::{fixed_agent, read_up_to, tcp_agent};
+use crate::http_client::{DeadlineResolver, fixed_agent, read_up_to, tcp_agent};
 use crate::model::endpoint::Endpoint;
 use crate::model::health::{CheckTls, HEALTH_HOST, HttpCheck};
 use crate::model::url;
@@ -19,6 +19,7 @@ const REST_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct SystemNet {
     plain: Agent,
+    names: DeadlineResolver,
     /// Made when it is first needed: the certificates of a host take some memory.
     host_tls: LazyLock<Tls>,
     unverified: LazyLock<Tls>,
@@ -26,8 +27,10 @@ pub(crate) struct SystemNet {
 
 impl SystemNet {
     pub(crate) fn new() -> SystemNet {
+        let names = DeadlineResolver::default();
         SystemNet {
-            plain: tcp_agent(REST_BYTES_MAX, None),
+            plain: tcp_agent(REST_BYTES_MAX, &names, None),
+            names,
             host_tls: LazyLock::new(Tls::of_host),
             unverified: LazyLock::new(Tls::unverified),
         }
@@ -62,7 +65,8 @@ impl SystemNet {
         if !endpoint.url.expose().starts_with("https://") {
             return Ok(self.plain.clone());
         }
-        self.with_tls(endpoint.ca.as_deref(), |tls| tcp_agent(REST_BYTES_MAX, Some(tls)))
+        let agent = |tls: &Tls| tcp_agent(REST_BYTES_MAX, &self.names, Some(tls));
+        self.with_tls(endpoint.ca.as_deref(), agent)
     }
 
     fn with_tls(&self, ca: Option<&str>, agent: impl Fn(&Tls) -> Agent) -> Result<Agent> {

@@ -91,6 +91,7 @@ impl ImageWatch {
 
     pub(crate) fn due(&mut self, now: Moment) -> Vec<ImageRequest> {
         let mut requests = std::mem::take(&mut self.tags);
+        let under_way = self.under_way();
         for (image, state) in self.watched.iter_mut().filter(|(_, state)| !state.is_under_way) {
             let pull = self.seen.get(image).and_then(|seen| state.pull(seen, now));
             let step = match pull {
@@ -98,7 +99,7 @@ impl ImageWatch {
                 None if state.next <= now => ImageStep::Ask(state.ids.clone()),
                 None => continue,
             };
-            if requests.len() == AT_ONCE {
+            if AT_ONCE <= requests.len() + under_way {
                 break;
             }
             state.is_under_way = true;
@@ -107,10 +108,17 @@ impl ImageWatch {
         requests
     }
 
-    /// How long until something is due.
+    fn under_way(&self) -> usize {
+        self.watched.values().filter(|state| state.is_under_way).count()
+    }
+
+    /// How long until something is due, answers apart.
     pub(crate) fn idle(&self, now: Moment) -> Option<Duration> {
         if !self.tags.is_empty() {
             return Some(Duration::ZERO);
+        }
+        if AT_ONCE <= self.under_way() {
+            return None;
         }
         let waits = self.watched.iter().filter(|(_, state)| !state.is_under_way);
         let wait = |(image, state): (&String, &RegistryPoll)| {
@@ -122,13 +130,19 @@ impl ImageWatch {
 
     pub(crate) fn answered(
         &mut self,
-        image: &str,
+        request: &ImageRequest,
         result: Result<Option<ImageAnswer>, String>,
         at: Moment,
     ) {
-        // The config may not name it any more; a tag that moved has no answer.
+        let image = request.image.as_str();
+        // The config may not name it any more.
         let Some(state) = self.watched.get_mut(image) else { return };
         let seen = self.seen.entry(image.to_owned()).or_default();
+        if let ImageStep::Tag(_) = request.step {
+            // Pins name the image; the tag is for people and for `docker run`.
+            seen.error = result.err().or(seen.error.take());
+            return;
+        }
         state.is_under_way = false;
         match result {
             Ok(None) => (),
@@ -153,8 +167,8 @@ impl ImageWatch {
 mod tests {
     use std::time::Duration;
 
-    use crate::controller::image_watch::ImageWatch;
-    use crate::model::image::{ImageAnswer, ImageStep, ImageTarget};
+    use crate::controller::image_watch::{AT_ONCE, ImageWatch};
+    use crate::model::image::{ImageAnswer, ImageRequest, ImageStep, ImageTarget};
     use crate::model::time::Moment;
 
     const EVERY: Duration = Duration::from_secs(600);
@@ -166,6 +180,10 @@ mod tests {
 
     fn answer(digest: &str) -> ImageAnswer {
         ImageAnswer { digest: digest.to_owned(), ..ImageAnswer::default() }
+    }
+
+    fn request(step: ImageStep) -> ImageRequest {
+        ImageRequest { image: "web".to_owned(), step }
     }
 
     /// A watch that was asked for `web` once, and the moment of that.
@@ -183,14 +201,18 @@ mod tests {
     #[test]
     fn an_image_is_asked_for_at_each_interval_and_its_failures_back_off() {
         let (mut watch, first) = asked();
-        watch.answered("web", Ok(Some(answer("a"))), first);
+        watch.answered(&request(ImageStep::Ask(Vec::new())), Ok(Some(answer("a"))), first);
         let wait = watch.idle(first).unwrap();
         assert!(EVERY <= wait && wait < EVERY * 11 / 10, "{wait:?}");
         let mut at = first.plus(wait);
         for least in [1200, 2400, 3600, 3600] {
             assert!(watch.due(Moment(at.0 - 1)).is_empty());
             assert_eq!(watch.due(at).len(), 1);
-            watch.answered("web", Err("toomanyrequests".to_owned()), at);
+            watch.answered(
+                &request(ImageStep::Ask(Vec::new())),
+                Err("toomanyrequests".to_owned()),
+                at,
+            );
             let wait = watch.idle(at).unwrap();
             let least = Duration::from_secs(least);
             assert!(least <= wait && wait < least * 11 / 10, "{least:?}: {wait:?}");
@@ -206,18 +228,46 @@ mod tests {
     #[test]
     fn a_digest_is_pulled_when_it_is_wanted_and_not_at_once_again_after_a_failure() {
         let (mut watch, now) = asked();
-        watch.answered("web", Ok(Some(answer("a"))), now);
+        watch.answered(&request(ImageStep::Ask(Vec::new())), Ok(Some(answer("a"))), now);
         watch.watch(vec![target("web", Some("other"))], now);
         assert!(watch.due(now).is_empty(), "another digest");
         watch.watch(vec![target("web", Some("a"))], now);
         assert_eq!(watch.idle(now), Some(Duration::ZERO));
         assert_eq!(watch.due(now)[0].step, ImageStep::Pull(answer("a")));
-        watch.answered("web", Err("down".to_owned()), now);
+        watch.answered(&request(ImageStep::Ask(Vec::new())), Err("down".to_owned()), now);
         assert!(watch.due(now).is_empty());
         let later = now.plus(watch.idle(now).unwrap());
         assert_eq!(watch.due(later)[0].step, ImageStep::Pull(answer("a")));
         let pulled = ImageAnswer { id: Some("i".to_owned()), ..answer("a") };
-        watch.answered("web", Ok(Some(pulled)), later);
+        watch.answered(&request(ImageStep::Ask(Vec::new())), Ok(Some(pulled)), later);
         assert!(watch.due(later).is_empty(), "it is here");
+    }
+
+    #[test]
+    fn a_tag_that_moved_or_did_not_ends_no_question() {
+        let (mut watch, now) = asked();
+        let tag = || request(ImageStep::Tag("a".to_owned()));
+        watch.answered(&tag(), Ok(None), now);
+        assert_eq!(watch.idle(now), None, "the question is still under way");
+        watch.answered(&tag(), Err("no such image".to_owned()), now);
+        assert_eq!(watch.idle(now), None);
+        assert_eq!(watch.seen["web"].error.as_deref(), Some("no such image"));
+        watch.answered(&tag(), Ok(None), now);
+        assert_eq!(watch.seen["web"].error.as_deref(), Some("no such image"), "until an answer");
+        watch.answered(&request(ImageStep::Ask(Vec::new())), Ok(Some(answer("a"))), now);
+        assert_eq!(watch.seen["web"].error, None);
+    }
+
+    #[test]
+    fn questions_under_way_are_bounded() {
+        let mut watch = ImageWatch::default();
+        let names: Vec<String> = (0..2 * AT_ONCE).map(|n| format!("web{n}")).collect();
+        watch.watch(names.iter().map(|name| target(name, None)).collect(), Moment(0));
+        let later = Moment(60_000);
+        let first = watch.due(later);
+        assert_eq!((first.len(), watch.due(later).len()), (AT_ONCE, 0));
+        assert_eq!(watch.idle(later), None, "an answer comes first");
+        watch.answered(&first[0], Ok(Some(answer("a"))), later);
+        assert_eq!(watch.due(later).len(), 1);
     }
 }

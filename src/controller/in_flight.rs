@@ -10,6 +10,8 @@ use crate::model::time::Moment;
 
 /// Actions at once; the next tick decides anew about what had no room.
 pub(crate) const IN_FLIGHT_MAX: usize = 256;
+/// Those among them that run a hook, which may take an hour: HAProxy's updates and starts keep room.
+const HOOKS_MAX: usize = IN_FLIGHT_MAX / 2;
 /// How long a failed action rests, where `decide` has no back-off for it.
 const REST_REMOVE: Duration = Duration::from_secs(5);
 const REST_SET_STATES: Duration = Duration::from_secs(1);
@@ -25,6 +27,10 @@ impl InFlight {
     pub(crate) fn begin(&mut self, action: &Action) -> bool {
         let claim = action.claim();
         if IN_FLIGHT_MAX <= self.begun.len() || self.begun.contains_key(&claim) {
+            return false;
+        }
+        let hooks = || self.begun.values().filter(|begun| runs_hook(begun)).count();
+        if runs_hook(action) && HOOKS_MAX <= hooks() {
             return false;
         }
         self.begun.insert(claim, action.clone());
@@ -73,12 +79,27 @@ impl InFlight {
     }
 }
 
+fn runs_hook(action: &Action) -> bool {
+    match action {
+        Action::RunHook(_) => true,
+        Action::Remove(removal) => removal.before_stop.is_some(),
+        Action::Start { .. }
+        | Action::Resize { .. }
+        | Action::Reload { .. }
+        | Action::UpdateServers { .. }
+        | Action::SetServerStates { .. }
+        | Action::EndProxies { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use crate::controller::in_flight::{IN_FLIGHT_MAX, InFlight};
-    use crate::model::action::{Action, ActionError, ActionOutput, Done, RollbackState};
+    use crate::controller::in_flight::{HOOKS_MAX, IN_FLIGHT_MAX, InFlight};
+    use crate::model::action::{Action, ActionError, ActionOutput, Done, HookRun, RollbackState};
+    use crate::model::hooks::HookCommand;
+    use crate::model::replica::ContainerId;
     use crate::model::time::Moment;
 
     fn resize(service: &str) -> Action {
@@ -123,5 +144,25 @@ mod tests {
         assert!(!in_flight.begin(&resize("more")));
         in_flight.cancelled(&resize("0").claim());
         assert!(in_flight.begin(&resize("more")));
+    }
+
+    #[test]
+    fn hooks_leave_room_for_everything_else() {
+        let hook = |n: usize| {
+            let command = vec!["warm".to_owned()];
+            Action::RunHook(HookRun {
+                service: "web".to_owned(),
+                number: 1,
+                id: ContainerId(n.to_string()),
+                started: None,
+                hook: HookCommand { command, timeout: Duration::from_secs(3600) },
+            })
+        };
+        let mut in_flight = InFlight::default();
+        let begun = (0..IN_FLIGHT_MAX).filter(|n| in_flight.begin(&hook(*n))).count();
+        assert_eq!(begun, HOOKS_MAX);
+        assert!(in_flight.begin(&resize("web")));
+        in_flight.ended(&done(hook(0), true), Moment(0));
+        assert!(in_flight.begin(&hook(IN_FLIGHT_MAX)));
     }
 }

@@ -71,9 +71,9 @@ pub(crate) enum LoopEvent {
         result: Result<Milli, String>,
         at: Moment,
     },
-    /// A registry answered about a watched image, or did not; or this host has pulled it.
+    /// A registry answered about a watched image, or did not; or this host has pulled or tagged it.
     ImageSeen {
-        image: String,
+        request: ImageRequest,
         result: Result<Option<ImageAnswer>, String>,
         at: Moment,
     },
@@ -224,8 +224,8 @@ impl Controller {
             LoopEvent::MetricRead { source, result, at } => {
                 self.metric_poller.answered(&source, result, at);
             }
-            LoopEvent::ImageSeen { image, result, at } => {
-                self.image_watch.answered(&image, result, at);
+            LoopEvent::ImageSeen { request, result, at } => {
+                self.image_watch.answered(&request, result, at);
                 self.schedule.wake(now);
             }
         }
@@ -374,8 +374,10 @@ impl Controller {
         let (changed, events) = self.prober.watch(to_probe, &output.known, now);
         effects.extend(events.into_iter().map(Effect::Emit));
         self.image_watch.watch(std::mem::take(&mut output.images), now);
-        for (image, digest) in updated(&output) {
-            self.image_watch.tag(image, digest);
+        if !self.config.get().dry_run {
+            for (image, digest) in updated(&output) {
+                self.image_watch.tag(image, digest);
+            }
         }
         let to_watch = std::mem::take(&mut output.to_watch);
         self.load_watch.watch(to_watch, self.config.get().check_interval, is_evaluation);

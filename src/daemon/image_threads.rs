@@ -11,11 +11,13 @@ use crate::docker::Docker;
 use crate::model::image::{ImageAnswer, ImageRequest, ImageStep};
 use crate::outside::{Clock, Result};
 
-/// A pull may take long, and does not hold up the questions about other images.
-const THREADS: usize = 2;
+const ASKING: usize = 2;
+const PULLING: usize = 2;
 
 pub(crate) struct ImageThreads {
-    pool: Pool<ImageRequest>,
+    asking: Pool<ImageRequest>,
+    /// A pull may take long, and does not hold up the questions about other images.
+    pulling: Pool<ImageRequest>,
 }
 
 impl ImageThreads {
@@ -24,23 +26,30 @@ impl ImageThreads {
         clock: Arc<dyn Clock>,
         inbox: &SyncSender<Incoming>,
     ) -> Result<ImageThreads> {
-        let work = move |request: ImageRequest| {
+        let work = Arc::new(move |request: ImageRequest| {
             let ask = || engine.watch_image(&request);
             let result = pool::ask(ask, "internal error in plimsoll (please report); see the log");
-            let ImageRequest { image, step } = request;
-            if let ImageStep::Ask(_) = step {
-                log::debug!("image={image} {}", found(&result));
+            if let ImageStep::Ask(_) = request.step {
+                log::debug!("image={} {}", request.image, found(&result));
             }
-            Some(Incoming::Loop(LoopEvent::ImageSeen { image, result, at: clock.now() }))
-        };
-        let pool = Pool::new("image", THREADS, 2 * AT_ONCE, inbox);
-        pool.start(work)?;
-        Ok(ImageThreads { pool })
+            Some(Incoming::Loop(LoopEvent::ImageSeen { request, result, at: clock.now() }))
+        });
+        let asking = Pool::new("image", ASKING, 2 * AT_ONCE, inbox);
+        let pulling = Pool::new("pull", PULLING, AT_ONCE, inbox);
+        for pool in [&asking, &pulling] {
+            let work = work.clone();
+            pool.start(move |request| work(request))?;
+        }
+        Ok(ImageThreads { asking, pulling })
     }
 
     pub(crate) fn send(&self, request: ImageRequest) {
+        let pool = match request.step {
+            ImageStep::Pull(_) => &self.pulling,
+            ImageStep::Ask(_) | ImageStep::Tag(_) => &self.asking,
+        };
         // There is room for as many as the controller sends.
-        self.pool.send(request);
+        pool.send(request);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ureq::Agent;
 
 use crate::http_client::tls::Tls;
-use crate::http_client::{docker_tcp_agent, unix_agent};
+use crate::http_client::{DeadlineResolver, docker_tcp_agent, unix_agent};
 use crate::model::docker_host::{DockerHost, DockerTls};
 use crate::outside::{Error, Result};
 use crate::regular_file;
@@ -20,23 +20,31 @@ pub(crate) struct DockerAgent {
     host: DockerHost,
     body_max: Option<u64>,
     idle_max: usize,
+    names: DeadlineResolver,
     made: Mutex<Option<Agent>>,
 }
 
 impl DockerAgent {
     /// `body_max` and `idle_max` as for `unix_agent`.
     pub(crate) fn new(host: &DockerHost, body_max: Option<u64>, idle_max: usize) -> DockerAgent {
-        DockerAgent { host: host.clone(), body_max, idle_max, made: Mutex::default() }
+        let names = DeadlineResolver::default();
+        DockerAgent { host: host.clone(), body_max, idle_max, names, made: Mutex::default() }
+    }
+
+    /// For one answer without an end: the connections that are kept are for short ones.
+    pub(crate) fn for_stream(&self) -> DockerAgent {
+        let names = self.names.clone();
+        DockerAgent { names, ..DockerAgent::new(&self.host, None, 0) }
     }
 
     /// A copy shares its connections. Fails if a file of TLS cannot be used.
     pub(crate) fn get(&self) -> Result<Agent> {
-        let mut made = self.made();
-        if let Some(agent) = &*made {
-            return Ok(agent.clone());
+        let known = self.made().clone();
+        match known {
+            Some(agent) => Ok(agent),
+            // Files are read without the lock: a hung file system holds up one caller.
+            None => Ok(self.made().insert(self.make()?).clone()),
         }
-        let agent = self.make()?;
-        Ok(made.insert(agent).clone())
     }
 
     /// The next request reads the files of TLS again. Without TLS there is nothing to renew.
@@ -58,7 +66,7 @@ impl DockerAgent {
                 let tls = tls.map_err(|why| {
                     Error::new(format!("cannot reach Docker at {}: docker.tls.{why}", self.host))
                 })?;
-                Ok(docker_tcp_agent(self.body_max, self.idle_max, tls.as_ref()))
+                Ok(docker_tcp_agent(self.body_max, self.idle_max, &self.names, tls.as_ref()))
             }
         }
     }

@@ -366,8 +366,7 @@ impl Client {
         (begin, silence): (Duration, Duration),
     ) -> Result<std::result::Result<ureq::BodyReader<'static>, ApiResponse>> {
         let prefix = self.prefix(begin)?;
-        // The connection pool is for short answers.
-        let agent = DockerAgent::new(&self.host, None, 0).get()?;
+        let agent = self.agent.for_stream().get()?;
         let builder = Request::builder().method(call.method.word()).uri(self.uri(call, &prefix));
         let request = with_auth(builder, call).header("content-type", "application/json");
         let request = request.body(call.body.unwrap_or_default()).map_err(ureq::Error::from);

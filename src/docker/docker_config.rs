@@ -45,6 +45,16 @@ impl Registry {
         &self.host
     }
 
+    /// Whether both name one repository: Docker Hub's own ones are written with or without a
+    /// folder.
+    pub(crate) fn is_same(&self, other: &Registry) -> bool {
+        let own = |registry: &Registry| {
+            let short = registry.repository.strip_prefix("library/").filter(|_| registry.is_hub());
+            short.unwrap_or(&registry.repository).to_owned()
+        };
+        self.host == other.host && own(self) == own(other)
+    }
+
     fn is_hub(&self) -> bool {
         self.host == HUB_HOSTS[0]
     }

@@ -18,6 +18,7 @@ use crate::docker::event_stream::is_timeout;
 use crate::docker::inspected::Inspected;
 use crate::docker::logs;
 use crate::model::hooks::{HookCause, HookCommand, HookFailure};
+use crate::model::time::Moment;
 use crate::outside::{Error, Result};
 
 /// Lines of its output that are reported.
@@ -110,11 +111,15 @@ impl Docker {
     ) -> Result<ExecEnd> {
         let until = self.clock.now().plus(hook.timeout);
         let mut output = OutputTail::default();
-        let (exec, mut stream) = match self.running_exec(found, &hook.command) {
+        let (exec, mut stream) = match self.running_exec(found, &hook.command, until) {
             Some(exec) => (exec, None),
             None => {
+                let left = until.since(self.clock.now());
+                if left.is_zero() {
+                    return Ok(ExecEnd::Failed(HookFailure::of(HookCause::TimedOut(hook.timeout))));
+                }
                 let command: Vec<&str> = hook.command.iter().map(String::as_str).collect();
-                let timeout = self.look_timeout().min(hook.timeout);
+                let timeout = self.look_timeout().min(left);
                 let answer = self.create_exec(container, &command, (false, timeout))?;
                 if matches!(answer.status, 404 | 409) {
                     return Ok(ExecEnd::NotBegun);
@@ -175,10 +180,13 @@ impl Docker {
         }
     }
 
-    /// A command that runs in the container already.
-    fn running_exec(&self, found: &Inspected, command: &[String]) -> Option<String> {
+    /// A command that runs in the container already; looks for it until then at most.
+    fn running_exec(&self, found: &Inspected, command: &[String], until: Moment) -> Option<String> {
         let is_it = |exec: &&String| {
-            let state = self.exec_state(exec, self.look_timeout()).ok().flatten();
+            let left = until.since(self.clock.now());
+            let timeout = self.look_timeout().min(left);
+            let state = Some(timeout).filter(|timeout| !timeout.is_zero());
+            let state = state.and_then(|timeout| self.exec_state(exec, timeout).ok().flatten());
             state.is_some_and(|state| state.is_running(command))
         };
         found.exec_ids().iter().take(RUNNING_MAX).find(is_it).cloned()

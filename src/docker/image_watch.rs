@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::docker::client::Call;
+use crate::docker::docker_config::Registry;
 use crate::docker::engine_calls::Method;
 use crate::docker::{self, Docker};
 use crate::model::image::{self, ImageAnswer, ImageRequest, ImageStep};
@@ -34,11 +35,12 @@ struct HostImage {
 }
 
 impl HostImage {
-    /// Those of the image's own repository first: the same content has one digest everywhere.
+    /// Those of this repository: another one may have a manifest that this one lacks.
     fn digests(&self, repository: &str) -> Vec<String> {
         let pairs = self.repo_digests.iter().flatten().filter_map(|name| name.split_once('@'));
-        let (own, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| *name == repository);
-        own.into_iter().chain(others).map(|(_, digest)| digest.to_owned()).collect()
+        let asked = Registry::of(repository);
+        let own = pairs.filter(|(name, _)| Registry::of(name).is_same(&asked));
+        own.map(|(_, digest)| digest.to_owned()).collect()
     }
 }
 
@@ -117,4 +119,28 @@ impl Docker {
 
 fn by_digest(image: &str, digest: &str) -> String {
     format!("{}@{digest}", image::repository(image))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::docker::image_watch::HostImage;
+
+    #[test]
+    fn only_digests_of_the_same_repository_count() {
+        let names = ["web@sha256:1", "me/web@sha256:2", "a.example:5000/web@sha256:3"];
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let image = HostImage { id: "i".to_owned(), repo_digests: Some(names) };
+        for (repository, want) in [
+            ("web", vec!["sha256:1"]),
+            ("docker.io/library/web", vec!["sha256:1"]),
+            ("library/web", vec!["sha256:1"]),
+            ("docker.io/me/web", vec!["sha256:2"]),
+            ("a.example:5000/web", vec!["sha256:3"]),
+            ("a.example:5000/library/web", vec![]),
+            ("a.example/web", vec![]),
+            ("other", vec![]),
+        ] {
+            assert_eq!(image.digests(repository), want, "{repository}");
+        }
+    }
 }

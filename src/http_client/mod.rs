@@ -19,7 +19,8 @@ use ureq::Agent;
 use ureq::config::Config;
 
 use crate::http_client::connect::{TcpConnector, UnixConnector};
-use crate::http_client::resolver::{DeadlineResolver, FixedResolver};
+pub(crate) use crate::http_client::resolver::DeadlineResolver;
+use crate::http_client::resolver::FixedResolver;
 use crate::http_client::tls::Tls;
 
 /// A connection that was idle for longer is not used again: proxies close idle ones after 10 s or
@@ -29,9 +30,9 @@ const CHUNK_BYTES: usize = 16 << 10;
 
 /// Connects to any host by TCP, anew for each request. `body_max` is the limit for an answer
 /// without its heads, in bytes as HTTP sends them. Without `tls` an `https` address is an error.
-pub(crate) fn tcp_agent(body_max: u64, tls: Option<&Tls>) -> Agent {
+pub(crate) fn tcp_agent(body_max: u64, names: &DeadlineResolver, tls: Option<&Tls>) -> Agent {
     let connector = TcpConnector { body_max: Some(body_max), tls: tls.cloned() };
-    Agent::with_parts(agent_config(0, tls), connector, DeadlineResolver::default())
+    Agent::with_parts(agent_config(0, tls), connector, names.clone())
 }
 
 /// Connects to this address by TCP, whatever host the address of a request names, with TLS for an
@@ -48,9 +49,14 @@ pub(crate) fn fixed_agent(
 }
 
 /// Connects to Docker's API over TCP. The arguments are as in [`fixed_agent`].
-pub(crate) fn docker_tcp_agent(body_max: Option<u64>, idle_max: usize, tls: Option<&Tls>) -> Agent {
+pub(crate) fn docker_tcp_agent(
+    body_max: Option<u64>,
+    idle_max: usize,
+    names: &DeadlineResolver,
+    tls: Option<&Tls>,
+) -> Agent {
     let connector = TcpConnector { body_max, tls: tls.cloned() };
-    Agent::with_parts(agent_config(idle_max, tls), connector, DeadlineResolver::default())
+    Agent::with_parts(agent_config(idle_max, tls), connector, names.clone())
 }
 
 /// Connects to this socket, whatever host the address of a request names. `body_max` and

@@ -32,9 +32,10 @@ impl Resolver for FixedResolver {
     }
 }
 
-/// Looks names up with a deadline. A literal IP address needs no thread.
-#[derive(Debug, Default)]
-pub(super) struct DeadlineResolver {
+/// Looks names up with a deadline. A literal IP address needs no thread. Copies share the limit of
+/// lookups under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeadlineResolver {
     under_way: Arc<AtomicUsize>,
 }
 
