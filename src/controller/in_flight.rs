@@ -10,7 +10,8 @@ use crate::model::time::Moment;
 
 /// Actions at once; the next tick decides anew about what had no room.
 pub(crate) const IN_FLIGHT_MAX: usize = 256;
-/// Those among them that run a hook, which may take an hour: HAProxy's updates and starts keep room.
+/// Those among them that run a hook, which may take an hour: starts and updates of HAProxy keep
+/// room.
 const HOOKS_MAX: usize = IN_FLIGHT_MAX / 2;
 /// How long a failed action rests, where `decide` has no back-off for it.
 const REST_REMOVE: Duration = Duration::from_secs(5);

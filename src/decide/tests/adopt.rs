@@ -43,15 +43,15 @@ fn what_this_daemon_does_is_not_taken_for_composes() {
 fn the_last_container_of_compose_comes_back_from_its_drain() {
     table(
         "
-        G      50          1..9  1  compose clones=9 given=2  | 1 [] no_sample
-        D      50          1..9  1  compose clones=9 given=2  | 1 [] inside(50%)
-        L      50          1..9  1  compose clones=9 given=2  | 1 [] no_sample
-        RG     50          1..9  1  compose clones=9 given=2  | 1 [remove 2] inside(50%)
-        RG     50          1..9  1  compose clones=1 given=2  | 1 [drain 1] inside(50%) draining(1)
-        RG     50          1..9  1  compose clones=2 given=2  | 1 [remove 2] inside(50%)
-        GG     50          1..9  1  compose clones=9 given=2  | 1 [remove 2] no_sample
-        B      50          1..9  1  compose clones=9 given=2  | 1 [] no_sample stopped
-        G      50          1..9  1  given=2                   | 1 [remove 1, start 3] no_sample none_ready(1)
+        G   50 1..9 1 compose clones=9 given=2  | 1 [] no_sample
+        D   50 1..9 1 compose clones=9 given=2  | 1 [] inside(50%)
+        L   50 1..9 1 compose clones=9 given=2  | 1 [] no_sample
+        RG  50 1..9 1 compose clones=9 given=2  | 1 [remove 2] inside(50%)
+        RG  50 1..9 1 compose clones=1 given=2  | 1 [drain 1] inside(50%) draining(1)
+        RG  50 1..9 1 compose clones=2 given=2  | 1 [remove 2] inside(50%)
+        GG  50 1..9 1 compose clones=9 given=2  | 1 [remove 2] no_sample
+        B   50 1..9 1 compose clones=9 given=2  | 1 [] no_sample stopped
+        G   50 1..9 1 given=2                   | 1 [remove 1, start 3] no_sample none_ready(1)
     ",
     );
 }
