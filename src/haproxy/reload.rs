@@ -29,7 +29,8 @@ use crate::haproxy::{
 use crate::model::action::{ActionOutput, RollbackState, SetServerState};
 use crate::model::config::{ProxyConfig, ProxyMode};
 use crate::model::front_door::Frontend;
-use crate::model::proxy::{Backend, Routes, SeenServer};
+use crate::model::proxy::{Backend, Routes, SeenServer, Server};
+use crate::model::replica::AdminState;
 use crate::model::service::Listen;
 use crate::outside::{Error, Proxy, Result};
 use crate::regular_file;
@@ -114,6 +115,30 @@ impl Haproxy {
     fn serves_alone(&self, routes: &Routes, process: u32) -> bool {
         self.strays(process).is_empty()
             && self.socket.servers().is_ok_and(|servers| routes.agree(servers.iter()))
+    }
+
+    /// The state file carries drains over; this makes sure. None begins before its replacements
+    /// serve: the state file may carry over that they drain still, as every new server does at
+    /// first. `decide::proxy` goes on from there.
+    fn set_drains(&self, routes: &Routes) -> Result<()> {
+        let seen = self.socket.servers()?;
+        let serves = |backend: &Backend, server: &Server| {
+            let its =
+                |s: &&SeenServer| s.backend == backend.service.as_str() && s.name == server.name;
+            seen.iter().find(its).is_some_and(|s| s.seen.admin_state == AdminState::Ready)
+        };
+        let is_in_service = |backend: &&Backend| {
+            backend.servers.iter().filter(|s| !s.draining).all(|s| serves(backend, s))
+        };
+        let backends = routes.backends.iter().filter(is_in_service);
+        let servers = backends.flat_map(|b| b.servers.iter().map(move |s| (b, s)));
+        let draining = servers.filter(|(_, server)| server.draining);
+        let states = draining.map(|(backend, server)| SetServerState {
+            backend: backend.service.as_str().to_owned(),
+            server: server.name.clone(),
+            admin_state: server.admin_state(),
+        });
+        self.set_server_states(&states.collect::<Vec<_>>())
     }
 
     /// The ports that clients connect to.
@@ -322,7 +347,7 @@ impl ConfigUpdate<'_> {
             && proxy.runs(&update.text(routes))
             && proxy.serves_alone(routes, pid)
         {
-            proxy.set_server_states(&drains(routes))?;
+            proxy.set_drains(routes)?;
             proxy.set_pids(pid, None);
             *proxy.fingerprint() = Some(fingerprint);
             *proxy.applied() = Some(routes.clone());
@@ -394,7 +419,7 @@ impl ConfigUpdate<'_> {
             && proxy.serves_alone(routes, pid)
         {
             // The same services were left out last time: HAProxy already runs with this text.
-            proxy.set_server_states(&drains(routes))?;
+            proxy.set_drains(routes)?;
             proxy.set_pids(pid, None);
             return Ok(ActionOutput::Unchanged);
         }
@@ -419,7 +444,7 @@ impl ConfigUpdate<'_> {
         map_files::remove_others(&self.good, text)?;
         files::replace(&proxy.good(), text, proxy.file_mode())?;
         proxy.remove_unused_certificates();
-        proxy.set_server_states(&drains(routes))?;
+        proxy.set_drains(routes)?;
         Ok(ActionOutput::Changed)
     }
 }
@@ -455,16 +480,4 @@ fn frontend_key(frontend: &Frontend) -> String {
 
 fn listen_key(backend: &Backend) -> String {
     format!("services.{}.listen", backend.service)
-}
-
-/// The state file carries them over; this makes sure.
-fn drains(routes: &Routes) -> Vec<SetServerState> {
-    let servers = routes.backends.iter().flat_map(|b| b.servers.iter().map(move |s| (b, s)));
-    let draining = servers.filter(|(_, server)| server.draining);
-    let steering = draining.map(|(backend, server)| SetServerState {
-        backend: backend.service.as_str().to_owned(),
-        server: server.name.clone(),
-        admin_state: server.admin_state(),
-    });
-    steering.collect()
 }

@@ -316,9 +316,18 @@ impl Proxy for World {
             let old = state.current.as_ref().map(|p| p.servers.clone());
             let wake_before = state.current.as_ref().and_then(|p| p.wake);
             let wake = wake(routes, wake_before);
-            for line in lines.iter_mut().filter(|l| l.admin_state == AdminState::Ready) {
+            let kept = |line: &SimServer| {
                 let before = old.iter().flatten().find(|o| o.name == line.name);
-                line.admin_state = before.map_or(line.admin_state, |before| before.admin_state);
+                before.map_or(line.admin_state, |before| before.admin_state)
+            };
+            let mut is_in_service = true;
+            for line in lines.iter_mut().filter(|l| l.admin_state == AdminState::Ready) {
+                line.admin_state = kept(line);
+                is_in_service &= line.admin_state == AdminState::Ready;
+            }
+            // No drain begins before its replacements serve.
+            for line in lines.iter_mut().filter(|_| !is_in_service) {
+                line.admin_state = kept(line);
             }
             let same = old.as_ref().is_some_and(|old| {
                 wake == wake_before

@@ -198,12 +198,13 @@ fn set_password(dir: &Dir, login: Login) {
     dir.write("htpasswd", &format!("{}:{}\n", login.user, login.hash));
 }
 
-/// Of docker0: an address of this host that is not loopback.
+/// Of docker0: an address of this host that is not loopback. Docker itself does not always know it.
 fn bridge_address() -> String {
-    let format = "{{range .IPAM.Config}}{{println .Gateway}}{{end}}";
-    let shown = docker(&["network", "inspect", "bridge", "--format", format]);
-    let first = shown.lines().next().map(str::trim).filter(|line| !line.is_empty());
-    first.expect("the network bridge has a gateway").to_owned()
+    let out = Command::new("ip").args(["-4", "-o", "addr", "show", "docker0"]).output().unwrap();
+    let shown = String::from_utf8(out.stdout).unwrap();
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "inet");
+    let address = words.nth(1).and_then(|word| word.split_once('/'));
+    address.unwrap_or_else(|| panic!("docker0 has no address: {shown}")).0.to_owned()
 }
 
 #[track_caller]
