@@ -287,9 +287,9 @@ fn check_plans(crowd: &Crowd) {
 #[test]
 fn whatever_the_loads_nobody_falls_below_its_minimum_and_all_comes_back() {
     let mut all_new = 0;
-    for seed in 1..=20 {
+    for seed in 1..=8 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        let mut crowd = Crowd::new(1000);
+        let mut crowd = Crowd::new(800);
         for name in ["a", "b", "c", "d", "e"] {
             let priority = u8::try_from(random.below(4) * 25).unwrap();
             let min = 1 + u32::try_from(random.below(2)).unwrap();
@@ -298,7 +298,7 @@ fn whatever_the_loads_nobody_falls_below_its_minimum_and_all_comes_back() {
             // What runs without a limit of memory in force uses less than it may.
             crowd.member(name).uses = size / (1 + random.below(2));
         }
-        for _ in 0..25 {
+        for _ in 0..12 {
             for name in ["a", "b", "c", "d", "e"] {
                 if random.below(2) == 0 {
                     let load = random.below(400);
@@ -327,5 +327,5 @@ fn whatever_the_loads_nobody_falls_below_its_minimum_and_all_comes_back() {
         crowd.run(400);
         assert_eq!(crowd.kept.preemptions.list, [], "seed {seed}");
     }
-    assert!(200 < all_new, "only {all_new} were seen");
+    assert!(30 < all_new, "only {all_new} were seen");
 }
