@@ -14,6 +14,7 @@ use crate::model::action::{ActionOutput, HookRun, Removal, RollbackState, SetSer
 use crate::model::config::Config;
 use crate::model::endpoint::Endpoint;
 use crate::model::health::HttpCheck;
+use crate::model::host_cpu::HostCpu;
 use crate::model::label_set::LabelSet;
 use crate::model::memory::Memory;
 use crate::model::metric_event::MetricEvent;
@@ -188,6 +189,8 @@ pub(crate) trait Engine: Send + Sync {
     fn cpu_counters(&self, of: &[ContainerId]) -> BTreeMap<ContainerId, CpuCounter>;
     /// Of the host that the containers run on; `None` if it cannot be read.
     fn host_memory(&self) -> Option<HostMemory>;
+    /// As `host_memory`.
+    fn host_cpu(&self) -> Option<HostCpu>;
     /// The last lines of its log, oldest first, escaped; fails if they do not come `within`.
     fn logs(&self, id: &ContainerId, lines: usize, within: Duration) -> Result<Vec<String>>;
     /// Creates the container of this number unless it exists, and starts it unless it runs;

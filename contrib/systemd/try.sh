@@ -86,7 +86,7 @@ install_release() {
     inside sh -ec "getent group $group >/dev/null || groupadd -r -g $group docker
         cd /root && tar -xzf release.tar.gz && cd plimsoll-*/ && contrib/install.sh"
     docker exec -i "$name" sh -c 'cat >/etc/plimsoll/config.json' <<END
-{ "autoscaler": { "check_interval": 1, "log_format": "journal" },
+{ "autoscaler": { "check_interval": 1, "cpu_reserve": 0, "log_format": "journal" },
   "services": { "$name": { "image": "$app", "port": 8080, "listen": 80, "min_replicas": 2,
     "max_replicas": 3, "scale_up_threshold": 75, "scale_down_threshold": 25, "cpus": 0.5,
     "health_check": { "path": "/health", "interval": 1, "timeout": 1 } } } }

@@ -123,7 +123,7 @@ configure() {
     order=$1
     shift
     {
-        echo '{ "autoscaler": { "check_interval": 3, "log_format": "journal" },
+        echo '{ "autoscaler": { "check_interval": 3, "cpu_reserve": 0, "log_format": "journal" },
             "docker": { "timeout": 120 }, "services": {'
         comma=
         for service in "$@"; do

@@ -8,7 +8,9 @@ use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
 use crate::cli::output::{say, show_painted};
 use crate::cli::paint::Paint;
-use crate::cli::table::{amount, awaited, cut, ended, operator_lines, table, word};
+use crate::cli::table::{
+    amount, awaited, cut, ended, operator_lines, preemption_lines, table, word,
+};
 use crate::cli::{problems, width};
 
 const NAME_WIDTH: usize = 32;
@@ -50,6 +52,9 @@ fn text(record: &Value, paint: Paint, width: usize) -> String {
     out += &format!("bounds    {} to {}{window}{by_load}\n", at("min"), at("max"));
     for line in operator_lines(record) {
         out += &format!("command   {line}\n");
+    }
+    for line in preemption_lines(record) {
+        out += &format!("priority  {}: {line}\n", at("priority"));
     }
     let problems = problems::lines(&problems::of(record, None), &record["at"], paint, width);
     if !problems.is_empty() {
@@ -179,6 +184,13 @@ replicas  reason              rule, in order
         let still = text(&record, Paint::none(), 100);
         assert!(still.starts_with("web stays at 2: "), "{still}");
         assert!(still.ends_with("\nthe load changes nothing until business hours begin\n"));
+        let one = |victim: &str, beneficiary: &str| json!({ "victim": victim, "beneficiary": beneficiary, "step": "used", "for_s": 61 });
+        record["priority"] = json!(40);
+        record["preemptions"] = json!([one("web", "api"), one("cron", "web")]);
+        let given = text(&record, Paint::none(), 100);
+        let line = "priority  40: gave a replica up for api (used for 1m 1s)\n\
+                    priority  40: got a replica of cron (used for 1m 1s)\n";
+        assert!(given.contains(line), "{given}");
         record["pause"] = json!({ "left_s": 61 });
         assert!(text(&record, Paint::none(), 100).contains("\ncommand   paused for 1m 1s more\n"));
         assert!(text(&record, Paint::none(), 100).ends_with("again: `plimsoll resume web`\n"));

@@ -14,7 +14,8 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show_painted, write};
 use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{
-    amount, awaited, cut, ended, hanging, operator_lines, span, table, word, wrapped,
+    amount, awaited, cut, ended, hanging, operator_lines, preemption_lines, span, table, word,
+    wrapped,
 };
 use crate::cli::{problems, width};
 
@@ -254,6 +255,9 @@ fn services(all: &Value, services: &[&Value], paint: Paint, width: usize) -> Str
         let commands = operator_lines(service).into_iter();
         let commands = commands.flat_map(|line| hanging(&name, &line, width));
         lines.extend(commands.map(|line| paint.paint(Colour::Faint, &line)));
+        let given = preemption_lines(service).into_iter();
+        let given = given.flat_map(|line| hanging(&name, &line, width));
+        lines.extend(given.map(|line| paint.paint(Colour::Faint, &line)));
     }
     ended(&lines)
 }
@@ -275,7 +279,7 @@ fn shortage(service: &Value) -> Option<String> {
     }
     let last = service["because"].as_array()?.last()?;
     let reason = last["reason"].as_str()?;
-    let is_it = ["StoppedByCompose", "CrashLoop", "NoHeadroom"].contains(&reason);
+    let is_it = ["StoppedByCompose", "CrashLoop", "NoHeadroom", "Preempted"].contains(&reason);
     is_it.then(|| word(&last["text"]))
 }
 

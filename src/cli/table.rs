@@ -198,6 +198,23 @@ pub(crate) fn operator_lines(service: &Value) -> Vec<String> {
     lines
 }
 
+/// Replicas that it gave up for others, or got from them.
+pub(crate) fn preemption_lines(service: &Value) -> Vec<String> {
+    let all = service["preemptions"].as_array();
+    let name = if service["name"].is_null() { &service["service"] } else { &service["name"] };
+    let line = |one: &Value| {
+        let step = word(&one["step"]);
+        let time = span(one["for_s"].as_u64().unwrap_or(0));
+        match one["victim"] == *name {
+            true => {
+                format!("gave a replica up for {} ({step} for {time})", word(&one["beneficiary"]))
+            }
+            false => format!("got a replica of {} ({step} for {time})", word(&one["victim"])),
+        }
+    };
+    all.into_iter().flatten().map(line).collect()
+}
+
 /// Progress of a rollout, on one line.
 fn rollout(rollout: &Value) -> Option<String> {
     let state = rollout["state"].as_str()?;

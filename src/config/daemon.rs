@@ -21,6 +21,7 @@ pub(crate) struct Autoscaler {
     pub(crate) state_dir: PathBuf,
     pub(crate) dry_run: bool,
     pub(crate) memory_reserve: Percent,
+    pub(crate) cpu_reserve: Percent,
     pub(crate) remove_orphans: bool,
     pub(crate) history: Duration,
     pub(crate) labels: bool,
@@ -36,6 +37,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
         state_dir: PathBuf::from("/var/lib/plimsoll"),
         dry_run: false,
         memory_reserve: Percent::from_hundredths(5_00),
+        cpu_reserve: Percent::from_hundredths(5_00),
         remove_orphans: false,
         history: 90 * DAY,
         labels: true,
@@ -59,6 +61,9 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     let reserve = section.get("memory_reserve");
     let reserve = reserve.and_then(|n| n.hundredths(0..=90_00, " in percent"));
     out.memory_reserve = reserve.map_or(out.memory_reserve, Percent::from_hundredths);
+    let reserve = section.get("cpu_reserve");
+    let reserve = reserve.and_then(|n| n.hundredths(0..=50_00, " in percent"));
+    out.cpu_reserve = reserve.map_or(out.cpu_reserve, Percent::from_hundredths);
     if let Some(node) = section.get("business_hours") {
         out.business_hours = hours::business_hours(&node).map_or(Fallback::Bad, Fallback::Window);
     }

@@ -18,6 +18,7 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     note(old.log_format != new.log_format, "log_format");
     note(old.dry_run != new.dry_run, "dry_run");
     note(old.memory_reserve != new.memory_reserve, "memory_reserve");
+    note(old.cpu_reserve != new.cpu_reserve, "cpu_reserve");
     note(old.history != new.history, "history");
     note(old.labels != new.labels, "labels");
     note(old.business_hours != new.business_hours, "business_hours");
@@ -98,6 +99,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("wake_timeout", old.sleep.wake_timeout != new.sleep.wake_timeout),
         ("wake_page", old.sleep.page != new.sleep.page),
         ("hooks", old.hooks != new.hooks),
+        ("priority", old.priority != new.priority),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
     ];

@@ -248,6 +248,7 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
         log_format: autoscaler.log_format,
         dry_run: autoscaler.dry_run,
         memory_reserve: autoscaler.memory_reserve,
+        cpu_reserve: autoscaler.cpu_reserve,
         remove_orphans: autoscaler.remove_orphans,
         history: autoscaler.history,
         labels: autoscaler.labels,

@@ -105,6 +105,8 @@ pub(crate) fn service(
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
     };
     let hooks = hooks::hooks(&section, runs.as_ref());
+    let priority = section.get("priority").and_then(|n| n.whole(0..=100));
+    let priority = priority.and_then(|priority| u8::try_from(priority).ok());
     let drain_timeout = span("drain_timeout", 24 * HOUR);
     let stop_timeout = span("stop_timeout", HOUR);
     section.done();
@@ -124,6 +126,7 @@ pub(crate) fn service(
         policy,
         sleep,
         hooks,
+        priority: priority.unwrap_or(least.priority),
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),
         ..least
@@ -156,6 +159,7 @@ fn of_swarm(section: &Section) {
     for key in come_and_go.into_iter().chain(container::MAKE) {
         section.unused(key, "has no effect with engine swarm: set it in the Swarm service");
     }
+    section.unused("priority", "has no effect with engine swarm, which places its tasks itself");
 }
 
 /// Another service with the same Swarm service: the two would overwrite each other's number.

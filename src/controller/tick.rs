@@ -1,8 +1,6 @@
 //! One tick: observe, decide, remember, report, and say what to begin. Start reading here.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +8,17 @@ use std::time::Duration;
 use crate::controller::effective_config::{EffectiveConfig, Listed};
 use crate::controller::load_watch::WatchTarget;
 use crate::decide;
+use crate::decide::all_services::{self, Decided};
 use crate::decide::desired_backends::{self, ProxyInput, ProxyOutcome, ProxyState};
 use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::image::{ImageTarget, RegistryObservation};
-use crate::model::memory::{Failures, Memory, ServiceMemory, Started};
+use crate::model::memory::{Failures, Memory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
+use crate::model::preemption::Preemption;
 use crate::model::proxy::ProxyMemory;
-use crate::model::reason::Rule;
 use crate::model::replica::{ContainerId, Health};
 use crate::model::service::{Origin, Service};
 use crate::model::snapshot::Snapshot;
@@ -313,6 +312,7 @@ fn plan_events(
     next: &Memory,
 ) -> Vec<Event> {
     let words = observe::last_words(adapters.clock, adapters.engine, ended(seen, plans));
+    state.conditions.processor(&seen.snapshots);
     let mut events = Vec::new();
     for (name, plan) in plans {
         let failures = next.services.get(name).map_or(0, |memory| memory.failures.count);
@@ -434,30 +434,8 @@ fn learn(state: &mut ControllerState, now: Moment, done: &[Done]) -> BTreeMap<St
     failed_starts
 }
 
-/// What was decided for all services.
-struct Decided {
-    plans: BTreeMap<String, Plan>,
-    next: Memory,
-    panics: Vec<(String, String)>,
-}
-
 fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>) -> Decided {
-    let mut plans = BTreeMap::new();
-    let mut panics = Vec::new();
-    let mut next = memory.clone();
-    let none = ServiceMemory::default();
-    let old = |name: &str| memory.services.get(name).unwrap_or(&none);
-    let promised = |s: &Snapshot| decide::headroom::promised(s, old(s.service.name.as_str()));
-    let mut taken = seen.snapshots.iter().map(promised).fold(0, u64::saturating_add);
-    for snapshot in seen.snapshots.iter_mut().chain(&mut seen.leaving) {
-        let name = snapshot.service.name.as_str().to_owned();
-        // Memory promised to one service is not available to the next.
-        snapshot.free_memory = snapshot.free_memory.map(|free| free.saturating_sub(taken));
-        let (plan, new) = decide_one(snapshot, old(&name), &mut panics);
-        taken = plan.actions.iter().filter_map(memory_of).fold(taken, u64::saturating_add);
-        plans.insert(name.clone(), plan);
-        next.services.insert(name, new);
-    }
+    let mut decided = all_services::plan_all(&mut seen.snapshots, &mut seen.leaving, memory);
     if seen.engine_error.is_none() {
         // A service whose first start is in flight has no container yet.
         let starts = |name: &String| {
@@ -465,31 +443,12 @@ fn decide_all(seen: &mut Observation, memory: &Memory, claims: &BTreeSet<Claim>)
                 |claim: &Claim| matches!(claim, Claim::Start { service, .. } if service == name);
             claims.iter().any(is_its)
         };
+        let Decided { plans, next, .. } = &mut decided;
         let known =
             |name: &String| plans.contains_key(name) || seen.orphans.contains(name) || starts(name);
         next.services.retain(|name, _| known(name));
     }
-    Decided { plans, next, panics }
-}
-
-/// Memory limit of a start in bytes, if it has one.
-fn memory_of(action: &Action) -> Option<u64> {
-    action.as_start()?.0.container.memory
-}
-
-/// A bug that one service's state brings to light must not take the others down with it.
-fn decide_one(
-    snapshot: &Snapshot,
-    memory: &ServiceMemory,
-    panics: &mut Vec<(String, String)>,
-) -> (Plan, ServiceMemory) {
-    let decided = catch_unwind(AssertUnwindSafe(|| decide::plan_service(snapshot, memory)));
-    decided.unwrap_or_else(|panic: Box<dyn Any + Send>| {
-        let literal = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
-        let words = panic.downcast_ref::<String>().cloned().or(literal).unwrap_or_default();
-        panics.push((snapshot.service.name.as_str().to_owned(), words));
-        (decide::keep_service(snapshot, memory, Rule::DecisionFailed), memory.clone())
-    })
+    decided
 }
 
 fn stand(
@@ -506,7 +465,10 @@ fn stand(
     let one = |snapshot: &Snapshot| {
         let name = snapshot.service.name.as_str();
         let status = history.service(snapshot, plans.get(name)?, next.services.get(name)?);
-        Some(ServiceStatus { traffic: seen.traffic.get(name).copied(), ..status })
+        let of = |one: &&Preemption| one.victim == name || one.beneficiary == name;
+        let preemptions = next.preemptions.list.iter().filter(of).cloned().collect();
+        let traffic = seen.traffic.get(name).copied();
+        Some(ServiceStatus { traffic, preemptions, ..status })
     };
     seen.snapshots.iter().filter_map(one).collect()
 }

@@ -3,6 +3,8 @@
 
 mod adopt;
 mod after_exit;
+pub(crate) mod all_services;
+mod arbiter;
 pub(crate) mod desired_backends;
 mod backoff;
 mod bounds;
@@ -21,6 +23,8 @@ pub(crate) mod metrics;
 mod normalize;
 mod plan_builder;
 mod policies;
+mod preemption;
+mod processor;
 pub(crate) mod proxy;
 mod reconcile;
 mod replica_calculation;
@@ -32,6 +36,7 @@ mod desired_servers;
 mod stabilize;
 mod swarm;
 mod threshold;
+mod victims;
 mod wake_plan;
 #[cfg(test)]
 mod tests;
@@ -64,11 +69,14 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     // 2. Revision: what new replicas are made from.
     image_update::follow(&mut plan);
     let revision = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout);
-    // 3. Number: what docker compose made of it, the rules and load, sleep, the host's free memory.
+    // 3. Number: what docker compose made of it, the rules and load, sleep,
+    //    preemptions, the host's processors and free memory.
     adopt::adopt(&mut plan, external);
     ReplicaCalculation::run(&mut plan);
     adopt::keep_one(&mut plan);
     sleep::adjust(&mut plan);
+    preemption::apply(&mut plan);
+    processor::limit(&mut plan);
     headroom::limit(&mut plan, &revision);
     plan.commit_number();
     // 4. Failures and drains: both change classes.

@@ -14,6 +14,7 @@ mod create_body;
 pub(crate) mod engine_calls;
 pub(crate) mod event_stream;
 mod hook;
+mod host_cpu;
 mod inspected;
 mod label_sets;
 mod labels;
@@ -56,6 +57,7 @@ use crate::docker::removed_numbers::RemovedNumbers;
 use crate::docker::usage::UsageReader;
 use crate::model::action::{ActionOutput, HookRun, Removal};
 use crate::model::config::DockerConfig;
+use crate::model::host_cpu::HostCpu;
 use crate::model::metric_event::MetricEvent;
 use crate::model::replica::ContainerId;
 use crate::model::service::Service;
@@ -268,6 +270,10 @@ impl Engine for Docker {
 
     fn host_memory(&self) -> Option<HostMemory> {
         usage::host_memory()
+    }
+
+    fn host_cpu(&self) -> Option<HostCpu> {
+        host_cpu::host_cpu()
     }
 
     fn swarm(&self, of: &[&str]) -> Result<Swarm> {

@@ -22,6 +22,9 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Of the host's memory: what has to be free beside a replica that is started.
     pub(crate) memory_reserve: Percent,
+    /// Of the host's processors: where less is idle, more replicas get none of them. 0: they are
+    /// not looked at.
+    pub(crate) cpu_reserve: Percent,
     /// Whether replicas of a service that left the config are drained and removed.
     pub(crate) remove_orphans: bool,
     /// How long the load history is kept. Zero: none is written.
@@ -121,6 +124,13 @@ impl Config {
             Origin::Image(image) => Some(image.as_str()),
             Origin::Compose { .. } => None,
         })
+    }
+
+    /// Not all services have one priority.
+    pub(crate) fn has_ranks(&self) -> bool {
+        let mut priorities = self.services.values().map(|service| service.priority);
+        let first = priorities.next();
+        priorities.any(|priority| Some(priority) != first)
     }
 
     pub(crate) fn adopted(&self) -> Vec<Adopted> {

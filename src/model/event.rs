@@ -150,6 +150,7 @@ kinds! {
     ScaleUp Info "scale.up"
     ScaleDown Info "scale.down"
     ScaleCapped Warn "scale.capped"
+    ScalePreempted Warn "scale.preempted"
     ScheduleChanged Info "schedule.changed"
     ReplicaStarted Info "replica.started"
     ReplicaFailed Warn "replica.failed"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::history::History;
 use crate::model::label_set::LabelSet;
+use crate::model::preemption::PreemptionMemory;
 use crate::model::replica::ContainerId;
 use crate::model::rollout::RolloutMemory;
 use crate::model::sleep::SleepMemory;
@@ -14,6 +15,7 @@ use crate::model::time::Moment;
 pub(crate) struct Memory {
     /// By service name. A name that left the config stays until none of its replicas is left.
     pub(crate) services: BTreeMap<String, ServiceMemory>,
+    pub(crate) preemptions: PreemptionMemory,
     /// The labels that configure services, as they were good last.
     pub(crate) labels: Vec<LabelSet>,
     /// The daemon ran with a config file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::behavior::Cap;
 use crate::model::metric::Milli;
 use crate::model::service::{Band, Percent};
+use crate::model::units::plural;
 
 /// A rule, and the number after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,21 @@ pub(crate) enum Rule {
         free: u64,
         needed: u64,
     },
+    /// The host's processors are busy: more replicas would not get more of them. `pressure`: the
+    /// share of the time in which processes wait for one, where that and not `idle` says so.
+    HostBusy {
+        idle: Percent,
+        pressure: Option<Percent>,
+    },
+    /// The service gave replicas up for one of a higher priority.
+    Preempted {
+        taken: u32,
+        priority: u8,
+    },
+    /// A replica that it gave up is given back.
+    GivenBack,
+    /// A service of a lower priority gave a replica up for this one.
+    RoomMade,
     /// Docker compose changed the number of its containers.
     Adopted(u32),
     /// Somebody else changed the replicas of the Swarm service.
@@ -136,7 +152,7 @@ pub(crate) enum Rule {
 pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
 
 /// Every reason that a decision can have.
-pub(crate) const REASONS: [&str; 19] = [
+pub(crate) const REASONS: [&str; 20] = [
     "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
@@ -147,6 +163,7 @@ pub(crate) const REASONS: [&str; 19] = [
     "Held",
     "Paused",
     "NoHeadroom",
+    "Preempted",
     "Draining",
     "OutsideHours",
     "CoolingDown",
@@ -179,6 +196,8 @@ impl Rule {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Rule::Awake { .. }
+            | Rule::GivenBack
+            | Rule::RoomMade
             | Rule::Found(_)
             | Rule::Adopted(_)
             | Rule::Rescaled(_)
@@ -209,7 +228,8 @@ impl Rule {
             Rule::OutsideHours => "OutsideHours",
             Rule::Held { .. } => "Held",
             Rule::Paused { .. } | Rule::NotLeader => "Paused",
-            Rule::NoHeadroom { .. } => "NoHeadroom",
+            Rule::NoHeadroom { .. } | Rule::HostBusy { .. } => "NoHeadroom",
+            Rule::Preempted { .. } => "Preempted",
             Rule::Draining(_) => "Draining",
             Rule::CoolingDown { .. } => "CoolingDown",
             Rule::CrashLoop { .. } => "CrashLoop",
@@ -258,6 +278,10 @@ impl Rule {
             | Rule::BelowMin(_)
             | Rule::AboveMax(_)
             | Rule::NoHeadroom { .. }
+            | Rule::HostBusy { .. }
+            | Rule::Preempted { .. }
+            | Rule::GivenBack
+            | Rule::RoomMade
             | Rule::Adopted(_)
             | Rule::Rescaled(_)
             | Rule::Draining(_)
@@ -304,6 +328,8 @@ impl fmt::Display for Rule {
                     "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve"
                 )
             }
+            Rule::HostBusy { idle, pressure } => fmt_busy(*idle, *pressure, f),
+            Rule::Preempted { .. } | Rule::GivenBack | Rule::RoomMade => self.fmt_preemption(f),
             Rule::Draining(1) => write!(f, "1 replica still drains"),
             Rule::Draining(count) => write!(f, "{count} replicas still drain"),
             Rule::NoMetric => write!(f, "no metric to scale by"),
@@ -353,6 +379,18 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
+    fn fmt_preemption(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Preempted { taken, priority } => {
+                let replicas = plural(*taken, "replica");
+                write!(f, "{replicas} given up for a service of priority {priority}")
+            }
+            Rule::GivenBack => write!(f, "there is room again for a replica that was given up"),
+            Rule::RoomMade => write!(f, "a service of a lower priority gave a replica up"),
+            _ => Ok(()),
+        }
+    }
+
     fn fmt_sleep(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),
@@ -368,6 +406,15 @@ impl Rule {
             _ => Ok(()),
         }
     }
+}
+
+fn fmt_busy(idle: Percent, pressure: Option<Percent>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let waits = pressure.map(|share| format!(", processes wait {share} of the time"));
+    let waits = waits.unwrap_or_default();
+    write!(
+        f,
+        "the host's processor is busy: {idle} idle{waits}; more replicas would not get more of it"
+    )
 }
 
 fn ceil_s(span: Duration) -> u128 {

@@ -213,6 +213,17 @@ pub(crate) struct ServerCheck {
     pub(crate) unchanged_for: Duration,
 }
 
+/// What a replica has of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplicaUsage {
+    /// Bytes, without page cache that the kernel reclaims first. `None`: not read.
+    pub(crate) memory: Option<u64>,
+    /// Billionths of a core. `None`: no sample.
+    pub(crate) nano_cpus: Option<u64>,
+    /// Its container may not use as much of the processors as it likes.
+    pub(crate) has_cpu_limit: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Replica {
     pub(crate) id: ContainerId,
@@ -236,6 +247,8 @@ pub(crate) struct Replica {
     pub(crate) load: Load,
     /// Now. Missing unless the service scales by it.
     pub(crate) memory: Load,
+    /// At the last evaluation.
+    pub(crate) usage: ReplicaUsage,
     pub(crate) server: Option<ServerSeen>,
     /// Open connections from old HAProxy processes, which finish after a reload.
     /// `None`: unknown.
@@ -275,6 +288,7 @@ impl Replica {
             load: Load::Missing,
             memory: Load::Missing,
             server: None,
+            usage: ReplicaUsage::default(),
             old_connections: None,
             copies: 0,
             busy: false,

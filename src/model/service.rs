@@ -45,7 +45,7 @@ impl fmt::Display for ServiceName {
 pub(crate) struct Percent(u64);
 
 impl Percent {
-    pub(crate) fn from_hundredths(hundredths: u64) -> Percent {
+    pub(crate) const fn from_hundredths(hundredths: u64) -> Percent {
         Percent(hundredths)
     }
 
@@ -111,6 +111,9 @@ impl fmt::Display for Listen {
         }
     }
 }
+
+/// The priority of a service that says none.
+pub(crate) const PRIORITY: u8 = 50;
 
 /// What a container of the service is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +238,8 @@ pub(crate) struct Service {
     pub(crate) routes: Vec<HttpRoute>,
     /// When it may scale, and between which bounds.
     pub(crate) timetable: Timetable,
+    /// 0 to 100: where the host has no room, a replica of a lower one makes room for a higher one.
+    pub(crate) priority: u8,
     pub(crate) runs: Platform,
     /// Without it there are metrics, or `min == max`.
     pub(crate) band: Option<Band>,
@@ -341,6 +346,7 @@ impl Service {
             listen: None,
             routes: Vec::new(),
             timetable,
+            priority: PRIORITY,
             runs: Platform::Docker,
             band: None,
             metrics: Vec::new(),

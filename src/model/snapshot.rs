@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::model::host_cpu::ProcessorState;
 use crate::model::image::RegistryObservation;
 use crate::model::metric::Reading;
+use crate::model::preemption::PreemptionLimits;
 use crate::model::replica::Replica;
 use crate::model::service::Service;
 use crate::model::sleep::SleepObservation;
@@ -29,6 +31,9 @@ pub(crate) struct Snapshot {
     pub(crate) failed_starts: u32,
     /// Free bytes of the host's memory above `memory_reserve`. `None`: unknown.
     pub(crate) free_memory: Option<u64>,
+    /// `None`: not looked at, or not known yet.
+    pub(crate) processor: Option<ProcessorState>,
+    pub(crate) preemption: PreemptionLimits,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyObservation,
     /// `None`: HAProxy cannot wake it, or its bounds never allow 0 replicas.

@@ -10,6 +10,7 @@ use crate::model::decision::Decision;
 use crate::model::label_set::LabelVerdict;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
+use crate::model::preemption::Preemption;
 use crate::model::problem::ActiveProblem;
 use crate::model::proxy::ServiceTraffic;
 use crate::model::replica::{Load, ServerCheck};
@@ -79,6 +80,8 @@ pub(crate) struct ServiceStatus {
     pub(crate) traffic: Option<ServiceTraffic>,
     /// `None`: it cannot sleep.
     pub(crate) sleep: Option<SleepStatus>,
+    /// Those in which it gave a replica up or got one.
+    pub(crate) preemptions: Vec<Preemption>,
 }
 
 /// A service that may sleep.

@@ -1,6 +1,7 @@
 //! The world to snapshots. Reads only.
 
 pub(crate) mod health;
+mod host_cpu;
 pub(crate) mod metric;
 mod swarm;
 mod unique;
@@ -18,6 +19,7 @@ use crate::model::hooks::Hooks;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::Memory;
 use crate::model::metric::Reading;
+use crate::model::preemption::PreemptionLimits;
 use crate::model::proxy::{ProxyMemory, ProxySeen, ServiceTraffic};
 use crate::model::replica::{Container, ContainerId, ContainerState, Health, Load, Replica};
 use crate::model::service::{Origin, Platform, Service, ServiceName};
@@ -128,6 +130,9 @@ pub(crate) fn look(
         if known.due {
             let ready = ready(known, last.proxy.as_ref(), &ours);
             loads = sampler.loads(engine, &ours, |id| ready.contains(id), known.config);
+            let reserve = known.config.cpu_reserve;
+            let interval = known.config.check_interval;
+            sampler.processor.look(known.now, interval, reserve, || engine.host_cpu());
         }
         loads.extend(metric::early_loads(engine, &ours, known.early, known.config));
     }
@@ -452,6 +457,8 @@ impl View<'_> {
             starting,
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             free_memory: self.free_memory,
+            processor: self.sampler.processor.state(),
+            preemption: PreemptionLimits::default(),
             engine: if is_untold { EngineSeen::Untold } else { self.engine },
             proxy: self.effective,
             sleep: self.sleep(service),
@@ -539,6 +546,7 @@ impl View<'_> {
             health: health.unwrap_or(Health::Unknown),
             load: loads.map_or(Load::Missing, |l| l.cpu),
             memory: loads.map_or(Load::Missing, |l| l.memory),
+            usage: self.sampler.usage(&container.id),
             server,
             old_connections: old,
             copies: self.copies(service, address),

@@ -23,6 +23,8 @@ use crate::report::dedup::{Deduplicator, Novelty};
 use crate::report::ignored_containers::IgnoredContainers;
 use crate::report::image_checks::ImageChecks;
 use crate::report::orphans;
+use crate::report::preemptions;
+use crate::report::processor_users;
 use crate::report::proxy_full::ProxyFull;
 use crate::report::stale_health_checks::StaleHealthChecks;
 use crate::report::swarm_shortage::SwarmShortage;
@@ -44,6 +46,7 @@ pub(crate) struct Conditions {
     kept_addresses: BTreeSet<KeptAddresses>,
     crash_loops: BTreeSet<String>,
     capped: BTreeSet<String>,
+    processor_users: Option<String>,
     repeated: Deduplicator,
     crowded: bool,
     pub(crate) full: ProxyFull,
@@ -261,11 +264,23 @@ impl Conditions {
     }
 
     fn cap(&mut self, service: &str, plan: &Plan) -> Option<Event> {
-        let capped = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. });
+        let is_busy = |rule: &Rule| matches!(rule, Rule::HostBusy { .. });
+        let capped = |rule: &Rule| is_busy(rule) || matches!(rule, Rule::NoHeadroom { .. });
         // Whether load would ask for more than the host has is unknown then.
         let over =
-            (!has(plan, Rule::is_without_load)).then_some("the host has memory for all replicas");
-        turned(&mut self.capped, service, (Kind::ScaleCapped, over), cause(plan, capped))
+            (!has(plan, Rule::is_without_load)).then_some("the host has room for all replicas");
+        let rule = cause(plan, capped);
+        let event = turned(&mut self.capped, service, (Kind::ScaleCapped, over), rule)?;
+        let users = self.processor_users.as_ref().filter(|_| rule.is_some_and(is_busy));
+        Some(match users {
+            Some(users) => Event { message: format!("{}; {users}", event.message), ..event },
+            None => event,
+        })
+    }
+
+    /// Before the plans of a tick: who has the processors, should they be busy.
+    pub(crate) fn processor(&mut self, snapshots: &[Snapshot]) {
+        self.processor_users = processor_users::text(snapshots);
     }
 }
 
@@ -277,9 +292,9 @@ fn has(plan: &Plan, is_it: impl Fn(&Rule) -> bool) -> bool {
     cause(plan, is_it).is_some()
 }
 
-/// Holds and pauses whose time is over.
+/// Preemptions that began or ended, and holds and pauses whose time is over.
 pub(crate) fn over(before: &Memory, after: &Memory) -> Vec<Event> {
-    let mut events = Vec::new();
+    let mut events = preemptions::events(&before.preemptions, &after.preemptions);
     for (name, old) in &before.services {
         let Some(new) = after.services.get(name) else { continue };
         let mut tell = |was: bool, is: bool, kind| {
@@ -498,7 +513,7 @@ mod tests {
             (Rule::Paused { left: None }, 0, "-"),
             (Rule::OutsideHours, 0, "-"),
             (room, 0, "-"),
-            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has memory for all replicas"),
+            (Rule::NoMetric, 0, "INFO scale.capped resolved: the host has room for all replicas"),
             (Rule::NoMetric, 0, "-"),
         ] {
             let events = told.plan("web", &plan(rule), failures, &LastWords::new());

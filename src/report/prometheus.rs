@@ -45,6 +45,9 @@ fn samples(
         Series::Desired => page.each(services, |s| f64::from(s.decision.desired)),
         Series::Min => page.each(services, |s| f64::from(s.decision.effective.bounds.min())),
         Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
+        Series::Preempted => page.each(services, |s| {
+            s.preemptions.iter().filter(|one| one.victim == s.name).count() as f64
+        }),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
@@ -366,6 +369,7 @@ mod tests {
             service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
             traffic: None,
+            preemptions: Vec::new(),
             sleep: None,
         }
     }

@@ -51,6 +51,8 @@ series! {
         "Lower bound in force."
     Max = Gauge "plimsoll_replicas_max"
         "Upper bound in force."
+    Preempted = Gauge "plimsoll_replicas_preempted"
+        "Replicas that a service has given up for services of a higher priority."
     MetricValue = Gauge "plimsoll_metric_value"
         "Value of a metric at the last evaluation, in its own unit; absent if it is unavailable."
     MetricTarget = Gauge "plimsoll_metric_target"

@@ -108,6 +108,7 @@ impl StatusHistory {
             last_failure: None,
             traffic: None,
             sleep: sleep(snapshot, plan, memory),
+            preemptions: Vec::new(),
         }
     }
 
@@ -183,6 +184,7 @@ impl StatusHistory {
             last_failure: None,
             traffic: None,
             sleep: None,
+            preemptions: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::model::host::Host;
 use crate::model::label_set::{LabelOutcome, LabelVerdict};
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
+use crate::model::preemption::Preemption;
 use crate::model::problem::ActiveProblem;
 use crate::model::proxy::{ServiceTraffic, TrafficCounts};
 use crate::model::reason::AppliedRule;
@@ -155,6 +156,8 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "because": rules(&service.decision.because),
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+        "priority": service.service.priority,
+        "preemptions": preemptions(now, service),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
         "last_change": service.last_change.as_ref().map(change),
@@ -166,6 +169,18 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
     merge(&mut out, counts(service.decision.counts));
     merge(&mut out, effective(&service.decision.effective));
     out
+}
+
+fn preemptions(now: Moment, service: &ServiceStatus) -> Vec<Value> {
+    let one = |one: &Preemption| {
+        json!({
+            "victim": one.victim,
+            "beneficiary": one.beneficiary,
+            "step": one.step.word(),
+            "for_s": now.since(one.since).as_secs(),
+        })
+    };
+    service.preemptions.iter().map(one).collect()
 }
 
 fn sleep(now: Moment, sleep: &SleepStatus) -> Value {
@@ -227,6 +242,8 @@ pub(crate) fn explanation(status: &Status, service: &ServiceStatus) -> Option<Va
         "problems": problems,
         "hold": service.hold.as_ref().map(|hold| hold_shown(now, hold)),
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
+        "priority": service.service.priority,
+        "preemptions": preemptions(now, service),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
     });

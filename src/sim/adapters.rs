@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::action::{ActionOutput, HookRun, Removal, SetServerState};
 use crate::model::health::HealthKind;
+use crate::model::host_cpu::{CpuTimes, HostCpu};
 use crate::model::image::ReplicaImage;
 use crate::model::memory::Memory;
 use crate::model::proxy::{Connections, ProxySeen, Routes, SeenServer, Server};
@@ -89,6 +90,12 @@ impl Engine for World {
 
     fn host_memory(&self) -> Option<HostMemory> {
         None
+    }
+
+    /// The simulated host has a processor for everybody: it is idle all the time.
+    fn host_cpu(&self) -> Option<HostCpu> {
+        let ticks = self.state().now.0 / 10;
+        Some(HostCpu { times: CpuTimes { idle: ticks, all: ticks, cores: 1 }, pressure: None })
     }
 
     /// There is one host: what Swarm would run is simulated as run there.

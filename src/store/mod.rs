@@ -4,6 +4,7 @@ pub(crate) mod events;
 pub(crate) mod load_history;
 mod container_options;
 mod label_set;
+mod preemption;
 mod rollout;
 mod sleep;
 mod wire;

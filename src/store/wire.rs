@@ -19,6 +19,7 @@ use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
 use crate::store::label_set::StoredLabels;
+use crate::store::preemption::StoredPreemptions;
 use crate::store::rollout::StoredRollout;
 use crate::store::sleep::SleepFields;
 
@@ -28,6 +29,8 @@ const VERSION: u32 = 1;
 struct StateFile {
     version: u32,
     services: BTreeMap<String, ServiceState>,
+    #[serde(default)]
+    preemptions: StoredPreemptions,
     #[serde(default)]
     labels: Vec<StoredLabels>,
     /// Before there were labels, there was always one.
@@ -125,7 +128,13 @@ pub(crate) fn text(memory: &Memory) -> String {
     let services = memory.services.iter().map(|(name, m)| (name.clone(), pack(m))).collect();
     let labels = memory.labels.iter().map(StoredLabels::pack).collect();
     let has_config_file = memory.has_config_file;
-    let state = StateFile { version: VERSION, services, labels, has_config_file };
+    let state = StateFile {
+        version: VERSION,
+        services,
+        preemptions: StoredPreemptions::pack(&memory.preemptions),
+        labels,
+        has_config_file,
+    };
     // Cannot fail: only maps with string keys, numbers and texts.
     serde_json::to_string_pretty(&state).unwrap_or_default()
 }
@@ -215,7 +224,8 @@ pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
     let services = state.services.into_iter().map(|(name, s)| (name, unpack(s, now)));
     let labels = state.labels.into_iter().map(StoredLabels::unpack).collect();
     let has_config_file = state.has_config_file;
-    Ok(Memory { services: services.collect(), labels, has_config_file })
+    let preemptions = state.preemptions.unpack(|ms| Moment(ms).min(now));
+    Ok(Memory { services: services.collect(), preemptions, labels, has_config_file })
 }
 
 fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
@@ -301,6 +311,7 @@ mod tests {
     use crate::model::sleep::{SleepMemory, WakeCause, WakeUp};
     use crate::model::swarm::SwarmMemory;
     use crate::model::time::Moment;
+    use crate::store::preemption;
     use crate::store::wire::{parse, text};
 
     fn pin() -> ImagePin {
@@ -461,7 +472,8 @@ mod tests {
             facts: Some(ContainerFacts { ports: vec![80], has_health_check: true, replicas: 2 }),
         };
         let services = [("web".to_owned(), web)].into();
-        Memory { services, labels: vec![labels], has_config_file: true }
+        let preemptions = preemption::sample();
+        Memory { services, preemptions, labels: vec![labels], has_config_file: true }
     }
 
     #[test]

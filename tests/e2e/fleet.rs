@@ -171,7 +171,8 @@ impl Fleet {
         let text = format!(
             r#"{{
   "autoscaler": {{
-    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false
+    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false,
+    "cpu_reserve": 0
   }},
   "docker": {{ "timeout": 30 }},
   "api": {{ "listen": null, "socket": "{dir}/api.sock" }},

@@ -46,6 +46,7 @@ mod fault_proxy;
 #[path = "../common/real_clients.rs"]
 mod real_clients;
 mod registry;
+mod priority;
 mod renaming;
 mod replacing;
 mod restarts;

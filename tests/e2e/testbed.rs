@@ -63,7 +63,8 @@ impl Testbed {
         let text = format!(
             r#"{{
   "autoscaler": {{
-    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false
+    "check_interval": 1, "log_level": "debug", "state_dir": "{dir}/state", "labels": false,
+    "cpu_reserve": 0
   }},
   "docker": {{ "socket": "{docker}", "timeout": 10 }},
   "api": {{ "listen": null, "socket": "{dir}/api.sock" }},

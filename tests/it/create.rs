@@ -85,8 +85,7 @@ fn a_host_without_room_is_reported_and_nothing_is_started() {
     harness.write();
     daemon.signal("HUP");
     assert!(reached(SOON, || harness.docker.names("running") == ["web-1"]));
-    daemon
-        .wait(&["info kind=scale.capped", "resolved: the host has memory for all replicas"], SOON);
+    daemon.wait(&["info kind=scale.capped", "resolved: the host has room for all replicas"], SOON);
 }
 
 #[test]

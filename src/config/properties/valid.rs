@@ -389,6 +389,7 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     if has_frontends {
         keys.may("routes", |r| front::routes(r, port));
     }
+    keys.or("priority", number(50), |r| number(r.within(0, 100)));
     keys.or("drain_timeout", ms(30 * SECOND), |r| span(r, 0, DAY));
     keys.or("stop_timeout", ms(10 * SECOND), |r| span(r, 0, HOUR));
     keys.done()
@@ -433,6 +434,7 @@ fn autoscaler(random: &mut Random, has_hours: bool) -> Spec {
     keys.or("state_dir", text("/var/lib/plimsoll"), |r| path(r, 500));
     keys.or("dry_run", Spec::Bool(false), flag);
     keys.or("memory_reserve", number(5), |r| hundredths(r, 0, 9000));
+    keys.or("cpu_reserve", number(5), |r| hundredths(r, 0, 5000));
     keys.or("remove_orphans", Spec::Bool(false), flag);
     keys.or("labels", Spec::Bool(true), flag);
     keys.or("history", ms(90 * 24 * HOUR), |r| span(r, 0, 3650 * 24 * HOUR));

@@ -24,6 +24,7 @@
 
 mod adopt;
 mod cases;
+mod crowd;
 mod drains;
 mod image_update;
 mod hpa;
@@ -34,6 +35,8 @@ mod kept_addresses;
 mod metrics;
 mod numbers;
 mod people;
+mod preemption;
+mod processor;
 mod proxy;
 mod rollout;
 mod sleep;
@@ -51,6 +54,7 @@ use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::bounds::Bounds;
 use crate::model::history::Recommendation;
+use crate::model::host_cpu::ProcessorState;
 use crate::model::memory::{
     Drain, DrainStep, Failures, Hold, PanicMode, Pause, ServiceMemory, Unhealthy,
 };
@@ -107,6 +111,8 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         starting: Vec::new(),
         readings: Vec::new(),
         free_memory: None,
+        processor: None,
+        preemption: crate::model::preemption::PreemptionLimits::default(),
         failed_starts: 0,
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
@@ -187,6 +193,21 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             let bytes = |mib: &str| mib.parse::<u64>().ok().map(|mib| mib << 20);
             snapshot.free_memory = bytes(free);
             change(snapshot, |service| service.container.memory = bytes(limit));
+        }
+        // Percent of the host's processors that are idle.
+        "host_busy" | "host_calm" => {
+            snapshot.processor = Some(ProcessorState {
+                idle: Percent::from_hundredths(hundredths(value)),
+                pressure: None,
+                is_busy: key == "host_busy",
+                reserve: Percent::from_hundredths(5_00),
+                cores: 2,
+            });
+        }
+        "limited" => change(snapshot, |service| service.container.nano_cpus = Some(500_000_000)),
+        // The containers of docker compose have a limit.
+        "composed_limit" => {
+            snapshot.replicas.iter_mut().for_each(|r| r.usage.has_cpu_limit = true);
         }
         "by" => by(value, snapshot),
         "calm" => {
@@ -488,6 +509,10 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::OutsideHours => "outside".to_owned(),
         Rule::Held { left } => format!("held({})", shown_left(*left)),
         Rule::Paused { left } => format!("paused({})", shown_left(*left)),
+        Rule::HostBusy { idle, .. } => format!("busy({idle})"),
+        Rule::Preempted { taken, priority } => format!("preempted({taken},{priority})"),
+        Rule::GivenBack => "back".to_owned(),
+        Rule::RoomMade => "room_made".to_owned(),
         Rule::NoHeadroom { free, needed } => {
             format!("no_room({}/{})", free >> 20, needed >> 20)
         }

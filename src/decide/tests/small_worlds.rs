@@ -116,6 +116,8 @@ fn world(
         starting,
         readings: Vec::new(),
         free_memory: None,
+        processor: None,
+        preemption: crate::model::preemption::PreemptionLimits::default(),
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },
         proxy,

@@ -12,9 +12,10 @@ use std::time::Duration;
 use crate::model::config::Config;
 use crate::model::metric::{Milli, Reading, Source, shortened};
 use crate::model::proxy::{ProxySeen, ServiceTraffic};
-use crate::model::replica::{Container, ContainerId, ContainerState, Load};
-use crate::model::service::Service;
+use crate::model::replica::{Container, ContainerId, ContainerState, Load, ReplicaUsage};
+use crate::model::service::{Percent, Service};
 use crate::model::time::Moment;
+use crate::observe::host_cpu::ProcessorWatch;
 use crate::outside::{CpuCounter, Engine, Error, Net, Result, Usage, UsageRequest};
 
 /// A reading older than this many intervals is not used.
@@ -88,7 +89,8 @@ pub(crate) fn early_loads(
     asks.into_iter().map(load).collect()
 }
 
-/// Memory is read where a service scales by it.
+/// Memory is read where a service scales by it, and of all where one may have to make room for
+/// another.
 fn requests<'a>(
     containers: impl Iterator<Item = &'a &'a Container>,
     config: &Config,
@@ -97,7 +99,11 @@ fn requests<'a>(
         let service = config.services.values().find(|s| s.name.as_str() == c.service);
         service.is_some_and(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
     };
-    let ask = |c: &&Container| UsageRequest { id: c.id.clone(), memory: scales_by_memory(c) };
+    let has_ranks = config.has_ranks();
+    let ask = |c: &&Container| UsageRequest {
+        id: c.id.clone(),
+        memory: has_ranks || scales_by_memory(c),
+    };
     containers.map(ask).collect()
 }
 
@@ -106,10 +112,33 @@ fn memory_load(usage: Option<&Usage>, is_asked: bool) -> Load {
     memory.filter(|_| is_asked).map_or(Load::Missing, memory::load)
 }
 
+/// What a container without a limit may use at most is not known: its load is of one core.
+const ONE_CORE: u64 = 1_000_000_000;
+
+fn replica_usage(usage: &Usage, load: Load) -> ReplicaUsage {
+    let limit = usage.cpu.map(|cpu| cpu.limit_nano_cpus);
+    let of_limit = |percent: Percent| {
+        let nano =
+            u128::from(percent.hundredths()) * u128::from(limit.unwrap_or(ONE_CORE)) / 100_00;
+        u64::try_from(nano).unwrap_or(u64::MAX)
+    };
+    ReplicaUsage {
+        memory: usage.memory.map(|memory| memory.used),
+        nano_cpus: match load {
+            Load::Read(percent) => Some(of_limit(percent)),
+            Load::Missing => None,
+        },
+        has_cpu_limit: limit.is_some_and(|limit| limit != ONE_CORE),
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     cpu: cpu::Counters,
     haproxy: haproxy::RequestCounter,
+    pub(crate) processor: ProcessorWatch,
+    /// Of each container that ran at the last evaluation.
+    usage: BTreeMap<ContainerId, ReplicaUsage>,
 }
 
 impl Sampler {
@@ -126,12 +155,22 @@ impl Sampler {
         let usages = engine.usage(&asks);
         let counters = usages.iter().filter_map(|(id, u)| Some((id.clone(), u.cpu?))).collect();
         let cpus = self.cpu.loads(counters, can_serve, config.check_interval);
+        let used = |ask: &UsageRequest| {
+            let load = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
+            Some((ask.id.clone(), replica_usage(usages.get(&ask.id)?, load)))
+        };
+        self.usage = asks.iter().filter_map(used).collect();
         let loads = |ask: UsageRequest| {
             let cpu = cpus.get(&ask.id).copied().unwrap_or(Load::Missing);
             let memory = memory_load(usages.get(&ask.id), ask.memory);
             (ask.id, Loads { cpu, memory })
         };
         asks.into_iter().map(loads).collect()
+    }
+
+    /// At the last evaluation.
+    pub(crate) fn usage(&self, of: &ContainerId) -> ReplicaUsage {
+        self.usage.get(of).copied().unwrap_or_default()
     }
 
     /// Call it at every tick.

@@ -84,6 +84,7 @@ fn stands(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::ScaleCapped
+            | Kind::ScalePreempted
             | Kind::CrashLoop
             | Kind::HealthStale
             | Kind::HealthNotProbed

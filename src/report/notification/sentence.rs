@@ -9,6 +9,7 @@ const PHRASES: &[(Kind, &str)] = &[
     (Kind::ScaleUp, "{s} scales up"),
     (Kind::ScaleDown, "{s} scales down"),
     (Kind::ScaleCapped, "{s} gets no more replicas"),
+    (Kind::ScalePreempted, "{s}: one replica for another by priority"),
     (Kind::ScheduleChanged, "{s} has other bounds by its schedule"),
     (Kind::ReplicaStarted, "{r} was started"),
     (Kind::ReplicaFailed, "{r} failed"),

@@ -99,6 +99,10 @@ pub(super) fn fix(kind: ProblemKind, service: Option<&str>, message: &str) -> St
                  (without image_updates: `docker pull`, then `plimsoll restart {name}`)"
             )
         }
+        ProblemKind::ScaleCapped if message.contains("processor") => format!(
+            "give the others less to do, or {name} a higher `priority`; autoscaler.cpu_reserve \
+             says from when on the processor is busy"
+        ),
         ProblemKind::ScaleCapped => format!(
             "free memory, lower `memory` of {name} or autoscaler.memory_reserve, or lower \
              max_replicas"

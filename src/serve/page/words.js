@@ -12,7 +12,8 @@ const SENTENCES = {
   Draining: ["The number is right; leaving replicas still finish their requests.", ""],
   Held: ["An operator set the number.", "odd"],
   Paused: ["An operator stopped scaling, or another manager leads the Swarm.", "odd"],
-  NoHeadroom: ["The host has too little memory for more replicas.", "bad"],
+  NoHeadroom: ["The host has too little memory or processor for more replicas.", "bad"],
+  Preempted: ["It gave a replica up for a service of a higher priority.", "odd"],
   MetricsMissing: ["Too few metrics are available to change anything.", "bad"],
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
   NoneReady: ["No replica is ready: the service does not work.", "bad"],
@@ -27,7 +28,7 @@ const ROLLOUTS = {
   rolled_back: "Rolled back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped|died|none_ready)$/;
-const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspect|not_probed|orphaned|stalled"
+const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|preempted|unhealthy|suspect|not_probed|orphaned|stalled"
   + "|unavailable|deferred|full|killed|slow|low)$");
 // The first parts of the kinds of events.
 const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",

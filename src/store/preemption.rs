@@ -1,0 +1,125 @@
+//! Preemptions in `state.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::preemption::{Preemption, PreemptionMemory, PreemptionStep, Shortage};
+use crate::model::time::Moment;
+
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct StoredPreemptions {
+    #[serde(default)]
+    list: Vec<StoredPreemption>,
+    #[serde(default)]
+    refused: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPreemption {
+    victim: String,
+    victim_priority: u8,
+    cap: u32,
+    beneficiary: String,
+    priority: u8,
+    had: u32,
+    /// Bytes. `None`: the processor is short.
+    needed: Option<u64>,
+    step: StoredStep,
+    since: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredStep {
+    Draining,
+    Ready,
+    Used,
+    Returning,
+}
+
+impl StoredPreemptions {
+    pub(crate) fn pack(memory: &PreemptionMemory) -> StoredPreemptions {
+        let refused = memory.refused.iter().map(|(name, until)| (name.clone(), until.0));
+        StoredPreemptions {
+            list: memory.list.iter().map(pack).collect(),
+            refused: refused.collect(),
+        }
+    }
+
+    /// How long there was room is measured anew.
+    pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> PreemptionMemory {
+        let refused = self.refused.into_iter().map(|(name, until)| (name, Moment(until)));
+        PreemptionMemory {
+            list: self.list.into_iter().map(|one| unpack(one, &past)).collect(),
+            refused: refused.collect(),
+            room_since: None,
+        }
+    }
+}
+
+fn pack(one: &Preemption) -> StoredPreemption {
+    StoredPreemption {
+        victim: one.victim.clone(),
+        victim_priority: one.victim_priority,
+        cap: one.cap,
+        beneficiary: one.beneficiary.clone(),
+        priority: one.priority,
+        had: one.had,
+        needed: match one.shortage {
+            Shortage::Memory { needed } => Some(needed),
+            Shortage::Processor => None,
+        },
+        step: match one.step {
+            PreemptionStep::Draining => StoredStep::Draining,
+            PreemptionStep::Ready => StoredStep::Ready,
+            PreemptionStep::Used => StoredStep::Used,
+            PreemptionStep::Returning => StoredStep::Returning,
+        },
+        since: one.since.0,
+    }
+}
+
+fn unpack(one: StoredPreemption, past: impl Fn(u64) -> Moment) -> Preemption {
+    Preemption {
+        victim: one.victim,
+        victim_priority: one.victim_priority,
+        cap: one.cap,
+        beneficiary: one.beneficiary,
+        priority: one.priority,
+        had: one.had,
+        shortage: one.needed.map_or(Shortage::Processor, |needed| Shortage::Memory { needed }),
+        step: match one.step {
+            StoredStep::Draining => PreemptionStep::Draining,
+            StoredStep::Ready => PreemptionStep::Ready,
+            StoredStep::Used => PreemptionStep::Used,
+            StoredStep::Returning => PreemptionStep::Returning,
+        },
+        since: past(one.since),
+    }
+}
+
+/// One of each kind, to be stored at 1000 ms.
+#[cfg(test)]
+pub(crate) fn sample() -> PreemptionMemory {
+    let one = |cap, shortage, step| Preemption {
+        victim: "web".to_owned(),
+        victim_priority: 20,
+        cap,
+        beneficiary: "api".to_owned(),
+        priority: 80,
+        had: 1,
+        shortage,
+        step,
+        since: Moment(890),
+    };
+    let memory = Shortage::Memory { needed: 5 };
+    let list = vec![
+        one(4, memory, PreemptionStep::Used),
+        one(3, Shortage::Processor, PreemptionStep::Returning),
+        one(2, memory, PreemptionStep::Ready),
+        one(1, memory, PreemptionStep::Draining),
+    ];
+    let refused = [("cron".to_owned(), Moment(9000))].into();
+    PreemptionMemory { list, refused, room_since: None }
+}
