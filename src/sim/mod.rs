@@ -6,6 +6,7 @@
 //! world is in `fault_injection.rs`.
 
 mod variation;
+pub(crate) mod comparison;
 pub(crate) mod workload;
 mod executor;
 mod adapters;

@@ -116,10 +116,8 @@ struct Minute {
 impl Minute {
     fn of(row: &MinuteRow, metric: &str, limits: LoadLimits) -> Option<Minute> {
         let Some(load) = load_by(row, metric) else {
-            // Without replicas there is no load, and the metrics of replicas show none.
-            let is_asleep = row.ready == 0 && row.desired == 0;
             let minute = Minute { at: row.at, average: 0.0, highest: 0.0, is_lower_bound: false };
-            return is_asleep.then_some(minute);
+            return is_asleep(row).then_some(minute);
         };
         let average = load.average.map_or(0.0, units);
         let highest = load.highest.map_or(average, units).max(average);
@@ -152,6 +150,19 @@ impl Minute {
         let rest = rest / (minute - peak.as_secs_f64());
         (!peak.is_zero()).then_some((peak, rest.max(0.0)))
     }
+}
+
+/// Those in which the load by each of these metrics is known.
+pub(crate) fn with_loads(rows: Vec<MinuteRow>, metrics: &[&LoadMetric]) -> Vec<MinuteRow> {
+    let names: Vec<String> = metrics.iter().map(|metric| metric.source.to_string()).collect();
+    let is_known =
+        |row: &MinuteRow| is_asleep(row) || names.iter().all(|name| load_by(row, name).is_some());
+    rows.into_iter().filter(is_known).collect()
+}
+
+/// Without replicas there is no load, and the metrics of replicas show none.
+fn is_asleep(row: &MinuteRow) -> bool {
+    row.ready == 0 && row.desired == 0
 }
 
 fn load_by<'a>(row: &'a MinuteRow, metric: &str) -> Option<&'a MinuteLoad> {

@@ -86,6 +86,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         points: std::mem::take(&mut run.points),
         windows: windows(&asked.service.timetable, asked.start, span),
         waits,
+        gaps: Vec::new(),
         end: span,
     };
     let violations = std::mem::take(&mut run.world.state().violations);

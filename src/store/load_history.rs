@@ -107,6 +107,22 @@ impl HistoryReader {
         }
         rows.into_values().collect()
     }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What keeps the files of this time from being read, if they exist.
+    pub(crate) fn obstacle(&self, service: &str, from: Wall, until: Wall) -> Option<io::Error> {
+        let mut day = from.0 - from.0.rem_euclid(DAY);
+        while day < until.0 {
+            match regular_file::open_own(&path(&self.folder, service, Wall(day))) {
+                Err(err) if err.kind() != ErrorKind::NotFound => return Some(err),
+                Err(_) | Ok(_) => day += DAY,
+            }
+        }
+        None
+    }
 }
 
 fn path(folder: &Path, service: &str, at: Wall) -> PathBuf {
