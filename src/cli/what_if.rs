@@ -250,3 +250,139 @@ fn simulated(
         timeline,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::time::Duration;
+
+    use crate::cli::what_if::share;
+    use crate::config;
+    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::model::metric::Milli;
+    use crate::model::time::Wall;
+    use crate::sim::comparison::RecordedRun;
+    use crate::sim::recorded_load::{LoadLimits, RecordedLoad};
+    use crate::sim::replay::{Replay, replay};
+    use crate::sim::timeline::{Point, Timeline};
+    use crate::sim::trace::Trace;
+    use crate::sim::workload::LoadMetric;
+    use crate::store::load_history::{HistoryFiles, HistoryReader};
+
+    const START: i64 = 1_795_824_000;
+    const LOOKS: u64 = 8 * 240;
+
+    /// A row for each minute of the evaluations in it.
+    fn minutes(timeline: &Timeline, metric: &str, target: Milli) -> Vec<MinuteRow> {
+        let mut minutes: BTreeMap<u64, Vec<Point>> = BTreeMap::new();
+        for point in timeline.points.iter().filter(|point| point.is_look) {
+            minutes.entry(point.at.as_secs() / 60).or_default().push(*point);
+        }
+        let row = |(minute, points): (u64, Vec<Point>)| {
+            let last = points[points.len() - 1];
+            let milli = |load: f64| Milli((load * 1000.0) as u64);
+            let sum: f64 = points.iter().map(|point| point.value).sum();
+            let highest = points.iter().map(|point| point.value).fold(0.0, f64::max);
+            MinuteRow {
+                at: Wall(timeline.start.0 + 60 * i64::try_from(minute).unwrap()),
+                ready: last.ready,
+                desired: last.desired,
+                requests: 0,
+                errors_5xx: 0,
+                queue: 0,
+                host_cpu: None,
+                host_memory: None,
+                loads: vec![MinuteLoad {
+                    metric: metric.to_owned(),
+                    target,
+                    average: Some(milli(sum / points.len() as f64)),
+                    highest: Some(milli(highest)),
+                }],
+            }
+        };
+        minutes.into_iter().map(row).collect()
+    }
+
+    /// Eight hours of a wave with noise: up to 9 times `unit`, another value at each evaluation.
+    fn noisy(unit: f64) -> Trace {
+        let mut noise = 7_u64;
+        let mut row = |look: u64| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let noise = (noise >> 40) as f64 / (1 << 24) as f64;
+            let wave = 1.0 - (look as f64 / LOOKS as f64 * 12.0).cos();
+            (Duration::from_secs(15 * look), unit * (0.5 + 3.6 * wave) * (0.8 + 0.4 * noise))
+        };
+        Trace::of_rows((0..=LOOKS).map(&mut row).collect()).unwrap()
+    }
+
+    /// A simulation that was written as history and read back is close to itself.
+    #[track_caller]
+    fn check(name: &str, metric: &str, scaling: &str, unit: f64) {
+        let text = format!(
+            r#"{{ "services": {{ "web": {{ "image": "a:1", "port": 80, "min_replicas": 1,
+                 "max_replicas": 12, {scaling} }} }} }}"#
+        );
+        let loaded = config::parse("made up", &text);
+        let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let service = config.services.values().next().unwrap().clone();
+        let basis = LoadMetric::replayable(&service).unwrap();
+        let run = |trace: &Trace| {
+            let replayed = replay(&Replay {
+                config: &config,
+                service: service.clone(),
+                basis: &basis,
+                trace,
+                start: Wall(START),
+                start_up: Duration::from_secs(5),
+                capacity: None,
+            });
+            replayed.unwrap().timeline
+        };
+        let lived = run(&noisy(unit));
+
+        let folder = std::env::temp_dir().join(format!("plimsoll-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir(&folder).unwrap();
+        let mut files = HistoryFiles::new(&folder);
+        for row in minutes(&lived, metric, basis.target) {
+            files.append("web", &row).unwrap();
+        }
+        let rows = HistoryReader::new(&folder).read("web", Wall(START), Wall(START + 86_400));
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(rows.len(), 8 * 60);
+
+        let limits = LoadLimits { timetable: &service.timetable, capacity: None };
+        let load = RecordedLoad::new(&rows, &basis, limits).unwrap();
+        let again = run(&load.trace);
+        let recorded = RecordedRun::new(&rows, metric, &load, &again, &service.timetable);
+        let hours = |timeline: &Timeline| timeline.summary().replica_hours;
+        let truth = hours(&lived);
+        assert!(lived.summary().up > 5, "{:?}", lived.summary());
+        for (what, got) in [("replayed", hours(&again)), ("recorded", hours(&recorded.timeline))] {
+            assert!((got / truth - 1.0).abs() < 0.03, "{name} {what}: {got} and {truth} in truth");
+        }
+        let above = |timeline: &Timeline| timeline.summary().above_percent(timeline.end);
+        let difference = (above(&again) - above(&lived)).abs();
+        assert!(difference < 2.0, "{name}: {} and {} in truth", above(&again), above(&lived));
+    }
+
+    #[test]
+    fn a_recorded_simulation_replays_to_itself() {
+        let band = r#""scale_up_threshold": 70, "scale_down_threshold": 40,
+            "cooldown_period": { "up": 15, "down": "2m" }"#;
+        check("band", "cpu", band, 70.0);
+        let sessions = r#""metrics": [{ "source": "haproxy", "field": "response_time_ms",
+            "target": 100 }, { "source": "haproxy", "field": "sessions", "target": 20 }]"#;
+        check("sessions", "haproxy sessions", sessions, 20.0);
+    }
+
+    #[test]
+    fn a_load_in_percent_of_a_limit_is_one_of_another_limit_too() {
+        assert_eq!(share(Some(500), Some(1000)), Some(0.5));
+        assert_eq!(share(Some(1000), Some(500)), Some(2.0));
+        assert_eq!((share(None, None), share(Some(1), None), share(None, Some(1))), {
+            (Some(1.0), None, None)
+        });
+    }
+}

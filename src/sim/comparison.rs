@@ -184,12 +184,15 @@ impl Comparison {
     pub(crate) fn sentence(&self) -> String {
         let counted = self.load.covered();
         let least = if self.load.lower_bounds.is_empty() { "" } else { "at least " };
+        let own = |run: &ComparedRun| if run.simulated.is_some() { least } else { "" };
         let text = |run: &ComparedRun| {
             let above = decimal(percent(run.summary.above, counted), 1);
-            format!("{}: {} replica-hours, {above}%", run.name, short(run.summary.replica_hours))
+            let hours = short(run.summary.replica_hours);
+            format!("{} {}{hours} and {least}{above}%", run.name, own(run))
         };
         let runs: Vec<String> = self.runs().iter().map(text).collect();
-        format!("{} of the time {least}above {}", runs.join(" · "), short(self.target()))
+        let target = short(self.target());
+        format!("Replica-hours and time above {target}: {}", runs.join("; "))
     }
 
     fn heading(&self) -> String {
@@ -259,7 +262,7 @@ impl Comparison {
         let mut out =
             "\nrecorded: the state at the end of each minute, without changes within it\n"
                 .to_owned();
-        for run in self.simulated() {
+        for run in self.simulated().filter(|run| run.name != run.file) {
             out += &format!("{}: {}\n", run.name, run.file);
         }
         if !capped.is_zero() {
@@ -365,4 +368,196 @@ struct RunFields {
     flaps: u32,
     peak: u32,
     asleep_s: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::bounds::Bounds;
+    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::model::metric::Milli;
+    use crate::model::schedule::Timetable;
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
+    use crate::sim::comparison::{Comparison, RecordedRun, SimulatedRun};
+    use crate::sim::recorded_load::{LoadLimits, RecordedLoad};
+    use crate::sim::svg::compared;
+    use crate::sim::timeline::{Point, Timeline};
+    use crate::sim::workload::LoadMetric;
+
+    /// A Sunday, 09:00 in Berlin.
+    const START: i64 = 1_795_939_200;
+
+    /// Of `minute load ready desired target`.
+    fn rows(text: &str) -> Vec<MinuteRow> {
+        let row = |text: &str| {
+            let fields: Vec<u64> = text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+            let [minute, load, ready, desired, target] = fields[..] else { panic!("{text}") };
+            let average = Some(Milli(load * 1000));
+            let metric = "cpu".to_owned();
+            let target = Milli(target * 1000);
+            MinuteRow {
+                at: Wall(START + 60 * i64::try_from(minute).unwrap()),
+                ready: u32::try_from(ready).unwrap(),
+                desired: u32::try_from(desired).unwrap(),
+                requests: 0,
+                errors_5xx: 0,
+                queue: 0,
+                host_cpu: None,
+                host_memory: None,
+                loads: vec![MinuteLoad { metric, target, average, highest: average }],
+            }
+        };
+        text.split(',').map(row).collect()
+    }
+
+    /// The number of replicas from each minute on.
+    fn run(name: &str, load: &RecordedLoad, target: f64, replicas: &[(u64, u32)]) -> SimulatedRun {
+        let point = |(minute, replicas): &(u64, u32)| Point {
+            at: Duration::from_secs(60 * minute),
+            is_look: true,
+            value: 0.0,
+            ready: *replicas,
+            replicas: *replicas,
+            desired: *replicas,
+            min: 1,
+            max: 8,
+            reason: "DesiredWithinRange",
+        };
+        let timeline = Timeline {
+            service: "web".to_owned(),
+            unit: "% CPU".to_owned(),
+            target,
+            zone: Zone::find("Europe/Berlin").unwrap(),
+            start: load.start,
+            points: replicas.iter().map(point).collect(),
+            windows: Vec::new(),
+            waits: None,
+            gaps: load.gaps.clone(),
+            end: load.trace.span(),
+        };
+        let timeline = timeline.measured_by(&load.trace, "% CPU", target);
+        let file = format!("/etc/plimsoll/{name}");
+        SimulatedRun { name: name.to_owned(), file, metric: "cpu".to_owned(), timeline }
+    }
+
+    fn comparison(text: &str, max: u32, others: &[(&str, f64)]) -> Comparison {
+        let rows = rows(text);
+        let timetable = Timetable::always(Bounds::new(1, max).unwrap());
+        let limits = LoadLimits { timetable: &timetable, capacity: None };
+        let load = RecordedLoad::new(&rows, &LoadMetric::none(), limits).unwrap();
+        let first = run("today", &load, 70.0, &[(0, 1), (30, 2), (40, 1), (200, 2)]);
+        let lax = |(name, target): &(&str, f64)| run(name, &load, *target, &[(0, 1)]);
+        let recorded = RecordedRun::new(&rows, "cpu", &load, &first.timeline, &timetable);
+        let others = others.iter().map(lax).collect();
+        Comparison { load, asked: Duration::from_secs(86_400), recorded, first, others }
+    }
+
+    fn hours(end: u64) -> String {
+        let load = |minute| if (30..40).contains(&minute) { 80 } else { 60 };
+        let row = |minute| format!("{minute} {} {} 2 70", load(minute), 1 + minute / 35);
+        (0..end).map(row).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn the_table_has_a_column_of_what_was_and_one_of_each_config() {
+        // An hour and ten minutes; then 3 h are missing, and an hour follows.
+        let late = (250..310).map(|minute| format!(",{minute} 60 2 2 70")).collect::<String>();
+        let text = hours(70) + &late;
+        let want = "\
+web
+from Sun 2026-11-29 09:00 to Sun 2026-11-29 14:10, Europe/Berlin
+2h 10m of 1d are recorded; a gap of 3h is left out
+load in % CPU, by the minute; above and unmet by a target of 70
+
+                        recorded           today        new.json
+target                        70              70              85
+replica-hours               4.33            3.33            2.17
+above 70                    3.8%            0.0%            7.7%
+  in all                      5m              0s             10m
+  longest                     5m              0s             10m
+above own target            3.8%            0.0%            0.0%
+unmet load                  0.6%            0.0%            1.3%
+changes up                     0               1               0
+changes down                   0               1               0
+flaps                          0               0               0
+peak                           2               2               1
+
+recorded: the state at the end of each minute, without changes within it
+today: /etc/plimsoll/today
+new.json: /etc/plimsoll/new.json
+";
+        assert_eq!(comparison(&text, 8, &[("new.json", 85.0)]).table(), want);
+    }
+
+    #[test]
+    fn what_was_capped_is_a_lower_bound() {
+        let table = comparison(&hours(60), 1, &[]).table();
+        for line in [
+            "1h of 1d are recorded\n",
+            "replica-hours                  2   at least 1.17\n",
+            "above 70           at least 8.3%   at least 0.0%\n",
+            "unmet load         at least 1.3%   at least 0.0%\n",
+            "peak                           2      at least 2\n",
+            "at least: for 5m the replicas were at their limit",
+        ] {
+            assert!(table.contains(line), "{line}\n{table}");
+        }
+        assert!(!table.contains("own target"), "{table}");
+        let json: serde_json::Value =
+            serde_json::from_str(&comparison(&hours(60), 1, &[]).json().unwrap()).unwrap();
+        assert_eq!(json["at_least"], true);
+        let bound = &json["lower_bounds"][0];
+        assert_eq!(bound["from"], "2026-11-29T08:30:00Z", "{json}");
+        assert_eq!(bound["to"], "2026-11-29T08:35:00Z", "{json}");
+        assert_eq!(json["runs"][0]["above_s"], 300, "{json}");
+        assert_eq!(json["runs"][1]["above_s"], 0, "{json}");
+    }
+
+    #[test]
+    fn other_targets_and_metrics_are_named() {
+        let text = hours(60).replacen(" 70", " 50", 1);
+        let table = comparison(&text, 8, &[]).table();
+        assert!(table.contains("target                  50 to 70              70\n"), "{table}");
+        let mut other = comparison(&hours(60), 8, &[("sessions.json", 20.0)]);
+        "haproxy sessions".clone_into(&mut other.others[0].metric);
+        "sessions".clone_into(&mut other.others[0].timeline.unit);
+        let table = other.table();
+        assert!(table.contains("   20 sessions\n"), "{table}");
+        assert!(table.contains("sessions.json\n"), "{table}");
+    }
+
+    #[test]
+    fn a_table_of_three_configs_fits_a_terminal() {
+        let long = "a-config-with-a-long-name.json";
+        let table = comparison(&hours(60), 1, &[(long, 85.0), ("b.json", 1e6)]).table();
+        let wide = |line: &&str| 80 < line.chars().count() && !line.contains(long);
+        assert_eq!(table.lines().find(wide), None);
+        assert!(table.contains("a-config-with-…"), "{table}");
+    }
+
+    #[test]
+    fn the_picture_has_a_line_of_each_and_marks_gaps_and_bounds() {
+        let late = (250..310).map(|minute| format!(",{minute} 60 2 2 70")).collect::<String>();
+        let picture =
+            |max| compared::draw(&comparison(&(hours(70) + &late), max, &[("<new>", 85.0)]));
+        let svg = picture(1);
+        for piece in [
+            "Replica-hours and time above 70: recorded 4.33 and at least 3.8%; today at least 3.33",
+            "class=\"was\" d=\"M0,",
+            "class=\"there\" d=\"M0,",
+            "class=\"other\" d=\"M0,",
+            "class=\"area\" d=\"M-4,",
+            // From 70 to 250 of 310 minutes, in both panels.
+            "class=\"gap\" d=\"M255,108H756v212H255ZM255,356H756v128H255Z\"",
+            // From 30 to 35.
+            "class=\"bound\" d=\"M143,92H157v16H143Z\"",
+            "&lt;new&gt;",
+        ] {
+            assert!(svg.contains(piece), "{piece}\n{svg}");
+        }
+        assert!(svg.len() < 20_000 && svg.ends_with("</svg>\n"), "{}", svg.len());
+        assert!(!picture(8).contains("class=\"bound\""));
+    }
 }

@@ -447,7 +447,9 @@ mod tests {
 
     use crate::model::time::Wall;
     use crate::model::zone::Zone;
+    use crate::sim::recorded_load::TimeRange;
     use crate::sim::timeline::{Point, Summary, Timeline, short, span};
+    use crate::sim::trace::Trace;
     use crate::sim::waiting::WaitTimes;
 
     /// A target of 50; each row is `seconds value ready replicas desired`, 1 to 8 allowed. The
@@ -508,6 +510,49 @@ mod tests {
         check(100, "0 100 1 1 1, 75 100 3 3 3", |sum| sum.unmet == 0.375);
         let sum = timeline(100, "0 60 1 1 1, 25 0 1 1 1").summary();
         assert_eq!((sum.above_percent(s(100)), sum.above_percent(s(0))), (25.0, 0.0));
+    }
+
+    /// The same, with gaps in seconds.
+    #[track_caller]
+    fn check_gaps(end_s: u64, gaps: &[(u64, u64)], rows: &str, want: impl Fn(Summary) -> bool) {
+        let s = Duration::from_secs;
+        let mut gapped = timeline(end_s, rows);
+        gapped.gaps =
+            gaps.iter().map(|(from, to)| TimeRange { from: s(*from), to: s(*to) }).collect();
+        let sum = gapped.summary();
+        assert!(want(sum), "{rows}: {sum:?}");
+    }
+
+    #[test]
+    fn gaps_count_in_no_figure() {
+        let s = Duration::from_secs;
+        check_gaps(7200, &[(0, 3600)], "0 0 1 4 1", |sum| {
+            (sum.replica_hours, sum.replica_hours_at_max) == (4.0, 8.0)
+        });
+        check_gaps(7200, &[(900, 1800), (3600, 6300)], "0 0 1 1 1", |sum| sum.replica_hours == 1.0);
+        let high = "0 60 1 1 1, 100 60 1 1 1, 200 60 1 9 1, 300 60 1 1 1";
+        check_gaps(400, &[], high, |sum| (sum.above, sum.above_longest) == (s(400), s(400)));
+        check_gaps(400, &[(200, 300)], high, |sum| {
+            (sum.above, sum.above_longest, sum.peak) == (s(300), s(200), 1)
+        });
+        check_gaps(400, &[(250, 260)], high, |sum| {
+            (sum.above, sum.above_longest, sum.peak) == (s(390), s(290), 9)
+        });
+        check_gaps(400, &[(0, 400)], high, |sum| sum == Summary::default());
+        let changes = "0 0 1 1 1, 100 0 1 1 4, 200 0 1 1 2, 300 0 1 1 1";
+        check_gaps(400, &[], changes, |sum| (sum.up, sum.down, sum.flaps) == (1, 2, 1));
+        check_gaps(400, &[(100, 200)], changes, |sum| (sum.up, sum.down, sum.flaps) == (0, 2, 0));
+        check_gaps(400, &[(101, 201)], changes, |sum| (sum.up, sum.down, sum.flaps) == (1, 1, 1));
+    }
+
+    #[test]
+    fn another_load_measures_the_same_replicas() {
+        let load = Trace::parse(b"0,10\n15,120\n30,40\n45,0").unwrap();
+        let run = timeline(45, "0 1 1 1 1, 20 1 2 3 2").measured_by(&load, "sessions", 60.0);
+        let points: Vec<(u64, f64, u32)> =
+            run.points.iter().map(|p| (p.at.as_secs(), p.value, p.ready)).collect();
+        assert_eq!(points, [(0, 10.0, 1), (15, 120.0, 1), (20, 120.0, 2), (30, 40.0, 2)]);
+        assert_eq!((run.unit.as_str(), run.summary().above), ("sessions", Duration::from_secs(5)));
     }
 
     #[test]

@@ -20,13 +20,13 @@ const STYLE: &str = "\
 .was{fill:none;stroke:#8c959f;stroke-width:3.5;stroke-opacity:.6}
 .other{fill:none;stroke:#a8327e;stroke-width:1.6}
 .third{fill:none;stroke:#b35900;stroke-width:1.6}
-.gap{fill:#57606a;fill-opacity:.18}
+.gap{fill:#e4e8ec}
 .bound{fill:#d55e00;fill-opacity:.75}
 @media (prefers-color-scheme:dark){
 .was{stroke:#9da7b1}
 .other{stroke:#f08cc6}
 .third{stroke:#ffb066}
-.gap{fill:#9da7b1;fill-opacity:.2}
+.gap{fill:#222831}
 .bound{fill:#ff8a3d}
 }
 ";
