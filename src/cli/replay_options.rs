@@ -93,25 +93,20 @@ pub(crate) fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service
     })
 }
 
-/// The metric that a simulation is based on; complains about what it leaves out.
-pub(crate) fn basis(service: &Service, metric: Option<LoadMetric>) -> LoadMetric {
-    if metric.is_none() {
-        complain(&format!(
-            "{} has no metric to scale by: only its bounds change the number; the load is taken \
-             as % CPU with a target of 100 per replica",
-            service.name
-        ));
-    }
-    let basis = metric.unwrap_or_else(LoadMetric::none);
-    if !basis.others.is_empty() {
-        complain(&format!(
-            "{} is simulated with {} only; always 0: {}",
-            service.name,
-            basis.source,
-            basis.others.join(", ")
-        ));
-    }
-    basis
+/// The metric that a simulation is based on, and what that leaves out.
+pub(crate) fn basis(service: &Service, metric: Option<LoadMetric>) -> (LoadMetric, Option<String>) {
+    let name = &service.name;
+    let Some(basis) = metric else {
+        let note = format!(
+            "{name} has no metric to scale by: only its bounds change the number; the load is \
+             taken as % CPU with a target of 100 per replica"
+        );
+        return (LoadMetric::none(), Some(note));
+    };
+    let others = basis.others.join(", ");
+    let note = format!("{name} is simulated with {} only; always 0: {others}", basis.source);
+    let note = (!basis.others.is_empty()).then_some(note);
+    (basis, note)
 }
 
 fn start_up(text: &str) -> Result<Duration, String> {

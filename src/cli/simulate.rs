@@ -59,7 +59,8 @@ fn run(asked: &SimulateArgs, file: &Path) -> Result<Replayed, SimulateError> {
     };
     let options = ReplicaOptions::of(asked)?;
     let trace = Trace::read(file)?;
-    let basis = basis(&service, LoadMetric::first(&service));
+    let (basis, note) = basis(&service, LoadMetric::first(&service));
+    note.iter().for_each(|note| complain(note));
     let replayed = replay(&Replay {
         config: &config,
         capacity: options.capacity(&basis, &service),

@@ -431,7 +431,7 @@ mod tests {
             target,
             zone: Zone::find("Europe/Berlin").unwrap(),
             start: load.start,
-            points: replicas.iter().map(point).collect(),
+            points: replicas.iter().map(point).filter(|p| p.at < load.trace.span()).collect(),
             windows: Vec::new(),
             waits: None,
             gaps: load.gaps.clone(),

@@ -237,6 +237,7 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
 #[test]
 fn todays_config_is_that_of_the_daemon_that_runs() {
     let mut harness = Harness::without_docker("what-if-daemon");
+    harness.set("/autoscaler/check_interval", json!(15));
     for (key, value) in
         [("max_replicas", 3), ("scale_up_threshold", 70), ("scale_down_threshold", 40)]
     {
