@@ -21,6 +21,7 @@ mod paint;
 mod pause;
 mod problems;
 mod reload;
+mod replay_options;
 mod restart;
 mod routes;
 mod run;
@@ -31,6 +32,7 @@ mod simulate;
 mod status;
 mod table;
 mod untried_hooks;
+mod what_if;
 mod width;
 mod yaml;
 

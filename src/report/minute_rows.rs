@@ -91,7 +91,7 @@ impl MinuteRows {
             collected.errors_5xx += now.1.saturating_sub(before.1);
             collected.queue = collected.queue.max(traffic.queue);
         }
-        let ready = u64::from(service.decision.counts.ready.max(1));
+        let decision = &service.decision;
         for measured in &service.decision.measured {
             let known =
                 |load: &LoadSum| load.metric == measured.name && load.target == measured.target;
@@ -102,10 +102,18 @@ impl MinuteRows {
                 collected.loads.len() - 1
             });
             if let (Some(load), Some(value)) = (collected.loads.get_mut(at), measured.value) {
-                load.add(Milli(value.0.saturating_mul(ready)));
+                let shares =
+                    if is_total(&measured.name) { decision.from } else { decision.counts.ready };
+                load.add(Milli(value.0.saturating_mul(u64::from(shares.max(1)))));
             }
         }
     }
+}
+
+/// Whether the value is a share of a total by the number before the decision, as in HPA, whether
+/// these replicas are ready or not.
+fn is_total(metric: &str) -> bool {
+    !["cpu", "memory", "haproxy response_time_ms"].contains(&metric)
 }
 
 impl LoadSum {
@@ -122,5 +130,26 @@ impl LoadSum {
     fn finished(self) -> MinuteLoad {
         let average = self.sum.checked_div(self.count).map(Milli);
         MinuteLoad { metric: self.metric, target: self.target, average, highest: self.highest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::minute_rows::is_total;
+
+    #[test]
+    fn totals_are_shared_by_the_number_and_the_rest_by_the_ready_replicas() {
+        for (metric, want) in [
+            ("cpu", false),
+            ("memory", false),
+            ("haproxy response_time_ms", false),
+            ("haproxy sessions", true),
+            ("haproxy queue", true),
+            ("haproxy request_rate", true),
+            ("http http://a/load /queued", true),
+            ("prometheus http://a up", true),
+        ] {
+            assert_eq!(is_total(metric), want, "{metric}");
+        }
     }
 }

@@ -24,17 +24,28 @@ pub(crate) fn send(
     path: &str,
     body: Option<&Value>,
 ) -> Result<(u16, Value)> {
+    send_within(socket, method, path, body, TIMEOUT)
+}
+
+/// As `send`, for answers without which it goes on as well.
+pub(crate) fn send_within(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+    timeout: Duration,
+) -> Result<(u16, Value)> {
     let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
     let answer = match body {
-        Some(body) => request.body(body.to_string()).map(|request| run(socket, request)),
-        None => request.body(()).map(|request| run(socket, request)),
+        Some(body) => request.body(body.to_string()).map(|request| run(socket, request, timeout)),
+        None => request.body(()).map(|request| run(socket, request, timeout)),
     };
     let mut answer = answer
         .map_err(|err| Error::caused(format!("cannot ask for {path}"), err))?
-        .map_err(|err| explained(socket, err))?;
+        .map_err(|err| explained(socket, err, timeout))?;
     let status = answer.status().as_u16();
     let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let text = text.map_err(|err| explained(socket, err))?;
+    let text = text.map_err(|err| explained(socket, err, timeout))?;
     let document = serde_json::from_slice(&text).map_err(|_| stranger(socket))?;
     Ok((status, document))
 }
@@ -42,13 +53,14 @@ pub(crate) fn send(
 fn run(
     socket: &Path,
     request: Request<impl AsSendBody>,
+    timeout: Duration,
 ) -> std::result::Result<Response<Body>, ureq::Error> {
     let agent = unix_agent(socket, Some(ANSWER_BYTES_MAX), 0);
-    let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
+    let request = agent.configure_request(request).timeout_global(Some(timeout)).build();
     agent.run(request)
 }
 
-fn explained(socket: &Path, err: ureq::Error) -> Error {
+fn explained(socket: &Path, err: ureq::Error, timeout: Duration) -> Error {
     let shown = socket.display();
     match err {
         ureq::Error::Io(err) => match err.kind() {
@@ -64,7 +76,7 @@ fn explained(socket: &Path, err: ureq::Error) -> Error {
         },
         ureq::Error::Timeout(_) => Error::new(format!(
             "the daemon on {shown} did not answer within {} s; see its log",
-            TIMEOUT.as_secs()
+            timeout.as_secs()
         )),
         ureq::Error::Protocol(_) => stranger(socket),
         err => Error::caused(format!("cannot ask the daemon on {shown}"), err),

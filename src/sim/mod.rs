@@ -6,6 +6,7 @@
 //! world is in `fault_injection.rs`.
 
 mod variation;
+pub(crate) mod comparison;
 pub(crate) mod workload;
 mod executor;
 mod adapters;
@@ -22,6 +23,7 @@ mod sleeping;
 mod user_actions;
 #[cfg(test)]
 mod random;
+pub(crate) mod recorded_load;
 pub(crate) mod replay;
 mod invariants;
 mod run;

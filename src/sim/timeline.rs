@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::model::time::Wall;
 use crate::model::zone::Zone;
+use crate::sim::recorded_load::TimeRange;
+use crate::sim::trace::Trace;
 use crate::sim::waiting::WaitTimes;
 
 /// A change back within this time of the one before is a flap: what the first change cost, it
@@ -32,6 +34,8 @@ pub(crate) struct Timeline {
     pub(crate) windows: Vec<Span>,
     /// `None`: the service never sleeps.
     pub(crate) waits: Option<WaitTimes>,
+    /// What counts in no figure. In the order of time, and apart from each other.
+    pub(crate) gaps: Vec<TimeRange>,
     pub(crate) end: Duration,
 }
 
@@ -110,7 +114,7 @@ impl Summary {
     }
 }
 
-fn percent(part: Duration, span: Duration) -> f64 {
+pub(crate) fn percent(part: Duration, span: Duration) -> f64 {
     if span.is_zero() { 0.0 } else { 100.0 * part.as_secs_f64() / span.as_secs_f64() }
 }
 
@@ -130,10 +134,25 @@ impl Timeline {
         self.zone.local(Wall(s))
     }
 
-    /// Each point, with how long it holds.
-    fn held(&self) -> impl Iterator<Item = (&Point, Duration)> {
+    /// Each point, with how long it holds and counts, and whether a gap takes a part of that.
+    fn held(&self) -> impl Iterator<Item = (&Point, Duration, bool)> {
         let ends = self.points.iter().skip(1).map(|p| p.at).chain([self.end]);
-        self.points.iter().zip(ends).map(|(point, end)| (point, end.saturating_sub(point.at)))
+        self.points.iter().zip(ends).map(|(point, end)| {
+            let gap = self.gap_within(point.at, end);
+            (point, end.saturating_sub(point.at).saturating_sub(gap), !gap.is_zero())
+        })
+    }
+
+    fn gap_within(&self, from: Duration, to: Duration) -> Duration {
+        let first = self.gaps.partition_point(|gap| gap.to <= from);
+        let gaps = self.gaps.iter().skip(first).take_while(|gap| gap.from < to);
+        gaps.map(|gap| gap.to.min(to).saturating_sub(gap.from.max(from))).sum()
+    }
+
+    /// The time that counts.
+    pub(crate) fn counted(&self) -> Duration {
+        let begin = self.points.first().map_or(self.end, |p| p.at);
+        self.end.saturating_sub(begin).saturating_sub(self.gap_within(begin, self.end))
     }
 
     /// The points at which the desired number is not that of the point before.
@@ -142,12 +161,36 @@ impl Timeline {
         pairs.filter(|(before, point)| before.desired != point.desired)
     }
 
+    /// The same replicas, measured by this load and target.
+    pub(crate) fn measured_by(&self, load: &Trace, unit: &str, target: f64) -> Timeline {
+        let mut points: Vec<Point> = Vec::new();
+        let mut rows = load.rows().iter().peekable();
+        let mut value = 0.0;
+        for (i, point) in self.points.iter().enumerate() {
+            while let Some((_, now)) = rows.next_if(|(at, _)| *at <= point.at) {
+                value = *now;
+            }
+            points.push(Point { value, ..*point });
+            let end = self.points.get(i + 1).map_or(self.end, |next| next.at);
+            while let Some((at, now)) = rows.next_if(|(at, _)| *at < end) {
+                value = *now;
+                points.push(Point { at: *at, is_look: false, value, ..*point });
+            }
+        }
+        let unit = unit.to_owned();
+        Timeline { points, unit, target, ..self.clone() }
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let mut sum = Summary::default();
         let mut load = 0.0;
         let mut unmet = 0.0;
         let mut stretch = Duration::ZERO;
-        for (point, held) in self.held() {
+        for (point, held, has_gap) in self.held() {
+            if has_gap && held.is_zero() {
+                stretch = Duration::ZERO;
+                continue;
+            }
             let seconds = held.as_secs_f64();
             sum.replica_hours += f64::from(point.replicas) * seconds / 3600.0;
             sum.peak = sum.peak.max(point.replicas);
@@ -157,14 +200,15 @@ impl Timeline {
             stretch = if self.is_above(point) { stretch + held } else { Duration::ZERO };
             sum.above += if self.is_above(point) { held } else { Duration::ZERO };
             sum.above_longest = sum.above_longest.max(stretch);
+            stretch = if has_gap { Duration::ZERO } else { stretch };
             sum.asleep += if point.replicas == 0 { held } else { Duration::ZERO };
         }
-        let begin = self.points.first().map_or(self.end, |p| p.at);
-        let hours = self.end.saturating_sub(begin).as_secs_f64() / 3600.0;
+        let hours = self.counted().as_secs_f64() / 3600.0;
         sum.replica_hours_at_max = f64::from(sum.max) * hours;
         sum.unmet = if 0.0 < load { unmet / load } else { 0.0 };
         let mut last: Option<(bool, Duration)> = None;
-        for (before, point) in self.changes() {
+        let counts = |at: Duration| self.gap_within(at, at + Duration::from_millis(1)).is_zero();
+        for (before, point) in self.changes().filter(|(_, point)| counts(point.at)) {
             let up = before.desired < point.desired;
             *(if up { &mut sum.up } else { &mut sum.down }) += 1;
             sum.sleeps += u32::from(point.desired == 0);
@@ -325,7 +369,7 @@ struct SleepFields {
     refused: u64,
 }
 
-fn seconds(at: Duration) -> serde_json::Value {
+pub(crate) fn seconds(at: Duration) -> serde_json::Value {
     if at.subsec_millis() == 0 { at.as_secs().into() } else { at.as_secs_f64().into() }
 }
 
@@ -403,7 +447,9 @@ mod tests {
 
     use crate::model::time::Wall;
     use crate::model::zone::Zone;
+    use crate::sim::recorded_load::TimeRange;
     use crate::sim::timeline::{Point, Summary, Timeline, short, span};
+    use crate::sim::trace::Trace;
     use crate::sim::waiting::WaitTimes;
 
     /// A target of 50; each row is `seconds value ready replicas desired`, 1 to 8 allowed. The
@@ -426,6 +472,7 @@ mod tests {
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),
             waits: None,
+            gaps: Vec::new(),
             end: Duration::from_secs(end_s),
         }
     }
@@ -463,6 +510,49 @@ mod tests {
         check(100, "0 100 1 1 1, 75 100 3 3 3", |sum| sum.unmet == 0.375);
         let sum = timeline(100, "0 60 1 1 1, 25 0 1 1 1").summary();
         assert_eq!((sum.above_percent(s(100)), sum.above_percent(s(0))), (25.0, 0.0));
+    }
+
+    /// The same, with gaps in seconds.
+    #[track_caller]
+    fn check_gaps(end_s: u64, gaps: &[(u64, u64)], rows: &str, want: impl Fn(Summary) -> bool) {
+        let s = Duration::from_secs;
+        let mut gapped = timeline(end_s, rows);
+        gapped.gaps =
+            gaps.iter().map(|(from, to)| TimeRange { from: s(*from), to: s(*to) }).collect();
+        let sum = gapped.summary();
+        assert!(want(sum), "{rows}: {sum:?}");
+    }
+
+    #[test]
+    fn gaps_count_in_no_figure() {
+        let s = Duration::from_secs;
+        check_gaps(7200, &[(0, 3600)], "0 0 1 4 1", |sum| {
+            (sum.replica_hours, sum.replica_hours_at_max) == (4.0, 8.0)
+        });
+        check_gaps(7200, &[(900, 1800), (3600, 6300)], "0 0 1 1 1", |sum| sum.replica_hours == 1.0);
+        let high = "0 60 1 1 1, 100 60 1 1 1, 200 60 1 9 1, 300 60 1 1 1";
+        check_gaps(400, &[], high, |sum| (sum.above, sum.above_longest) == (s(400), s(400)));
+        check_gaps(400, &[(200, 300)], high, |sum| {
+            (sum.above, sum.above_longest, sum.peak) == (s(300), s(200), 1)
+        });
+        check_gaps(400, &[(250, 260)], high, |sum| {
+            (sum.above, sum.above_longest, sum.peak) == (s(390), s(290), 9)
+        });
+        check_gaps(400, &[(0, 400)], high, |sum| sum == Summary::default());
+        let changes = "0 0 1 1 1, 100 0 1 1 4, 200 0 1 1 2, 300 0 1 1 1";
+        check_gaps(400, &[], changes, |sum| (sum.up, sum.down, sum.flaps) == (1, 2, 1));
+        check_gaps(400, &[(100, 200)], changes, |sum| (sum.up, sum.down, sum.flaps) == (0, 2, 0));
+        check_gaps(400, &[(101, 201)], changes, |sum| (sum.up, sum.down, sum.flaps) == (1, 1, 1));
+    }
+
+    #[test]
+    fn another_load_measures_the_same_replicas() {
+        let load = Trace::parse(b"0,10\n15,120\n30,40\n45,0").unwrap();
+        let run = timeline(45, "0 1 1 1 1, 20 1 2 3 2").measured_by(&load, "sessions", 60.0);
+        let points: Vec<(u64, f64, u32)> =
+            run.points.iter().map(|p| (p.at.as_secs(), p.value, p.ready)).collect();
+        assert_eq!(points, [(0, 10.0, 1), (15, 120.0, 1), (20, 120.0, 2), (30, 40.0, 2)]);
+        assert_eq!((run.unit.as_str(), run.summary().above), ("sessions", Duration::from_secs(5)));
     }
 
     #[test]

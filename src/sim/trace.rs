@@ -79,6 +79,16 @@ impl Trace {
         }
     }
 
+    /// Of times that rise, the first at zero. `None`: fewer than two.
+    pub(crate) fn of_rows(rows: Vec<(Duration, f64)>) -> Option<Trace> {
+        (2 <= rows.len()).then_some(Trace { rows })
+    }
+
+    /// So many times this load.
+    pub(crate) fn times(&self, factor: f64) -> Trace {
+        Trace { rows: self.rows.iter().map(|(at, value)| (*at, value * factor)).collect() }
+    }
+
     /// From the first row to the last.
     pub(crate) fn span(&self) -> Duration {
         self.rows.last().map(|(time, _)| *time).unwrap_or_default()

@@ -104,12 +104,21 @@ const WHOLE: Milli = Milli(100_000);
 impl LoadMetric {
     /// The first that the service is scaled by; `None` where there is nothing.
     pub(crate) fn first(service: &Service) -> Option<LoadMetric> {
+        LoadMetric::first_of(service, |_| true)
+    }
+
+    /// The first one whose total can be replayed, or else the first.
+    pub(crate) fn replayable(service: &Service) -> Option<LoadMetric> {
+        LoadMetric::first_of(service, is_shared).or_else(|| LoadMetric::first(service))
+    }
+
+    fn first_of(service: &Service, is_meant: fn(&Source) -> bool) -> Option<LoadMetric> {
         let upper = |percent: u64| Milli(percent.saturating_mul(10).max(1));
         let band = service.band.map(|band| (Source::Cpu, upper(band.upper().hundredths())));
         let metrics = service.metrics.iter().map(|m| (m.source.clone(), m.target));
-        let mut all = band.into_iter().chain(metrics);
-        let (source, target) = all.next()?;
-        let others = all.map(|(source, _)| source.to_string()).collect();
+        let mut all: Vec<(Source, Milli)> = band.into_iter().chain(metrics).collect();
+        let (source, target) = all.remove(all.iter().position(|(source, _)| is_meant(source))?);
+        let others = all.iter().map(|(source, _)| source.to_string()).collect();
         Some(LoadMetric { unit: unit(&source), source, target, others })
     }
 
@@ -118,6 +127,10 @@ impl LoadMetric {
         let source = Source::Cpu;
         let others = Vec::new();
         LoadMetric { unit: unit(&source), source, target: WHOLE, others }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        is_shared(&self.source)
     }
 
     /// Capacity of a replica unless given: the limit of its container.
@@ -129,6 +142,12 @@ impl LoadMetric {
             Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => None,
         }
     }
+}
+
+/// Whether more replicas have less of it each, so that a total can be replayed with another number
+/// of them.
+fn is_shared(source: &Source) -> bool {
+    *source != Source::Haproxy(Field::ResponseTimeMs)
 }
 
 fn unit(source: &Source) -> String {

@@ -61,6 +61,7 @@ mod notify;
 mod ownership;
 mod raw_http;
 mod registry_auth;
+mod what_if;
 mod zones;
 mod readme;
 mod release;

@@ -122,8 +122,18 @@ pub(crate) struct ScheduleArgs {
     pub(crate) config: ConfigFile,
 }
 
+/// Which load is replayed.
+pub(crate) enum LoadSource {
+    Trace(PathBuf),
+    /// What was recorded so far back.
+    History {
+        span: Duration,
+        default: ConfigFile,
+    },
+}
+
 pub(crate) struct SimulateArgs {
-    pub(crate) load: PathBuf,
+    pub(crate) load: LoadSource,
     pub(crate) service: Option<String>,
     pub(crate) start: Option<String>,
     pub(crate) start_up: Option<String>,

@@ -2,9 +2,9 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE,
-    OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST, UNTIL,
-    VERBOSE, WATCH,
+    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, HISTORY, JSON, LABELS, LIVE, LOAD,
+    ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST,
+    UNTIL, VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -185,9 +185,9 @@ const SERVICES: CommandSpec = CommandSpec {
 
 const SIMULATE: CommandSpec = CommandSpec {
     name: "simulate",
-    summary: "replay a load trace without Docker",
+    summary: "replay a load trace, or the recorded load, without Docker",
     operands: &[],
-    options: &[LOAD, SERVICE, START, START_UP, CAPACITY, JSON, SVG, CONFIG],
+    options: &[LOAD, HISTORY, SERVICE, START, START_UP, CAPACITY, JSON, SVG, CONFIG],
     help: include_str!("../help/simulate.txt"),
     read: readers::simulate,
 };

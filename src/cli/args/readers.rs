@@ -1,15 +1,21 @@
 //! Raw words to a command, one function for each.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs,
-    Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
+    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, LoadSource, RoutesArgs, ScaleArgs,
+    ScheduleArgs, Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
 use crate::daemon::Options;
 use crate::model::units;
+
+/// Less says nothing about scaling.
+const HISTORY_MIN: Duration = Duration::from_secs(600);
+const HISTORY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(crate) fn help(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Help(args.operand().map_or(Topic::All, Topic::Whole)))
@@ -175,8 +181,16 @@ pub(crate) fn services(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Services { json, to: args.daemon_addr() })
 }
 
+fn history(text: &str) -> Result<Duration, String> {
+    let span = units::span(text).filter(|span| (HISTORY_MIN..=HISTORY_MAX).contains(span));
+    span.ok_or_else(|| {
+        format!("`--history {text}` is not a duration from 10m to 366d; write 14d or 12h")
+    })
+}
+
 pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
-    let load = args.path(options::LOAD).ok_or("simulate: which trace? give --load F.csv")?;
+    let trace = args.path(options::LOAD);
+    let history = args.text(options::HISTORY).map(|text| history(&text)).transpose()?;
     let service = args.text(options::SERVICE);
     let start = args.text(options::START);
     let start_up = args.text(options::START_UP);
@@ -184,6 +198,21 @@ pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
     let json = args.has(options::JSON);
     let svg = args.path(options::SVG);
     let config = args.config();
+    let load = match (trace, history) {
+        (Some(trace), None) => LoadSource::Trace(trace),
+        (None, Some(_)) if start.is_some() => {
+            return Err("simulate: --start goes with --load; a history has its own time".to_owned());
+        }
+        // With --config taken, the default is left.
+        (None, Some(span)) => LoadSource::History { span, default: args.config() },
+        (Some(_), Some(_)) => {
+            return Err("simulate: give --load or --history, not both".to_owned());
+        }
+        (None, None) => {
+            let message = "simulate: which load? give --load F.csv or --history 14d";
+            return Err(message.to_owned());
+        }
+    };
     let asked = SimulateArgs { load, service, start, start_up, capacity, json, svg, config };
     Ok(CliCommand::Simulate(asked))
 }

@@ -1,6 +1,6 @@
 //! Words and what they become.
 
-use crate::cli::args::cli_command::{CliCommand, DaemonAddr, Topic};
+use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, Topic};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
@@ -69,7 +69,13 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Simulate(a)) => {
             let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
             let svg = a.svg.unwrap_or_default();
-            let load = a.load.display();
+            let load = match &a.load {
+                LoadSource::Trace(file) => file.display().to_string(),
+                LoadSource::History { span, default } => {
+                    let config = a.config.path.display();
+                    format!("{}s {config} {}", span.as_secs(), default.path.display())
+                }
+            };
             let svg = svg.display();
             let service = a.service.unwrap_or_default();
             format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
@@ -109,6 +115,18 @@ fn words_become_commands() {
         (
             "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
             r#"simulate a "e" b/c/d s json=true"#,
+        ),
+        (
+            "simulate --history 14d --config new.json",
+            r#"simulate 1209600s new.json /etc/plimsoll/config.json "" //  json=false"#,
+        ),
+        (
+            "simulate --history 10m --service=e",
+            r#"simulate 600s /etc/plimsoll/config.json /etc/plimsoll/config.json "e" //  json=false"#,
+        ),
+        (
+            "simulate --history 366d --config c",
+            r#"simulate 31622400s c /etc/plimsoll/config.json "" //  json=false"#,
         ),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
@@ -175,7 +193,13 @@ fn wrong_words_are_errors() {
         ("run --once --once", "`--once` is given twice"),
         ("run --config a --config b", "`--config` is given twice"),
         ("run --once=yes", "--once"),
-        ("simulate", "which trace?"),
+        ("simulate", "which load? give --load F.csv or --history 14d"),
+        ("simulate --load a --history 1d", "give --load or --history, not both"),
+        ("simulate --history 1d --start 2026-03-02", "--start goes with --load"),
+        ("simulate --history", "--history"),
+        ("simulate --history soon", "`--history soon` is not a duration from 10m to 366d"),
+        ("simulate --history 9m", "`--history 9m` is not"),
+        ("simulate --history 367d", "`--history 367d` is not"),
         ("simulate a", "\"a\""),
         ("simulate --load", "--load"),
         ("simulate --load a --load b", "`--load` is given twice"),

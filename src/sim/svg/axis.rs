@@ -200,6 +200,7 @@ mod tests {
             points: Vec::new(),
             windows: Vec::new(),
             waits: None,
+            gaps: Vec::new(),
             end: Duration::from_secs(seconds),
         };
         let ticks = times(&timeline, 880, 11.0);

@@ -232,6 +232,7 @@ mod tests {
             points: rows.split(',').filter(|row| !row.trim().is_empty()).map(point).collect(),
             windows: Vec::new(),
             waits: None,
+            gaps: Vec::new(),
             end: Duration::from_secs(100),
         }
     }

@@ -2,6 +2,7 @@
 //! the reader's screen is. Load and what the replicas carry above, replicas below.
 
 mod axis;
+pub(crate) mod compared;
 mod curve;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,9 @@ const UNIT_WIDTH: f64 = 300.0;
 const HEADROOM: f64 = 1.06;
 /// Where max is more than this many times the peak, it stays outside, or all else would be flat.
 const MAX_SHOWN: u32 = 3;
+
+/// Classes of lines; the others are areas.
+const LINES: [&str; 6] = ["carry", "there", "wanted", "was", "other", "third"];
 
 /// Colours that people tell apart who see red and green alike, each with a contrast to its ground
 /// of 3 and more. Viewers that ignore the media query use the light ones.
@@ -111,19 +115,7 @@ impl Sheet {
 
 /// A whole SVG document.
 pub(crate) fn draw(timeline: &Timeline) -> String {
-    let mut sheet = Sheet { out: String::new() };
-    // Bold letters are a tenth wider.
-    let name = escaped(&cut(&timeline.service, f64::from(PLOT), TITLE_FONT * 1.1));
-    let sum = sentence(timeline);
-    sheet.put(format_args!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n<title>{name}</title>\n\
-         <desc>{}</desc>\n<style>\n{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
-         <text x=\"{LEFT}\" y=\"32\" class=\"title\">{name}</text>",
-        escaped(&sum),
-    ));
-    sheet.text((f64::from(LEFT), 54.0), "sum", "", &sum);
+    let mut sheet = opened(&timeline.service, &sentence(timeline), "");
     windows(timeline, &mut sheet);
     times(timeline, &mut sheet);
     let curve = Curve::new(timeline, PLOT);
@@ -131,6 +123,23 @@ pub(crate) fn draw(timeline: &Timeline) -> String {
     replicas(timeline, &curve, &mut sheet);
     sheet.put(format_args!("</svg>"));
     sheet.out
+}
+
+/// A document up to its title and the line below that; `style` goes beside what all have.
+fn opened(title: &str, sum: &str, style: &str) -> Sheet {
+    let mut sheet = Sheet { out: String::new() };
+    // Bold letters are a tenth wider.
+    let name = escaped(&cut(title, f64::from(PLOT), TITLE_FONT * 1.1));
+    sheet.put(format_args!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n<title>{name}</title>\n\
+         <desc>{}</desc>\n<style>\n{STYLE}{style}</style>\n\
+         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
+         <text x=\"{LEFT}\" y=\"32\" class=\"title\">{name}</text>",
+        escaped(sum),
+    ));
+    sheet.text((f64::from(LEFT), 54.0), "sum", "", sum);
+    sheet
 }
 
 /// The summary in one line, which fits whatever the numbers are.
@@ -223,7 +232,7 @@ fn heading(panel: Panel, title: &str, legend: &[(&str, &str)], sheet: &mut Sheet
         let left = pixels(x - 24.0);
         let right = pixels(x - 6.0);
         let middle = pixels(y - 4.0);
-        if ["carry", "there", "wanted"].contains(class) {
+        if LINES.contains(class) {
             sheet.path(class, &format!("M{left},{middle}H{right}"));
         } else {
             sheet.path(class, &format!("M{left},{}H{right}v8H{left}Z", pixels(y - 8.0)));

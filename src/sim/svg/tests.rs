@@ -74,6 +74,7 @@ fn run(
         points,
         windows: windows.iter().map(window).collect(),
         waits: None,
+        gaps: Vec::new(),
         end: s(end_s),
     }
 }
