@@ -14,6 +14,20 @@ pub(crate) enum ForecastMode {
     On,
 }
 
+impl ForecastMode {
+    pub(crate) const ALL: [ForecastMode; 3] =
+        [ForecastMode::Off, ForecastMode::Shadow, ForecastMode::On];
+
+    /// As the config has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            ForecastMode::Off => "off",
+            ForecastMode::Shadow => "shadow",
+            ForecastMode::On => "on",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ForecastConfig {
     pub(crate) mode: ForecastMode,
