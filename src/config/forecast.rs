@@ -40,7 +40,9 @@ pub(crate) fn beside(
     kept: Duration,
 ) {
     let Some(keys) = section.section("forecast") else { return };
-    let Some(node) = keys.get("mode").filter(|_| forecast.mode != ForecastMode::Off) else { return };
+    let Some(node) = keys.get("mode").filter(|_| forecast.mode != ForecastMode::Off) else {
+        return;
+    };
     if kept.is_zero() {
         node.error(
             "needs the load history, and autoscaler.history is 0; remove that key, or set it to \
