@@ -1,8 +1,8 @@
 //! What load to expect of a service in the next minutes: that of this time of the week, weighted by
 //! how well each earlier week fits now, and corrected by the last hour. Pure: no clock, no I/O.
 //!
-//! `profile.rs` makes one week of the earlier ones, on the level of now. `correction.rs` has how far
-//! the load is off that week, and how long that lasts. `margin.rs` has what is to be put on top.
+//! `profile.rs` makes one week of the earlier ones, on the level of now. `correction.rs` has how
+//! far the load is off that week, and how long that lasts; `margin.rs` what is put on top of it.
 
 #[cfg(test)]
 mod backtest;

@@ -63,7 +63,7 @@ pub(crate) struct LoadForecast {
     pub(crate) upper: Milli,
     /// How many earlier weeks it is made from. With one alone it is of little worth.
     pub(crate) weeks: u32,
-    /// What the last hours make of the load of earlier weeks, in thousandths: with 1500 half as much
+    /// What the last hours make of the load of earlier weeks, in thousandths: by 1500, half as much
     /// again is expected.
     pub(crate) correction: Milli,
     /// When the highest load is expected.
