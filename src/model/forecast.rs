@@ -35,7 +35,8 @@ pub(crate) struct ForecastConfig {
     pub(crate) mode: ForecastMode,
     /// How far it looks ahead. From 1 minute to 1 hour.
     pub(crate) horizon: Duration,
-    /// How often, of 100 times, the load is to stay below the upper value. From 50 to 99.
+    /// Of 100 minutes up to the horizon, in so many the load is to be at most the upper value. From
+    /// 50 to 99.
     pub(crate) percentile: u8,
 }
 
@@ -73,11 +74,13 @@ pub(crate) struct WeekSlice {
 pub(crate) struct LoadForecast {
     /// The highest load from now to the horizon, as likely too low as too high.
     pub(crate) expected: Milli,
-    /// The highest load from now to the horizon, at the configured percentile.
+    /// What the load of a minute up to the horizon is at most, as often as the percentile says.
+    /// Never less than `expected`, and at most twice the highest load of the input.
     pub(crate) upper: Milli,
     /// How many earlier weeks it is made from. With one alone it is of little worth.
     pub(crate) weeks: u32,
-    /// How the last hour compares with earlier weeks, in thousandths: 1500 is half as much again.
+    /// What the last hours make of the load of earlier weeks, in thousandths: by 1500, half as much
+    /// again is expected.
     pub(crate) correction: Milli,
     /// When the highest load is expected.
     pub(crate) peak_in: Duration,
