@@ -7,6 +7,7 @@ mod outside;
 mod model;
 mod config;
 mod observe;
+mod forecast;
 mod decide;
 mod act;
 mod sim;

@@ -9,9 +9,9 @@ use crate::cli::client;
 use crate::cli::output::{say, show_painted};
 use crate::cli::paint::Paint;
 use crate::cli::table::{
-    amount, awaited, cut, ended, operator_lines, preemption_lines, table, word,
+    amount, awaited, cut, ended, hanging, operator_lines, preemption_lines, table, word,
 };
-use crate::cli::{problems, width};
+use crate::cli::{forecast, problems, width};
 
 const NAME_WIDTH: usize = 32;
 
@@ -55,6 +55,9 @@ fn text(record: &Value, paint: Paint, width: usize) -> String {
     }
     for line in preemption_lines(record) {
         out += &format!("priority  {}: {line}\n", at("priority"));
+    }
+    for line in forecast::lines(&record["forecast"]) {
+        out += &ended(&hanging("forecast  ", &line, width));
     }
     let problems = problems::lines(&problems::of(record, None), &record["at"], paint, width);
     if !problems.is_empty() {

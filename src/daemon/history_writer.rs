@@ -46,7 +46,8 @@ impl HistoryWriter {
             return None;
         }
         let (engine, cpu) = (&self.engine, &mut self.cpu);
-        let rows = self.rows.add(status, || host_use(engine, (status.now, cpu)));
+        let (now, at) = (status.now, status.at);
+        let rows = self.rows.add(at, status.services.iter(), || host_use(engine, (now, cpu)));
         let mut error = self.clean(status.at, keep);
         for (service, row) in &rows {
             if let Err(err) = self.files.append(service, row) {

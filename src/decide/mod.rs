@@ -13,6 +13,7 @@ mod combine;
 pub(crate) mod commands;
 mod cooldown;
 mod drain;
+mod forecast;
 pub(crate) mod headroom;
 mod health;
 mod image_update;
@@ -69,12 +70,13 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     // 2. Revision: what new replicas are made from.
     image_update::follow(&mut plan);
     let revision = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout);
-    // 3. Number: what docker compose made of it, the rules and load, sleep,
-    //    preemptions, the host's processors and free memory.
+    // 3. Number: what docker compose made of it, the rules and load, sleep, the
+    //    forecast, preemptions, the host's processors and free memory.
     adopt::adopt(&mut plan, external);
     ReplicaCalculation::run(&mut plan);
     adopt::keep_one(&mut plan);
     sleep::adjust(&mut plan);
+    forecast::raise(&mut plan);
     preemption::apply(&mut plan);
     processor::limit(&mut plan);
     headroom::limit(&mut plan, &revision);

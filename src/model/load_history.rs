@@ -4,7 +4,7 @@ use crate::model::metric::Milli;
 use crate::model::time::Wall;
 
 /// One minute of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MinuteRow {
     /// Its first second.
     pub(crate) at: Wall,
@@ -36,6 +36,9 @@ pub(crate) struct MinuteLoad {
     /// `None`: no evaluation had a value.
     pub(crate) average: Option<Milli>,
     pub(crate) highest: Option<Milli>,
+    /// What was expected for the horizon of the forecast that ends with this minute, as its highest
+    /// load. `None`: nothing was forecast.
+    pub(crate) forecast: Option<Milli>,
 }
 
 impl MinuteLoad {
@@ -48,10 +51,19 @@ impl MinuteLoad {
 impl MinuteRow {
     /// The highest share of its target that any metric had on average, in thousandths.
     pub(crate) fn load(&self) -> Option<Milli> {
-        let share = |load: &MinuteLoad| {
-            let room = load.target.0.saturating_mul(u64::from(self.ready.max(1)));
-            Some(Milli(load.average?.0.saturating_mul(1000) / room.max(1)))
-        };
+        let share = |load: &MinuteLoad| Some(share_of(load.average?, load.target, self.ready));
         self.loads.iter().filter_map(share).max()
     }
+
+    /// As `load`, what was forecast for the horizon that ends with the minute.
+    pub(crate) fn forecast(&self) -> Option<Milli> {
+        let share = |load: &MinuteLoad| Some(share_of(load.forecast?, load.target, self.ready));
+        self.loads.iter().filter_map(share).max()
+    }
+}
+
+/// The share of their targets that a load is on so many replicas, in thousandths.
+pub(crate) fn share_of(load: Milli, target: Milli, replicas: u32) -> Milli {
+    let room = target.0.saturating_mul(u64::from(replicas.max(1)));
+    Milli(load.0.saturating_mul(1000) / room.max(1))
 }

@@ -13,6 +13,7 @@ pub(crate) mod decision;
 pub(crate) mod docker_host;
 pub(crate) mod endpoint;
 pub(crate) mod event;
+pub(crate) mod forecast;
 pub(crate) mod front_door;
 pub(crate) mod hash;
 pub(crate) mod health;

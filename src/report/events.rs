@@ -471,6 +471,7 @@ mod tests {
             counts: Counts { ready, ..Counts::default() },
             samples: Vec::new(),
             measured: Vec::new(),
+            forecast: None,
             because: vec![AppliedRule { rule, number: desired }],
         };
         Plan {

@@ -11,6 +11,7 @@ pub(crate) mod problems;
 mod processor_users;
 pub(crate) mod prometheus;
 mod dedup;
+mod forecast_series;
 pub(crate) mod minute_rows;
 pub(crate) mod notification;
 pub(crate) mod series;

@@ -9,6 +9,7 @@ use crate::model::process::ProcessUsage;
 use crate::model::proxy::ServiceTraffic;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
+use crate::report::forecast_series;
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 
@@ -50,6 +51,9 @@ fn samples(
         }),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
+        Series::ForecastLoad => forecast_series::loads(page, services),
+        Series::ForecastReplicas => page.some(services, forecast_series::replicas),
+        Series::ForecastError => forecast_series::errors(page, services),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
         Series::Schedule => services.iter().for_each(|s| windows(page, s)),
         Series::Hold => page.each(services, |s| flag(s.hold.is_some())),
@@ -107,7 +111,7 @@ fn flag(is: bool) -> f64 {
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
     name: &'static str,
 }
@@ -132,7 +136,11 @@ impl Page {
         self.some(services, |service| service.traffic.as_ref().map(&of));
     }
 
-    fn some(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceStatus) -> Option<u64>) {
+    pub(super) fn some(
+        &mut self,
+        services: &[ServiceStatus],
+        of: impl Fn(&ServiceStatus) -> Option<u64>,
+    ) {
         for service in services {
             let value = of(service).into_iter();
             value.for_each(|v| self.sample(&[("service", &service.name)], v as f64));
@@ -148,7 +156,7 @@ impl Page {
         }
     }
 
-    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.line("", labels, value);
     }
 
@@ -348,6 +356,7 @@ mod tests {
             counts: Counts::default(),
             samples: Vec::new(),
             measured,
+            forecast: None,
             because: vec![AppliedRule { rule: Rule::Held { left: None }, number: 1 }],
         };
         let measured = names.iter().map(measured).collect();
@@ -370,6 +379,7 @@ mod tests {
             last_failure: None,
             traffic: None,
             preemptions: Vec::new(),
+            raise: None,
             sleep: None,
         }
     }

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("outside", &["model"]),
     ("config", &["model", "regular_file"]),
+    ("forecast", &["model"]),
     ("decide", &["model"]),
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
@@ -30,13 +31,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("child", &[]),
     ("clock", &["model", "outside"]),
     ("store", &["model", "outside", "regular_file"]),
-    ("controller", &["model", "outside", "config", "observe", "decide", "report"]),
+    ("controller", CONTROLLER),
     ("sim", &["model", "outside", "config", "observe", "act", "controller"]),
     ("preflight", PREFLIGHT),
     ("daemon", DAEMON),
     ("cli", CLI),
     ("main", &["cli"]),
 ];
+
+const CONTROLLER: &[&str] =
+    &["model", "outside", "config", "observe", "forecast", "decide", "report"];
 
 /// What it looks at before a start, and no loop.
 const PREFLIGHT: &[&str] = &[
@@ -76,7 +80,7 @@ const DAEMON: &[&str] = &[
 const CLI: &[&str] =
     &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "regular_file"];
 
-const PURE: &[&str] = &["model", "decide", "controller"];
+const PURE: &[&str] = &["model", "forecast", "decide", "controller"];
 
 /// What makes a file impure.
 const IMPURE: &[&str] = &[
