@@ -339,14 +339,7 @@ impl fmt::Display for Rule {
             Rule::Held { left: Some(left) } => write!(f, "held for {}s more", ceil_s(*left)),
             Rule::Paused { left: None } => write!(f, "paused until it is resumed"),
             Rule::Paused { left: Some(left) } => write!(f, "paused for {}s more", ceil_s(*left)),
-            Rule::NoHeadroom { free, needed } => {
-                let free = free >> 20;
-                let needed = needed >> 20;
-                write!(
-                    f,
-                    "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve"
-                )
-            }
+            Rule::NoHeadroom { free, needed } => fmt_full(free >> 20, needed >> 20, f),
             Rule::HostBusy { idle, pressure } => fmt_busy(*idle, *pressure, f),
             Rule::Preempted { .. } | Rule::GivenBack | Rule::RoomMade => self.fmt_preemption(f),
             Rule::Draining(1) => write!(f, "1 replica still drains"),
@@ -440,6 +433,11 @@ impl Rule {
             _ => Ok(()),
         }
     }
+}
+
+/// In MiB.
+fn fmt_full(free: u64, needed: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "a replica needs {needed} MiB; only {free} MiB is free above memory_reserve")
 }
 
 fn fmt_busy(idle: Percent, pressure: Option<Percent>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

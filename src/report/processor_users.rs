@@ -5,8 +5,8 @@ use crate::model::snapshot::Snapshot;
 /// Services that are named.
 const NAMED_MAX: usize = 5;
 
-/// `it works for web 62%, api 20%, others 16%`: shares of all processors, by the samples of the last
-/// evaluation. `None`: the processors are not looked at.
+/// `it works for web 62%, api 20%, others 16%`: shares of all processors, by the samples of the
+/// last evaluation. `None`: the processors are not looked at.
 pub(crate) fn text(snapshots: &[Snapshot]) -> Option<String> {
     let processor = snapshots.iter().find_map(|snapshot| snapshot.processor)?;
     let cores = u64::from(processor.cores.max(1));

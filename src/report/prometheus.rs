@@ -31,6 +31,10 @@ pub(crate) fn text(
     page.text
 }
 
+fn given_up(service: &ServiceStatus) -> f64 {
+    service.preemptions.iter().filter(|one| one.victim == service.name).count() as f64
+}
+
 fn samples(
     page: &mut Page,
     series: Series,
@@ -46,9 +50,7 @@ fn samples(
         Series::Desired => page.each(services, |s| f64::from(s.decision.desired)),
         Series::Min => page.each(services, |s| f64::from(s.decision.effective.bounds.min())),
         Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
-        Series::Preempted => page.each(services, |s| {
-            s.preemptions.iter().filter(|one| one.victim == s.name).count() as f64
-        }),
+        Series::Preempted => page.each(services, given_up),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
         Series::ForecastLoad => forecast_series::loads(page, services),

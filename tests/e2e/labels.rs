@@ -71,7 +71,8 @@ impl Project<'_> {
 fn configure(testbed: &Testbed) -> std::path::PathBuf {
     let dir = testbed.dir.path().display().to_string();
     let config = json!({
-        "autoscaler": { "check_interval": 1, "cpu_reserve": 0, "state_dir": format!("{dir}/state") },
+        "autoscaler": { "cpu_reserve": 0, "check_interval": 1,
+            "state_dir": format!("{dir}/state") },
         "docker": { "socket": testbed.docker_socket, "timeout": 10 },
         "api": { "listen": null, "socket": format!("{dir}/api.sock") },
         "load_balancer": {

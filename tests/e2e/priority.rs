@@ -1,6 +1,6 @@
-//! A host without room: a service of a higher priority gets a replica of a lower one, and load gets
-//! no more replicas while the processors are busy. Docker, HAProxy, containers and traffic are real;
-//! of the host's memory the daemon sees what a test writes.
+//! A host without room: a service of a higher priority gets the room of a lower one, and load gets
+//! no more replicas while the processors are busy. Docker, HAProxy, containers and traffic are
+//! real; of the host's memory the daemon sees what a test writes.
 
 use std::fs::OpenOptions;
 use std::io::Write;

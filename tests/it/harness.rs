@@ -40,7 +40,8 @@ impl Harness {
         let front = free_address();
         let config = json!({
             "autoscaler": {
-                "check_interval": 1, "cpu_reserve": 0, "log_level": "debug", "state_dir": at("state"),
+                "check_interval": 1, "cpu_reserve": 0, "log_level": "debug",
+                "state_dir": at("state"),
                 "labels": false,
             },
             "docker": { "socket": at("docker.sock"), "timeout": 1 },

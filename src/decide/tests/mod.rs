@@ -196,21 +196,7 @@ fn apply(word: &str, snapshot: &mut Snapshot, memory: &mut ServiceMemory) {
             snapshot.free_memory = bytes(free);
             change(snapshot, |service| service.container.memory = bytes(limit));
         }
-        // Percent of the host's processors that are idle.
-        "host_busy" | "host_calm" => {
-            snapshot.processor = Some(ProcessorState {
-                idle: Percent::from_hundredths(hundredths(value)),
-                pressure: None,
-                is_busy: key == "host_busy",
-                reserve: Percent::from_hundredths(5_00),
-                cores: 2,
-            });
-        }
-        "limited" => change(snapshot, |service| service.container.nano_cpus = Some(500_000_000)),
-        // The containers of docker compose have a limit.
-        "composed_limit" => {
-            snapshot.replicas.iter_mut().for_each(|r| r.usage.has_cpu_limit = true);
-        }
+        "host_busy" | "host_calm" | "limited" | "composed_limit" => of_host(key, value, snapshot),
         "by" => by(value, snapshot),
         "calm" => {
             let calm = Behavior { tolerance: 10, scale_up: Rules::up(), scale_down: Rules::down() };
@@ -299,6 +285,26 @@ fn of_swarm(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut Servic
 
 /// `cpu/60` and `memory/60` are of the replicas; `total:90/40` and `average:90/40` were read;
 /// `failed/40` and `pending/40` were not. The target comes last.
+fn of_host(key: &str, value: &str, snapshot: &mut Snapshot) {
+    match key {
+        "limited" => change(snapshot, |service| service.container.nano_cpus = Some(500_000_000)),
+        // The containers of docker compose have a limit.
+        "composed_limit" => {
+            snapshot.replicas.iter_mut().for_each(|r| r.usage.has_cpu_limit = true);
+        }
+        // Percent of the host's processors that are idle.
+        _ => {
+            snapshot.processor = Some(ProcessorState {
+                idle: Percent::from_hundredths(hundredths(value)),
+                pressure: None,
+                is_busy: key == "host_busy",
+                reserve: Percent::from_hundredths(5_00),
+                cores: 2,
+            });
+        }
+    }
+}
+
 fn by(value: &str, snapshot: &mut Snapshot) {
     let (what, target) = value.split_once('/').unwrap();
     let (kind, value) = what.split_once(':').unwrap_or((what, "0"));

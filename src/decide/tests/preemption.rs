@@ -1,3 +1,5 @@
+//! Who gives a replica up for whom, on a host that is full.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Load on a host whose processors are busy.
+
 use crate::decide::tests::table;
 
 #[test]
