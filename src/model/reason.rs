@@ -263,10 +263,10 @@ impl Rule {
         self.word() == WITHIN_RANGE
     }
 
-    /// It explains no outage: nothing limits the number, or readings are missing, as they are where
-    /// nothing runs that could be read.
+    /// It explains no outage: nothing limits the number, it was raised ahead of the load, or
+    /// readings are missing, as they are where nothing runs that could be read.
     pub(crate) fn is_silent_on_outage(&self) -> bool {
-        self.is_within_range() || self.word() == "MetricsMissing"
+        self.is_within_range() || ["MetricsMissing", "Forecast"].contains(&self.word())
     }
 
     /// Load did not decide on the number, or not on current readings.
