@@ -97,6 +97,7 @@ fn keys(old: &Service, new: &Service) -> Vec<&'static str> {
         ("sleep_after", old.sleep.after != new.sleep.after),
         ("wake_timeout", old.sleep.wake_timeout != new.sleep.wake_timeout),
         ("wake_page", old.sleep.page != new.sleep.page),
+        ("forecast", old.forecast != new.forecast),
         ("hooks", old.hooks != new.hooks),
         ("drain_timeout", old.drain_timeout != new.drain_timeout),
         ("stop_timeout", old.stop_timeout != new.stop_timeout),
@@ -153,6 +154,7 @@ mod tests {
                 r#""sleep_after": 1, "wake_timeout": 2, "wake_page": 1"#.to_owned(),
                 "sleep_after, wake_timeout, wake_page",
             ),
+            (r#""forecast": {"horizon": "5m"}"#.to_owned(), "forecast"),
             (r#""hooks": {"after_ready": ["x"]}"#.to_owned(), "hooks"),
             (r#""drain_timeout": 1, "stop_timeout": 1"#.to_owned(), "drain_timeout, stop_timeout"),
         ] {

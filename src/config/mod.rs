@@ -12,6 +12,7 @@ mod daemon;
 mod docker;
 pub(crate) mod diff;
 mod endpoint;
+mod forecast;
 mod front_door;
 mod health;
 pub(crate) mod host_name;
@@ -229,7 +230,7 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
     let mut listens = Listens::new(api.listen);
     let (proxy, front_door) = proxy::load_balancer(section.section("load_balancer"), &mut listens);
     let notifications = notifications::notifications(section.get("notifications"));
-    let around = (&autoscaler.business_hours, &proxy.mode);
+    let around = (&autoscaler.business_hours, &proxy.mode, autoscaler.history);
     let services = service::services(&section, around, &front_door, &mut listens);
     if let Some(section) = section.section("load_balancer") {
         let services = services.iter().flat_map(|services| services.values());

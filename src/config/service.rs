@@ -12,7 +12,7 @@ use crate::config::front_door::RouteReader;
 use crate::config::hours::Fallback;
 use crate::config::listens::Listens;
 use crate::config::values::{self, bounds};
-use crate::config::{health, hooks, hours, image_updates, metric, sleep, traffic_policy};
+use crate::config::{forecast, health, hooks, hours, image_updates, metric, sleep, traffic_policy};
 use crate::model::bounds::Bounds;
 use crate::model::config::ProxyMode;
 use crate::model::front_door::FrontDoor;
@@ -22,10 +22,10 @@ use crate::model::service::{Band, Cooldown, Percent, Platform, Rollout, Service,
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// `around`: `autoscaler.business_hours`, and who runs HAProxy.
+/// `around`: `autoscaler.business_hours`, who runs HAProxy, and how long the load history is kept.
 pub(crate) fn services(
     root: &Section,
-    around: (&Fallback, &ProxyMode),
+    around: (&Fallback, &ProxyMode, Duration),
     front_door: &FrontDoor,
     listens: &mut Listens,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
@@ -67,13 +67,13 @@ pub(crate) fn services(
 pub(crate) fn service(
     name: ServiceName,
     owner: &str,
-    around: (&Fallback, &ProxyMode),
+    around: (&Fallback, &ProxyMode, Duration),
     section: Section,
     taken: (&mut Listens, &mut RouteReader),
 ) -> Option<Service> {
     // Every key is read before the first `?`, which ends this function: so that every problem is
     // reported, and `done` knows every key.
-    let (default_hours, mode) = around;
+    let (default_hours, mode, kept) = around;
     let (listens, route_reader) = taken;
     let listen = section.get("listen").and_then(|n| listens.read(&n, owner));
     let routes = route_reader.routes(&section, owner);
@@ -105,6 +105,8 @@ pub(crate) fn service(
         node.and_then(|n| n.duration(Duration::ZERO..=longest))
     };
     let hooks = hooks::hooks(&section, runs.as_ref());
+    let forecast = forecast::forecast(&section);
+    forecast::beside(&section, &forecast, (band.is_some(), &metrics), kept);
     let drain_timeout = span("drain_timeout", 24 * HOUR);
     let stop_timeout = span("stop_timeout", HOUR);
     section.done();
@@ -123,6 +125,7 @@ pub(crate) fn service(
         retry: retry.unwrap_or(least.retry),
         policy,
         sleep,
+        forecast,
         hooks,
         drain_timeout: drain_timeout.unwrap_or(least.drain_timeout),
         stop_timeout: stop_timeout.unwrap_or(least.stop_timeout),

@@ -83,6 +83,7 @@ impl Controller {
         self.schedule.wake(now);
         let (changes, mut events) = self.config.set_file(new);
         self.metric_poller.watch(self.config.get(), now);
+        self.forecaster.watch(self.config.get(), now);
         let changes =
             if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("; ") };
         let file = self.settings.config_file.as_deref().unwrap_or("labels");

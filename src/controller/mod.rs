@@ -7,6 +7,8 @@
 
 pub(crate) mod commands;
 pub(crate) mod effective_config;
+pub(crate) mod forecaster;
+pub(crate) mod history_slices;
 pub(crate) mod hook_gate;
 pub(crate) mod image_watch;
 pub(crate) mod in_flight;
@@ -16,10 +18,13 @@ pub(crate) mod prober;
 pub(crate) mod schedule;
 pub(crate) mod tick;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::effective_config::{EffectiveConfig, Listed};
+use crate::controller::forecaster::{ForecastRead, Forecaster};
+use crate::controller::history_slices::ReadSlices;
 use crate::controller::image_watch::ImageWatch;
 use crate::controller::in_flight::InFlight;
 use crate::controller::load_watch::LoadWatch;
@@ -71,6 +76,12 @@ pub(crate) enum LoopEvent {
         result: Result<Milli, String>,
         at: Moment,
     },
+    /// The load history was read for the forecast, or cannot be.
+    HistoryRead {
+        id: u64,
+        service: String,
+        read: ReadSlices,
+    },
     /// A registry answered about a watched image, or did not; or this host has pulled it.
     ImageSeen {
         image: String,
@@ -90,6 +101,8 @@ pub(crate) enum Effect {
     Probe(ProbeTarget),
     /// Ends with [`LoopEvent::MetricRead`].
     ReadMetric(MetricRead),
+    /// Ends with [`LoopEvent::HistoryRead`].
+    ReadHistory(ForecastRead),
     /// Ends with [`LoopEvent::ImageSeen`].
     AskImage(ImageRequest),
     /// Report it to the operator.
@@ -127,6 +140,7 @@ pub(crate) struct Controller {
     schedule: TickSchedule,
     prober: Prober,
     metric_poller: MetricPoller,
+    forecaster: Forecaster,
     image_watch: ImageWatch,
     load_watch: LoadWatch,
     in_flight: InFlight,
@@ -165,6 +179,8 @@ impl Controller {
         let config = EffectiveConfig::new(config, state.memory.labels.clone());
         let mut metric_poller = MetricPoller::default();
         metric_poller.watch(config.get(), now);
+        let mut forecaster = Forecaster::default();
+        forecaster.watch(config.get(), now);
         Controller {
             schedule: TickSchedule::new(now, config.get().check_interval),
             config,
@@ -172,6 +188,7 @@ impl Controller {
             settings,
             state,
             metric_poller,
+            forecaster,
             image_watch: ImageWatch::default(),
             load_watch: LoadWatch::default(),
             in_flight: InFlight::default(),
@@ -224,6 +241,9 @@ impl Controller {
             LoopEvent::MetricRead { source, result, at } => {
                 self.metric_poller.answered(&source, result, at);
             }
+            LoopEvent::HistoryRead { id, service, read } => {
+                self.forecaster.answered(id, &service, read, now);
+            }
             LoopEvent::ImageSeen { image, result, at } => {
                 self.image_watch.answered(&image, result, at);
                 self.schedule.wake(now);
@@ -246,6 +266,8 @@ impl Controller {
         let tick =
             is_due.then(|| self.tick(adapters, is_evaluation, &early, is_verbose, &mut effects));
         effects.extend(self.due(adapters.clock.now()));
+        let reads = self.forecaster.due(adapters.clock.now(), adapters.clock.wall());
+        effects.extend(reads.into_iter().map(Effect::ReadHistory));
         Poll { effects, tick }
     }
 
@@ -278,7 +300,8 @@ impl Controller {
     /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
     pub(crate) fn idle(&self, now: Moment) -> Duration {
         let load_watch = self.load_watch.idle(now).unwrap_or(Duration::MAX);
-        self.schedule.idle(now).min(self.until_due(now)).min(load_watch)
+        let history = self.forecaster.idle(now).unwrap_or(Duration::MAX);
+        self.schedule.idle(now).min(self.until_due(now)).min(load_watch).min(history)
     }
 
     /// How long until `due` gives something.
@@ -347,6 +370,10 @@ impl Controller {
     ) -> Ticked {
         let begun = adapters.clock.fine();
         let claims = self.in_flight.claims(adapters.clock.now());
+        let forecasts = match is_evaluation || !early.services.is_empty() {
+            true => self.forecaster.forecasts(adapters.clock.wall()),
+            false => BTreeMap::new(),
+        };
         let input = TickInput {
             config: &mut self.config,
             is_evaluation,
@@ -354,6 +381,7 @@ impl Controller {
             probed: &self.prober.results,
             remote_metrics: &self.metric_poller.remote_metrics,
             registries: &self.image_watch.seen,
+            forecasts: &forecasts,
             claims: &claims,
             done: std::mem::take(&mut self.done),
             is_verbose,
@@ -381,7 +409,11 @@ impl Controller {
         self.load_watch.watch(to_watch, self.config.get().check_interval, is_evaluation);
         if output.is_reconfigured {
             self.metric_poller.watch(self.config.get(), now);
+            self.forecaster.watch(self.config.get(), now);
             self.is_reloaded = true;
+        }
+        if is_evaluation {
+            self.forecaster.evaluated(adapters.clock.wall(), &output.services);
         }
         self.schedule.ticked(now, is_evaluation, requeue_after);
         if changed {

@@ -15,6 +15,7 @@ use crate::model::action::{Action, ActionOutput, Claim, Done};
 use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
+use crate::model::forecast::ServiceForecast;
 use crate::model::image::{ImageTarget, RegistryObservation};
 use crate::model::memory::{Failures, Memory, ServiceMemory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
@@ -91,6 +92,8 @@ pub(crate) struct TickInput<'a> {
     pub(crate) remote_metrics: &'a RemoteMetrics,
     /// By image, what its registry answered last.
     pub(crate) registries: &'a BTreeMap<String, RegistryObservation>,
+    /// By service, those that are forecast.
+    pub(crate) forecasts: &'a BTreeMap<String, Arc<ServiceForecast>>,
     /// What actions that have not ended keep others from touching.
     pub(crate) claims: &'a BTreeSet<Claim>,
     pub(crate) done: Vec<Done>,
@@ -162,6 +165,7 @@ pub(crate) fn tick(
         probed: input.probed,
         remote_metrics: input.remote_metrics,
         registries: input.registries,
+        forecasts: input.forecasts,
         failed_starts: &failed_starts,
     };
     let kept = (&mut state.sampler, &mut state.last);

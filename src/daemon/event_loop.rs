@@ -12,6 +12,7 @@ use crate::controller::tick::Adapters;
 use crate::controller::{Controller, Effect, LoopEvent, Poll, Ticked};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
+use crate::daemon::history_threads::HistoryThreads;
 use crate::daemon::history_writer::HistoryWriter;
 use crate::daemon::image_threads::ImageThreads;
 use crate::daemon::inbox::Incoming;
@@ -55,6 +56,7 @@ pub(crate) struct Components {
     pub(crate) executor: Executor,
     pub(crate) probes: ProbeThreads,
     pub(crate) metrics: MetricThreads,
+    pub(crate) history_threads: HistoryThreads,
     pub(crate) images: ImageThreads,
     pub(crate) inbox: Receiver<Incoming>,
     pub(crate) status_cell: Arc<StatusCell>,
@@ -198,6 +200,7 @@ impl EventLoop {
                 }
                 Effect::Probe(target) => self.components.probes.send(target),
                 Effect::AskImage(request) => self.components.images.send(request),
+                Effect::ReadHistory(read) => self.components.history_threads.send(read),
                 Effect::ReadMetric(read) => self.components.metrics.send(read),
             }
         }

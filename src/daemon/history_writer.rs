@@ -45,7 +45,7 @@ impl HistoryWriter {
             return None;
         }
         let (engine, cpu) = (&self.engine, &mut self.cpu);
-        let rows = self.rows.add(status, || host_use(engine, cpu));
+        let rows = self.rows.add(status.at, status.services.iter(), || host_use(engine, cpu));
         let mut error = self.clean(status.at, keep);
         for (service, row) in &rows {
             if let Err(err) = self.files.append(service, row) {

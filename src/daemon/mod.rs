@@ -6,6 +6,7 @@
 mod event_loop;
 mod event_recorder;
 mod executor;
+mod history_threads;
 mod history_writer;
 mod host;
 mod inbox;
@@ -39,6 +40,7 @@ pub(crate) use crate::daemon::event_loop::Options;
 use crate::daemon::event_loop::{Components, EventLoop};
 use crate::daemon::event_recorder::EventRecorder;
 use crate::daemon::executor::Executor;
+use crate::daemon::history_threads::HistoryThreads;
 use crate::daemon::history_writer::HistoryWriter;
 use crate::daemon::image_threads::ImageThreads;
 use crate::daemon::inbox::Incoming;
@@ -101,6 +103,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let (file, earlier) = EventFile::open(state_dir);
     let reader = HistoryReader::new(state_dir);
     let past = past(&config, &reader, &earlier, clock.wall());
+    let history_threads = HistoryThreads::new(reader.clone(), &sender)?;
     let history_writer = HistoryWriter::new(state_dir, engine.clone());
     let report = report_event(&sender);
     let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
@@ -131,6 +134,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         executor,
         probes,
         metrics: metric_threads,
+        history_threads,
         images: image_threads,
         inbox,
         status_cell,

@@ -86,16 +86,9 @@ fn samples(snapshot: &Snapshot, classified: &Classified, source: &Source) -> Vec
     classified.replicas.iter().map(sample).chain(hidden).collect()
 }
 
-fn unit(source: &Source) -> &'static str {
-    match source {
-        Source::Cpu | Source::Memory => "%",
-        Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => "",
-    }
-}
-
 fn available(metric: &Metric, proposal: &Proposal) -> MetricResult {
     let value = proposal.value;
-    let unit = unit(&metric.source);
+    let unit = metric.source.unit();
     let gauge = MetricStatus { metric: metric.source.name(), value, target: metric.target, unit };
     let rule = match proposal.outcome {
         Outcome::Followed | Outcome::FollowedFilled { .. } if metric.target < value => {
@@ -123,7 +116,7 @@ fn available(metric: &Metric, proposal: &Proposal) -> MetricResult {
 fn unavailable(metric: &Metric, why: String) -> MetricResult {
     MetricResult {
         name: metric.source.to_string(),
-        unit: unit(&metric.source),
+        unit: metric.source.unit(),
         value: None,
         target: metric.target,
         ratio: None,

@@ -11,6 +11,7 @@ mod combine;
 pub(crate) mod commands;
 mod cooldown;
 mod drain;
+mod forecast;
 pub(crate) mod headroom;
 mod health;
 mod image_update;
@@ -64,11 +65,13 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     // 2. Revision: what new replicas are made from.
     image_update::follow(&mut plan);
     let revision = DesiredRevision::choose(&snapshot.service, &mut plan.next.rollout);
-    // 3. Number: what docker compose made of it, the rules and load, sleep, the host's free memory.
+    // 3. Number: what docker compose made of it, the rules and load, sleep, the
+    //    forecast, the host's free memory.
     adopt::adopt(&mut plan, external);
     ReplicaCalculation::run(&mut plan);
     adopt::keep_one(&mut plan);
     sleep::adjust(&mut plan);
+    forecast::raise(&mut plan);
     headroom::limit(&mut plan, &revision);
     plan.commit_number();
     // 4. Failures and drains: both change classes.

@@ -7,6 +7,7 @@ use crate::decide::classify::{Classified, samples};
 use crate::decide::{desired_servers, policies, wake_plan};
 use crate::model::action::Action;
 use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
+use crate::model::forecast::ForecastRaise;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
 use crate::model::reason::{AppliedRule, Rule};
@@ -22,6 +23,12 @@ pub(crate) struct PlanBuilder<'a> {
     pub(crate) before: Option<u32>,
     /// The number after the rules so far.
     pub(crate) desired: u32,
+    /// Of the last decision. `desired` is without it where `is_forecast_due`.
+    pub(crate) raise: Option<ForecastRaise>,
+    /// The number before this tick that load alone had given. `None`: it is `before`.
+    load_before: Option<u32>,
+    /// The forecast may raise the number.
+    pub(crate) is_forecast_due: bool,
     /// Load gave the number, and not the bounds, the hours or an operator.
     pub(crate) is_by_load: bool,
     pub(crate) because: Vec<AppliedRule>,
@@ -42,8 +49,12 @@ pub(crate) struct PlanBuilder<'a> {
 
 impl<'a> PlanBuilder<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot, memory: &ServiceMemory) -> PlanBuilder<'a> {
+        let raise = memory.forecast.filter(|raise| memory.desired == Some(raise.to));
         PlanBuilder {
             snapshot,
+            raise,
+            load_before: raise.map(|raise| raise.load),
+            is_forecast_due: false,
             next: memory.clone(),
             before: memory.desired,
             desired: memory.desired.unwrap_or(0),
@@ -83,16 +94,26 @@ impl<'a> PlanBuilder<'a> {
         self.before.unwrap_or(self.desired)
     }
 
-    /// No rule changes the number any more: it is remembered for cooldowns and scaling policies.
+    /// No rule changes the number any more. What load alone gave is remembered for cooldowns and
+    /// scaling policies.
     pub(crate) fn commit_number(&mut self) {
-        let from = self.from();
         let desired = self.desired;
         let now = self.snapshot.now;
-        if self.is_by_load && from != desired {
+        // A later stage may have lowered the number.
+        let raise = self.raise.map(|raise| ForecastRaise {
+            load: raise.load.min(desired),
+            to: desired,
+            ..raise
+        });
+        let raise = raise.filter(|raise| raise.load < desired);
+        let from = self.load_before.unwrap_or_else(|| self.from());
+        let load = raise.map_or(desired, |raise| raise.load);
+        if self.is_by_load && from != load {
             self.next.changed_at = Some(now);
         }
         let behavior = self.snapshot.service.behavior.as_ref();
-        policies::remember(&mut self.next.history, now, behavior, from, desired);
+        policies::remember(&mut self.next.history, now, behavior, from, load);
+        self.next.forecast = raise;
         self.next.desired = Some(desired);
     }
 
@@ -139,6 +160,7 @@ impl<'a> PlanBuilder<'a> {
             counts: self.counts,
             samples: self.samples,
             measured: self.measured,
+            forecast: self.snapshot.forecast.clone(),
             because: self.because,
         };
         let plan = Plan {

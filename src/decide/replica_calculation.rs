@@ -2,15 +2,19 @@
 //! leader of the Swarm, an operator, the bounds, the business hours, and only then load. Docker and
 //! Swarm services share it.
 
+use crate::decide::classify::Classified;
 use crate::decide::combine::{self, Combined};
 use crate::decide::normalize::{self, NormalizationArg};
 use crate::decide::plan_builder::PlanBuilder;
-use crate::decide::{adopt, bounds, commands, cooldown, metrics, stabilize, threshold};
+use crate::decide::{adopt, bounds, commands, cooldown, forecast, metrics, stabilize, threshold};
 use crate::model::bounds::Bounds;
+use crate::model::decision::MetricResult;
 use crate::model::history::History;
-use crate::model::reason::Rule;
+use crate::model::metric::Reading;
+use crate::model::reason::{AppliedRule, Rule};
 use crate::model::schedule::EffectiveSchedule;
 use crate::model::service::Service;
+use crate::model::snapshot::Snapshot;
 
 pub(crate) struct ReplicaCalculation<'p, 'a> {
     plan: &'p mut PlanBuilder<'a>,
@@ -20,6 +24,13 @@ pub(crate) struct ReplicaCalculation<'p, 'a> {
 /// cooldown.
 fn has_behavior(service: &Service) -> bool {
     !service.metrics.is_empty() || service.behavior.is_some()
+}
+
+/// The band first, then the metrics.
+fn measured(snapshot: &Snapshot, classified: &Classified, current: u32) -> Vec<MetricResult> {
+    let band = snapshot.service.band;
+    let band = band.map(|band| threshold::from_band(band, &classified.counts, current));
+    band.into_iter().chain(metrics::measure(snapshot, classified, current)).collect()
 }
 
 impl ReplicaCalculation<'_, '_> {
@@ -35,28 +46,38 @@ impl ReplicaCalculation<'_, '_> {
         let effective: EffectiveSchedule = service.timetable.at(snapshot.wall);
         let bounds = effective.bounds;
         let current = self.plan.desired;
+        // The forecast comes later: load goes on from the number that it gave alone.
+        let load = self.plan.raise.map_or(current, |raise| raise.load);
         let commanded = commands::number(service, snapshot.now, current, &self.plan.next);
         let leader = snapshot.swarm.as_ref().filter(|swarm| !swarm.leads);
         if let Some(elsewhere) = leader {
             self.measure();
+            self.plan.raise = None;
             self.plan.set_number(Rule::NotLeader, elsewhere.desired);
         } else if !commanded.is_empty() {
             self.measure();
+            // A pause keeps all as it is.
+            self.plan.raise = self.plan.raise.filter(|_| self.plan.next.hold.is_none());
             commanded.into_iter().for_each(|c| self.plan.set_number(c.rule, c.number));
-        } else if let Some(rule) = bounds::correction(current, bounds) {
+        } else if let Some(rule) = bounds::correction(load, bounds) {
+            self.plan.is_forecast_due = true;
+            self.plan.desired = load;
             self.correct(rule, bounds);
         } else if !effective.scaling {
             self.measure();
-            self.plan.set_number(Rule::OutsideHours, current);
+            self.plan.raise = None;
+            self.plan.set_number(Rule::OutsideHours, load);
         } else if !snapshot.due {
-            self.plan.set_number(Rule::Unchanged, current);
+            self.plan.set_number(Rule::Unchanged, current.min(bounds.max()));
         } else {
-            return self.by_load(bounds);
+            self.plan.is_forecast_due = true;
+            return self.by_load(load, bounds);
         }
         // Load did not give this number, but stabilization looks back on it: when load gives the
         // number again, nothing scales down at once.
         if snapshot.due && has_behavior(service) {
-            stabilize::note(&mut self.plan.next.history, snapshot.now, self.plan.desired);
+            let number = self.plan.raise.map_or(self.plan.desired, |_| load);
+            stabilize::note(&mut self.plan.next.history, snapshot.now, number);
         }
     }
 
@@ -64,7 +85,11 @@ impl ReplicaCalculation<'_, '_> {
     fn start_number(&mut self) {
         let plan = &mut self.plan;
         match plan.next.desired {
-            Some(desired) => plan.desired = desired,
+            Some(desired) => {
+                plan.desired = desired;
+                // Not one that somebody else has changed since.
+                plan.raise = plan.raise.filter(|raise| raise.to == desired);
+            }
             None => {
                 let of_swarm = plan.snapshot.swarm.as_ref().map(|swarm| swarm.desired);
                 let found = of_swarm.unwrap_or_else(|| plan.classified.counts.size());
@@ -98,18 +123,40 @@ impl ReplicaCalculation<'_, '_> {
             return;
         }
         let current = self.plan.desired;
-        let band = snapshot.service.band;
-        let band = band.map(|band| threshold::from_band(band, &classified.counts, current));
-        let measured = metrics::measure(snapshot, classified, current);
-        self.plan.measured.extend(band.into_iter().chain(measured));
+        let measured = measured(snapshot, classified, current);
+        self.plan.measured.extend(measured);
+    }
+
+    /// What load alone would ask for, had the forecast not raised the number: by the same load on
+    /// fewer replicas. The values shown are those of all.
+    fn measure_alone(&mut self, load: u32) {
+        let PlanBuilder { snapshot, classified, next, measured: all, because, .. } =
+            &mut *self.plan;
+        let fewer = forecast::on_fewer(snapshot, classified, load);
+        let classified = Classified::new(&fewer, next);
+        for (shown, alone) in all.iter_mut().zip(measured(&fewer, &classified, load)) {
+            let is_common =
+                snapshot.readings.iter().zip(&snapshot.service.metrics).any(|(reading, metric)| {
+                    matches!(reading, Reading::Average(_))
+                        && metric.source.to_string() == shown.name
+                });
+            // Nobody knows what the time to the response would be.
+            if !is_common {
+                (shown.proposal, shown.rule) = (alone.proposal, alone.rule);
+            }
+        }
+        because.push(AppliedRule { rule: Rule::LoadAlone(load), number: load });
     }
 
     /// The phases of HPA's `reconcileAutoscaler`: propose, normalize, then our own cooldown.
-    fn by_load(&mut self, bounds: Bounds) {
+    fn by_load(&mut self, current: u32, bounds: Bounds) {
         let snapshot = self.plan.snapshot;
-        let current = self.plan.desired;
         self.plan.is_by_load = true;
         self.measure();
+        if current < self.plan.desired {
+            self.measure_alone(current);
+            self.plan.desired = current;
+        }
         if self.plan.measured.is_empty() {
             return self.plan.set_number(Rule::NoMetric, current);
         }

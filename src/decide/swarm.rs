@@ -1,6 +1,7 @@
 //! A service that Docker Swarm runs. The same stages give its number; Swarm starts, places, heals
 //! and stops, so that nothing else is decided here.
 
+use crate::decide::forecast;
 use crate::decide::plan_builder::PlanBuilder;
 use crate::decide::replica_calculation::ReplicaCalculation;
 use crate::decide::requeue::requeue_after;
@@ -19,6 +20,7 @@ pub(crate) fn plan_swarm_service(
     plan.classify();
     adopt(&mut plan, swarm);
     ReplicaCalculation::run(&mut plan);
+    forecast::raise(&mut plan);
     plan.commit_number();
     resize(&mut plan, swarm);
     let requeue_after = requeue_after(&plan);
@@ -28,7 +30,7 @@ pub(crate) fn plan_swarm_service(
 /// What is remembered of replicas is about containers of this host, from before Swarm ran the
 /// service; so is the number.
 fn forget_replicas(plan: &mut PlanBuilder) {
-    let ServiceMemory { desired, changed_at, hold, pause, history, swarm, .. } =
+    let ServiceMemory { desired, changed_at, hold, pause, history, forecast, swarm, .. } =
         std::mem::take(&mut plan.next);
     let desired = desired.filter(|_| swarm.is_some());
     plan.before = desired;
@@ -38,6 +40,7 @@ fn forget_replicas(plan: &mut PlanBuilder) {
         hold,
         pause,
         history,
+        forecast,
         swarm,
         ..ServiceMemory::default()
     };

@@ -1,5 +1,8 @@
 //! One decision with all its inputs: the answer to "why does it not scale?".
 
+use std::sync::Arc;
+
+use crate::model::forecast::ServiceForecast;
 use crate::model::metric::Milli;
 use crate::model::reason::{AppliedRule, Rule, WITHIN_RANGE};
 use crate::model::replica::Load;
@@ -17,6 +20,8 @@ pub(crate) struct Decision {
     /// One for each metric, also where a rule above load gave the number. Empty between two
     /// evaluations, and where the bounds alone gave the number.
     pub(crate) measured: Vec<MetricResult>,
+    /// `None`: it is off, or this was no evaluation.
+    pub(crate) forecast: Option<Arc<ServiceForecast>>,
     /// Every rule that gave or changed the number, in order; never empty.
     pub(crate) because: Vec<AppliedRule>,
 }

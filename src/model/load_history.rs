@@ -4,7 +4,7 @@ use crate::model::metric::Milli;
 use crate::model::time::Wall;
 
 /// One minute of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MinuteRow {
     /// Its first second.
     pub(crate) at: Wall,
@@ -33,6 +33,9 @@ pub(crate) struct MinuteLoad {
     /// `None`: no evaluation had a value.
     pub(crate) average: Option<Milli>,
     pub(crate) highest: Option<Milli>,
+    /// What was expected for the horizon of the forecast that ends with this minute, as its highest
+    /// load. `None`: nothing was forecast.
+    pub(crate) forecast: Option<Milli>,
 }
 
 impl MinuteRow {

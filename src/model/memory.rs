@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::forecast::ForecastRaise;
 use crate::model::history::History;
 use crate::model::label_set::LabelSet;
 use crate::model::replica::ContainerId;
@@ -29,6 +30,8 @@ impl Memory {
             let histories = memory.services.values_mut().map(|s| &mut s.history);
             let asked = histories.flat_map(|history| history.recommendations.iter_mut());
             asked.for_each(|entry| entry.at = Moment::default());
+            let raises = memory.services.values_mut().filter_map(|s| s.forecast.as_mut());
+            raises.for_each(|raise| raise.asked.at = Moment::default());
             let rollouts = memory.services.values_mut().map(|s| &mut s.rollout);
             let under_way = rollouts.filter_map(|rollout| rollout.under_way.as_mut());
             under_way.for_each(|progress| progress.watched = Moment::default());
@@ -59,6 +62,8 @@ pub(crate) struct ServiceMemory {
     /// Empty recommendations are seeded with the current number.
     pub(crate) history: History,
     pub(crate) sleep: SleepMemory,
+    /// `None`: the number is that of load.
+    pub(crate) forecast: Option<ForecastRaise>,
     /// `None`: Swarm does not run it, or was not observed yet.
     pub(crate) swarm: Option<SwarmMemory>,
     /// The replicas of the last tick. An id in here is a replica whatever its name.

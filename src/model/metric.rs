@@ -68,6 +68,27 @@ impl Source {
         }
     }
 
+    /// What its values are shown with.
+    pub(crate) fn unit(&self) -> &'static str {
+        match self {
+            Source::Cpu | Source::Memory => "%",
+            Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => "",
+        }
+    }
+
+    /// Its total is divided over the replicas, so that more of them have less of it each. A replica
+    /// needs memory of its own, a time to the response is the same for all, and a queue is what
+    /// they do not carry.
+    pub(crate) fn is_divided(&self) -> bool {
+        match self {
+            Source::Cpu
+            | Source::Haproxy(Field::Sessions | Field::RequestRate)
+            | Source::Http { .. }
+            | Source::Prometheus { .. } => true,
+            Source::Memory | Source::Haproxy(Field::Queue | Field::ResponseTimeMs) => false,
+        }
+    }
+
     /// Asked over the network, for the service as a whole.
     pub(crate) fn is_remote(&self) -> bool {
         match self {

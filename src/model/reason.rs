@@ -116,6 +116,19 @@ pub(crate) enum Rule {
     CoolingDown {
         left: Duration,
     },
+    /// What load asks for is what it would ask for on this many replicas, without those that the
+    /// forecast keeps.
+    LoadAlone(u32),
+    /// So much load is forecast within so long.
+    Forecast {
+        load: MetricStatus,
+        within: Duration,
+    },
+    /// As many were forecast within the window.
+    ForecastHeld {
+        proposed: u32,
+        window: Duration,
+    },
     EngineLost,
     /// Docker answers, but this Swarm service could not be inspected.
     SwarmUnavailable,
@@ -136,7 +149,7 @@ pub(crate) enum Rule {
 pub(crate) const WITHIN_RANGE: &str = "DesiredWithinRange";
 
 /// Every reason that a decision can have.
-pub(crate) const REASONS: [&str; 19] = [
+pub(crate) const REASONS: [&str; 20] = [
     "DesiredWithinRange",
     "TooFewReplicas",
     "TooManyReplicas",
@@ -156,6 +169,7 @@ pub(crate) const REASONS: [&str; 19] = [
     "NoneReady",
     "Asleep",
     "Woken",
+    "Forecast",
 ];
 
 /// The value of a metric beside its target.
@@ -184,6 +198,7 @@ impl Rule {
             | Rule::Rescaled(_)
             | Rule::Unchanged
             | Rule::NoMetric
+            | Rule::LoadAlone(_)
             | Rule::InsideBand { .. }
             | Rule::AboveBand { .. }
             | Rule::BelowBand { .. }
@@ -192,6 +207,7 @@ impl Rule {
             | Rule::AboveTarget(_)
             | Rule::BelowTarget(_)
             | Rule::OnTarget(_) => "DesiredWithinRange",
+            Rule::Forecast { .. } | Rule::ForecastHeld { .. } => "Forecast",
             Rule::ScaleUpStabilized { .. } => "ScaleUpStabilized",
             Rule::ScaleDownStabilized { .. } => "ScaleDownStabilized",
             Rule::ScaleUpLimit(_) => "ScaleUpLimit",
@@ -274,6 +290,9 @@ impl Rule {
             | Rule::ScaleDownStabilized { .. }
             | Rule::ScaleUpLimit(_)
             | Rule::ScaleDownLimit(_)
+            | Rule::LoadAlone(_)
+            | Rule::Forecast { .. }
+            | Rule::ForecastHeld { .. }
             | Rule::StoppedByCompose
             | Rule::CrashLoop { .. } => false,
         }
@@ -337,6 +356,21 @@ impl fmt::Display for Rule {
             }
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
+            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
+            Rule::LoadAlone(n) => {
+                write!(f, "load as on {n} replicas, without those of the forecast")
+            }
+            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
+                let minutes = within.as_secs().div_ceil(60);
+                write!(
+                    f,
+                    "{metric} up to {value}{unit} in all within {minutes} min, for a target of \
+                     {target}{unit}"
+                )
+            }
+            Rule::ForecastHeld { proposed, window } => {
+                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
+            }
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
             Rule::NoneReady(1) => write!(f, "its only replica is not ready"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::behavior::Behavior;
 use crate::model::bounds::Bounds;
 use crate::model::container_options::ContainerOptions;
+use crate::model::forecast::ForecastConfig;
 use crate::model::hash::fnv1a;
 use crate::model::health::HealthCheck;
 use crate::model::hooks::Hooks;
@@ -249,6 +250,7 @@ pub(crate) struct Service {
     pub(crate) retry: Retry,
     pub(crate) policy: TrafficPolicy,
     pub(crate) sleep: SleepPolicy,
+    pub(crate) forecast: ForecastConfig,
     /// No part of the spec: a change of them replaces no replica.
     pub(crate) hooks: Hooks,
     pub(crate) drain_timeout: Duration,
@@ -352,6 +354,7 @@ impl Service {
             retry: Retry::default(),
             policy: TrafficPolicy::default(),
             sleep: SleepPolicy::default(),
+            forecast: ForecastConfig::default(),
             hooks: Hooks::default(),
             drain_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::forecast::ServiceForecast;
 use crate::model::image::RegistryObservation;
 use crate::model::metric::Reading;
 use crate::model::replica::Replica;
@@ -23,6 +24,8 @@ pub(crate) struct Snapshot {
     pub(crate) replicas: Vec<Replica>,
     /// One for each of the service's metrics, in their order. All pending between two evaluations.
     pub(crate) readings: Vec<Reading>,
+    /// `None`: it is off, or this is no evaluation.
+    pub(crate) forecast: Option<Arc<ServiceForecast>>,
     /// Numbers of starts that have not ended; their container may be listed already.
     pub(crate) starting: Vec<u32>,
     /// Starts that failed since the last decision.

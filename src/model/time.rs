@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 pub(crate) const DAY: i64 = 24 * 3600;
 
 /// Seconds since the Unix epoch, of the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wall(pub(crate) i64);
 
 /// Of milliseconds since the Unix epoch.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::model::action::Claim;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::forecast::ServiceForecast;
 use crate::model::hooks::Hooks;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::Memory;
@@ -49,6 +50,8 @@ pub(crate) struct ObserveInput<'a> {
     pub(crate) remote_metrics: &'a RemoteMetrics,
     /// By image, what its registry answered last.
     pub(crate) registries: &'a BTreeMap<String, RegistryObservation>,
+    /// By service, those that are forecast.
+    pub(crate) forecasts: &'a BTreeMap<String, Arc<ServiceForecast>>,
     /// By service: starts that failed since the last tick.
     pub(crate) failed_starts: &'a BTreeMap<String, u32>,
 }
@@ -449,6 +452,12 @@ impl View<'_> {
             service: service.clone(),
             replicas,
             readings: self.readings(service),
+            forecast: self
+                .known
+                .forecasts
+                .get(name)
+                .filter(|_| self.known.evaluates(name))
+                .cloned(),
             starting,
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             free_memory: self.free_memory,

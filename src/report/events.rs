@@ -456,6 +456,7 @@ mod tests {
             counts: Counts { ready, ..Counts::default() },
             samples: Vec::new(),
             measured: Vec::new(),
+            forecast: None,
             because: vec![AppliedRule { rule, number: desired }],
         };
         Plan {

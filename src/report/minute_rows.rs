@@ -1,10 +1,10 @@
 //! Collects evaluations into the rows of the load history, one for each service and minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::status::{ServiceStatus, Status};
+use crate::model::status::ServiceStatus;
 use crate::model::time::Wall;
 
 /// In seconds.
@@ -43,22 +43,27 @@ struct LoadSum {
     sum: u64,
     count: u64,
     highest: Option<Milli>,
+    forecast: Option<Milli>,
 }
 
 impl MinuteRows {
     /// Takes an evaluation. Gives the rows of the minute before when this is the first of another
     /// one, later or, after a step of the clock, earlier; `host` is asked only then.
-    pub(crate) fn add(
+    pub(crate) fn add<'s>(
         &mut self,
-        status: &Status,
+        at: Wall,
+        services: impl Iterator<Item = &'s ServiceStatus>,
         host: impl FnOnce() -> HostUse,
     ) -> Vec<(String, MinuteRow)> {
-        let minute = Wall(status.at.0 - status.at.0.rem_euclid(MINUTE));
+        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
         let before = self.at.replace(minute).filter(|before| *before != minute);
         let rows = before.map(|at| self.rows(at, host())).unwrap_or_default();
-        let is_there = |name: &String| status.services.iter().any(|s| s.name == *name);
-        self.totals.retain(|name, _| is_there(name));
-        status.services.iter().for_each(|service| self.collect(service));
+        let mut there = BTreeSet::new();
+        for service in services {
+            there.insert(service.name.as_str());
+            self.collect(service);
+        }
+        self.totals.retain(|name, _| there.contains(name.as_str()));
         rows
     }
 
@@ -101,6 +106,11 @@ impl MinuteRows {
                 collected.loads.push(LoadSum::new(&measured.name, measured.target));
                 collected.loads.len() - 1
             });
+            let forecast = service.decision.forecast.as_deref();
+            let forecast = forecast.and_then(|all| all.of(&measured.name)?.earlier);
+            if let Some(load) = collected.loads.get_mut(at) {
+                load.forecast = forecast.or(load.forecast);
+            }
             if let (Some(load), Some(value)) = (collected.loads.get_mut(at), measured.value) {
                 load.add(Milli(value.0.saturating_mul(ready)));
             }
@@ -110,7 +120,14 @@ impl MinuteRows {
 
 impl LoadSum {
     fn new(metric: &str, target: Milli) -> LoadSum {
-        LoadSum { metric: metric.to_owned(), target, sum: 0, count: 0, highest: None }
+        LoadSum {
+            metric: metric.to_owned(),
+            target,
+            sum: 0,
+            count: 0,
+            highest: None,
+            forecast: None,
+        }
     }
 
     fn add(&mut self, value: Milli) {
@@ -121,6 +138,12 @@ impl LoadSum {
 
     fn finished(self) -> MinuteLoad {
         let average = self.sum.checked_div(self.count).map(Milli);
-        MinuteLoad { metric: self.metric, target: self.target, average, highest: self.highest }
+        MinuteLoad {
+            metric: self.metric,
+            target: self.target,
+            average,
+            highest: self.highest,
+            forecast: self.forecast,
+        }
     }
 }

@@ -345,6 +345,7 @@ mod tests {
             counts: Counts::default(),
             samples: Vec::new(),
             measured,
+            forecast: None,
             because: vec![AppliedRule { rule: Rule::Held { left: None }, number: 1 }],
         };
         let measured = names.iter().map(measured).collect();

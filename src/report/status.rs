@@ -163,6 +163,7 @@ impl StatusHistory {
             counts: Counts::default(),
             samples: Vec::new(),
             measured: Vec::new(),
+            forecast: None,
             because: vec![AppliedRule { rule, number: desired }],
         };
         ServiceStatus {

@@ -115,6 +115,7 @@ mod tests {
             target: Milli(50_000),
             average: load.map(Milli),
             highest: load.map(Milli),
+            forecast: None,
         };
         MinuteRow {
             at: Wall(60 * minute),

@@ -2,7 +2,7 @@
 //! its invariants in `invariants.rs`, its load in `workload.rs`; the controller sees it
 //! through `adapters.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
 //! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
-//! `svg`. `requests.rs` and `waiting.rs` are about services that sleep. What only tests do to a
+//! `svg`. `past.rs` is what a forecast knows of the trace. `requests.rs` and `waiting.rs` are about services that sleep. What only tests do to a
 //! world is in `fault_injection.rs`.
 
 mod variation;
@@ -24,6 +24,7 @@ mod user_actions;
 mod random;
 pub(crate) mod replay;
 mod invariants;
+mod past;
 mod run;
 pub(crate) mod svg;
 #[cfg(test)]

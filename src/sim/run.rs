@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::controller::forecaster::ForecastRead;
 use crate::controller::tick::{Adapters, ControllerState, TickOutput};
 use crate::controller::{Controller, Effect, LoopEvent, Poll, Settings, Ticked};
 use crate::model::config::Config;
@@ -14,6 +15,7 @@ use crate::observe::health::{ProbeOutcome, ProbeTarget};
 use crate::sim::executor::SimExecutor;
 #[cfg(test)]
 use crate::sim::fault_injection::Fault;
+use crate::sim::past::Past;
 use crate::sim::timeline::Point;
 use crate::sim::world::{START, Scenario, SimContainer, World};
 
@@ -30,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) world: Arc<World>,
     /// The next one is the last.
     script: Vec<(Moment, ScriptEvent)>,
+    /// What a forecast may know.
+    past: Past,
     pub(crate) controller: Controller,
     pub(crate) executor: SimExecutor,
     /// When the controller is polled next, unless something happens before.
@@ -49,6 +53,7 @@ impl Run {
         begin: Moment,
         mut script: Vec<(Moment, ScriptEvent)>,
     ) -> Run {
+        let past = past(&scenario, &script);
         script.reverse();
         let controller = controller(&scenario, config, ControllerState::default(), begin);
         let world = Arc::new(World::new(scenario, begin));
@@ -56,6 +61,7 @@ impl Run {
             controller,
             executor: SimExecutor::new(world.clone()),
             world,
+            past,
             script,
             next_poll: begin,
             desired: 0,
@@ -152,6 +158,11 @@ impl Run {
                 let run = target.run;
                 self.handle(LoopEvent::Probed { id, run, outcome }, now);
             }
+            Effect::ReadHistory(ForecastRead { id, history }) => {
+                let read = history.answer(&self.past).map(Arc::new);
+                let service = history.service;
+                self.handle(LoopEvent::HistoryRead { id, service, read }, now);
+            }
             // No registry is simulated.
             Effect::AskImage(_) => (),
             Effect::ReadMetric(read) => {
@@ -222,6 +233,18 @@ impl Run {
             self.points.push(point);
         }
     }
+}
+
+fn past(scenario: &Scenario, script: &[(Moment, ScriptEvent)]) -> Past {
+    let load = |(at, event): &(Moment, ScriptEvent)| match event {
+        ScriptEvent::Load(load) => Some((*at, *load)),
+        #[cfg(test)]
+        ScriptEvent::Fault(_) => None,
+    };
+    // What is applied before the trace is no part of it.
+    let loads = script.iter().filter_map(load).filter(|(at, _)| START <= *at).collect();
+    let metric = scenario.demand.source.to_string();
+    Past { metric, begin: scenario.wall, loads }
 }
 
 /// Where no faults are drawn, no replica becomes unhealthy: probing healthy ones on would only cost

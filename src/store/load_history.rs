@@ -9,7 +9,8 @@
 //! A line with `#` names the metrics of the rows below it, with their targets. A row has the
 //! minute of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and
 //! memory of the host in percent, and of each metric the average and the highest load of all
-//! replicas. What is unknown is empty. Rows are appended, so that a killed daemon loses at most
+//! replicas. Where there is a forecast, the one of each metric comes last: the highest load that was
+//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so that a killed daemon loses at most
 //! the minute that it collected; a torn line is skipped.
 
 use std::collections::BTreeMap;
@@ -96,18 +97,57 @@ impl HistoryReader {
     /// The rows of a service from one time up to another, in order; of a minute that was written
     /// twice, the later one. Files that cannot be read have none.
     pub(crate) fn read(&self, service: &str, from: Wall, until: Wall) -> Vec<MinuteRow> {
+        self.rows(service, from, until, |_| Ok(())).unwrap_or_default()
+    }
+
+    /// As `read`.
+    ///
+    /// # Errors
+    ///
+    /// A file that is there and cannot be read, with its path.
+    pub(crate) fn try_read(
+        &self,
+        service: &str,
+        from: Wall,
+        until: Wall,
+    ) -> io::Result<Vec<MinuteRow>> {
+        self.rows(service, from, until, Err)
+    }
+
+    /// How many of the last days, at most so many, there have been files of the service.
+    pub(crate) fn days(&self, service: &str, now: Wall, most: u32) -> u32 {
+        let is_there = |days: &u32| {
+            let day = Wall(now.0.saturating_sub(DAY.saturating_mul(i64::from(*days))));
+            path(&self.folder, service, day).exists()
+        };
+        (1..=most).rev().find(is_there).unwrap_or(0)
+    }
+
+    fn rows(
+        &self,
+        service: &str,
+        from: Wall,
+        until: Wall,
+        failed: impl Fn(io::Error) -> io::Result<()>,
+    ) -> io::Result<Vec<MinuteRow>> {
         let mut rows = BTreeMap::new();
         let mut day = from.0 - from.0.rem_euclid(DAY);
         while day < until.0 {
             let file = path(&self.folder, service, Wall(day));
-            let bytes = regular_file::own_bytes(&file, FILE_BYTES_MAX).ok().flatten();
-            let bytes = bytes.unwrap_or_default();
+            let bytes = match regular_file::own_bytes(&file, FILE_BYTES_MAX) {
+                Ok(bytes) => bytes.unwrap_or_default(),
+                Err(err) if err.kind() == ErrorKind::NotFound => Vec::new(),
+                Err(err) => {
+                    failed(io::Error::new(err.kind(), format!("{}: {err}", file.display())))?;
+                    Vec::new()
+                }
+            };
             let all = parse(&String::from_utf8_lossy(&bytes), day);
             let own = all.into_iter().filter(|row| from <= row.at && row.at < until);
             rows.extend(own.map(|row| (row.at, row)));
             day += DAY;
         }
-        rows.into_values().collect()
+        Ok(rows.into_values().collect())
     }
 }
 
@@ -146,6 +186,11 @@ fn line(row: &MinuteRow) -> String {
         out.push(',');
         out += &load.map(short).unwrap_or_default();
     }
+    let known = row.loads.iter().rposition(|load| load.forecast.is_some());
+    for load in row.loads.iter().take(known.map_or(0, |last| last + 1)) {
+        out.push(',');
+        out += &load.forecast.map(short).unwrap_or_default();
+    }
     out
 }
 
@@ -182,20 +227,27 @@ fn parsed_header(text: &str) -> Option<Vec<(String, Milli)>> {
     Some(metrics.into_iter().map(|(name, value)| (name, target(value))).collect())
 }
 
+/// The metric with its target, the average and the highest load, and the forecast.
+type LoadFields<'a> = ((&'a (String, Milli), &'a [&'a str]), Option<Milli>);
+
 fn parsed_row(line: &str, day: i64, metrics: &[(String, Milli)]) -> Option<MinuteRow> {
     let fields: Vec<&str> = line.split(',').collect();
     // As many as there have to be: a torn line has fewer.
     let (counts, loads) = fields.split_at_checked(8)?;
-    if loads.len() != 2 * metrics.len() {
+    let (loads, forecasts) = loads.split_at_checked(2 * metrics.len())?;
+    if metrics.len() < forecasts.len() {
         return None;
     }
+    let forecasts = forecasts.iter().map(|field| parsed_load(field));
+    let forecasts = forecasts.chain(std::iter::repeat(None));
     let minute = counts[0].parse::<i64>().ok().filter(|minute| (0..DAY / 60).contains(minute))?;
     let percent = |field: &str| field.parse().ok().filter(|percent| *percent <= 100);
-    let load = |((metric, target), values): (&(String, Milli), &[&str])| MinuteLoad {
+    let load = |(((metric, target), values), forecast): LoadFields| MinuteLoad {
         metric: metric.clone(),
         target: *target,
         average: values.first().copied().and_then(parsed_load),
         highest: values.last().copied().and_then(parsed_load),
+        forecast,
     };
     Some(MinuteRow {
         at: Wall(day + 60 * minute),
@@ -206,7 +258,7 @@ fn parsed_row(line: &str, day: i64, metrics: &[(String, Milli)]) -> Option<Minut
         queue: counts[5].parse().ok()?,
         host_cpu: percent(counts[6]),
         host_memory: percent(counts[7]),
-        loads: metrics.iter().zip(loads.chunks(2)).map(load).collect(),
+        loads: metrics.iter().zip(loads.chunks(2)).zip(forecasts).map(load).collect(),
     })
 }
 
@@ -257,7 +309,7 @@ mod tests {
         let metric = metric.to_owned();
         let average = values.map(|(average, _)| Milli(average));
         let highest = values.map(|(_, highest)| Milli(highest));
-        MinuteLoad { metric, target: Milli(target), average, highest }
+        MinuteLoad { metric, target: Milli(target), average, highest, forecast: None }
     }
 
     fn row(at: i64, loads: Vec<MinuteLoad>) -> MinuteRow {

@@ -3,6 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod load_history;
 mod container_options;
+mod forecast;
 mod label_set;
 mod rollout;
 mod sleep;

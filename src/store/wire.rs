@@ -18,6 +18,7 @@ use crate::model::memory::{
 use crate::model::replica::{ContainerId, NUMBER_MAX};
 use crate::model::swarm::SwarmMemory;
 use crate::model::time::Moment;
+use crate::store::forecast::RaiseFields;
 use crate::store::label_set::StoredLabels;
 use crate::store::rollout::StoredRollout;
 use crate::store::sleep::SleepFields;
@@ -57,6 +58,8 @@ struct ServiceState {
     swarm: Option<SwarmState>,
     #[serde(default)]
     sleep: SleepFields,
+    #[serde(default)]
+    forecast: Option<RaiseFields>,
     known: BTreeMap<String, KnownState>,
     /// By number: the id of the container, and how many lists did not show it.
     started: BTreeMap<u32, (String, u32)>,
@@ -163,6 +166,7 @@ fn pack(memory: &ServiceMemory) -> ServiceState {
         panic_mode: memory.panic_mode.map(|s| PanicModeState { until: s.until.map(|m| m.0) }),
         rollout: StoredRollout::pack(&memory.rollout),
         sleep: SleepFields::pack(&memory.sleep),
+        forecast: memory.forecast.as_ref().map(RaiseFields::pack),
         swarm: memory.swarm.map(|SwarmMemory { seen, asked }| SwarmState { seen, asked }),
         known: memory.known.iter().map(|(id, known)| (id.0.clone(), pack_known(known))).collect(),
         started: memory.started.iter().map(|(n, s)| (*n, (s.id.0.clone(), s.looks))).collect(),
@@ -252,6 +256,7 @@ fn unpack(state: ServiceState, now: Moment) -> ServiceMemory {
         panic_mode: state.panic_mode.map(|s| PanicMode { until: s.until.map(past) }),
         rollout: state.rollout.unpack(past),
         sleep: state.sleep.unpack(past),
+        forecast: state.forecast.map(|raise| raise.unpack(past)),
         swarm: state.swarm.map(|SwarmState { seen, asked }| SwarmMemory { seen, asked }),
         known: state
             .known
@@ -287,6 +292,7 @@ mod tests {
     use crate::model::container_options::{
         ContainerOptions, DeviceMapping, GpuRequest, LogSettings, Ulimit,
     };
+    use crate::model::forecast::ForecastRaise;
     use crate::model::hooks::Hooks;
     use crate::model::image::{ImageMemory, ImagePin};
     use crate::model::label_set::{ContainerFacts, LabelSet};
@@ -431,6 +437,11 @@ mod tests {
                 downs: vec![ScalingEvent { at: Moment(500), replicas: 2 }],
             },
             sleep: asleep(),
+            forecast: Some(ForecastRaise {
+                load: 3,
+                to: 5,
+                asked: Recommendation { at: Moment(800), replicas: 6 },
+            }),
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
             known: [(
                 ContainerId("b".to_owned()),

@@ -84,6 +84,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         now,
         wall: Wall(1_800_000_000),
         due: true,
+        forecast: None,
         readings: service.metrics.iter().map(|_| Reading::Replicas).collect(),
         service,
         replicas,

@@ -15,8 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("outside", &["model"]),
     ("config", &["model", "regular_file"]),
-    ("decide", &["model"]),
     ("forecast", &["model"]),
+    ("decide", &["model"]),
     ("observe", &["model", "outside"]),
     ("act", &["model", "outside"]),
     ("report", &["model"]),
@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 const CONTROLLER: &[&str] =
-    &["model", "outside", "config", "observe", "decide", "forecast", "report"];
+    &["model", "outside", "config", "observe", "forecast", "decide", "report"];
 
 /// What it looks at before a start, and no loop.
 const PREFLIGHT: &[&str] = &[
@@ -80,7 +80,7 @@ const DAEMON: &[&str] = &[
 const CLI: &[&str] =
     &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "regular_file"];
 
-const PURE: &[&str] = &["model", "decide", "forecast", "controller"];
+const PURE: &[&str] = &["model", "forecast", "decide", "controller"];
 
 /// What makes a file impure.
 const IMPURE: &[&str] = &[

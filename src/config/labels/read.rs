@@ -244,7 +244,7 @@ fn named(
     open_default(&section(), taken);
     let Taken { listens, routes, .. } = taken;
     let hours = config.business_hours.clone().map_or(Fallback::None, Fallback::Window);
-    let around = (&hours, &config.fixed.proxy.mode);
+    let around = (&hours, &config.fixed.proxy.mode, config.history);
     let service = service::service(name.clone(), &owner, around, section(), (listens, routes))?;
     beside_proxy(config, &section(), &service);
     Some(service)

@@ -25,6 +25,7 @@
 mod adopt;
 mod cases;
 mod drains;
+mod forecast;
 mod image_update;
 mod hpa;
 mod hpa_history;
@@ -105,6 +106,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         service: Arc::new(service(bounds, Some(band(30_00, 75_00)))),
         replicas: Vec::new(),
         starting: Vec::new(),
+        forecast: None,
         readings: Vec::new(),
         free_memory: None,
         failed_starts: 0,
@@ -239,6 +241,7 @@ fn apply_replacing(key: &str, value: &str, snapshot: &mut Snapshot, memory: &mut
         "idle" | "held" | "queue" | "copies" | "answered" | "woken" | "slept" => {
             sleep::apply(key, value, snapshot, memory)
         }
+        "forecast" | "shadow" | "raised" => forecast::apply(key, value, snapshot, memory),
         "swarm" | "busy" | "follows" | "port" | "was" => of_swarm(key, value, snapshot, memory),
         other => panic!("no such fact: {other}"),
     }
@@ -512,6 +515,9 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::NoneReady(count) => format!("none_ready({count})"),
         Rule::LastOne => "last_one".to_owned(),
         Rule::CoolingDown { left } => format!("cooling({})", left.as_millis()),
+        Rule::LoadAlone(n) => format!("alone({n})"),
+        Rule::Forecast { load, .. } => format!("forecast({})", load.value),
+        Rule::ForecastHeld { proposed, .. } => format!("forecast_held({proposed})"),
         Rule::EngineLost => "lost".to_owned(),
         Rule::DecisionFailed => "failed".to_owned(),
         Rule::CrashLoop { failures, left } => format!("crash({failures},{})", left.as_millis()),

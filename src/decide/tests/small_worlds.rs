@@ -114,6 +114,7 @@ fn world(
         service: service.clone(),
         replicas,
         starting,
+        forecast: None,
         readings: Vec::new(),
         free_memory: None,
         failed_starts: 0,

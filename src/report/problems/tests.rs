@@ -46,6 +46,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         counts: Counts { ready, ..Counts::default() },
         samples: Vec::new(),
         measured: Vec::new(),
+        forecast: None,
         because: vec![AppliedRule { rule: Rule::NoMetric, number: desired }],
     };
     ServiceStatus {

@@ -1,0 +1,410 @@
+//! When the load history is read for the forecast, and what the forecast is made from: a few hours
+//! of earlier weeks, read about once an hour, and the last minutes as evaluations saw them. Pure:
+//! the driver of the controller does the reads.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::controller::history_slices::{
+    HistoryRead, HistorySlices, MINUTE, MinuteValues, RECENT, ReadSlices, error,
+};
+use crate::forecast::forecast;
+use crate::model::config::Config;
+use crate::model::forecast::{
+    ForecastConfig, ForecastFailure, ForecastInput, ForecastMode, LoadForecast, MetricForecast,
+    NoForecast, ReplicaShare, ServiceForecast, WeekSlice,
+};
+use crate::model::hash::fnv1a;
+use crate::model::load_history::MinuteRow;
+use crate::model::metric::{Metric, Milli, Source};
+use crate::model::service::Service;
+use crate::model::status::ServiceStatus;
+use crate::model::time::{Moment, Wall};
+use crate::model::zone::Zone;
+use crate::report::minute_rows::{HostUse, MinuteRows};
+
+/// Reads at once.
+pub(crate) const AT_ONCE: usize = 2;
+/// A read that takes longer has failed. It may end later, and is then ignored.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// After a read that failed.
+const RETRY: Duration = Duration::from_secs(60);
+/// Minutes from a read on that it is good for.
+const REACH: usize = 60;
+/// More than the horizon, so that a late evaluation still has all of it.
+const SLACK: usize = 5;
+/// Between two reads of a service: from here to `SPREAD` more, so that services take turns.
+const EVERY: Duration = Duration::from_secs(30 * 60);
+/// In seconds.
+const SPREAD: u64 = 25 * 60;
+/// A day of minutes.
+const ERRORS_MAX: usize = 1440;
+
+#[derive(Default)]
+pub(crate) struct Forecaster {
+    services: BTreeMap<String, ServiceWatch>,
+    rows: MinuteRows,
+    /// Reads since the start.
+    last_id: u64,
+}
+
+/// One service.
+struct ServiceWatch {
+    config: ForecastConfig,
+    zone: Zone,
+    metrics: Vec<MetricWatch>,
+    /// As read last.
+    slices: Arc<HistorySlices>,
+    /// Why the last read failed.
+    failure: Option<String>,
+    /// Of the read that is under way, with its begin.
+    under_way: Option<(u64, Moment)>,
+    due: Moment,
+    /// Of this minute, for all evaluations in it.
+    made: Option<(i64, Arc<ServiceForecast>)>,
+}
+
+struct MetricWatch {
+    name: String,
+    kind: &'static str,
+    unit: &'static str,
+    share: ReplicaShare,
+    /// By minute, those before the present one.
+    recent: BTreeMap<i64, Milli>,
+    /// The minute that each was made in, and what it expected, for as long as the horizon.
+    expected: VecDeque<(i64, Milli)>,
+    /// As shares, the oldest first.
+    errors: VecDeque<f32>,
+}
+
+/// A read to begin. It ends with `Forecaster::answered`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForecastRead {
+    pub(crate) id: u64,
+    pub(crate) history: HistoryRead,
+}
+
+fn minute_of(at: Wall) -> i64 {
+    at.0.div_euclid(MINUTE)
+}
+
+fn minutes(span: Duration) -> usize {
+    usize::try_from(span.as_secs().div_ceil(60)).unwrap_or(usize::MAX)
+}
+
+/// Minutes from one to another; `None`: that is earlier.
+fn between(from: i64, to: i64) -> Option<usize> {
+    usize::try_from(to.checked_sub(from)?).ok()
+}
+
+impl Forecaster {
+    /// Follows the services of the config that are forecast. What changed is read at once.
+    pub(crate) fn watch(&mut self, config: &Config, now: Moment) {
+        let mut before = std::mem::take(&mut self.services);
+        let is_kept = !config.history.is_zero();
+        for service in config.services.values().filter(|_| is_kept) {
+            if service.forecast.mode == ForecastMode::Off {
+                continue;
+            }
+            let name = service.name.as_str().to_owned();
+            let mut watch = ServiceWatch::new(service, now);
+            if let Some(before) = before.remove(&name) {
+                watch.take_over(before);
+            }
+            self.services.insert(name, watch);
+        }
+    }
+
+    /// The reads to begin now.
+    pub(crate) fn due(&mut self, now: Moment, wall: Wall) -> Vec<ForecastRead> {
+        let mut reads = Vec::new();
+        if self.services.is_empty() {
+            return reads;
+        }
+        let minute = minute_of(wall);
+        for watch in self.services.values_mut() {
+            if watch.under_way.is_some_and(|(_, since)| DEADLINE <= now.since(since)) {
+                let words = format!("no answer within {} s", DEADLINE.as_secs());
+                watch.failed(words, now);
+            }
+        }
+        let busy = self.services.values().filter(|watch| watch.under_way.is_some()).count();
+        let mut room = AT_ONCE.saturating_sub(busy);
+        for (name, watch) in &mut self.services {
+            let is_due = watch.under_way.is_none() && (watch.due <= now || watch.is_left(minute));
+            if room == 0 || !is_due {
+                continue;
+            }
+            room -= 1;
+            self.last_id += 1;
+            watch.under_way = Some((self.last_id, now));
+            // A clock that was set does not make it due again at once.
+            watch.due = now.plus(RETRY);
+            let history = watch.request(name, minute);
+            reads.push(ForecastRead { id: self.last_id, history });
+        }
+        reads
+    }
+
+    /// How long until a read is due.
+    pub(crate) fn idle(&self, now: Moment) -> Option<Duration> {
+        let busy = self.services.values().filter(|watch| watch.under_way.is_some()).count();
+        let wait = |watch: &ServiceWatch| match watch.under_way {
+            Some((_, since)) => Some(since.plus(DEADLINE).since(now)),
+            None => (busy < AT_ONCE).then(|| watch.due.since(now)),
+        };
+        self.services.values().filter_map(wait).min()
+    }
+
+    pub(crate) fn answered(&mut self, id: u64, service: &str, read: ReadSlices, now: Moment) {
+        let Some(watch) = self.services.get_mut(service) else { return };
+        if watch.under_way.is_none_or(|(own, _)| own != id) {
+            return;
+        }
+        match read {
+            Err(why) => watch.failed(why, now),
+            Ok(slices) => {
+                watch.under_way = None;
+                let turn = Duration::from_secs(fnv1a(service.as_bytes()) % SPREAD);
+                watch.due = now.plus(EVERY).plus(turn);
+                watch.learn(&slices);
+                (watch.slices, watch.failure) = (slices, None);
+            }
+        }
+    }
+
+    /// After an evaluation: what it saw counts as recent once its minute is over.
+    pub(crate) fn evaluated(&mut self, at: Wall, services: &[ServiceStatus]) {
+        if self.services.is_empty() {
+            return;
+        }
+        let is_watched = |status: &&ServiceStatus| self.services.contains_key(&status.name);
+        let watched = services.iter().filter(is_watched);
+        for (name, row) in self.rows.add(at, watched, HostUse::default) {
+            if let Some(watch) = self.services.get_mut(&name) {
+                watch.add(&row);
+            }
+        }
+    }
+
+    /// For an evaluation.
+    pub(crate) fn forecasts(&mut self, wall: Wall) -> BTreeMap<String, Arc<ServiceForecast>> {
+        let minute = minute_of(wall);
+        let one = |(name, watch): (&String, &mut ServiceWatch)| (name.clone(), watch.made(minute));
+        self.services.iter_mut().map(one).collect()
+    }
+}
+
+impl ServiceWatch {
+    fn new(service: &Service, now: Moment) -> ServiceWatch {
+        ServiceWatch {
+            config: service.forecast,
+            zone: service.timetable.zone().clone(),
+            metrics: watched(service),
+            slices: Arc::default(),
+            failure: None,
+            under_way: None,
+            due: now,
+            made: None,
+        }
+    }
+
+    /// From before a reload of the config.
+    fn take_over(&mut self, before: ServiceWatch) {
+        let names = |watch: &ServiceWatch| -> Vec<String> {
+            watch.metrics.iter().map(|metric| metric.name.clone()).collect()
+        };
+        if names(self) == names(&before)
+            && (self.zone == before.zone && self.config.horizon == before.config.horizon)
+        {
+            self.slices = before.slices;
+            self.failure = before.failure;
+            self.under_way = before.under_way;
+            self.due = before.due;
+        }
+        for old in before.metrics {
+            if let Some(own) = self.metrics.iter_mut().find(|own| own.name == old.name) {
+                own.recent = old.recent;
+                own.errors = old.errors;
+                if self.config.horizon == before.config.horizon {
+                    own.expected = old.expected;
+                }
+            }
+        }
+    }
+
+    fn request(&self, name: &str, minute: i64) -> HistoryRead {
+        let horizon = minutes(self.config.horizon);
+        HistoryRead {
+            service: name.to_owned(),
+            metrics: self.metrics.iter().map(|metric| metric.name.clone()).collect(),
+            zone: self.zone.clone(),
+            now: Wall(minute.saturating_mul(MINUTE)),
+            minutes: REACH + horizon + SLACK,
+            horizon,
+        }
+    }
+
+    /// What was read before stands for as long as it reaches.
+    fn failed(&mut self, why: String, now: Moment) {
+        self.under_way = None;
+        self.due = now.plus(RETRY);
+        self.failure = Some(why);
+        self.made = None;
+    }
+
+    /// The slices do not have this minute: the clock was set.
+    fn is_left(&self, minute: i64) -> bool {
+        !self.slices.metrics.is_empty() && self.place(minute).is_none() && self.failure.is_none()
+    }
+
+    /// Where the present minute stands in the slices.
+    fn place(&self, minute: i64) -> Option<usize> {
+        let place = between(minute_of(self.slices.from), minute)?;
+        (RECENT..RECENT + REACH + SLACK).contains(&place).then_some(place)
+    }
+
+    /// What was seen since the start counts more than what the history has of the same minutes.
+    fn learn(&mut self, slices: &HistorySlices) {
+        let first = minute_of(slices.from);
+        for (metric, read) in self.metrics.iter_mut().zip(&slices.metrics) {
+            for (minute, load) in (first..).zip(read.recent.range(0, RECENT)) {
+                if let Some(load) = load {
+                    metric.recent.entry(minute).or_insert(load);
+                }
+            }
+            if metric.errors.is_empty() {
+                metric.errors.extend(&read.errors);
+            }
+        }
+        self.made = None;
+    }
+
+    fn add(&mut self, row: &MinuteRow) {
+        let minute = minute_of(row.at);
+        let horizon = minutes(self.config.horizon);
+        for metric in &mut self.metrics {
+            let load = row.loads.iter().find(|load| load.metric == metric.name);
+            let Some(load) = load.and_then(|load| load.average) else { continue };
+            metric.recent.insert(minute, load);
+            metric.compare(minute, horizon);
+        }
+        self.made = None;
+    }
+
+    fn made(&mut self, minute: i64) -> Arc<ServiceForecast> {
+        if let Some((_, made)) = self.made.as_ref().filter(|(at, _)| *at == minute) {
+            return made.clone();
+        }
+        let horizon = minutes(self.config.horizon);
+        let results: Vec<_> = (0..self.metrics.len()).map(|i| self.result(i, minute)).collect();
+        let metrics = self.metrics.iter_mut().zip(results);
+        let metrics = metrics.map(|(metric, result)| metric.shown(minute, horizon, result));
+        let made = Arc::new(ServiceForecast {
+            mode: self.config.mode,
+            horizon: self.config.horizon,
+            metrics: metrics.collect(),
+        });
+        self.made = Some((minute, made.clone()));
+        made
+    }
+
+    fn result(&self, metric: usize, minute: i64) -> Result<LoadForecast, ForecastFailure> {
+        let own = self.slices.metrics.get(metric).zip(self.place(minute));
+        let (own, place) = own.ok_or_else(|| match &self.failure {
+            Some(why) => ForecastFailure::Unreadable(why.clone()),
+            None => ForecastFailure::NotRead,
+        })?;
+        let horizon = minutes(self.config.horizon);
+        let week = |values: &MinuteValues| WeekSlice {
+            before: values.range(place - RECENT, place),
+            ahead: values.range(place, (place + horizon + SLACK).min(values.len())),
+        };
+        let known = own.weeks.iter().map(|values| match values.is_empty() {
+            true => WeekSlice::default(),
+            false => week(values),
+        });
+        let first = minute - i64::try_from(RECENT).unwrap_or(0);
+        let recent = &self.metrics[metric].recent;
+        let recent = (first..minute).map(|minute| recent.get(&minute).copied()).collect();
+        let input = ForecastInput { recent, weeks: known.collect() };
+        forecast(&input, &self.config).map_err(|why| match why {
+            NoForecast::NoWeek if self.slices.days < 7 => {
+                ForecastFailure::TooShort { days: self.slices.days }
+            }
+            why => ForecastFailure::None(why),
+        })
+    }
+}
+
+impl MetricWatch {
+    fn new(name: String, source: &Source, share: ReplicaShare) -> MetricWatch {
+        MetricWatch {
+            name,
+            kind: source.name(),
+            unit: source.unit(),
+            share,
+            recent: BTreeMap::new(),
+            expected: VecDeque::new(),
+            errors: VecDeque::new(),
+        }
+    }
+
+    /// What was expected for the horizon that ends with this minute.
+    fn earlier(&self, minute: i64, horizon: usize) -> Option<Milli> {
+        let made = minute - i64::try_from(horizon).ok()?;
+        self.expected.iter().find(|(at, _)| *at == made).map(|(_, load)| *load)
+    }
+
+    /// A minute is over: compares what was forecast for the horizon that ends with it.
+    fn compare(&mut self, minute: i64, horizon: usize) {
+        let reach = |count: usize| i64::try_from(count).unwrap_or(0);
+        let highest = self.recent.range(minute - reach(horizon)..=minute).map(|(_, load)| *load);
+        let earlier = self.earlier(minute, horizon);
+        let off = earlier.zip(highest.max()).and_then(|(earlier, load)| error(earlier, load));
+        self.errors.extend(off);
+        self.errors.drain(..self.errors.len().saturating_sub(ERRORS_MAX));
+        // Those from before a step of the clock go, too.
+        self.recent.retain(|at, _| (minute - reach(RECENT)..=minute).contains(at));
+        self.expected.retain(|(at, _)| (minute - reach(horizon)..=minute).contains(at));
+    }
+
+    fn shown(
+        &mut self,
+        minute: i64,
+        horizon: usize,
+        result: Result<LoadForecast, ForecastFailure>,
+    ) -> MetricForecast {
+        let earlier = self.earlier(minute, horizon);
+        let is_made = self.expected.back().is_some_and(|(at, _)| *at == minute);
+        if let Some(made) = result.as_ref().ok().filter(|_| !is_made) {
+            self.expected.push_back((minute, made.expected));
+        }
+        let sum: f64 = self.errors.iter().copied().map(f64::from).sum();
+        let average = (sum * 1000.0 / self.errors.len() as f64).round();
+        MetricForecast {
+            name: self.name.clone(),
+            kind: self.kind,
+            unit: self.unit,
+            share: self.share,
+            result,
+            error: (!self.errors.is_empty()).then_some(Milli(average as u64)),
+            earlier,
+        }
+    }
+}
+
+/// The metrics that replicas divide among them. The thresholds stand for one of CPU.
+fn watched(service: &Service) -> Vec<MetricWatch> {
+    let band = service.band.map(|band| {
+        let below = ReplicaShare::Below(Milli(band.upper().hundredths().saturating_mul(10)));
+        MetricWatch::new("cpu".to_owned(), &Source::Cpu, below)
+    });
+    let divided = service.metrics.iter().filter(|metric| metric.source.is_divided());
+    let one = |metric: &Metric| {
+        let share = ReplicaShare::UpTo(metric.target);
+        MetricWatch::new(metric.source.to_string(), &metric.source, share)
+    };
+    band.into_iter().chain(divided.map(one)).collect()
+}

@@ -1,0 +1,302 @@
+//! What the forecast needs of the load history: a few hours of each of the last weeks, at the same
+//! local time. Pure: the driver of the controller has the rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use crate::model::load_history::MinuteRow;
+use crate::model::metric::Milli;
+use crate::model::time::{DAY, Wall};
+use crate::model::zone::Zone;
+
+/// In seconds.
+pub(crate) const MINUTE: i64 = 60;
+/// Earlier weeks that are looked at.
+const WEEKS: u32 = 8;
+/// Minutes before the read that count as recent.
+pub(crate) const RECENT: usize = 120;
+
+/// Asks for the slices of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HistoryRead {
+    pub(crate) service: String,
+    /// As `MinuteLoad::metric` has them.
+    pub(crate) metrics: Vec<String>,
+    /// In which weeks are counted: its local times stay the same where clocks are changed.
+    pub(crate) zone: Zone,
+    /// The present minute.
+    pub(crate) now: Wall,
+    /// From now on.
+    pub(crate) minutes: usize,
+    /// Of the forecast, in minutes.
+    pub(crate) horizon: usize,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HistorySlices {
+    /// The minute that each slice begins with, `RECENT` before the read.
+    pub(crate) from: Wall,
+    /// In the order of the read.
+    pub(crate) metrics: Vec<MetricSlices>,
+    /// How many days there is a history of, if no week is known; 14 at most.
+    pub(crate) days: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct MetricSlices {
+    /// Each an earlier week, the latest first. Empty: nothing of it is known.
+    pub(crate) weeks: Vec<MinuteValues>,
+    /// The minutes before the read.
+    pub(crate) recent: MinuteValues,
+    /// How far forecasts of the last day were off, as shares, the oldest first.
+    pub(crate) errors: Vec<f32>,
+}
+
+/// One value a minute, in thousandths; seven digits of it are kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct MinuteValues(Vec<f32>);
+
+impl MinuteValues {
+    pub(crate) fn new(values: impl Iterator<Item = Option<Milli>>) -> MinuteValues {
+        MinuteValues(values.map(packed).collect())
+    }
+
+    /// What lies outside is unknown.
+    pub(crate) fn range(&self, from: usize, until: usize) -> Vec<Option<Milli>> {
+        let one = |place: usize| self.0.get(place).copied().and_then(unpacked);
+        (from..until).map(one).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Nothing where nothing is known.
+    fn or_empty(self) -> MinuteValues {
+        let is_known = self.0.iter().any(|value| !value.is_nan());
+        if is_known { self } else { MinuteValues::default() }
+    }
+}
+
+pub(crate) fn packed(value: Option<Milli>) -> f32 {
+    value.map_or(f32::NAN, |value| value.0 as f32)
+}
+
+fn unpacked(value: f32) -> Option<Milli> {
+    (!value.is_nan()).then_some(Milli(value as u64))
+}
+
+/// How far a forecast was off: a share of the load that came. `None`: there was no load.
+pub(crate) fn error(expected: Milli, highest: Milli) -> Option<f32> {
+    let off = expected.0.abs_diff(highest.0) as f32;
+    (0 < highest.0).then(|| off / highest.0 as f32)
+}
+
+/// Where rows come from: the files of the history, or a trace.
+pub(crate) trait RowSource {
+    /// The rows of the service from one time up to another, in order.
+    fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String>;
+
+    /// Of how many days there are any, back from this time; 14 at most.
+    fn days(&self, now: Wall) -> u32;
+}
+
+impl HistoryRead {
+    /// # Errors
+    ///
+    /// Rows that cannot be read, and why.
+    pub(crate) fn answer(&self, source: &dyn RowSource) -> Result<HistorySlices, String> {
+        let reach = |minutes: usize| MINUTE.saturating_mul(i64::try_from(minutes).unwrap_or(0));
+        let from = Wall(self.now.0 - reach(RECENT));
+        let count = RECENT + self.minutes;
+        let mut metrics = vec![MetricSlices::default(); self.metrics.len()];
+        for week in 1..=WEEKS {
+            let times: Vec<Option<Wall>> =
+                (0..count).map(|i| self.earlier(Wall(from.0 + reach(i)), week)).collect();
+            let known = times.iter().flatten();
+            let rows = match (known.clone().min(), known.max()) {
+                (Some(first), Some(last)) => source.rows(*first, Wall(last.0 + MINUTE))?,
+                _ => Vec::new(),
+            };
+            let rows: BTreeMap<Wall, MinuteRow> = rows.into_iter().map(|r| (r.at, r)).collect();
+            for (name, slices) in self.metrics.iter().zip(&mut metrics) {
+                let value = |at: &Option<Wall>| load(rows.get(at.as_ref()?)?, name);
+                let week = MinuteValues::new(times.iter().map(value));
+                slices.weeks.push(week.or_empty());
+            }
+        }
+        let day = source.rows(Wall(self.now.0 - DAY), self.now)?;
+        for (name, slices) in self.metrics.iter().zip(&mut metrics) {
+            let value = |i: usize| {
+                let at = Wall(from.0 + reach(i));
+                let place = day.binary_search_by_key(&at, |row| row.at).ok()?;
+                load(day.get(place)?, name)
+            };
+            slices.recent = MinuteValues::new((0..RECENT).map(value));
+            slices.errors = self.errors(name, &day);
+        }
+        let has_week = metrics.iter().any(|m| m.weeks.iter().any(|week| !week.is_empty()));
+        let days = if has_week { 14 } else { source.days(self.now) };
+        Ok(HistorySlices { from, metrics, days })
+    }
+
+    /// The same local time of an earlier week; of one that came twice, the first. `None`: clocks
+    /// skipped it.
+    fn earlier(&self, at: Wall, weeks: u32) -> Option<Wall> {
+        let local = self.zone.local(at).naive_local();
+        let then = local.checked_sub_signed(TimeDelta::weeks(i64::from(weeks)))?;
+        self.zone.instants(then)?.first()
+    }
+
+    /// Each forecast that a row has was made for the horizon that ends with it.
+    fn errors(&self, metric: &str, rows: &[MinuteRow]) -> Vec<f32> {
+        let of = |(i, row): (usize, &MinuteRow)| {
+            let expected = row.loads.iter().find(|load| load.metric == metric)?.forecast?;
+            let first = rows.get(i.saturating_sub(self.horizon)..=i)?;
+            error(expected, first.iter().filter_map(|row| load(row, metric)).max()?)
+        };
+        rows.iter().enumerate().filter_map(of).collect()
+    }
+}
+
+fn load(row: &MinuteRow, metric: &str) -> Option<Milli> {
+    row.loads.iter().find(|load| load.metric == metric)?.average
+}
+
+/// Shared with the thread that reads.
+pub(crate) type ReadSlices = Result<Arc<HistorySlices>, String>;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use crate::controller::history_slices::{HistoryRead, MINUTE, RECENT, RowSource};
+    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::model::metric::Milli;
+    use crate::model::time::{DAY, Wall};
+    use crate::model::zone::Zone;
+
+    pub(crate) struct Rows {
+        pub(crate) rows: BTreeMap<i64, MinuteRow>,
+        asked: RefCell<Vec<(i64, i64)>>,
+    }
+
+    impl RowSource for Rows {
+        fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String> {
+            self.asked.borrow_mut().push((from.0, until.0));
+            Ok(self.rows.range(from.0..until.0).map(|(_, row)| row.clone()).collect())
+        }
+
+        fn days(&self, _: Wall) -> u32 {
+            5
+        }
+    }
+
+    fn row(at: i64, load: u64, forecast: Option<u64>) -> MinuteRow {
+        let load = MinuteLoad {
+            metric: "cpu".to_owned(),
+            target: Milli(50_000),
+            average: Some(Milli(load)),
+            highest: Some(Milli(load)),
+            forecast: forecast.map(Milli),
+        };
+        MinuteRow { at: Wall(at), loads: vec![load], ..MinuteRow::default() }
+    }
+
+    fn read(zone: &str, now: i64, minutes: usize) -> HistoryRead {
+        HistoryRead {
+            service: "web".to_owned(),
+            metrics: vec!["cpu".to_owned(), "memory".to_owned()],
+            zone: Zone::find(zone).unwrap(),
+            now: Wall(now),
+            minutes,
+            horizon: 2,
+        }
+    }
+
+    /// Each minute's load is the minute of its local day, so that a value says its time.
+    fn local_rows(zone: &str, from: i64, until: i64) -> Rows {
+        use chrono::Timelike;
+        let zone = Zone::find(zone).unwrap();
+        let load = |at: i64| {
+            let local = zone.local(Wall(at));
+            u64::from(local.hour() * 60 + local.minute())
+        };
+        let minutes = (from..until).step_by(60);
+        let rows = minutes.map(|at| (at, row(at, load(at), None))).collect();
+        Rows { rows, asked: RefCell::default() }
+    }
+
+    /// 2026-04-02T00:00:00Z, a Thursday. Clocks in Berlin were set forward on March 29th.
+    const APRIL: i64 = 1_775_088_000;
+
+    #[test]
+    fn an_earlier_week_is_at_the_same_local_time_across_a_change_of_clocks() {
+        let week = 7 * DAY;
+        for zone in ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"] {
+            let rows = local_rows(zone, APRIL - 4 * week, APRIL);
+            let slices = read(zone, APRIL, 30).answer(&rows).unwrap();
+            let want = local_rows(zone, APRIL - 120 * MINUTE, APRIL + 30 * MINUTE);
+            let want: Vec<_> = want.rows.values().map(|row| row.loads[0].average).collect();
+            for i in 0..3 {
+                assert_eq!(slices.metrics[0].weeks[i].range(0, RECENT + 30), want, "{zone} {i}");
+            }
+            assert_eq!(slices.metrics[0].recent.range(0, RECENT), want[..RECENT], "{zone}");
+            assert_eq!(slices.days, 14);
+            // A metric that the rows do not have.
+            assert!(slices.metrics[1].weeks.iter().all(|week| week.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_local_time_that_was_skipped_is_unknown() {
+        // A week after the change, 02:00 to 02:59 in Berlin: the week before had none of it.
+        let now = APRIL + 3 * DAY;
+        let rows = local_rows("Europe/Berlin", now - 14 * DAY, now);
+        let slices = read("Europe/Berlin", now, 60).answer(&rows).unwrap();
+        let week = slices.metrics[0].weeks[0].range(RECENT, RECENT + 60);
+        // Midnight in London is 02:00 in Berlin then.
+        assert_eq!(week, [None; 60]);
+        let before = slices.metrics[0].weeks[0].range(0, RECENT);
+        assert_eq!(before.iter().flatten().count(), RECENT);
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_few_hours_of_each_week_and_the_last_day() {
+        let rows = local_rows("UTC", APRIL - DAY, APRIL);
+        let slices = read("UTC", APRIL, 70).answer(&rows).unwrap();
+        assert_eq!(slices.days, 5, "no week is known");
+        let asked = rows.asked.into_inner();
+        assert_eq!(asked.len(), 9);
+        for (from, until) in &asked[..8] {
+            assert_eq!(until - from, MINUTE * (120 + 70));
+        }
+        assert_eq!(asked[8], (APRIL - DAY, APRIL));
+    }
+
+    #[test]
+    fn an_error_is_a_share_of_the_highest_load_of_the_horizon() {
+        let minute = |n: i64| APRIL - n * MINUTE;
+        // Made for the minutes 4 to 2: the highest load is 200, so half too much and half too
+        // little.
+        let rows = [
+            row(minute(4), 200, None),
+            row(minute(3), 100, None),
+            row(minute(2), 50, Some(300)),
+            row(minute(1), 0, Some(50)),
+        ];
+        let rows = rows.into_iter().map(|row| (row.at.0, row)).collect();
+        let source = Rows { rows, asked: RefCell::default() };
+        let slices = read("UTC", APRIL, 10).answer(&source).unwrap();
+        assert_eq!(slices.metrics[0].errors, [0.5, 0.5]);
+        assert_eq!(slices.metrics[1].errors, [0.0_f32; 0]);
+    }
+}
