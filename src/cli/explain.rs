@@ -8,8 +8,8 @@ use crate::cli::args::cli_command::DaemonAddr;
 use crate::cli::client;
 use crate::cli::output::{say, show_painted};
 use crate::cli::paint::Paint;
-use crate::cli::table::{amount, awaited, cut, ended, operator_lines, table, word};
-use crate::cli::{problems, width};
+use crate::cli::table::{amount, awaited, cut, ended, hanging, operator_lines, table, word};
+use crate::cli::{forecast, problems, width};
 
 const NAME_WIDTH: usize = 32;
 
@@ -50,6 +50,9 @@ fn text(record: &Value, paint: Paint, width: usize) -> String {
     out += &format!("bounds    {} to {}{window}{by_load}\n", at("min"), at("max"));
     for line in operator_lines(record) {
         out += &format!("command   {line}\n");
+    }
+    for line in forecast::lines(&record["forecast"]) {
+        out += &ended(&hanging("forecast  ", &line, width));
     }
     let problems = problems::lines(&problems::of(record, None), &record["at"], paint, width);
     if !problems.is_empty() {

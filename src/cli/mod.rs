@@ -11,6 +11,7 @@ mod doctor;
 mod effective;
 mod events;
 mod explain;
+mod forecast;
 mod healthcheck;
 mod help;
 mod init;

@@ -16,7 +16,7 @@ use crate::cli::paint::{Colour, Paint};
 use crate::cli::table::{
     amount, awaited, cut, ended, hanging, operator_lines, span, table, word, wrapped,
 };
-use crate::cli::{problems, width};
+use crate::cli::{forecast, problems, width};
 
 const NAME_WIDTH: usize = 16;
 
@@ -152,6 +152,12 @@ fn one(all: &Value, service: &Value, paint: Paint, width: usize) -> String {
         out += &ended(&problems::lines(&problems, &all["at"], paint, width));
     }
     out += &traffic(&service["haproxy"], width);
+    let forecast = forecast::lines(&service["forecast"]);
+    let forecast: Vec<String> =
+        forecast.iter().flat_map(|line| hanging("forecast: ", line, width)).collect();
+    if !forecast.is_empty() {
+        out += &format!("\n{}", ended(&forecast));
+    }
     let replicas = replicas(&all["at"], service, width);
     out + "\n" + &replicas + &failures(&all["at"], service, width)
 }

@@ -41,10 +41,19 @@ pub(crate) struct MinuteLoad {
 impl MinuteRow {
     /// The highest share of its target that any metric had on average, in thousandths.
     pub(crate) fn load(&self) -> Option<Milli> {
-        let share = |load: &MinuteLoad| {
-            let room = load.target.0.saturating_mul(u64::from(self.ready.max(1)));
-            Some(Milli(load.average?.0.saturating_mul(1000) / room.max(1)))
-        };
+        let share = |load: &MinuteLoad| Some(share_of(load.average?, load.target, self.ready));
         self.loads.iter().filter_map(share).max()
     }
+
+    /// As `load`, what was forecast for the horizon that ends with the minute.
+    pub(crate) fn forecast(&self) -> Option<Milli> {
+        let share = |load: &MinuteLoad| Some(share_of(load.forecast?, load.target, self.ready));
+        self.loads.iter().filter_map(share).max()
+    }
+}
+
+/// The share of their targets that a load is on so many replicas, in thousandths.
+pub(crate) fn share_of(load: Milli, target: Milli, replicas: u32) -> Milli {
+    let room = target.0.saturating_mul(u64::from(replicas.max(1)));
+    Milli(load.0.saturating_mul(1000) / room.max(1))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::certificate::CertificateSeen;
 use crate::model::decision::Decision;
+use crate::model::forecast::ForecastRaise;
 use crate::model::label_set::LabelVerdict;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
@@ -79,6 +80,8 @@ pub(crate) struct ServiceStatus {
     pub(crate) traffic: Option<ServiceTraffic>,
     /// `None`: it cannot sleep.
     pub(crate) sleep: Option<SleepStatus>,
+    /// `None`: the forecast has not raised the number.
+    pub(crate) raise: Option<ForecastRaise>,
 }
 
 /// A service that may sleep.
@@ -114,6 +117,8 @@ pub(crate) struct LoadPoint {
     pub(crate) at: Wall,
     /// The highest ratio of value to target of all metrics; `None`: no metric has a value.
     pub(crate) load: Option<Milli>,
+    /// As `load`, what was forecast for the horizon that ends then, on the replicas that were ready.
+    pub(crate) forecast: Option<Milli>,
     pub(crate) ready: u32,
     pub(crate) desired: u32,
 }

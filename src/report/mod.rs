@@ -9,6 +9,7 @@ mod orphans;
 pub(crate) mod problems;
 pub(crate) mod prometheus;
 mod dedup;
+mod forecast_series;
 pub(crate) mod minute_rows;
 pub(crate) mod notification;
 pub(crate) mod series;

@@ -9,6 +9,7 @@ use crate::model::process::ProcessUsage;
 use crate::model::proxy::ServiceTraffic;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
+use crate::report::forecast_series;
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 
@@ -47,6 +48,9 @@ fn samples(
         Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
+        Series::ForecastLoad => forecast_series::loads(page, services),
+        Series::ForecastReplicas => page.some(services, forecast_series::replicas),
+        Series::ForecastError => forecast_series::errors(page, services),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
         Series::Schedule => services.iter().for_each(|s| windows(page, s)),
         Series::Hold => page.each(services, |s| flag(s.hold.is_some())),
@@ -104,7 +108,7 @@ fn flag(is: bool) -> f64 {
 }
 
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     text: String,
     name: &'static str,
 }
@@ -129,7 +133,11 @@ impl Page {
         self.some(services, |service| service.traffic.as_ref().map(&of));
     }
 
-    fn some(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceStatus) -> Option<u64>) {
+    pub(super) fn some(
+        &mut self,
+        services: &[ServiceStatus],
+        of: impl Fn(&ServiceStatus) -> Option<u64>,
+    ) {
         for service in services {
             let value = of(service).into_iter();
             value.for_each(|v| self.sample(&[("service", &service.name)], v as f64));
@@ -145,7 +153,7 @@ impl Page {
         }
     }
 
-    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.line("", labels, value);
     }
 
@@ -367,6 +375,7 @@ mod tests {
             service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
             last_failure: None,
             traffic: None,
+            raise: None,
             sleep: None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::decision::{Counts, Decision};
-use crate::model::load_history::MinuteRow;
+use crate::model::load_history::{MinuteRow, share_of};
 use crate::model::memory::{DrainStep, Hold, ServiceMemory};
 use crate::model::metric::Milli;
 use crate::model::plan::{Plan, ServiceTransition};
@@ -40,6 +40,7 @@ impl StatusHistory {
         let point = |row: &MinuteRow| LoadPoint {
             at: row.at,
             load: row.load(),
+            forecast: row.forecast(),
             ready: row.ready,
             desired: row.desired,
         };
@@ -108,6 +109,7 @@ impl StatusHistory {
             last_failure: None,
             traffic: None,
             sleep: sleep(snapshot, plan, memory),
+            raise: memory.forecast,
         }
     }
 
@@ -184,6 +186,7 @@ impl StatusHistory {
             last_failure: None,
             traffic: None,
             sleep: None,
+            raise: None,
         }
     }
 
@@ -253,7 +256,13 @@ fn point(at: Wall, decision: &Decision) -> LoadPoint {
         let target = measured.target.0.max(1);
         measured.value.map(|value| Milli(value.0.saturating_mul(1000) / target))
     });
-    LoadPoint { at, load: loads.max(), ready: decision.counts.ready, desired: decision.desired }
+    let ready = decision.counts.ready;
+    let forecasts =
+        decision.forecast.iter().flat_map(|forecast| &forecast.metrics).filter_map(|forecast| {
+            Some(share_of(forecast.earlier?, forecast.share.value(), ready))
+        });
+    let (load, forecast) = (loads.max(), forecasts.max());
+    LoadPoint { at, load, forecast, ready, desired: decision.desired }
 }
 
 /// Whether a rule of an evaluation still counts before the next one: an outage may be over by then,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::model::load_history::MinuteRow;
+use crate::model::metric::Milli;
 use crate::model::status::{LoadPoint, Status};
 use crate::model::time::{DAY, Wall};
 use crate::model::units;
@@ -28,7 +29,8 @@ enum HistoryRange {
     Week,
 }
 
-/// By service, each point as `[at, load, ready, desired]`: there are many. Without a service, or
+/// By service, each point as `[at, load, ready, desired]`, with what was forecast for it last: there
+/// are many. Without a service, or
 /// for an hour, these are the last evaluations; else the minutes of the highest load, one for each
 /// of at most `POINTS_MAX` equal parts of the time.
 pub(crate) fn answer(target: &str, status: &Status, sources: &Sources) -> Result<Value, Response> {
@@ -83,7 +85,13 @@ fn thinned(rows: &[MinuteRow], from: Wall, span: i64) -> Vec<LoadPoint> {
     let mut points: BTreeMap<i64, LoadPoint> = BTreeMap::new();
     for row in rows {
         let load = row.load();
-        let point = LoadPoint { at: row.at, load, ready: row.ready, desired: row.desired };
+        let point = LoadPoint {
+            at: row.at,
+            load,
+            forecast: row.forecast(),
+            ready: row.ready,
+            desired: row.desired,
+        };
         let place = (row.at.0 - from.0) / part;
         if points.get(&place).is_none_or(|kept| kept.load < load) {
             points.insert(place, point);
@@ -93,8 +101,10 @@ fn thinned(rows: &[MinuteRow], from: Wall, span: i64) -> Vec<LoadPoint> {
 }
 
 fn shown<'a>(services: impl IntoIterator<Item = (&'a str, Vec<LoadPoint>)>) -> Value {
-    let point = |p: &LoadPoint| {
-        json!([p.at.0, p.load.map(|load| load.0 as f64 / 1000.0), p.ready, p.desired])
+    let number = |share: Option<Milli>| share.map(|share| share.0 as f64 / 1000.0);
+    let point = |p: &LoadPoint| match p.forecast {
+        None => json!([p.at.0, number(p.load), p.ready, p.desired]),
+        forecast => json!([p.at.0, number(p.load), p.ready, p.desired, number(forecast)]),
     };
     let course = |(name, course): (&str, Vec<LoadPoint>)| {
         (name.to_owned(), course.iter().map(point).collect::<Vec<_>>())

@@ -10,6 +10,7 @@ mod auth;
 pub(crate) mod client;
 mod connection;
 mod event_log;
+mod forecast_json;
 mod handlers;
 mod history_query;
 mod listener;

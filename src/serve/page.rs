@@ -20,8 +20,8 @@ const SCRIPT: &str = concat!(
 /// its hash here; the test of the page says which.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
-    style-src 'sha256-QygveZCVJ6IsGkhXxfhsDUOZHJqOPJNmuBNwGkPFQUo='; \
-    script-src 'sha256-T0xadMu0Z8ec6jhNQQDqqbpAE+90Ni/QgwWDDdMGoas='";
+    style-src 'sha256-6sVmgSD/RaSHjsQnS+N5DiVhnmVwwYfi8uHvmnrEZ/o='; \
+    script-src 'sha256-bevVsKAwoR5OeWybhAzP4meo3/9rXb12PqVkaIxlDWU='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

@@ -22,6 +22,7 @@ use crate::model::status::{
 };
 use crate::model::swarm::SwarmNode;
 use crate::model::time::{Moment, Wall};
+use crate::serve::forecast_json;
 
 /// What a replica waits for that passed its health check.
 const HOOK_AWAITED: &str = "hook after_ready";
@@ -162,6 +163,7 @@ pub(crate) fn service(now: Moment, service: &ServiceStatus) -> Value {
         "metrics": measured.unwrap_or_default(),
         "haproxy": service.traffic.as_ref().map(traffic),
         "sleep": service.sleep.as_ref().map(|status| sleep(now, status)),
+        "forecast": forecast_json::shown(service),
     });
     merge(&mut out, counts(service.decision.counts));
     merge(&mut out, effective(&service.decision.effective));
@@ -229,6 +231,7 @@ pub(crate) fn explanation(status: &Status, service: &ServiceStatus) -> Option<Va
         "pause": service.pause.as_ref().map(|pause| pause_shown(now, pause)),
         "rollout": service.rollout.as_ref().map(rollout),
         "suspect": service.suspect,
+        "forecast": forecast_json::shown(service),
     });
     merge(&mut out, effective(&now_decided.effective));
     Some(out)

@@ -37,7 +37,9 @@ fn main() {
     assert!(made.success(), "{made}");
     let sets = [("default", PathBuf::from(EXAMPLES)), (OTHER_SEED, other.clone())];
 
-    println!("the highest load of the next ten minutes, from the third week on, one forecast a minute");
+    println!(
+        "the highest load of the next ten minutes, from the third week on, one forecast a minute"
+    );
     println!("trace       seed     error, mean  median  minutes up to the 90th percentile");
     for (seed, folder) in &sets {
         for name in TRACES {

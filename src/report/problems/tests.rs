@@ -66,6 +66,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
         service: Arc::new(Service::gone(ServiceName::new("web").unwrap())),
         last_failure: None,
         traffic: None,
+        raise: None,
         sleep: None,
     }
 }

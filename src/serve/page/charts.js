@@ -1,4 +1,4 @@
-// Histories and schedules as drawings. A point is { at, load, ready, desired }.
+// Histories and schedules as drawings. A point is { at, load, ready, desired, forecast }.
 
 // The fullest point of each slice, so that a short peak is not lost.
 function thinned(points, most) {
@@ -17,7 +17,7 @@ function thinned(points, most) {
 function scales(points, size) {
   const from = points[0].at;
   const length = Math.max(1, points[points.length - 1].at - from);
-  const most = Math.max(1.3, ...points.map((p) => p.load || 0));
+  const most = Math.max(1.3, ...points.map((p) => Math.max(p.load || 0, p.forecast || 0)));
   const highest = Math.max(1, ...points.map((p) => Math.max(p.ready, p.desired)));
   return {
     from, length, most, highest,
@@ -45,6 +45,16 @@ function loadPaths(points, { x, y }, top) {
   return { line, area };
 }
 
+// What was forecast for each time, one line where it is known.
+function forecastPath(points, { x, y }) {
+  let line = "", known = false;
+  points.forEach((p) => {
+    if (p.forecast !== null) line += (known ? "L" : "M") + x(p.at) + " " + y(p.forecast);
+    known = p.forecast !== null;
+  });
+  return line;
+}
+
 function stepPaths(points, { x, step }, height) {
   let ready = "", desired = "";
   points.forEach((p, i) => {
@@ -68,11 +78,13 @@ const percent = (load) => Math.round(load * 100) + " %";
 function drawing(points, size, marks, pointed) {
   const { line, area } = loadPaths(points, marks, size.top);
   const { ready, desired } = stepPaths(points, marks, size.height);
+  const forecast = forecastPath(points, marks);
   const box = "0 0 " + size.width + " " + size.height;
   const at = { viewBox: box, preserveAspectRatio: "none", role: "img", "aria-label": describe(points) };
   return el("svg", { class: "history", ...at },
     el("path", { class: "under", d: area }),
     el("path", { class: "load", d: line }),
+    forecast && el("path", { class: "forecast", d: forecast }),
     line && el("path", { class: "target", d: "M0 " + marks.y(1) + "H" + size.width }),
     el("path", { class: "serving", d: ready }),
     el("path", { class: "desired", d: desired }),
@@ -99,7 +111,8 @@ function chart(all, now, fraction) {
   const pointed = fraction === null ? null : nearest(points, marks.from + fraction * marks.length);
   const shown = pointed || points[points.length - 1];
   const load = shown.load === null ? "load not known" : "load " + percent(shown.load) + " of target";
-  const words = (pointed ? stamp(shown.at, now, true) : "Now") + ": " + load + ", "
+  const ahead = shown.forecast === null ? "" : ", forecast " + percent(shown.forecast);
+  const words = (pointed ? stamp(shown.at, now, true) : "Now") + ": " + load + ahead + ", "
     + shown.ready + " ready of " + shown.desired + " desired";
   const top = (at) => "top: " + ((at / size.height) * 100).toFixed(1) + "%";
   const y = (at, text) => el("span", { class: "soft", style: top(at) }, text);

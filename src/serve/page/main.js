@@ -15,7 +15,7 @@ const histories = new Map();
 const kept = new Map();
 
 const historyOf = (name) => histories.get(name) || [];
-const toPoint = ([at, load, ready, desired]) => ({ at, load, ready, desired });
+const toPoint = ([at, load, ready, desired, forecast = null]) => ({ at, load, ready, desired, forecast });
 
 // The history of the daemon, then one point for each check interval.
 function follow(service, now, interval) {
@@ -24,7 +24,7 @@ function follow(service, now, interval) {
   if (!last || last.at + interval * 0.9 <= now) {
     const metric = fullest(service);
     const load = metric && ratio(metric);
-    history.push({ at: now, load, ready: service.ready, desired: service.desired });
+    history.push({ at: now, load, ready: service.ready, desired: service.desired, forecast: null });
   }
   const fresh = history.findIndex((point) => now - HISTORY_S <= point.at);
   history.splice(0, Math.max(0, fresh));

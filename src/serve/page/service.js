@@ -100,6 +100,23 @@ function schedulePanel(pieces) {
   return strip && panel("schedule", "Coming week", legend, strip);
 }
 
+// What is forecast of each metric, or why nothing is.
+function forecastPanel(forecast) {
+  if (!forecast) return null;
+  const minutes = Math.round(forecast.horizon_s / 60);
+  const lines = forecast.metrics.map((metric) => {
+    const words = metric.why_none
+      ? "no forecast: " + metric.why_none
+      : "up to " + amount(metric.upper, metric.unit) + " in all within " + minutes + " min, for "
+        + metric.replicas + (metric.replicas === 1 ? " replica" : " replicas") + "; from "
+        + metric.weeks + (metric.weeks === 1 ? " week" : " weeks")
+        + (metric.error_ratio === null ? "" : "; off by " + percent(metric.error_ratio) + " in the last day");
+    return el("p", { "data-key": metric.name }, metric.name + ": " + words + ".");
+  });
+  const mode = { on: "It raises the number ahead of the load.", shadow: "It is shown only: no replica is started by it." };
+  return panel("forecast", "Forecast", soft(mode[forecast.mode] || ""), lines);
+}
+
 const RANGES = [["hour", "Hour"], ["day", "Day"], ["week", "Week"]];
 
 function historyPanel(name, now) {
@@ -150,6 +167,6 @@ function servicePage(status, problems, now) {
   const { stats, explain, schedule } = seen.detail || {};
   return [...title, headPanel(service, problems, now), problemPanel(own, now),
     panel("actions", "Actions", actions(service)),
-    replicasPanel(stats, now), drainsPanel(stats), historyPanel(name, now), figuresPanel(service.haproxy),
+    replicasPanel(stats, now), drainsPanel(stats), historyPanel(name, now), forecastPanel(service.forecast), figuresPanel(service.haproxy),
     explainPanel(explain, now), schedulePanel(schedule), eventsPanel(now)];
 }

@@ -17,6 +17,7 @@ const SENTENCES = {
   CrashLoop: ["Replicas keep failing; the next start waits.", "bad"],
   NoneReady: ["No replica is ready: the service does not work.", "bad"],
   Asleep: ["Asleep: no replica runs until a request comes.", ""],
+  Forecast: ["More load is forecast than there is now.", ""],
   Woken: ["Requests wait for the first replica.", ""],
   StoppedByCompose: ["Docker Compose stopped it; nothing starts until Compose starts it.", "odd"],
 };
