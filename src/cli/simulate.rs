@@ -17,6 +17,7 @@ use crate::model::time::Wall;
 use crate::model::units;
 use crate::outside::Clock;
 use crate::regular_file;
+use crate::sim::forecast_effect::ForecastEffect;
 use crate::sim::replay::{Replay, Replayed, replay};
 use crate::sim::svg;
 use crate::sim::trace::{Trace, parsed};
@@ -43,7 +44,7 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
         Err(code) => return code,
     };
     match run(asked, &config) {
-        Ok(replayed) => show(asked, &replayed),
+        Ok((text, replayed)) => show(asked, &text, &replayed),
         Err(refusal) if refusal.is_usage => {
             complain(&format!("{}; see `plimsoll help simulate`", refusal.message));
             ExitCode::from(USAGE)
@@ -55,7 +56,8 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
     }
 }
 
-fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError> {
+/// With its text for standard output.
+fn run(asked: &SimulateArgs, config: &Config) -> Result<(String, Replayed), SimulateError> {
     let usage = |message| SimulateError { message, is_usage: true };
     let service = service(asked.service.as_deref(), config)?;
     let zone = service.timetable.zone();
@@ -83,7 +85,7 @@ fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError>
             basis.others.join(", ")
         ));
     }
-    let asked = Replay {
+    let replayed = Replay {
         config,
         capacity: given.or_else(|| basis.capacity(&service)),
         service,
@@ -92,7 +94,19 @@ fn run(asked: &SimulateArgs, config: &Config) -> Result<Replayed, SimulateError>
         start,
         start_up: start_up.unwrap_or(START_UP_DEFAULT),
     };
-    Ok(replay(&asked)?)
+    if asked.forecast {
+        let effect = ForecastEffect::of(&replayed)?;
+        let text = if asked.json { effect.json() } else { Ok(effect.table()) };
+        return Ok((text.map_err(unwritten)?, effect.replayed));
+    }
+    let replayed = replay(&replayed)?;
+    let timeline = &replayed.timeline;
+    let text = if asked.json { timeline.json_lines() } else { Ok(timeline.table()) };
+    Ok((text.map_err(unwritten)?, replayed))
+}
+
+fn unwritten(err: serde_json::Error) -> String {
+    format!("cannot write: {err}")
 }
 
 /// The named one, or the only one.
@@ -127,16 +141,9 @@ fn capacity(text: &str) -> Result<Milli, String> {
     milli.ok_or_else(|| format!("--capacity: `{text}` is not a number from 0.001 to 1e12"))
 }
 
-fn show(asked: &SimulateArgs, replayed: &Replayed) -> ExitCode {
+fn show(asked: &SimulateArgs, text: &str, replayed: &Replayed) -> ExitCode {
     let timeline = &replayed.timeline;
-    let text = if asked.json { timeline.json_lines() } else { Ok(timeline.table()) };
-    let mut status = match text {
-        Ok(text) => say(&text),
-        Err(err) => {
-            complain(&format!("cannot write: {err}"));
-            ExitCode::FAILURE
-        }
-    };
+    let mut status = say(text);
     if let Some(file) = &asked.svg
         && let Err(err) = regular_file::put(file, svg::draw(timeline).as_bytes())
     {

@@ -72,7 +72,9 @@ fn parsed(line: &str) -> String {
             let load = a.load.display();
             let svg = svg.display();
             let service = a.service.unwrap_or_default();
-            format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
+            let forecast = if a.forecast { " forecast" } else { "" };
+            let times = times.join("/");
+            format!("simulate {load} {service:?} {times} {svg} json={}{forecast}", a.json)
         }
         Err(message) => format!("error: {message}"),
     }
@@ -110,6 +112,7 @@ fn words_become_commands() {
             "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
             r#"simulate a "e" b/c/d s json=true"#,
         ),
+        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),
