@@ -20,7 +20,7 @@ def hill(h, centre, width, height):
 
 
 def plateau(h, begin, end, rise, height):
-    up, down = (1 / (1 + math.exp(-(h - at) / rise)) for at in (begin, end))
+    up, down = (1 / (1 + math.exp(min(-(h - at) / rise, 700))) for at in (begin, end))
     return height * (up - down)
 
 

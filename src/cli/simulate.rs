@@ -14,7 +14,8 @@ use crate::clock::SystemClock;
 use crate::model::time::Wall;
 use crate::outside::Clock;
 use crate::regular_file;
-use crate::sim::replay::{Replay, Replayed, replay};
+use crate::sim::forecast_effect::ForecastEffect;
+use crate::sim::replay::{Replay, replay};
 use crate::sim::svg;
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
@@ -29,6 +30,9 @@ struct Answer {
 pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
     let answer = match &asked.load {
         LoadSource::Trace(file) => of_trace(asked, file),
+        LoadSource::History { span, default } if asked.forecast => {
+            what_if::forecast(asked, *span, default).map(|effect| of_effect(asked, effect))
+        }
         LoadSource::History { span, default } => {
             what_if::compared(asked, *span, default).map(|(comparison, violations)| Answer {
                 text: if asked.json { comparison.json() } else { Ok(comparison.table()) },
@@ -41,15 +45,6 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
 }
 
 fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<Answer, SimulateError> {
-    let Replayed { timeline, violations } = run(asked, file)?;
-    Ok(Answer {
-        text: if asked.json { timeline.json_lines() } else { Ok(timeline.table()) },
-        picture: asked.svg.as_ref().map(|_| svg::draw(&timeline)),
-        violations,
-    })
-}
-
-fn run(asked: &SimulateArgs, file: &Path) -> Result<Replayed, SimulateError> {
     let config = effective::config(&asked.config)?;
     let service = service(asked.service.as_deref(), &config)?;
     let zone = service.timetable.zone();
@@ -61,7 +56,7 @@ fn run(asked: &SimulateArgs, file: &Path) -> Result<Replayed, SimulateError> {
     let trace = Trace::read(file)?;
     let (basis, note) = basis(&service, LoadMetric::first(&service));
     note.iter().for_each(|note| complain(note));
-    let replayed = replay(&Replay {
+    let of_file = Replay {
         config: &config,
         capacity: options.capacity(&basis, &service),
         service,
@@ -69,8 +64,25 @@ fn run(asked: &SimulateArgs, file: &Path) -> Result<Replayed, SimulateError> {
         trace: &trace,
         start,
         start_up: options.start_up,
-    })?;
-    Ok(replayed)
+    };
+    if asked.forecast {
+        return Ok(of_effect(asked, ForecastEffect::of(&of_file, &[])?));
+    }
+    let replayed = replay(&of_file)?;
+    let timeline = &replayed.timeline;
+    Ok(Answer {
+        text: if asked.json { timeline.json_lines() } else { Ok(timeline.table()) },
+        picture: asked.svg.as_ref().map(|_| svg::draw(timeline)),
+        violations: replayed.violations,
+    })
+}
+
+fn of_effect(asked: &SimulateArgs, effect: ForecastEffect) -> Answer {
+    Answer {
+        text: if asked.json { effect.json() } else { Ok(effect.table()) },
+        picture: asked.svg.as_ref().map(|_| svg::draw(&effect.replayed.timeline)),
+        violations: effect.replayed.violations,
+    }
 }
 
 fn show(asked: &SimulateArgs, answer: &Answer) -> ExitCode {

@@ -22,6 +22,7 @@ use crate::model::units;
 use crate::outside::Clock;
 use crate::serve::client as api;
 use crate::sim::comparison::{Comparison, RecordedRun, SimulatedRun};
+use crate::sim::forecast_effect::ForecastEffect;
 use crate::sim::recorded_load::{LoadLimits, RecordedLoad, with_loads};
 use crate::sim::replay::{Replay, replay};
 use crate::sim::trace::Trace;
@@ -82,6 +83,28 @@ pub(crate) fn compared(
     let recorded =
         RecordedRun::new(&rows, &metric, &load, &first.timeline, &today.service.timetable);
     Ok((Comparison { load, asked: span, recorded, first, others }, violations))
+}
+
+/// The config that was asked for, without and with the forecast.
+pub(crate) fn forecast(
+    asked: &SimulateArgs,
+    span: Duration,
+    default: &ConfigFile,
+) -> Result<ForecastEffect, SimulateError> {
+    let options = ReplicaOptions::of(asked)?;
+    let (today, other) = candidates(asked, default)?;
+    let rows = rows(&today, span)?;
+    let one = other.as_ref().unwrap_or(&today);
+    one.notes().iter().for_each(|note| complain(note));
+    let limits = LoadLimits {
+        timetable: &today.service.timetable,
+        capacity: options.capacity(&today.basis, &today.service),
+    };
+    let load = RecordedLoad::new(&rows, &one.basis, limits)
+        .map_err(|why| format!("{}: {why}", one.service.name))?;
+    let trace = trace(&rows, &load, limits, &today, one)?;
+    let replay = of_load(one, &trace, &load, &options);
+    Ok(ForecastEffect::of(&replay, &load.gaps)?)
 }
 
 /// Today's, and the one that was asked for if it is another.
@@ -233,14 +256,13 @@ fn share(now: Option<u64>, then: Option<u64>) -> Option<f64> {
     }
 }
 
-fn simulated(
-    one: &Candidate,
-    trace: &Trace,
+fn of_load<'a>(
+    one: &'a Candidate,
+    trace: &'a Trace,
     load: &RecordedLoad,
     options: &ReplicaOptions,
-    violations: &mut Vec<String>,
-) -> Result<SimulatedRun, String> {
-    let replayed = replay(&Replay {
+) -> Replay<'a> {
+    Replay {
         config: &one.config,
         service: one.service.clone(),
         basis: &one.basis,
@@ -248,7 +270,17 @@ fn simulated(
         start: load.start,
         start_up: options.start_up,
         capacity: options.capacity(&one.basis, &one.service),
-    })?;
+    }
+}
+
+fn simulated(
+    one: &Candidate,
+    trace: &Trace,
+    load: &RecordedLoad,
+    options: &ReplicaOptions,
+    violations: &mut Vec<String>,
+) -> Result<SimulatedRun, String> {
+    let replayed = replay(&of_load(one, trace, load, options))?;
     violations.extend(replayed.violations);
     let mut timeline = replayed.timeline;
     timeline.gaps.clone_from(&load.gaps);
@@ -272,6 +304,7 @@ mod tests {
     use crate::model::metric::Milli;
     use crate::model::time::Wall;
     use crate::sim::comparison::RecordedRun;
+    use crate::sim::forecast_effect::ForecastEffect;
     use crate::sim::recorded_load::{LoadLimits, RecordedLoad};
     use crate::sim::replay::{Replay, replay};
     use crate::sim::timeline::{Point, Timeline};

@@ -9,6 +9,7 @@ mod variation;
 pub(crate) mod comparison;
 pub(crate) mod workload;
 mod executor;
+pub(crate) mod forecast_effect;
 mod adapters;
 #[cfg(test)]
 mod replacement;

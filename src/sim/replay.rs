@@ -24,6 +24,7 @@ const LOOKS_MAX: u128 = 3_000_000;
 const UNIT_SHOWN: usize = 40;
 
 /// A trace and the service that it is replayed on.
+#[derive(Clone)]
 pub(crate) struct Replay<'a> {
     pub(crate) config: &'a Config,
     pub(crate) service: Arc<Service>,

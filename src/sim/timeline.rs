@@ -134,6 +134,16 @@ impl Timeline {
         self.zone.local(Wall(s))
     }
 
+    /// What there is from `from` on, with times as they are.
+    pub(crate) fn after(&self, from: Duration) -> Timeline {
+        let first = self.points.partition_point(|p| p.at <= from).saturating_sub(1);
+        let mut points = self.points[first.min(self.points.len())..].to_vec();
+        if let Some(point) = points.first_mut() {
+            point.at = point.at.max(from);
+        }
+        Timeline { points, ..self.clone() }
+    }
+
     /// Each point, with how long it holds and counts, and whether a gap takes a part of that.
     fn held(&self) -> impl Iterator<Item = (&Point, Duration, bool)> {
         let ends = self.points.iter().skip(1).map(|p| p.at).chain([self.end]);

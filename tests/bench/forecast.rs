@@ -13,6 +13,7 @@ mod forecast;
 #[path = "../../src/model/mod.rs"]
 mod model;
 
+use std::fmt::Write;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,9 +53,19 @@ fn main() {
         }
     }
     cost();
+    println!("\nthe daemon, simulated without and with the forecast; minutes above target");
+    println!(
+        "trace                      seed     replica-hours        minutes above target   \
+         unmet load, %  fewer"
+    );
     for (seed, folder) in &sets {
-        TRACES.iter().for_each(|name| simulated(name, seed, folder));
+        for name in TRACES {
+            let file = other.join(format!("of-{seed}-{name}"));
+            fs::copy(folder.join(name), &file).unwrap();
+            simulated(name, seed, &file, "UTC");
+        }
     }
+    cases(&other);
     fs::remove_dir_all(&other).unwrap();
 }
 
@@ -87,17 +98,65 @@ fn bytes(input: &ForecastInput) -> usize {
     minutes * size_of::<Option<Milli>>() + input.weeks.len() * size_of::<WeekSlice>()
 }
 
-/// As `plimsoll simulate` tells it.
-fn simulated(name: &str, seed: &str, folder: &Path) {
+/// The whole daemon in simulated time, from the third week on.
+fn simulated(name: &str, seed: &str, file: &Path, zone: &str) {
     let program =
         env::var("PLIMSOLL_BENCH_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_plimsoll").into());
+    let text = fs::read_to_string(Path::new(EXAMPLES).join("forecast.json")).unwrap();
+    let config = file.with_extension("json");
+    // It changes nothing but the zone.
+    let always = format!(
+        r#""schedules": [{{ "name": "always", "days": ["mon", "tue", "wed", "thu", "fri", "sat",
+            "sun"], "start": "00:00", "end": "23:59", "timezone": "{zone}", "min_replicas": 1,
+            "max_replicas": 40 }}], "max_replicas": 40"#
+    );
+    fs::write(&config, text.replace(r#""max_replicas": 20"#, &always)).unwrap();
     let mut command = Command::new(&program);
-    command.args(["simulate", "--config", "contrib/examples/forecast.json", "--forecast"]);
-    command.args(["--start", "2026-03-02", "--start-up", "30s", "--load"]).arg(folder.join(name));
-    let start = Instant::now();
+    command.args(["simulate", "--forecast", "--json", "--start", "2026-03-02"]);
+    command.args(["--start-up", "30s", "--load"]).arg(file).arg("--config").arg(&config);
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    println!("\n{name}, seed {seed}, in {:.1} s", start.elapsed().as_secs_f64());
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |run: &str, figure: &str| figures[run][figure].as_f64().unwrap();
+    let (hours, hours_with) = (of("without", "replica_hours"), of("with", "replica_hours"));
+    let (above, above_with) = (of("without", "above_s"), of("with", "above_s"));
+    println!(
+        "{name:<26} {seed:<7} {hours:>5.0} {hours_with:>5.0} {:>+5.1} % {:>6.0} {:>5.0} {:>+6.0} % \
+         {:>7.3} {:>6.3} {:>6}",
+        100.0 * (hours_with / hours - 1.0),
+        above / 60.0,
+        above_with / 60.0,
+        100.0 * (above_with / above - 1.0),
+        100.0 * of("without", "unmet"),
+        100.0 * of("with", "unmet"),
+        figures["fewer_replicas_at"],
+    );
+}
+
+/// What goes wrong: each is the weekly trace with one thing changed.
+fn cases(folder: &Path) {
+    let text = fs::read_to_string(Path::new(EXAMPLES).join("weekly.csv")).unwrap();
+    let rows: Vec<f64> = text.lines().filter_map(|l| l.split_once(',')?.1.parse().ok()).collect();
+    let day = 288;
+    let at = |row: usize| rows[row.min(rows.len() - 1)];
+    let cases: [(&str, &dyn Fn(usize) -> f64); 4] = [
+        // Tuesday of the second week, 9:00, and so in two of the weeks that are looked back on.
+        ("two hours of outage", &|row| {
+            if (8 * day + 108..8 * day + 132).contains(&row) { 0.0 } else { at(row) }
+        }),
+        ("twice as much", &|row| if row < 16 * day { at(row) } else { 2.0 * at(row) }),
+        // Sunday of the fourth week, 2:00 in Berlin: from then on people come an hour earlier.
+        ("clock change", &|row| if row < 27 * day + 24 { at(row) } else { at(row + 12) }),
+        ("a rush in the second week", &|row| at(row) * if row / day == 9 { 2.0 } else { 1.0 }),
+    ];
+    for (name, load) in cases {
+        let mut text = String::from("time_s,value\n");
+        for row in 0..rows.len() {
+            writeln!(text, "{},{:.1}", 300 * row, load(row)).unwrap();
+        }
+        let file = folder.join("case.csv");
+        fs::write(&file, text).unwrap();
+        simulated(name, "default", &file, "Europe/Berlin");
+    }
 }

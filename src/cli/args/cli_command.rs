@@ -138,6 +138,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) start: Option<String>,
     pub(crate) start_up: Option<String>,
     pub(crate) capacity: Option<String>,
+    pub(crate) forecast: bool,
     pub(crate) json: bool,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) config: ConfigFile,

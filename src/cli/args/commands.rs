@@ -2,9 +2,9 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, HISTORY, JSON, LABELS, LIVE, LOAD,
-    ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST,
-    UNTIL, VERBOSE, WATCH,
+    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FORECAST, FROM, HISTORY, JSON, LABELS,
+    LIVE, LOAD, ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP,
+    SVG, TEST, UNTIL, VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -187,7 +187,7 @@ const SIMULATE: CommandSpec = CommandSpec {
     name: "simulate",
     summary: "replay a load trace, or the recorded load, without Docker",
     operands: &[],
-    options: &[LOAD, HISTORY, SERVICE, START, START_UP, CAPACITY, JSON, SVG, CONFIG],
+    options: &[LOAD, HISTORY, SERVICE, START, START_UP, CAPACITY, FORECAST, JSON, SVG, CONFIG],
     help: include_str!("../help/simulate.txt"),
     read: readers::simulate,
 };

@@ -46,6 +46,7 @@ pub(crate) const DRY_RUN: OptionSpec = flag("dry-run");
 pub(crate) const FOLLOW: OptionSpec = flag("follow");
 pub(crate) const FOR: OptionSpec = text("for");
 pub(crate) const FROM: OptionSpec = text("from");
+pub(crate) const FORECAST: OptionSpec = flag("forecast");
 pub(crate) const HISTORY: OptionSpec = text("history");
 pub(crate) const JSON: OptionSpec = flag("json");
 pub(crate) const LABELS: OptionSpec = flag("labels");

@@ -195,6 +195,7 @@ pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
     let start = args.text(options::START);
     let start_up = args.text(options::START_UP);
     let capacity = args.text(options::CAPACITY);
+    let forecast = args.has(options::FORECAST);
     let json = args.has(options::JSON);
     let svg = args.path(options::SVG);
     let config = args.config();
@@ -213,6 +214,15 @@ pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
             return Err(message.to_owned());
         }
     };
-    let asked = SimulateArgs { load, service, start, start_up, capacity, json, svg, config };
-    Ok(CliCommand::Simulate(asked))
+    Ok(CliCommand::Simulate(SimulateArgs {
+        load,
+        service,
+        start,
+        start_up,
+        capacity,
+        forecast,
+        json,
+        svg,
+        config,
+    }))
 }

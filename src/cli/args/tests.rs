@@ -78,7 +78,9 @@ fn parsed(line: &str) -> String {
             };
             let svg = svg.display();
             let service = a.service.unwrap_or_default();
-            format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
+            let forecast = if a.forecast { " forecast" } else { "" };
+            let times = times.join("/");
+            format!("simulate {load} {service:?} {times} {svg} json={}{forecast}", a.json)
         }
         Err(message) => format!("error: {message}"),
     }
@@ -128,6 +130,7 @@ fn words_become_commands() {
             "simulate --history 366d --config c",
             r#"simulate 31622400s c /etc/plimsoll/config.json "" //  json=false"#,
         ),
+        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),
