@@ -24,6 +24,9 @@ pub(crate) struct MinuteRow {
     pub(crate) loads: Vec<MinuteLoad>,
 }
 
+/// Characters that are kept of a metric's name, which may be a long query.
+pub(crate) const METRIC_NAME_CHARS_MAX: usize = 200;
+
 /// The load by one metric, in its unit, summed over the ready replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MinuteLoad {
@@ -33,6 +36,13 @@ pub(crate) struct MinuteLoad {
     /// `None`: no evaluation had a value.
     pub(crate) average: Option<Milli>,
     pub(crate) highest: Option<Milli>,
+}
+
+impl MinuteLoad {
+    /// Whether it is by the metric of this name, of which the history keeps the beginning.
+    pub(crate) fn is_of(&self, metric: &str) -> bool {
+        metric.chars().take(METRIC_NAME_CHARS_MAX).eq(self.metric.chars())
+    }
 }
 
 impl MinuteRow {

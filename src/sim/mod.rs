@@ -22,6 +22,7 @@ mod sleeping;
 mod user_actions;
 #[cfg(test)]
 mod random;
+pub(crate) mod recorded_load;
 pub(crate) mod replay;
 mod invariants;
 mod run;

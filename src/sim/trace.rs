@@ -79,6 +79,11 @@ impl Trace {
         }
     }
 
+    /// Of times that rise, the first at zero. `None`: fewer than two.
+    pub(crate) fn of_rows(rows: Vec<(Duration, f64)>) -> Option<Trace> {
+        (2 <= rows.len()).then_some(Trace { rows })
+    }
+
     /// From the first row to the last.
     pub(crate) fn span(&self) -> Duration {
         self.rows.last().map(|(time, _)| *time).unwrap_or_default()

@@ -120,6 +120,12 @@ impl LoadMetric {
         LoadMetric { unit: unit(&source), source, target: WHOLE, others }
     }
 
+    /// Whether more replicas have less of it each, so that a total can be replayed with another
+    /// number of them.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.source != Source::Haproxy(Field::ResponseTimeMs)
+    }
+
     /// Capacity of a replica unless given: the limit of its container.
     pub(crate) fn capacity(&self, service: &Service) -> Option<Milli> {
         let container = &service.container;

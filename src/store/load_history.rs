@@ -20,15 +20,13 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use serde_json::Value;
 
-use crate::model::load_history::{MinuteLoad, MinuteRow};
+use crate::model::load_history::{METRIC_NAME_CHARS_MAX, MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
 use crate::model::time::{DAY, Wall};
 use crate::regular_file::{self, folder};
 
 /// Bytes of a file that is read: a day's rows of twenty metrics take less.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Characters of a metric's name, which may be a long query.
-const NAME_CHARS_MAX: usize = 200;
 const EXTENSION: &str = ".csv";
 const DATE: &str = "%Y-%m-%d";
 
@@ -129,7 +127,7 @@ fn day_of(name: &str) -> Option<i64> {
 
 fn header(row: &MinuteRow) -> String {
     let metric = |load: &MinuteLoad| {
-        let name: String = load.metric.chars().take(NAME_CHARS_MAX).collect();
+        let name: String = load.metric.chars().take(METRIC_NAME_CHARS_MAX).collect();
         Value::from(vec![Value::from(name), Value::from(load.target.0 as f64 / 1000.0)])
     };
     format!("# {}", Value::from(row.loads.iter().map(metric).collect::<Vec<_>>()))
