@@ -10,6 +10,7 @@ mod observe;
 mod decide;
 mod act;
 mod sim;
+mod advise;
 mod report;
 mod serve;
 mod docker;

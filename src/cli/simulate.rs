@@ -22,7 +22,7 @@ use crate::sim::svg;
 use crate::sim::trace::{Trace, parsed};
 use crate::sim::workload::LoadMetric;
 
-const START_UP_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
 
 /// `is_usage` is wrong usage, which has an exit status of its own.
@@ -115,7 +115,7 @@ fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> 
     })
 }
 
-fn start_up(text: &str) -> Result<Duration, String> {
+pub(super) fn start_up(text: &str) -> Result<Duration, String> {
     units::span(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
         format!("--start-up: `{text}` is not a duration of at most 1h; write 500ms or 20s")
     })
