@@ -68,6 +68,7 @@ bench: setup image ## measure: cost of a tick, a decision, an answer and a simul
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench forecast
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench advise
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench beside

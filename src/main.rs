@@ -11,6 +11,7 @@ mod forecast;
 mod decide;
 mod act;
 mod sim;
+mod advise;
 mod report;
 mod serve;
 mod docker;

@@ -1,5 +1,6 @@
 //! Commands. Answers go to stdout, complaints to stderr.
 
+mod advise;
 mod args;
 mod client;
 mod changes;
@@ -50,6 +51,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(message) => wrong_usage(&message),
         },
         Ok(CliCommand::Version) => say(concat!("plimsoll ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(CliCommand::Advise(asked)) => advise::advise(&asked),
         Ok(CliCommand::Check(asked)) => check::check(&asked),
         Ok(CliCommand::Completions(shell)) => completions::completions(shell),
         Ok(CliCommand::Doctor { config, json }) => doctor::doctor(&config, json),

@@ -13,7 +13,7 @@ use crate::model::units;
 use crate::sim::trace::parsed;
 use crate::sim::workload::LoadMetric;
 
-const START_UP_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
 
 /// Why nothing is simulated.
@@ -109,7 +109,7 @@ pub(crate) fn basis(service: &Service, metric: Option<LoadMetric>) -> (LoadMetri
     (basis, note)
 }
 
-fn start_up(text: &str) -> Result<Duration, String> {
+pub(crate) fn start_up(text: &str) -> Result<Duration, String> {
     units::span(text).filter(|span| *span <= START_UP_MAX).ok_or_else(|| {
         format!("--start-up: `{text}` is not a duration of at most 1h; write 500ms or 20s")
     })

@@ -95,7 +95,7 @@ pub(crate) fn forecast(
     let (today, other) = candidates(asked, default)?;
     let rows = rows(&today, span)?;
     let one = other.as_ref().unwrap_or(&today);
-    one.notes().iter().for_each(|note| complain(note));
+    one.notes().for_each(|note| complain(&note));
     let limits = LoadLimits {
         timetable: &today.service.timetable,
         capacity: options.capacity(&today.basis, &today.service),
@@ -304,7 +304,6 @@ mod tests {
     use crate::model::metric::Milli;
     use crate::model::time::Wall;
     use crate::sim::comparison::RecordedRun;
-    use crate::sim::forecast_effect::ForecastEffect;
     use crate::sim::recorded_load::{LoadLimits, RecordedLoad};
     use crate::sim::replay::{Replay, replay};
     use crate::sim::timeline::{Point, Timeline};
@@ -336,6 +335,7 @@ mod tests {
                 host_cpu: None,
                 host_memory: None,
                 loads: vec![MinuteLoad {
+                    forecast: None,
                     metric: metric.to_owned(),
                     target,
                     average: Some(milli(sum / points.len() as f64)),

@@ -96,6 +96,16 @@ pub(crate) fn plan_service(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan
     plan.finish(requeue_after)
 }
 
+/// The number alone, by the stages that give it: no health, drains, rollout or memory of the host.
+/// For a search that tries many settings on the same load.
+pub(crate) fn plan_number(snapshot: &Snapshot, memory: &ServiceMemory) -> (Plan, ServiceMemory) {
+    let mut plan = PlanBuilder::new(snapshot, memory);
+    ReplicaCalculation::run(&mut plan);
+    sleep::adjust(&mut plan);
+    plan.commit_number();
+    plan.finish(None)
+}
+
 /// Why the service cannot be observed now.
 fn unavailable(engine: EngineSeen) -> Option<Rule> {
     match engine {

@@ -6,9 +6,10 @@
 //! hour by a change of the clocks.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
-use chrono::{Datelike, Days, NaiveDate, NaiveTime, TimeDelta};
+use chrono::{Datelike, Days, NaiveDate, NaiveTime, TimeDelta, Weekday};
 
 use crate::model::bounds::Bounds;
 use crate::model::time::Wall;
@@ -24,6 +25,13 @@ impl TimeOfDay {
     }
 }
 
+/// `HH:MM`, as the config has it.
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
 /// A set of weekdays; bit 0 is Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Weekdays(u8);
@@ -31,12 +39,12 @@ pub(crate) struct Weekdays(u8);
 impl Weekdays {
     pub(crate) const ALL: Weekdays = Weekdays(0b111_1111);
 
-    pub(crate) fn of(days: impl IntoIterator<Item = chrono::Weekday>) -> Weekdays {
+    pub(crate) fn of(days: impl IntoIterator<Item = Weekday>) -> Weekdays {
         Weekdays(days.into_iter().fold(0, |bits, day| bits | 1 << day.num_days_from_monday()))
     }
 
-    fn has(self, day: NaiveDate) -> bool {
-        self.0 & 1 << day.weekday().num_days_from_monday() != 0
+    pub(crate) fn has(self, day: Weekday) -> bool {
+        self.0 & 1 << day.num_days_from_monday() != 0
     }
 }
 
@@ -54,7 +62,7 @@ pub(crate) struct Window {
 impl Window {
     /// From the first instant to the one after the last; `None` where it does not start.
     pub(crate) fn span(&self, day: NaiveDate) -> Option<(Wall, Wall)> {
-        if !self.days.has(day) || self.holidays.contains(&day) {
+        if !self.days.has(day.weekday()) || self.holidays.contains(&day) {
             return None;
         }
         let nights = if self.end <= self.start { 1 } else { 0 };

@@ -406,7 +406,13 @@ mod tests {
                 queue: 0,
                 host_cpu: None,
                 host_memory: None,
-                loads: vec![MinuteLoad { metric, target, average, highest: average }],
+                loads: vec![MinuteLoad {
+                    metric,
+                    target,
+                    average,
+                    highest: average,
+                    forecast: None,
+                }],
             }
         };
         text.split(',').map(row).collect()

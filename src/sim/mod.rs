@@ -23,7 +23,7 @@ mod sleeping;
 #[cfg(test)]
 mod user_actions;
 #[cfg(test)]
-mod random;
+pub(crate) mod random;
 pub(crate) mod recorded_load;
 pub(crate) mod replay;
 mod invariants;

@@ -278,6 +278,7 @@ mod tests {
             host_cpu: None,
             host_memory: None,
             loads: vec![MinuteLoad {
+                forecast: None,
                 metric: metric.to_owned(),
                 target: Milli(70_000),
                 average: load(average),

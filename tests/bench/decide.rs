@@ -23,6 +23,7 @@ use crate::model::bounds::Bounds;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
+use crate::model::preemption::PreemptionLimits;
 use crate::model::replica::{
     AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerCheck, ServerSeen,
 };
@@ -85,6 +86,8 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         wall: Wall(1_800_000_000),
         due: true,
         forecast: None,
+        processor: None,
+        preemption: PreemptionLimits::default(),
         readings: service.metrics.iter().map(|_| Reading::Replicas).collect(),
         service,
         replicas,

@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "outside", "regular_file"]),
     ("controller", CONTROLLER),
     ("sim", &["model", "outside", "config", "observe", "act", "controller"]),
+    ("advise", &["model", "decide", "sim"]),
     ("preflight", PREFLIGHT),
     ("daemon", DAEMON),
     ("cli", CLI),
@@ -77,8 +78,19 @@ const DAEMON: &[&str] = &[
     "regular_file",
 ];
 
-const CLI: &[&str] =
-    &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "regular_file"];
+const CLI: &[&str] = &[
+    "model",
+    "outside",
+    "config",
+    "clock",
+    "serve",
+    "store",
+    "preflight",
+    "daemon",
+    "sim",
+    "advise",
+    "regular_file",
+];
 
 const PURE: &[&str] = &["model", "forecast", "decide", "controller"];
 

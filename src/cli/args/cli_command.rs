@@ -9,6 +9,7 @@ use crate::config::ConfigFile;
 use crate::daemon::Options;
 
 pub(crate) enum CliCommand {
+    Advise(AdviseArgs),
     Help(Topic),
     Version,
     Check(CheckArgs),
@@ -97,6 +98,18 @@ pub(crate) struct RoutesArgs {
 pub(crate) enum SinceArg {
     Ago(Duration),
     At(DateTime<Utc>),
+}
+
+pub(crate) struct AdviseArgs {
+    pub(crate) service: String,
+    pub(crate) since: SinceArg,
+    /// As it was given.
+    pub(crate) since_text: String,
+    /// Percent of the time.
+    pub(crate) slo: Option<String>,
+    pub(crate) start_up: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) config: ConfigFile,
 }
 
 pub(crate) struct CheckArgs {

@@ -3,8 +3,8 @@
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
     ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FORECAST, FROM, HISTORY, JSON, LABELS,
-    LIVE, LOAD, ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP,
-    SVG, TEST, UNTIL, VERBOSE, WATCH,
+    LIVE, LOAD, ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SLO, SOCKET, START,
+    START_UP, SVG, TEST, UNTIL, VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -20,6 +20,15 @@ pub(crate) struct CommandSpec {
     pub(crate) help: &'static str,
     pub(crate) read: fn(RawArgs) -> Result<CliCommand, String>,
 }
+
+const ADVISE: CommandSpec = CommandSpec {
+    name: "advise",
+    summary: "propose settings from the recorded load",
+    operands: &[Operand::Service],
+    options: &[SINCE, SLO, START_UP, JSON, CONFIG],
+    help: include_str!("../help/advise.txt"),
+    read: readers::advise,
+};
 
 const CHECK: CommandSpec = CommandSpec {
     name: "check",
@@ -202,7 +211,8 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 20] = [
+pub(crate) const COMMANDS: [&CommandSpec; 21] = [
+    &ADVISE,
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,

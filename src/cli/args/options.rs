@@ -57,6 +57,7 @@ pub(crate) const OUTPUT: OptionSpec = file("output");
 pub(crate) const REASON: OptionSpec = text("reason");
 pub(crate) const SERVICE: OptionSpec = OptionSpec { name: "service", takes: Takes::Service };
 pub(crate) const SINCE: OptionSpec = text("since");
+pub(crate) const SLO: OptionSpec = text("slo");
 pub(crate) const SOCKET: OptionSpec = file("socket");
 pub(crate) const START: OptionSpec = text("start");
 pub(crate) const START_UP: OptionSpec = text("start-up");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, LoadSource, RoutesArgs, ScaleArgs,
-    ScheduleArgs, Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
+    AdviseArgs, CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, LoadSource, RoutesArgs,
+    ScaleArgs, ScheduleArgs, Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
@@ -23,6 +23,20 @@ pub(crate) fn help(mut args: RawArgs) -> Result<CliCommand, String> {
 
 fn service(args: &mut RawArgs, command: &str) -> Result<String, String> {
     args.operand().ok_or_else(|| format!("{command}: which service?"))
+}
+
+/// Of history, unless told otherwise.
+const ADVISE_SINCE: &str = "14d";
+
+pub(crate) fn advise(mut args: RawArgs) -> Result<CliCommand, String> {
+    let service = service(&mut args, "advise")?;
+    let since_text = args.text(options::SINCE).unwrap_or_else(|| ADVISE_SINCE.to_owned());
+    let since = since(&since_text)?;
+    let slo = args.text(options::SLO);
+    let start_up = args.text(options::START_UP);
+    let json = args.has(options::JSON);
+    let config = args.config();
+    Ok(CliCommand::Advise(AdviseArgs { service, since, since_text, slo, start_up, json, config }))
 }
 
 pub(crate) fn check(mut args: RawArgs) -> Result<CliCommand, String> {

@@ -22,6 +22,10 @@ fn parsed(line: &str) -> String {
             format!("check {} json={} live={}", file.display(), a.json, a.live)
         }
         Ok(CliCommand::Reload { to }) => format!("reload {}", addr(&to)),
+        Ok(CliCommand::Advise(a)) => {
+            let given = [a.slo, a.start_up].map(Option::unwrap_or_default).join("/");
+            format!("advise {} {:?} {} {given} json={}", a.service, a.since, a.since_text, a.json)
+        }
         Ok(CliCommand::Completions(shell)) => format!("completions {shell:?}"),
         Ok(CliCommand::Doctor { config, json }) => {
             format!("doctor {} {json}", config.path.display())
@@ -104,6 +108,11 @@ fn words_become_commands() {
         ("run --help", "help run"),
         ("check -h", "help short check"),
         ("--version", "version"),
+        ("advise web", "advise web Ago(1209600s) 14d / json=false"),
+        (
+            "advise web --since 28d --slo=99 --start-up 20s --json",
+            "advise web Ago(2419200s) 28d 99/20s json=true",
+        ),
         ("check --config a.json", "check a.json json=false live=false"),
         ("check --live --config=a.json --json", "check a.json json=true live=true"),
         ("run --config a --once --dry-run", "run a once=true dry=true"),
@@ -186,6 +195,9 @@ fn wrong_words_are_errors() {
         ("explan", "unknown command `explan`; did you mean `explain`?"),
         ("statsu web", "unknown command `statsu`; did you mean `status`?"),
         ("--frobnicate", "--frobnicate"),
+        ("advise", "which service?"),
+        ("advise web --since yesterday", "`--since yesterday` is not a time"),
+        ("advise web --load a", "--load"),
         ("check --once", "--once"),
         ("check --config", "--config"),
         ("run extra", "extra"),

@@ -218,6 +218,7 @@ impl Crowd {
             service: Arc::new(member.service.clone()),
             replicas: member.units.iter().map(replica).collect(),
             readings: Vec::new(),
+            forecast: None,
             starting: Vec::new(),
             failed_starts: member.failed,
             free_memory: Some(self.free() << 20),

@@ -1,0 +1,129 @@
+//! `plimsoll advise` on files that a daemon left: what it proposes, that it changes nothing, and how
+//! it refuses.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use crate::daemon::{Dir, plimsoll};
+
+const DAY: i64 = 24 * 3600;
+
+#[allow(clippy::disallowed_methods, reason = "the command goes by the host's time")]
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// A config, and files of the last days in its `state_dir` with a load that never changes.
+fn written(dir: &Dir, days: i64, load: u32) -> String {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let now = now();
+    for minute in (now - days * DAY) / 60..now / 60 {
+        let day = DateTime::from_timestamp(60 * minute, 0).unwrap().format("%Y-%m-%d");
+        let file = files.entry(format!("web-{day}.csv"));
+        let text = file.or_insert_with(|| "# [[\"cpu\",60.0]]\n".to_owned());
+        *text += &format!("{},5,5,100,0,0,20,30,{load},{load}\n", minute % 1440);
+    }
+    fs::create_dir_all(dir.path().join("state/history")).unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join("state/history").join(name), text).unwrap();
+    }
+    let state = dir.path().join("state");
+    let config = json!({
+        "autoscaler": { "state_dir": state, "check_interval": 60 },
+        "services": {
+            "web": { "image": "a:1", "port": 80, "min_replicas": 5, "max_replicas": 8,
+                     "scale_up_threshold": 60, "scale_down_threshold": 20 },
+            "api": { "image": "a:1", "port": 81, "min_replicas": 1, "max_replicas": 2,
+                     "scale_up_threshold": 60, "scale_down_threshold": 20 },
+        }
+    });
+    dir.write("config.json", &config.to_string()).to_str().unwrap().to_owned()
+}
+
+fn advise(config: &str, more: &[&str]) -> Output {
+    plimsoll(&[&["advise", "--config", config], more].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Every file with its content.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(files(&path)),
+            false => drop(all.insert(path.display().to_string(), fs::read(&path).unwrap())),
+        }
+    }
+    all
+}
+
+#[test]
+fn what_it_proposes_passes_check_and_nothing_is_changed() {
+    let dir = Dir::new("advise");
+    let config = written(&dir, 3, 150);
+    let before = files(dir.path());
+    let out = advise(&config, &["web"]);
+    let shown = text(&out.stdout);
+    assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(0), ""), "{shown}");
+    assert!(shown.contains("40% fewer replica-hours"), "{shown}");
+    assert!(shown.contains("plimsoll simulate --history 14d --service web"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let out = advise(&config, &["web", "--json", "--since", "2d", "--slo", "100"]);
+    // Two days back from now there are two days less a few seconds.
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stdout));
+    let out = advise(&config, &["web", "--json"]);
+    let advice: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(advice["verdict"], "change");
+    assert_eq!(advice["found"]["within_percent"], 100.0);
+    assert_eq!((&advice["fixed_replicas"], &advice["is_constant"]), (&json!(3), &json!(true)));
+    assert_eq!(files(dir.path()), before);
+    // Its keys in place of the old ones are a good config.
+    let mut new: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    let keys = advice["keys"].as_object().unwrap().clone();
+    assert!(keys.contains_key("min_replicas"), "{keys:?}");
+    new["services"]["web"].as_object_mut().unwrap().extend(keys);
+    let new = dir.write("new.json", &new.to_string());
+    let out = plimsoll(&["check", "--config", new.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn what_cannot_be_advised_is_refused_with_what_is_missing() {
+    let dir = Dir::new("advise");
+    let config = written(&dir, 1, 150);
+    for (more, status, want) in [
+        (&["web"][..], 1, "covers 23h 59m, and advice needs 2d: ask again in 1d"),
+        (&["api"], 1, "no load of api is recorded since "),
+        (&["wbe"], 1, "the config has no service wbe; did you mean web?"),
+        (&["web", "--since", "1d"], 2, "`--since 1d` is not between 2d and 90d before now"),
+        (&["web", "--since", "91d"], 2, "`--since 91d` is not between"),
+        (&["web", "--since", "2999-01-01T00:00:00Z"], 2, "is not between 2d and 90d"),
+        (&["web", "--slo", "50"], 2, "`--slo 50` is no percentage above 50, at most 100"),
+        (&["web", "--slo", "100.01"], 2, "`--slo 100.01` is no percentage"),
+        (&["web", "--slo", "most"], 2, "`--slo most` is no percentage"),
+        (&["web", "--start-up", "2h"], 2, "--start-up: `2h` is not a duration of at most 1h"),
+        (&[], 2, "advise: which service?"),
+    ] {
+        let out = advise(&config, more);
+        let shown = text(&out.stderr);
+        assert_eq!((out.status.code(), text(&out.stdout).as_str()), (Some(status), ""), "{shown}");
+        assert!(shown.contains(want), "{more:?}: {shown}");
+    }
+    let none = r#"{ "autoscaler": { "state_dir": "/nowhere" }, "services": { "web": { "image": "a:1",
+        "port": 80, "max_replicas": 2, "scale_up_threshold": 60, "scale_down_threshold": 20 } } }"#;
+    let none = dir.write("none.json", none);
+    let shown = text(&advise(none.to_str().unwrap(), &["web"]).stderr);
+    assert!(shown.contains("/nowhere/history: No such file or directory"), "{shown}");
+    assert!(shown.contains("run this as root or as the daemon's account"), "{shown}");
+}
