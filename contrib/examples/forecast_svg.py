@@ -10,20 +10,24 @@ import sys
 import tempfile
 
 CONFIG, TRACE, OUT = (f"contrib/examples/{name}" for name in ("forecast.json", "weekly.csv", "forecast.svg"))
-DAY = 36  # the Tuesday of the sixth week
+DAY = 15  # the Tuesday of the third week
 FROM, TO = DAY * 86400 + 7 * 3600, DAY * 86400 + 12 * 3600
 TARGET, TOP = 70, 20
-LEFT, RIGHT, UPPER, LOWER = 46, 784, 46, 290
+LEFT, RIGHT, UPPER, LOWER = 46, 776, 46, 290
 
 
 def simulated(mode):
     with open(CONFIG, encoding="utf-8") as file, tempfile.NamedTemporaryFile("w", suffix=".json") as config:
         config.write(file.read().replace('"mode": "on"', f'"mode": "{mode}"'))
         config.flush()
-        run = [sys.argv[1], "simulate", "--config", config.name, "--load", TRACE, "--json"]
-        run += ["--start", "2026-03-02", "--start-up", "30s"]
-        lines = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()
-    points = [json.loads(line) for line in lines]
+        with open(TRACE, encoding="ascii") as trace, tempfile.NamedTemporaryFile("w", suffix=".csv") as load:
+            rows = (line for line in trace if line[0].isdigit())
+            load.writelines(row for row in rows if int(row.split(",")[0]) <= TO + 300)
+            load.flush()
+            run = [sys.argv[1], "simulate", "--config", config.name, "--load", load.name, "--json"]
+            run += ["--start", "2026-03-02", "--start-up", "30s"]
+            output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    points = [json.loads(line) for line in output.splitlines()]
     return [point for point in points if FROM <= point.get("t", 0) <= TO and "value" in point]
 
 
