@@ -207,7 +207,7 @@ mod tests {
 
     fn effect(service: &str, trace: &str) -> Result<ForecastEffect, String> {
         let text = format!(
-            r#"{{ "autoscaler": {{ "dry_run": true, "check_interval": 120 }}, "services": {{
+            r#"{{ "autoscaler": {{ "dry_run": true, "check_interval": 300 }}, "services": {{
                  "web": {{ "image": "a:1", "port": 80, "min_replicas": 1, "max_replicas": 20,
                  "health_check": {{ "start_period": "5m" }}, {service} }} }} }}"#
         );
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn a_forecast_spares_time_above_target_and_never_a_replica() {
         let band = r#""scale_up_threshold": 70, "scale_down_threshold": 30,
-            "cooldown_period": { "up": 0, "down": "4m" }"#;
+            "cooldown_period": { "up": 0, "down": "10m" }"#;
         let metric = r#""metrics": [{ "source": "cpu", "target": 60 }], "behavior": {
-            "scale_up": { "policies": [{ "type": "replicas", "value": 2, "period": "4m" }] } }"#;
+            "scale_up": { "policies": [{ "type": "replicas", "value": 2, "period": "10m" }] } }"#;
         for (service, seed) in [(band, 1), (metric, 2)] {
             let effect = effect(service, &trace(seed)).unwrap();
             assert_eq!(effect.replayed.violations, [""; 0]);

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![allow(clippy::duplicate_mod, reason = "a test build of the forecast has the backtest too")]
 #![allow(dead_code, unused_imports, reason = "tests come with what is compiled in, unused")]
 
 #[path = "../../src/forecast/backtest.rs"]
