@@ -1,5 +1,5 @@
-//! `plimsoll advise` on files that a daemon left: what it proposes, that it changes nothing, and how
-//! it refuses.
+//! `plimsoll advise` on files that a daemon left: what it proposes, that it changes nothing, and
+//! how it refuses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,7 +103,7 @@ fn what_cannot_be_advised_is_refused_with_what_is_missing() {
     let dir = Dir::new("advise");
     let config = written(&dir, 1, 150);
     for (more, status, want) in [
-        (&["web"][..], 1, "covers 23h 59m, and advice needs 2d: ask again in 1d"),
+        (&["web"][..], 1, "covers 1d, and advice needs 2d: ask again in 1d"),
         (&["api"], 1, "no load of api is recorded since "),
         (&["wbe"], 1, "the config has no service wbe; did you mean web?"),
         (&["web", "--since", "1d"], 2, "`--since 1d` is not between 2d and 90d before now"),
@@ -120,8 +120,9 @@ fn what_cannot_be_advised_is_refused_with_what_is_missing() {
         assert_eq!((out.status.code(), text(&out.stdout).as_str()), (Some(status), ""), "{shown}");
         assert!(shown.contains(want), "{more:?}: {shown}");
     }
-    let none = r#"{ "autoscaler": { "state_dir": "/nowhere" }, "services": { "web": { "image": "a:1",
-        "port": 80, "max_replicas": 2, "scale_up_threshold": 60, "scale_down_threshold": 20 } } }"#;
+    let none = r#"{ "autoscaler": { "state_dir": "/nowhere" }, "services": { "web": {
+        "image": "a:1", "port": 80, "max_replicas": 2, "scale_up_threshold": 60,
+        "scale_down_threshold": 20 } } }"#;
     let none = dir.write("none.json", none);
     let shown = text(&advise(none.to_str().unwrap(), &["web"]).stderr);
     assert!(shown.contains("/nowhere/history: No such file or directory"), "{shown}");

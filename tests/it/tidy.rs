@@ -33,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "outside", "regular_file"]),
     ("controller", CONTROLLER),
     ("sim", &["model", "outside", "config", "observe", "act", "controller"]),
-    ("advise", &["model", "decide", "sim"]),
+    ("advise", &["model", "config", "decide", "sim"]),
     ("preflight", PREFLIGHT),
     ("daemon", DAEMON),
     ("cli", CLI),

@@ -7,15 +7,19 @@ fn addr(to: &DaemonAddr) -> String {
     to.socket.as_ref().unwrap_or(&to.config.path).display().to_string()
 }
 
+fn helped(topic: Topic) -> String {
+    match (help::text(&topic), topic) {
+        (Err(message), _) => format!("error: {message}"),
+        (Ok(_), Topic::Short) => "help short".to_owned(),
+        (Ok(_), Topic::All) => "help all".to_owned(),
+        (Ok(_), Topic::Brief(command)) => format!("help short {command}"),
+        (Ok(_), Topic::Whole(command)) => format!("help {command}"),
+    }
+}
+
 fn parsed(line: &str) -> String {
     match parse(["plimsoll"].into_iter().chain(line.split_whitespace()).map(Into::into)) {
-        Ok(CliCommand::Help(topic)) => match (help::text(&topic), topic) {
-            (Err(message), _) => format!("error: {message}"),
-            (Ok(_), Topic::Short) => "help short".to_owned(),
-            (Ok(_), Topic::All) => "help all".to_owned(),
-            (Ok(_), Topic::Brief(command)) => format!("help short {command}"),
-            (Ok(_), Topic::Whole(command)) => format!("help {command}"),
-        },
+        Ok(CliCommand::Help(topic)) => helped(topic),
         Ok(CliCommand::Version) => "version".to_owned(),
         Ok(CliCommand::Check(a)) => {
             let file = a.compose.unwrap_or(a.config.path);
@@ -99,6 +103,13 @@ fn help_fits_into_80_columns() {
 }
 
 #[test]
+fn an_advice_has_a_span_unless_one_is_given() {
+    assert_eq!(parsed("advise web"), "advise web Ago(1209600s) 14d / json=false");
+    let all = "advise web --since 28d --slo=99 --start-up 20s --json";
+    assert_eq!(parsed(all), "advise web Ago(2419200s) 28d 99/20s json=true");
+}
+
+#[test]
 fn words_become_commands() {
     for (line, want) in [
         ("-h", "help short"),
@@ -108,11 +119,6 @@ fn words_become_commands() {
         ("run --help", "help run"),
         ("check -h", "help short check"),
         ("--version", "version"),
-        ("advise web", "advise web Ago(1209600s) 14d / json=false"),
-        (
-            "advise web --since 28d --slo=99 --start-up 20s --json",
-            "advise web Ago(2419200s) 28d 99/20s json=true",
-        ),
         ("check --config a.json", "check a.json json=false live=false"),
         ("check --live --config=a.json --json", "check a.json json=true live=true"),
         ("run --config a --once --dry-run", "run a once=true dry=true"),
