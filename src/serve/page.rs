@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-QygveZCVJ6IsGkhXxfhsDUOZHJqOPJNmuBNwGkPFQUo='; \
-    script-src 'sha256-RwUN17y26YHr+/zEP+LDfF0pkZnkWjtAjzXWFaNx2lA='";
+    script-src 'sha256-ZXYKEd5wpV3sLsfeAJIhQpPwiMcDdzd6ZOfKS4QsLbQ='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {
