@@ -23,6 +23,7 @@ use crate::model::bounds::Bounds;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
+use crate::model::preemption::PreemptionLimits;
 use crate::model::replica::{
     AdminState, ContainerId, ContainerState, Health, Load, Replica, ServerCheck, ServerSeen,
 };
@@ -90,6 +91,8 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         starting: Vec::new(),
         failed_starts: 0,
         free_memory: None,
+        processor: None,
+        preemption: PreemptionLimits::default(),
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         sleep: None,
