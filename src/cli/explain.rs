@@ -187,7 +187,13 @@ replicas  reason              rule, in order
         let still = text(&record, Paint::none(), 100);
         assert!(still.starts_with("web stays at 2: "), "{still}");
         assert!(still.ends_with("\nthe load changes nothing until business hours begin\n"));
-        let one = |victim: &str, to: &str| json!({ "victim": victim, "beneficiary": to, "step": "used", "for_s": 61 });
+        let step = json!({ "step": "used", "for_s": 61 });
+        let one = |victim: &str, to: &str| {
+            let mut one = step.clone();
+            one["victim"] = json!(victim);
+            one["beneficiary"] = json!(to);
+            one
+        };
         record["priority"] = json!(40);
         record["preemptions"] = json!([one("web", "api"), one("cron", "web")]);
         let given = text(&record, Paint::none(), 100);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::decide::backoff;
 use crate::decide::classify::Classified;
-use crate::decide::victims::{self, Need};
+use crate::decide::victims::{self, RoomNeed};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Plan;
 use crate::model::preemption::{
@@ -262,13 +262,13 @@ fn needs<'a>(
     everyone: &Everyone<'a>,
     plans: &BTreeMap<String, Plan>,
     memory: &PreemptionMemory,
-) -> Vec<Need<'a>> {
+) -> Vec<RoomNeed<'a>> {
     let need = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
         let own = everyone.memory.get(*name)?;
         let is_refused = memory.refused.contains_key(*name) || keeps_failing(snapshot, own);
         victims::need(snapshot, plans.get(*name)?).filter(|_| !is_refused)
     };
-    let mut needs: Vec<Need> = everyone.snapshots.iter().filter_map(need).collect();
+    let mut needs: Vec<RoomNeed> = everyone.snapshots.iter().filter_map(need).collect();
     needs.sort_by_key(|need| (std::cmp::Reverse(need.priority), need.name));
     needs
 }
@@ -321,12 +321,12 @@ fn return_one(
 fn take_one(
     everyone: &Everyone,
     plans: &BTreeMap<String, Plan>,
-    needs: &[Need],
+    needs: &[RoomNeed],
     memory: &PreemptionMemory,
 ) -> Option<Preemption> {
     let in_flight = || memory.list.iter().filter(|one| one.is_in_flight());
     // Several small ones may make room for a large one, one after the other.
-    let is_its = |need: &Need| {
+    let is_its = |need: &RoomNeed| {
         let is_next = |one: &Preemption| {
             let is_gone = one.step == PreemptionStep::Ready;
             one.beneficiary == need.name && is_gone && NEXT_AFTER <= everyone.now.since(one.since)

@@ -13,7 +13,7 @@ const SHARE_MIN: u64 = 2_00;
 
 /// A service that the host has no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Need<'a> {
+pub(crate) struct RoomNeed<'a> {
     pub(crate) name: &'a str,
     pub(crate) priority: u8,
     /// Replicas that it has.
@@ -25,7 +25,7 @@ pub(crate) struct Need<'a> {
 
 /// A service that may give replicas up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate<'a> {
+pub(crate) struct VictimCandidate<'a> {
     pub(crate) name: &'a str,
     pub(crate) priority: u8,
     pub(crate) desired: u32,
@@ -54,7 +54,7 @@ pub(crate) fn shortage(plan: &Plan) -> Option<(Rule, u32)> {
 }
 
 /// `None`: it has what it asks for, or starts a replica right now: one after the other.
-pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<Need<'a>> {
+pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<RoomNeed<'a>> {
     let (rule, wanted) = shortage(plan)?;
     let has = size(plan);
     let starts = plan.actions.iter().any(|action| action.as_start().is_some());
@@ -68,7 +68,7 @@ pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<Need<'a>> 
     let is_ours = snapshot.engine == EngineSeen::Answers && snapshot.swarm.is_none();
     let name = snapshot.service.name.as_str();
     let priority = snapshot.service.priority;
-    (is_ours && !is_waiting).then_some(Need { name, priority, has, shortage, missing })
+    (is_ours && !is_waiting).then_some(RoomNeed { name, priority, has, shortage, missing })
 }
 
 /// It has the number that it should have, and nothing of it moves.
@@ -92,7 +92,7 @@ pub(crate) fn candidate<'a>(
     snapshot: &'a Snapshot,
     memory: &ServiceMemory,
     plan: &Plan,
-) -> Option<Candidate<'a>> {
+) -> Option<VictimCandidate<'a>> {
     let decision = &plan.decision;
     let floor = decision.effective.bounds.min().max(1);
     let classified = Classified::new(snapshot, memory);
@@ -107,7 +107,7 @@ pub(crate) fn candidate<'a>(
     let is_free = is_settled(snapshot, memory, plan) && decision.effective.scaling && 0 < spare;
     let used = counted.clone().map(|replica| replica.usage.memory.unwrap_or(0)).min();
     let nano = counted.map(|replica| replica.usage.nano_cpus.unwrap_or(0)).min();
-    is_free.then_some(Candidate {
+    is_free.then_some(VictimCandidate {
         name: snapshot.service.name.as_str(),
         priority: snapshot.service.priority,
         desired: decision.desired,
@@ -127,10 +127,10 @@ fn share(snapshot: &Snapshot, nano_cpus: u64) -> u64 {
 /// they cannot. The lowest priority first, among equals the largest. None is given up that the
 /// others make superfluous.
 pub(crate) fn choose<'a>(
-    need: &Need,
-    mut candidates: Vec<Candidate<'a>>,
+    need: &RoomNeed,
+    mut candidates: Vec<VictimCandidate<'a>>,
     most: usize,
-) -> Option<Candidate<'a>> {
+) -> Option<VictimCandidate<'a>> {
     candidates.retain(|candidate| candidate.priority < need.priority);
     if need.shortage == Shortage::Processor {
         candidates.retain(|candidate| SHARE_MIN <= candidate.share);
@@ -140,10 +140,10 @@ pub(crate) fn choose<'a>(
     }
     candidates.retain(|candidate| 0 < candidate.memory);
     candidates.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.memory), one.name));
-    let each = |one: &Candidate<'a>| {
+    let each = |one: &VictimCandidate<'a>| {
         std::iter::repeat_n(*one, usize::try_from(one.spare).unwrap_or(most).min(most))
     };
-    let mut chosen: Vec<Candidate> = Vec::new();
+    let mut chosen: Vec<VictimCandidate> = Vec::new();
     for one in candidates.iter().flat_map(each) {
         if need.missing <= total(&chosen) {
             break;
@@ -165,7 +165,7 @@ pub(crate) fn choose<'a>(
     chosen.into_iter().next().filter(|_| is_enough)
 }
 
-fn total(chosen: &[Candidate]) -> u64 {
+fn total(chosen: &[VictimCandidate]) -> u64 {
     chosen.iter().fold(0, |sum, one| sum.saturating_add(one.memory))
 }
 

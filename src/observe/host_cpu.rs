@@ -97,16 +97,16 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     /// A host with 10 processors: 10 000 ticks in 10 s.
-    struct Host {
+    struct SeenHost {
         watch: ProcessorWatch,
         now: Moment,
         times: CpuTimes,
     }
 
-    impl Host {
-        fn new() -> Host {
+    impl SeenHost {
+        fn new() -> SeenHost {
             let times = CpuTimes { idle: 0, all: 0, cores: 10 };
-            let mut host = Host { watch: ProcessorWatch::default(), now: Moment(0), times };
+            let mut host = SeenHost { watch: ProcessorWatch::default(), now: Moment(0), times };
             host.look(100_00, None, 5_00);
             host
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn two_looks_below_the_reserve_are_busy_and_two_clearly_above_end_it() {
-        let mut host = Host::new();
+        let mut host = SeenHost::new();
         assert_eq!(host.watch.state(), None, "one look is of no time");
         for (idle, pressure, want) in [
             (4_99, None, false),
@@ -161,14 +161,14 @@ mod tests {
 
     #[test]
     fn the_largest_reserve_can_be_over_as_well() {
-        let mut host = Host::new();
+        let mut host = SeenHost::new();
         let looks = [40_00, 40_00, 74_99, 75_00, 75_00].map(|idle| host.look(idle, None, 50_00));
         assert_eq!(looks, [false, true, true, true, false].map(Some));
     }
 
     #[test]
     fn a_reserve_of_none_and_a_host_that_shows_nothing_are_never_busy() {
-        let mut host = Host::new();
+        let mut host = SeenHost::new();
         assert_eq!([0, 0].map(|idle| host.look(idle, None, 5_00)), [Some(false), Some(true)]);
         assert_eq!(host.look(0, Some(99_00), 0), None);
         assert_eq!([0, 0, 0].map(|_| host.look(0, None, 5_00)), [None, Some(false), Some(true)]);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn counters_that_are_not_whole_and_looks_right_after_another_decide_nothing() {
-        let mut host = Host::new();
+        let mut host = SeenHost::new();
         host.look(0, None, 5_00);
         // An idle counter that stands still beside used ones, as lxcfs was seen to show it.
         let reserve = Percent::from_hundredths(5_00);

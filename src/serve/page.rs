@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-6sVmgSD/RaSHjsQnS+N5DiVhnmVwwYfi8uHvmnrEZ/o='; \
-    script-src 'sha256-JFChy1Nw9M2toBawtTdUIcfBEr8SRvmKJE62F+RX9Wo='";
+    script-src 'sha256-CuCqjGbrZHxLz4dUMU3EFLpIruYA6wNT7PWcYatAmg8='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

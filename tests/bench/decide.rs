@@ -94,6 +94,8 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         starting: Vec::new(),
         failed_starts: 0,
         free_memory: None,
+        processor: None,
+        preemption: PreemptionLimits::default(),
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },
         sleep: None,

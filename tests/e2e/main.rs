@@ -46,7 +46,6 @@ mod fault_proxy;
 #[path = "../common/real_clients.rs"]
 mod real_clients;
 mod registry;
-mod priority;
 mod renaming;
 mod replacing;
 mod restarts;

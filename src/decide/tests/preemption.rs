@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::tests::S;
 use crate::decide::tests::crowd::{Crowd, STEP};
-use crate::decide::victims::{self, Candidate, Need};
+use crate::decide::victims::{self, RoomNeed, VictimCandidate};
 use crate::model::bounds::Bounds;
 use crate::model::preemption::{Preemption, PreemptionStep, Shortage};
 use crate::model::schedule::Timetable;
@@ -191,7 +191,7 @@ fn on_a_busy_host_the_processor_goes_to_the_higher_priority() {
 
 #[test]
 fn victims_are_of_the_lowest_priority_and_none_is_given_up_in_vain() {
-    let candidate = |name, priority, memory, spare| Candidate {
+    let candidate = |name, priority, memory, spare| VictimCandidate {
         name,
         priority,
         desired: 9,
@@ -225,12 +225,12 @@ fn victims_are_of_the_lowest_priority_and_none_is_given_up_in_vain() {
         (751, None),
     ] {
         let memory = Shortage::Memory { needed: 1000 };
-        let need = Need { name: "api", priority: 50, has: 1, shortage: memory, missing };
+        let need = RoomNeed { name: "api", priority: 50, has: 1, shortage: memory, missing };
         let got = victims::choose(&need, all.to_vec(), 4).map(|one| one.name);
         assert_eq!(got, want, "{missing}");
     }
     let processor = Shortage::Processor;
-    let need = Need { name: "api", priority: 50, has: 1, shortage: processor, missing: 0 };
+    let need = RoomNeed { name: "api", priority: 50, has: 1, shortage: processor, missing: 0 };
     for (shares, want) in [
         ([1_99, 2_00, 50_00], Some("b")),
         ([2_00, 50_00, 50_00], Some("b")),
@@ -244,9 +244,9 @@ fn victims_are_of_the_lowest_priority_and_none_is_given_up_in_vain() {
 }
 
 /// xorshift64*.
-struct Random(u64);
+struct Draws(u64);
 
-impl Random {
+impl Draws {
     fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -290,7 +290,7 @@ fn check_plans(crowd: &Crowd) {
 fn whatever_the_loads_nobody_falls_below_its_minimum_and_all_comes_back() {
     let mut all_new = 0;
     for seed in 1..=8 {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut random = Draws(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mut crowd = Crowd::new(800);
         for name in ["a", "b", "c", "d", "e"] {
             let priority = u8::try_from(random.below(4) * 25).unwrap();

@@ -29,8 +29,8 @@ const ROLLOUTS = {
   rolled_back: "Rolled back",
 };
 const BAD_EVENT = /(failed|lost|rejected|damaged|not_saved|rolled_back|crash_loop|dropped|died|none_ready)$/;
-const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|preempted|unhealthy|suspect|not_probed|orphaned|stalled"
-  + "|unavailable|deferred|full|killed|slow|low)$");
+const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspect|not_probed|orphaned|stalled"
+  + "|preempted|unavailable|deferred|full|killed|slow|low)$");
 // The first parts of the kinds of events.
 const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",
   "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "labels", "state", "daemon",
