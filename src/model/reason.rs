@@ -375,20 +375,8 @@ impl fmt::Display for Rule {
             }
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
-            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
-            Rule::LoadAlone(n) => {
-                write!(f, "load as on {n} replicas, without those of the forecast")
-            }
-            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
-                let minutes = within.as_secs().div_ceil(60);
-                write!(
-                    f,
-                    "{metric} up to {value}{unit} in all within {minutes} min, for a target of \
-                     {target}{unit}"
-                )
-            }
-            Rule::ForecastHeld { proposed, window } => {
-                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
+            Rule::LoadAlone(_) | Rule::Forecast { .. } | Rule::ForecastHeld { .. } => {
+                self.fmt_ahead(f)
             }
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
@@ -414,6 +402,24 @@ impl Rule {
             }
             Rule::GivenBack => write!(f, "there is room again for a replica that was given up"),
             Rule::RoomMade => write!(f, "a service of a lower priority gave a replica up"),
+            _ => Ok(()),
+        }
+    }
+
+    fn fmt_ahead(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
+            Rule::LoadAlone(n) => {
+                write!(f, "load as on {n} replicas, without those of the forecast")
+            }
+            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
+                let minutes = within.as_secs().div_ceil(60);
+                write!(f, "{metric} up to {value}{unit} in all within {minutes} min, ")?;
+                write!(f, "for a target of {target}{unit}")
+            }
+            Rule::ForecastHeld { proposed, window } => {
+                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
+            }
             _ => Ok(()),
         }
     }

@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-6sVmgSD/RaSHjsQnS+N5DiVhnmVwwYfi8uHvmnrEZ/o='; \
-    script-src 'sha256-CuCqjGbrZHxLz4dUMU3EFLpIruYA6wNT7PWcYatAmg8='";
+    script-src 'sha256-KIvXofMRpx6tHKYeWp+KhimuATQ4FwbE5O8xV4zodPE='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {
