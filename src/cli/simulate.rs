@@ -1,5 +1,5 @@
-//! `plimsoll simulate`: replays a load trace, or the recorded load, through the daemon's controller.
-//! Needs no daemon, Docker or HAProxy.
+//! `plimsoll simulate`: replays a load trace, or the recorded load, through the daemon's
+//! controller. Needs no daemon, Docker or HAProxy.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
 
 /// What a simulation prints.
-struct Answer {
+struct SimulationOutput {
     text: Result<String, serde_json::Error>,
     picture: Option<String>,
     violations: Vec<String>,
@@ -30,19 +30,21 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
     let answer = match &asked.load {
         LoadSource::Trace(file) => of_trace(asked, file),
         LoadSource::History { span, default } => {
-            what_if::compared(asked, *span, default).map(|(comparison, violations)| Answer {
-                text: if asked.json { comparison.json() } else { Ok(comparison.table()) },
-                picture: asked.svg.as_ref().map(|_| svg::compared::draw(&comparison)),
-                violations,
+            what_if::compared(asked, *span, default).map(|(comparison, violations)| {
+                SimulationOutput {
+                    text: if asked.json { comparison.json() } else { Ok(comparison.table()) },
+                    picture: asked.svg.as_ref().map(|_| svg::compared::draw(&comparison)),
+                    violations,
+                }
             })
         }
     };
     answer.map_or_else(SimulateError::report, |answer| show(asked, &answer))
 }
 
-fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<Answer, SimulateError> {
+fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<SimulationOutput, SimulateError> {
     let Replayed { timeline, violations } = run(asked, file)?;
-    Ok(Answer {
+    Ok(SimulationOutput {
         text: if asked.json { timeline.json_lines() } else { Ok(timeline.table()) },
         picture: asked.svg.as_ref().map(|_| svg::draw(&timeline)),
         violations,
@@ -73,7 +75,7 @@ fn run(asked: &SimulateArgs, file: &Path) -> Result<Replayed, SimulateError> {
     Ok(replayed)
 }
 
-fn show(asked: &SimulateArgs, answer: &Answer) -> ExitCode {
+fn show(asked: &SimulateArgs, answer: &SimulationOutput) -> ExitCode {
     let mut status = match &answer.text {
         Ok(text) => say(text),
         Err(err) => {

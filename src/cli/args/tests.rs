@@ -1,10 +1,25 @@
 //! Words and what they become.
 
-use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, Topic};
+use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, SimulateArgs, Topic};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
     to.socket.as_ref().unwrap_or(&to.config.path).display().to_string()
+}
+
+fn simulated(a: SimulateArgs) -> String {
+    let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
+    let svg = a.svg.unwrap_or_default();
+    let load = match &a.load {
+        LoadSource::Trace(file) => file.display().to_string(),
+        LoadSource::History { span, default } => {
+            let config = a.config.path.display();
+            format!("{}s {config} {}", span.as_secs(), default.path.display())
+        }
+    };
+    let svg = svg.display();
+    let service = a.service.unwrap_or_default();
+    format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
 }
 
 fn parsed(line: &str) -> String {
@@ -66,20 +81,7 @@ fn parsed(line: &str) -> String {
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
         Ok(CliCommand::Services { json, to }) => format!("services json={json} {}", addr(&to)),
-        Ok(CliCommand::Simulate(a)) => {
-            let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
-            let svg = a.svg.unwrap_or_default();
-            let load = match &a.load {
-                LoadSource::Trace(file) => file.display().to_string(),
-                LoadSource::History { span, default } => {
-                    let config = a.config.path.display();
-                    format!("{}s {config} {}", span.as_secs(), default.path.display())
-                }
-            };
-            let svg = svg.display();
-            let service = a.service.unwrap_or_default();
-            format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
-        }
+        Ok(CliCommand::Simulate(a)) => simulated(a),
         Err(message) => format!("error: {message}"),
     }
 }
@@ -89,6 +91,32 @@ fn help_fits_into_80_columns() {
     for spec in commands::COMMANDS {
         let wide = spec.help.lines().find(|line| 80 < line.chars().count());
         assert_eq!(wide, None, "{}", spec.name);
+    }
+}
+
+#[test]
+fn a_load_is_a_trace_or_a_history() {
+    let default = "/etc/plimsoll/config.json";
+    for (line, want) in [
+        ("simulate --load a", r#"simulate a "" //  json=false"#.to_owned()),
+        (
+            "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
+            r#"simulate a "e" b/c/d s json=true"#.to_owned(),
+        ),
+        (
+            "simulate --history 14d --config new.json",
+            format!(r#"simulate 1209600s new.json {default} "" //  json=false"#),
+        ),
+        (
+            "simulate --history 10m --service=e",
+            format!(r#"simulate 600s {default} {default} "e" //  json=false"#),
+        ),
+        (
+            "simulate --history 366d --config c",
+            format!(r#"simulate 31622400s c {default} "" //  json=false"#),
+        ),
+    ] {
+        assert_eq!(parsed(line), want, "{line}");
     }
 }
 
@@ -111,23 +139,6 @@ fn words_become_commands() {
         ("schedule web", "schedule web None None json=false"),
         ("schedule --json --from=a web --until b", r#"schedule web Some("a") Some("b") json=true"#),
         ("run --config a", "run a once=false dry=false"),
-        ("simulate --load a", r#"simulate a "" //  json=false"#),
-        (
-            "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
-            r#"simulate a "e" b/c/d s json=true"#,
-        ),
-        (
-            "simulate --history 14d --config new.json",
-            r#"simulate 1209600s new.json /etc/plimsoll/config.json "" //  json=false"#,
-        ),
-        (
-            "simulate --history 10m --service=e",
-            r#"simulate 600s /etc/plimsoll/config.json /etc/plimsoll/config.json "e" //  json=false"#,
-        ),
-        (
-            "simulate --history 366d --config c",
-            r#"simulate 31622400s c /etc/plimsoll/config.json "" //  json=false"#,
-        ),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),
