@@ -1,5 +1,5 @@
-//! `plimsoll simulate`: replays a load trace, or the recorded load, through the daemon's controller.
-//! Needs no daemon, Docker or HAProxy.
+//! `plimsoll simulate`: replays a load trace, or the recorded load, through the daemon's
+//! controller. Needs no daemon, Docker or HAProxy.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
 
 /// What a simulation prints.
-struct Answer {
+struct SimulationOutput {
     text: Result<String, serde_json::Error>,
     picture: Option<String>,
     violations: Vec<String>,
@@ -34,17 +34,19 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
             what_if::forecast(asked, *span, default).map(|effect| of_effect(asked, effect))
         }
         LoadSource::History { span, default } => {
-            what_if::compared(asked, *span, default).map(|(comparison, violations)| Answer {
-                text: if asked.json { comparison.json() } else { Ok(comparison.table()) },
-                picture: asked.svg.as_ref().map(|_| svg::compared::draw(&comparison)),
-                violations,
+            what_if::compared(asked, *span, default).map(|(comparison, violations)| {
+                SimulationOutput {
+                    text: if asked.json { comparison.json() } else { Ok(comparison.table()) },
+                    picture: asked.svg.as_ref().map(|_| svg::compared::draw(&comparison)),
+                    violations,
+                }
             })
         }
     };
     answer.map_or_else(SimulateError::report, |answer| show(asked, &answer))
 }
 
-fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<Answer, SimulateError> {
+fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<SimulationOutput, SimulateError> {
     let config = effective::config(&asked.config)?;
     let service = service(asked.service.as_deref(), &config)?;
     let zone = service.timetable.zone();
@@ -70,22 +72,22 @@ fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<Answer, SimulateError> 
     }
     let replayed = replay(&of_file)?;
     let timeline = &replayed.timeline;
-    Ok(Answer {
+    Ok(SimulationOutput {
         text: if asked.json { timeline.json_lines() } else { Ok(timeline.table()) },
         picture: asked.svg.as_ref().map(|_| svg::draw(timeline)),
         violations: replayed.violations,
     })
 }
 
-fn of_effect(asked: &SimulateArgs, effect: ForecastEffect) -> Answer {
-    Answer {
+fn of_effect(asked: &SimulateArgs, effect: ForecastEffect) -> SimulationOutput {
+    SimulationOutput {
         text: if asked.json { effect.json() } else { Ok(effect.table()) },
         picture: asked.svg.as_ref().map(|_| svg::draw(&effect.replayed.timeline)),
         violations: effect.replayed.violations,
     }
 }
 
-fn show(asked: &SimulateArgs, answer: &Answer) -> ExitCode {
+fn show(asked: &SimulateArgs, answer: &SimulationOutput) -> ExitCode {
     let mut status = match &answer.text {
         Ok(text) => say(text),
         Err(err) => {

@@ -35,7 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const ONE_CORE: u64 = 1_000_000_000;
 
 /// A config, and the service that is simulated in it.
-struct Candidate {
+struct ComparedConfig {
     name: String,
     file: PathBuf,
     config: Config,
@@ -54,7 +54,7 @@ pub(crate) fn compared(
     let options = ReplicaOptions::of(asked)?;
     let (today, other) = candidates(asked, default)?;
     let rows = rows(&today, span)?;
-    let all: Vec<&Candidate> = std::iter::once(&today).chain(&other).collect();
+    let all: Vec<&ComparedConfig> = std::iter::once(&today).chain(&other).collect();
     let notes: BTreeSet<String> = all.iter().flat_map(|one| one.notes()).collect();
     notes.iter().for_each(|note| complain(note));
     let limits = LoadLimits {
@@ -73,7 +73,7 @@ pub(crate) fn compared(
         format!("{} are never recorded in the same minute", names.join(" and "))
     })?;
     let mut violations = Vec::new();
-    let mut simulate = |one: &Candidate| {
+    let mut simulate = |one: &ComparedConfig| {
         let trace = trace(&rows, &load, limits, &today, one)?;
         simulated(one, &trace, &load, &options, &mut violations)
     };
@@ -111,14 +111,14 @@ pub(crate) fn forecast(
 fn candidates(
     asked: &SimulateArgs,
     default: &ConfigFile,
-) -> Result<(Candidate, Option<Candidate>), SimulateError> {
+) -> Result<(ComparedConfig, Option<ComparedConfig>), SimulateError> {
     let given = effective::config(&asked.config)?;
     let (file, config) = today(&asked.config, &given, default)?;
     let is_other = asked.config.path != default.path && asked.config.path != file;
     let name = asked.service.as_deref();
     if !is_other {
         let service = service(name, &config)?;
-        return Ok((Candidate::new("today", file, config, service), None));
+        return Ok((ComparedConfig::new("today", file, config, service), None));
     }
     let asked_for = service(name, &given)?;
     let now = service(Some(asked_for.name.as_str()), &config).map_err(|_| {
@@ -131,7 +131,7 @@ fn candidates(
     let is_same = asked_for == now
         && given.check_interval == config.check_interval
         && given.fixed.proxy.mode == config.fixed.proxy.mode;
-    let today = Candidate::new("today", file, config, now);
+    let today = ComparedConfig::new("today", file, config, now);
     if is_same {
         complain(&format!(
             "{} has the same settings for {} as today's config, {}",
@@ -143,13 +143,13 @@ fn candidates(
     }
     let path = asked.config.path.clone();
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok((today, Some(Candidate::new(&name, path, given, asked_for))))
+    Ok((today, Some(ComparedConfig::new(&name, path, given, asked_for))))
 }
 
-impl Candidate {
-    fn new(name: &str, file: PathBuf, config: Config, service: Arc<Service>) -> Candidate {
+impl ComparedConfig {
+    fn new(name: &str, file: PathBuf, config: Config, service: Arc<Service>) -> ComparedConfig {
         let (basis, note) = basis(&service, LoadMetric::replayable(&service));
-        Candidate { name: name.to_owned(), file, config, service, basis, note }
+        ComparedConfig { name: name.to_owned(), file, config, service, basis, note }
     }
 
     fn notes(&self) -> impl Iterator<Item = String> {
@@ -193,7 +193,7 @@ fn running(given: &Config, default: &ConfigFile) -> Option<ConfigFile> {
     file.path.is_absolute().then_some(file)
 }
 
-fn rows(today: &Candidate, span: Duration) -> Result<Vec<MinuteRow>, String> {
+fn rows(today: &ComparedConfig, span: Duration) -> Result<Vec<MinuteRow>, String> {
     let name = today.service.name.as_str();
     let reader = HistoryReader::new(&today.config.fixed.state_dir);
     let until = Wall(SystemClock::new().wall().0.div_euclid(60) * 60);
@@ -222,8 +222,8 @@ fn trace(
     rows: &[MinuteRow],
     load: &RecordedLoad,
     limits: LoadLimits,
-    today: &Candidate,
-    one: &Candidate,
+    today: &ComparedConfig,
+    one: &ComparedConfig,
 ) -> Result<Trace, String> {
     let of_metric = if one.basis.source == today.basis.source {
         None
@@ -257,7 +257,7 @@ fn share(now: Option<u64>, then: Option<u64>) -> Option<f64> {
 }
 
 fn of_load<'a>(
-    one: &'a Candidate,
+    one: &'a ComparedConfig,
     trace: &'a Trace,
     load: &RecordedLoad,
     options: &ReplicaOptions,
@@ -274,7 +274,7 @@ fn of_load<'a>(
 }
 
 fn simulated(
-    one: &Candidate,
+    one: &ComparedConfig,
     trace: &Trace,
     load: &RecordedLoad,
     options: &ReplicaOptions,
@@ -325,23 +325,12 @@ mod tests {
             let milli = |load: f64| Milli((load * 1000.0) as u64);
             let sum: f64 = points.iter().map(|point| point.value).sum();
             let highest = points.iter().map(|point| point.value).fold(0.0, f64::max);
-            MinuteRow {
-                at: Wall(timeline.start.0 + 60 * i64::try_from(minute).unwrap()),
-                ready: last.ready,
-                desired: last.desired,
-                requests: 0,
-                errors_5xx: 0,
-                queue: 0,
-                host_cpu: None,
-                host_memory: None,
-                loads: vec![MinuteLoad {
-                    forecast: None,
-                    metric: metric.to_owned(),
-                    target,
-                    average: Some(milli(sum / points.len() as f64)),
-                    highest: Some(milli(highest)),
-                }],
-            }
+            let at = Wall(timeline.start.0 + 60 * i64::try_from(minute).unwrap());
+            let average = Some(milli(sum / points.len() as f64));
+            let highest = Some(milli(highest));
+            let load =
+                MinuteLoad { metric: metric.to_owned(), target, average, highest, forecast: None };
+            MinuteRow::loaded(at, (last.ready, last.desired), load)
         };
         minutes.into_iter().map(row).collect()
     }

@@ -13,7 +13,7 @@ use crate::observe::metric::{EarlyEvaluation, cpu};
 use crate::outside::CpuCounter;
 
 /// Between two samples, which cost some 5 us for each replica.
-pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// With a shorter `check_interval`, evaluations themselves come soon enough.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_secs(4);
 /// An older sample is not compared, as after a suspend of the host.

@@ -300,13 +300,8 @@ impl Controller {
     /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
     pub(crate) fn idle(&self, now: Moment) -> Duration {
         let load_watch = self.load_watch.idle(now).unwrap_or(Duration::MAX);
-        self.until_tick(now).min(load_watch)
-    }
-
-    /// As `idle`, apart from samples of the load.
-    pub(crate) fn until_tick(&self, now: Moment) -> Duration {
         let history = self.forecaster.idle(now).unwrap_or(Duration::MAX);
-        self.schedule.idle(now).min(self.until_due(now)).min(history)
+        self.schedule.idle(now).min(self.until_due(now)).min(load_watch).min(history)
     }
 
     /// How long until `due` gives something.

@@ -49,6 +49,22 @@ impl MinuteLoad {
 }
 
 impl MinuteRow {
+    /// A quiet minute with this load.
+    #[cfg(test)]
+    pub(crate) fn loaded(at: Wall, (ready, desired): (u32, u32), load: MinuteLoad) -> MinuteRow {
+        MinuteRow {
+            at,
+            ready,
+            desired,
+            requests: 0,
+            errors_5xx: 0,
+            queue: 0,
+            host_cpu: None,
+            host_memory: None,
+            loads: vec![load],
+        }
+    }
+
     /// The highest share of its target that any metric had on average, in thousandths.
     pub(crate) fn load(&self) -> Option<Milli> {
         let share = |load: &MinuteLoad| Some(share_of(load.average?, load.target, self.ready));

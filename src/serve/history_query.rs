@@ -126,17 +126,7 @@ mod tests {
             highest: load.map(Milli),
             forecast: None,
         };
-        MinuteRow {
-            at: Wall(60 * minute),
-            ready: 2,
-            desired: 3,
-            requests: 0,
-            errors_5xx: 0,
-            queue: 0,
-            host_cpu: None,
-            host_memory: None,
-            loads: vec![load],
-        }
+        MinuteRow::loaded(Wall(60 * minute), (2, 3), load)
     }
 
     #[test]

@@ -64,7 +64,8 @@ struct ComparedRun<'a> {
 }
 
 impl RecordedRun {
-    /// The rows are those of the load, and `model` is a simulation of it: its unit, target and zone.
+    /// The rows are those of the load, and `model` is a simulation of it: its unit, target and
+    /// zone.
     pub(crate) fn new(
         rows: &[MinuteRow],
         metric: &str,
@@ -397,23 +398,10 @@ mod tests {
             let average = Some(Milli(load * 1000));
             let metric = "cpu".to_owned();
             let target = Milli(target * 1000);
-            MinuteRow {
-                at: Wall(START + 60 * i64::try_from(minute).unwrap()),
-                ready: u32::try_from(ready).unwrap(),
-                desired: u32::try_from(desired).unwrap(),
-                requests: 0,
-                errors_5xx: 0,
-                queue: 0,
-                host_cpu: None,
-                host_memory: None,
-                loads: vec![MinuteLoad {
-                    metric,
-                    target,
-                    average,
-                    highest: average,
-                    forecast: None,
-                }],
-            }
+            let at = Wall(START + 60 * i64::try_from(minute).unwrap());
+            let count = |number: u64| u32::try_from(number).unwrap();
+            let load = MinuteLoad { metric, target, average, highest: average, forecast: None };
+            MinuteRow::loaded(at, (count(ready), count(desired)), load)
         };
         text.split(',').map(row).collect()
     }

@@ -80,7 +80,8 @@ impl RecordedLoad {
         if !metric.is_shared() {
             return Err(format!(
                 "{} cannot be replayed: replicas do not share it, so nobody knows its value with \
-                 another number of them; scale by another metric, or give a trace with --load F.csv",
+                 another number of them; scale by another metric, or give a trace with --load \
+                 F.csv",
                 metric.source
             ));
         }
@@ -268,23 +269,14 @@ mod tests {
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minute, average, highest, ready, desired] = fields[..] else { panic!("{text}") };
         let load = |field: &str| field.parse::<f64>().ok().map(|n| Milli((n * 1000.0) as u64));
-        MinuteRow {
-            at: Wall(START + 60 * minute.parse::<i64>().unwrap()),
-            ready: ready.parse().unwrap(),
-            desired: desired.parse().unwrap(),
-            requests: 0,
-            errors_5xx: 0,
-            queue: 0,
-            host_cpu: None,
-            host_memory: None,
-            loads: vec![MinuteLoad {
-                forecast: None,
-                metric: metric.to_owned(),
-                target: Milli(70_000),
-                average: load(average),
-                highest: load(highest),
-            }],
-        }
+        let at = Wall(START + 60 * minute.parse::<i64>().unwrap());
+        let count = |field: &str| field.parse().unwrap();
+        let target = Milli(70_000);
+        let average = load(average);
+        let highest = load(highest);
+        let load =
+            MinuteLoad { metric: metric.to_owned(), target, average, highest, forecast: None };
+        MinuteRow::loaded(at, (count(ready), count(desired)), load)
     }
 
     fn recorded(rows: &[MinuteRow]) -> RecordedLoad {

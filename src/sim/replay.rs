@@ -45,11 +45,6 @@ pub(crate) struct Replayed {
 }
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
-    replay_sampled(asked, true)
-}
-
-/// Without `skips_samples` every sample is taken, with the same outcome, in several times the time.
-fn replay_sampled(asked: &Replay, skips_samples: bool) -> Result<Replayed, String> {
     // The decision is the same on Docker and Swarm.
     let service = Arc::new(Service { runs: Platform::Docker, ..(*asked.service).clone() });
     let span = asked.trace.span();
@@ -78,7 +73,6 @@ fn replay_sampled(asked: &Replay, skips_samples: bool) -> Result<Replayed, Strin
     let begin = begin(interval);
     let config = alone(asked.config, &service);
     let mut run = Run::new(scenario, config, begin, script(asked.trace, begin));
-    run.skips_samples = skips_samples;
     // The last row ends the trace: what would happen at that very moment is not in it.
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     run.until(ms.saturating_sub(1));
@@ -152,7 +146,7 @@ mod tests {
     use crate::model::metric::Milli;
     use crate::model::time::Wall;
     use crate::sim::random::Random;
-    use crate::sim::replay::{Replay, Replayed, replay, replay_sampled};
+    use crate::sim::replay::{Replay, Replayed, replay};
     use crate::sim::timeline::Point;
     use crate::sim::trace::Trace;
     use crate::sim::workload::LoadMetric;
@@ -358,40 +352,6 @@ mod tests {
             let capacity = random.one_in(2).then_some(100);
             let replayed = run(&service, &trace, random.below(60), capacity);
             assert!(720 <= replayed.timeline.points.len(), "{seed}");
-        }
-    }
-
-    #[test]
-    fn samples_that_are_left_out_change_nothing() {
-        let mut random = Random::new(20_261_129);
-        for seed in 0..6_u64 {
-            let mut at = 0;
-            let mut trace = String::new();
-            for _ in 0..40 {
-                let load = random.below(500);
-                trace += &format!("{at}.{:03},{load}\n", random.below(1000));
-                at += [1, 3, 15, 45, 60, 400][usize::try_from(random.below(6)).unwrap()];
-            }
-            let text = format!(
-                r#"{{ "autoscaler": {{ "check_interval": {} }}, "services": {{ "web": {{
-                     "image": "a:1", "port": 80, {BAND} }} }} }}"#,
-                [15, 15, 30, 7, 60, 3][usize::try_from(seed).unwrap()],
-            );
-            let config = config::parse("made up", &text).config.unwrap();
-            let service = config.services.values().next().unwrap().clone();
-            let asked = Replay {
-                config: &config,
-                basis: &LoadMetric::first(&service).unwrap(),
-                service,
-                trace: &Trace::parse(trace.as_bytes()).unwrap(),
-                start: MONDAY,
-                start_up: Duration::from_secs(2 + 20 * seed),
-                capacity: (seed % 2 == 0).then_some(Milli(100_000)),
-            };
-            let all = replay_sampled(&asked, false).unwrap().timeline;
-            let some = replay_sampled(&asked, true).unwrap().timeline;
-            assert!(all.summary().up > 3, "{trace}");
-            assert_eq!(some, all, "{seed}: {trace}");
         }
     }
 }

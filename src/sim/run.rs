@@ -2,10 +2,8 @@
 //! hands it what happens, polls it when it is time, and carries out its effects.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::controller::forecaster::ForecastRead;
-use crate::controller::load_watch::SAMPLE_INTERVAL;
 use crate::controller::tick::{Adapters, ControllerState, TickOutput};
 use crate::controller::{Controller, Effect, LoopEvent, Poll, Settings, Ticked};
 use crate::model::config::Config;
@@ -20,10 +18,6 @@ use crate::sim::fault_injection::Fault;
 use crate::sim::past::Past;
 use crate::sim::timeline::Point;
 use crate::sim::world::{START, Scenario, SimContainer, World};
-
-/// In this time at least two samples of the load are complete, so that a load above the threshold
-/// has been answered.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// What comes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +38,6 @@ pub(crate) struct Run {
     pub(crate) executor: SimExecutor,
     /// When the controller is polled next, unless something happens before.
     pub(crate) next_poll: Moment,
-    /// Samples of a load that does not change are left out: the load watch would find nothing.
-    pub(crate) skips_samples: bool,
-    /// When anything happened last that may change the load of a replica.
-    changed: Moment,
     /// What was decided last.
     desired: u32,
     reason: &'static str,
@@ -74,8 +64,6 @@ impl Run {
             past,
             script,
             next_poll: begin,
-            skips_samples: false,
-            changed: begin,
             desired: 0,
             reason: "",
             points: Vec::new(),
@@ -92,7 +80,6 @@ impl Run {
             }
             self.world.state().advance(now);
             while let Some((_, stroke)) = self.script.pop_if(|(at, _)| *at <= now) {
-                self.changed = now;
                 match stroke {
                     ScriptEvent::Load(load) => self.world.state().set_load(Milli(load)),
                     #[cfg(test)]
@@ -108,9 +95,6 @@ impl Run {
                 events.push(LoopEvent::Connections);
             }
             let is_woken = !events.is_empty();
-            if is_woken || !self.executor.jobs.is_empty() {
-                self.changed = now;
-            }
             events.into_iter().for_each(|event| self.handle(event, now));
             let is_due = is_woken || self.next_poll <= now;
             let is_evaluation = is_due && self.poll(now);
@@ -155,29 +139,9 @@ impl Run {
             drop(state);
             self.learn(&output, is_evaluation);
         }
-        if !effects.is_empty() {
-            self.changed = now;
-        }
         effects.into_iter().for_each(|effect| self.carry_out(effect, now));
-        self.next_poll = now.plus(self.until_poll(now));
+        self.next_poll = now.plus(self.controller.idle(now));
         is_evaluation
-    }
-
-    /// Samples are left out from the time on at which the load was sampled as it is now, up to the
-    /// last before anything can happen, with which the next one is compared. The others keep their
-    /// times.
-    fn until_poll(&self, now: Moment) -> Duration {
-        let wait = self.controller.idle(now);
-        let is_settled = SETTLED <= now.since(self.changed) && self.executor.jobs.is_empty();
-        if !self.skips_samples || !is_settled {
-            return wait;
-        }
-        let script = self.script.last().map(|(at, _)| *at);
-        let events = [script, self.world.state().next_event()].into_iter().flatten();
-        let next = events.map(|at| at.since(now)).fold(self.controller.until_tick(now), Ord::min);
-        let spare = next.saturating_sub(wait).saturating_sub(SAMPLE_INTERVAL);
-        let ms = spare.as_millis() - spare.as_millis() % SAMPLE_INTERVAL.as_millis();
-        wait.saturating_add(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
     }
 
     fn carry_out(&mut self, effect: Effect, now: Moment) {

@@ -371,7 +371,7 @@ impl WorldState {
             requests: process.requests,
             // Cut requests are counted as answered too; no metric needs the difference.
             answered: process.requests.saturating_sub(open),
-            response_ms: shown(Field::ResponseTimeMs).unwrap_or(REQUEST_MS),
+            response_ms: shown(Field::ResponseTimeMs).unwrap_or(0),
             traffic: TrafficCounts { requests: process.requests, ..TrafficCounts::default() },
         }
     }

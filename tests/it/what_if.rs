@@ -218,7 +218,7 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     past.write(
         "shop.json",
         json!({ "shop": { "image": "a:1", "port": 80, "min_replicas": 1,
-        "max_replicas": 2 } }),
+        "max_replicas": 1 } }),
     );
     let missing = ["shop.json has a service `shop` and today's config, ", "today.json, has none"];
     past.refused("--history 1d --config shop.json", 1, &missing);

@@ -1,6 +1,6 @@
 //! Words and what they become.
 
-use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, Topic};
+use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, SimulateArgs, Topic};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
@@ -15,6 +15,23 @@ fn helped(topic: Topic) -> String {
         (Ok(_), Topic::Brief(command)) => format!("help short {command}"),
         (Ok(_), Topic::Whole(command)) => format!("help {command}"),
     }
+}
+
+fn simulated(a: SimulateArgs) -> String {
+    let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
+    let svg = a.svg.unwrap_or_default();
+    let load = match &a.load {
+        LoadSource::Trace(file) => file.display().to_string(),
+        LoadSource::History { span, default } => {
+            let config = a.config.path.display();
+            format!("{}s {config} {}", span.as_secs(), default.path.display())
+        }
+    };
+    let svg = svg.display();
+    let service = a.service.unwrap_or_default();
+    let forecast = if a.forecast { " forecast" } else { "" };
+    let times = times.join("/");
+    format!("simulate {load} {service:?} {times} {svg} json={}{forecast}", a.json)
 }
 
 fn parsed(line: &str) -> String {
@@ -74,22 +91,7 @@ fn parsed(line: &str) -> String {
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
         Ok(CliCommand::Services { json, to }) => format!("services json={json} {}", addr(&to)),
-        Ok(CliCommand::Simulate(a)) => {
-            let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
-            let svg = a.svg.unwrap_or_default();
-            let load = match &a.load {
-                LoadSource::Trace(file) => file.display().to_string(),
-                LoadSource::History { span, default } => {
-                    let config = a.config.path.display();
-                    format!("{}s {config} {}", span.as_secs(), default.path.display())
-                }
-            };
-            let svg = svg.display();
-            let service = a.service.unwrap_or_default();
-            let forecast = if a.forecast { " forecast" } else { "" };
-            let times = times.join("/");
-            format!("simulate {load} {service:?} {times} {svg} json={}{forecast}", a.json)
-        }
+        Ok(CliCommand::Simulate(a)) => simulated(a),
         Err(message) => format!("error: {message}"),
     }
 }
@@ -107,6 +109,32 @@ fn an_advice_has_a_span_unless_one_is_given() {
     assert_eq!(parsed("advise web"), "advise web Ago(1209600s) 14d / json=false");
     let all = "advise web --since 28d --slo=99 --start-up 20s --json";
     assert_eq!(parsed(all), "advise web Ago(2419200s) 28d 99/20s json=true");
+}
+
+#[test]
+fn a_load_is_a_trace_or_a_history() {
+    let default = "/etc/plimsoll/config.json";
+    for (line, want) in [
+        ("simulate --load a", r#"simulate a "" //  json=false"#.to_owned()),
+        (
+            "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
+            r#"simulate a "e" b/c/d s json=true"#.to_owned(),
+        ),
+        (
+            "simulate --history 14d --config new.json",
+            format!(r#"simulate 1209600s new.json {default} "" //  json=false"#),
+        ),
+        (
+            "simulate --history 10m --service=e",
+            format!(r#"simulate 600s {default} {default} "e" //  json=false"#),
+        ),
+        (
+            "simulate --history 366d --config c",
+            format!(r#"simulate 31622400s c {default} "" //  json=false"#),
+        ),
+    ] {
+        assert_eq!(parsed(line), want, "{line}");
+    }
 }
 
 #[test]
@@ -128,23 +156,6 @@ fn words_become_commands() {
         ("schedule web", "schedule web None None json=false"),
         ("schedule --json --from=a web --until b", r#"schedule web Some("a") Some("b") json=true"#),
         ("run --config a", "run a once=false dry=false"),
-        ("simulate --load a", r#"simulate a "" //  json=false"#),
-        (
-            "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
-            r#"simulate a "e" b/c/d s json=true"#,
-        ),
-        (
-            "simulate --history 14d --config new.json",
-            r#"simulate 1209600s new.json /etc/plimsoll/config.json "" //  json=false"#,
-        ),
-        (
-            "simulate --history 10m --service=e",
-            r#"simulate 600s /etc/plimsoll/config.json /etc/plimsoll/config.json "e" //  json=false"#,
-        ),
-        (
-            "simulate --history 366d --config c",
-            r#"simulate 31622400s c /etc/plimsoll/config.json "" //  json=false"#,
-        ),
         ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
