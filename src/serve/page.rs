@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-QygveZCVJ6IsGkhXxfhsDUOZHJqOPJNmuBNwGkPFQUo='; \
-    script-src 'sha256-T0xadMu0Z8ec6jhNQQDqqbpAE+90Ni/QgwWDDdMGoas='";
+    script-src 'sha256-2F9H2HjlCNM06VU+6Ow84vK2mGhDNEF9BKsSwp7H9iE='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

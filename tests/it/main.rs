@@ -29,6 +29,7 @@ mod fake_docker;
 mod fake_http;
 mod front_door;
 mod front_door_files;
+mod history_commands;
 mod load_history;
 mod long_running;
 mod groups;

@@ -73,8 +73,19 @@ const DAEMON: &[&str] = &[
     "regular_file",
 ];
 
-const CLI: &[&str] =
-    &["model", "outside", "config", "clock", "serve", "preflight", "daemon", "sim", "regular_file"];
+const CLI: &[&str] = &[
+    "model",
+    "outside",
+    "config",
+    "clock",
+    "store",
+    "report",
+    "serve",
+    "preflight",
+    "daemon",
+    "sim",
+    "regular_file",
+];
 
 const PURE: &[&str] = &["model", "decide", "controller"];
 

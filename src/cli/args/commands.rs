@@ -2,9 +2,9 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD, ONCE,
-    OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST, UNTIL,
-    VERBOSE, WATCH,
+    ALL, CAPACITY, COMPOSE, CONFIG, CSV, DRY_RUN, FOLLOW, FOR, FROM, JSON, LABELS, LIVE, LOAD,
+    ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SOCKET, START, START_UP, SVG, TEST,
+    UNTIL, VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -84,6 +84,15 @@ const HELP: CommandSpec = CommandSpec {
     read: readers::help,
 };
 
+const HISTORY: CommandSpec = CommandSpec {
+    name: "history",
+    summary: "print the load history of a service",
+    operands: &[Operand::Service],
+    options: &[SINCE, CSV, JSON, SVG, CONFIG],
+    help: include_str!("../help/history.txt"),
+    read: readers::history,
+};
+
 const INIT: CommandSpec = CommandSpec {
     name: "init",
     summary: "write a starting config",
@@ -118,6 +127,15 @@ const RELOAD: CommandSpec = CommandSpec {
     options: &[CONFIG, SOCKET],
     help: include_str!("../help/reload.txt"),
     read: readers::reload,
+};
+
+const REPORT: CommandSpec = CommandSpec {
+    name: "report",
+    summary: "print what a week cost and served",
+    operands: &[],
+    options: &[SINCE, JSON, CONFIG],
+    help: include_str!("../help/report.txt"),
+    read: readers::report,
 };
 
 const RESTART: CommandSpec = CommandSpec {
@@ -202,7 +220,7 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 20] = [
+pub(crate) const COMMANDS: [&CommandSpec; 22] = [
     &CHECK,
     &COMPLETIONS,
     &DOCTOR,
@@ -210,10 +228,12 @@ pub(crate) const COMMANDS: [&CommandSpec; 20] = [
     &EXPLAIN,
     &HEALTHCHECK,
     &HELP,
+    &HISTORY,
     &INIT,
     &NOTIFY,
     &PAUSE,
     &RELOAD,
+    &REPORT,
     &RESTART,
     &RESUME,
     &ROUTES,

@@ -41,6 +41,7 @@ const fn text(name: &'static str) -> OptionSpec {
 pub(crate) const ALL: OptionSpec = flag("all");
 pub(crate) const CAPACITY: OptionSpec = text("capacity");
 pub(crate) const COMPOSE: OptionSpec = file("compose");
+pub(crate) const CSV: OptionSpec = flag("csv");
 pub(crate) const CONFIG: OptionSpec = file("config");
 pub(crate) const DRY_RUN: OptionSpec = flag("dry-run");
 pub(crate) const FOLLOW: OptionSpec = flag("follow");

@@ -3,8 +3,8 @@
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, RoutesArgs, ScaleArgs, ScheduleArgs,
-    Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
+    CheckArgs, CliCommand, CountArg, EventsArgs, HistoryArgs, HistoryFormat, InitArgs, ReportArgs,
+    RoutesArgs, ScaleArgs, ScheduleArgs, Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
@@ -46,7 +46,7 @@ pub(crate) fn doctor(mut args: RawArgs) -> Result<CliCommand, String> {
 }
 
 pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
-    let since = args.text(options::SINCE).map(|text| since(&text)).transpose()?;
+    let since = since(&mut args)?;
     let follow = args.has(options::FOLLOW);
     let json = args.has(options::JSON);
     let service = args.text(options::SERVICE);
@@ -54,10 +54,11 @@ pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Events(EventsArgs { service, since, follow, json, to }))
 }
 
-fn since(text: &str) -> Result<SinceArg, String> {
-    let ago = units::span(text).map(SinceArg::Ago);
-    let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| SinceArg::At(at.to_utc()));
-    ago.or_else(at).ok_or_else(|| {
+fn since(args: &mut RawArgs) -> Result<Option<SinceArg>, String> {
+    let Some(text) = args.text(options::SINCE) else { return Ok(None) };
+    let ago = units::span(&text).map(SinceArg::Ago);
+    let at = || DateTime::parse_from_rfc3339(&text).ok().map(|at| SinceArg::At(at.to_utc()));
+    ago.or_else(at).map(Some).ok_or_else(|| {
         let allowed = "a duration like 10m or a timestamp like 2026-10-25T00:00:00Z";
         format!("`--since {text}` is not a time; write {allowed}")
     })
@@ -72,6 +73,20 @@ pub(crate) fn explain(mut args: RawArgs) -> Result<CliCommand, String> {
 pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
     let verbose = args.has(options::VERBOSE);
     Ok(CliCommand::Healthcheck { verbose, to: args.daemon_addr() })
+}
+
+pub(crate) fn history(mut args: RawArgs) -> Result<CliCommand, String> {
+    let service = service(&mut args, "history")?;
+    let since = since(&mut args)?;
+    let svg = args.path(options::SVG);
+    let format = match (args.has(options::CSV), args.has(options::JSON), svg) {
+        (false, false, None) => HistoryFormat::Table,
+        (true, false, None) => HistoryFormat::Csv,
+        (false, true, None) => HistoryFormat::Json,
+        (false, false, Some(file)) => HistoryFormat::Svg(file),
+        _ => return Err("history: give one of --csv, --json and --svg FILE".to_owned()),
+    };
+    Ok(CliCommand::History(HistoryArgs { service, since, format, config: args.config() }))
 }
 
 pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
@@ -100,6 +115,12 @@ pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
 
 pub(crate) fn reload(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Reload { to: args.daemon_addr() })
+}
+
+pub(crate) fn report(mut args: RawArgs) -> Result<CliCommand, String> {
+    let since = since(&mut args)?;
+    let json = args.has(options::JSON);
+    Ok(CliCommand::Report(ReportArgs { since, json, config: args.config() }))
 }
 
 pub(crate) fn restart(mut args: RawArgs) -> Result<CliCommand, String> {

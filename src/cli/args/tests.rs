@@ -1,6 +1,6 @@
 //! Words and what they become.
 
-use crate::cli::args::cli_command::{CliCommand, DaemonAddr, Topic};
+use crate::cli::args::cli_command::{CliCommand, DaemonAddr, HistoryArgs, SimulateArgs, Topic};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
@@ -38,6 +38,8 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Healthcheck { verbose, to }) => {
             format!("healthcheck {}{}", if verbose { "verbose " } else { "" }, addr(&to))
         }
+        Ok(CliCommand::History(a)) => history(a),
+        Ok(CliCommand::Report(a)) => format!("report {:?} json={}", a.since, a.json),
         Ok(CliCommand::Init(a)) => {
             format!("init {:?} {:?} labels={}", a.compose, a.output, a.labels)
         }
@@ -66,16 +68,23 @@ fn parsed(line: &str) -> String {
             format!("schedule {} {from:?} {until:?} json={}", a.service, a.json)
         }
         Ok(CliCommand::Services { json, to }) => format!("services json={json} {}", addr(&to)),
-        Ok(CliCommand::Simulate(a)) => {
-            let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
-            let svg = a.svg.unwrap_or_default();
-            let load = a.load.display();
-            let svg = svg.display();
-            let service = a.service.unwrap_or_default();
-            format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
-        }
+        Ok(CliCommand::Simulate(a)) => simulate(a),
         Err(message) => format!("error: {message}"),
     }
+}
+
+fn history(asked: HistoryArgs) -> String {
+    let HistoryArgs { service, since, format, config } = asked;
+    format!("history {service} {since:?} {format:?} {}", config.path.display())
+}
+
+fn simulate(a: SimulateArgs) -> String {
+    let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
+    let svg = a.svg.unwrap_or_default();
+    let load = a.load.display();
+    let svg = svg.display();
+    let service = a.service.unwrap_or_default();
+    format!("simulate {load} {service:?} {} {svg} json={}", times.join("/"), a.json)
 }
 
 #[test]
@@ -83,6 +92,22 @@ fn help_fits_into_80_columns() {
     for spec in commands::COMMANDS {
         let wide = spec.help.lines().find(|line| 80 < line.chars().count());
         assert_eq!(wide, None, "{}", spec.name);
+    }
+}
+
+#[test]
+fn words_become_commands_about_the_past() {
+    for (line, want) in [
+        ("history web --config c", "history web None Table c"),
+        ("history --csv --since=7d web --config c", "history web Some(Ago(604800s)) Csv c"),
+        ("history web --json --config c", "history web None Json c"),
+        ("history web --svg f --config c", "history web None Svg(\"f\") c"),
+        (
+            "report --json --since 2026-11-23T00:00:00Z",
+            "report Some(At(2026-11-23T00:00:00Z)) json=true",
+        ),
+    ] {
+        assert_eq!(parsed(line), want, "{line}");
     }
 }
 
@@ -183,6 +208,13 @@ fn wrong_words_are_errors() {
         ("events --since yesterday", "`--since yesterday` is not a time"),
         ("events web", "web"),
         ("explain", "which service?"),
+        ("history", "which service?"),
+        ("history web --csv --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --svg f --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --since 7w", "`--since 7w` is not a time"),
+        ("history web --svg", "--svg"),
+        ("report web", "web"),
+        ("report --since -7d", "`--since -7d` is not a time"),
         ("completions", "for which shell?"),
         ("completions csh", "`csh` is not a known shell"),
         ("restart", "which service?"),

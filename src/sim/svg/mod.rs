@@ -3,6 +3,7 @@
 
 mod axis;
 mod curve;
+pub(crate) mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -111,24 +112,30 @@ impl Sheet {
 
 /// A whole SVG document.
 pub(crate) fn draw(timeline: &Timeline) -> String {
+    page(timeline, &sentence(timeline), |curve, sheet| {
+        load(timeline, curve, sheet);
+        replicas(timeline, curve, sheet);
+    })
+}
+
+/// The document around two panels.
+fn page(timeline: &Timeline, sum: &str, panels: impl FnOnce(&Curve, &mut Sheet)) -> String {
     let mut sheet = Sheet { out: String::new() };
     // Bold letters are a tenth wider.
     let name = escaped(&cut(&timeline.service, f64::from(PLOT), TITLE_FONT * 1.1));
-    let sum = sentence(timeline);
     sheet.put(format_args!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n<title>{name}</title>\n\
          <desc>{}</desc>\n<style>\n{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
          <text x=\"{LEFT}\" y=\"32\" class=\"title\">{name}</text>",
-        escaped(&sum),
+        escaped(sum),
     ));
-    sheet.text((f64::from(LEFT), 54.0), "sum", "", &sum);
+    sheet.text((f64::from(LEFT), 54.0), "sum", "", sum);
     windows(timeline, &mut sheet);
     times(timeline, &mut sheet);
     let curve = Curve::new(timeline, PLOT);
-    load(timeline, &curve, &mut sheet);
-    replicas(timeline, &curve, &mut sheet);
+    panels(&curve, &mut sheet);
     sheet.put(format_args!("</svg>"));
     sheet.out
 }
