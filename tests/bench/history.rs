@@ -33,7 +33,6 @@ fn main() {
         &["history", "s0", "--since", &since][..],
         &["history", "s0", "--since", &since, "--csv"],
         &["history", "s0", "--since", "1d"],
-        &["report", "--since", &since],
         &["report", "--since", "7d"],
     ] {
         let (seconds, megabytes) = measure(args, &config);
