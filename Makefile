@@ -63,13 +63,14 @@ test-matrix: setup-test ## the tests end to end on HAProxy and Docker of Debian 
 build: ## a debug build
 	cargo build --locked
 
-bench: setup image ## measure: cost of a tick, a decision, an answer and a simulated week, beside a Python daemon
+bench: setup image ## measure: cost of a tick, a decision, an answer, the load history and a simulated week, beside a Python daemon
 	$(STATIC) --bin plimsoll
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench ticks
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench forecast
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench advise
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench history
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench beside
 

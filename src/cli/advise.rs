@@ -21,7 +21,7 @@ use crate::model::time::Wall;
 use crate::model::units;
 use crate::model::zone::Zone;
 use crate::outside::Clock;
-use crate::store::load_history::HistoryReader;
+use crate::store::history_reader::HistoryReader;
 
 /// Hundredths of a percent.
 const SLO_DEFAULT: u64 = 99_50;

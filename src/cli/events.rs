@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use crate::cli::args::cli_command::{EventsArgs, SinceArg};
+use crate::cli::args::cli_command::EventsArgs;
 use crate::cli::client::{self, Daemon};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::{complain, show, show_painted};
@@ -32,7 +32,7 @@ pub(crate) fn events(args: &EventsArgs) -> ExitCode {
 
 fn run(args: &EventsArgs) -> Result<(), ExitCode> {
     let daemon = Daemon::of(&args.to)?;
-    let since = args.since.as_ref().map(|since| instant(since, &daemon));
+    let since = args.since.as_ref().map(|since| since.instant(daemon.clock.wall()));
     let got = get(&daemon, since).map_err(|message| client::failed(&message))?;
     let is_asked = |event: &Value| match &args.service {
         Some(service) => event["service"] == service.as_str(),
@@ -108,17 +108,6 @@ fn fresh(before: &[Value], now: &[Value]) -> Vec<Value> {
         }
     }
     new
-}
-
-fn instant(since: &SinceArg, daemon: &Daemon) -> DateTime<Utc> {
-    match since {
-        SinceArg::At(at) => *at,
-        SinceArg::Ago(span) => {
-            let span = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-            let at = daemon.clock.wall().0.saturating_sub(span);
-            DateTime::from_timestamp(at, 0).unwrap_or_default()
-        }
-    }
 }
 
 /// The oldest first.

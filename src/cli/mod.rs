@@ -15,6 +15,8 @@ mod explain;
 mod forecast;
 mod healthcheck;
 mod help;
+mod history;
+mod history_table;
 mod init;
 mod interrupt;
 mod notify;
@@ -24,6 +26,7 @@ mod pause;
 mod problems;
 mod reload;
 mod replay_options;
+mod report;
 mod restart;
 mod routes;
 mod run;
@@ -32,6 +35,7 @@ mod schedule;
 mod services;
 mod simulate;
 mod status;
+mod stored_history;
 mod table;
 mod untried_hooks;
 mod what_if;
@@ -58,10 +62,12 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(CliCommand::Events(asked)) => events::events(&asked),
         Ok(CliCommand::Explain { service, json, to }) => explain::explain(&service, json, &to),
         Ok(CliCommand::Healthcheck { verbose, to }) => healthcheck::healthcheck(verbose, &to),
+        Ok(CliCommand::History(asked)) => history::history(&asked),
         Ok(CliCommand::Init(asked)) => init::init(&asked),
         Ok(CliCommand::Notify { config, json }) => notify::notify(&config, json),
         Ok(CliCommand::Pause { what, span, to }) => pause::pause(&what, span.as_deref(), &to),
         Ok(CliCommand::Reload { to }) => reload::reload(&to),
+        Ok(CliCommand::Report(asked)) => report::report(&asked),
         Ok(CliCommand::Restart { service, to }) => restart::restart(&service, &to),
         Ok(CliCommand::Resume { what, to }) => pause::resume(&what, &to),
         Ok(CliCommand::Run(options)) => run::run(options),

@@ -27,7 +27,7 @@ use crate::sim::recorded_load::{LoadLimits, RecordedLoad, with_loads};
 use crate::sim::replay::{Replay, replay};
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
-use crate::store::load_history::HistoryReader;
+use crate::store::history_reader::HistoryReader;
 
 /// For the daemon's answer: without it, the default config is today's.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -205,7 +205,7 @@ fn rows(today: &ComparedConfig, span: Duration) -> Result<Vec<MinuteRow>, String
     }
     let folder = reader.folder().display();
     let since = units::show(span);
-    match reader.obstacle(name, from, until) {
+    match reader.days(name, from, until).find_map(Result::err) {
         Some(err) => Err(format!(
             "the load history in {folder} cannot be read: {err}; run this as root or as the \
              daemon's user"
@@ -309,7 +309,8 @@ mod tests {
     use crate::sim::timeline::{Point, Timeline};
     use crate::sim::trace::Trace;
     use crate::sim::workload::LoadMetric;
-    use crate::store::load_history::{HistoryFiles, HistoryReader};
+    use crate::store::history_reader::HistoryReader;
+    use crate::store::load_history::HistoryFiles;
 
     const START: i64 = 1_795_824_000;
     const LOOKS: u64 = 8 * 240;

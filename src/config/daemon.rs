@@ -8,7 +8,7 @@ use log::LevelFilter;
 use crate::config::cursor::{Node, Section};
 use crate::config::hours::{self, Fallback};
 use crate::config::values::path;
-use crate::model::config::LogFormat;
+use crate::model::config::{LogFormat, ReportSchedule};
 use crate::model::service::Percent;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ pub(crate) struct Autoscaler {
     pub(crate) cpu_reserve: Percent,
     pub(crate) remove_orphans: bool,
     pub(crate) history: Duration,
+    pub(crate) report: ReportSchedule,
     pub(crate) labels: bool,
     /// Default of services without `business_hours`.
     pub(crate) business_hours: Fallback,
@@ -40,6 +41,7 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
         cpu_reserve: Percent::from_hundredths(5_00),
         remove_orphans: false,
         history: 90 * DAY,
+        report: ReportSchedule::Off,
         labels: true,
         business_hours: Fallback::None,
     };
@@ -56,6 +58,11 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     out.remove_orphans = flag("remove_orphans");
     let history = section.get("history").and_then(|n| n.duration(Duration::ZERO..=3650 * DAY));
     out.history = history.unwrap_or(out.history);
+    let report = section.get("report").and_then(|n| n.word("off or weekly", report));
+    out.report = report.unwrap_or(out.report);
+    if out.report == ReportSchedule::Weekly && out.history.is_zero() {
+        section.unused("report", "has no effect with `history` 0: a report is made of it");
+    }
     let labels = section.get("labels").and_then(|n| n.boolean());
     out.labels = labels.unwrap_or(out.labels);
     let reserve = section.get("memory_reserve");
@@ -75,6 +82,14 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
 fn level(node: &Node) -> Option<LevelFilter> {
     let read = |word: &str| word.parse().ok().filter(|l| *l != LevelFilter::Off);
     node.word("error, warn, info, debug or trace", read)
+}
+
+fn report(word: &str) -> Option<ReportSchedule> {
+    match word {
+        "off" => Some(ReportSchedule::Off),
+        "weekly" => Some(ReportSchedule::Weekly),
+        _ => None,
+    }
 }
 
 fn format(word: &str) -> Option<LogFormat> {

@@ -20,6 +20,7 @@ pub(crate) fn changes(old: &Config, new: &Config) -> Vec<String> {
     note(old.memory_reserve != new.memory_reserve, "memory_reserve");
     note(old.cpu_reserve != new.cpu_reserve, "cpu_reserve");
     note(old.history != new.history, "history");
+    note(old.report != new.report, "report");
     note(old.labels != new.labels, "labels");
     note(old.business_hours != new.business_hours, "business_hours");
     note(old.remove_orphans != new.remove_orphans, "remove_orphans");

@@ -252,6 +252,7 @@ fn root(section: Section, fixed: &mut Option<Fixed>) -> Option<Config> {
         cpu_reserve: autoscaler.cpu_reserve,
         remove_orphans: autoscaler.remove_orphans,
         history: autoscaler.history,
+        report: autoscaler.report,
         labels: autoscaler.labels,
         business_hours: autoscaler.business_hours.window(),
         notifications,

@@ -184,7 +184,7 @@ impl Forecaster {
         }
         let is_watched = |status: &&ServiceStatus| self.services.contains_key(&status.name);
         let watched = services.iter().filter(is_watched);
-        for (name, row) in self.rows.add(at, watched, HostUse::default) {
+        for (name, row) in self.rows.add(at, watched, true, HostUse::default) {
             if let Some(watch) = self.services.get_mut(&name) {
                 watch.add(&row);
             }

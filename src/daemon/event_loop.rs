@@ -20,6 +20,7 @@ use crate::daemon::logger;
 use crate::daemon::metric_threads::MetricThreads;
 use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
+use crate::daemon::weekly_reporter::WeeklyReporter;
 use crate::docker::Docker;
 use crate::haproxy::Haproxy;
 use crate::model::command::{Answer, Command, Refusal};
@@ -63,6 +64,7 @@ pub(crate) struct Components {
     pub(crate) notify: Notify,
     pub(crate) recorder: EventRecorder,
     pub(crate) history_writer: HistoryWriter,
+    pub(crate) weekly_reporter: WeeklyReporter,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) acme: AcmeServer,
 }
@@ -237,10 +239,11 @@ impl EventLoop {
         }
         let answered = output.engine_error.is_none();
         let mut status = self.controller.status(&self.components.adapters(), output);
-        if is_evaluation {
-            let keep = self.controller.config().history;
-            let event = self.components.history_writer.evaluated(&status, keep);
-            event.iter().for_each(|event| self.record(event));
+        let keep = self.controller.config().history;
+        let event = self.components.history_writer.ticked(&status, is_evaluation, keep);
+        event.iter().for_each(|event| self.record(event));
+        if !self.options.once {
+            self.components.weekly_reporter.ticked(self.controller.config(), status.at);
         }
         self.problems.complete(&mut status);
         self.has_new_problems = false;

@@ -11,7 +11,7 @@ use crate::daemon::pool::{self, Pool};
 use crate::model::load_history::MinuteRow;
 use crate::model::time::Wall;
 use crate::outside::{Error, Result};
-use crate::store::load_history::HistoryReader;
+use crate::store::history_reader::HistoryReader;
 
 /// Days of a history that is shorter than needed.
 const DAYS_MAX: u32 = 14;
@@ -51,6 +51,6 @@ impl RowSource for FileRows<'_> {
     }
 
     fn days(&self, now: Wall) -> u32 {
-        self.reader.days(self.service, now, DAYS_MAX)
+        self.reader.age_in_days(self.service, now, DAYS_MAX)
     }
 }

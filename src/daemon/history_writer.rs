@@ -19,8 +19,8 @@ pub(crate) struct HistoryWriter {
     engine: Arc<Docker>,
     /// When the processors were looked at last.
     cpu: Option<(Moment, CpuTimes)>,
-    /// When old files were removed last, as days since 1970.
-    cleaned: Option<i64>,
+    /// When old files were removed last, as days since 1970, and how long they were kept.
+    cleaned: Option<(i64, Duration)>,
     /// The operator knows that rows are being lost, and so many are.
     told: bool,
     lost: u64,
@@ -39,34 +39,44 @@ impl HistoryWriter {
         }
     }
 
-    /// After an evaluation. `keep` is how long rows are kept; none are written if it is zero. Gives
-    /// an event when rows begin to be lost, and when they are written again.
-    pub(crate) fn evaluated(&mut self, status: &Status, keep: Duration) -> Option<Event> {
+    /// After a tick. `keep` is how long rows are kept; none are written if it is zero. Gives an
+    /// event when rows begin to be lost, and when they are written again.
+    pub(crate) fn ticked(
+        &mut self,
+        status: &Status,
+        is_evaluation: bool,
+        keep: Duration,
+    ) -> Option<Event> {
         if keep.is_zero() {
+            self.rows.skip(status);
             return None;
         }
         let (engine, cpu) = (&self.engine, &mut self.cpu);
         let (now, at) = (status.now, status.at);
-        let rows = self.rows.add(at, status.services.iter(), || host_use(engine, (now, cpu)));
-        let mut error = self.clean(status.at, keep);
+        let services = status.services.iter();
+        let rows = self.rows.add(at, services, is_evaluation, || host_use(engine, (now, cpu)));
+        self.clean(at, keep);
+        let mut error = None;
         for (service, row) in &rows {
             if let Err(err) = self.files.append(service, row) {
                 self.lost += 1;
-                error.get_or_insert(err.to_string());
+                error.get_or_insert(format!("the row of {service}: {err}"));
             }
         }
         self.reported(!rows.is_empty(), error)
     }
 
-    /// Once a day.
-    fn clean(&mut self, now: Wall, keep: Duration) -> Option<String> {
+    /// Once a day, and when a reload changes how long rows are kept.
+    fn clean(&mut self, now: Wall, keep: Duration) {
         let today = now.0.div_euclid(DAY);
-        if self.cleaned.replace(today) == Some(today) {
-            return None;
+        if self.cleaned.replace((today, keep)) == Some((today, keep)) {
+            return;
         }
-        let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-        let before = Wall(now.0.saturating_sub(keep));
-        self.files.remove_before(before).err().map(|err| err.to_string())
+        if let Err(err) = self.files.remove_old(now, keep) {
+            let folder = self.files.folder().display();
+            let message = format!("old load history in {folder} cannot be removed: {err}");
+            log::warn!("message={message:?}");
+        }
     }
 
     fn reported(&mut self, has_rows: bool, error: Option<String>) -> Option<Event> {

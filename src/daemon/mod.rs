@@ -21,6 +21,7 @@ mod image_puller;
 mod image_threads;
 mod signals;
 mod spawn;
+mod weekly_reporter;
 pub(crate) mod webhooks;
 
 use std::path::{self, Path};
@@ -49,6 +50,7 @@ use crate::daemon::notify::Notify;
 use crate::daemon::probe_threads::ProbeThreads;
 use crate::daemon::spawn::spawn;
 use crate::daemon::webhooks::ReportEvent;
+use crate::daemon::weekly_reporter::WeeklyReporter;
 use crate::docker::event_stream::Follower;
 use crate::docker::refusals::Refusals;
 use crate::docker::{self, Docker};
@@ -67,7 +69,7 @@ use crate::report::telemetry::Telemetry;
 use crate::serve::acme::AcmeServer;
 use crate::serve::{ApiServer, EventRing, Sources, StatusCell};
 use crate::store::events::{self, EventFile};
-use crate::store::load_history::HistoryReader;
+use crate::store::history_reader::HistoryReader;
 use crate::store::{FileStore, Opened};
 
 /// Messages that may wait; a sender blocks while the inbox is full.
@@ -97,7 +99,6 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let net = Arc::new(SystemNet::new());
     let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), &sender)?;
     let metric_threads = MetricThreads::new(net, clock.clone(), &sender)?;
-    let image_threads = ImageThreads::new(engine.clone(), clock.clone(), &sender)?;
     let ring = Arc::new(EventRing::default());
     let state_dir = &config.fixed.state_dir;
     let (file, earlier) = EventFile::open(state_dir);
@@ -105,6 +106,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let past = past(&config, &reader, &earlier, clock.wall());
     let (history_writer, history_threads) = history(&reader, state_dir, &engine, &sender)?;
     let report = report_event(&sender);
+    let weekly_reporter = WeeklyReporter::new(state_dir, report.clone());
     let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
     record_start(&mut recorder, &config, &options, opened.damage);
     let status_cell = Arc::new(StatusCell::default());
@@ -126,6 +128,8 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let components = Components {
         history_writer,
         history_threads,
+        images: ImageThreads::new(engine.clone(), clock.clone(), &sender)?,
+        notify: if options.once { Notify::default() } else { Notify::from_environment() },
         clock,
         engine,
         proxy,
@@ -134,11 +138,10 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         executor,
         probes,
         metrics: metric_threads,
-        images: image_threads,
         inbox,
         status_cell,
-        notify: if options.once { Notify::default() } else { Notify::from_environment() },
         recorder,
+        weekly_reporter,
         telemetry,
         acme,
     };

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) remove_orphans: bool,
     /// How long the load history is kept. Zero: none is written.
     pub(crate) history: Duration,
+    pub(crate) report: ReportSchedule,
     /// Whether labels of docker compose's containers are followed.
     pub(crate) labels: bool,
     /// Of services without `business_hours` of their own.
@@ -37,6 +38,13 @@ pub(crate) struct Config {
     pub(crate) fixed: Fixed,
     pub(crate) front_door: FrontDoor,
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
+}
+
+/// When the report of all services is an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportSchedule {
+    Off,
+    Weekly,
 }
 
 /// What the daemon takes once, at its start: a reload that changes any of it is refused.

@@ -215,6 +215,7 @@ kinds! {
     StateDamaged Error "state.damaged"
     StateMissing Warn "state.missing"
     StateNotSaved Error "state.not_saved"
+    ReportWeekly Info "report.weekly"
     HistoryNotSaved Warn "history.not_saved"
     WebhookFailed Warn "webhook.failed"
     WebhookTest Info "webhook.test"

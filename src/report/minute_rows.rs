@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::status::ServiceStatus;
+use crate::model::status::{ServiceStatus, Status};
 use crate::model::time::Wall;
 
 /// In seconds.
@@ -47,12 +47,14 @@ struct LoadSum {
 }
 
 impl MinuteRows {
-    /// Takes an evaluation. Gives the rows of the minute before when this is the first of another
-    /// one, later or, after a step of the clock, earlier; `host` is asked only then.
+    /// Takes a tick into its minute. Gives the rows of the minute before when this is the first of
+    /// another one, later or, after a step of the clock, earlier; `host` is asked only then. Loads
+    /// count at evaluations only: in between they are those of the last one.
     pub(crate) fn add<'s>(
         &mut self,
         at: Wall,
         services: impl Iterator<Item = &'s ServiceStatus>,
+        is_evaluation: bool,
         host: impl FnOnce() -> HostUse,
     ) -> Vec<(String, MinuteRow)> {
         let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
@@ -61,10 +63,21 @@ impl MinuteRows {
         let mut there = BTreeSet::new();
         for service in services {
             there.insert(service.name.as_str());
-            self.collect(service);
+            self.collect(service, is_evaluation);
         }
         self.totals.retain(|name, _| there.contains(name.as_str()));
         rows
+    }
+
+    /// While none are written: what happens meanwhile is no part of a later row.
+    pub(crate) fn skip(&mut self, status: &Status) {
+        self.at = None;
+        self.services.clear();
+        let is_there = |name: &String| status.services.iter().any(|s| s.name == *name);
+        self.totals.retain(|name, _| is_there(name));
+        for service in &status.services {
+            self.new_traffic(service);
+        }
     }
 
     fn rows(&mut self, at: Wall, host: HostUse) -> Vec<(String, MinuteRow)> {
@@ -85,17 +98,15 @@ impl MinuteRows {
         std::mem::take(&mut self.services).into_iter().map(row).collect()
     }
 
-    fn collect(&mut self, service: &ServiceStatus) {
+    fn collect(&mut self, service: &ServiceStatus, is_evaluation: bool) {
+        let (requests, errors_5xx) = self.new_traffic(service);
         let collected = self.services.entry(service.name.clone()).or_default();
         collected.ready = service.decision.counts.ready;
         collected.desired = service.decision.desired;
-        if let Some(traffic) = service.traffic {
-            let now = (traffic.total.requests, traffic.total.errors_5xx);
-            let before = self.totals.insert(service.name.clone(), now).unwrap_or_default();
-            collected.requests += now.0.saturating_sub(before.0);
-            collected.errors_5xx += now.1.saturating_sub(before.1);
-            collected.queue = collected.queue.max(traffic.queue);
-        }
+        collected.requests += requests;
+        collected.errors_5xx += errors_5xx;
+        let queue = service.traffic.map_or(0, |traffic| traffic.queue);
+        collected.queue = collected.queue.max(queue);
         let decision = &service.decision;
         for measured in &service.decision.measured {
             let known =
@@ -106,17 +117,26 @@ impl MinuteRows {
                 collected.loads.push(LoadSum::new(&measured.name, measured.target));
                 collected.loads.len() - 1
             });
-            let forecast = service.decision.forecast.as_deref();
+            let forecast = decision.forecast.as_deref();
             let forecast = forecast.and_then(|all| all.of(&measured.name)?.earlier);
-            if let Some(load) = collected.loads.get_mut(at) {
-                load.forecast = forecast.or(load.forecast);
-            }
-            if let (Some(load), Some(value)) = (collected.loads.get_mut(at), measured.value) {
+            let value = measured.value.filter(|_| is_evaluation);
+            let Some(load) = collected.loads.get_mut(at) else { continue };
+            load.forecast = forecast.or(load.forecast);
+            if let Some(value) = value {
                 let shares =
                     if is_total(&measured.name) { decision.from } else { decision.counts.ready };
                 load.add(Milli(value.0.saturating_mul(u64::from(shares.max(1)))));
             }
         }
+    }
+
+    /// Requests and errors since this was asked last. What a service had before it was seen first
+    /// is of no minute: one that left the config and came back has a total.
+    fn new_traffic(&mut self, service: &ServiceStatus) -> (u64, u64) {
+        let Some(traffic) = service.traffic else { return (0, 0) };
+        let now = (traffic.total.requests, traffic.total.errors_5xx);
+        let before = self.totals.insert(service.name.clone(), now).unwrap_or(now);
+        (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
     }
 }
 
@@ -158,7 +178,105 @@ impl LoadSum {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::minute_rows::is_total;
+    use crate::model::decision::MetricResult;
+    use crate::model::load_history::MinuteRow;
+    use crate::model::metric::Milli;
+    use crate::model::proxy::{ServiceTraffic, TrafficCounts};
+    use crate::model::reason::Rule;
+    use crate::model::status::{ReplicaState, Status};
+    use crate::model::time::Wall;
+    use crate::report::minute_rows::{HostUse, MinuteRows, is_total};
+    use crate::report::problems::tests as samples;
+
+    const START: i64 = 1_795_824_000;
+    const HOURS: i64 = 3600;
+
+    /// One service with two ready replicas; the load is of one replica.
+    fn status(at: i64, load: Option<u64>, requests: u64) -> Status {
+        let replicas = [(1, ReplicaState::Ready), (2, ReplicaState::Ready)];
+        let mut service = samples::service("web", 3, &replicas);
+        service.decision.measured.push(MetricResult {
+            name: "cpu".to_owned(),
+            unit: "%",
+            target: Milli(70_000),
+            value: load.map(Milli),
+            ratio: None,
+            proposal: None,
+            rule: Rule::NoMetric,
+            failure: None,
+        });
+        let total = TrafficCounts { requests, ..TrafficCounts::default() };
+        service.traffic = Some(ServiceTraffic { total, ..ServiceTraffic::default() });
+        samples::status(START + at, vec![service])
+    }
+
+    fn add(
+        collected: &mut MinuteRows,
+        status: &Status,
+        is_evaluation: bool,
+    ) -> Vec<(String, MinuteRow)> {
+        collected.add(status.at, status.services.iter(), is_evaluation, HostUse::default)
+    }
+
+    /// Second, average and highest load, requests of each row that comes of these ticks: second,
+    /// load of a replica, requests so far, `e` for an evaluation.
+    fn rows(ticks: &[(i64, u64, u64, char)]) -> Vec<(i64, Option<u64>, Option<u64>, u64)> {
+        let mut collected = MinuteRows::default();
+        let mut out: Vec<MinuteRow> = Vec::new();
+        for (at, load, requests, kind) in ticks {
+            let status = status(*at, Some(*load), *requests);
+            let rows = add(&mut collected, &status, *kind == 'e');
+            out.extend(rows.into_iter().map(|(_, row)| row));
+        }
+        let milli = |value: Option<Milli>| value.map(|value| value.0);
+        let row = |row: &MinuteRow| {
+            let load = &row.loads[0];
+            (row.at.0 - START, milli(load.average), milli(load.highest), row.requests)
+        };
+        out.iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_row_is_of_the_evaluations_of_its_minute() {
+        let ticks = [(0, 10, 5, 'e'), (15, 30, 9, 'e'), (59, 20, 9, 'e'), (60, 99, 20, 'e')];
+        // Of two replicas together.
+        assert_eq!(rows(&ticks), [(0, Some(40), Some(60), 4)]);
+        assert_eq!(rows(&ticks[..3]), [], "the minute is not over");
+        // A tick between two evaluations ends a minute too, and repeats no load.
+        let ticks = [(0, 10, 5, 'e'), (61, 10, 7, 't'), (122, 10, 9, 't'), (600, 10, 9, 'e')];
+        let want = [(0, Some(20), Some(20), 0), (60, None, None, 2), (120, None, None, 2)];
+        assert_eq!(rows(&ticks), want);
+    }
+
+    #[test]
+    fn a_step_of_the_clock_ends_a_minute() {
+        for step in [3 * HOURS, -3 * HOURS, 24 * HOURS, -60] {
+            let ticks = [(0, 10, 5, 'e'), (step, 30, 9, 'e'), (step + 60, 0, 9, 'e')];
+            let want = [(0, Some(20), Some(20), 0), (step, Some(60), Some(60), 4)];
+            assert_eq!(rows(&ticks), want, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_comes_back_brings_no_requests_of_before() {
+        let mut collected = MinuteRows::default();
+        add(&mut collected, &status(0, None, 5), true);
+        let gone = Status { services: Vec::new(), ..status(30, None, 0) };
+        add(&mut collected, &gone, true);
+        add(&mut collected, &status(60, None, 70_000), true);
+        let rows = add(&mut collected, &status(120, None, 70_002), true);
+        assert_eq!((rows.len(), rows[0].1.requests), (1, 0));
+    }
+
+    #[test]
+    fn what_happens_while_the_history_is_off_is_in_no_row() {
+        let mut collected = MinuteRows::default();
+        add(&mut collected, &status(0, Some(10), 5), true);
+        collected.skip(&status(60, Some(10), 1_000));
+        assert_eq!(add(&mut collected, &status(120, None, 1_003), true), []);
+        let rows = add(&mut collected, &status(180, None, 1_003), true);
+        assert_eq!((rows.len(), rows[0].1.requests, rows[0].1.at), (1, 3, Wall(START + 120)));
+    }
 
     #[test]
     fn totals_are_shared_by_the_number_and_the_rest_by_the_ready_replicas() {

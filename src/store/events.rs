@@ -33,9 +33,7 @@ impl EventFile {
     /// skipped.
     pub(crate) fn open(dir: &Path) -> (EventFile, Vec<Entry>) {
         let path = dir.join("events.jsonl");
-        let (newer, torn) = tail(&path);
-        let (mut entries, _) = tail(&older(&path));
-        entries.extend(newer);
+        let (entries, torn) = both(&path, TAIL_BYTES);
         (EventFile { path, bytes_max: FILE_BYTES_MAX, torn }, entries)
     }
 
@@ -63,15 +61,27 @@ fn older(path: &Path) -> PathBuf {
     path.with_extension("jsonl.1")
 }
 
-/// The events at the end of a file, and whether its last line is incomplete.
-fn tail(path: &Path) -> (Vec<Entry>, bool) {
+/// Every event that the files in this folder have, oldest first.
+pub(crate) fn stored(dir: &Path) -> Vec<Entry> {
+    both(&dir.join("events.jsonl"), FILE_BYTES_MAX).0
+}
+
+/// The events at the ends of both files, and whether the last line is incomplete.
+fn both(path: &Path, bytes: u64) -> (Vec<Entry>, bool) {
+    let (newer, torn) = tail(path, bytes);
+    let (mut entries, _) = tail(&older(path), bytes);
+    entries.extend(newer);
+    (entries, torn)
+}
+
+fn tail(path: &Path, bytes_max: u64) -> (Vec<Entry>, bool) {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = regular_file::open_own(path)?;
-        let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        let start = file.metadata()?.len().saturating_sub(bytes_max);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         // Another process may be appending.
-        file.take(2 * TAIL_BYTES).read_to_end(&mut bytes)?;
+        file.take(2 * bytes_max).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();

@@ -10,13 +10,15 @@
 //! minute of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and
 //! memory of the host in percent, and of each metric the average and the highest load of all
 //! replicas. Where there is a forecast, that of each metric comes last: the highest load that was
-//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so
-//! that a killed daemon loses at most the minute that it collected; a torn line is skipped.
+//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so that a killed daemon loses at most
+//! the minute that it collected. Each line with `#` has an empty line before it: a row without one
+//! was torn, and is skipped even if it looks whole. `src/store/history_reader.rs` reads the files.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 use serde_json::Value;
@@ -26,16 +28,8 @@ use crate::model::metric::Milli;
 use crate::model::time::{DAY, Wall};
 use crate::regular_file::{self, folder};
 
-/// Bytes of a file that is read: a day's rows of twenty metrics take less.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 const EXTENSION: &str = ".csv";
 const DATE: &str = "%Y-%m-%d";
-
-/// Reads the files; cheap to copy to where they are read.
-#[derive(Clone, Debug)]
-pub(crate) struct HistoryReader {
-    folder: PathBuf,
-}
 
 #[derive(Debug)]
 pub(crate) struct HistoryFiles {
@@ -59,126 +53,63 @@ impl HistoryFiles {
         let header = header(row);
         let known = self.headers.remove(service);
         let is_known = known.is_some_and(|(file, line)| file == path && line == header);
-        // The first line of this run may stand behind a torn one.
-        let head = if is_known { String::new() } else { format!("\n{header}\n") };
         folder::make(&self.folder)?;
         let mut file = regular_file::append(&path)?;
+        // Somebody may have removed or emptied it.
+        let is_known = is_known && file.metadata()?.len() != 0;
+        // The first line of this run may stand behind a torn one.
+        let head = if is_known { String::new() } else { format!("\n{header}\n") };
         file.write_all(format!("{head}{}\n", line(row)).as_bytes())?;
         self.headers.insert(service.to_owned(), (path, header));
         Ok(())
     }
 
-    /// Removes files of days that ended before this time, known by their exact names.
-    pub(crate) fn remove_before(&self, time: Wall) -> io::Result<()> {
+    /// Removes files of days that ended so long ago, known by their exact names. The newest days
+    /// stay whatever the clock shows: one that is set forward by a year costs no history. What is
+    /// not a regular file is nobody's history. The error is the first; the other files are removed.
+    pub(crate) fn remove_old(&self, now: Wall, keep: Duration) -> io::Result<()> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(err),
         };
+        let mut days: BTreeMap<i64, Vec<PathBuf>> = BTreeMap::new();
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let day = name.to_str().and_then(day_of);
-            if day.is_some_and(|day| day + DAY <= time.0) {
-                fs::remove_file(entry.path())?;
+            if let Some((_, day)) = name.to_str().and_then(named)
+                && entry.file_type()?.is_file()
+            {
+                days.entry(day).or_default().push(entry.path());
             }
         }
-        Ok(())
+        let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+        let newest = usize::try_from(keep.saturating_add(DAY - 1) / DAY).unwrap_or(usize::MAX);
+        let before = now.0.saturating_sub(keep);
+        let old = days.iter().rev().skip(newest).filter(|(day, _)| **day + DAY <= before);
+        let mut removed = Ok(());
+        for file in old.flat_map(|(_, files)| files) {
+            removed = removed.and(fs::remove_file(file));
+        }
+        removed
     }
 }
 
-impl HistoryReader {
-    pub(crate) fn new(state_dir: &Path) -> HistoryReader {
-        HistoryReader { folder: state_dir.join("history") }
-    }
-
-    /// The rows of a service from one time up to another, in order; of a minute that was written
-    /// twice, the later one. Files that cannot be read have none.
-    pub(crate) fn read(&self, service: &str, from: Wall, until: Wall) -> Vec<MinuteRow> {
-        self.rows(service, from, until, |_| Ok(())).unwrap_or_default()
-    }
-
-    /// As `read`.
-    ///
-    /// # Errors
-    ///
-    /// A file that is there and cannot be read, with its path.
-    pub(crate) fn try_read(
-        &self,
-        service: &str,
-        from: Wall,
-        until: Wall,
-    ) -> io::Result<Vec<MinuteRow>> {
-        self.rows(service, from, until, Err)
-    }
-
-    /// How many of the last days, at most so many, there have been files of the service.
-    pub(crate) fn days(&self, service: &str, now: Wall, most: u32) -> u32 {
-        let is_there = |days: &u32| {
-            let day = Wall(now.0.saturating_sub(DAY.saturating_mul(i64::from(*days))));
-            path(&self.folder, service, day).exists()
-        };
-        (1..=most).rev().find(is_there).unwrap_or(0)
-    }
-
-    fn rows(
-        &self,
-        service: &str,
-        from: Wall,
-        until: Wall,
-        failed: impl Fn(io::Error) -> io::Result<()>,
-    ) -> io::Result<Vec<MinuteRow>> {
-        let mut rows = BTreeMap::new();
-        let mut day = from.0 - from.0.rem_euclid(DAY);
-        while day < until.0 {
-            let file = path(&self.folder, service, Wall(day));
-            let bytes = match regular_file::own_bytes(&file, FILE_BYTES_MAX) {
-                Ok(bytes) => bytes.unwrap_or_default(),
-                Err(err) if err.kind() == ErrorKind::NotFound => Vec::new(),
-                Err(err) => {
-                    failed(io::Error::new(err.kind(), format!("{}: {err}", file.display())))?;
-                    Vec::new()
-                }
-            };
-            let all = parse(&String::from_utf8_lossy(&bytes), day);
-            let own = all.into_iter().filter(|row| from <= row.at && row.at < until);
-            rows.extend(own.map(|row| (row.at, row)));
-            day += DAY;
-        }
-        Ok(rows.into_values().collect())
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// What keeps the files of this time from being read, if they exist.
-    pub(crate) fn obstacle(&self, service: &str, from: Wall, until: Wall) -> Option<io::Error> {
-        let mut day = from.0 - from.0.rem_euclid(DAY);
-        while day < until.0 {
-            match regular_file::open_own(&path(&self.folder, service, Wall(day))) {
-                Err(err) if err.kind() != ErrorKind::NotFound => return Some(err),
-                Err(_) | Ok(_) => day += DAY,
-            }
-        }
-        None
-    }
-}
-
-fn path(folder: &Path, service: &str, at: Wall) -> PathBuf {
+pub(super) fn path(folder: &Path, service: &str, at: Wall) -> PathBuf {
     let day = DateTime::from_timestamp(at.0, 0).unwrap_or_default().format(DATE);
     folder.join(format!("{service}-{day}{EXTENSION}"))
 }
 
-/// The first second of the day of a file with this name.
-fn day_of(name: &str) -> Option<i64> {
+/// The service of a file with this name, and the first second of its day.
+pub(super) fn named(name: &str) -> Option<(&str, i64)> {
     let stem = name.strip_suffix(EXTENSION)?;
     let (service, date) = stem.split_at_checked(stem.len().checked_sub("-2026-11-28".len())?)?;
     let date = NaiveDate::parse_from_str(date.strip_prefix('-')?, DATE).ok()?;
     let day = date.and_hms_opt(0, 0, 0)?.and_utc().timestamp();
     // Exactly as it is written here, and of a service.
-    (!service.is_empty() && path(Path::new(""), service, Wall(day)) == Path::new(name))
-        .then_some(day)
+    let is_exact =
+        !service.is_empty() && path(Path::new(""), service, Wall(day)) == Path::new(name);
+    is_exact.then_some((service, day))
 }
 
 fn header(row: &MinuteRow) -> String {
@@ -222,14 +153,23 @@ fn short(load: Milli) -> String {
     }
 }
 
-fn parse(text: &str, day: i64) -> Vec<MinuteRow> {
+/// The rows of a file in their order.
+pub(super) fn parse(text: &str, day: i64) -> Vec<MinuteRow> {
     let mut rows = Vec::new();
     // Rows before the first readable line with `#` are of unknown metrics.
     let mut metrics: Option<Vec<(String, Milli)>> = None;
-    for line in text.lines() {
-        match line.strip_prefix("# ") {
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let is_torn =
+            !line.ends_with('\n') || lines.peek().is_some_and(|next| next.starts_with('#'));
+        match line.trim_end().strip_prefix("# ") {
             Some(header) => metrics = parsed_header(header),
-            None => rows.extend(metrics.as_ref().and_then(|known| parsed_row(line, day, known))),
+            None if is_torn => (),
+            None => {
+                let row =
+                    metrics.as_ref().and_then(|known| parsed_row(line.trim_end(), day, known));
+                rows.extend(row);
+            }
         }
     }
     rows
@@ -284,11 +224,13 @@ fn parsed_load(field: &str) -> Option<Milli> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
     use crate::model::time::{DAY, Wall};
-    use crate::store::load_history::{HistoryFiles, HistoryReader, line};
+    use crate::store::history_reader::HistoryReader;
+    use crate::store::load_history::{HistoryFiles, line};
 
     /// 2026-11-28, in seconds.
     const TODAY: i64 = 1_795_824_000;
@@ -384,8 +326,8 @@ mod tests {
         let reader = HistoryReader::new(&folder.0);
         let read = || reader.try_read("web", Wall(TODAY - 3 * DAY), Wall(TODAY));
         assert_eq!(read().unwrap().len(), 1);
-        let days = [14, 2, 1].map(|most| reader.days("web", Wall(TODAY), most));
-        assert_eq!(days, [2, 2, 0]);
+        let ages = [14, 2, 1].map(|most| reader.age_in_days("web", Wall(TODAY), most));
+        assert_eq!(ages, [2, 2, 0]);
         fs::create_dir(folder.file("web-2026-11-27.csv")).unwrap();
         let why = read().unwrap_err().to_string();
         assert!(why.contains("web-2026-11-27.csv: "), "{why}");
@@ -400,8 +342,7 @@ mod tests {
         HistoryFiles::new(&folder.0).append("web", &first).unwrap();
         let path = folder.file("web-2026-11-28.csv");
         let mut text = fs::read(&path).unwrap();
-        let odd =
-            "1440,1,1,1,0,0,1,1,1,1\n# [[\n5,1,1\n,,,,,,,,,\n4,1,1,1,0,0,1,1,1,1,1,1\n3,2,2,53";
+        let odd = "1440,1,1,1,0,0,1,1,1,1\n# [[\n5,1,1\n,,,,,,,,,\n3,2,2,53";
         text.extend_from_slice(odd.as_bytes());
         text.push(0xff);
         fs::write(&path, text).unwrap();
@@ -430,12 +371,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_somebody_removes_or_empties_begins_again() {
+        let folder = Folder::new("removed");
+        let mut files = HistoryFiles::new(&folder.0);
+        let row = |at| row(at, vec![load("cpu", 70_000, Some((1_000, 2_000)))]);
+        let path = folder.file("web-2026-11-28.csv");
+        files.append("web", &row(TODAY)).unwrap();
+        fs::remove_file(&path).unwrap();
+        files.append("web", &row(TODAY + 60)).unwrap();
+        assert_eq!(folder.read("web", TODAY, TODAY + DAY), [row(TODAY + 60)]);
+        fs::write(&path, "").unwrap();
+        files.append("web", &row(TODAY + 120)).unwrap();
+        assert_eq!(folder.read("web", TODAY, TODAY + DAY), [row(TODAY + 120)]);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        files.append("web", &row(TODAY + 180)).unwrap();
+        assert_eq!(folder.read("web", TODAY, TODAY + DAY), [row(TODAY + 180)]);
+    }
+
+    const DAYS: Duration = Duration::from_secs(DAY as u64);
+
+    #[test]
     fn old_files_are_removed_by_their_exact_names() {
         let folder = Folder::new("old");
         let mut files = HistoryFiles::new(&folder.0);
-        files.remove_before(Wall(TODAY)).unwrap();
+        files.remove_old(Wall(TODAY), DAYS).unwrap();
         for day in [TODAY - 2 * DAY, TODAY - DAY, TODAY] {
             files.append("web", &row(day, Vec::new())).unwrap();
+            files.append("web-2", &row(day, Vec::new())).unwrap();
         }
         let others = [
             "web-2026-11-01.csv.bak",
@@ -447,13 +409,97 @@ mod tests {
             "ö.csv",
         ];
         others.iter().for_each(|name| fs::write(folder.file(name), "").unwrap());
+        // Neither is a file of ours, and neither keeps the others.
+        fs::create_dir(folder.file("web-2026-01-01.csv")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.file("web-2026-01-02.csv")).unwrap();
         // A day is old when its end is.
-        files.remove_before(Wall(TODAY - DAY - 1)).unwrap();
+        files.remove_old(Wall(TODAY - 1), DAYS).unwrap();
         assert!(folder.file("web-2026-11-26.csv").exists());
-        files.remove_before(Wall(TODAY - DAY)).unwrap();
+        files.remove_old(Wall(TODAY), DAYS).unwrap();
         assert!(!folder.file("web-2026-11-26.csv").exists());
-        for name in others.iter().chain(&["web-2026-11-27.csv", "web-2026-11-28.csv"]) {
+        assert!(!folder.file("web-2-2026-11-26.csv").exists());
+        let kept = ["web-2026-11-27.csv", "web-2-2026-11-27.csv", "web-2026-11-28.csv"];
+        for name in others.iter().chain(&kept).chain(&["web-2026-01-01.csv", "web-2026-01-02.csv"])
+        {
             assert!(folder.file(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_costs_no_history() {
+        let folder = Folder::new("forward");
+        let mut files = HistoryFiles::new(&folder.0);
+        let years = 365 * DAY;
+        for day in [TODAY - 2 * DAY, TODAY - DAY, TODAY, TODAY + years] {
+            files.append("web", &row(day, Vec::new())).unwrap();
+        }
+        files.remove_old(Wall(TODAY + years + 60), 3 * DAYS).unwrap();
+        assert!(!folder.file("web-2026-11-26.csv").exists(), "three days are kept");
+        assert!(folder.file("web-2026-11-27.csv").exists());
+        // Back again: the row of the future is none of now.
+        files.remove_old(Wall(TODAY + 60), 3 * DAYS).unwrap();
+        assert!(folder.file("web-2026-11-27.csv").exists());
+        assert_eq!(folder.read("web", TODAY - 90 * DAY, TODAY + DAY).len(), 2);
+    }
+
+    #[test]
+    fn a_row_that_looks_whole_but_was_torn_is_skipped() {
+        let folder = Folder::new("whole");
+        let cpu = || vec![load("cpu", 70_000, Some((1_000, 20_500)))];
+        HistoryFiles::new(&folder.0).append("web", &row(TODAY, cpu())).unwrap();
+        let path = folder.file("web-2026-11-28.csv");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with(",1,20.5\n"), "{text}");
+        // Of the highest load of 20.5 a kill left 20, or of 20 a 2.
+        for cut in [3, 4] {
+            fs::write(&path, &text[..text.len() - cut]).unwrap();
+            assert_eq!(folder.read("web", TODAY, TODAY + DAY), [], "{cut}");
+            let next = row(TODAY + 60, cpu());
+            HistoryFiles::new(&folder.0).append("web", &next).unwrap();
+            assert_eq!(folder.read("web", TODAY, TODAY + DAY), [next], "{cut}");
+        }
+    }
+
+    #[test]
+    fn services_are_those_of_the_files_whatever_they_are_named() {
+        let folder = Folder::new("services");
+        let mut files = HistoryFiles::new(&folder.0);
+        let names = ["web", "web-2026-11-28", "a.b_c-1"];
+        for name in names {
+            files.append(name, &row(TODAY - DAY, Vec::new())).unwrap();
+            files.append(name, &row(TODAY, Vec::new())).unwrap();
+        }
+        fs::write(folder.file("notes.csv"), "").unwrap();
+        let services = HistoryReader::new(&folder.0).services().unwrap();
+        assert_eq!(
+            services.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["a.b_c-1", "web", "web-2026-11-28"]
+        );
+        assert!(services.values().all(|d| (d.first, d.last) == (Wall(TODAY - DAY), Wall(TODAY))));
+        for name in names {
+            assert_eq!(folder.read(name, TODAY - DAY, TODAY + DAY).len(), 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_of_rows_is_an_error_of_its_day() {
+        let folder = Folder::new("odd");
+        let mut files = HistoryFiles::new(&folder.0);
+        files.append("web", &row(TODAY, Vec::new())).unwrap();
+        fs::create_dir(folder.file("web-2026-11-27.csv")).unwrap();
+        fs::write(folder.file("web-2026-11-26.csv"), "").unwrap();
+        let reader = HistoryReader::new(&folder.0);
+        let days: Vec<_> = reader.days("web", Wall(TODAY - 9 * DAY), Wall(TODAY + DAY)).collect();
+        let rows: Vec<Option<usize>> =
+            days.iter().map(|day| day.as_ref().ok().map(Vec::len)).collect();
+        assert_eq!(rows, [Some(0), None, Some(1)]);
+        let words = days[1].as_ref().unwrap_err().to_string();
+        assert!(words.contains("web-2026-11-27.csv: it is not a regular file"), "{words}");
+        let err = files.append("web", &row(TODAY - DAY, Vec::new())).unwrap_err().to_string();
+        assert!(err.contains("not a regular file"), "{err}");
+        // The least and the most that can be asked for ends.
+        for (from, until) in [(i64::MIN, i64::MAX), (TODAY, TODAY), (TODAY, TODAY - DAY)] {
+            assert!(folder.read("web", from, until).len() <= 1);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `outside::Store`: the state as one JSON file, `state.json`.
 
 pub(crate) mod events;
+pub(crate) mod history_reader;
 pub(crate) mod load_history;
+pub(crate) mod report_mark;
 mod container_options;
 mod forecast;
 mod label_set;

@@ -86,8 +86,6 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         wall: Wall(1_800_000_000),
         due: true,
         forecast: None,
-        processor: None,
-        preemption: PreemptionLimits::default(),
         readings: service.metrics.iter().map(|_| Reading::Replicas).collect(),
         service,
         replicas,

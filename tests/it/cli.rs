@@ -57,6 +57,7 @@ fn help_is_as_written() {
     check("help-shown", here, &shown);
     check("help-check", here, &[&["help", "check"], &["help", "doctor"], &["help", "init"]]);
     check("help-simulate", here, &[&["help", "simulate"]]);
+    check("help-past", here, &[&["help", "history"], &["help", "report"]]);
     for (one, other) in [
         (&["--help"][..], &["help"][..]),
         (&["run", "--help"], &["help", "run"]),

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use crate::daemon::reached;
+use crate::daemon::{Daemon, PLIMSOLL, plimsoll, reached};
 use crate::harness::Harness;
 use crate::raw_http::To;
 
@@ -17,7 +18,7 @@ const SOON: Duration = Duration::from_secs(30);
 const A_MINUTE: Duration = Duration::from_secs(90);
 
 #[allow(clippy::disallowed_methods, reason = "the daemon's files are of its own time")]
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     DateTime::from_timestamp(now.as_secs() as i64, 0).unwrap()
 }
@@ -54,7 +55,7 @@ fn what_was_before_a_restart_is_shown_after_it() {
         let name = format!("state/history/web-{}.csv", at.format("%Y-%m-%d"));
         let minute = at.timestamp().rem_euclid(24 * 3600) / MINUTE;
         let before = fs::read_to_string(harness.dir.join(&name)).unwrap_or_default();
-        let row = format!("# [[\"cpu\",90.0]]\n{minute},2,3,600,0,0,50,40,90,180\n");
+        let row = format!("\n# [[\"cpu\",90.0]]\n{minute},2,3,600,0,0,50,40,90,180\n");
         harness.dir.write(&name, &(before + &row));
     }
     let change = json!({
@@ -113,12 +114,25 @@ fn a_folder_that_cannot_be_written_costs_rows_and_one_event_and_a_kill_at_most_a
     daemon.wait(&["info kind=history.not_saved", "resolved: it is written again"], A_MINUTE);
     assert_eq!(daemon.count(&["warn kind=history.not_saved"]), 1, "{:#?}", daemon.lines());
     daemon.kill();
+    let killed = now().timestamp();
     assert_eq!(files(&harness).len(), 1, "{:?}", files(&harness));
     let text = fs::read_to_string(&files(&harness)[0]).unwrap();
     let rows: Vec<&str> =
         text.lines().filter(|line| line.contains(',') && !line.starts_with('#')).collect();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.len() < 64), "{text}");
     assert!(rows.iter().all(|row| row.split(',').nth(2) == Some("1")), "one is desired: {text}");
+
+    // A row of which the kill left a part that looks whole, but for its end.
+    let torn = text.trim_end().trim_end_matches(|c: char| c.is_ascii_digit()).to_owned() + "9";
+    fs::write(&files(&harness)[0], text.clone() + torn.lines().last().unwrap()).unwrap();
+    let config = harness.dir.join("config.json");
+    let out = plimsoll(&["history", "web", "--json", "--config", config.to_str().unwrap()]);
+    let shown = String::from_utf8(out.stdout).unwrap();
+    let shown: Vec<Value> = shown.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(shown.len(), rows.len(), "{shown:?} of {text}");
+    let last = shown.last().unwrap()["time"].as_str().unwrap();
+    let last = DateTime::parse_from_rfc3339(last).unwrap().timestamp();
+    assert!(killed - last < 3 * MINUTE, "whole minutes before the kill: {last}, {killed}");
 
     let daemon = harness.start();
     daemon.wait(&["listening on"], SOON);
@@ -138,4 +152,68 @@ fn a_history_of_zero_writes_nothing() {
     assert!(reached(A_MINUTE, || minute < now().timestamp().div_euclid(MINUTE)));
     harness.wait_evaluations(2);
     assert!(files(&harness).is_empty(), "{:?}", files(&harness));
+}
+
+#[test]
+fn a_full_disk_costs_rows_and_one_event_and_the_rest_is_read() {
+    let harness = scaled(Harness::new("history-full"));
+    fs::create_dir_all(harness.dir.join("state/history")).unwrap();
+    let limit = 64 * 512;
+    // Of today and tomorrow: it may be midnight. There is room for a part of a row.
+    for day in 0..2 {
+        let day = (now() + chrono::TimeDelta::days(day)).format("%Y-%m-%d");
+        let name = format!("state/history/web-{day}.csv");
+        harness.dir.write(&name, &"x".repeat(limit - 30));
+    }
+    let mut program = Command::new("sh");
+    // Nothing but the history is so long. The signal would kill the daemon; a full disk sends none.
+    program.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"", PLIMSOLL]);
+    let daemon = Daemon::start_by(program, &harness.write(), &[]);
+    let lost =
+        daemon.wait(&["warn kind=history.not_saved", "the row of web", "File too large"], A_MINUTE);
+    // A second row is lost without a second event.
+    let minute = now().timestamp().div_euclid(MINUTE);
+    assert!(reached(A_MINUTE, || minute < now().timestamp().div_euclid(MINUTE)));
+    harness.wait_evaluations(2);
+    let len = |file: &PathBuf| fs::metadata(file).unwrap().len() as usize;
+    assert!(files(&harness).iter().any(|file| len(file) == limit), "a part of a row was written");
+    files(&harness).iter().for_each(|file| fs::write(file, "").unwrap());
+    let words = ["info kind=history.not_saved", "resolved: it is written again, without 2 rows"];
+    let again = daemon.wait(&words, A_MINUTE);
+    assert_eq!(daemon.count(&["warn kind=history.not_saved"]), 1, "{:#?}", daemon.lines());
+    assert!(lost < again);
+    let day = ask(&harness, "/history?service=web&range=day");
+    assert_eq!(day["web"].as_array().unwrap().len(), 1, "{day}");
+}
+
+#[test]
+fn a_week_is_reported_once_and_not_without_rows() {
+    let mut harness = scaled(Harness::without_docker("history-weekly"));
+    harness.set("/autoscaler/report", json!("weekly"));
+    let mut empty = scaled(Harness::without_docker("history-weekly-empty"));
+    empty.set("/autoscaler/report", json!("weekly"));
+    // Whatever day it is: the last two weeks but for today, so also the one that is due.
+    fs::create_dir_all(harness.dir.join("state/history")).unwrap();
+    for ago in 1..15 {
+        let day = (now() - chrono::TimeDelta::days(ago)).format("%Y-%m-%d");
+        let row = "\n# [[\"cpu\",90.0]]\n600,2,2,1000,1,0,50,40,90,180\n";
+        harness.dir.write(&format!("state/history/web-{day}.csv"), row);
+    }
+    let daemon = harness.start();
+    let other = empty.start();
+    let words = ["info kind=report.weekly", "web: 0.2 replica-hours of 0.4 at max, 7,000 requests"];
+    daemon.wait(&words, SOON);
+    let mark = |harness: &Harness| fs::read_to_string(harness.dir.join("state/report.json"));
+    assert!(mark(&harness).unwrap().contains("monday"));
+    daemon.kill();
+    let daemon = harness.start();
+    daemon.wait(&["kind=docker.lost"], SOON);
+    // Longer than the report of the first took.
+    assert!(reached(SOON, || mark(&empty).is_ok()), "{:#?}", other.lines());
+    let control = To::Unix(harness.dir.join("api.sock"));
+    assert!(reached(SOON, || control.get("/status").status == 200), "{:#?}", daemon.lines());
+    assert_eq!(daemon.count(&["report.weekly"]), 0, "{:#?}", daemon.lines());
+    assert_eq!(other.count(&["report.weekly"]), 0, "{:#?}", other.lines());
+    let events = fs::read_to_string(harness.dir.join("state/events.jsonl")).unwrap();
+    assert_eq!(events.matches("report.weekly").count(), 1, "{events}");
 }

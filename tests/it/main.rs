@@ -31,6 +31,7 @@ mod fake_http;
 mod forecast;
 mod front_door;
 mod front_door_files;
+mod history_commands;
 mod load_history;
 mod long_running;
 mod groups;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::ConfigFile;
 use crate::daemon::Options;
+use crate::model::time::Wall;
 
 pub(crate) enum CliCommand {
     Advise(AdviseArgs),
@@ -17,11 +18,13 @@ pub(crate) enum CliCommand {
     Doctor { config: ConfigFile, json: bool },
     Events(EventsArgs),
     Explain { service: String, json: bool, to: DaemonAddr },
+    History(HistoryArgs),
     Healthcheck { verbose: bool, to: DaemonAddr },
     Init(InitArgs),
     Notify { config: ConfigFile, json: bool },
     Pause { what: Scope, span: Option<String>, to: DaemonAddr },
     Reload { to: DaemonAddr },
+    Report(ReportArgs),
     Restart { service: String, to: DaemonAddr },
     Resume { what: Scope, to: DaemonAddr },
     Run(Options),
@@ -94,6 +97,27 @@ pub(crate) struct RoutesArgs {
     pub(crate) config: ConfigFile,
 }
 
+pub(crate) struct HistoryArgs {
+    pub(crate) service: String,
+    pub(crate) since: Option<SinceArg>,
+    pub(crate) format: HistoryFormat,
+    pub(crate) config: ConfigFile,
+}
+
+#[derive(Debug)]
+pub(crate) enum HistoryFormat {
+    Table,
+    Csv,
+    Json,
+    Svg(PathBuf),
+}
+
+pub(crate) struct ReportArgs {
+    pub(crate) since: Option<SinceArg>,
+    pub(crate) json: bool,
+    pub(crate) config: ConfigFile,
+}
+
 #[derive(Debug)]
 pub(crate) enum SinceArg {
     Ago(Duration),
@@ -110,6 +134,18 @@ pub(crate) struct AdviseArgs {
     pub(crate) start_up: Option<String>,
     pub(crate) json: bool,
     pub(crate) config: ConfigFile,
+}
+
+impl SinceArg {
+    pub(crate) fn instant(&self, now: Wall) -> DateTime<Utc> {
+        match self {
+            SinceArg::At(at) => *at,
+            SinceArg::Ago(span) => {
+                let span = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+                DateTime::from_timestamp(now.0.saturating_sub(span), 0).unwrap_or_default()
+            }
+        }
+    }
 }
 
 pub(crate) struct CheckArgs {

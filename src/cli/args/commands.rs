@@ -2,9 +2,9 @@
 
 use crate::cli::args::cli_command::CliCommand;
 use crate::cli::args::options::{
-    ALL, CAPACITY, COMPOSE, CONFIG, DRY_RUN, FOLLOW, FOR, FORECAST, FROM, HISTORY, JSON, LABELS,
-    LIVE, LOAD, ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SLO, SOCKET, START,
-    START_UP, SVG, TEST, UNTIL, VERBOSE, WATCH,
+    ALL, CAPACITY, COMPOSE, CONFIG, CSV, DRY_RUN, FOLLOW, FOR, FORECAST, FROM, HISTORY_SPAN, JSON,
+    LABELS, LIVE, LOAD, ONCE, OUTPUT, Operand, OptionSpec, REASON, SERVICE, SINCE, SLO, SOCKET,
+    START, START_UP, SVG, TEST, UNTIL, VERBOSE, WATCH,
 };
 use crate::cli::args::raw_args::RawArgs;
 use crate::cli::args::readers;
@@ -93,6 +93,15 @@ const HELP: CommandSpec = CommandSpec {
     read: readers::help,
 };
 
+const HISTORY: CommandSpec = CommandSpec {
+    name: "history",
+    summary: "print the load history of a service",
+    operands: &[Operand::Service],
+    options: &[SINCE, CSV, JSON, SVG, CONFIG],
+    help: include_str!("../help/history.txt"),
+    read: readers::history,
+};
+
 const INIT: CommandSpec = CommandSpec {
     name: "init",
     summary: "write a starting config",
@@ -127,6 +136,15 @@ const RELOAD: CommandSpec = CommandSpec {
     options: &[CONFIG, SOCKET],
     help: include_str!("../help/reload.txt"),
     read: readers::reload,
+};
+
+const REPORT: CommandSpec = CommandSpec {
+    name: "report",
+    summary: "print what a week cost and served",
+    operands: &[],
+    options: &[SINCE, JSON, CONFIG],
+    help: include_str!("../help/report.txt"),
+    read: readers::report,
 };
 
 const RESTART: CommandSpec = CommandSpec {
@@ -196,7 +214,7 @@ const SIMULATE: CommandSpec = CommandSpec {
     name: "simulate",
     summary: "replay a load trace, or the recorded load, without Docker",
     operands: &[],
-    options: &[LOAD, HISTORY, SERVICE, START, START_UP, CAPACITY, FORECAST, JSON, SVG, CONFIG],
+    options: &[LOAD, HISTORY_SPAN, SERVICE, START, START_UP, CAPACITY, FORECAST, JSON, SVG, CONFIG],
     help: include_str!("../help/simulate.txt"),
     read: readers::simulate,
 };
@@ -211,7 +229,7 @@ const STATUS: CommandSpec = CommandSpec {
 };
 
 /// By name.
-pub(crate) const COMMANDS: [&CommandSpec; 21] = [
+pub(crate) const COMMANDS: [&CommandSpec; 23] = [
     &ADVISE,
     &CHECK,
     &COMPLETIONS,
@@ -220,10 +238,12 @@ pub(crate) const COMMANDS: [&CommandSpec; 21] = [
     &EXPLAIN,
     &HEALTHCHECK,
     &HELP,
+    &HISTORY,
     &INIT,
     &NOTIFY,
     &PAUSE,
     &RELOAD,
+    &REPORT,
     &RESTART,
     &RESUME,
     &ROUTES,

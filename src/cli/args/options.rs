@@ -41,13 +41,14 @@ const fn text(name: &'static str) -> OptionSpec {
 pub(crate) const ALL: OptionSpec = flag("all");
 pub(crate) const CAPACITY: OptionSpec = text("capacity");
 pub(crate) const COMPOSE: OptionSpec = file("compose");
+pub(crate) const CSV: OptionSpec = flag("csv");
 pub(crate) const CONFIG: OptionSpec = file("config");
 pub(crate) const DRY_RUN: OptionSpec = flag("dry-run");
 pub(crate) const FOLLOW: OptionSpec = flag("follow");
 pub(crate) const FOR: OptionSpec = text("for");
 pub(crate) const FROM: OptionSpec = text("from");
 pub(crate) const FORECAST: OptionSpec = flag("forecast");
-pub(crate) const HISTORY: OptionSpec = text("history");
+pub(crate) const HISTORY_SPAN: OptionSpec = text("history");
 pub(crate) const JSON: OptionSpec = flag("json");
 pub(crate) const LABELS: OptionSpec = flag("labels");
 pub(crate) const LIVE: OptionSpec = flag("live");

@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    AdviseArgs, CheckArgs, CliCommand, CountArg, EventsArgs, InitArgs, LoadSource, RoutesArgs,
-    ScaleArgs, ScheduleArgs, Shell, SimulateArgs, SinceArg, StatusArgs, Topic,
+    AdviseArgs, CheckArgs, CliCommand, CountArg, EventsArgs, HistoryArgs, HistoryFormat, InitArgs,
+    LoadSource, ReportArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell, SimulateArgs, SinceArg,
+    StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
@@ -31,7 +32,7 @@ const ADVISE_SINCE: &str = "14d";
 pub(crate) fn advise(mut args: RawArgs) -> Result<CliCommand, String> {
     let service = service(&mut args, "advise")?;
     let since_text = args.text(options::SINCE).unwrap_or_else(|| ADVISE_SINCE.to_owned());
-    let since = since(&since_text)?;
+    let since = instant(&since_text)?;
     let slo = args.text(options::SLO);
     let start_up = args.text(options::START_UP);
     let json = args.has(options::JSON);
@@ -66,7 +67,7 @@ pub(crate) fn doctor(mut args: RawArgs) -> Result<CliCommand, String> {
 }
 
 pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
-    let since = args.text(options::SINCE).map(|text| since(&text)).transpose()?;
+    let since = since(&mut args)?;
     let follow = args.has(options::FOLLOW);
     let json = args.has(options::JSON);
     let service = args.text(options::SERVICE);
@@ -74,7 +75,11 @@ pub(crate) fn events(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Events(EventsArgs { service, since, follow, json, to }))
 }
 
-fn since(text: &str) -> Result<SinceArg, String> {
+fn since(args: &mut RawArgs) -> Result<Option<SinceArg>, String> {
+    args.text(options::SINCE).map(|text| instant(&text)).transpose()
+}
+
+fn instant(text: &str) -> Result<SinceArg, String> {
     let ago = units::span(text).map(SinceArg::Ago);
     let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| SinceArg::At(at.to_utc()));
     ago.or_else(at).ok_or_else(|| {
@@ -92,6 +97,20 @@ pub(crate) fn explain(mut args: RawArgs) -> Result<CliCommand, String> {
 pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
     let verbose = args.has(options::VERBOSE);
     Ok(CliCommand::Healthcheck { verbose, to: args.daemon_addr() })
+}
+
+pub(crate) fn history(mut args: RawArgs) -> Result<CliCommand, String> {
+    let service = service(&mut args, "history")?;
+    let since = since(&mut args)?;
+    let svg = args.path(options::SVG);
+    let format = match (args.has(options::CSV), args.has(options::JSON), svg) {
+        (false, false, None) => HistoryFormat::Table,
+        (true, false, None) => HistoryFormat::Csv,
+        (false, true, None) => HistoryFormat::Json,
+        (false, false, Some(file)) => HistoryFormat::Svg(file),
+        _ => return Err("history: give one of --csv, --json and --svg FILE".to_owned()),
+    };
+    Ok(CliCommand::History(HistoryArgs { service, since, format, config: args.config() }))
 }
 
 pub(crate) fn init(mut args: RawArgs) -> Result<CliCommand, String> {
@@ -120,6 +139,12 @@ pub(crate) fn pause(mut args: RawArgs) -> Result<CliCommand, String> {
 
 pub(crate) fn reload(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Reload { to: args.daemon_addr() })
+}
+
+pub(crate) fn report(mut args: RawArgs) -> Result<CliCommand, String> {
+    let since = since(&mut args)?;
+    let json = args.has(options::JSON);
+    Ok(CliCommand::Report(ReportArgs { since, json, config: args.config() }))
 }
 
 pub(crate) fn restart(mut args: RawArgs) -> Result<CliCommand, String> {
@@ -195,7 +220,7 @@ pub(crate) fn services(mut args: RawArgs) -> Result<CliCommand, String> {
     Ok(CliCommand::Services { json, to: args.daemon_addr() })
 }
 
-fn history(text: &str) -> Result<Duration, String> {
+fn history_span(text: &str) -> Result<Duration, String> {
     let span = units::span(text).filter(|span| (HISTORY_MIN..=HISTORY_MAX).contains(span));
     span.ok_or_else(|| {
         format!("`--history {text}` is not a duration from 10m to 366d; write 14d or 12h")
@@ -204,7 +229,7 @@ fn history(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn simulate(mut args: RawArgs) -> Result<CliCommand, String> {
     let trace = args.path(options::LOAD);
-    let history = args.text(options::HISTORY).map(|text| history(&text)).transpose()?;
+    let history = args.text(options::HISTORY_SPAN).map(|text| history_span(&text)).transpose()?;
     let service = args.text(options::SERVICE);
     let start = args.text(options::START);
     let start_up = args.text(options::START_UP);

@@ -1,6 +1,8 @@
 //! Words and what they become.
 
-use crate::cli::args::cli_command::{CliCommand, DaemonAddr, LoadSource, SimulateArgs, Topic};
+use crate::cli::args::cli_command::{
+    CliCommand, DaemonAddr, HistoryArgs, LoadSource, SimulateArgs, Topic,
+};
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
 fn addr(to: &DaemonAddr) -> String {
@@ -63,6 +65,8 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Healthcheck { verbose, to }) => {
             format!("healthcheck {}{}", if verbose { "verbose " } else { "" }, addr(&to))
         }
+        Ok(CliCommand::History(a)) => history(a),
+        Ok(CliCommand::Report(a)) => format!("report {:?} json={}", a.since, a.json),
         Ok(CliCommand::Init(a)) => {
             format!("init {:?} {:?} labels={}", a.compose, a.output, a.labels)
         }
@@ -94,6 +98,11 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Simulate(a)) => simulated(a),
         Err(message) => format!("error: {message}"),
     }
+}
+
+fn history(asked: HistoryArgs) -> String {
+    let HistoryArgs { service, since, format, config } = asked;
+    format!("history {service} {since:?} {format:?} {}", config.path.display())
 }
 
 #[test]
@@ -131,6 +140,22 @@ fn a_load_is_a_trace_or_a_history() {
         (
             "simulate --history 366d --config c",
             format!(r#"simulate 31622400s c {default} "" //  json=false"#),
+        ),
+    ] {
+        assert_eq!(parsed(line), want, "{line}");
+    }
+}
+
+#[test]
+fn words_become_commands_about_the_past() {
+    for (line, want) in [
+        ("history web --config c", "history web None Table c"),
+        ("history --csv --since=7d web --config c", "history web Some(Ago(604800s)) Csv c"),
+        ("history web --json --config c", "history web None Json c"),
+        ("history web --svg f --config c", "history web None Svg(\"f\") c"),
+        (
+            "report --json --since 2026-11-23T00:00:00Z",
+            "report Some(At(2026-11-23T00:00:00Z)) json=true",
         ),
     ] {
         assert_eq!(parsed(line), want, "{line}");
@@ -239,6 +264,13 @@ fn wrong_words_are_errors() {
         ("events --since yesterday", "`--since yesterday` is not a time"),
         ("events web", "web"),
         ("explain", "which service?"),
+        ("history", "which service?"),
+        ("history web --csv --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --svg f --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --since 7w", "`--since 7w` is not a time"),
+        ("history web --svg", "--svg"),
+        ("report web", "web"),
+        ("report --since -7d", "`--since -7d` is not a time"),
         ("completions", "for which shell?"),
         ("completions csh", "`csh` is not a known shell"),
         ("restart", "which service?"),

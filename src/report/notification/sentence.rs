@@ -74,6 +74,7 @@ const PHRASES: &[(Kind, &str)] = &[
     (Kind::StateDamaged, "the state file is damaged"),
     (Kind::StateMissing, "the state file is missing"),
     (Kind::StateNotSaved, "the state cannot be stored"),
+    (Kind::ReportWeekly, "the report of the week"),
     (Kind::HistoryNotSaved, "the load history cannot be stored"),
     (Kind::WebhookFailed, "a webhook failed"),
     (Kind::WebhookTest, "this is a test of plimsoll's notifications"),

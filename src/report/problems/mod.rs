@@ -375,4 +375,4 @@ fn described(replica: &str, error: &str, log: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
 use crate::model::time::{Moment, Wall};
 use crate::report::problems::{FAILURES_MAX, Problems, fixes};
 
-fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> ServiceStatus {
+pub(crate) fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> ServiceStatus {
     let is_ready = |(_, state): &&(u32, ReplicaState)| *state == ReplicaState::Ready;
     let ready = u32::try_from(replicas.iter().filter(is_ready).count()).unwrap();
     let replica = |(number, state): &(u32, ReplicaState)| ReplicaStatus {
@@ -72,7 +72,7 @@ fn service(name: &str, desired: u32, replicas: &[(u32, ReplicaState)]) -> Servic
     }
 }
 
-fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
+pub(crate) fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
     Status {
         config_file: None,
         now: Moment::default(),

@@ -34,7 +34,7 @@ const ODD_EVENT = new RegExp("(not_ready|timed_out|exited|capped|unhealthy|suspe
 // The first parts of the kinds of events.
 const EVENT_GROUPS = ["scale", "replica", "health", "rollout", "hold", "scaling", "schedule", "metric",
   "haproxy", "docker", "compose", "container", "image", "swarm", "service", "config", "labels", "state", "daemon",
-  "hook", "webhook", "history", "certificate", "route", "sleep"];
+  "hook", "webhook", "history", "report", "certificate", "route", "sleep"];
 
 const RANKS = { bad: 0, odd: 1, "": 2 };
 

@@ -4,6 +4,7 @@
 mod axis;
 pub(crate) mod compared;
 mod curve;
+pub(crate) mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -115,12 +116,18 @@ impl Sheet {
 
 /// A whole SVG document.
 pub(crate) fn draw(timeline: &Timeline) -> String {
-    let mut sheet = opened(&timeline.service, &sentence(timeline), "");
+    page(timeline, &sentence(timeline), |curve, sheet| {
+        load(timeline, curve, sheet);
+        replicas(timeline, curve, sheet);
+    })
+}
+
+/// The document around two panels.
+fn page(timeline: &Timeline, sum: &str, panels: impl FnOnce(&Curve, &mut Sheet)) -> String {
+    let mut sheet = opened(&timeline.service, sum, "");
     windows(timeline, &mut sheet);
     times(timeline, &mut sheet);
-    let curve = Curve::new(timeline, PLOT);
-    load(timeline, &curve, &mut sheet);
-    replicas(timeline, &curve, &mut sheet);
+    panels(&Curve::new(timeline, PLOT), &mut sheet);
     sheet.put(format_args!("</svg>"));
     sheet.out
 }

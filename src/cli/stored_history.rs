@@ -1,0 +1,179 @@
+//! The load history on disk, for commands that need no daemon: where it is, what of it there is,
+//! and why there is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::cli_command::SinceArg;
+use crate::cli::check;
+use crate::cli::client::failed;
+use crate::cli::output::{USAGE, complain};
+use crate::clock::SystemClock;
+use crate::config::{self, ConfigFile};
+use crate::model::config::{Config, Fixed};
+use crate::model::load_history::MinuteRow;
+use crate::model::service::Service;
+use crate::model::time::{DAY, Wall};
+use crate::model::units;
+use crate::model::zone::Zone;
+use crate::outside::Clock;
+use crate::preflight::{live, lock};
+use crate::store::history_reader::{HistoryReader, KeptDays};
+
+const MINUTE: i64 = 60;
+
+pub(crate) struct StoredHistory {
+    pub(crate) reader: HistoryReader,
+    /// Of the config. A bad one has none; its history is shown all the same.
+    pub(crate) services: BTreeMap<String, Arc<Service>>,
+    /// Services with files, also those that left the config.
+    pub(crate) kept: BTreeMap<String, KeptDays>,
+    pub(crate) fixed: Fixed,
+    zone: Zone,
+    /// How long rows are kept; zero: none is written.
+    keep: Duration,
+}
+
+/// Files that could not be read.
+#[derive(Default)]
+pub(crate) struct Unreadable {
+    first: Option<io::Error>,
+    count: usize,
+}
+
+impl StoredHistory {
+    /// An error was printed already.
+    pub(crate) fn open(file: &ConfigFile) -> Result<StoredHistory, ExitCode> {
+        let loaded = config::load_or_default(file);
+        let Some(fixed) = loaded.fixed else {
+            return Err(check::refuse(&file.path, &loaded.problems, ""));
+        };
+        let config = loaded.config.map(|config| with_labels(file, config));
+        let hours = config.as_ref().and_then(|config| config.business_hours.as_ref());
+        let zone = hours.map_or(Zone::UTC, |hours| hours.zone.clone());
+        let keep = config.as_ref().map_or(Duration::MAX, |config| config.history);
+        let services = config.map(|config| config.services).unwrap_or_default();
+        let services = services.into_iter().map(|(name, service)| (name.to_string(), service));
+        let reader = HistoryReader::new(&fixed.state_dir);
+        let kept = reader.services().map_err(|err| failed(&unreadable(&reader, &fixed, &err)))?;
+        Ok(StoredHistory { reader, services: services.collect(), kept, fixed, zone, keep })
+    }
+
+    /// Of the config and of the files.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.services.keys().chain(self.kept.keys()).map(String::as_str).collect()
+    }
+
+    /// In which people think of a service, or of all.
+    pub(crate) fn zone(&self, service: Option<&str>) -> Zone {
+        let own = service.and_then(|name| self.services.get(name));
+        let own = own.map(|service| service.timetable.zone()).filter(|zone| *zone != Zone::UTC);
+        own.unwrap_or_else(|| self.zone.clone())
+    }
+
+    /// Why a service, or all of them, have no file.
+    pub(crate) fn absence(&self, service: Option<&str>) -> String {
+        let folder = self.reader.folder().display();
+        let names = self.names();
+        if let Some(name) = service.filter(|name| !self.services.contains_key(*name))
+            && !names.is_empty()
+        {
+            let known = names.iter().copied();
+            return match units::nearest_key(name, known.clone()) {
+                Some(near) => format!("no load history of {name}; did you mean {near}?"),
+                None => {
+                    let known: Vec<&str> = known.collect();
+                    format!("no load history of {name} in {folder}; there is: {}", known.join(", "))
+                }
+            };
+        }
+        let of = service.map(|name| format!(" of {name}")).unwrap_or_default();
+        let why = if self.keep.is_zero() {
+            "autoscaler.history is 0, so none is written; set it to 90d"
+        } else if !self.kept.is_empty() {
+            "its first row is written within two minutes of its first evaluation"
+        } else {
+            "a daemon with this autoscaler.state_dir writes the first row within two minutes; if \
+             one runs for longer, it has another config: name it with --config FILE"
+        };
+        format!("no load history{of} in {folder}: {why}")
+    }
+
+    /// There are files, but no row in the time that was asked for.
+    pub(crate) fn none_since(&self, service: &str, from: Wall) -> String {
+        let folder = self.reader.folder().display();
+        match self.kept.get(service).map(|kept| kept.last) {
+            Some(last) if last.0 + DAY <= from.0 => {
+                let day = last.to_string();
+                let day = day.split('T').next().unwrap_or_default();
+                format!(
+                    "no row of {service} since {from}: the last ones are of {day}; give an earlier \
+                     --since"
+                )
+            }
+            _ => format!("no row of {service} since {from} in {folder}"),
+        }
+    }
+}
+
+/// A file that is named counts alone, and labels of a Docker that does not answer are none.
+fn with_labels(file: &ConfigFile, config: Config) -> Config {
+    if file.is_named || !config.labels {
+        return config;
+    }
+    live::effective(&config).unwrap_or(config)
+}
+
+/// Whole minutes up to the current one.
+pub(crate) fn span(since: Option<&SinceArg>, default: i64) -> Result<(Wall, Wall), ExitCode> {
+    let now = SystemClock::new().wall();
+    let until = now.0 - now.0.rem_euclid(MINUTE);
+    let from = since.map_or(now.0 - default, |since| since.instant(now).timestamp());
+    let from = from - from.rem_euclid(MINUTE);
+    if until <= from {
+        complain("--since must be a minute ago or longer; see `plimsoll help history`");
+        return Err(ExitCode::from(USAGE));
+    }
+    Ok((Wall(from), Wall(until)))
+}
+
+impl Unreadable {
+    /// The rows of a day; none of a file that cannot be read.
+    pub(crate) fn rows(&mut self, day: io::Result<Vec<MinuteRow>>) -> Vec<MinuteRow> {
+        day.unwrap_or_else(|err| {
+            self.count += 1;
+            self.first.get_or_insert(err);
+            Vec::new()
+        })
+    }
+
+    /// After all was printed: an error, if days are missing.
+    pub(crate) fn end(&self, stored: &StoredHistory) -> Result<(), ExitCode> {
+        let Some(err) = &self.first else { return Ok(()) };
+        let message = unreadable(&stored.reader, &stored.fixed, err);
+        let more = match self.count {
+            1 => String::new(),
+            count => format!(" ({} in all)", units::plural(count as u64, "file")),
+        };
+        Err(failed(&format!("rows are missing{more}: {message}")))
+    }
+}
+
+fn unreadable(reader: &HistoryReader, fixed: &Fixed, err: &io::Error) -> String {
+    let folder = reader.folder().display();
+    let message = format!("cannot read the load history in {folder}: {err}");
+    if err.kind() != ErrorKind::PermissionDenied {
+        return message;
+    }
+    match lock::user(fixed) {
+        Some(0) => format!("{message}; its files are root's: run this command as root"),
+        Some(user) => format!(
+            "{message}; its files are those of user {user}, as whom the daemon runs: run this \
+             command as that user or as root"
+        ),
+        None => format!("{message}; run this command as the daemon's user or as root"),
+    }
+}

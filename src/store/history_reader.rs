@@ -1,0 +1,131 @@
+//! Reads the load history, a file at a time. Files that cannot be read cost their day.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::model::load_history::MinuteRow;
+use crate::model::time::{DAY, Wall};
+use crate::regular_file;
+use crate::store::load_history::{named, parse, path};
+
+/// Bytes of a file that is read: a day's rows of twenty metrics take less.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Days that are looked for at most: more are never kept.
+const DAYS_MAX: i64 = 3651;
+/// Files of the folder that are listed at most: 200 services have as many in seven years.
+const FILES_MAX: usize = 500_000;
+
+/// Cheap to copy to where the files are read.
+#[derive(Clone, Debug)]
+pub(crate) struct HistoryReader {
+    folder: PathBuf,
+}
+
+/// The days of a service that have a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptDays {
+    /// The first second of the first and of the last day.
+    pub(crate) first: Wall,
+    pub(crate) last: Wall,
+}
+
+impl HistoryReader {
+    pub(crate) fn new(state_dir: &Path) -> HistoryReader {
+        HistoryReader { folder: state_dir.join("history") }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The rows of a service from one time up to another, in order; of a minute that was written
+    /// twice, the later one. Files that cannot be read have none.
+    pub(crate) fn read(&self, service: &str, from: Wall, until: Wall) -> Vec<MinuteRow> {
+        self.days(service, from, until).flat_map(Result::unwrap_or_default).collect()
+    }
+
+    /// As `read`.
+    ///
+    /// # Errors
+    ///
+    /// A file that is there and cannot be read, with its path.
+    pub(crate) fn try_read(
+        &self,
+        service: &str,
+        from: Wall,
+        until: Wall,
+    ) -> io::Result<Vec<MinuteRow>> {
+        let days: io::Result<Vec<Vec<MinuteRow>>> = self.days(service, from, until).collect();
+        Ok(days?.into_iter().flatten().collect())
+    }
+
+    /// How many of the last days, at most so many, there have been files of the service.
+    pub(crate) fn age_in_days(&self, service: &str, now: Wall, most: u32) -> u32 {
+        let is_there = |days: &u32| {
+            let day = Wall(now.0.saturating_sub(DAY.saturating_mul(i64::from(*days))));
+            path(&self.folder, service, day).exists()
+        };
+        (1..=most).rev().find(is_there).unwrap_or(0)
+    }
+
+    /// As `read`, one day (UTC) at a time, so that a long span takes little memory. Days without a
+    /// file are left out. An error is of one file, and names it.
+    pub(crate) fn days(
+        &self,
+        service: &str,
+        from: Wall,
+        until: Wall,
+    ) -> impl Iterator<Item = io::Result<Vec<MinuteRow>>> {
+        let first = from.0.max(until.0.saturating_sub(DAYS_MAX * DAY));
+        let first = first.saturating_sub(first.rem_euclid(DAY));
+        let days = (0..=DAYS_MAX).map(move |n| first.saturating_add(n * DAY));
+        let days = days.take_while(move |day| *day < until.0);
+        days.filter_map(move |day| {
+            let rows = match self.day(service, day) {
+                Ok(rows) => rows?,
+                Err(err) => return Some(Err(err)),
+            };
+            let own = rows.into_iter().filter(|row| from <= row.at && row.at < until);
+            let rows: BTreeMap<Wall, MinuteRow> = own.map(|row| (row.at, row)).collect();
+            Some(Ok(rows.into_values().collect()))
+        })
+    }
+
+    /// `None`: there is no file.
+    fn day(&self, service: &str, day: i64) -> io::Result<Option<Vec<MinuteRow>>> {
+        let file = path(&self.folder, service, Wall(day));
+        let wrong = |why: &dyn std::fmt::Display, kind: ErrorKind| {
+            io::Error::new(kind, format!("{}: {why}", file.display()))
+        };
+        let bytes = match regular_file::own_bytes(&file, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(wrong(&err, err.kind())),
+        };
+        let too_long = || wrong(&"it is larger than 1 MiB", ErrorKind::FileTooLarge);
+        let bytes = bytes.ok_or_else(too_long)?;
+        Ok(Some(parse(&String::from_utf8_lossy(&bytes), day)))
+    }
+
+    /// Every service that has a file, by name. There is none without the folder.
+    pub(crate) fn services(&self) -> io::Result<BTreeMap<String, KeptDays>> {
+        let mut services: BTreeMap<String, KeptDays> = BTreeMap::new();
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(services),
+            Err(err) => return Err(err),
+        };
+        for entry in entries.take(FILES_MAX) {
+            let name = entry?.file_name();
+            let Some((service, day)) = name.to_str().and_then(named) else { continue };
+            let day = Wall(day);
+            let new = KeptDays { first: day, last: day };
+            let kept = services.entry(service.to_owned()).or_insert(new);
+            kept.first = kept.first.min(day);
+            kept.last = kept.last.max(day);
+        }
+        Ok(services)
+    }
+}
