@@ -65,8 +65,8 @@ pub(crate) fn beside(
     } else if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(|source| source.name()).collect();
         node.warning(format!(
-            "{} is no load that replicas divide among them, and is not forecast; the other metrics \
-             are",
+            "does not forecast {}, which replicas do not divide among them; the other metrics are \
+             forecast",
             names.join(", ")
         ));
     }
@@ -136,7 +136,7 @@ mod tests {
             (r#""history": 0"#, BAND, "needs the load history, and"),
             ("", memory, "has no effect: "),
             ("", queue, "has no effect: "),
-            ("", both, "haproxy response_time_ms is no load that replicas divide"),
+            ("", both, "does not forecast haproxy response_time_ms, which replicas"),
         ] {
             let on = format!(r#"{keys}, "forecast": {{"mode": "shadow"}}"#);
             let (said, config) = read(history, &on);

@@ -2,6 +2,9 @@
 //! of earlier weeks, read about once an hour, and the last minutes as evaluations saw them. Pure:
 //! the driver of the controller does the reads.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,11 +107,11 @@ impl Forecaster {
         let mut before = std::mem::take(&mut self.services);
         let is_kept = !config.history.is_zero();
         for service in config.services.values().filter(|_| is_kept) {
-            if service.forecast.mode == ForecastMode::Off {
+            let mut watch = ServiceWatch::new(service, now);
+            if service.forecast.mode == ForecastMode::Off || watch.metrics.is_empty() {
                 continue;
             }
             let name = service.name.as_str().to_owned();
-            let mut watch = ServiceWatch::new(service, now);
             if let Some(before) = before.remove(&name) {
                 watch.take_over(before);
             }

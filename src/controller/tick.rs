@@ -150,7 +150,6 @@ pub(crate) fn tick(
 
     // Observe, first what the config is now.
     let (answers, is_reconfigured) = ask(adapters, state, input.config, &mut events);
-    let unconfigured = input.config.unconfigured();
     let config = input.config.get();
     let known = ObserveInput {
         now,
@@ -158,7 +157,7 @@ pub(crate) fn tick(
         due: input.is_evaluation,
         early: input.early,
         config,
-        unconfigured: &unconfigured,
+        unconfigured: &input.config.unconfigured(),
         memory: &state.memory,
         proxied: &state.proxy.memory,
         claims: input.claims,

@@ -23,7 +23,7 @@ mod signals;
 mod spawn;
 pub(crate) mod webhooks;
 
-use std::path;
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
@@ -103,8 +103,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let (file, earlier) = EventFile::open(state_dir);
     let reader = HistoryReader::new(state_dir);
     let past = past(&config, &reader, &earlier, clock.wall());
-    let history_threads = HistoryThreads::new(reader.clone(), &sender)?;
-    let history_writer = HistoryWriter::new(state_dir, engine.clone());
+    let (history_writer, history_threads) = history(&reader, state_dir, &engine, &sender)?;
     let report = report_event(&sender);
     let mut recorder = EventRecorder::new(file, earlier, telemetry.clone(), ring.clone(), report);
     record_start(&mut recorder, &config, &options, opened.damage);
@@ -122,10 +121,11 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         .then(|| ApiServer::open(&config.fixed.api, clock.clone(), sources, sink))
         .transpose()?;
     let acme = acme_server(&config, options.once);
-    let notify = if options.once { Notify::default() } else { Notify::from_environment() };
     let state = ControllerState::opened(opened.memory, opened.missing).with_past(past);
     let controller = Controller::new(config, settings(&options), state, clock.now());
     let components = Components {
+        history_writer,
+        history_threads,
         clock,
         engine,
         proxy,
@@ -134,13 +134,11 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
         executor,
         probes,
         metrics: metric_threads,
-        history_threads,
         images: image_threads,
         inbox,
         status_cell,
-        notify,
+        notify: if options.once { Notify::default() } else { Notify::from_environment() },
         recorder,
-        history_writer,
         telemetry,
         acme,
     };
@@ -150,6 +148,17 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+/// Who writes the load history, and who reads it for forecasts.
+fn history(
+    reader: &HistoryReader,
+    state_dir: &Path,
+    engine: &Arc<Docker>,
+    sender: &SyncSender<Incoming>,
+) -> Result<(HistoryWriter, HistoryThreads)> {
+    let threads = HistoryThreads::new(reader.clone(), sender)?;
+    Ok((HistoryWriter::new(state_dir, engine.clone()), threads))
 }
 
 fn engine(

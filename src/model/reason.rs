@@ -243,10 +243,10 @@ impl Rule {
         self.word() == WITHIN_RANGE
     }
 
-    /// It explains no outage: nothing limits the number, or readings are missing, as they are where
-    /// nothing runs that could be read.
+    /// It explains no outage: nothing limits the number, it was raised ahead of the load, or
+    /// readings are missing, as they are where nothing runs that could be read.
     pub(crate) fn is_silent_on_outage(&self) -> bool {
-        self.is_within_range() || self.word() == "MetricsMissing"
+        self.is_within_range() || ["MetricsMissing", "Forecast"].contains(&self.word())
     }
 
     /// Load did not decide on the number, or not on current readings.
@@ -356,20 +356,8 @@ impl fmt::Display for Rule {
             }
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
-            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
-            Rule::LoadAlone(n) => {
-                write!(f, "load as on {n} replicas, without those of the forecast")
-            }
-            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
-                let minutes = within.as_secs().div_ceil(60);
-                write!(
-                    f,
-                    "{metric} up to {value}{unit} in all within {minutes} min, for a target of \
-                     {target}{unit}"
-                )
-            }
-            Rule::ForecastHeld { proposed, window } => {
-                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
+            Rule::LoadAlone(_) | Rule::Forecast { .. } | Rule::ForecastHeld { .. } => {
+                self.fmt_ahead(f)
             }
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
@@ -387,6 +375,24 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
+    fn fmt_ahead(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
+            Rule::LoadAlone(n) => {
+                write!(f, "load as on {n} replicas, without those of the forecast")
+            }
+            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
+                let minutes = within.as_secs().div_ceil(60);
+                write!(f, "{metric} up to {value}{unit} in all within {minutes} min, ")?;
+                write!(f, "for a target of {target}{unit}")
+            }
+            Rule::ForecastHeld { proposed, window } => {
+                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fmt_sleep(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),

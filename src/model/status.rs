@@ -117,7 +117,8 @@ pub(crate) struct LoadPoint {
     pub(crate) at: Wall,
     /// The highest ratio of value to target of all metrics; `None`: no metric has a value.
     pub(crate) load: Option<Milli>,
-    /// As `load`, what was forecast for the horizon that ends then, on the replicas that were ready.
+    /// As `load`, what was forecast for the horizon that ends then, on the replicas that were
+    /// ready.
     pub(crate) forecast: Option<Milli>,
     pub(crate) ready: u32,
     pub(crate) desired: u32,

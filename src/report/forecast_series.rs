@@ -3,39 +3,40 @@
 use crate::model::forecast::{MetricForecast, ServiceForecast};
 use crate::model::metric::Milli;
 use crate::model::status::ServiceStatus;
-use crate::report::prometheus::Page;
+
+/// Labels beside the service, and the value.
+pub(super) type ForecastSample<'a> = (Vec<(&'static str, &'a str)>, f64);
 
 fn of(service: &ServiceStatus) -> Option<&ServiceForecast> {
     service.record.as_ref()?.decision.forecast.as_deref()
 }
 
+fn metrics(service: &ServiceStatus) -> &[MetricForecast] {
+    of(service).map(|forecast| forecast.metrics.as_slice()).unwrap_or_default()
+}
+
 /// What is expected, and at the configured percentile.
-pub(super) fn loads(page: &mut Page, services: &[ServiceStatus]) {
-    each(services, |service, metric| {
-        let Ok(made) = &metric.result else { return };
+pub(super) fn loads(service: &ServiceStatus) -> Vec<ForecastSample<'_>> {
+    let mut samples = Vec::new();
+    for metric in metrics(service) {
+        let Ok(made) = &metric.result else { continue };
         for (bound, load) in [("expected", made.expected), ("upper", made.upper)] {
-            let labels = [("service", service), ("metric", &metric.name), ("bound", bound)];
-            page.sample(&labels, number(load));
+            let labels = vec![("metric", metric.name.as_str()), ("bound", bound)];
+            samples.push((labels, number(load)));
         }
-    });
-}
-
-pub(super) fn replicas(service: &ServiceStatus) -> Option<u64> {
-    of(service)?.largest().map(|(_, replicas)| u64::from(replicas))
-}
-
-pub(super) fn errors(page: &mut Page, services: &[ServiceStatus]) {
-    each(services, |service, metric| {
-        let labels = [("service", service), ("metric", metric.name.as_str())];
-        metric.error.into_iter().for_each(|error| page.sample(&labels, number(error)));
-    });
-}
-
-fn each(services: &[ServiceStatus], mut show: impl FnMut(&str, &MetricForecast)) {
-    for service in services {
-        let metrics = of(service).into_iter().flat_map(|forecast| &forecast.metrics);
-        metrics.for_each(|metric| show(&service.name, metric));
     }
+    samples
+}
+
+pub(super) fn replicas(service: &ServiceStatus) -> Vec<ForecastSample<'_>> {
+    let largest = of(service).and_then(ServiceForecast::largest);
+    largest.map(|(_, replicas)| (Vec::new(), f64::from(replicas))).into_iter().collect()
+}
+
+pub(super) fn errors(service: &ServiceStatus) -> Vec<ForecastSample<'_>> {
+    let one = |metric: &MetricForecast| metric.error.map(number);
+    let named = metrics(service).iter().filter_map(|metric| Some((metric, one(metric)?)));
+    named.map(|(metric, error)| (vec![("metric", metric.name.as_str())], error)).collect()
 }
 
 fn number(milli: Milli) -> f64 {

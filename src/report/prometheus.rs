@@ -9,7 +9,7 @@ use crate::model::process::ProcessUsage;
 use crate::model::proxy::ServiceTraffic;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
-use crate::report::forecast_series;
+use crate::report::forecast_series::{self, ForecastSample};
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 
@@ -48,9 +48,9 @@ fn samples(
         Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
-        Series::ForecastLoad => forecast_series::loads(page, services),
-        Series::ForecastReplicas => page.some(services, forecast_series::replicas),
-        Series::ForecastError => forecast_series::errors(page, services),
+        Series::ForecastLoad => page.labelled(services, forecast_series::loads),
+        Series::ForecastReplicas => page.labelled(services, forecast_series::replicas),
+        Series::ForecastError => page.labelled(services, forecast_series::errors),
         Series::Decision => services.iter().for_each(|s| reasons(page, s)),
         Series::Schedule => services.iter().for_each(|s| windows(page, s)),
         Series::Hold => page.each(services, |s| flag(s.hold.is_some())),
@@ -67,10 +67,7 @@ fn samples(
         Series::BackendRetries => page.backends(services, |t| t.total.retries),
         Series::BackendQueue => page.backends(services, |t| t.queue),
         Series::BackendSessions => page.backends(services, |t| t.sessions),
-        Series::Held => {
-            let waiting = |s: &ServiceStatus| s.sleep.as_ref().map(|sleep| sleep.waiting);
-            page.some(services, waiting);
-        }
+        Series::Held => page.some(services, |s| Some(s.sleep.as_ref()?.waiting)),
         Series::BackendTime => services.iter().for_each(|s| response_time(page, s)),
         Series::ServerSessions => page.servers(services, |replica| replica.sessions),
         Series::ServerUp => {
@@ -108,7 +105,7 @@ fn flag(is: bool) -> f64 {
 }
 
 #[derive(Default)]
-pub(super) struct Page {
+struct Page {
     text: String,
     name: &'static str,
 }
@@ -133,11 +130,20 @@ impl Page {
         self.some(services, |service| service.traffic.as_ref().map(&of));
     }
 
-    pub(super) fn some(
+    /// Samples of each service, which have more labels than that.
+    fn labelled<'s>(
         &mut self,
-        services: &[ServiceStatus],
-        of: impl Fn(&ServiceStatus) -> Option<u64>,
+        services: &'s [ServiceStatus],
+        of: impl Fn(&'s ServiceStatus) -> Vec<ForecastSample<'s>>,
     ) {
+        for service in services {
+            for (labels, value) in of(service) {
+                self.sample(&[&[("service", service.name.as_str())], &labels[..]].concat(), value);
+            }
+        }
+    }
+
+    fn some(&mut self, services: &[ServiceStatus], of: impl Fn(&ServiceStatus) -> Option<u64>) {
         for service in services {
             let value = of(service).into_iter();
             value.for_each(|v| self.sample(&[("service", &service.name)], v as f64));
@@ -153,7 +159,7 @@ impl Page {
         }
     }
 
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.line("", labels, value);
     }
 

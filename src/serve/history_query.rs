@@ -29,10 +29,9 @@ enum HistoryRange {
     Week,
 }
 
-/// By service, each point as `[at, load, ready, desired]`, with what was forecast for it last: there
-/// are many. Without a service, or
-/// for an hour, these are the last evaluations; else the minutes of the highest load, one for each
-/// of at most `POINTS_MAX` equal parts of the time.
+/// By service, each point as `[at, load, ready, desired]`, and what was forecast for it as a fifth:
+/// there are many. Without a service, or for an hour, these are the last evaluations; else the
+/// minutes of the highest load, one for each of at most `POINTS_MAX` equal parts of the time.
 pub(crate) fn answer(target: &str, status: &Status, sources: &Sources) -> Result<Value, Response> {
     let (service, range) = parsed(target)?;
     let Some(service) = service else {

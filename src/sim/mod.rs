@@ -2,8 +2,8 @@
 //! its invariants in `invariants.rs`, its load in `workload.rs`; the controller sees it
 //! through `adapters.rs`, and `run.rs` and `executor.rs` drive it. `replay.rs` runs a load trace
 //! (`trace.rs`) for `plimsoll simulate`; what that was like is in `timeline.rs`, and drawn in
-//! `svg`. `past.rs` is what a forecast knows of the trace. `requests.rs` and `waiting.rs` are about services that sleep. What only tests do to a
-//! world is in `fault_injection.rs`.
+//! `svg`. `past.rs` is what a forecast knows of the trace. `requests.rs` and `waiting.rs` are about
+//! services that sleep. What only tests do to a world is in `fault_injection.rs`.
 
 mod variation;
 pub(crate) mod workload;

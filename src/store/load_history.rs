@@ -9,9 +9,9 @@
 //! A line with `#` names the metrics of the rows below it, with their targets. A row has the
 //! minute of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and
 //! memory of the host in percent, and of each metric the average and the highest load of all
-//! replicas. Where there is a forecast, the one of each metric comes last: the highest load that was
-//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so that a killed daemon loses at most
-//! the minute that it collected; a torn line is skipped.
+//! replicas. Where there is a forecast, that of each metric comes last: the highest load that was
+//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so
+//! that a killed daemon loses at most the minute that it collected; a torn line is skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -341,12 +341,41 @@ mod tests {
             row(TODAY + 180, Vec::new()),
             row(TODAY + DAY - 60, vec![cpu(Some((1_234_000, 5_000_000)))]),
         ];
+        let forecast = |row: &MinuteRow, at: i64, values: [Option<u64>; 2]| {
+            let mut row = MinuteRow { at: Wall(TODAY + at), ..row.clone() };
+            for (load, value) in row.loads.iter_mut().zip(values) {
+                load.forecast = value.map(Milli);
+            }
+            row
+        };
+        let forecasts = [
+            forecast(&rows[1], 240, [Some(150_000), None]),
+            forecast(&rows[3], 300, [None, Some(12_500)]),
+            forecast(&rows[3], 360, [Some(0), None]),
+        ];
+        let rows = [&rows[..5], &forecasts, &rows[5..]].concat();
         rows.iter().for_each(|row| files.append("web", row).unwrap());
         files.append("web-b", &rows[1]).unwrap();
         assert_eq!(folder.read("web", TODAY - DAY, TODAY + DAY), rows);
         assert_eq!(folder.read("web", TODAY, TODAY + 120), rows[1..3]);
         assert_eq!(folder.read("web-b", TODAY, TODAY + DAY), rows[1..2]);
         assert_eq!(folder.read("api", TODAY, TODAY + DAY), []);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_one_that_is_not_there_has_no_rows() {
+        let folder = Folder::new("unreadable");
+        let mut files = HistoryFiles::new(&folder.0);
+        files.append("web", &row(TODAY - 2 * DAY, Vec::new())).unwrap();
+        let reader = HistoryReader::new(&folder.0);
+        let read = || reader.try_read("web", Wall(TODAY - 3 * DAY), Wall(TODAY));
+        assert_eq!(read().unwrap().len(), 1);
+        let days = [14, 2, 1].map(|most| reader.days("web", Wall(TODAY), most));
+        assert_eq!(days, [2, 2, 0]);
+        fs::create_dir(folder.file("web-2026-11-27.csv")).unwrap();
+        let why = read().unwrap_err().to_string();
+        assert!(why.contains("web-2026-11-27.csv: "), "{why}");
+        assert_eq!(folder.read("web", TODAY - 3 * DAY, TODAY).len(), 1);
     }
 
     #[test]
@@ -357,7 +386,8 @@ mod tests {
         HistoryFiles::new(&folder.0).append("web", &first).unwrap();
         let path = folder.file("web-2026-11-28.csv");
         let mut text = fs::read(&path).unwrap();
-        let odd = "1440,1,1,1,0,0,1,1,1,1\n# [[\n5,1,1\n,,,,,,,,,\n3,2,2,53";
+        let odd =
+            "1440,1,1,1,0,0,1,1,1,1\n# [[\n5,1,1\n,,,,,,,,,\n4,1,1,1,0,0,1,1,1,1,1,1\n3,2,2,53";
         text.extend_from_slice(odd.as_bytes());
         text.push(0xff);
         fs::write(&path, text).unwrap();

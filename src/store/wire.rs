@@ -386,6 +386,11 @@ mod tests {
         }
     }
 
+    fn raised() -> ForecastRaise {
+        let asked = Recommendation { at: Moment(800), replicas: 6 };
+        ForecastRaise { load: 3, to: 5, asked }
+    }
+
     fn asleep() -> SleepMemory {
         SleepMemory {
             asleep: Some(Moment(890)),
@@ -437,11 +442,7 @@ mod tests {
                 downs: vec![ScalingEvent { at: Moment(500), replicas: 2 }],
             },
             sleep: asleep(),
-            forecast: Some(ForecastRaise {
-                load: 3,
-                to: 5,
-                asked: Recommendation { at: Moment(800), replicas: 6 },
-            }),
+            forecast: Some(raised()),
             swarm: Some(SwarmMemory { seen: 3, asked: Some(4) }),
             known: [(
                 ContainerId("b".to_owned()),

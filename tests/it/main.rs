@@ -27,6 +27,7 @@ mod doctor;
 mod events;
 mod fake_docker;
 mod fake_http;
+mod forecast;
 mod front_door;
 mod front_door_files;
 mod load_history;

@@ -127,6 +127,15 @@ pub(super) fn policy(keys: &mut Keys) {
     others(keys);
 }
 
+/// Off or not, with a history that is long enough by default.
+pub(super) fn forecast(random: &mut Random) -> Spec {
+    let mut keys = Keys::new(random);
+    keys.or("mode", text("off"), |r| one_of(r, &["off", "shadow", "on"]));
+    keys.or("horizon", ms(600 * SECOND), |r| span(r, 60 * SECOND, HOUR));
+    keys.or("percentile", number(90), |r| number(r.within(50, 99)));
+    keys.done()
+}
+
 pub(super) fn hooks(random: &mut Random) -> Spec {
     let mut keys = Keys::new(random);
     let command = |r: &mut Random| {

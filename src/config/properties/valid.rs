@@ -361,6 +361,7 @@ fn service(random: &mut Random, port: u64, has_hours: bool, has_frontends: bool)
     load(&mut keys, is_swarm, low < high);
     if !is_swarm {
         keys.may("hooks", front::hooks);
+        keys.may("forecast", front::forecast);
     }
     if !is_compose {
         container(&mut keys);

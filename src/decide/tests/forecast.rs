@@ -80,8 +80,8 @@ fn it_is_a_lower_bound_within_the_largest_number() {
         RR 50 1..9 2 forecast=- | 2 [] inside(50%)
         RR 50 1..9 2 forecast=1 | 2 [] inside(50%)
         RR 80 1..9 2 forecast=1 | 3 [start 3] above(80%)
-        RR 80 1..9 2 changed=0 forecast=400 | 6 [start 3, start 4, start 5, start 6] above(80%) cooling(30000) forecast(400)
-        R 50 3..9 1 forecast=400 | 6 [start 2, start 3, start 4, start 5, start 6] min(3) forecast(400)
+        RR 80 1..3 2 changed=0 forecast=400 | 3 [start 3] above(80%) cooling(30000) forecast(400)
+        R 50 2..4 1 forecast=400 | 4 [start 2, start 3, start 4] min(2) forecast(400)
         RR 50 1..9 2 room=64/64 forecast=400 | 3 [start 3] inside(50%) forecast(400) no_room(64/64)
         ",
     );
@@ -109,11 +109,12 @@ fn a_raise_stays_for_the_window_and_ends_with_its_forecast() {
     table(
         "
         RRRR 30 1..9 4 forecast=250 raised=2/4/4/299999 | 4 [] alone(2) inside(60%) forecast(250)
-        RRRR 30 1..9 4 forecast=100 raised=2/4/4/299999 | 4 [] alone(2) inside(60%) forecast_held(4)
+        RRRR 30 1..9 4 forecast=100 raised=2/4/4/299999 | 4 [] alone(2) inside(60%) asked(4)
         RRRR 30 1..9 4 forecast=100 raised=2/4/4/300000 | 2 [drain 4, drain 3] alone(2) inside(60%)
-        RRRR 30 1..9 4 forecast=160 raised=2/4/4/300000 | 3 [drain 4] alone(2) inside(60%) forecast(160)
-        RRRR 30 1..9 4 forecast=- raised=2/4/4/299999 | 4 [] alone(2) inside(60%) forecast_held(4)
+        RRR 40 1..9 3 forecast=160 raised=2/3/4/300000 | 3 [] alone(2) inside(60%) forecast(160)
+        RRRR 30 1..9 4 forecast=- raised=2/4/4/299999 | 4 [] alone(2) inside(60%) asked(4)
         RRRR 30 1..9 4 forecast=- raised=2/4/4/300000 | 2 [drain 4, drain 3] alone(2) inside(60%)
+        UU - 1..9 2 forecast=- raised=1/2/2/0 | 2 [] alone(1) no_sample asked(2) none_ready(2)
         RRRR 30 1..9 4 raised=2/4/4/0 between | 4 [] effective
         RRRR 30 1..3 4 raised=2/4/4/0 between | 3 [drain 4] effective
         RRRR 30 1..9 4 raised=2/4/4/0 shadow | 2 [drain 4, drain 3] alone(2) inside(60%)
@@ -128,7 +129,7 @@ fn load_goes_on_from_its_own_number() {
     table(
         "
         RRRR 40 1..9 4 forecast=250 raised=2/4/4/0 | 4 [] alone(2) above(80%) forecast(250)
-        RRRR 40 1..9 4 forecast=250 raised=2/4/4/0 changed=0 | 4 [] alone(2) above(80%) cooling(30000) forecast(250)
+        RRRR 40 1..9 4 raised=2/4/4/0 changed=0 | 4 [] alone(2) above(80%) cooling(30000) asked(4)
         RRRR 70 1..9 4 forecast=250 raised=2/4/4/0 | 4 [] alone(2) above(140%)
         RRRR 80 1..9 4 forecast=250 raised=2/4/4/0 | 5 [start 5] alone(2) above(160%)
         ",
@@ -178,9 +179,9 @@ fn the_load_of_all_is_put_on_fewer() {
 }
 
 /// By xorshift.
-struct Chance(u64);
+struct Luck(u64);
 
-impl Chance {
+impl Luck {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -197,7 +198,7 @@ impl Chance {
     }
 
     fn rules(&mut self) -> Rules {
-        let policy = |c: &mut Chance| Policy {
+        let policy = |c: &mut Luck| Policy {
             amount: if c.is(50) {
                 Amount::Replicas(1 + c.number(4))
             } else {
@@ -242,7 +243,7 @@ impl Chance {
 }
 
 /// What happens at one look, whatever was decided before.
-struct Look {
+struct TwinLook {
     now: Moment,
     due: bool,
     /// Hundredths of a percent, of all replicas together.
@@ -254,7 +255,7 @@ struct Look {
 }
 
 /// Every replica serves at once, and they share the load.
-fn decide(look: &Look, memory: &mut ServiceMemory, ahead: Option<Arc<ServiceForecast>>) -> u32 {
+fn decide(look: &TwinLook, memory: &mut ServiceMemory, ahead: Option<Arc<ServiceForecast>>) -> u32 {
     let desired = memory.desired.unwrap_or(2);
     let (mut snapshot, _) = sketch("- - 1..9 1");
     snapshot.now = look.now;
@@ -292,13 +293,13 @@ fn decide(look: &Look, memory: &mut ServiceMemory, ahead: Option<Arc<ServiceFore
 
 /// Two worlds with the same load, one of them with forecasts that are mostly wrong.
 fn compare(seed: u64, is_swarm: bool) -> (u64, u64) {
-    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let first = chance.service(is_swarm);
+    let mut luck = Luck(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let first = luck.service(is_swarm);
     let share = match first.band {
         Some(band) => ReplicaShare::Below(Milli(band.upper().hundredths() * 10)),
         None => ReplicaShare::UpTo(first.metrics[0].target),
     };
-    let mut look = Look {
+    let mut look = TwinLook {
         now: NOW,
         due: true,
         load: 100_00,
@@ -310,25 +311,25 @@ fn compare(seed: u64, is_swarm: bool) -> (u64, u64) {
     let (mut with, mut without) = (ServiceMemory::default(), ServiceMemory::default());
     let (mut raised, mut changed) = (0, 0);
     for step in 0..300 {
-        look.now = look.now.plus(Duration::from_secs(1 + chance.below(90)));
-        look.due = chance.is(80);
-        if chance.is(30) {
-            look.load = chance.below(2_000_00);
-            look.sessions = Milli(chance.below(900_000));
+        look.now = look.now.plus(Duration::from_secs(1 + luck.below(90)));
+        look.due = luck.is(80);
+        if luck.is(30) {
+            look.load = luck.below(2_000_00);
+            look.sessions = Milli(luck.below(900_000));
         }
-        look.pause = match chance.is(5) {
+        look.pause = match luck.is(5) {
             true => Some(Pause { until: None }),
-            false => look.pause.filter(|_| chance.is(60)),
+            false => look.pause.filter(|_| luck.is(60)),
         };
-        look.hold = match chance.is(2) {
-            true => Some(Hold { count: chance.number(8), until: None, reason: None }),
-            false => look.hold.filter(|_| chance.is(60)),
+        look.hold = match luck.is(2) {
+            true => Some(Hold { count: luck.number(8), until: None, reason: None }),
+            false => look.hold.filter(|_| luck.is(60)),
         };
-        if chance.is(2) {
-            let bounds = Bounds::new(1 + chance.number(6), 8 + chance.number(16)).unwrap();
+        if luck.is(2) {
+            let bounds = Bounds::new(1 + luck.number(6), 8 + luck.number(16)).unwrap();
             Arc::make_mut(&mut look.service).timetable.bounds = bounds;
         }
-        let upper = chance.is(80).then(|| Milli(chance.below(1_500_000)));
+        let upper = luck.is(80).then(|| Milli(luck.below(1_500_000)));
         let before = without.desired;
         let more = decide(&look, &mut with, Some(forecast(share, upper)));
         let least = decide(&look, &mut without, None);

@@ -517,7 +517,7 @@ fn rule_shown(rule: &Rule) -> String {
         Rule::CoolingDown { left } => format!("cooling({})", left.as_millis()),
         Rule::LoadAlone(n) => format!("alone({n})"),
         Rule::Forecast { load, .. } => format!("forecast({})", load.value),
-        Rule::ForecastHeld { proposed, .. } => format!("forecast_held({proposed})"),
+        Rule::ForecastHeld { proposed, .. } => format!("asked({proposed})"),
         Rule::EngineLost => "lost".to_owned(),
         Rule::DecisionFailed => "failed".to_owned(),
         Rule::CrashLoop { failures, left } => format!("crash({failures},{})", left.as_millis()),

@@ -113,8 +113,9 @@ function forecastPanel(forecast) {
         + (metric.error_ratio === null ? "" : "; off by " + percent(metric.error_ratio) + " in the last day");
     return el("p", { "data-key": metric.name }, metric.name + ": " + words + ".");
   });
-  const mode = { on: "It raises the number ahead of the load.", shadow: "It is shown only: no replica is started by it." };
-  return panel("forecast", "Forecast", soft(mode[forecast.mode] || ""), lines);
+  const words = forecast.mode === "on" ? "It raises the number ahead of the load."
+    : "It is shown only: no replica is started by it.";
+  return panel("forecast", "Forecast", soft(words), lines);
 }
 
 const RANGES = [["hour", "Hour"], ["day", "Day"], ["week", "Week"]];
@@ -167,6 +168,7 @@ function servicePage(status, problems, now) {
   const { stats, explain, schedule } = seen.detail || {};
   return [...title, headPanel(service, problems, now), problemPanel(own, now),
     panel("actions", "Actions", actions(service)),
-    replicasPanel(stats, now), drainsPanel(stats), historyPanel(name, now), forecastPanel(service.forecast), figuresPanel(service.haproxy),
+    replicasPanel(stats, now), drainsPanel(stats), historyPanel(name, now),
+    forecastPanel(service.forecast), figuresPanel(service.haproxy),
     explainPanel(explain, now), schedulePanel(schedule), eventsPanel(now)];
 }
