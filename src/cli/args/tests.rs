@@ -69,12 +69,10 @@ fn parsed(line: &str) -> String {
         Ok(CliCommand::Simulate(a)) => {
             let times = [a.start, a.start_up, a.capacity].map(Option::unwrap_or_default);
             let svg = a.svg.unwrap_or_default();
-            let load = a.load.display();
-            let svg = svg.display();
+            let (load, svg) = (a.load.display(), svg.display());
             let service = a.service.unwrap_or_default();
-            let forecast = if a.forecast { " forecast" } else { "" };
-            let times = times.join("/");
-            format!("simulate {load} {service:?} {times} {svg} json={}{forecast}", a.json)
+            let flags = format!("json={} forecast={}", a.json, a.forecast);
+            format!("simulate {load} {service:?} {} {svg} {flags}", times.join("/"))
         }
         Err(message) => format!("error: {message}"),
     }
@@ -107,12 +105,12 @@ fn words_become_commands() {
         ("schedule web", "schedule web None None json=false"),
         ("schedule --json --from=a web --until b", r#"schedule web Some("a") Some("b") json=true"#),
         ("run --config a", "run a once=false dry=false"),
-        ("simulate --load a", r#"simulate a "" //  json=false"#),
+        ("simulate --load a", r#"simulate a "" //  json=false forecast=false"#),
         (
             "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
-            r#"simulate a "e" b/c/d s json=true"#,
+            r#"simulate a "e" b/c/d s json=true forecast=false"#,
         ),
-        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#),
+        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast=true"#),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),
