@@ -190,14 +190,12 @@ fn percent_more(before: f64, after: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
     use std::time::Duration;
 
     use crate::config;
     use crate::model::metric::Milli;
     use crate::model::time::Wall;
     use crate::sim::forecast_effect::ForecastEffect;
-    use crate::sim::random::Random;
     use crate::sim::replay::Replay;
     use crate::sim::trace::Trace;
     use crate::sim::workload::LoadMetric;
@@ -226,39 +224,6 @@ mod tests {
             },
             &[],
         )
-    }
-
-    /// A steep rise at a time of the day that the seed chooses, a row each ten minutes, with noise,
-    /// until noon of the day after two weeks.
-    fn trace(seed: u64) -> String {
-        let mut random = Random::new(seed);
-        let rise = random.between(2, 9) * 6;
-        let height = random.between(200, 900);
-        let mut text = String::new();
-        for row in 0..14 * 144 + 72 {
-            let is_busy = (rise..rise + 18).contains(&(row % 144));
-            let base = 60 + if is_busy { height } else { 0 };
-            let load = base * random.between(90, 110) / 100;
-            writeln!(text, "{},{load}", row * 600).unwrap();
-        }
-        text
-    }
-
-    #[test]
-    fn a_forecast_spares_time_above_target_and_never_a_replica() {
-        let band = r#""scale_up_threshold": 70, "scale_down_threshold": 30,
-            "cooldown_period": { "up": 0, "down": "10m" }"#;
-        let metric = r#""metrics": [{ "source": "cpu", "target": 60 }], "behavior": {
-            "scale_up": { "policies": [{ "type": "replicas", "value": 2, "period": "10m" }] } }"#;
-        for (service, seed) in [(band, 1), (metric, 2)] {
-            let effect = effect(service, &trace(seed)).unwrap();
-            assert_eq!(effect.replayed.violations, [""; 0]);
-            assert_eq!(effect.fewer, 0);
-            let (without, with) = (effect.without.summary(), effect.with.summary());
-            assert!(Duration::ZERO < without.above, "{without:?}");
-            assert!(2 * with.above < without.above, "{with:?} {without:?}");
-            assert!(without.replica_hours <= with.replica_hours, "{with:?} {without:?}");
-        }
     }
 
     #[test]
