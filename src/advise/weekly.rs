@@ -37,7 +37,7 @@ const WEEKEND: [Weekday; 2] = [Weekday::Sat, Weekday::Sun];
 type Days = BTreeMap<NaiveDate, [Option<u32>; HOURS]>;
 
 /// What the minimum of each hour is to be, in a group of days.
-struct Profile {
+struct WeeklyNeed {
     days: Vec<Weekday>,
     needs: [u32; HOURS],
 }
@@ -59,7 +59,7 @@ pub(crate) fn proposals(
     let mut sets: Vec<Vec<Schedule>> = Vec::new();
     for grouping in groupings {
         let profiles = grouping.into_iter().map(|days_of| profile(&days, days_of));
-        let profiles: Option<Vec<Profile>> = profiles.collect();
+        let profiles: Option<Vec<WeeklyNeed>> = profiles.collect();
         let Some(profiles) = profiles else { continue };
         for shares in [&[100][..], &[70], &[100, 60]] {
             let set: Vec<Schedule> =
@@ -105,19 +105,19 @@ fn by_day(spans: &[LoadSpan], zone: &Zone, carries: Milli) -> Days {
 }
 
 /// `None`: an hour was never recorded on such a day.
-fn profile(days: &Days, of: Vec<Weekday>) -> Option<Profile> {
+fn profile(days: &Days, of: Vec<Weekday>) -> Option<WeeklyNeed> {
     let own: Vec<_> = days.iter().filter(|(day, _)| of.contains(&day.weekday())).collect();
     let mut needs = [0; HOURS];
     for (hour, need) in needs.iter_mut().enumerate() {
         let all = own.iter().filter_map(|(_, hours)| hours.get(hour).copied().flatten());
         *need = quantile(all.collect(), USUAL)?;
     }
-    Some(Profile { days: of, needs })
+    Some(WeeklyNeed { days: of, needs })
 }
 
 /// Windows in which at least this share of the way from the minimum to the highest need is needed,
 /// in percent, the highest first: the first schedule that holds gives the bounds.
-fn windows(profile: &Profile, shares: &[u32], bounds: Bounds, zone: &Zone) -> Vec<Schedule> {
+fn windows(profile: &WeeklyNeed, shares: &[u32], bounds: Bounds, zone: &Zone) -> Vec<Schedule> {
     let needs = profile.needs.map(|need| need.min(bounds.max()));
     let most = needs.iter().copied().max().unwrap_or(0);
     let way = most.saturating_sub(bounds.min());
@@ -146,7 +146,7 @@ fn runs(hours: &[bool; HOURS]) -> Vec<Option<(usize, usize)>> {
 }
 
 fn schedule(
-    profile: &Profile,
+    profile: &WeeklyNeed,
     min: u32,
     (from, to): (usize, usize),
     max: u32,

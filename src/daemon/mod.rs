@@ -55,6 +55,7 @@ use crate::docker::event_stream::Follower;
 use crate::docker::refusals::Refusals;
 use crate::docker::{self, Docker};
 use crate::haproxy::Haproxy;
+use crate::model::command::{Answer, Command};
 use crate::model::config::{Config, ProxyConfig, ProxyMode};
 use crate::model::event::{Entry, Event, Kind};
 use crate::model::service::ServiceName;
@@ -94,7 +95,6 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let activator = activator(&config, &proxy, clock.clone(), &sender)?;
     let stop = Arc::new(AtomicBool::new(false));
     listen_to_docker(&config, &options, &engine, clock.clone(), (stop.clone(), sender.clone()))?;
-    let asking = sender.clone();
     let executor = Executor::new(engine.clone(), proxy.clone(), clock.clone(), &sender)?;
     let net = Arc::new(SystemNet::new());
     let probes = ProbeThreads::new(net.clone(), clock.clone(), sink.clone(), &sender)?;
@@ -112,7 +112,7 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     let status_cell = Arc::new(StatusCell::default());
     let sources = Sources {
         status_cell: status_cell.clone(),
-        ask: Box::new(move |command| inbox::ask(&asking, command)),
+        ask: Box::new(asker(sender.clone())),
         event_ring: ring,
         host: host::teller(engine.clone(), clock.clone()),
         metrics: metrics(telemetry.clone(), status_cell.clone(), clock.now()),
@@ -151,6 +151,10 @@ pub(crate) fn run(config: Config, mut options: Options) -> Result<()> {
     drop(api_server);
     stop.store(true, Ordering::Relaxed);
     ended
+}
+
+fn asker(sender: SyncSender<Incoming>) -> impl Fn(Command) -> Answer + Send + Sync {
+    move |command| inbox::ask(&sender, command)
 }
 
 /// Who writes the load history, and who reads it for forecasts.

@@ -10,9 +10,10 @@
 //! minute of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and
 //! memory of the host in percent, and of each metric the average and the highest load of all
 //! replicas. Where there is a forecast, that of each metric comes last: the highest load that was
-//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so that a killed daemon loses at most
-//! the minute that it collected. Each line with `#` has an empty line before it: a row without one
-//! was torn, and is skipped even if it looks whole. `src/store/history_reader.rs` reads the files.
+//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so
+//! that a killed daemon loses at most the minute that it collected. Each line with `#` has an empty
+//! line before it: a row without one was torn, and is skipped even if it looks whole.
+//! `src/store/history_reader.rs` reads the files.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -416,6 +416,18 @@ mod tests {
         }
     }
 
+    fn labels() -> LabelSet {
+        LabelSet {
+            project: "shop".to_owned(),
+            service: "web".to_owned(),
+            container: "shop-web-1".to_owned(),
+            created: 5,
+            labels: [("port".to_owned(), "80".to_owned())].into(),
+            is_cut: false,
+            facts: Some(ContainerFacts { ports: vec![80], has_health_check: true, replicas: 2 }),
+        }
+    }
+
     fn sample() -> Memory {
         let drain = |since, step| Drain { since: Moment(since), step };
         let unhealthy =
@@ -474,15 +486,7 @@ mod tests {
             started: [(7, Started { id: ContainerId("e".to_owned()), looks: 1 })].into(),
             restarts: vec![Moment(880), Moment(885)],
         };
-        let labels = LabelSet {
-            project: "shop".to_owned(),
-            service: "web".to_owned(),
-            container: "shop-web-1".to_owned(),
-            created: 5,
-            labels: [("port".to_owned(), "80".to_owned())].into(),
-            is_cut: false,
-            facts: Some(ContainerFacts { ports: vec![80], has_health_check: true, replicas: 2 }),
-        };
+        let labels = labels();
         let services = [("web".to_owned(), web)].into();
         let preemptions = preemption::sample();
         Memory { services, preemptions, labels: vec![labels], has_config_file: true }

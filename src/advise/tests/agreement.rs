@@ -13,7 +13,7 @@ use crate::sim::workload::LoadMetric;
 
 /// Percent of the replica-hours, and of the time within target.
 const HOURS_APART: f64 = 2.0;
-const WITHIN_APART: f64 = 0.3;
+const WITHIN_APART: f64 = 0.5;
 
 #[track_caller]
 fn check(service: &str, rows: &[MinuteRow], start_up: u64) {

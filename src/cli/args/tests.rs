@@ -125,6 +125,7 @@ fn a_load_is_a_trace_or_a_history() {
     let default = "/etc/plimsoll/config.json";
     for (line, want) in [
         ("simulate --load a", r#"simulate a "" //  json=false"#.to_owned()),
+        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#.to_owned()),
         (
             "simulate --svg=s --load a --json --start b --start-up=c --capacity d --service e",
             r#"simulate a "e" b/c/d s json=true"#.to_owned(),
@@ -181,7 +182,6 @@ fn words_become_commands() {
         ("schedule web", "schedule web None None json=false"),
         ("schedule --json --from=a web --until b", r#"schedule web Some("a") Some("b") json=true"#),
         ("run --config a", "run a once=false dry=false"),
-        ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#),
         ("simulate -h", "help short simulate"),
         ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),

@@ -438,7 +438,7 @@ fn autoscaler(random: &mut Random, has_hours: bool) -> Spec {
     keys.or("cpu_reserve", number(5), |r| hundredths(r, 0, 5000));
     keys.or("remove_orphans", Spec::Bool(false), flag);
     keys.or("labels", Spec::Bool(true), flag);
-    keys.or("history", ms(90 * 24 * HOUR), |r| span(r, 0, 3650 * 24 * HOUR));
+    keys.or("history", ms(90 * 24 * HOUR), |r| span(r, 24 * HOUR, 3650 * 24 * HOUR));
     keys.or("report", text("off"), |r| one_of(r, &["off", "weekly"]));
     keys.may("backup", |_| Spec::List(vec![Spec::Null]));
     if has_hours {
