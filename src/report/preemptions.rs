@@ -64,9 +64,11 @@ mod tests {
     use crate::model::time::Moment;
     use crate::report::preemptions::events;
 
-    fn lines(before: &[Preemption], after: &[Preemption]) -> Vec<String> {
-        let of =
-            |list: &[Preemption]| PreemptionMemory { list: list.to_vec(), ..Default::default() };
+    fn lines(before: &[&Preemption], after: &[&Preemption]) -> Vec<String> {
+        let of = |list: &[&Preemption]| {
+            let list = list.iter().copied().cloned().collect();
+            PreemptionMemory { list, ..Default::default() }
+        };
         let line = |event: crate::model::event::Event| {
             format!("{} {}", event.service.unwrap_or_default(), event.message)
         };
@@ -88,22 +90,22 @@ mod tests {
         };
         let why = "the host has not the 256 MiB of memory that it needs";
         assert_eq!(
-            lines(&[], &[one.clone()]),
+            lines(&[], &[&one]),
             [
                 format!("web gives a replica up for api, of priority 80 over 20: {why}"),
                 format!("api gets the room of a replica of web, of priority 20 under 80: {why}"),
             ]
         );
         let used = Preemption { step: PreemptionStep::Used, since: Moment(9), ..one.clone() };
-        assert_eq!(lines(&[one.clone()], &[used.clone()]), Vec::<String>::new());
+        assert_eq!(lines(&[&one], &[&used]), Vec::<String>::new());
         let second = Preemption { cap: 1, shortage: Shortage::Processor, ..one.clone() };
-        let both = lines(&[used.clone()], &[used.clone(), second.clone()]);
+        let both = lines(&[&used], &[&used, &second]);
         assert!(both.len() == 2 && both[0].ends_with("the host's processor is busy"), "{both:?}");
         // The first that goes back of two is no end.
-        assert_eq!(lines(&[used.clone(), second], &[used.clone()]), Vec::<String>::new());
+        assert_eq!(lines(&[&used, &second], &[&used]), Vec::<String>::new());
         let back = "resolved: web may have the replica again that it gave up for api";
-        assert_eq!(lines(&[used], &[]), [format!("web {back}"), format!("api {back}")]);
-        let kept = lines(&[one], &[]);
+        assert_eq!(lines(&[&used], &[]), [format!("web {back}"), format!("api {back}")]);
+        let kept = lines(&[&one], &[]);
         assert_eq!(kept[0], "web resolved: web keeps its replica: api needs no room of it");
     }
 }
