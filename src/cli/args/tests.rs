@@ -124,6 +124,8 @@ fn an_advice_has_a_span_unless_one_is_given() {
 fn a_load_is_a_trace_or_a_history() {
     let default = "/etc/plimsoll/config.json";
     for (line, want) in [
+        ("simulate -h", "help short simulate".to_owned()),
+        ("help simulate", "help simulate".to_owned()),
         ("simulate --load a", r#"simulate a "" //  json=false"#.to_owned()),
         ("simulate --forecast --load a", r#"simulate a "" //  json=false forecast"#.to_owned()),
         (
@@ -182,8 +184,6 @@ fn words_become_commands() {
         ("schedule web", "schedule web None None json=false"),
         ("schedule --json --from=a web --until b", r#"schedule web Some("a") Some("b") json=true"#),
         ("run --config a", "run a once=false dry=false"),
-        ("simulate -h", "help short simulate"),
-        ("help simulate", "help simulate"),
         ("status --socket s", "status None watch=false json=false s"),
         (
             "status web --json --socket=s --config c",
@@ -237,9 +237,6 @@ fn wrong_words_are_errors() {
         ("explan", "unknown command `explan`; did you mean `explain`?"),
         ("statsu web", "unknown command `statsu`; did you mean `status`?"),
         ("--frobnicate", "--frobnicate"),
-        ("advise", "which service?"),
-        ("advise web --since yesterday", "`--since yesterday` is not a time"),
-        ("advise web --load a", "--load"),
         ("check --once", "--once"),
         ("check --config", "--config"),
         ("run extra", "extra"),
@@ -250,27 +247,10 @@ fn wrong_words_are_errors() {
         ("run --once --once", "`--once` is given twice"),
         ("run --config a --config b", "`--config` is given twice"),
         ("run --once=yes", "--once"),
-        ("simulate", "which load? give --load F.csv or --history 14d"),
-        ("simulate --load a --history 1d", "give --load or --history, not both"),
-        ("simulate --history 1d --start 2026-03-02", "--start goes with --load"),
-        ("simulate --history", "--history"),
-        ("simulate --history soon", "`--history soon` is not a duration from 10m to 366d"),
-        ("simulate --history 9m", "`--history 9m` is not"),
-        ("simulate --history 367d", "`--history 367d` is not"),
-        ("simulate a", "\"a\""),
-        ("simulate --load", "--load"),
-        ("simulate --load a --load b", "`--load` is given twice"),
         ("schedule a --load b", "--load"),
         ("events --since yesterday", "`--since yesterday` is not a time"),
         ("events web", "web"),
         ("explain", "which service?"),
-        ("history", "which service?"),
-        ("history web --csv --json", "give one of --csv, --json and --svg FILE"),
-        ("history web --svg f --json", "give one of --csv, --json and --svg FILE"),
-        ("history web --since 7w", "`--since 7w` is not a time"),
-        ("history web --svg", "--svg"),
-        ("report web", "web"),
-        ("report --since -7d", "`--since -7d` is not a time"),
         ("completions", "for which shell?"),
         ("completions csh", "`csh` is not a known shell"),
         ("restart", "which service?"),
@@ -296,6 +276,35 @@ fn wrong_words_are_errors() {
         ("check --live --compose a", "not with --compose"),
         ("services web", "web"),
         ("status -1", "-1"),
+    ] {
+        let got = parsed(line);
+        assert!(got.starts_with("error: ") && got.contains(want), "{line}: {got}");
+    }
+}
+
+#[test]
+fn wrong_words_about_loads_are_errors() {
+    for (line, want) in [
+        ("advise", "which service?"),
+        ("advise web --since yesterday", "`--since yesterday` is not a time"),
+        ("advise web --load a", "--load"),
+        ("simulate", "which load? give --load F.csv or --history 14d"),
+        ("simulate --load a --history 1d", "give --load or --history, not both"),
+        ("simulate --history 1d --start 2026-03-02", "--start goes with --load"),
+        ("simulate --history", "--history"),
+        ("simulate --history soon", "`--history soon` is not a duration from 10m to 366d"),
+        ("simulate --history 9m", "`--history 9m` is not"),
+        ("simulate --history 367d", "`--history 367d` is not"),
+        ("simulate a", "\"a\""),
+        ("simulate --load", "--load"),
+        ("simulate --load a --load b", "`--load` is given twice"),
+        ("history", "which service?"),
+        ("history web --csv --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --svg f --json", "give one of --csv, --json and --svg FILE"),
+        ("history web --since 7w", "`--since 7w` is not a time"),
+        ("history web --svg", "--svg"),
+        ("report web", "web"),
+        ("report --since -7d", "`--since -7d` is not a time"),
     ] {
         let got = parsed(line);
         assert!(got.starts_with("error: ") && got.contains(want), "{line}: {got}");
