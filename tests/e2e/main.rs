@@ -38,6 +38,7 @@ mod metrics;
 mod night;
 mod notifications;
 mod one_image;
+mod priority;
 mod private_docker;
 #[path = "../it/raw_http.rs"]
 #[allow(dead_code, reason = "the black-box tests use the rest")]

@@ -7,7 +7,7 @@ use crate::load::{Counts, Failure, Kind, Load};
 use crate::testbed::{Testbed, clients, everyone};
 
 #[track_caller]
-fn assert_clean(counts: &Counts, sent_min: u64) {
+pub(crate) fn assert_clean(counts: &Counts, sent_min: u64) {
     assert_eq!(counts.failed(), 0, "requests were lost:\n{counts}");
     assert!(sent_min <= counts.sent(), "hardly any traffic:\n{counts}");
 }
