@@ -5,7 +5,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::PoisonError;
 
@@ -32,7 +32,7 @@ impl HostMemory {
     }
 
     /// Starts the daemon in a mount namespace of its own.
-    fn daemon(&self, config: &PathBuf) -> Daemon {
+    fn daemon(&self, config: &Path) -> Daemon {
         let mut command = Command::new("unshare");
         let script =
             format!(r#"mount --bind {} /proc/meminfo && exec "$0" "$@""#, self.0.display());
