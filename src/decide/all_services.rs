@@ -35,11 +35,11 @@ pub(crate) fn plan_all(
     // Before the first list there is nobody, and while Docker is lost nothing is known.
     let is_known = snapshots.iter().all(|snapshot| snapshot.engine != EngineSeen::Lost)
         && !snapshots.is_empty();
-    let before: BTreeMap<String, ServiceMemory> = memory.services.clone();
+    let before = &memory.services;
     let mut returned = Returned::new();
     if is_known {
         let named = named(snapshots);
-        let everyone = Everyone { now: all.now, snapshots: &named, memory: &before };
+        let everyone = Everyone { now: all.now, snapshots: &named, memory: before };
         returned = arbiter::advance(&everyone, &mut preemptions);
     }
     for i in order(snapshots, &preemptions) {
@@ -55,12 +55,17 @@ pub(crate) fn plan_all(
         let left = all.free.map(|free| free.saturating_sub(all.taken));
         let (changed, returned) = {
             let named = named(snapshots);
-            let everyone = Everyone { now: all.now, snapshots: &named, memory: &before };
+            let everyone = Everyone { now: all.now, snapshots: &named, memory: before };
             arbiter::arbitrate(&everyone, &all.plans, left, &mut preemptions)
         };
         all.plan_again(snapshots, &changed, (&preemptions, &returned));
     }
-    let next = Memory { services: all.next, preemptions, ..memory.clone() };
+    let next = Memory {
+        services: all.next,
+        preemptions,
+        labels: memory.labels.clone(),
+        has_config_file: memory.has_config_file,
+    };
     Decided { plans: all.plans, next, panics: all.panics }
 }
 
