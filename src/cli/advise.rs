@@ -8,7 +8,7 @@ use std::{env, fs};
 use crate::advise::advice::{AdviceInput, advise as advice_of};
 use crate::advise::document::document;
 use crate::advise::screen::{Trial, screen};
-use crate::cli::args::cli_command::{AdviseArgs, SinceArg};
+use crate::cli::args::cli_command::AdviseArgs;
 use crate::cli::output::{USAGE, complain, show};
 use crate::cli::replay_options::{START_UP_DEFAULT, start_up};
 use crate::cli::{check, effective};
@@ -68,18 +68,13 @@ fn run(args: &AdviseArgs) -> Result<(), ExitCode> {
 }
 
 fn since(args: &AdviseArgs, now: Wall) -> Result<Wall, String> {
-    let ago = match args.since {
-        SinceArg::Ago(span) => span,
-        SinceArg::At(at) => {
-            let ago = now.0.saturating_sub(at.timestamp());
-            Duration::from_secs(u64::try_from(ago).unwrap_or(0))
-        }
-    };
+    let from = args.since.instant(now).timestamp();
+    let ago = Duration::from_secs(u64::try_from(now.0.saturating_sub(from)).unwrap_or(0));
     if !(SINCE_MIN..=SINCE_MAX).contains(&ago) {
         let text = &args.since_text;
         return Err(format!("`--since {text}` is not between 2d and 90d before now; write 14d"));
     }
-    Ok(Wall(now.0.saturating_sub(i64::try_from(ago.as_secs()).unwrap_or(i64::MAX))))
+    Ok(Wall(from))
 }
 
 fn slo(text: &str) -> Result<u64, String> {

@@ -57,14 +57,10 @@ pub(crate) fn compared(
     let all: Vec<&ComparedConfig> = std::iter::once(&today).chain(&other).collect();
     let notes: BTreeSet<String> = all.iter().flat_map(|one| one.notes()).collect();
     notes.iter().for_each(|note| complain(note));
-    let limits = LoadLimits {
-        timetable: &today.service.timetable,
-        capacity: options.capacity(&today.basis, &today.service),
-    };
+    let limits = today.limits(&options);
     // Each alone first, so that a message is about the one that is missing.
     for one in &all {
-        RecordedLoad::new(&rows, &one.basis, limits)
-            .map_err(|why| format!("{}: {why}", one.service.name))?;
+        one.recorded(&rows, limits)?;
     }
     let bases: Vec<&LoadMetric> = all.iter().map(|one| &one.basis).collect();
     let rows = with_loads(rows, &bases);
@@ -96,13 +92,9 @@ pub(crate) fn forecast(
     let rows = rows(&today, span)?;
     let one = other.as_ref().unwrap_or(&today);
     one.notes().for_each(|note| complain(&note));
-    let limits = LoadLimits {
-        timetable: &today.service.timetable,
-        capacity: options.capacity(&today.basis, &today.service),
-    };
-    let load = RecordedLoad::new(&rows, &one.basis, limits)
-        .map_err(|why| format!("{}: {why}", one.service.name))?;
-    let trace = trace(&rows, &load, limits, &today, one)?;
+    let limits = today.limits(&options);
+    let load = one.recorded(&rows, limits)?;
+    let trace = load.trace.times(factor(&today, one)?);
     let replay = of_load(one, &trace, &load, &options);
     Ok(ForecastEffect::of(&replay, &load.gaps)?)
 }
@@ -147,6 +139,19 @@ fn candidates(
 }
 
 impl ComparedConfig {
+    fn limits(&self, options: &ReplicaOptions) -> LoadLimits<'_> {
+        LoadLimits {
+            timetable: &self.service.timetable,
+            capacity: options.capacity(&self.basis, &self.service),
+        }
+    }
+
+    /// The load by its metric.
+    fn recorded(&self, rows: &[MinuteRow], limits: LoadLimits) -> Result<RecordedLoad, String> {
+        RecordedLoad::new(rows, &self.basis, limits)
+            .map_err(|why| format!("{}: {why}", self.service.name))
+    }
+
     fn new(name: &str, file: PathBuf, config: Config, service: Arc<Service>) -> ComparedConfig {
         let (basis, note) = basis(&service, LoadMetric::replayable(&service));
         ComparedConfig { name: name.to_owned(), file, config, service, basis, note }
@@ -230,7 +235,11 @@ fn trace(
     } else {
         Some(RecordedLoad::new(rows, &one.basis, limits)?.trace)
     };
-    let trace = of_metric.as_ref().unwrap_or(&load.trace);
+    Ok(of_metric.as_ref().unwrap_or(&load.trace).times(factor(today, one)?))
+}
+
+/// What a load of today's replicas is in the unit of this config's.
+fn factor(today: &ComparedConfig, one: &ComparedConfig) -> Result<f64, String> {
     let (now, then) = (&today.service.container, &one.service.container);
     let factor = match one.basis.source {
         // The history is in percent of the limit that replicas had.
@@ -238,14 +247,13 @@ fn trace(
         Source::Memory => share(now.memory, then.memory),
         Source::Haproxy(_) | Source::Http { .. } | Source::Prometheus { .. } => Some(1.0),
     };
-    let factor = factor.ok_or_else(|| {
+    factor.ok_or_else(|| {
         format!(
             "{}: the recorded load is in percent of another memory limit, and one of the configs \
              sets none; set `memory` in both",
             one.service.name
         )
-    })?;
-    Ok(trace.times(factor))
+    })
 }
 
 /// What one of the first limit is in terms of the second.

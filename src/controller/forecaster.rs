@@ -132,8 +132,7 @@ impl Forecaster {
                 watch.failed(words, now);
             }
         }
-        let busy = self.services.values().filter(|watch| watch.under_way.is_some()).count();
-        let mut room = AT_ONCE.saturating_sub(busy);
+        let mut room = AT_ONCE.saturating_sub(self.under_way());
         for (name, watch) in &mut self.services {
             let is_due = watch.under_way.is_none() && (watch.due <= now || watch.is_left(minute));
             if room == 0 || !is_due {
@@ -150,12 +149,16 @@ impl Forecaster {
         reads
     }
 
+    fn under_way(&self) -> usize {
+        self.services.values().filter(|watch| watch.under_way.is_some()).count()
+    }
+
     /// How long until a read is due.
     pub(crate) fn idle(&self, now: Moment) -> Option<Duration> {
-        let busy = self.services.values().filter(|watch| watch.under_way.is_some()).count();
+        let has_room = self.under_way() < AT_ONCE;
         let wait = |watch: &ServiceWatch| match watch.under_way {
             Some((_, since)) => Some(since.plus(DEADLINE).since(now)),
-            None => (busy < AT_ONCE).then(|| watch.due.since(now)),
+            None => has_room.then(|| watch.due.since(now)),
         };
         self.services.values().filter_map(wait).min()
     }
