@@ -64,11 +64,8 @@ fn one(
     unreadable: &mut Unreadable,
 ) -> LoadReport {
     let max = stored.services.get(name).map(|service| service.timetable.most());
-    let mut report = LoadReport::new(name, span, max);
     let days = stored.reader.days(name, span.0, span.1);
-    days.flat_map(|day| unreadable.rows(day)).for_each(|row| report.add(&row));
-    report.finish(events);
-    report
+    LoadReport::of(name, span, max, days.flat_map(|day| unreadable.rows(day)), events)
 }
 
 /// The first event, where those before it are not stored any more, or never were.

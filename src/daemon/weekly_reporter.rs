@@ -85,11 +85,9 @@ fn message(
     let reader = HistoryReader::new(state_dir);
     let events = events::stored(state_dir);
     let report = |(name, max): &(String, u32)| {
-        let mut report = LoadReport::new(name, (week.from, week.until), Some(*max));
         let days = reader.days(name, week.from, week.until);
-        days.filter_map(Result::ok).flatten().for_each(|row| report.add(&row));
-        report.finish(&events);
-        report
+        let rows = days.filter_map(Result::ok).flatten();
+        LoadReport::of(name, (week.from, week.until), Some(*max), rows, &events)
     };
     weekly_report::message(&most.iter().map(report).collect::<Vec<_>>(), zone)
 }

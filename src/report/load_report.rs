@@ -90,6 +90,20 @@ impl LoadReport {
         }
     }
 
+    /// The whole report. Rows come in the order of time, each minute once.
+    pub(crate) fn of(
+        service: &str,
+        span: (Wall, Wall),
+        max: Option<u32>,
+        rows: impl Iterator<Item = MinuteRow>,
+        events: &[Entry],
+    ) -> LoadReport {
+        let mut report = LoadReport::new(service, span, max);
+        rows.for_each(|row| report.add(&row));
+        report.finish(events);
+        report
+    }
+
     /// Rows come in the order of time, each minute once.
     pub(crate) fn add(&mut self, row: &MinuteRow) {
         self.minutes += 1;
