@@ -172,33 +172,36 @@ fn a_hook_that_hangs_ends_with_its_timeout_and_the_stop_goes_on() {
 #[test]
 fn no_request_comes_before_the_hook_after_ready_has_ended() {
     let bed = HookBed::new("hook-ready");
-    let hooks = hook("after_ready", "echo begin >> /out/log; sleep 2; echo end >> /out/log");
+    // It ends once the test lets it.
+    let wait = "while [ ! -e /out/go ]; do sleep 1; done";
+    let script = format!("echo begin >> /out/log; {wait}; echo end >> /out/log");
+    let hooks = hook("after_ready", &script);
+    let go = bed.testbed.dir.join("out/go");
+    fs::write(&go, "").unwrap();
     let daemon = Daemon::start(&bed.configure(1, &hooks, ""));
     bed.testbed.wait_serving(1, secs(30), &daemon);
     assert_eq!(bed.wrote(), ["begin", "end"]);
     let load = everyone(&bed.testbed);
+    fs::remove_file(&go).unwrap();
     bed.configure(2, &hooks, "");
     daemon.signal("HUP");
     bed.wait_wrote(3, &daemon);
-    let shown = bed.status();
-    assert!(shown.contains("starting (hook after_ready)"), "{shown}");
+    let waits = reached(secs(10), || bed.status().contains("starting (hook after_ready)"));
+    assert!(waits, "{}", bed.status());
     let second = format!("{}-2", bed.testbed.service);
-    let mut wrote_before = Vec::new();
-    let done = reached(secs(20), || {
-        let serves = bed.testbed.serving().contains(&second);
-        if !serves {
-            wrote_before = bed.wrote();
-        }
-        serves
-    });
+    assert!(!bed.testbed.serving().contains(&second), "it serves while its hook runs");
+    fs::write(&go, "").unwrap();
+    let done = reached(secs(20), || bed.testbed.serving().contains(&second));
     assert!(done, "{:#?}", daemon.lines());
     assert_eq!(bed.wrote(), ["begin", "end", "begin", "end"], "it serves before its hook ended");
     // A restart of the container is a new run.
+    fs::remove_file(&go).unwrap();
     let (id, ..) =
         bed.testbed.containers().into_iter().find(|(_, name, _)| *name == second).unwrap();
     bed.testbed.docker(&["restart", "-t", "0", &id]).unwrap();
     bed.wait_wrote(5, &daemon);
     assert!(!bed.testbed.serving().contains(&second), "it serves while its hook runs");
+    fs::write(&go, "").unwrap();
     bed.testbed.wait_serving(2, secs(20), &daemon);
     assert_eq!(bed.wrote().len(), 6);
     let counts = load.stop();
