@@ -69,6 +69,7 @@ bench: setup image ## measure: cost of a tick, a decision, an answer, the load h
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench decide
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench forecast
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench advise
+	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench traces
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench api
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench history
 	PLIMSOLL_BENCH_BIN=$(OUT)/plimsoll cargo bench --locked --bench steps

@@ -55,13 +55,15 @@ fn of_last_hours(profile: &Profile) -> (Vec<WeightedError>, usize) {
     (weighted(&off, 1.0), forecasts)
 }
 
-/// How each week went on, forecast by the others. Together they have a weight of 1.
+/// How each week went on, forecast by the others. Together they have a weight of 1, or less where
+/// the others do not fit: how far those are off says little of a forecast that does not go by them.
 fn of_weeks(profile: &Profile) -> Vec<WeightedError> {
     let mut samples = Vec::new();
     if profile.weeks.len() < 2 {
         return samples;
     }
-    let all: f64 = profile.weeks.iter().map(|week| week.weight).sum();
+    let weights = || profile.weeks.iter().map(|week| week.weight);
+    let (all, best) = (weights().sum::<f64>(), weights().fold(0.0, f64::max));
     let from = profile.recent.len().saturating_sub(CORRECTED);
     for (left_out, week) in profile.weeks.iter().enumerate() {
         let scaled = |value: Option<f64>| value.map(|value| value * week.level);
@@ -71,7 +73,9 @@ fn of_weeks(profile: &Profile) -> Vec<WeightedError> {
         let correction = Correction::until((from..profile.recent.len()).map(minute));
         let path = correction.path(&profile.ahead_without(Some(left_out)));
         let ahead: Vec<Option<f64>> = week.ahead.iter().map(|value| scaled(*value)).collect();
-        samples.extend(weighted(&above(&path, &ahead), week.weight / all));
+        let others = weights().enumerate().filter(|(other, _)| *other != left_out);
+        let fit = others.map(|(_, weight)| weight).fold(0.0, f64::max) / best;
+        samples.extend(weighted(&above(&path, &ahead), week.weight / all * fit));
     }
     samples
 }
