@@ -455,6 +455,7 @@ impl Controller {
             docker_error: output.engine_error,
             proxy_error: output.proxy_error,
             old_proxies: output.old_proxies,
+            processor: self.state.processor(),
             certificates: output.certificates,
             services: output.services,
             orphans: output.orphans,

@@ -15,6 +15,7 @@ use crate::model::certificate::CertificateSeen;
 use crate::model::config::{Config, ProxyMode};
 use crate::model::event::Event;
 use crate::model::forecast::ServiceForecast;
+use crate::model::host_cpu::ProcessorState;
 use crate::model::image::{ImageTarget, RegistryObservation};
 use crate::model::memory::{Failures, Memory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
@@ -64,16 +65,21 @@ impl ControllerState {
         self.conditions.done(done)
     }
 
+    /// The host's, as last seen.
+    pub(crate) fn processor(&self) -> Option<ProcessorState> {
+        self.sampler.processor.state()
+    }
+
     pub(crate) fn new(memory: Memory) -> ControllerState {
         ControllerState { memory, ..ControllerState::default() }
     }
 
-    /// `missing` is the file that it would have been read from.
     /// What the status shows of the time before this start.
     pub(crate) fn with_past(self, history: StatusHistory) -> ControllerState {
         ControllerState { history, ..self }
     }
 
+    /// `missing` is the file that it would have been read from.
     pub(crate) fn opened(memory: Memory, missing: Option<PathBuf>) -> ControllerState {
         let mut state = ControllerState::new(memory);
         state.conditions.miss_state(missing);

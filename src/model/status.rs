@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::certificate::CertificateSeen;
 use crate::model::decision::Decision;
 use crate::model::forecast::ForecastRaise;
+use crate::model::host_cpu::ProcessorState;
 use crate::model::label_set::LabelVerdict;
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
@@ -38,6 +39,8 @@ pub(crate) struct Status {
     pub(crate) proxy_error: Option<String>,
     /// Old processes that still finish. `None`: HAProxy does not answer.
     pub(crate) old_proxies: Option<u32>,
+    /// Of the host. `None`: it is not known yet, or not looked at.
+    pub(crate) processor: Option<ProcessorState>,
     /// By name.
     pub(crate) services: Vec<ServiceStatus>,
     /// Of the shared frontends.

@@ -8,6 +8,7 @@ mod image_checks;
 mod orphans;
 mod preemptions;
 pub(crate) mod problems;
+mod processor_series;
 mod processor_users;
 pub(crate) mod prometheus;
 mod dedup;

@@ -10,6 +10,7 @@ use crate::model::proxy::ServiceTraffic;
 use crate::model::reason::REASONS;
 use crate::model::status::{ReplicaState, ReplicaStatus, ServiceStatus, Status};
 use crate::report::forecast_series::{self, ForecastSample};
+use crate::report::processor_series;
 use crate::report::series::Series;
 use crate::report::telemetry::{EDGES_MS, Kept, Labels, Telemetry, Times};
 
@@ -51,6 +52,8 @@ fn samples(
         Series::Min => page.each(services, |s| f64::from(s.decision.effective.bounds.min())),
         Series::Max => page.each(services, |s| f64::from(s.decision.effective.bounds.max())),
         Series::Preempted => page.each(services, given_up),
+        Series::HostCpuIdle => page.one(processor_series::idle(status)),
+        Series::HostCpuBusy => page.one(processor_series::busy(status)),
         Series::MetricValue => services.iter().for_each(|s| metrics(page, s, |m| m.value)),
         Series::MetricTarget => services.iter().for_each(|s| metrics(page, s, |m| Some(m.target))),
         Series::ForecastLoad => page.labelled(services, forecast_series::loads),
@@ -75,9 +78,7 @@ fn samples(
         Series::Held => page.some(services, |s| Some(s.sleep.as_ref()?.waiting)),
         Series::BackendTime => services.iter().for_each(|s| response_time(page, s)),
         Series::ServerSessions => page.servers(services, |replica| replica.sessions),
-        Series::ServerUp => {
-            page.servers(services, |replica| replica.server_check?.is_up.map(u64::from));
-        }
+        Series::ServerUp => page.servers(services, server_up),
         Series::ProcessCpu => page.one(process.cpu.map(|cpu| cpu.as_secs_f64())),
         Series::ProcessFiles => page.one(whole(process.open_files)),
         Series::ProcessFilesMax => page.one(whole(process.max_files)),
@@ -103,6 +104,10 @@ fn samples(
         | Series::Requests
         | Series::RequestDuration => counted(page, series, kept),
     }
+}
+
+fn server_up(replica: &ReplicaStatus) -> Option<u64> {
+    replica.server_check?.is_up.map(u64::from)
 }
 
 fn flag(is: bool) -> f64 {

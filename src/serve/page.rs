@@ -21,7 +21,7 @@ const SCRIPT: &str = concat!(
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; connect-src 'self'; img-src data:; \
     style-src 'sha256-6sVmgSD/RaSHjsQnS+N5DiVhnmVwwYfi8uHvmnrEZ/o='; \
-    script-src 'sha256-ep3bkYD34Bc4CaJ2oi6I7Ad1hSzqzuf1Txb0ed7FRHA='";
+    script-src 'sha256-TE6qgnnyOdHVFKwDsZ+blNEftHcQshv6Jv3/BKCcPGQ='";
 
 /// A browser asks for HTML by name; other clients take anything.
 pub(crate) fn is_wanted(asked: &ApiRequest) -> bool {

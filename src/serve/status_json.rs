@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::model::certificate::CertificateSeen;
 use crate::model::decision::{Counts, MetricResult, ReplicaSample};
 use crate::model::host::Host;
+use crate::model::host_cpu::ProcessorState;
 use crate::model::label_set::{LabelOutcome, LabelVerdict};
 use crate::model::memory::{Hold, Pause};
 use crate::model::metric::Milli;
@@ -16,7 +17,7 @@ use crate::model::proxy::{ServiceTraffic, TrafficCounts};
 use crate::model::reason::AppliedRule;
 use crate::model::replica::{Load, ServerCheck};
 use crate::model::schedule::EffectiveSchedule;
-use crate::model::service::replica_name;
+use crate::model::service::{Percent, replica_name};
 use crate::model::status::{
     DrainStatus, Failure, LastScale, Record, ReplicaState, ReplicaStatus, RolloutStatus,
     ServiceStatus, SleepStatus, Status,
@@ -53,11 +54,23 @@ pub(crate) fn status(status: &Status) -> Value {
             "error": status.proxy_error,
             "old_processes": status.old_proxies,
         },
+        "processor": status.processor.map(processor),
         "services": services,
         "labels": status.labels.iter().map(labels).collect::<Vec<_>>(),
         "certificates": certificates,
         "orphans": status.orphans,
         "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
+    })
+}
+
+fn processor(state: ProcessorState) -> Value {
+    let percent = |share: Percent| share.hundredths() as f64 / 100.0;
+    json!({
+        "idle_percent": percent(state.idle),
+        "pressure_percent": state.pressure.map(percent),
+        "busy": state.is_busy,
+        "reserve_percent": percent(state.reserve),
+        "cores": state.cores,
     })
 }
 

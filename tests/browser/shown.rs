@@ -203,3 +203,30 @@ fn certificates_and_routes_are_shown_where_there_are_some() {
     tab.refresh();
     assert_eq!(tab.count("[data-key=certificates]"), 0);
 }
+
+#[test]
+fn a_busy_host_and_a_replica_given_up_are_said() {
+    let site = made_up::four();
+    let processor = json!({ "idle_percent": 2.5, "pressure_percent": null, "busy": false,
+        "reserve_percent": 5.0, "cores": 2 });
+    site.change("/status", |status| {
+        status["processor"] = processor.clone();
+        let preemption =
+            json!({ "victim": "api", "beneficiary": "shop", "step": "used", "for_s": 40 });
+        for service in status["services"].as_array_mut().unwrap() {
+            if ["api", "shop"].contains(&service["name"].as_str().unwrap()) {
+                service["preemptions"] = json!([preemption]);
+            }
+        }
+        status["services"][2]["priority"] = json!(80);
+    });
+    let tab = Tab::open(&site, "", DESK);
+    assert_eq!(tab.count("[role=alert]"), 0);
+    tab.shows("table.services", "Gave a replica up for shop");
+    tab.shows("table.services", "Got a replica of api");
+    site.change("/status", |status| status["processor"]["busy"] = json!(true));
+    tab.refresh();
+    tab.shows("[role=alert]", "The host's processors are busy (2.5 % idle): load starts no more");
+    let tab = Tab::open(&site, "#shop", DESK);
+    tab.shows(".head", "priority 80");
+}

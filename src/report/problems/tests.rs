@@ -84,6 +84,7 @@ pub(crate) fn status(at: i64, services: Vec<ServiceStatus>) -> Status {
         docker_error: None,
         proxy_error: None,
         old_proxies: Some(0),
+        processor: None,
         certificates: Vec::new(),
         services,
         orphans: Vec::new(),

@@ -50,6 +50,11 @@ function noticeList(status) {
   const list = [];
   if (seen.lost) list.push(["bad", lostWords()]);
   if (status && status.dry_run) list.push(["odd", "Dry run: decisions are not carried out."]);
+  const { processor } = status || {};
+  if (processor && processor.busy) {
+    list.push(["odd", "The host's processors are busy (" + amount(processor.idle_percent, "%")
+      + " idle): load starts no more replicas."]);
+  }
   if (!list.length) return null;
   const items = list.map(([tone, words]) => el("li", { class: tone }, words));
   return el("div", { "data-key": "notices", role: "alert" }, el("ul", { class: "notices" }, items));

@@ -134,6 +134,7 @@ function factsOf(service) {
   if (service.listen) facts.unshift("served at " + service.listen);
   if (service.routes && service.routes.length) facts.unshift("routes " + service.routes.join(", "));
   if (service.window) facts.push("schedule " + service.window);
+  if (service.priority !== undefined && service.priority !== 50) facts.push("priority " + service.priority);
   if (!service.scaling) facts.push("not scaled by load now");
   return facts.join(" · ");
 }

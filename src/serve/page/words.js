@@ -77,6 +77,9 @@ function standing(service) {
   if (service.sleep && service.sleep.waiting) {
     said.push(service.sleep.waiting + (service.sleep.waiting === 1 ? " request waits" : " requests wait"));
   }
+  for (const { victim, beneficiary } of service.preemptions || []) {
+    said.push(victim === service.name ? "Gave a replica up for " + beneficiary : "Got a replica of " + victim);
+  }
   if (service.pause) said.push("Paused " + left(service.pause, "until resumed"));
   if (service.rollout) {
     const { state, new: fresh, old } = service.rollout;
