@@ -1,18 +1,24 @@
-//! What the load history takes: on disk, and to read. 200 services with three metrics and a row for
-//! each minute of 90 days; the other services are hard links to the files of the first.
+//! What the load history takes: on disk, to read, and of a daemon that forecasts from it. 200
+//! services with three metrics and a row for each minute of 90 days; the other services are hard
+//! links to the files of the first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod account;
 #[path = "../common/daemon.rs"]
 mod daemon;
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::daemon::{Dir, PLIMSOLL};
+use serde_json::{Value, json};
+
+use crate::account::{cpu_ms, status};
+use crate::daemon::{Daemon, Dir, PLIMSOLL, reached, secs};
 
 const SERVICES: u32 = 200;
 const DAYS: i64 = 90;
@@ -38,6 +44,55 @@ fn main() {
         let (seconds, megabytes) = measure(args, &config);
         println!("{:<42} {seconds:>8.2} {megabytes:>16.1}", args.join(" "));
     }
+    println!("a dry run of {SERVICES} services   CPU-ms until forecast  CPU-ms a minute  RSS, MB");
+    for mode in ["off", "shadow"] {
+        let [start, minute, rss] = forecasting(&dir, mode);
+        println!("forecast {mode:<18} {start:>27} {minute:>16} {:>8.1}", rss as f64 / 1000.0);
+    }
+}
+
+/// CPU-ms until each service has its forecast, and of the minute after that; KiB at its end.
+fn forecasting(dir: &Dir, mode: &str) -> [u64; 3] {
+    let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let service = |n: u32| {
+        let service = json!({
+            "image": "demo:1", "port": 80, "min_replicas": 1, "max_replicas": 9,
+            "scale_up_threshold": 70, "scale_down_threshold": 20, "forecast": { "mode": mode },
+        });
+        (format!("s{n}"), service)
+    };
+    let config = json!({
+        "autoscaler": { "state_dir": at("state"), "labels": false, "dry_run": true },
+        "api": { "listen": null, "socket": at("api.sock") },
+        "load_balancer": {
+            "config": at("haproxy.cfg"), "pid_file": at("haproxy.pid"), "socket": at("haproxy.sock"),
+        },
+        "services": Value::Object((0..SERVICES).map(service).collect()),
+    });
+    let config = dir.write("forecast.json", &config.to_string());
+    let program = std::env::var("PLIMSOLL_BENCH_BIN").unwrap_or_else(|_| PLIMSOLL.to_owned());
+    let daemon = Daemon::start_by(Command::new(program), &config, &[]);
+    let all = reached(secs(120), || forecasts(&dir.join("api.sock")) == Some(mode == "shadow"));
+    assert!(all, "{:#?}", daemon.lines());
+    let start = cpu_ms(daemon.pid());
+    daemon::delay(secs(60));
+    let rss = status(daemon.pid(), "VmRSS:");
+    [start, cpu_ms(daemon.pid()) - start, rss]
+}
+
+/// Whether every service has a forecast; `None` while some do and some do not.
+fn forecasts(socket: &Path) -> Option<bool> {
+    let shown = Command::new("curl")
+        .args(["-s", "--unix-socket"])
+        .arg(socket)
+        .arg("http://a/services")
+        .output()
+        .unwrap();
+    let services: Value = serde_json::from_slice(&shown.stdout).ok()?;
+    let has = |one: &&Value| one["forecast"]["metrics"][0]["replicas"].is_u64();
+    let services = services.as_array()?;
+    let count = services.iter().filter(has).count();
+    [(0, false), (services.len(), true)].into_iter().find(|(n, _)| *n == count).map(|(_, all)| all)
 }
 
 fn row_bytes(bytes: u64) -> f64 {
