@@ -134,6 +134,27 @@ fn one_week_that_is_unlike_the_others_changes_little() {
 }
 
 #[test]
+fn a_dead_week_beside_one_that_fits_says_nothing_of_the_margin() {
+    let margin = |dead: i64, now: i64| {
+        let of_week = |m| if is_in(m, dead) { 0.06 } else { 1.0 };
+        let load = |m: i64| ((WEEKS - 2) * WEEK <= m).then(|| noisy(m) * of_week(m));
+        let forecast = of(now, load).unwrap();
+        assert_eq!(forecast.weeks, 2);
+        forecast.upper.0 as f64 / forecast.expected.0 as f64 - 1.0
+    };
+    for now in [RISE, RISE - HOUR, RISE + 6 * HOUR] {
+        let without = margin(0, now);
+        for dead in [WEEKS - 2, WEEKS - 1] {
+            let with = margin(dead, now);
+            assert!(
+                with <= without + 0.02,
+                "{now}: {with:.3} with a dead week, {without:.3} without"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_spike_that_came_once_is_not_expected_again() {
     let rush = |m: i64| Some(noisy(m) + if m / 60 == (RISE - WEEK) / 60 { 2000.0 } else { 0.0 });
     let forecast = of(RISE - 30, rush).unwrap();
