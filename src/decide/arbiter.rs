@@ -40,14 +40,14 @@ const VICTIMS_MAX: usize = 4;
 /// Failures in a row after which a service gets no room.
 const FAILURES_MAX: u32 = 3;
 
-/// All services at one moment, by name.
-pub(crate) struct Everyone<'a> {
+/// The services of one tick as observed, with what is remembered of them, by name.
+pub(crate) struct ObservedServices<'a> {
     pub(crate) now: Moment,
     pub(crate) snapshots: &'a BTreeMap<&'a str, &'a Snapshot>,
     pub(crate) memory: &'a BTreeMap<String, ServiceMemory>,
 }
 
-impl<'a> Everyone<'a> {
+impl<'a> ObservedServices<'a> {
     fn of(&self, name: &str) -> Option<(&'a Snapshot, &'a ServiceMemory)> {
         Some((*self.snapshots.get(name)?, self.memory.get(name)?))
     }
@@ -69,12 +69,12 @@ enum Course {
 }
 
 /// Before the services are planned: follows what was begun.
-pub(crate) fn advance(everyone: &Everyone, memory: &mut PreemptionMemory) -> Returned {
+pub(crate) fn advance(observed: &ObservedServices, memory: &mut PreemptionMemory) -> Returned {
     let mut returned = Returned::new();
-    let now = everyone.now;
-    memory.refused.retain(|name, until| now < *until && everyone.snapshots.contains_key(&**name));
+    let now = observed.now;
+    memory.refused.retain(|name, until| now < *until && observed.snapshots.contains_key(&**name));
     let courses: Vec<Course> =
-        memory.list.iter().map(|preemption| course(everyone, &memory.list, preemption)).collect();
+        memory.list.iter().map(|preemption| course(observed, &memory.list, preemption)).collect();
     let before = std::mem::take(&mut memory.list);
     for (preemption, course) in before.into_iter().zip(courses) {
         match course {
@@ -85,25 +85,25 @@ pub(crate) fn advance(everyone: &Everyone, memory: &mut PreemptionMemory) -> Ret
                 let step = PreemptionStep::Returning;
                 memory.list.push(Preemption { step, since: now, ..preemption });
             }
-            Course::Ends => give_back(everyone, &preemption, &mut returned),
+            Course::Ends => give_back(observed, &preemption, &mut returned),
             Course::Forgotten => (),
         }
     }
     returned
 }
 
-fn course(everyone: &Everyone, all: &[Preemption], one: &Preemption) -> Course {
-    let Some((victim, own)) = everyone.of(&one.victim) else { return Course::Forgotten };
+fn course(observed: &ObservedServices, all: &[Preemption], one: &Preemption) -> Course {
+    let Some((victim, own)) = observed.of(&one.victim) else { return Course::Forgotten };
     if own.hold.is_some() {
         return Course::Forgotten;
     }
     let bounds = victim.service.timetable.at(victim.wall).bounds;
-    let Some((beneficiary, its)) = everyone.of(&one.beneficiary) else { return Course::Ends };
+    let Some((beneficiary, its)) = observed.of(&one.beneficiary) else { return Course::Ends };
     let is_lower = victim.service.priority < beneficiary.service.priority;
     if !is_lower || one.cap < bounds.min() {
         return Course::Ends;
     }
-    let waited = everyone.now.since(one.since);
+    let waited = observed.now.since(one.since);
     match one.step {
         PreemptionStep::Draining => {
             let service = &victim.service;
@@ -149,8 +149,8 @@ fn keeps_failing(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     FAILURES_MAX <= failures.count || backoff::left(snapshot, failures).is_some()
 }
 
-fn give_back(everyone: &Everyone, one: &Preemption, returned: &mut Returned) {
-    let own = everyone.memory.get(&one.victim);
+fn give_back(observed: &ObservedServices, one: &Preemption, returned: &mut Returned) {
+    let own = observed.memory.get(&one.victim);
     if own.and_then(|own| own.desired) == Some(one.cap) {
         returned.insert(one.victim.clone(), one.cap.saturating_add(1));
     }
@@ -191,19 +191,19 @@ pub(crate) fn kept_for(service: &str, memory: &PreemptionMemory) -> Option<u64> 
 /// After the services are planned. `left` is the memory that is left beside all that was promised.
 /// Returns the services to plan again, and the numbers that they get back.
 pub(crate) fn arbitrate(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     left: Option<u64>,
     memory: &mut PreemptionMemory,
 ) -> (BTreeSet<String>, Returned) {
     let mut changed = BTreeSet::new();
     let mut returned = Returned::new();
-    follow_in_flight(everyone, plans, memory, (&mut changed, &mut returned));
-    let needs = needs(everyone, plans, memory);
+    follow_in_flight(observed, plans, memory, (&mut changed, &mut returned));
+    let needs = needs(observed, plans, memory);
     let highest = needs.first().map(|need| need.priority);
-    if let Some(victim) = return_one(everyone, plans, (left, highest), memory, &mut returned) {
+    if let Some(victim) = return_one(observed, plans, (left, highest), memory, &mut returned) {
         changed.insert(victim);
-    } else if let Some(new) = take_one(everyone, plans, &needs, memory) {
+    } else if let Some(new) = take_one(observed, plans, &needs, memory) {
         changed.extend([new.victim.clone(), new.beneficiary.clone()]);
         memory.list.push(new);
     }
@@ -212,14 +212,14 @@ pub(crate) fn arbitrate(
 
 /// Whether the beneficiary started its replica, or needs none any more.
 fn follow_in_flight(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     memory: &mut PreemptionMemory,
     (changed, returned): (&mut BTreeSet<String>, &mut Returned),
 ) {
     let mut kept = Vec::new();
     for one in std::mem::take(&mut memory.list) {
-        let known = plans.get(&one.beneficiary).zip(everyone.snapshots.get(&*one.beneficiary));
+        let known = plans.get(&one.beneficiary).zip(observed.snapshots.get(&*one.beneficiary));
         let Some((plan, snapshot)) = known.filter(|_| one.is_in_flight()) else {
             kept.push(one);
             continue;
@@ -231,18 +231,18 @@ fn follow_in_flight(
             && victims::shortage(plan).is_none()
             && plan.decision.desired <= one.had
             && (snapshot.due || one.had == 0);
-        let may_stay = one.step == PreemptionStep::Draining && drains(everyone, &one.victim);
+        let may_stay = one.step == PreemptionStep::Draining && drains(observed, &one.victim);
         match (has_started, is_over) {
             (true, _) | (_, true) if may_stay => {
-                give_back(everyone, &one, returned);
+                give_back(observed, &one, returned);
                 changed.insert(one.victim);
             }
             (true, _) => {
-                kept.push(Preemption { step: PreemptionStep::Used, since: everyone.now, ..one });
+                kept.push(Preemption { step: PreemptionStep::Used, since: observed.now, ..one });
             }
             (false, true) => {
                 let step = PreemptionStep::Returning;
-                kept.push(Preemption { step, since: everyone.now, ..one });
+                kept.push(Preemption { step, since: observed.now, ..one });
             }
             (false, false) => kept.push(one),
         }
@@ -251,24 +251,24 @@ fn follow_in_flight(
 }
 
 /// Its replica may still be put back.
-fn drains(everyone: &Everyone, service: &str) -> bool {
+fn drains(observed: &ObservedServices, service: &str) -> bool {
     let is_draining = |step: DrainStep| matches!(step, DrainStep::Draining { .. });
-    let own = everyone.memory.get(service);
+    let own = observed.memory.get(service);
     own.is_some_and(|own| own.drains.values().any(|drain| is_draining(drain.step)))
 }
 
 /// Services that lack room, the highest priority first.
 fn needs<'a>(
-    everyone: &Everyone<'a>,
+    observed: &ObservedServices<'a>,
     plans: &BTreeMap<String, Plan>,
     memory: &PreemptionMemory,
 ) -> Vec<RoomNeed<'a>> {
     let need = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
-        let own = everyone.memory.get(*name)?;
+        let own = observed.memory.get(*name)?;
         let is_refused = memory.refused.contains_key(*name) || keeps_failing(snapshot, own);
         victims::need(snapshot, plans.get(*name)?).filter(|_| !is_refused)
     };
-    let mut needs: Vec<RoomNeed> = everyone.snapshots.iter().filter_map(need).collect();
+    let mut needs: Vec<RoomNeed> = observed.snapshots.iter().filter_map(need).collect();
     needs.sort_by_key(|need| (std::cmp::Reverse(need.priority), need.name));
     needs
 }
@@ -276,7 +276,7 @@ fn needs<'a>(
 /// Gives one replica back if there is room for it; nothing is under way then. `highest` is the
 /// priority of a service that lacks room: it goes first.
 fn return_one(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     (left, highest): (Option<u64>, Option<u8>),
     memory: &mut PreemptionMemory,
@@ -286,9 +286,9 @@ fn return_one(
         memory.room_since = None;
         return None;
     }
-    let now = everyone.now;
+    let now = observed.now;
     let may_return = |one: &Preemption, has_margin: bool| {
-        let known = everyone.of(&one.victim).zip(plans.get(&one.victim));
+        let known = observed.of(&one.victim).zip(plans.get(&one.victim));
         let Some(((snapshot, own), plan)) = known else { return false };
         highest.is_none_or(|highest| highest <= one.victim_priority)
             && plan.decision.desired <= one.cap
@@ -314,12 +314,12 @@ fn return_one(
     let is_long = memory.room_since.is_some_and(|since| ROOM_FOR <= now.since(since));
     let one = memory.list.remove(over.or(used.filter(|_| is_long))?);
     memory.room_since = None;
-    give_back(everyone, &one, returned);
+    give_back(observed, &one, returned);
     Some(one.victim)
 }
 
 fn take_one(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     needs: &[RoomNeed],
     memory: &PreemptionMemory,
@@ -329,17 +329,17 @@ fn take_one(
     let is_its = |need: &RoomNeed| {
         let is_next = |one: &Preemption| {
             let is_gone = one.step == PreemptionStep::Ready;
-            one.beneficiary == need.name && is_gone && NEXT_AFTER <= everyone.now.since(one.since)
+            one.beneficiary == need.name && is_gone && NEXT_AFTER <= observed.now.since(one.since)
         };
         in_flight().all(is_next)
             && (in_flight().count() == 0 || matches!(need.shortage, Shortage::Memory { .. }))
     };
     let may_give = VICTIMS_MAX.saturating_sub(in_flight().count());
     needs.iter().filter(|need| is_its(need)).find_map(|need| {
-        let candidates = everyone.snapshots.iter().filter_map(|(name, snapshot)| {
+        let candidates = observed.snapshots.iter().filter_map(|(name, snapshot)| {
             let is_busy = in_flight().any(|one| one.beneficiary == **name);
             let plan = plans.get(*name).filter(|_| !is_busy)?;
-            victims::candidate(snapshot, everyone.memory.get(*name)?, plan)
+            victims::candidate(snapshot, observed.memory.get(*name)?, plan)
         });
         let victim = victims::choose(need, candidates.collect(), may_give)?;
         Some(Preemption {
@@ -351,7 +351,7 @@ fn take_one(
             had: need.has,
             shortage: need.shortage,
             step: PreemptionStep::Draining,
-            since: everyone.now,
+            since: observed.now,
         })
     })
 }
