@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::decide::backoff;
 use crate::decide::classify::Classified;
-use crate::decide::victims::{self, RoomNeed};
+use crate::decide::victims::{self, RoomNeed, VictimCandidate};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Plan;
 use crate::model::preemption::{
@@ -200,14 +200,30 @@ pub(crate) fn arbitrate(
     let mut returned = Returned::new();
     follow_in_flight(observed, plans, memory, (&mut changed, &mut returned));
     let needs = needs(observed, plans, memory);
-    let highest = needs.first().map(|need| need.priority);
+    let candidates = needs.first().map(|_| candidates(observed, plans, memory)).unwrap_or_default();
+    let highest = highest_in_line(&needs, &candidates, left);
     if let Some(victim) = return_one(observed, plans, (left, highest), memory, &mut returned) {
         changed.insert(victim);
-    } else if let Some(new) = take_one(observed, plans, &needs, memory) {
+    } else if let Some(new) = take_one(observed, &needs, &candidates, memory) {
         changed.extend([new.victim.clone(), new.beneficiary.clone()]);
         memory.list.push(new);
     }
     (changed, returned)
+}
+
+/// The highest priority of the services that lack room and can get it, from what is free and what
+/// others may give up. One that nobody can help holds nobody back.
+fn highest_in_line(
+    needs: &[RoomNeed],
+    candidates: &[VictimCandidate],
+    left: Option<u64>,
+) -> Option<u8> {
+    let can_get_it = |need: &&RoomNeed| {
+        let missing = need.shortage.missing(left);
+        let need = RoomNeed { missing, ..**need };
+        missing == 0 || victims::choose(&need, candidates.to_vec(), VICTIMS_MAX).is_some()
+    };
+    needs.iter().find(can_get_it).map(|need| need.priority)
 }
 
 /// Whether the beneficiary started its replica, or needs none any more.
@@ -274,7 +290,8 @@ fn needs<'a>(
 }
 
 /// Gives one replica back if there is room for it; nothing is under way then. `highest` is the
-/// priority of a service that lacks room: it goes first.
+/// priority of a service that lacks room: it goes first. Between two evaluations such a service
+/// keeps its number and does not show what it lacks, so nothing is given back.
 fn return_one(
     observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
@@ -310,7 +327,11 @@ fn return_one(
         is_of(one, PreemptionStep::Used) && is_old && may_return(one, true)
     });
     let used = used.min_by_key(rank).map(|(i, _)| i);
-    memory.room_since = used.and(memory.room_since.or(Some(now)));
+    let is_evaluation = observed.snapshots.values().all(|snapshot| snapshot.due);
+    memory.room_since = used.and(memory.room_since.or(is_evaluation.then_some(now)));
+    if !is_evaluation {
+        return None;
+    }
     let is_long = memory.room_since.is_some_and(|since| ROOM_FOR <= now.since(since));
     let one = memory.list.remove(over.or(used.filter(|_| is_long))?);
     memory.room_since = None;
@@ -318,10 +339,25 @@ fn return_one(
     Some(one.victim)
 }
 
+/// Services that may give a replica up now.
+fn candidates<'a>(
+    observed: &ObservedServices<'a>,
+    plans: &BTreeMap<String, Plan>,
+    memory: &PreemptionMemory,
+) -> Vec<VictimCandidate<'a>> {
+    let is_busy =
+        |name: &str| memory.list.iter().any(|one| one.is_in_flight() && one.beneficiary == name);
+    let candidate = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
+        let plan = plans.get(*name).filter(|_| !is_busy(name))?;
+        victims::candidate(snapshot, observed.memory.get(*name)?, plan)
+    };
+    observed.snapshots.iter().filter_map(candidate).collect()
+}
+
 fn take_one(
     observed: &ObservedServices,
-    plans: &BTreeMap<String, Plan>,
     needs: &[RoomNeed],
+    candidates: &[VictimCandidate],
     memory: &PreemptionMemory,
 ) -> Option<Preemption> {
     let in_flight = || memory.list.iter().filter(|one| one.is_in_flight());
@@ -335,13 +371,8 @@ fn take_one(
             && (in_flight().count() == 0 || matches!(need.shortage, Shortage::Memory { .. }))
     };
     let may_give = VICTIMS_MAX.saturating_sub(in_flight().count());
-    needs.iter().filter(|need| is_its(need)).find_map(|need| {
-        let candidates = observed.snapshots.iter().filter_map(|(name, snapshot)| {
-            let is_busy = in_flight().any(|one| one.beneficiary == **name);
-            let plan = plans.get(*name).filter(|_| !is_busy)?;
-            victims::candidate(snapshot, observed.memory.get(*name)?, plan)
-        });
-        let victim = victims::choose(need, candidates.collect(), may_give)?;
+    needs.iter().filter(|need| !need.is_waiting && is_its(need)).find_map(|need| {
+        let victim = victims::choose(need, candidates.to_vec(), may_give)?;
         Some(Preemption {
             victim: victim.name.to_owned(),
             victim_priority: victim.priority,

@@ -21,6 +21,8 @@ pub(crate) struct RoomNeed<'a> {
     pub(crate) shortage: Shortage,
     /// Bytes that are missing. 0 where the processor is short.
     pub(crate) missing: u64,
+    /// One of its replicas starts, so that it gets no other one yet: one after the other.
+    pub(crate) is_waiting: bool,
 }
 
 /// A service that may give replicas up.
@@ -53,12 +55,12 @@ pub(crate) fn shortage(plan: &Plan) -> Option<(Rule, u32)> {
     Some((because.get(at)?.rule, wanted))
 }
 
-/// `None`: it has what it asks for, or starts a replica right now: one after the other.
+/// `None`: it has what it asks for.
 pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<RoomNeed<'a>> {
     let (rule, wanted) = shortage(plan)?;
     let has = size(plan);
     let starts = plan.actions.iter().any(|action| action.as_start().is_some());
-    let is_waiting = starts || 0 < plan.decision.counts.unready || wanted <= has;
+    let is_waiting = starts || 0 < plan.decision.counts.unready;
     let (shortage, missing) = match rule {
         Rule::NoHeadroom { free, needed } => {
             (Shortage::Memory { needed }, needed.saturating_sub(free))
@@ -68,7 +70,8 @@ pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<RoomNeed<'
     let is_ours = snapshot.engine == EngineSeen::Answers && snapshot.swarm.is_none();
     let name = snapshot.service.name.as_str();
     let priority = snapshot.service.priority;
-    (is_ours && !is_waiting).then_some(RoomNeed { name, priority, has, shortage, missing })
+    let need = RoomNeed { name, priority, has, shortage, missing, is_waiting };
+    (is_ours && has < wanted).then_some(need)
 }
 
 /// It has the number that it should have, and nothing of it moves.

@@ -33,6 +33,16 @@ pub(crate) enum Shortage {
     Processor,
 }
 
+impl Shortage {
+    /// Bytes that are missing where `free` are free. `None`: unknown, and taken for enough.
+    pub(crate) fn missing(self, free: Option<u64>) -> u64 {
+        match self {
+            Shortage::Memory { needed } => free.map_or(0, |free| needed.saturating_sub(free)),
+            Shortage::Processor => 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PreemptionStep {
     /// The replica drains, and is stopped and removed.

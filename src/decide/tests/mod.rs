@@ -37,6 +37,7 @@ mod metrics;
 mod numbers;
 mod people;
 mod preemption;
+mod preemption_returns;
 mod processor;
 mod proxy;
 mod rollout;

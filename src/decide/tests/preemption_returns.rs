@@ -1,0 +1,67 @@
+//! How replicas that were given up come back, on hosts with more than two services.
+
+use std::time::Duration;
+
+use crate::decide::tests::S;
+use crate::decide::tests::crowd::{Crowd, STEP};
+use crate::decide::tests::preemption::full_host;
+
+/// Victim, cap and beneficiary of each.
+fn list(crowd: &Crowd) -> Vec<(&str, u32, &str)> {
+    let list = crowd.kept.preemptions.list.iter();
+    list.map(|one| (one.victim.as_str(), one.cap, one.beneficiary.as_str())).collect()
+}
+
+#[test]
+fn what_is_free_between_two_evaluations_is_of_the_higher_priority() {
+    // What a replica of the lowest uses of its 128 MiB, and the host's memory.
+    for (uses, memory) in [(128, 1800), (60, 1660)] {
+        let mut crowd = Crowd::new(memory);
+        crowd.add("api", 80, (1, 4), 512);
+        crowd.add("db", 80, (1, 4), 512);
+        crowd.add("web", 20, (1, 4), 128);
+        crowd.member("web").uses = uses;
+        crowd.load("web", 150);
+        crowd.load("api", 50);
+        crowd.load("db", 50);
+        crowd.run(60);
+        crowd.load("api", 100);
+        crowd.run(40);
+        assert_eq!((crowd.ready("api"), crowd.ready("web")), (2, 2), "{uses}");
+        crowd.load("db", 100);
+        crowd.run(30);
+        // All that `web` may give up is too little.
+        assert_eq!((crowd.ready("db"), list(&crowd)), (1, vec![("web", 2, "api")]), "{uses}");
+        crowd.load("api", 20);
+        for _ in 0..40 {
+            crowd.step();
+            assert_eq!(crowd.desired("web"), 2, "{uses}: {:?}", list(&crowd));
+            assert_eq!(list(&crowd), [("web", 2, "api")], "{uses}");
+        }
+        assert_eq!((crowd.ready("api"), crowd.ready("db")), (1, 2), "{uses}");
+    }
+}
+
+#[test]
+fn a_need_that_nobody_can_meet_holds_nothing_back() {
+    // What `api` has when it needs one replica, and what the host has beside the four.
+    for (load, memory) in [(100, 513), (20, 450)] {
+        let mut crowd = full_host();
+        crowd.load("api", 100);
+        crowd.run(30);
+        assert_eq!((crowd.ready("api"), crowd.ready("web")), (2, 2));
+        crowd.add("huge", 90, (1, 2), 64 << 10);
+        crowd.run(3);
+        crowd.load("api", load);
+        crowd.memory = memory;
+        let mut waited = Duration::ZERO;
+        while !list(&crowd).is_empty() {
+            waited += STEP;
+            crowd.step();
+            assert!(waited <= 120 * S, "{load}: {:?}", list(&crowd));
+        }
+        crowd.run(200);
+        assert_eq!((crowd.ready("web"), crowd.ready("huge")), (3, 0), "{load}");
+        assert_eq!(list(&crowd), [], "{load}");
+    }
+}
