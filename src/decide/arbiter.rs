@@ -76,6 +76,7 @@ pub(crate) fn advance(observed: &ObservedServices, memory: &mut PreemptionMemory
     let courses: Vec<Course> =
         memory.list.iter().map(|preemption| course(observed, &memory.list, preemption)).collect();
     let before = std::mem::take(&mut memory.list);
+    let mut ended = Vec::new();
     for (preemption, course) in before.into_iter().zip(courses) {
         match course {
             Course::Stays => memory.list.push(preemption),
@@ -85,9 +86,13 @@ pub(crate) fn advance(observed: &ObservedServices, memory: &mut PreemptionMemory
                 let step = PreemptionStep::Returning;
                 memory.list.push(Preemption { step, since: now, ..preemption });
             }
-            Course::Ends => give_back(observed, &preemption, &mut returned),
+            Course::Ends => ended.push(preemption),
             Course::Forgotten => (),
         }
+    }
+    ended.sort_by_key(|one| one.cap);
+    for one in &ended {
+        give_back(observed, one, &mut memory.list, &mut returned);
     }
     returned
 }
@@ -149,10 +154,23 @@ fn keeps_failing(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
     FAILURES_MAX <= failures.count || backoff::left(snapshot, failures).is_some()
 }
 
-fn give_back(observed: &ObservedServices, one: &Preemption, returned: &mut Returned) {
-    let own = observed.memory.get(&one.victim);
-    if own.and_then(|own| own.desired) == Some(one.cap) {
-        returned.insert(one.victim.clone(), one.cap.saturating_add(1));
+/// `list` no longer has `one`. What the victim gave up after it counts from one replica more.
+fn give_back(
+    observed: &ObservedServices,
+    one: &Preemption,
+    list: &mut [Preemption],
+    returned: &mut Returned,
+) {
+    let mut lowest = one.cap;
+    for other in list.iter_mut().filter(|other| other.victim == one.victim) {
+        lowest = lowest.min(other.cap);
+        if other.cap < one.cap {
+            other.cap = other.cap.saturating_add(1);
+        }
+    }
+    let desired = observed.memory.get(&one.victim).and_then(|own| own.desired);
+    if returned.get(&one.victim).copied().or(desired) == Some(lowest) {
+        returned.insert(one.victim.clone(), lowest.saturating_add(1));
     }
 }
 
@@ -250,7 +268,7 @@ fn follow_in_flight(
         let may_stay = one.step == PreemptionStep::Draining && drains(observed, &one.victim);
         match (has_started, is_over) {
             (true, _) | (_, true) if may_stay => {
-                give_back(observed, &one, returned);
+                give_back(observed, &one, &mut kept, returned);
                 changed.insert(one.victim);
             }
             (true, _) => {
@@ -315,16 +333,13 @@ fn return_one(
     let rank =
         |(i, one): &(usize, &Preemption)| (std::cmp::Reverse(one.victim_priority), one.cap, *i);
     let all = || memory.list.iter().enumerate();
-    let is_lowest =
-        |one: &Preemption| all().all(|(_, o)| o.victim != one.victim || one.cap <= o.cap);
-    let is_of = |one: &Preemption, step: PreemptionStep| one.step == step && is_lowest(one);
     let over = all()
-        .filter(|(_, one)| is_of(one, PreemptionStep::Returning) && may_return(one, false))
+        .filter(|(_, one)| one.step == PreemptionStep::Returning && may_return(one, false))
         .min_by_key(rank)
         .map(|(i, _)| i);
     let used = all().filter(|(_, one)| {
         let is_old = USED_MIN <= now.since(one.since);
-        is_of(one, PreemptionStep::Used) && is_old && may_return(one, true)
+        one.step == PreemptionStep::Used && is_old && may_return(one, true)
     });
     let used = used.min_by_key(rank).map(|(i, _)| i);
     let is_evaluation = observed.snapshots.values().all(|snapshot| snapshot.due);
@@ -335,7 +350,7 @@ fn return_one(
     let is_long = memory.room_since.is_some_and(|since| ROOM_FOR <= now.since(since));
     let one = memory.list.remove(over.or(used.filter(|_| is_long))?);
     memory.room_since = None;
-    give_back(observed, &one, returned);
+    give_back(observed, &one, &mut memory.list, returned);
     Some(one.victim)
 }
 
@@ -381,6 +396,7 @@ fn take_one(
             priority: need.priority,
             had: need.has,
             shortage: need.shortage,
+            begun: observed.now,
             step: PreemptionStep::Draining,
             since: observed.now,
         })

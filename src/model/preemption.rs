@@ -10,7 +10,8 @@ pub(crate) struct Preemption {
     /// The service that gave it up.
     pub(crate) victim: String,
     pub(crate) victim_priority: u8,
-    /// The most replicas that it may have while this lasts.
+    /// The most replicas that it may have while this lasts. It rises when an earlier one of the
+    /// same victim is over.
     pub(crate) cap: u32,
     /// The service that needed one.
     pub(crate) beneficiary: String,
@@ -18,6 +19,8 @@ pub(crate) struct Preemption {
     /// The replicas that it had before.
     pub(crate) had: u32,
     pub(crate) shortage: Shortage,
+    /// No two of them begin at one moment.
+    pub(crate) begun: Moment,
     pub(crate) step: PreemptionStep,
     /// When this step began.
     pub(crate) since: Moment,

@@ -25,6 +25,8 @@ struct StoredPreemption {
     had: u32,
     /// Bytes. `None`: the processor is short.
     needed: Option<u64>,
+    #[serde(default)]
+    begun: u64,
     step: StoredStep,
     since: u64,
 }
@@ -76,6 +78,7 @@ fn pack(one: &Preemption) -> StoredPreemption {
             PreemptionStep::Used => StoredStep::Used,
             PreemptionStep::Returning => StoredStep::Returning,
         },
+        begun: one.begun.0,
         since: one.since.0,
     }
 }
@@ -95,6 +98,7 @@ fn unpack(one: StoredPreemption, past: impl Fn(u64) -> Moment) -> Preemption {
             StoredStep::Used => PreemptionStep::Used,
             StoredStep::Returning => PreemptionStep::Returning,
         },
+        begun: past(one.begun),
         since: past(one.since),
     }
 }
@@ -110,6 +114,7 @@ pub(crate) fn sample() -> PreemptionMemory {
         priority: 80,
         had: 1,
         shortage,
+        begun: Moment(880),
         step,
         since: Moment(890),
     };

@@ -275,8 +275,7 @@ impl Draws {
 /// Of new preemptions, beyond what the steps say.
 fn check_new(crowd: &Crowd, before: &[Preemption]) -> usize {
     let list = &crowd.kept.preemptions.list;
-    let is_known =
-        |one: &&Preemption| before.iter().any(|b| (&b.victim, b.cap) == (&one.victim, one.cap));
+    let is_known = |one: &&Preemption| before.iter().any(|b| b.begun == one.begun);
     let new: Vec<&Preemption> = list.iter().filter(|one| !is_known(one)).collect();
     assert!(new.len() <= 1, "{new:?}");
     for one in &new {
@@ -285,6 +284,8 @@ fn check_new(crowd: &Crowd, before: &[Preemption]) -> usize {
         assert!(min.max(1) <= one.cap, "{one:?}");
         assert_eq!(one.step, PreemptionStep::Draining);
     }
+    let caps: BTreeSet<(&str, u32)> = list.iter().map(|one| (&*one.victim, one.cap)).collect();
+    assert_eq!(caps.len(), list.len(), "two with one cap: {list:?}");
     let draining = |one: &&Preemption| one.step == PreemptionStep::Draining;
     assert!(list.iter().filter(draining).count() <= 1, "{list:?}");
     let in_flight = list.iter().filter(|one| one.is_in_flight());

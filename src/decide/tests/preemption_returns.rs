@@ -65,3 +65,43 @@ fn a_need_that_nobody_can_meet_holds_nothing_back() {
         assert_eq!(list(&crowd), [], "{load}");
     }
 }
+
+/// `web` gave one replica up for `api` and one for `db`.
+fn two_beneficiaries(memory: u64) -> Crowd {
+    let mut crowd = Crowd::new(memory);
+    crowd.add("api", 80, (1, 2), 100);
+    crowd.add("db", 80, (1, 2), 100);
+    crowd.add("web", 20, (1, 5), 100);
+    crowd.load("web", 300);
+    crowd.load("api", 50);
+    crowd.load("db", 50);
+    crowd.run(90);
+    assert_eq!((crowd.ready("api"), crowd.ready("db"), crowd.ready("web")), (1, 1, 5));
+    crowd.load("api", 100);
+    crowd.run(30);
+    crowd.load("db", 100);
+    crowd.run(30);
+    assert_eq!(list(&crowd), [("web", 4, "api"), ("web", 3, "db")]);
+    assert_eq!((crowd.ready("api"), crowd.ready("db"), crowd.ready("web")), (2, 2, 3));
+    crowd
+}
+
+#[test]
+fn one_that_is_over_before_a_later_one_gives_its_replica_back() {
+    type Change = fn(&mut Crowd);
+    let cases: [(&str, Change, &[(&str, u32, &str)], u32); 5] = [
+        ("the first is gone", |c| drop(c.members.remove("api")), &[("web", 4, "db")], 4),
+        ("the second is gone", |c| drop(c.members.remove("db")), &[("web", 4, "api")], 4),
+        ("both are gone", |c| c.members.retain(|name, _| name == "web"), &[], 5),
+        ("the first needs less", |c| c.load("api", 20), &[("web", 4, "db")], 4),
+        ("the second needs less", |c| c.load("db", 20), &[("web", 4, "api")], 4),
+    ];
+    for (what, change, want, desired) in cases {
+        // After one of them there is room for its replica, and none to spare.
+        let mut crowd = two_beneficiaries(710);
+        change(&mut crowd);
+        crowd.run(20);
+        assert_eq!((list(&crowd), crowd.desired("web")), (want.to_vec(), desired), "{what}");
+        assert_eq!(crowd.ready("web"), desired as usize, "{what}");
+    }
+}
