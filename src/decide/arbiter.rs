@@ -21,10 +21,11 @@ use crate::model::plan::Plan;
 use crate::model::preemption::{
     Preemption, PreemptionCap, PreemptionLimits, PreemptionMemory, PreemptionStep, Shortage,
 };
+use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 
-/// Beyond the victim's `drain_timeout` and `stop_timeout`: how long it may take to leave.
+/// Beyond the victim's timeouts of drain, hook and stop: how long it may take to leave.
 const LEAVING_MAX: Duration = Duration::from_secs(120);
 /// How long room is kept for a service that does not start a replica in it.
 const READY_MAX: Duration = Duration::from_secs(120);
@@ -111,11 +112,9 @@ fn course(observed: &ObservedServices, all: &[Preemption], one: &Preemption) -> 
     let waited = observed.now.since(one.since);
     match one.step {
         PreemptionStep::Draining => {
-            let service = &victim.service;
-            let longest = service.drain_timeout + service.stop_timeout + LEAVING_MAX;
             if has_left(victim, own, one.cap) {
                 Course::Moves(PreemptionStep::Ready)
-            } else if longest < waited {
+            } else if leaving_max(&victim.service) < waited {
                 Course::Refused
             } else {
                 Course::Stays
@@ -137,6 +136,11 @@ fn course(observed: &ObservedServices, all: &[Preemption], one: &Preemption) -> 
         }
         PreemptionStep::Used | PreemptionStep::Returning => Course::Stays,
     }
+}
+
+fn leaving_max(victim: &Service) -> Duration {
+    let hook = victim.hooks.before_stop().map_or(Duration::ZERO, |hook| hook.timeout);
+    victim.drain_timeout + hook + victim.stop_timeout + LEAVING_MAX
 }
 
 /// Nothing of the victim drains, stops or counts above the cap any more.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::decide::tests::S;
 use crate::decide::tests::crowd::{Crowd, STEP};
 use crate::decide::tests::preemption::full_host;
+use crate::model::hooks::Hooks;
 
 /// Victim, cap and beneficiary of each.
 fn list(crowd: &Crowd) -> Vec<(&str, u32, &str)> {
@@ -103,5 +104,28 @@ fn one_that_is_over_before_a_later_one_gives_its_replica_back() {
         crowd.run(20);
         assert_eq!((list(&crowd), crowd.desired("web")), (want.to_vec(), desired), "{what}");
         assert_eq!(crowd.ready("web"), desired as usize, "{what}");
+    }
+}
+
+#[test]
+fn a_victim_may_take_as_long_as_its_hook_does() {
+    // Beside the timeouts of drain and stop there are two minutes.
+    let hook =
+        |timeout| Hooks { before_stop: vec!["save".to_owned()], timeout, ..Hooks::default() };
+    for (hooks, stops_in, want) in [
+        (Hooks::default(), 100 * S, 2),
+        (Hooks::default(), 300 * S, 1),
+        // Of a hook that none is.
+        (Hooks { timeout: 600 * S, ..Hooks::default() }, 300 * S, 1),
+        (hook(100 * S), 300 * S, 1),
+        (hook(200 * S), 300 * S, 2),
+    ] {
+        let mut crowd = full_host();
+        crowd.member("web").service.hooks = hooks.clone();
+        crowd.member("web").stops_in = stops_in;
+        crowd.load("api", 100);
+        crowd.run(90);
+        assert_eq!(crowd.ready("api"), want, "{hooks:?}: {stops_in:?}");
+        assert_eq!(crowd.kept.preemptions.refused.is_empty(), want == 2, "{hooks:?}: {stops_in:?}");
     }
 }
