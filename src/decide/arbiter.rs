@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::backoff;
 use crate::decide::classify::Classified;
 use crate::decide::victims::{self, RoomNeed, VictimCandidate};
 use crate::model::memory::{DrainStep, ServiceMemory};
@@ -125,12 +124,12 @@ fn course(observed: &ObservedServices, all: &[Preemption], one: &Preemption) -> 
                 other.beneficiary == one.beneficiary && other.step == PreemptionStep::Draining
             };
             let is_late = READY_MAX < waited && !all.iter().any(is_next);
-            match is_late || keeps_failing(beneficiary, its) {
+            match is_late || keeps_failing(its) {
                 true => Course::Refused,
                 false => Course::Stays,
             }
         }
-        PreemptionStep::Used if keeps_failing(beneficiary, its) => Course::Refused,
+        PreemptionStep::Used if keeps_failing(its) => Course::Refused,
         PreemptionStep::Used if its.desired.is_some_and(|desired| desired <= one.had) => {
             Course::Moves(PreemptionStep::Returning)
         }
@@ -153,9 +152,8 @@ fn has_left(snapshot: &Snapshot, memory: &ServiceMemory, cap: u32) -> bool {
 }
 
 /// A service that cannot start must not take the replicas of others.
-fn keeps_failing(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
-    let failures = memory.failures;
-    FAILURES_MAX <= failures.count || backoff::left(snapshot, failures).is_some()
+fn keeps_failing(memory: &ServiceMemory) -> bool {
+    FAILURES_MAX <= memory.failures.count
 }
 
 /// `list` no longer has `one`. What the victim gave up after it counts from one replica more.
@@ -303,7 +301,7 @@ fn needs<'a>(
 ) -> Vec<RoomNeed<'a>> {
     let need = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
         let own = observed.memory.get(*name)?;
-        let is_refused = memory.refused.contains_key(*name) || keeps_failing(snapshot, own);
+        let is_refused = memory.refused.contains_key(*name) || keeps_failing(own);
         victims::need(snapshot, plans.get(*name)?).filter(|_| !is_refused)
     };
     let mut needs: Vec<RoomNeed> = observed.snapshots.iter().filter_map(need).collect();

@@ -6,6 +6,7 @@ use crate::decide::tests::S;
 use crate::decide::tests::crowd::{Crowd, STEP};
 use crate::decide::tests::preemption::full_host;
 use crate::model::hooks::Hooks;
+use crate::model::memory::Failures;
 
 /// Victim, cap and beneficiary of each.
 fn list(crowd: &Crowd) -> Vec<(&str, u32, &str)> {
@@ -127,5 +128,21 @@ fn a_victim_may_take_as_long_as_its_hook_does() {
         crowd.run(90);
         assert_eq!(crowd.ready("api"), want, "{hooks:?}: {stops_in:?}");
         assert_eq!(crowd.kept.preemptions.refused.is_empty(), want == 2, "{hooks:?}: {stops_in:?}");
+    }
+}
+
+#[test]
+fn three_failures_in_a_row_are_too_many() {
+    for (count, want) in [(2, 1), (3, 0)] {
+        let mut crowd = full_host();
+        crowd.load("api", 100);
+        crowd.run(2);
+        let failures = Failures { count, last: crowd.now, ..Failures::default() };
+        crowd.kept.services.get_mut("api").unwrap().failures = failures;
+        // While its next start is delayed.
+        crowd.step();
+        assert_eq!(list(&crowd).len(), want, "{count}");
+        crowd.run(12);
+        assert_eq!(crowd.ready("api"), 1 + want, "{count}");
     }
 }
