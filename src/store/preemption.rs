@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::preemption::{Preemption, PreemptionMemory, PreemptionStep, Shortage};
+use crate::model::preemption::{
+    Preemption, PreemptionMemory, PreemptionStep, REFUSED_FOR, Shortage,
+};
 use crate::model::time::Moment;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -49,9 +51,12 @@ impl StoredPreemptions {
         }
     }
 
-    /// How long there was room is measured anew.
-    pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> PreemptionMemory {
-        let refused = self.refused.into_iter().map(|(name, until)| (name, Moment(until)));
+    /// How long there was room is measured anew. A clock that was put back prolongs nothing.
+    pub(crate) fn unpack(self, now: Moment) -> PreemptionMemory {
+        let past = |ms: u64| Moment(ms).min(now);
+        let latest = now.plus(REFUSED_FOR);
+        let refused = self.refused.into_iter();
+        let refused = refused.map(|(name, until)| (name, Moment(until).min(latest)));
         PreemptionMemory {
             list: self.list.into_iter().map(|one| unpack(one, &past)).collect(),
             refused: refused.collect(),
