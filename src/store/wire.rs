@@ -523,6 +523,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_stored_is_no_reason_to_write() {
+        let mut other = sample();
+        other.preemptions.room_since = Some(Moment(5));
+        assert_eq!(text(&other), text(&sample()));
+        assert!(other.is_like(&sample()));
+        other.preemptions.refused.clear();
+        assert!(!other.is_like(&sample()));
+    }
+
+    #[test]
     fn a_damaged_file_is_told_apart() {
         let good = text(&sample());
         let other = good.replace("\"version\": 1", "\"version\": 2");
