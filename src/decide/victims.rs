@@ -44,29 +44,35 @@ pub(crate) fn size(plan: &Plan) -> u32 {
     counts.ready + counts.unready + counts.unhealthy
 }
 
+/// What the host has too little of, and the bytes that are missing, where this rule says so.
+fn limited_by(rule: Rule) -> Option<(Shortage, u64)> {
+    match rule {
+        Rule::NoHeadroom { free, needed } => {
+            let memory = Shortage::Memory { needed };
+            Some((memory, memory.missing(Some(free))))
+        }
+        Rule::HostBusy { .. } => Some((Shortage::Processor, 0)),
+        _ => None,
+    }
+}
+
 /// What the number was limited by, and the number that was asked for before. A replica that is
 /// replaced needs room as well: then it is the number itself.
-pub(crate) fn shortage(plan: &Plan) -> Option<(Rule, u32)> {
+pub(crate) fn shortage(plan: &Plan) -> Option<((Shortage, u64), u32)> {
     let because = &plan.decision.because;
-    let is_it = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. } | Rule::HostBusy { .. });
-    let at = because.iter().position(|cause| is_it(&cause.rule))?;
+    let (at, limit) =
+        because.iter().enumerate().find_map(|(i, cause)| Some((i, limited_by(cause.rule)?)))?;
     let before = at.checked_sub(1).and_then(|i| because.get(i));
     let wanted = before.map_or(plan.decision.desired, |cause| cause.number);
-    Some((because.get(at)?.rule, wanted))
+    Some((limit, wanted))
 }
 
 /// `None`: it has what it asks for.
 pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<RoomNeed<'a>> {
-    let (rule, wanted) = shortage(plan)?;
+    let ((shortage, missing), wanted) = shortage(plan)?;
     let has = size(plan);
     let starts = plan.actions.iter().any(|action| action.as_start().is_some());
     let is_waiting = starts || 0 < plan.decision.counts.unready;
-    let (shortage, missing) = match rule {
-        Rule::NoHeadroom { free, needed } => {
-            (Shortage::Memory { needed }, needed.saturating_sub(free))
-        }
-        _ => (Shortage::Processor, 0),
-    };
     let is_ours = snapshot.engine == EngineSeen::Answers && snapshot.swarm.is_none();
     let name = snapshot.service.name.as_str();
     let priority = snapshot.service.priority;
