@@ -1,6 +1,7 @@
 //! Which service lacks room, and which one may give a replica up for it.
 
 use crate::decide::classify::{Classified, ReplicaClass};
+use crate::model::host_cpu::ProcessorObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::Plan;
 use crate::model::preemption::Shortage;
@@ -128,7 +129,7 @@ pub(crate) fn candidate<'a>(
 
 /// Of the host's processors, in hundredths of a percent.
 fn share(snapshot: &Snapshot, nano_cpus: u64) -> u64 {
-    let cores = snapshot.processor.map_or(1, |processor| processor.cores.max(1));
+    let cores = snapshot.processor.state().map_or(1, |processor| processor.cores.max(1));
     nano_cpus / 100_000 / u64::from(cores)
 }
 
@@ -191,13 +192,17 @@ pub(crate) fn has_room(
     let margin = if has_margin { needed / 8 } else { 0 };
     let has_memory = left.is_none_or(|left| needed.saturating_add(margin) <= left);
     let nano = snapshot.replicas.iter().filter_map(|replica| replica.usage.nano_cpus).max();
-    let has_processor = snapshot.processor.is_none_or(|processor| {
-        let share = share(snapshot, nano.unwrap_or(0));
-        let reserve = processor.reserve.hundredths() * 3 / 2;
-        let is_free = !has_margin
-            || shortage != Shortage::Processor
-            || reserve.saturating_add(share) <= processor.idle.hundredths();
-        !processor.is_busy && is_free
-    });
+    let has_processor = match snapshot.processor {
+        ProcessorObservation::Unlimited => true,
+        ProcessorObservation::Awaited => shortage != Shortage::Processor,
+        ProcessorObservation::Known(processor) => {
+            let share = share(snapshot, nano.unwrap_or(0));
+            let reserve = processor.reserve.hundredths() * 3 / 2;
+            let is_free = !has_margin
+                || shortage != Shortage::Processor
+                || reserve.saturating_add(share) <= processor.idle.hundredths();
+            !processor.is_busy && is_free
+        }
+    };
     has_memory && has_processor
 }

@@ -9,7 +9,7 @@ use crate::decide::all_services::plan_all;
 use crate::decide::tests::{NOW, S, band};
 use crate::model::action::Action;
 use crate::model::bounds::Bounds;
-use crate::model::host_cpu::ProcessorState;
+use crate::model::host_cpu::{ProcessorObservation, ProcessorState};
 use crate::model::image::RegistryObservation;
 use crate::model::memory::{Hold, Memory, Pause};
 use crate::model::owner::Owner;
@@ -200,6 +200,22 @@ impl Crowd {
         }
     }
 
+    fn processor(&self) -> ProcessorObservation {
+        if self.is_idle_awaited {
+            return ProcessorObservation::Awaited;
+        }
+        let state = |idle| ProcessorState {
+            idle: Percent::from_hundredths(idle * 100),
+            pressure: None,
+            is_busy: idle < 5,
+            reserve: Percent::from_hundredths(5_00),
+            cores: 4,
+        };
+        self.idle.map_or(ProcessorObservation::Unlimited, |idle| {
+            ProcessorObservation::Known(state(idle))
+        })
+    }
+
     fn snapshot(&self, name: &str) -> Snapshot {
         let member = &self.members[name];
         let ready = u64::try_from(self.ready(name)).unwrap();
@@ -241,13 +257,7 @@ impl Crowd {
             starting: Vec::new(),
             failed_starts: member.failed,
             free_memory: Some(self.free() << 20),
-            processor: self.idle.filter(|_| !self.is_idle_awaited).map(|idle| ProcessorState {
-                idle: Percent::from_hundredths(idle * 100),
-                pressure: None,
-                is_busy: idle < 5,
-                reserve: Percent::from_hundredths(5_00),
-                cores: 4,
-            }),
+            processor: self.processor(),
             preemption: PreemptionLimits::default(),
             engine: EngineSeen::Answers,
             proxy: ProxyObservation::Absent,

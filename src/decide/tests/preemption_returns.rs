@@ -7,6 +7,7 @@ use crate::decide::tests::crowd::{Crowd, STEP};
 use crate::decide::tests::preemption::full_host;
 use crate::model::hooks::Hooks;
 use crate::model::memory::Failures;
+use crate::model::preemption::{PreemptionStep, Shortage};
 
 /// Victim, cap and beneficiary of each.
 fn list(crowd: &Crowd) -> Vec<(&str, u32, &str)> {
@@ -128,6 +129,30 @@ fn a_victim_may_take_as_long_as_its_hook_does() {
         crowd.run(90);
         assert_eq!(crowd.ready("api"), want, "{hooks:?}: {stops_in:?}");
         assert_eq!(crowd.kept.preemptions.refused.is_empty(), want == 2, "{hooks:?}: {stops_in:?}");
+    }
+}
+
+#[test]
+fn a_processor_that_is_not_known_yet_is_not_free() {
+    for (load, step) in [(100, PreemptionStep::Used), (20, PreemptionStep::Returning)] {
+        let mut crowd = full_host();
+        crowd.memory = 100_000;
+        crowd.idle = Some(2);
+        crowd.load("api", 100);
+        crowd.run(40);
+        assert_eq!(crowd.kept.preemptions.list[0].shortage, Shortage::Processor);
+        crowd.load("api", load);
+        crowd.run(20);
+        assert_eq!(crowd.kept.preemptions.list[0].step, step);
+        // As after a restart.
+        crowd.is_idle_awaited = true;
+        crowd.run(30);
+        assert_eq!(list(&crowd), [("web", 2, "api")], "{load}");
+        // The reserve is 0, or the kernel shows nothing.
+        crowd.is_idle_awaited = false;
+        crowd.idle = None;
+        crowd.run(30);
+        assert_eq!(list(&crowd), [], "{load}");
     }
 }
 
