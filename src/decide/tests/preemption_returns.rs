@@ -1,13 +1,16 @@
 //! How replicas that were given up come back, on hosts with more than two services.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::tests::S;
 use crate::decide::tests::crowd::{Crowd, STEP};
 use crate::decide::tests::preemption::full_host;
+use crate::model::bounds::Bounds;
 use crate::model::hooks::Hooks;
 use crate::model::memory::Failures;
 use crate::model::preemption::{PreemptionStep, Shortage};
+use crate::model::schedule::Timetable;
 
 /// Victim, cap and beneficiary of each.
 fn list(crowd: &Crowd) -> Vec<(&str, u32, &str)> {
@@ -170,4 +173,74 @@ fn three_failures_in_a_row_are_too_many() {
         crowd.run(12);
         assert_eq!(crowd.ready("api"), 1 + want, "{count}");
     }
+}
+
+#[test]
+fn a_replica_that_died_gets_its_place_back_on_a_full_host() {
+    let mut crowd = full_host();
+    crowd.memory = 400;
+    crowd.kill("api");
+    crowd.add("new", 50, (0, 1), 100);
+    crowd.run(12);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (1, 3));
+    // Somebody else took the place before.
+    crowd.kill("api");
+    crowd.memory = 300;
+    crowd.run(12);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (1, 2));
+}
+
+#[test]
+fn two_services_whose_loads_alternate_take_from_each_other_in_one_direction_only() {
+    let mut crowd = full_host();
+    let mut taken = 0;
+    for round in 0..20 {
+        let (api, web) = if round % 2 == 0 { (100, 150) } else { (20, 180) };
+        crowd.load("api", api);
+        crowd.load("web", web);
+        for _ in 0..24 {
+            let before = list(&crowd).len();
+            crowd.step();
+            taken += list(&crowd).len().saturating_sub(before);
+            assert!(list(&crowd).iter().all(|(victim, ..)| *victim == "web"));
+            assert!(1 <= crowd.ready("web") && 1 <= crowd.ready("api"));
+        }
+    }
+    // One for each time that it needed one, at most.
+    assert!((1..=10).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_minimum_that_rises_takes_what_it_needs_of_the_lower_one() {
+    let mut crowd = full_host();
+    let bounds = Bounds::new(2, 4).unwrap();
+    crowd.member("api").service.timetable = Timetable::always(bounds);
+    crowd.run(20);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (2, 2));
+    // A service that sleeps has nothing to give up, and needs nothing.
+    crowd.add("cron", 10, (0, 1), 100);
+    crowd.run(20);
+    assert_eq!((crowd.ready("cron"), list(&crowd)), (0, vec![("web", 2, "api")]));
+}
+
+#[test]
+fn several_small_ones_make_room_for_a_large_one_and_all_come_back() {
+    let mut crowd = Crowd::new(720);
+    crowd.add("api", 80, (1, 2), 300);
+    crowd.add("web", 20, (1, 4), 100);
+    crowd.load("web", 300);
+    crowd.load("api", 50);
+    crowd.run(60);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (1, 4));
+    crowd.load("api", 100);
+    crowd.run(60);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (2, 1));
+    let steps: BTreeMap<u32, PreemptionStep> =
+        crowd.kept.preemptions.list.iter().map(|one| (one.cap, one.step)).collect();
+    let used = PreemptionStep::Used;
+    assert_eq!(steps, [(1, used), (2, used), (3, used)].into());
+    crowd.load("api", 20);
+    crowd.run(60);
+    assert_eq!((crowd.ready("api"), crowd.ready("web")), (1, 4));
+    assert_eq!(list(&crowd), []);
 }
