@@ -136,8 +136,8 @@ pub(crate) struct CpuCounter {
     /// When it was read, in nanoseconds; comparable only with counters of the same source.
     pub(crate) read_ns: u64,
     pub(crate) source: CpuSource,
-    /// Its CPU limit in billionths of a core, else one core.
-    pub(crate) limit_nano_cpus: u64,
+    /// Its CPU limit in billionths of a core. `None`: it has none.
+    pub(crate) limit_nano_cpus: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::advise::load::{LoadSpan, moment, need};
 use crate::decide;
 use crate::decide::metrics::cpu_threshold;
+use crate::model::host_cpu::ProcessorObservation;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Field, Milli, Reading, Source};
@@ -407,7 +408,7 @@ fn snapshot(service: Arc<Service>, now: Moment, may_sleep: bool) -> Snapshot {
         starting: Vec::new(),
         failed_starts: 0,
         free_memory: None,
-        processor: None,
+        processor: ProcessorObservation::Unlimited,
         preemption: PreemptionLimits::default(),
         forecast: None,
         engine: EngineSeen::Answers,

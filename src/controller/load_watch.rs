@@ -163,7 +163,7 @@ mod tests {
                 used_ns,
                 read_ns: second * 1_000_000_000,
                 source: CpuSource::Files,
-                limit_nano_cpus: 1_000_000_000,
+                limit_nano_cpus: None,
             };
             let all = BTreeMap::from([(id("a"), counter(used.0)), (id("b"), counter(used.1))]);
             let ids = watch.due(now);

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::decide::arbiter::{self, Everyone, Returned};
+use crate::decide::arbiter::{self, ObservedServices, Returned};
 use crate::decide::{headroom, keep_service, plan_service};
 use crate::model::action::Action;
 use crate::model::memory::{Memory, ServiceMemory};
@@ -39,8 +39,8 @@ pub(crate) fn plan_all(
     let mut returned = Returned::new();
     if is_known {
         let named = named(snapshots);
-        let everyone = Everyone { now: all.now, snapshots: &named, memory: before };
-        returned = arbiter::advance(&everyone, &mut preemptions);
+        let observed = ObservedServices { now: all.now, snapshots: &named, memory: before };
+        returned = arbiter::advance(&observed, &mut preemptions);
     }
     for i in order(snapshots, &preemptions) {
         let Some(snapshot) = snapshots.get_mut(i) else { continue };
@@ -55,8 +55,8 @@ pub(crate) fn plan_all(
         let left = all.free.map(|free| free.saturating_sub(all.taken));
         let (changed, returned) = {
             let named = named(snapshots);
-            let everyone = Everyone { now: all.now, snapshots: &named, memory: before };
-            arbiter::arbitrate(&everyone, &all.plans, left, &mut preemptions)
+            let observed = ObservedServices { now: all.now, snapshots: &named, memory: before };
+            arbiter::arbitrate(&observed, &all.plans, left, &mut preemptions)
         };
         all.plan_again(snapshots, &changed, (&preemptions, &returned));
     }

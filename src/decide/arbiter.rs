@@ -13,23 +13,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::backoff;
 use crate::decide::classify::Classified;
-use crate::decide::victims::{self, RoomNeed};
+use crate::decide::victims::{self, RoomNeed, VictimCandidate};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Plan;
 use crate::model::preemption::{
-    Preemption, PreemptionCap, PreemptionLimits, PreemptionMemory, PreemptionStep, Shortage,
+    Preemption, PreemptionCap, PreemptionLimits, PreemptionMemory, PreemptionStep, REFUSED_FOR,
+    Shortage,
 };
+use crate::model::service::Service;
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
 
-/// Beyond the victim's `drain_timeout` and `stop_timeout`: how long it may take to leave.
+/// Beyond the victim's timeouts of drain, hook and stop: how long it may take to leave.
 const LEAVING_MAX: Duration = Duration::from_secs(120);
 /// How long room is kept for a service that does not start a replica in it.
 const READY_MAX: Duration = Duration::from_secs(120);
-/// A service that did not start one, or whose replicas keep failing, gets no room for this time.
-const REFUSED: Duration = Duration::from_secs(600);
 /// A replica that is in use is given back after this time, if there was room for so long.
 const USED_MIN: Duration = Duration::from_secs(120);
 const ROOM_FOR: Duration = Duration::from_secs(60);
@@ -40,14 +39,14 @@ const VICTIMS_MAX: usize = 4;
 /// Failures in a row after which a service gets no room.
 const FAILURES_MAX: u32 = 3;
 
-/// All services at one moment, by name.
-pub(crate) struct Everyone<'a> {
+/// The services of one tick as observed, with what is remembered of them, by name.
+pub(crate) struct ObservedServices<'a> {
     pub(crate) now: Moment,
     pub(crate) snapshots: &'a BTreeMap<&'a str, &'a Snapshot>,
     pub(crate) memory: &'a BTreeMap<String, ServiceMemory>,
 }
 
-impl<'a> Everyone<'a> {
+impl<'a> ObservedServices<'a> {
     fn of(&self, name: &str) -> Option<(&'a Snapshot, &'a ServiceMemory)> {
         Some((*self.snapshots.get(name)?, self.memory.get(name)?))
     }
@@ -69,48 +68,51 @@ enum Course {
 }
 
 /// Before the services are planned: follows what was begun.
-pub(crate) fn advance(everyone: &Everyone, memory: &mut PreemptionMemory) -> Returned {
+pub(crate) fn advance(observed: &ObservedServices, memory: &mut PreemptionMemory) -> Returned {
     let mut returned = Returned::new();
-    let now = everyone.now;
-    memory.refused.retain(|name, until| now < *until && everyone.snapshots.contains_key(&**name));
+    let now = observed.now;
+    memory.refused.retain(|name, until| now < *until && observed.snapshots.contains_key(&**name));
     let courses: Vec<Course> =
-        memory.list.iter().map(|preemption| course(everyone, &memory.list, preemption)).collect();
+        memory.list.iter().map(|preemption| course(observed, &memory.list, preemption)).collect();
     let before = std::mem::take(&mut memory.list);
+    let mut ended = Vec::new();
     for (preemption, course) in before.into_iter().zip(courses) {
         match course {
             Course::Stays => memory.list.push(preemption),
             Course::Moves(step) => memory.list.push(Preemption { step, since: now, ..preemption }),
             Course::Refused => {
-                memory.refused.insert(preemption.beneficiary.clone(), now.plus(REFUSED));
+                memory.refused.insert(preemption.beneficiary.clone(), now.plus(REFUSED_FOR));
                 let step = PreemptionStep::Returning;
                 memory.list.push(Preemption { step, since: now, ..preemption });
             }
-            Course::Ends => give_back(everyone, &preemption, &mut returned),
+            Course::Ends => ended.push(preemption),
             Course::Forgotten => (),
         }
+    }
+    ended.sort_by_key(|one| one.cap);
+    for one in &ended {
+        give_back(observed, one, &mut memory.list, &mut returned);
     }
     returned
 }
 
-fn course(everyone: &Everyone, all: &[Preemption], one: &Preemption) -> Course {
-    let Some((victim, own)) = everyone.of(&one.victim) else { return Course::Forgotten };
+fn course(observed: &ObservedServices, all: &[Preemption], one: &Preemption) -> Course {
+    let Some((victim, own)) = observed.of(&one.victim) else { return Course::Forgotten };
     if own.hold.is_some() {
         return Course::Forgotten;
     }
     let bounds = victim.service.timetable.at(victim.wall).bounds;
-    let Some((beneficiary, its)) = everyone.of(&one.beneficiary) else { return Course::Ends };
+    let Some((beneficiary, its)) = observed.of(&one.beneficiary) else { return Course::Ends };
     let is_lower = victim.service.priority < beneficiary.service.priority;
     if !is_lower || one.cap < bounds.min() {
         return Course::Ends;
     }
-    let waited = everyone.now.since(one.since);
+    let waited = observed.now.since(one.since);
     match one.step {
         PreemptionStep::Draining => {
-            let service = &victim.service;
-            let longest = service.drain_timeout + service.stop_timeout + LEAVING_MAX;
             if has_left(victim, own, one.cap) {
                 Course::Moves(PreemptionStep::Ready)
-            } else if longest < waited {
+            } else if leaving_max(&victim.service) < waited {
                 Course::Refused
             } else {
                 Course::Stays
@@ -121,17 +123,22 @@ fn course(everyone: &Everyone, all: &[Preemption], one: &Preemption) -> Course {
                 other.beneficiary == one.beneficiary && other.step == PreemptionStep::Draining
             };
             let is_late = READY_MAX < waited && !all.iter().any(is_next);
-            match is_late || keeps_failing(beneficiary, its) {
+            match is_late || keeps_failing(its) {
                 true => Course::Refused,
                 false => Course::Stays,
             }
         }
-        PreemptionStep::Used if keeps_failing(beneficiary, its) => Course::Refused,
+        PreemptionStep::Used if keeps_failing(its) => Course::Refused,
         PreemptionStep::Used if its.desired.is_some_and(|desired| desired <= one.had) => {
             Course::Moves(PreemptionStep::Returning)
         }
         PreemptionStep::Used | PreemptionStep::Returning => Course::Stays,
     }
+}
+
+fn leaving_max(victim: &Service) -> Duration {
+    let hook = victim.hooks.before_stop().map_or(Duration::ZERO, |hook| hook.timeout);
+    victim.drain_timeout + hook + victim.stop_timeout + LEAVING_MAX
 }
 
 /// Nothing of the victim drains, stops or counts above the cap any more.
@@ -144,15 +151,27 @@ fn has_left(snapshot: &Snapshot, memory: &ServiceMemory, cap: u32) -> bool {
 }
 
 /// A service that cannot start must not take the replicas of others.
-fn keeps_failing(snapshot: &Snapshot, memory: &ServiceMemory) -> bool {
-    let failures = memory.failures;
-    FAILURES_MAX <= failures.count || backoff::left(snapshot, failures).is_some()
+fn keeps_failing(memory: &ServiceMemory) -> bool {
+    FAILURES_MAX <= memory.failures.count
 }
 
-fn give_back(everyone: &Everyone, one: &Preemption, returned: &mut Returned) {
-    let own = everyone.memory.get(&one.victim);
-    if own.and_then(|own| own.desired) == Some(one.cap) {
-        returned.insert(one.victim.clone(), one.cap.saturating_add(1));
+/// `list` no longer has `one`. What the victim gave up after it counts from one replica more.
+fn give_back(
+    observed: &ObservedServices,
+    one: &Preemption,
+    list: &mut [Preemption],
+    returned: &mut Returned,
+) {
+    let mut lowest = one.cap;
+    for other in list.iter_mut().filter(|other| other.victim == one.victim) {
+        lowest = lowest.min(other.cap);
+        if other.cap < one.cap {
+            other.cap = other.cap.saturating_add(1);
+        }
+    }
+    let desired = observed.memory.get(&one.victim).and_then(|own| own.desired);
+    if returned.get(&one.victim).copied().or(desired) == Some(lowest) {
+        returned.insert(one.victim.clone(), lowest.saturating_add(1));
     }
 }
 
@@ -191,35 +210,51 @@ pub(crate) fn kept_for(service: &str, memory: &PreemptionMemory) -> Option<u64> 
 /// After the services are planned. `left` is the memory that is left beside all that was promised.
 /// Returns the services to plan again, and the numbers that they get back.
 pub(crate) fn arbitrate(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     left: Option<u64>,
     memory: &mut PreemptionMemory,
 ) -> (BTreeSet<String>, Returned) {
     let mut changed = BTreeSet::new();
     let mut returned = Returned::new();
-    follow_in_flight(everyone, plans, memory, (&mut changed, &mut returned));
-    let needs = needs(everyone, plans, memory);
-    let highest = needs.first().map(|need| need.priority);
-    if let Some(victim) = return_one(everyone, plans, (left, highest), memory, &mut returned) {
+    follow_in_flight(observed, plans, memory, (&mut changed, &mut returned));
+    let needs = needs(observed, plans, memory);
+    let candidates = needs.first().map(|_| candidates(observed, plans, memory)).unwrap_or_default();
+    let highest = highest_in_line(&needs, &candidates, left);
+    if let Some(victim) = return_one(observed, plans, (left, highest), memory, &mut returned) {
         changed.insert(victim);
-    } else if let Some(new) = take_one(everyone, plans, &needs, memory) {
+    } else if let Some(new) = take_one(observed, &needs, &candidates, memory) {
         changed.extend([new.victim.clone(), new.beneficiary.clone()]);
         memory.list.push(new);
     }
     (changed, returned)
 }
 
+/// The highest priority of the services that lack room and can get it, from what is free and what
+/// others may give up. One that nobody can help holds nobody back.
+fn highest_in_line(
+    needs: &[RoomNeed],
+    candidates: &[VictimCandidate],
+    left: Option<u64>,
+) -> Option<u8> {
+    let can_get_it = |need: &&RoomNeed| {
+        let missing = need.shortage.missing(left);
+        let need = RoomNeed { missing, ..**need };
+        missing == 0 || victims::choose(&need, candidates.to_vec(), VICTIMS_MAX).is_some()
+    };
+    needs.iter().find(can_get_it).map(|need| need.priority)
+}
+
 /// Whether the beneficiary started its replica, or needs none any more.
 fn follow_in_flight(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     memory: &mut PreemptionMemory,
     (changed, returned): (&mut BTreeSet<String>, &mut Returned),
 ) {
     let mut kept = Vec::new();
     for one in std::mem::take(&mut memory.list) {
-        let known = plans.get(&one.beneficiary).zip(everyone.snapshots.get(&*one.beneficiary));
+        let known = plans.get(&one.beneficiary).zip(observed.snapshots.get(&*one.beneficiary));
         let Some((plan, snapshot)) = known.filter(|_| one.is_in_flight()) else {
             kept.push(one);
             continue;
@@ -231,18 +266,18 @@ fn follow_in_flight(
             && victims::shortage(plan).is_none()
             && plan.decision.desired <= one.had
             && (snapshot.due || one.had == 0);
-        let may_stay = one.step == PreemptionStep::Draining && drains(everyone, &one.victim);
+        let may_stay = one.step == PreemptionStep::Draining && drains(observed, &one.victim);
         match (has_started, is_over) {
             (true, _) | (_, true) if may_stay => {
-                give_back(everyone, &one, returned);
+                give_back(observed, &one, &mut kept, returned);
                 changed.insert(one.victim);
             }
             (true, _) => {
-                kept.push(Preemption { step: PreemptionStep::Used, since: everyone.now, ..one });
+                kept.push(Preemption { step: PreemptionStep::Used, since: observed.now, ..one });
             }
             (false, true) => {
                 let step = PreemptionStep::Returning;
-                kept.push(Preemption { step, since: everyone.now, ..one });
+                kept.push(Preemption { step, since: observed.now, ..one });
             }
             (false, false) => kept.push(one),
         }
@@ -251,32 +286,33 @@ fn follow_in_flight(
 }
 
 /// Its replica may still be put back.
-fn drains(everyone: &Everyone, service: &str) -> bool {
+fn drains(observed: &ObservedServices, service: &str) -> bool {
     let is_draining = |step: DrainStep| matches!(step, DrainStep::Draining { .. });
-    let own = everyone.memory.get(service);
+    let own = observed.memory.get(service);
     own.is_some_and(|own| own.drains.values().any(|drain| is_draining(drain.step)))
 }
 
 /// Services that lack room, the highest priority first.
 fn needs<'a>(
-    everyone: &Everyone<'a>,
+    observed: &ObservedServices<'a>,
     plans: &BTreeMap<String, Plan>,
     memory: &PreemptionMemory,
 ) -> Vec<RoomNeed<'a>> {
     let need = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
-        let own = everyone.memory.get(*name)?;
-        let is_refused = memory.refused.contains_key(*name) || keeps_failing(snapshot, own);
+        let own = observed.memory.get(*name)?;
+        let is_refused = memory.refused.contains_key(*name) || keeps_failing(own);
         victims::need(snapshot, plans.get(*name)?).filter(|_| !is_refused)
     };
-    let mut needs: Vec<RoomNeed> = everyone.snapshots.iter().filter_map(need).collect();
+    let mut needs: Vec<RoomNeed> = observed.snapshots.iter().filter_map(need).collect();
     needs.sort_by_key(|need| (std::cmp::Reverse(need.priority), need.name));
     needs
 }
 
 /// Gives one replica back if there is room for it; nothing is under way then. `highest` is the
-/// priority of a service that lacks room: it goes first.
+/// priority of a service that lacks room: it goes first. Between two evaluations such a service
+/// keeps its number and does not show what it lacks, so nothing is given back.
 fn return_one(
-    everyone: &Everyone,
+    observed: &ObservedServices,
     plans: &BTreeMap<String, Plan>,
     (left, highest): (Option<u64>, Option<u8>),
     memory: &mut PreemptionMemory,
@@ -286,9 +322,9 @@ fn return_one(
         memory.room_since = None;
         return None;
     }
-    let now = everyone.now;
+    let now = observed.now;
     let may_return = |one: &Preemption, has_margin: bool| {
-        let known = everyone.of(&one.victim).zip(plans.get(&one.victim));
+        let known = observed.of(&one.victim).zip(plans.get(&one.victim));
         let Some(((snapshot, own), plan)) = known else { return false };
         highest.is_none_or(|highest| highest <= one.victim_priority)
             && plan.decision.desired <= one.cap
@@ -298,30 +334,46 @@ fn return_one(
     let rank =
         |(i, one): &(usize, &Preemption)| (std::cmp::Reverse(one.victim_priority), one.cap, *i);
     let all = || memory.list.iter().enumerate();
-    let is_lowest =
-        |one: &Preemption| all().all(|(_, o)| o.victim != one.victim || one.cap <= o.cap);
-    let is_of = |one: &Preemption, step: PreemptionStep| one.step == step && is_lowest(one);
     let over = all()
-        .filter(|(_, one)| is_of(one, PreemptionStep::Returning) && may_return(one, false))
+        .filter(|(_, one)| one.step == PreemptionStep::Returning && may_return(one, false))
         .min_by_key(rank)
         .map(|(i, _)| i);
     let used = all().filter(|(_, one)| {
         let is_old = USED_MIN <= now.since(one.since);
-        is_of(one, PreemptionStep::Used) && is_old && may_return(one, true)
+        one.step == PreemptionStep::Used && is_old && may_return(one, true)
     });
     let used = used.min_by_key(rank).map(|(i, _)| i);
-    memory.room_since = used.and(memory.room_since.or(Some(now)));
+    let is_evaluation = observed.snapshots.values().all(|snapshot| snapshot.due);
+    memory.room_since = used.and(memory.room_since.or(is_evaluation.then_some(now)));
+    if !is_evaluation {
+        return None;
+    }
     let is_long = memory.room_since.is_some_and(|since| ROOM_FOR <= now.since(since));
     let one = memory.list.remove(over.or(used.filter(|_| is_long))?);
     memory.room_since = None;
-    give_back(everyone, &one, returned);
+    give_back(observed, &one, &mut memory.list, returned);
     Some(one.victim)
 }
 
-fn take_one(
-    everyone: &Everyone,
+/// Services that may give a replica up now.
+fn candidates<'a>(
+    observed: &ObservedServices<'a>,
     plans: &BTreeMap<String, Plan>,
+    memory: &PreemptionMemory,
+) -> Vec<VictimCandidate<'a>> {
+    let is_busy =
+        |name: &str| memory.list.iter().any(|one| one.is_in_flight() && one.beneficiary == name);
+    let candidate = |(name, snapshot): (&&'a str, &&'a Snapshot)| {
+        let plan = plans.get(*name).filter(|_| !is_busy(name))?;
+        victims::candidate(snapshot, observed.memory.get(*name)?, plan)
+    };
+    observed.snapshots.iter().filter_map(candidate).collect()
+}
+
+fn take_one(
+    observed: &ObservedServices,
     needs: &[RoomNeed],
+    candidates: &[VictimCandidate],
     memory: &PreemptionMemory,
 ) -> Option<Preemption> {
     let in_flight = || memory.list.iter().filter(|one| one.is_in_flight());
@@ -329,19 +381,14 @@ fn take_one(
     let is_its = |need: &RoomNeed| {
         let is_next = |one: &Preemption| {
             let is_gone = one.step == PreemptionStep::Ready;
-            one.beneficiary == need.name && is_gone && NEXT_AFTER <= everyone.now.since(one.since)
+            one.beneficiary == need.name && is_gone && NEXT_AFTER <= observed.now.since(one.since)
         };
         in_flight().all(is_next)
             && (in_flight().count() == 0 || matches!(need.shortage, Shortage::Memory { .. }))
     };
     let may_give = VICTIMS_MAX.saturating_sub(in_flight().count());
-    needs.iter().filter(|need| is_its(need)).find_map(|need| {
-        let candidates = everyone.snapshots.iter().filter_map(|(name, snapshot)| {
-            let is_busy = in_flight().any(|one| one.beneficiary == **name);
-            let plan = plans.get(*name).filter(|_| !is_busy)?;
-            victims::candidate(snapshot, everyone.memory.get(*name)?, plan)
-        });
-        let victim = victims::choose(need, candidates.collect(), may_give)?;
+    needs.iter().filter(|need| !need.is_waiting && is_its(need)).find_map(|need| {
+        let victim = victims::choose(need, candidates.to_vec(), may_give)?;
         Some(Preemption {
             victim: victim.name.to_owned(),
             victim_priority: victim.priority,
@@ -350,8 +397,9 @@ fn take_one(
             priority: need.priority,
             had: need.has,
             shortage: need.shortage,
+            begun: observed.now,
             step: PreemptionStep::Draining,
-            since: everyone.now,
+            since: observed.now,
         })
     })
 }

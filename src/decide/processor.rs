@@ -15,7 +15,7 @@ const AT_LIMIT: Percent = Percent::from_hundredths(90_00);
 
 /// Caps the number at what it was.
 pub(crate) fn limit(plan: &mut PlanBuilder) {
-    let Some(state) = plan.snapshot.processor.filter(|state| state.is_busy) else { return };
+    let Some(state) = plan.snapshot.processor.state().filter(|state| state.is_busy) else { return };
     if !is_by_load(plan) || is_at_limit(plan) {
         return;
     }

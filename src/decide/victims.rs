@@ -1,6 +1,7 @@
 //! Which service lacks room, and which one may give a replica up for it.
 
 use crate::decide::classify::{Classified, ReplicaClass};
+use crate::model::host_cpu::ProcessorObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::plan::Plan;
 use crate::model::preemption::Shortage;
@@ -21,6 +22,8 @@ pub(crate) struct RoomNeed<'a> {
     pub(crate) shortage: Shortage,
     /// Bytes that are missing. 0 where the processor is short.
     pub(crate) missing: u64,
+    /// One of its replicas starts, so that it gets no other one yet: one after the other.
+    pub(crate) is_waiting: bool,
 }
 
 /// A service that may give replicas up.
@@ -42,33 +45,40 @@ pub(crate) fn size(plan: &Plan) -> u32 {
     counts.ready + counts.unready + counts.unhealthy
 }
 
-/// What the number was limited by, and the number that was asked for before. A replica that is
-/// replaced needs room as well: then it is the number itself.
-pub(crate) fn shortage(plan: &Plan) -> Option<(Rule, u32)> {
-    let because = &plan.decision.because;
-    let is_it = |rule: &Rule| matches!(rule, Rule::NoHeadroom { .. } | Rule::HostBusy { .. });
-    let at = because.iter().position(|cause| is_it(&cause.rule))?;
-    let before = at.checked_sub(1).and_then(|i| because.get(i));
-    let wanted = before.map_or(plan.decision.desired, |cause| cause.number);
-    Some((because.get(at)?.rule, wanted))
+/// What the host has too little of, and the bytes that are missing, where this rule says so.
+fn limited_by(rule: Rule) -> Option<(Shortage, u64)> {
+    match rule {
+        Rule::NoHeadroom { free, needed } => {
+            let memory = Shortage::Memory { needed };
+            Some((memory, memory.missing(Some(free))))
+        }
+        Rule::HostBusy { .. } => Some((Shortage::Processor, 0)),
+        _ => None,
+    }
 }
 
-/// `None`: it has what it asks for, or starts a replica right now: one after the other.
+/// What the number was limited by, and the number that was asked for before. A replica that is
+/// replaced needs room as well: then it is the number itself.
+pub(crate) fn shortage(plan: &Plan) -> Option<((Shortage, u64), u32)> {
+    let because = &plan.decision.because;
+    let (at, limit) =
+        because.iter().enumerate().find_map(|(i, cause)| Some((i, limited_by(cause.rule)?)))?;
+    let before = at.checked_sub(1).and_then(|i| because.get(i));
+    let wanted = before.map_or(plan.decision.desired, |cause| cause.number);
+    Some((limit, wanted))
+}
+
+/// `None`: it has what it asks for.
 pub(crate) fn need<'a>(snapshot: &'a Snapshot, plan: &Plan) -> Option<RoomNeed<'a>> {
-    let (rule, wanted) = shortage(plan)?;
+    let ((shortage, missing), wanted) = shortage(plan)?;
     let has = size(plan);
     let starts = plan.actions.iter().any(|action| action.as_start().is_some());
-    let is_waiting = starts || 0 < plan.decision.counts.unready || wanted <= has;
-    let (shortage, missing) = match rule {
-        Rule::NoHeadroom { free, needed } => {
-            (Shortage::Memory { needed }, needed.saturating_sub(free))
-        }
-        _ => (Shortage::Processor, 0),
-    };
+    let is_waiting = starts || 0 < plan.decision.counts.unready;
     let is_ours = snapshot.engine == EngineSeen::Answers && snapshot.swarm.is_none();
     let name = snapshot.service.name.as_str();
     let priority = snapshot.service.priority;
-    (is_ours && !is_waiting).then_some(RoomNeed { name, priority, has, shortage, missing })
+    let need = RoomNeed { name, priority, has, shortage, missing, is_waiting };
+    (is_ours && has < wanted).then_some(need)
 }
 
 /// It has the number that it should have, and nothing of it moves.
@@ -119,7 +129,7 @@ pub(crate) fn candidate<'a>(
 
 /// Of the host's processors, in hundredths of a percent.
 fn share(snapshot: &Snapshot, nano_cpus: u64) -> u64 {
-    let cores = snapshot.processor.map_or(1, |processor| processor.cores.max(1));
+    let cores = snapshot.processor.state().map_or(1, |processor| processor.cores.max(1));
     nano_cpus / 100_000 / u64::from(cores)
 }
 
@@ -182,13 +192,17 @@ pub(crate) fn has_room(
     let margin = if has_margin { needed / 8 } else { 0 };
     let has_memory = left.is_none_or(|left| needed.saturating_add(margin) <= left);
     let nano = snapshot.replicas.iter().filter_map(|replica| replica.usage.nano_cpus).max();
-    let has_processor = snapshot.processor.is_none_or(|processor| {
-        let share = share(snapshot, nano.unwrap_or(0));
-        let reserve = processor.reserve.hundredths() * 3 / 2;
-        let is_free = !has_margin
-            || shortage != Shortage::Processor
-            || reserve.saturating_add(share) <= processor.idle.hundredths();
-        !processor.is_busy && is_free
-    });
+    let has_processor = match snapshot.processor {
+        ProcessorObservation::Unlimited => true,
+        ProcessorObservation::Awaited => shortage != Shortage::Processor,
+        ProcessorObservation::Known(processor) => {
+            let share = share(snapshot, nano.unwrap_or(0));
+            let reserve = processor.reserve.hundredths() * 3 / 2;
+            let is_free = !has_margin
+                || shortage != Shortage::Processor
+                || reserve.saturating_add(share) <= processor.idle.hundredths();
+            !processor.is_busy && is_free
+        }
+    };
     has_memory && has_processor
 }

@@ -214,16 +214,16 @@ impl Inspected {
         Some(self.host_config.memory).filter(|limit| 0 < *limit)
     }
 
-    /// Billionths of a core: its limit, else its quota, else one core.
-    pub(crate) fn limit_nano_cpus(&self) -> u64 {
+    /// Billionths of a core: its limit, else its quota.
+    pub(crate) fn limit_nano_cpus(&self) -> Option<u64> {
         let host = &self.host_config;
         let quota = u64::try_from(host.cpu_quota).unwrap_or(0);
         // Docker leaves the period at 0 for the kernel's default of 100 ms.
         let period = u64::try_from(host.cpu_period).ok().filter(|p| 0 < *p).unwrap_or(100_000);
         match (host.nano_cpus, quota) {
-            (0, 0) => ONE_CORE,
-            (0, quota) => quota.saturating_mul(ONE_CORE) / period,
-            (nano, _) => nano,
+            (0, 0) => None,
+            (0, quota) => Some(quota.saturating_mul(ONE_CORE) / period),
+            (nano, _) => Some(nano),
         }
     }
 }
@@ -293,13 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_nano_cpus_else_quota_else_one_core() {
+    fn the_limit_is_nano_cpus_else_quota_else_none() {
         for (host, want) in [
-            (r#"{"NanoCpus":250000000,"CpuQuota":5,"CpuPeriod":10}"#, 250_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":100000}"#, 500_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":0}"#, 500_000_000),
-            (r#"{"NanoCpus":0,"CpuQuota":-1,"CpuPeriod":0}"#, 1_000_000_000),
-            ("{}", 1_000_000_000),
+            (r#"{"NanoCpus":250000000,"CpuQuota":5,"CpuPeriod":10}"#, Some(250_000_000)),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":100000}"#, Some(500_000_000)),
+            (r#"{"NanoCpus":0,"CpuQuota":100000,"CpuPeriod":0}"#, Some(1_000_000_000)),
+            (r#"{"NanoCpus":1000000000}"#, Some(1_000_000_000)),
+            (r#"{"NanoCpus":0,"CpuQuota":50000,"CpuPeriod":0}"#, Some(500_000_000)),
+            (r#"{"NanoCpus":0,"CpuQuota":-1,"CpuPeriod":0}"#, None),
+            ("{}", None),
         ] {
             let text = format!(r#"{{"Id":"ab","HostConfig":{host}}}"#);
             let inspected: Inspected = serde_json::from_str(&text).unwrap();

@@ -30,7 +30,7 @@ struct UsageFiles {
     pid: u32,
     cpu: LazyFiles<CpuFile>,
     memory: LazyFiles<MemoryFiles>,
-    limit_nano_cpus: u64,
+    limit_nano_cpus: Option<u64>,
     memory_limit: Option<u64>,
 }
 

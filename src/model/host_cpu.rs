@@ -56,6 +56,26 @@ pub(crate) struct ProcessorState {
     pub(crate) cores: u32,
 }
 
+/// What is known of them at a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProcessorObservation {
+    /// `cpu_reserve` is 0, or the host does not show what they do: they limit nothing.
+    Unlimited,
+    /// There were too few looks yet.
+    #[default]
+    Awaited,
+    Known(ProcessorState),
+}
+
+impl ProcessorObservation {
+    pub(crate) fn state(self) -> Option<ProcessorState> {
+        match self {
+            ProcessorObservation::Known(state) => Some(state),
+            ProcessorObservation::Unlimited | ProcessorObservation::Awaited => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

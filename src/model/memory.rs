@@ -24,8 +24,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Equal except for times that every evaluation renews: those of repeated recommendations, and
-    /// when a rollout was last observed. Such a change alone is not worth a write.
+    /// Equal except for times that every evaluation renews, those of repeated recommendations and
+    /// when a rollout was last observed, and for what is not stored. Such a change alone is not
+    /// worth a write.
     pub(crate) fn is_like(&self, other: &Memory) -> bool {
         let timeless = |memory: &Memory| {
             let mut memory = memory.clone();
@@ -37,6 +38,7 @@ impl Memory {
             let rollouts = memory.services.values_mut().map(|s| &mut s.rollout);
             let under_way = rollouts.filter_map(|rollout| rollout.under_way.as_mut());
             under_way.for_each(|progress| progress.watched = Moment::default());
+            memory.preemptions.room_since = None;
             memory
         };
         timeless(self) == timeless(other)

@@ -1,8 +1,13 @@
 //! Replicas that services of low priority gave up for services of higher ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::time::Moment;
+
+/// A service that did not start a replica in the room that was made for it, or whose replicas keep
+/// failing, gets no room for this time.
+pub(crate) const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// One replica that one service gave up for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +15,8 @@ pub(crate) struct Preemption {
     /// The service that gave it up.
     pub(crate) victim: String,
     pub(crate) victim_priority: u8,
-    /// The most replicas that it may have while this lasts.
+    /// The most replicas that it may have while this lasts. It rises when an earlier one of the
+    /// same victim is over.
     pub(crate) cap: u32,
     /// The service that needed one.
     pub(crate) beneficiary: String,
@@ -18,6 +24,8 @@ pub(crate) struct Preemption {
     /// The replicas that it had before.
     pub(crate) had: u32,
     pub(crate) shortage: Shortage,
+    /// No two of them begin at one moment.
+    pub(crate) begun: Moment,
     pub(crate) step: PreemptionStep,
     /// When this step began.
     pub(crate) since: Moment,
@@ -31,6 +39,16 @@ pub(crate) enum Shortage {
         needed: u64,
     },
     Processor,
+}
+
+impl Shortage {
+    /// Bytes that are missing where `free` are free. `None`: unknown, and taken for enough.
+    pub(crate) fn missing(self, free: Option<u64>) -> u64 {
+        match self {
+            Shortage::Memory { needed } => free.map_or(0, |free| needed.saturating_sub(free)),
+            Shortage::Processor => 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

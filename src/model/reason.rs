@@ -326,7 +326,9 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rule::Woken { .. } | Rule::Asleep { .. } | Rule::Awake { .. } => self.fmt_sleep(f),
+            Rule::Woken { waiting } => fmt_woken(*waiting, f),
+            Rule::Asleep { idle } => fmt_asleep(*idle, f),
+            Rule::Awake { left } => fmt_awake(*left, f),
             Rule::Found(n) => write!(f, "{n} found running"),
             Rule::Adopted(n) => write!(f, "docker compose set it to {n}"),
             Rule::Rescaled(n) => write!(f, "replicas were set to {n} outside plimsoll"),
@@ -341,7 +343,9 @@ impl fmt::Display for Rule {
             Rule::Paused { left: Some(left) } => write!(f, "paused for {}s more", ceil_s(*left)),
             Rule::NoHeadroom { free, needed } => fmt_full(free >> 20, needed >> 20, f),
             Rule::HostBusy { idle, pressure } => fmt_busy(*idle, *pressure, f),
-            Rule::Preempted { .. } | Rule::GivenBack | Rule::RoomMade => self.fmt_preemption(f),
+            Rule::Preempted { taken, priority } => fmt_preempted(*taken, *priority, f),
+            Rule::GivenBack => write!(f, "there is room again for a replica that was given up"),
+            Rule::RoomMade => write!(f, "a service of a lower priority gave a replica up"),
             Rule::Draining(1) => write!(f, "1 replica still drains"),
             Rule::Draining(count) => write!(f, "{count} replicas still drain"),
             Rule::NoMetric => write!(f, "no metric to scale by"),
@@ -375,9 +379,9 @@ impl fmt::Display for Rule {
             }
             Rule::ScaleUpLimit(cap) | Rule::ScaleDownLimit(cap) => cap.fmt(f),
             Rule::CoolingDown { left } => write!(f, "cooling down for {}s more", ceil_s(*left)),
-            Rule::LoadAlone(_) | Rule::Forecast { .. } | Rule::ForecastHeld { .. } => {
-                self.fmt_ahead(f)
-            }
+            Rule::LoadAlone(n) => fmt_load_alone(*n, f),
+            Rule::Forecast { load, within } => fmt_forecast(load, *within, f),
+            Rule::ForecastHeld { proposed, window } => fmt_forecast_held(*proposed, *window, f),
             Rule::EngineLost => write!(f, "docker does not answer"),
             Rule::SwarmUnavailable => write!(f, "the Swarm service could not be inspected"),
             Rule::NoneReady(1) => write!(f, "its only replica is not ready"),
@@ -393,51 +397,47 @@ impl fmt::Display for Rule {
     }
 }
 
-impl Rule {
-    fn fmt_preemption(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::Preempted { taken, priority } => {
-                let replicas = plural(*taken, "replica");
-                write!(f, "{replicas} given up for a service of priority {priority}")
-            }
-            Rule::GivenBack => write!(f, "there is room again for a replica that was given up"),
-            Rule::RoomMade => write!(f, "a service of a lower priority gave a replica up"),
-            _ => Ok(()),
-        }
-    }
+fn fmt_preempted(taken: u32, priority: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let replicas = plural(taken, "replica");
+    write!(f, "{replicas} given up for a service of priority {priority}")
+}
 
-    fn fmt_ahead(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::LoadAlone(1) => write!(f, "load as on 1 replica, without those of the forecast"),
-            Rule::LoadAlone(n) => {
-                write!(f, "load as on {n} replicas, without those of the forecast")
-            }
-            Rule::Forecast { load: MetricStatus { metric, value, target, unit }, within } => {
-                let minutes = within.as_secs().div_ceil(60);
-                write!(f, "{metric} up to {value}{unit} in all within {minutes} min, ")?;
-                write!(f, "for a target of {target}{unit}")
-            }
-            Rule::ForecastHeld { proposed, window } => {
-                write!(f, "{proposed} were forecast within the last {}s", ceil_s(*window))
-            }
-            _ => Ok(()),
-        }
-    }
+fn fmt_load_alone(n: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "load as on {}, without those of the forecast", plural(n, "replica"))
+}
 
-    fn fmt_sleep(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::Woken { waiting: 1 } => write!(f, "woken by a request that waits"),
-            Rule::Woken { waiting } => write!(f, "woken by {waiting} requests that wait"),
-            Rule::Asleep { idle: None } => write!(f, "asleep until a request comes"),
-            Rule::Asleep { idle: Some(idle) } => {
-                write!(f, "asleep: no request for {}s", idle.as_secs())
-            }
-            Rule::Awake { left: None } => write!(f, "awake"),
-            Rule::Awake { left: Some(left) } => {
-                write!(f, "sleeps after {}s without a request", ceil_s(*left))
-            }
-            _ => Ok(()),
-        }
+fn fmt_forecast(
+    MetricStatus { metric, value, target, unit }: &MetricStatus,
+    within: Duration,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let minutes = within.as_secs().div_ceil(60);
+    write!(f, "{metric} up to {value}{unit} in all within {minutes} min, ")?;
+    write!(f, "for a target of {target}{unit}")
+}
+
+fn fmt_forecast_held(proposed: u32, window: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{proposed} were forecast within the last {}s", ceil_s(window))
+}
+
+fn fmt_woken(waiting: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match waiting {
+        1 => write!(f, "woken by a request that waits"),
+        waiting => write!(f, "woken by {waiting} requests that wait"),
+    }
+}
+
+fn fmt_asleep(idle: Option<Duration>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match idle {
+        None => write!(f, "asleep until a request comes"),
+        Some(idle) => write!(f, "asleep: no request for {}s", idle.as_secs()),
+    }
+}
+
+fn fmt_awake(left: Option<Duration>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match left {
+        None => write!(f, "awake"),
+        Some(left) => write!(f, "sleeps after {}s without a request", ceil_s(left)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::forecast::ServiceForecast;
-use crate::model::host_cpu::ProcessorState;
+use crate::model::host_cpu::ProcessorObservation;
 use crate::model::image::RegistryObservation;
 use crate::model::metric::Reading;
 use crate::model::preemption::PreemptionLimits;
@@ -34,8 +34,7 @@ pub(crate) struct Snapshot {
     pub(crate) failed_starts: u32,
     /// Free bytes of the host's memory above `memory_reserve`. `None`: unknown.
     pub(crate) free_memory: Option<u64>,
-    /// `None`: not looked at, or not known yet.
-    pub(crate) processor: Option<ProcessorState>,
+    pub(crate) processor: ProcessorObservation,
     pub(crate) preemption: PreemptionLimits,
     pub(crate) engine: EngineSeen,
     pub(crate) proxy: ProxyObservation,

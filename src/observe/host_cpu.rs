@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::model::host_cpu::{CpuTimes, HostCpu, ProcessorState};
+use crate::model::host_cpu::{CpuTimes, HostCpu, ProcessorObservation, ProcessorState};
 use crate::model::service::Percent;
 use crate::model::time::Moment;
 
@@ -18,12 +18,17 @@ const PRESSURE_CALM: u64 = 30_00;
 /// this much is idle, nobody waits for the host.
 const PRESSURE_IDLE_MAX: u64 = 25_00;
 
+/// Looks in a row that show nothing: then what was seen before them counts no longer.
+const MISSED_MAX: u32 = 3;
+
 #[derive(Debug, Default)]
 pub(crate) struct ProcessorWatch {
     last: Option<(Moment, CpuTimes)>,
     /// Looks in a row against the verdict.
     against: u32,
-    state: Option<ProcessorState>,
+    /// Looks in a row that showed nothing.
+    missed: u32,
+    observation: ProcessorObservation,
 }
 
 impl ProcessorWatch {
@@ -37,29 +42,44 @@ impl ProcessorWatch {
         read: impl FnOnce() -> Option<HostCpu>,
     ) {
         if reserve.hundredths() == 0 {
-            *self = ProcessorWatch::default();
+            let observation = ProcessorObservation::Unlimited;
+            *self = ProcessorWatch { observation, ..ProcessorWatch::default() };
             return;
         }
         if self.last.is_some_and(|(at, _)| now.since(at) < interval / 2) {
             return;
         }
         let Some(HostCpu { times, pressure }) = read() else {
-            *self = ProcessorWatch::default();
+            let missed = self.missed.saturating_add(1);
+            *self = ProcessorWatch { missed, ..ProcessorWatch::default() };
+            self.forget_old();
             return;
         };
-        let before = self.last.replace((now, times));
-        let idle = before.and_then(|(at, before)| times.idle_since(before, now.since(at)));
-        if let Some(idle) = idle {
-            let was_busy = self.state.is_some_and(|state| state.is_busy);
-            let is_busy = self.judge(was_busy, idle, pressure, reserve);
-            self.state =
-                Some(ProcessorState { idle, pressure, is_busy, reserve, cores: times.cores });
-        }
+        let Some((at, before)) = self.last.replace((now, times)) else { return };
+        let Some(idle) = times.idle_since(before, now.since(at)) else {
+            self.missed = self.missed.saturating_add(1);
+            self.forget_old();
+            return;
+        };
+        self.missed = 0;
+        let was_busy = self.observation.state().is_some_and(|state| state.is_busy);
+        let is_busy = self.judge(was_busy, idle, pressure, reserve);
+        let cores = times.cores;
+        let state = ProcessorState { idle, pressure, is_busy, reserve, cores };
+        self.observation = ProcessorObservation::Known(state);
     }
 
-    /// As last seen; `None` before the second look.
-    pub(crate) fn state(&self) -> Option<ProcessorState> {
-        self.state
+    /// As last seen. The first look alone shows nothing yet.
+    pub(crate) fn observation(&self) -> ProcessorObservation {
+        self.observation
+    }
+
+    /// A host that shows nothing any more would else be busy for ever.
+    fn forget_old(&mut self) {
+        if MISSED_MAX <= self.missed {
+            self.against = 0;
+            self.observation = ProcessorObservation::Unlimited;
+        }
     }
 
     fn judge(
@@ -89,12 +109,13 @@ impl ProcessorWatch {
 mod tests {
     use std::time::Duration;
 
-    use crate::model::host_cpu::{CpuTimes, HostCpu};
+    use crate::model::host_cpu::{CpuTimes, HostCpu, ProcessorObservation};
     use crate::model::service::Percent;
     use crate::model::time::Moment;
     use crate::observe::host_cpu::ProcessorWatch;
 
     const INTERVAL: Duration = Duration::from_secs(10);
+    const AWAITED: ProcessorObservation = ProcessorObservation::Awaited;
 
     /// A host with 10 processors: 10 000 ticks in 10 s.
     struct SeenHost {
@@ -120,14 +141,14 @@ mod tests {
             let seen = HostCpu { times: self.times, pressure };
             let reserve = Percent::from_hundredths(reserve);
             self.watch.look(self.now, INTERVAL, reserve, || Some(seen));
-            self.watch.state().map(|state| state.is_busy)
+            self.watch.observation().state().map(|state| state.is_busy)
         }
     }
 
     #[test]
     fn two_looks_below_the_reserve_are_busy_and_two_clearly_above_end_it() {
         let mut host = SeenHost::new();
-        assert_eq!(host.watch.state(), None, "one look is of no time");
+        assert_eq!(host.watch.observation(), AWAITED, "one look is of no time");
         for (idle, pressure, want) in [
             (4_99, None, false),
             (5_00, None, false),
@@ -171,25 +192,31 @@ mod tests {
         let mut host = SeenHost::new();
         assert_eq!([0, 0].map(|idle| host.look(idle, None, 5_00)), [Some(false), Some(true)]);
         assert_eq!(host.look(0, Some(99_00), 0), None);
+        assert_eq!(host.watch.observation(), ProcessorObservation::Unlimited);
         assert_eq!([0, 0, 0].map(|_| host.look(0, None, 5_00)), [None, Some(false), Some(true)]);
         host.now = host.now.plus(INTERVAL);
-        host.watch.look(host.now, INTERVAL, Percent::from_hundredths(5_00), || None);
-        assert_eq!(host.watch.state(), None);
+        for want in [AWAITED, AWAITED, ProcessorObservation::Unlimited] {
+            host.now = host.now.plus(INTERVAL);
+            host.watch.look(host.now, INTERVAL, Percent::from_hundredths(5_00), || None);
+            assert_eq!(host.watch.observation(), want);
+        }
     }
 
     #[test]
     fn counters_that_are_not_whole_and_looks_right_after_another_decide_nothing() {
         let mut host = SeenHost::new();
-        host.look(0, None, 5_00);
+        assert_eq!([0, 0].map(|idle| host.look(idle, None, 5_00)), [Some(false), Some(true)]);
         // An idle counter that stands still beside used ones, as lxcfs was seen to show it.
         let reserve = Percent::from_hundredths(5_00);
-        for _ in 0..5 {
+        for busy in [Some(true), Some(true), None, None] {
             host.now = host.now.plus(INTERVAL);
             host.times.all += 10_00;
             let seen = HostCpu { times: host.times, pressure: None };
             host.watch.look(host.now, INTERVAL, reserve, || Some(seen));
+            assert_eq!(host.watch.observation().state().map(|state| state.is_busy), busy);
         }
-        assert_eq!(host.watch.state().map(|state| state.is_busy), Some(false));
+        assert_eq!(host.watch.observation(), ProcessorObservation::Unlimited);
+        assert_eq!([0, 0].map(|idle| host.look(idle, None, 5_00)), [Some(false), Some(true)]);
         let soon = host.now.plus(INTERVAL / 2 - Duration::from_millis(1));
         host.watch.look(soon, INTERVAL, reserve, || panic!("it is read again"));
     }

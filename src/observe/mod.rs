@@ -466,7 +466,7 @@ impl View<'_> {
             starting,
             failed_starts: self.known.failed_starts.get(name).copied().unwrap_or(0),
             free_memory: self.free_memory,
-            processor: self.sampler.processor.state(),
+            processor: self.sampler.processor.observation(),
             preemption: PreemptionLimits::default(),
             engine: if is_untold { EngineSeen::Untold } else { self.engine },
             proxy: self.effective,

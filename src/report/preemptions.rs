@@ -53,9 +53,9 @@ fn ended(one: &Preemption, service: &str) -> Event {
     Event::resolved(Kind::ScalePreempted, &how).service(service)
 }
 
-/// The caps of a victim are all different.
+/// Step and cap of one change.
 fn is_same(one: &Preemption, other: &Preemption) -> bool {
-    (&one.victim, one.cap, &one.beneficiary) == (&other.victim, other.cap, &other.beneficiary)
+    (&one.victim, &one.beneficiary, one.begun) == (&other.victim, &other.beneficiary, other.begun)
 }
 
 #[cfg(test)]
@@ -85,6 +85,7 @@ mod tests {
             priority: 80,
             had: 1,
             shortage: Shortage::Memory { needed: 256 << 20 },
+            begun: Moment(0),
             step: PreemptionStep::Draining,
             since: Moment(0),
         };
@@ -98,11 +99,15 @@ mod tests {
         );
         let used = Preemption { step: PreemptionStep::Used, since: Moment(9), ..one.clone() };
         assert_eq!(lines(&[&one], &[&used]), Vec::<String>::new());
-        let second = Preemption { cap: 1, shortage: Shortage::Processor, ..one.clone() };
+        let shortage = Shortage::Processor;
+        let second = Preemption { cap: 1, shortage, begun: Moment(5), ..one.clone() };
         let both = lines(&[&used], &[&used, &second]);
         assert!(both.len() == 2 && both[0].ends_with("the host's processor is busy"), "{both:?}");
         // The first that goes back of two is no end.
         assert_eq!(lines(&[&used, &second], &[&used]), Vec::<String>::new());
+        // Nor is it a new one that the other one's cap rises by the first one's end.
+        let raised = Preemption { cap: 2, ..second.clone() };
+        assert_eq!(lines(&[&used, &second], &[&raised]), Vec::<String>::new());
         let back = "resolved: web may have the replica again that it gave up for api";
         assert_eq!(lines(&[&used], &[]), [format!("web {back}"), format!("api {back}")]);
         let kept = lines(&[&one], &[]);

@@ -6,9 +6,9 @@ use crate::model::snapshot::Snapshot;
 const NAMED_MAX: usize = 5;
 
 /// `it works for web 62%, api 20%, others 16%`: shares of all processors, by the samples of the
-/// last evaluation. `None`: the processors are not looked at.
+/// last evaluation. `None`: nothing is known of the processors.
 pub(crate) fn text(snapshots: &[Snapshot]) -> Option<String> {
-    let processor = snapshots.iter().find_map(|snapshot| snapshot.processor)?;
+    let processor = snapshots.iter().find_map(|snapshot| snapshot.processor.state())?;
     let cores = u64::from(processor.cores.max(1));
     let used = |snapshot: &Snapshot| {
         let nano = snapshot.replicas.iter().filter_map(|replica| replica.usage.nano_cpus);

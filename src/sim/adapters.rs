@@ -47,7 +47,7 @@ fn counter(unit: &SimContainer, now: Moment) -> CpuCounter {
         used_ns: unit.used_ns,
         read_ns: now.0.saturating_mul(1_000_000),
         source: CpuSource::Files,
-        limit_nano_cpus: 1_000_000_000,
+        limit_nano_cpus: None,
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::preemption::{Preemption, PreemptionMemory, PreemptionStep, Shortage};
+use crate::model::preemption::{
+    Preemption, PreemptionMemory, PreemptionStep, REFUSED_FOR, Shortage,
+};
 use crate::model::time::Moment;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ struct StoredPreemption {
     had: u32,
     /// Bytes. `None`: the processor is short.
     needed: Option<u64>,
+    #[serde(default)]
+    begun: u64,
     step: StoredStep,
     since: u64,
 }
@@ -47,9 +51,12 @@ impl StoredPreemptions {
         }
     }
 
-    /// How long there was room is measured anew.
-    pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> PreemptionMemory {
-        let refused = self.refused.into_iter().map(|(name, until)| (name, Moment(until)));
+    /// How long there was room is measured anew. A clock that was put back prolongs nothing.
+    pub(crate) fn unpack(self, now: Moment) -> PreemptionMemory {
+        let past = |ms: u64| Moment(ms).min(now);
+        let latest = now.plus(REFUSED_FOR);
+        let refused = self.refused.into_iter();
+        let refused = refused.map(|(name, until)| (name, Moment(until).min(latest)));
         PreemptionMemory {
             list: self.list.into_iter().map(|one| unpack(one, &past)).collect(),
             refused: refused.collect(),
@@ -76,6 +83,7 @@ fn pack(one: &Preemption) -> StoredPreemption {
             PreemptionStep::Used => StoredStep::Used,
             PreemptionStep::Returning => StoredStep::Returning,
         },
+        begun: one.begun.0,
         since: one.since.0,
     }
 }
@@ -95,6 +103,7 @@ fn unpack(one: StoredPreemption, past: impl Fn(u64) -> Moment) -> Preemption {
             StoredStep::Used => PreemptionStep::Used,
             StoredStep::Returning => PreemptionStep::Returning,
         },
+        begun: past(one.begun),
         since: past(one.since),
     }
 }
@@ -110,6 +119,7 @@ pub(crate) fn sample() -> PreemptionMemory {
         priority: 80,
         had: 1,
         shortage,
+        begun: Moment(880),
         step,
         since: Moment(890),
     };

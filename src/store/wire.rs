@@ -228,7 +228,7 @@ pub(crate) fn parse(text: &str, now: Moment) -> Result<Memory, String> {
     let services = state.services.into_iter().map(|(name, s)| (name, unpack(s, now)));
     let labels = state.labels.into_iter().map(StoredLabels::unpack).collect();
     let has_config_file = state.has_config_file;
-    let preemptions = state.preemptions.unpack(|ms| Moment(ms).min(now));
+    let preemptions = state.preemptions.unpack(now);
     Ok(Memory { services: services.collect(), preemptions, labels, has_config_file })
 }
 
@@ -514,6 +514,22 @@ mod tests {
         let memory = parse(&text(&sample()), Moment(950)).unwrap();
         assert_eq!(memory.services["web"].changed_at, Some(Moment(950)));
         assert_eq!(memory.services["web"].failures.last, Moment(800));
+        assert_eq!(memory.preemptions.refused["cron"], Moment(9000));
+        // The clock was put back by a day: a service that gets no room waits ten minutes at most.
+        let mut late = sample();
+        late.preemptions.refused.insert("cron".to_owned(), Moment(86_400_000));
+        let late = parse(&text(&late), Moment(950)).unwrap();
+        assert_eq!(late.preemptions.refused["cron"], Moment(950 + 600_000));
+    }
+
+    #[test]
+    fn what_is_not_stored_is_no_reason_to_write() {
+        let mut other = sample();
+        other.preemptions.room_since = Some(Moment(5));
+        assert_eq!(text(&other), text(&sample()));
+        assert!(other.is_like(&sample()));
+        other.preemptions.refused.clear();
+        assert!(!other.is_like(&sample()));
     }
 
     #[test]

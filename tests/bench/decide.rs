@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
 use crate::model::bounds::Bounds;
+use crate::model::host_cpu::ProcessorObservation;
 use crate::model::image::RegistryObservation;
 use crate::model::memory::ServiceMemory;
 use crate::model::metric::{Metric, Milli, Reading, Source};
@@ -92,7 +93,7 @@ fn case(i: u32, by_metric: bool) -> (Snapshot, ServiceMemory) {
         starting: Vec::new(),
         failed_starts: 0,
         free_memory: None,
-        processor: None,
+        processor: ProcessorObservation::Unlimited,
         preemption: PreemptionLimits::default(),
         engine: EngineSeen::Answers,
         proxy: ProxyObservation::Settled { old: 0, reloaded_at: Moment(0) },

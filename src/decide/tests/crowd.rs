@@ -9,9 +9,10 @@ use crate::decide::all_services::plan_all;
 use crate::decide::tests::{NOW, S, band};
 use crate::model::action::Action;
 use crate::model::bounds::Bounds;
-use crate::model::host_cpu::ProcessorState;
+use crate::model::host_cpu::{ProcessorObservation, ProcessorState};
 use crate::model::image::RegistryObservation;
-use crate::model::memory::{Hold, Memory};
+use crate::model::memory::{Hold, Memory, Pause};
+use crate::model::owner::Owner;
 use crate::model::plan::Plan;
 use crate::model::preemption::PreemptionLimits;
 use crate::model::replica::{ContainerId, ContainerState, Health, Load, Replica, ReplicaUsage};
@@ -43,6 +44,9 @@ pub(crate) struct Member {
     pub(crate) waiting: u64,
     /// What it starts ends at once.
     pub(crate) is_broken: bool,
+    /// From the removal of a replica until its memory is free.
+    pub(crate) stops_in: Duration,
+    pub(crate) owner: Owner,
     failed: u32,
     units: Vec<Unit>,
 }
@@ -52,6 +56,8 @@ pub(crate) struct Crowd {
     /// MiB above the reserve.
     pub(crate) memory: u64,
     pub(crate) idle: Option<u64>,
+    /// The processors are looked at, and not known yet.
+    pub(crate) is_idle_awaited: bool,
     pub(crate) members: BTreeMap<String, Member>,
     pub(crate) kept: Memory,
     pub(crate) plans: BTreeMap<String, Plan>,
@@ -64,6 +70,7 @@ impl Crowd {
             now: NOW,
             memory,
             idle: None,
+            is_idle_awaited: false,
             members: BTreeMap::new(),
             kept: Memory::default(),
             plans: BTreeMap::new(),
@@ -89,6 +96,8 @@ impl Crowd {
             uses: size,
             waiting: 0,
             is_broken: false,
+            stops_in: STOP,
+            owner: Owner::Ours,
             failed: 0,
             units: Vec::new(),
         };
@@ -106,6 +115,15 @@ impl Crowd {
     pub(crate) fn hold(&mut self, name: &str, count: u32) {
         let hold = Hold { count, until: None, reason: None };
         self.kept.services.entry(name.to_owned()).or_default().hold = Some(hold);
+    }
+
+    pub(crate) fn pause(&mut self, name: &str) {
+        self.kept.services.entry(name.to_owned()).or_default().pause = Some(Pause { until: None });
+    }
+
+    /// All of its replicas are gone at once.
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.member(name).units.clear();
     }
 
     /// Replicas that take requests.
@@ -164,7 +182,7 @@ impl Crowd {
         self.kept = decided.next;
         self.plans = decided.plans;
         for (name, plan) in &self.plans {
-            let units = &mut self.members.get_mut(name).unwrap().units;
+            let Member { units, stops_in, .. } = self.members.get_mut(name).unwrap();
             for action in &plan.actions {
                 match action {
                     Action::Start { number, .. } => units.push(Unit {
@@ -174,12 +192,28 @@ impl Crowd {
                     }),
                     Action::Remove(removal) => {
                         let unit = units.iter_mut().find(|unit| unit.number == removal.number);
-                        unit.unwrap().gone_at = Some(now.plus(STOP));
+                        unit.unwrap().gone_at = Some(now.plus(*stops_in));
                     }
                     _ => panic!("{action:?}"),
                 }
             }
         }
+    }
+
+    fn processor(&self) -> ProcessorObservation {
+        if self.is_idle_awaited {
+            return ProcessorObservation::Awaited;
+        }
+        let state = |idle| ProcessorState {
+            idle: Percent::from_hundredths(idle * 100),
+            pressure: None,
+            is_busy: idle < 5,
+            reserve: Percent::from_hundredths(5_00),
+            cores: 4,
+        };
+        self.idle.map_or(ProcessorObservation::Unlimited, |idle| {
+            ProcessorObservation::Known(state(idle))
+        })
     }
 
     fn snapshot(&self, name: &str) -> Snapshot {
@@ -199,6 +233,7 @@ impl Crowd {
                     has_cpu_limit: false,
                 },
                 busy: unit.gone_at.is_some(),
+                owner: member.owner,
                 ..Replica::bare(id(name, unit.number), unit.number, ContainerState::Running)
             }
         };
@@ -222,13 +257,7 @@ impl Crowd {
             starting: Vec::new(),
             failed_starts: member.failed,
             free_memory: Some(self.free() << 20),
-            processor: self.idle.map(|idle| ProcessorState {
-                idle: Percent::from_hundredths(idle * 100),
-                pressure: None,
-                is_busy: idle < 5,
-                reserve: Percent::from_hundredths(5_00),
-                cores: 4,
-            }),
+            processor: self.processor(),
             preemption: PreemptionLimits::default(),
             engine: EngineSeen::Answers,
             proxy: ProxyObservation::Absent,

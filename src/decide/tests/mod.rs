@@ -37,6 +37,7 @@ mod metrics;
 mod numbers;
 mod people;
 mod preemption;
+mod preemption_returns;
 mod processor;
 mod proxy;
 mod rollout;
@@ -55,7 +56,7 @@ use crate::model::action::Action;
 use crate::model::behavior::{Behavior, Cap, Rules};
 use crate::model::bounds::Bounds;
 use crate::model::history::Recommendation;
-use crate::model::host_cpu::ProcessorState;
+use crate::model::host_cpu::{ProcessorObservation, ProcessorState};
 use crate::model::memory::{
     Drain, DrainStep, Failures, Hold, PanicMode, Pause, ServiceMemory, Unhealthy,
 };
@@ -113,7 +114,7 @@ fn sketch(input: &str) -> (Snapshot, ServiceMemory) {
         forecast: None,
         readings: Vec::new(),
         free_memory: None,
-        processor: None,
+        processor: ProcessorObservation::Unlimited,
         preemption: crate::model::preemption::PreemptionLimits::default(),
         failed_starts: 0,
         engine: EngineSeen::Answers,
@@ -294,7 +295,7 @@ fn of_host(key: &str, value: &str, snapshot: &mut Snapshot) {
         }
         // Percent of the host's processors that are idle.
         _ => {
-            snapshot.processor = Some(ProcessorState {
+            snapshot.processor = ProcessorObservation::Known(ProcessorState {
                 idle: Percent::from_hundredths(hundredths(value)),
                 pressure: None,
                 is_busy: key == "host_busy",

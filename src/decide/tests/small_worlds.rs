@@ -117,7 +117,7 @@ fn world(
         forecast: None,
         readings: Vec::new(),
         free_memory: None,
-        processor: None,
+        processor: crate::model::host_cpu::ProcessorObservation::Unlimited,
         preemption: crate::model::preemption::PreemptionLimits::default(),
         failed_starts: 0,
         engine: if lost { EngineSeen::Lost } else { EngineSeen::Answers },

@@ -47,6 +47,9 @@ fn is_early(old: &CpuCounter, new: &CpuCounter, gap_min: Duration) -> bool {
     wall.is_some_and(|wall| u128::from(wall) < gap_min.as_nanos())
 }
 
+/// What a container without a limit may use at most is not known: its load is of one core.
+pub(super) const ONE_CORE: u64 = 1_000_000_000;
+
 /// The share of the limit that was used from one counter to the next. `None` when the two do not
 /// belong together: another source, a restart in between, or too long ago.
 pub(crate) fn between(old: &CpuCounter, new: &CpuCounter, gap_max: Duration) -> Option<Percent> {
@@ -58,7 +61,8 @@ pub(crate) fn between(old: &CpuCounter, new: &CpuCounter, gap_max: Duration) -> 
     if wall == 0 || gap_max.as_nanos() < wall {
         return None;
     }
-    let available = wall * u128::from(new.limit_nano_cpus.max(1)) / 1_000_000_000;
+    let available =
+        wall * u128::from(new.limit_nano_cpus.unwrap_or(ONE_CORE).max(1)) / 1_000_000_000;
     let hundredths = used * 100_00 / available.max(1);
     Some(Percent::from_hundredths(u64::try_from(hundredths).unwrap_or(u64::MAX)))
 }
@@ -75,7 +79,12 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn counter(used_ns: u64, read_ns: u64, limit_nano_cpus: u64) -> CpuCounter {
-        CpuCounter { used_ns, read_ns, source: CpuSource::Files, limit_nano_cpus }
+        CpuCounter {
+            used_ns,
+            read_ns,
+            source: CpuSource::Files,
+            limit_nano_cpus: Some(limit_nano_cpus),
+        }
     }
 
     #[test]

@@ -112,14 +112,11 @@ fn memory_load(usage: Option<&Usage>, is_asked: bool) -> Load {
     memory.filter(|_| is_asked).map_or(Load::Missing, memory::load)
 }
 
-/// What a container without a limit may use at most is not known: its load is of one core.
-const ONE_CORE: u64 = 1_000_000_000;
-
 fn replica_usage(usage: &Usage, load: Load) -> ReplicaUsage {
-    let limit = usage.cpu.map(|cpu| cpu.limit_nano_cpus);
+    let limit = usage.cpu.and_then(|cpu| cpu.limit_nano_cpus);
     let of_limit = |percent: Percent| {
         let nano =
-            u128::from(percent.hundredths()) * u128::from(limit.unwrap_or(ONE_CORE)) / 100_00;
+            u128::from(percent.hundredths()) * u128::from(limit.unwrap_or(cpu::ONE_CORE)) / 100_00;
         u64::try_from(nano).unwrap_or(u64::MAX)
     };
     ReplicaUsage {
@@ -128,7 +125,7 @@ fn replica_usage(usage: &Usage, load: Load) -> ReplicaUsage {
             Load::Read(percent) => Some(of_limit(percent)),
             Load::Missing => None,
         },
-        has_cpu_limit: limit.is_some_and(|limit| limit != ONE_CORE),
+        has_cpu_limit: limit.is_some(),
     }
 }
 
@@ -314,8 +311,30 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::metric::{Milli, Reading};
+    use crate::model::replica::Load;
+    use crate::model::service::Percent;
     use crate::model::time::Moment;
-    use crate::observe::metric::{RemoteReading, remote};
+    use crate::observe::metric::{RemoteReading, remote, replica_usage};
+    use crate::outside::{CpuCounter, CpuSource, Usage};
+
+    #[test]
+    fn a_container_with_a_limit_of_one_core_has_one() {
+        for (limit_nano_cpus, used, has_cpu_limit) in [
+            (None, 500_000_000, false),
+            (Some(1_000_000_000), 500_000_000, true),
+            (Some(2_000_000_000), 1_000_000_000, true),
+        ] {
+            let source = CpuSource::Files;
+            let cpu = Some(CpuCounter { used_ns: 0, read_ns: 0, source, limit_nano_cpus });
+            let half = Load::Read(Percent::from_hundredths(50_00));
+            let usage = replica_usage(&Usage { cpu, memory: None }, half);
+            assert_eq!(
+                (usage.nano_cpus, usage.has_cpu_limit),
+                (Some(used), has_cpu_limit),
+                "{limit_nano_cpus:?}"
+            );
+        }
+    }
 
     #[test]
     fn an_answer_counts_for_three_intervals() {
