@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Backs up and restores plimsoll's config and state.
+# Backs up and restores plimsoll's config, state and load history.
 #
-#   backup.sh save [FILE...]       config, state and HAProxy's last good file, and FILEs
+#   backup.sh save [FILE...]       config, state, load history and HAProxy's last good file, and FILEs
 #   backup.sh list                 the archives, oldest first
 #   backup.sh verify ARCHIVE       checks that it is complete
 #   backup.sh restore ARCHIVE [--root DIR] [--dry-run] [FILE...]
@@ -23,6 +23,10 @@
 #   PLIMSOLL_BACKUP_DIR       /var/backups/plimsoll
 #   PLIMSOLL_BACKUP_KEEP      14, number of archives to keep; no other file is deleted
 #
+# The load history takes about 50 KiB a day and service, and less than half of it in an archive. Of more
+# than 192 MiB the newest days are saved, and a line says how many files are left out. A restore leaves
+# days that the archive does not have as they are.
+#
 # An archive may contain secrets: only its owner may read it. Exit status: 0 done, 1 failed, 2 wrong
 # usage.
 set -euo pipefail
@@ -41,6 +45,9 @@ readonly work_regex='\./\.plimsoll-work-[a-zA-Z0-9]{8}'
 readonly sums=SHA256SUMS
 # The daemon reads no larger file. The archive's limit keeps a bad one from filling the disk.
 readonly file_bytes_max=$((64 << 20)) archive_bytes_max=$((256 << 20))
+# The load history: a file a day and service, of which the daemon reads no larger one.
+readonly day_regex='[a-zA-Z0-9][a-zA-Z0-9_.-]*-[0-9]{4}-[0-9]{2}-[0-9]{2}\.csv'
+readonly day_bytes_max=$((1 << 20)) history_bytes_max=$((192 << 20))
 
 say() { echo "backup: $*"; }
 
@@ -75,6 +82,9 @@ take() {
     fi
 }
 
+# A folder, and no link to one.
+is_folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
+
 # A regular file, and no link to one.
 is_plain() { [ -f "$1" ] && [ ! -L "$1" ]; }
 
@@ -107,13 +117,50 @@ may_read() {
 }
 
 # Files that the daemon writes. The last one is the previous events.jsonl.
-written=("$state/state.json" "$state/events.jsonl" "$haproxy.good" "$state/events.jsonl.1")
+written=("$state/state.json" "$state/events.jsonl" "$haproxy.good" "$state/events.jsonl.1"
+    "$state/report.json")
+
+is_day() { [[ "$1" == "$state/history/"* && "${1#"$state/history/"}" =~ ^$day_regex$ ]]; }
 
 # Whether the daemon writes a file of this name.
 is_written() {
     local file
+    ! is_day "$1" || return 0
     for file in "${written[@]}"; do [ "$1" != "$file" ] || return 0; done
     return 1
+}
+
+# Newest days first, up to a limit. Like take_foreign, in the folder as it is now: another one in its
+# place would not be followed.
+take_history() {
+    local names size name copies=$work/files$state/history bytes=0 old=0
+    [ -e "$state/history" ] || return 0
+    may_read "$state/history"
+    is_folder "$state/history" || fail 1 "$state/history is not a folder; find out who made it, then remove it"
+    mkdir -p "$copies" || fail 1 "$folder cannot be written to; is the disk full?"
+    cd -P -- "$state/history"
+    [ "$PWD" = "$(cd -P -- "$state" && pwd)/history" ] || fail 1 "$state/history was replaced meanwhile"
+    while read -r -d '' names size name; do
+        if [ "$names" -ne 1 ] || [ "$size" -gt "$day_bytes_max" ]; then
+            say "$state/history/$name is left out: it has other names (hard links), or over 1 MiB" >&2
+            continue
+        fi
+        bytes=$((bytes + size))
+        if [ "$bytes" -gt "$history_bytes_max" ]; then
+            old=$((old + 1))
+            continue
+        fi
+        dd if="./$name" of="$copies/$name" iflag=nofollow,nonblock,fullblock bs=1M count=1 status=none ||
+            [ ! -e "./$name" ] || fail 1 "$state/history/$name cannot be copied to $folder; is the disk full?"
+    done < <(found -type f -regex "\./$day_regex" -printf '%n %s %P\0' | newest_first)
+    cd -- "$OLDPWD"
+    [ "$old" -eq 0 ] ||
+        say "the load history has over $((history_bytes_max >> 20)) MiB: its $old oldest files are left out" >&2
+}
+
+# By the day at the end of each name.
+newest_first() {
+    sed -z -E 's/^(.*)-([0-9-]{10})\.csv$/\2 \1-\2.csv/' | sort -z -r | sed -z 's/^[^ ]* //'
 }
 
 # A missing state file is reported and is no error: the daemon may not have run yet.
@@ -125,10 +172,11 @@ take_all() {
             take_foreign "$file"
         elif [ -e "$file" ] || [ -L "$file" ]; then
             fail 1 "$file is not a regular file; find out who made it, then remove it"
-        elif [ "$file" != "$state/events.jsonl.1" ]; then
+        elif [ "$file" != "$state/events.jsonl.1" ] && [ "$file" != "$state/report.json" ]; then
             say "$file is not there yet" >&2
         fi
     done
+    take_history
     for file in "$@"; do take "$file"; done
 }
 
@@ -268,17 +316,73 @@ put() {
     mv -fT -- "$1/new" "$2" && say "wrote $2"
 }
 
+# What a restore would do to the load history: ROOT FILE...
+foresee_history() {
+    local root=$1 file absent=0 differ=0
+    shift
+    for file in "$@"; do
+        if [ ! -e "$root$file" ] && [ ! -L "$root$file" ]; then
+            absent=$((absent + 1))
+        elif ! is_same "$work/unpacked$file" "$root$file"; then
+            differ=$((differ + 1))
+        fi
+    done
+    say "would write $# files to $root$state/history: $absent do not exist now, $differ differ (the present" \
+        "ones would be kept as FILE.before-restore), $(($# - absent - differ)) are unchanged"
+}
+
+# Runs a command as the owner of a folder: FOLDER COMMAND...
+as_owner() {
+    local owner user
+    owner=$(stat -c '--reuid=%u --regid=%g' -- "$1") && user=$(stat -c %u -- "$1") || return 1
+    shift
+    if [ "$(id -u)" -ne 0 ] || [ "$user" -eq 0 ]; then
+        "$@"
+    else
+        # shellcheck disable=SC2086 # two options
+        setpriv $owner --clear-groups -- "$@"
+    fi
+}
+
+# The days of the load history: ROOT COUNT. The account writes them itself: whatever it put in the place
+# of its folder, it reaches nothing that it did not before.
+put_history() {
+    (umask 022 && mkdir -p -- "$1$state") || fail 1 "$1$state cannot be made"
+    # shellcheck disable=SC2016 # expanded by the account's shell
+    tar -C "$work/unpacked$state/history" --owner=0 --group=0 -cf - . |
+        as_owner "$1$state" bash -c '
+            set -euo pipefail
+            umask 077
+            mkdir -p -- "$1" && cd -- "$1"
+            new=$(mktemp -d .plimsoll-restore-XXXXXXXX)
+            trap "rm -rf -- \"\$new\"" EXIT
+            tar -C "$new" --no-same-owner -xf -
+            for file in "$new"/*.csv; do
+                place=./${file##*/}
+                if [ -f "$place" ] && [ ! -L "$place" ] && timeout 60 cmp -s -- "$file" "$place"; then
+                    continue
+                fi
+                if [ -e "$place" ] || [ -L "$place" ]; then mv -fT -- "$place" "$place.before-restore"; fi
+                mv -fT -- "$file" "$place"
+            done
+            sync .
+        ' bash "$1$state/history" ||
+        fail 1 "the load history cannot be written to $1$state/history; nothing else was changed"
+    say "wrote $2 files to $1$state/history"
+}
+
 # An archive is not trusted: only the daemon's files, the config and the named files are written.
 only_known() {
     local file known
     while IFS= read -r -d '' file; do
+        ! is_day "$file" || continue
         for known in "$config" "${written[@]}" "$@"; do [ "$file" != "$known" ] || continue 2; done
         fail 1 "the archive also has $file; name it after the archive to restore it"
     done < <(each_file)
 }
 
 restore() {
-    local archive=${1:-} root='' dry='' file owner i files=() named=()
+    local archive=${1:-} root='' dry='' file owner i files=() days=() named=()
     [ -n "$archive" ] || usage "restore needs an archive"
     shift
     while [ $# -gt 0 ]; do
@@ -297,8 +401,11 @@ restore() {
     work=$(mktemp -d)
     verify "$archive"
     only_known "${named[@]}"
-    while IFS= read -r -d '' file; do files+=("$file"); done < <(each_file)
+    while IFS= read -r -d '' file; do
+        if is_day "$file"; then days+=("$file"); else files+=("$file"); fi
+    done < <(each_file)
     if [ -n "$dry" ]; then
+        [ ${#days[@]} -eq 0 ] || foresee_history "$root" "${days[@]}"
         for file in "${files[@]}"; do
             say "would write $root$file, which $(fate "$work/unpacked$file" "$root$file")"
         done
@@ -315,6 +422,7 @@ restore() {
         stage "$work/unpacked$file" "$root$file" "$owner" ||
             fail 1 "$root$file cannot be written; nothing was changed"
     done
+    [ ${#days[@]} -eq 0 ] || put_history "$root" ${#days[@]}
     for i in "${!files[@]}"; do
         put "${staged[$i]}" "$root${files[$i]}" || fail 1 "$root${files[$i]} cannot be replaced"
     done

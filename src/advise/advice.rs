@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use crate::advise::effort::Effort;
 use crate::advise::evaluator::{LoadConditions, RunFigures};
 use crate::advise::judge::{Court, runs};
 use crate::advise::load::{LoadSpan, load_spans, moment, need};
@@ -44,6 +44,22 @@ pub(crate) struct AdviceInput<'a> {
     pub(crate) start_up: Duration,
     /// For schedules.
     pub(crate) zone: &'a Zone,
+    pub(crate) effort: Effort<'a>,
+}
+
+/// Why there is no advice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAdvice {
+    /// What is missing for one.
+    Missing(String),
+    /// The effort came to its end first.
+    BrokenOff,
+}
+
+impl From<String> for NoAdvice {
+    fn from(message: String) -> NoAdvice {
+        NoAdvice::Missing(message)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,8 +143,7 @@ impl Verdict {
     }
 }
 
-/// `Err` says what is missing for an advice.
-pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, String> {
+pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
     let service = service_of(input.service);
     let basis = LoadMetric::first(&service).ok_or_else(|| {
         format!(
@@ -142,7 +157,7 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, String> {
     let recorded = RecordedLoad::new(input.rows, &basis, limits)?;
     let covered = recorded.covered();
     if covered < COVERED_MIN {
-        return Err(too_short(&service, covered));
+        return Err(too_short(&service, covered).into());
     }
     let all = load_spans(&recorded);
     let split = split(&all, covered);
@@ -164,7 +179,7 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, String> {
             .then_some(input.zone),
         needs: &needs.steps(fixed),
     };
-    let found = search(&space, &start);
+    let found = search(&space, &start, input.effort).ok_or(NoAdvice::BrokenOff)?;
     let at = input.rows.partition_point(|row| moment(row.at) < split);
     let judged_rows = input.rows.get(at..).unwrap_or_default();
     let court = Court {
@@ -173,7 +188,9 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, String> {
         basis: &basis,
         runs: runs(judged_rows, &basis, limits),
     };
-    let [of_today, of_found] = judged(&court, &service, &basis, [&today, &found.tuning])?;
+    let applied = |tuning: &Tuning| tuning.applied(&service, &basis);
+    let both = [applied(&today), applied(&found.tuning)];
+    let [of_today, of_found] = judged(&court, &both, input.effort)?;
     let figures = found.figures;
     let is_constant = figures.hours * f64::from(fixed) <= figures.replica_hours * 1.01;
     Ok(Advice {
@@ -251,24 +268,22 @@ fn roomy(today: &Tuning, needs_max: Option<u32>) -> Tuning {
     today.with_bounds(bounds.unwrap_or(today.bounds))
 }
 
-/// At once on two threads: the simulator takes most of the time that is left.
+/// Of today's settings and of those that were found.
 fn judged(
     court: &Court,
-    service: &Service,
-    basis: &LoadMetric,
-    [today, found]: [&Tuning; 2],
-) -> Result<[RunFigures; 2], String> {
-    let judge = |tuning: &Tuning| court.judge(&tuning.applied(service, basis));
-    if today == found {
-        let figures = judge(today)?;
-        return Ok([figures, figures]);
+    services: &[Service; 2],
+    effort: Effort,
+) -> Result<[RunFigures; 2], NoAdvice> {
+    let [today, found] = services;
+    let differing = if today == found { &services[..1] } else { &services[..] };
+    let judge = |service: &Service| court.judge(service, effort);
+    let figures = effort.each(differing, judge).ok_or(NoAdvice::BrokenOff)?;
+    let figures: Option<Vec<RunFigures>> = figures.into_iter().collect::<Result<_, String>>()?;
+    match figures.as_deref() {
+        Some([both]) => Ok([*both, *both]),
+        Some([today, found]) => Ok([*today, *found]),
+        Some(_) | None => Err(NoAdvice::BrokenOff),
     }
-    thread::scope(|scope| {
-        let other = scope.spawn(|| judge(found));
-        let today = judge(today)?;
-        let found = other.join().map_err(|_| "the simulation broke off".to_owned())??;
-        Ok([today, found])
-    })
 }
 
 fn verdict(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::advise::effort::Effort;
 use crate::advise::evaluator::{LoadConditions, RunFigures};
 use crate::model::config::Config;
 use crate::model::load_history::MinuteRow;
 use crate::model::service::Service;
 use crate::sim::recorded_load::{LoadLimits, RecordedLoad};
-use crate::sim::replay::{Replay, replay};
+use crate::sim::replay::{Replay, replay_while};
 use crate::sim::workload::LoadMetric;
 
 /// What is the same for all settings that are judged.
@@ -42,13 +43,17 @@ pub(crate) fn runs(
 }
 
 impl Court<'_> {
-    /// `Err` says why the load cannot be simulated.
-    pub(crate) fn judge(&self, service: &Service) -> Result<RunFigures, String> {
+    /// `Err` says why the load cannot be simulated, and `None` that it was not to go on.
+    pub(crate) fn judge(
+        &self,
+        service: &Service,
+        effort: Effort,
+    ) -> Result<Option<RunFigures>, String> {
         let service = Arc::new(service.clone());
         let mut all = RunFigures::default();
         let (mut load, mut unmet) = (0.0, 0.0);
         for run in &self.runs {
-            let replayed = replay(&Replay {
+            let replay = Replay {
                 config: self.config,
                 service: service.clone(),
                 basis: self.basis,
@@ -56,7 +61,9 @@ impl Court<'_> {
                 start: run.start,
                 start_up: self.conditions.start_up,
                 capacity: self.conditions.capacity,
-            })?;
+            };
+            let replayed = replay_while(&replay, || effort.goes_on())?;
+            let Some(replayed) = replayed else { return Ok(None) };
             if let Some(violation) = replayed.violations.first() {
                 return Err(format!("bug in plimsoll (please report): {violation}"));
             }
@@ -72,7 +79,7 @@ impl Court<'_> {
             all.flaps += sum.flaps;
         }
         all.unmet = if 0.0 < load { unmet / load } else { 0.0 };
-        Ok(all)
+        Ok(Some(all))
     }
 }
 

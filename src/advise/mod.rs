@@ -3,7 +3,9 @@
 //! by the first half of the history, judged by the second. Pure, and changes nothing.
 
 pub(crate) mod advice;
+pub(crate) mod brief;
 pub(crate) mod document;
+pub(crate) mod effort;
 mod evaluator;
 mod fragment;
 mod judge;

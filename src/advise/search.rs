@@ -2,10 +2,9 @@
 //! one setting after the other is varied while the rest stay, until no change helps any more.
 //! The same input gives the same answer, on any number of threads.
 
-use std::num::NonZero;
-use std::thread;
 use std::time::Duration;
 
+use crate::advise::effort::Effort;
 use crate::advise::evaluator::{LoadConditions, RunFigures, evaluate};
 use crate::advise::load::LoadSpan;
 use crate::advise::tuning::Tuning;
@@ -18,7 +17,6 @@ use crate::sim::workload::LoadMetric;
 
 /// Rounds over all settings; the search has come to its end long before.
 const ROUNDS_MAX: usize = 4;
-const THREADS_MAX: usize = 4;
 /// Upper threshold or target, in percent of what a replica is to carry.
 const UPPERS: [u64; 11] = [130, 115, 108, 104, 100, 96, 92, 87, 80, 70, 55];
 /// Lower threshold, in percent of the upper one.
@@ -76,16 +74,16 @@ impl Dimension {
 }
 
 /// From today's settings, and from those that follow the load more closely. `today` is within the
-/// maximum that is allowed for.
-pub(crate) fn search(space: &SearchSpace, today: &Tuning) -> SearchResult {
-    let mut search = TuningSearch { space, tried: Vec::new() };
+/// maximum that is allowed for. `None`: it was broken off.
+pub(crate) fn search(space: &SearchSpace, today: &Tuning, effort: Effort) -> Option<SearchResult> {
+    let mut search = TuningSearch { space, effort, tried: Vec::new() };
     let close = closer(space, today);
     for start in [today.clone(), close] {
-        search.descend(start);
+        search.descend(start)?;
     }
-    let tuning = search.simplified(search.best(today), today);
+    let tuning = search.simplified(search.best(today), today)?;
     let figures = search.figures(&tuning);
-    SearchResult { tuning, figures, tried: search.tried.len() }
+    Some(SearchResult { tuning, figures, tried: search.tried.len() })
 }
 
 /// Scales up earlier, and at once.
@@ -101,20 +99,21 @@ fn closer(space: &SearchSpace, today: &Tuning) -> Tuning {
 
 struct TuningSearch<'a> {
     space: &'a SearchSpace<'a>,
+    effort: Effort<'a>,
     tried: Vec<(Tuning, RunFigures)>,
 }
 
 impl TuningSearch<'_> {
     /// Until no change of one setting helps.
-    fn descend(&mut self, start: Tuning) {
-        self.evaluate_all(std::slice::from_ref(&start));
+    fn descend(&mut self, start: Tuning) -> Option<()> {
+        self.evaluate_all(std::slice::from_ref(&start))?;
         let mut cost = self.cost(&start);
         let mut best = start;
         for _ in 0..ROUNDS_MAX {
             let before = cost;
             for dimension in Dimension::ALL {
                 let variants = self.variants(&best, dimension);
-                self.evaluate_all(&variants);
+                self.evaluate_all(&variants)?;
                 for variant in variants {
                     let other = self.cost(&variant);
                     if other < cost {
@@ -126,6 +125,7 @@ impl TuningSearch<'_> {
                 break;
             }
         }
+        Some(())
     }
 
     /// The cheapest that is within target for the required time; if none is, the one that comes
@@ -144,7 +144,7 @@ impl TuningSearch<'_> {
     }
 
     /// Each setting that hardly helps is today's again, so that the advice is short.
-    fn simplified(&mut self, found: Tuning, today: &Tuning) -> Tuning {
+    fn simplified(&mut self, found: Tuning, today: &Tuning) -> Option<Tuning> {
         let allowed = self.cost(&found) * (1.0 + GAIN_MIN);
         let mut best = found;
         for dimension in Dimension::ALL.into_iter().rev() {
@@ -152,13 +152,13 @@ impl TuningSearch<'_> {
             if plainer == best {
                 continue;
             }
-            self.evaluate_all(std::slice::from_ref(&plainer));
+            self.evaluate_all(std::slice::from_ref(&plainer))?;
             let is_as_good = self.is_enough(&plainer) || !self.is_enough(&best);
             if self.cost(&plainer) <= allowed && is_as_good {
                 best = plainer;
             }
         }
-        best
+        Some(best)
     }
 
     fn figures(&self, tuning: &Tuning) -> RunFigures {
@@ -176,8 +176,8 @@ impl TuningSearch<'_> {
         figures.replica_hours + changes + FLAP_COST * f64::from(figures.flaps) + penalty
     }
 
-    /// On all processors; each is evaluated once.
-    fn evaluate_all(&mut self, wanted: &[Tuning]) {
+    /// Each is evaluated once. `None`: it was broken off.
+    fn evaluate_all(&mut self, wanted: &[Tuning]) -> Option<()> {
         let mut new: Vec<Tuning> = Vec::new();
         for tuning in wanted {
             let is_known = self.tried.iter().any(|(tried, _)| tried == tuning);
@@ -186,20 +186,12 @@ impl TuningSearch<'_> {
             }
         }
         let space = self.space;
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-        let share = new.len().div_ceil(threads).max(1);
-        let run = |tuning: &Tuning| {
+        let figures = self.effort.each(&new, |tuning: &Tuning| {
             let service = tuning.applied(space.service, space.basis);
             evaluate(&service, space.load, space.conditions)
-        };
-        let figures: Vec<RunFigures> = thread::scope(|scope| {
-            let parts = new.chunks(share);
-            let spawned: Vec<_> = parts
-                .map(|part| scope.spawn(move || part.iter().map(run).collect::<Vec<_>>()))
-                .collect();
-            spawned.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-        });
+        })?;
         self.tried.extend(new.into_iter().zip(figures));
+        Some(())
     }
 
     fn variants(&self, tuning: &Tuning, dimension: Dimension) -> Vec<Tuning> {

@@ -3,35 +3,31 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs};
 
-use crate::advise::advice::{AdviceInput, advise as advice_of};
+use crate::advise::advice::{AdviceInput, NoAdvice, advise as advice_of};
+use crate::advise::brief::SLO;
 use crate::advise::document::document;
+use crate::advise::effort::Effort;
 use crate::advise::screen::{Trial, screen};
 use crate::cli::args::cli_command::AdviseArgs;
 use crate::cli::output::{USAGE, complain, show};
-use crate::cli::replay_options::{START_UP_DEFAULT, start_up};
-use crate::cli::{check, effective};
+use crate::cli::replay_options::start_up;
+use crate::cli::stored_history::StoredHistory;
+use crate::cli::{check, effective, host_zone};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::model::config::Config;
-use crate::model::load_history::MinuteRow;
 use crate::model::service::Service;
 use crate::model::time::Wall;
 use crate::model::units;
-use crate::model::zone::Zone;
 use crate::outside::Clock;
-use crate::store::history_reader::HistoryReader;
+use crate::sim::replay::START_UP;
 
 /// Hundredths of a percent.
-const SLO_DEFAULT: u64 = 99_50;
 const SLO_MIN: u64 = 50_00;
 const SLO_MAX: u64 = 100_00;
 const SINCE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 const SINCE_MIN: Duration = Duration::from_secs(2 * 24 * 3600);
-/// Where the zone of this host's clock is linked to.
-const LOCAL_TIME: &str = "/etc/localtime";
-const ZONE_FOLDER: &str = "zoneinfo/";
 
 pub(crate) fn advise(args: &AdviseArgs) -> ExitCode {
     run(args).err().unwrap_or(ExitCode::SUCCESS)
@@ -44,23 +40,30 @@ fn run(args: &AdviseArgs) -> Result<(), ExitCode> {
         ExitCode::from(USAGE)
     };
     let from = since(args, now).map_err(usage)?;
-    let slo = args.slo.as_deref().map_or(Ok(SLO_DEFAULT), slo).map_err(usage)?;
+    let slo = args.slo.as_deref().map_or(Ok(SLO), slo).map_err(usage)?;
     let start_up = args.start_up.as_deref().map(start_up).transpose().map_err(usage)?;
     let AdvisedService { config, service, is_by_labels } = found(args)?;
     let failed = |message: String| {
         complain(&message);
         ExitCode::FAILURE
     };
-    let rows = rows(&config, &service, from, now).map_err(failed)?;
+    let stored = StoredHistory::of(&config).map_err(failed)?;
+    let rows = stored.rows(&args.service, (from, Wall(now.0.saturating_add(1)))).map_err(failed)?;
     let input = AdviceInput {
         config: &config,
         service: &service,
         rows: &rows,
-        slo: slo as f64 / 100.0,
-        start_up: start_up.unwrap_or(START_UP_DEFAULT),
-        zone: &zone(&config, &service),
+        slo,
+        start_up: start_up.unwrap_or(START_UP),
+        zone: &host_zone::for_schedules(&config, &service),
+        effort: Effort::full(&|| true),
     };
-    let advice = advice_of(&input).map_err(failed)?;
+    let advice = advice_of(&input).map_err(|why| match why {
+        NoAdvice::Missing(message) => failed(message),
+        NoAdvice::BrokenOff => {
+            failed("bug in plimsoll (please report): the search broke off".to_owned())
+        }
+    })?;
     if args.json {
         return show(&format!("{:#}\n", document(&advice, is_by_labels)));
     }
@@ -77,10 +80,11 @@ fn since(args: &AdviseArgs, now: Wall) -> Result<Wall, String> {
     Ok(Wall(from))
 }
 
-fn slo(text: &str) -> Result<u64, String> {
+fn slo(text: &str) -> Result<f64, String> {
     let number = units::decimal(text.strip_suffix('%').unwrap_or(text), 2);
     number
         .filter(|slo| SLO_MIN < *slo && *slo <= SLO_MAX)
+        .map(|slo| slo as f64 / 100.0)
         .ok_or_else(|| format!("`--slo {text}` is no percentage above 50, at most 100; write 99.5"))
 }
 
@@ -96,9 +100,7 @@ fn found(args: &AdviseArgs) -> Result<AdvisedService, ExitCode> {
     let Some(config) = loaded.config else {
         return Err(check::refuse(&args.config.path, &loaded.problems, ""));
     };
-    let of = |config: &Config| {
-        config.services.values().find(|s| s.name.as_str() == args.service).cloned()
-    };
+    let of = |config: &Config| config.service(&args.service).cloned();
     if let Some(service) = of(&config) {
         return Ok(AdvisedService { config, service, is_by_labels: false });
     }
@@ -111,51 +113,4 @@ fn found(args: &AdviseArgs) -> Result<AdvisedService, ExitCode> {
             Err(ExitCode::FAILURE)
         }
     }
-}
-
-fn rows(
-    config: &Config,
-    service: &Service,
-    from: Wall,
-    now: Wall,
-) -> Result<Vec<MinuteRow>, String> {
-    let state_dir = &config.fixed.state_dir;
-    let name = service.name.as_str();
-    let rows = HistoryReader::new(state_dir).read(name, from, Wall(now.0.saturating_add(1)));
-    if !rows.is_empty() {
-        return Ok(rows);
-    }
-    let folder = state_dir.join("history");
-    let place = folder.display();
-    let why = match fs::read_dir(&folder) {
-        Err(err) => format!(
-            "{place}: {err}; run this as root or as the daemon's account, with the daemon's config"
-        ),
-        Ok(_) if config.history.is_zero() => {
-            "autoscaler.history is 0, which turns it off; set it to 90d".to_owned()
-        }
-        Ok(_) => {
-            format!("{place} has no row of it; the daemon writes one each minute that it runs")
-        }
-    };
-    Err(format!("no load of {name} is recorded since {from}: {why}"))
-}
-
-/// Where people think of the service: by its own windows, else the daemon's, else this host's.
-fn zone(config: &Config, service: &Service) -> Zone {
-    let timetable = &service.timetable;
-    if timetable.hours.is_some() || !timetable.schedules.is_empty() {
-        return timetable.zone();
-    }
-    let of_hours = config.business_hours.as_ref().map(|window| window.zone.clone());
-    of_hours.or_else(host_zone).unwrap_or(Zone::UTC)
-}
-
-fn host_zone() -> Option<Zone> {
-    let named = env::var("TZ").ok().and_then(|name| Zone::find(name.trim_start_matches(':')));
-    named.or_else(|| {
-        let target = fs::read_link(LOCAL_TIME).ok()?;
-        let (_, name) = target.to_str()?.split_once(ZONE_FOLDER)?;
-        Zone::find(name)
-    })
 }

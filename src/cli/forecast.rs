@@ -28,7 +28,7 @@ fn metric_line(metric: &Value, within: &str) -> String {
         weeks => format!("{} weeks", weeks.unwrap_or(0)),
     };
     let off = metric["error_ratio"].as_f64();
-    let off = off.map(|off| format!("; off by {:.0} % in the last day", off * 100.0));
+    let off = off.map(|off| format!("; off by {:.0}% in the last day", off * 100.0));
     format!(
         "{name}: up to {} in all within {within} (expected {}), for {} at {} each; from {weeks}, \
          times {}{}",
@@ -70,7 +70,7 @@ mod tests {
         });
         let want = [
             "on, cpu: up to 412.5% in all within 10m (expected 300%), for 6 replicas at 70% each; \
-             from 3 weeks, times 1.2; off by 8 % in the last day",
+             from 3 weeks, times 1.2; off by 8% in the last day",
             "on, haproxy sessions: none, needs two weeks of history; has 5 d",
             "load alone would have 2",
         ];

@@ -17,7 +17,7 @@ use crate::model::metric::Milli;
 use crate::model::time::{DAY, Wall};
 use crate::regular_file;
 use crate::report::load_report::LoadReport;
-use crate::report::weekly_report::{grouped, hours};
+use crate::report::report_words::{grouped, hours};
 use crate::sim::svg::recorded;
 
 /// What is asked for, and where it comes from.

@@ -17,6 +17,7 @@ mod healthcheck;
 mod help;
 mod history;
 mod history_table;
+mod host_zone;
 mod init;
 mod interrupt;
 mod notify;

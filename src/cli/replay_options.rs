@@ -10,10 +10,10 @@ use crate::model::config::Config;
 use crate::model::metric::Milli;
 use crate::model::service::Service;
 use crate::model::units;
+use crate::sim::replay::START_UP;
 use crate::sim::trace::parsed;
 use crate::sim::workload::LoadMetric;
 
-pub(crate) const START_UP_DEFAULT: Duration = Duration::from_secs(5);
 const START_UP_MAX: Duration = Duration::from_secs(3600);
 
 /// Why nothing is simulated.
@@ -64,7 +64,7 @@ impl ReplicaOptions {
     pub(crate) fn of(asked: &SimulateArgs) -> Result<ReplicaOptions, SimulateError> {
         let start_up = asked.start_up.as_deref().map(start_up).transpose();
         let capacity = asked.capacity.as_deref().map(capacity).transpose();
-        let start_up = start_up.map_err(SimulateError::Usage)?.unwrap_or(START_UP_DEFAULT);
+        let start_up = start_up.map_err(SimulateError::Usage)?.unwrap_or(START_UP);
         Ok(ReplicaOptions { start_up, capacity: capacity.map_err(SimulateError::Usage)? })
     }
 
@@ -75,10 +75,9 @@ impl ReplicaOptions {
 
 /// The named one, or the only one.
 pub(crate) fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service>, String> {
-    let mut all = config.services.values();
     let found = match name {
-        Some(name) => all.find(|s| s.name.as_str() == name),
-        None if config.services.len() == 1 => all.next(),
+        Some(name) => config.service(name),
+        None if config.services.len() == 1 => config.services.values().next(),
         None => None,
     };
     found.cloned().ok_or_else(|| {

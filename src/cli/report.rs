@@ -1,22 +1,31 @@
 //! `plimsoll report`: what a span cost and served, by service. Reads files only.
 
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::advise::brief::{self, BriefAdvice};
+use crate::advise::effort::Effort;
 use crate::cli::args::cli_command::ReportArgs;
 use crate::cli::client::failed;
 use crate::cli::history_table::covered;
-use crate::cli::output::show;
+use crate::cli::host_zone;
+use crate::cli::output::{complain, show};
 use crate::cli::stored_history::{self, StoredHistory, Unreadable};
 use crate::cli::table::{ended, hanging};
 use crate::cli::width;
+use crate::clock::SystemClock;
 use crate::model::event::Entry;
 use crate::model::time::{DAY, Wall, wall_of_ms};
 use crate::model::units::plural;
 use crate::model::zone::Zone;
+use crate::outside::Clock;
 use crate::report::load_report::{LoadReport, WorstMinute};
-use crate::report::weekly_report::{grouped, hours, percent};
+use crate::report::report_words::{self, grouped, hours, percent};
+use crate::report::weekly_report::RankedReports;
 use crate::store::events;
 
 /// In seconds.
@@ -24,6 +33,14 @@ const SINCE_DEFAULT: i64 = 7 * DAY;
 /// Of the worst minutes; those that follow each other share one.
 const WORST_LINES: usize = 5;
 const CAUSES: usize = 3;
+/// For the advice on all services together.
+const ADVICE_TIME: Duration = Duration::from_secs(20);
+/// Days of history that an advice goes by: a shorter report says little about them, and a longer
+/// search takes longer.
+const ADVICE_DAYS_MIN: i64 = 7;
+const ADVICE_DAYS_MAX: i64 = 28;
+/// Of `plimsoll advise` without `--since`.
+const ADVICE_DAYS_USUAL: i64 = 14;
 /// A terminal may be wider; sentences are no easier to read then.
 const WIDTH_MAX: usize = 80;
 
@@ -46,12 +63,18 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         // Of one that left the config long ago nobody asks.
         .filter(|report| report.max.is_some() || 0 < report.minutes)
         .collect();
-    let since = events_since(&events, span.0);
+    let days = advice_days(span);
+    let printed = PrintedReports {
+        span,
+        advice: advice(&stored, &reports, (span.1, days)),
+        advice_days: days,
+        reports,
+        events_since: events_since(&events, span.0),
+    };
     if asked.json {
-        show(&format!("{:#}\n", json(&reports, span, since)))?;
+        show(&format!("{:#}\n", printed.json()))?;
     } else {
-        let width = width::of_stdout().min(WIDTH_MAX);
-        show(&text(&reports, &stored.zone(None), span, since, width))?;
+        show(&printed.text(&stored.zone(None), width::of_stdout().min(WIDTH_MAX)))?;
     }
     unreadable.end(&stored)
 }
@@ -63,7 +86,7 @@ fn one(
     events: &[Entry],
     unreadable: &mut Unreadable,
 ) -> LoadReport {
-    let max = stored.services.get(name).map(|service| service.timetable.most());
+    let max = stored.service(name).map(|service| service.timetable.most());
     let days = stored.reader.days(name, span.0, span.1);
     LoadReport::of(name, span, max, days.flat_map(|day| unreadable.rows(day)), events)
 }
@@ -74,29 +97,90 @@ fn events_since(events: &[Entry], from: Wall) -> Option<Wall> {
     first.filter(|first| from < *first)
 }
 
-/// The advice is another command's, which simulates for a while.
-fn advice(service: &str) -> String {
-    format!("plimsoll advise {service}")
+/// Whole days, so that `plimsoll advise` can be asked for the same ones.
+fn advice_days((from, until): (Wall, Wall)) -> i64 {
+    let days = (until.0.saturating_sub(from.0) + DAY - 1) / DAY;
+    days.clamp(ADVICE_DAYS_MIN, ADVICE_DAYS_MAX)
 }
 
-fn text(
+/// As there may be no time for all, those that cost most are first.
+fn advice(
+    stored: &StoredHistory,
     reports: &[LoadReport],
-    zone: &Zone,
-    (from, until): (Wall, Wall),
+    (until, days): (Wall, i64),
+) -> BTreeMap<String, BriefAdvice> {
+    let Some(config) = &stored.config else { return BTreeMap::new() };
+    if io::stderr().is_terminal() {
+        let longest = ADVICE_TIME.as_secs();
+        complain(&format!("searching for the advice takes up to {longest} s"));
+    }
+    let clock = SystemClock::new();
+    let end = clock.now().plus(ADVICE_TIME);
+    let goes_on = || clock.now() < end;
+    let from = Wall(until.0.saturating_sub(days.saturating_mul(DAY)));
+    brief::of_each(
+        RankedReports::new(reports).names(),
+        config,
+        Effort::full(&goes_on),
+        |service| host_zone::for_schedules(config, service),
+        |name| stored.reader.read(name, from, until),
+    )
+}
+
+struct PrintedReports {
+    span: (Wall, Wall),
+    reports: Vec<LoadReport>,
+    /// Of services of the config with rows.
+    advice: BTreeMap<String, BriefAdvice>,
+    advice_days: i64,
     events_since: Option<Wall>,
-    width: usize,
-) -> String {
-    let time = |at: Wall| zone.local(at).format("%a %-d %b %H:%M").to_string();
-    let mut out = format!("{} to {}, {zone}\n", time(from), time(until));
-    if let Some(since) = events_since {
-        let words = format!("changes and deaths are known since {} only", time(since));
-        out += &ended(&hanging("", &words, width));
+}
+
+impl PrintedReports {
+    fn text(&self, zone: &Zone, width: usize) -> String {
+        let time = |at: Wall| zone.local(at).format("%a %-d %b %H:%M").to_string();
+        let mut out = format!("{} to {}, {zone}\n", time(self.span.0), time(self.span.1));
+        if let Some(since) = self.events_since {
+            let words = format!("changes and deaths are known since {} only", time(since));
+            out += &ended(&hanging("", &words, width));
+        }
+        for report in &self.reports {
+            out += "\n";
+            out += &service_text(report, zone, width);
+            if let Some(advice) = self.advice_line(&report.service) {
+                out += &ended(&hanging(&lead("advice"), &advice, width));
+            }
+        }
+        out
     }
-    for report in reports {
-        out += "\n";
-        out += &service_text(report, zone, width);
+
+    fn advice_line(&self, service: &str) -> Option<String> {
+        let mut command = format!("plimsoll advise {service}");
+        if self.advice_days != ADVICE_DAYS_USUAL {
+            command += &format!(" --since {}d", self.advice_days);
+        }
+        self.advice.get(service).map(|advice| advice.line(&command))
     }
-    out
+
+    fn json(&self) -> Value {
+        let service = |report: &LoadReport| {
+            let mut json = service_json(report);
+            let advice = self.advice.get(&report.service);
+            json["advice"] = advice.map(BriefAdvice::text).into();
+            json["advice_is_change"] = advice.and_then(BriefAdvice::is_change).into();
+            json
+        };
+        json!({
+            "from": self.span.0.to_string(),
+            "until": self.span.1.to_string(),
+            "events_since": self.events_since.map(|at| at.to_string()),
+            "services": self.reports.iter().map(service).collect::<Vec<Value>>(),
+        })
+    }
+}
+
+fn lead(name: &str) -> String {
+    format!("  {name:<14}")
 }
 
 fn service_text(report: &LoadReport, zone: &Zone, width: usize) -> String {
@@ -107,21 +191,14 @@ fn service_text(report: &LoadReport, zone: &Zone, width: usize) -> String {
     }
     let mut out = format!("{}: {}\n", report.service, covered(minutes, span));
     let mut put = |name: &str, text: String| {
-        out += &ended(&hanging(&format!("  {name:<14}"), &text, width));
+        out += &ended(&hanging(&lead(name), &text, width));
     };
-    put("replica-hours", replica_hours(report));
+    put("cost", cost(report));
     put("fixed number", fixed(report));
-    put("requests", requests(report));
-    let above = percent(report.above_target, report.minutes);
-    put(
-        "above target",
-        match report.above_target {
-            0 => "never".to_owned(),
-            minutes => format!("{} ({above} %)", plural(minutes, "minute")),
-        },
-    );
-    let events = &report.events;
-    put("changes", format!("{} up, {} down", grouped(events.ups), grouped(events.downs)));
+    put("served", report_words::requests(report));
+    let above = report_words::above_target(report);
+    put("above target", above.unwrap_or_else(|| "never".to_owned()));
+    put("changes", report_words::changes(report));
     put("deaths", deaths(report));
     let worst = worst(&report.worst, zone);
     if worst.is_empty() {
@@ -130,18 +207,17 @@ fn service_text(report: &LoadReport, zone: &Zone, width: usize) -> String {
     for (at, line) in worst.into_iter().enumerate() {
         put(if at == 0 { "worst minutes" } else { "" }, line);
     }
-    put("advice", advice(&report.service));
     out
 }
 
-fn replica_hours(report: &LoadReport) -> String {
-    let used = hours(report.replica_minutes);
+fn cost(report: &LoadReport) -> String {
+    let words = report_words::replica_hours(report);
     let Some(max) = report.max else {
-        return format!("{used}; its max is unknown: it is not in the config");
+        return format!("{words}; its max is unknown: it is not in the config");
     };
     let at_max = report.minutes_at(max);
     let saved = at_max.saturating_sub(report.replica_minutes);
-    format!("{used} of {} at max ({max}): {} % saved", hours(at_max), percent(saved, at_max))
+    format!("{words}: {} saved", percent(saved, at_max))
 }
 
 fn fixed(report: &LoadReport) -> String {
@@ -151,10 +227,10 @@ fn fixed(report: &LoadReport) -> String {
     let least = if fixed.is_lower_bound { "at least " } else { "" };
     let always = report.minutes_at(fixed.replicas);
     let compared = match always.checked_sub(report.replica_minutes) {
-        Some(more) => format!("{} % more than this", percent(more, report.replica_minutes)),
+        Some(more) => format!("{} more than this", percent(more, report.replica_minutes)),
         None => {
             let less = report.replica_minutes.saturating_sub(always);
-            format!("{} % less than this", percent(less, report.replica_minutes))
+            format!("{} less than this", percent(less, report.replica_minutes))
         }
     };
     format!(
@@ -162,17 +238,6 @@ fn fixed(report: &LoadReport) -> String {
         plural(fixed.replicas, "replica"),
         hours(always)
     )
-}
-
-fn requests(report: &LoadReport) -> String {
-    let all = grouped(report.requests);
-    match report.errors_5xx {
-        0 => format!("{all}, none failed (5xx)"),
-        failed => {
-            let share = percent(failed, report.requests);
-            format!("{all}, {} failed (5xx), {share} %", grouped(failed))
-        }
-    }
 }
 
 fn deaths(report: &LoadReport) -> String {
@@ -218,7 +283,7 @@ fn line_of(run: &[&WorstMinute], zone: &Zone) -> Option<String> {
         parts.push(plural(run.len() as u64, "minute"));
     }
     let load = run.iter().filter_map(|minute| minute.load).max();
-    parts.extend(load.map(|load| format!("load {} %", load.0.div_ceil(10))));
+    parts.extend(load.map(|load| format!("load {}%", load.0.div_ceil(10))));
     let errors: u64 = run.iter().map(|minute| minute.errors_5xx).sum();
     if 0 < errors {
         parts.push(format!("{} failed", grouped(errors)));
@@ -226,16 +291,6 @@ fn line_of(run: &[&WorstMinute], zone: &Zone) -> Option<String> {
     let least = run.iter().map(|minute| minute.ready).min()?;
     parts.push(format!("{least} ready"));
     Some(parts.join(", "))
-}
-
-fn json(reports: &[LoadReport], (from, until): (Wall, Wall), events_since: Option<Wall>) -> Value {
-    let services: Vec<Value> = reports.iter().map(service_json).collect();
-    json!({
-        "from": from.to_string(),
-        "until": until.to_string(),
-        "events_since": events_since.map(|at| at.to_string()),
-        "services": services,
-    })
 }
 
 fn service_json(report: &LoadReport) -> Value {
@@ -274,15 +329,17 @@ fn service_json(report: &LoadReport) -> Value {
         "deaths": report.events.deaths,
         "causes": causes.collect::<Vec<_>>(),
         "worst_minutes": worst.collect::<Vec<_>>(),
-        "advice": advice(&report.service),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
-    use crate::cli::report::{service_json, text, worst};
+    use crate::advise::brief::BriefAdvice;
+    use crate::cli::report::{PrintedReports, advice_days, worst};
     use crate::model::event::Entry;
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
@@ -335,12 +392,23 @@ mod tests {
         report
     }
 
+    fn printed(advice_days: i64) -> PrintedReports {
+        let idle = LoadReport::new("idle", SPAN, Some(2));
+        let old = LoadReport { service: "old".to_owned(), ..report(None) };
+        let change = "min_replicas 2 -> 1: 40% fewer replica-hours, 99.9% within target";
+        let change = BriefAdvice::Change(change.to_owned());
+        PrintedReports {
+            span: SPAN,
+            reports: vec![idle, report(Some(6)), old],
+            advice: BTreeMap::from([("web".to_owned(), change)]),
+            advice_days,
+            events_since: Some(Wall(START + 3600)),
+        }
+    }
+
     #[test]
     fn a_report_is_read_by_people() {
-        let idle = LoadReport::new("idle", SPAN, Some(2));
-        let reports =
-            [idle, report(Some(6)), LoadReport { service: "old".to_owned(), ..report(None) }];
-        let text = text(&reports, &Zone::UTC, SPAN, Some(Wall(START + 3600)), 80);
+        let text = printed(7).text(&Zone::UTC, 80);
         let want = "\
 Mon 23 Nov 00:00 to Mon 30 Nov 00:00, UTC
 changes and deaths are known since Mon 23 Nov 01:00 only
@@ -348,28 +416,45 @@ changes and deaths are known since Mon 23 Nov 01:00 only
 idle: no rows in the load history
 
 web: covers 2d 2h of 7d
-  replica-hours 100 of 300 at max (6): 66.6 % saved
+  cost          100 replica-hours of 300 at max (6): 66.6% saved
   fixed number  with at least 4 replicas every minute is within target: at least
-                200 replica-hours, 100 % more than this
-  requests      3,000,000, 15 failed (5xx), <0.01 %
-  above target  3 minutes (0.1 %)
+                200 replica-hours, 100% more than this
+  served        3,000,000 requests, 15 failed (5xx, <0.01%)
+  above target  3 minutes (0.1%)
   changes       1 up, 0 down
   deaths        2: 2 × exit code 137 (killed: out of memory)
-  worst minutes Mon 23 Nov 10:15, 2 minutes, load 160 %, 8 failed, 2 ready
-                Mon 23 Nov 15:00, load 102 %, 2 ready
-                Mon 23 Nov 20:00, load 20 %, 7 failed, 2 ready
-  advice        plimsoll advise web
+  worst minutes Mon 23 Nov 10:15, 2 minutes, load 160%, 8 failed, 2 ready
+                Mon 23 Nov 15:00, load 102%, 2 ready
+                Mon 23 Nov 20:00, load 20%, 7 failed, 2 ready
+  advice        min_replicas 2 -> 1: 40% fewer replica-hours, 99.9% within
+                target (plimsoll advise web --since 7d)
 
 old: covers 2d 2h of 7d
-  replica-hours 100; its max is unknown: it is not in the config
+  cost          100 replica-hours; its max is unknown: it is not in the config
 ";
         assert!(text.starts_with(want), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.ends_with("                Mon 23 Nov 20:00, load 20%, 7 failed, 2 ready\n"));
+        // It is what `plimsoll advise` says of the same days.
+        assert!(printed(14).text(&Zone::UTC, 200).contains("target (plimsoll advise web)\n"));
+    }
+
+    #[test]
+    fn advice_goes_by_the_days_of_the_report_within_bounds() {
+        for (seconds, want) in
+            [(60, 7), (7 * DAY, 7), (7 * DAY + 60, 8), (28 * DAY, 28), (90 * DAY, 28)]
+        {
+            assert_eq!(advice_days((Wall(START), Wall(START + seconds))), want, "{seconds}");
+        }
     }
 
     #[test]
     fn a_program_gets_numbers() {
-        let json = service_json(&report(Some(6)));
+        let all = printed(7).json();
+        assert_eq!(all["services"][0]["advice_is_change"], json!(null));
+        let json = &all["services"][1];
+        assert_eq!(json["advice_is_change"], true);
+        assert!(json["advice"].as_str().unwrap().ends_with("99.9% within target"), "{json}");
         let fixed = json!({ "replicas": 4, "replica_hours": 200.0, "is_lower_bound": true });
         assert_eq!(json["fixed"], fixed);
         assert_eq!((&json["minutes"], &json["minutes_of_span"]), (&json!(3000), &json!(10_080)));

@@ -25,7 +25,7 @@ pub(crate) fn schedule(asked: &ScheduleArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let service = config.services.values().find(|s| s.name.as_str() == asked.service);
+    let service = config.service(&asked.service);
     let Some(service) = service else {
         let known = config.services.keys().map(|name| name.as_str());
         complain(&units::no_service(&asked.service, known));

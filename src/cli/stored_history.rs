@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cli::args::cli_command::SinceArg;
 use crate::cli::check;
@@ -27,14 +26,11 @@ const MINUTE: i64 = 60;
 
 pub(crate) struct StoredHistory {
     pub(crate) reader: HistoryReader,
-    /// Of the config. A bad one has none; its history is shown all the same.
-    pub(crate) services: BTreeMap<String, Arc<Service>>,
+    /// `None`: it is a bad one; its history is shown all the same.
+    pub(crate) config: Option<Config>,
     /// Services with files, also those that left the config.
     pub(crate) kept: BTreeMap<String, KeptDays>,
     pub(crate) fixed: Fixed,
-    zone: Zone,
-    /// How long rows are kept; zero: none is written.
-    keep: Duration,
 }
 
 /// Files that could not be read.
@@ -52,33 +48,66 @@ impl StoredHistory {
             return Err(check::refuse(&file.path, &loaded.problems, ""));
         };
         let config = loaded.config.map(|config| with_labels(file, config));
-        let hours = config.as_ref().and_then(|config| config.business_hours.as_ref());
-        let zone = hours.map_or(Zone::UTC, |hours| hours.zone.clone());
-        let keep = config.as_ref().map_or(Duration::MAX, |config| config.history);
-        let services = config.map(|config| config.services).unwrap_or_default();
-        let services = services.into_iter().map(|(name, service)| (name.to_string(), service));
+        StoredHistory::new(fixed, config).map_err(|message| failed(&message))
+    }
+
+    /// `Err` says why its folder cannot be read.
+    pub(crate) fn of(config: &Config) -> Result<StoredHistory, String> {
+        StoredHistory::new(config.fixed.clone(), Some(config.clone()))
+    }
+
+    fn new(fixed: Fixed, config: Option<Config>) -> Result<StoredHistory, String> {
         let reader = HistoryReader::new(&fixed.state_dir);
-        let kept = reader.services().map_err(|err| failed(&unreadable(&reader, &fixed, &err)))?;
-        Ok(StoredHistory { reader, services: services.collect(), kept, fixed, zone, keep })
+        let kept = reader.services().map_err(|err| unreadable(&reader, &fixed, &err))?;
+        Ok(StoredHistory { reader, config, kept, fixed })
+    }
+
+    /// Of the config.
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.config.as_ref()?.service(name)
     }
 
     /// Of the config and of the files.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
-        self.services.keys().chain(self.kept.keys()).map(String::as_str).collect()
+        let of_config = self.config.iter().flat_map(|config| config.services.keys());
+        let of_config = of_config.map(|name| name.as_str());
+        of_config.chain(self.kept.keys().map(String::as_str)).collect()
+    }
+
+    /// All rows of a service in a span, as far as they can be read; what cannot is complained of.
+    /// `Err` says why there is none.
+    pub(crate) fn rows(
+        &self,
+        service: &str,
+        (from, until): (Wall, Wall),
+    ) -> Result<Vec<MinuteRow>, String> {
+        let mut unreadable = Unreadable::default();
+        let days = self.reader.days(service, from, until);
+        let rows: Vec<MinuteRow> = days.flat_map(|day| unreadable.rows(day)).collect();
+        let missing = unreadable.missing(self);
+        if rows.is_empty() {
+            let absence = || match self.kept.contains_key(service) {
+                true => self.none_since(service, from),
+                false => self.absence(Some(service)),
+            };
+            return Err(missing.unwrap_or_else(absence));
+        }
+        missing.into_iter().for_each(|message| complain(&message));
+        Ok(rows)
     }
 
     /// In which people think of a service, or of all.
     pub(crate) fn zone(&self, service: Option<&str>) -> Zone {
-        let own = service.and_then(|name| self.services.get(name));
-        let own = own.map(|service| service.timetable.zone()).filter(|zone| *zone != Zone::UTC);
-        own.unwrap_or_else(|| self.zone.clone())
+        let own = service.and_then(|name| self.service(name));
+        let zone = self.config.as_ref().and_then(|config| config.zone(own.map(|own| &**own)));
+        zone.unwrap_or(Zone::UTC)
     }
 
     /// Why a service, or all of them, have no file.
     pub(crate) fn absence(&self, service: Option<&str>) -> String {
         let folder = self.reader.folder().display();
         let names = self.names();
-        if let Some(name) = service.filter(|name| !self.services.contains_key(*name))
+        if let Some(name) = service.filter(|name| self.service(name).is_none())
             && !names.is_empty()
         {
             let known = names.iter().copied();
@@ -91,7 +120,7 @@ impl StoredHistory {
             };
         }
         let of = service.map(|name| format!(" of {name}")).unwrap_or_default();
-        let why = if self.keep.is_zero() {
+        let why = if self.config.as_ref().is_some_and(|config| config.history.is_zero()) {
             "autoscaler.history is 0, so none is written; set it to 90d"
         } else if !self.kept.is_empty() {
             "its first row is written within two minutes of its first evaluation"
@@ -152,13 +181,17 @@ impl Unreadable {
 
     /// After all was printed: an error, if days are missing.
     pub(crate) fn end(&self, stored: &StoredHistory) -> Result<(), ExitCode> {
-        let Some(err) = &self.first else { return Ok(()) };
+        self.missing(stored).map_or(Ok(()), |message| Err(failed(&message)))
+    }
+
+    fn missing(&self, stored: &StoredHistory) -> Option<String> {
+        let err = self.first.as_ref()?;
         let message = unreadable(&stored.reader, &stored.fixed, err);
         let more = match self.count {
             1 => String::new(),
             count => format!(" ({} in all)", units::plural(count as u64, "file")),
         };
-        Err(failed(&format!("rows are missing{more}: {message}")))
+        Some(format!("rows are missing{more}: {message}"))
     }
 }
 

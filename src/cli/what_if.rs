@@ -11,6 +11,7 @@ use crate::cli::args::cli_command::SimulateArgs;
 use crate::cli::effective;
 use crate::cli::output::complain;
 use crate::cli::replay_options::{ReplicaOptions, SimulateError, basis, service};
+use crate::cli::stored_history::StoredHistory;
 use crate::clock::SystemClock;
 use crate::config::ConfigFile;
 use crate::model::config::Config;
@@ -18,7 +19,6 @@ use crate::model::load_history::MinuteRow;
 use crate::model::metric::Source;
 use crate::model::service::Service;
 use crate::model::time::Wall;
-use crate::model::units;
 use crate::outside::Clock;
 use crate::serve::client as api;
 use crate::sim::comparison::{Comparison, RecordedRun, SimulatedRun};
@@ -27,7 +27,6 @@ use crate::sim::recorded_load::{LoadLimits, RecordedLoad, with_loads};
 use crate::sim::replay::{Replay, replay};
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
-use crate::store::history_reader::HistoryReader;
 
 /// For the daemon's answer: without it, the default config is today's.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -199,27 +198,10 @@ fn running(given: &Config, default: &ConfigFile) -> Option<ConfigFile> {
 }
 
 fn rows(today: &ComparedConfig, span: Duration) -> Result<Vec<MinuteRow>, String> {
-    let name = today.service.name.as_str();
-    let reader = HistoryReader::new(&today.config.fixed.state_dir);
     let until = Wall(SystemClock::new().wall().0.div_euclid(60) * 60);
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let from = Wall(until.0.saturating_sub(seconds));
-    let rows = reader.read(name, from, until);
-    if !rows.is_empty() {
-        return Ok(rows);
-    }
-    let folder = reader.folder().display();
-    let since = units::show(span);
-    match reader.days(name, from, until).find_map(Result::err) {
-        Some(err) => Err(format!(
-            "the load history in {folder} cannot be read: {err}; run this as root or as the \
-             daemon's user"
-        )),
-        None => Err(format!(
-            "nothing of the last {since} of {name} is recorded in {folder}; the daemon writes a \
-             row each minute unless autoscaler.history is 0"
-        )),
-    }
+    StoredHistory::of(&today.config)?.rows(today.service.name.as_str(), (from, until))
 }
 
 /// The load in the unit of this config's metric.

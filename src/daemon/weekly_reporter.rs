@@ -2,63 +2,77 @@
 //! read on a thread of its own, which ends with the event.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::NaiveDate;
 
+use crate::advise::brief;
+use crate::advise::effort::Effort;
+use crate::clock::SystemClock;
 use crate::daemon::spawn::spawn;
 use crate::daemon::webhooks::ReportEvent;
 use crate::model::config::{Config, ReportSchedule};
 use crate::model::event::{Event, Kind};
-use crate::model::time::Wall;
+use crate::model::time::{Moment, Wall};
 use crate::model::zone::Zone;
+use crate::outside::Clock;
 use crate::report::load_report::LoadReport;
-use crate::report::weekly_report::{self, ReportWeek};
+use crate::report::weekly_report::{self, RankedReports, ReportWeek, SERVICES_MAX};
 use crate::store::events;
 use crate::store::history_reader::HistoryReader;
 use crate::store::report_mark::ReportMark;
+
+/// Of one processor, for the advice on all services together.
+const WORK_MAX: Duration = Duration::from_secs(60);
+/// After so much work the search rests.
+const WORK_AT_ONCE: Duration = Duration::from_millis(50);
+/// Times as long as it worked: it takes a quarter of a processor, which replicas may need.
+const REST: u32 = 3;
 
 pub(crate) struct WeeklyReporter {
     state_dir: PathBuf,
     mark: ReportMark,
     report: ReportEvent,
-    /// The Monday of the last report that was made, of this daemon or of one before.
+    /// The Monday of the last report that was begun, of this daemon, or made by one before.
     made: Option<NaiveDate>,
     /// The Monday whose report could not be marked; that was logged.
     unmarked: Option<NaiveDate>,
+    /// Dropped, it ends the thread that makes a report.
+    running: Option<Sender<()>>,
 }
 
 impl WeeklyReporter {
     pub(crate) fn new(state_dir: &Path, report: ReportEvent) -> WeeklyReporter {
         let mark = ReportMark::new(state_dir);
         let made = mark.read();
-        WeeklyReporter { state_dir: state_dir.to_owned(), mark, report, made, unmarked: None }
+        let state_dir = state_dir.to_owned();
+        WeeklyReporter { state_dir, mark, report, made, unmarked: None, running: None }
     }
 
-    /// Makes the report that is due, if one is.
+    /// Begins the report that is due, if one is.
     pub(crate) fn ticked(&mut self, config: &Config, now: Wall) {
         if config.report == ReportSchedule::Off {
             return;
         }
-        let zone = config.business_hours.as_ref().map_or(Zone::UTC, |hours| hours.zone.clone());
+        let zone = config.zone(None).unwrap_or(Zone::UTC);
         let Some(week) = weekly_report::due(now, &zone) else { return };
         if week.is_made(self.made) {
             return;
         }
-        // Marked first: a report may be lost by a kill, but none is made twice.
-        if let Err(err) = self.mark.write(week.monday) {
+        // Whether it can be written at all: a report that cannot be marked would be made twice.
+        if let Err(err) = self.mark.write(self.made) {
             self.unmarkable(week, &err.to_string());
             return;
         }
         self.made = Some(week.monday);
-        let (state_dir, report) = (self.state_dir.clone(), self.report.clone());
-        let most = config.services.iter();
-        let most: Vec<(String, u32)> =
-            most.map(|(name, service)| (name.to_string(), service.timetable.most())).collect();
-        let started = spawn("report", move || {
-            if let Some(message) = message(&state_dir, &most, week, &zone) {
-                report(Event::new(Kind::ReportWeekly, message));
-            }
-        });
+        let (running, stop) = mpsc::channel();
+        self.running = Some(running);
+        let pace = SearchPace::new(stop);
+        let made = WeekInMaking { state_dir: self.state_dir.clone(), config: config.clone(), week };
+        let (mark, report) = (self.mark.clone(), self.report.clone());
+        let started = spawn("report", move || made.finish(&zone, &pace, &mark, &report));
         if let Err(err) = started {
             log::warn!("message={:?}", err.to_string());
         }
@@ -75,19 +89,211 @@ impl WeeklyReporter {
     }
 }
 
-/// `None`: the week has no rows.
-fn message(
-    state_dir: &Path,
-    most: &[(String, u32)],
+/// The report of a week, on its own thread.
+struct WeekInMaking {
+    state_dir: PathBuf,
+    config: Config,
     week: ReportWeek,
-    zone: &Zone,
-) -> Option<String> {
-    let reader = HistoryReader::new(state_dir);
-    let events = events::stored(state_dir);
-    let report = |(name, max): &(String, u32)| {
-        let days = reader.days(name, week.from, week.until);
-        let rows = days.filter_map(Result::ok).flatten();
-        LoadReport::of(name, (week.from, week.until), Some(*max), rows, &events)
-    };
-    weekly_report::message(&most.iter().map(report).collect::<Vec<_>>(), zone)
+}
+
+impl WeekInMaking {
+    /// A daemon that ends before leaves the report to the next one.
+    fn finish(&self, zone: &Zone, pace: &SearchPace, mark: &ReportMark, report: &ReportEvent) {
+        let message = self.message(zone, pace);
+        if pace.is_stopped() {
+            return;
+        }
+        // Marked first: a kill in between loses the report, but none is made twice.
+        if let Err(err) = mark.write(Some(self.week.monday)) {
+            let message = format!("the weekly report may come again after a restart: {err}");
+            log::warn!("message={message:?}");
+        }
+        if let Some(message) = message {
+            report(Event::new(Kind::ReportWeekly, message));
+        }
+    }
+
+    /// `None`: the week has no rows.
+    fn message(&self, zone: &Zone, pace: &SearchPace) -> Option<String> {
+        let ReportWeek { from, until, .. } = self.week;
+        let reader = HistoryReader::new(&self.state_dir);
+        let events = events::stored(&self.state_dir);
+        let services = self.config.services.values().map(|service| {
+            let name = service.name.as_str();
+            let rows = reader.days(name, from, until).filter_map(Result::ok).flatten();
+            LoadReport::of(name, (from, until), Some(service.timetable.most()), rows, &events)
+        });
+        let reports: Vec<LoadReport> = services.collect();
+        let reports = RankedReports::new(&reports);
+        let goes_on = || pace.goes_on();
+        let advice = brief::of_each(
+            reports.names().take(SERVICES_MAX),
+            &self.config,
+            Effort::on_one_thread(&goes_on),
+            |service| self.config.zone(Some(service)).unwrap_or(Zone::UTC),
+            |name| reader.read(name, from, until),
+        );
+        let clause = |name: &str| advice.get(name)?.clause(&format!("plimsoll advise {name}"));
+        reports.message(zone, clause)
+    }
+}
+
+/// Keeps a search from taking a processor from replicas, and ends it.
+struct SearchPace {
+    clock: SystemClock,
+    state: Mutex<PaceState>,
+}
+
+struct PaceState {
+    stop: Receiver<()>,
+    is_stopped: bool,
+    worked: Duration,
+    /// Since when it has been working.
+    since: Moment,
+}
+
+impl SearchPace {
+    fn new(stop: Receiver<()>) -> SearchPace {
+        let clock = SystemClock::new();
+        let since = clock.now();
+        let state = PaceState { stop, is_stopped: false, worked: Duration::ZERO, since };
+        SearchPace { clock, state: Mutex::new(state) }
+    }
+
+    /// Waits where a rest is due.
+    fn goes_on(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = state.rest(self.clock.now());
+        state.pause(rest);
+        if !rest.is_zero() {
+            state.since = self.clock.now();
+        }
+        !state.is_stopped && state.worked < WORK_MAX
+    }
+
+    fn is_stopped(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pause(Duration::ZERO);
+        state.is_stopped
+    }
+}
+
+impl PaceState {
+    /// What is due after the work until now.
+    fn rest(&mut self, now: Moment) -> Duration {
+        let worked = now.since(self.since);
+        if worked < WORK_AT_ONCE {
+            return Duration::ZERO;
+        }
+        self.worked = self.worked.saturating_add(worked);
+        worked.saturating_mul(REST)
+    }
+
+    fn pause(&mut self, rest: Duration) {
+        let ended = self.stop.recv_timeout(rest) == Err(RecvTimeoutError::Disconnected);
+        self.is_stopped |= ended;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex, mpsc};
+    use std::time::Duration;
+    use std::{env, fs, process};
+
+    use crate::config;
+    use crate::daemon::webhooks::ReportEvent;
+    use crate::daemon::weekly_reporter::{SearchPace, WORK_MAX, WeekInMaking};
+    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::model::metric::Milli;
+    use crate::model::time::{DAY, Moment, Wall};
+    use crate::model::zone::Zone;
+    use crate::report::weekly_report::due;
+    use crate::store::load_history::HistoryFiles;
+    use crate::store::report_mark::ReportMark;
+
+    /// Monday, 2026-11-30, 08:00.
+    const DUE: Wall = Wall(1_796_025_600);
+
+    /// The state of a service with two hours of load in the week before.
+    fn week(name: &str) -> (PathBuf, WeekInMaking) {
+        let state_dir = env::temp_dir().join(format!("plimsoll-{name}-{}", process::id()));
+        drop(fs::remove_dir_all(&state_dir));
+        fs::create_dir(&state_dir).unwrap();
+        let mut files = HistoryFiles::new(&state_dir);
+        for minute in 0..120 {
+            let average = Some(Milli(50_000));
+            let load = MinuteLoad {
+                metric: "cpu".to_owned(),
+                target: Milli(60_000),
+                average,
+                highest: average,
+                forecast: None,
+            };
+            let at = Wall(DUE.0 - 3 * DAY + 60 * minute);
+            files.append("web", &MinuteRow::loaded(at, (2, 2), load)).unwrap();
+        }
+        let text = r#"{ "services": { "web": { "image": "a:1", "port": 80, "max_replicas": 4,
+            "scale_up_threshold": 60, "scale_down_threshold": 20 } } }"#;
+        let config = config::parse("made up", text).config.unwrap();
+        let week = due(DUE, &Zone::UTC).unwrap();
+        (state_dir.clone(), WeekInMaking { state_dir, config, week })
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_named() {
+        let (folder, week) = week("weekly-time");
+        let (_running, stop) = mpsc::channel();
+        let pace = SearchPace::new(stop);
+        pace.state.lock().unwrap().worked = WORK_MAX;
+        let message = week.message(&Zone::UTC, &pace).unwrap();
+        let words = "web: 4 replica-hours of 8 at max (4), 0 requests, 0 up, 0 down, from 1.1% of \
+            the minutes, advice not searched: plimsoll advise web; all of it: plimsoll report";
+        assert!(message.ends_with(words), "{message}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_leaves_the_report_to_the_next() {
+        let (folder, week) = week("weekly-end");
+        let mark = ReportMark::new(&folder);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let own = events.clone();
+        let report: ReportEvent = Arc::new(move |event| own.lock().unwrap().push(event));
+        let (running, stop) = mpsc::channel();
+        drop(running);
+        week.finish(&Zone::UTC, &SearchPace::new(stop), &mark, &report);
+        assert_eq!((mark.read(), events.lock().unwrap().len()), (None, 0));
+        let (_running, stop) = mpsc::channel();
+        week.finish(&Zone::UTC, &SearchPace::new(stop), &mark, &report);
+        assert_eq!((mark.read(), events.lock().unwrap().len()), (Some(week.week.monday), 1));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_search_rests_three_times_as_long_as_it_works() {
+        let (_running, stop) = mpsc::channel();
+        let mut state = SearchPace::new(stop).state.into_inner().unwrap();
+        state.since = Moment(1_000);
+        for (now, rest, worked) in
+            [(1_000, 0, 0), (1_049, 0, 0), (1_050, 150, 50), (1_100, 300, 150)]
+        {
+            assert_eq!(state.rest(Moment(now)), Duration::from_millis(rest), "{now}");
+            assert_eq!(state.worked, Duration::from_millis(worked), "{now}");
+        }
+    }
+
+    #[test]
+    fn it_ends_with_its_time_and_with_its_daemon() {
+        let (running, stop) = mpsc::channel();
+        let pace = SearchPace::new(stop);
+        assert!(pace.goes_on());
+        pace.state.lock().unwrap().worked = WORK_MAX;
+        assert!(!pace.goes_on() && !pace.is_stopped());
+        let pace = SearchPace { state: pace.state, ..SearchPace::new(mpsc::channel().1) };
+        pace.state.lock().unwrap().worked = Duration::ZERO;
+        drop(running);
+        assert!(!pace.goes_on() && pace.is_stopped());
+    }
 }

@@ -13,6 +13,7 @@ use crate::model::replica::Container;
 use crate::model::schedule::Window;
 use crate::model::secret::Secret;
 use crate::model::service::{Adopted, Origin, Percent, Platform, Service, ServiceName};
+use crate::model::zone::Zone;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -132,6 +133,18 @@ impl Config {
             Origin::Image(image) => Some(image.as_str()),
             Origin::Compose { .. } => None,
         })
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.values().find(|service| service.name.as_str() == name)
+    }
+
+    /// In which people think of a service, or of all of them: that of its windows of time, else of
+    /// the business hours of all.
+    pub(crate) fn zone(&self, service: Option<&Service>) -> Option<Zone> {
+        let own = service.and_then(|service| service.timetable.own_zone());
+        let of_all = self.business_hours.as_ref().map(|window| &window.zone);
+        own.or(of_all).cloned()
     }
 
     /// Not all services have one priority.

@@ -171,12 +171,16 @@ impl Timetable {
         all.fold(self.bounds.max(), u32::max)
     }
 
-    /// The zone in which people think of it: that of the business hours, else of the first
-    /// schedule.
+    /// The zone in which people think of it.
     pub(crate) fn zone(&self) -> Zone {
+        self.own_zone().unwrap_or(&Zone::UTC).clone()
+    }
+
+    /// That of the business hours, else of the first schedule.
+    pub(crate) fn own_zone(&self) -> Option<&Zone> {
         let hours = self.hours.iter().map(|h| &h.window.zone);
         let mut zones = hours.chain(self.schedules.iter().map(|s| &s.window.zone));
-        zones.next().unwrap_or(&Zone::UTC).clone()
+        zones.next()
     }
 
     pub(crate) fn at(&self, at: Wall) -> EffectiveSchedule {

@@ -16,6 +16,7 @@ mod forecast_series;
 pub(crate) mod load_report;
 pub(crate) mod minute_rows;
 pub(crate) mod notification;
+pub(crate) mod report_words;
 pub(crate) mod series;
 mod sleep_series;
 pub(crate) mod status;

@@ -6,11 +6,14 @@ use crate::model::time::Wall;
 use crate::model::units::plural;
 use crate::model::zone::{LocalTime, Zone};
 use crate::report::load_report::LoadReport;
+use crate::report::report_words::{self, percent};
 
 /// Local time on Monday from which the report of the week before is due.
 const HOUR_DUE: u32 = 8;
 /// Services that have a sentence; more make no message that somebody reads.
-const SERVICES_MAX: usize = 10;
+pub(crate) const SERVICES_MAX: usize = 10;
+/// Of a message: a chat that takes the least cuts it at 2000.
+const CHARS_MAX: usize = 1800;
 
 /// A week of local time, from Monday to Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,92 +49,61 @@ fn instant(day: NaiveDate, hour: u32, zone: &Zone) -> Option<Wall> {
     })
 }
 
-/// `None`: there is no row of any service.
-pub(crate) fn message(reports: &[LoadReport], zone: &Zone) -> Option<String> {
-    let mut reports: Vec<&LoadReport> =
-        reports.iter().filter(|report| 0 < report.minutes).collect();
-    let first = reports.first()?;
-    let day = |at: Wall| zone.local(at).format("%-d %b").to_string();
-    let mut out = format!("{} to {}", day(first.from), day(Wall(first.until.0 - 1)));
-    // Those with most replicas first, as they cost most; of equal ones by name.
-    reports.sort_by_key(|report| std::cmp::Reverse(report.replica_minutes));
-    for report in reports.iter().take(SERVICES_MAX) {
-        out += "; ";
-        out += &sentence(report);
+/// Services that have rows, those with most replicas first, as they cost most; of equal ones by
+/// name.
+pub(crate) struct RankedReports<'a>(Vec<&'a LoadReport>);
+
+impl<'a> RankedReports<'a> {
+    pub(crate) fn new(reports: &'a [LoadReport]) -> RankedReports<'a> {
+        let with_rows = reports.iter().filter(|report| 0 < report.minutes);
+        let mut ranked: Vec<&LoadReport> = with_rows.collect();
+        ranked.sort_by_key(|report| std::cmp::Reverse(report.replica_minutes));
+        RankedReports(ranked)
     }
-    let left = reports.len().saturating_sub(SERVICES_MAX);
-    if 0 < left {
-        out += &format!("; {} more", plural(left as u64, "service"));
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|report| report.service.as_str())
     }
-    Some(out + "; all of it: plimsoll report")
+
+    /// `advice` gives a clause for a sentence. `None`: there is no row of any service.
+    pub(crate) fn message(
+        &self,
+        zone: &Zone,
+        advice: impl Fn(&str) -> Option<String>,
+    ) -> Option<String> {
+        let first = self.0.first()?;
+        let day = |at: Wall| zone.local(at).format("%-d %b").to_string();
+        let mut out = format!("{} to {}", day(first.from), day(Wall(first.until.0 - 1)));
+        let mut left = self.0.len();
+        for report in self.0.iter().take(SERVICES_MAX) {
+            let advice = advice(&report.service).map(|clause| format!(", {clause}"));
+            let sentence = format!("; {}{}", sentence(report), advice.unwrap_or_default());
+            if CHARS_MAX < out.chars().count() + sentence.chars().count() {
+                break;
+            }
+            out += &sentence;
+            left -= 1;
+        }
+        if 0 < left {
+            out += &format!("; {} more", plural(left as u64, "service"));
+        }
+        Some(out + "; all of it: plimsoll report")
+    }
 }
 
 fn sentence(report: &LoadReport) -> String {
-    let at_max = report.max.map(|max| format!(" of {} at max", hours(report.minutes_at(max))));
+    let mut parts = vec![report_words::replica_hours(report), report_words::requests(report)];
+    parts.extend(report_words::above_target(report).map(|text| format!("{text} above target")));
+    parts.push(report_words::changes(report));
     let events = &report.events;
-    let mut out = format!(
-        "{}: {} replica-hours{}, {}",
-        report.service,
-        hours(report.replica_minutes),
-        at_max.unwrap_or_default(),
-        plural_grouped(report.requests, "request"),
-    );
-    if 0 < report.errors_5xx {
-        let share = percent(report.errors_5xx, report.requests);
-        out += &format!(" ({} failed, {share} %)", grouped(report.errors_5xx));
-    }
-    if 0 < report.above_target {
-        out += &format!(", {} above target", plural_grouped(report.above_target, "minute"));
-    }
-    out += &format!(", {} up and {} down", events.ups, events.downs);
     if 0 < events.deaths {
         let most = events.causes.first().map(|(cause, _)| format!(" (most: {cause})"));
-        out += &format!(", {}{}", plural(events.deaths, "death"), most.unwrap_or_default());
+        parts.push(plural(events.deaths, "death") + &most.unwrap_or_default());
     }
-    let covered = percent(report.minutes, report.span());
     if report.minutes < report.span() {
-        out += &format!(", from {covered} % of the minutes");
+        parts.push(format!("from {} of the minutes", percent(report.minutes, report.span())));
     }
-    out
-}
-
-/// Of minutes, with a tenth below a hundred.
-pub(crate) fn hours(minutes: u64) -> String {
-    let tenths = (minutes.saturating_add(3)) / 6;
-    match (tenths / 10, tenths % 10) {
-        (hours, tenth) if hours < 100 && tenth != 0 => format!("{hours}.{tenth}"),
-        (hours, tenth) => grouped(hours + tenth / 5 * u64::from(100 <= hours)),
-    }
-}
-
-fn plural_grouped(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(count)) }
-}
-
-/// `1,234,567`.
-pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if 0 < at && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// To a tenth, below that to a hundredth; `<0.01` is more than nothing, and less than all is not
-/// shown as 100.
-pub(crate) fn percent(part: u64, whole: u64) -> String {
-    let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
-    let (whole, rest) = (hundredths / 100, hundredths % 100);
-    match (whole, rest) {
-        (0, 0) if 0 < part => "<0.01".to_owned(),
-        (0, rest) if rest != 0 && !rest.is_multiple_of(10) => format!("0.{rest:02}"),
-        (whole, rest) if 10 <= rest => format!("{whole}.{}", rest / 10),
-        (whole, _) => whole.to_string(),
-    }
+    format!("{}: {}", report.service, parts.join(", "))
 }
 
 #[cfg(test)]
@@ -142,7 +114,7 @@ mod tests {
     use crate::model::time::Wall;
     use crate::model::zone::Zone;
     use crate::report::load_report::LoadReport;
-    use crate::report::weekly_report::{due, grouped, hours, message, percent};
+    use crate::report::weekly_report::{RankedReports, due};
 
     fn wall(text: &str) -> Wall {
         Wall(DateTime::parse_from_rfc3339(text).unwrap().timestamp())
@@ -220,39 +192,34 @@ mod tests {
 
     #[test]
     fn the_message_has_each_service_and_none_comes_of_a_week_without_rows() {
-        assert_eq!(message(&[], &Zone::UTC), None);
-        assert_eq!(message(&[report("web", 2, 0)], &Zone::UTC), None);
+        let message = |reports: &[LoadReport]| {
+            let advice = |name: &str| (name == "api").then(|| "advice: min_replicas 1".to_owned());
+            RankedReports::new(reports).message(&Zone::UTC, advice)
+        };
+        assert_eq!(message(&[]), None);
+        assert_eq!(message(&[report("web", 2, 0)]), None);
         let reports = [report("api", 1, 60), report("idle", 1, 0), report("web", 2, 7 * 24 * 60)];
-        let want = "23 Nov to 29 Nov; web: 336 replica-hours of 1,008 at max, 10,080,000 requests \
-            (1 failed, <0.01 %), 0 up and 0 down; api: 1 replica-hours of 6 at max, 60,000 \
-            requests (1 failed, <0.01 %), 0 up and 0 down, from 0.59 % of the minutes; all \
-            of it: plimsoll report";
-        assert_eq!(message(&reports, &Zone::UTC).unwrap(), want);
+        let want = "23 Nov to 29 Nov; web: 336 replica-hours of 1,008 at max (6), 10,080,000 \
+            requests, 1 failed (5xx, <0.01%), 0 up, 0 down; api: 1 replica-hours of 6 at max (6), \
+            60,000 requests, 1 failed (5xx, <0.01%), 0 up, 0 down, from 0.59% of the minutes, \
+            advice: min_replicas 1; all of it: plimsoll report";
+        assert_eq!(message(&reports).unwrap(), want);
         let many: Vec<LoadReport> = (0..12).map(|n| report(&format!("s{n}"), 1, 1)).collect();
-        let text = message(&many, &Zone::UTC).unwrap();
+        let text = message(&many).unwrap();
         assert!(text.contains("; 2 services more; all of it"), "{text}");
     }
 
     #[test]
-    fn numbers_are_short() {
-        for (minutes, want) in
-            [(0, "0"), (2, "0"), (3, "0.1"), (60, "1"), (90, "1.5"), (5_999, "100"), (6_030, "101")]
-        {
-            assert_eq!(hours(minutes), want, "{minutes}");
-        }
-        for (count, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(count), want);
-        }
-        for (part, whole, want) in [
-            (0, 0, "0"),
-            (1, 100_000, "<0.01"),
-            (1, 10_000, "0.01"),
-            (1, 1_000, "0.1"),
-            (125, 1_000, "12.5"),
-            (99_999, 100_000, "99.9"),
-            (5, 5, "100"),
-        ] {
-            assert_eq!(percent(part, whole), want, "{part} of {whole}");
+    fn a_message_has_whole_sentences_and_fits_into_any_chat() {
+        let many: Vec<LoadReport> = (0..10).map(|n| report(&format!("s{n}"), 1, 1)).collect();
+        let ranked = RankedReports::new(&many);
+        for (length, sentences) in [(1, 10), (200, 5), (1650, 1), (3000, 0)] {
+            let text = ranked.message(&Zone::UTC, |_| Some("x".repeat(length))).unwrap();
+            assert!(text.chars().count() < 2000, "{length}: {text}");
+            assert_eq!(text.matches(": 0 replica-hours of").count(), sentences, "{length}: {text}");
+            let left = 10 - sentences;
+            let more = format!("; {left} services more; all of it: plimsoll report");
+            assert_eq!(text.ends_with(&more), 0 < left, "{length}: {text}");
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::sim::variation::Chance;
 use crate::sim::workload::{Demand, LoadMetric};
 use crate::sim::world::{START, Scenario};
 
+/// Of simulated time, between two times that `replay_while` asks whether to go on.
+const STEP_MS: usize = 3_600_000;
+/// From the start of a container until it can serve, unless somebody says otherwise.
+pub(crate) const START_UP: Duration = Duration::from_secs(5);
 /// The first load is applied this long before the trace, so that it begins settled.
 const SETTLE: Duration = Duration::from_secs(3600);
 const SETTLE_LOOKS_MIN: u64 = 20;
@@ -45,6 +49,34 @@ pub(crate) struct Replayed {
 }
 
 pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
+    let mut run = begun(asked)?;
+    run.until(last_ms(asked));
+    Ok(ended(asked, run))
+}
+
+/// As `replay`. `None`: it was not to go on.
+pub(crate) fn replay_while(
+    asked: &Replay,
+    goes_on: impl Fn() -> bool,
+) -> Result<Option<Replayed>, String> {
+    let mut run = begun(asked)?;
+    let last = last_ms(asked);
+    for ms in (0..last).step_by(STEP_MS).chain([last]) {
+        if !goes_on() {
+            return Ok(None);
+        }
+        run.until(ms);
+    }
+    Ok(Some(ended(asked, run)))
+}
+
+/// The last row ends the trace: what would happen at that very moment is not in it.
+fn last_ms(asked: &Replay) -> u64 {
+    let ms = u64::try_from(asked.trace.span().as_millis()).unwrap_or(u64::MAX);
+    ms.saturating_sub(1)
+}
+
+fn begun(asked: &Replay) -> Result<Run, String> {
     // The decision is the same on Docker and Swarm.
     let service = Arc::new(Service { runs: Platform::Docker, ..(*asked.service).clone() });
     let span = asked.trace.span();
@@ -72,10 +104,11 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
     };
     let begin = begin(interval);
     let config = alone(asked.config, &service);
-    let mut run = Run::new(scenario, config, begin, script(asked.trace, begin));
-    // The last row ends the trace: what would happen at that very moment is not in it.
-    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    run.until(ms.saturating_sub(1));
+    Ok(Run::new(scenario, config, begin, script(asked.trace, begin)))
+}
+
+fn ended(asked: &Replay, mut run: Run) -> Replayed {
+    let span = asked.trace.span();
     let may_sleep = run.world.state().may_sleep();
     let waits = may_sleep.then(|| run.world.state().waiting.times());
     let timeline = Timeline {
@@ -91,7 +124,7 @@ pub(crate) fn replay(asked: &Replay) -> Result<Replayed, String> {
         end: span,
     };
     let violations = std::mem::take(&mut run.world.state().violations);
-    Ok(Replayed { timeline, violations })
+    Replayed { timeline, violations }
 }
 
 /// A whole number of intervals before the start, so that an evaluation falls on it.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::regular_file;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReportMark {
     path: PathBuf,
 }
@@ -26,8 +26,10 @@ impl ReportMark {
         json["monday"].as_str()?.parse().ok()
     }
 
-    pub(crate) fn write(&self, monday: NaiveDate) -> io::Result<()> {
-        let text = format!("{}\n", json!({ "monday": monday.to_string() }));
+    /// `None`: there was no report yet.
+    pub(crate) fn write(&self, monday: Option<NaiveDate>) -> io::Result<()> {
+        let monday = monday.map(|day| day.to_string());
+        let text = format!("{}\n", json!({ "monday": monday }));
         let new = self.path.with_extension("json.new");
         regular_file::replace(&self.path, &new, text.as_bytes())
     }

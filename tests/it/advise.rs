@@ -104,7 +104,7 @@ fn what_cannot_be_advised_is_refused_with_what_is_missing() {
     let config = written(&dir, 1, 150);
     for (more, status, want) in [
         (&["web"][..], 1, "covers 1d, and advice needs 2d: ask again in 1d"),
-        (&["api"], 1, "no load of api is recorded since "),
+        (&["api"], 1, "no load history of api in "),
         (&["wbe"], 1, "the config has no service wbe; did you mean web?"),
         (&["web", "--since", "1d"], 2, "`--since 1d` is not between 2d and 90d before now"),
         (&["web", "--since", "91d"], 2, "`--since 91d` is not between"),
@@ -125,6 +125,6 @@ fn what_cannot_be_advised_is_refused_with_what_is_missing() {
         "scale_down_threshold": 20 } } }"#;
     let none = dir.write("none.json", none);
     let shown = text(&advise(none.to_str().unwrap(), &["web"]).stderr);
-    assert!(shown.contains("/nowhere/history: No such file or directory"), "{shown}");
-    assert!(shown.contains("run this as root or as the daemon's account"), "{shown}");
+    assert!(shown.contains("no load history of web in /nowhere/history: "), "{shown}");
+    assert!(shown.contains("name it with --config FILE"), "{shown}");
 }

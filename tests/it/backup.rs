@@ -10,6 +10,9 @@ use crate::daemon::Dir;
 /// Names that a careless script falls over.
 const ODD: &[&str] = &["a token", "-rf", "it's $HOME `id`", "ü * [x]", "back\\slash", "e.tar.gz"];
 
+/// Of the load history.
+const DAYS: [&str; 3] = ["web-2026-11-28.csv", "web-2026-11-29.csv", "a.b-c_2-2026-11-29.csv"];
+
 struct Installation {
     dir: Dir,
 }
@@ -22,6 +25,13 @@ impl Installation {
         dir.write("etc here/config.json", "{ \"services\": {} }\n");
         dir.write("state/state.json", "{\"version\":1}\n");
         dir.write("state/events.jsonl", "{\"kind\":\"daemon.started\"}\n{\"kind\":\"sca");
+        dir.write("state/report.json", "{\"monday\":null}\n");
+        fs::create_dir_all(dir.join("state/history")).unwrap();
+        for day in DAYS {
+            dir.write(&format!("state/history/{day}"), &format!("rows of {day}\n"));
+        }
+        // Beside them what no daemon writes.
+        dir.write("state/history/notes.csv", "mine\n");
         dir.write("state/lock", "");
         dir.write("state/haproxy.cfg", "rendered anew\n");
         dir.write("state/haproxy.cfg.good", "the last good one\n");
@@ -99,7 +109,7 @@ fn what_was_saved_comes_back() {
     let odd: Vec<PathBuf> = odd.iter().map(|name| installation.dir.write(name, name)).collect();
     let odd: Vec<&str> = odd.iter().map(|path| path.to_str().unwrap()).collect();
     let said = installation.good(&[&["save"], &odd[..]].concat());
-    assert!(said.contains(&format!(", {} files", 4 + ODD.len())), "{said}");
+    assert!(said.contains(&format!(", {} files", 5 + DAYS.len() + ODD.len())), "{said}");
     let archive = &installation.archives()[0];
     assert_eq!((mode(archive), mode(installation.at("saved"))), (0o600, 0o700));
     assert!(installation.good(&["verify", archive]).contains("is complete"));
@@ -118,9 +128,10 @@ fn what_was_saved_comes_back() {
     let mut whole: Vec<_> =
         names.iter().map(|name| installation.at("etc here").join(name)).collect();
     whole.extend(
-        ["events.jsonl", "haproxy.cfg.good", "state.json"]
+        ["events.jsonl", "haproxy.cfg.good", "state.json", "report.json"]
             .map(|n| installation.at("state").join(n)),
     );
+    whole.extend(DAYS.map(|day| installation.at("state/history").join(day)));
     whole.sort();
     let whole: Vec<_> = whole
         .into_iter()
@@ -138,17 +149,26 @@ fn what_was_saved_comes_back() {
     let before = tree(installation.dir.path());
     fs::write(installation.at("etc here/config.json"), "broken").unwrap();
     fs::remove_file(installation.at("state/state.json")).unwrap();
+    let day = |n: usize| installation.at("state/history").join(DAYS[n]);
+    fs::remove_file(day(0)).unwrap();
+    fs::write(day(1), "torn").unwrap();
     let changed = tree(installation.dir.path());
     let said = installation.good(&[&["restore", archive, "--dry-run"], &odd[..]].concat());
-    for word in
-        ["config.json, which differs", "state.json, which does not", "good, which is unchanged"]
-    {
+    for word in [
+        "config.json, which differs",
+        "state.json, which does not",
+        "good, which is unchanged",
+        "history: 1 do not exist now, 1 differ",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(tree(installation.dir.path()), changed, "a dry run writes nothing");
     installation.good(&[&["restore", archive], &odd[..]].concat());
     let kept = installation.at("etc here/config.json.before-restore");
     assert_eq!(fs::read_to_string(&kept).unwrap(), "broken");
+    fs::remove_file(kept).unwrap();
+    let kept = day(1).with_extension("csv.before-restore");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "torn");
     fs::remove_file(kept).unwrap();
     assert_eq!(tree(installation.dir.path()), before);
     assert_eq!(mode(installation.at("state/state.json")), 0o600);
@@ -289,9 +309,12 @@ const ACCOUNT: u32 = 12_345;
 fn of_account(name: &str) -> (Installation, PathBuf) {
     let installation = Installation::new(name);
     let state = installation.at("state");
+    fs::set_permissions(installation.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     chown(&state, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
-    for file in fs::read_dir(&state).unwrap() {
-        chown(file.unwrap().path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    for folder in [&state, &state.join("history")] {
+        for file in fs::read_dir(folder).unwrap() {
+            chown(file.unwrap().path(), Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+        }
     }
     let foreign = installation.dir.write("foreign", "of root alone\n");
     fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).unwrap();
@@ -326,6 +349,44 @@ fn what_the_account_put_in_the_place_of_its_files_is_not_saved() {
 }
 
 #[test]
+fn of_the_history_only_what_a_daemon_writes_is_saved() {
+    let (installation, foreign) = of_account("backup-history");
+    let history = installation.at("state/history");
+    let at = |name: &str| history.join(name);
+    symlink(&foreign, at("x-2026-01-01.csv")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("x-2026-01-02.csv")).status().unwrap().success());
+    fs::create_dir(at("x-2026-01-03.csv")).unwrap();
+    fs::hard_link(&foreign, at("x-2026-01-04.csv")).unwrap();
+    fs::File::create(at("x-2026-01-05.csv")).unwrap().set_len((1 << 20) + 1).unwrap();
+    let said = installation.good(&["save"]);
+    assert_eq!(said.matches("is left out: it has other names").count(), 2, "{said}");
+    assert!(said.contains(&format!(", {} files", 5 + DAYS.len())), "{said}");
+    // The newest of what is too much, with a limit that a test comes to.
+    for day in 1..=4 {
+        let file = fs::File::create(at(&format!("web-2025-01-0{day}.csv"))).unwrap();
+        file.set_len(1 << 20).unwrap();
+    }
+    let script = fs::read_to_string("contrib/backup.sh").unwrap();
+    assert!(script.contains("$((192 << 20))"));
+    let script = script.replace("$((192 << 20))", "$((3 << 20))");
+    let mut save = Command::new("bash");
+    save.args(["-c", &script, "backup.sh", "save"]);
+    let of = installation.command(&[]);
+    save.envs(of.get_envs().map(|(key, value)| (key, value.unwrap())));
+    let (status, said) = outcome(&save.output().unwrap());
+    assert!(status == 0 && said.contains("over 3 MiB: its 2 oldest files are left out"), "{said}");
+    let newest = installation.archives().pop().unwrap();
+    let listed = Command::new("tar").args(["-tzf", &newest]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains(DAYS[0]) && listed.contains("web-2025-01-03.csv"), "{listed}");
+    assert!(!listed.contains("web-2025-01-02.csv"), "{listed}");
+    // No folder but its own.
+    fs::remove_dir_all(&history).unwrap();
+    symlink(installation.at("etc here"), &history).unwrap();
+    installation.bad(&["save"], "history is not a folder");
+}
+
+#[test]
 fn a_restore_as_root_follows_no_link_of_the_accounts() {
     let (installation, foreign) = of_account("backup-links");
     installation.good(&["save"]);
@@ -345,6 +406,20 @@ fn a_restore_as_root_follows_no_link_of_the_accounts() {
             .unwrap()
             .success()
     );
+    // The folder of the history may be anything by then, and its files too.
+    let history = installation.at("state/history");
+    fs::remove_dir_all(&history).unwrap();
+    let guarded = installation.at("guarded");
+    fs::create_dir(&guarded).unwrap();
+    fs::set_permissions(&guarded, fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(&guarded, &history).unwrap();
+    installation.bad(&["restore", archive], "the load history cannot be written to ");
+    assert!(tree(&guarded).is_empty());
+    fs::remove_file(&history).unwrap();
+    fs::create_dir(&history).unwrap();
+    chown(&history, Some(ACCOUNT), Some(ACCOUNT)).unwrap();
+    symlink(&foreign, history.join(DAYS[0])).unwrap();
+    assert!(Command::new("mkfifo").arg(history.join(DAYS[1])).status().unwrap().success());
     installation.good(&["restore", archive]);
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "of root alone\n");
     let after = fs::metadata(&foreign).unwrap();
@@ -356,6 +431,10 @@ fn a_restore_as_root_follows_no_link_of_the_accounts() {
         assert_eq!(meta.uid(), ACCOUNT, "{name}");
     }
     assert_eq!(fs::read_to_string(&state).unwrap(), "{\"version\":1}\n");
+    for day in DAYS {
+        let meta = fs::symlink_metadata(installation.at("state/history").join(day)).unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (ACCOUNT, 0o600), "{day}");
+    }
     let left =
         fs::read_dir(installation.at("state")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with(".plimsoll")));

@@ -178,7 +178,12 @@ fn another_user_is_told_as_whom_to_run_it() {
     let file = stored.0.join(&Stored::name("web", 1));
     for locked in [&file, &history] {
         fs::set_permissions(locked, fs::Permissions::from_mode(0o600)).unwrap();
-        for args in [&["history", "web", "--since", "3d"][..], &["report"]] {
+        for args in [
+            &["history", "web", "--since", "3d"][..],
+            &["report"],
+            &["advise", "web", "--since", "3d"],
+            &["simulate", "--service", "web", "--history", "3d"],
+        ] {
             let (status, _, stderr) = stored.run(args, Some(NOBODY));
             assert_eq!(status, 1, "{stderr}");
             assert!(stderr.contains("Permission denied"), "{stderr}");
@@ -226,9 +231,48 @@ fn a_report_adds_rows_and_events_up() {
     stored.check(
         &["report"],
         0,
-        "web: covers 10h of 7d\n  replica-hours 20 of 40 at max (4): 50 % saved",
+        "web: covers 10h of 7d\n  cost          20 replica-hours of 40 at max (4): 50% saved",
         "",
     );
     stored.check(&["report"], 0, "changes and deaths are known since", "");
     stored.check(&["report", "--since", "10m"], 0, "web: no rows in the load history", "");
+}
+
+#[test]
+fn a_report_has_the_advice_in_one_line() {
+    let stored = Stored::new("report-advice", &json!({ "check_interval": 60 }));
+    let config = stored.0.join("config.json");
+    let mut wide: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    wide["services"]["web"]["min_replicas"] = json!(3);
+    fs::write(&config, wide.to_string()).unwrap();
+    for ago in 1..=3 {
+        stored.write("web", ago, 0..1440);
+    }
+    stored.write("api", 1, 0..600);
+    stored.write("gone", 1, 0..600);
+    let (status, stdout, stderr) = stored.run(&["report"], None);
+    assert_eq!((status, stderr.as_str()), (0, ""), "{stdout}");
+    let of = |service: &str| {
+        let block = stdout.split("\n\n").find(|block| block.starts_with(service)).unwrap();
+        let advice = block.split_once("\n  advice        ").map(|(_, advice)| advice);
+        advice.map(|advice| advice.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let web = of("web:").unwrap();
+    assert!(web.starts_with("min_replicas 3 -> 1"), "{web}");
+    let end = ": 33% fewer replica-hours, 100.0% within target (plimsoll advise web --since 7d)";
+    assert!(web.ends_with(end), "{web}");
+    let want = "none: the history of api covers 10h, and advice needs 2d: ask again in 1d 14h";
+    assert_eq!(of("api:").as_deref(), Some(want));
+    assert_eq!(of("gone:"), None);
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    // It is what the command says that it names.
+    let (_, stdout, _) = stored.run(&["advise", "web", "--since", "7d", "--json"], None);
+    let advice: Value = serde_json::from_str(&stdout).unwrap();
+    let (_, stdout, _) = stored.run(&["report", "--json"], None);
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    let [api, gone, web] = &report["services"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!(web["advice"], advice["advice"]);
+    assert_eq!(web["advice_is_change"], true);
+    assert_eq!((&api["advice"], &api["advice_is_change"]), (&json!(want), &Value::Null));
+    assert_eq!((&gone["advice"], &gone["advice_is_change"]), (&Value::Null, &Value::Null));
 }

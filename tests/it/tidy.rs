@@ -57,7 +57,8 @@ const PREFLIGHT: &[&str] = &[
     "child",
 ];
 
-/// Everything but those who use it, and `sim`, which is a world of its own.
+/// Everything but those who use it, and `sim`, which is a world of its own. Advice is for the
+/// weekly report.
 const DAEMON: &[&str] = &[
     "model",
     "outside",
@@ -74,6 +75,7 @@ const DAEMON: &[&str] = &[
     "controller",
     "preflight",
     "serve",
+    "advise",
     "unix",
     "regular_file",
 ];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::advise::effort::Effort;
 use crate::advise::evaluator::{LoadConditions, evaluate};
 use crate::advise::judge::{Court, runs};
 use crate::advise::load::load_spans;
@@ -32,7 +33,7 @@ fn check(service: &str, rows: &[MinuteRow], start_up: u64) {
     let fast = evaluate(&of, &load_spans(&recorded), &conditions);
     let runs = runs(rows, &basis, limits);
     let court = Court { config: &config, conditions: &conditions, basis: &basis, runs };
-    let whole = court.judge(&of).unwrap();
+    let whole = court.judge(&of, Effort::full(&|| true)).unwrap().unwrap();
     assert_eq!(fast.hours.round(), whole.hours.round(), "{service}");
     let hours = 100.0 * (fast.replica_hours / whole.replica_hours - 1.0);
     let within = fast.within_percent() - whole.within_percent();

@@ -1,6 +1,6 @@
 //! Made-up histories with known best answers.
 
-use crate::advise::advice::{Advice, Verdict, saved_percent};
+use crate::advise::advice::{Advice, NoAdvice, Verdict, saved_percent};
 use crate::advise::screen::{Trial, one_line, screen};
 use crate::advise::tests::{DAY, Situation, advice, hill, history, noise};
 use crate::sim::random::Random;
@@ -113,7 +113,11 @@ fn slow_starts_before_office_hours_get_a_schedule_from_two_weeks_on() {
 
 #[test]
 fn too_little_history_is_refused_with_what_is_missing() {
-    let refused = |rows: &[_]| advice(BAND, rows, usual()).unwrap_err();
+    let missing = |service: &str, rows: &[_]| match advice(service, rows, usual()) {
+        Err(NoAdvice::Missing(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let refused = |rows: &[_]| missing(BAND, rows);
     let almost = history(2, "cpu", |s| if s < 2 * DAY - 3600 { 50.0 } else { -1.0 });
     let want = "the history of web covers 1d 23h, and advice needs 2d: ask again in 1h";
     assert_eq!(refused(&almost), want);
@@ -124,7 +128,7 @@ fn too_little_history_is_refused_with_what_is_missing() {
     let other = refused(&history(3, "memory", |_| 50.0));
     assert_eq!(other, "no load by cpu is recorded; recorded are: memory");
     let fixed = r#""min_replicas": 2, "max_replicas": 2"#;
-    let none = advice(fixed, &history(3, "cpu", |_| 50.0), usual()).unwrap_err();
+    let none = missing(fixed, &history(3, "cpu", |_| 50.0));
     assert!(none.starts_with("web has no metric to scale by"), "{none}");
 }
 

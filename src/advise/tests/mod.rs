@@ -2,6 +2,7 @@
 
 mod agreement;
 mod answers;
+mod brief;
 
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::advise::advice::{Advice, AdviceInput, advise};
+use crate::advise::advice::{Advice, AdviceInput, NoAdvice, advise};
+use crate::advise::effort::Effort;
 use crate::advise::fragment::keys;
 use crate::advise::screen::changes;
 use crate::config;
@@ -86,7 +88,7 @@ struct Situation {
     start_up_s: u64,
 }
 
-fn advice(service: &str, rows: &[MinuteRow], situation: Situation) -> Result<Advice, String> {
+fn advice(service: &str, rows: &[MinuteRow], situation: Situation) -> Result<Advice, NoAdvice> {
     let (config, service) = parsed(service);
     let zone = Zone::find("Europe/Berlin").unwrap();
     advise(&AdviceInput {
@@ -96,6 +98,7 @@ fn advice(service: &str, rows: &[MinuteRow], situation: Situation) -> Result<Adv
         slo: situation.slo,
         start_up: Duration::from_secs(situation.start_up_s),
         zone: &zone,
+        effort: Effort::full(&|| true),
     })
 }
 

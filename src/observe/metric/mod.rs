@@ -96,7 +96,7 @@ fn requests<'a>(
     config: &Config,
 ) -> Vec<UsageRequest> {
     let scales_by_memory = |c: &Container| {
-        let service = config.services.values().find(|s| s.name.as_str() == c.service);
+        let service = config.service(&c.service);
         service.is_some_and(|s| s.metrics.iter().any(|m| m.source == Source::Memory))
     };
     let has_ranks = config.has_ranks();
