@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::history_slices::{
-    HistoryRead, HistorySlices, MINUTE, MinuteValues, RECENT, ReadSlices, error,
+    HistoryRead, HistorySlices, MinuteValues, RECENT, ReadSlices, error,
 };
 use crate::forecast::forecast;
 use crate::model::config::Config;
@@ -23,7 +23,7 @@ use crate::model::load_history::MinuteRow;
 use crate::model::metric::{Metric, Milli, Source};
 use crate::model::service::Service;
 use crate::model::status::ServiceStatus;
-use crate::model::time::{Moment, Wall};
+use crate::model::time::{MINUTE, Moment, Wall};
 use crate::model::zone::Zone;
 use crate::report::minute_rows::{HostUse, MinuteRows};
 

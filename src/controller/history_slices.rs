@@ -8,11 +8,9 @@ use chrono::TimeDelta;
 
 use crate::model::load_history::MinuteRow;
 use crate::model::metric::Milli;
-use crate::model::time::{DAY, Wall};
+use crate::model::time::{DAY, MINUTE, Wall};
 use crate::model::zone::Zone;
 
-/// In seconds.
-pub(crate) const MINUTE: i64 = 60;
 /// Earlier weeks that are looked at.
 const WEEKS: u32 = 8;
 /// Minutes before the read that count as recent.
@@ -178,10 +176,10 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
 
-    use crate::controller::history_slices::{HistoryRead, MINUTE, RECENT, RowSource};
+    use crate::controller::history_slices::{HistoryRead, RECENT, RowSource};
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
-    use crate::model::time::{DAY, Wall};
+    use crate::model::time::{DAY, MINUTE, Wall};
     use crate::model::zone::Zone;
 
     pub(crate) struct Rows {

@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::load_history::{MinuteLoad, MinuteRow};
-use crate::model::metric::Milli;
+use crate::model::metric::{self, Milli};
 use crate::model::status::{ServiceStatus, Status};
-use crate::model::time::Wall;
-
-/// In seconds.
-pub(crate) const MINUTE: i64 = 60;
+use crate::model::time::{MINUTE, Wall};
 
 /// What the host did in the minute that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,8 +120,11 @@ impl MinuteRows {
             let Some(load) = collected.loads.get_mut(at) else { continue };
             load.forecast = forecast.or(load.forecast);
             if let Some(value) = value {
-                let shares =
-                    if is_total(&measured.name) { decision.from } else { decision.counts.ready };
+                let shares = if metric::is_total(&measured.name) {
+                    decision.from
+                } else {
+                    decision.counts.ready
+                };
                 load.add(Milli(value.0.saturating_mul(u64::from(shares.max(1)))));
             }
         }
@@ -138,12 +138,6 @@ impl MinuteRows {
         let before = self.totals.insert(service.name.clone(), now).unwrap_or(now);
         (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
     }
-}
-
-/// Whether the value is a share of a total by the number before the decision, as in HPA, whether
-/// these replicas are ready or not.
-fn is_total(metric: &str) -> bool {
-    !["cpu", "memory", "haproxy response_time_ms"].contains(&metric)
 }
 
 impl LoadSum {
@@ -185,7 +179,7 @@ mod tests {
     use crate::model::reason::Rule;
     use crate::model::status::{ReplicaState, Status};
     use crate::model::time::Wall;
-    use crate::report::minute_rows::{HostUse, MinuteRows, is_total};
+    use crate::report::minute_rows::{HostUse, MinuteRows};
     use crate::report::problems::tests as samples;
 
     const START: i64 = 1_795_824_000;
@@ -276,21 +270,5 @@ mod tests {
         assert_eq!(add(&mut collected, &status(120, None, 1_003), true), []);
         let rows = add(&mut collected, &status(180, None, 1_003), true);
         assert_eq!((rows.len(), rows[0].1.requests, rows[0].1.at), (1, 3, Wall(START + 120)));
-    }
-
-    #[test]
-    fn totals_are_shared_by_the_number_and_the_rest_by_the_ready_replicas() {
-        for (metric, want) in [
-            ("cpu", false),
-            ("memory", false),
-            ("haproxy response_time_ms", false),
-            ("haproxy sessions", true),
-            ("haproxy queue", true),
-            ("haproxy request_rate", true),
-            ("http http://a/load /queued", true),
-            ("prometheus http://a up", true),
-        ] {
-            assert_eq!(is_total(metric), want, "{metric}");
-        }
     }
 }

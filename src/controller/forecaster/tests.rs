@@ -7,14 +7,12 @@ use crate::config;
 use crate::controller::forecaster::{
     AT_ONCE, DEADLINE, ForecastRead, Forecaster, REACH, RETRY, SLACK,
 };
-use crate::controller::history_slices::{
-    HistorySlices, MINUTE, MetricSlices, MinuteValues, RECENT,
-};
+use crate::controller::history_slices::{HistorySlices, MetricSlices, MinuteValues, RECENT};
 use crate::model::config::Config;
 use crate::model::forecast::{ForecastFailure, MetricForecast, NoForecast};
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::time::{Moment, Wall};
+use crate::model::time::{MINUTE, Moment, Wall};
 
 const NOON: i64 = 1_775_131_200;
 const S: Duration = Duration::from_secs(1);
