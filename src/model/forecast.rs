@@ -187,7 +187,7 @@ impl fmt::Display for ForecastFailure {
                 write!(f, "the load history cannot be read: {why}")
             }
             ForecastFailure::TooShort { days } => {
-                write!(f, "needs two weeks of history; has {days} d")
+                write!(f, "needs one week of history, better two; has {days} d")
             }
             ForecastFailure::None(NoForecast::NoWeek) => {
                 f.write_str("no earlier week has this metric at this time of the week")

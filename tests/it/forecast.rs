@@ -157,13 +157,13 @@ fn shadow_shows_it_and_starts_nothing() {
 fn without_a_history_there_is_no_forecast_and_the_number_of_load() {
     type Spoil = fn(&Harness);
     let rows: [(&str, &str, Spoil); 5] = [
-        ("none", "needs two weeks of history; has 0 d", |_| ()),
-        ("short", "needs two weeks of history; has 5 d", |harness| {
+        ("none", "needs one week of history, better two; has 0 d", |_| ()),
+        ("short", "needs one week of history, better two; has 5 d", |harness| {
             fs::create_dir_all(harness.dir.join("state/history")).unwrap();
             harness.dir.write(&file(now().div_euclid(DAY) - 5), "");
         }),
         ("other", "no earlier week has this metric", |harness| write_history(harness, "memory")),
-        ("renamed", "needs two weeks of history; has 0 d", |harness| {
+        ("renamed", "needs one week of history, better two; has 0 d", |harness| {
             write_history(harness, "cpu");
             for entry in fs::read_dir(harness.dir.join("state/history")).unwrap() {
                 let path = entry.unwrap().path();
