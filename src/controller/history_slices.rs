@@ -156,7 +156,7 @@ impl HistoryRead {
     /// Each forecast that a row has was made for the horizon that ends with it.
     fn errors(&self, metric: &str, rows: &[MinuteRow]) -> Vec<f32> {
         let of = |(i, row): (usize, &MinuteRow)| {
-            let expected = row.loads.iter().find(|load| load.metric == metric)?.forecast?;
+            let expected = row.loads.iter().find(|load| load.is_of(metric))?.forecast?;
             let first = rows.get(i.saturating_sub(self.horizon)..=i)?;
             error(expected, first.iter().filter_map(|row| load(row, metric)).max()?)
         };
@@ -165,7 +165,7 @@ impl HistoryRead {
 }
 
 fn load(row: &MinuteRow, metric: &str) -> Option<Milli> {
-    row.loads.iter().find(|load| load.metric == metric)?.average
+    row.loads.iter().find(|load| load.is_of(metric))?.average
 }
 
 /// Shared with the thread that reads.
@@ -177,7 +177,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::controller::history_slices::{HistoryRead, RECENT, RowSource};
-    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::model::load_history::{METRIC_NAME_CHARS_MAX, MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
     use crate::model::time::{DAY, MINUTE, Wall};
     use crate::model::zone::Zone;
@@ -278,6 +278,20 @@ mod tests {
             assert_eq!(until - from, MINUTE * (120 + 70));
         }
         assert_eq!(asked[8], (APRIL - DAY, APRIL));
+    }
+
+    #[test]
+    fn a_long_name_is_known_by_its_beginning() {
+        let name = "é".repeat(METRIC_NAME_CHARS_MAX);
+        let mut source = local_rows("UTC", APRIL - 8 * DAY, APRIL);
+        let loads = source.rows.values_mut().flat_map(|row| &mut row.loads);
+        loads.for_each(|load| (load.metric, load.forecast) = (name.clone(), Some(Milli(1))));
+        for (metric, is_known) in [(name.clone(), true), (name + "x", true), ("é".into(), false)] {
+            let read = HistoryRead { metrics: vec![metric], ..read("UTC", APRIL, 10) };
+            let slices = read.answer(&source).unwrap();
+            assert_eq!(!slices.metrics[0].weeks[0].is_empty(), is_known);
+            assert_eq!(!slices.metrics[0].errors.is_empty(), is_known);
+        }
     }
 
     #[test]
