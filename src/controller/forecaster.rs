@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::history_slices::{
-    HistoryRead, HistorySlices, MinuteValues, RECENT, ReadSlices, error,
+    HeldLoad, HistoryRead, HistorySlices, MinuteValues, RECENT, ReadSlices, error, held_minutes,
 };
 use crate::forecast::forecast;
 use crate::model::config::Config;
@@ -55,6 +55,8 @@ pub(crate) struct Forecaster {
 /// One service.
 struct ServiceWatch {
     config: ForecastConfig,
+    /// Between two evaluations.
+    interval: Duration,
     zone: Zone,
     metrics: Vec<MetricWatch>,
     /// As read last.
@@ -73,12 +75,20 @@ struct MetricWatch {
     kind: &'static str,
     unit: &'static str,
     share: ReplicaShare,
-    /// By minute, those before the present one.
+    /// By minute, those before the present one that had an evaluation.
     recent: BTreeMap<i64, Milli>,
     /// The minute that each was made in, and what it expected, for as long as the horizon.
     expected: VecDeque<(i64, Milli)>,
     /// As shares, the oldest first.
     errors: VecDeque<f32>,
+}
+
+/// In minutes.
+#[derive(Clone, Copy)]
+struct Reach {
+    horizon: i64,
+    /// After its own, for which an evaluation counts.
+    held: i64,
 }
 
 /// A read to begin. It ends with `Forecaster::answered`.
@@ -96,6 +106,10 @@ fn minutes(span: Duration) -> usize {
     usize::try_from(span.as_secs().div_ceil(60)).unwrap_or(usize::MAX)
 }
 
+fn signed(minutes: usize) -> i64 {
+    i64::try_from(minutes).unwrap_or(i64::MAX)
+}
+
 /// Minutes from one to another; `None`: that is earlier.
 fn between(from: i64, to: i64) -> Option<usize> {
     usize::try_from(to.checked_sub(from)?).ok()
@@ -107,7 +121,7 @@ impl Forecaster {
         let mut before = std::mem::take(&mut self.services);
         let is_kept = !config.history.is_zero();
         for service in config.services.values().filter(|_| is_kept) {
-            let mut watch = ServiceWatch::new(service, now);
+            let mut watch = ServiceWatch::new(service, config.check_interval, now);
             if service.forecast.mode == ForecastMode::Off || watch.metrics.is_empty() {
                 continue;
             }
@@ -203,9 +217,10 @@ impl Forecaster {
 }
 
 impl ServiceWatch {
-    fn new(service: &Service, now: Moment) -> ServiceWatch {
+    fn new(service: &Service, interval: Duration, now: Moment) -> ServiceWatch {
         ServiceWatch {
             config: service.forecast,
+            interval,
             zone: service.timetable.zone().clone(),
             metrics: watched(service),
             slices: Arc::default(),
@@ -223,6 +238,7 @@ impl ServiceWatch {
         };
         if names(self) == names(&before)
             && (self.zone == before.zone && self.config.horizon == before.config.horizon)
+            && self.interval == before.interval
         {
             self.slices = before.slices;
             self.failure = before.failure;
@@ -249,6 +265,7 @@ impl ServiceWatch {
             now: Wall(minute.saturating_mul(MINUTE)),
             minutes: REACH + horizon + SLACK,
             horizon,
+            interval: self.interval,
         }
     }
 
@@ -271,15 +288,8 @@ impl ServiceWatch {
         (RECENT..RECENT + REACH + SLACK).contains(&place).then_some(place)
     }
 
-    /// What was seen since the start counts more than what the history has of the same minutes.
     fn learn(&mut self, slices: &HistorySlices) {
-        let first = minute_of(slices.from);
         for (metric, read) in self.metrics.iter_mut().zip(&slices.metrics) {
-            for (minute, load) in (first..).zip(read.recent.range(0, RECENT)) {
-                if let Some(load) = load {
-                    metric.recent.entry(minute).or_insert(load);
-                }
-            }
             if metric.errors.is_empty() {
                 metric.errors.extend(&read.errors);
             }
@@ -289,12 +299,12 @@ impl ServiceWatch {
 
     fn add(&mut self, row: &MinuteRow) {
         let minute = minute_of(row.at);
-        let horizon = minutes(self.config.horizon);
+        let reach = self.reach();
         for metric in &mut self.metrics {
             let load = row.loads.iter().find(|load| load.metric == metric.name);
             let Some(load) = load.and_then(|load| load.average) else { continue };
             metric.recent.insert(minute, load);
-            metric.compare(minute, horizon);
+            metric.compare(minute, reach);
         }
         self.made = None;
     }
@@ -303,10 +313,10 @@ impl ServiceWatch {
         if let Some((_, made)) = self.made.as_ref().filter(|(at, _)| *at == minute) {
             return made.clone();
         }
-        let horizon = minutes(self.config.horizon);
+        let reach = self.reach();
         let results: Vec<_> = (0..self.metrics.len()).map(|i| self.result(i, minute)).collect();
         let metrics = self.metrics.iter_mut().zip(results);
-        let metrics = metrics.map(|(metric, result)| metric.shown(minute, horizon, result));
+        let metrics = metrics.map(|(metric, result)| metric.shown(minute, reach, result));
         let made = Arc::new(ServiceForecast {
             mode: self.config.mode,
             horizon: self.config.horizon,
@@ -314,6 +324,26 @@ impl ServiceWatch {
         });
         self.made = Some((minute, made.clone()));
         made
+    }
+
+    fn reach(&self) -> Reach {
+        let horizon = signed(minutes(self.config.horizon));
+        Reach { horizon, held: held_minutes(self.interval) }
+    }
+
+    /// The last two hours. What was seen since the start counts more than what the history has of
+    /// the same minutes.
+    fn recent(&self, metric: &MetricWatch, read: &MinuteValues, minute: i64) -> Vec<Option<Milli>> {
+        let read_from = minute_of(self.slices.from);
+        let first = minute - signed(RECENT);
+        let mut held = HeldLoad::new(self.interval);
+        let before = first - held_minutes(self.interval);
+        let of = |minute: i64| {
+            let seen = held.at(minute, metric.recent.get(&minute).copied());
+            let read = |place: usize| read.range(place, place + 1).first().copied().flatten();
+            seen.or_else(|| between(read_from, minute).and_then(read))
+        };
+        (before..minute).map(of).skip(between(before, first).unwrap_or(0)).collect()
     }
 
     fn result(&self, metric: usize, minute: i64) -> Result<LoadForecast, ForecastFailure> {
@@ -331,9 +361,7 @@ impl ServiceWatch {
             true => WeekSlice::default(),
             false => week(values),
         });
-        let first = minute - i64::try_from(RECENT).unwrap_or(0);
-        let recent = &self.metrics[metric].recent;
-        let recent = (first..minute).map(|minute| recent.get(&minute).copied()).collect();
+        let recent = self.recent(&self.metrics[metric], &own.recent, minute);
         let input = ForecastInput { recent, weeks: known.collect() };
         forecast(&input, &self.config).map_err(|why| match why {
             NoForecast::NoWeek if self.slices.days < 7 => {
@@ -341,6 +369,14 @@ impl ServiceWatch {
             }
             why => ForecastFailure::None(why),
         })
+    }
+}
+
+impl Reach {
+    /// The minutes whose forecasts are for the horizon that ends with this one.
+    fn made_for(self, minute: i64) -> std::ops::RangeInclusive<i64> {
+        let latest = minute - self.horizon;
+        latest - self.held..=latest
     }
 }
 
@@ -358,31 +394,32 @@ impl MetricWatch {
     }
 
     /// What was expected for the horizon that ends with this minute.
-    fn earlier(&self, minute: i64, horizon: usize) -> Option<Milli> {
-        let made = minute - i64::try_from(horizon).ok()?;
-        self.expected.iter().find(|(at, _)| *at == made).map(|(_, load)| *load)
+    fn earlier(&self, minute: i64, reach: Reach) -> Option<Milli> {
+        let made = reach.made_for(minute);
+        self.expected.iter().rev().find(|(at, _)| made.contains(at)).map(|(_, load)| *load)
     }
 
     /// A minute is over: compares what was forecast for the horizon that ends with it.
-    fn compare(&mut self, minute: i64, horizon: usize) {
-        let reach = |count: usize| i64::try_from(count).unwrap_or(0);
-        let highest = self.recent.range(minute - reach(horizon)..=minute).map(|(_, load)| *load);
-        let earlier = self.earlier(minute, horizon);
+    fn compare(&mut self, minute: i64, reach: Reach) {
+        let highest = self.recent.range(minute - reach.horizon..=minute).map(|(_, load)| *load);
+        let earlier = self.earlier(minute, reach);
         let off = earlier.zip(highest.max()).and_then(|(earlier, load)| error(earlier, load));
         self.errors.extend(off);
         self.errors.drain(..self.errors.len().saturating_sub(ERRORS_MAX));
         // Those from before a step of the clock go, too.
-        self.recent.retain(|at, _| (minute - reach(RECENT)..=minute).contains(at));
-        self.expected.retain(|(at, _)| (minute - reach(horizon)..=minute).contains(at));
+        let recent = signed(RECENT) + reach.held;
+        self.recent.retain(|at, _| (minute - recent..=minute).contains(at));
+        let oldest = *reach.made_for(minute).start();
+        self.expected.retain(|(at, _)| (oldest..=minute).contains(at));
     }
 
     fn shown(
         &mut self,
         minute: i64,
-        horizon: usize,
+        reach: Reach,
         result: Result<LoadForecast, ForecastFailure>,
     ) -> MetricForecast {
-        let earlier = self.earlier(minute, horizon);
+        let earlier = self.earlier(minute, reach);
         let is_made = self.expected.back().is_some_and(|(at, _)| *at == minute);
         if let Some(made) = result.as_ref().ok().filter(|_| !is_made) {
             self.expected.push_back((minute, made.expected));

@@ -210,3 +210,28 @@ fn what_was_forecast_is_compared_with_the_highest_load_of_its_horizon() {
     // Of the minutes 0 to 10, 150 % was the highest.
     assert_eq!(errors[11].1, Some(Milli(200)), "{errors:?}");
 }
+
+#[test]
+fn with_a_long_interval_the_last_hours_are_known_and_forecasts_are_compared() {
+    for interval in [1, 3, 7, 60] {
+        let mut forecaster = Forecaster::default();
+        let config = config(&[("web", r#""mode": "on""#)]);
+        let check_interval = Duration::from_secs(60 * interval);
+        forecaster.watch(&Config { check_interval, ..config }, at(0));
+        let read = forecaster.due(at(0), wall(0)).remove(0);
+        let mut slices = (*flat(&read, 2, 120_000)).clone();
+        slices.metrics[0].recent = MinuteValues::default();
+        forecaster.answered(read.id, "web", Ok(Arc::new(slices)), at(0));
+        let step = usize::try_from(interval).unwrap();
+        let mut last = None;
+        for minute in (0..=60).step_by(step) {
+            last = Some(one(&mut forecaster, minute));
+            forecaster.services.get_mut("web").unwrap().add(&row(minute, 120_000));
+        }
+        let made = one(&mut forecaster, 64);
+        assert!(made.result.is_ok(), "{interval} min: {made:?}");
+        let earlier = last.and_then(|made| made.earlier);
+        let want = (interval < 60).then_some(Milli(120_000));
+        assert_eq!(earlier, want, "{interval} min");
+    }
+}
