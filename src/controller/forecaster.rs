@@ -201,15 +201,22 @@ impl Forecaster {
         }
         let is_watched = |status: &&ServiceStatus| self.services.contains_key(&status.name);
         let watched = services.iter().filter(is_watched);
-        for (name, row) in self.rows.add(at, watched, true, HostUse::default) {
+        let rows = self.rows.add(at, watched, true, HostUse::default);
+        self.learn_minute(rows);
+    }
+
+    fn learn_minute(&mut self, rows: Vec<(String, MinuteRow)>) {
+        for (name, row) in rows {
             if let Some(watch) = self.services.get_mut(&name) {
                 watch.add(&row);
             }
         }
     }
 
-    /// For an evaluation.
+    /// For an evaluation. The minute before counts, if this is the first of another one.
     pub(crate) fn forecasts(&mut self, wall: Wall) -> BTreeMap<String, Arc<ServiceForecast>> {
+        let rows = self.rows.close(wall, HostUse::default);
+        self.learn_minute(rows);
         let minute = minute_of(wall);
         let one = |(name, watch): (&String, &mut ServiceWatch)| (name.clone(), watch.made(minute));
         self.services.iter_mut().map(one).collect()

@@ -54,9 +54,7 @@ impl MinuteRows {
         is_evaluation: bool,
         host: impl FnOnce() -> HostUse,
     ) -> Vec<(String, MinuteRow)> {
-        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
-        let before = self.at.replace(minute).filter(|before| *before != minute);
-        let rows = before.map(|at| self.rows(at, host())).unwrap_or_default();
+        let rows = self.close(at, host);
         let mut there = BTreeSet::new();
         for service in services {
             there.insert(service.name.as_str());
@@ -64,6 +62,17 @@ impl MinuteRows {
         }
         self.totals.retain(|name, _| there.contains(name.as_str()));
         rows
+    }
+
+    /// The rows of the minute before, if `at` is in another one. `add` gives them else.
+    pub(crate) fn close(
+        &mut self,
+        at: Wall,
+        host: impl FnOnce() -> HostUse,
+    ) -> Vec<(String, MinuteRow)> {
+        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
+        let before = self.at.replace(minute).filter(|before| *before != minute);
+        before.map(|at| self.rows(at, host())).unwrap_or_default()
     }
 
     /// While none are written: what happens meanwhile is no part of a later row.

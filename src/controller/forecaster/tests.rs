@@ -9,10 +9,14 @@ use crate::controller::forecaster::{
 };
 use crate::controller::history_slices::{HistorySlices, MetricSlices, MinuteValues, RECENT};
 use crate::model::config::Config;
+use crate::model::decision::MetricResult;
 use crate::model::forecast::{ForecastFailure, MetricForecast, NoForecast};
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
+use crate::model::reason::Rule;
+use crate::model::status::ReplicaState;
 use crate::model::time::{MINUTE, Moment, Wall};
+use crate::report::problems::tests as samples;
 
 const NOON: i64 = 1_775_131_200;
 const S: Duration = Duration::from_secs(1);
@@ -234,4 +238,29 @@ fn with_a_long_interval_the_last_hours_are_known_and_forecasts_are_compared() {
         let want = (interval < 60).then_some(Milli(120_000));
         assert_eq!(earlier, want, "{interval} min");
     }
+}
+
+#[test]
+fn the_minute_before_counts_at_the_first_evaluation_of_a_minute() {
+    let mut forecaster = read_at_noon();
+    let mut service = samples::service("web", 1, &[(1, ReplicaState::Ready)]);
+    service.decision.measured.push(MetricResult {
+        name: "cpu".to_owned(),
+        unit: "%",
+        target: Milli(50_000),
+        value: Some(Milli(240_000)),
+        ratio: None,
+        proposal: None,
+        rule: Rule::NoMetric,
+        failure: None,
+    });
+    let usual = one(&mut forecaster, 0).result.unwrap();
+    forecaster.evaluated(wall(0), &[service.clone()]);
+    let same = one(&mut forecaster, 0).result.unwrap();
+    assert_eq!(same, usual, "the minute is not over");
+    let next = one(&mut forecaster, 1).result.unwrap();
+    assert!(usual.expected < next.expected, "{next:?}");
+    // It is made once, also after the evaluation.
+    forecaster.evaluated(wall(1), &[service]);
+    assert!(forecaster.services["web"].made.is_some());
 }
