@@ -6,6 +6,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,7 +219,9 @@ impl Forecaster {
         let rows = self.rows.close(wall, HostUse::default);
         self.learn_minute(rows);
         let minute = minute_of(wall);
-        let one = |(name, watch): (&String, &mut ServiceWatch)| (name.clone(), watch.made(minute));
+        let one = |(name, watch): (&String, &mut ServiceWatch)| {
+            (name.clone(), watch.guarded(minute, ServiceWatch::made))
+        };
         self.services.iter_mut().map(one).collect()
     }
 }
@@ -316,6 +319,28 @@ impl ServiceWatch {
         self.made = None;
     }
 
+    /// What a stored history brings out would else come again after each restart: a bug costs the
+    /// forecast of this service and minute.
+    fn guarded(
+        &mut self,
+        minute: i64,
+        make: impl FnOnce(&mut ServiceWatch, i64) -> Arc<ServiceForecast>,
+    ) -> Arc<ServiceForecast> {
+        if let Ok(made) = catch_unwind(AssertUnwindSafe(|| make(self, minute))) {
+            return made;
+        }
+        let failed = |metric: &MetricWatch| metric.failed(ForecastFailure::Internal);
+        let metrics = self.metrics.iter().map(failed).collect();
+        self.remember(minute, metrics)
+    }
+
+    fn remember(&mut self, minute: i64, metrics: Vec<MetricForecast>) -> Arc<ServiceForecast> {
+        let (mode, horizon) = (self.config.mode, self.config.horizon);
+        let made = Arc::new(ServiceForecast { mode, horizon, metrics });
+        self.made = Some((minute, made.clone()));
+        made
+    }
+
     fn made(&mut self, minute: i64) -> Arc<ServiceForecast> {
         if let Some((_, made)) = self.made.as_ref().filter(|(at, _)| *at == minute) {
             return made.clone();
@@ -324,13 +349,8 @@ impl ServiceWatch {
         let results: Vec<_> = (0..self.metrics.len()).map(|i| self.result(i, minute)).collect();
         let metrics = self.metrics.iter_mut().zip(results);
         let metrics = metrics.map(|(metric, result)| metric.shown(minute, reach, result));
-        let made = Arc::new(ServiceForecast {
-            mode: self.config.mode,
-            horizon: self.config.horizon,
-            metrics: metrics.collect(),
-        });
-        self.made = Some((minute, made.clone()));
-        made
+        let metrics = metrics.collect();
+        self.remember(minute, metrics)
     }
 
     fn reach(&self) -> Reach {
@@ -433,14 +453,19 @@ impl MetricWatch {
         }
         let sum: f64 = self.errors.iter().copied().map(f64::from).sum();
         let average = (sum * 1000.0 / self.errors.len() as f64).round();
+        let error = (!self.errors.is_empty()).then_some(Milli(average as u64));
+        MetricForecast { result, error, earlier, ..self.failed(ForecastFailure::NotRead) }
+    }
+
+    fn failed(&self, why: ForecastFailure) -> MetricForecast {
         MetricForecast {
             name: self.name.clone(),
             kind: self.kind,
             unit: self.unit,
             share: self.share,
-            result,
-            error: (!self.errors.is_empty()).then_some(Milli(average as u64)),
-            earlier,
+            result: Err(why),
+            error: None,
+            earlier: None,
         }
     }
 }

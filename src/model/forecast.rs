@@ -177,6 +177,8 @@ pub(crate) enum ForecastFailure {
     TooShort { days: u32 },
     /// There is nothing to make it from.
     None(NoForecast),
+    /// A bug, whose message is in the log.
+    Internal,
 }
 
 impl fmt::Display for ForecastFailure {
@@ -194,6 +196,9 @@ impl fmt::Display for ForecastFailure {
             }
             ForecastFailure::None(NoForecast::NoRecentLoad) => {
                 f.write_str("the load of the last two hours is not known, or there was none")
+            }
+            ForecastFailure::Internal => {
+                f.write_str("internal error in plimsoll (please report); see the log")
             }
         }
     }

@@ -264,3 +264,14 @@ fn the_minute_before_counts_at_the_first_evaluation_of_a_minute() {
     forecaster.evaluated(wall(1), &[service]);
     assert!(forecaster.services["web"].made.is_some());
 }
+
+#[test]
+fn a_panic_costs_the_forecast_of_one_service_and_minute() {
+    let mut forecaster = read_at_noon();
+    let watch = forecaster.services.get_mut("web").unwrap();
+    let made = watch.guarded(0, |_, minute| panic!("in minute {minute}, as the test wants"));
+    assert_eq!(made.metrics[0].result, Err(ForecastFailure::Internal));
+    assert_eq!((made.metrics[0].name.as_str(), made.largest()), ("cpu", None));
+    assert_eq!(failure(&mut forecaster, 0), Some(ForecastFailure::Internal), "once a minute");
+    assert!(one(&mut forecaster, 1).result.is_ok());
+}
