@@ -255,13 +255,15 @@ impl ServiceWatch {
             self.under_way = before.under_way;
             self.due = before.due;
         }
-        for old in before.metrics {
-            if let Some(own) = self.metrics.iter_mut().find(|own| own.name == old.name) {
-                own.recent = old.recent;
-                own.errors = old.errors;
-                if self.config.horizon == before.config.horizon {
-                    own.expected = old.expected;
-                }
+        for own in &mut self.metrics {
+            // Two of one name have the same load.
+            let Some(old) = before.metrics.iter().find(|old| own.name == old.name) else {
+                continue;
+            };
+            own.recent = old.recent.clone();
+            own.errors = old.errors.clone();
+            if self.config.horizon == before.config.horizon {
+                own.expected = old.expected.clone();
             }
         }
     }

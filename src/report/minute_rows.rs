@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::decision::MetricResult;
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::{self, Milli};
 use crate::model::status::{ServiceStatus, Status};
@@ -115,14 +116,13 @@ impl MinuteRows {
         collected.queue = collected.queue.max(queue);
         let decision = &service.decision;
         for measured in &service.decision.measured {
-            let known =
-                |load: &LoadSum| load.metric == measured.name && load.target == measured.target;
-            let at = collected.loads.iter().position(known).unwrap_or_else(|| {
-                // A reload may have changed the target within the minute.
-                collected.loads.retain(|load| load.metric != measured.name);
-                collected.loads.push(LoadSum::new(&measured.name, measured.target));
-                collected.loads.len() - 1
-            });
+            let at =
+                collected.loads.iter().position(|load| load.is_of(measured)).unwrap_or_else(|| {
+                    // A reload may have changed the target within the minute.
+                    collected.loads.retain(|load| decision.measured.iter().any(|m| load.is_of(m)));
+                    collected.loads.push(LoadSum::new(&measured.name, measured.target));
+                    collected.loads.len() - 1
+                });
             let forecast = decision.forecast.as_deref();
             let forecast = forecast.and_then(|all| all.of(&measured.name)?.earlier);
             let value = measured.value.filter(|_| is_evaluation);
@@ -159,6 +159,11 @@ impl LoadSum {
             highest: None,
             forecast: None,
         }
+    }
+
+    /// Thresholds and a metric of CPU have one name and two targets.
+    fn is_of(&self, measured: &MetricResult) -> bool {
+        self.metric == measured.name && self.target == measured.target
     }
 
     fn add(&mut self, value: Milli) {
@@ -237,6 +242,37 @@ mod tests {
             (row.at.0 - START, milli(load.average), milli(load.highest), row.requests)
         };
         out.iter().map(row).collect()
+    }
+
+    /// Target, average and highest load of each metric of the row that these ticks make.
+    fn loads(ticks: &[&[(u64, u64)]]) -> Vec<(u64, u64, u64)> {
+        let mut collected = MinuteRows::default();
+        for (at, measured) in (0..).zip(ticks) {
+            let mut status = status(at, Some(0), 0);
+            let results = &mut status.services[0].decision.measured;
+            let one = results.remove(0);
+            results.extend(measured.iter().map(|(target, load)| MetricResult {
+                target: Milli(*target),
+                value: Some(Milli(*load)),
+                ..one.clone()
+            }));
+            assert_eq!(add(&mut collected, &status, true), []);
+        }
+        let rows = add(&mut collected, &status(60, None, 0), true);
+        let milli = |value: Option<Milli>| value.unwrap().0;
+        let loads = rows[0].1.loads.iter();
+        loads.map(|load| (load.target.0, milli(load.average), milli(load.highest))).collect()
+    }
+
+    #[test]
+    fn thresholds_and_a_target_of_one_name_are_two_loads() {
+        let both = |load: u64| [(80, load), (70, load)];
+        let all = [both(10), both(20), both(30)];
+        let all: Vec<&[(u64, u64)]> = all.iter().map(|both| &both[..]).collect();
+        assert_eq!(loads(&all), [(80, 40, 60), (70, 40, 60)]);
+        // A reload gives one of them another target: what was collected by it is dropped.
+        assert_eq!(loads(&[&both(10), &[(80, 30), (60, 30)]]), [(80, 40, 60), (60, 60, 60)]);
+        assert_eq!(loads(&[&both(10), &[(50, 30)]]), [(50, 60, 60)]);
     }
 
     #[test]
