@@ -143,12 +143,7 @@ fn rows(
 
 /// Where people think of the service: by its own windows, else the daemon's, else this host's.
 fn zone(config: &Config, service: &Service) -> Zone {
-    let timetable = &service.timetable;
-    if timetable.hours.is_some() || !timetable.schedules.is_empty() {
-        return timetable.zone();
-    }
-    let of_hours = config.business_hours.as_ref().map(|window| window.zone.clone());
-    of_hours.or_else(host_zone).unwrap_or(Zone::UTC)
+    config.zone_of(Some(service)).or_else(host_zone).unwrap_or(Zone::UTC)
 }
 
 fn host_zone() -> Option<Zone> {

@@ -52,8 +52,7 @@ impl StoredHistory {
             return Err(check::refuse(&file.path, &loaded.problems, ""));
         };
         let config = loaded.config.map(|config| with_labels(file, config));
-        let hours = config.as_ref().and_then(|config| config.business_hours.as_ref());
-        let zone = hours.map_or(Zone::UTC, |hours| hours.zone.clone());
+        let zone = config.as_ref().and_then(|config| config.zone_of(None)).unwrap_or(Zone::UTC);
         let keep = config.as_ref().map_or(Duration::MAX, |config| config.history);
         let services = config.map(|config| config.services).unwrap_or_default();
         let services = services.into_iter().map(|(name, service)| (name.to_string(), service));
@@ -70,7 +69,7 @@ impl StoredHistory {
     /// In which people think of a service, or of all.
     pub(crate) fn zone(&self, service: Option<&str>) -> Zone {
         let own = service.and_then(|name| self.services.get(name));
-        let own = own.map(|service| service.timetable.zone()).filter(|zone| *zone != Zone::UTC);
+        let own = own.and_then(|service| service.timetable.own_zone());
         own.unwrap_or_else(|| self.zone.clone())
     }
 

@@ -122,7 +122,7 @@ impl Forecaster {
         let mut before = std::mem::take(&mut self.services);
         let is_kept = !config.history.is_zero();
         for service in config.services.values().filter(|_| is_kept) {
-            let mut watch = ServiceWatch::new(service, config.check_interval, now);
+            let mut watch = ServiceWatch::new(service, config, now);
             if service.forecast.mode == ForecastMode::Off || watch.metrics.is_empty() {
                 continue;
             }
@@ -227,11 +227,11 @@ impl Forecaster {
 }
 
 impl ServiceWatch {
-    fn new(service: &Service, interval: Duration, now: Moment) -> ServiceWatch {
+    fn new(service: &Service, config: &Config, now: Moment) -> ServiceWatch {
         ServiceWatch {
             config: service.forecast,
-            interval,
-            zone: service.timetable.zone().clone(),
+            interval: config.check_interval,
+            zone: config.zone_of(Some(service)).unwrap_or(Zone::UTC),
             metrics: watched(service),
             slices: Arc::default(),
             failure: None,

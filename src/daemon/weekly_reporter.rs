@@ -39,7 +39,7 @@ impl WeeklyReporter {
         if config.report == ReportSchedule::Off {
             return;
         }
-        let zone = config.business_hours.as_ref().map_or(Zone::UTC, |hours| hours.zone.clone());
+        let zone = config.zone_of(None).unwrap_or(Zone::UTC);
         let Some(week) = weekly_report::due(now, &zone) else { return };
         if week.is_made(self.made) {
             return;

@@ -13,6 +13,7 @@ use crate::model::replica::Container;
 use crate::model::schedule::Window;
 use crate::model::secret::Secret;
 use crate::model::service::{Adopted, Origin, Percent, Platform, Service, ServiceName};
+use crate::model::zone::Zone;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -132,6 +133,13 @@ impl Config {
             Origin::Image(image) => Some(image.as_str()),
             Origin::Compose { .. } => None,
         })
+    }
+
+    /// In which people think of the load of a service, or of all: that of its own windows, else of
+    /// `autoscaler.business_hours`. `None`: no window is configured.
+    pub(crate) fn zone_of(&self, service: Option<&Service>) -> Option<Zone> {
+        let own = service.and_then(|service| service.timetable.own_zone());
+        own.or_else(|| self.business_hours.as_ref().map(|hours| hours.zone.clone()))
     }
 
     /// Not all services have one priority.

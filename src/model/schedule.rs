@@ -172,11 +172,16 @@ impl Timetable {
     }
 
     /// The zone in which people think of it: that of the business hours, else of the first
-    /// schedule.
+    /// schedule. Without either UTC.
     pub(crate) fn zone(&self) -> Zone {
+        self.own_zone().unwrap_or(Zone::UTC)
+    }
+
+    /// As `zone`. `None`: neither is configured.
+    pub(crate) fn own_zone(&self) -> Option<Zone> {
         let hours = self.hours.iter().map(|h| &h.window.zone);
         let mut zones = hours.chain(self.schedules.iter().map(|s| &s.window.zone));
-        zones.next().unwrap_or(&Zone::UTC).clone()
+        zones.next().cloned()
     }
 
     pub(crate) fn at(&self, at: Wall) -> EffectiveSchedule {

@@ -275,3 +275,32 @@ fn a_panic_costs_the_forecast_of_one_service_and_minute() {
     assert_eq!(failure(&mut forecaster, 0), Some(ForecastFailure::Internal), "once a minute");
     assert!(one(&mut forecaster, 1).result.is_ok());
 }
+
+#[test]
+fn weeks_are_counted_in_the_zone_of_the_service_else_of_the_daemon_else_in_utc() {
+    let berlin = r#""business_hours": { "timezone": "Europe/Berlin" }"#;
+    let schedule = |zone: &str| {
+        format!(
+            r#", "schedules": [{{ "start": "08:00", "end": "18:00", "timezone": "{zone}",
+                 "min_replicas": 2 }}]"#
+        )
+    };
+    for (autoscaler, more, want) in [
+        ("", String::new(), "UTC"),
+        (berlin, String::new(), "Europe/Berlin"),
+        (berlin, schedule("Asia/Tokyo"), "Asia/Tokyo"),
+        (berlin, schedule("UTC"), "UTC"),
+        ("", schedule("Asia/Tokyo"), "Asia/Tokyo"),
+    ] {
+        let text = format!(
+            r#"{{ "autoscaler": {{ {autoscaler} }}, "services": {{ "web": {{ "image": "a",
+                 "port": 80, "max_replicas": 9, "scale_up_threshold": 50,
+                 "scale_down_threshold": 20, "forecast": {{ "mode": "on" }} {more} }} }} }}"#
+        );
+        let loaded = config::parse("made up", &text);
+        let mut forecaster = Forecaster::default();
+        forecaster.watch(&loaded.config.expect(&text), at(0));
+        let read = forecaster.due(at(0), wall(0)).remove(0);
+        assert_eq!(read.history.zone.to_string(), want, "{text}");
+    }
+}
