@@ -128,7 +128,8 @@ pub(crate) fn held_minutes(interval: Duration) -> i64 {
 
 /// Where rows come from: the files of the history, or a trace.
 pub(crate) trait RowSource {
-    /// The rows of the service from one time up to another, in order.
+    /// The rows of the service from one time up to another, in order. What cannot be read of them
+    /// is left out; without any other row it is an error.
     fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String>;
 
     /// Of how many days there are any, back from this time; 14 at most.
@@ -136,13 +137,22 @@ pub(crate) trait RowSource {
 }
 
 impl HistoryRead {
+    /// A week that cannot be read is not known.
+    ///
     /// # Errors
     ///
-    /// Rows that cannot be read, and why.
+    /// The first of them, if no week is left.
     pub(crate) fn answer(&self, source: &dyn RowSource) -> Result<HistorySlices, String> {
         let reach = |minutes: usize| MINUTE.saturating_mul(i64::try_from(minutes).unwrap_or(0));
         let from = Wall(self.now.0 - reach(RECENT));
         let count = RECENT + self.minutes;
+        let mut unreadable = None;
+        let mut read = |from: Wall, until: Wall| {
+            source.rows(from, until).unwrap_or_else(|why| {
+                unreadable.get_or_insert(why);
+                Vec::new()
+            })
+        };
         let mut metrics = vec![MetricSlices::default(); self.metrics.len()];
         for week in 1..=WEEKS {
             let times: Vec<Option<Wall>> =
@@ -151,7 +161,7 @@ impl HistoryRead {
             let rows = match (known.clone().min(), known.max()) {
                 (Some(first), Some(last)) => {
                     let first = Wall(first.0.saturating_sub(self.held_before()));
-                    source.rows(first, Wall(last.0 + MINUTE))?
+                    read(first, Wall(last.0 + MINUTE))
                 }
                 _ => Vec::new(),
             };
@@ -162,7 +172,7 @@ impl HistoryRead {
                 slices.weeks.push(week.or_empty());
             }
         }
-        let day = source.rows(Wall(self.now.0 - DAY), self.now)?;
+        let day = read(Wall(self.now.0 - DAY), self.now);
         for (name, slices) in self.metrics.iter().zip(&mut metrics) {
             let loads = self.loads(&day, name);
             let value = |i: usize| loads.get(&Wall(from.0 + reach(i))).copied();
@@ -170,6 +180,9 @@ impl HistoryRead {
             slices.errors = self.errors(name, &day);
         }
         let has_week = metrics.iter().any(|m| m.weeks.iter().any(|week| !week.is_empty()));
+        if let Some(why) = unreadable.filter(|_| !has_week) {
+            return Err(why);
+        }
         let days = if has_week { 14 } else { source.days(self.now) };
         Ok(HistorySlices { from, metrics, days })
     }
@@ -236,11 +249,16 @@ mod tests {
     pub(crate) struct Rows {
         pub(crate) rows: BTreeMap<i64, MinuteRow>,
         asked: RefCell<Vec<(i64, i64)>>,
+        /// Times that cannot be read.
+        bad: Vec<i64>,
     }
 
     impl RowSource for Rows {
         fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String> {
             self.asked.borrow_mut().push((from.0, until.0));
+            if self.bad.iter().any(|at| (from.0..until.0).contains(at)) {
+                return Err(format!("bad {}", self.bad.len()));
+            }
             Ok(self.rows.range(from.0..until.0).map(|(_, row)| row.clone()).collect())
         }
 
@@ -282,7 +300,7 @@ mod tests {
         };
         let minutes = (from..until).step_by(60);
         let rows = minutes.map(|at| (at, row(at, load(at), None))).collect();
-        Rows { rows, asked: RefCell::default() }
+        Rows { rows, asked: RefCell::default(), bad: Vec::new() }
     }
 
     /// 2026-04-02T00:00:00Z, a Thursday. Clocks in Berlin were set forward on March 29th.
@@ -343,7 +361,8 @@ mod tests {
             row.loads[0].average = row.loads[0].average.filter(|_| seen);
             (at, row)
         };
-        let source = Rows { rows: minutes.map(one).collect(), asked: RefCell::default() };
+        let source =
+            Rows { rows: minutes.map(one).collect(), asked: RefCell::default(), bad: Vec::new() };
         let interval = Duration::from_secs(interval);
         let read = HistoryRead { interval, ..read("UTC", APRIL, 30) };
         let slices = read.answer(&source).unwrap();
@@ -386,6 +405,31 @@ mod tests {
     }
 
     #[test]
+    fn a_week_that_cannot_be_read_is_unknown_and_without_any_other_it_is_an_error() {
+        let week = |n: i64| APRIL - n * 7 * DAY;
+        let days = local_rows("UTC", week(3) - DAY, APRIL);
+        let answer = |bad: Vec<i64>| {
+            read("UTC", APRIL, 10).answer(&Rows {
+                bad,
+                rows: days.rows.clone(),
+                asked: RefCell::default(),
+            })
+        };
+        let known = |bad: Vec<i64>| -> Vec<bool> {
+            let slices = answer(bad).unwrap();
+            slices.metrics[0].weeks.iter().take(4).map(|week| !week.is_empty()).collect()
+        };
+        assert_eq!(known(vec![week(7)]), [true, true, true, false]);
+        assert_eq!(known(vec![week(2)]), [true, false, true, false]);
+        assert_eq!(known(vec![week(2), week(3)]), [true, false, false, false]);
+        // Of the last day nothing is known then.
+        let slices = answer(vec![APRIL - 60]).unwrap();
+        assert_eq!(slices.metrics[0].recent.range(0, RECENT), [None; RECENT]);
+        let all = vec![week(1), week(2), week(3)];
+        assert_eq!(answer(all), Err("bad 3".to_owned()));
+    }
+
+    #[test]
     fn a_long_name_is_known_by_its_beginning() {
         let name = "é".repeat(METRIC_NAME_CHARS_MAX);
         let mut source = local_rows("UTC", APRIL - 8 * DAY, APRIL);
@@ -411,7 +455,7 @@ mod tests {
             row(minute(1), 0, Some(50)),
         ];
         let rows = rows.into_iter().map(|row| (row.at.0, row)).collect();
-        let source = Rows { rows, asked: RefCell::default() };
+        let source = Rows { rows, asked: RefCell::default(), bad: Vec::new() };
         let slices = read("UTC", APRIL, 10).answer(&source).unwrap();
         assert_eq!(slices.metrics[0].errors, [0.5, 0.5]);
         assert_eq!(slices.metrics[1].errors, [0.0_f32; 0]);
