@@ -65,13 +65,13 @@ mod tests {
                 { "name": "haproxy sessions", "unit": "", "target": 20.0, "expected": null,
                   "upper": null, "replicas": null, "weeks": null, "correction": null,
                   "peak_in_s": null, "error_ratio": null,
-                  "why_none": "needs two weeks of history; has 5 d" },
+                  "why_none": "needs one week of history, better two; has 5 d" },
             ],
         });
         let want = [
             "on, cpu: up to 412.5% in all within 10m (expected 300%), for 6 replicas at 70% each; \
              from 3 weeks, times 1.2; off by 8% in the last day",
-            "on, haproxy sessions: none, needs two weeks of history; has 5 d",
+            "on, haproxy sessions: none, needs one week of history, better two; has 5 d",
             "load alone would have 2",
         ];
         assert_eq!(lines(&forecast), want);

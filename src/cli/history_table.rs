@@ -6,13 +6,12 @@ use chrono::NaiveDate;
 
 use crate::cli::table::{ended, hanging, span, table};
 use crate::model::load_history::MinuteRow;
-use crate::model::time::{DAY, Wall};
+use crate::model::time::{DAY, MINUTE, Wall};
 use crate::model::zone::Zone;
 use crate::sim::timeline::short;
 
 /// Lines of a table at most.
 const LINES_MAX: i64 = 48;
-const MINUTE: i64 = 60;
 const HOUR: i64 = 3600;
 /// The widths of a line's time, in seconds.
 const STEPS: [i64; 8] = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, DAY, 7 * DAY, 28 * DAY, 364 * DAY];

@@ -12,7 +12,7 @@ const ZONE_FOLDER: &str = "zoneinfo/";
 
 /// For schedules that are proposed: where people think of the service, else of this host.
 pub(crate) fn for_schedules(config: &Config, service: &Service) -> Zone {
-    config.zone(Some(service)).or_else(host_zone).unwrap_or(Zone::UTC)
+    config.zone_of(Some(service)).or_else(host_zone).unwrap_or(Zone::UTC)
 }
 
 fn host_zone() -> Option<Zone> {

@@ -99,7 +99,7 @@ impl StoredHistory {
     /// In which people think of a service, or of all.
     pub(crate) fn zone(&self, service: Option<&str>) -> Zone {
         let own = service.and_then(|name| self.service(name));
-        let zone = self.config.as_ref().and_then(|config| config.zone(own.map(|own| &**own)));
+        let zone = self.config.as_ref().and_then(|config| config.zone_of(own.map(|own| &**own)));
         zone.unwrap_or(Zone::UTC)
     }
 

@@ -6,11 +6,12 @@
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::history_slices::{
-    HistoryRead, HistorySlices, MINUTE, MinuteValues, RECENT, ReadSlices, error,
+    HeldLoad, HistoryRead, HistorySlices, MinuteValues, RECENT, ReadSlices, error, held_minutes,
 };
 use crate::forecast::forecast;
 use crate::model::config::Config;
@@ -23,7 +24,7 @@ use crate::model::load_history::MinuteRow;
 use crate::model::metric::{Metric, Milli, Source};
 use crate::model::service::Service;
 use crate::model::status::ServiceStatus;
-use crate::model::time::{Moment, Wall};
+use crate::model::time::{MINUTE, Moment, Wall};
 use crate::model::zone::Zone;
 use crate::report::minute_rows::{HostUse, MinuteRows};
 
@@ -55,6 +56,8 @@ pub(crate) struct Forecaster {
 /// One service.
 struct ServiceWatch {
     config: ForecastConfig,
+    /// Between two evaluations.
+    interval: Duration,
     zone: Zone,
     metrics: Vec<MetricWatch>,
     /// As read last.
@@ -73,12 +76,20 @@ struct MetricWatch {
     kind: &'static str,
     unit: &'static str,
     share: ReplicaShare,
-    /// By minute, those before the present one.
+    /// By minute, those before the present one that had an evaluation.
     recent: BTreeMap<i64, Milli>,
     /// The minute that each was made in, and what it expected, for as long as the horizon.
     expected: VecDeque<(i64, Milli)>,
     /// As shares, the oldest first.
     errors: VecDeque<f32>,
+}
+
+/// In minutes.
+#[derive(Clone, Copy)]
+struct Reach {
+    horizon: i64,
+    /// After its own, for which an evaluation counts.
+    held: i64,
 }
 
 /// A read to begin. It ends with `Forecaster::answered`.
@@ -96,6 +107,10 @@ fn minutes(span: Duration) -> usize {
     usize::try_from(span.as_secs().div_ceil(60)).unwrap_or(usize::MAX)
 }
 
+fn signed(minutes: usize) -> i64 {
+    i64::try_from(minutes).unwrap_or(i64::MAX)
+}
+
 /// Minutes from one to another; `None`: that is earlier.
 fn between(from: i64, to: i64) -> Option<usize> {
     usize::try_from(to.checked_sub(from)?).ok()
@@ -107,7 +122,7 @@ impl Forecaster {
         let mut before = std::mem::take(&mut self.services);
         let is_kept = !config.history.is_zero();
         for service in config.services.values().filter(|_| is_kept) {
-            let mut watch = ServiceWatch::new(service, now);
+            let mut watch = ServiceWatch::new(service, config, now);
             if service.forecast.mode == ForecastMode::Off || watch.metrics.is_empty() {
                 continue;
             }
@@ -187,26 +202,36 @@ impl Forecaster {
         }
         let is_watched = |status: &&ServiceStatus| self.services.contains_key(&status.name);
         let watched = services.iter().filter(is_watched);
-        for (name, row) in self.rows.add(at, watched, true, HostUse::default) {
+        let rows = self.rows.add(at, watched, true, HostUse::default);
+        self.learn_minute(rows);
+    }
+
+    fn learn_minute(&mut self, rows: Vec<(String, MinuteRow)>) {
+        for (name, row) in rows {
             if let Some(watch) = self.services.get_mut(&name) {
                 watch.add(&row);
             }
         }
     }
 
-    /// For an evaluation.
+    /// For an evaluation. The minute before counts, if this is the first of another one.
     pub(crate) fn forecasts(&mut self, wall: Wall) -> BTreeMap<String, Arc<ServiceForecast>> {
+        let rows = self.rows.close(wall, HostUse::default);
+        self.learn_minute(rows);
         let minute = minute_of(wall);
-        let one = |(name, watch): (&String, &mut ServiceWatch)| (name.clone(), watch.made(minute));
+        let one = |(name, watch): (&String, &mut ServiceWatch)| {
+            (name.clone(), watch.guarded(minute, ServiceWatch::made))
+        };
         self.services.iter_mut().map(one).collect()
     }
 }
 
 impl ServiceWatch {
-    fn new(service: &Service, now: Moment) -> ServiceWatch {
+    fn new(service: &Service, config: &Config, now: Moment) -> ServiceWatch {
         ServiceWatch {
             config: service.forecast,
-            zone: service.timetable.zone().clone(),
+            interval: config.check_interval,
+            zone: config.zone_of(Some(service)).unwrap_or(Zone::UTC),
             metrics: watched(service),
             slices: Arc::default(),
             failure: None,
@@ -223,19 +248,22 @@ impl ServiceWatch {
         };
         if names(self) == names(&before)
             && (self.zone == before.zone && self.config.horizon == before.config.horizon)
+            && self.interval == before.interval
         {
             self.slices = before.slices;
             self.failure = before.failure;
             self.under_way = before.under_way;
             self.due = before.due;
         }
-        for old in before.metrics {
-            if let Some(own) = self.metrics.iter_mut().find(|own| own.name == old.name) {
-                own.recent = old.recent;
-                own.errors = old.errors;
-                if self.config.horizon == before.config.horizon {
-                    own.expected = old.expected;
-                }
+        for own in &mut self.metrics {
+            // Two of one name have the same load.
+            let Some(old) = before.metrics.iter().find(|old| own.name == old.name) else {
+                continue;
+            };
+            own.recent = old.recent.clone();
+            own.errors = old.errors.clone();
+            if self.config.horizon == before.config.horizon {
+                own.expected = old.expected.clone();
             }
         }
     }
@@ -249,6 +277,7 @@ impl ServiceWatch {
             now: Wall(minute.saturating_mul(MINUTE)),
             minutes: REACH + horizon + SLACK,
             horizon,
+            interval: self.interval,
         }
     }
 
@@ -271,15 +300,8 @@ impl ServiceWatch {
         (RECENT..RECENT + REACH + SLACK).contains(&place).then_some(place)
     }
 
-    /// What was seen since the start counts more than what the history has of the same minutes.
     fn learn(&mut self, slices: &HistorySlices) {
-        let first = minute_of(slices.from);
         for (metric, read) in self.metrics.iter_mut().zip(&slices.metrics) {
-            for (minute, load) in (first..).zip(read.recent.range(0, RECENT)) {
-                if let Some(load) = load {
-                    metric.recent.entry(minute).or_insert(load);
-                }
-            }
             if metric.errors.is_empty() {
                 metric.errors.extend(&read.errors);
             }
@@ -289,31 +311,68 @@ impl ServiceWatch {
 
     fn add(&mut self, row: &MinuteRow) {
         let minute = minute_of(row.at);
-        let horizon = minutes(self.config.horizon);
+        let reach = self.reach();
         for metric in &mut self.metrics {
             let load = row.loads.iter().find(|load| load.metric == metric.name);
             let Some(load) = load.and_then(|load| load.average) else { continue };
             metric.recent.insert(minute, load);
-            metric.compare(minute, horizon);
+            metric.compare(minute, reach);
         }
         self.made = None;
+    }
+
+    /// What a stored history brings out would else come again after each restart: a bug costs the
+    /// forecast of this service and minute.
+    fn guarded(
+        &mut self,
+        minute: i64,
+        make: impl FnOnce(&mut ServiceWatch, i64) -> Arc<ServiceForecast>,
+    ) -> Arc<ServiceForecast> {
+        if let Ok(made) = catch_unwind(AssertUnwindSafe(|| make(self, minute))) {
+            return made;
+        }
+        let failed = |metric: &MetricWatch| metric.failed(ForecastFailure::Internal);
+        let metrics = self.metrics.iter().map(failed).collect();
+        self.remember(minute, metrics)
+    }
+
+    fn remember(&mut self, minute: i64, metrics: Vec<MetricForecast>) -> Arc<ServiceForecast> {
+        let (mode, horizon) = (self.config.mode, self.config.horizon);
+        let made = Arc::new(ServiceForecast { mode, horizon, metrics });
+        self.made = Some((minute, made.clone()));
+        made
     }
 
     fn made(&mut self, minute: i64) -> Arc<ServiceForecast> {
         if let Some((_, made)) = self.made.as_ref().filter(|(at, _)| *at == minute) {
             return made.clone();
         }
-        let horizon = minutes(self.config.horizon);
+        let reach = self.reach();
         let results: Vec<_> = (0..self.metrics.len()).map(|i| self.result(i, minute)).collect();
         let metrics = self.metrics.iter_mut().zip(results);
-        let metrics = metrics.map(|(metric, result)| metric.shown(minute, horizon, result));
-        let made = Arc::new(ServiceForecast {
-            mode: self.config.mode,
-            horizon: self.config.horizon,
-            metrics: metrics.collect(),
-        });
-        self.made = Some((minute, made.clone()));
-        made
+        let metrics = metrics.map(|(metric, result)| metric.shown(minute, reach, result));
+        let metrics = metrics.collect();
+        self.remember(minute, metrics)
+    }
+
+    fn reach(&self) -> Reach {
+        let horizon = signed(minutes(self.config.horizon));
+        Reach { horizon, held: held_minutes(self.interval) }
+    }
+
+    /// The last two hours. What was seen since the start counts more than what the history has of
+    /// the same minutes.
+    fn recent(&self, metric: &MetricWatch, read: &MinuteValues, minute: i64) -> Vec<Option<Milli>> {
+        let read_from = minute_of(self.slices.from);
+        let first = minute - signed(RECENT);
+        let mut held = HeldLoad::new(self.interval);
+        let before = first - held_minutes(self.interval);
+        let of = |minute: i64| {
+            let seen = held.at(minute, metric.recent.get(&minute).copied());
+            let read = |place: usize| read.range(place, place + 1).first().copied().flatten();
+            seen.or_else(|| between(read_from, minute).and_then(read))
+        };
+        (before..minute).map(of).skip(between(before, first).unwrap_or(0)).collect()
     }
 
     fn result(&self, metric: usize, minute: i64) -> Result<LoadForecast, ForecastFailure> {
@@ -331,9 +390,7 @@ impl ServiceWatch {
             true => WeekSlice::default(),
             false => week(values),
         });
-        let first = minute - i64::try_from(RECENT).unwrap_or(0);
-        let recent = &self.metrics[metric].recent;
-        let recent = (first..minute).map(|minute| recent.get(&minute).copied()).collect();
+        let recent = self.recent(&self.metrics[metric], &own.recent, minute);
         let input = ForecastInput { recent, weeks: known.collect() };
         forecast(&input, &self.config).map_err(|why| match why {
             NoForecast::NoWeek if self.slices.days < 7 => {
@@ -341,6 +398,14 @@ impl ServiceWatch {
             }
             why => ForecastFailure::None(why),
         })
+    }
+}
+
+impl Reach {
+    /// The minutes whose forecasts are for the horizon that ends with this one.
+    fn made_for(self, minute: i64) -> std::ops::RangeInclusive<i64> {
+        let latest = minute - self.horizon;
+        latest - self.held..=latest
     }
 }
 
@@ -358,45 +423,51 @@ impl MetricWatch {
     }
 
     /// What was expected for the horizon that ends with this minute.
-    fn earlier(&self, minute: i64, horizon: usize) -> Option<Milli> {
-        let made = minute - i64::try_from(horizon).ok()?;
-        self.expected.iter().find(|(at, _)| *at == made).map(|(_, load)| *load)
+    fn earlier(&self, minute: i64, reach: Reach) -> Option<Milli> {
+        let made = reach.made_for(minute);
+        self.expected.iter().rev().find(|(at, _)| made.contains(at)).map(|(_, load)| *load)
     }
 
     /// A minute is over: compares what was forecast for the horizon that ends with it.
-    fn compare(&mut self, minute: i64, horizon: usize) {
-        let reach = |count: usize| i64::try_from(count).unwrap_or(0);
-        let highest = self.recent.range(minute - reach(horizon)..=minute).map(|(_, load)| *load);
-        let earlier = self.earlier(minute, horizon);
+    fn compare(&mut self, minute: i64, reach: Reach) {
+        let highest = self.recent.range(minute - reach.horizon..=minute).map(|(_, load)| *load);
+        let earlier = self.earlier(minute, reach);
         let off = earlier.zip(highest.max()).and_then(|(earlier, load)| error(earlier, load));
         self.errors.extend(off);
         self.errors.drain(..self.errors.len().saturating_sub(ERRORS_MAX));
         // Those from before a step of the clock go, too.
-        self.recent.retain(|at, _| (minute - reach(RECENT)..=minute).contains(at));
-        self.expected.retain(|(at, _)| (minute - reach(horizon)..=minute).contains(at));
+        let recent = signed(RECENT) + reach.held;
+        self.recent.retain(|at, _| (minute - recent..=minute).contains(at));
+        let oldest = *reach.made_for(minute).start();
+        self.expected.retain(|(at, _)| (oldest..=minute).contains(at));
     }
 
     fn shown(
         &mut self,
         minute: i64,
-        horizon: usize,
+        reach: Reach,
         result: Result<LoadForecast, ForecastFailure>,
     ) -> MetricForecast {
-        let earlier = self.earlier(minute, horizon);
+        let earlier = self.earlier(minute, reach);
         let is_made = self.expected.back().is_some_and(|(at, _)| *at == minute);
         if let Some(made) = result.as_ref().ok().filter(|_| !is_made) {
             self.expected.push_back((minute, made.expected));
         }
         let sum: f64 = self.errors.iter().copied().map(f64::from).sum();
         let average = (sum * 1000.0 / self.errors.len() as f64).round();
+        let error = (!self.errors.is_empty()).then_some(Milli(average as u64));
+        MetricForecast { result, error, earlier, ..self.failed(ForecastFailure::NotRead) }
+    }
+
+    fn failed(&self, why: ForecastFailure) -> MetricForecast {
         MetricForecast {
             name: self.name.clone(),
             kind: self.kind,
             unit: self.unit,
             share: self.share,
-            result,
-            error: (!self.errors.is_empty()).then_some(Milli(average as u64)),
-            earlier,
+            result: Err(why),
+            error: None,
+            earlier: None,
         }
     }
 }

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use crate::model::load_history::MinuteRow;
 use crate::model::metric::Milli;
-use crate::model::time::{DAY, Wall};
+use crate::model::time::{DAY, MINUTE, Wall};
 use crate::model::zone::Zone;
 
-/// In seconds.
-pub(crate) const MINUTE: i64 = 60;
 /// Earlier weeks that are looked at.
 const WEEKS: u32 = 8;
+/// Seconds between two rows while the daemon runs: a tick may be late for a minute.
+const ROWS_APART_MAX: i64 = 2 * MINUTE;
 /// Minutes before the read that count as recent.
 pub(crate) const RECENT: usize = 120;
 
@@ -32,6 +33,8 @@ pub(crate) struct HistoryRead {
     pub(crate) minutes: usize,
     /// Of the forecast, in minutes.
     pub(crate) horizon: usize,
+    /// Between two evaluations.
+    pub(crate) interval: Duration,
 }
 
 /// The answer.
@@ -99,9 +102,34 @@ pub(crate) fn error(expected: Milli, highest: Milli) -> Option<f32> {
     (0 < highest.0).then(|| off / highest.0 as f32)
 }
 
+/// What an evaluation saw holds until the next one is due: a minute in between is known.
+pub(crate) struct HeldLoad {
+    minutes: i64,
+    last: Option<(i64, Milli)>,
+}
+
+impl HeldLoad {
+    pub(crate) fn new(interval: Duration) -> HeldLoad {
+        HeldLoad { minutes: held_minutes(interval), last: None }
+    }
+
+    /// Of a minute that is later than those before, with what was seen in it.
+    pub(crate) fn at(&mut self, minute: i64, seen: Option<Milli>) -> Option<Milli> {
+        self.last = seen.map(|load| (minute, load)).or(self.last);
+        let (_, load) = self.last.filter(|(at, _)| minute - at <= self.minutes)?;
+        Some(load)
+    }
+}
+
+/// For how many minutes after its own the load of an evaluation holds.
+pub(crate) fn held_minutes(interval: Duration) -> i64 {
+    i64::try_from(interval.as_secs()).unwrap_or(i64::MAX) / MINUTE
+}
+
 /// Where rows come from: the files of the history, or a trace.
 pub(crate) trait RowSource {
-    /// The rows of the service from one time up to another, in order.
+    /// The rows of the service from one time up to another, in order. What cannot be read of them
+    /// is left out; without any other row it is an error.
     fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String>;
 
     /// Of how many days there are any, back from this time; 14 at most.
@@ -109,42 +137,75 @@ pub(crate) trait RowSource {
 }
 
 impl HistoryRead {
+    /// A week that cannot be read is not known.
+    ///
     /// # Errors
     ///
-    /// Rows that cannot be read, and why.
+    /// The first of them, if no week is left.
     pub(crate) fn answer(&self, source: &dyn RowSource) -> Result<HistorySlices, String> {
         let reach = |minutes: usize| MINUTE.saturating_mul(i64::try_from(minutes).unwrap_or(0));
         let from = Wall(self.now.0 - reach(RECENT));
         let count = RECENT + self.minutes;
+        let mut unreadable = None;
+        let mut read = |from: Wall, until: Wall| {
+            source.rows(from, until).unwrap_or_else(|why| {
+                unreadable.get_or_insert(why);
+                Vec::new()
+            })
+        };
         let mut metrics = vec![MetricSlices::default(); self.metrics.len()];
         for week in 1..=WEEKS {
             let times: Vec<Option<Wall>> =
                 (0..count).map(|i| self.earlier(Wall(from.0 + reach(i)), week)).collect();
             let known = times.iter().flatten();
             let rows = match (known.clone().min(), known.max()) {
-                (Some(first), Some(last)) => source.rows(*first, Wall(last.0 + MINUTE))?,
+                (Some(first), Some(last)) => {
+                    let first = Wall(first.0.saturating_sub(self.held_before()));
+                    read(first, Wall(last.0 + MINUTE))
+                }
                 _ => Vec::new(),
             };
-            let rows: BTreeMap<Wall, MinuteRow> = rows.into_iter().map(|r| (r.at, r)).collect();
             for (name, slices) in self.metrics.iter().zip(&mut metrics) {
-                let value = |at: &Option<Wall>| load(rows.get(at.as_ref()?)?, name);
+                let loads = self.loads(&rows, name);
+                let value = |at: &Option<Wall>| loads.get(at.as_ref()?).copied();
                 let week = MinuteValues::new(times.iter().map(value));
                 slices.weeks.push(week.or_empty());
             }
         }
-        let day = source.rows(Wall(self.now.0 - DAY), self.now)?;
+        let day = read(Wall(self.now.0 - DAY), self.now);
         for (name, slices) in self.metrics.iter().zip(&mut metrics) {
-            let value = |i: usize| {
-                let at = Wall(from.0 + reach(i));
-                let place = day.binary_search_by_key(&at, |row| row.at).ok()?;
-                load(day.get(place)?, name)
-            };
+            let loads = self.loads(&day, name);
+            let value = |i: usize| loads.get(&Wall(from.0 + reach(i))).copied();
             slices.recent = MinuteValues::new((0..RECENT).map(value));
             slices.errors = self.errors(name, &day);
         }
         let has_week = metrics.iter().any(|m| m.weeks.iter().any(|week| !week.is_empty()));
+        if let Some(why) = unreadable.filter(|_| !has_week) {
+            return Err(why);
+        }
         let days = if has_week { 14 } else { source.days(self.now) };
         Ok(HistorySlices { from, metrics, days })
+    }
+
+    /// Seconds before the first minute, in which the evaluation may lie that it goes by.
+    fn held_before(&self) -> i64 {
+        MINUTE.saturating_mul(held_minutes(self.interval))
+    }
+
+    /// By minute. Nothing holds over a time without rows: no daemon ran in it.
+    fn loads(&self, rows: &[MinuteRow], metric: &str) -> BTreeMap<Wall, Milli> {
+        let mut loads = BTreeMap::new();
+        let mut held = HeldLoad::new(self.interval);
+        let mut before: Option<Wall> = None;
+        for row in rows {
+            if before.is_some_and(|before| ROWS_APART_MAX < row.at.0 - before.0) {
+                held = HeldLoad::new(self.interval);
+            }
+            before = Some(row.at);
+            let held = held.at(row.at.0.div_euclid(MINUTE), load(row, metric));
+            loads.extend(held.map(|load| (row.at, load)));
+        }
+        loads
     }
 
     /// The same local time of an earlier week; of one that came twice, the first. `None`: clocks
@@ -158,7 +219,7 @@ impl HistoryRead {
     /// Each forecast that a row has was made for the horizon that ends with it.
     fn errors(&self, metric: &str, rows: &[MinuteRow]) -> Vec<f32> {
         let of = |(i, row): (usize, &MinuteRow)| {
-            let expected = row.loads.iter().find(|load| load.metric == metric)?.forecast?;
+            let expected = row.loads.iter().find(|load| load.is_of(metric))?.forecast?;
             let first = rows.get(i.saturating_sub(self.horizon)..=i)?;
             error(expected, first.iter().filter_map(|row| load(row, metric)).max()?)
         };
@@ -167,7 +228,7 @@ impl HistoryRead {
 }
 
 fn load(row: &MinuteRow, metric: &str) -> Option<Milli> {
-    row.loads.iter().find(|load| load.metric == metric)?.average
+    row.loads.iter().find(|load| load.is_of(metric))?.average
 }
 
 /// Shared with the thread that reads.
@@ -177,21 +238,27 @@ pub(crate) type ReadSlices = Result<Arc<HistorySlices>, String>;
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
-    use crate::controller::history_slices::{HistoryRead, MINUTE, RECENT, RowSource};
-    use crate::model::load_history::{MinuteLoad, MinuteRow};
+    use crate::controller::history_slices::{HistoryRead, RECENT, RowSource};
+    use crate::model::load_history::{METRIC_NAME_CHARS_MAX, MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
-    use crate::model::time::{DAY, Wall};
+    use crate::model::time::{DAY, MINUTE, Wall};
     use crate::model::zone::Zone;
 
     pub(crate) struct Rows {
         pub(crate) rows: BTreeMap<i64, MinuteRow>,
         asked: RefCell<Vec<(i64, i64)>>,
+        /// Times that cannot be read.
+        bad: Vec<i64>,
     }
 
     impl RowSource for Rows {
         fn rows(&self, from: Wall, until: Wall) -> Result<Vec<MinuteRow>, String> {
             self.asked.borrow_mut().push((from.0, until.0));
+            if self.bad.iter().any(|at| (from.0..until.0).contains(at)) {
+                return Err(format!("bad {}", self.bad.len()));
+            }
             Ok(self.rows.range(from.0..until.0).map(|(_, row)| row.clone()).collect())
         }
 
@@ -219,6 +286,7 @@ mod tests {
             now: Wall(now),
             minutes,
             horizon: 2,
+            interval: Duration::from_secs(15),
         }
     }
 
@@ -232,7 +300,7 @@ mod tests {
         };
         let minutes = (from..until).step_by(60);
         let rows = minutes.map(|at| (at, row(at, load(at), None))).collect();
-        Rows { rows, asked: RefCell::default() }
+        Rows { rows, asked: RefCell::default(), bad: Vec::new() }
     }
 
     /// 2026-04-02T00:00:00Z, a Thursday. Clocks in Berlin were set forward on March 29th.
@@ -282,6 +350,99 @@ mod tests {
         assert_eq!(asked[8], (APRIL - DAY, APRIL));
     }
 
+    /// Those of a week before that `read` gives, when only each so many minutes had an evaluation.
+    fn week_of(every: i64, interval: u64, gap: std::ops::Range<i64>) -> Vec<Option<Milli>> {
+        let from = APRIL - 7 * DAY;
+        let minutes = (-180..30).filter(|minute| !gap.contains(minute));
+        let one = |minute: i64| {
+            let at = from + MINUTE * minute;
+            let seen = minute.rem_euclid(every) == 0;
+            let mut row = row(at, u64::try_from(1000 + minute).unwrap(), None);
+            row.loads[0].average = row.loads[0].average.filter(|_| seen);
+            (at, row)
+        };
+        let source =
+            Rows { rows: minutes.map(one).collect(), asked: RefCell::default(), bad: Vec::new() };
+        let interval = Duration::from_secs(interval);
+        let read = HistoryRead { interval, ..read("UTC", APRIL, 30) };
+        let slices = read.answer(&source).unwrap();
+        slices.metrics[0].weeks[0].range(0, RECENT + 30)
+    }
+
+    #[test]
+    fn what_an_evaluation_saw_holds_until_the_next_one_is_due() {
+        // The interval in seconds, the minutes between two evaluations, the known ones of 150.
+        for (interval, every, known) in [
+            (15, 1, 150),
+            (59, 2, 75),
+            (60, 2, 150),
+            (60, 3, 100),
+            (90, 2, 150),
+            (119, 2, 150),
+            (180, 3, 150),
+            (180, 4, 150),
+            (180, 5, 120),
+            (3600, 60, 150),
+        ] {
+            let week = week_of(every, interval, 0..0);
+            assert_eq!(week.iter().flatten().count(), known, "{interval} s, {every} min");
+        }
+        // That of before the first minute is looked for, too.
+        let week = week_of(50, 3600, 0..0);
+        assert_eq!(
+            (week[0], week[19], week[20]),
+            (Some(Milli(850)), Some(Milli(850)), Some(Milli(900)))
+        );
+    }
+
+    #[test]
+    fn nothing_holds_over_a_time_in_which_no_daemon_ran() {
+        let known = |week: Vec<Option<Milli>>| week[RECENT..].iter().flatten().count();
+        // A tick that was late for a minute costs that minute; a gap costs all up to the next
+        // evaluation, after 10 minutes.
+        assert_eq!(known(week_of(10, 600, 1..2)), 29);
+        assert_eq!(known(week_of(10, 600, 1..3)), 21);
+    }
+
+    #[test]
+    fn a_week_that_cannot_be_read_is_unknown_and_without_any_other_it_is_an_error() {
+        let week = |n: i64| APRIL - n * 7 * DAY;
+        let days = local_rows("UTC", week(3) - DAY, APRIL);
+        let answer = |bad: Vec<i64>| {
+            read("UTC", APRIL, 10).answer(&Rows {
+                bad,
+                rows: days.rows.clone(),
+                asked: RefCell::default(),
+            })
+        };
+        let known = |bad: Vec<i64>| -> Vec<bool> {
+            let slices = answer(bad).unwrap();
+            slices.metrics[0].weeks.iter().take(4).map(|week| !week.is_empty()).collect()
+        };
+        assert_eq!(known(vec![week(7)]), [true, true, true, false]);
+        assert_eq!(known(vec![week(2)]), [true, false, true, false]);
+        assert_eq!(known(vec![week(2), week(3)]), [true, false, false, false]);
+        // Of the last day nothing is known then.
+        let slices = answer(vec![APRIL - 60]).unwrap();
+        assert_eq!(slices.metrics[0].recent.range(0, RECENT), [None; RECENT]);
+        let all = vec![week(1), week(2), week(3)];
+        assert_eq!(answer(all), Err("bad 3".to_owned()));
+    }
+
+    #[test]
+    fn a_long_name_is_known_by_its_beginning() {
+        let name = "é".repeat(METRIC_NAME_CHARS_MAX);
+        let mut source = local_rows("UTC", APRIL - 8 * DAY, APRIL);
+        let loads = source.rows.values_mut().flat_map(|row| &mut row.loads);
+        loads.for_each(|load| (load.metric, load.forecast) = (name.clone(), Some(Milli(1))));
+        for (metric, is_known) in [(name.clone(), true), (name + "x", true), ("é".into(), false)] {
+            let read = HistoryRead { metrics: vec![metric], ..read("UTC", APRIL, 10) };
+            let slices = read.answer(&source).unwrap();
+            assert_eq!(!slices.metrics[0].weeks[0].is_empty(), is_known);
+            assert_eq!(!slices.metrics[0].errors.is_empty(), is_known);
+        }
+    }
+
     #[test]
     fn an_error_is_a_share_of_the_highest_load_of_the_horizon() {
         let minute = |n: i64| APRIL - n * MINUTE;
@@ -294,7 +455,7 @@ mod tests {
             row(minute(1), 0, Some(50)),
         ];
         let rows = rows.into_iter().map(|row| (row.at.0, row)).collect();
-        let source = Rows { rows, asked: RefCell::default() };
+        let source = Rows { rows, asked: RefCell::default(), bad: Vec::new() };
         let slices = read("UTC", APRIL, 10).answer(&source).unwrap();
         assert_eq!(slices.metrics[0].errors, [0.5, 0.5]);
         assert_eq!(slices.metrics[1].errors, [0.0_f32; 0]);

@@ -67,7 +67,7 @@ impl ControllerState {
 
     /// The host's, as last seen.
     pub(crate) fn processor(&self) -> Option<ProcessorState> {
-        self.sampler.processor.state()
+        self.sampler.processor.observation().state()
     }
 
     pub(crate) fn new(memory: Memory) -> ControllerState {

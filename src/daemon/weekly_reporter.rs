@@ -56,7 +56,7 @@ impl WeeklyReporter {
         if config.report == ReportSchedule::Off {
             return;
         }
-        let zone = config.zone(None).unwrap_or(Zone::UTC);
+        let zone = config.zone_of(None).unwrap_or(Zone::UTC);
         let Some(week) = weekly_report::due(now, &zone) else { return };
         if week.is_made(self.made) {
             return;
@@ -130,7 +130,7 @@ impl WeekInMaking {
             reports.names().take(SERVICES_MAX),
             &self.config,
             Effort::on_one_thread(&goes_on),
-            |service| self.config.zone(Some(service)).unwrap_or(Zone::UTC),
+            |service| self.config.zone_of(Some(service)).unwrap_or(Zone::UTC),
             |name| reader.read(name, from, until),
         );
         let clause = |name: &str| advice.get(name)?.clause(&format!("plimsoll advise {name}"));

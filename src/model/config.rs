@@ -139,12 +139,11 @@ impl Config {
         self.services.values().find(|service| service.name.as_str() == name)
     }
 
-    /// In which people think of a service, or of all of them: that of its windows of time, else of
-    /// the business hours of all.
-    pub(crate) fn zone(&self, service: Option<&Service>) -> Option<Zone> {
+    /// In which people think of the load of a service, or of all: that of its own windows, else of
+    /// `autoscaler.business_hours`. `None`: no window is configured.
+    pub(crate) fn zone_of(&self, service: Option<&Service>) -> Option<Zone> {
         let own = service.and_then(|service| service.timetable.own_zone());
-        let of_all = self.business_hours.as_ref().map(|window| &window.zone);
-        own.or(of_all).cloned()
+        own.or_else(|| self.business_hours.as_ref().map(|hours| hours.zone.clone()))
     }
 
     /// Not all services have one priority.

@@ -177,6 +177,8 @@ pub(crate) enum ForecastFailure {
     TooShort { days: u32 },
     /// There is nothing to make it from.
     None(NoForecast),
+    /// A bug, whose message is in the log.
+    Internal,
 }
 
 impl fmt::Display for ForecastFailure {
@@ -187,13 +189,16 @@ impl fmt::Display for ForecastFailure {
                 write!(f, "the load history cannot be read: {why}")
             }
             ForecastFailure::TooShort { days } => {
-                write!(f, "needs two weeks of history; has {days} d")
+                write!(f, "needs one week of history, better two; has {days} d")
             }
             ForecastFailure::None(NoForecast::NoWeek) => {
                 f.write_str("no earlier week has this metric at this time of the week")
             }
             ForecastFailure::None(NoForecast::NoRecentLoad) => {
                 f.write_str("the load of the last two hours is not known, or there was none")
+            }
+            ForecastFailure::Internal => {
+                f.write_str("internal error in plimsoll (please report); see the log")
             }
         }
     }

@@ -98,6 +98,13 @@ impl Source {
     }
 }
 
+/// Whether the value of the metric of this name, as `Source` prints it, is a share of a total by the
+/// number before the decision, as in HPA, whether these replicas are ready or not.
+pub(crate) fn is_total(metric: &str) -> bool {
+    let own = [Source::Cpu, Source::Memory, Source::Haproxy(Field::ResponseTimeMs)];
+    !own.iter().any(|source| source.name() == metric)
+}
+
 impl fmt::Display for Source {
     /// Distinguishes two of one kind, without parts of a URL that may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +162,7 @@ impl fmt::Display for Reading {
 #[cfg(test)]
 mod tests {
     use crate::model::endpoint::Endpoint;
-    use crate::model::metric::{Milli, Source, shortened};
+    use crate::model::metric::{Milli, Source, is_total, shortened};
 
     #[test]
     fn thousandths_print_no_more_than_they_know() {
@@ -178,6 +185,22 @@ mod tests {
     fn a_text_is_cut_between_characters() {
         for (text, short) in [("", ""), ("äö", "äö"), ("äöü", "äö…")] {
             assert_eq!(shortened(text, 2), short);
+        }
+    }
+
+    #[test]
+    fn totals_are_shared_by_the_number_and_the_rest_by_the_ready_replicas() {
+        for (metric, want) in [
+            ("cpu", false),
+            ("memory", false),
+            ("haproxy response_time_ms", false),
+            ("haproxy sessions", true),
+            ("haproxy queue", true),
+            ("haproxy request_rate", true),
+            ("http http://a/load /queued", true),
+            ("prometheus http://a up", true),
+        ] {
+            assert_eq!(is_total(metric), want, "{metric}");
         }
     }
 }

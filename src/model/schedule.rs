@@ -171,16 +171,17 @@ impl Timetable {
         all.fold(self.bounds.max(), u32::max)
     }
 
-    /// The zone in which people think of it.
+    /// The zone in which people think of it: that of the business hours, else of the first
+    /// schedule. Without either UTC.
     pub(crate) fn zone(&self) -> Zone {
-        self.own_zone().unwrap_or(&Zone::UTC).clone()
+        self.own_zone().unwrap_or(Zone::UTC)
     }
 
-    /// That of the business hours, else of the first schedule.
-    pub(crate) fn own_zone(&self) -> Option<&Zone> {
+    /// As `zone`. `None`: neither is configured.
+    pub(crate) fn own_zone(&self) -> Option<Zone> {
         let hours = self.hours.iter().map(|h| &h.window.zone);
         let mut zones = hours.chain(self.schedules.iter().map(|s| &s.window.zone));
-        zones.next()
+        zones.next().cloned()
     }
 
     pub(crate) fn at(&self, at: Wall) -> EffectiveSchedule {

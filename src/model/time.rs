@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 
-/// Seconds of a day of UTC.
+/// In seconds.
+pub(crate) const MINUTE: i64 = 60;
+/// In seconds, of UTC.
 pub(crate) const DAY: i64 = 24 * 3600;
 
 /// Seconds since the Unix epoch, of the wall clock.

@@ -11,8 +11,12 @@ fn of(service: &ServiceStatus) -> Option<&ServiceForecast> {
     service.record.as_ref()?.decision.forecast.as_deref()
 }
 
-fn metrics(service: &ServiceStatus) -> &[MetricForecast] {
-    of(service).map(|forecast| forecast.metrics.as_slice()).unwrap_or_default()
+/// Of two of one name, as thresholds and a metric of CPU, the first: their load is the same, and a
+/// page with a series twice is refused.
+fn metrics(service: &ServiceStatus) -> impl Iterator<Item = &MetricForecast> {
+    let all = of(service).map(|forecast| forecast.metrics.as_slice()).unwrap_or_default();
+    let is_first = |at: usize, one: &MetricForecast| !all[..at].iter().any(|m| m.name == one.name);
+    all.iter().enumerate().filter(move |(at, one)| is_first(*at, one)).map(|(_, one)| one)
 }
 
 /// What is expected, and at the configured percentile.
@@ -35,7 +39,7 @@ pub(super) fn replicas(service: &ServiceStatus) -> Vec<ForecastSample<'_>> {
 
 pub(super) fn errors(service: &ServiceStatus) -> Vec<ForecastSample<'_>> {
     let one = |metric: &MetricForecast| metric.error.map(number);
-    let named = metrics(service).iter().filter_map(|metric| Some((metric, one(metric)?)));
+    let named = metrics(service).filter_map(|metric| Some((metric, one(metric)?)));
     named.map(|(metric, error)| (vec![("metric", metric.name.as_str())], error)).collect()
 }
 

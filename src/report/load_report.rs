@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::model::event::{Entry, Kind, LOG_BEGINS};
 use crate::model::load_history::MinuteRow;
 use crate::model::metric::Milli;
-use crate::model::time::{Wall, wall_of_ms};
-use crate::report::minute_rows::MINUTE;
+use crate::model::time::{MINUTE, Wall, wall_of_ms};
 
 /// Minutes that are kept as the worst.
 pub(crate) const WORST: usize = 10;

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::decision::MetricResult;
 use crate::model::load_history::{MinuteLoad, MinuteRow};
-use crate::model::metric::Milli;
+use crate::model::metric::{self, Milli};
 use crate::model::status::{ServiceStatus, Status};
-use crate::model::time::Wall;
-
-/// In seconds.
-pub(crate) const MINUTE: i64 = 60;
+use crate::model::time::{MINUTE, Wall};
 
 /// What the host did in the minute that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,9 +55,7 @@ impl MinuteRows {
         is_evaluation: bool,
         host: impl FnOnce() -> HostUse,
     ) -> Vec<(String, MinuteRow)> {
-        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
-        let before = self.at.replace(minute).filter(|before| *before != minute);
-        let rows = before.map(|at| self.rows(at, host())).unwrap_or_default();
+        let rows = self.close(at, host);
         let mut there = BTreeSet::new();
         for service in services {
             there.insert(service.name.as_str());
@@ -67,6 +63,17 @@ impl MinuteRows {
         }
         self.totals.retain(|name, _| there.contains(name.as_str()));
         rows
+    }
+
+    /// The rows of the minute before, if `at` is in another one. `add` gives them else.
+    pub(crate) fn close(
+        &mut self,
+        at: Wall,
+        host: impl FnOnce() -> HostUse,
+    ) -> Vec<(String, MinuteRow)> {
+        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
+        let before = self.at.replace(minute).filter(|before| *before != minute);
+        before.map(|at| self.rows(at, host())).unwrap_or_default()
     }
 
     /// While none are written: what happens meanwhile is no part of a later row.
@@ -109,22 +116,24 @@ impl MinuteRows {
         collected.queue = collected.queue.max(queue);
         let decision = &service.decision;
         for measured in &service.decision.measured {
-            let known =
-                |load: &LoadSum| load.metric == measured.name && load.target == measured.target;
-            let at = collected.loads.iter().position(known).unwrap_or_else(|| {
-                // A reload may have changed the target within the minute.
-                collected.loads.retain(|load| load.metric != measured.name);
-                collected.loads.push(LoadSum::new(&measured.name, measured.target));
-                collected.loads.len() - 1
-            });
+            let at =
+                collected.loads.iter().position(|load| load.is_of(measured)).unwrap_or_else(|| {
+                    // A reload may have changed the target within the minute.
+                    collected.loads.retain(|load| decision.measured.iter().any(|m| load.is_of(m)));
+                    collected.loads.push(LoadSum::new(&measured.name, measured.target));
+                    collected.loads.len() - 1
+                });
             let forecast = decision.forecast.as_deref();
             let forecast = forecast.and_then(|all| all.of(&measured.name)?.earlier);
             let value = measured.value.filter(|_| is_evaluation);
             let Some(load) = collected.loads.get_mut(at) else { continue };
             load.forecast = forecast.or(load.forecast);
             if let Some(value) = value {
-                let shares =
-                    if is_total(&measured.name) { decision.from } else { decision.counts.ready };
+                let shares = if metric::is_total(&measured.name) {
+                    decision.from
+                } else {
+                    decision.counts.ready
+                };
                 load.add(Milli(value.0.saturating_mul(u64::from(shares.max(1)))));
             }
         }
@@ -140,12 +149,6 @@ impl MinuteRows {
     }
 }
 
-/// Whether the value is a share of a total by the number before the decision, as in HPA, whether
-/// these replicas are ready or not.
-fn is_total(metric: &str) -> bool {
-    !["cpu", "memory", "haproxy response_time_ms"].contains(&metric)
-}
-
 impl LoadSum {
     fn new(metric: &str, target: Milli) -> LoadSum {
         LoadSum {
@@ -156,6 +159,11 @@ impl LoadSum {
             highest: None,
             forecast: None,
         }
+    }
+
+    /// Thresholds and a metric of CPU have one name and two targets.
+    fn is_of(&self, measured: &MetricResult) -> bool {
+        self.metric == measured.name && self.target == measured.target
     }
 
     fn add(&mut self, value: Milli) {
@@ -185,7 +193,7 @@ mod tests {
     use crate::model::reason::Rule;
     use crate::model::status::{ReplicaState, Status};
     use crate::model::time::Wall;
-    use crate::report::minute_rows::{HostUse, MinuteRows, is_total};
+    use crate::report::minute_rows::{HostUse, MinuteRows};
     use crate::report::problems::tests as samples;
 
     const START: i64 = 1_795_824_000;
@@ -236,6 +244,37 @@ mod tests {
         out.iter().map(row).collect()
     }
 
+    /// Target, average and highest load of each metric of the row that these ticks make.
+    fn loads(ticks: &[&[(u64, u64)]]) -> Vec<(u64, u64, u64)> {
+        let mut collected = MinuteRows::default();
+        for (at, measured) in (0..).zip(ticks) {
+            let mut status = status(at, Some(0), 0);
+            let results = &mut status.services[0].decision.measured;
+            let one = results.remove(0);
+            results.extend(measured.iter().map(|(target, load)| MetricResult {
+                target: Milli(*target),
+                value: Some(Milli(*load)),
+                ..one.clone()
+            }));
+            assert_eq!(add(&mut collected, &status, true), []);
+        }
+        let rows = add(&mut collected, &status(60, None, 0), true);
+        let milli = |value: Option<Milli>| value.unwrap().0;
+        let loads = rows[0].1.loads.iter();
+        loads.map(|load| (load.target.0, milli(load.average), milli(load.highest))).collect()
+    }
+
+    #[test]
+    fn thresholds_and_a_target_of_one_name_are_two_loads() {
+        let both = |load: u64| [(80, load), (70, load)];
+        let all = [both(10), both(20), both(30)];
+        let all: Vec<&[(u64, u64)]> = all.iter().map(|both| &both[..]).collect();
+        assert_eq!(loads(&all), [(80, 40, 60), (70, 40, 60)]);
+        // A reload gives one of them another target: what was collected by it is dropped.
+        assert_eq!(loads(&[&both(10), &[(80, 30), (60, 30)]]), [(80, 40, 60), (60, 60, 60)]);
+        assert_eq!(loads(&[&both(10), &[(50, 30)]]), [(50, 60, 60)]);
+    }
+
     #[test]
     fn a_row_is_of_the_evaluations_of_its_minute() {
         let ticks = [(0, 10, 5, 'e'), (15, 30, 9, 'e'), (59, 20, 9, 'e'), (60, 99, 20, 'e')];
@@ -276,21 +315,5 @@ mod tests {
         assert_eq!(add(&mut collected, &status(120, None, 1_003), true), []);
         let rows = add(&mut collected, &status(180, None, 1_003), true);
         assert_eq!((rows.len(), rows[0].1.requests, rows[0].1.at), (1, 3, Wall(START + 120)));
-    }
-
-    #[test]
-    fn totals_are_shared_by_the_number_and_the_rest_by_the_ready_replicas() {
-        for (metric, want) in [
-            ("cpu", false),
-            ("memory", false),
-            ("haproxy response_time_ms", false),
-            ("haproxy sessions", true),
-            ("haproxy queue", true),
-            ("haproxy request_rate", true),
-            ("http http://a/load /queued", true),
-            ("prometheus http://a up", true),
-        ] {
-            assert_eq!(is_total(metric), want, "{metric}");
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! The load history of a simulated service: the trace itself, as far as it is over.
 
-use crate::controller::history_slices::{MINUTE, RowSource};
+use crate::controller::history_slices::RowSource;
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::time::{DAY, Moment, Wall};
+use crate::model::time::{DAY, MINUTE, Moment, Wall};
 use crate::sim::world::START;
 
 pub(crate) struct Past {

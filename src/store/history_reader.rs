@@ -46,21 +46,6 @@ impl HistoryReader {
         self.days(service, from, until).flat_map(Result::unwrap_or_default).collect()
     }
 
-    /// As `read`.
-    ///
-    /// # Errors
-    ///
-    /// A file that is there and cannot be read, with its path.
-    pub(crate) fn try_read(
-        &self,
-        service: &str,
-        from: Wall,
-        until: Wall,
-    ) -> io::Result<Vec<MinuteRow>> {
-        let days: io::Result<Vec<Vec<MinuteRow>>> = self.days(service, from, until).collect();
-        Ok(days?.into_iter().flatten().collect())
-    }
-
     /// How many of the last days, at most so many, there have been files of the service.
     pub(crate) fn age_in_days(&self, service: &str, now: Wall, most: u32) -> u32 {
         let is_there = |days: &u32| {

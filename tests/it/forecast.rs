@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -157,13 +158,13 @@ fn shadow_shows_it_and_starts_nothing() {
 fn without_a_history_there_is_no_forecast_and_the_number_of_load() {
     type Spoil = fn(&Harness);
     let rows: [(&str, &str, Spoil); 5] = [
-        ("none", "needs two weeks of history; has 0 d", |_| ()),
-        ("short", "needs two weeks of history; has 5 d", |harness| {
+        ("none", "needs one week of history, better two; has 0 d", |_| ()),
+        ("short", "needs one week of history, better two; has 5 d", |harness| {
             fs::create_dir_all(harness.dir.join("state/history")).unwrap();
             harness.dir.write(&file(now().div_euclid(DAY) - 5), "");
         }),
         ("other", "no earlier week has this metric", |harness| write_history(harness, "memory")),
-        ("renamed", "needs two weeks of history; has 0 d", |harness| {
+        ("renamed", "needs one week of history, better two; has 0 d", |harness| {
             write_history(harness, "cpu");
             for entry in fs::read_dir(harness.dir.join("state/history")).unwrap() {
                 let path = entry.unwrap().path();
@@ -193,13 +194,22 @@ fn without_a_history_there_is_no_forecast_and_the_number_of_load() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_named_and_read_again_after_a_reload() {
+fn a_file_that_cannot_be_read_costs_its_week_and_without_any_other_is_named() {
     let mut harness = scaled("forecast-unreadable", "on");
     write_history(&harness, "cpu");
-    let week_ago = harness.dir.join(&file((now() - 7 * DAY).div_euclid(DAY)));
-    let text = fs::read_to_string(&week_ago).unwrap();
-    fs::remove_file(&week_ago).unwrap();
-    fs::create_dir(&week_ago).unwrap();
+    let folder = harness.dir.join("state/history");
+    let today = now().div_euclid(DAY);
+    // All but those of the last two days.
+    let weeks: Vec<PathBuf> = (7..=22).map(|ago| harness.dir.join(&file(today - ago))).collect();
+    let weeks: Vec<(PathBuf, String)> = weeks
+        .into_iter()
+        .filter_map(|file| Some((file.clone(), fs::read_to_string(file).ok()?)))
+        .collect();
+    assert!((3..=9).contains(&weeks.len()), "{weeks:?}");
+    for (file, _) in &weeks {
+        fs::remove_file(file).unwrap();
+        fs::create_dir(file).unwrap();
+    }
     let daemon = started(&harness);
     assert!(
         reached(SOON, || why(&harness).contains("cannot be read")),
@@ -207,10 +217,17 @@ fn files_that_cannot_be_read_are_named_and_read_again_after_a_reload() {
         why(&harness),
         daemon.lines()
     );
-    assert!(why(&harness).contains(week_ago.to_str().unwrap()), "{}", why(&harness));
+    assert!(why(&harness).contains(folder.to_str().unwrap()), "{}", why(&harness));
+    daemon.wait(&["forecast goes without a file", "it is not a regular file"], SOON);
 
-    fs::remove_dir(&week_ago).unwrap();
-    fs::write(&week_ago, text).unwrap();
+    // The oldest one stays bad.
+    for (file, text) in &weeks {
+        let is_oldest = *file <= harness.dir.join(&self::file((now() - 20 * DAY).div_euclid(DAY)));
+        if !is_oldest {
+            fs::remove_dir(file).unwrap();
+            fs::write(file, text).unwrap();
+        }
+    }
     // What the config changes is read at once.
     harness.set("/services/web/forecast/horizon", json!("11m"));
     harness.write();

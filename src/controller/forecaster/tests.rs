@@ -7,14 +7,16 @@ use crate::config;
 use crate::controller::forecaster::{
     AT_ONCE, DEADLINE, ForecastRead, Forecaster, REACH, RETRY, SLACK,
 };
-use crate::controller::history_slices::{
-    HistorySlices, MINUTE, MetricSlices, MinuteValues, RECENT,
-};
+use crate::controller::history_slices::{HistorySlices, MetricSlices, MinuteValues, RECENT};
 use crate::model::config::Config;
+use crate::model::decision::MetricResult;
 use crate::model::forecast::{ForecastFailure, MetricForecast, NoForecast};
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
-use crate::model::time::{Moment, Wall};
+use crate::model::reason::Rule;
+use crate::model::status::ReplicaState;
+use crate::model::time::{MINUTE, Moment, Wall};
+use crate::report::problems::tests as samples;
 
 const NOON: i64 = 1_775_131_200;
 const S: Duration = Duration::from_secs(1);
@@ -211,4 +213,94 @@ fn what_was_forecast_is_compared_with_the_highest_load_of_its_horizon() {
     assert_eq!(errors[10].0, Some(120), "made at noon");
     // Of the minutes 0 to 10, 150 % was the highest.
     assert_eq!(errors[11].1, Some(Milli(200)), "{errors:?}");
+}
+
+#[test]
+fn with_a_long_interval_the_last_hours_are_known_and_forecasts_are_compared() {
+    for interval in [1, 3, 7, 60] {
+        let mut forecaster = Forecaster::default();
+        let config = config(&[("web", r#""mode": "on""#)]);
+        let check_interval = Duration::from_secs(60 * interval);
+        forecaster.watch(&Config { check_interval, ..config }, at(0));
+        let read = forecaster.due(at(0), wall(0)).remove(0);
+        let mut slices = (*flat(&read, 2, 120_000)).clone();
+        slices.metrics[0].recent = MinuteValues::default();
+        forecaster.answered(read.id, "web", Ok(Arc::new(slices)), at(0));
+        let step = usize::try_from(interval).unwrap();
+        let mut last = None;
+        for minute in (0..=60).step_by(step) {
+            last = Some(one(&mut forecaster, minute));
+            forecaster.services.get_mut("web").unwrap().add(&row(minute, 120_000));
+        }
+        let made = one(&mut forecaster, 64);
+        assert!(made.result.is_ok(), "{interval} min: {made:?}");
+        let earlier = last.and_then(|made| made.earlier);
+        let want = (interval < 60).then_some(Milli(120_000));
+        assert_eq!(earlier, want, "{interval} min");
+    }
+}
+
+#[test]
+fn the_minute_before_counts_at_the_first_evaluation_of_a_minute() {
+    let mut forecaster = read_at_noon();
+    let mut service = samples::service("web", 1, &[(1, ReplicaState::Ready)]);
+    service.decision.measured.push(MetricResult {
+        name: "cpu".to_owned(),
+        unit: "%",
+        target: Milli(50_000),
+        value: Some(Milli(240_000)),
+        ratio: None,
+        proposal: None,
+        rule: Rule::NoMetric,
+        failure: None,
+    });
+    let usual = one(&mut forecaster, 0).result.unwrap();
+    forecaster.evaluated(wall(0), &[service.clone()]);
+    let same = one(&mut forecaster, 0).result.unwrap();
+    assert_eq!(same, usual, "the minute is not over");
+    let next = one(&mut forecaster, 1).result.unwrap();
+    assert!(usual.expected < next.expected, "{next:?}");
+    // It is made once, also after the evaluation.
+    forecaster.evaluated(wall(1), &[service]);
+    assert!(forecaster.services["web"].made.is_some());
+}
+
+#[test]
+fn a_panic_costs_the_forecast_of_one_service_and_minute() {
+    let mut forecaster = read_at_noon();
+    let watch = forecaster.services.get_mut("web").unwrap();
+    let made = watch.guarded(0, |_, minute| panic!("in minute {minute}, as the test wants"));
+    assert_eq!(made.metrics[0].result, Err(ForecastFailure::Internal));
+    assert_eq!((made.metrics[0].name.as_str(), made.largest()), ("cpu", None));
+    assert_eq!(failure(&mut forecaster, 0), Some(ForecastFailure::Internal), "once a minute");
+    assert!(one(&mut forecaster, 1).result.is_ok());
+}
+
+#[test]
+fn weeks_are_counted_in_the_zone_of_the_service_else_of_the_daemon_else_in_utc() {
+    let berlin = r#""business_hours": { "timezone": "Europe/Berlin" }"#;
+    let schedule = |zone: &str| {
+        format!(
+            r#", "schedules": [{{ "start": "08:00", "end": "18:00", "timezone": "{zone}",
+                 "min_replicas": 2 }}]"#
+        )
+    };
+    for (autoscaler, more, want) in [
+        ("", String::new(), "UTC"),
+        (berlin, String::new(), "Europe/Berlin"),
+        (berlin, schedule("Asia/Tokyo"), "Asia/Tokyo"),
+        (berlin, schedule("UTC"), "UTC"),
+        ("", schedule("Asia/Tokyo"), "Asia/Tokyo"),
+    ] {
+        let text = format!(
+            r#"{{ "autoscaler": {{ {autoscaler} }}, "services": {{ "web": {{ "image": "a",
+                 "port": 80, "max_replicas": 9, "scale_up_threshold": 50,
+                 "scale_down_threshold": 20, "forecast": {{ "mode": "on" }} {more} }} }} }}"#
+        );
+        let loaded = config::parse("made up", &text);
+        let mut forecaster = Forecaster::default();
+        forecaster.watch(&loaded.config.expect(&text), at(0));
+        let read = forecaster.due(at(0), wall(0)).remove(0);
+        assert_eq!(read.history.zone.to_string(), want, "{text}");
+    }
 }
