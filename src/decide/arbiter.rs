@@ -19,7 +19,8 @@ use crate::decide::victims::{self, RoomNeed};
 use crate::model::memory::{DrainStep, ServiceMemory};
 use crate::model::plan::Plan;
 use crate::model::preemption::{
-    Preemption, PreemptionCap, PreemptionLimits, PreemptionMemory, PreemptionStep, Shortage,
+    Preemption, PreemptionCap, PreemptionLimits, PreemptionMemory, PreemptionStep, REFUSED,
+    Shortage,
 };
 use crate::model::snapshot::{EngineSeen, Snapshot};
 use crate::model::time::Moment;
@@ -28,8 +29,6 @@ use crate::model::time::Moment;
 const LEAVING_MAX: Duration = Duration::from_secs(120);
 /// How long room is kept for a service that does not start a replica in it.
 const READY_MAX: Duration = Duration::from_secs(120);
-/// A service that did not start one, or whose replicas keep failing, gets no room for this time.
-const REFUSED: Duration = Duration::from_secs(600);
 /// A replica that is in use is given back after this time, if there was room for so long.
 const USED_MIN: Duration = Duration::from_secs(120);
 const ROOM_FOR: Duration = Duration::from_secs(60);

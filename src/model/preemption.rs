@@ -1,8 +1,13 @@
 //! Replicas that services of low priority gave up for services of higher ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::time::Moment;
+
+/// A service that did not use the room that was made for it, or whose replicas keep failing, gets
+/// none for this time.
+pub(crate) const REFUSED: Duration = Duration::from_secs(600);
 
 /// One replica that one service gave up for another.
 #[derive(Clone, Debug, PartialEq, Eq)]

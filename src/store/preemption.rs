@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::preemption::{Preemption, PreemptionMemory, PreemptionStep, Shortage};
+use crate::model::preemption::{Preemption, PreemptionMemory, PreemptionStep, REFUSED, Shortage};
 use crate::model::time::Moment;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -49,7 +49,10 @@ impl StoredPreemptions {
 
     /// How long there was room is measured anew.
     pub(crate) fn unpack(self, past: impl Fn(u64) -> Moment) -> PreemptionMemory {
-        let refused = self.refused.into_iter().map(|(name, until)| (name, Moment(until)));
+        // Its begin is no later than now.
+        let span = u64::try_from(REFUSED.as_millis()).unwrap_or(u64::MAX);
+        let again = |until: u64| past(until.saturating_sub(span)).plus(REFUSED);
+        let refused = self.refused.into_iter().map(|(name, until)| (name, again(until)));
         PreemptionMemory {
             list: self.list.into_iter().map(|one| unpack(one, &past)).collect(),
             refused: refused.collect(),
@@ -120,6 +123,6 @@ pub(crate) fn sample() -> PreemptionMemory {
         one(2, memory, PreemptionStep::Ready),
         one(1, memory, PreemptionStep::Draining),
     ];
-    let refused = [("cron".to_owned(), Moment(9000))].into();
+    let refused = [("cron".to_owned(), Moment(600_900))].into();
     PreemptionMemory { list, refused, room_since: None }
 }

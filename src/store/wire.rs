@@ -514,6 +514,10 @@ mod tests {
         let memory = parse(&text(&sample()), Moment(950)).unwrap();
         assert_eq!(memory.services["web"].changed_at, Some(Moment(950)));
         assert_eq!(memory.services["web"].failures.last, Moment(800));
+        assert_eq!(memory.preemptions.refused["cron"], Moment(600_900));
+        // Of a clock that was set back since: no longer than it would have been.
+        let memory = parse(&text(&sample()), Moment(500)).unwrap();
+        assert_eq!(memory.preemptions.refused["cron"], Moment(600_500));
     }
 
     #[test]
