@@ -22,6 +22,7 @@ use crate::model::units;
 use crate::model::zone::Zone;
 use crate::outside::Clock;
 use crate::store::history_reader::HistoryReader;
+use crate::store::left_out::LeftOut;
 
 /// Hundredths of a percent.
 const SLO_DEFAULT: u64 = 99_50;
@@ -121,7 +122,11 @@ fn rows(
 ) -> Result<Vec<MinuteRow>, String> {
     let state_dir = &config.fixed.state_dir;
     let name = service.name.as_str();
-    let rows = HistoryReader::new(state_dir).read(name, from, Wall(now.0.saturating_add(1)));
+    let mut left_out = LeftOut::default();
+    let reader = HistoryReader::new(state_dir);
+    let days = reader.days(name, from, Wall(now.0.saturating_add(1)));
+    let rows: Vec<MinuteRow> = days.flat_map(|day| left_out.rows(day)).collect();
+    left_out.notes().iter().for_each(|note| complain(note));
     if !rows.is_empty() {
         return Ok(rows);
     }

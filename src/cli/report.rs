@@ -8,7 +8,7 @@ use crate::cli::args::cli_command::ReportArgs;
 use crate::cli::client::failed;
 use crate::cli::history_table::covered;
 use crate::cli::output::show;
-use crate::cli::stored_history::{self, StoredHistory, Unreadable};
+use crate::cli::stored_history::{self, StoredHistory};
 use crate::cli::table::{ended, hanging};
 use crate::cli::width;
 use crate::model::event::Entry;
@@ -18,6 +18,7 @@ use crate::model::zone::Zone;
 use crate::report::load_report::{LoadReport, WorstMinute};
 use crate::report::weekly_report::{grouped, hours, percent};
 use crate::store::events;
+use crate::store::left_out::LeftOut;
 
 /// In seconds.
 const SINCE_DEFAULT: i64 = 7 * DAY;
@@ -38,11 +39,11 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         return Err(failed(&stored.absence(None)));
     }
     let events = events::stored(&stored.fixed.state_dir);
-    let mut unreadable = Unreadable::default();
+    let mut left_out = LeftOut::default();
     let reports: Vec<LoadReport> = stored
         .names()
         .into_iter()
-        .map(|name| one(&stored, name, span, &events, &mut unreadable))
+        .map(|name| one(&stored, name, span, &events, &mut left_out))
         // Of one that left the config long ago nobody asks.
         .filter(|report| report.max.is_some() || 0 < report.minutes)
         .collect();
@@ -53,7 +54,7 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         let width = width::of_stdout().min(WIDTH_MAX);
         show(&text(&reports, &stored.zone(None), span, since, width))?;
     }
-    unreadable.end(&stored)
+    stored.end(&left_out)
 }
 
 fn one(
@@ -61,11 +62,11 @@ fn one(
     name: &str,
     span: (Wall, Wall),
     events: &[Entry],
-    unreadable: &mut Unreadable,
+    left_out: &mut LeftOut,
 ) -> LoadReport {
     let max = stored.services.get(name).map(|service| service.timetable.most());
     let days = stored.reader.days(name, span.0, span.1);
-    LoadReport::of(name, span, max, days.flat_map(|day| unreadable.rows(day)), events)
+    LoadReport::of(name, span, max, days.flat_map(|day| left_out.rows(day)), events)
 }
 
 /// The first event, where those before it are not stored any more, or never were.

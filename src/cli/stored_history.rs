@@ -14,7 +14,6 @@ use crate::cli::output::{USAGE, complain};
 use crate::clock::SystemClock;
 use crate::config::{self, ConfigFile};
 use crate::model::config::{Config, Fixed};
-use crate::model::load_history::MinuteRow;
 use crate::model::service::Service;
 use crate::model::time::{DAY, Wall};
 use crate::model::units;
@@ -22,6 +21,7 @@ use crate::model::zone::Zone;
 use crate::outside::Clock;
 use crate::preflight::{live, lock};
 use crate::store::history_reader::{HistoryReader, KeptDays};
+use crate::store::left_out::LeftOut;
 
 const MINUTE: i64 = 60;
 
@@ -35,13 +35,6 @@ pub(crate) struct StoredHistory {
     zone: Zone,
     /// How long rows are kept; zero: none is written.
     keep: Duration,
-}
-
-/// Files that could not be read.
-#[derive(Default)]
-pub(crate) struct Unreadable {
-    first: Option<io::Error>,
-    count: usize,
 }
 
 impl StoredHistory {
@@ -102,6 +95,15 @@ impl StoredHistory {
         format!("no load history{of} in {folder}: {why}")
     }
 
+    /// After all was printed: says what was left out. An error, if days are missing.
+    pub(crate) fn end(&self, left_out: &LeftOut) -> Result<(), ExitCode> {
+        if let Some(lines) = left_out.lines() {
+            complain(&lines);
+        }
+        let Some(err) = left_out.unreadable() else { return Ok(()) };
+        Err(failed(&left_out.files(&unreadable(&self.reader, &self.fixed, err))))
+    }
+
     /// There are files, but no row in the time that was asked for.
     pub(crate) fn none_since(&self, service: &str, from: Wall) -> String {
         let folder = self.reader.folder().display();
@@ -138,28 +140,6 @@ pub(crate) fn span(since: Option<&SinceArg>, default: i64) -> Result<(Wall, Wall
         return Err(ExitCode::from(USAGE));
     }
     Ok((Wall(from), Wall(until)))
-}
-
-impl Unreadable {
-    /// The rows of a day; none of a file that cannot be read.
-    pub(crate) fn rows(&mut self, day: io::Result<Vec<MinuteRow>>) -> Vec<MinuteRow> {
-        day.unwrap_or_else(|err| {
-            self.count += 1;
-            self.first.get_or_insert(err);
-            Vec::new()
-        })
-    }
-
-    /// After all was printed: an error, if days are missing.
-    pub(crate) fn end(&self, stored: &StoredHistory) -> Result<(), ExitCode> {
-        let Some(err) = &self.first else { return Ok(()) };
-        let message = unreadable(&stored.reader, &stored.fixed, err);
-        let more = match self.count {
-            1 => String::new(),
-            count => format!(" ({} in all)", units::plural(count as u64, "file")),
-        };
-        Err(failed(&format!("rows are missing{more}: {message}")))
-    }
 }
 
 fn unreadable(reader: &HistoryReader, fixed: &Fixed, err: &io::Error) -> String {

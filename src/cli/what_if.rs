@@ -28,6 +28,7 @@ use crate::sim::replay::{Replay, replay};
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
 use crate::store::history_reader::HistoryReader;
+use crate::store::left_out::LeftOut;
 
 /// For the daemon's answer: without it, the default config is today's.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -204,13 +205,16 @@ fn rows(today: &ComparedConfig, span: Duration) -> Result<Vec<MinuteRow>, String
     let until = Wall(SystemClock::new().wall().0.div_euclid(60) * 60);
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let from = Wall(until.0.saturating_sub(seconds));
-    let rows = reader.read(name, from, until);
+    let mut left_out = LeftOut::default();
+    let days = reader.days(name, from, until);
+    let rows: Vec<MinuteRow> = days.flat_map(|day| left_out.rows(day)).collect();
     if !rows.is_empty() {
+        left_out.notes().iter().for_each(|note| complain(note));
         return Ok(rows);
     }
     let folder = reader.folder().display();
     let since = units::show(span);
-    match reader.days(name, from, until).find_map(Result::err) {
+    match left_out.unreadable() {
         Some(err) => Err(format!(
             "the load history in {folder} cannot be read: {err}; run this as root or as the \
              daemon's user"

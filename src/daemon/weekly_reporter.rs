@@ -15,14 +15,15 @@ use crate::report::load_report::LoadReport;
 use crate::report::weekly_report::{self, ReportWeek};
 use crate::store::events;
 use crate::store::history_reader::HistoryReader;
-use crate::store::report_mark::ReportMark;
+use crate::store::left_out::LeftOut;
+use crate::store::report_mark::{KEPT, ReportMark};
 
 pub(crate) struct WeeklyReporter {
     state_dir: PathBuf,
     mark: ReportMark,
     report: ReportEvent,
-    /// The Monday of the last report that was made, of this daemon or of one before.
-    made: Option<NaiveDate>,
+    /// The Mondays of the last reports that were made, of this daemon or of one before.
+    made: Vec<NaiveDate>,
     /// The Monday whose report could not be marked; that was logged.
     unmarked: Option<NaiveDate>,
 }
@@ -41,15 +42,17 @@ impl WeeklyReporter {
         }
         let zone = config.business_hours.as_ref().map_or(Zone::UTC, |hours| hours.zone.clone());
         let Some(week) = weekly_report::due(now, &zone) else { return };
-        if week.is_made(self.made) {
+        if week.is_made(&self.made) {
             return;
         }
+        let made: Vec<NaiveDate> =
+            std::iter::once(week.monday).chain(self.made.iter().copied()).take(KEPT).collect();
         // Marked first: a report may be lost by a kill, but none is made twice.
-        if let Err(err) = self.mark.write(week.monday) {
+        if let Err(err) = self.mark.write(&made) {
             self.unmarkable(week, &err.to_string());
             return;
         }
-        self.made = Some(week.monday);
+        self.made = made;
         let (state_dir, report) = (self.state_dir.clone(), self.report.clone());
         let most = config.services.iter();
         let most: Vec<(String, u32)> =
@@ -84,10 +87,12 @@ fn message(
 ) -> Option<String> {
     let reader = HistoryReader::new(state_dir);
     let events = events::stored(state_dir);
+    let mut left_out = LeftOut::default();
     let report = |(name, max): &(String, u32)| {
         let days = reader.days(name, week.from, week.until);
-        let rows = days.filter_map(Result::ok).flatten();
+        let rows = days.flat_map(|day| left_out.rows(day));
         LoadReport::of(name, (week.from, week.until), Some(*max), rows, &events)
     };
-    weekly_report::message(&most.iter().map(report).collect::<Vec<_>>(), zone)
+    let reports: Vec<LoadReport> = most.iter().map(report).collect();
+    weekly_report::message(&reports, &left_out.notes(), zone)
 }
