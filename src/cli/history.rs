@@ -10,7 +10,7 @@ use crate::cli::args::cli_command::{HistoryArgs, HistoryFormat};
 use crate::cli::client::failed;
 use crate::cli::history_table;
 use crate::cli::output::show;
-use crate::cli::stored_history::{self, StoredHistory, Unreadable};
+use crate::cli::stored_history::{self, StoredHistory};
 use crate::cli::width;
 use crate::model::load_history::MinuteRow;
 use crate::model::metric::Milli;
@@ -19,6 +19,7 @@ use crate::regular_file;
 use crate::report::load_report::LoadReport;
 use crate::report::report_words::{grouped, hours};
 use crate::sim::svg::recorded;
+use crate::store::left_out::LeftOut;
 
 /// What is asked for, and where it comes from.
 struct HistoryRequest<'a> {
@@ -39,38 +40,35 @@ fn run(asked: &HistoryArgs) -> Result<(), ExitCode> {
         return Err(failed(&stored.absence(Some(service))));
     }
     let request = HistoryRequest { stored: &stored, service, span };
-    let mut unreadable = Unreadable::default();
+    let mut left_out = LeftOut::default();
     let has_rows = match &asked.format {
-        HistoryFormat::Table => request.table(&mut unreadable)?,
-        HistoryFormat::Csv => request.csv(&mut unreadable)?,
-        HistoryFormat::Json => request.json(&mut unreadable)?,
-        HistoryFormat::Svg(file) => request.svg(file, &mut unreadable)?,
+        HistoryFormat::Table => request.table(&mut left_out)?,
+        HistoryFormat::Csv => request.csv(&mut left_out)?,
+        HistoryFormat::Json => request.json(&mut left_out)?,
+        HistoryFormat::Svg(file) => request.svg(file, &mut left_out)?,
     };
-    unreadable.end(&stored)?;
+    stored.end(&left_out)?;
     if has_rows { Ok(()) } else { Err(failed(&stored.none_since(service, span.0))) }
 }
 
 /// Each form gives whether there was a row.
 impl HistoryRequest<'_> {
     /// Day by day, so that a long span takes little memory.
-    fn days<'a>(
-        &'a self,
-        unreadable: &'a mut Unreadable,
-    ) -> impl Iterator<Item = Vec<MinuteRow>> + 'a {
+    fn days<'a>(&'a self, left_out: &'a mut LeftOut) -> impl Iterator<Item = Vec<MinuteRow>> + 'a {
         let days = self.stored.reader.days(self.service, self.span.0, self.span.1);
-        days.map(|day| unreadable.rows(day))
+        days.map(|day| left_out.rows(day))
     }
 
-    fn table(&self, unreadable: &mut Unreadable) -> Result<bool, ExitCode> {
-        let rows = self.days(unreadable).flatten();
+    fn table(&self, left_out: &mut LeftOut) -> Result<bool, ExitCode> {
+        let rows = self.days(left_out).flatten();
         let zone = self.stored.zone(Some(self.service));
         let text = history_table::text(self.service, &zone, self.span, rows, width::of_stdout());
         text.map_or(Ok(false), |text| show(&text).map(|()| true))
     }
 
-    fn csv(&self, unreadable: &mut Unreadable) -> Result<bool, ExitCode> {
+    fn csv(&self, left_out: &mut LeftOut) -> Result<bool, ExitCode> {
         let mut metrics: Vec<String> = Vec::new();
-        for row in self.days(&mut Unreadable::default()).flatten() {
+        for row in self.days(&mut LeftOut::default()).flatten() {
             for load in row.loads {
                 if !metrics.contains(&load.metric) {
                     metrics.push(load.metric);
@@ -79,24 +77,24 @@ impl HistoryRequest<'_> {
         }
         show(&csv_head(&metrics))?;
         let mut has_rows = false;
-        for day in self.days(unreadable) {
+        for day in self.days(left_out) {
             show(&day.iter().map(|row| csv_line(row, &metrics)).collect::<String>())?;
             has_rows |= !day.is_empty();
         }
         Ok(has_rows)
     }
 
-    fn json(&self, unreadable: &mut Unreadable) -> Result<bool, ExitCode> {
+    fn json(&self, left_out: &mut LeftOut) -> Result<bool, ExitCode> {
         let mut has_rows = false;
-        for day in self.days(unreadable) {
+        for day in self.days(left_out) {
             show(&day.iter().map(json_line).collect::<String>())?;
             has_rows |= !day.is_empty();
         }
         Ok(has_rows)
     }
 
-    fn svg(&self, file: &Path, unreadable: &mut Unreadable) -> Result<bool, ExitCode> {
-        let rows: Vec<MinuteRow> = self.days(unreadable).flatten().collect();
+    fn svg(&self, file: &Path, left_out: &mut LeftOut) -> Result<bool, ExitCode> {
+        let rows: Vec<MinuteRow> = self.days(left_out).flatten().collect();
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(false) };
         // What is before the first row is no gap in anything.
         let span = (self.span.0.max(first.at), self.span.1.max(Wall(last.at.0 + 1)));

@@ -14,7 +14,7 @@ use crate::cli::client::failed;
 use crate::cli::history_table::covered;
 use crate::cli::host_zone;
 use crate::cli::output::{complain, show};
-use crate::cli::stored_history::{self, StoredHistory, Unreadable};
+use crate::cli::stored_history::{self, StoredHistory};
 use crate::cli::table::{ended, hanging};
 use crate::cli::width;
 use crate::clock::SystemClock;
@@ -27,6 +27,7 @@ use crate::report::load_report::{LoadReport, WorstMinute};
 use crate::report::report_words::{self, grouped, hours, percent};
 use crate::report::weekly_report::RankedReports;
 use crate::store::events;
+use crate::store::left_out::LeftOut;
 
 /// In seconds.
 const SINCE_DEFAULT: i64 = 7 * DAY;
@@ -55,11 +56,11 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         return Err(failed(&stored.absence(None)));
     }
     let events = events::stored(&stored.fixed.state_dir);
-    let mut unreadable = Unreadable::default();
+    let mut left_out = LeftOut::default();
     let reports: Vec<LoadReport> = stored
         .names()
         .into_iter()
-        .map(|name| one(&stored, name, span, &events, &mut unreadable))
+        .map(|name| one(&stored, name, span, &events, &mut left_out))
         // Of one that left the config long ago nobody asks.
         .filter(|report| report.max.is_some() || 0 < report.minutes)
         .collect();
@@ -76,7 +77,7 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
     } else {
         show(&printed.text(&stored.zone(None), width::of_stdout().min(WIDTH_MAX)))?;
     }
-    unreadable.end(&stored)
+    stored.end(&left_out)
 }
 
 fn one(
@@ -84,11 +85,11 @@ fn one(
     name: &str,
     span: (Wall, Wall),
     events: &[Entry],
-    unreadable: &mut Unreadable,
+    left_out: &mut LeftOut,
 ) -> LoadReport {
     let max = stored.service(name).map(|service| service.timetable.most());
     let days = stored.reader.days(name, span.0, span.1);
-    LoadReport::of(name, span, max, days.flat_map(|day| unreadable.rows(day)), events)
+    LoadReport::of(name, span, max, days.flat_map(|day| left_out.rows(day)), events)
 }
 
 /// The first event, where those before it are not stored any more, or never were.

@@ -21,6 +21,7 @@ use crate::model::zone::Zone;
 use crate::outside::Clock;
 use crate::preflight::{live, lock};
 use crate::store::history_reader::{HistoryReader, KeptDays};
+use crate::store::left_out::LeftOut;
 
 const MINUTE: i64 = 60;
 
@@ -31,13 +32,6 @@ pub(crate) struct StoredHistory {
     /// Services with files, also those that left the config.
     pub(crate) kept: BTreeMap<String, KeptDays>,
     pub(crate) fixed: Fixed,
-}
-
-/// Files that could not be read.
-#[derive(Default)]
-pub(crate) struct Unreadable {
-    first: Option<io::Error>,
-    count: usize,
 }
 
 impl StoredHistory {
@@ -81,10 +75,10 @@ impl StoredHistory {
         service: &str,
         (from, until): (Wall, Wall),
     ) -> Result<Vec<MinuteRow>, String> {
-        let mut unreadable = Unreadable::default();
+        let mut left_out = LeftOut::default();
         let days = self.reader.days(service, from, until);
-        let rows: Vec<MinuteRow> = days.flat_map(|day| unreadable.rows(day)).collect();
-        let missing = unreadable.missing(self);
+        let rows: Vec<MinuteRow> = days.flat_map(|day| left_out.rows(day)).collect();
+        let missing = self.missing(&left_out);
         if rows.is_empty() {
             let absence = || match self.kept.contains_key(service) {
                 true => self.none_since(service, from),
@@ -92,8 +86,14 @@ impl StoredHistory {
             };
             return Err(missing.unwrap_or_else(absence));
         }
-        missing.into_iter().for_each(|message| complain(&message));
+        missing.into_iter().chain(left_out.lines()).for_each(|message| complain(&message));
         Ok(rows)
+    }
+
+    /// `None`: all files could be read.
+    fn missing(&self, left_out: &LeftOut) -> Option<String> {
+        let err = left_out.unreadable()?;
+        Some(left_out.files(&unreadable(&self.reader, &self.fixed, err)))
     }
 
     /// In which people think of a service, or of all.
@@ -129,6 +129,14 @@ impl StoredHistory {
              one runs for longer, it has another config: name it with --config FILE"
         };
         format!("no load history{of} in {folder}: {why}")
+    }
+
+    /// After all was printed: says what was left out. An error, if days are missing.
+    pub(crate) fn end(&self, left_out: &LeftOut) -> Result<(), ExitCode> {
+        if let Some(lines) = left_out.lines() {
+            complain(&lines);
+        }
+        self.missing(left_out).map_or(Ok(()), |message| Err(failed(&message)))
     }
 
     /// There are files, but no row in the time that was asked for.
@@ -167,32 +175,6 @@ pub(crate) fn span(since: Option<&SinceArg>, default: i64) -> Result<(Wall, Wall
         return Err(ExitCode::from(USAGE));
     }
     Ok((Wall(from), Wall(until)))
-}
-
-impl Unreadable {
-    /// The rows of a day; none of a file that cannot be read.
-    pub(crate) fn rows(&mut self, day: io::Result<Vec<MinuteRow>>) -> Vec<MinuteRow> {
-        day.unwrap_or_else(|err| {
-            self.count += 1;
-            self.first.get_or_insert(err);
-            Vec::new()
-        })
-    }
-
-    /// After all was printed: an error, if days are missing.
-    pub(crate) fn end(&self, stored: &StoredHistory) -> Result<(), ExitCode> {
-        self.missing(stored).map_or(Ok(()), |message| Err(failed(&message)))
-    }
-
-    fn missing(&self, stored: &StoredHistory) -> Option<String> {
-        let err = self.first.as_ref()?;
-        let message = unreadable(&stored.reader, &stored.fixed, err);
-        let more = match self.count {
-            1 => String::new(),
-            count => format!(" ({} in all)", units::plural(count as u64, "file")),
-        };
-        Some(format!("rows are missing{more}: {message}"))
-    }
 }
 
 fn unreadable(reader: &HistoryReader, fixed: &Fixed, err: &io::Error) -> String {

@@ -338,6 +338,46 @@ mod tests {
     }
 
     #[test]
+    fn of_a_local_time_that_came_twice_the_first_counts() {
+        // 2026-11-01, a week after 02:00 to 02:59 came twice in Berlin.
+        let now = 1_793_491_200 + 3600;
+        let rows = local_rows("Europe/Berlin", now - 8 * DAY, now);
+        let slices = read("Europe/Berlin", now, 60).answer(&rows).unwrap();
+        // 01:00 UTC is 02:00 there; a week before, 00:00 UTC was the first one.
+        let rows = Rows { rows: rows.rows, asked: RefCell::default(), bad: Vec::new() };
+        let first = rows.rows(Wall(now - 7 * DAY - 3600), Wall(now - 7 * DAY)).unwrap();
+        let first: Vec<_> = first.iter().map(|row| row.loads[0].average).collect();
+        assert_eq!(first[0], Some(Milli(120)));
+        assert_eq!(slices.metrics[0].weeks[0].range(RECENT, RECENT + 60), first);
+        // The two hours before are those before both.
+        let before = slices.metrics[0].weeks[0].range(0, RECENT);
+        let want: Vec<_> = (0..120).map(|minute| Some(Milli(minute))).collect();
+        assert_eq!(before, want);
+    }
+
+    #[test]
+    fn a_leap_day_and_the_first_days_of_1970_are_days_like_others() {
+        // 2028-03-07T12:00:00Z: the week before had February 29th.
+        let leap = 1_835_956_800 + 12 * 3600;
+        for (now, weeks) in [(leap, 2), (leap - 7 * DAY, 2), (3600, 0), (-DAY, 0), (15 * DAY, 2)] {
+            let rows = local_rows("Europe/Berlin", now - 15 * DAY, now);
+            let rows = Rows {
+                rows: rows.rows.into_iter().filter(|_| 0 < weeks).collect(),
+                asked: RefCell::default(),
+                bad: Vec::new(),
+            };
+            let slices = read("Europe/Berlin", now, 30).answer(&rows).unwrap();
+            let known = slices.metrics[0].weeks.iter().filter(|week| !week.is_empty());
+            assert_eq!(known.count(), weeks, "{now}");
+            let want = local_rows("Europe/Berlin", now - 120 * MINUTE, now + 30 * MINUTE);
+            let want: Vec<_> = want.rows.values().map(|row| row.loads[0].average).collect();
+            for week in slices.metrics[0].weeks.iter().take(weeks) {
+                assert_eq!(week.range(0, RECENT + 30), want, "{now}");
+            }
+        }
+    }
+
+    #[test]
     fn no_more_is_read_than_a_few_hours_of_each_week_and_the_last_day() {
         let rows = local_rows("UTC", APRIL - DAY, APRIL);
         let slices = read("UTC", APRIL, 70).answer(&rows).unwrap();

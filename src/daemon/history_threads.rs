@@ -69,7 +69,7 @@ impl RowSource for FileRows<'_> {
         let mut failed = None;
         for day in self.reader.days(self.service, from, until) {
             match day {
-                Ok(day) => rows.extend(day),
+                Ok(day) => rows.extend(day.rows),
                 Err(err) => {
                     let why = err.to_string();
                     if self.bad_files.add(&why) {

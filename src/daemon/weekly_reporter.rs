@@ -22,7 +22,8 @@ use crate::report::load_report::LoadReport;
 use crate::report::weekly_report::{self, RankedReports, ReportWeek, SERVICES_MAX};
 use crate::store::events;
 use crate::store::history_reader::HistoryReader;
-use crate::store::report_mark::ReportMark;
+use crate::store::left_out::LeftOut;
+use crate::store::report_mark::{KEPT, ReportMark};
 
 /// Of one processor, for the advice on all services together.
 const WORK_MAX: Duration = Duration::from_secs(60);
@@ -35,8 +36,8 @@ pub(crate) struct WeeklyReporter {
     state_dir: PathBuf,
     mark: ReportMark,
     report: ReportEvent,
-    /// The Monday of the last report that was begun, of this daemon, or made by one before.
-    made: Option<NaiveDate>,
+    /// The Mondays of the last reports that were begun, of this daemon, or made by one before.
+    made: Vec<NaiveDate>,
     /// The Monday whose report could not be marked; that was logged.
     unmarked: Option<NaiveDate>,
     /// Dropped, it ends the thread that makes a report.
@@ -58,21 +59,23 @@ impl WeeklyReporter {
         }
         let zone = config.zone_of(None).unwrap_or(Zone::UTC);
         let Some(week) = weekly_report::due(now, &zone) else { return };
-        if week.is_made(self.made) {
+        if week.is_made(&self.made) {
             return;
         }
         // Whether it can be written at all: a report that cannot be marked would be made twice.
-        if let Err(err) = self.mark.write(self.made) {
+        if let Err(err) = self.mark.write(&self.made) {
             self.unmarkable(week, &err.to_string());
             return;
         }
-        self.made = Some(week.monday);
+        self.made.insert(0, week.monday);
+        self.made.truncate(KEPT);
         let (running, stop) = mpsc::channel();
         self.running = Some(running);
         let pace = SearchPace::new(stop);
-        let made = WeekInMaking { state_dir: self.state_dir.clone(), config: config.clone(), week };
+        let (state_dir, config) = (self.state_dir.clone(), config.clone());
+        let begun = WeekInMaking { state_dir, config, week, made: self.made.clone() };
         let (mark, report) = (self.mark.clone(), self.report.clone());
-        let started = spawn("report", move || made.finish(&zone, &pace, &mark, &report));
+        let started = spawn("report", move || begun.finish(&zone, &pace, &mark, &report));
         if let Err(err) = started {
             log::warn!("message={:?}", err.to_string());
         }
@@ -94,6 +97,8 @@ struct WeekInMaking {
     state_dir: PathBuf,
     config: Config,
     week: ReportWeek,
+    /// With its Monday.
+    made: Vec<NaiveDate>,
 }
 
 impl WeekInMaking {
@@ -104,7 +109,7 @@ impl WeekInMaking {
             return;
         }
         // Marked first: a kill in between loses the report, but none is made twice.
-        if let Err(err) = mark.write(Some(self.week.monday)) {
+        if let Err(err) = mark.write(&self.made) {
             let message = format!("the weekly report may come again after a restart: {err}");
             log::warn!("message={message:?}");
         }
@@ -118,9 +123,10 @@ impl WeekInMaking {
         let ReportWeek { from, until, .. } = self.week;
         let reader = HistoryReader::new(&self.state_dir);
         let events = events::stored(&self.state_dir);
+        let mut left_out = LeftOut::default();
         let services = self.config.services.values().map(|service| {
             let name = service.name.as_str();
-            let rows = reader.days(name, from, until).filter_map(Result::ok).flatten();
+            let rows = reader.days(name, from, until).flat_map(|day| left_out.rows(day));
             LoadReport::of(name, (from, until), Some(service.timetable.most()), rows, &events)
         });
         let reports: Vec<LoadReport> = services.collect();
@@ -134,7 +140,7 @@ impl WeekInMaking {
             |name| reader.read(name, from, until),
         );
         let clause = |name: &str| advice.get(name)?.clause(&format!("plimsoll advise {name}"));
-        reports.message(zone, clause)
+        reports.message(zone, &left_out.notes(), clause)
     }
 }
 
@@ -238,7 +244,8 @@ mod tests {
             "scale_up_threshold": 60, "scale_down_threshold": 20 } } }"#;
         let config = config::parse("made up", text).config.unwrap();
         let week = due(DUE, &Zone::UTC).unwrap();
-        (state_dir.clone(), WeekInMaking { state_dir, config, week })
+        let made = vec![week.monday];
+        (state_dir.clone(), WeekInMaking { state_dir, config, week, made })
     }
 
     #[test]
@@ -264,10 +271,10 @@ mod tests {
         let (running, stop) = mpsc::channel();
         drop(running);
         week.finish(&Zone::UTC, &SearchPace::new(stop), &mark, &report);
-        assert_eq!((mark.read(), events.lock().unwrap().len()), (None, 0));
+        assert_eq!((mark.read(), events.lock().unwrap().len()), (Vec::new(), 0));
         let (_running, stop) = mpsc::channel();
         week.finish(&Zone::UTC, &SearchPace::new(stop), &mark, &report);
-        assert_eq!((mark.read(), events.lock().unwrap().len()), (Some(week.week.monday), 1));
+        assert_eq!((mark.read(), events.lock().unwrap().len()), (week.made.clone(), 1));
         fs::remove_dir_all(folder).unwrap();
     }
 

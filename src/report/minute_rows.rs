@@ -19,6 +19,8 @@ pub(crate) struct HostUse {
 pub(crate) struct MinuteRows {
     /// The first second of the minute that is collected.
     at: Option<Wall>,
+    /// Of the last tick.
+    last: Option<Wall>,
     services: BTreeMap<String, MinuteSums>,
     /// Requests and errors of each service since the daemon's start, as known last.
     totals: BTreeMap<String, (u64, u64)>,
@@ -71,9 +73,17 @@ impl MinuteRows {
         at: Wall,
         host: impl FnOnce() -> HostUse,
     ) -> Vec<(String, MinuteRow)> {
-        let minute = Wall(at.0 - at.0.rem_euclid(MINUTE));
+        let minute = self.minute(at);
         let before = self.at.replace(minute).filter(|before| *before != minute);
         before.map(|at| self.rows(at, host())).unwrap_or_default()
+    }
+
+    /// A clock that is set back by seconds, over the begin of a minute, goes on with that minute: the
+    /// one before has its row, which the rest of another one would replace.
+    fn minute(&mut self, at: Wall) -> Wall {
+        let minute = Wall(at.0.saturating_sub(at.0.rem_euclid(MINUTE)));
+        let back = self.last.replace(at).map_or(0, |last| last.0.saturating_sub(at.0));
+        self.at.filter(|collected| minute < *collected && back < MINUTE).unwrap_or(minute)
     }
 
     /// While none are written: what happens meanwhile is no part of a later row.
@@ -293,6 +303,25 @@ mod tests {
             let ticks = [(0, 10, 5, 'e'), (step, 30, 9, 'e'), (step + 60, 0, 9, 'e')];
             let want = [(0, Some(20), Some(20), 0), (step, Some(60), Some(60), 4)];
             assert_eq!(rows(&ticks), want, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_step_back_by_seconds_does_not_end_a_minute_twice() {
+        let whole = (0, Some(40), Some(60), 4);
+        for (back, want) in [
+            (1, vec![whole, (60, Some(80), Some(80), 6)]),
+            (30, vec![whole, (60, Some(80), Some(80), 6)]),
+            // So far back that it is another time.
+            (61, vec![whole, (60, Some(80), Some(80), 1), (0, None, None, 2)]),
+        ] {
+            let mut ticks = vec![(0, 10, 5, 'e'), (30, 30, 9, 'e'), (61, 40, 10, 'e')];
+            ticks.push((61 - back, 40, 12, 't'));
+            if back < 60 {
+                ticks.push((59, 40, 13, 't'));
+            }
+            ticks.extend([(60, 40, 15, 't'), (120, 0, 15, 'e')]);
+            assert_eq!(rows(&ticks)[..want.len()], want, "{back}");
         }
     }
 

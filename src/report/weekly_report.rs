@@ -26,9 +26,9 @@ pub(crate) struct ReportWeek {
 
 impl ReportWeek {
     /// Whether there was a report on this Monday or, before the clock was set back, on the next
-    /// one. One that lies further ahead is of a clock that was wrong.
-    pub(crate) fn is_made(&self, last: Option<NaiveDate>) -> bool {
-        last.is_some_and(|last| (0..=7).contains(&(last - self.monday).num_days()))
+    /// one. One that lies further away is of a clock that was wrong.
+    pub(crate) fn is_made(&self, made: &[NaiveDate]) -> bool {
+        made.iter().any(|made| (0..=7).contains(&(*made - self.monday).num_days()))
     }
 }
 
@@ -65,10 +65,11 @@ impl<'a> RankedReports<'a> {
         self.0.iter().map(|report| report.service.as_str())
     }
 
-    /// `advice` gives a clause for a sentence. `None`: there is no row of any service.
+    /// `left_out` says what could not be read, `advice` gives a clause for a sentence. `None`: there is no row of any service.
     pub(crate) fn message(
         &self,
         zone: &Zone,
+        left_out: &[String],
         advice: impl Fn(&str) -> Option<String>,
     ) -> Option<String> {
         let first = self.0.first()?;
@@ -86,6 +87,9 @@ impl<'a> RankedReports<'a> {
         }
         if 0 < left {
             out += &format!("; {} more", plural(left as u64, "service"));
+        }
+        for note in left_out {
+            out += &format!("; {note}");
         }
         Some(out + "; all of it: plimsoll report")
     }
@@ -156,17 +160,71 @@ mod tests {
     }
 
     #[test]
+    fn a_week_with_a_change_of_the_clocks_is_covered_by_all_of_its_minutes() {
+        let berlin = Zone::find("Europe/Berlin").unwrap();
+        for (now, hours) in [
+            ("2026-03-30T06:00:00Z", 7 * 24 - 1),
+            ("2026-10-26T07:00:00Z", 7 * 24 + 1),
+            // With February 29th.
+            ("2028-03-06T07:00:00Z", 7 * 24),
+        ] {
+            let week = due(wall(now), &berlin).unwrap();
+            let minutes = (week.from.0..week.until.0).step_by(60);
+            let row = |at| MinuteRow { at: Wall(at), ready: 1, desired: 1, ..MinuteRow::default() };
+            let rows = minutes.map(row);
+            let report = LoadReport::of("web", (week.from, week.until), Some(1), rows, &[]);
+            assert_eq!((report.minutes, report.span()), (hours * 60, hours * 60), "{now}");
+            let text = RankedReports::new(&[report]).message(&berlin, &[], |_| None).unwrap();
+            let want = format!("web: {hours} replica-hours of {hours} at max");
+            assert!(text.contains(&want) && !text.contains("% of the minutes"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_the_clock_repeats_no_report_and_ends_none() {
+        let mut made: Vec<chrono::NaiveDate> = Vec::new();
+        for (now, want) in [
+            ("2026-11-30T08:00:00Z", Some("2026-11-30")),
+            ("2026-12-01T08:00:00Z", None),
+            // A day back, an hour back, and a week.
+            ("2026-11-30T07:30:00Z", None),
+            ("2026-11-24T08:00:00Z", None),
+            ("2027-12-01T00:00:00Z", Some("2027-11-29")),
+            ("2026-12-01T08:00:00Z", None),
+            ("1970-01-01T00:00:00Z", Some("1969-12-29")),
+            ("2026-12-01T08:00:00Z", None),
+            ("1970-01-02T00:00:00Z", None),
+            ("2026-12-07T08:00:00Z", Some("2026-12-07")),
+        ] {
+            let week = due(wall(now), &Zone::UTC).unwrap();
+            let is_made = week.is_made(&made);
+            let new = want.map(|day| day.parse().unwrap());
+            assert_eq!((!is_made).then_some(week.monday), new, "{now}");
+            made.splice(0..0, new);
+        }
+        // At the ends of the calendar there is none.
+        for at in [i64::MIN, i64::MAX] {
+            due(Wall(at), &Zone::UTC);
+        }
+    }
+
+    #[test]
     fn a_week_is_made_once_and_a_wrong_clock_ends_no_reports() {
         let week = due(wall("2026-11-30T08:00:00Z"), &Zone::UTC).unwrap();
-        for (last, want) in [
-            (None, false),
-            (Some("2026-11-23"), false),
-            (Some("2026-11-30"), true),
-            (Some("2026-12-07"), true),
-            (Some("2026-12-14"), false),
-            (Some("2038-01-18"), false),
+        for (made, want) in [
+            ("", false),
+            ("2026-11-23", false),
+            ("2026-11-30", true),
+            ("2026-12-07", true),
+            ("2026-12-14", false),
+            ("2038-01-18", false),
+            // A host without a clock of its own began in 1970, and another was a year ahead.
+            ("1969-12-22 2026-11-30", true),
+            ("2027-11-29 2026-11-30", true),
+            ("1969-12-22 2026-11-23", false),
         ] {
-            assert_eq!(week.is_made(last.map(|day| day.parse().unwrap())), want, "{last:?}");
+            let days: Vec<_> = made.split_whitespace().map(|day| day.parse().unwrap()).collect();
+            assert_eq!(week.is_made(&days), want, "{made}");
         }
     }
 
@@ -192,21 +250,21 @@ mod tests {
 
     #[test]
     fn the_message_has_each_service_and_none_comes_of_a_week_without_rows() {
-        let message = |reports: &[LoadReport]| {
+        let message = |reports: &[LoadReport], left_out: &[String]| {
             let advice = |name: &str| (name == "api").then(|| "advice: min_replicas 1".to_owned());
-            RankedReports::new(reports).message(&Zone::UTC, advice)
+            RankedReports::new(reports).message(&Zone::UTC, left_out, advice)
         };
-        assert_eq!(message(&[]), None);
-        assert_eq!(message(&[report("web", 2, 0)]), None);
+        assert_eq!(message(&[], &[]), None);
+        assert_eq!(message(&[report("web", 2, 0)], &[]), None);
         let reports = [report("api", 1, 60), report("idle", 1, 0), report("web", 2, 7 * 24 * 60)];
         let want = "23 Nov to 29 Nov; web: 336 replica-hours of 1,008 at max (6), 10,080,000 \
             requests, 1 failed (5xx, <0.01%), 0 up, 0 down; api: 1 replica-hours of 6 at max (6), \
             60,000 requests, 1 failed (5xx, <0.01%), 0 up, 0 down, from 0.59% of the minutes, \
             advice: min_replicas 1; all of it: plimsoll report";
-        assert_eq!(message(&reports).unwrap(), want);
+        assert_eq!(message(&reports, &[]).unwrap(), want);
         let many: Vec<LoadReport> = (0..12).map(|n| report(&format!("s{n}"), 1, 1)).collect();
-        let text = message(&many).unwrap();
-        assert!(text.contains("; 2 services more; all of it"), "{text}");
+        let text = message(&many, &["3 lines are no rows".to_owned()]).unwrap();
+        assert!(text.contains("; 2 services more; 3 lines are no rows; all of it"), "{text}");
     }
 
     #[test]
@@ -214,7 +272,7 @@ mod tests {
         let many: Vec<LoadReport> = (0..10).map(|n| report(&format!("s{n}"), 1, 1)).collect();
         let ranked = RankedReports::new(&many);
         for (length, sentences) in [(1, 10), (200, 5), (1650, 1), (3000, 0)] {
-            let text = ranked.message(&Zone::UTC, |_| Some("x".repeat(length))).unwrap();
+            let text = ranked.message(&Zone::UTC, &[], |_| Some("x".repeat(length))).unwrap();
             assert!(text.chars().count() < 2000, "{length}: {text}");
             assert_eq!(text.matches(": 0 replica-hours of").count(), sentences, "{length}: {text}");
             let left = 10 - sentences;

@@ -1,5 +1,8 @@
 //! Reads the load history, a file at a time. Files that cannot be read cost their day.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -23,6 +26,16 @@ pub(crate) struct HistoryReader {
     folder: PathBuf,
 }
 
+/// What the file of one day has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StoredDay {
+    /// In order, each minute once.
+    pub(crate) rows: Vec<MinuteRow>,
+    pub(crate) file: PathBuf,
+    /// Its lines that are no rows, but for those that a kill or a full disk tore.
+    pub(crate) odd_lines: usize,
+}
+
 /// The days of a service that have a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeptDays {
@@ -43,7 +56,7 @@ impl HistoryReader {
     /// The rows of a service from one time up to another, in order; of a minute that was written
     /// twice, the later one. Files that cannot be read have none.
     pub(crate) fn read(&self, service: &str, from: Wall, until: Wall) -> Vec<MinuteRow> {
-        self.days(service, from, until).flat_map(Result::unwrap_or_default).collect()
+        self.days(service, from, until).flatten().flat_map(|day| day.rows).collect()
     }
 
     /// How many of the last days, at most so many, there have been files of the service.
@@ -62,24 +75,24 @@ impl HistoryReader {
         service: &str,
         from: Wall,
         until: Wall,
-    ) -> impl Iterator<Item = io::Result<Vec<MinuteRow>>> {
+    ) -> impl Iterator<Item = io::Result<StoredDay>> {
         let first = from.0.max(until.0.saturating_sub(DAYS_MAX * DAY));
         let first = first.saturating_sub(first.rem_euclid(DAY));
         let days = (0..=DAYS_MAX).map(move |n| first.saturating_add(n * DAY));
         let days = days.take_while(move |day| *day < until.0);
         days.filter_map(move |day| {
-            let rows = match self.day(service, day) {
-                Ok(rows) => rows?,
+            let stored = match self.day(service, day) {
+                Ok(stored) => stored?,
                 Err(err) => return Some(Err(err)),
             };
-            let own = rows.into_iter().filter(|row| from <= row.at && row.at < until);
+            let own = stored.rows.into_iter().filter(|row| from <= row.at && row.at < until);
             let rows: BTreeMap<Wall, MinuteRow> = own.map(|row| (row.at, row)).collect();
-            Some(Ok(rows.into_values().collect()))
+            Some(Ok(StoredDay { rows: rows.into_values().collect(), ..stored }))
         })
     }
 
-    /// `None`: there is no file.
-    fn day(&self, service: &str, day: i64) -> io::Result<Option<Vec<MinuteRow>>> {
+    /// Its rows as they stand there. `None`: there is no file.
+    fn day(&self, service: &str, day: i64) -> io::Result<Option<StoredDay>> {
         let file = path(&self.folder, service, Wall(day));
         let wrong = |why: &dyn std::fmt::Display, kind: ErrorKind| {
             io::Error::new(kind, format!("{}: {why}", file.display()))
@@ -91,7 +104,8 @@ impl HistoryReader {
         };
         let too_long = || wrong(&"it is larger than 1 MiB", ErrorKind::FileTooLarge);
         let bytes = bytes.ok_or_else(too_long)?;
-        Ok(Some(parse(&String::from_utf8_lossy(&bytes), day)))
+        let (rows, odd_lines) = parse(&String::from_utf8_lossy(&bytes), day);
+        Ok(Some(StoredDay { rows, file, odd_lines }))
     }
 
     /// Every service that has a file, by name. There is none without the folder.

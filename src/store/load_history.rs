@@ -154,26 +154,34 @@ fn short(load: Milli) -> String {
     }
 }
 
-/// The rows of a file in their order.
-pub(super) fn parse(text: &str, day: i64) -> Vec<MinuteRow> {
+/// The rows of a file in their order, and how many lines are none: those that were torn, as by a
+/// kill, do not count.
+pub(super) fn parse(text: &str, day: i64) -> (Vec<MinuteRow>, usize) {
     let mut rows = Vec::new();
+    let mut odd_lines = 0;
     // Rows before the first readable line with `#` are of unknown metrics.
     let mut metrics: Option<Vec<(String, Milli)>> = None;
     let mut lines = text.split_inclusive('\n').peekable();
     while let Some(line) = lines.next() {
         let is_torn =
             !line.ends_with('\n') || lines.peek().is_some_and(|next| next.starts_with('#'));
-        match line.trim_end().strip_prefix("# ") {
-            Some(header) => metrics = parsed_header(header),
-            None if is_torn => (),
-            None => {
-                let row =
-                    metrics.as_ref().and_then(|known| parsed_row(line.trim_end(), day, known));
-                rows.extend(row);
+        let line = line.trim_end();
+        let is_read = match line.strip_prefix("# ") {
+            Some(header) => {
+                metrics = parsed_header(header);
+                metrics.is_some()
             }
-        }
+            None if is_torn => true,
+            None => {
+                let row = metrics.as_ref().and_then(|known| parsed_row(line, day, known));
+                let is_row = row.is_some();
+                rows.extend(row);
+                is_row
+            }
+        };
+        odd_lines += usize::from(!is_read && !is_torn && !line.is_empty());
     }
-    rows
+    (rows, odd_lines)
 }
 
 fn parsed_header(text: &str) -> Option<Vec<(String, Milli)>> {
@@ -222,7 +230,7 @@ fn parsed_load(field: &str) -> Option<Milli> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -236,10 +244,10 @@ mod tests {
     /// 2026-11-28, in seconds.
     const TODAY: i64 = 1_795_824_000;
 
-    struct Folder(PathBuf);
+    pub(crate) struct Folder(pub(crate) PathBuf);
 
     impl Folder {
-        fn new(name: &str) -> Folder {
+        pub(crate) fn new(name: &str) -> Folder {
             let name = format!("plimsoll-history-{name}-{}", std::process::id());
             let folder = Folder(std::env::temp_dir().join(name));
             drop(fs::remove_dir_all(&folder.0));
@@ -247,11 +255,11 @@ mod tests {
             folder
         }
 
-        fn read(&self, service: &str, from: i64, until: i64) -> Vec<MinuteRow> {
+        pub(crate) fn read(&self, service: &str, from: i64, until: i64) -> Vec<MinuteRow> {
             HistoryReader::new(&self.0).read(service, Wall(from), Wall(until))
         }
 
-        fn file(&self, name: &str) -> PathBuf {
+        pub(crate) fn file(&self, name: &str) -> PathBuf {
             self.0.join("history").join(name)
         }
     }
@@ -262,14 +270,14 @@ mod tests {
         }
     }
 
-    fn load(metric: &str, target: u64, values: Option<(u64, u64)>) -> MinuteLoad {
+    pub(crate) fn load(metric: &str, target: u64, values: Option<(u64, u64)>) -> MinuteLoad {
         let metric = metric.to_owned();
         let average = values.map(|(average, _)| Milli(average));
         let highest = values.map(|(_, highest)| Milli(highest));
         MinuteLoad { metric, target: Milli(target), average, highest, forecast: None }
     }
 
-    fn row(at: i64, loads: Vec<MinuteLoad>) -> MinuteRow {
+    pub(crate) fn row(at: i64, loads: Vec<MinuteLoad>) -> MinuteRow {
         MinuteRow {
             at: Wall(at),
             ready: 3,
@@ -486,7 +494,7 @@ mod tests {
         let reader = HistoryReader::new(&folder.0);
         let days: Vec<_> = reader.days("web", Wall(TODAY - 9 * DAY), Wall(TODAY + DAY)).collect();
         let rows: Vec<Option<usize>> =
-            days.iter().map(|day| day.as_ref().ok().map(Vec::len)).collect();
+            days.iter().map(|day| day.as_ref().ok().map(|day| day.rows.len())).collect();
         assert_eq!(rows, [Some(0), None, Some(1)]);
         let words = days[1].as_ref().unwrap_err().to_string();
         assert!(words.contains("web-2026-11-27.csv: it is not a regular file"), "{words}");

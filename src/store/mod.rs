@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod history_reader;
+pub(crate) mod left_out;
 pub(crate) mod load_history;
 pub(crate) mod report_mark;
 mod container_options;

@@ -130,6 +130,6 @@ pub(crate) fn sample() -> PreemptionMemory {
         one(2, memory, PreemptionStep::Ready),
         one(1, memory, PreemptionStep::Draining),
     ];
-    let refused = [("cron".to_owned(), Moment(9000))].into();
+    let refused = [("cron".to_owned(), Moment(600_900))].into();
     PreemptionMemory { list, refused, room_since: None }
 }

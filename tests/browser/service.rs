@@ -1,6 +1,6 @@
 //! The page of one service.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::made_up;
 use crate::tab::{DESK, Tab};
@@ -116,6 +116,93 @@ fn history_is_shown_for_an_hour_a_day_and_a_week() {
     tab.shows(".course", "No history yet.");
     tab.click("[data-range=hour]");
     tab.wait("document.querySelector('.chart svg')");
+}
+
+/// A forecast of one metric, with these in place of the figures that it has else.
+fn forecast(mode: &str, metrics: &[Value]) -> Value {
+    let metric = |more: &Value| {
+        let mut metric = json!({
+            "name": "cpu", "unit": "%", "target": 70.0, "expected": 310.5, "upper": 420.25,
+            "replicas": 6, "weeks": 3, "correction": 1.1, "peak_in_s": 300, "error_ratio": 0.125,
+            "why_none": null,
+        });
+        metric.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        metric
+    };
+    let metrics: Vec<Value> = metrics.iter().map(metric).collect();
+    json!({ "mode": mode, "horizon_s": 600, "replicas": 6, "by_load": 3, "metrics": metrics })
+}
+
+#[test]
+fn a_forecast_has_a_line_for_each_metric_and_says_why_there_is_none() {
+    let site = made_up::four();
+    let set = |forecast: Value| {
+        site.change("/status", |status| status["services"][0]["forecast"] = forecast);
+    };
+    let panel = "section.forecast";
+    let none = json!({
+        "name": "http http://a/load /queued", "unit": "", "upper": null, "replicas": null,
+        "expected": null, "weeks": null, "error_ratio": null,
+        "why_none": "needs two weeks of history; has 5 d <b>",
+    });
+    let one = json!({
+        "name": "haproxy sessions", "unit": "", "upper": 7.0, "replicas": 1, "weeks": 1,
+        "error_ratio": null,
+    });
+    set(forecast("on", &[json!({}), one, none]));
+    let tab = Tab::open(&site, "#api", DESK);
+    for words in [
+        "It raises the number ahead of the load.",
+        "cpu: up to 420 % in all within 10 min, for 6 replicas; from 3 weeks; off by 13 % in the \
+         last day.",
+        "haproxy sessions: up to 7 in all within 10 min, for 1 replica; from 1 week.",
+        "http http://a/load /queued: no forecast: needs two weeks of history; has 5 d <b>.",
+    ] {
+        tab.shows(panel, words);
+    }
+    assert_eq!(tab.count(&format!("{panel} p[data-key]")), 3);
+    set(forecast("shadow", &[json!({ "error_ratio": 0.0 })]));
+    tab.refresh();
+    tab.shows(panel, "It is shown only: no replica is started by it.");
+    tab.shows(panel, "off by 0 % in the last day.");
+    assert_eq!(tab.count(&format!("{panel} p[data-key]")), 1);
+    set(Value::Null);
+    tab.refresh();
+    tab.wait(&format!("!document.querySelector('{panel}')"));
+}
+
+#[test]
+fn the_history_has_a_line_of_what_was_forecast_with_its_gaps() {
+    let site = made_up::four();
+    let tab = Tab::open(&site, "#api", DESK);
+    tab.wait("document.querySelector('.chart svg')");
+    assert_eq!(tab.count("path.forecast"), 0, "nothing was forecast");
+    let now = 1_795_835_520;
+    let point = |minute: i64| {
+        let at = now - 86_400 + minute * 60;
+        match minute {
+            // Before the forecast was on, while the daemon did not know the load, and once more.
+            0..400 => json!([at, 0.5, 2, 2]),
+            400..600 => json!([at, 0.6, 2, 2, 0.9]),
+            600..700 => json!([at, null, 2, 2]),
+            _ => json!([at, 0.7, 3, 3, 1.2]),
+        }
+    };
+    let day: Vec<Value> = (0..1440).step_by(2).map(point).collect();
+    site.set("/history", json!({ "api": day }));
+    tab.click("[data-range=day]");
+    tab.wait("seen.course && view.range === 'day' && document.querySelector('.chart .forecast')");
+    let line = tab.eval("document.querySelector('.chart path.forecast').getAttribute('d')");
+    assert_eq!(line.as_str().unwrap().matches('M').count(), 2, "{line}");
+    assert!(!line.as_str().unwrap().contains("NaN"), "{line}");
+    tab.shows(".course figcaption", "load 70 % of target, forecast 120 %, 3 ready of 3 desired");
+    // A day of one row is no line, and an empty one is said.
+    for rows in [json!([]), json!([[now, 0.5, 2, 2, 0.9]])] {
+        site.set("/history", json!({ "api": rows }));
+        tab.eval("kept.clear()");
+        tab.refresh();
+        tab.shows(".course", "No history yet.");
+    }
 }
 
 #[test]

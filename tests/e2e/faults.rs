@@ -236,10 +236,10 @@ fn a_docker_that_freezes_or_dies_costs_no_request() {
 }
 
 /// A small file system of the test's own, in place of a folder.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn new(path: PathBuf) -> SmallDisk {
+    pub(crate) fn new(path: PathBuf) -> SmallDisk {
         fs::create_dir_all(&path).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=256k,mode=0755", "none"]).arg(&path);

@@ -25,6 +25,7 @@ mod fleet;
 mod following;
 mod haproxy;
 mod haproxy_failures;
+mod history;
 #[path = "../it/hook_server.rs"]
 #[allow(dead_code, reason = "the black-box tests use the rest")]
 mod hook_server;

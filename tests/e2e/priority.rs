@@ -41,18 +41,23 @@ impl HostMemory {
     }
 }
 
-#[test]
-fn a_service_of_higher_priority_gets_the_room_of_a_lower_one_and_no_request_is_lost() {
-    let testbed = Testbed::new("prio");
-    let memory = HostMemory(testbed.dir.join("meminfo"));
-    memory.set(1_000_000);
-    let low = testbed.service.clone();
-    let high = format!("{low}-high");
-    let port = free_port();
-    // Load never removes one of these; the number of the other is its minimum.
-    let configure = |low_min: u32, high_min: u32| {
-        let stays = r#""behavior": { "scale_down": { "select": "disabled" } },
-            "scale_up_threshold": 5000, "scale_down_threshold": 50, "memory": "8m""#;
+/// The testbed's service, which has a low priority, and another one. Load never removes a replica
+/// of the first; the number of the second is its minimum.
+struct Pair<'a> {
+    testbed: &'a Testbed,
+    low: String,
+    high: String,
+    port: u16,
+}
+
+impl Pair<'_> {
+    fn new(testbed: &Testbed) -> Pair<'_> {
+        let low = testbed.service.clone();
+        Pair { testbed, high: format!("{low}-high"), low, port: free_port() }
+    }
+
+    fn configure(&self, low_min: u32, high_min: u32) -> PathBuf {
+        let (high, port) = (&self.high, self.port);
         let more = format!(
             r#", "{high}": {{ "image": "{IMAGE}", "port": 8080, "listen": "127.0.0.1:{port}",
               "health_check": {{ "path": "/health", "interval": 1, "timeout": 1 }},
@@ -62,18 +67,59 @@ fn a_service_of_higher_priority_gets_the_room_of_a_lower_one_and_no_request_is_l
         );
         let keys = format!(
             r#""min_replicas": {low_min}, "max_replicas": 3, "priority": 20, "drain_timeout": 30,
-            {stays}"#
+            "behavior": {{ "scale_down": {{ "select": "disabled" }} }},
+            "scale_up_threshold": 5000, "scale_down_threshold": 50, "memory": "8m""#
         );
-        testbed.configure_with(&keys, &more)
-    };
+        self.testbed.configure_with(&keys, &more)
+    }
+
+    fn loads(&self) -> [Load; 3] {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let own = self.testbed.address();
+        [
+            Load::start(own, clients(6, Kind::Slow, "/slow?ms=3000", 0)),
+            Load::start(own, clients(2, Kind::KeepAlive, "/", 10)),
+            Load::start(address, clients(2, Kind::KeepAlive, "/", 10)),
+        ]
+    }
+
+    /// Whether so many of each serve and nothing else of them is there.
+    fn is_settled(&self, low: usize, high: usize) -> bool {
+        let is = |service: &str, count: usize| {
+            self.testbed.serving_for(service).len() == count
+                && self.testbed.container_ids(service).len() == count
+        };
+        is(&self.low, low) && is(&self.high, high)
+    }
+
+    #[track_caller]
+    fn wait_settled(&self, low: usize, high: usize, daemon: &Daemon) {
+        let is_so = || self.is_settled(low, high);
+        assert!(polled(secs(60), secs(1) / 4, is_so), "{low} {high}: {:#?}", daemon.lines());
+        let stat = self.testbed.ask_haproxy("show stat");
+        assert!(!stat.contains(",DRAIN"), "{stat}");
+    }
+}
+
+impl Drop for Pair<'_> {
+    fn drop(&mut self) {
+        self.testbed.remove_containers(&self.high);
+    }
+}
+
+#[test]
+fn a_service_of_higher_priority_gets_the_room_of_a_lower_one_and_no_request_is_lost() {
+    let testbed = Testbed::new("prio");
+    let memory = HostMemory(testbed.dir.join("meminfo"));
+    memory.set(1_000_000);
+    let pair = Pair::new(&testbed);
+    let (low, high) = (pair.low.as_str(), pair.high.as_str());
+    let configure = |low_min: u32, high_min: u32| pair.configure(low_min, high_min);
     let daemon = memory.daemon(&configure(3, 1));
     testbed.wait_serving(3, secs(40), &daemon);
-    let serving = |count: usize| testbed.serving_for(&high).len() == count;
+    let serving = |count: usize| testbed.serving_for(high).len() == count;
     assert!(reached(secs(20), || serving(1)), "{:#?}", daemon.lines());
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let slow = Load::start(testbed.address(), clients(6, Kind::Slow, "/slow?ms=3000", 0));
-    let quick = Load::start(testbed.address(), clients(2, Kind::KeepAlive, "/", 10));
-    let other = Load::start(address, clients(2, Kind::KeepAlive, "/", 10));
+    let loads = pair.loads();
 
     // 200 KiB are missing: a replica of the other one has more than that.
     configure(1, 1);
@@ -82,17 +128,17 @@ fn a_service_of_higher_priority_gets_the_room_of_a_lower_one_and_no_request_is_l
     memory.set(REPLICA - 200);
     configure(1, 2);
     daemon.signal("HUP");
-    let drains = daemon.wait(&["kind=replica.draining", &low], secs(20));
+    let drains = daemon.wait(&["kind=replica.draining", low], secs(20));
     daemon.wait(&["kind=scale.preempted", &format!("service={low} ")], secs(5));
     daemon.wait(&["kind=scale.preempted", &format!("service={high}")], secs(5));
     let status =
         plimsoll(&["status", "--socket", &testbed.dir.join("api.sock").display().to_string()]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains(&format!("gave a replica up for {high}")), "{status}");
-    let removed = daemon.wait_from(drains, &["kind=replica.removed", &low], secs(40));
+    let removed = daemon.wait_from(drains, &["kind=replica.removed", low], secs(40));
     assert!(!serving(2), "it was started before there was room");
     memory.set(REPLICA + 500);
-    let started = daemon.wait_from(removed, &["kind=replica.started", &high], secs(20));
+    let started = daemon.wait_from(removed, &["kind=replica.started", high], secs(20));
     memory.set(500);
     assert!(removed < started);
     assert!(reached(secs(20), || serving(2)), "{:#?}", daemon.lines());
@@ -101,17 +147,70 @@ fn a_service_of_higher_priority_gets_the_room_of_a_lower_one_and_no_request_is_l
     // It needs the second one no longer.
     configure(1, 1);
     daemon.signal("HUP");
-    daemon.wait_from(started, &["kind=replica.removed", &high], secs(60));
+    daemon.wait_from(started, &["kind=replica.removed", high], secs(60));
     memory.set(2 * REPLICA);
-    daemon.wait_from(started, &["kind=scale.preempted", "resolved", &low], secs(20));
+    daemon.wait_from(started, &["kind=scale.preempted", "resolved", low], secs(20));
     testbed.wait_serving(3, secs(30), &daemon);
     assert!(serving(1));
     assert_eq!(daemon.count(&["kind=replica.drain_timed_out"]), 0);
     assert_eq!(daemon.count(&["kind=scale.preempted", "gives a replica up"]), 1);
-    assert_clean(&slow.stop(), 6);
-    assert_clean(&quick.stop(), 100);
-    assert_clean(&other.stop(), 100);
-    testbed.remove_containers(&high);
+    loads.into_iter().for_each(|load| assert_clean(&load.stop(), 6));
+}
+
+/// Of a daemon that is dead its HAProxy goes on.
+#[test]
+fn a_kill_at_each_step_of_a_preemption_leaves_no_service_below_its_minimum_and_loses_no_request() {
+    let testbed = Testbed::new("prio-kill");
+    let memory = HostMemory(testbed.dir.join("meminfo"));
+    memory.set(1_000_000);
+    let pair = Pair::new(&testbed);
+    let daemon = memory.daemon(&pair.configure(3, 1));
+    pair.wait_settled(3, 1, &daemon);
+    let loads = pair.loads();
+    pair.configure(1, 1);
+    daemon.signal("HUP");
+    daemon.wait(&["kind=config.reloaded"], secs(10));
+    memory.set(REPLICA - 200);
+    let config = pair.configure(1, 2);
+    daemon.signal("HUP");
+    daemon.wait(&["kind=replica.draining", &pair.low], secs(20));
+    daemon.kill();
+
+    // While it drained: the next one ends that, and begins no second.
+    let daemon = memory.daemon(&config);
+    daemon.wait(&["kind=replica.removed", &pair.low], secs(60));
+    pair.wait_settled(2, 1, &daemon);
+    daemon.kill();
+
+    // Nothing was started yet: the room is still kept for the one that it was made for.
+    memory.set(REPLICA + 500);
+    let daemon = memory.daemon(&config);
+    daemon.wait(&["kind=replica.started", &pair.high], secs(40));
+    memory.set(500);
+    daemon.kill();
+
+    // It was started a moment ago.
+    let daemon = memory.daemon(&config);
+    pair.wait_settled(2, 2, &daemon);
+    assert_eq!(daemon.count(&["kind=replica.draining"]), 0, "{:#?}", daemon.lines());
+    let shown = || {
+        let socket = testbed.dir.join("api.sock").display().to_string();
+        String::from_utf8(plimsoll(&["status", "--socket", &socket]).stdout).unwrap()
+    };
+    let words = format!("gave a replica up for {}", pair.high);
+    assert!(reached(secs(20), || shown().contains(&words)), "{}", shown());
+
+    // The other one needs it no longer, and the daemon dies once more before there is room.
+    let config = pair.configure(1, 1);
+    daemon.signal("HUP");
+    daemon.wait(&["kind=replica.removed", &pair.high], secs(60));
+    pair.wait_settled(2, 1, &daemon);
+    daemon.kill();
+    memory.set(2 * REPLICA);
+    let daemon = memory.daemon(&config);
+    pair.wait_settled(3, 1, &daemon);
+    assert!(reached(secs(20), || !shown().contains(&words)), "{}", shown());
+    loads.into_iter().for_each(|load| assert_clean(&load.stop(), 6));
 }
 
 /// Processes that use all of the processors, ended by their ids.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -246,4 +247,47 @@ fn a_file_that_cannot_be_read_costs_its_week_and_without_any_other_is_named() {
         desired(&harness),
         daemon.lines()
     );
+}
+
+#[test]
+fn damage_to_the_history_neither_stops_the_daemon_nor_lifts_a_bound() {
+    type Spoil = fn(&Path);
+    let rows: [(&str, &str, Spoil); 3] = [
+        ("pipe", "not a regular file", |path| {
+            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        }),
+        ("link", "symbolic link", |path| symlink("/dev/zero", path).unwrap()),
+        // One line without an end. Nothing of it takes room on the disk.
+        ("long", "larger than 1 MiB", |path| {
+            fs::File::create(path).unwrap().set_len(1 << 30).unwrap();
+        }),
+    ];
+    each(&rows, |(name, words, spoil)| {
+        let harness = scaled(&format!("forecast-{name}"), "on");
+        write_history(&harness, "cpu");
+        let week_ago = harness.dir.join(&file((now() - 7 * DAY).div_euclid(DAY)));
+        fs::remove_file(&week_ago).unwrap();
+        spoil(&week_ago);
+        let daemon = started(&harness);
+        let path = week_ago.to_str().unwrap();
+        daemon.wait(&["forecast goes without a file", words, path], SOON);
+        // The other weeks do.
+        let is_four = reached(SOON, || desired(&harness) == 4);
+        assert!(is_four, "{name}: {} {:#?}", why(&harness), daemon.lines());
+    });
+
+    // As many as can be written.
+    let harness = scaled("forecast-huge", "on");
+    write_history(&harness, "cpu");
+    for entry in fs::read_dir(harness.dir.join("state/history")).unwrap() {
+        let path = entry.unwrap().path();
+        let most = "18446744073709551";
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace(",400,400\n", &format!(",{most},{most}.615\n"));
+        fs::write(&path, text.replace(",600,", &format!(",{},", u64::MAX))).unwrap();
+    }
+    let daemon = started(&harness);
+    assert!(reached(SOON, || desired(&harness) == 4), "{} {:#?}", why(&harness), daemon.lines());
+    harness.wait_evaluations(2);
+    assert_eq!(desired(&harness), 4, "its maximum");
 }

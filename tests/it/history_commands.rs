@@ -139,21 +139,22 @@ fn each_form_has_every_row_of_its_service_alone() {
 fn a_file_that_cannot_be_read_costs_its_day_and_is_named() {
     let stored = Stored::new("history-odd", &json!({}));
     type Make = fn(&std::path::Path);
-    let plants: [(i64, &str, Make); 5] = [
-        (2, "", |path| fs::write(path, "").unwrap()),
-        (2, "", |path| fs::write(path, "\0\u{feff}\n# x\n,,\n").unwrap()),
-        (2, "larger than 1 MiB", |path| fs::File::create(path).unwrap().set_len(1 << 31).unwrap()),
-        (2, "not a regular file", |path| fs::create_dir(path).unwrap()),
-        (2, "symbolic link", |path| symlink("/dev/zero", path).unwrap()),
+    let plants: [(i32, &str, Make); 6] = [
+        (0, "", |path| fs::write(path, "").unwrap()),
+        (0, "2 lines of ", |path| fs::write(path, "\0\u{feff}\n# x\n,,\n").unwrap()),
+        (1, "larger than 1 MiB", |path| fs::File::create(path).unwrap().set_len(1 << 31).unwrap()),
+        (1, "not a regular file", |path| fs::create_dir(path).unwrap()),
+        (1, "not a regular file", make_pipe),
+        (1, "symbolic link", |path| symlink("/dev/zero", path).unwrap()),
     ];
-    for (ago, words, plant) in plants {
+    for (exit, words, plant) in plants {
         stored.write("web", 1, 0..10);
-        let path = stored.0.join(&Stored::name("web", ago));
+        let path = stored.0.join(&Stored::name("web", 2));
         plant(&path);
         for command in [&["history", "web", "--since", "4d", "--json"][..], &["report", "--json"]] {
             let (status, stdout, stderr) = stored.run(command, None);
             let is_read = words.is_empty();
-            assert_eq!(status, i32::from(!is_read), "{words}: {stderr}");
+            assert_eq!(status, exit, "{words}: {stderr}");
             assert!(stderr.contains(words) && stderr.is_empty() == is_read, "{words}: {stderr}");
             assert!(stderr.contains(&path.display().to_string()) || is_read, "{stderr}");
             let rows = if command[0] == "report" {
@@ -164,6 +165,35 @@ fn a_file_that_cannot_be_read_costs_its_day_and_is_named() {
             assert_eq!(rows, Some(10), "{words}: {stdout}");
         }
         fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+    }
+}
+
+fn make_pipe(path: &std::path::Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn advice_and_a_simulation_say_what_they_left_out() {
+    let stored = Stored::new("history-left-out", &json!({}));
+    stored.write("web", 1, 0..30);
+    let pipe = stored.0.join(&Stored::name("web", 2));
+    make_pipe(&pipe);
+    let odd = stored.0.join(&Stored::name("web", 3));
+    fs::write(&odd, "\n# [[\"cpu\",70.0]]\n-1,2,2,1,0,0,1,1,1,1\n").unwrap();
+    let left_out = [
+        format!("rows are missing: {}: it is not a regular file", pipe.display()),
+        format!("1 line of {} is no row", odd.display()),
+    ];
+    let commands: [(&[&str], i32); 2] = [
+        (&["simulate", "--history", "5d", "--service", "web"], 0),
+        // Thirty minutes are too few.
+        (&["advise", "web", "--since", "5d"], 1),
+    ];
+    for (command, exit) in commands {
+        let (status, stdout, stderr) = stored.run(command, None);
+        assert_eq!(status, exit, "{command:?}: {stderr}");
+        assert_eq!(stdout.is_empty(), exit == 1, "{command:?}: {stdout}");
+        assert!(left_out.iter().all(|words| stderr.contains(words)), "{command:?}: {stderr}");
     }
 }
 
