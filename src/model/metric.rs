@@ -98,8 +98,8 @@ impl Source {
     }
 }
 
-/// Whether the value of the metric of this name, as `Source` prints it, is a share of a total by the
-/// number before the decision, as in HPA, whether these replicas are ready or not.
+/// Whether the value of the metric of this name, as `Source` prints it, is a share of a total by
+/// the number before the decision, as in HPA, whether these replicas are ready or not.
 pub(crate) fn is_total(metric: &str) -> bool {
     let own = [Source::Cpu, Source::Memory, Source::Haproxy(Field::ResponseTimeMs)];
     !own.iter().any(|source| source.name() == metric)

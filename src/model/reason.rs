@@ -368,9 +368,7 @@ impl fmt::Display for Rule {
             }
             Rule::OnTarget(gauge) => write!(f, "{gauge} is within the tolerance"),
             Rule::Unavailable { metric } => write!(f, "{metric} is unavailable"),
-            Rule::ScaleDownBlocked { metric } => {
-                write!(f, "{metric} is unavailable; not scaling down")
-            }
+            Rule::ScaleDownBlocked { metric } => fmt_blocked(metric, f),
             Rule::ScaleUpStabilized { proposed, window } => {
                 write!(f, "only {proposed} were proposed within the last {}s", ceil_s(*window))
             }
@@ -395,6 +393,10 @@ impl fmt::Display for Rule {
             }
         }
     }
+}
+
+fn fmt_blocked(metric: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{metric} is unavailable; not scaling down")
 }
 
 fn fmt_preempted(taken: u32, priority: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {

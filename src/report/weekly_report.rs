@@ -65,7 +65,8 @@ impl<'a> RankedReports<'a> {
         self.0.iter().map(|report| report.service.as_str())
     }
 
-    /// `left_out` says what could not be read, `advice` gives a clause for a sentence. `None`: there is no row of any service.
+    /// `left_out` says what could not be read, `advice` gives a clause for a sentence. `None`: no
+    /// service has a row.
     pub(crate) fn message(
         &self,
         zone: &Zone,

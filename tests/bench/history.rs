@@ -65,7 +65,8 @@ fn forecasting(dir: &Dir, mode: &str) -> [u64; 3] {
         "autoscaler": { "state_dir": at("state"), "labels": false, "dry_run": true },
         "api": { "listen": null, "socket": at("api.sock") },
         "load_balancer": {
-            "config": at("haproxy.cfg"), "pid_file": at("haproxy.pid"), "socket": at("haproxy.sock"),
+            "config": at("haproxy.cfg"), "pid_file": at("haproxy.pid"),
+            "socket": at("haproxy.sock"),
         },
         "services": Value::Object((0..SERVICES).map(service).collect()),
     });

@@ -181,7 +181,8 @@ fn advice_and_a_simulation_say_what_they_left_out() {
     let odd = stored.0.join(&Stored::name("web", 3));
     fs::write(&odd, "\n# [[\"cpu\",70.0]]\n-1,2,2,1,0,0,1,1,1,1\n").unwrap();
     let left_out = [
-        format!("rows are missing: {}: it is not a regular file", pipe.display()),
+        "plimsoll: rows are missing: cannot read the load history in ".to_owned(),
+        format!("{}: it is not a regular file", pipe.display()),
         format!("1 line of {} is no row", odd.display()),
     ];
     let commands: [(&[&str], i32); 2] = [
