@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::replica::ContainerId;
+use crate::decide::metrics::cpu_threshold;
+use crate::model::decision::Decision;
+use crate::model::memory::ServiceMemory;
+use crate::model::replica::{ContainerId, Health};
 use crate::model::service::Percent;
+use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 use crate::observe::metric::{EarlyEvaluation, cpu};
 use crate::outside::CpuCounter;
@@ -27,6 +31,38 @@ pub(crate) struct WatchTarget {
     pub(crate) threshold: Percent,
     /// Those that are ready.
     pub(crate) replicas: Vec<ContainerId>,
+    /// Their load together is that of so many. Replicas that only the forecast asks for do not
+    /// count: with them, an evaluation would come later than without. Those that load asks for
+    /// count before they are ready, as they do in the decision.
+    pub(crate) count: u32,
+}
+
+impl WatchTarget {
+    /// `None` where load has no say, or its number is the largest already. `memory` is what the
+    /// decision leaves.
+    pub(crate) fn of(
+        snapshot: &Snapshot,
+        decision: &Decision,
+        memory: &ServiceMemory,
+    ) -> Option<WatchTarget> {
+        let raise = memory.forecast.filter(|raise| raise.to == decision.desired);
+        let by_load = raise.map_or(decision.desired, |raise| raise.load);
+        let effective = &decision.effective;
+        let can_grow = effective.scaling && by_load < effective.bounds.max();
+        let threshold = cpu_threshold(&snapshot.service).filter(|_| can_grow)?;
+        let ready = snapshot.replicas.iter().filter(|replica| {
+            replica.health == Health::Healthy
+                && !replica.busy
+                && !memory.drains.contains_key(&replica.id)
+        });
+        let replicas: Vec<ContainerId> = ready.map(|replica| replica.id.clone()).collect();
+        // A rollout has more than are desired.
+        let ready = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
+        let count =
+            ready.saturating_sub(decision.desired.saturating_sub(by_load)).max(by_load).max(1);
+        let service = snapshot.service.name.as_str().to_owned();
+        (!replicas.is_empty()).then_some(WatchTarget { service, threshold, replicas, count })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,12 +97,17 @@ impl LoadWatch {
         for target in targets {
             let name = target.service.clone();
             let state = match known.remove(&name) {
-                Some(state) => {
-                    WatchState { target, is_spent: state.is_spent && !was_evaluation, ..state }
-                }
-                None => {
-                    WatchState { target, last: BTreeMap::new(), was_above: false, is_spent: false }
-                }
+                Some(state) => WatchState {
+                    is_spent: state.is_spent && !was_evaluation,
+                    target,
+                    ..state
+                },
+                None => WatchState {
+                    target,
+                    last: BTreeMap::new(),
+                    was_above: false,
+                    is_spent: false,
+                },
             };
             self.services.insert(name, state);
         }
@@ -100,7 +141,8 @@ impl LoadWatch {
             let ids = state.target.replicas.iter();
             let new: BTreeMap<_, _> =
                 ids.filter_map(|id| Some((id.clone(), *counters.get(id)?))).collect();
-            let is_above = state.target.threshold <= state.average(&new);
+            let loads = state.loads(&new);
+            let is_above = state.target.threshold <= state.average(&loads);
             let last = std::mem::replace(&mut state.last, new);
             let was_above = std::mem::replace(&mut state.was_above, is_above);
             if is_above && was_above {
@@ -115,13 +157,18 @@ impl LoadWatch {
 }
 
 impl WatchState {
-    /// Since the last sample. A replica without a counter counts as idle.
-    fn average(&self, new: &BTreeMap<ContainerId, CpuCounter>) -> Percent {
+    /// Since the last sample, of each replica that has a counter in both.
+    fn loads(&self, new: &BTreeMap<ContainerId, CpuCounter>) -> Vec<u64> {
         let load = |(id, new): (&ContainerId, &CpuCounter)| {
             cpu::between(self.last.get(id)?, new, GAP_MAX).map(Percent::hundredths)
         };
-        let total = new.iter().filter_map(load).fold(0, u64::saturating_add);
-        Percent::from_hundredths(total / (self.target.replicas.len() as u64).max(1))
+        new.iter().filter_map(load).collect()
+    }
+
+    /// A replica without a load counts as idle.
+    fn average(&self, loads: &[u64]) -> Percent {
+        let total = loads.iter().copied().fold(0, u64::saturating_add);
+        Percent::from_hundredths(total / u64::from(self.target.count.max(1)))
     }
 }
 
@@ -147,6 +194,7 @@ mod tests {
             service: "web".to_owned(),
             threshold: Percent::from_hundredths(80_00),
             replicas: replicas.iter().map(|name| id(name)).collect(),
+            count: u32::try_from(replicas.len()).unwrap(),
         }
     }
 
@@ -205,6 +253,22 @@ mod tests {
         let rows = [(0, 0), (100, 0), (100, 0), (100, 0)];
         assert_eq!(early(&mut watched(&["a"]), 1, &rows), [(3, 2)]);
         assert_eq!(early(&mut watched(&["a", "new"]), 1, &rows), []);
+    }
+
+    #[test]
+    fn their_load_is_that_of_as_many_as_load_asks_for() {
+        for (count, load, want) in [
+            // One of the two is ahead of the load.
+            (1, (40, 40), &[(3, 2)][..]),
+            (1, (40, 39), &[]),
+            // A third is about to start.
+            (3, (119, 120), &[]),
+            (3, (120, 120), &[(3, 2)]),
+        ] {
+            let mut watch = LoadWatch::default();
+            watch.watch(vec![WatchTarget { count, ..target(&["a", "b"]) }], CHECK, true);
+            assert_eq!(early(&mut watch, 1, &[(0, 0), load, load]), want, "{load:?} of {count}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Drives the controller through a script in made-up time, as the daemon drives it on threads:
 //! hands it what happens, polls it when it is time, and carries out its effects.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::controller::forecaster::ForecastRead;
