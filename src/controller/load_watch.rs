@@ -78,6 +78,8 @@ struct WatchState {
     last: BTreeMap<ContainerId, CpuCounter>,
     /// The last sample was above the threshold.
     was_above: bool,
+    /// The last sample was not, and of every replica: under the same load, neither is the next.
+    is_steady: bool,
     /// It was evaluated early since the last evaluation.
     is_spent: bool,
 }
@@ -99,6 +101,7 @@ impl LoadWatch {
             let state = match known.remove(&name) {
                 Some(state) => WatchState {
                     is_spent: state.is_spent && !was_evaluation,
+                    is_steady: state.is_steady && state.target == target,
                     target,
                     ..state
                 },
@@ -106,6 +109,7 @@ impl LoadWatch {
                     target,
                     last: BTreeMap::new(),
                     was_above: false,
+                    is_steady: false,
                     is_spent: false,
                 },
             };
@@ -127,6 +131,17 @@ impl LoadWatch {
         self.active().next().map(|_| self.next.since(now))
     }
 
+    /// As [`Self::idle`] where load and replicas are the same until then: of samples that can only
+    /// repeat the last one, the latest is taken, as the next one is compared with it.
+    pub(crate) fn idle_steady(&self, now: Moment, until: Moment) -> Option<Duration> {
+        let wait = self.idle(now)?;
+        if !self.active().all(|state| state.is_steady) {
+            return Some(wait);
+        }
+        let left = until.since(now.plus(wait)).as_secs() / SAMPLE_INTERVAL.as_secs();
+        Some(wait + SAMPLE_INTERVAL * u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
     fn active(&self) -> impl Iterator<Item = &WatchState> {
         self.services.values().filter(|state| !state.is_spent)
     }
@@ -143,6 +158,7 @@ impl LoadWatch {
                 ids.filter_map(|id| Some((id.clone(), *counters.get(id)?))).collect();
             let loads = state.loads(&new);
             let is_above = state.target.threshold <= state.average(&loads);
+            state.is_steady = !is_above && loads.len() == state.target.replicas.len();
             let last = std::mem::replace(&mut state.last, new);
             let was_above = std::mem::replace(&mut state.was_above, is_above);
             if is_above && was_above {
@@ -268,6 +284,33 @@ mod tests {
             let mut watch = LoadWatch::default();
             watch.watch(vec![WatchTarget { count, ..target(&["a", "b"]) }], CHECK, true);
             assert_eq!(early(&mut watch, 1, &[(0, 0), load, load]), want, "{load:?} of {count}");
+        }
+    }
+
+    /// `None`: it is not at rest.
+    #[test]
+    fn samples_that_can_only_repeat_the_last_one_are_left_out() {
+        let quiet = [(50, 50), (50, 50)];
+        for (rows, until, want) in [
+            (&quiet[..], 2_000, 1_000),
+            (&quiet, 3_999, 1_000),
+            (&quiet, 4_000, 2_000),
+            (&quiet, 14_500, 12_000),
+            (&quiet[..1], 14_500, 1_000),
+            (&[(50, 50), (80, 80)], 14_500, 1_000),
+        ] {
+            let mut watch = watched(&["a", "b"]);
+            assert_eq!(early(&mut watch, 1, rows), [], "{rows:?}");
+            let now = Moment(rows.len() as u64 * 1_000);
+            let wait = watch.idle_steady(now, Moment(until));
+            assert_eq!(wait, Some(Duration::from_millis(want)), "{rows:?} until {until}");
+        }
+        let mut watch = watched(&["a", "b"]);
+        early(&mut watch, 1, &quiet);
+        for (replicas, want) in [(&["a", "b"][..], 12_000), (&["a"], 1_000)] {
+            watch.watch(vec![target(replicas)], CHECK, false);
+            let wait = watch.idle_steady(Moment(2_000), Moment(14_500));
+            assert_eq!(wait, Some(Duration::from_millis(want)), "{replicas:?}");
         }
     }
 
