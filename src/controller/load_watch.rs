@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::replica::ContainerId;
+use crate::decide::metrics::cpu_threshold;
+use crate::model::decision::Decision;
+use crate::model::memory::ServiceMemory;
+use crate::model::replica::{ContainerId, Health};
 use crate::model::service::Percent;
+use crate::model::snapshot::Snapshot;
 use crate::model::time::Moment;
 use crate::observe::metric::{EarlyEvaluation, cpu};
 use crate::outside::CpuCounter;
@@ -27,6 +31,38 @@ pub(crate) struct WatchTarget {
     pub(crate) threshold: Percent,
     /// Those that are ready.
     pub(crate) replicas: Vec<ContainerId>,
+    /// Their load together is that of so many. Replicas that only the forecast asks for do not
+    /// count: with them, an evaluation would come later than without. Those that load asks for
+    /// count before they are ready, as they do in the decision.
+    pub(crate) count: u32,
+}
+
+impl WatchTarget {
+    /// `None` where load has no say, or its number is the largest already. `memory` is what the
+    /// decision leaves.
+    pub(crate) fn of(
+        snapshot: &Snapshot,
+        decision: &Decision,
+        memory: &ServiceMemory,
+    ) -> Option<WatchTarget> {
+        let raise = memory.forecast.filter(|raise| raise.to == decision.desired);
+        let by_load = raise.map_or(decision.desired, |raise| raise.load);
+        let effective = &decision.effective;
+        let can_grow = effective.scaling && by_load < effective.bounds.max();
+        let threshold = cpu_threshold(&snapshot.service).filter(|_| can_grow)?;
+        let ready = snapshot.replicas.iter().filter(|replica| {
+            replica.health == Health::Healthy
+                && !replica.busy
+                && !memory.drains.contains_key(&replica.id)
+        });
+        let replicas: Vec<ContainerId> = ready.map(|replica| replica.id.clone()).collect();
+        // A rollout has more than are desired.
+        let ready = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
+        let count =
+            ready.saturating_sub(decision.desired.saturating_sub(by_load)).max(by_load).max(1);
+        let service = snapshot.service.name.as_str().to_owned();
+        (!replicas.is_empty()).then_some(WatchTarget { service, threshold, replicas, count })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +78,8 @@ struct WatchState {
     last: BTreeMap<ContainerId, CpuCounter>,
     /// The last sample was above the threshold.
     was_above: bool,
+    /// The last sample was not, and of every replica: under the same load, neither is the next.
+    is_steady: bool,
     /// It was evaluated early since the last evaluation.
     is_spent: bool,
 }
@@ -61,12 +99,19 @@ impl LoadWatch {
         for target in targets {
             let name = target.service.clone();
             let state = match known.remove(&name) {
-                Some(state) => {
-                    WatchState { target, is_spent: state.is_spent && !was_evaluation, ..state }
-                }
-                None => {
-                    WatchState { target, last: BTreeMap::new(), was_above: false, is_spent: false }
-                }
+                Some(state) => WatchState {
+                    is_spent: state.is_spent && !was_evaluation,
+                    is_steady: state.is_steady && state.target == target,
+                    target,
+                    ..state
+                },
+                None => WatchState {
+                    target,
+                    last: BTreeMap::new(),
+                    was_above: false,
+                    is_steady: false,
+                    is_spent: false,
+                },
             };
             self.services.insert(name, state);
         }
@@ -86,6 +131,17 @@ impl LoadWatch {
         self.active().next().map(|_| self.next.since(now))
     }
 
+    /// As [`Self::idle`] where load and replicas are the same until then: of samples that can only
+    /// repeat the last one, the latest is taken, as the next one is compared with it.
+    pub(crate) fn idle_steady(&self, now: Moment, until: Moment) -> Option<Duration> {
+        let wait = self.idle(now)?;
+        if !self.active().all(|state| state.is_steady) {
+            return Some(wait);
+        }
+        let left = until.since(now.plus(wait)).as_secs() / SAMPLE_INTERVAL.as_secs();
+        Some(wait + SAMPLE_INTERVAL * u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
     fn active(&self) -> impl Iterator<Item = &WatchState> {
         self.services.values().filter(|state| !state.is_spent)
     }
@@ -100,7 +156,9 @@ impl LoadWatch {
             let ids = state.target.replicas.iter();
             let new: BTreeMap<_, _> =
                 ids.filter_map(|id| Some((id.clone(), *counters.get(id)?))).collect();
-            let is_above = state.target.threshold <= state.average(&new);
+            let loads = state.loads(&new);
+            let is_above = state.target.threshold <= state.average(&loads);
+            state.is_steady = !is_above && loads.len() == state.target.replicas.len();
             let last = std::mem::replace(&mut state.last, new);
             let was_above = std::mem::replace(&mut state.was_above, is_above);
             if is_above && was_above {
@@ -115,13 +173,18 @@ impl LoadWatch {
 }
 
 impl WatchState {
-    /// Since the last sample. A replica without a counter counts as idle.
-    fn average(&self, new: &BTreeMap<ContainerId, CpuCounter>) -> Percent {
+    /// Since the last sample, of each replica that has a counter in both.
+    fn loads(&self, new: &BTreeMap<ContainerId, CpuCounter>) -> Vec<u64> {
         let load = |(id, new): (&ContainerId, &CpuCounter)| {
             cpu::between(self.last.get(id)?, new, GAP_MAX).map(Percent::hundredths)
         };
-        let total = new.iter().filter_map(load).fold(0, u64::saturating_add);
-        Percent::from_hundredths(total / (self.target.replicas.len() as u64).max(1))
+        new.iter().filter_map(load).collect()
+    }
+
+    /// A replica without a load counts as idle.
+    fn average(&self, loads: &[u64]) -> Percent {
+        let total = loads.iter().copied().fold(0, u64::saturating_add);
+        Percent::from_hundredths(total / u64::from(self.target.count.max(1)))
     }
 }
 
@@ -147,6 +210,7 @@ mod tests {
             service: "web".to_owned(),
             threshold: Percent::from_hundredths(80_00),
             replicas: replicas.iter().map(|name| id(name)).collect(),
+            count: u32::try_from(replicas.len()).unwrap(),
         }
     }
 
@@ -205,6 +269,49 @@ mod tests {
         let rows = [(0, 0), (100, 0), (100, 0), (100, 0)];
         assert_eq!(early(&mut watched(&["a"]), 1, &rows), [(3, 2)]);
         assert_eq!(early(&mut watched(&["a", "new"]), 1, &rows), []);
+    }
+
+    #[test]
+    fn their_load_is_that_of_as_many_as_load_asks_for() {
+        for (count, load, want) in [
+            // One of the two is ahead of the load.
+            (1, (40, 40), &[(3, 2)][..]),
+            (1, (40, 39), &[]),
+            // A third is about to start.
+            (3, (119, 120), &[]),
+            (3, (120, 120), &[(3, 2)]),
+        ] {
+            let mut watch = LoadWatch::default();
+            watch.watch(vec![WatchTarget { count, ..target(&["a", "b"]) }], CHECK, true);
+            assert_eq!(early(&mut watch, 1, &[(0, 0), load, load]), want, "{load:?} of {count}");
+        }
+    }
+
+    /// `None`: it is not at rest.
+    #[test]
+    fn samples_that_can_only_repeat_the_last_one_are_left_out() {
+        let quiet = [(50, 50), (50, 50)];
+        for (rows, until, want) in [
+            (&quiet[..], 2_000, 1_000),
+            (&quiet, 3_999, 1_000),
+            (&quiet, 4_000, 2_000),
+            (&quiet, 14_500, 12_000),
+            (&quiet[..1], 14_500, 1_000),
+            (&[(50, 50), (80, 80)], 14_500, 1_000),
+        ] {
+            let mut watch = watched(&["a", "b"]);
+            assert_eq!(early(&mut watch, 1, rows), [], "{rows:?}");
+            let now = Moment(rows.len() as u64 * 1_000);
+            let wait = watch.idle_steady(now, Moment(until));
+            assert_eq!(wait, Some(Duration::from_millis(want)), "{rows:?} until {until}");
+        }
+        let mut watch = watched(&["a", "b"]);
+        early(&mut watch, 1, &quiet);
+        for (replicas, want) in [(&["a", "b"][..], 12_000), (&["a"], 1_000)] {
+            watch.watch(vec![target(replicas)], CHECK, false);
+            let wait = watch.idle_steady(Moment(2_000), Moment(14_500));
+            assert_eq!(wait, Some(Duration::from_millis(want)), "{replicas:?}");
+        }
     }
 
     #[test]

@@ -299,9 +299,20 @@ impl Controller {
 
     /// How long until there is something to poll for, apart from [`Self::until_proxy_check`].
     pub(crate) fn idle(&self, now: Moment) -> Duration {
-        let load_watch = self.load_watch.idle(now).unwrap_or(Duration::MAX);
+        self.idle_but_samples(now).min(self.load_watch.idle(now).unwrap_or(Duration::MAX))
+    }
+
+    /// As [`Self::idle`], for a driver which knows that load and replicas stay as they are until
+    /// then.
+    pub(crate) fn idle_steady(&self, now: Moment, until: Moment) -> Duration {
+        let others = self.idle_but_samples(now);
+        let sample = self.load_watch.idle_steady(now, until.min(now.plus(others)));
+        others.min(sample.unwrap_or(Duration::MAX))
+    }
+
+    fn idle_but_samples(&self, now: Moment) -> Duration {
         let history = self.forecaster.idle(now).unwrap_or(Duration::MAX);
-        self.schedule.idle(now).min(self.until_due(now)).min(load_watch).min(history)
+        self.schedule.idle(now).min(self.until_due(now)).min(history)
     }
 
     /// How long until `due` gives something.

@@ -21,7 +21,7 @@ use crate::model::memory::{Failures, Memory, Started};
 use crate::model::plan::{Plan, ReplicaTransition};
 use crate::model::preemption::Preemption;
 use crate::model::proxy::ProxyMemory;
-use crate::model::replica::{ContainerId, Health};
+use crate::model::replica::ContainerId;
 use crate::model::service::{Origin, Service};
 use crate::model::snapshot::Snapshot;
 use crate::model::status::ServiceStatus;
@@ -190,6 +190,7 @@ pub(crate) fn tick(
     events.extend(proxy.deferred.and_then(|deferred| state.conditions.crowded(deferred)));
     actions.extend(proxy.action);
     let requeue = plans.values().filter_map(|plan| plan.again).chain(seen.wait);
+    let to_watch = to_watch(&seen, &plans, &next);
 
     // Remember, before anything is begun.
     if config.dry_run {
@@ -206,7 +207,7 @@ pub(crate) fn tick(
         old_proxies: old_proxies(config, &seen),
         certificates: seen.proxy.as_ref().map(|p| p.certificates.clone()).unwrap_or_default(),
         images: images(&seen, &state.memory),
-        to_watch: to_watch(&seen, &plans),
+        to_watch,
         to_probe: seen.targets,
         orphans: seen.orphans.into_iter().collect(),
         nodes: seen.nodes,
@@ -296,18 +297,10 @@ fn images(seen: &Observation, memory: &Memory) -> Vec<ImageTarget> {
     seen.snapshots.iter().filter_map(target).collect()
 }
 
-/// Not where load has no say, or the number is the largest already.
-fn to_watch(seen: &Observation, plans: &BTreeMap<String, Plan>) -> Vec<WatchTarget> {
+fn to_watch(seen: &Observation, plans: &BTreeMap<String, Plan>, next: &Memory) -> Vec<WatchTarget> {
     let target = |snapshot: &Snapshot| {
         let name = snapshot.service.name.as_str();
-        let decision = &plans.get(name)?.decision;
-        let bounds = decision.effective.bounds;
-        let can_grow = decision.effective.scaling && decision.desired < bounds.max();
-        let threshold = decide::metrics::cpu_threshold(&snapshot.service).filter(|_| can_grow)?;
-        let ready = snapshot.replicas.iter().filter(|r| r.health == Health::Healthy);
-        let replicas: Vec<ContainerId> = ready.map(|r| r.id.clone()).collect();
-        let service = name.to_owned();
-        (!replicas.is_empty()).then_some(WatchTarget { service, threshold, replicas })
+        WatchTarget::of(snapshot, &plans.get(name)?.decision, next.services.get(name)?)
     };
     seen.snapshots.iter().filter_map(target).collect()
 }

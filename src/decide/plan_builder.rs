@@ -8,9 +8,11 @@ use crate::decide::{desired_servers, policies, wake_plan};
 use crate::model::action::Action;
 use crate::model::decision::{Counts, Decision, MetricResult, ReplicaSample};
 use crate::model::forecast::ForecastRaise;
+use crate::model::history::Recommendation;
 use crate::model::memory::{Drain, DrainStep, ServiceMemory};
 use crate::model::plan::{Plan, ReplicaTransition, ServiceTransition};
 use crate::model::reason::{AppliedRule, Rule};
+use crate::model::service::Percent;
 use crate::model::snapshot::Snapshot;
 
 pub(crate) struct PlanBuilder<'a> {
@@ -94,6 +96,31 @@ impl<'a> PlanBuilder<'a> {
         self.before.unwrap_or(self.desired)
     }
 
+    /// The number before this tick that load alone had given.
+    pub(crate) fn load_before(&self) -> u32 {
+        self.load_before.unwrap_or_else(|| self.from())
+    }
+
+    /// Load alone gives no more than this. What it asks for beyond it is had where the forecast
+    /// has raised the number before, and counts as raised.
+    pub(crate) fn cap_load(&mut self, most: u32) {
+        let load = self.raise.map_or(self.desired, |raise| raise.load);
+        if most < load {
+            let asked = Recommendation { at: self.snapshot.now, replicas: self.desired };
+            let asked = self.raise.map_or(asked, |raise| raise.asked);
+            self.raise = Some(ForecastRaise { load: most, to: self.desired, asked });
+        }
+    }
+
+    /// CPU of the replicas, as if there were none but those that load alone had asked for.
+    pub(crate) fn average_alone(&self) -> Option<Percent> {
+        let counts = &self.classified.counts;
+        let average = counts.average()?;
+        let alone = self.load_before.filter(|alone| (1..counts.sampled).contains(alone));
+        let total = |alone: u32| Percent::from_hundredths(counts.total / u64::from(alone));
+        Some(alone.map_or(average, total))
+    }
+
     /// No rule changes the number any more. What load alone gave is remembered for cooldowns and
     /// scaling policies.
     pub(crate) fn commit_number(&mut self) {
@@ -106,7 +133,7 @@ impl<'a> PlanBuilder<'a> {
             ..raise
         });
         let raise = raise.filter(|raise| raise.load < desired);
-        let from = self.load_before.unwrap_or_else(|| self.from());
+        let from = self.load_before();
         let load = raise.map_or(desired, |raise| raise.load);
         if self.is_by_load && from != load {
             self.next.changed_at = Some(now);

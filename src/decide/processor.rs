@@ -22,7 +22,9 @@ pub(crate) fn limit(plan: &mut PlanBuilder) {
     let ProcessorState { idle, pressure, reserve, .. } = state;
     let bounds = plan.snapshot.service.timetable.at(plan.snapshot.wall).bounds;
     let granted = plan.snapshot.preemption.granted.unwrap_or(0);
-    let most = plan.from().max(bounds.min()).max(granted).max(1);
+    let least = bounds.min().max(granted).max(1);
+    plan.cap_load(plan.load_before().max(least));
+    let most = plan.from().max(least);
     if most < plan.desired {
         // What waits is said only where what is idle does not explain it.
         let pressure = pressure.filter(|_| reserve <= idle);
@@ -39,6 +41,5 @@ fn is_at_limit(plan: &PlanBuilder) -> bool {
     let snapshot = plan.snapshot;
     let has_limit = snapshot.service.container.nano_cpus.is_some()
         || snapshot.replicas.iter().any(|replica| replica.usage.has_cpu_limit);
-    let average = plan.classified.counts.average();
-    has_limit && average.is_some_and(|average| AT_LIMIT <= average)
+    has_limit && plan.average_alone().is_some_and(|average| AT_LIMIT <= average)
 }

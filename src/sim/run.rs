@@ -1,7 +1,11 @@
 //! Drives the controller through a script in made-up time, as the daemon drives it on threads:
 //! hands it what happens, polls it when it is time, and carries out its effects.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::controller::forecaster::ForecastRead;
 use crate::controller::tick::{Adapters, ControllerState, TickOutput};
@@ -18,6 +22,9 @@ use crate::sim::fault_injection::Fault;
 use crate::sim::past::Past;
 use crate::sim::timeline::Point;
 use crate::sim::world::{START, Scenario, SimContainer, World};
+
+/// After a change: the last two samples of the load are of the time since.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What comes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) executor: SimExecutor,
     /// When the controller is polled next, unless something happens before.
     pub(crate) next_poll: Moment,
+    /// When something happened last that the load of a replica may change by.
+    changed: Moment,
     /// What was decided last.
     desired: u32,
     reason: &'static str,
@@ -64,6 +73,7 @@ impl Run {
             past,
             script,
             next_poll: begin,
+            changed: begin,
             desired: 0,
             reason: "",
             points: Vec::new(),
@@ -80,6 +90,7 @@ impl Run {
             }
             self.world.state().advance(now);
             while let Some((_, stroke)) = self.script.pop_if(|(at, _)| *at <= now) {
+                self.changed = now;
                 match stroke {
                     ScriptEvent::Load(load) => self.world.state().set_load(Milli(load)),
                     #[cfg(test)]
@@ -95,6 +106,9 @@ impl Run {
                 events.push(LoopEvent::Connections);
             }
             let is_woken = !events.is_empty();
+            if is_woken {
+                self.changed = now;
+            }
             events.into_iter().for_each(|event| self.handle(event, now));
             let is_due = is_woken || self.next_poll <= now;
             let is_evaluation = is_due && self.poll(now);
@@ -140,19 +154,40 @@ impl Run {
             self.learn(&output, is_evaluation);
         }
         effects.into_iter().for_each(|effect| self.carry_out(effect, now));
-        self.next_poll = now.plus(self.controller.idle(now));
+        let wait = match self.steady_until(now) {
+            Some(until) => self.controller.idle_steady(now, until),
+            None => self.controller.idle(now),
+        };
+        self.next_poll = now.plus(wait);
         is_evaluation
+    }
+
+    /// Until when nothing but the controller changes anything, so that samples of the load repeat
+    /// each other. `None`: something is under way.
+    fn steady_until(&self, now: Moment) -> Option<Moment> {
+        let state = self.world.state();
+        let is_settled =
+            self.changed.plus(SETTLED) <= now && self.executor.jobs.is_empty() && state.is_steady();
+        let script = self.script.last().map(|(at, _)| *at);
+        // The record begins with what is there at the start.
+        let start = (now < START).then_some(START);
+        let next = [script, start, state.next_event()].into_iter().flatten();
+        is_settled.then(|| next.fold(Moment(u64::MAX), Moment::min))
     }
 
     fn carry_out(&mut self, effect: Effect, now: Moment) {
         match effect {
-            Effect::Begin(action) => self.executor.begin(action),
+            Effect::Begin(action) => {
+                self.changed = now;
+                self.executor.begin(action);
+            }
             Effect::Cancel(claim) => {
                 if self.executor.cancel(&claim) {
                     self.handle(LoopEvent::Cancelled(claim), now);
                 }
             }
             Effect::Probe(target) => {
+                self.changed = now;
                 let outcome = self.probe(&target, now);
                 let id = target.id;
                 let run = target.run;

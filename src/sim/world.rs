@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::action::Action;
 use crate::model::health::HealthKind;
 use crate::model::memory::{Memory, ServiceMemory};
-use crate::model::metric::Field;
+use crate::model::metric::{Field, Source};
 use crate::model::owner::Owner;
 use crate::model::proxy::{BackendCounts, KEEP_ALIVE, TrafficCounts};
 use crate::model::replica::{AdminState, ContainerId, ContainerState, Ending};
@@ -277,6 +277,21 @@ impl WorldState {
         let restarts = self.containers.iter().filter_map(|u| u.restart_at);
         let docker = ready.chain(known).chain(restarts).filter(|at| self.now < *at);
         docker.chain(self.next_request()).min()
+    }
+
+    /// Every replica serves, none leaves, and nobody counts single requests: only the load can
+    /// change anything.
+    pub(crate) fn is_steady(&self) -> bool {
+        let service = &self.scenario.service;
+        let counts_requests =
+            service.metrics.iter().any(|m| matches!(m.source, Source::Haproxy(_)));
+        !self.scenario.chance.is_drawn()
+            && !counts_requests
+            && !self.may_sleep()
+            && !self.crashed
+            && self.old.is_empty()
+            && self.believed.drains.is_empty()
+            && self.serving().len() == self.containers.len()
     }
 
     /// How long the image of this start has to be pulled; zero where it is there.

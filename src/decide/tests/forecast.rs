@@ -16,10 +16,11 @@ use crate::model::forecast::{
     ReplicaShare, ServiceForecast,
 };
 use crate::model::history::Recommendation;
+use crate::model::host_cpu::ProcessorState;
 use crate::model::memory::{Hold, Pause, ServiceMemory};
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::replica::Load;
-use crate::model::service::{Cooldown, Platform, Service};
+use crate::model::service::{Cooldown, Percent, Platform, Service};
 use crate::model::snapshot::Snapshot;
 use crate::model::swarm::{SwarmMemory, SwarmServiceState};
 use crate::model::time::Moment;
@@ -235,6 +236,7 @@ impl Luck {
         let mut made = service(bounds, (kind == 0).then_some(upper));
         made.cooldown = Cooldown { up, down };
         made.forecast.mode = ForecastMode::On;
+        made.container.nano_cpus = Some(1_000_000_000);
         if is_swarm {
             made.runs = Platform::Swarm("shop_web".to_owned());
         }
@@ -251,6 +253,7 @@ struct TwinLook {
     sessions: Milli,
     hold: Option<Hold>,
     pause: Option<Pause>,
+    is_busy: bool,
     service: Arc<Service>,
 }
 
@@ -262,6 +265,13 @@ fn decide(look: &TwinLook, memory: &mut ServiceMemory, ahead: Option<Arc<Service
     snapshot.due = look.due;
     snapshot.service = look.service.clone();
     snapshot.forecast = ahead.filter(|_| look.due);
+    snapshot.processor = Some(ProcessorState {
+        idle: Percent::from_hundredths(1_00),
+        pressure: None,
+        is_busy: look.is_busy,
+        reserve: Percent::from_hundredths(5_00),
+        cores: 4,
+    });
     let reading = |metric: &Metric| match metric.source {
         Source::Cpu => Reading::Replicas,
         _ => Reading::Total(look.sessions),
@@ -306,6 +316,7 @@ fn compare(seed: u64, is_swarm: bool) -> (u64, u64) {
         sessions: Milli(50_000),
         hold: None,
         pause: None,
+        is_busy: false,
         service: Arc::new(first.clone()),
     };
     let (mut with, mut without) = (ServiceMemory::default(), ServiceMemory::default());
@@ -321,6 +332,7 @@ fn compare(seed: u64, is_swarm: bool) -> (u64, u64) {
             true => Some(Pause { until: None }),
             false => look.pause.filter(|_| luck.is(60)),
         };
+        look.is_busy = luck.is(if look.is_busy { 70 } else { 10 });
         look.hold = match luck.is(2) {
             true => Some(Hold { count: luck.number(8), until: None, reason: None }),
             false => look.hold.filter(|_| luck.is(60)),
