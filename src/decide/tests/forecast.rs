@@ -16,7 +16,7 @@ use crate::model::forecast::{
     ReplicaShare, ServiceForecast,
 };
 use crate::model::history::Recommendation;
-use crate::model::host_cpu::ProcessorState;
+use crate::model::host_cpu::{ProcessorObservation, ProcessorState};
 use crate::model::memory::{Hold, Pause, ServiceMemory};
 use crate::model::metric::{Field, Metric, Milli, Reading, Source};
 use crate::model::replica::Load;
@@ -265,7 +265,7 @@ fn decide(look: &TwinLook, memory: &mut ServiceMemory, ahead: Option<Arc<Service
     snapshot.due = look.due;
     snapshot.service = look.service.clone();
     snapshot.forecast = ahead.filter(|_| look.due);
-    snapshot.processor = Some(ProcessorState {
+    snapshot.processor = ProcessorObservation::Known(ProcessorState {
         idle: Percent::from_hundredths(1_00),
         pressure: None,
         is_busy: look.is_busy,
