@@ -71,8 +71,8 @@ impl MinuteRows {
         rows
     }
 
-    /// A clock that is set back by seconds, over the begin of a minute, goes on with that minute: the
-    /// one before has its row, which the rest of another one would replace.
+    /// A clock that is set back by seconds, over the begin of a minute, goes on with that minute:
+    /// the one before has its row, which the rest of another one would replace.
     fn minute(&mut self, at: Wall) -> Wall {
         let minute = Wall(at.0.saturating_sub(at.0.rem_euclid(MINUTE)));
         let back = self.last.replace(at).map_or(0, |last| last.0.saturating_sub(at.0));
