@@ -276,9 +276,10 @@ fn own_files(testbed: &Testbed) -> usize {
     names.filter(|name| name.starts_with(&format!("{}-2", testbed.service))).count()
 }
 
+/// The daemon ends first: it would start again what the testbed removes.
 struct Reloaded {
-    testbed: Testbed,
     daemon: Daemon,
+    testbed: Testbed,
 }
 
 impl Reloaded {
@@ -352,7 +353,7 @@ fn reloads_change_the_history_and_the_forecast_at_once_and_delete_no_file_of_oth
     let config = Reloaded::configure(&testbed, "90d", "off");
     let daemon = Daemon::start(&config);
     testbed.wait_serving(1, SOON, &daemon);
-    let it = Reloaded { testbed, daemon };
+    let it = Reloaded { daemon, testbed };
     let testbed = &it.testbed;
     let own = |want: std::ops::RangeInclusive<usize>| want.contains(&own_files(testbed));
     let reloaded = "kind=config.reloaded";
