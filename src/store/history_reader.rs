@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::model::load_history::MinuteRow;
 use crate::model::time::{DAY, Wall};
 use crate::regular_file;
-use crate::store::load_history::{named, parse, path};
+use crate::store::load_history::{FILE_BYTES_MAX, named, parse, path};
 
-/// Bytes of a file that is read: a day's rows of twenty metrics take less.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Days that are looked for at most: more are never kept.
 const DAYS_MAX: i64 = 3651;
 /// Files of the folder that are listed at most: 200 services have as many in seven years.

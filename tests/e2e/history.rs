@@ -29,6 +29,11 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(i64::try_from(now.as_secs()).unwrap(), 0).unwrap()
 }
 
+/// Of the minute.
+fn second() -> i64 {
+    now().timestamp().rem_euclid(60)
+}
+
 fn folder(testbed: &Testbed) -> PathBuf {
     testbed.dir.join("state/history")
 }
@@ -137,10 +142,13 @@ fn suffer(fault: &FolderFault) {
     };
     // A second service, whose rows are lost at the same time.
     let more = testbed.other(free_port());
+    // Its first row is to come after that.
+    assert!(reached(A_ROW, || (0..40).contains(&second())));
     let daemon = Daemon::start(&testbed.configure_with(&keys(1), &more));
+    daemon.wait(&["listening on"], SOON);
+    (fault.strike)(&folder);
     testbed.wait_serving(1, SOON, &daemon);
     let load = Load::start(testbed.address(), clients(2, Kind::KeepAlive, "/", 20));
-    (fault.strike)(&folder);
     let before = rows_unless_away(&testbed, &folder);
 
     daemon.wait(&["warn kind=history.not_saved", fault.words], A_ROW);
@@ -161,7 +169,7 @@ fn suffer(fault: &FolderFault) {
     let line = daemon.lines()[again].clone();
     let lost = line.split("without ").nth(1).and_then(|rest| rest.split(' ').next());
     let lost: u32 = lost.unwrap().parse().unwrap();
-    assert!(2 <= lost && lost % 2 == 0, "of each of two services: {line}");
+    assert!(2 <= lost && lost.is_multiple_of(2), "of each of two services: {line}");
     assert_eq!(daemon.count(&["warn kind=history.not_saved"]), 1, "{:#?}", daemon.lines());
     assert!(reached(SOON, || !has_problem(&testbed)), "{}", status(&testbed));
     let after = rows(&testbed);
@@ -237,8 +245,7 @@ fn be_killed(name: &str, is_time: fn() -> bool) {
 fn a_kill_loses_two_minutes_at_most_and_the_next_daemon_goes_on_with_the_file() {
     thread::scope(|scope| {
         scope.spawn(|| be_killed("hi-row", || true));
-        let is_half = || (20..40).contains(&now().timestamp().rem_euclid(60));
-        scope.spawn(move || be_killed("hi-half", is_half));
+        scope.spawn(|| be_killed("hi-half", || (20..40).contains(&second())));
     });
 }
 
@@ -269,9 +276,10 @@ fn own_files(testbed: &Testbed) -> usize {
     names.filter(|name| name.starts_with(&format!("{}-2", testbed.service))).count()
 }
 
+/// The daemon ends first: it would start again what the testbed removes.
 struct Reloaded {
-    testbed: Testbed,
     daemon: Daemon,
+    testbed: Testbed,
 }
 
 impl Reloaded {
@@ -345,7 +353,7 @@ fn reloads_change_the_history_and_the_forecast_at_once_and_delete_no_file_of_oth
     let config = Reloaded::configure(&testbed, "90d", "off");
     let daemon = Daemon::start(&config);
     testbed.wait_serving(1, SOON, &daemon);
-    let it = Reloaded { testbed, daemon };
+    let it = Reloaded { daemon, testbed };
     let testbed = &it.testbed;
     let own = |want: std::ops::RangeInclusive<usize>| want.contains(&own_files(testbed));
     let reloaded = "kind=config.reloaded";

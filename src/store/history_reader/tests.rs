@@ -1,3 +1,5 @@
+//! Steps of the clock, and files and lines that are no rows.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -13,6 +15,9 @@ use crate::store::left_out::LeftOut;
 use crate::store::load_history::HistoryFiles;
 use crate::store::load_history::tests::{Folder, load, row};
 
+/// In seconds.
+const MINUTE: i64 = 60;
+
 fn at(text: &str) -> i64 {
     DateTime::parse_from_rfc3339(text).unwrap().timestamp()
 }
@@ -22,22 +27,24 @@ fn nth(at: i64, n: u64) -> MinuteRow {
     MinuteRow { requests: n, ..row(at, vec![load("cpu", 70_000, Some((1_000, 2_000)))]) }
 }
 
+fn plain(time: &str) -> &str {
+    time.trim_start_matches("| ")
+}
+
 /// What is read of rows that are written one after the other, and with another daemon from each
 /// `|` on: the times of all, and which one counts.
 fn read_back(name: &str, written: &[&str]) -> Vec<(String, u64)> {
     let folder = Folder::new(name);
     let mut files = HistoryFiles::new(&folder.0);
     for (time, n) in written.iter().zip(1..) {
-        if let Some(time) = time.strip_prefix("| ") {
+        if time.starts_with("| ") {
             files = HistoryFiles::new(&folder.0);
-            files.append("web", &nth(at(time), n)).unwrap();
-        } else {
-            files.append("web", &nth(at(time), n)).unwrap();
         }
+        files.append("web", &nth(at(plain(time)), n)).unwrap();
     }
     let all = |from: i64, until: i64| folder.read("web", from, until).into_iter();
-    let first = written.iter().map(|time| at(time.trim_start_matches("| "))).min().unwrap();
-    let last = written.iter().map(|time| at(time.trim_start_matches("| "))).max().unwrap();
+    let times = || written.iter().map(|time| at(plain(time)));
+    let (first, last) = (times().min().unwrap(), times().max().unwrap());
     // No more days are ever read than are ever kept.
     let rows: Vec<MinuteRow> = if last - first < 3_000 * DAY {
         all(first, last + 1).collect()
@@ -112,7 +119,7 @@ fn a_step_of_the_clock_loses_no_row_and_no_minute_counts_twice() {
         assert_eq!(which, want, "{what}: {got:?}");
         for (time, n) in &got {
             let place = usize::try_from(*n).unwrap() - 1;
-            assert_eq!(*time, written[place].trim_start_matches("| "), "{what}");
+            assert_eq!(*time, plain(written[place]), "{what}");
         }
     }
 }
@@ -149,8 +156,8 @@ fn a_year_forward_keeps_what_there_is_and_a_year_back_removes_nothing_new() {
 }
 
 /// The notes about what a folder with this in the place of a day has, and the rows of the others.
-fn with(plant: impl Fn(&Path)) -> (Vec<String>, usize) {
-    let folder = Folder::new("plant");
+fn with(name: &str, plant: impl Fn(&Path)) -> (Vec<String>, usize) {
+    let folder = Folder::new(name);
     let mut files = HistoryFiles::new(&folder.0);
     let today = at("2026-11-28T00:00:00Z");
     files.append("web", &nth(today, 1)).unwrap();
@@ -177,7 +184,7 @@ fn what_is_no_file_of_rows_costs_its_day_and_is_said() {
         ("larger than 1 MiB", &|path| fs::File::create(path).unwrap().set_len(1 << 30).unwrap()),
     ];
     for (words, plant) in plants {
-        let (notes, rows) = with(plant);
+        let (notes, rows) = with("no-file", plant);
         assert_eq!((notes.len(), rows), (1, 1), "{notes:?}");
         assert!(
             notes[0].contains("web-2026-11-27.csv: it ") && notes[0].contains(words),
@@ -211,7 +218,7 @@ fn lines_that_are_no_rows_are_counted_but_for_those_that_a_kill_tore() {
         // A load that is no number, or a percentage above 100, is unknown.
         (&format!("{head}5,1,1,1,0,0,101,-1,NaN,1e300\n"), 1, 0),
     ] {
-        let (notes, read) = with(|path| fs::write(path, text).unwrap());
+        let (notes, read) = with("no-rows", |path| fs::write(path, text).unwrap());
         assert_eq!(read, rows + 1, "{text:?}");
         let said = match lines {
             0 => None,
