@@ -8,7 +8,6 @@ use std::process::Command;
 use chrono::DateTime;
 
 use crate::model::load_history::MinuteRow;
-use crate::model::time::MINUTE;
 use crate::model::time::{DAY, Wall};
 use crate::store::history_reader::HistoryReader;
 use crate::store::left_out::LeftOut;
