@@ -20,7 +20,7 @@ use crate::model::forecast::{
     NoForecast, ReplicaShare, ServiceForecast, WeekSlice,
 };
 use crate::model::hash::fnv1a;
-use crate::model::load_history::MinuteRow;
+use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::{Metric, Milli, Source};
 use crate::model::service::Service;
 use crate::model::status::ServiceStatus;
@@ -255,9 +255,13 @@ impl ServiceWatch {
             self.under_way = before.under_way;
             self.due = before.due;
         }
+        let mut seen: Vec<String> = Vec::new();
         for own in &mut self.metrics {
-            // Two of one name have the same load.
-            let Some(old) = before.metrics.iter().find(|old| own.name == old.name) else {
+            // Thresholds and a metric of CPU have one name, and so have queries that begin alike.
+            let place = seen.iter().filter(|name| **name == own.name).count();
+            seen.push(own.name.clone());
+            let Some(old) = before.metrics.iter().filter(|old| own.name == old.name).nth(place)
+            else {
                 continue;
             };
             own.recent = old.recent.clone();
@@ -313,7 +317,10 @@ impl ServiceWatch {
         let minute = minute_of(row.at);
         let reach = self.reach();
         for metric in &mut self.metrics {
-            let load = row.loads.iter().find(|load| load.metric == metric.name);
+            let is_named = |load: &&MinuteLoad| load.metric == metric.name;
+            let is_own = |load: &&MinuteLoad| load.target == metric.share.value();
+            let mut named = row.loads.iter().filter(is_named);
+            let load = named.clone().find(is_own).or_else(|| named.next());
             let Some(load) = load.and_then(|load| load.average) else { continue };
             metric.recent.insert(minute, load);
             metric.compare(minute, reach);

@@ -11,8 +11,8 @@ fn of(service: &ServiceStatus) -> Option<&ServiceForecast> {
     service.record.as_ref()?.decision.forecast.as_deref()
 }
 
-/// Of two of one name, as thresholds and a metric of CPU, the first: their load is the same, and a
-/// page with a series twice is refused.
+/// Of two of one name, as thresholds and a metric of CPU, the first: a page that has a series twice
+/// is refused.
 fn metrics(service: &ServiceStatus) -> impl Iterator<Item = &MetricForecast> {
     let all = of(service).map(|forecast| forecast.metrics.as_slice()).unwrap_or_default();
     let is_first = |at: usize, one: &MetricForecast| !all[..at].iter().any(|m| m.name == one.name);
