@@ -3,16 +3,17 @@
 //!
 //! ```text
 //! # [["cpu",70.0]]
-//! 1439,2,2,531,0,0,45,62,123.4,150.2
+//! 1439,2,2,531,0,0,45,62,98.4,150
 //! ```
 //!
-//! A line with `#` names the metrics of the rows below it, with their targets. A row has the
-//! minute of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and
-//! memory of the host in percent, and of each metric the average and the highest load of all
-//! replicas. Where there is a forecast, that of each metric comes last: the highest load that was
-//! expected for the horizon that ends with the row. What is unknown is empty. Rows are appended, so
-//! that a killed daemon loses at most the minute that it collected. Each line with `#` has an empty
-//! line before it: a row without one was torn, and is skipped even if it looks whole.
+//! A line with `#` names the metrics of the rows below it, with their targets. A row has the minute
+//! of the day, ready and desired replicas, requests, responses 5xx, the queue, CPU and memory of
+//! the host in percent, and of each metric the average and the highest load of all replicas, the
+//! latter empty where it is the same. Where there is a forecast, that of each metric comes last:
+//! the highest load that was expected for the horizon that ends with the row. What is unknown is
+//! empty. Rows are appended, so that a killed daemon loses at most the minute that it collected.
+//! Each line with `#` has an empty line before it: a row without one was torn, and is skipped even
+//! if it looks whole.
 //! `src/store/history_reader.rs` reads the files.
 
 #[cfg(test)]
@@ -140,9 +141,11 @@ fn line(row: &MinuteRow) -> String {
     for percent in [row.host_cpu, row.host_memory] {
         out += &percent.map_or(",".to_owned(), |percent| format!(",{percent}"));
     }
-    for load in row.loads.iter().flat_map(|load| [load.average, load.highest]) {
-        out.push(',');
-        out += &load.map(short).unwrap_or_default();
+    for load in &row.loads {
+        let [average, highest] =
+            [load.average, load.highest].map(|load| load.map(short).unwrap_or_default());
+        let highest = if highest == average { "" } else { highest.as_str() };
+        out += &format!(",{average},{highest}");
     }
     let known = row.loads.iter().rposition(|load| load.forecast.is_some());
     for load in row.loads.iter().take(known.map_or(0, |last| last + 1)) {
@@ -152,13 +155,19 @@ fn line(row: &MinuteRow) -> String {
     out
 }
 
-/// To a tenth, and from 1,000 on to the whole.
+/// To a tenth below 100, from there on to the whole, then in thousands and in millions: at least
+/// three digits, and no more than four bytes below 10,000.
 fn short(load: Milli) -> String {
     let Milli(milli) = load;
-    if 1_000_000 <= milli {
-        return (milli / 1000).to_string();
-    }
     let tenths = milli.div_ceil(100);
+    if 1000 <= tenths {
+        let (one, unit) = match milli {
+            0..100_000_000 => (1000, ""),
+            100_000_000..100_000_000_000 => (1_000_000, "k"),
+            100_000_000_000.. => (1_000_000_000, "M"),
+        };
+        return format!("{}{unit}", milli.saturating_add(one / 2) / one);
+    }
     if tenths % 10 == 0 {
         (tenths / 10).to_string()
     } else {
@@ -217,12 +226,16 @@ fn parsed_row(line: &str, day: i64, metrics: &[(String, Milli)]) -> Option<Minut
     let forecasts = forecasts.chain(std::iter::repeat(None));
     let minute = counts[0].parse::<i64>().ok().filter(|minute| (0..DAY / 60).contains(minute))?;
     let percent = |field: &str| field.parse().ok().filter(|percent| *percent <= 100);
-    let load = |(((metric, target), values), forecast): LoadFields| MinuteLoad {
-        metric: metric.clone(),
-        target: *target,
-        average: values.first().copied().and_then(parsed_load),
-        highest: values.last().copied().and_then(parsed_load),
-        forecast,
+    let load = |(((metric, target), values), forecast): LoadFields| {
+        let average = values.first().copied().and_then(parsed_load);
+        let highest = values.last().copied().filter(|field| !field.is_empty());
+        MinuteLoad {
+            metric: metric.clone(),
+            target: *target,
+            average,
+            highest: highest.map_or(average, parsed_load),
+            forecast,
+        }
     };
     Some(MinuteRow {
         at: Wall(day + 60 * minute),
@@ -238,5 +251,8 @@ fn parsed_row(line: &str, day: i64, metrics: &[(String, Milli)]) -> Option<Minut
 }
 
 fn parsed_load(field: &str) -> Option<Milli> {
-    crate::model::units::decimal(field, 3).map(Milli)
+    let of = |(unit, ones): (&str, u64)| Some((field.strip_suffix(unit)?, ones));
+    let (number, ones) =
+        [("k", 1000), ("M", 1_000_000)].into_iter().find_map(of).unwrap_or((field, 1));
+    crate::model::units::decimal(number, 3)?.checked_mul(ones).map(Milli)
 }

@@ -8,7 +8,7 @@ use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
 use crate::model::time::{DAY, Wall};
 use crate::store::history_reader::HistoryReader;
-use crate::store::load_history::{FILE_BYTES_MAX, HistoryFiles, line};
+use crate::store::load_history::{FILE_BYTES_MAX, HistoryFiles, line, parse, parsed_load, short};
 
 /// 2026-11-28, in seconds.
 const TODAY: i64 = 1_795_824_000;
@@ -67,13 +67,14 @@ fn rows_are_read_as_they_were_written() {
     let cpu = |values| load("cpu", 70_000, values);
     let sessions = load("haproxy sessions", 20_000, Some((12_000, 31_000)));
     let rows = [
-        row(TODAY - 60, vec![cpu(Some((123_400, 150_200)))]),
+        row(TODAY - 60, vec![cpu(Some((98_400, 150_000)))]),
         row(TODAY, vec![cpu(Some((0, 100)))]),
         row(TODAY + 60, vec![cpu(None)]),
         // A reload brought a metric, and the target is another now.
         row(TODAY + 120, vec![load("cpu", 60_500, None), sessions]),
         row(TODAY + 180, Vec::new()),
-        row(TODAY + DAY - 60, vec![cpu(Some((1_234_000, 5_000_000)))]),
+        row(TODAY + 420, vec![cpu(Some((50_000, 50_000)))]),
+        row(TODAY + DAY - 60, vec![cpu(Some((1_234_000, 123_000_000)))]),
     ];
     let forecast = |row: &MinuteRow, at: i64, values: [Option<u64>; 2]| {
         let mut row = MinuteRow { at: Wall(TODAY + at), ..row.clone() };
@@ -126,20 +127,62 @@ fn torn_and_odd_lines_are_skipped_and_the_later_of_two_rows_counts() {
 }
 
 #[test]
-fn a_row_of_three_metrics_takes_64_bytes_at_most() {
-    let large = || load("cpu", 70_000, Some((999_999, 999_999)));
-    let row = MinuteRow {
-        ready: 99,
-        desired: 99,
-        requests: 99_999,
-        errors_5xx: 99,
-        queue: 99,
-        host_cpu: Some(100),
-        host_memory: Some(99),
-        ..row(TODAY + DAY - 60, vec![large(), large(), large()])
+fn a_row_takes_64_bytes_at_most_with_three_metrics_or_with_two_that_are_forecast() {
+    let bytes = |metrics: usize, (average, highest): (u64, u64), forecast: Option<u64>| {
+        let forecast = forecast.map(Milli);
+        let one = MinuteLoad { forecast, ..load("cpu", 70_000, Some((average, highest))) };
+        let row = MinuteRow {
+            ready: 99,
+            desired: 99,
+            requests: 999_999,
+            errors_5xx: 999,
+            queue: 999,
+            host_cpu: Some(100),
+            host_memory: Some(100),
+            ..row(TODAY + DAY - 60, vec![one; metrics])
+        };
+        (line(&row) + "\n").len()
     };
-    let text = line(&row) + "\n";
-    assert!(text.len() <= 64, "{} bytes: {text}", text.len());
+    let longest = (9_998_000, 9_999_000);
+    assert_eq!(bytes(3, longest, None), 64);
+    assert_eq!(bytes(2, longest, Some(9_999_000)), 64);
+    // One digit, or one metric, more is more.
+    assert_eq!(bytes(3, (9_998_000, 10_000_000), None), 67);
+    assert_eq!(bytes(4, longest, None), 74);
+    assert_eq!(bytes(4, (9_998_000, 9_998_000), None), 58);
+    // No load below 10,000 is longer.
+    for milli in (0..9_999_500).step_by(37) {
+        let text = short(Milli(milli));
+        assert!(text.len() <= 4, "{text}");
+    }
+}
+
+#[test]
+fn a_load_keeps_three_digits_and_those_of_before_are_read() {
+    for (milli, text) in [
+        (0, "0"),
+        (1, "0.1"),
+        (99_900, "99.9"),
+        (99_901, "100"),
+        (100_499, "100"),
+        (100_500, "101"),
+        (999_800, "1000"),
+        (99_999_499, "99999"),
+        (100_000_000, "100k"),
+        (5_000_499_999, "5000k"),
+        (5_368_709_120_000, "5369M"),
+    ] {
+        assert_eq!(short(Milli(milli)), text, "{milli}");
+        let read = parsed_load(text).unwrap();
+        let off = read.0.abs_diff(milli);
+        assert!(off <= 100 || off <= milli / 199, "{milli}: {read:?}");
+    }
+    let odd = ["", "k", "1.2345", "1kk", "-1", "99999999999999999999", "9999999999999999M"];
+    assert_eq!(odd.map(parsed_load), [None; 7]);
+    let old = parse("# [[\"cpu\",70.0]]\n7,2,2,531,0,0,45,62,123.4,150.2,99.5\n", TODAY);
+    let load = &old.0[0].loads[0];
+    let want = [123_400, 150_200, 99_500].map(|milli| Some(Milli(milli)));
+    assert_eq!([load.average, load.highest, load.forecast], want);
 }
 
 #[test]
