@@ -124,6 +124,10 @@ fn csv_head(metrics: &[String]) -> String {
             out += &csv_field(&format!("{metric} {what}"));
         }
     }
+    for metric in metrics {
+        out.push(',');
+        out += &csv_field(&format!("{metric} forecast"));
+    }
     out + "\n"
 }
 
@@ -142,14 +146,20 @@ fn csv_line(row: &MinuteRow, metrics: &[String]) -> String {
     for percent in [row.host_cpu, row.host_memory] {
         out += &percent.map_or(",".to_owned(), |percent| format!(",{percent}"));
     }
+    let of = |metric: &String| row.loads.iter().find(|load| load.metric == *metric);
     for metric in metrics {
-        let load = row.loads.iter().find(|load| load.metric == *metric);
+        let load = of(metric);
         let target = load.map(|load| load.target);
         let average = load.and_then(|load| load.average);
         for value in [target, average, load.and_then(|load| load.highest)] {
             out.push(',');
             out += &value.map(|value| value.to_string()).unwrap_or_default();
         }
+    }
+    for metric in metrics {
+        let forecast = of(metric).and_then(|load| load.forecast);
+        out.push(',');
+        out += &forecast.map(|value| value.to_string()).unwrap_or_default();
     }
     out + "\n"
 }
@@ -162,6 +172,7 @@ fn json_line(row: &MinuteRow) -> String {
             "target": value(load.target),
             "average": load.average.map(value),
             "highest": load.highest.map(value),
+            "forecast": load.forecast.map(value),
         })
     });
     let line = json!({
@@ -191,7 +202,7 @@ mod tests {
             target: Milli(70_500),
             average: average.map(Milli),
             highest: average.map(|average| Milli(average + 1000)),
-            forecast: None,
+            forecast: average.map(|average| Milli(average + 2000)),
         };
         MinuteRow {
             at: Wall(1_795_824_060),
@@ -216,7 +227,9 @@ mod tests {
             "{head}"
         );
         assert!(head.contains(quoted), "{head}");
-        let want = "2026-11-28T00:01:00Z,2,3,531,4,5,45,,70.5,,,,,,70.5,123.4,124.4\n";
+        let ends = ",\"prometheus sum(\"\"a\"\", b) forecast\",memory forecast,cpu forecast\n";
+        assert!(head.ends_with(ends), "{head}");
+        let want = "2026-11-28T00:01:00Z,2,3,531,4,5,45,,70.5,,,,,,70.5,123.4,124.4,,,125.4\n";
         assert_eq!(csv_line(&row(), &metrics), want);
     }
 
@@ -226,6 +239,8 @@ mod tests {
         assert_eq!(line["time"], "2026-11-28T00:01:00Z");
         assert_eq!((&line["host_cpu"], &line["host_memory"]), (&45.into(), &None::<u8>.into()));
         assert_eq!(line["loads"][0]["average"], 123.4);
+        assert_eq!(line["loads"][0]["forecast"], 125.4);
         assert!(line["loads"][1]["average"].is_null(), "{line}");
+        assert!(line["loads"][1]["forecast"].is_null(), "{line}");
     }
 }

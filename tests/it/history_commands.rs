@@ -113,12 +113,12 @@ fn each_form_has_every_row_of_its_service_alone() {
     }
     let csv = lines("old", "--csv");
     let head = "time,ready,desired,requests,errors_5xx,queue,host_cpu,host_memory,cpu target,\
-        cpu average,cpu highest";
-    assert_eq!(csv, [head.to_owned(), format!("{day}T00:03:00Z,2,2,100,0,0,50,40,70,70,100")]);
+        cpu average,cpu highest,cpu forecast";
+    assert_eq!(csv, [head.to_owned(), format!("{day}T00:03:00Z,2,2,100,0,0,50,40,70,70,100,")]);
     let json: Value = serde_json::from_str(&lines("old", "--json")[0]).unwrap();
     assert_eq!(
         json["loads"][0],
-        json!({"metric":"cpu","target":70.0,"average":70.0,"highest":100.0})
+        json!({"metric":"cpu","target":70.0,"average":70.0,"highest":100.0,"forecast":null})
     );
 
     let svg = stored.0.join("web.svg");
