@@ -15,7 +15,7 @@ use crate::daemon::spawn::spawn;
 use crate::daemon::webhooks::ReportEvent;
 use crate::model::config::{Config, ReportSchedule};
 use crate::model::event::{Event, Kind};
-use crate::model::time::{Moment, Wall};
+use crate::model::time::{MINUTE, Moment, Wall};
 use crate::model::zone::Zone;
 use crate::outside::Clock;
 use crate::report::load_report::LoadReport;
@@ -40,6 +40,8 @@ pub(crate) struct WeeklyReporter {
     made: Vec<NaiveDate>,
     /// The Monday whose report could not be marked; that was logged.
     unmarked: Option<NaiveDate>,
+    /// When that was tried last: each time takes a sync of the disk, on the thread that decides.
+    tried: Option<Wall>,
     /// Dropped, it ends the thread that makes a report.
     running: Option<Sender<()>>,
 }
@@ -49,7 +51,8 @@ impl WeeklyReporter {
         let mark = ReportMark::new(state_dir);
         let made = mark.read();
         let state_dir = state_dir.to_owned();
-        WeeklyReporter { state_dir, mark, report, made, unmarked: None, running: None }
+        let (unmarked, tried, running) = (None, None, None);
+        WeeklyReporter { state_dir, mark, report, made, unmarked, tried, running }
     }
 
     /// Begins the report that is due, if one is.
@@ -62,8 +65,12 @@ impl WeeklyReporter {
         if week.is_made(&self.made) {
             return;
         }
+        if self.tried.is_some_and(|tried| (tried.0..tried.0 + MINUTE).contains(&now.0)) {
+            return;
+        }
         // Whether it can be written at all: a report that cannot be marked would be made twice.
         if let Err(err) = self.mark.write(&self.made) {
+            self.tried = Some(now);
             self.unmarkable(week, &err.to_string());
             return;
         }
@@ -81,7 +88,7 @@ impl WeeklyReporter {
         }
     }
 
-    /// Once a week; the next tick tries again.
+    /// Once a week; a tick after a minute tries again.
     fn unmarkable(&mut self, week: ReportWeek, err: &str) {
         if self.unmarked.replace(week.monday) != Some(week.monday) {
             let folder = self.state_dir.display();
@@ -210,7 +217,8 @@ mod tests {
 
     use crate::config;
     use crate::daemon::webhooks::ReportEvent;
-    use crate::daemon::weekly_reporter::{SearchPace, WORK_MAX, WeekInMaking};
+    use crate::daemon::weekly_reporter::{SearchPace, WORK_MAX, WeekInMaking, WeeklyReporter};
+    use crate::model::config::{Config, ReportSchedule};
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
     use crate::model::time::{DAY, Moment, Wall};
@@ -302,5 +310,25 @@ mod tests {
         pace.state.lock().unwrap().worked = Duration::ZERO;
         drop(running);
         assert!(!pace.goes_on() && pace.is_stopped());
+    }
+    #[test]
+    fn a_mark_that_cannot_be_written_is_tried_again_after_a_minute() {
+        let (folder, WeekInMaking { config, .. }) = week("weekly-mark");
+        let config = Config { report: ReportSchedule::Weekly, ..config };
+        let file = folder.join("report.json");
+        fs::create_dir(&file).unwrap();
+        let mut reporter = WeeklyReporter::new(&folder, Arc::new(|_| ()));
+        reporter.ticked(&config, DUE);
+        fs::remove_dir(&file).unwrap();
+        // Also after the clock was set back.
+        for (second, is_made) in [(1, false), (59, false), (-1, true)] {
+            reporter.ticked(&config, Wall(DUE.0 + second));
+            assert_eq!(!reporter.made.is_empty(), is_made, "{second}");
+        }
+        reporter.made.clear();
+        reporter.ticked(&config, Wall(DUE.0 + 60));
+        assert!(!reporter.made.is_empty());
+        drop(reporter);
+        drop(fs::remove_dir_all(&folder));
     }
 }
