@@ -122,7 +122,7 @@ fn too_little_history_is_refused_with_what_is_missing() {
     let want = "the history of web covers 1d 23h, and advice needs 2d: ask again in 1h";
     assert_eq!(refused(&almost), want);
     // Gaps do not count.
-    let gap = history(3, "cpu", |s| if (DAY..2 * DAY + 60).contains(&s) { -1.0 } else { 50.0 });
+    let gap = history(3, "cpu", |s| if (DAY..2 * DAY + 3600).contains(&s) { -1.0 } else { 50.0 });
     assert!(refused(&gap).contains("covers 1d 23h, "), "{}", refused(&gap));
     for (missing, is_enough) in [(0, true), (300, true), (420, false)] {
         let rows = history(2, "cpu", |s| if s < 2 * DAY - missing { 50.0 } else { -1.0 });
