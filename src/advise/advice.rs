@@ -23,6 +23,8 @@ use crate::sim::workload::LoadMetric;
 
 /// Less says nothing about tomorrow.
 const COVERED_MIN: Duration = Duration::from_secs(2 * 24 * 3600);
+/// The last minutes are not written yet, so that `--since 2d` never has quite two days.
+const UNWRITTEN: Duration = Duration::from_secs(5 * 60);
 /// Schedules are proposed from so much on: each day of the week is in both halves.
 const WEEKS_MIN: Duration = Duration::from_secs(13 * 24 * 3600);
 /// The search looks at so much of the first half, its end: more takes longer and says little more.
@@ -156,7 +158,7 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
     let limits = LoadLimits { timetable: &service.timetable, capacity: conditions.capacity };
     let recorded = RecordedLoad::new(input.rows, &basis, limits)?;
     let covered = recorded.covered();
-    if covered < COVERED_MIN {
+    if covered + UNWRITTEN < COVERED_MIN {
         return Err(too_short(&service, covered).into());
     }
     let all = load_spans(&recorded);

@@ -104,12 +104,16 @@ fn found(args: &AdviseArgs) -> Result<AdvisedService, ExitCode> {
     if let Some(service) = of(&config) {
         return Ok(AdvisedService { config, service, is_by_labels: false });
     }
-    let config = effective::config(&args.config)?;
+    let (config, unread) = effective::with_labels(&args.config, config);
     match of(&config) {
         Some(service) => Ok(AdvisedService { config, service, is_by_labels: true }),
         None => {
             let known = config.services.keys().map(|name| name.as_str());
-            complain(&units::no_service(&args.service, known));
+            let mut message = units::no_service(&args.service, known);
+            if let Some(why) = unread {
+                message += &format!("; {why}");
+            }
+            complain(&message);
             Err(ExitCode::FAILURE)
         }
     }

@@ -15,20 +15,27 @@ pub(crate) fn config(file: &ConfigFile) -> Result<Config, ExitCode> {
     let Some(config) = loaded.config else {
         return Err(check::refuse(&file.path, &loaded.problems, ""));
     };
-    if file.is_named || !config.labels {
-        return Ok(config);
-    }
-    match live::effective(&config) {
-        Ok(effective) => Ok(effective),
-        // Without a file there is nothing else.
-        Err(err) if file.is_absent() => {
+    match with_labels(file, config) {
+        (_, Some(why)) if file.is_absent() => {
+            // Without a file there is nothing else.
             let path = file.path.display();
-            complain(&format!(
-                "{path} does not exist, and labels cannot be read: {err}; name a file with \
-                 --config FILE"
-            ));
+            complain(&format!("{path} does not exist, and {why}; name a file with --config FILE"));
             Err(ExitCode::FAILURE)
         }
-        Err(_) => Ok(config),
+        (config, _) => Ok(config),
+    }
+}
+
+/// A valid config with the services of labels, or why it has none of them.
+pub(crate) fn with_labels(file: &ConfigFile, config: Config) -> (Config, Option<String>) {
+    if !config.labels {
+        return (config, None);
+    }
+    if file.is_named {
+        return (config, Some("labels are not read for a file that is named".to_owned()));
+    }
+    match live::effective(&config) {
+        Ok(effective) => (effective, None),
+        Err(err) => (config, Some(format!("labels cannot be read: {err}"))),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn history(asked: &HistoryArgs) -> ExitCode {
 }
 
 fn run(asked: &HistoryArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), DAY)?;
+    let span = stored_history::span(asked.since.as_ref(), DAY, "history")?;
     let stored = StoredHistory::open(&asked.config)?;
     let service = asked.service.as_str();
     if !stored.kept.contains_key(service) {

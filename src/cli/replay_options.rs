@@ -83,10 +83,8 @@ pub(crate) fn service(name: Option<&str>, config: &Config) -> Result<Arc<Service
     found.cloned().ok_or_else(|| {
         let known: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
         match name {
-            _ if known.is_empty() => "the config has no services".to_owned(),
-            Some(name) => {
-                format!("the config has no service `{name}`; it has: {}", known.join(", "))
-            }
+            Some(name) => units::no_service(name, known),
+            None if known.is_empty() => "the config has no services".to_owned(),
             None => format!("which service? give --service; the config has: {}", known.join(", ")),
         }
     })

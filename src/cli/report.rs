@@ -50,7 +50,7 @@ pub(crate) fn report(asked: &ReportArgs) -> ExitCode {
 }
 
 fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT)?;
+    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT, "report")?;
     let stored = StoredHistory::open(&asked.config)?;
     if stored.kept.is_empty() {
         return Err(failed(&stored.absence(None)));
@@ -76,6 +76,9 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         show(&format!("{:#}\n", printed.json()))?;
     } else {
         show(&printed.text(&stored.zone(None), width::of_stdout().min(WIDTH_MAX)))?;
+    }
+    if let Some(why) = stored.unread.as_ref().filter(|_| printed.has_unknown()) {
+        complain(&format!("services that are not in the config have no max and no advice: {why}"));
     }
     stored.end(&left_out)
 }
@@ -153,6 +156,11 @@ impl PrintedReports {
             }
         }
         out
+    }
+
+    /// A service that the config does not have.
+    fn has_unknown(&self) -> bool {
+        self.reports.iter().any(|report| report.max.is_none())
     }
 
     fn advice_line(&self, service: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::cli::args::cli_command::SinceArg;
 use crate::cli::check;
 use crate::cli::client::failed;
+use crate::cli::effective;
 use crate::cli::output::{USAGE, complain};
 use crate::clock::SystemClock;
 use crate::config::{self, ConfigFile};
@@ -19,7 +20,7 @@ use crate::model::time::{DAY, Wall};
 use crate::model::units;
 use crate::model::zone::Zone;
 use crate::outside::Clock;
-use crate::preflight::{live, lock};
+use crate::preflight::lock;
 use crate::store::history_reader::{HistoryReader, KeptDays};
 use crate::store::left_out::LeftOut;
 
@@ -29,6 +30,8 @@ pub(crate) struct StoredHistory {
     pub(crate) reader: HistoryReader,
     /// `None`: it is a bad one; its history is shown all the same.
     pub(crate) config: Option<Config>,
+    /// Why services may be missing in the config.
+    pub(crate) unread: Option<String>,
     /// Services with files, also those that left the config.
     pub(crate) kept: BTreeMap<String, KeptDays>,
     pub(crate) fixed: Fixed,
@@ -41,8 +44,13 @@ impl StoredHistory {
         let Some(fixed) = loaded.fixed else {
             return Err(check::refuse(&file.path, &loaded.problems, ""));
         };
-        let config = loaded.config.map(|config| with_labels(file, config));
-        StoredHistory::new(fixed, config).map_err(|message| failed(&message))
+        let read = loaded.config.map(|config| effective::with_labels(file, config));
+        let (config, unread) = match read {
+            Some((config, unread)) => (Some(config), unread),
+            None => (None, Some(format!("{} is bad: see `plimsoll check`", file.path.display()))),
+        };
+        let stored = StoredHistory::new(fixed, config).map_err(|message| failed(&message))?;
+        Ok(StoredHistory { unread, ..stored })
     }
 
     /// `Err` says why its folder cannot be read.
@@ -53,7 +61,7 @@ impl StoredHistory {
     fn new(fixed: Fixed, config: Option<Config>) -> Result<StoredHistory, String> {
         let reader = HistoryReader::new(&fixed.state_dir);
         let kept = reader.services().map_err(|err| unreadable(&reader, &fixed, &err))?;
-        Ok(StoredHistory { reader, config, kept, fixed })
+        Ok(StoredHistory { reader, config, unread: None, kept, fixed })
     }
 
     /// Of the config.
@@ -156,22 +164,19 @@ impl StoredHistory {
     }
 }
 
-/// A file that is named counts alone, and labels of a Docker that does not answer are none.
-fn with_labels(file: &ConfigFile, config: Config) -> Config {
-    if file.is_named || !config.labels {
-        return config;
-    }
-    live::effective(&config).unwrap_or(config)
-}
-
 /// Whole minutes up to the current one.
-pub(crate) fn span(since: Option<&SinceArg>, default: i64) -> Result<(Wall, Wall), ExitCode> {
+pub(crate) fn span(
+    since: Option<&SinceArg>,
+    default: i64,
+    command: &str,
+) -> Result<(Wall, Wall), ExitCode> {
     let now = SystemClock::new().wall();
     let until = now.0 - now.0.rem_euclid(MINUTE);
     let from = since.map_or(now.0 - default, |since| since.instant(now).timestamp());
     let from = from - from.rem_euclid(MINUTE);
     if until <= from {
-        complain("--since must be a minute ago or longer; see `plimsoll help history`");
+        let help = format!("see `plimsoll help {command}`");
+        complain(&format!("--since must be a minute ago or longer; {help}"));
         return Err(ExitCode::from(USAGE));
     }
     Ok((Wall(from), Wall(until)))

@@ -138,7 +138,10 @@ pub(crate) fn no_service<'k>(
         return format!("the config has no service {name}; did you mean {near}?");
     }
     let known: Vec<&str> = known.into_iter().collect();
-    format!("the config has no service {name}; it has: {}", known.join(", "))
+    match known[..] {
+        [] => format!("the config has no service {name}, and no other"),
+        _ => format!("the config has no service {name}; it has: {}", known.join(", ")),
+    }
 }
 
 /// `cooldown` and `period_cool` are short for `cooldown_period`.

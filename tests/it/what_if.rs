@@ -222,7 +222,7 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     );
     let missing = ["shop.json has a service `shop` and today's config, ", "today.json, has none"];
     past.refused("--history 1d --config shop.json", 1, &missing);
-    past.refused("--history 1d --service shop", 1, &["the config has no service `shop`"]);
+    past.refused("--history 1d --service shop", 1, &["the config has no service shop"]);
     past.refused("--history 1d --config none.json", 1, &["none.json"]);
     past.refused("--history 1d --start 2026-03-02", 2, &["--start goes with --load"]);
     past.refused("--history 1d --capacity 0", 2, &["--capacity"]);

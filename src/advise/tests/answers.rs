@@ -122,9 +122,12 @@ fn too_little_history_is_refused_with_what_is_missing() {
     let want = "the history of web covers 1d 23h, and advice needs 2d: ask again in 1h";
     assert_eq!(refused(&almost), want);
     // Gaps do not count.
-    let gap = history(3, "cpu", |s| if (DAY..2 * DAY + 60).contains(&s) { -1.0 } else { 50.0 });
+    let gap = history(3, "cpu", |s| if (DAY..2 * DAY + 3600).contains(&s) { -1.0 } else { 50.0 });
     assert!(refused(&gap).contains("covers 1d 23h, "), "{}", refused(&gap));
-    assert!(advice(BAND, &history(2, "cpu", |_| 50.0), usual()).is_ok());
+    for (missing, is_enough) in [(0, true), (300, true), (420, false)] {
+        let rows = history(2, "cpu", |s| if s < 2 * DAY - missing { 50.0 } else { -1.0 });
+        assert_eq!(advice(BAND, &rows, usual()).is_ok(), is_enough, "{missing}");
+    }
     let other = refused(&history(3, "memory", |_| 50.0));
     assert_eq!(other, "no load by cpu is recorded; recorded are: memory");
     let fixed = r#""min_replicas": 2, "max_replicas": 2"#;
