@@ -184,11 +184,10 @@ pub(crate) fn tick(
     if input.is_evaluation || !config.dry_run {
         events.extend(plan_events(adapters, state, config, &seen, &plans, &next));
     }
-    let mut actions: Vec<Action> = plans.values().flat_map(|p| p.actions.clone()).collect();
     let proxy = proxy_outcome(now, config, input.claims, &seen, &plans, &mut state.proxy);
     events.extend(state.conditions.addresses_kept(proxy.kept_addresses));
     events.extend(proxy.deferred.and_then(|deferred| state.conditions.crowded(deferred)));
-    actions.extend(proxy.action);
+    let mut actions = actions(&plans, proxy.action);
     let requeue = plans.values().filter_map(|plan| plan.again).chain(seen.wait);
     let to_watch = to_watch(&seen, &plans, &next);
 
@@ -220,6 +219,11 @@ pub(crate) fn tick(
         is_reconfigured,
         panics,
     }
+}
+
+/// HAProxy's comes last.
+fn actions(plans: &BTreeMap<String, Plan>, of_proxy: Option<Action>) -> Vec<Action> {
+    plans.values().flat_map(|plan| plan.actions.clone()).chain(of_proxy).collect()
 }
 
 /// Of each metric, for the log.
