@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::controller::forecaster::{
-    AT_ONCE, DEADLINE, ForecastRead, Forecaster, REACH, RETRY, SLACK,
+    AT_ONCE, DEADLINE, ForecastRead, Forecaster, REACH, RETRY, SLACK, minute_of,
 };
 use crate::controller::history_slices::{HistorySlices, MetricSlices, MinuteValues, RECENT};
 use crate::model::config::Config;
@@ -269,7 +269,8 @@ fn the_minute_before_counts_at_the_first_evaluation_of_a_minute() {
 fn a_panic_costs_the_forecast_of_one_service_and_minute() {
     let mut forecaster = read_at_noon();
     let watch = forecaster.services.get_mut("web").unwrap();
-    let made = watch.guarded(0, |_, minute| panic!("in minute {minute}, as the test wants"));
+    let made = watch
+        .guarded(minute_of(wall(0)), |_, minute| panic!("in minute {minute}, as the test wants"));
     assert_eq!(made.metrics[0].result, Err(ForecastFailure::Internal));
     assert_eq!((made.metrics[0].name.as_str(), made.largest()), ("cpu", None));
     assert_eq!(failure(&mut forecaster, 0), Some(ForecastFailure::Internal), "once a minute");
@@ -282,7 +283,7 @@ fn weeks_are_counted_in_the_zone_of_the_service_else_of_the_daemon_else_in_utc()
     let schedule = |zone: &str| {
         format!(
             r#", "schedules": [{{ "start": "08:00", "end": "18:00", "timezone": "{zone}",
-                 "min_replicas": 2 }}]"#
+                 "min_replicas": 2, "max_replicas": 9 }}]"#
         )
     };
     for (autoscaler, more, want) in [
@@ -298,8 +299,10 @@ fn weeks_are_counted_in_the_zone_of_the_service_else_of_the_daemon_else_in_utc()
                  "scale_down_threshold": 20, "forecast": {{ "mode": "on" }} {more} }} }} }}"#
         );
         let loaded = config::parse("made up", &text);
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        assert!(loaded.config.is_some(), "{problems:?}");
         let mut forecaster = Forecaster::default();
-        forecaster.watch(&loaded.config.expect(&text), at(0));
+        forecaster.watch(&loaded.config.unwrap(), at(0));
         let read = forecaster.due(at(0), wall(0)).remove(0);
         assert_eq!(read.history.zone.to_string(), want, "{text}");
     }
