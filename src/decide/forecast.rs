@@ -115,8 +115,7 @@ fn divided(loads: impl ExactSizeIterator<Item = Load>, count: usize) -> Vec<Load
     let read: Vec<u64> = read.collect();
     let sampled = count - (all - read.len()).min(count.saturating_sub(1));
     let wide = |n: usize| u128::try_from(n).unwrap_or(u128::MAX).max(1);
-    // Each was rounded down by less than a hundredth: less than was is not taken for it.
-    let sum = read.iter().copied().map(u128::from).sum::<u128>() + wide(read.len());
+    let sum: u128 = read.iter().copied().map(u128::from).sum();
     // Those without a sample have as much load as the others, and carry their share again.
     let sum = sum * wide(all) * wide(sampled) / wide(read.len()) / wide(count);
     let (each, rest) = (sum / wide(sampled), sum % wide(sampled));

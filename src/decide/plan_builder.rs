@@ -117,8 +117,7 @@ impl<'a> PlanBuilder<'a> {
         let counts = &self.classified.counts;
         let average = counts.average()?;
         let alone = self.load_before.filter(|alone| (1..counts.sampled).contains(alone));
-        let total = counts.total.saturating_add(u64::from(counts.sampled));
-        let total = |alone: u32| Percent::from_hundredths(total / u64::from(alone));
+        let total = |alone: u32| Percent::from_hundredths(counts.total / u64::from(alone));
         Some(alone.map_or(average, total))
     }
 

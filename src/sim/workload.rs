@@ -77,10 +77,17 @@ impl Demand {
         MemoryUse { used, limit: WHOLE.0 }
     }
 
-    /// Of a service that another metric drives, the processors are idle.
-    pub(crate) fn processor(&self, replicas: usize) -> CpuRate {
+    /// Of the replica at this place of those that serve, from 0 on. It is whole hundredths of a
+    /// percent, as they are measured, and the first ones have one more, so that all of them
+    /// together show the load whatever their number. Of a service that another metric drives, the
+    /// processors are idle.
+    pub(crate) fn processor(&self, replicas: usize, place: usize) -> CpuRate {
+        let [replicas, place] = [replicas, place].map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+        let hundredths = self.carried(replicas).0 / HUNDREDTH;
+        let each = hundredths.checked_div(replicas).unwrap_or(0);
+        let more = u64::from(place < hundredths.checked_rem(replicas).unwrap_or(0));
         match self.source {
-            Source::Cpu => CpuRate(self.share(replicas)),
+            Source::Cpu => CpuRate(Milli((each + more) * HUNDREDTH)),
             Source::Memory
             | Source::Haproxy(_)
             | Source::Http { .. }
@@ -99,6 +106,8 @@ pub(crate) struct LoadMetric {
     pub(crate) others: Vec<String>,
 }
 
+/// Of a percent, in thousandths.
+const HUNDREDTH: u64 = 10;
 const WHOLE: Milli = Milli(100_000);
 
 impl LoadMetric {
@@ -191,8 +200,15 @@ mod tests {
         let demand =
             |source| Demand { source, load: Milli(150_000), capacity: Some(Milli(100_000)) };
         for (replicas, ns) in [(0, 0), (1, 1_000), (2, 750), (3, 500)] {
-            assert_eq!(demand(Source::Cpu).processor(replicas).over(1_000), ns, "{replicas}");
-            assert_eq!(demand(Source::Memory).processor(replicas).over(1_000), 0, "{replicas}");
+            assert_eq!(demand(Source::Cpu).processor(replicas, 0).over(1_000), ns, "{replicas}");
+            assert_eq!(demand(Source::Memory).processor(replicas, 0).over(1_000), 0, "{replicas}");
+        }
+        // As many hundredths as the load has, whatever the number.
+        let demand = Demand { source: Source::Cpu, load: Milli(1_260_009), capacity: None };
+        for replicas in 1..40 {
+            let all: u64 =
+                (0..replicas).map(|at| demand.processor(replicas, at).over(100_000)).sum();
+            assert_eq!(all, 1_260_000, "{replicas}");
         }
     }
 }

@@ -243,8 +243,10 @@ impl WorldState {
     pub(crate) fn advance(&mut self, to: Moment) {
         let ns = u64::try_from(to.since(self.now).as_nanos()).unwrap_or(u64::MAX);
         let serving = self.serving();
-        let rate = self.scenario.demand.processor(serving.len());
-        for unit in self.containers.iter_mut().filter(|u| serving.contains(&u.number)) {
+        let demand = &self.scenario.demand;
+        let units = self.containers.iter_mut().filter(|u| serving.contains(&u.number));
+        for (place, unit) in units.enumerate() {
+            let rate = demand.processor(serving.len(), place);
             unit.used_ns = unit.used_ns.saturating_add(rate.over(ns));
         }
         self.now = to;

@@ -514,7 +514,7 @@ mod tests {
         let memory = parse(&text(&sample()), Moment(950)).unwrap();
         assert_eq!(memory.services["web"].changed_at, Some(Moment(950)));
         assert_eq!(memory.services["web"].failures.last, Moment(800));
-        assert_eq!(memory.preemptions.refused["cron"], Moment(9000));
+        assert_eq!(memory.preemptions.refused["cron"], Moment(600_900));
         // The clock was put back by a day: a service that gets no room waits ten minutes at most.
         let mut late = sample();
         late.preemptions.refused.insert("cron".to_owned(), Moment(86_400_000));
