@@ -58,7 +58,7 @@ impl StoredPreemptions {
         let refused = self.refused.into_iter();
         let refused = refused.map(|(name, until)| (name, Moment(until).min(latest)));
         PreemptionMemory {
-            list: self.list.into_iter().map(|one| unpack(one, &past)).collect(),
+            list: self.list.into_iter().map(|one| unpack(one, past)).collect(),
             refused: refused.collect(),
             room_since: None,
         }

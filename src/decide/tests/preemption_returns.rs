@@ -95,7 +95,9 @@ fn two_beneficiaries(memory: u64) -> Crowd {
 #[test]
 fn one_that_is_over_before_a_later_one_gives_its_replica_back() {
     type Change = fn(&mut Crowd);
-    let cases: [(&str, Change, &[(&str, u32, &str)], u32); 5] = [
+    /// Victim, what it has at most, and beneficiary.
+    type Listed = (&'static str, u32, &'static str);
+    let cases: [(&str, Change, &[Listed], u32); 5] = [
         ("the first is gone", |c| drop(c.members.remove("api")), &[("web", 4, "db")], 4),
         ("the second is gone", |c| drop(c.members.remove("db")), &[("web", 4, "api")], 4),
         ("both are gone", |c| c.members.retain(|name, _| name == "web"), &[], 5),
