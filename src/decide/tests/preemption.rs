@@ -87,7 +87,7 @@ fn what_is_taken_is_given_back_when_there_is_room_for_both_for_a_while() {
 #[test]
 fn nobody_gives_up_what_it_has_to_keep() {
     type Change = fn(&mut Crowd);
-    let cases: [(&str, Change, usize); 15] = [
+    let cases: [(&str, Change, usize); 16] = [
         ("as it is", |_| (), 2),
         ("equal priority", |c| c.member("web").service.priority = 80, 1),
         ("higher priority", |c| c.member("web").service.priority = 81, 1),
@@ -97,6 +97,7 @@ fn nobody_gives_up_what_it_has_to_keep() {
         ("an operator holds it", |c| c.hold("web", 3), 1),
         ("an operator holds the other", |c| c.hold("api", 1), 1),
         ("an operator paused it", |c| c.pause("web"), 1),
+        ("an operator paused the other", |c| c.pause("api"), 1),
         ("docker compose made its replicas", |c| c.member("web").owner = Owner::Compose, 1),
         ("Swarm runs it", |c| swarm(c, "web"), 1),
         ("its replicas are not measured", |c| c.member("web").uses = 0, 2),

@@ -246,3 +246,46 @@ fn several_small_ones_make_room_for_a_large_one_and_all_come_back() {
     assert_eq!((crowd.ready("api"), crowd.ready("web")), (1, 4));
     assert_eq!(list(&crowd), []);
 }
+
+#[test]
+fn room_that_was_made_for_one_is_not_taken_by_a_smaller_one() {
+    // Of the same priority and first by name: both wait for room.
+    let mut crowd = full_host();
+    crowd.add("aaa", 80, (1, 2), 40);
+    crowd.load("aaa", 50);
+    crowd.run(12);
+    assert_eq!((crowd.ready("aaa"), crowd.free()), (1, 10));
+    crowd.load("api", 100);
+    crowd.run(3);
+    assert_eq!(list(&crowd), [("web", 2, "api")]);
+    crowd.load("aaa", 100);
+    for _ in 0..12 {
+        crowd.step();
+        assert!(crowd.desired("aaa") == 1 || crowd.ready("api") == 2);
+    }
+    crowd.run(20);
+    assert_eq!(crowd.ready("api"), 2);
+    assert_eq!((crowd.ready("aaa"), crowd.ready("web")), (2, 1));
+}
+
+#[test]
+fn who_gave_a_replica_up_takes_none_from_another_for_it() {
+    let mut crowd = Crowd::new(620);
+    crowd.add("api", 80, (1, 3), 100);
+    crowd.add("web", 50, (1, 3), 100);
+    crowd.add("cron", 10, (1, 2), 100);
+    crowd.load("web", 200);
+    crowd.load("api", 50);
+    crowd.load("cron", 100);
+    crowd.run(60);
+    assert_eq!((crowd.ready("api"), crowd.ready("web"), crowd.ready("cron")), (1, 3, 2));
+    // Two replicas: one of each, the lowest first.
+    crowd.load("api", 200);
+    crowd.run(60);
+    assert_eq!(list(&crowd), [("cron", 1, "api"), ("web", 2, "api")]);
+    // `web` is above its band, and `cron` at its minimum.
+    crowd.load("web", 300);
+    crowd.member("cron").service.timetable = Timetable::always(Bounds::new(1, 1).unwrap());
+    crowd.run(60);
+    assert_eq!(list(&crowd), [("cron", 1, "api"), ("web", 2, "api")]);
+}
