@@ -13,6 +13,8 @@ const CONFIG: &str = "contrib/examples/simulate.json";
 /// Half an hour before the office hours of the config end.
 const SPIKE: [&str; 4] = ["--load", "contrib/examples/spike.csv", "--start", "2026-03-02T17:30"];
 const DAY: [&str; 4] = ["--load", "contrib/examples/day.csv", "--start", "2026-03-02"];
+/// In seconds.
+const WEEKS: u64 = 3 * 7 * 24 * 3600;
 const PICTURE: &str = "contrib/examples/spike.svg";
 const PICTURE_BYTES_MAX: usize = 60_000;
 
@@ -176,4 +178,30 @@ fn what_cannot_be_drawn_or_is_not_simulated_is_reported() {
     let runs = [(&fixed, &at[..]), (&several, &at), (&fixed, &drawn)];
     let got: Vec<String> = runs.iter().map(|(config, run)| shown(&dir, config, run)).collect();
     check("simulate-undrawn", &got.join("\n"));
+}
+
+#[test]
+fn the_forecast_halves_the_time_above_target_for_a_twentieth_more() {
+    // The third week, by the two before it, evaluated each minute: the benchmark has all of both
+    // traces, and two that nothing was adjusted to.
+    let dir = Dir::new("simulate-forecast");
+    let config = fs::read_to_string("contrib/examples/forecast.json").unwrap();
+    let config =
+        config.replace(r#""history": "90d","#, r#""history": "90d", "check_interval": 60,"#);
+    assert!(config.contains("check_interval"), "{config}");
+    let config = dir.write("forecast.json", &config);
+    let weekly = fs::read_to_string("contrib/examples/weekly.csv").unwrap();
+    let weeks = |line: &&str| line.split(',').next().and_then(|at| at.parse().ok()) <= Some(WEEKS);
+    let weekly: Vec<&str> = weekly.lines().filter(weeks).collect();
+    let load = dir.write("weekly.csv", &(weekly.join("\n") + "\n"));
+    let more = ["--forecast", "--json", "--start", "2026-03-02", "--start-up", "30s", "--load"];
+    let out = simulate(config.to_str().unwrap(), &[&more[..], &[load.to_str().unwrap()]].concat());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let figures: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let of = |figure: &str| ["without", "with"].map(|run| figures[run][figure].as_f64().unwrap());
+    let [without, with] = of("above_s");
+    assert!(600.0 < without && with <= without / 2.0, "{figures}");
+    let [without, with] = of("replica_hours");
+    assert!(700.0 < without && with <= without * 1.05, "{figures}");
+    assert_eq!(figures["fewer_replicas_at"], 0, "{figures}");
 }
