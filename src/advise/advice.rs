@@ -12,6 +12,7 @@ use crate::advise::search::{SearchResult, SearchSpace, search};
 use crate::advise::tuning::Tuning;
 use crate::model::bounds::Bounds;
 use crate::model::config::{Config, ProxyMode};
+use crate::model::forecast::ForecastMode;
 use crate::model::load_history::MinuteRow;
 use crate::model::metric::Milli;
 use crate::model::service::Service;
@@ -80,9 +81,9 @@ pub(crate) struct Advice {
     /// Of the settings that were found, whether they are worth a change or not.
     pub(crate) found: Judged,
     pub(crate) verdict: Verdict,
-    /// So many replicas at any time carry the load of the first half.
+    /// So many replicas at any time carry the load of the whole history.
     pub(crate) fixed: u32,
-    /// The load hardly changes, so that `fixed` replicas are as cheap as any settings.
+    /// They are as cheap as the settings that were found, over both halves.
     pub(crate) is_constant: bool,
     pub(crate) is_idle: bool,
     /// Replicas that the highest load needs, where today's maximum is too low.
@@ -91,6 +92,8 @@ pub(crate) struct Advice {
     pub(crate) growth: Option<f64>,
     /// Other metrics, which the figures leave out.
     pub(crate) others: Vec<String>,
+    /// The service acts on its forecast, which the figures leave out.
+    pub(crate) acts_on_forecast: bool,
 }
 
 /// Settings and what they come to in the second half.
@@ -111,6 +114,8 @@ pub(crate) struct Coverage {
     pub(crate) gaps: usize,
     /// In which the service was at its limit, so that the load may have been higher.
     pub(crate) capped: Duration,
+    /// What was at its limit then.
+    pub(crate) limit_words: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,14 +151,8 @@ impl Verdict {
 }
 
 pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
-    let service = service_of(input.service);
-    let basis = LoadMetric::first(&service).ok_or_else(|| {
-        format!(
-            "{} has no metric to scale by, so there is no load to go by: set scale_up_threshold \
-             and scale_down_threshold, or metrics, and come back after 2d",
-            service.name
-        )
-    })?;
+    let basis = basis(input.service)?;
+    let service = simulable(input.service, &basis);
     let conditions = conditions(input, &service, &basis);
     let limits = LoadLimits { timetable: &service.timetable, capacity: conditions.capacity };
     let recorded = RecordedLoad::new(input.rows, &basis, limits)?;
@@ -166,10 +165,10 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
     let (fit, rest) = all.split_at(all.partition_point(|span| span.from < split));
     let needs = Needs::of(latest(fit), basis.target);
     let required = 100.0 - (100.0 - input.slo) * (1.0 - RESERVE);
-    let fixed = needs.carried(required);
+    let enough = needs.carried(required);
     let today = Tuning::of(&service, &basis);
     let most = service.timetable.most();
-    let needs_max = (most < fixed).then(|| fixed.max(needs.highest()).min(Bounds::MAX));
+    let needs_max = (most < enough).then(|| enough.max(needs.highest()).min(Bounds::MAX));
     let start = roomy(&today, needs_max);
     let space = SearchSpace {
         service: &service,
@@ -179,7 +178,7 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
         required,
         zone: (WEEKS_MIN <= covered && service.timetable.schedules.is_empty())
             .then_some(input.zone),
-        needs: &needs.steps(fixed),
+        needs: &needs.steps(enough),
     };
     let found = search(&space, &start, input.effort).ok_or(NoAdvice::BrokenOff)?;
     let at = input.rows.partition_point(|row| moment(row.at) < split);
@@ -193,8 +192,8 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
     let applied = |tuning: &Tuning| tuning.applied(&service, &basis);
     let both = [applied(&today), applied(&found.tuning)];
     let [of_today, of_found] = judged(&court, &both, input.effort)?;
-    let figures = found.figures;
-    let is_constant = figures.hours * f64::from(fixed) <= figures.replica_hours * 1.01;
+    let fixed = Needs::of(&all, basis.target).carried(input.slo);
+    let is_constant = is_constant(fixed, &[found.figures, of_found]);
     Ok(Advice {
         service: input.service.clone(),
         unit: basis.unit.clone(),
@@ -213,6 +212,18 @@ pub(crate) fn advise(input: &AdviceInput) -> Result<Advice, NoAdvice> {
         needs_max,
         growth: growth(fit, rest),
         others: basis.others.clone(),
+        acts_on_forecast: input.service.forecast.mode == ForecastMode::On,
+    })
+}
+
+/// The metric that the load is counted in, as for `simulate --history`.
+fn basis(service: &Service) -> Result<LoadMetric, String> {
+    LoadMetric::replayable(service).ok_or_else(|| {
+        format!(
+            "{} has no metric to scale by, so there is no load to go by: set scale_up_threshold \
+             and scale_down_threshold, or metrics, and come back after 2d",
+            service.name
+        )
     })
 }
 
@@ -238,11 +249,12 @@ fn conditions(input: &AdviceInput, service: &Service, basis: &LoadMetric) -> Loa
 }
 
 /// Nobody knows what a remote metric would have said beside the one that the load is counted in;
-/// one that says nothing would keep the number from falling.
-fn service_of(service: &Service) -> Service {
-    let first = LoadMetric::first(service).map(|basis| basis.source);
+/// one that says nothing would keep the number from falling. The search knows no forecast either,
+/// and figures are compared only if both halves leave it out.
+fn simulable(service: &Service, basis: &LoadMetric) -> Service {
     let mut service = service.clone();
-    service.metrics.retain(|m| !m.source.is_remote() || Some(&m.source) == first.as_ref());
+    service.metrics.retain(|m| !m.source.is_remote() || m.source == basis.source);
+    service.forecast.mode = ForecastMode::Off;
     service
 }
 
@@ -288,6 +300,13 @@ fn judged(
     }
 }
 
+/// Whether so many replicas at any time are as cheap as what has these figures, one of each half.
+fn is_constant(fixed: u32, halves: &[RunFigures; 2]) -> bool {
+    let hours: f64 = halves.iter().map(|half| half.hours).sum();
+    let replica_hours: f64 = halves.iter().map(|half| half.replica_hours).sum();
+    hours * f64::from(fixed) <= replica_hours * 1.01
+}
+
 fn verdict(
     today: &Tuning,
     found: &SearchResult,
@@ -328,6 +347,7 @@ fn coverage(recorded: &RecordedLoad, split: Moment) -> Coverage {
         covered: recorded.covered(),
         gaps: recorded.gaps.len(),
         capped,
+        limit_words: recorded.limit_words,
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) fn document(advice: &Advice, is_by_labels: bool) -> Value {
         .iter()
         .map(|s| json!({ "path": s.path, "today": s.today, "advice": s.advised }))
         .collect();
+    let forecast = advice.acts_on_forecast.then(|| "forecast".to_owned());
+    let left_out: Vec<String> = advice.others.iter().cloned().chain(forecast).collect();
     let labels = is_by_labels.then(|| labels(&settings, &advice.service));
     json!({
         "service": advice.service.name.as_str(),
@@ -39,7 +41,7 @@ pub(crate) fn document(advice: &Advice, is_by_labels: bool) -> Value {
         "is_constant": advice.is_constant,
         "needs_max_replicas": advice.needs_max,
         "growth_percent": advice.growth,
-        "left_out": advice.others,
+        "left_out": left_out,
     })
 }
 

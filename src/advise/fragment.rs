@@ -11,6 +11,7 @@ use crate::model::metric::{Field, Metric, Milli, Source};
 use crate::model::schedule::Schedule;
 use crate::model::service::Service;
 use crate::model::units;
+use crate::sim::workload::LoadMetric;
 
 const DAYS: [(Weekday, &str); 7] = [
     (Weekday::Mon, "mon"),
@@ -60,9 +61,10 @@ pub(crate) fn settings(service: &Service, today: &Tuning, found: &Tuning) -> Vec
             }
         }
         (Goal::Target(before), Goal::Target(after)) => {
-            // The load is counted in the first metric.
-            let value = metrics(service, after);
-            add("metrics.0.target", "metrics", value, before.to_string(), after.to_string());
+            let at = counted_in(service);
+            let value = metrics(service, at, after);
+            let path = format!("metrics.{at}.target");
+            add(&path, "metrics", value, before.to_string(), after.to_string());
         }
         (Goal::Thresholds(_), Goal::Target(_)) | (Goal::Target(_), Goal::Thresholds(_)) => (),
     }
@@ -149,10 +151,17 @@ fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// All metrics, the first with the new target. A remote one may have a secret in its URL.
-fn metrics(service: &Service, first: Milli) -> Option<Value> {
+/// The place of the metric that the load is counted in.
+fn counted_in(service: &Service) -> usize {
+    let basis = LoadMetric::replayable(service).map(|basis| basis.source);
+    let metrics = service.metrics.iter();
+    metrics.map(|m| Some(&m.source)).position(|source| source == basis.as_ref()).unwrap_or(0)
+}
+
+/// All metrics, one with the new target. A remote one may have a secret in its URL.
+fn metrics(service: &Service, at: usize, new: Milli) -> Option<Value> {
     let one = |(i, Metric { source, target }): (usize, &Metric)| {
-        let target = unit(if i == 0 { first } else { *target });
+        let target = unit(if i == at { new } else { *target });
         Some(match source {
             Source::Cpu | Source::Memory => json!({ "source": source.name(), "target": target }),
             Source::Haproxy(field) => {
@@ -247,18 +256,40 @@ fn schedule(schedule: &Schedule) -> Value {
 mod tests {
     use serde_json::json;
 
-    use crate::advise::fragment::{Setting, labels};
+    use crate::advise::fragment::{Setting, labels, settings};
+    use crate::advise::tuning::{Goal, Tuning};
     use crate::model::bounds::Bounds;
-    use crate::model::metric::{Metric, Milli, Source};
+    use crate::model::metric::{Field, Metric, Milli, Source};
     use crate::model::schedule::Timetable;
     use crate::model::service::{ContainerSpec, Origin, Service, ServiceName};
+    use crate::sim::workload::LoadMetric;
+
+    fn web() -> Service {
+        let name = ServiceName::new("web").unwrap();
+        let container = ContainerSpec::new(Origin::Image("a:1".to_owned()));
+        Service::new(name, container, 80, Timetable::always(Bounds::exactly(1)))
+    }
+
+    #[test]
+    fn the_target_that_changes_is_that_of_the_metric_that_counts() {
+        let of = |field, target| Metric { source: Source::Haproxy(field), target: Milli(target) };
+        let mut service = web();
+        service.metrics = vec![of(Field::ResponseTimeMs, 200_000), of(Field::Sessions, 20_000)];
+        let basis = LoadMetric::replayable(&service).unwrap();
+        let today = Tuning::of(&service, &basis);
+        let found = Tuning { goal: Goal::Target(Milli(30_000)), ..today.clone() };
+        let [setting] = &settings(&service, &today, &found)[..] else { panic!() };
+        assert_eq!(setting.path, "metrics.1.target");
+        let want = json!([
+            { "source": "haproxy", "field": "response_time_ms", "target": 200 },
+            { "source": "haproxy", "field": "sessions", "target": 30 },
+        ]);
+        assert_eq!(setting.value, Some(want));
+    }
 
     #[test]
     fn labels_say_what_the_keys_say() {
-        let name = ServiceName::new("web").unwrap();
-        let container = ContainerSpec::new(Origin::Image("a:1".to_owned()));
-        let always = Timetable::always(Bounds::exactly(1));
-        let mut service = Service::new(name, container, 80, always);
+        let mut service = web();
         service.metrics = vec![Metric { source: Source::Cpu, target: Milli(70_000) }];
         let setting = |key, value| Setting {
             path: String::new(),

@@ -1,5 +1,7 @@
 //! An advice as people read it, in 80 columns, and in one line.
 
+use std::path::Path;
+
 use crate::advise::advice::{Advice, Coverage, Verdict, saved_percent};
 use crate::advise::evaluator::RunFigures;
 use crate::advise::fragment::{Setting, by_hand, keys, labels, settings};
@@ -11,8 +13,12 @@ const WIDTH: usize = 80;
 
 /// What it takes to try the advice.
 pub(crate) struct Trial<'a> {
-    /// `--since` as it was given.
+    /// As `--history` takes it.
     pub(crate) since: &'a str,
+    /// `--start-up` as it was given.
+    pub(crate) start_up: Option<&'a str>,
+    /// The config's file as it was given, unless it is the one that commands take by themselves.
+    pub(crate) config: Option<&'a Path>,
     /// The service is configured by labels, not by the config.
     pub(crate) is_by_labels: bool,
 }
@@ -25,7 +31,7 @@ pub(crate) fn one_line(advice: &Advice) -> String {
         return format!("keep what you have: {}", reason(advice));
     }
     let changes: Vec<String> = changes(advice).iter().map(change).collect();
-    let within = decimal(figures.within_percent(), 1);
+    let within = floored(figures.within_percent(), 1);
     format!("{}: {}, {within}% within target", changes.join(", "), hours_text(advice))
 }
 
@@ -54,6 +60,9 @@ fn change(setting: &Setting) -> String {
 
 fn hours_text(advice: &Advice) -> String {
     let saved = saved_percent(&advice.today.figures, &advice.found.figures);
+    if saved.abs() < 0.5 {
+        return "as many replica-hours".to_owned();
+    }
     let word = if saved < 0.0 { "more" } else { "fewer" };
     format!("{}% {word} replica-hours", decimal(saved.abs(), 0))
 }
@@ -61,8 +70,7 @@ fn hours_text(advice: &Advice) -> String {
 /// Why nothing is to change.
 fn reason(advice: &Advice) -> String {
     let found = &advice.found.figures;
-    let slo = decimal(advice.slo, 2);
-    let slo = slo.trim_end_matches('0').trim_end_matches('.');
+    let slo = slo_text(advice);
     match advice.verdict {
         Verdict::NothingBetter => format!("none of {} other settings is cheaper", advice.tried),
         Verdict::NoGain => {
@@ -71,7 +79,7 @@ fn reason(advice: &Advice) -> String {
         Verdict::DoesNotHold if found.within_percent() < advice.slo => format!(
             "the best settings by the first half had {}% within target in the second, less than \
              {slo}%",
-            decimal(found.within_percent(), 1)
+            floored(found.within_percent(), 1)
         ),
         Verdict::DoesNotHold | Verdict::Change | Verdict::ChangeInPart => {
             "what was best by the first half is no better in the second".to_owned()
@@ -82,8 +90,7 @@ fn reason(advice: &Advice) -> String {
 fn head(advice: &Advice) -> String {
     let Coverage { from, until, split, covered, .. } = advice.coverage;
     let day = |at: Wall| advice.zone.local(at).format("%a %Y-%m-%d %H:%M").to_string();
-    let slo = decimal(advice.slo, 2);
-    let slo = slo.trim_end_matches('0').trim_end_matches('.');
+    let slo = slo_text(advice);
     let carries = short(advice.carries.0 as f64 / 1000.0);
     let name = &advice.service.name;
     let text = format!(
@@ -108,13 +115,25 @@ fn head(advice: &Advice) -> String {
     [paragraph(&text), paragraph(&method), paragraph(&yardstick)].join("\n") + "\n"
 }
 
+fn slo_text(advice: &Advice) -> String {
+    let slo = decimal(advice.slo, 2);
+    slo.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Never more than it is, so that what falls short of a limit does not look as if it reached it.
+fn floored(percent: f64, digits: u32) -> String {
+    let unit = 10f64.powi(digits.cast_signed());
+    // What is whole but for the rounding of floating point stays whole.
+    decimal((percent * unit + 1e-6).floor() / unit, digits)
+}
+
 fn table(advice: &Advice) -> String {
     let (today, found) = (&advice.today.figures, &advice.found.figures);
     let percent = |value: f64, digits| format!("{}%", decimal(value, digits));
     let days = |f: &RunFigures| (f.hours / 24.0).max(f64::MIN_POSITIVE);
     let per_day = |f: &RunFigures| short(f64::from(f.changes) / days(f));
     let hours = |f: &RunFigures| short(f.replica_hours);
-    let within = |f: &RunFigures| percent(f.within_percent(), 2);
+    let within = |f: &RunFigures| format!("{}%", floored(f.within_percent(), 2));
     let longest = |f: &RunFigures| span(f.longest_above);
     let unmet = |f: &RunFigures| percent(100.0 * f.unmet, 2);
     let flaps = |f: &RunFigures| f.flaps.to_string();
@@ -169,12 +188,36 @@ fn change_text(advice: &Advice, trial: &Trial) -> String {
     out.push('\n');
     if !trial.is_by_labels {
         out += "To try it, put them into a copy of the config, new.json:\n\n";
-        out += &format!(
-            "  plimsoll simulate --history {} --service {service} --config new.json\n",
-            trial.since
-        );
+        out += &trial.command(service);
+        out.push('\n');
+        out += &paragraph("Its figures are of the whole history, those above of the second half.");
     }
     out
+}
+
+impl Trial<'_> {
+    /// With today's config and `new.json` side by side, whether a daemon runs or not.
+    fn command(&self, service: &str) -> String {
+        let mut out = String::new();
+        if let Some(config) = self.config {
+            out += &format!("  PLIMSOLL_CONFIG={} \\\n", quoted(&config.to_string_lossy()));
+        }
+        out += &format!("  plimsoll simulate --history {} --service {service}", self.since);
+        if let Some(start_up) = self.start_up {
+            out += &format!(" --start-up {start_up}");
+        }
+        out + " \\\n           --config new.json\n"
+    }
+}
+
+/// As one word of a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Members of an object, each on a line, and longer ones over several.
@@ -200,7 +243,7 @@ fn notes(advice: &Advice) -> Vec<String> {
     if advice.verdict == Verdict::ChangeInPart {
         notes.push(format!(
             "It is better than today, and still less than {}% within target.",
-            decimal(advice.slo, 1)
+            slo_text(advice)
         ));
     }
     if let Some(needed) = advice.needs_max {
@@ -211,9 +254,9 @@ fn notes(advice: &Advice) -> Vec<String> {
     }
     if !capped.is_zero() {
         notes.push(format!(
-            "For {} the service was at its limit, so the load was at least what is recorded, and \
-             the need may be higher.",
-            span(capped)
+            "For {} {}, so the load was at least what is recorded, and the need may be higher.",
+            span(capped),
+            advice.coverage.limit_words
         ));
     }
     if 0 < gaps {
@@ -224,7 +267,7 @@ fn notes(advice: &Advice) -> Vec<String> {
         notes.push("There was no load at all: the least number of replicas does.".to_owned());
     } else if advice.is_constant {
         notes.push(format!(
-            "The load hardly changes: {} at any time would do as well.",
+            "The need hardly changes: {} at any time would do as well.",
             plural(advice.fixed, "replica")
         ));
     }
@@ -235,11 +278,11 @@ fn notes(advice: &Advice) -> Vec<String> {
             decimal(growth, 0)
         ));
     }
-    if !advice.others.is_empty() {
-        notes.push(format!(
-            "Not in the figures, and left as they are: {}.",
-            advice.others.join(", ")
-        ));
+    let forecast = advice.acts_on_forecast.then_some("the forecast");
+    let left_out: Vec<&str> = advice.others.iter().map(String::as_str).chain(forecast).collect();
+    if !left_out.is_empty() {
+        let left_out = left_out.join(", ");
+        notes.push(format!("Not in the figures, and left as they are: {left_out}."));
     }
     let has_schedules = !advice.service.timetable.schedules.is_empty();
     if has_schedules || advice.service.timetable.hours.is_some() {
@@ -270,4 +313,43 @@ fn paragraph(text: &str) -> String {
     }
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::advise::screen::{Trial, floored};
+
+    #[test]
+    fn a_share_is_never_shown_larger_than_it_is() {
+        for (percent, digits, want) in [
+            (100.0, 2, "100.00"),
+            (99.9967, 2, "99.99"),
+            (99.9967, 1, "99.9"),
+            (99.94, 1, "99.9"),
+            (100.0 * (1.0 - 0.005), 2, "99.50"),
+            (99.499_999_999_999, 1, "99.5"),
+            (99.499, 1, "99.4"),
+            (0.0, 1, "0.0"),
+        ] {
+            assert_eq!(floored(percent, digits), want, "{percent}");
+        }
+    }
+
+    #[test]
+    fn the_command_has_what_the_figures_depend_on() {
+        let command = |start_up, config: Option<&str>| {
+            let config = config.map(Path::new);
+            Trial { since: "28d", start_up, config, is_by_labels: false }.command("web")
+        };
+        let plain =
+            "  plimsoll simulate --history 28d --service web \\\n           --config new.json\n";
+        assert_eq!(command(None, None), plain);
+        let slow = plain.replace("web ", "web --start-up 20s ");
+        assert_eq!(command(Some("20s"), None), slow);
+        let named = |file: &str| format!("  PLIMSOLL_CONFIG={file} \\\n{plain}");
+        assert_eq!(command(None, Some("/srv/a-b_1.json")), named("/srv/a-b_1.json"));
+        assert_eq!(command(None, Some("my $(x)'s.json")), named(r"'my $(x)'\''s.json'"));
+    }
 }

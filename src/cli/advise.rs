@@ -9,8 +9,8 @@ use crate::advise::brief::SLO;
 use crate::advise::document::document;
 use crate::advise::effort::Effort;
 use crate::advise::screen::{Trial, screen};
-use crate::cli::args::cli_command::AdviseArgs;
-use crate::cli::output::{USAGE, complain, show};
+use crate::cli::args::cli_command::{AdviseArgs, SinceArg};
+use crate::cli::output::{USAGE, announce, complain, show};
 use crate::cli::replay_options::start_up;
 use crate::cli::stored_history::StoredHistory;
 use crate::cli::{check, effective, host_zone};
@@ -28,6 +28,8 @@ const SLO_MIN: u64 = 50_00;
 const SLO_MAX: u64 = 100_00;
 const SINCE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 const SINCE_MIN: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Seconds.
+const HOUR: u64 = 3600;
 
 pub(crate) fn advise(args: &AdviseArgs) -> ExitCode {
     run(args).err().unwrap_or(ExitCode::SUCCESS)
@@ -49,6 +51,7 @@ fn run(args: &AdviseArgs) -> Result<(), ExitCode> {
     };
     let stored = StoredHistory::of(&config).map_err(failed)?;
     let rows = stored.rows(&args.service, (from, Wall(now.0.saturating_add(1)))).map_err(failed)?;
+    announce(&format!("searching for the settings of {}", args.service));
     let input = AdviceInput {
         config: &config,
         service: &service,
@@ -67,7 +70,15 @@ fn run(args: &AdviseArgs) -> Result<(), ExitCode> {
     if args.json {
         return show(&format!("{:#}\n", document(&advice, is_by_labels)));
     }
-    show(&screen(&advice, &Trial { since: &args.since_text, is_by_labels }))
+    show(&screen(
+        &advice,
+        &Trial {
+            since: &history_span(args, now),
+            start_up: args.start_up.as_deref(),
+            config: (args.config != args.default).then_some(&*args.config.path),
+            is_by_labels,
+        },
+    ))
 }
 
 fn since(args: &AdviseArgs, now: Wall) -> Result<Wall, String> {
@@ -78,6 +89,17 @@ fn since(args: &AdviseArgs, now: Wall) -> Result<Wall, String> {
         return Err(format!("`--since {text}` is not between 2d and 90d before now; write 14d"));
     }
     Ok(Wall(from))
+}
+
+/// As `simulate --history` takes it, which knows no timestamps.
+fn history_span(args: &AdviseArgs, now: Wall) -> String {
+    match &args.since {
+        SinceArg::Ago(_) => args.since_text.clone(),
+        SinceArg::At(at) => {
+            let seconds = u64::try_from(now.0.saturating_sub(at.timestamp())).unwrap_or(0);
+            units::show(Duration::from_secs(seconds.div_ceil(HOUR) * HOUR))
+        }
+    }
 }
 
 fn slo(text: &str) -> Result<f64, String> {

@@ -1,6 +1,6 @@
 //! What commands print: answers to stdout, complaints to stderr.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli::paint::Paint;
@@ -34,6 +34,13 @@ pub(crate) fn write(text: &str) -> Result<(), ExitCode> {
             complain(&format!("cannot write: {err}"));
             Err(ExitCode::FAILURE)
         }
+    }
+}
+
+/// To whoever waits at a terminal for what may take long.
+pub(crate) fn announce(work: &str) {
+    if io::stderr().is_terminal() {
+        complain(&format!("{work}; this may take a minute"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::cli_command::{LoadSource, SimulateArgs};
 use crate::cli::effective;
-use crate::cli::output::{complain, say};
+use crate::cli::output::{announce, complain, say};
 use crate::cli::replay_options::{ReplicaOptions, SimulateError, basis, service};
 use crate::cli::schedule::instant;
 use crate::cli::what_if;
@@ -28,6 +28,10 @@ struct SimulationOutput {
 }
 
 pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
+    if let Some(message) = asked.svg.as_deref().and_then(no_folder) {
+        complain(&message);
+        return ExitCode::FAILURE;
+    }
     let answer = match &asked.load {
         LoadSource::Trace(file) => of_trace(asked, file),
         LoadSource::History { span, default } if asked.forecast => {
@@ -44,6 +48,15 @@ pub(crate) fn simulate(asked: &SimulateArgs) -> ExitCode {
         }
     };
     answer.map_or_else(SimulateError::report, |answer| show(asked, &answer))
+}
+
+/// Why a file cannot be written, before a long simulation is in vain.
+fn no_folder(file: &Path) -> Option<String> {
+    // A name alone has the empty path as its parent.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    let path = file.display();
+    (!folder.is_dir())
+        .then(|| format!("cannot write {path}: there is no folder {}", folder.display()))
 }
 
 fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<SimulationOutput, SimulateError> {
@@ -67,6 +80,7 @@ fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<SimulationOutput, Simul
         start,
         start_up: options.start_up,
     };
+    announce("simulating");
     if asked.forecast {
         return Ok(of_effect(asked, ForecastEffect::of(&of_file, &[])?));
     }

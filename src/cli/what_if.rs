@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::cli::args::cli_command::SimulateArgs;
 use crate::cli::effective;
-use crate::cli::output::complain;
+use crate::cli::output::{announce, complain};
 use crate::cli::replay_options::{ReplicaOptions, SimulateError, basis, service};
 use crate::cli::stored_history::StoredHistory;
 use crate::clock::SystemClock;
@@ -22,9 +22,10 @@ use crate::model::time::Wall;
 use crate::outside::Clock;
 use crate::serve::client as api;
 use crate::sim::comparison::{Comparison, RecordedRun, SimulatedRun};
-use crate::sim::forecast_effect::ForecastEffect;
-use crate::sim::recorded_load::{LoadLimits, RecordedLoad, with_loads};
+use crate::sim::forecast_effect::{ForecastEffect, LEARNED};
+use crate::sim::recorded_load::{LoadLimits, RecordedLoad, later_than_others, with_loads};
 use crate::sim::replay::{Replay, replay};
+use crate::sim::timeline;
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
 
@@ -32,6 +33,8 @@ use crate::sim::workload::LoadMetric;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A limit of one core, which percent of CPU are of where there is no limit.
 const ONE_CORE: u64 = 1_000_000_000;
+/// Beyond what the forecast learns from, so that there is something to judge.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A config, and the service that is simulated in it.
 struct ComparedConfig {
@@ -60,7 +63,9 @@ pub(crate) fn compared(
     // Each alone first, so that a message is about the one that is missing.
     for one in &all {
         one.recorded(&rows, limits)?;
+        one.later_than_others(&rows);
     }
+    announce(&format!("simulating {}", today.service.name));
     let bases: Vec<&LoadMetric> = all.iter().map(|one| &one.basis).collect();
     let rows = with_loads(rows, &bases);
     let load = RecordedLoad::new(&rows, &today.basis, limits).map_err(|_| {
@@ -86,6 +91,11 @@ pub(crate) fn forecast(
     span: Duration,
     default: &ConfigFile,
 ) -> Result<ForecastEffect, SimulateError> {
+    if span <= LEARNED {
+        let message = "--history needs more than 14d with --forecast, for example 28d: the first \
+                       14 are the history of the forecast, and what comes after them is judged";
+        return Err(SimulateError::Usage(message.to_owned()));
+    }
     let options = ReplicaOptions::of(asked)?;
     let (today, other) = candidates(asked, default)?;
     let rows = rows(&today, span)?;
@@ -93,6 +103,18 @@ pub(crate) fn forecast(
     one.notes().for_each(|note| complain(&note));
     let limits = today.limits(&options);
     let load = one.recorded(&rows, limits)?;
+    one.later_than_others(&rows);
+    let recorded = load.trace.span();
+    if recorded <= LEARNED {
+        return Err(SimulateError::Failed(format!(
+            "{}: the recorded load goes back {}; the first 14d are the history of the forecast, \
+             and what comes after them is judged: come back in {}",
+            one.service.name,
+            timeline::span(recorded),
+            timeline::span(LEARNED.saturating_sub(recorded) + HOUR)
+        )));
+    }
+    announce(&format!("simulating {}", one.service.name));
     let trace = load.trace.times(factor(&today, one)?);
     let replay = of_load(one, &trace, &load, &options);
     Ok(ForecastEffect::of(&replay, &load.gaps)?)
@@ -147,8 +169,18 @@ impl ComparedConfig {
 
     /// The load by its metric.
     fn recorded(&self, rows: &[MinuteRow], limits: LoadLimits) -> Result<RecordedLoad, String> {
+        let trace = match self.basis.is_shared() {
+            true => "",
+            false => ", or give a trace with --load F.csv",
+        };
         RecordedLoad::new(rows, &self.basis, limits)
-            .map_err(|why| format!("{}: {why}", self.service.name))
+            .map_err(|why| format!("{}: {why}{trace}", self.service.name))
+    }
+
+    /// Says so if its metric is not recorded for as long as others.
+    fn later_than_others(&self, rows: &[MinuteRow]) {
+        let later = later_than_others(rows, &self.basis);
+        later.iter().for_each(|later| complain(&format!("{}: {later}", self.service.name)));
     }
 
     fn new(name: &str, file: PathBuf, config: Config, service: Arc<Service>) -> ComparedConfig {
@@ -176,13 +208,24 @@ fn today(
     default: &ConfigFile,
 ) -> Result<(PathBuf, Config), ExitCode> {
     let running = running(given, default);
-    let absent = running.is_none() && default.is_absent();
+    let is_alone = running.is_none();
+    let absent = is_alone && default.is_absent();
     let file_of_today = running.unwrap_or_else(|| default.clone());
     if !absent && file_of_today.path != file.path {
         let config = effective::config(&file_of_today)?;
         if config.fixed.state_dir == given.fixed.state_dir {
             return Ok((file_of_today.path, config));
         }
+    }
+    if is_alone && file.path != default.path {
+        let why = if absent { "does not exist" } else { "has another state_dir" };
+        complain(&format!(
+            "no daemon answers on {}, and {} {why}: {} stands for today's config; name today's in \
+             the environment, PLIMSOLL_CONFIG=FILE, to compare the two",
+            given.fixed.api.socket.display(),
+            default.path.display(),
+            file.path.display()
+        ));
     }
     Ok((file.path.clone(), given.clone()))
 }

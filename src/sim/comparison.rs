@@ -202,7 +202,7 @@ impl Comparison {
         let gaps = match self.load.gaps.len() {
             0 => String::new(),
             1 => format!("; a gap of {} is left out", span(left_out(&self.load.gaps))),
-            n => format!("; {n} gaps of {} are left out", span(left_out(&self.load.gaps))),
+            n => format!("; {n} gaps, {} in all, are left out", span(left_out(&self.load.gaps))),
         };
         format!(
             "{}\nfrom {} to {}, {}\n{} of {} are recorded{gaps}\n\
@@ -268,9 +268,9 @@ impl Comparison {
         }
         if !capped.is_zero() {
             out += &format!(
-                "at least: for {} the replicas were at their limit, and the true load\n\
-                 was at least the recorded one\n",
-                span(capped)
+                "at least: for {} {};\nthe true load was at least the recorded one\n",
+                span(capped),
+                self.load.limit_words
             );
         }
         out
@@ -486,6 +486,15 @@ new.json: /etc/plimsoll/new.json
     }
 
     #[test]
+    fn several_gaps_are_shown_with_their_sum() {
+        let late = |from: u64| {
+            (from..from + 10).map(|minute| format!(",{minute} 60 2 2 70")).collect::<String>()
+        };
+        let table = comparison(&(hours(70) + &late(250) + &late(320)), 8, &[]).table();
+        assert!(table.contains("; 2 gaps, 4h in all, are left out\n"), "{table}");
+    }
+
+    #[test]
     fn what_was_capped_is_a_lower_bound() {
         let table = comparison(&hours(60), 1, &[]).table();
         for line in [
@@ -494,7 +503,7 @@ new.json: /etc/plimsoll/new.json
             "above 70           at least 8.3%   at least 0.0%\n",
             "unmet load         at least 1.3%   at least 0.0%\n",
             "peak                           2      at least 2\n",
-            "at least: for 5m the replicas were at their limit",
+            "at least: for 5m no more replicas could be added;\nthe true load was at least the ",
         ] {
             assert!(table.contains(line), "{line}\n{table}");
         }

@@ -88,7 +88,7 @@ impl ForecastEffect {
             ["", "without", "with forecast"].map(str::to_owned),
             row("replica-hours", &before, &after, |sum| short(sum.replica_hours)),
             row("above target", &before, &after, above),
-            row("at most on end", &before, &after, |sum| span(sum.above_longest)),
+            row("longest above", &before, &after, |sum| span(sum.above_longest)),
             row("unmet load", &before, &after, unmet),
             row("changes", &before, &after, changes),
             row("flaps", &before, &after, |sum| short(f64::from(sum.flaps))),

@@ -64,9 +64,11 @@ pub(crate) struct RecordedLoad {
     /// Without a known load, and in no figure. In the order of time, apart from each other, and
     /// neither at the start nor at the end.
     pub(crate) gaps: Vec<TimeRange>,
-    /// The service was at its limit, so that the true load was at least this. In the order of
-    /// time, and apart from each other.
+    /// The number or each replica was at its limit, so that the true load was at least this. In
+    /// the order of time, and apart from each other.
     pub(crate) lower_bounds: Vec<TimeRange>,
+    /// What was at its limit, for people. Empty without lower bounds.
+    pub(crate) limit_words: &'static str,
 }
 
 impl RecordedLoad {
@@ -80,8 +82,7 @@ impl RecordedLoad {
         if !metric.is_shared() {
             return Err(format!(
                 "{} cannot be replayed: replicas do not share it, so nobody knows its value with \
-                 another number of them; scale by another metric, or give a trace with --load \
-                 F.csv",
+                 another number of them; scale by another metric",
                 metric.source
             ));
         }
@@ -93,7 +94,8 @@ impl RecordedLoad {
         match (minutes.first().filter(|_| has_load), Trace::of_rows(trace)) {
             (Some(first), Some(trace)) => {
                 let lower_bounds = lower_bounds(&minutes);
-                Ok(RecordedLoad { start: first.at, trace, gaps, lower_bounds })
+                let limit_words = limit_words(&minutes);
+                Ok(RecordedLoad { start: first.at, trace, gaps, lower_bounds, limit_words })
             }
             _ => Err(format!("no load by {name} is recorded; {}", recorded_metrics(rows))),
         }
@@ -111,14 +113,22 @@ struct Minute {
     at: Wall,
     average: f64,
     highest: f64,
-    is_lower_bound: bool,
+    /// No replica could be added, and those that there were had too much.
+    is_held: bool,
+    /// Each replica did all that it can.
+    is_saturated: bool,
 }
 
 impl Minute {
     fn of(row: &MinuteRow, metric: &str, limits: LoadLimits) -> Option<Minute> {
         let Some(load) = load_by(row, metric) else {
-            let minute = Minute { at: row.at, average: 0.0, highest: 0.0, is_lower_bound: false };
-            return is_asleep(row).then_some(minute);
+            return is_asleep(row).then_some(Minute {
+                at: row.at,
+                average: 0.0,
+                highest: 0.0,
+                is_held: false,
+                is_saturated: false,
+            });
         };
         let average = load.average.map_or(0.0, units);
         let highest = load.highest.map_or(average, units).max(average);
@@ -128,8 +138,8 @@ impl Minute {
         let is_above = units(load.target) * replicas <= average;
         let is_saturated =
             limits.capacity.is_some_and(|most| SATURATED * units(most) * replicas <= highest);
-        let is_lower_bound = is_held && is_above || is_saturated;
-        Some(Minute { at: row.at, average, highest, is_lower_bound })
+        let is_held = is_held && is_above;
+        Some(Minute { at: row.at, average, highest, is_held, is_saturated })
     }
 
     /// The time since this minute began.
@@ -220,7 +230,7 @@ fn rises(before: Option<&Minute>, next: Option<&Minute>) -> bool {
 fn lower_bounds(minutes: &[Minute]) -> Vec<TimeRange> {
     let mut ranges: Vec<TimeRange> = Vec::new();
     let Some(first) = minutes.first() else { return ranges };
-    for minute in minutes.iter().filter(|minute| minute.is_lower_bound) {
+    for minute in minutes.iter().filter(|minute| minute.is_held || minute.is_saturated) {
         let from = first.until(minute.at);
         let to = from + MINUTE_SPAN;
         match ranges.last_mut().filter(|last| last.to == from) {
@@ -231,14 +241,46 @@ fn lower_bounds(minutes: &[Minute]) -> Vec<TimeRange> {
     ranges
 }
 
-/// Those of which a load is known, for people.
-fn recorded_metrics(rows: &[MinuteRow]) -> String {
+fn limit_words(minutes: &[Minute]) -> &'static str {
+    let is_held = minutes.iter().any(|minute| minute.is_held);
+    let is_saturated = minutes.iter().any(|minute| minute.is_saturated);
+    match (is_held, is_saturated) {
+        (true, true) => "no more replicas could be added, or each did all it can",
+        (true, false) => "no more replicas could be added",
+        (false, true) => "each replica did all it can",
+        (false, false) => "",
+    }
+}
+
+/// Since when there is a load by the metric, if others are recorded for longer. For people.
+pub(crate) fn later_than_others(rows: &[MinuteRow], metric: &LoadMetric) -> Option<String> {
+    let name = metric.source.to_string();
+    let first = rows.iter().position(|row| load_by(row, &name).is_some())?;
+    let (before, _) = rows.split_at(first);
+    let others = known_metrics(before);
+    let since = rows.get(first)?.at;
+    (!others.is_empty()).then(|| {
+        format!("{name} is recorded since {since} only; before that there is {}", others.join(", "))
+    })
+}
+
+/// Those of which a load is known.
+fn known_metrics(rows: &[MinuteRow]) -> Vec<&str> {
     let loads = rows.iter().flat_map(|row| &row.loads);
     let known = loads.filter(|load| load.average.is_some()).map(|load| load.metric.as_str());
-    let names: BTreeSet<&str> = known.collect();
-    match names.len() {
-        0 => "nor is that of any other metric".to_owned(),
-        _ => format!("recorded are: {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+    known.collect::<BTreeSet<&str>>().into_iter().collect()
+}
+
+/// For people, with what to do.
+fn recorded_metrics(rows: &[MinuteRow]) -> String {
+    match &known_metrics(rows)[..] {
+        [] => "nor is that of any other metric; `plimsoll explain` says why a metric has no value"
+            .to_owned(),
+        names => format!(
+            "recorded are: {}. The daemon records the metrics of its config: come back when it has \
+             run with this one for some time",
+            names.join(", ")
+        ),
     }
 }
 
@@ -251,7 +293,7 @@ mod tests {
     use crate::model::metric::{Field, Milli, Source};
     use crate::model::schedule::Timetable;
     use crate::model::time::Wall;
-    use crate::sim::recorded_load::{LoadLimits, RecordedLoad, TimeRange};
+    use crate::sim::recorded_load::{LoadLimits, RecordedLoad, TimeRange, later_than_others};
     use crate::sim::workload::LoadMetric;
 
     const START: i64 = 1_795_824_000;
@@ -355,6 +397,36 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_bound_names_the_limit_that_was_reached() {
+        for (text, want) in [
+            ("0 5 5 1 1", ""),
+            ("0 280 280 4 4", "no more replicas could be added"),
+            ("0 60 95 1 1", "each replica did all it can"),
+            (
+                "0 280 280 4 4, 1 60 95 1 1",
+                "no more replicas could be added, or each did all it can",
+            ),
+        ] {
+            assert_eq!(recorded(&rows(text)).limit_words, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_metric_that_came_later_is_named_with_those_before_it() {
+        let later = |rows: &[MinuteRow]| later_than_others(rows, &cpu());
+        let want = "cpu is recorded since 2026-11-28T00:02:00Z only; before that there is haproxy \
+                    sessions, memory";
+        let mut all = vec![row("0 5 5 1 1", "memory"), row("1 5 5 1 1", "haproxy sessions")];
+        assert_eq!(later(&all), None);
+        all.push(row("2 5 5 1 1", "cpu"));
+        assert_eq!(later(&all).as_deref(), Some(want));
+        assert_eq!(later(&all[2..]), None);
+        // A metric that failed, and replicas that sleep, are no other metric.
+        assert_eq!(later(&[row("0 - - 1 1", "memory"), row("1 5 5 1 1", "cpu")]), None);
+        assert_eq!(later(&[row("0 - - 0 0", "cpu"), row("1 5 5 1 1", "cpu")]), None);
+    }
+
+    #[test]
     fn a_load_that_is_not_there_is_refused_with_what_is() {
         let timetable = Timetable::always(Bounds::exactly(1));
         let limits = LoadLimits { timetable: &timetable, capacity: None };
@@ -366,9 +438,11 @@ mod tests {
         let rows = [row("0 5 5 1 1", "memory"), row("1 5 5 1 1", "haproxy queue")];
         assert_eq!(
             refused(&rows, None),
-            "no load by cpu is recorded; recorded are: haproxy queue, memory"
+            "no load by cpu is recorded; recorded are: haproxy queue, memory. The daemon records \
+             the metrics of its config: come back when it has run with this one for some time"
         );
-        let none = "no load by haproxy sessions is recorded; nor is that of any other metric";
+        let none = "no load by haproxy sessions is recorded; nor is that of any other metric; \
+                    `plimsoll explain` says why a metric has no value";
         assert_eq!(refused(&[], Some(Field::Sessions)), none);
         let failed = [row("0 - - 1 1", "haproxy sessions"), row("1 - - 0 0", "haproxy sessions")];
         assert_eq!(refused(&failed, Some(Field::Sessions)), none);

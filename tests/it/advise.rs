@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-use crate::daemon::{Dir, plimsoll};
+use crate::daemon::{Dir, PLIMSOLL, plimsoll};
 
 const DAY: i64 = 24 * 3600;
 
@@ -37,6 +37,7 @@ fn written(dir: &Dir, days: i64, load: u32) -> String {
     let state = dir.path().join("state");
     let config = json!({
         "autoscaler": { "state_dir": state, "check_interval": 60 },
+        "api": { "socket": dir.path().join("api.sock") },
         "services": {
             "web": { "image": "a:1", "port": 80, "min_replicas": 5, "max_replicas": 8,
                      "scale_up_threshold": 60, "scale_down_threshold": 20 },
@@ -96,6 +97,38 @@ fn what_it_proposes_passes_check_and_nothing_is_changed() {
     let new = dir.write("new.json", &new.to_string());
     let out = plimsoll(&["check", "--config", new.to_str().unwrap()]);
     assert!(out.status.success(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn the_command_that_it_prints_compares_the_advice_with_today() {
+    let dir = Dir::new("advise-command");
+    let config = written(&dir, 3, 150);
+    let since = DateTime::from_timestamp(now() - 3 * DAY - 60, 0).unwrap();
+    let since = since.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let out = advise(&config, &["web", "--since", &since, "--start-up", "20s"]);
+    let shown = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let (_, rest) = shown.split_once("new.json:\n\n").unwrap();
+    let (command, _) = rest.split_once("\n\n").unwrap();
+    // Up to the next hour.
+    let want = "plimsoll simulate --history 73h --service web --start-up 20s";
+    assert!(command.contains(want), "{command}");
+    let mut new: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    new["services"]["web"]["min_replicas"] = json!(3);
+    dir.write("new.json", &new.to_string());
+    let folder = Path::new(PLIMSOLL).parent().unwrap().to_str().unwrap();
+    let out = Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", format!("{folder}:/usr/bin:/bin"))
+        .output()
+        .unwrap();
+    let shown = text(&out.stdout);
+    assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(0), ""), "{command}");
+    let is_head = |line: &str| line.split_whitespace().eq(["recorded", "today", "new.json"]);
+    assert!(shown.lines().any(is_head), "{shown}");
+    assert!(shown.contains(&format!("today: {config}\n")), "{shown}");
 }
 
 #[test]

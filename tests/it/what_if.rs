@@ -185,7 +185,7 @@ fn what_was_capped_is_marked() {
     let bounds = capped["lower_bounds"].as_array().unwrap();
     assert_eq!((&capped["at_least"], bounds.len()), (&json!(true), 1), "{capped}");
     let table = past.table("--history 2h --capacity 200");
-    assert!(table.contains("replicas were at their limit"), "{table}");
+    assert!(table.contains("no more replicas could be added"), "{table}");
     past.config("today.json", json!({ "max_replicas": 5 }));
     assert_eq!(past.json("--history 2h")["at_least"], json!(false));
 }
@@ -209,11 +209,17 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     without_band("time.json", json!([time]));
     let never = "web: no load by haproxy sessions is recorded; recorded are: cpu";
     past.refused("--history 1d --config sessions.json", 1, &[never]);
-    let time = "web: haproxy response_time_ms cannot be replayed: ";
-    past.refused("--history 1d --config time.json", 1, &[time]);
+    let time =
+        ["web: haproxy response_time_ms cannot be replayed: ", ", or give a trace with --load"];
+    past.refused("--history 1d --config time.json", 1, &time);
     // From then on it is recorded, in other minutes than the other one.
     past.record(r#"[["haproxy sessions",9.0]]"#, 61..91, TWO);
     past.refused("--history 1d --config sessions.json", 1, &["in the same minute"]);
+    let out = past.simulate("--history 1d");
+    let (later, before) =
+        ("web: cpu is recorded since ", " only; before that there is haproxy sessions");
+    let stderr = text(&out.stderr);
+    assert!(stderr.contains(later) && stderr.contains(before), "{stderr}");
 
     past.write(
         "shop.json",
@@ -225,6 +231,12 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     past.refused("--history 1d --service shop", 1, &["the config has no service shop"]);
     past.refused("--history 1d --config none.json", 1, &["none.json"]);
     past.refused("--history 1d --start 2026-03-02", 2, &["--start goes with --load"]);
+    let folder = ["cannot write ", "none/both.svg: there is no folder "];
+    past.refused("--history 1d --svg none/both.svg", 1, &folder);
+    let weeks = ["--history needs more than 14d with --forecast, for example 28d"];
+    past.refused("--history 14d --forecast", 2, &weeks);
+    let weeks = ["web: the recorded load goes back ", "; the first 14d are", "come back in 14d"];
+    past.refused("--history 28d --forecast", 1, &weeks);
     past.refused("--history 1d --capacity 0", 2, &["--capacity"]);
     past.refused("--history 1d --load a.csv", 2, &["not both"]);
     past.refused("--history fortnight", 2, &["not a duration from 10m to 366d"]);
@@ -258,19 +270,24 @@ fn todays_config_is_that_of_the_daemon_that_runs() {
         let out = command.stdin(Stdio::null()).output().unwrap();
         let answer: Value = serde_json::from_str(&text(&out.stdout))
             .unwrap_or_else(|_| panic!("{}", text(&out.stderr)));
-        answer["runs"].clone()
+        let is_alone =
+            text(&out.stderr).contains("new.json stands for today's config; name today's");
+        (answer["runs"].clone(), is_alone)
     };
     let file = harness.dir.join("config.json");
-    let runs = ask(None);
+    let (runs, is_alone) = ask(None);
+    assert!(!is_alone);
     assert_eq!(runs[1]["config"], json!(file), "{runs}");
     assert_eq!((&runs[1]["peak"], &runs[2]["peak"]), (&json!(2), &json!(1)), "{runs}");
     drop(daemon);
     // Nobody answers, and the default is of another state folder: then there is only this one.
     let elsewhere = harness.dir.write("other.json", r#"{ "services": {} }"#);
-    let runs = ask(elsewhere.to_str());
+    let (runs, is_alone) = ask(elsewhere.to_str());
+    assert!(is_alone);
     assert_eq!((&runs[1]["config"], &runs[2]), (&json!(new), &Value::Null), "{runs}");
     // One of the same folder is today's.
-    let runs = ask(file.to_str());
+    let (runs, is_alone) = ask(file.to_str());
+    assert!(!is_alone);
     assert_eq!(runs[1]["config"], json!(file), "{runs}");
     assert_eq!(runs[2]["name"], "new.json", "{runs}");
 }

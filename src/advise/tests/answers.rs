@@ -8,12 +8,16 @@ use crate::sim::random::Random;
 const BAND: &str = r#""min_replicas": 2, "max_replicas": 12, "scale_up_threshold": 60,
     "scale_down_threshold": 20"#;
 
+const BOUNDS: &str = r#""min_replicas": 1, "max_replicas": 12"#;
+
 fn usual() -> Situation {
     Situation { slo: 99.5, start_up_s: 5 }
 }
 
+const TRIAL: Trial = Trial { since: "14d", start_up: None, config: None, is_by_labels: false };
+
 fn text(advice: &Advice) -> String {
-    screen(advice, &Trial { since: "14d", is_by_labels: false })
+    screen(advice, &TRIAL)
 }
 
 #[test]
@@ -32,6 +36,41 @@ fn a_constant_load_gets_a_fixed_number() {
 }
 
 #[test]
+fn a_fixed_number_has_to_do_in_both_halves() {
+    let service = BAND.replace(r#""min_replicas": 2"#, r#""min_replicas": 1"#);
+    // 500 % at 60 % each.
+    for (second, fixed, is_constant) in [(50.0, 1, true), (500.0, 9, false)] {
+        let load = move |s| if s < 2 * DAY { 50.0 } else { second };
+        let got = advice(&service, &history(4, "cpu", load), usual()).unwrap();
+        assert_eq!((got.fixed, got.is_constant), (fixed, is_constant), "{}", text(&got));
+        let shown = text(&got);
+        assert_eq!(shown.contains("at any time would do as well"), is_constant, "{shown}");
+        assert_eq!(shown.contains("The second half had 1000% of"), !is_constant, "{shown}");
+    }
+}
+
+#[test]
+fn what_the_figures_leave_out_is_named() {
+    let left_out = |more: &str, metric: &str| {
+        let got = advice(&format!("{BOUNDS}, {more}"), &history(3, metric, |_| 55.0), usual());
+        let shown = text(&got.unwrap()).replace('\n', " ");
+        let (_, rest) = shown.split_once("Not in the figures, and left as they are: ")?;
+        rest.split_once('.').map(|(named, _)| named.to_owned())
+    };
+    let cpu = r#""metrics": [{ "source": "cpu", "target": 60 }]"#;
+    for (mode, want) in [("on", Some("the forecast")), ("shadow", None), ("off", None)] {
+        let forecast = format!(r#"{cpu}, "forecast": {{ "mode": "{mode}" }}"#);
+        assert_eq!(left_out(&forecast, "cpu").as_deref(), want, "{mode}");
+    }
+    // The first metric that replicas divide is the one that counts.
+    let two = r#""forecast": { "mode": "on" }, "metrics": [
+        { "source": "haproxy", "field": "response_time_ms", "target": 200 },
+        { "source": "haproxy", "field": "sessions", "target": 20 }]"#;
+    let got = left_out(two, "haproxy sessions");
+    assert_eq!(got.as_deref(), Some("haproxy response_time_ms, the forecast"));
+}
+
+#[test]
 fn without_load_the_least_number_does() {
     let got = advice(BAND, &history(3, "cpu", |_| 0.0), usual()).unwrap();
     assert!(got.is_idle);
@@ -41,6 +80,7 @@ fn without_load_the_least_number_does() {
     let sleepy = BAND.replace(r#""min_replicas": 2"#, r#""min_replicas": 0"#);
     let got = advice(&sleepy, &history(3, "cpu", |_| 0.0), usual()).unwrap();
     assert_eq!((got.verdict, got.found.tuning.bounds.min()), (Verdict::NothingBetter, 0));
+    assert!(text(&got).contains("  as many replica-hours\n"), "{}", text(&got));
 }
 
 #[test]
@@ -129,7 +169,13 @@ fn too_little_history_is_refused_with_what_is_missing() {
         assert_eq!(advice(BAND, &rows, usual()).is_ok(), is_enough, "{missing}");
     }
     let other = refused(&history(3, "memory", |_| 50.0));
-    assert_eq!(other, "no load by cpu is recorded; recorded are: memory");
+    assert!(other.starts_with("no load by cpu is recorded; recorded are: memory. "), "{other}");
+    let time = r#""min_replicas": 2, "max_replicas": 4, "metrics":
+        [{ "source": "haproxy", "field": "response_time_ms", "target": 200 }]"#;
+    let time = missing(time, &history(3, "haproxy response_time_ms", |_| 50.0));
+    assert!(time.starts_with("haproxy response_time_ms cannot be replayed: "), "{time}");
+    // An option that advise does not have.
+    assert!(!time.contains("--load"), "{time}");
     let fixed = r#""min_replicas": 2, "max_replicas": 2"#;
     let none = missing(fixed, &history(3, "cpu", |_| 50.0));
     assert!(none.starts_with("web has no metric to scale by"), "{none}");

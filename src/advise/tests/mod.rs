@@ -110,7 +110,7 @@ fn followed(service: &str, advice: &Advice) -> String {
     let inner = text[1..text.len() - 1].to_owned();
     // What was pasted is what was judged.
     let (_, new) = parsed(&inner);
-    let basis = LoadMetric::first(&advice.service).unwrap();
+    let basis = LoadMetric::replayable(&advice.service).unwrap();
     assert_eq!(*new, advice.found.tuning.applied(&advice.service, &basis));
     inner
 }

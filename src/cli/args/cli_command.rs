@@ -134,6 +134,8 @@ pub(crate) struct AdviseArgs {
     pub(crate) start_up: Option<String>,
     pub(crate) json: bool,
     pub(crate) config: ConfigFile,
+    /// What it would be without `--config`.
+    pub(crate) default: ConfigFile,
 }
 
 impl SinceArg {

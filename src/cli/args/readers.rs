@@ -37,7 +37,10 @@ pub(crate) fn advise(mut args: RawArgs) -> Result<CliCommand, String> {
     let start_up = args.text(options::START_UP);
     let json = args.has(options::JSON);
     let config = args.config();
-    Ok(CliCommand::Advise(AdviseArgs { service, since, since_text, slo, start_up, json, config }))
+    // With --config taken, the default is left.
+    let default = args.config();
+    let given = AdviseArgs { service, since, since_text, slo, start_up, json, config, default };
+    Ok(CliCommand::Advise(given))
 }
 
 pub(crate) fn check(mut args: RawArgs) -> Result<CliCommand, String> {
