@@ -28,6 +28,7 @@ mod problems;
 mod reload;
 mod replay_options;
 mod report;
+mod report_text;
 mod restart;
 mod routes;
 mod run;

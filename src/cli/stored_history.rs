@@ -49,6 +49,12 @@ impl StoredHistory {
             Some((config, unread)) => (Some(config), unread),
             None => (None, Some(format!("{} is bad: see `plimsoll check`", file.path.display()))),
         };
+        if let Some(problem) = loaded.problems.iter().find(|problem| !problem.is_warning)
+            && config.is_none()
+        {
+            let state_dir = fixed.state_dir.display();
+            complain(&format!("{problem}; the load history is read from {state_dir} all the same"));
+        }
         let stored = StoredHistory::new(fixed, config).map_err(|message| failed(&message))?;
         Ok(StoredHistory { unread, ..stored })
     }
@@ -115,16 +121,22 @@ impl StoredHistory {
     pub(crate) fn absence(&self, service: Option<&str>) -> String {
         let folder = self.reader.folder().display();
         let names = self.names();
+        let kept: Vec<&str> = self.kept.keys().map(String::as_str).collect();
         if let Some(name) = service.filter(|name| self.service(name).is_none())
             && !names.is_empty()
         {
-            let known = names.iter().copied();
-            return match units::nearest_key(name, known.clone()) {
+            let known: Vec<&str> = names.into_iter().collect();
+            return match units::nearest_key(name, known.iter().copied()) {
                 Some(near) => format!("no load history of {name}; did you mean {near}?"),
-                None => {
-                    let known: Vec<&str> = known.collect();
-                    format!("no load history of {name} in {folder}; there is: {}", known.join(", "))
-                }
+                None if kept.is_empty() => format!(
+                    "no load history of {name} in {folder}, nor of any other service; the config \
+                     has: {}",
+                    known.join(", ")
+                ),
+                None => format!(
+                    "no load history of {name} in {folder}; there is history of: {}",
+                    kept.join(", ")
+                ),
             };
         }
         let of = service.map(|name| format!(" of {name}")).unwrap_or_default();
@@ -136,7 +148,10 @@ impl StoredHistory {
             "a daemon with this autoscaler.state_dir writes the first row within two minutes; if \
              one runs for longer, it has another config: name it with --config FILE"
         };
-        format!("no load history{of} in {folder}: {why}")
+        // It may have had another name.
+        let others =
+            (!kept.is_empty()).then(|| format!("; there is history of: {}", kept.join(", ")));
+        format!("no load history{of} in {folder}: {why}{}", others.unwrap_or_default())
     }
 
     /// After all was printed: says what was left out. An error, if days are missing.
