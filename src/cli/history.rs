@@ -33,9 +33,10 @@ pub(crate) fn history(asked: &HistoryArgs) -> ExitCode {
 }
 
 fn run(asked: &HistoryArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), DAY, "history")?;
     let stored = StoredHistory::open(&asked.config)?;
     let service = asked.service.as_str();
+    let zone = stored.zone(Some(service));
+    let span = stored_history::span(asked.since.as_ref(), DAY, &zone, "history")?;
     if !stored.kept.contains_key(service) {
         return Err(failed(&stored.absence(Some(service))));
     }

@@ -20,6 +20,7 @@ mod history_table;
 mod host_zone;
 mod init;
 mod interrupt;
+mod local_instant;
 mod notify;
 mod output;
 mod paint;

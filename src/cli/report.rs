@@ -45,8 +45,9 @@ pub(crate) fn report(asked: &ReportArgs) -> ExitCode {
 }
 
 fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT, "report")?;
     let stored = StoredHistory::open(&asked.config)?;
+    let zone = stored.zone(None);
+    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT, &zone, "report")?;
     if stored.kept.is_empty() {
         return Err(failed(&stored.absence(None)));
     }
@@ -74,9 +75,9 @@ fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
         unreadable,
     };
     if asked.json {
-        show(&format!("{:#}\n", printed.json(&stored.zone(None))))?;
+        show(&format!("{:#}\n", printed.json(&zone)))?;
     } else {
-        show(&printed.text(&stored.zone(None), width::of_stdout().min(WIDTH_MAX)))?;
+        show(&printed.text(&zone, width::of_stdout().min(WIDTH_MAX)))?;
     }
     if let Some(why) = stored.unread.as_ref().filter(|_| printed.has_unknown()) {
         complain(&format!("services that are not in the config have no max and no advice: {why}"));

@@ -90,7 +90,9 @@ fn an_absent_history_says_why() {
     stored.check(&["history", "nope"], 1, "", "; there is history of: web\n");
     stored.check(&["history", "web"], 1, "", "give an earlier --since");
     stored.check(&["history", "web", "--since", "0"], 2, "", "--since must be a minute ago");
-    stored.check(&["history", "web", "--since", "2999-01-01T00:00:00Z"], 2, "", "--since must");
+    stored.check(&["history", "web", "--since", "2999-01-01T00:00:00Z"], 2, "", "is in the future");
+    stored.check(&["report", "--since", "2999-01-01"], 2, "", "2999-01-01 is in the future; see");
+    stored.check(&["history", "web", "--since", "2020-01-01"], 0, "covers 10m of ", "");
     stored.check(&["history", "web", "--since", "4d"], 0, "web, UTC times, covers 10m of 4d", "");
     // Longer than anybody keeps rows.
     stored.check(&["history", "web", "--since", "1000000d"], 0, "web, UTC times, covers 10m", "");
