@@ -33,9 +33,10 @@ pub(crate) fn history(asked: &HistoryArgs) -> ExitCode {
 }
 
 fn run(asked: &HistoryArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), DAY, "history")?;
     let stored = StoredHistory::open(&asked.config)?;
     let service = asked.service.as_str();
+    let zone = stored.zone(Some(service));
+    let span = stored_history::span(asked.since.as_ref(), DAY, &zone, "history")?;
     if !stored.kept.contains_key(service) {
         return Err(failed(&stored.absence(Some(service))));
     }
@@ -146,7 +147,8 @@ fn csv_line(row: &MinuteRow, metrics: &[String]) -> String {
     for percent in [row.host_cpu, row.host_memory] {
         out += &percent.map_or(",".to_owned(), |percent| format!(",{percent}"));
     }
-    let of = |metric: &String| row.loads.iter().find(|load| load.metric == *metric);
+    let loads = row.shown_loads();
+    let of = |metric: &String| loads.iter().find(|load| load.metric == *metric);
     for metric in metrics {
         let load = of(metric);
         let target = load.map(|load| load.target);
@@ -166,7 +168,8 @@ fn csv_line(row: &MinuteRow, metrics: &[String]) -> String {
 
 fn json_line(row: &MinuteRow) -> String {
     let value = |value: Milli| value.0 as f64 / 1000.0;
-    let loads = row.loads.iter().map(|load| {
+    let loads = row.shown_loads();
+    let loads = loads.iter().map(|load| {
         json!({
             "metric": load.metric,
             "target": value(load.target),
@@ -231,6 +234,19 @@ mod tests {
         assert!(head.ends_with(ends), "{head}");
         let want = "2026-11-28T00:01:00Z,2,3,531,4,5,45,,70.5,,,,,,70.5,123.4,124.4,,,125.4\n";
         assert_eq!(csv_line(&row(), &metrics), want);
+    }
+
+    #[test]
+    fn what_is_of_each_replica_is_no_sum_over_them() {
+        let mut row = row();
+        row.loads[0].metric = "memory".to_owned();
+        let want = "2026-11-28T00:01:00Z,2,3,531,4,5,45,,70.5,61.7,62.2,62.7\n";
+        assert_eq!(csv_line(&row, &["memory".to_owned()]), want);
+        let line: serde_json::Value = serde_json::from_str(&json_line(&row)).unwrap();
+        assert_eq!(
+            (&line["loads"][0]["target"], &line["loads"][0]["average"]),
+            (&70.5.into(), &61.7.into())
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ const MONDAY: i64 = 4 * DAY;
 const UNIX_DAY: i32 = 719_163;
 const LEGEND: &str = "load, peak: of the target, on average and in the worst minute; replicas: \
     ready, in brackets desired where that is more; host: CPU and memory; metrics: average and \
-    highest of all replicas together";
+    highest of all replicas together, of memory and response time that of one";
 
 /// What a line is of.
 #[derive(Debug, Default)]
@@ -71,8 +71,8 @@ impl HistoryLine {
         row.host_cpu.into_iter().for_each(|percent| self.cpu.add(percent.into()));
         row.host_memory.into_iter().for_each(|percent| self.memory.add(percent.into()));
         row.load().into_iter().for_each(|load| self.load.add(load.0));
-        for load in &row.loads {
-            let (average, highest) = self.metrics.entry(load.metric.clone()).or_default();
+        for load in row.shown_loads() {
+            let (average, highest) = self.metrics.entry(load.metric).or_default();
             load.average.into_iter().for_each(|value| average.add(value.0));
             load.highest.into_iter().for_each(|value| highest.add(value.0));
         }
@@ -275,6 +275,34 @@ mod tests {
         assert!(line("Sat 03:00").ends_with("  no rows for 2h"), "{table}");
         assert!(line("Sat 10:00").contains(" 1-2 "), "{table}");
         assert_eq!(labels(&table).len(), 23, "{table}");
+    }
+
+    #[test]
+    fn what_is_of_each_replica_is_no_sum_over_them() {
+        let start = wall("2026-11-28T00:00:00Z");
+        // 380 ms and 40 % with two replicas and with three, as they are stored.
+        let rows = (0..60).map(|n| {
+            let ready = if n < 30 { 2 } else { 3 };
+            let mut row = row(start + 60 * n, ready, 0);
+            let cpu = row.loads.remove(0);
+            let each = [
+                ("cpu", 50_000, 0),
+                ("haproxy response_time_ms", 380_000, 1000),
+                ("memory", 40_000, 0),
+            ];
+            row.loads = each
+                .map(|(metric, value, more)| MinuteLoad {
+                    metric: metric.to_owned(),
+                    average: Some(Milli(value * u64::from(ready))),
+                    highest: Some(Milli((value + more) * u64::from(ready))),
+                    ..cpu.clone()
+                })
+                .into();
+            row
+        });
+        let table = table("UTC", (start, start + 30 * HOUR), rows.collect(), 200);
+        let want = "cpu 125/150, haproxy response_time_ms 380/381, memory 40/40";
+        assert!(table.contains(want), "{table}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `plimsoll report`: what a span cost and served, by service. Reads files only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,29 +11,24 @@ use crate::advise::brief::{self, BriefAdvice};
 use crate::advise::effort::Effort;
 use crate::cli::args::cli_command::ReportArgs;
 use crate::cli::client::failed;
-use crate::cli::history_table::covered;
 use crate::cli::host_zone;
 use crate::cli::output::{complain, show};
+use crate::cli::report_text;
 use crate::cli::stored_history::{self, StoredHistory};
 use crate::cli::table::{ended, hanging};
 use crate::cli::width;
 use crate::clock::SystemClock;
 use crate::model::event::Entry;
 use crate::model::time::{DAY, Wall, wall_of_ms};
-use crate::model::units::plural;
 use crate::model::zone::Zone;
 use crate::outside::Clock;
-use crate::report::load_report::{LoadReport, WorstMinute};
-use crate::report::report_words::{self, grouped, hours, percent};
+use crate::report::load_report::LoadReport;
 use crate::report::weekly_report::RankedReports;
 use crate::store::events;
 use crate::store::left_out::LeftOut;
 
 /// In seconds.
 const SINCE_DEFAULT: i64 = 7 * DAY;
-/// Of the worst minutes; those that follow each other share one.
-const WORST_LINES: usize = 5;
-const CAUSES: usize = 3;
 /// For the advice on all services together.
 const ADVICE_TIME: Duration = Duration::from_secs(20);
 /// Days of history that an advice goes by: a shorter report says little about them, and a longer
@@ -50,32 +45,39 @@ pub(crate) fn report(asked: &ReportArgs) -> ExitCode {
 }
 
 fn run(asked: &ReportArgs) -> Result<(), ExitCode> {
-    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT, "report")?;
     let stored = StoredHistory::open(&asked.config)?;
+    let zone = stored.zone(None);
+    let span = stored_history::span(asked.since.as_ref(), SINCE_DEFAULT, &zone, "report")?;
     if stored.kept.is_empty() {
         return Err(failed(&stored.absence(None)));
     }
     let events = events::stored(&stored.fixed.state_dir);
     let mut left_out = LeftOut::default();
-    let reports: Vec<LoadReport> = stored
-        .names()
-        .into_iter()
-        .map(|name| one(&stored, name, span, &events, &mut left_out))
+    let mut reports: Vec<LoadReport> = Vec::new();
+    let mut unreadable = BTreeSet::new();
+    for name in stored.names() {
+        let before = left_out.unreadable_files();
+        let report = one(&stored, name, span, &events, &mut left_out);
+        let is_read = left_out.unreadable_files() == before;
         // Of one that left the config long ago nobody asks.
-        .filter(|report| report.max.is_some() || 0 < report.minutes)
-        .collect();
+        if report.max.is_some() || 0 < report.minutes || !is_read {
+            reports.push(report);
+        }
+        unreadable.extend((!is_read).then(|| name.to_owned()));
+    }
     let days = advice_days(span);
     let printed = PrintedReports {
         span,
         advice: advice(&stored, &reports, (span.1, days)),
         advice_days: days,
         reports,
-        events_since: events_since(&events, span.0),
+        events: EventsKnown::of(&events, span),
+        unreadable,
     };
     if asked.json {
-        show(&format!("{:#}\n", printed.json()))?;
+        show(&format!("{:#}\n", printed.json(&zone)))?;
     } else {
-        show(&printed.text(&stored.zone(None), width::of_stdout().min(WIDTH_MAX)))?;
+        show(&printed.text(&zone, width::of_stdout().min(WIDTH_MAX)))?;
     }
     if let Some(why) = stored.unread.as_ref().filter(|_| printed.has_unknown()) {
         complain(&format!("services that are not in the config have no max and no advice: {why}"));
@@ -95,10 +97,23 @@ fn one(
     LoadReport::of(name, span, max, days.flat_map(|day| left_out.rows(day)), events)
 }
 
-/// The first event, where those before it are not stored any more, or never were.
-fn events_since(events: &[Entry], from: Wall) -> Option<Wall> {
-    let first = events.first().map(|entry| wall_of_ms(entry.at_ms));
-    first.filter(|first| from < *first)
+/// Of which part of the span there are events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventsKnown {
+    All,
+    /// Those before it are not stored any more, or never were.
+    Since(Wall),
+    None,
+}
+
+impl EventsKnown {
+    fn of(events: &[Entry], (from, until): (Wall, Wall)) -> EventsKnown {
+        match events.first().map(|entry| wall_of_ms(entry.at_ms)) {
+            Some(first) if first <= from => EventsKnown::All,
+            Some(first) if first < until => EventsKnown::Since(first),
+            _ => EventsKnown::None,
+        }
+    }
 }
 
 /// Whole days, so that `plimsoll advise` can be asked for the same ones.
@@ -137,22 +152,33 @@ struct PrintedReports {
     /// Of services of the config with rows.
     advice: BTreeMap<String, BriefAdvice>,
     advice_days: i64,
-    events_since: Option<Wall>,
+    events: EventsKnown,
+    /// Services with files that cannot be read.
+    unreadable: BTreeSet<String>,
 }
 
 impl PrintedReports {
     fn text(&self, zone: &Zone, width: usize) -> String {
-        let time = |at: Wall| zone.local(at).format("%a %-d %b %H:%M").to_string();
+        let time = |at: Wall| report_text::time(at, zone, self.span);
         let mut out = format!("{} to {}, {zone}\n", time(self.span.0), time(self.span.1));
-        if let Some(since) = self.events_since {
-            let words = format!("changes and deaths are known since {} only", time(since));
-            out += &ended(&hanging("", &words, width));
-        }
+        let words = match self.events {
+            EventsKnown::All => None,
+            EventsKnown::Since(since) => {
+                Some(format!("changes and deaths are known since {} only", time(since)))
+            }
+            EventsKnown::None => Some(
+                "changes and deaths are unknown: events.jsonl in the state_dir has no event of \
+                 this time"
+                    .to_owned(),
+            ),
+        };
+        words.iter().for_each(|words| out += &ended(&hanging("", words, width)));
         for report in &self.reports {
             out += "\n";
-            out += &service_text(report, zone, width);
+            let is_read = !self.unreadable.contains(&report.service);
+            out += &report_text::of_service(report, is_read, zone, width);
             if let Some(advice) = self.advice_line(&report.service) {
-                out += &ended(&hanging(&lead("advice"), &advice, width));
+                out += &report_text::line("advice", &advice, width);
             }
         }
         out
@@ -171,9 +197,10 @@ impl PrintedReports {
         self.advice.get(service).map(|advice| advice.line(&command))
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, zone: &Zone) -> Value {
         let service = |report: &LoadReport| {
-            let mut json = service_json(report);
+            let mut json = service_json(report, zone);
+            json["has_unreadable_files"] = self.unreadable.contains(&report.service).into();
             let advice = self.advice.get(&report.service);
             json["advice"] = advice.map(BriefAdvice::text).into();
             json["advice_is_change"] = advice.and_then(BriefAdvice::is_change).into();
@@ -182,127 +209,17 @@ impl PrintedReports {
         json!({
             "from": self.span.0.to_string(),
             "until": self.span.1.to_string(),
-            "events_since": self.events_since.map(|at| at.to_string()),
+            "events_known": self.events != EventsKnown::None,
+            "events_since": match self.events {
+                EventsKnown::Since(at) => Some(at.to_string()),
+                EventsKnown::All | EventsKnown::None => None,
+            },
             "services": self.reports.iter().map(service).collect::<Vec<Value>>(),
         })
     }
 }
 
-fn lead(name: &str) -> String {
-    format!("  {name:<14}")
-}
-
-fn service_text(report: &LoadReport, zone: &Zone, width: usize) -> String {
-    let minutes = i64::try_from(report.minutes).unwrap_or(i64::MAX);
-    let span = i64::try_from(report.span()).unwrap_or(i64::MAX);
-    if minutes == 0 {
-        return format!("{}: no rows in the load history\n", report.service);
-    }
-    let mut out = format!("{}: {}\n", report.service, covered(minutes, span));
-    let mut put = |name: &str, text: String| {
-        out += &ended(&hanging(&lead(name), &text, width));
-    };
-    put("cost", cost(report));
-    put("fixed number", fixed(report));
-    put("served", report_words::requests(report));
-    let above = report_words::above_target(report);
-    put("above target", above.unwrap_or_else(|| "never".to_owned()));
-    put("changes", report_words::changes(report));
-    put("deaths", deaths(report));
-    let worst = worst(&report.worst, zone);
-    if worst.is_empty() {
-        put("worst minutes", "none above target, none with a response 5xx".to_owned());
-    }
-    for (at, line) in worst.into_iter().enumerate() {
-        put(if at == 0 { "worst minutes" } else { "" }, line);
-    }
-    out
-}
-
-fn cost(report: &LoadReport) -> String {
-    let words = report_words::replica_hours(report);
-    let Some(max) = report.max else {
-        return format!("{words}; its max is unknown: it is not in the config");
-    };
-    let at_max = report.minutes_at(max);
-    let saved = at_max.saturating_sub(report.replica_minutes);
-    format!("{words}: {} saved", percent(saved, at_max))
-}
-
-fn fixed(report: &LoadReport) -> String {
-    let Some(fixed) = report.fixed else {
-        return "unknown: no minute has a load".to_owned();
-    };
-    let least = if fixed.is_lower_bound { "at least " } else { "" };
-    let always = report.minutes_at(fixed.replicas);
-    let compared = match always.checked_sub(report.replica_minutes) {
-        Some(more) => format!("{} more than this", percent(more, report.replica_minutes)),
-        None => {
-            let less = report.replica_minutes.saturating_sub(always);
-            format!("{} less than this", percent(less, report.replica_minutes))
-        }
-    };
-    format!(
-        "with {least}{} every minute is within target: {least}{} replica-hours, {compared}",
-        plural(fixed.replicas, "replica"),
-        hours(always)
-    )
-}
-
-fn deaths(report: &LoadReport) -> String {
-    let events = &report.events;
-    if events.deaths == 0 {
-        return "none".to_owned();
-    }
-    let causes = events.causes.iter().take(CAUSES);
-    let mut parts: Vec<String> =
-        causes.map(|(cause, count)| format!("{} × {cause}", grouped(*count))).collect();
-    let left: u64 = events.causes.iter().skip(CAUSES).map(|(_, count)| count).sum();
-    if 0 < left {
-        parts.push(format!("{} × other causes", grouped(left)));
-    }
-    format!("{}: {}", grouped(events.deaths), parts.join("; "))
-}
-
-/// Minutes that follow each other on one line, the worst first.
-fn worst(minutes: &[WorstMinute], zone: &Zone) -> Vec<String> {
-    let mut runs: Vec<Vec<&WorstMinute>> = Vec::new();
-    for minute in minutes {
-        let touches = |run: &&mut Vec<&WorstMinute>| {
-            run.iter().any(|other| (other.at.0 - minute.at.0).abs() == 60)
-        };
-        match runs.iter_mut().find(touches) {
-            Some(run) => run.push(minute),
-            None => runs.push(vec![minute]),
-        }
-    }
-    let mut lines: Vec<String> =
-        runs.iter().take(WORST_LINES).filter_map(|run| line_of(run, zone)).collect();
-    let left: usize = runs.iter().skip(WORST_LINES).map(Vec::len).sum();
-    if 0 < left {
-        lines.push(format!("and {} more", left));
-    }
-    lines
-}
-
-fn line_of(run: &[&WorstMinute], zone: &Zone) -> Option<String> {
-    let first = run.iter().map(|minute| minute.at).min()?;
-    let mut parts = vec![zone.local(first).format("%a %-d %b %H:%M").to_string()];
-    if 1 < run.len() {
-        parts.push(plural(run.len() as u64, "minute"));
-    }
-    let load = run.iter().filter_map(|minute| minute.load).max();
-    parts.extend(load.map(|load| format!("load {}%", load.0.div_ceil(10))));
-    let errors: u64 = run.iter().map(|minute| minute.errors_5xx).sum();
-    if 0 < errors {
-        parts.push(format!("{} failed", grouped(errors)));
-    }
-    let least = run.iter().map(|minute| minute.ready).min()?;
-    parts.push(format!("{least} ready"));
-    Some(parts.join(", "))
-}
-
-fn service_json(report: &LoadReport) -> Value {
+fn service_json(report: &LoadReport, zone: &Zone) -> Value {
     let in_hours = |minutes: u64| (minutes as f64 / 0.6).round() / 100.0;
     let fixed = report.fixed.map(|fixed| {
         json!({
@@ -320,8 +237,12 @@ fn service_json(report: &LoadReport) -> Value {
             "desired": minute.desired,
         })
     });
-    let causes = report.events.causes.iter();
-    let causes = causes.map(|(cause, count)| json!({ "cause": cause, "count": count }));
+    let events = report.events.as_ref();
+    let causes = events.map(|events| {
+        let causes = events.causes.iter();
+        let causes = causes.map(|(cause, count)| json!({ "cause": cause, "count": count }));
+        causes.collect::<Vec<_>>()
+    });
     json!({
         "service": report.service,
         "minutes": report.minutes,
@@ -333,22 +254,23 @@ fn service_json(report: &LoadReport) -> Value {
         "requests": report.requests,
         "errors_5xx": report.errors_5xx,
         "minutes_above_target": report.above_target,
-        "scaled_up": report.events.ups,
-        "scaled_down": report.events.downs,
-        "deaths": report.events.deaths,
-        "causes": causes.collect::<Vec<_>>(),
+        "days_above_target": report.days_above(zone),
+        "scaled_up": events.map(|events| events.ups),
+        "scaled_down": events.map(|events| events.downs),
+        "deaths": events.map(|events| events.deaths),
+        "causes": causes,
         "worst_minutes": worst.collect::<Vec<_>>(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::json;
 
     use crate::advise::brief::BriefAdvice;
-    use crate::cli::report::{PrintedReports, advice_days, worst};
+    use crate::cli::report::{EventsKnown, PrintedReports, advice_days};
     use crate::model::event::Entry;
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
@@ -403,7 +325,8 @@ mod tests {
 
     fn printed(advice_days: i64) -> PrintedReports {
         let idle = LoadReport::new("idle", SPAN, Some(2));
-        let old = LoadReport { service: "old".to_owned(), ..report(None) };
+        let mut old = report(None);
+        old.service = "old".to_owned();
         let change = "min_replicas 2 -> 1: 40% fewer replica-hours, 99.9% within target";
         let change = BriefAdvice::Change(change.to_owned());
         PrintedReports {
@@ -411,7 +334,8 @@ mod tests {
             reports: vec![idle, report(Some(6)), old],
             advice: BTreeMap::from([("web".to_owned(), change)]),
             advice_days,
-            events_since: Some(Wall(START + 3600)),
+            events: EventsKnown::Since(Wall(START + 3600)),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -429,7 +353,7 @@ web: covers 2d 2h of 7d
   fixed number  with at least 4 replicas every minute is within target: at least
                 200 replica-hours, 100% more than this
   served        3,000,000 requests, 15 failed (5xx, <0.01%)
-  above target  3 minutes (0.1%)
+  above target  3 minutes (0.1%) on 1 day
   changes       1 up, 0 down
   deaths        2: 2 × exit code 137 (killed: out of memory)
   worst minutes Mon 23 Nov 10:15, 2 minutes, load 160%, 8 failed, 2 ready
@@ -459,7 +383,7 @@ old: covers 2d 2h of 7d
 
     #[test]
     fn a_program_gets_numbers() {
-        let all = printed(7).json();
+        let all = printed(7).json(&Zone::UTC);
         assert_eq!(all["services"][0]["advice_is_change"], json!(null));
         let json = &all["services"][1];
         assert_eq!(json["advice_is_change"], true);
@@ -469,15 +393,56 @@ old: covers 2d 2h of 7d
         assert_eq!((&json["minutes"], &json["minutes_of_span"]), (&json!(3000), &json!(10_080)));
         assert_eq!(json["replica_hours_at_max"], 300.0);
         assert_eq!(json["worst_minutes"][0]["at"], "2026-11-23T10:15:00Z");
-        assert_eq!(json["causes"][0]["count"], 2);
+        assert_eq!(
+            (&json["causes"][0]["count"], &json["days_above_target"]),
+            (&2.into(), &1.into())
+        );
+        assert_eq!(
+            (&all["events_known"], &all["events_since"]),
+            (&true.into(), &"2026-11-23T01:00:00Z".into())
+        );
     }
 
     #[test]
-    fn many_bad_times_are_some_lines() {
-        let mut report = LoadReport::new("web", SPAN, None);
-        (0..10).for_each(|n| report.add(&row(10 * n, 60, 0)));
-        report.finish(&[]);
-        let lines = worst(&report.worst, &Zone::UTC);
-        assert_eq!((lines.len(), lines[5].as_str()), (6, "and 5 more"));
+    fn what_no_event_tells_and_no_file_has_is_unknown() {
+        let mut printed = printed(7);
+        printed.events = EventsKnown::None;
+        printed.unreadable = ["idle", "old"].map(str::to_owned).into();
+        printed.reports.iter_mut().for_each(|report| report.finish(&[]));
+        let text = printed.text(&Zone::UTC, 80);
+        for words in [
+            "\nchanges and deaths are unknown: events.jsonl in the state_dir has ",
+            "\nidle: its files cannot be read\n",
+            "\n  changes       unknown\n  deaths        unknown\n",
+            "\nold: covers 2d 2h of 7d; some of its files cannot be read\n",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let json = printed.json(&Zone::UTC);
+        assert_eq!((&json["events_known"], &json["events_since"]), (&json!(false), &json!(null)));
+        let [idle, web, _] = &json["services"].as_array().unwrap()[..] else { panic!("{json}") };
+        for key in ["scaled_up", "scaled_down", "deaths", "causes"] {
+            assert_eq!(web[key], json!(null), "{key}");
+        }
+        assert_eq!(idle["has_unreadable_files"], true);
+        assert_eq!(web["has_unreadable_files"], false);
+    }
+
+    #[test]
+    fn events_are_known_since_the_first_that_is_stored() {
+        let of = |at: &[i64]| {
+            let entry = |at: &i64| Entry {
+                at_ms: 1000 * (START + at) as u64,
+                kind: String::new(),
+                service: None,
+                json: String::new(),
+            };
+            EventsKnown::of(&at.iter().map(entry).collect::<Vec<_>>(), SPAN)
+        };
+        assert_eq!(of(&[-1, 5]), EventsKnown::All);
+        assert_eq!(of(&[0]), EventsKnown::All);
+        assert_eq!(of(&[1, 5]), EventsKnown::Since(Wall(START + 1)));
+        assert_eq!(of(&[7 * DAY]), EventsKnown::None);
+        assert_eq!(of(&[]), EventsKnown::None);
     }
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use crate::cli::args::cli_command::ScheduleArgs;
 use crate::cli::effective;
+use crate::cli::local_instant::instant;
 use crate::cli::output::{USAGE, complain, say};
 use crate::clock::SystemClock;
 use crate::model::schedule::{EffectiveSchedule, Timetable};
@@ -54,21 +55,6 @@ fn span(asked: &ScheduleArgs, zone: &Zone) -> Result<(Wall, Wall), String> {
         return Err("--until must be after --from, by 100 years at most".to_owned());
     }
     Ok((from, until))
-}
-
-/// A timestamp, or a local time of the zone: the first of two, the first after a gap.
-pub(crate) fn instant(option: &str, text: &str, zone: &Zone) -> Result<Wall, String> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Wall(at.timestamp()));
-    }
-    let date = |t| NaiveDate::parse_from_str(t, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-    let time = |format| NaiveDateTime::parse_from_str(text, format).ok();
-    let local = date(text).or_else(|| time("%Y-%m-%dT%H:%M")).or_else(|| time("%Y-%m-%dT%H:%M:%S"));
-    let at = local.and_then(|local| zone.instants(local)?.first());
-    at.ok_or_else(|| {
-        let fix = "write 2026-10-25T07:30, or add Z for UTC";
-        format!("{option}: `{text}` is not a valid time in {zone}; {fix}")
-    })
 }
 
 fn json(timetable: &Timetable, from: Wall, until: Wall) -> String {

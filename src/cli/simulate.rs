@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use crate::cli::args::cli_command::{LoadSource, SimulateArgs};
 use crate::cli::effective;
+use crate::cli::local_instant::instant;
 use crate::cli::output::{announce, complain, say};
 use crate::cli::replay_options::{ReplicaOptions, SimulateError, basis, service};
-use crate::cli::schedule::instant;
 use crate::cli::what_if;
 use crate::clock::SystemClock;
 use crate::model::time::Wall;

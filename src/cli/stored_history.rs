@@ -6,10 +6,11 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::args::cli_command::SinceArg;
+use crate::cli::args::cli_command::HistorySince;
 use crate::cli::check;
 use crate::cli::client::failed;
 use crate::cli::effective;
+use crate::cli::local_instant;
 use crate::cli::output::{USAGE, complain};
 use crate::clock::SystemClock;
 use crate::config::{self, ConfigFile};
@@ -49,6 +50,12 @@ impl StoredHistory {
             Some((config, unread)) => (Some(config), unread),
             None => (None, Some(format!("{} is bad: see `plimsoll check`", file.path.display()))),
         };
+        if let Some(problem) = loaded.problems.iter().find(|problem| !problem.is_warning)
+            && config.is_none()
+        {
+            let state_dir = fixed.state_dir.display();
+            complain(&format!("{problem}; the load history is read from {state_dir} all the same"));
+        }
         let stored = StoredHistory::new(fixed, config).map_err(|message| failed(&message))?;
         Ok(StoredHistory { unread, ..stored })
     }
@@ -115,16 +122,22 @@ impl StoredHistory {
     pub(crate) fn absence(&self, service: Option<&str>) -> String {
         let folder = self.reader.folder().display();
         let names = self.names();
+        let kept: Vec<&str> = self.kept.keys().map(String::as_str).collect();
         if let Some(name) = service.filter(|name| self.service(name).is_none())
             && !names.is_empty()
         {
-            let known = names.iter().copied();
-            return match units::nearest_key(name, known.clone()) {
+            let known: Vec<&str> = names.into_iter().collect();
+            return match units::nearest_key(name, known.iter().copied()) {
                 Some(near) => format!("no load history of {name}; did you mean {near}?"),
-                None => {
-                    let known: Vec<&str> = known.collect();
-                    format!("no load history of {name} in {folder}; there is: {}", known.join(", "))
-                }
+                None if kept.is_empty() => format!(
+                    "no load history of {name} in {folder}, nor of any other service; the config \
+                     has: {}",
+                    known.join(", ")
+                ),
+                None => format!(
+                    "no load history of {name} in {folder}; there is history of: {}",
+                    kept.join(", ")
+                ),
             };
         }
         let of = service.map(|name| format!(" of {name}")).unwrap_or_default();
@@ -136,7 +149,10 @@ impl StoredHistory {
             "a daemon with this autoscaler.state_dir writes the first row within two minutes; if \
              one runs for longer, it has another config: name it with --config FILE"
         };
-        format!("no load history{of} in {folder}: {why}")
+        // It may have had another name.
+        let others =
+            (!kept.is_empty()).then(|| format!("; there is history of: {}", kept.join(", ")));
+        format!("no load history{of} in {folder}: {why}{}", others.unwrap_or_default())
     }
 
     /// After all was printed: says what was left out. An error, if days are missing.
@@ -164,20 +180,38 @@ impl StoredHistory {
     }
 }
 
-/// Whole minutes up to the current one.
+/// Whole minutes up to the current one; a local time is of this zone.
 pub(crate) fn span(
-    since: Option<&SinceArg>,
+    since: Option<&HistorySince>,
     default: i64,
+    zone: &Zone,
     command: &str,
 ) -> Result<(Wall, Wall), ExitCode> {
     let now = SystemClock::new().wall();
+    bounds(since, default, zone, now).map_err(|problem| {
+        complain(&format!("{problem}; see `plimsoll help {command}`"));
+        ExitCode::from(USAGE)
+    })
+}
+
+fn bounds(
+    since: Option<&HistorySince>,
+    default: i64,
+    zone: &Zone,
+    now: Wall,
+) -> Result<(Wall, Wall), String> {
     let until = now.0 - now.0.rem_euclid(MINUTE);
-    let from = since.map_or(now.0 - default, |since| since.instant(now).timestamp());
-    let from = from - from.rem_euclid(MINUTE);
+    let from = match since {
+        None => Wall(now.0 - default),
+        Some(HistorySince { at: Some(at), .. }) => Wall(at.instant(now).timestamp()),
+        Some(HistorySince { text, .. }) => local_instant::instant("--since", text, zone)?,
+    };
+    if let Some(since) = since.filter(|_| now < from) {
+        return Err(format!("--since {} is in the future", since.text));
+    }
+    let from = from.0 - from.0.rem_euclid(MINUTE);
     if until <= from {
-        let help = format!("see `plimsoll help {command}`");
-        complain(&format!("--since must be a minute ago or longer; {help}"));
-        return Err(ExitCode::from(USAGE));
+        return Err("--since must be a minute ago or longer".to_owned());
     }
     Ok((Wall(from), Wall(until)))
 }
@@ -195,5 +229,41 @@ fn unreadable(reader: &HistoryReader, fixed: &Fixed, err: &io::Error) -> String 
              command as that user or as root"
         ),
         None => format!("{message}; run this command as the daemon's user or as root"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::cli::args::cli_command::{HistorySince, SinceArg};
+    use crate::cli::stored_history::bounds;
+    use crate::model::time::Wall;
+    use crate::model::zone::Zone;
+
+    #[test]
+    fn a_span_begins_in_the_past_where_people_think_of_it() {
+        // 2026-11-30T00:00:30Z, in Berlin 01:00:30.
+        let now = Wall(1_795_996_830);
+        let of = |text: &str, seconds: Option<u64>| {
+            let at = seconds.map(|seconds| SinceArg::Ago(Duration::from_secs(seconds)));
+            let since = HistorySince { text: text.to_owned(), at };
+            let span = bounds(Some(&since), 60, &Zone::find("Europe/Berlin").unwrap(), now);
+            span.map(|(from, until)| {
+                assert_eq!(until.0, 1_795_996_800);
+                until.0 - from.0
+            })
+        };
+        assert_eq!(of("31", Some(31)), Ok(60));
+        let soon = "--since must be a minute ago or longer";
+        assert_eq!(of("30", Some(30)), Err(soon.to_owned()));
+        assert_eq!(of("2026-11-30", None), Ok(3600));
+        assert_eq!(of("2026-11-30T00:59", None), Ok(60));
+        assert_eq!(of("2026-11-30T01:00", None), Err(soon.to_owned()));
+        let future = "--since 2026-11-30T01:01 is in the future";
+        assert_eq!(of("2026-11-30T01:01", None), Err(future.to_owned()));
+        let skipped = of("2026-03-29T02:30", None).unwrap_err();
+        assert!(skipped.contains("is not a valid time in Europe/Berlin; write "), "{skipped}");
+        assert_eq!(bounds(None, 120, &Zone::UTC, now).unwrap().0, Wall(1_795_996_680));
     }
 }

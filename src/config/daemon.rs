@@ -58,6 +58,11 @@ pub(crate) fn autoscaler(section: Option<Section>) -> Autoscaler {
     out.remove_orphans = flag("remove_orphans");
     let history = section.get("history").and_then(|n| n.duration(Duration::ZERO..=3650 * DAY));
     out.history = history.unwrap_or(out.history);
+    if !out.history.is_zero() && out.history < DAY {
+        let why = "keeps less than a day (a number without a unit is in seconds): for 90 days \
+            write \"90d\"";
+        section.unused("history", why);
+    }
     let report = section.get("report").and_then(|n| n.word("off or weekly", report));
     out.report = report.unwrap_or(out.report);
     if out.report == ReportSchedule::Weekly && out.history.is_zero() {

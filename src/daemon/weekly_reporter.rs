@@ -1,6 +1,7 @@
 //! The event `report.weekly`: once for each week that has rows in the load history. The files are
 //! read on a thread of its own, which ends with the event.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -131,10 +132,14 @@ impl WeekInMaking {
         let reader = HistoryReader::new(&self.state_dir);
         let events = events::stored(&self.state_dir);
         let mut left_out = LeftOut::default();
-        let services = self.config.services.values().map(|service| {
-            let name = service.name.as_str();
+        // Also those that left the config within the week.
+        let kept = reader.services().unwrap_or_default();
+        let of_config = self.config.services.keys().map(|name| name.as_str());
+        let names: BTreeSet<&str> = of_config.chain(kept.keys().map(String::as_str)).collect();
+        let services = names.into_iter().map(|name| {
+            let max = self.config.service(name).map(|service| service.timetable.most());
             let rows = reader.days(name, from, until).flat_map(|day| left_out.rows(day));
-            LoadReport::of(name, (from, until), Some(service.timetable.most()), rows, &events)
+            LoadReport::of(name, (from, until), max, rows, &events)
         });
         let reports: Vec<LoadReport> = services.collect();
         let reports = RankedReports::new(&reports);
@@ -263,9 +268,24 @@ mod tests {
         let pace = SearchPace::new(stop);
         pace.state.lock().unwrap().worked = WORK_MAX;
         let message = week.message(&Zone::UTC, &pace).unwrap();
-        let words = "web: 4 replica-hours of 8 at max (4), 0 requests, 0 up, 0 down, from 1.1% of \
-            the minutes, advice not searched: plimsoll advise web; all of it: plimsoll report";
+        let words = "web: 4 replica-hours of 8 at max (4), 0 requests, changes and deaths unknown, \
+            from 1.1% of the minutes, advice not searched: plimsoll advise web; all of it: \
+            plimsoll report";
         assert!(message.ends_with(words), "{message}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_service_that_left_the_config_within_the_week_is_in_its_report() {
+        let (folder, week) = week("weekly-left");
+        let mut files = HistoryFiles::new(&folder);
+        let row = |at| MinuteRow { at, ready: 9, desired: 9, ..MinuteRow::default() };
+        (0..60).for_each(|n| files.append("gone", &row(Wall(DUE.0 - 5 * DAY + 60 * n))).unwrap());
+        files.append("older", &row(Wall(DUE.0 - 9 * DAY))).unwrap();
+        let (_running, stop) = mpsc::channel();
+        let message = week.message(&Zone::UTC, &SearchPace::new(stop)).unwrap();
+        assert!(message.contains("; gone: 9 replica-hours, 0 requests, "), "{message}");
+        assert!(!message.contains("older"), "{message}");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -1,6 +1,6 @@
 //! What is kept of a service's load: a row for each minute.
 
-use crate::model::metric::Milli;
+use crate::model::metric::{self, Milli};
 use crate::model::time::Wall;
 
 /// One minute of a service.
@@ -27,7 +27,8 @@ pub(crate) struct MinuteRow {
 /// Characters that are kept of a metric's name, which may be a long query.
 pub(crate) const METRIC_NAME_CHARS_MAX: usize = 200;
 
-/// The load by one metric, in its unit, summed over the ready replicas.
+/// The load by one metric, in its unit, summed over the ready replicas; of a metric that says how
+/// each replica is, times their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MinuteLoad {
     pub(crate) metric: String,
@@ -46,6 +47,18 @@ impl MinuteLoad {
     pub(crate) fn is_of(&self, metric: &str) -> bool {
         metric.chars().take(METRIC_NAME_CHARS_MAX).eq(self.metric.chars())
     }
+
+    /// As people know it: where a sum says nothing, of one of these ready replicas.
+    fn shown(&self, ready: u32) -> MinuteLoad {
+        let shares = if metric::is_of_each(&self.metric) { u64::from(ready.max(1)) } else { 1 };
+        let own = |value: Milli| Milli(value.0 / shares);
+        MinuteLoad {
+            average: self.average.map(own),
+            highest: self.highest.map(own),
+            forecast: self.forecast.map(own),
+            ..self.clone()
+        }
+    }
 }
 
 impl MinuteRow {
@@ -63,6 +76,11 @@ impl MinuteRow {
             host_memory: None,
             loads: vec![load],
         }
+    }
+
+    /// For people and programs that know nothing of how they are stored.
+    pub(crate) fn shown_loads(&self) -> Vec<MinuteLoad> {
+        self.loads.iter().map(|load| load.shown(self.ready)).collect()
     }
 
     /// The highest share of its target that any metric had on average, in thousandths.

@@ -105,6 +105,19 @@ pub(crate) fn is_total(metric: &str) -> bool {
     !own.iter().any(|source| source.name() == metric)
 }
 
+/// As `Source::is_divided`, by the name.
+pub(crate) fn is_divided(metric: &str) -> bool {
+    let shared_by_none =
+        [Source::Memory, Source::Haproxy(Field::Queue), Source::Haproxy(Field::ResponseTimeMs)];
+    !shared_by_none.iter().any(|source| source.name() == metric)
+}
+
+/// Whether the value of the metric of this name says how each replica is, so that a sum over them
+/// says nothing.
+pub(crate) fn is_of_each(metric: &str) -> bool {
+    !is_total(metric) && !is_divided(metric)
+}
+
 impl fmt::Display for Source {
     /// Distinguishes two of one kind, without parts of a URL that may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,7 +175,7 @@ impl fmt::Display for Reading {
 #[cfg(test)]
 mod tests {
     use crate::model::endpoint::Endpoint;
-    use crate::model::metric::{Milli, Source, is_total, shortened};
+    use crate::model::metric::{Field, Milli, Source, is_divided, is_of_each, is_total, shortened};
 
     #[test]
     fn thousandths_print_no_more_than_they_know() {
@@ -202,5 +215,22 @@ mod tests {
         ] {
             assert_eq!(is_total(metric), want, "{metric}");
         }
+    }
+
+    #[test]
+    fn what_replicas_divide_is_known_by_its_name_too() {
+        for (source, is_one_each) in [
+            (Source::Cpu, false),
+            (Source::Memory, true),
+            (Source::Haproxy(Field::Sessions), false),
+            (Source::Haproxy(Field::Queue), false),
+            (Source::Haproxy(Field::RequestRate), false),
+            (Source::Haproxy(Field::ResponseTimeMs), true),
+        ] {
+            let name = source.to_string();
+            assert_eq!(is_divided(&name), source.is_divided(), "{name}");
+            assert_eq!(is_of_each(&name), is_one_each, "{name}");
+        }
+        assert!(is_divided("http a:1 /load") && !is_of_each("prometheus a:1 sum(b)"));
     }
 }

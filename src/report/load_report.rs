@@ -1,14 +1,15 @@
 //! What a span of a service's load history comes to: its replicas and requests, the minutes above
 //! target, and what its events say. Pure: takes rows and events, gives numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::model::event::{Entry, Kind, LOG_BEGINS};
 use crate::model::load_history::MinuteRow;
-use crate::model::metric::Milli;
+use crate::model::metric::{self, Milli};
 use crate::model::time::{MINUTE, Wall, wall_of_ms};
+use crate::model::zone::Zone;
 
 /// Minutes that are kept as the worst.
 pub(crate) const WORST: usize = 10;
@@ -17,6 +18,8 @@ const CAUSE_CHARS_MAX: usize = 100;
 /// Different causes that are counted; later ones count as the last.
 const CAUSES_MAX: usize = 20;
 const OTHER_CAUSE: &str = "other causes";
+/// Seconds: offsets of zones are multiples of it, so that one lies within one day everywhere.
+const SLOT: i64 = 15 * MINUTE;
 
 /// Of one service, in minutes that have a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +33,22 @@ pub(crate) struct LoadReport {
     pub(crate) minutes: u64,
     /// Of all replicas that were desired or ready, summed.
     pub(crate) replica_minutes: u64,
-    /// `None`: no minute had a load.
+    /// `None`: no minute had a load that replicas divide.
     pub(crate) fixed: Option<FixedNumber>,
+    /// Metrics with a load that no number of replicas divides.
+    pub(crate) undivided: BTreeSet<String>,
     pub(crate) requests: u64,
     pub(crate) errors_5xx: u64,
     /// Minutes in which the average load was above target.
     pub(crate) above_target: u64,
+    /// The begins of the times that have such a minute.
+    above_slots: Vec<Wall>,
+    /// Minutes above target, with responses 5xx, or both.
+    pub(crate) bad_minutes: u64,
     /// The worst first; at most `WORST`.
     pub(crate) worst: Vec<WorstMinute>,
-    pub(crate) events: EventTally,
+    /// `None`: no event of the span nor of an earlier time is stored.
+    pub(crate) events: Option<EventTally>,
 }
 
 /// The smallest number of replicas that would have kept the target in every minute.
@@ -81,11 +91,14 @@ impl LoadReport {
             minutes: 0,
             replica_minutes: 0,
             fixed: None,
+            undivided: BTreeSet::new(),
             requests: 0,
             errors_5xx: 0,
             above_target: 0,
+            above_slots: Vec::new(),
+            bad_minutes: 0,
             worst: Vec::new(),
-            events: EventTally::default(),
+            events: None,
         }
     }
 
@@ -112,12 +125,13 @@ impl LoadReport {
         let load = row.load();
         let is_above = load.is_some_and(|load| Milli(1000) < load);
         self.above_target += u64::from(is_above);
-        if let Some(replicas) = needed(row)
-            && self.fixed.is_none_or(|fixed| fixed.replicas < replicas)
-        {
-            self.fixed = Some(FixedNumber { replicas, is_lower_bound: is_above });
+        let slot = Wall(row.at.0 - row.at.0.rem_euclid(SLOT));
+        if is_above && self.above_slots.last() != Some(&slot) {
+            self.above_slots.push(slot);
         }
+        self.need(row);
         if is_above || 0 < row.errors_5xx {
+            self.bad_minutes += 1;
             let MinuteRow { at, errors_5xx, ready, desired, .. } = *row;
             self.worst.push(WorstMinute { at, load, errors_5xx, ready, desired });
         }
@@ -129,7 +143,33 @@ impl LoadReport {
     /// After the last row.
     pub(crate) fn finish(&mut self, events: &[Entry]) {
         self.sort_worst();
-        self.events = tally(events, &self.service, (self.from, self.until));
+        let is_known = events.first().is_some_and(|first| wall_of_ms(first.at_ms) < self.until);
+        self.events = is_known.then(|| tally(events, &self.service, (self.from, self.until)));
+    }
+
+    /// How many replicas carry the load of a minute at target, by the metric that asks for most.
+    fn need(&mut self, row: &MinuteRow) {
+        for load in &row.loads {
+            let Some(average) = load.average else { continue };
+            if !metric::is_divided(&load.metric) {
+                if !self.undivided.contains(&load.metric) {
+                    self.undivided.insert(load.metric.clone());
+                }
+                continue;
+            }
+            let replicas = average.0.div_ceil(load.target.0.max(1)).max(1);
+            let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
+            if self.fixed.is_none_or(|fixed| fixed.replicas < replicas) {
+                let is_lower_bound = row.ready.max(1) < replicas;
+                self.fixed = Some(FixedNumber { replicas, is_lower_bound });
+            }
+        }
+    }
+
+    /// Days of this zone that have a minute above target.
+    pub(crate) fn days_above(&self, zone: &Zone) -> u64 {
+        let days = self.above_slots.iter().map(|slot| zone.local(*slot).date_naive());
+        days.collect::<BTreeSet<_>>().len() as u64
     }
 
     fn sort_worst(&mut self) {
@@ -148,13 +188,6 @@ impl LoadReport {
     pub(crate) fn minutes_at(&self, replicas: u32) -> u64 {
         self.minutes.saturating_mul(u64::from(replicas))
     }
-}
-
-/// How many replicas carry the load of a minute at target, by the metric that asks for most.
-fn needed(row: &MinuteRow) -> Option<u32> {
-    let of_one = |(average, target): (Milli, Milli)| average.0.div_ceil(target.0.max(1)).max(1);
-    let loads = row.loads.iter().filter_map(|load| Some((load.average?, load.target)));
-    loads.map(of_one).max().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// Entries of other services, of other times and of other kinds count nothing.
@@ -202,7 +235,8 @@ mod tests {
     use crate::model::load_history::{MinuteLoad, MinuteRow};
     use crate::model::metric::Milli;
     use crate::model::time::Wall;
-    use crate::report::load_report::{FixedNumber, LoadReport, WORST};
+    use crate::model::zone::Zone;
+    use crate::report::load_report::{EventTally, FixedNumber, LoadReport, WORST};
 
     const SPAN: (Wall, Wall) = (Wall(0), Wall(600));
 
@@ -260,6 +294,67 @@ mod tests {
     }
 
     #[test]
+    fn no_number_of_replicas_keeps_what_they_do_not_divide_within_target() {
+        let of = |metrics: &[(&str, u64)]| {
+            let mut report = LoadReport::new("web", SPAN, Some(4));
+            let mut row = row("0 2 1 0 0");
+            let load = row.loads.remove(0);
+            row.loads = metrics
+                .iter()
+                .map(|(name, load_of_all)| MinuteLoad {
+                    metric: (*name).to_owned(),
+                    average: Some(Milli(1000 * load_of_all)),
+                    ..load.clone()
+                })
+                .collect();
+            report.add(&row);
+            let undivided = report.undivided.into_iter().collect::<Vec<_>>().join(", ");
+            (report.fixed.map(|fixed| (fixed.replicas, fixed.is_lower_bound)), undivided)
+        };
+        for name in ["memory", "haproxy queue", "haproxy response_time_ms"] {
+            assert_eq!(of(&[(name, 90)]), (None, name.to_owned()));
+            // Far above target, which says nothing of the load that is divided.
+            assert_eq!(of(&[(name, 90), ("cpu", 20)]), (Some((2, false)), name.to_owned()));
+        }
+        for name in ["cpu", "haproxy sessions", "haproxy request_rate", "http a:1 /load"] {
+            assert_eq!(of(&[(name, 21)]), (Some((3, true)), String::new()), "{name}");
+        }
+    }
+
+    #[test]
+    fn days_above_target_are_those_of_the_zone() {
+        let rows: Vec<String> =
+            [0, 1, 17, 1439, 4320].iter().map(|n| format!("{n} 1 11 0 0")).collect();
+        let report = report(&rows.join(","));
+        assert_eq!((report.above_target, report.bad_minutes), (5, 5));
+        assert_eq!(report.days_above(&Zone::UTC), 2);
+        // There it is 05:30 then, and the next day.
+        assert_eq!(report.days_above(&Zone::find("Asia/Kathmandu").unwrap()), 3);
+        // And here 19:00 of the day before, and of the days after.
+        assert_eq!(report.days_above(&Zone::find("America/Lima").unwrap()), 3);
+        assert_eq!(self::report("0 1 5 9 3").days_above(&Zone::UTC), 0);
+    }
+
+    #[test]
+    fn without_events_changes_and_deaths_are_unknown() {
+        let tally = |at_ms: &[u64]| {
+            let entry = |at_ms: &u64| Entry {
+                at_ms: *at_ms,
+                kind: "daemon.started".to_owned(),
+                service: None,
+                json: String::new(),
+            };
+            let mut report = LoadReport::new("web", SPAN, None);
+            report.finish(&at_ms.iter().map(entry).collect::<Vec<_>>());
+            report.events
+        };
+        assert_eq!(tally(&[]), None);
+        assert_eq!(tally(&[600_000]), None, "all of a later time");
+        assert_eq!(tally(&[599_999]), Some(EventTally::default()));
+        assert_eq!(tally(&[0, 700_000]), Some(EventTally::default()));
+    }
+
+    #[test]
     fn hours_and_requests_are_of_the_minutes_that_have_a_row() {
         let report = report("0 2 5 100 1,1 0 - 50 0,9 3 5 0 2");
         // Where none was ready one was desired.
@@ -303,7 +398,7 @@ mod tests {
         ];
         let mut report = LoadReport::new("web", SPAN, None);
         report.finish(&events);
-        let tally = report.events;
+        let tally = report.events.unwrap();
         assert_eq!((tally.ups, tally.downs, tally.deaths), (1, 1, 3));
         let want = [("exit code 137".to_owned(), 2), ("refused; twice".to_owned(), 1)];
         assert_eq!(tally.causes, want);

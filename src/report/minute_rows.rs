@@ -108,7 +108,11 @@ impl MinuteRows {
                 queue: collected.queue,
                 host_cpu: host.cpu,
                 host_memory: host.memory,
-                loads: collected.loads.into_iter().map(LoadSum::finished).collect(),
+                loads: collected
+                    .loads
+                    .into_iter()
+                    .map(|load| load.finished(collected.ready))
+                    .collect(),
             };
             (name, row)
         };
@@ -139,10 +143,10 @@ impl MinuteRows {
             let Some(load) = collected.loads.get_mut(at) else { continue };
             load.forecast = forecast.or(load.forecast);
             if let Some(value) = value {
-                let shares = if metric::is_total(&measured.name) {
-                    decision.from
-                } else {
-                    decision.counts.ready
+                let shares = match &measured.name {
+                    name if metric::is_of_each(name) => 1,
+                    name if metric::is_total(name) => decision.from,
+                    _ => decision.counts.ready,
                 };
                 load.add(Milli(value.0.saturating_mul(u64::from(shares.max(1)))));
             }
@@ -182,13 +186,16 @@ impl LoadSum {
         self.highest = self.highest.max(Some(value));
     }
 
-    fn finished(self) -> MinuteLoad {
-        let average = self.sum.checked_div(self.count).map(Milli);
+    /// What is of each replica is stored times the number that the row has, so that its reader
+    /// gets it back whatever the number was meanwhile.
+    fn finished(self, ready: u32) -> MinuteLoad {
+        let times = if metric::is_of_each(&self.metric) { u64::from(ready.max(1)) } else { 1 };
+        let all = |value: Milli| Milli(value.0.saturating_mul(times));
         MinuteLoad {
             metric: self.metric,
             target: self.target,
-            average,
-            highest: self.highest,
+            average: self.sum.checked_div(self.count).map(|average| all(Milli(average))),
+            highest: self.highest.map(all),
             forecast: self.forecast,
         }
     }
@@ -283,6 +290,25 @@ mod tests {
         // A reload gives one of them another target: what was collected by it is dropped.
         assert_eq!(loads(&[&both(10), &[(80, 30), (60, 30)]]), [(80, 40, 60), (60, 60, 60)]);
         assert_eq!(loads(&[&both(10), &[(50, 30)]]), [(50, 60, 60)]);
+    }
+
+    #[test]
+    fn what_is_of_each_replica_is_had_back_by_the_number_of_the_row() {
+        for (metric, want) in
+            [("cpu", 633_333), ("memory", 380_000), ("haproxy response_time_ms", 380_000)]
+        {
+            let mut collected = MinuteRows::default();
+            for (at, ready) in [(0, 1), (15, 2), (30, 2)] {
+                let mut status = status(at, Some(380_000), 0);
+                status.services[0].decision.counts.ready = ready;
+                status.services[0].decision.measured[0].name = metric.to_owned();
+                add(&mut collected, &status, true);
+            }
+            let rows = add(&mut collected, &status(60, None, 0), true);
+            let row = &rows[0].1;
+            let shown = row.shown_loads()[0].average.unwrap().0;
+            assert_eq!((row.ready, shown), (2, want), "{metric}");
+        }
     }
 
     #[test]

@@ -27,16 +27,37 @@ pub(crate) fn requests(report: &LoadReport) -> String {
 pub(crate) fn above_target(report: &LoadReport) -> Option<String> {
     (0 < report.above_target).then(|| {
         let share = percent(report.above_target, report.minutes);
-        format!("{} ({share})", plural_grouped(report.above_target, "minute"))
+        format!("{} ({share})", minutes(report.above_target))
     })
 }
 
-pub(crate) fn changes(report: &LoadReport) -> String {
-    format!("{} up, {} down", grouped(report.events.ups), grouped(report.events.downs))
+/// `None`: there are no events of the time.
+pub(crate) fn changes(report: &LoadReport) -> Option<String> {
+    let events = report.events.as_ref()?;
+    Some(format!("{} up, {} down", grouped(events.ups), grouped(events.downs)))
 }
 
-/// Of minutes, with a tenth below a hundred.
+pub(crate) fn minutes(count: u64) -> String {
+    plural_grouped(count, "minute")
+}
+
+/// How a number of replica-hours compares to what was used, in words that a person can weigh:
+/// shares up to ten times as much. `None`: nothing was used.
+pub(crate) fn compared(always: u64, used: u64) -> Option<String> {
+    let times = always.checked_div(used)?;
+    Some(match times {
+        0 => format!("{} less than this", percent(used - always, used)),
+        1..10 => format!("{} more than this", percent(always - used, used)),
+        10..1000 => format!("{times} times as much as this"),
+        _ => "more than 1,000 times as much as this".to_owned(),
+    })
+}
+
+/// Of minutes, with a tenth below a hundred; a little is more than nothing.
 pub(crate) fn hours(minutes: u64) -> String {
+    if (1..3).contains(&minutes) {
+        return "<0.1".to_owned();
+    }
     let tenths = (minutes.saturating_add(3)) / 6;
     match (tenths / 10, tenths % 10) {
         (hours, tenth) if hours < 100 && tenth != 0 => format!("{hours}.{tenth}"),
@@ -76,13 +97,37 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::report_words::{grouped, hours, percent};
+    use crate::report::report_words::{compared, grouped, hours, percent};
+
+    #[test]
+    fn figures_that_nobody_can_weigh_are_rounded() {
+        for (always, used, want) in [
+            (5, 0, None),
+            (0, 5, Some("100% less than this")),
+            (9, 10, Some("10% less than this")),
+            (10, 10, Some("0% more than this")),
+            (99, 10, Some("890% more than this")),
+            (100, 10, Some("10 times as much as this")),
+            (9_999, 10, Some("999 times as much as this")),
+            (10_000, 10, Some("more than 1,000 times as much as this")),
+            (u64::MAX, 1, Some("more than 1,000 times as much as this")),
+        ] {
+            assert_eq!(compared(always, used).as_deref(), want, "{always} {used}");
+        }
+    }
 
     #[test]
     fn numbers_are_short() {
-        for (minutes, want) in
-            [(0, "0"), (2, "0"), (3, "0.1"), (60, "1"), (90, "1.5"), (5_999, "100"), (6_030, "101")]
-        {
+        for (minutes, want) in [
+            (0, "0"),
+            (1, "<0.1"),
+            (2, "<0.1"),
+            (3, "0.1"),
+            (60, "1"),
+            (90, "1.5"),
+            (5_999, "100"),
+            (6_030, "101"),
+        ] {
             assert_eq!(hours(minutes), want, "{minutes}");
         }
         for (count, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {

@@ -20,6 +20,9 @@ use crate::sim::waiting::WaitTimes;
 /// cannot have earned in the meantime. The limit itself is still a flap.
 pub(crate) const FLAP: Duration = Duration::from_secs(300);
 
+/// The reason of a point of which nothing is known.
+pub(crate) const NO_ROWS: &str = "not recorded";
+
 /// A run of one service, from zero to `end`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Timeline {
@@ -59,6 +62,12 @@ pub(crate) struct Point {
     pub(crate) min: u32,
     pub(crate) max: u32,
     pub(crate) reason: &'static str,
+}
+
+impl Point {
+    pub(crate) fn is_known(&self) -> bool {
+        self.reason != NO_ROWS
+    }
 }
 
 /// A schedule that held, from and to in time since the start.

@@ -38,6 +38,10 @@ impl LeftOut {
         }
     }
 
+    pub(crate) fn unreadable_files(&self) -> u64 {
+        self.files
+    }
+
     pub(crate) fn unreadable(&self) -> Option<&io::Error> {
         self.unreadable.as_ref()
     }

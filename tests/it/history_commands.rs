@@ -75,16 +75,24 @@ fn an_absent_history_says_why() {
     stored.check(&["history", "web"], 1, "", "no load history of web in ");
     stored.check(&["history", "web"], 1, "", "name it with --config FILE");
     stored.check(&["history", "wbe"], 1, "", "no load history of wbe; did you mean web?");
-    stored.check(&["history", "../../etc/passwd"], 1, "", "there is: api, web");
+    stored.check(&["history", "../../etc/passwd"], 1, "", "the config has: api, web");
+    stored.check(&["history", "nope"], 1, "", "no load history of nope in ");
+    stored.check(&["history", "nope"], 1, "", ", nor of any other service; the config has: api");
     stored.check(&["report"], 1, "", "no load history in ");
     stored.check(&["report", "--since", "0"], 2, "", "see `plimsoll help report`");
     let off = Stored::new("history-zero", &json!({ "history": 0 }));
     off.check(&["history", "web"], 1, "", "autoscaler.history is 0, so none is written");
     stored.write("web", 3, 0..10);
     stored.check(&["history", "api"], 1, "", "within two minutes of its first evaluation");
+    // As when it had another name before.
+    stored.check(&["history", "api"], 1, "", "; there is history of: web\n");
+    off.check(&["history", "nope"], 1, "", "no load history of nope in ");
+    stored.check(&["history", "nope"], 1, "", "; there is history of: web\n");
     stored.check(&["history", "web"], 1, "", "give an earlier --since");
     stored.check(&["history", "web", "--since", "0"], 2, "", "--since must be a minute ago");
-    stored.check(&["history", "web", "--since", "2999-01-01T00:00:00Z"], 2, "", "--since must");
+    stored.check(&["history", "web", "--since", "2999-01-01T00:00:00Z"], 2, "", "is in the future");
+    stored.check(&["report", "--since", "2999-01-01"], 2, "", "2999-01-01 is in the future; see");
+    stored.check(&["history", "web", "--since", "2020-01-01"], 0, "covers 10m of ", "");
     stored.check(&["history", "web", "--since", "4d"], 0, "web, UTC times, covers 10m of 4d", "");
     // Longer than anybody keeps rows.
     stored.check(&["history", "web", "--since", "1000000d"], 0, "web, UTC times, covers 10m", "");
@@ -285,6 +293,21 @@ fn a_report_with_a_bad_config_says_what_is_unknown_and_why() {
         "have no max and no advice: ",
     );
     stored.check(&["report"], 0, "", "config.json is bad: see `plimsoll check`");
+    for (key, value, words) in [
+        ("state_dri", json!("/nowhere"), "autoscaler.state_dri: unknown key"),
+        ("state_dir", json!(7), "autoscaler.state_dir: "),
+    ] {
+        let mut bad = bad.clone();
+        bad["services"]["web"]["max_replicas"] = json!(4);
+        bad["autoscaler"].as_object_mut().unwrap().remove("state_dir");
+        bad["autoscaler"][key] = value;
+        fs::write(&config, bad.to_string()).unwrap();
+        for command in [&["history", "web"][..], &["report"]] {
+            let (_, _, stderr) = stored.run(command, None);
+            let want = "the load history is read from /var/lib/plimsoll all the same\n";
+            assert!(stderr.contains(want) && stderr.contains(words), "{key}: {stderr}");
+        }
+    }
 }
 
 #[test]

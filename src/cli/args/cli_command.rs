@@ -99,7 +99,7 @@ pub(crate) struct RoutesArgs {
 
 pub(crate) struct HistoryArgs {
     pub(crate) service: String,
-    pub(crate) since: Option<SinceArg>,
+    pub(crate) since: Option<HistorySince>,
     pub(crate) format: HistoryFormat,
     pub(crate) config: ConfigFile,
 }
@@ -112,8 +112,16 @@ pub(crate) enum HistoryFormat {
     Svg(PathBuf),
 }
 
+/// As it was given, and what it is.
+#[derive(Debug)]
+pub(crate) struct HistorySince {
+    pub(crate) text: String,
+    /// `None`: a local time, whose zone the config has.
+    pub(crate) at: Option<SinceArg>,
+}
+
 pub(crate) struct ReportArgs {
-    pub(crate) since: Option<SinceArg>,
+    pub(crate) since: Option<HistorySince>,
     pub(crate) json: bool,
     pub(crate) config: ConfigFile,
 }

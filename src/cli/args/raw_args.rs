@@ -61,6 +61,14 @@ pub(crate) fn read(
             Takes::Nothing => OsString::new(),
             Takes::File | Takes::Service | Takes::Text => parser.value().map_err(message)?,
         };
+        // Not the name of a file, but the next option.
+        let is_option = |value: &str| {
+            let known = options.iter().map(|choice| choice.name).chain(["help"]);
+            value.strip_prefix("--").is_some_and(|name| known.into_iter().any(|n| n == name))
+        };
+        if value.to_str().is_some_and(is_option) {
+            return Err(format!("`--{}` needs a value", choice.name));
+        }
         if args.options.insert(choice.name, value).is_some() {
             return Err(format!("`--{}` is given twice", choice.name));
         }

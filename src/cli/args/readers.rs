@@ -5,12 +5,13 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use crate::cli::args::cli_command::{
-    AdviseArgs, CheckArgs, CliCommand, CountArg, EventsArgs, HistoryArgs, HistoryFormat, InitArgs,
-    LoadSource, ReportArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell, SimulateArgs, SinceArg,
-    StatusArgs, Topic,
+    AdviseArgs, CheckArgs, CliCommand, CountArg, EventsArgs, HistoryArgs, HistoryFormat,
+    HistorySince, InitArgs, LoadSource, ReportArgs, RoutesArgs, ScaleArgs, ScheduleArgs, Shell,
+    SimulateArgs, SinceArg, StatusArgs, Topic,
 };
 use crate::cli::args::options;
 use crate::cli::args::raw_args::RawArgs;
+use crate::cli::local_instant;
 use crate::daemon::Options;
 use crate::model::units;
 
@@ -82,8 +83,24 @@ fn since(args: &mut RawArgs) -> Result<Option<SinceArg>, String> {
     args.text(options::SINCE).map(|text| instant(&text)).transpose()
 }
 
+fn history_since(args: &mut RawArgs) -> Result<Option<HistorySince>, String> {
+    let Some(text) = args.text(options::SINCE) else { return Ok(None) };
+    let at = match instant(&text) {
+        Ok(at) => Some(at),
+        Err(_) if local_instant::local(&text).is_some() => None,
+        Err(message) => return Err(format!("{message}, or a local one like 2026-10-25")),
+    };
+    Ok(Some(HistorySince { text, at }))
+}
+
+/// `2w`: the config has no weeks.
+fn weeks(text: &str) -> Option<Duration> {
+    let number: u64 = text.strip_suffix('w')?.parse().ok()?;
+    number.checked_mul(7 * 24 * 3600).map(Duration::from_secs)
+}
+
 fn instant(text: &str) -> Result<SinceArg, String> {
-    let ago = units::span(text).map(SinceArg::Ago);
+    let ago = units::span(text).or_else(|| weeks(text)).map(SinceArg::Ago);
     let at = || DateTime::parse_from_rfc3339(text).ok().map(|at| SinceArg::At(at.to_utc()));
     ago.or_else(at).ok_or_else(|| {
         let allowed = "a duration like 10m or a timestamp like 2026-10-25T00:00:00Z";
@@ -104,7 +121,7 @@ pub(crate) fn healthcheck(mut args: RawArgs) -> Result<CliCommand, String> {
 
 pub(crate) fn history(mut args: RawArgs) -> Result<CliCommand, String> {
     let service = service(&mut args, "history")?;
-    let since = since(&mut args)?;
+    let since = history_since(&mut args)?;
     let svg = args.path(options::SVG);
     let format = match (args.has(options::CSV), args.has(options::JSON), svg) {
         (false, false, None) => HistoryFormat::Table,
@@ -145,7 +162,7 @@ pub(crate) fn reload(mut args: RawArgs) -> Result<CliCommand, String> {
 }
 
 pub(crate) fn report(mut args: RawArgs) -> Result<CliCommand, String> {
-    let since = since(&mut args)?;
+    let since = history_since(&mut args)?;
     let json = args.has(options::JSON);
     Ok(CliCommand::Report(ReportArgs { since, json, config: args.config() }))
 }

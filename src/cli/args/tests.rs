@@ -1,7 +1,7 @@
 //! Words and what they become.
 
 use crate::cli::args::cli_command::{
-    CliCommand, DaemonAddr, HistoryArgs, LoadSource, SimulateArgs, Topic,
+    CliCommand, DaemonAddr, HistoryArgs, HistorySince, LoadSource, SimulateArgs, Topic,
 };
 use crate::cli::args::{commands, parse};
 use crate::cli::help;
@@ -66,7 +66,7 @@ fn parsed(line: &str) -> String {
             format!("healthcheck {}{}", if verbose { "verbose " } else { "" }, addr(&to))
         }
         Ok(CliCommand::History(a)) => history(a),
-        Ok(CliCommand::Report(a)) => format!("report {:?} json={}", a.since, a.json),
+        Ok(CliCommand::Report(a)) => format!("report {} json={}", shown_since(&a.since), a.json),
         Ok(CliCommand::Init(a)) => {
             format!("init {:?} {:?} labels={}", a.compose, a.output, a.labels)
         }
@@ -100,9 +100,16 @@ fn parsed(line: &str) -> String {
     }
 }
 
+fn shown_since(since: &Option<HistorySince>) -> String {
+    match since {
+        Some(HistorySince { text, at: None }) => text.clone(),
+        since => format!("{:?}", since.as_ref().and_then(|since| since.at.as_ref())),
+    }
+}
+
 fn history(asked: HistoryArgs) -> String {
     let HistoryArgs { service, since, format, config } = asked;
-    format!("history {service} {since:?} {format:?} {}", config.path.display())
+    format!("history {service} {} {format:?} {}", shown_since(&since), config.path.display())
 }
 
 #[test]
@@ -154,6 +161,9 @@ fn words_become_commands_about_the_past() {
     for (line, want) in [
         ("history web --config c", "history web None Table c"),
         ("history --csv --since=7d web --config c", "history web Some(Ago(604800s)) Csv c"),
+        ("history web --since 1w --config c", "history web Some(Ago(604800s)) Table c"),
+        ("history web --since 2026-10-25 --config c", "history web 2026-10-25 Table c"),
+        ("report --since 2026-10-25T07:30", "report 2026-10-25T07:30 json=false"),
         ("history web --json --config c", "history web None Json c"),
         ("history web --svg f --config c", "history web None Svg(\"f\") c"),
         (
@@ -301,7 +311,12 @@ fn wrong_words_about_loads_are_errors() {
         ("history", "which service?"),
         ("history web --csv --json", "give one of --csv, --json and --svg FILE"),
         ("history web --svg f --json", "give one of --csv, --json and --svg FILE"),
-        ("history web --since 7w", "`--since 7w` is not a time"),
+        ("history web --since 7y", "`--since 7y` is not a time"),
+        ("history web --since 2026-02-30", "00Z, or a local one like 2026-10-25"),
+        ("events --since 2026-10-25", "`--since 2026-10-25` is not a time"),
+        ("history web --since --config c", "`--since` needs a value"),
+        ("report --since --help", "`--since` needs a value"),
+        ("history web --svg --since 7d", "`--svg` needs a value"),
         ("history web --svg", "--svg"),
         ("report web", "web"),
         ("report --since -7d", "`--since -7d` is not a time"),

@@ -65,8 +65,24 @@ impl<'a> Curve<'a> {
     }
 
     /// The step line of a value.
+    /// Broken in times without rows.
     pub(crate) fn line(&self, value: impl Fn(&Point) -> f64, scale: Scale) -> String {
-        path(&self.corners(value, scale))
+        let mut out = String::new();
+        let mut corners: Vec<Corner> = Vec::new();
+        for cell in &self.cells {
+            let x = f64::from(cell.x);
+            corners.extend(corners.last().map(|(_, y)| (x, *y)));
+            let known: Vec<Point> = cell.points.iter().filter(|p| p.is_known()).copied().collect();
+            corners.extend(extremes(&known, &value).map(|v| (x, scale.y(v))));
+            if cell.points.last().is_some_and(|last| !last.is_known()) {
+                // What was known within the column is seen.
+                let seen = corners.last().filter(|_| !known.is_empty()).map(|(_, y)| (x + 1.0, *y));
+                corners.extend(seen);
+                out += &path(&std::mem::take(&mut corners));
+            }
+        }
+        corners.extend(corners.last().map(|(_, y)| (f64::from(self.width), *y)));
+        out + &path(&corners)
     }
 
     /// What is below the step line, with margins on the other three sides that are cut off later,
@@ -198,7 +214,7 @@ mod tests {
     use crate::model::time::Wall;
     use crate::model::zone::Zone;
     use crate::sim::svg::curve::{Curve, Scale, column, pixels};
-    use crate::sim::timeline::{Point, Timeline};
+    use crate::sim::timeline::{NO_ROWS, Point, Timeline};
 
     const SCALE: Scale = Scale { top: 100.0, height: 100.0 };
 
@@ -288,6 +304,21 @@ mod tests {
         check_above("0 9 1, 1 40 1, 2 90 2, 3 9 1", 10, "M0,10H1V80H0Z", "M0,96H1V100H0Z");
         check_above("0 30 1, 5 9 1, 10 30 1, 20 9 1", 10, "M0,70H2V90H0Z", "M0,96H2V100H0Z");
         check_above("0 9 1, 12 90 1, 13 9 1, 20 9 1", 10, "M1,10H2V90H1Z", "M1,96H2V100H1Z");
+    }
+
+    #[test]
+    fn a_line_is_broken_where_nothing_is_known() {
+        let line = |rows: &str, unknown: &[usize]| {
+            let mut timeline = timeline(rows);
+            unknown.iter().for_each(|at| timeline.points[*at].reason = NO_ROWS);
+            Curve::new(&timeline, 100).line(|p| p.value, SCALE)
+        };
+        assert_eq!(line("0 30 1, 50 0 0, 80 60 1", &[]), "M0,70H50V100H80V40H100");
+        assert_eq!(line("0 30 1, 50 0 0, 80 60 1", &[1]), "M0,70H50M80,40H100");
+        assert_eq!(line("0 0 0, 50 20 1, 80 0 0", &[0, 2]), "M50,80H80");
+        // Within one column.
+        assert_eq!(line("0 30 1, 0.5 0 0, 80 60 1", &[1]), "M0,70H1M80,40H100");
+        assert_eq!(line("0 0 0", &[0]), "");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::sim::svg::curve::{Curve, Scale, column, pixels};
 use crate::sim::svg::{
     HEADROOM, LEFT, LOAD, PLOT, REPLICAS, Sheet, begin, end, heading, load, numbers, page,
 };
-use crate::sim::timeline::{Point, Span, Timeline};
+use crate::sim::timeline::{NO_ROWS, Point, Span, Timeline};
 
 /// In seconds; how long a row holds.
 const MINUTE: u64 = 60;
@@ -44,7 +44,7 @@ fn timeline(
     let mut points = Vec::new();
     let mut windows = Vec::new();
     let mut covered = Duration::ZERO;
-    let gap = |from: Duration, to: Duration| Span { from, to, name: "no rows".to_owned() };
+    let gap = |from: Duration, to: Duration| Span { from, to, name: NO_ROWS.to_owned() };
     for row in rows {
         let at = since(row.at);
         if covered < at {
@@ -78,14 +78,17 @@ fn point(at: Duration, row: Option<&MinuteRow>) -> Point {
     let desired = row.map_or(0, |row| row.desired);
     let share = row.and_then(MinuteRow::load).unwrap_or(Milli(0));
     let value = share.0 as f64 / 1000.0 * f64::from(ready.max(1));
-    let (min, max, reason) = (0, 0, "");
+    let (min, max, reason) = (0, 0, if row.is_some() { "" } else { NO_ROWS });
     Point { at, is_look: true, value, ready, replicas: ready, desired, min, max, reason }
 }
 
 fn replicas(timeline: &Timeline, curve: &Curve, sheet: &mut Sheet) {
     let peak = timeline.points.iter().map(|p| p.ready.max(p.desired)).max().unwrap_or(0).max(1);
     let scale = Scale { top: f64::from(peak) * HEADROOM, height: REPLICAS.height };
-    let legend = [("there", "ready"), ("wanted", "desired")];
+    let mut legend = vec![("there", "ready"), ("wanted", "desired")];
+    if !timeline.windows.is_empty() {
+        legend.insert(0, ("strip", NO_ROWS));
+    }
     heading(REPLICAS, &format!("Replicas, peak {peak}"), &legend, sheet);
     numbers(REPLICAS, scale, true, sheet);
     begin(REPLICAS, sheet);
@@ -163,6 +166,6 @@ mod tests {
         assert!(svg.len() < 200_000, "{}", svg.len());
         assert!(svg.contains("a&lt;b") && svg.contains("a &amp; b"));
         let empty = draw("web", "", &Zone::UTC, span, &[]);
-        assert!(empty.contains("no rows") && !empty.contains("NaN"), "{empty}");
+        assert!(empty.contains("not recorded") && !empty.contains("NaN"), "{empty}");
     }
 }
