@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::args::cli_command::{LoadSource, SimulateArgs};
 use crate::cli::effective;
@@ -19,6 +20,9 @@ use crate::sim::replay::{Replay, replay};
 use crate::sim::svg;
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
+
+/// A trace of a day takes no second.
+const LONG: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a simulation prints.
 struct SimulationOutput {
@@ -80,7 +84,9 @@ fn of_trace(asked: &SimulateArgs, file: &Path) -> Result<SimulationOutput, Simul
         start,
         start_up: options.start_up,
     };
-    announce("simulating");
+    if LONG <= trace.span() {
+        announce("simulating");
+    }
     if asked.forecast {
         return Ok(of_effect(asked, ForecastEffect::of(&of_file, &[])?));
     }
