@@ -9,6 +9,7 @@
 
 #[path = "../../src/forecast/backtest.rs"]
 mod backtest;
+mod examples;
 #[path = "../../src/forecast/mod.rs"]
 mod forecast;
 #[path = "../../src/model/mod.rs"]
@@ -16,28 +17,23 @@ mod model;
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 use std::{env, fs, process};
 
 use crate::backtest::Trace;
+use crate::examples::{EXAMPLES, TRACES};
 use crate::model::forecast::{ForecastConfig, ForecastInput, WeekSlice};
 use crate::model::metric::Milli;
 
-const EXAMPLES: &str = "contrib/examples";
-const OTHER_SEED: &str = "4711";
-const TRACES: [&str; 2] = ["daily.csv", "weekly.csv"];
 const FORECASTS: u32 = 20_000;
 const ROUNDS: u32 = 5;
 
 fn main() {
     let other = env::temp_dir().join(format!("plimsoll-bench-{}", process::id()));
     fs::create_dir(&other).unwrap();
-    let script = Path::new(EXAMPLES).join("weeks.py");
-    let made = Command::new("python3").arg(script).arg(OTHER_SEED).arg(&other).status().unwrap();
-    assert!(made.success(), "{made}");
-    let sets = [("default", PathBuf::from(EXAMPLES)), (OTHER_SEED, other.clone())];
+    let sets = examples::by_seed(&other);
 
     println!(
         "the highest load of the next ten minutes, from the third week on, one forecast a minute"

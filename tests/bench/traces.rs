@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod examples;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -13,11 +15,11 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, process};
 
+use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
-const EXAMPLES: &str = "contrib/examples";
-const OTHER_SEED: &str = "4711";
-const TRACES: [&str; 2] = ["daily.csv", "weekly.csv"];
+use crate::examples::TRACES;
+
 const DAYS: u64 = 42;
 const DAY_S: u64 = 86_400;
 
@@ -25,12 +27,9 @@ fn main() {
     let folder = env::temp_dir().join(format!("plimsoll-bench-traces-{}", process::id()));
     let other = folder.join("other");
     fs::create_dir_all(&other).unwrap();
-    let script = Path::new(EXAMPLES).join("weeks.py");
-    let made = Command::new("python3").arg(script).arg(OTHER_SEED).arg(&other).status().unwrap();
-    assert!(made.success(), "{made}");
     println!("the last two of six weeks; above target in minutes, load unmet in %");
     println!("trace       seed     settings           replica-hours   above  unmet  changes");
-    for (seed, traces) in [("default", Path::new(EXAMPLES)), (OTHER_SEED, &other)] {
+    for (seed, traces) in examples::by_seed(&other) {
         for name in TRACES {
             write_history(&folder, &fs::read_to_string(traces.join(name)).unwrap());
             compare(&folder, name, seed);
@@ -56,12 +55,8 @@ fn write_history(folder: &Path, trace: &str) {
             let n = (load / 70.0).ceil().max(1.0);
             writeln!(text, "{minute},{n},{n},600,0,0,50,40,{load},{load}").unwrap();
         }
-        let date = Command::new("date")
-            .args(["-u", "-d", &format!("@{}", begin + first), "+%F"])
-            .output()
-            .unwrap();
-        let date = String::from_utf8(date.stdout).unwrap();
-        fs::write(history.join(format!("web-{}.csv", date.trim())), text).unwrap();
+        let day = DateTime::from_timestamp((begin + first).cast_signed(), 0).unwrap();
+        fs::write(history.join(format!("web-{}.csv", day.format("%Y-%m-%d"))), text).unwrap();
     }
 }
 
