@@ -39,8 +39,13 @@ pub(crate) fn write(text: &str) -> Result<(), ExitCode> {
 
 /// To whoever waits at a terminal for what may take long.
 pub(crate) fn announce(work: &str) {
+    notice(&format!("{work}; this may take a minute"));
+}
+
+/// To somebody at a terminal; a program that reads stderr has no use for it.
+pub(crate) fn notice(message: &str) {
     if io::stderr().is_terminal() {
-        complain(&format!("{work}; this may take a minute"));
+        complain(message);
     }
 }
 

@@ -1,7 +1,6 @@
 //! `plimsoll report`: what a span cost and served, by service. Reads files only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::advise::effort::Effort;
 use crate::cli::args::cli_command::ReportArgs;
 use crate::cli::client::failed;
 use crate::cli::host_zone;
-use crate::cli::output::{complain, show};
+use crate::cli::output::{complain, notice, show};
 use crate::cli::report_text;
 use crate::cli::stored_history::{self, StoredHistory};
 use crate::cli::table::{ended, hanging};
@@ -129,10 +128,7 @@ fn advice(
     (until, days): (Wall, i64),
 ) -> BTreeMap<String, BriefAdvice> {
     let Some(config) = &stored.config else { return BTreeMap::new() };
-    if io::stderr().is_terminal() {
-        let longest = ADVICE_TIME.as_secs();
-        complain(&format!("searching for the advice takes up to {longest} s"));
-    }
+    notice(&format!("searching for the advice takes up to {} s", ADVICE_TIME.as_secs()));
     let clock = SystemClock::new();
     let end = clock.now().plus(ADVICE_TIME);
     let goes_on = || clock.now() < end;

@@ -17,15 +17,13 @@ use crate::config::{self, ConfigFile};
 use crate::model::config::{Config, Fixed};
 use crate::model::load_history::MinuteRow;
 use crate::model::service::Service;
-use crate::model::time::{DAY, Wall};
+use crate::model::time::{DAY, MINUTE, Wall};
 use crate::model::units;
 use crate::model::zone::Zone;
 use crate::outside::Clock;
 use crate::preflight::lock;
 use crate::store::history_reader::{HistoryReader, KeptDays};
 use crate::store::left_out::LeftOut;
-
-const MINUTE: i64 = 60;
 
 pub(crate) struct StoredHistory {
     pub(crate) reader: HistoryReader,

@@ -50,15 +50,13 @@ impl ProcessorWatch {
             return;
         }
         let Some(HostCpu { times, pressure }) = read() else {
-            let missed = self.missed.saturating_add(1);
-            *self = ProcessorWatch { missed, ..ProcessorWatch::default() };
-            self.forget_old();
+            *self = ProcessorWatch { missed: self.missed, ..ProcessorWatch::default() };
+            self.miss();
             return;
         };
         let Some((at, before)) = self.last.replace((now, times)) else { return };
         let Some(idle) = times.idle_since(before, now.since(at)) else {
-            self.missed = self.missed.saturating_add(1);
-            self.forget_old();
+            self.miss();
             return;
         };
         self.missed = 0;
@@ -74,8 +72,10 @@ impl ProcessorWatch {
         self.observation
     }
 
-    /// A host that shows nothing any more would else be busy for ever.
-    fn forget_old(&mut self) {
+    /// A look that shows nothing. After some of them what was seen before counts no longer: the
+    /// host would else be busy for ever.
+    fn miss(&mut self) {
+        self.missed = self.missed.saturating_add(1);
         if MISSED_MAX <= self.missed {
             self.against = 0;
             self.observation = ProcessorObservation::Unlimited;

@@ -15,12 +15,10 @@ use std::time::Duration;
 use crate::model::load_history::{MinuteLoad, MinuteRow};
 use crate::model::metric::Milli;
 use crate::model::schedule::Timetable;
-use crate::model::time::Wall;
+use crate::model::time::{MINUTE, Wall};
 use crate::sim::trace::Trace;
 use crate::sim::workload::LoadMetric;
 
-/// In seconds.
-const MINUTE: i64 = 60;
 /// Missing minutes on end that are bridged.
 const HELD_MINUTES: i64 = 5;
 /// Before the end of a longer gap, the load after it applies for so long.

@@ -8,14 +8,11 @@ use std::process::Command;
 use chrono::DateTime;
 
 use crate::model::load_history::MinuteRow;
-use crate::model::time::{DAY, Wall};
+use crate::model::time::{DAY, MINUTE, Wall};
 use crate::store::history_reader::HistoryReader;
 use crate::store::left_out::LeftOut;
 use crate::store::load_history::HistoryFiles;
 use crate::store::load_history::tests::{Folder, load, row};
-
-/// In seconds.
-const MINUTE: i64 = 60;
 
 fn at(text: &str) -> i64 {
     DateTime::parse_from_rfc3339(text).unwrap().timestamp()
